@@ -1,0 +1,170 @@
+"""One command from a bare clone: make the environment, then run the main job or the tests.
+
+    python3 ops/bootstrap.py demo
+    python3 ops/bootstrap.py test [pytest arguments]
+
+Needs Python 3.11+ and pip, nothing else. Everything lands in `.venv` beside this folder's parent; running
+again is quick while nothing changed, and an interrupted run is simply started again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / ".installed"
+EXTRAS = {"demo": "", "test": "[dev]"}
+
+
+@dataclass(frozen=True)
+class Service:
+    """Something real that tests need: the program that shows it is there, and Debian's packages of it."""
+
+    name: str
+    program: str
+    packages: tuple[str, ...]
+
+
+SERVICES = (Service("a headless browser", "chromedriver", ("chromium", "chromium-driver")),)
+
+
+def main() -> int:
+    """Set up, then run; the exit status is that of the job."""
+    if sys.version_info < (3, 11):
+        say(f"Python 3.11 or later is needed, this is {sys.version.split()[0]}; run this file with a later one")
+        return 2
+    if len(sys.argv) < 2 or sys.argv[1] not in EXTRAS:
+        say(f"usage: python3 ops/bootstrap.py {'|'.join(EXTRAS)}")
+        return 2
+    os.chdir(ROOT)
+    job, arguments = sys.argv[1], sys.argv[2:]
+    install(EXTRAS[job])
+    if job == "demo":
+        return run(VENV / "bin" / "seamless", "demo", *arguments)
+    for service in SERVICES:
+        provide(service)
+    return test(arguments)
+
+
+def install(extra: str) -> None:
+    """Install the locked dependencies and the project, unless just that was done before."""
+    wanted = fingerprint(extra)
+    if PYTHON.exists() and STAMP.exists() and wanted in STAMP.read_text().split():
+        return
+    say(f"setting up {VENV.relative_to(ROOT)} (seconds with uv, minutes with pip alone)")
+    if not works(PYTHON, "-c", "import sys"):
+        make_environment()
+    target = ("--constraint", "constraints.txt", "--editable", f".{extra}")
+    if works(PYTHON, "-m", "uv", "--version") or works(*pip(), "install", "--quiet", "uv"):
+        check(PYTHON, "-m", "uv", "pip", "install", "--quiet", "--python", PYTHON, *target, env=uv_environment())
+    else:
+        say("uv cannot be had; pip takes its place")
+        check(*pip(), "install", "--quiet", *target)
+    both = {wanted, fingerprint("")} if extra else {wanted}
+    STAMP.write_text("\n".join(sorted(both)))
+
+
+def make_environment() -> None:
+    """A virtual environment, also where Debian's Python comes without the part that installs pip."""
+    shutil.rmtree(VENV, ignore_errors=True)
+    if works(sys.executable, "-c", "import ensurepip"):
+        check(sys.executable, "-m", "venv", VENV)
+    else:
+        check(sys.executable, "-m", "venv", "--without-pip", VENV)
+
+
+def pip() -> tuple[object, ...]:
+    """The pip that installs into the environment: its own, else this Python's."""
+    if works(PYTHON, "-m", "pip", "--version"):
+        return (PYTHON, "-m", "pip")
+    return (sys.executable, "-m", "pip", "--python", PYTHON)
+
+
+def uv_environment() -> dict[str, str]:
+    """uv asks the package index that pip is set up for, and trusts the certificates that pip trusts."""
+    environment = dict(os.environ)
+    for option, variable in (("global.index-url", "UV_DEFAULT_INDEX"), ("global.cert", "SSL_CERT_FILE")):
+        answer = subprocess.run(
+            [sys.executable, "-m", "pip", "config", "get", option], capture_output=True, text=True, check=False
+        )
+        if answer.returncode == 0 and answer.stdout.strip():
+            environment.setdefault(variable, answer.stdout.strip())
+    return environment
+
+
+def provide(service: Service) -> None:
+    """Install a service where that is possible; say why where it is not. Its tests decide what that means."""
+    if shutil.which(service.program):
+        return
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        say(f"{service.name} is not here and cannot be installed without root on Debian; its tests will say so")
+        return
+    say(f"installing {service.name} ({', '.join(service.packages)})")
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", *service.packages]):
+        answer = subprocess.run(command, env=quiet, capture_output=True, text=True, check=False)
+        if answer.returncode:
+            say(f"{' '.join(command)} failed: {answer.stderr.strip()[-300:]}")
+            return
+
+
+def test(arguments: list[str]) -> int:
+    """Lint, types, the house's walls, then the tests; the first failure ends it."""
+    tools = VENV / "bin"
+    for command in (
+        (tools / "ruff", "check", "--quiet", "."),
+        (tools / "ruff", "format", "--check", "--quiet", "."),
+        (tools / "mypy",),
+        (tools / "lint-imports",),
+        (PYTHON, "-m", "pytest", *(arguments or ["-n", "2"])),
+    ):
+        say(f"{Path(str(command[0])).name} {' '.join(str(part) for part in command[1:])}")
+        status = run(*command)
+        if status:
+            return status
+    return 0
+
+
+def fingerprint(extra: str) -> str:
+    """Changes when anything that decides the installation does."""
+    parts = [extra.encode(), sys.version.encode(), *(Path(name).read_bytes() for name in LOCKED)]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+LOCKED = ("pyproject.toml", "constraints.txt")
+
+
+def run(*command: object) -> int:
+    return subprocess.run([str(part) for part in command], check=False).returncode
+
+
+def check(*command: object, env: dict[str, str] | None = None) -> None:
+    words = [str(part) for part in command]
+    status = subprocess.run(words, env=env, check=False).returncode
+    if status:
+        say(f"failed ({status}): {' '.join(words)}")
+        sys.exit(status)
+
+
+def works(*command: object) -> bool:
+    try:
+        answer = subprocess.run([str(part) for part in command], capture_output=True, check=False)
+    except OSError:
+        return False
+    return answer.returncode == 0
+
+
+def say(message: str) -> None:
+    print(f"bootstrap: {message}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""Candle history that is ready, complete, reproducible and on time.
+
+import seamless_assets as sa
+
+with sa.connect("seamless.yaml") as s:
+    s.materialize("ohlcv:binance:BTC/USDT:1m", "2025-01-01", "2025-01-08")
+    frame = s.read("ohlcv:binance:BTC/USDT:1m", "2025-01-01", "2025-01-08").to_pandas()
+"""
+
+from seamless_assets.config import Settings, load_settings
+from seamless_assets.core.conformance import conform
+from seamless_assets.core.context import ComputeContext
+from seamless_assets.core.coverage import Coverage
+from seamless_assets.core.fingerprint import fingerprint
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.reading import ReadMetadata, ReadResult
+from seamless_assets.core.release import Release
+from seamless_assets.core.segment import Segment, merge_ranges, missing_ranges
+from seamless_assets.core.timeframe import Timeframe
+from seamless_assets.errors import SeamlessError
+from seamless_assets.seamless import Seamless, connect
+
+__all__ = [
+    "ComputeContext",
+    "Coverage",
+    "NodeId",
+    "ReadMetadata",
+    "ReadResult",
+    "Release",
+    "Seamless",
+    "SeamlessError",
+    "Segment",
+    "Settings",
+    "Timeframe",
+    "conform",
+    "connect",
+    "fingerprint",
+    "load_settings",
+    "merge_ranges",
+    "missing_ranges",
+]

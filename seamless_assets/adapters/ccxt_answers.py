@@ -1,0 +1,78 @@
+"""What an exchange really answered, beneath what ccxt makes of it.
+
+ccxt turns some failures into empty lists and names the same failure differently from exchange to
+exchange; the HTTP answer decides first, ccxt's exception second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import ccxt
+
+from seamless_assets.errors import ExchangeError, ExchangeRefused, ExchangeUnavailable, RateLimited
+
+RATE_LIMIT_STATUSES = frozenset({418, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer; `is_readable` says whether its body was JSON."""
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    is_readable: bool
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds to wait as the exchange asks, or None."""
+        told = next((value for name, value in self.headers.items() if name.lower() == "retry-after"), None)
+        if told is None:
+            return None
+        try:
+            return max(0.0, float(told))
+        except ValueError:
+            return _seconds_until(told)
+
+
+answers: ContextVar[list[Answer] | None] = ContextVar("answers", default=None)
+"""Answers of the call under way in this task; None outside of one."""
+
+
+def judge(heard: list[Answer], what: str) -> None:
+    """Raise the typed error of the last answer where it is no usable one, though ccxt raised nothing."""
+    if heard and not heard[-1].is_readable:
+        raise ExchangeUnavailable(
+            f"{what}: the answer (HTTP {heard[-1].status}) is not JSON; maintenance or a broken proxy?",
+            status=heard[-1].status,
+        )
+
+
+def typed(error: ccxt.BaseError, heard: list[Answer], what: str) -> ExchangeError:
+    """The project's error for a ccxt exception."""
+    last = heard[-1] if heard else None
+    status = last.status if last else None
+    message = f"{what}: {type(error).__name__}: {_short(error)}"
+    if status in RATE_LIMIT_STATUSES or isinstance(error, ccxt.DDoSProtection | ccxt.RateLimitExceeded):
+        return RateLimited(message, status=status, retry_after=last.retry_after if last else None)
+    if last is None or last.status >= 500 or not last.is_readable or isinstance(error, ccxt.NetworkError):
+        return ExchangeUnavailable(message, status=status)
+    return ExchangeRefused(message, status=status)
+
+
+def _short(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def _seconds_until(told: str) -> float | None:
+    try:
+        moment = parsedate_to_datetime(told)
+    except ValueError:
+        return None
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,28 @@
+"""How an exchange is reached, and what paces the requests to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from seamless_assets.core.token_bucket import Budget
+
+
+class Gate(Protocol):
+    """Lets a request through when the rate budget allows it."""
+
+    async def acquire(self, key: str, budget: Budget, cost: float) -> None:
+        """Wait for `cost` tokens of the budget under `key`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """One exchange's client. `options` are ccxt's own (keys, proxies, `options`)."""
+
+    budget_key: str
+    budget: Budget
+    concurrency: int = 10
+    base_url: str | None = None
+    sandbox: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)

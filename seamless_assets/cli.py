@@ -1,0 +1,72 @@
+"""`seamless ...`: what operators and newcomers type."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from seamless_assets.errors import ConfigError, SeamlessError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="seamless-assets")
+def cli() -> None:
+    """Candle history that is ready, complete, reproducible and on time."""
+
+
+@cli.command()
+@click.option("--config", type=click.Path(path_type=Path), default=None, help="seamless.yaml to use.")
+def check(config: Path | None) -> None:
+    """Read seamless.yaml and say everything that is wrong with it."""
+    from seamless_assets.config import load_settings
+
+    settings = load_settings(config)
+    for item in settings.nodes:
+        click.echo(str(item.node))
+    click.echo(f"{len(settings.nodes)} nodes; the settings are valid")
+
+
+@cli.command()
+@click.option("--days", default=3, show_default=True, help="Days to materialize.")
+def demo(days: int) -> None:
+    """Start the local exchange, materialize several days through Dagster, read them back."""
+    from seamless_assets.demo import run_demo
+
+    run_demo(days)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def sandbox(arguments: tuple[str, ...]) -> None:
+    """Run the local exchange; `seamless sandbox --help` lists its options."""
+    from seamless_assets.sandbox.__main__ import main as run_sandbox
+
+    run_sandbox(list(arguments))
+
+
+@cli.command()
+@click.option("--port", default=3000, show_default=True, help="Port of the web UI.")
+def ui(port: int) -> None:
+    """Open Dagster's UI and daemon on this project, with the local exchange beside them."""
+    from seamless_assets.demo import run_ui
+
+    run_ui(port)
+
+
+def main() -> None:
+    """The console script: typed errors become one clear message and exit status 1."""
+    try:
+        cli(standalone_mode=False)
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+    except SeamlessError as error:
+        click.echo(f"{type(error).__name__}: {error}", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)

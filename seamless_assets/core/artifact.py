@@ -1,0 +1,152 @@
+"""Artifacts: one immutable Parquet segment each, with the manifest that explains it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from seamless_assets.core.canonical import canonical_json, sha256_text
+from seamless_assets.core.coverage import Gap
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.segment import Segment
+from seamless_assets.errors import ArtifactCorrupt
+
+MANIFEST_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What one artifact holds and how it came to be.
+
+    `range` is the sealed `[start, end)` in epoch seconds, `interval` the bar's length in seconds (the
+    timeframe's text for months and years), `as_of` the instant of first publication. Only the bars,
+    node, interval and conformance version enter `dataset_fingerprint`.
+    """
+
+    node_id: str
+    interval: int | str
+    partition: str
+    start: int
+    end: int
+    rows: int
+    dataset_fingerprint: str
+    file_sha256: str
+    file_bytes: int
+    conformance_version: str
+    conformance_flags: Mapping[str, int]
+    absent: tuple[Gap, ...]
+    missing: tuple[Gap, ...]
+    producer: Mapping[str, str]
+    exchange: str
+    policy: Mapping[str, Any]
+    publication_watermark: int
+    as_of: str
+
+    @property
+    def segment(self) -> Segment:
+        """The sealed range."""
+        return Segment(self.start, self.end)
+
+    def to_json(self) -> bytes:
+        """Its canonical bytes."""
+        record = asdict(self)
+        record["range"] = [record.pop("start"), record.pop("end")]
+        for name in ("absent", "missing"):
+            record[name] = [list(gap) for gap in getattr(self, name)]
+        return canonical_json({"manifest_version": MANIFEST_VERSION, **record})
+
+    def same_facts(self, other: Manifest) -> bool:
+        """Whether both say the same of the bars, whoever published them when."""
+        return _facts(self) == _facts(other)
+
+    @classmethod
+    def from_json(cls, payload: bytes, uri: str) -> Manifest:
+        """The manifest of stored bytes; raises `ArtifactCorrupt` where they are none."""
+        try:
+            record = json.loads(payload)
+            version = record.pop("manifest_version")
+            if version != MANIFEST_VERSION:
+                raise ValueError(f"manifest version {version} is not {MANIFEST_VERSION}")
+            start, end = record.pop("range")
+            for name in ("absent", "missing"):
+                record[name] = tuple(Gap(*gap) for gap in record[name])
+            return cls(start=start, end=end, **record)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ArtifactCorrupt(f"{uri} is not a readable manifest: {error}", uri=uri) from error
+
+
+def manifest_name(fingerprint: str, edition: int) -> str:
+    """`<digest>.manifest.json`; later editions carry their number."""
+    digest = fingerprint.removeprefix("sha256:")
+    return f"{digest}.{edition}.manifest.json" if edition else f"{digest}.manifest.json"
+
+
+def _facts(manifest: Manifest) -> tuple[Any, ...]:
+    return (
+        manifest.node_id,
+        manifest.partition,
+        manifest.segment,
+        manifest.rows,
+        manifest.dataset_fingerprint,
+        manifest.conformance_version,
+        manifest.absent,
+        manifest.missing,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactRef:
+    """How a release names an artifact: enough to find it and to prove every byte of it.
+
+    The same bars can be sealed again under other facts (a range that grew by bars without trades):
+    one file, and for each set of facts an `edition` of the manifest, counted from 0.
+    """
+
+    partition: str
+    start: int
+    end: int
+    rows: int
+    fingerprint: str
+    file_sha256: str
+    manifest_sha256: str
+    edition: int = 0
+
+    @classmethod
+    def of(cls, manifest: Manifest, edition: int = 0) -> ArtifactRef:
+        """The reference to the artifact of `manifest`."""
+        return cls(
+            partition=manifest.partition,
+            start=manifest.start,
+            end=manifest.end,
+            rows=manifest.rows,
+            fingerprint=manifest.dataset_fingerprint,
+            file_sha256=manifest.file_sha256,
+            manifest_sha256=sha256_text(manifest.to_json()),
+            edition=edition,
+        )
+
+    @property
+    def segment(self) -> Segment:
+        """The sealed range."""
+        return Segment(self.start, self.end)
+
+    @property
+    def file_name(self) -> str:
+        """Name of its Parquet file."""
+        return f"{self.fingerprint.removeprefix('sha256:')}.parquet"
+
+    @property
+    def manifest_name(self) -> str:
+        """Name of its manifest."""
+        return manifest_name(self.fingerprint, self.edition)
+
+
+@dataclass(frozen=True, slots=True)
+class SealedArtifact:
+    """An artifact on its way into the store: manifest and Parquet bytes."""
+
+    node: NodeId
+    manifest: Manifest
+    payload: bytes = field(repr=False)

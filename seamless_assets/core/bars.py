@@ -1,0 +1,53 @@
+"""The canonical shape of bars: one Arrow schema that every room passes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+COLUMNS = ("ts", "open", "high", "low", "close", "volume")
+PRICES = ("open", "high", "low", "close")
+BARS_SCHEMA = pa.schema([("ts", pa.int64()), *((name, pa.float64()) for name in COLUMNS[1:])])
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write changed: bars that are new, and bars whose values were replaced."""
+
+    added: int
+    revised: int
+
+
+def empty_bars() -> pa.Table:
+    """A table of no bars with the canonical schema."""
+    return BARS_SCHEMA.empty_table()
+
+
+def timestamps(bars: pa.Table) -> np.ndarray:
+    """The `ts` column as int64 epoch seconds, shape `(rows,)`."""
+    column: np.ndarray = bars.column("ts").to_numpy()
+    return column
+
+
+def between(bars: pa.Table, start: int, end: int) -> pa.Table:
+    """The bars that open in `[start, end)`."""
+    ts = bars.column("ts")
+    return bars.filter(pc.and_(pc.greater_equal(ts, start), pc.less(ts, end)))
+
+
+def sound_rows(bars: pa.Table) -> pa.Array:
+    """Mask of the bars that can be: finite prices, `high` and `low` around `open` and `close`."""
+    o, h, lo, c = (np.asarray(bars.column(name)) for name in PRICES)
+    v = np.asarray(bars.column("volume"))
+    finite = np.isfinite(o) & np.isfinite(h) & np.isfinite(lo) & np.isfinite(c) & np.isfinite(v)
+    return pa.array(finite & (h >= np.maximum(o, c)) & (lo <= np.minimum(o, c)) & (h >= lo))
+
+
+def join(tables: list[pa.Table]) -> pa.Table:
+    """Bars of several tables as one, sorted by `ts`; windows of the tables do not overlap."""
+    if not tables:
+        return empty_bars()
+    return pa.concat_tables(tables).sort_by("ts").combine_chunks()

@@ -1,0 +1,81 @@
+"""Points in time as people write them, and `as_of` as the release log writes it."""
+
+from __future__ import annotations
+
+import operator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, SupportsIndex
+
+from seamless_assets.errors import InvalidTimestamp
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_EPOCH_LIMIT = 4_100_000_000
+"""Above this a number is no longer epoch seconds (year 2099)."""
+
+
+def epoch_micros(value: Any, name: str = "timestamp") -> int:
+    """Epoch microseconds of epoch seconds, an ISO 8601 text or an aware datetime.
+
+    A plain date means its midnight, UTC. Raises `InvalidTimestamp`, also for naive datetimes.
+    """
+    if isinstance(value, str):
+        return _micros(_from_text(value, name), name)
+    if isinstance(value, datetime):
+        return _micros(value, name)
+    if isinstance(value, date):
+        return _micros(datetime(value.year, value.month, value.day, tzinfo=UTC), name)
+    seconds = _whole(value)
+    if seconds is None:
+        raise InvalidTimestamp(
+            f"{name} is {value!r}; give whole epoch seconds, an ISO 8601 text or an aware datetime",
+            value=value,
+        )
+    if abs(seconds) > _EPOCH_LIMIT:
+        raise InvalidTimestamp(
+            f"{name} {seconds} is too large for epoch seconds; divide by 1000?", value=value
+        )
+    return seconds * 1_000_000
+
+
+def epoch_seconds(value: Any, name: str = "timestamp", *, round_up: bool = False) -> int:
+    """Like `epoch_micros`, in whole seconds, rounded down unless told to round up."""
+    micros = epoch_micros(value, name)
+    return -(-micros // 1_000_000) if round_up else micros // 1_000_000
+
+
+def instant_text(micros: int) -> str:
+    """Epoch microseconds as `2025-01-31T00:00:00.000000Z`; texts sort as the instants do."""
+    return (_EPOCH + micros * _MICROSECOND).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def seconds_text(ts: int) -> str:
+    """Epoch seconds as `2025-01-31T00:00:00Z`."""
+    return (_EPOCH + timedelta(seconds=ts)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, SupportsIndex):
+        return operator.index(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else None
+
+
+def _from_text(text: str, name: str) -> datetime | date:
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise InvalidTimestamp(
+            f"{name} {text!r} is not ISO 8601; write it like 2025-01-31 or 2025-01-31T12:00:00Z", value=text
+        ) from error
+    is_plain_date = len(text.strip()) <= 10
+    return moment.replace(tzinfo=UTC) if is_plain_date else moment
+
+
+def _micros(moment: datetime | date, name: str) -> int:
+    if not isinstance(moment, datetime) or moment.utcoffset() is None:
+        raise InvalidTimestamp(
+            f"{name} {moment} has no time zone; add one, such as Z or tzinfo=UTC", value=moment
+        )
+    return (moment - _EPOCH) // _MICROSECOND

@@ -1,0 +1,110 @@
+"""Node identity: `ohlcv:{exchange}:{symbol}:{timeframe}`, its asset key and its path."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from seamless_assets.core.timeframe import Timeframe
+from seamless_assets.errors import InvalidNodeId, InvalidTimeframe
+
+KIND = "ohlcv"
+_EXCHANGE = re.compile(r"[a-z0-9]+", re.ASCII)
+_FORM = "ohlcv:{exchange}:{symbol}:{timeframe}, such as ohlcv:binance:BTC/USDT:1m"
+
+
+@dataclass(frozen=True, order=True)
+class NodeId:
+    """One series of bars. `str(node)` is its canonical form; equal nodes have equal strings.
+
+    Raises `InvalidNodeId`.
+    """
+
+    exchange: str
+    symbol: str
+    timeframe: Timeframe
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.exchange, str) or not _EXCHANGE.fullmatch(self.exchange):
+            raise self._invalid(
+                f"exchange {self.exchange!r} is not a ccxt id (lower-case letters and digits)"
+            )
+        if not isinstance(self.symbol, str) or not _is_symbol(self.symbol):
+            raise self._invalid(f"symbol {self.symbol!r} is empty or holds blanks or control characters")
+        if not isinstance(self.timeframe, Timeframe):
+            try:
+                object.__setattr__(self, "timeframe", Timeframe.parse(self.timeframe))
+            except InvalidTimeframe as error:
+                raise self._invalid(str(error)) from error
+
+    @classmethod
+    def parse(cls, text: str | NodeId) -> NodeId:
+        """The node of its canonical form, read from both ends, so symbols may hold colons."""
+        if isinstance(text, cls):
+            return text
+        if not isinstance(text, str):
+            raise InvalidNodeId(f"{text!r} is not a node id; the form is {_FORM}", value=text)
+        kind, _, rest = text.partition(":")
+        exchange, _, rest = rest.partition(":")
+        symbol, _, timeframe = rest.rpartition(":")
+        if kind != KIND or not (exchange and symbol and timeframe):
+            raise InvalidNodeId(f"{text!r} is not a node id; the form is {_FORM}", value=text)
+        try:
+            return cls(exchange, symbol, Timeframe.parse(timeframe))
+        except (InvalidTimeframe, InvalidNodeId) as error:
+            raise InvalidNodeId(f"{text!r} is not a node id: {error}", value=text) from error
+
+    def __str__(self) -> str:
+        return f"{KIND}:{self.exchange}:{self.symbol}:{self.timeframe}"
+
+    @property
+    def asset_key(self) -> tuple[str, str, str, str]:
+        """Dagster's key for it: `("ohlcv", "binance", "BTC_USDT", "1m")`; injective."""
+        return (KIND, self.exchange, symbol_word(self.symbol), str(self.timeframe))
+
+    @property
+    def path_values(self) -> dict[str, str]:
+        """Its parts, percent-encoded for use as path segments; injective."""
+        return {
+            "exchange": path_value(self.exchange),
+            "symbol": path_value(self.symbol),
+            "timeframe": path_value(str(self.timeframe)),
+        }
+
+    def _invalid(self, reason: str) -> InvalidNodeId:
+        return InvalidNodeId(
+            f"{reason}; the form is {_FORM}", value=(self.exchange, self.symbol, self.timeframe)
+        )
+
+
+def symbol_word(symbol: str) -> str:
+    """A symbol as `[A-Za-z0-9_]+`, one word per symbol and one symbol per word.
+
+    Before a letter or digit `/` becomes `_` and `:` becomes `__`; any other byte becomes `___` and two
+    hexadecimal digits. So `BTC/USDT:USDT-251226` is `BTC_USDT__USDT___2D251226`.
+    """
+    return "".join(_word_part(char, symbol[at + 1 : at + 2]) for at, char in enumerate(symbol))
+
+
+def path_value(text: str) -> str:
+    """`text` as one path segment: percent-encoded, and never `.` or `..`."""
+    encoded = quote(text, safe="")
+    return encoded.replace(".", "%2E") if set(encoded) == {"."} else encoded
+
+
+def _word_part(char: str, following: str) -> str:
+    if _is_word(char):
+        return char
+    if char in "/:" and _is_word(following):
+        return "_" if char == "/" else "__"
+    return "".join(f"___{byte:02X}" for byte in char.encode())
+
+
+def _is_word(char: str) -> bool:
+    return char.isascii() and char.isalnum()
+
+
+def _is_symbol(symbol: Any) -> bool:
+    return bool(symbol) and symbol.isprintable() and not any(char.isspace() for char in symbol)

@@ -1,0 +1,1 @@
+"""The Dagster shell: assets, checks, partitions, resources, IO manager and jobs over the plain face."""

@@ -1,0 +1,179 @@
+"""Every error this project raises on purpose, as one tree.
+
+    SeamlessError
+    ├── InvalidInput (ValueError)          an argument cannot mean anything
+    │   ├── InvalidNodeId
+    │   ├── InvalidTimeframe
+    │   ├── InvalidSegment
+    │   ├── InvalidTimestamp
+    │   ├── InvalidFrame
+    │   └── InvalidChoice                  a name that is not one of the known ones
+    ├── ConfigError (ValueError)           seamless.yaml is wrong; `problems` lists all of it
+    ├── ExchangeError
+    │   ├── ExchangeUnavailable            network, 5xx, maintenance, unreadable answer; worth a retry
+    │   │   └── RateLimited                429, 418 and their kin; `retry_after` in seconds where told
+    │   └── ExchangeRefused                asking again cannot help
+    │       ├── UnknownExchange
+    │       ├── UnknownSymbol
+    │       └── UnsupportedTimeframe
+    ├── StoreError
+    │   ├── HotStoreError
+    │   │   └── StaleToken                 a newer lease holder has written
+    │   └── ArtifactStoreError
+    │       ├── ArtifactMissing
+    │       ├── ArtifactCorrupt            bytes do not match what was promised
+    │       ├── FingerprintCollision       equal fingerprints over different bytes
+    │       └── ReleaseConflict            somebody else wrote this place of the log first
+    ├── ReadRefused
+    │   ├── AsOfRequired (ValueError)
+    │   ├── NothingReleased
+    │   ├── CoverageMissing                `gaps` names what no released artifact holds
+    │   └── SeamlessSLAExceeded
+    └── ChecksFailed                       a blocking check stopped a release
+
+Facts travel as attributes: `raise UnknownSymbol("...", symbol=..., choices=...)` makes
+`error.symbol` and `error.choices`. Messages name the input, the reason and the way out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+class SeamlessError(Exception):
+    """Base of all errors; keyword arguments become attributes."""
+
+    def __init__(self, message: str, **facts: Any) -> None:
+        super().__init__(message)
+        self.facts = facts
+
+    def __getattr__(self, name: str) -> Any:
+        # `facts` itself is looked up only while an error is being unpickled.
+        facts = self.__dict__.get("facts", {})
+        if name in facts:
+            return facts[name]
+        raise AttributeError(f"{type(self).__name__} has no fact {name!r}")
+
+    def __reduce__(self) -> tuple[Callable[..., SeamlessError], tuple[Any, ...]]:
+        return _rebuild, (type(self), self.args, self.facts)
+
+
+def _rebuild(kind: type[SeamlessError], args: tuple[Any, ...], facts: dict[str, Any]) -> SeamlessError:
+    return kind(*args, **facts)
+
+
+class InvalidInput(SeamlessError, ValueError):
+    """An argument cannot mean anything."""
+
+
+class InvalidNodeId(InvalidInput):
+    """Not of the form `ohlcv:{exchange}:{symbol}:{timeframe}`."""
+
+
+class InvalidTimeframe(InvalidInput):
+    """Not a whole number of s, m, h, d, w, M or y, or not a whole number of seconds."""
+
+
+class InvalidSegment(InvalidInput):
+    """A range that ends before it starts, or whose ends are not whole seconds."""
+
+
+class InvalidTimestamp(InvalidInput):
+    """A naive datetime, an unreadable string or a number that is no epoch."""
+
+
+class InvalidFrame(InvalidInput):
+    """A frame that lacks what the call needs."""
+
+
+class InvalidChoice(InvalidInput):
+    """A name that is not one of the known ones; `choices` lists those."""
+
+
+class ConfigError(SeamlessError, ValueError):
+    """seamless.yaml is wrong; `problems` holds every problem with its place."""
+
+
+class ExchangeError(SeamlessError):
+    """The exchange could not give what was asked."""
+
+
+class ExchangeUnavailable(ExchangeError):
+    """Network, 5xx, maintenance or an unreadable answer; worth a retry."""
+
+
+class RateLimited(ExchangeUnavailable):
+    """The exchange asks for fewer requests; `retry_after` in seconds, or None."""
+
+
+class ExchangeRefused(ExchangeError):
+    """The exchange understood and said no; asking again cannot help."""
+
+
+class UnknownExchange(ExchangeRefused, ValueError):
+    """ccxt has no exchange of this name, or it serves no candles."""
+
+
+class UnknownSymbol(ExchangeRefused, ValueError):
+    """The exchange lists no such symbol; `choices` holds the nearest ones."""
+
+
+class UnsupportedTimeframe(ExchangeRefused, ValueError):
+    """The exchange serves no such timeframe; `choices` lists those it does."""
+
+
+class StoreError(SeamlessError):
+    """A store could not do what was asked."""
+
+
+class HotStoreError(StoreError):
+    """The hot store could not do what was asked."""
+
+
+class StaleToken(HotStoreError):
+    """A newer lease holder has written; `token` is ours, `newest` theirs."""
+
+
+class ArtifactStoreError(StoreError):
+    """The artifact store could not do what was asked."""
+
+
+class ArtifactMissing(ArtifactStoreError):
+    """No such artifact, manifest or release record; `uri` names it."""
+
+
+class ArtifactCorrupt(ArtifactStoreError):
+    """Stored bytes do not match what was promised; `uri` names them."""
+
+
+class FingerprintCollision(ArtifactStoreError):
+    """Equal fingerprints over different bars."""
+
+
+class ReleaseConflict(ArtifactStoreError):
+    """Another writer took this place of the release log; read it again and retry."""
+
+
+class ReadRefused(SeamlessError):
+    """A read that must not be served."""
+
+
+class AsOfRequired(ReadRefused, ValueError):
+    """This domain reads the past as it was known; say as of when."""
+
+
+class NothingReleased(ReadRefused):
+    """The node has no release at or before the asked `as_of`."""
+
+
+class CoverageMissing(ReadRefused):
+    """Released artifacts do not cover the window; `gaps` lists (start, end, reason)."""
+
+
+class SeamlessSLAExceeded(ReadRefused):
+    """A budget of the read ran out."""
+
+
+class ChecksFailed(SeamlessError):
+    """A blocking check stopped a release; `problems` says why."""

@@ -1,0 +1,1 @@
+"""One journey a file; each touches the world only through `ports`."""

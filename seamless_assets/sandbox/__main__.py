@@ -1,0 +1,90 @@
+"""`python -m seamless_assets.sandbox`: run the local exchange until it is stopped."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from seamless_assets.core.instant import epoch_seconds
+from seamless_assets.errors import SeamlessError
+from seamless_assets.sandbox.market import DEFAULT_MARKETS
+from seamless_assets.sandbox.replay import Replay
+from seamless_assets.sandbox.server import Sandbox
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse arguments, serve, and print the address once it answers."""
+    told = _parser().parse_args(arguments)
+    try:
+        sandbox = _build(told)
+    except SeamlessError as error:
+        sys.exit(str(error))
+    asyncio.run(_serve(sandbox))
+
+
+def _build(told: argparse.Namespace) -> Sandbox:
+    replay = Replay()
+    for argument in told.replay:
+        replay.add_file(argument)
+    listed = dict(_listing(argument) for argument in told.listed)
+    markets = [replace(m, listed=listed.get(m.symbol, m.listed)) for m in DEFAULT_MARKETS]
+    return Sandbox(
+        told.host,
+        told.port,
+        seed=told.seed,
+        now=None if told.now is None else epoch_seconds(_number(told.now), "--now"),
+        markets=markets,
+        replay=replay,
+        rate_limit=told.rate_limit,
+    )
+
+
+async def _serve(sandbox: Sandbox) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stopped.set)
+    async with sandbox:
+        sys.stdout.write(f"local exchange: {sandbox.url}\n")
+        sys.stdout.flush()
+        await stopped.wait()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="seamless sandbox",
+        description="A local exchange that unmodified ccxt clients talk to by base_url.",
+    )
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8080, help="0 takes a free one (default: 8080)")
+    parser.add_argument("--seed", type=int, default=7, help="of the made-up markets (default: 7)")
+    parser.add_argument("--now", help="stop its clock: an ISO instant or epoch seconds (default: real time)")
+    parser.add_argument("--rate-limit", type=int, help="requests a minute; more are answered 429")
+    parser.add_argument(
+        "--replay",
+        action="append",
+        default=[],
+        metavar="SYMBOL:TIMEFRAME=FILE",
+        help="serve a Parquet file of bars",
+    )
+    parser.add_argument(
+        "--listed", action="append", default=[], metavar="SYMBOL=DATE", help="first day of a made-up market"
+    )
+    return parser
+
+
+def _listing(argument: str) -> tuple[str, int]:
+    symbol, _, day = argument.partition("=")
+    return symbol, epoch_seconds(_number(day), "--listed")
+
+
+def _number(told: str) -> int | str:
+    return int(told) if told.lstrip("-").isdigit() else told
+
+
+if __name__ == "__main__":
+    main()

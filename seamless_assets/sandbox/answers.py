@@ -1,0 +1,82 @@
+"""Answers that no well-behaved exchange gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from seamless_assets.sandbox.faults import Fault
+
+WINDOW = frozenset({"startTime", "endTime", "since", "start", "end", "before", "after"})
+
+
+def status(code: int, retry_after: float | None = None) -> web.Response:
+    """A bare failure with an optional `Retry-After` in seconds."""
+    headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
+    return web.json_response({"code": -1003, "msg": f"sandbox fault {code}"}, status=code, headers=headers)
+
+
+def html() -> web.Response:
+    """A maintenance page with status 200."""
+    return web.Response(
+        text="<html><body><h1>Down for maintenance</h1></body></html>", content_type="text/html"
+    )
+
+
+async def reset(request: web.Request, payload: bytes) -> web.StreamResponse:
+    """Half of a body, then the connection is gone."""
+    response = web.StreamResponse()
+    response.content_length = len(payload) + 1
+    await response.prepare(request)
+    await response.write(payload[: len(payload) // 2])
+    if request.transport is not None:
+        request.transport.abort()
+    return response
+
+
+def without_window(request: web.Request) -> web.Request:
+    """The same request, its bounds of time ignored."""
+    request["query"] = {name: value for name, value in request.query.items() if name not in WINDOW}
+    return request
+
+
+def spoiled(payload: Any, fault: Fault) -> Any:
+    """The answer with its page of candles emptied, cut short, or its first row spoiled."""
+    page = _page(payload)
+    if page is None:
+        return payload
+    if fault.kind == "empty":
+        page.clear()
+    elif fault.kind == "short_page":
+        del page[fault.rows :]
+    elif page:
+        page[0] = _spoiled_row(page[0], fault.kind)
+    return payload
+
+
+def _page(payload: Any) -> list[Any] | None:
+    """The list of candles inside a venue's answer, or None."""
+    if isinstance(payload, list):
+        return payload
+    for value in payload.values() if isinstance(payload, dict) else ():
+        found = _page(value) if isinstance(value, dict | list) else None
+        if found is not None and (not found or isinstance(found[0], list | dict)):
+            return found
+    return None
+
+
+def _spoiled_row(row: Any, kind: str) -> Any:
+    if isinstance(row, dict):
+        names = ("high", "low") if kind == "inverted" else ("close", "close")
+        spoiled = dict(row)
+        spoiled[names[0]], spoiled[names[1]] = (
+            (row[names[1]], row[names[0]]) if kind == "inverted" else (None, None)
+        )
+        return spoiled
+    row = list(row)
+    if kind == "inverted":
+        row[2], row[3] = row[3], row[2]
+    else:
+        row[4] = None
+    return row

@@ -1,0 +1,63 @@
+"""The market data that all dialects serve: markets, candles and trades at the exchange's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from seamless_assets.core.timeframe import Timeframe
+from seamless_assets.sandbox.clock import SandboxClock
+from seamless_assets.sandbox.generator import BAR, MINUTE, Generator, aggregate, trades_of
+from seamless_assets.sandbox.market import DEFAULT_MARKETS, Market
+from seamless_assets.sandbox.replay import Replay
+
+MOST_TRADES = 1000
+
+
+class Book:
+    """Candles and trades by symbol; recorded series go before made-up ones."""
+
+    def __init__(
+        self,
+        clock: SandboxClock,
+        *,
+        markets: Iterable[Market] = DEFAULT_MARKETS,
+        generator: Generator | None = None,
+        replay: Replay | None = None,
+    ) -> None:
+        self.clock = clock
+        self.generator = generator or Generator()
+        self.replay = replay or Replay()
+        self.markets = {market.symbol: market for market in markets}
+        for symbol in self.replay.symbols:
+            self.markets.setdefault(symbol, Market(symbol, 1.0))
+
+    def candles(self, symbol: str, timeframe: Timeframe, start: int, end: int) -> np.ndarray:
+        """Candles that open in `[start, end)`, ascending, the forming one of now included."""
+        now = self.clock.now()
+        first, last = timeframe.ceil(start), min(timeframe.ceil(end), int(now) + 1)
+        if first >= last:
+            return np.empty(0, dtype=BAR)
+        if symbol in self.replay.symbols:
+            series, is_exact = self.replay.series(symbol, timeframe)
+            reach = last if is_exact else min(timeframe.ceil(last), int(now) + 1)
+            low, high = np.searchsorted(series["ts"], [first, reach])
+            return series[low:high] if is_exact else aggregate(series[low:high], timeframe)
+        minutes = self.generator.minutes(self.markets[symbol], first, timeframe.ceil(last), now)
+        return minutes if timeframe.seconds == MINUTE else aggregate(minutes, timeframe)
+
+    def newest(self, symbol: str, timeframe: Timeframe, end: int, count: int) -> np.ndarray:
+        """The last `count` candles that open before `end`, looking back as far as that takes at most thrice."""
+        start = timeframe.shift(min(end, int(self.clock.now()) + 1), -count - 1)
+        return self.candles(symbol, timeframe, start, end)[-count:]
+
+    def trades(
+        self, symbol: str, start: float, end: float, limit: int
+    ) -> list[tuple[float, float, float, str]]:
+        """The first `limit` trades in `[start, end)`."""
+        bars = self.candles(
+            symbol, Timeframe("1m"), int(start) // MINUTE * MINUTE, int(min(end, self.clock.now() + 1))
+        )
+        made = trades_of(bars[: limit // 4 + 2])
+        return [trade for trade in made if start <= trade[0] < end][: min(limit, MOST_TRADES)]

@@ -1,0 +1,1 @@
+"""How the local exchange speaks: one venue's REST interface a file, told apart by path."""

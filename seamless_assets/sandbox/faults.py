@@ -1,0 +1,77 @@
+"""Faults that can be switched on, one request at a time."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from seamless_assets.errors import InvalidChoice, InvalidInput
+
+FaultKind = Literal[
+    "status", "reset", "truncated", "html", "hang", "delay", "ignore_since", "empty", "short_page", "null_fields",
+    "inverted",
+]  # fmt: skip
+KINDS: tuple[str, ...] = get_args(FaultKind)
+
+
+@dataclass
+class Fault:
+    """One fault: which requests it hits and what happens to them.
+
+    `path` and `symbol` match as parts of the request, empty matches all. `times` counts down, None is for
+    ever. `status` answers with `code` (and `retry_after` seconds); `delay` waits `seconds`; `short_page`
+    cuts to `rows`; `null_fields` and `inverted` (high below low) spoil the first row of a page.
+    """
+
+    kind: FaultKind
+    path: str = ""
+    symbol: str = ""
+    times: int | None = 1
+    code: int = 503
+    retry_after: float | None = None
+    seconds: float = 0.0
+    rows: int = 10
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InvalidChoice(
+                f"fault {self.kind!r} is not one of {', '.join(KINDS)}", value=self.kind, choices=KINDS
+            )
+
+    @classmethod
+    def from_record(cls, record: Any) -> Fault:
+        """The fault of a JSON object. Raises `InvalidInput`."""
+        try:
+            return cls(**record)
+        except TypeError as error:
+            raise InvalidInput(f"{record!r} is no fault: {error}", value=record) from error
+
+
+class Faults:
+    """The faults in force, asked at each request in the order in which they were added."""
+
+    def __init__(self) -> None:
+        self._active: list[Fault] = []
+
+    def add(self, fault: Fault) -> None:
+        """Put a fault in force."""
+        self._active.append(fault)
+
+    def clear(self) -> None:
+        """Lift all faults."""
+        self._active.clear()
+
+    def take(self, path: str) -> Fault | None:
+        """The fault that hits a request (path with query), counted down."""
+        for fault in self._active:
+            if fault.path in path and fault.symbol in path:
+                if fault.times is not None:
+                    fault.times -= 1
+                    if fault.times <= 0:
+                        self._active.remove(fault)
+                return fault
+        return None
+
+    def as_records(self) -> list[dict[str, Any]]:
+        """The faults in force as JSON values."""
+        return [asdict(fault) for fault in self._active]

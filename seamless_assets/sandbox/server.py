@@ -1,0 +1,265 @@
+"""The local exchange's HTTP server.
+
+Venues are told apart by path alone, so one address serves all of them. Below `/_sandbox/` it can be steered:
+
+    GET  /_sandbox/health                      PUT /_sandbox/clock   {"now": 1735689600} or {"now": null}
+    GET, DELETE /_sandbox/requests             GET, POST, DELETE /_sandbox/faults   {"kind": "status", "code": 429}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from aiohttp import web
+
+from seamless_assets.errors import InvalidInput, SeamlessError
+from seamless_assets.sandbox import answers
+from seamless_assets.sandbox.book import Book
+from seamless_assets.sandbox.clock import SandboxClock
+from seamless_assets.sandbox.dialects import binance, bybit, coinbase, kraken, okx
+from seamless_assets.sandbox.dialects.base import Refusal, Route
+from seamless_assets.sandbox.faults import Fault, Faults
+from seamless_assets.sandbox.generator import Generator
+from seamless_assets.sandbox.market import DEFAULT_MARKETS, Market
+from seamless_assets.sandbox.replay import Replay
+
+DIALECTS = {"binance": binance, "bybit": bybit, "coinbase": coinbase, "kraken": kraken, "okx": okx}
+REMEMBERED_REQUESTS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request that was answered: when (monotonic seconds), to which venue, where, and the status."""
+
+    at: float
+    exchange: str
+    path: str
+    query: str
+    status: int
+
+
+class Sandbox:
+    """A local exchange on `host:port`; port 0 takes a free one.
+
+    `now` stops its clock at an epoch second. `replay` holds recorded bars that go before the made-up ones
+    of `seed`. `rate_limit` answers 429 to more than that many requests in `rate_window` seconds. Use it as an
+    async context manager, or `with sandbox.running():` in a thread of its own.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        seed: int = 7,
+        now: float | None = None,
+        markets: Iterable[Market] = DEFAULT_MARKETS,
+        replay: Replay | None = None,
+        rate_limit: int | None = None,
+        rate_window: float = 60.0,
+    ) -> None:
+        self.host, self.port = host, port
+        self.clock = SandboxClock(now)
+        self.faults = Faults()
+        self.requests: deque[Request] = deque(maxlen=REMEMBERED_REQUESTS)
+        self.book = Book(self.clock, markets=markets, generator=Generator(seed), replay=replay)
+        self._rate_limit, self._rate_window = rate_limit, rate_window
+        self._recent: deque[float] = deque()
+        self._runner: web.AppRunner | None = None
+        self._closing = asyncio.Event()
+
+    @property
+    def url(self) -> str:
+        """Its address, for `base_url`."""
+        return f"http://{self.host}:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(middlewares=[self._watched])
+        for dialect in DIALECTS.values():
+            for route in dialect.routes(self.book):
+                app.router.add_get(route.path, _endpoint(route))
+        self._add_steering(app.router)
+        self._closing = asyncio.Event()
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self.host, self.port)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._closing.set()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """Serve from a thread of its own until the block ends. Raises `OSError` where the port is taken."""
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, name="seamless-sandbox", daemon=True)
+        thread.start()
+        try:
+            asyncio.run_coroutine_threadsafe(self.__aenter__(), loop).result()
+            try:
+                yield self
+            finally:
+                asyncio.run_coroutine_threadsafe(self.__aexit__(), loop).result()
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+    @web.middleware
+    async def _watched(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        if request.path.startswith("/_sandbox/"):
+            return await handler(request)
+        exchange = _exchange_of(request)
+        response = self._limited() or await self._faulted(request, handler)
+        self.requests.append(
+            Request(time.monotonic(), exchange, request.path, request.query_string, response.status)
+        )
+        return response
+
+    def _limited(self) -> web.Response | None:
+        if self._rate_limit is None:
+            return None
+        now = time.monotonic()
+        while self._recent and self._recent[0] <= now - self._rate_window:
+            self._recent.popleft()
+        if len(self._recent) >= self._rate_limit:
+            wait = self._recent[0] + self._rate_window - now
+            return answers.status(429, retry_after=max(wait, 0.01))
+        self._recent.append(now)
+        return None
+
+    async def _faulted(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        fault = self.faults.take(request.path_qs)
+        if fault is None:
+            return await handler(request)
+        if fault.kind == "status":
+            return answers.status(fault.code, fault.retry_after)
+        if fault.kind == "html":
+            return answers.html()
+        if fault.kind in ("hang", "delay"):
+            wait = fault.seconds or (3600.0 if fault.kind == "hang" else 0.0)
+            await _wait(self._closing, wait)
+        if fault.kind == "ignore_since":
+            request = answers.without_window(request)
+        answer = await handler(request)
+        body = answer.body if isinstance(answer, web.Response) else b""
+        payload = bytes(body) if isinstance(body, bytes | bytearray) else b""
+        if fault.kind == "reset":
+            return await answers.reset(request, payload)
+        if fault.kind == "truncated":
+            return web.Response(body=payload[: len(payload) // 2], content_type="application/json")
+        if fault.kind in ("empty", "short_page", "null_fields", "inverted"):
+            return web.json_response(answers.spoiled(json.loads(payload), fault))
+        return answer
+
+    def _add_steering(self, router: web.UrlDispatcher) -> None:
+        async def health(_: web.Request) -> web.Response:
+            return web.json_response({"now": self.clock.now(), "exchanges": sorted(DIALECTS)})
+
+        async def requests(_: web.Request) -> web.Response:
+            return web.json_response([asdict(request) for request in self.requests])
+
+        async def forget(_: web.Request) -> web.Response:
+            self.requests.clear()
+            return web.json_response({})
+
+        async def clock(request: web.Request) -> web.Response:
+            told = (await _json(request)).get("now")
+            if told is None:
+                self.clock.release()
+            elif isinstance(told, int | float):
+                self.clock.set(told)
+            else:
+                raise InvalidInput(f"now is {told!r}; give epoch seconds, or null for real time")
+            return web.json_response({"now": self.clock.now()})
+
+        async def faults(_: web.Request) -> web.Response:
+            return web.json_response(self.faults.as_records())
+
+        async def add(request: web.Request) -> web.Response:
+            self.faults.add(Fault.from_record(await _json(request)))
+            return web.json_response(self.faults.as_records())
+
+        async def lift(_: web.Request) -> web.Response:
+            self.faults.clear()
+            return web.json_response([])
+
+        router.add_get("/_sandbox/health", health)
+        router.add_get("/_sandbox/requests", requests)
+        router.add_delete("/_sandbox/requests", forget)
+        router.add_put("/_sandbox/clock", _typed(clock))
+        router.add_get("/_sandbox/faults", faults)
+        router.add_post("/_sandbox/faults", _typed(add))
+        router.add_delete("/_sandbox/faults", lift)
+
+
+def _endpoint(route: Route) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(request: web.Request) -> web.Response:
+        request["exchange"] = route.exchange
+        asked = request.get("query", request.query)
+        try:
+            return web.json_response(route.handler({**asked, **request.match_info}))
+        except Refusal as refusal:
+            return web.json_response(refusal.body, status=refusal.status)
+
+    return answer
+
+
+def _typed(
+    handler: Callable[[web.Request], Awaitable[web.Response]],
+) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(request: web.Request) -> web.Response:
+        try:
+            return await handler(request)
+        except SeamlessError as error:
+            return web.json_response({"error": str(error)}, status=400)
+
+    return answer
+
+
+async def _json(request: web.Request) -> dict[str, Any]:
+    try:
+        told = json.loads(await request.read())
+    except ValueError as error:
+        raise InvalidInput(f"the body is no JSON: {error}") from error
+    if not isinstance(told, dict):
+        raise InvalidInput(f"the body is {told!r}; give a JSON object")
+    return told
+
+
+async def _wait(closing: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(closing.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+def _exchange_of(request: web.Request) -> str:
+    first = request.path.split("/")[1:4]
+    prefixes = {"0": "kraken", "v2": "coinbase", "fapi": "binance", "dapi": "binance"}
+    if request.path.startswith("/v5/"):
+        return "bybit"
+    if request.path.startswith("/api/v5/"):
+        return "okx"
+    if request.path.startswith("/api/v3/brokerage/"):
+        return "coinbase"
+    if request.path.startswith("/api/v3/"):
+        return "binance"
+    return prefixes.get(first[0], "unknown")

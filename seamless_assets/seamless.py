@@ -1,0 +1,372 @@
+"""The place where adapters meet flows, and the face that people call.
+
+`connect()` opens everything that the settings name. The face is synchronous and works inside a running
+event loop too (a notebook): flows run on one event loop in a thread of its own. `aio` is its async twin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
+from importlib.metadata import version
+from pathlib import Path
+from random import Random
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from seamless_assets.adapters.artifact_store import ArtifactStore
+from seamless_assets.adapters.client_settings import ClientSettings
+from seamless_assets.adapters.clock import SystemClock
+from seamless_assets.adapters.machine_budget import MachineBudget
+from seamless_assets.adapters.sqlite import SqliteHotStore
+from seamless_assets.config import Settings, load_settings
+from seamless_assets.core.artifact import ArtifactRef, Manifest
+from seamless_assets.core.context import ComputeContext, choose_strategy
+from seamless_assets.core.coverage import Coverage
+from seamless_assets.core.instant import epoch_seconds
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.policy import Policy
+from seamless_assets.core.reading import ReadResult
+from seamless_assets.core.release import Release
+from seamless_assets.core.segment import Segment
+from seamless_assets.errors import ConfigError, InvalidChoice, InvalidInput
+from seamless_assets.flows import backfill as backfilling
+from seamless_assets.flows import materialize as materializing
+from seamless_assets.flows import publish as publishing
+from seamless_assets.flows import read as reading
+from seamless_assets.flows.backfill import BackfillReport
+from seamless_assets.flows.materialize import MaterializeReport, PartitionReport
+from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.publish import Sealed
+
+T = TypeVar("T")
+PACKAGE = "seamless-assets"
+Instant = Any
+"""Epoch seconds, an ISO 8601 text or an aware datetime; naive datetimes are an error."""
+
+
+def connect(settings: str | Path | Settings | None = None) -> Seamless:
+    """Open the pipeline of a `seamless.yaml` (or of settings already read).
+
+    Nothing is asked of an exchange or store yet. Raises `ConfigError` with every problem of the file.
+    """
+    read = settings if isinstance(settings, Settings) else load_settings(settings)
+    return Seamless(read)
+
+
+class AsyncSeamless:
+    """The async face: every method of `Seamless`, awaited. Reached as `Seamless.aio`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.worker = _Worker()
+        self._opened: _Opened | None = None
+        self._opening = threading.Lock()
+
+    async def read(
+        self,
+        node: str | NodeId,
+        start: Instant,
+        end: Instant,
+        context: ComputeContext | None = None,
+        strategy: str = "SEAMLESS",
+        sla: Any = None,
+        columns: Sequence[str] | None = None,
+    ) -> ReadResult:
+        """See `Seamless.read`."""
+        parsed, window = NodeId.parse(node), window_of(start, end)
+        choose_strategy(strategy)
+        if context is not None:
+            reading.require_as_of(context)
+        return await self._do(
+            lambda ports: reading.read_released(
+                ports, parsed, window, context or ComputeContext(), columns=columns
+            )
+        )
+
+    async def materialize(self, node: str | NodeId, start: Instant, end: Instant) -> MaterializeReport:
+        """See `Seamless.materialize`."""
+        known, window = self._declared(node), window_of(start, end)
+        return await self._do(lambda ports: materializing.materialize(ports, known, window))
+
+    async def materialize_each(
+        self, node: str | NodeId, start: Instant, end: Instant
+    ) -> AsyncIterator[PartitionReport]:
+        """Materialize partition by partition, handing over each report as soon as it is done."""
+        known, window = self._declared(node), window_of(start, end)
+        reports = materializing.materialize_each(self._ports(), known, window)
+        while (report := await self._do(lambda _: _next(reports))) is not None:
+            yield report
+
+    async def backfill(self, node: str | NodeId, start: Instant, end: Instant) -> BackfillReport:
+        """See `Seamless.backfill`."""
+        known, window = self._declared(node), window_of(start, end)
+        return await self._do(lambda ports: backfilling.backfill(ports, known, window))
+
+    async def publish(self, node: str | NodeId, start: Instant, end: Instant) -> list[Sealed]:
+        """See `Seamless.publish`."""
+        known, window = self._declared(node), window_of(start, end)
+        return await self._do(lambda ports: materializing.publish(ports, known, window))
+
+    async def release(self, node: str | NodeId, *, reason: str) -> Release:
+        """See `Seamless.release`."""
+        known = self._declared(node)
+        if not isinstance(reason, str) or not reason.strip():
+            raise InvalidInput("a release by hand needs a reason that the next reader of the log understands")
+        return await self._do(lambda ports: publishing.release_by_hand(ports, known, reason))
+
+    async def coverage(self, node: str | NodeId, start: Instant, end: Instant) -> Coverage:
+        """See `Seamless.coverage`."""
+        parsed, window = NodeId.parse(node), window_of(start, end)
+        return await self._do(lambda ports: backfilling.coverage(ports, parsed, window))
+
+    async def releases(self, node: str | NodeId) -> list[Release]:
+        """See `Seamless.releases`."""
+        parsed = NodeId.parse(node)
+        return await self._do(lambda ports: ports.artifacts.list_releases(parsed))
+
+    async def manifest(self, node: str | NodeId, ref: ArtifactRef) -> Manifest:
+        """See `Seamless.manifest`."""
+        parsed = NodeId.parse(node)
+        return await self._do(lambda ports: ports.artifacts.load_manifest(parsed, ref))
+
+    async def released_window(self, node: str | NodeId, as_of: Any = None) -> Segment:
+        """See `Seamless.released_window`."""
+        parsed, context = NodeId.parse(node), ComputeContext(as_of=as_of)
+        snapshot = await self._do(lambda ports: reading.bind_snapshot(ports, parsed, context))
+        return Segment(snapshot.artifacts[0].start, max(ref.end for ref in snapshot.artifacts))
+
+    async def close(self) -> None:
+        """Close stores and connections; may be called again."""
+        await asyncio.to_thread(self.close_now)
+
+    def close_now(self) -> None:
+        """The same, without an event loop."""
+        with self._opening:
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            self.worker.run(opened.close())
+        self.worker.stop()
+
+    async def _do(self, work: Callable[[Ports], Coroutine[Any, Any, T]]) -> T:
+        return await asyncio.wrap_future(self.worker.start(work(self._ports())))
+
+    def _ports(self) -> Ports:
+        with self._opening:
+            if self._opened is None:
+                self._opened = _Opened(self.settings)
+            return self._opened.ports
+
+    def _declared(self, node: str | NodeId) -> NodeId:
+        parsed = NodeId.parse(node)
+        if parsed.exchange not in self.settings.exchanges:
+            raise InvalidChoice(
+                f"{parsed}: exchange {parsed.exchange} is not in the settings; add it under `exchanges`",
+                value=str(parsed),
+                choices=tuple(self.settings.exchanges),
+            )
+        return parsed
+
+
+class Seamless:
+    """An open pipeline. Use it as a context manager, or call `close()`.
+
+    Times are epoch seconds, ISO 8601 texts or aware datetimes; windows are half-open and hold the whole
+    bars inside. A node is its id (`ohlcv:binance:BTC/USDT:1m`) or a `NodeId`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.aio = AsyncSeamless(settings)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings it was opened with."""
+        return self.aio.settings
+
+    def read(
+        self,
+        node: str | NodeId,
+        start: Instant,
+        end: Instant,
+        context: ComputeContext | None = None,
+        strategy: str = "SEAMLESS",
+        sla: Any = None,
+        columns: Sequence[str] | None = None,
+    ) -> ReadResult:
+        """Released bars of `[start, end)` as known at the context's `as_of`.
+
+        Without a context the newest release is bound; `metadata.as_of` says which, and passing it back
+        gives the same bars for ever. Raises `NothingReleased`, `CoverageMissing`, `AsOfRequired`,
+        `InvalidInput`.
+        """
+        return self._run(self.aio.read(node, start, end, context, strategy, sla, columns))
+
+    def materialize(self, node: str | NodeId, start: Instant, end: Instant) -> MaterializeReport:
+        """Fetch anew, conform, seal and release every partition that the window touches.
+
+        A corrected bar becomes a revision and a new release; the same content changes nothing.
+        Raises `ExchangeRefused`, `StoreError`, `InvalidInput`; what an exchange withholds is in `problems`.
+        """
+        return self._run(self.aio.materialize(node, start, end))
+
+    def materialize_each(self, node: str | NodeId, start: Instant, end: Instant) -> Iterator[PartitionReport]:
+        """The same, handing over each partition's report as soon as it is done."""
+        reports = self.aio.materialize_each(node, start, end)
+        while (report := self._run(_next(reports))) is not None:
+            yield report
+
+    def backfill(self, node: str | NodeId, start: Instant, end: Instant) -> BackfillReport:
+        """Fetch what is missing of the window into the hot store, and nothing else."""
+        return self._run(self.aio.backfill(node, start, end))
+
+    def publish(self, node: str | NodeId, start: Instant, end: Instant) -> list[Sealed]:
+        """Seal what is settled of the window's partitions as artifacts; nothing is released."""
+        return self._run(self.aio.publish(node, start, end))
+
+    def release(self, node: str | NodeId, *, reason: str) -> Release:
+        """Release what was published last, by hand, whatever its checks said. Raises `NothingReleased`."""
+        return self._run(self.aio.release(node, reason=reason))
+
+    def coverage(self, node: str | NodeId, start: Instant, end: Instant) -> Coverage:
+        """Which bars of the window the hot store holds, which are proven absent, which are missing."""
+        return self._run(self.aio.coverage(node, start, end))
+
+    def releases(self, node: str | NodeId) -> list[Release]:
+        """The node's release log, oldest first; any entry's `as_of` can be passed back to `read`."""
+        return self._run(self.aio.releases(node))
+
+    def manifest(self, node: str | NodeId, ref: ArtifactRef) -> Manifest:
+        """The manifest of a released artifact, verified. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
+        return self._run(self.aio.manifest(node, ref))
+
+    def released_window(self, node: str | NodeId, as_of: Any = None) -> Segment:
+        """From the first to the last released bar at `as_of`. Raises `NothingReleased`."""
+        return self._run(self.aio.released_window(node, as_of))
+
+    def close(self) -> None:
+        """Close stores and connections; may be called again."""
+        self.aio.close_now()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.aio.worker.run(work)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Opened:
+    """The adapters that the settings name, wired together."""
+
+    def __init__(self, settings: Settings) -> None:
+        # ccxt takes a second to import; readers of released bars never need it.
+        from seamless_assets.adapters.ccxt_rest import CcxtSource
+
+        path = settings.seamless.hot_store.path
+        uri = settings.seamless.artifact.object_store_uri
+        if path is None or uri is None:
+            raise ConfigError(
+                "this version keeps hot bars in SQLite and needs an artifact store; set seamless.hot_store.dsn "
+                "to sqlite:///... and seamless.artifact.object_store_uri to a folder or s3://...",
+                problems=(),
+            )
+        self._hot = SqliteHotStore(path)
+        self._budget = MachineBudget(settings.seamless.state_dir / "rate_budget.sqlite")
+        self._source = CcxtSource(
+            {name: _client_settings(settings, name) for name in settings.exchanges}, self._budget
+        )
+        self.ports = Ports(
+            clock=SystemClock(),
+            source=self._source,
+            hot=self._hot,
+            artifacts=ArtifactStore(uri, settings.seamless.artifact.partition_template),
+            policy=policy_of(settings),
+            rng=Random(),
+        )
+
+    async def close(self) -> None:
+        await self._source.close()
+        await self._budget.close()
+        await self._hot.close()
+
+
+class _Worker:
+    """An event loop in a daemon thread, started at the first call."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=self._loop.run_forever, name="seamless-assets", daemon=True
+                )
+                self._thread.start()
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        future = self.start(work)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        with self._lock:
+            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
+        if loop is not None and thread is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
+
+
+def window_of(start: Instant, end: Instant) -> Segment:
+    """The window of two instants. Raises `InvalidTimestamp` and `InvalidSegment`."""
+    return Segment(epoch_seconds(start, "start", round_up=True), epoch_seconds(end, "end"))
+
+
+def policy_of(settings: Settings) -> Policy:
+    """What the settings decide for the flows."""
+    seamless = settings.seamless
+    return Policy(
+        stabilization_bars=seamless.artifact.stabilization_bars,
+        max_attempts=seamless.backfill.max_attempts,
+        retry_backoff_ms=seamless.backfill.retry_backoff_ms,
+        jitter_ratio=seamless.backfill.jitter_ratio,
+        coverage_ratio_threshold=seamless.observability.coverage_ratio_threshold,
+        conformance_version=seamless.conformance.version,
+        severities={**seamless.conformance.severities},
+        compression=seamless.artifact.compression,
+        partition_units=dict(seamless.partitions),
+        producer={"name": PACKAGE, "version": version(PACKAGE)},
+    )
+
+
+def _client_settings(settings: Settings, exchange: str) -> ClientSettings:
+    declared = settings.exchanges[exchange]
+    # A local exchange or a proxy has limits of its own, so it has a budget of its own.
+    place = f"@{declared.base_url}" if declared.base_url else ""
+    return ClientSettings(
+        budget_key=f"rl:{settings.budget_key(exchange)}{place}",
+        budget=settings.budget(exchange),
+        concurrency=settings.seamless.rate_limit.local_semaphore,
+        base_url=str(declared.base_url) if declared.base_url else None,
+        sandbox=declared.sandbox,
+        options=declared.client_options,
+    )
+
+
+async def _next(reports: AsyncIterator[T]) -> T | None:
+    return await anext(reports, None)

@@ -1,0 +1,145 @@
+"""The artifact store on a real folder: atomic, immutable, and loud about altered bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from twins import START, walk
+
+from seamless_assets.adapters.artifact_store import ArtifactStore
+from seamless_assets.core.artifact import Manifest, SealedArtifact
+from seamless_assets.core.bars import BARS_SCHEMA
+from seamless_assets.core.canonical import sha256_text
+from seamless_assets.core.fingerprint import fingerprint
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.parquet import decode_bars, encode_bars
+from seamless_assets.core.release import next_release, snapshot_at
+from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing, ReleaseConflict
+
+NODE = NodeId.parse("ohlcv:okx:BTC/USDT:USDT:1m")
+AS_OF = "2025-01-02T00:00:00.000000Z"
+
+
+def sealed(rows: int = 10, end: int | None = None, **facts: object) -> SealedArtifact:
+    made = [(ts, *values) for ts, values in walk(START, START + rows * 60).items()]
+    bars = pa.table([pa.array(c, f.type) for c, f in zip(zip(*made, strict=True), BARS_SCHEMA, strict=True)], BARS_SCHEMA)
+    payload = encode_bars(bars)
+    manifest = Manifest(
+        node_id=str(NODE),
+        interval=60,
+        partition="2025-01-01",
+        start=START,
+        end=end or START + rows * 60,
+        rows=rows,
+        dataset_fingerprint=fingerprint(bars, node_id=NODE, interval=60),
+        file_sha256=sha256_text(payload),
+        file_bytes=len(payload),
+        conformance_version="v2",
+        conformance_flags={},
+        absent=(),
+        missing=(),
+        producer={"name": "test"},
+        exchange="okx",
+        policy={},
+        publication_watermark=START + 86_400,
+        as_of=AS_OF,
+    )
+    return SealedArtifact(NODE, replace(manifest, **facts), payload)  # type: ignore[arg-type]
+
+
+def files(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob("*") if path.is_file())
+
+
+async def test_an_artifact_comes_back_as_it_was_put(tmp_path: Path) -> None:
+    store, artifact = ArtifactStore(str(tmp_path)), sealed()
+    ref = await store.put_artifact(artifact)
+    assert await store.load_artifact(NODE, ref) == decode_bars(artifact.payload)
+    assert await store.load_manifest(NODE, ref) == artifact.manifest
+    folder = tmp_path / "exchange=okx/symbol=BTC%2FUSDT%3AUSDT/timeframe=1m/2025-01-01"
+    assert Path(store.artifact_uri(NODE, ref)).parent == folder
+    assert {path.name for path in files(tmp_path)} == {ref.file_name, ref.manifest_name}
+
+
+async def test_the_same_content_again_changes_nothing(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path))
+    refs = await asyncio.gather(
+        *(store.put_artifact(sealed(as_of=f"2025-01-02T00:00:00.00000{n}Z")) for n in range(8))
+    )
+    assert len(set(refs)) == 1
+    assert len(files(tmp_path)) == 2
+
+
+async def test_the_same_bars_under_other_facts_share_the_file(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path))
+    first = await store.put_artifact(sealed())
+    grown = await store.put_artifact(sealed(end=START + 20 * 60))
+    assert (first.edition, grown.edition) == (0, 1)
+    assert first.file_name == grown.file_name and len(files(tmp_path)) == 3
+    assert (await store.load_manifest(NODE, grown)).end == START + 20 * 60
+    listed = await store.list_artifacts(NODE)
+    assert {ref for ref, _ in listed} == {first, grown}
+
+
+@pytest.mark.parametrize("spoil", [lambda raw: raw[:-1], lambda raw: bytes([raw[0] ^ 1]) + raw[1:], lambda raw: b""])
+@pytest.mark.parametrize("which", ["file_name", "manifest_name"])
+async def test_altered_bytes_are_refused(tmp_path: Path, spoil: object, which: str) -> None:
+    store = ArtifactStore(str(tmp_path))
+    ref = await store.put_artifact(sealed())
+    path = next(path for path in files(tmp_path) if path.name == getattr(ref, which))
+    path.write_bytes(spoil(path.read_bytes()))  # type: ignore[operator]
+    load = store.load_artifact if which == "file_name" else store.load_manifest
+    with pytest.raises(ArtifactCorrupt) as refused:
+        await load(NODE, ref)
+    assert refused.value.uri == str(path)
+
+
+async def test_a_lost_file_is_missing(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path))
+    ref = await store.put_artifact(sealed())
+    os.unlink(store.artifact_uri(NODE, ref))
+    with pytest.raises(ArtifactMissing):
+        await store.load_artifact(NODE, ref)
+
+
+async def test_one_writer_wins_each_place_of_the_log(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path))
+    ref = await store.put_artifact(sealed())
+    entries = [
+        next_release(
+            snapshot_at(str(NODE), []), added=[ref], withdrawn=[], now_micros=n, checks={}, reason=f"writer {n}"
+        )
+        for n in range(1, 33)
+    ]
+    outcomes = await asyncio.gather(
+        *(store.append_release(NODE, entry) for entry in entries), return_exceptions=True
+    )
+    assert sum(isinstance(outcome, ReleaseConflict) for outcome in outcomes) == 31
+    assert outcomes.count(None) == 1
+    winner = entries[outcomes.index(None)]
+    assert await ArtifactStore(str(tmp_path)).list_releases(NODE) == [winner]
+
+
+async def test_a_log_with_an_altered_or_lost_record_is_refused(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path))
+    ref = await store.put_artifact(sealed())
+    for n in range(1, 4):
+        before = snapshot_at(str(NODE), await store.list_releases(NODE))
+        added = [replace(ref, end=ref.end + n)]
+        entry = next_release(before, added=added, withdrawn=[], now_micros=n, checks={}, reason="test")
+        await store.append_release(NODE, entry)
+    records = [path for path in files(tmp_path) if "_releases" in str(path)]
+    assert len(await ArtifactStore(str(tmp_path)).list_releases(NODE)) == 3
+    kept = records[1].read_bytes()
+    for spoiled in (kept.replace(b'"seq":2', b'"seq":3'), kept[:-2], b"{}"):
+        records[1].write_bytes(spoiled)
+        with pytest.raises(ArtifactCorrupt):
+            await ArtifactStore(str(tmp_path)).list_releases(NODE)
+    records[1].unlink()
+    with pytest.raises(ArtifactCorrupt, match="breaks at record 2"):
+        await ArtifactStore(str(tmp_path)).list_releases(NODE)

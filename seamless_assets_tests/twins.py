@@ -1,0 +1,102 @@
+"""In-memory twins of what flows touch, for tests of the flows alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+import numpy as np
+import pyarrow as pa
+
+from seamless_assets.adapters.artifact_store import ArtifactStore
+from seamless_assets.adapters.sqlite import SqliteHotStore
+from seamless_assets.core.bars import BARS_SCHEMA
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.plan import Page
+from seamless_assets.core.policy import Policy
+from seamless_assets.core.segment import Segment
+from seamless_assets.flows.ports import Ports
+
+DAY = 86_400
+START = 1_735_689_600
+"""2025-01-01T00:00:00Z"""
+
+
+@dataclass
+class TwinClock:
+    """Time that moves only when somebody waits."""
+
+    time: float = START + 10 * DAY
+
+    def now(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+@dataclass
+class TwinExchange:
+    """An exchange that holds `bars`, pages at `page` rows, and fails as `fault` says."""
+
+    bars: dict[int, tuple[float, ...]]
+    clock: TwinClock
+    page: int = 1000
+    believed_page: int = 1000
+    listed: int | None = None
+    newest_first: bool = False
+    fault: Callable[[Segment, int], None] = lambda window, asked: None
+    asked: list[Segment] = field(default_factory=list)
+
+    async def check_node(self, node: NodeId) -> None:
+        return None
+
+    def page_size(self, node: NodeId) -> int:
+        return self.believed_page
+
+    def learn_page_size(self, node: NodeId, size: int) -> None:
+        self.believed_page = size
+
+    async def fetch_candles(self, node: NodeId, window: Segment) -> Page:
+        self.asked.append(window)
+        self.fault(window, len(self.asked))
+        opens = sorted(ts for ts in self.bars if window.start <= ts < window.end)
+        sent = opens[-self.page :] if self.newest_first else opens[: self.page]
+        return Page(window, candles([(ts, *self.bars[ts]) for ts in sent]), served=len(sent))
+
+    async def exchange_now(self, exchange: str) -> float:
+        return self.clock.now()
+
+    async def first_listed(self, node: NodeId) -> int | None:
+        return self.listed
+
+
+def candles(rows: Sequence[tuple[float, ...]]) -> pa.Table:
+    """Rows `(ts in seconds, o, h, l, c, v)` as an exchange sends them, `ts` in ms."""
+    columns = list(zip(*[(int(row[0]) * 1000, *row[1:]) for row in rows], strict=True)) or [()] * 6
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, BARS_SCHEMA, strict=True)], BARS_SCHEMA)
+
+
+def walk(start: int, end: int, step: int = 60, skip: float = 0.0, seed: int = 7) -> dict[int, tuple[float, ...]]:
+    """Made-up bars by open; a share `skip` of them is left out."""
+    rng = np.random.default_rng(seed)
+    price, bars = 100.0, {}
+    for ts in range(start, end, step):
+        close = price * (1 + rng.normal(0, 0.001))
+        if rng.random() >= skip:
+            bars[ts] = (price, max(price, close) * 1.0005, min(price, close) * 0.9995, close, rng.random() * 9)
+        price = close
+    return bars
+
+
+def ports(tmp_path: object, exchange: TwinExchange, policy: Policy | None = None) -> Ports:
+    """Ports over real embedded stores and the given exchange."""
+    return Ports(
+        clock=exchange.clock,
+        source=exchange,
+        hot=SqliteHotStore(tmp_path / "hot.sqlite"),  # type: ignore[operator]
+        artifacts=ArtifactStore(str(tmp_path / "artifacts")),  # type: ignore[operator]
+        policy=policy or Policy(retry_backoff_ms=10),
+        rng=Random(7),
+    )
