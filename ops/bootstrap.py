@@ -39,7 +39,9 @@ SERVICES = (Service("a headless browser", "chromedriver", ("chromium", "chromium
 def main() -> int:
     """Set up, then run; the exit status is that of the job."""
     if sys.version_info < (3, 11):
-        say(f"Python 3.11 or later is needed, this is {sys.version.split()[0]}; run this file with a later one")
+        say(
+            f"Python 3.11 or later is needed, this is {sys.version.split()[0]}; run this file with a later one"
+        )
         return 2
     if len(sys.argv) < 2 or sys.argv[1] not in EXTRAS:
         say(f"usage: python3 ops/bootstrap.py {'|'.join(EXTRAS)}")
@@ -64,7 +66,9 @@ def install(extra: str) -> None:
         make_environment()
     target = ("--constraint", "constraints.txt", "--editable", f".{extra}")
     if works(PYTHON, "-m", "uv", "--version") or works(*pip(), "install", "--quiet", "uv"):
-        check(PYTHON, "-m", "uv", "pip", "install", "--quiet", "--python", PYTHON, *target, env=uv_environment())
+        check(
+            PYTHON, "-m", "uv", "pip", "install", "--quiet", "--python", PYTHON, *target, env=uv_environment()
+        )
     else:
         say("uv cannot be had; pip takes its place")
         check(*pip(), "install", "--quiet", *target)
@@ -93,7 +97,10 @@ def uv_environment() -> dict[str, str]:
     environment = dict(os.environ)
     for option, variable in (("global.index-url", "UV_DEFAULT_INDEX"), ("global.cert", "SSL_CERT_FILE")):
         answer = subprocess.run(
-            [sys.executable, "-m", "pip", "config", "get", option], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "pip", "config", "get", option],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if answer.returncode == 0 and answer.stdout.strip():
             environment.setdefault(variable, answer.stdout.strip())
@@ -105,7 +112,9 @@ def provide(service: Service) -> None:
     if shutil.which(service.program):
         return
     if not shutil.which("apt-get") or os.geteuid() != 0:
-        say(f"{service.name} is not here and cannot be installed without root on Debian; its tests will say so")
+        say(
+            f"{service.name} is not here and cannot be installed without root on Debian; its tests will say so"
+        )
         return
     say(f"installing {service.name} ({', '.join(service.packages)})")
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}

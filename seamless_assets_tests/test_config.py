@@ -147,7 +147,7 @@ def test_the_projects_own_file_loads() -> None:
         "ohlcv:binance:BTC/USDT:1h",
         "ohlcv:binance:ETH/USDT:1m",
         "ohlcv:binance:ETH/USDT:1h",
-        "ohlcv:kraken:BTC/USD:1m",
+        "ohlcv:coinbase:BTC/USD:1m",
     ]
     assert {exchange.base_url for exchange in own.exchanges.values()} == {"http://127.0.0.1:8080"}
 

@@ -78,14 +78,22 @@ def candles(rows: Sequence[tuple[float, ...]]) -> pa.Table:
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, BARS_SCHEMA, strict=True)], BARS_SCHEMA)
 
 
-def walk(start: int, end: int, step: int = 60, skip: float = 0.0, seed: int = 7) -> dict[int, tuple[float, ...]]:
+def walk(
+    start: int, end: int, step: int = 60, skip: float = 0.0, seed: int = 7
+) -> dict[int, tuple[float, ...]]:
     """Made-up bars by open; a share `skip` of them is left out."""
     rng = np.random.default_rng(seed)
     price, bars = 100.0, {}
     for ts in range(start, end, step):
         close = price * (1 + rng.normal(0, 0.001))
         if rng.random() >= skip:
-            bars[ts] = (price, max(price, close) * 1.0005, min(price, close) * 0.9995, close, rng.random() * 9)
+            bars[ts] = (
+                price,
+                max(price, close) * 1.0005,
+                min(price, close) * 0.9995,
+                close,
+                rng.random() * 9,
+            )
         price = close
     return bars
 

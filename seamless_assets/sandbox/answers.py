@@ -8,6 +8,8 @@ from aiohttp import web
 
 from seamless_assets.sandbox.faults import Fault
 
+QUERY: web.RequestKey[dict[str, str]] = web.RequestKey("query", dict)
+"""A query that goes before the one that was sent."""
 WINDOW = frozenset({"startTime", "endTime", "since", "start", "end", "before", "after"})
 
 
@@ -37,7 +39,7 @@ async def reset(request: web.Request, payload: bytes) -> web.StreamResponse:
 
 def without_window(request: web.Request) -> web.Request:
     """The same request, its bounds of time ignored."""
-    request["query"] = {name: value for name, value in request.query.items() if name not in WINDOW}
+    request[QUERY] = {name: value for name, value in request.query.items() if name not in WINDOW}
     return request
 
 

@@ -45,14 +45,14 @@ class Generator:
         bars["open"], bars["close"] = opens, closes
         bars["high"] = np.maximum(opens, closes) * wick[0]
         bars["low"] = np.minimum(opens, closes) / wick[1]
-        bars["volume"] = np.round(-np.log1p(-_uniform(index, key + 4)) * 1e5 / market.price, 6) + 1e-6
+        bars["volume"] = np.round(1e-6 - np.log1p(-_uniform(index, key + 4)) * 1e5 / market.price, 6)
         self._before_correction(bars, now)
         return _rounded(bars)
 
     def _before_correction(self, bars: np.ndarray, now: float) -> None:
         """Shortly after a bar closes an exchange still counts late trades: the volume is smaller at first."""
         late = bars["ts"] + MINUTE + self.correction_seconds > now
-        bars["volume"][late] *= 0.97
+        bars["volume"][late] = np.round(bars["volume"][late] * 0.97, 7)
 
     def _outage(self, index: np.ndarray) -> np.ndarray:
         where = _uniform(index // _PERIOD, self.seed) * (_PERIOD - self.outage_minutes)

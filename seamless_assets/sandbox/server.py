@@ -212,8 +212,7 @@ class Sandbox:
 
 def _endpoint(route: Route) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(request: web.Request) -> web.Response:
-        request["exchange"] = route.exchange
-        asked = request.get("query", request.query)
+        asked = request.get(answers.QUERY, request.query)
         try:
             return web.json_response(route.handler({**asked, **request.match_info}))
         except Refusal as refusal:

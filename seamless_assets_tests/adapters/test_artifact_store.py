@@ -27,7 +27,9 @@ AS_OF = "2025-01-02T00:00:00.000000Z"
 
 def sealed(rows: int = 10, end: int | None = None, **facts: object) -> SealedArtifact:
     made = [(ts, *values) for ts, values in walk(START, START + rows * 60).items()]
-    bars = pa.table([pa.array(c, f.type) for c, f in zip(zip(*made, strict=True), BARS_SCHEMA, strict=True)], BARS_SCHEMA)
+    bars = pa.table(
+        [pa.array(c, f.type) for c, f in zip(zip(*made, strict=True), BARS_SCHEMA, strict=True)], BARS_SCHEMA
+    )
     payload = encode_bars(bars)
     manifest = Manifest(
         node_id=str(NODE),
@@ -86,7 +88,9 @@ async def test_the_same_bars_under_other_facts_share_the_file(tmp_path: Path) ->
     assert {ref for ref, _ in listed} == {first, grown}
 
 
-@pytest.mark.parametrize("spoil", [lambda raw: raw[:-1], lambda raw: bytes([raw[0] ^ 1]) + raw[1:], lambda raw: b""])
+@pytest.mark.parametrize(
+    "spoil", [lambda raw: raw[:-1], lambda raw: bytes([raw[0] ^ 1]) + raw[1:], lambda raw: b""]
+)
 @pytest.mark.parametrize("which", ["file_name", "manifest_name"])
 async def test_altered_bytes_are_refused(tmp_path: Path, spoil: object, which: str) -> None:
     store = ArtifactStore(str(tmp_path))
@@ -112,7 +116,12 @@ async def test_one_writer_wins_each_place_of_the_log(tmp_path: Path) -> None:
     ref = await store.put_artifact(sealed())
     entries = [
         next_release(
-            snapshot_at(str(NODE), []), added=[ref], withdrawn=[], now_micros=n, checks={}, reason=f"writer {n}"
+            snapshot_at(str(NODE), []),
+            added=[ref],
+            withdrawn=[],
+            now_micros=n,
+            checks={},
+            reason=f"writer {n}",
         )
         for n in range(1, 33)
     ]

@@ -105,7 +105,13 @@ async def test_many_processes_write_at_once_and_lose_nothing(tmp_path: Path) -> 
     here = Path(__file__).parent
     running = [
         await asyncio.create_subprocess_exec(
-            sys.executable, "-c", WRITER, str(path), str(n), str(here), stderr=subprocess.PIPE,
+            sys.executable,
+            "-c",
+            WRITER,
+            str(path),
+            str(n),
+            str(here),
+            stderr=subprocess.PIPE,
             env={"PYTHONPATH": f"{here.parent}:{here.parents[1]}"},
         )
         for n in range(4)

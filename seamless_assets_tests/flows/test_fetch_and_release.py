@@ -38,7 +38,9 @@ async def test_every_bar_arrives_and_every_hole_is_proven(tmp_path: Path, venue:
         0,
     )
     read = await read_released(world, NODE, TWO_DAYS, ComputeContext(as_of=report.as_of), columns=None)
-    assert [tuple(row.values()) for row in read.bars.to_pylist()] == [(ts, *exchange.bars[ts]) for ts in expected]
+    assert [tuple(row.values()) for row in read.bars.to_pylist()] == [
+        (ts, *exchange.bars[ts]) for ts in expected
+    ]
 
 
 async def test_nothing_is_asked_twice_once_it_is_settled(tmp_path: Path) -> None:
@@ -67,7 +69,9 @@ async def test_the_same_content_changes_nothing_and_a_correction_is_a_revision(t
     exchange.bars[corrected] = (o, h, low * 0.99, c, v)
     third = await materialize(world, NODE, TWO_DAYS)
     log = await world.artifacts.list_releases(NODE)
-    assert [(r.changed, r.added, r.removed, r.examples) for r in log[-1].revisions] == [(1, 0, 0, (corrected,))]
+    assert [(r.changed, r.added, r.removed, r.examples) for r in log[-1].revisions] == [
+        (1, 0, 0, (corrected,))
+    ]
     assert third.as_of > first.as_of and third.dataset_fingerprint != first.dataset_fingerprint
     old = await read_released(world, NODE, TWO_DAYS, ComputeContext(as_of=first.as_of), columns=None)
     new = await read_released(world, NODE, TWO_DAYS, ComputeContext(as_of=third.as_of), columns=None)
@@ -120,7 +124,9 @@ async def test_what_the_exchange_withholds_is_missing_and_blocks_the_release(tmp
     assert await world.artifacts.list_releases(NODE) == []
     by_hand = await release_by_hand(world, NODE, "the exchange lost these hours")
     assert by_hand.seq == 1 and by_hand.reason == "the exchange lost these hours"
-    read = await read_released(world, NODE, Segment(START, START + DAY), ComputeContext(), columns=["ts", "close"])
+    read = await read_released(
+        world, NODE, Segment(START, START + DAY), ComputeContext(), columns=["ts", "close"]
+    )
     assert read.metadata.verdict == "PARTIAL" and read.bars.column_names == ["ts", "close"]
 
 

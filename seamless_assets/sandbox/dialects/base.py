@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,8 @@ class Route:
 
 
 def text(value: float) -> str:
-    """A number as exchanges write it: no exponent, all digits."""
-    written = f"{float(value):.12f}".rstrip("0")
-    return f"{written}0" if written.endswith(".") else written
+    """A number as exchanges write it: all its digits, no exponent, so that reading it gives the same number."""
+    return f"{Decimal(repr(float(value))):f}"
 
 
 def number(query: Query, name: str, default: int) -> int:
