@@ -39,9 +39,7 @@ SERVICES = (Service("a headless browser", "chromedriver", ("chromium", "chromium
 def main() -> int:
     """Set up, then run; the exit status is that of the job."""
     if sys.version_info < (3, 11):
-        say(
-            f"Python 3.11 or later is needed, this is {sys.version.split()[0]}; run this file with a later one"
-        )
+        say(f"Python 3.11 or later is needed, this is {sys.version.split()[0]}; use a later one")
         return 2
     if len(sys.argv) < 2 or sys.argv[1] not in EXTRAS:
         say(f"usage: python3 ops/bootstrap.py {'|'.join(EXTRAS)}")
@@ -112,9 +110,7 @@ def provide(service: Service) -> None:
     if shutil.which(service.program):
         return
     if not shutil.which("apt-get") or os.geteuid() != 0:
-        say(
-            f"{service.name} is not here and cannot be installed without root on Debian; its tests will say so"
-        )
+        say(f"{service.name} is not here and only root on Debian can install it; its tests will say so")
         return
     say(f"installing {service.name} ({', '.join(service.packages)})")
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}

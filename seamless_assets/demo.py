@@ -18,7 +18,6 @@ from uuid import uuid4
 
 from dagster import DagsterInstance, EventLogEntry
 from rich.console import Console
-from rich.table import Table
 
 from seamless_assets.config import NodeSettings, Settings, load_settings
 from seamless_assets.core.context import ComputeContext
@@ -115,28 +114,24 @@ def _show_progress(console: Console, entry: EventLogEntry) -> None:
 
 
 def _read_back(settings: Settings, end: datetime, console: Console) -> None:
-    table = Table("node", "read back", "as_of", "dataset fingerprint", title="Released", title_justify="left")
-    places: list[str] = []
+    console.print("\n[bold]Released, and read back as known at its as_of[/bold]")
     with connect(settings) as pipeline:
         for item in settings.nodes:
             as_of = pipeline.releases(item.node)[-1].as_of
             context = ComputeContext(world_id="demo", domain="backtest", as_of=as_of)
             metadata = pipeline.read(item.node, item.start, end, context=context).metadata
-            table.add_row(
-                str(item.node), f"{metadata.rows} bars", as_of, f"{str(metadata.dataset_fingerprint)[:19]}…"
-            )
-            places.append(f"{item.node}\n  {metadata.dataset_fingerprint}\n  {metadata.manifest_uris[0]}")
-    console.print(table)
-    console.print(
-        "\n".join(["Content fingerprints, and where the first manifest of each lies:", *places]),
-        soft_wrap=True,
-    )
+            facts = [
+                f"{item.node}: {metadata.rows} bars as of {as_of}",
+                f"  {metadata.dataset_fingerprint}",
+                f"  {metadata.manifest_uris[0]}",
+            ]
+            console.print("\n".join(facts), soft_wrap=True)
 
 
 def _say_next(console: Console) -> None:
     console.print(
         "\nOpen the UI:         .venv/bin/seamless ui       then http://127.0.0.1:3000"
-        "\nRead from Python:    sa.connect().read(node, start, end).to_pandas(), after import seamless_assets as sa"
+        "\nRead from Python:    seamless_assets.connect().read(node, start, end).to_pandas()"
         "\nUse a real exchange: remove the base_url line of that exchange in seamless.yaml",
         soft_wrap=True,
     )

@@ -273,7 +273,7 @@ class _Opened:
         if path is None or uri is None:
             raise ConfigError(
                 "this version keeps hot bars in SQLite and needs an artifact store; set seamless.hot_store.dsn "
-                "to sqlite:///... and seamless.artifact.object_store_uri to a folder or s3://...",
+                "to sqlite:///PATH and seamless.artifact.object_store_uri to a folder or s3://BUCKET",
                 problems=(),
             )
         self._hot = SqliteHotStore(path)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from seamless_assets.core.bars import COLUMNS, PRICES
-from seamless_assets.core.epochs import Epochs, read_epochs
+from seamless_assets.core.epochs import read_epochs
 from seamless_assets.core.frames import column_names, like, to_pandas
 from seamless_assets.core.schema import bars_model
 from seamless_assets.core.timeframe import FixedGrid, Grid, grid_of
@@ -156,18 +156,15 @@ def _with_time(table: pd.DataFrame, grid: Grid | None, flags: dict[str, int]) ->
         table = table.loc[epochs.readable].reset_index(drop=True)
     seconds = epochs.seconds[epochs.readable]
     floored = seconds if grid is None else _floor(seconds, grid)
-    off_grid = (floored != seconds) | _fraction(epochs)
+    off_grid = (floored != seconds) | epochs.fractional[epochs.readable]
     flags["misaligned_ts"] = int(off_grid.sum()) if grid is not None else 0
     return table.assign(**{"ts": floored.astype(np.int64), _OFF_GRID: off_grid})
 
 
-def _fraction(epochs: Epochs) -> np.ndarray:
-    return epochs.fractional[epochs.readable]
-
-
 def _floor(seconds: np.ndarray, grid: Grid) -> np.ndarray:
     if isinstance(grid, FixedGrid):
-        return (seconds - grid.anchor) // grid.seconds * grid.seconds + grid.anchor
+        floored: np.ndarray = (seconds - grid.anchor) // grid.seconds * grid.seconds + grid.anchor
+        return floored
     return np.array([grid.open(grid.index(int(ts))) for ts in seconds], dtype=np.int64)
 
 
@@ -216,7 +213,8 @@ def _deduplicated(table: pd.DataFrame, flags: dict[str, int]) -> pd.DataFrame:
     ordered = ts[order]
     last = np.append(ordered[1:] != ordered[:-1], True)
     flags["duplicate_ts"] = int(len(ts) - last.sum())
-    return table.iloc[order[last]].reset_index(drop=True)
+    kept: pd.DataFrame = table.iloc[order[last]].reset_index(drop=True)
+    return kept
 
 
 def _gap(ts: np.ndarray, grid: Grid | None) -> int:

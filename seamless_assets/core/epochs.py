@@ -85,8 +85,8 @@ def _floats(values: np.ndarray) -> Epochs:
 
 def _datetimes(series: pd.Series[Any], *, zoned: bool) -> Epochs:
     readable = series.notna().to_numpy()
-    unit = np.datetime_data(series.dtype)[0]
-    seconds, rest = np.divmod(series.to_numpy().astype(np.int64), _PER_SECOND[unit])
+    values = series.to_numpy()
+    seconds, rest = np.divmod(values.astype(np.int64), _PER_SECOND[np.datetime_data(values.dtype)[0]])
     seconds[~readable] = 0
     return Epochs(seconds, readable, readable.copy(), readable & zoned, readable & (rest != 0))
 

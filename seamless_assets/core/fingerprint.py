@@ -1,4 +1,4 @@
-"""The content fingerprint of bars: equal bars have equal fingerprints, whoever computes them, when and where."""
+"""The content fingerprint of bars: equal bars, equal fingerprints, whoever computes them and when."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ def check_release(
     if coverage.ratio < threshold:
         gap = coverage.missing_gaps[0]
         problems.append(
-            f"{partition}: {coverage.missing} of {coverage.expected} bars are missing without proof, the first at "
-            f"{seconds_text(gap.start)}; coverage {coverage.ratio:.4f} is below {threshold}"
+            f"{partition}: {coverage.missing} of {coverage.expected} bars are missing without proof, "
+            f"the first at {seconds_text(gap.start)}; coverage {coverage.ratio:.4f} is below {threshold}"
         )
     return Checked(
         {CHECK_CONFORMANCE: not blocking, CHECK_COVERAGE: coverage.ratio >= threshold}, tuple(problems)

@@ -63,7 +63,7 @@ def partition_of_key(timeframe: Timeframe, unit: PartitionUnit, key: str) -> Par
     except ValueError as error:
         raise InvalidChoice(
             f"{key!r} is not the key of a {unit} partition; write it like "
-            f"{datetime(2025, 1, 31).strftime(KEY_FORMATS[unit])}",
+            f"{datetime(2025, 1, 31, tzinfo=UTC).strftime(KEY_FORMATS[unit])}",
             value=key,
         ) from error
     return _partition(timeframe, unit, _GRIDS[unit].index(int(start.timestamp())))

@@ -55,8 +55,8 @@ class SeamlessIOManager(ConfigurableIOManager):
     def handle_output(self, context: OutputContext, obj: Any) -> None:
         """Nodes publish themselves; anything else belongs to another IO manager."""
         raise InvalidInput(
-            f"{context.asset_key.to_user_string()} cannot be written by the seamless IO manager, which serves "
-            "released bars as inputs; give this asset an io_manager_key of its own"
+            f"{context.asset_key.to_user_string()} cannot be written by the seamless IO manager, which "
+            "serves released bars as inputs; give this asset an io_manager_key of its own"
         )
 
 
@@ -70,7 +70,7 @@ def _node_of(pipeline: Seamless, context: InputContext) -> NodeId:
 
 
 def _instructions(context: InputContext) -> dict[str, str]:
-    tags = context.step_context.run_tags if context.has_step_context else {}
+    tags = context.step_context.run_tags if context._step_context else {}
     told = {**tags, **(context.definition_metadata or {})}
     return {name.removeprefix(PREFIX): str(value) for name, value in told.items() if name.startswith(PREFIX)}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from datetime import UTC, datetime
+from typing import Any
 
 import matplotlib.dates as mdates
 import numpy as np
@@ -52,7 +53,7 @@ def coverage_picture(coverage: Coverage, start: int, end: int) -> str:
     return _markdown(figure, "coverage")
 
 
-def _draw_candles(price: object, volume: object, bars: pa.Table) -> None:
+def _draw_candles(price: Any, volume: Any, bars: pa.Table) -> None:
     every = max(1, -(-bars.num_rows // MOST_CANDLES))
     edges = np.arange(0, bars.num_rows, every)
     o, h, low, c, v = (bars[name].to_numpy() for name in ("open", "high", "low", "close", "volume"))
@@ -61,20 +62,20 @@ def _draw_candles(price: object, volume: object, bars: pa.Table) -> None:
     x = _days(timestamps(bars)[edges])
     width = float(np.min(np.diff(x))) * 0.7 if len(x) > 1 else 0.01
     colors = np.where(closes >= opens, UP, DOWN)
-    price.vlines(x, lows, highs, color=colors, lw=0.8)  # type: ignore[attr-defined]
-    price.bar(x, closes - opens, width, bottom=opens, color=colors)  # type: ignore[attr-defined]
-    volume.bar(x, np.add.reduceat(v, edges), width, color=colors)  # type: ignore[attr-defined]
+    price.vlines(x, lows, highs, color=colors, lw=0.8)
+    price.bar(x, closes - opens, width, bottom=opens, color=colors)
+    volume.bar(x, np.add.reduceat(v, edges), width, color=colors)
     _date_axis(volume)
 
 
-def _date_axis(axis: object) -> None:
+def _date_axis(axis: Any) -> None:
     locator = mdates.AutoDateLocator(tz=UTC)
-    axis.xaxis.set_major_locator(locator)  # type: ignore[attr-defined]
-    axis.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator, tz=UTC))  # type: ignore[attr-defined]
+    axis.xaxis.set_major_locator(locator)
+    axis.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator, tz=UTC))
 
 
-def _days(ts: object) -> np.ndarray:
-    days: np.ndarray = mdates.date2num([datetime.fromtimestamp(int(t), UTC) for t in ts])  # type: ignore[attr-defined]
+def _days(ts: Any) -> np.ndarray:
+    days: np.ndarray = mdates.date2num([datetime.fromtimestamp(int(t), UTC) for t in ts])
     return days
 
 

@@ -105,7 +105,7 @@ def _refuse_missing(node: NodeId, window: Segment, coverage: Coverage, parts: Se
         more = f" and {len(gaps) - 3} more" if len(gaps) > 3 else ""
         raise CoverageMissing(
             f"released artifacts of {node} do not hold {named}{more} of the asked "
-            f"[{seconds_text(window.start)}, {seconds_text(window.end)}); materialize these ranges or ask for less",
+            f"[{seconds_text(window.start)}, {seconds_text(window.end)}); materialize them or ask for less",
             node_id=str(node),
             gaps=tuple(gaps),
         )

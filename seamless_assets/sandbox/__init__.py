@@ -1,1 +1,1 @@
-"""The local exchange: an HTTP server that unmodified ccxt clients talk to, for demos, tests and offline work."""
+"""The local exchange: an HTTP server that unmodified ccxt clients talk to, for demos and tests."""

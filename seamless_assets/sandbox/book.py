@@ -48,7 +48,7 @@ class Book:
         return minutes if timeframe.seconds == MINUTE else aggregate(minutes, timeframe)
 
     def newest(self, symbol: str, timeframe: Timeframe, end: int, count: int) -> np.ndarray:
-        """The last `count` candles that open before `end`, looking back as far as that takes at most thrice."""
+        """The candles of the last `count` opens before `end`; fewer where nobody traded."""
         start = timeframe.shift(min(end, int(self.clock.now()) + 1), -count - 1)
         return self.candles(symbol, timeframe, start, end)[-count:]
 

@@ -8,8 +8,8 @@ from typing import Any, Literal, get_args
 from seamless_assets.errors import InvalidChoice, InvalidInput
 
 FaultKind = Literal[
-    "status", "reset", "truncated", "html", "hang", "delay", "ignore_since", "empty", "short_page", "null_fields",
-    "inverted",
+    "status", "reset", "truncated", "html", "hang", "delay",
+    "ignore_since", "empty", "short_page", "null_fields", "inverted",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(FaultKind)
 

@@ -2,8 +2,8 @@
 
 Venues are told apart by path alone, so one address serves all of them. Below `/_sandbox/` it can be steered:
 
-    GET  /_sandbox/health                      PUT /_sandbox/clock   {"now": 1735689600} or {"now": null}
-    GET, DELETE /_sandbox/requests             GET, POST, DELETE /_sandbox/faults   {"kind": "status", "code": 429}
+    GET  /_sandbox/health             PUT /_sandbox/clock   {"now": 1735689600} or {"now": null}
+    GET, DELETE /_sandbox/requests    GET, POST, DELETE /_sandbox/faults   {"kind": "status", "code": 429}
 """
 
 from __future__ import annotations
