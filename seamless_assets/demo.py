@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -83,14 +82,13 @@ def run_ui(port: int) -> None:
             "-p",
             str(port),
         ]
-        subprocess.run(command, env={**os.environ, "DAGSTER_HOME": str(Path.cwd())}, check=False)
+        subprocess.run(command, check=False)
 
 
 def _materialize(settings: Settings, end: datetime, console: Console) -> None:
     definitions = build_definitions(settings)
     Path("data/dagster").mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("DAGSTER_HOME", str(Path.cwd()))
-    with DagsterInstance.get() as instance:
+    with DagsterInstance.from_config(str(Path.cwd())) as instance:
         for asset in build_assets(settings):
             first = next(n for n in settings.nodes if n.node.asset_key == tuple(next(iter(asset.keys)).path))
             name = f"materialize_{asset.op.name}"

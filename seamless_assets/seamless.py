@@ -272,8 +272,8 @@ class _Opened:
         uri = settings.seamless.artifact.object_store_uri
         if path is None or uri is None:
             raise ConfigError(
-                "this version keeps hot bars in SQLite and needs an artifact store; set seamless.hot_store.dsn "
-                "to sqlite:///PATH and seamless.artifact.object_store_uri to a folder or s3://BUCKET",
+                "this version keeps hot bars in SQLite and needs an artifact store: set "
+                "seamless.hot_store.dsn to sqlite:///PATH and seamless.artifact.object_store_uri to a folder",
                 problems=(),
             )
         self._hot = SqliteHotStore(path)

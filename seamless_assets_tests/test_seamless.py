@@ -24,6 +24,7 @@ from seamless_assets.sandbox.replay import Replay
 from seamless_assets.sandbox.server import Sandbox
 
 NODE = "ohlcv:binance:BTC/USDT:1m"
+NAIVE = datetime(2025, 1, 1)  # noqa: DTZ001
 VENUES = {"binance": "ADA/BTC", "bybit": "ADA/BTC", "coinbase": "XRP/USD", "okx": "BTC/USDT:USDT"}
 SettingsFor = Callable[..., Settings]
 
@@ -124,7 +125,7 @@ def test_forming_and_unsettled_bars_are_never_released(pipeline: sa.Seamless, ex
     ("call", "error", "words"),
     [
         (lambda s: s.read("binance:BTC/USDT", 0, 60), errors.InvalidNodeId, "ohlcv:{exchange}"),
-        (lambda s: s.read(NODE, datetime(2025, 1, 1), 60), errors.InvalidTimestamp, "no time zone"),
+        (lambda s: s.read(NODE, NAIVE, 60), errors.InvalidTimestamp, "no time zone"),
         (
             lambda s: s.read(NODE, "2025-01-01T00:00:00", "2025-01-02"),
             errors.InvalidTimestamp,
@@ -294,7 +295,8 @@ def test_killed_before_any_write_and_run_again_it_ends_the_same(exchange: Sandbo
         path.write_text(
             "seamless:\n  artifact: {object_store_uri: ./artifacts}\n"
             "  hot_store: {dsn: sqlite:///./hot.sqlite}\n  state_dir: ./state\n"
-            f"exchanges:\n  binance:\n    base_url: {exchange.url}\n    symbols: [BTC/USDT]\n    start: 2025-01-01\n"
+            f"exchanges:\n  binance:\n    base_url: {exchange.url}\n"
+            "    symbols: [BTC/USDT]\n    start: 2025-01-01\n"
         )
         return path
 

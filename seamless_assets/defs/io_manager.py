@@ -3,13 +3,15 @@
 What an input holds follows its type: `pandas.DataFrame` (the default), `pyarrow.Table`,
 `polars.DataFrame` or `ReadResult`. When and how it is read comes from the input's metadata, else from the
 run's tags, both named `seamless/as_of`, `seamless/domain`, `seamless/world_id`, `seamless/start` and
-`seamless/end`. The window is the input's partitions, else `start` to `end`, else all that is released.
+`seamless/end`. The window is `start` to `end` where told, else the partitions of the run, else all that is
+released.
 """
 
 from typing import Any
 
 import pyarrow as pa
 from dagster import ConfigurableIOManager, InputContext, OutputContext, ResourceDependency
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG, PARTITION_NAME_TAG
 
 from seamless_assets.core.context import ComputeContext
 from seamless_assets.core.node import NodeId
@@ -22,6 +24,8 @@ from seamless_assets.errors import InvalidInput
 from seamless_assets.seamless import Seamless, window_of
 
 PREFIX = "seamless/"
+_PARTITIONED = frozenset({PARTITION_NAME_TAG, ASSET_PARTITION_RANGE_START_TAG})
+"""Tags of a run over partitions; other runs take all that is released."""
 
 
 class SeamlessIOManager(ConfigurableIOManager):
@@ -43,13 +47,8 @@ class SeamlessIOManager(ConfigurableIOManager):
         # Without an as_of a run takes the newest release; its metadata says which.
         bound = reading if reading.as_of or "domain" in told else None
         result = pipeline.read(node, *window, context=bound)
-        context.add_input_metadata(
-            {
-                "as_of": result.metadata.as_of,
-                "dataset_fingerprint": result.metadata.dataset_fingerprint,
-                "rows": result.metadata.rows,
-            }
-        )
+        read = result.metadata
+        context.log.info(f"{node}: {read.rows} bars as of {read.as_of}, {read.dataset_fingerprint}")
         return _shaped(result, context)
 
     def handle_output(self, context: OutputContext, obj: Any) -> None:
@@ -70,15 +69,15 @@ def _node_of(pipeline: Seamless, context: InputContext) -> NodeId:
 
 
 def _instructions(context: InputContext) -> dict[str, str]:
-    tags = context.step_context.run_tags if context._step_context else {}
+    tags = context.step_context.run_tags
     told = {**tags, **(context.definition_metadata or {})}
-    return {name.removeprefix(PREFIX): str(value) for name, value in told.items() if name.startswith(PREFIX)}
+    return {name.removeprefix(PREFIX): str(value) for name, value in told.items()}
 
 
 def _window(pipeline: Seamless, node: NodeId, context: InputContext, told: dict[str, str]) -> Segment:
     if "start" in told and "end" in told:
         return window_of(told["start"], told["end"])
-    if context.has_asset_partitions:
+    if told.keys() & _PARTITIONED and context.has_asset_partitions:
         return window_of_partitions(context.asset_partitions_time_window)
     return pipeline.released_window(node, told.get("as_of"))
 

@@ -1,0 +1,209 @@
+"""The Dagster shell run for real: assets, partitions, the blocking check, the IO manager."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+import yaml
+from dagster import (
+    AssetKey,
+    DagsterInstance,
+    Definitions,
+    asset,
+    materialize,
+)
+from twins import DAY, START
+
+import seamless_assets as sa
+from seamless_assets.config import Settings, load_settings
+from seamless_assets.core.reading import ReadResult
+from seamless_assets.defs.assets import CHECK, build_assets
+from seamless_assets.defs.build import build_definitions
+from seamless_assets.defs.partitions import partitions_definition
+from seamless_assets.sandbox.faults import Fault
+from seamless_assets.sandbox.server import Sandbox
+
+BTC, ETH = AssetKey(["ohlcv", "binance", "BTC_USDT", "1m"]), AssetKey(["ohlcv", "binance", "ETH_USDT", "1m"])
+
+
+@pytest.fixture
+def written(tmp_path: Path, exchange: Sandbox) -> Callable[..., Path]:
+    """A seamless.yaml on embedded stores, pointing at the local exchange."""
+
+    def write(*symbols: str, timeframes: tuple[str, ...] = ("1m",)) -> Path:
+        path = tmp_path / "seamless.yaml"
+        declared = {
+            "base_url": exchange.url,
+            "symbols": list(symbols),
+            "timeframes": list(timeframes),
+            "start": "2025-01-01",
+        }
+        seamless = {
+            "artifact": {"object_store_uri": "./artifacts"},
+            "hot_store": {"dsn": "sqlite:///./hot.sqlite"},
+            "state_dir": "./state",
+            "rate_limit": {"tokens_per_interval": 1_000_000, "burst_tokens": 1_000_000},
+        }
+        path.write_text(yaml.safe_dump({"seamless": seamless, "exchanges": {"binance": declared}}))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def instance() -> Any:
+    with DagsterInstance.ephemeral() as made:
+        yield made
+
+
+def run(
+    path: Path, instance: DagsterInstance, name: str = "materialize_ohlcv_binance_1m", **tags: str
+) -> Any:
+    definitions = build_definitions(load_settings(path), config=str(path))
+    return definitions.resolve_job_def(name).execute_in_process(
+        instance=instance,
+        raise_on_error=False,
+        partition_key=tags.pop("partition", None),
+        tags={
+            name.replace("range_", "dagster/asset_partition_range_"): value for name, value in tags.items()
+        },
+    )
+
+
+def test_definitions_load_without_asking_an_exchange(written: Callable[..., Path], exchange: Sandbox) -> None:
+    path = written("BTC/USDT", "BTC/USDT:USDT", timeframes=("1m", "1h", "1d"))
+    definitions = build_definitions(load_settings(path), config=str(path))
+    Definitions.validate_loadable(definitions)
+    keys = {key.to_user_string() for key in definitions.resolve_asset_graph().get_all_asset_keys()}
+    assert keys == {
+        f"ohlcv/binance/{s}/{t}" for s in ("BTC_USDT", "BTC_USDT__USDT") for t in ("1m", "1h", "1d")
+    }
+    assert not exchange.requests
+
+
+@pytest.mark.parametrize(
+    ("unit", "keys"),
+    [("day", ["2025-01-01", "2025-01-02"]), ("month", ["2025-01", "2025-02"]), ("year", ["2025", "2026"])],
+)
+def test_partitions_are_the_projects_own(unit: Any, keys: list[str]) -> None:
+    assert partitions_definition(unit, START + 5).get_partition_keys()[:2] == keys
+
+
+def test_many_nodes_share_steps_of_a_hundred(settings_for: Callable[..., Settings]) -> None:
+    symbols = [f"COIN{n}/USDT" for n in range(250)]
+    assets = build_assets(settings_for({"binance": {"symbols": symbols}}))
+    assert [len(list(made.keys)) for made in assets] == [100, 100, 50]
+    assert len({made.op.name for made in assets}) == 3
+
+
+def test_a_partition_is_fetched_checked_released_and_shown(
+    written: Callable[..., Path], instance: DagsterInstance
+) -> None:
+    path = written("BTC/USDT")
+    assert run(path, instance, partition="2025-01-02").success
+    event = instance.get_latest_materialization_event(BTC)
+    assert event is not None and event.asset_materialization is not None
+    shown = event.asset_materialization.metadata
+    assert event.asset_materialization.partition == "2025-01-02"
+    manifest: Any = shown["manifest"].value
+    assert manifest["node_id"] == "ohlcv:binance:BTC/USDT:1m" and manifest["range"] == [
+        START + DAY,
+        START + 2 * DAY,
+    ]
+    assert Path(str(shown["dagster/uri"].value)).is_file()
+    assert str(shown["candles"].value).startswith("![candles](data:image/png;base64,")
+    with sa.connect(path) as s:
+        (release,) = s.releases("ohlcv:binance:BTC/USDT:1m")
+    assert shown["as_of"].value == release.as_of
+    tags = event.asset_materialization.tags or {}
+    assert tags["dagster/data_version"] == release.dataset_fingerprint
+
+
+def test_a_range_is_one_run_with_facts_for_each_partition(
+    written: Callable[..., Path], instance: DagsterInstance
+) -> None:
+    path = written("BTC/USDT", "ETH/USDT")
+    assert run(path, instance, range_start="2025-01-01", range_end="2025-01-03").success
+    for key in (BTC, ETH):
+        assert instance.get_materialized_partitions(key) == {"2025-01-01", "2025-01-02", "2025-01-03"}
+    found = instance.fetch_materializations(BTC, limit=10).records
+    rows = {
+        r.partition_key: r.asset_materialization.metadata["fingerprint"].value
+        for r in found
+        if r.asset_materialization
+    }
+    assert len(rows) == 3 and len(set(rows.values())) == 3
+
+
+def test_a_failed_check_stops_its_node_and_no_other(
+    written: Callable[..., Path], instance: DagsterInstance, exchange: Sandbox
+) -> None:
+    exchange.faults.add(Fault("inverted", path="klines", symbol="BTCUSDT", times=None))
+    path = written("BTC/USDT", "ETH/USDT", "NO/PE")
+    result = run(path, instance, partition="2025-01-02")
+    checks = {e.asset_key.path[2]: e for e in result.get_asset_check_evaluations() if e.check_name == CHECK}
+    assert {symbol: check.passed for symbol, check in checks.items()} == {
+        "BTC_USDT": False,
+        "ETH_USDT": True,
+        "NO_PE": False,
+    }
+    assert "ohlc_inconsistent" in str(checks["BTC_USDT"].description)
+    assert "lists no NO/PE" in str(checks["NO_PE"].description)
+    assert instance.get_materialized_partitions(ETH) == {"2025-01-02"}
+    assert instance.get_materialized_partitions(BTC) == set()
+    with sa.connect(path) as s:
+        assert s.releases("ohlcv:binance:BTC/USDT:1m") == []
+
+
+def test_the_io_manager_serves_released_bars_in_the_form_asked_for(
+    written: Callable[..., Path], instance: DagsterInstance, exchange: Sandbox
+) -> None:
+    path = written("BTC/USDT")
+    run(path, instance, partition="2025-01-01")
+    with sa.connect(path) as s:
+        as_of = s.releases("ohlcv:binance:BTC/USDT:1m")[0].as_of
+    run(path, instance, partition="2025-01-02")
+    seen: dict[str, Any] = {}
+    days = partitions_definition("day", START)
+    definitions = build_definitions(load_settings(path), config=str(path))
+
+    from dagster import AssetIn
+
+    @asset(partitions_def=days, ins={"bars": AssetIn(key=BTC)})
+    def by_partition(bars: pd.DataFrame) -> None:
+        seen["pandas"] = bars
+
+    @asset(ins={"bars": AssetIn(key=BTC, metadata={"seamless/as_of": as_of})})
+    def as_known_then(bars: pa.Table) -> None:
+        seen["arrow"] = bars
+
+    @asset(
+        ins={
+            "bars": AssetIn(
+                key=BTC, metadata={"seamless/start": str(START), "seamless/end": "2025-01-01T01:00Z"}
+            )
+        }
+    )
+    def an_hour(bars: ReadResult) -> None:
+        seen["result"] = bars
+
+    resources: Any = definitions.resources
+    upstream = build_assets(load_settings(path))
+    for made, partition in ((by_partition, "2025-01-02"), (as_known_then, None)):
+        outcome = materialize(
+            [*upstream, made],
+            selection=[made],
+            resources=resources,
+            instance=instance,
+            partition_key=partition,
+        )
+        assert outcome.success
+    assert (
+        seen["pandas"]["ts"].between(START + DAY, START + 2 * DAY - 60).all() and len(seen["pandas"]) > 1400
+    )
+    assert seen["arrow"]["ts"].to_pylist()[-1] < START + DAY

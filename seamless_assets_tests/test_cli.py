@@ -1,0 +1,49 @@
+"""What people type: `seamless check` says all that is wrong, and the commands exist."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+WRONG = """\
+seamless:
+  artifact: {object_store_uri: ./artifacts}
+  hot_stor: {dsn: sqlite:///./hot.sqlite}
+exchanges:
+  binanse:
+    symbols: ["BTC/USDT"]
+  kraken:
+    symbols: ["BTC/USD", "BTC/USD"]
+    timeframes: ["1m", "7x"]
+"""
+
+
+def seamless(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    tool = Path(sys.executable).with_name("seamless")
+    return subprocess.run([tool, *words], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_a_wrong_file_says_everything_with_its_lines(tmp_path: Path) -> None:
+    (tmp_path / "seamless.yaml").write_text(WRONG)
+    told = seamless("check", cwd=tmp_path)
+    assert told.returncode == 1
+    for line, words in ((3, "hot_stor"), (5, "binanse"), (8, "BTC/USD"), (9, "7x")):
+        assert any(f"seamless.yaml:{line}:" in row and words in row for row in told.stderr.splitlines()), (
+            told.stderr
+        )
+    assert "Traceback" not in told.stderr
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    told = seamless("check", cwd=tmp_path)
+    assert told.returncode == 1 and "seamless.yaml" in told.stderr and "Traceback" not in told.stderr
+
+
+def test_the_commands_explain_themselves(tmp_path: Path) -> None:
+    told = seamless("--help", cwd=tmp_path)
+    assert told.returncode == 0
+    assert {"check", "demo", "sandbox", "ui"} <= {
+        line.split()[0] for line in told.stdout.splitlines() if line.strip()
+    }
+    assert "--replay" in seamless("sandbox", "--help", cwd=tmp_path).stdout
