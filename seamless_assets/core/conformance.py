@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from seamless_assets.core.bars import COLUMNS, PRICES
-from seamless_assets.core.epochs import read_epochs
-from seamless_assets.core.frames import column_names, like, to_pandas
+from seamless_assets.core.bars import PRICES
+from seamless_assets.core.conformance_columns import OHLCV, Column, read_column, wanted_columns
+from seamless_assets.core.epochs import SECONDS_LIMIT, Epochs, read_epochs
+from seamless_assets.core.frames import column_names, column_of, like, rebuilt
 from seamless_assets.core.schema import bars_model
-from seamless_assets.core.timeframe import FixedGrid, Grid, grid_of
-from seamless_assets.errors import InvalidChoice, SeamlessError
+from seamless_assets.core.timeframe import CalendarGrid, FixedGrid, Grid, grid_of
+from seamless_assets.errors import InvalidChoice, InvalidFrame, SeamlessError
 
 VERSION = "v2"
 INFORMATION, WARNING, BLOCKING = "information", "warning", "blocking"
@@ -40,13 +42,13 @@ SEVERITIES: Mapping[str, str] = MappingProxyType(
         "ohlc_inconsistent": BLOCKING,
     }
 )
-_UNITS = {
+_MEANINGS = {
     "gap": "bars are missing between the first and the last",
     "duplicate_ts": "rows repeated a ts and were dropped",
     "misaligned_ts": "rows were off the grid and were floored",
     "negative_volume": "rows have a negative volume",
     "missing_column": "columns are missing",
-    "dtype_mismatch": "columns hold values that are no numbers",
+    "dtype_mismatch": "columns hold values that their dtype cannot hold",
     "invalid_timestamp": "rows had no readable ts and were dropped",
     "non_finite": "cells are null or not finite",
     "ohlc_inconsistent": "rows have a high or low that does not enclose open and close",
@@ -55,7 +57,10 @@ _UNITS = {
     "dtype_cast": "columns were cast",
     "revised": "bars were revised",
 }
-_OHLCV: Mapping[str, str] = MappingProxyType({"ts": "int64", **dict.fromkeys(COLUMNS[1:], "float64")})
+_MODEL_EXCUSES = frozenset(
+    {"missing_column", "dtype_mismatch", "non_finite", "ohlc_inconsistent", "negative_volume"}
+)
+_MOST_ROW_BITS = 28
 
 
 @dataclass(frozen=True)
@@ -85,55 +90,68 @@ def conform(
     *,
     severities: Mapping[str, str] | None = None,
 ) -> tuple[Any, Report]:
-    """Canonical bars of any pandas, Arrow or polars frame, and the report.
+    """Canonical bars of a pandas, Arrow or polars frame, in the same kind of frame, and the report.
 
     `interval`: seconds, a `Timeframe`, or None (no grid: nothing is floored, no gap is seen). `schema`:
-    "ohlcv", None (the time column alone) or `{column: dtype name}`. `severities` overrides
-    information, warning or blocking by flag. Rows come sorted by `ts`, one for each; an aligned row beats
-    a floored one, else the last row wins. Other columns are kept, missing ones stay missing. `frame` is
-    not changed. Raises `InvalidFrame`, `InvalidTimeframe`, `InvalidChoice` for bad arguments, and
-    `SeamlessError` where the result is not what the model promises.
+    "ohlcv", None (the time column alone) or `{column: dtype name}`. `severities` overrides information,
+    warning or blocking by flag; without it `non_finite` blocks unless only `volume` is concerned.
+
+    Rows come sorted by `ts`, one for each; an aligned row beats a floored one, else the last row wins.
+    Other columns are kept and missing ones stay missing; without `ts` there are no rows. No row is dropped
+    for its prices. `frame` is not changed. Raises `InvalidFrame`, `InvalidTimeframe` and `InvalidChoice`
+    for bad arguments, and `SeamlessError` where the result is not what its model promises.
     """
     names = column_names(frame)
-    wanted = _wanted(schema)
-    judged = {**SEVERITIES, **_checked(severities or {})}
+    wanted = wanted_columns(schema)
+    chosen = _checked(severities or {})
     grid = None if interval is None else grid_of(interval)
-    table = to_pandas(frame)
-    flags: dict[str, int] = {"missing_column": sum(name not in names for name in wanted)}
+    try:
+        return _conform(frame, names, wanted, chosen, grid)
+    except SeamlessError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
+        raise SeamlessError(
+            f"conformance stopped at what it does not understand ({error}), so nothing of this frame is "
+            "passed; give plain numbers and times",
+            columns=names,
+        ) from error
+
+
+def _conform(
+    frame: Any,
+    names: list[str],
+    wanted: Mapping[str, Any],
+    severities: Mapping[str, str],
+    grid: Grid | None,
+) -> tuple[Any, Report]:
+    flags = {"missing_column": sum(name not in names for name in wanted)}
     if "ts" not in names:
-        return like(frame, _empty(wanted)), _report(flags, judged, len(table), 0)
-    table = _with_time(table, grid, flags)
+        empty = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in wanted.items()})
+        return like(frame, empty), _report(flags, {**SEVERITIES, **severities}, len(frame), 0)
+    time = column_of(frame, "ts")
+    epochs = read_epochs(time)
+    ts, floored = _on_grid(epochs, grid)
+    # A bar that opens before what epochs can say is as unreadable as a time there.
+    readable = epochs.readable & (ts >= -SECONDS_LIMIT)
+    changed = time.dtype != ts.dtype or bool(epochs.cast.any() or floored.any())
+    columns = {"ts": Column(ts, changed)}
     for name, dtype in wanted.items():
-        if name != "ts" and name in table:
-            table[name] = _typed(table[name], dtype, flags)
-    _count_bad_values(table, wanted, flags)
-    result = _deduplicated(table, flags).drop(columns=_OFF_GRID)
-    flags["gap"] = _gap(result["ts"].to_numpy(), grid)
-    report = _report(flags, judged, len(table) + flags.get("invalid_timestamp", 0), len(result))
-    if wanted == _OHLCV:
-        _check_model(result, report)
-    return like(frame, result), report
-
-
-_OFF_GRID = "__off_grid__"
-
-
-def _wanted(schema: str | Mapping[str, str] | None) -> Mapping[str, str]:
-    if schema is None:
-        return {"ts": "int64"}
-    if isinstance(schema, Mapping):
-        try:
-            chosen = {name: np.dtype(str(dtype).lower()).name for name, dtype in schema.items()}
-        except TypeError as error:
-            raise InvalidChoice(
-                f"schema {dict(schema)!r} names an unknown dtype: {error}", value=schema
-            ) from error
-        return {"ts": "int64", **chosen}
-    if isinstance(schema, str) and schema.lower() == "ohlcv":
-        return _OHLCV
-    raise InvalidChoice(
-        f'schema {schema!r} is not "ohlcv", None or a mapping of columns to dtypes', value=schema
-    )
+        if name != "ts" and name in names:
+            columns[name] = read_column(column_of(frame, name), dtype)
+    flags["invalid_timestamp"] = int(len(ts) - np.count_nonzero(readable))
+    flags["misaligned_ts"] = 0 if grid is None else int(np.count_nonzero(floored & readable))
+    flags["ts_cast"] = int(np.count_nonzero(epochs.cast & readable))
+    flags["ts_timezone_normalized"] = int(np.count_nonzero(epochs.zoned & readable))
+    flags |= _value_flags(columns)
+    rows = _rows_kept(ts, floored, readable)
+    kept = {name: column.values if rows is None else column.values[rows] for name, column in columns.items()}
+    flags["duplicate_ts"] = int(np.count_nonzero(readable)) - len(kept["ts"])
+    flags["gap"] = _gap(kept["ts"], grid)
+    report = _report(flags, _judged(columns, severities), len(ts), len(kept["ts"]))
+    if wanted == OHLCV and not _MODEL_EXCUSES & report.flags.keys():
+        _check_model(kept, report)
+    renewed = [name for name, column in columns.items() if column.changed]
+    return rebuilt(frame, kept, renewed, rows), report
 
 
 def _checked(severities: Mapping[str, str]) -> Mapping[str, str]:
@@ -143,77 +161,66 @@ def _checked(severities: Mapping[str, str]) -> Mapping[str, str]:
                 f"severity {flag}: {severity} is not one of {', '.join(SEVERITIES)} with "
                 f"{INFORMATION}, {WARNING} or {BLOCKING}",
                 value=(flag, severity),
+                choices=tuple(SEVERITIES),
             )
     return severities
 
 
-def _with_time(table: pd.DataFrame, grid: Grid | None, flags: dict[str, int]) -> pd.DataFrame:
-    epochs = read_epochs(table["ts"])
-    flags["invalid_timestamp"] = int((~epochs.readable).sum())
-    flags["ts_cast"] = int(epochs.cast.sum())
-    flags["ts_timezone_normalized"] = int(epochs.zoned.sum())
-    if flags["invalid_timestamp"]:
-        table = table.loc[epochs.readable].reset_index(drop=True)
-    seconds = epochs.seconds[epochs.readable]
-    floored = seconds if grid is None else _floor(seconds, grid)
-    off_grid = (floored != seconds) | epochs.fractional[epochs.readable]
-    flags["misaligned_ts"] = int(off_grid.sum()) if grid is not None else 0
-    return table.assign(**{"ts": floored.astype(np.int64), _OFF_GRID: off_grid})
+def _on_grid(epochs: Epochs, grid: Grid | None) -> tuple[np.ndarray, np.ndarray]:
+    """Opens of the bars that hold the times, and the mask of the times that are no open themselves."""
+    seconds = epochs.seconds
+    if grid is None:
+        return seconds, epochs.fractional
+    opens = _floor(seconds, grid)
+    return opens, (opens != seconds) | epochs.fractional
 
 
 def _floor(seconds: np.ndarray, grid: Grid) -> np.ndarray:
     if isinstance(grid, FixedGrid):
-        floored: np.ndarray = (seconds - grid.anchor) // grid.seconds * grid.seconds + grid.anchor
-        return floored
-    return np.array([grid.open(grid.index(int(ts))) for ts in seconds], dtype=np.int64)
+        since = seconds - grid.anchor if grid.anchor else seconds
+        steps = since // grid.seconds * grid.seconds
+        return steps + grid.anchor if grid.anchor else steps
+    assert isinstance(grid, CalendarGrid)
+    months = seconds.astype("datetime64[s]").astype("datetime64[M]").astype(np.int64)
+    first = months // grid.months * grid.months
+    return first.astype("datetime64[M]").astype("datetime64[s]").astype(np.int64)
 
 
-def _typed(column: pd.Series[Any], dtype: str, flags: dict[str, int]) -> pd.Series[Any]:
-    if column.dtype == np.dtype(dtype):
-        return column
-    numbers = pd.to_numeric(column, errors="coerce") if dtype != "object" else column
-    if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_datetime64_any_dtype(column.dtype):
-        flags["dtype_mismatch"] = flags.get("dtype_mismatch", 0) + 1
-        return pd.Series(np.full(len(column), np.nan), index=column.index)
-    lost = bool((numbers.isna() & column.notna()).any())
-    target = np.dtype(dtype)
-    plain = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
-    if target.kind in "iu" and (np.isnan(plain).any() or (plain != np.floor(plain)).any()):
-        lost, target = True, np.dtype(np.float64)
-    name = "dtype_mismatch" if lost else "dtype_cast"
-    flags[name] = flags.get(name, 0) + 1
-    return pd.Series(plain.astype(target), index=column.index)
+def _value_flags(columns: Mapping[str, Column]) -> dict[str, int]:
+    said = [column.flag for column in columns.values()]
+    flags = {flag: said.count(flag) for flag in ("dtype_cast", "dtype_mismatch")}
+    flags["non_finite"] = sum(column.hollow for column in columns.values())
+    if all(name in columns and columns[name].values.dtype.kind == "f" for name in PRICES):
+        o, h, low, c = (columns[name].values for name in PRICES)
+        flags["ohlc_inconsistent"] = int(
+            np.count_nonzero((h < o) | (h < c) | (h < low) | (low > o) | (low > c))
+        )
+    if "volume" in columns and columns["volume"].values.dtype.kind in "if":
+        flags["negative_volume"] = int(np.count_nonzero(columns["volume"].values < 0))
+    return flags
 
 
-def _count_bad_values(table: pd.DataFrame, wanted: Mapping[str, str], flags: dict[str, int]) -> None:
-    count = 0
-    for name, dtype in wanted.items():
-        if name == "ts" or name not in table or np.dtype(dtype).kind != "f":
-            continue
-        values = table[name].to_numpy()
-        finite = np.isfinite(values)
-        count += int(len(values) - np.count_nonzero(finite))
-        infinite = np.isinf(values)
-        if infinite.any():
-            table[name] = np.where(infinite, np.nan, values)
-    flags["non_finite"] = count
-    if all(name in table for name in PRICES) and wanted == _OHLCV:
-        o, h, low, c = (table[name].to_numpy() for name in PRICES)
-        flags["ohlc_inconsistent"] = int(((h < o) | (h < c) | (h < low) | (low > o) | (low > c)).sum())
-    if "volume" in table and "volume" in wanted:
-        flags["negative_volume"] = int((table["volume"].to_numpy() < 0).sum())
+def _rows_kept(ts: np.ndarray, floored: np.ndarray, readable: np.ndarray) -> np.ndarray | None:
+    """Positions of the rows that stay, in the order of `ts`; None where all stay as they are.
 
-
-def _deduplicated(table: pd.DataFrame, flags: dict[str, int]) -> pd.DataFrame:
-    ts = table["ts"].to_numpy()
-    if len(ts) < 2 or bool((ts[1:] > ts[:-1]).all()):
-        return table
-    # Floored rows first within one ts, so that the last row is the last aligned one where there is any.
-    order = np.lexsort((np.arange(len(ts)), ~table[_OFF_GRID].to_numpy(), ts))
-    ordered = ts[order]
-    last = np.append(ordered[1:] != ordered[:-1], True)
-    flags["duplicate_ts"] = int(len(ts) - last.sum())
-    kept: pd.DataFrame = table.iloc[order[last]].reset_index(drop=True)
+    One integer for each row says its ts, whether it is aligned and its position, in this order, so that
+    sorting these integers sorts the rows, and the last of each ts is the one to keep.
+    """
+    everything = bool(readable.all())
+    if everything and bool((ts[1:] > ts[:-1]).all()):
+        return None
+    positions = np.arange(len(ts)) if everything else np.flatnonzero(readable)
+    if len(positions) == 0:
+        return positions
+    bits = len(ts).bit_length()
+    if bits > _MOST_ROW_BITS:
+        raise InvalidFrame(f"{len(ts)} rows are too many to sort at once; conform them in parts")
+    held = ts[positions]
+    keys = ((held - held.min()) << 1 | ~floored[positions]) << bits | positions
+    keys.sort()
+    slots = keys >> (bits + 1)
+    last = np.append(slots[1:] != slots[:-1], True)
+    kept: np.ndarray = keys[last] & ((1 << bits) - 1)
     return kept
 
 
@@ -223,29 +230,29 @@ def _gap(ts: np.ndarray, grid: Grid | None) -> int:
     return grid.index(int(ts[-1])) - grid.index(int(ts[0])) + 1 - len(ts)
 
 
-def _empty(wanted: Mapping[str, str]) -> pd.DataFrame:
-    return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in wanted.items()})
+def _judged(columns: Mapping[str, Column], severities: Mapping[str, str]) -> Mapping[str, str]:
+    blocks = any(column.hollow for name, column in columns.items() if name != "volume")
+    return {**SEVERITIES, "non_finite": BLOCKING if blocks else WARNING, **severities}
 
 
-def _report(flags: dict[str, int], judged: Mapping[str, str], rows_in: int, rows_out: int) -> Report:
+def _report(flags: Mapping[str, int], judged: Mapping[str, str], rows_in: int, rows_out: int) -> Report:
     found = {name: count for name, count in flags.items() if count}
     return Report(
         flags=found,
         blocking=tuple(name for name in found if judged[name] == BLOCKING),
-        warnings=tuple(f"{name}: {n} {_UNITS[name]}" for name, n in found.items() if judged[name] == WARNING),
+        warnings=tuple(
+            f"{name}: {count} {_MEANINGS[name]}" for name, count in found.items() if judged[name] == WARNING
+        ),
         rows_in=rows_in,
         rows_out=rows_out,
     )
 
 
-def _check_model(result: pd.DataFrame, report: Report) -> None:
+def _check_model(columns: Mapping[str, np.ndarray], report: Report) -> None:
     """Fail closed where pandera's model finds what no flag has told of."""
-    excused = {"missing_column", "dtype_mismatch", "non_finite", "ohlc_inconsistent"}
-    if excused & report.flags.keys():
-        return
     from pandera.errors import SchemaError
 
     try:
-        bars_model().validate(result)
+        bars_model().validate(pd.DataFrame(columns, copy=False), inplace=True)
     except SchemaError as error:
         raise SeamlessError(f"conformed bars break their own model: {error}", report=report) from error

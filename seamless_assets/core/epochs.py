@@ -1,15 +1,18 @@
 """Timestamps as they arrive, as whole epoch seconds.
 
-The unit of a number is judged by its size, value by value: up to 4.1e9 it is seconds, and each further
-unit (ms, us, ns) is a thousand times larger. All arithmetic is on integers, so a nanosecond before a
-boundary stays before it.
+The unit of a number is judged by its size, value by value: up to 4.1e9 (the end of 2099) it is seconds,
+and each further unit (ms, us, ns) is a thousand times larger. All arithmetic is on integers and floors,
+so a nanosecond before a boundary stays before it. Texts are numbers or ISO 8601; datetimes and texts
+without a zone are UTC. A time outside 1840 to 2099 is unreadable: as seconds it would look like another
+unit.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import ROUND_FLOOR, Decimal, InvalidOperation
+from decimal import ROUND_FLOOR, Decimal
 from typing import Any
 
 import numpy as np
@@ -18,15 +21,22 @@ import pandas as pd
 SECONDS_LIMIT = 4_100_000_000
 _UNITS = (1, 1_000, 1_000_000, 1_000_000_000)
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-_INT64_NULL = np.iinfo(np.int64).min
+_LARGEST = SECONDS_LIMIT * _UNITS[-1]
+
+# 19 digits that begin with 1 to 4 still fit int64, and all longer numbers are past the limit anyway.
+_WHOLE = r"[+-]?(?:\d{1,18}|[1-4]\d{18})"
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?"
+_ISO = r"\d{4}-?\d{2}.*"
+_ZONED = r".*[T ]\d.*(?:[zZ]|[+-]\d{2}(?::?\d{2})?)"
 
 
 @dataclass(frozen=True, slots=True)
 class Epochs:
-    """A time column in epoch seconds, and masks of its rows.
+    """A time column in epoch seconds, and masks of its rows; all of shape `(rows,)`.
 
     `readable`: has a time at all; `cast`: was no plain epoch seconds; `zoned`: came with a time zone;
-    `fractional`: did not fall on a whole second.
+    `fractional`: did not fall on a whole second. Unreadable rows are False in the other masks and 0 in
+    `seconds`.
     """
 
     seconds: np.ndarray
@@ -36,124 +46,176 @@ class Epochs:
     fractional: np.ndarray
 
 
-def epoch_column(series: pd.Series[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Epoch seconds of a column (int64) and the mask of its readable rows."""
-    epochs = read_epochs(series)
-    return epochs.seconds, epochs.readable
-
-
 def read_epochs(series: pd.Series[Any]) -> Epochs:
     """Read a time column of any kind: numbers, datetimes with or without zone, texts, or a mixture."""
     kind = series.dtype
     if isinstance(kind, pd.DatetimeTZDtype):
         return _datetimes(series.dt.tz_convert("UTC").dt.tz_localize(None), zoned=True)
-    if pd.api.types.is_datetime64_any_dtype(kind):
+    if pd.api.types.is_datetime64_dtype(kind):
         return _datetimes(series, zoned=False)
     if pd.api.types.is_bool_dtype(kind):
-        return _unreadable(len(series))
+        return _none_readable(len(series))
     if pd.api.types.is_integer_dtype(kind):
-        held = series.isna().to_numpy()
-        return _integers(series.fillna(0).to_numpy().astype(np.int64), ~held)
+        return _integer_column(series)
     if pd.api.types.is_float_dtype(kind):
         return _floats(series.to_numpy(dtype=np.float64, na_value=np.nan))
-    return _one_by_one(series)
+    if isinstance(kind, pd.StringDtype):
+        return _texts(series)
+    return _objects(series)
+
+
+def _integer_column(series: pd.Series[Any]) -> Epochs:
+    held = series.notna().to_numpy()
+    plain = (series if held.all() else series.fillna(0)).to_numpy()
+    if plain.dtype.kind == "u":
+        held = held & (plain <= np.uint64(_LARGEST))
+        plain = np.where(held, plain, 0)
+    return _integers(plain.astype(np.int64, copy=False), held)
 
 
 def _integers(values: np.ndarray, readable: np.ndarray) -> Epochs:
-    if len(values) == 0 or int(np.abs(values).max()) <= SECONDS_LIMIT:
-        nothing = np.zeros(len(values), dtype=bool)
+    nothing = np.zeros(len(values), dtype=bool)
+    if len(values) == 0 or (values.min() >= -SECONDS_LIMIT and values.max() <= SECONDS_LIMIT):
         return Epochs(values, readable, nothing, nothing, nothing)
-    seconds, size = values.copy(), np.abs(values)
-    fractional = np.zeros(len(values), dtype=bool)
-    for step, unit in enumerate(_UNITS[1:], start=1):
-        scaled = size > SECONDS_LIMIT * _UNITS[step - 1]
-        seconds[scaled], rest = np.divmod(values[scaled], unit)
-        fractional[scaled] = rest != 0
-    readable = readable & (np.abs(seconds) <= SECONDS_LIMIT) & (values != _INT64_NULL)
-    return Epochs(
-        seconds, readable, readable & (size > SECONDS_LIMIT), np.zeros(len(values), dtype=bool), fractional
-    )
+    readable = readable & (values >= -_LARGEST) & (values <= _LARGEST)
+    values = np.where(readable, values, 0)
+    size = np.abs(values)
+    steps = sum((size > SECONDS_LIMIT * unit).astype(np.int8) for unit in _UNITS[:-1])
+    assert isinstance(steps, np.ndarray)
+    alike = steps.min() == steps.max()
+    divisor = np.int64(_UNITS[steps[0]]) if alike else np.array(_UNITS, dtype=np.int64)[steps]
+    seconds = values // divisor
+    return Epochs(seconds, readable, steps > 0, nothing, seconds * divisor != values)
 
 
 def _floats(values: np.ndarray) -> Epochs:
-    readable = np.isfinite(values) & (np.abs(values) < 9.2e18)
-    whole = np.floor(np.where(readable, values, 0.0)).astype(np.int64)
-    epochs = _integers(whole, readable)
-    fractional = epochs.fractional | (whole != np.where(readable, values, 0.0))
-    return Epochs(epochs.seconds, epochs.readable, epochs.readable.copy(), epochs.zoned, fractional)
-
-
-def _datetimes(series: pd.Series[Any], *, zoned: bool) -> Epochs:
-    readable = series.notna().to_numpy()
-    values = series.to_numpy()
-    seconds, rest = np.divmod(values.astype(np.int64), _PER_SECOND[np.datetime_data(values.dtype)[0]])
-    seconds[~readable] = 0
-    return Epochs(seconds, readable, readable.copy(), readable & zoned, readable & (rest != 0))
-
-
-def _unreadable(rows: int) -> Epochs:
-    nothing = np.zeros(rows, dtype=bool)
-    return Epochs(np.zeros(rows, dtype=np.int64), nothing, nothing, nothing, nothing)
-
-
-def _one_by_one(series: pd.Series[Any]) -> Epochs:
-    rows = len(series)
-    numbers = np.zeros(rows, dtype=np.int64)
-    readable, cast, zoned, fractional = (np.zeros(rows, dtype=bool) for _ in range(4))
-    for at, value in enumerate(series.tolist()):
-        read = _one(value)
-        if read is None:
-            continue
-        numbers[at], zoned[at], fractional[at] = read
-        readable[at] = True
-        cast[at] = not isinstance(value, int)
-    epochs = _integers(numbers, readable)
+    readable = np.abs(values) <= _LARGEST
+    held = np.where(readable, values, 0.0)
+    whole = np.floor(held)
+    epochs = _integers(whole.astype(np.int64), readable)
     return Epochs(
         epochs.seconds,
         epochs.readable,
-        (cast | epochs.cast) & epochs.readable,
-        zoned,
-        epochs.fractional | fractional,
+        epochs.readable.copy(),
+        epochs.zoned,
+        epochs.fractional | (whole != held),
     )
 
 
-def _one(value: Any) -> tuple[int, bool, bool] | None:
-    """Epoch of one value in the unit its size says; whether it had a zone; whether a fraction was cut."""
-    if isinstance(value, bool | np.bool_) or value is None or value is pd.NaT:
+def _datetimes(series: pd.Series[Any], *, zoned: bool) -> Epochs:
+    values = series.to_numpy()
+    stamps = values.astype(np.int64)
+    per_second = np.int64(_PER_SECOND[np.datetime_data(values.dtype)[0]])
+    seconds = stamps // per_second
+    readable = ~np.isnat(values) & (np.abs(seconds) <= SECONDS_LIMIT)
+    fractional = readable & (seconds * per_second != stamps)
+    seconds = np.where(readable, seconds, 0)
+    return Epochs(
+        seconds, readable, readable.copy(), readable.copy() if zoned else np.zeros_like(readable), fractional
+    )
+
+
+def _texts(series: pd.Series[Any]) -> Epochs:
+    """Numbers in words, whole or not, and ISO 8601 with or without a zone."""
+    text = series.str.strip()
+    whole = _matching(text, _WHOLE)
+    number = _matching(text, _NUMBER) & ~whole
+    iso = _matching(text, _ISO) & ~whole & ~number
+    integers = _integers(
+        text[whole].astype("int64").to_numpy(dtype=np.int64), np.ones(int(whole.sum()), dtype=bool)
+    )
+    return _scattered(
+        len(text),
+        [
+            (whole, _cast(integers)),
+            (number, _values([Decimal(value) for value in text[number]])),
+            (iso, _iso_texts(text[iso])),
+        ],
+    )
+
+
+def _iso_texts(text: pd.Series[Any]) -> Epochs:
+    text = text.str.replace(r"\s*(?:UTC|GMT|z)$", "Z", regex=True)
+    stamps = pd.to_datetime(text, errors="coerce", utc=True, format="ISO8601")
+    epochs = _datetimes(stamps.dt.tz_localize(None), zoned=False)
+    zoned = _matching(text, _ZONED) & epochs.readable
+    return Epochs(epochs.seconds, epochs.readable, epochs.cast, zoned, epochs.fractional)
+
+
+def _objects(series: pd.Series[Any]) -> Epochs:
+    values = series.tolist()
+    is_text = np.fromiter((isinstance(value, str) for value in values), dtype=bool, count=len(values))
+    if not is_text.any():
+        return _values(values)
+    others = [value for value in values if not isinstance(value, str)]
+    return _scattered(
+        len(values), [(is_text, _texts(series[is_text].astype("str"))), (~is_text, _values(others))]
+    )
+
+
+def _values(values: Sequence[Any]) -> Epochs:
+    """Numbers and datetimes of any Python type, one by one."""
+    epochs = _none_readable(len(values))
+    for at, value in enumerate(values):
+        read = _number(value) or _moment(value)
+        if read is not None and abs(read[0]) <= SECONDS_LIMIT:
+            epochs.seconds[at], epochs.cast[at], epochs.zoned[at], epochs.fractional[at] = read
+            epochs.readable[at] = True
+    return epochs
+
+
+_Read = tuple[int, bool, bool, bool]
+"""Seconds; whether they were cast, had a zone, lost a fraction."""
+
+
+def _number(value: Any) -> _Read | None:
+    if isinstance(value, bool | np.bool_):
         return None
     if isinstance(value, int | np.integer):
-        return (int(value), False, False) if abs(int(value)) < 2**63 else None
-    if isinstance(value, float | np.floating | Decimal):
-        return _number(Decimal(str(value)))
-    if isinstance(value, str):
-        return _text(value.strip())
-    return _moment(value)
-
-
-def _number(value: Decimal) -> tuple[int, bool, bool] | None:
-    if not value.is_finite() or abs(value) >= 2**63:
+        exact = Decimal(int(value))
+    elif isinstance(value, float | np.floating):
+        exact = Decimal(float(value))
+    elif isinstance(value, Decimal):
+        exact = value
+    else:
         return None
-    whole = int(value.to_integral_value(ROUND_FLOOR))
-    return whole, False, whole != value
+    if not exact.is_finite() or abs(exact) > _LARGEST:
+        return None
+    whole = int(exact.to_integral_value(ROUND_FLOOR))
+    unit = _UNITS[sum(abs(whole) > SECONDS_LIMIT * smaller for smaller in _UNITS[:-1])]
+    seconds, rest = divmod(whole, unit)
+    return seconds, unit > 1 or not isinstance(value, int | np.integer), False, bool(rest) or whole != exact
 
 
-def _text(text: str) -> tuple[int, bool, bool] | None:
+def _moment(value: Any) -> _Read | None:
+    if not isinstance(value, np.datetime64 | date):
+        return None
     try:
-        return _number(Decimal(text))
-    except InvalidOperation:
-        pass
-    try:
-        return _moment(pd.Timestamp(text))
-    except (ValueError, OverflowError):
+        stamp = pd.Timestamp(value)
+        zoned = stamp.tzinfo is not None
+        plain = stamp.tz_convert("UTC").tz_localize(None) if zoned else stamp
+        seconds, rest = divmod(plain.as_unit("ns").value, 1_000_000_000)
+    except (ValueError, OverflowError, AttributeError):  # past what nanoseconds can say, or not a time
         return None
+    return seconds, True, zoned, rest != 0
 
 
-def _moment(value: Any) -> tuple[int, bool, bool] | None:
-    if isinstance(value, np.datetime64 | date):
-        value = pd.Timestamp(value)
-    if not isinstance(value, pd.Timestamp) or value is pd.NaT:
-        return None
-    zoned = value.tzinfo is not None
-    plain = value.tz_convert("UTC").tz_localize(None) if zoned else value
-    seconds, rest = divmod(plain.as_unit("ns").value, 1_000_000_000)
-    return seconds, zoned, rest != 0
+def _matching(text: pd.Series[Any], pattern: str) -> np.ndarray:
+    return text.str.fullmatch(pattern).fillna(False).to_numpy(dtype=bool)
+
+
+def _cast(epochs: Epochs) -> Epochs:
+    return Epochs(epochs.seconds, epochs.readable, epochs.readable.copy(), epochs.zoned, epochs.fractional)
+
+
+def _scattered(rows: int, parts: Sequence[tuple[np.ndarray, Epochs]]) -> Epochs:
+    whole = _none_readable(rows)
+    for mask, part in parts:
+        for name in Epochs.__slots__:
+            getattr(whole, name)[mask] = getattr(part, name)
+    return whole
+
+
+def _none_readable(rows: int) -> Epochs:
+    masks = [np.zeros(rows, dtype=bool) for _ in range(4)]
+    return Epochs(np.zeros(rows, dtype=np.int64), *masks)

@@ -3,74 +3,86 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from seamless_assets.core.bars import BARS_SCHEMA, COLUMNS
-from seamless_assets.core.epochs import epoch_column
-from seamless_assets.core.frames import column_names, column_of
+from seamless_assets.core.bars import COLUMNS
+from seamless_assets.core.epochs import read_epochs
+from seamless_assets.core.frames import column_names, column_of, is_plain_number
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.timeframe import interval_of
-from seamless_assets.errors import InvalidFrame
+from seamless_assets.errors import InvalidFrame, InvalidInput
 
-FORMAT = b"seamless-assets bars 1\n"
-_ONE_NAN = np.float64("nan")
+_FORMAT = b"seamless-assets bars 1\n"
+_COLUMN_TYPES = ",".join(f"{name}:{'int64' if name == 'ts' else 'float64'}" for name in COLUMNS)
+_INFINITY_BITS = np.float64(np.inf).view(np.int64)
+_NUMBERS_AS_OBJECTS = {"decimal", "integer", "floating", "mixed-integer-float", "empty"}
 
 
 def fingerprint(bars: Any, *, node_id: str | NodeId, interval: Any, conformance_version: str = "v2") -> str:
     """`sha256:` over the node, interval, conformance version and the six canonical columns of `bars`.
 
     `bars` is a pandas, Arrow or polars frame in any row order; `ts` may be epochs of any unit or aware or
-    naive (UTC) datetimes, the rest numbers. Other columns do not count. Hashed are a header, each part
-    behind its length, and then the columns sorted by `ts`, little-endian, with one zero and one NaN.
-    Raises `InvalidFrame` for missing columns, unreadable or repeated `ts`, and infinities.
+    naive (UTC) datetimes, the rest numbers, a null being NaN. Other columns do not count. Hashed are a
+    header, each part behind its length, and then the columns sorted by `ts`, little-endian, with one zero
+    and one NaN. Raises `InvalidFrame` for missing columns, unreadable, fractional or repeated `ts`, texts
+    and infinities, and `InvalidNodeId`, `InvalidTimeframe` and `InvalidInput` for the other arguments.
     """
     names = column_names(bars)
     lacking = [name for name in COLUMNS if name not in names]
     if lacking:
         raise InvalidFrame(f"bars lack {', '.join(lacking)}; a fingerprint needs {', '.join(COLUMNS)}")
-    ts = _ts(bars)
-    order = None if _ascends(ts) else np.argsort(ts, kind="stable")
+    ts = _whole_seconds(bars)
+    order = None if bool((ts[1:] > ts[:-1]).all()) else np.argsort(ts)
     ordered = ts if order is None else ts[order]
-    if len(ordered) > 1 and bool(np.any(ordered[1:] == ordered[:-1])):
+    if order is not None and bool((ordered[1:] == ordered[:-1]).any()):
         raise InvalidFrame("bars repeat a ts; conform them first")
     digest = hashlib.sha256(_header(NodeId.parse(node_id), interval, conformance_version, len(ts)))
     digest.update(np.ascontiguousarray(ordered, dtype="<i8").data)
     for name in COLUMNS[1:]:
-        digest.update(_numbers(bars, name, order).data)
+        values = _floats(bars, name)
+        digest.update(_canonical(values if order is None else values[order], name).data)
     return f"sha256:{digest.hexdigest()}"
 
 
 def _header(node: NodeId, interval: Any, conformance_version: str, rows: int) -> bytes:
-    schema = json.dumps([[field.name, str(field.type)] for field in BARS_SCHEMA])
-    parts = (str(node), str(interval_of(interval)), conformance_version, schema, str(rows))
-    return FORMAT + b"".join(f"{len(part.encode())}:".encode() + part.encode() for part in parts)
+    if not isinstance(conformance_version, str) or not conformance_version:
+        raise InvalidInput(
+            f"conformance_version is {conformance_version!r}; give a text such as v2",
+            value=conformance_version,
+        )
+    parts = (str(node), str(interval_of(interval)), conformance_version, _COLUMN_TYPES, str(rows))
+    return _FORMAT + b"".join(f"{len(part.encode())}:".encode() + part.encode() for part in parts)
 
 
-def _ts(bars: Any) -> np.ndarray:
-    seconds, readable = epoch_column(column_of(bars, "ts"))
-    if not readable.all():
-        raise InvalidFrame(f"{int((~readable).sum())} values of ts are no timestamps; conform the bars first")
-    return seconds
+def _whole_seconds(bars: Any) -> np.ndarray:
+    epochs = read_epochs(column_of(bars, "ts"))
+    wrong = int(np.count_nonzero(~epochs.readable | epochs.fractional))
+    if wrong:
+        raise InvalidFrame(f"{wrong} values of ts are no times in whole seconds; conform the bars first")
+    return epochs.seconds
 
 
-def _numbers(bars: Any, name: str, order: np.ndarray | None) -> np.ndarray:
-    try:
-        values = np.asarray(column_of(bars, name).to_numpy(dtype="float64", na_value=np.nan))
-    except (TypeError, ValueError) as error:
-        raise InvalidFrame(f"column {name} does not hold numbers: {error}", column=name) from error
-    if order is not None:
-        values = values[order]
+def _floats(bars: Any, name: str) -> np.ndarray:
+    series = column_of(bars, name)
+    kind = series.dtype
+    as_objects = kind == "object" and pd.api.types.infer_dtype(series) in _NUMBERS_AS_OBJECTS
+    if not as_objects and not is_plain_number(kind):
+        raise InvalidFrame(f"column {name} holds {kind}, not numbers; conform the bars first", column=name)
+    return series.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _canonical(values: np.ndarray, name: str) -> np.ndarray:
+    """The values as contiguous little-endian float64 with one zero and one NaN; refuses infinities."""
+    values = np.ascontiguousarray(values, dtype="<f8")
+    bits = values.view("<i8")
+    # As integers, finite floats without a sign lie from 0 up to the bits of infinity: nothing to mend.
+    if len(bits) == 0 or (bits.min() >= 0 and bits.max() < _INFINITY_BITS):
+        return values
     if np.isinf(values).any():
         raise InvalidFrame(f"column {name} holds infinities; conform the bars first", column=name)
-    values = np.ascontiguousarray(values + 0.0, dtype="<f8")
-    hollow = np.isnan(values)
-    if hollow.any():
-        values[hollow] = _ONE_NAN
-    return values
-
-
-def _ascends(ts: np.ndarray) -> bool:
-    return bool(np.all(ts[1:] >= ts[:-1]))
+    mended = values + 0.0  # -0.0 + 0.0 is 0.0
+    mended[np.isnan(mended)] = np.nan
+    return mended

@@ -1,58 +1,125 @@
-"""Frames of several libraries, looked at as pandas columns; the caller's frame is never changed."""
+"""Frames of several libraries, in and out; the caller's frame is never changed."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from seamless_assets.errors import InvalidFrame
 
+TIME = "ts"
+
 
 def column_names(frame: Any) -> list[str]:
-    """Names of a frame's columns; a named pandas index counts as one. Raises `InvalidFrame`."""
+    """Names of a frame's columns; a pandas index named `ts` counts as the first.
+
+    Raises `InvalidFrame` for what is no frame and for names that repeat.
+    """
     if isinstance(frame, pa.Table):
-        return list(frame.column_names)
-    if isinstance(frame, pd.DataFrame):
-        index = [] if frame.index.name is None or frame.index.name in frame.columns else [frame.index.name]
-        return [*index, *frame.columns]
-    if _is_polars(frame):
-        return list(frame.columns)
-    raise InvalidFrame(
-        f"{type(frame).__name__} is not a frame; give a pandas or polars DataFrame or a pyarrow Table"
-    )
+        names = list(frame.column_names)
+    elif isinstance(frame, pd.DataFrame):
+        names = [TIME, *frame.columns] if _time_is_index(frame) else list(frame.columns)
+    elif _is_polars(frame):
+        names = list(frame.columns)
+    else:
+        raise InvalidFrame(
+            f"{type(frame).__name__} is not a frame; give a pandas or polars DataFrame or a pyarrow Table",
+            value=frame,
+        )
+    if len(set(names)) < len(names):
+        repeated = sorted({str(name) for name in names if names.count(name) > 1})
+        raise InvalidFrame(f"columns {', '.join(repeated)} appear twice; keep one of each", columns=repeated)
+    return names
 
 
 def column_of(frame: Any, name: str) -> pd.Series[Any]:
-    """One column as a pandas series with a plain range index."""
+    """One column as a pandas series with a plain range index; nulls of integers stay exact."""
     if isinstance(frame, pa.Table):
-        return _plain(frame.column(name).to_pandas())
+        return _from_arrow(frame.column(name))
     if isinstance(frame, pd.DataFrame):
-        if name in frame.columns:
-            return _plain(frame[name])
-        return pd.Series(frame.index)
-    return _plain(frame.get_column(name).to_arrow().to_pandas())
+        series = pd.Series(frame.index) if name not in frame.columns else frame[name]
+        return _plain(series.reset_index(drop=True))
+    return _from_arrow(frame.get_column(name).to_arrow())
 
 
-def to_pandas(frame: Any) -> pd.DataFrame:
-    """The frame as a new pandas frame; its named index becomes a column."""
-    return pd.DataFrame({name: column_of(frame, name) for name in column_names(frame)})
+def rebuilt(frame: Any, columns: Mapping[str, Any], changed: Collection[str], rows: np.ndarray | None) -> Any:
+    """A frame of the same kind with `columns` in place of its own, in its order of columns.
 
-
-def like(frame: Any, result: pd.DataFrame) -> Any:
-    """`result` in the kind of frame that `frame` is."""
+    `rows` are the positions kept of all other columns, None for all of them; `columns` hold those rows
+    already. `changed` names the columns that differ from the frame's own where all rows are kept.
+    """
+    if isinstance(frame, pd.DataFrame):
+        return _rebuilt_pandas(frame, columns, changed, rows)
+    kept = frame if rows is None else frame[rows] if _is_polars(frame) else frame.take(rows)
     if isinstance(frame, pa.Table):
-        return pa.Table.from_pandas(result, preserve_index=False).replace_schema_metadata(None)
-    if isinstance(frame, pd.DataFrame):
-        return result
+        for name, values in columns.items():
+            kept = kept.set_column(kept.column_names.index(name), name, pa.array(values))
+        # What pandas noted of its own types and index is no longer true.
+        noted = {key: text for key, text in (kept.schema.metadata or {}).items() if key != b"pandas"}
+        return kept.replace_schema_metadata(noted or None)
     import polars
 
-    return polars.from_pandas(result)
+    return kept.with_columns([polars.Series(name, values) for name, values in columns.items()])
+
+
+def is_plain_number(dtype: Any) -> bool:
+    """Whether a dtype holds integers or floats, plain or nullable."""
+    kind = pd.api.types
+    return bool(
+        kind.is_numeric_dtype(dtype) and not kind.is_bool_dtype(dtype) and not kind.is_complex_dtype(dtype)
+    )
+
+
+def like(frame: Any, table: pd.DataFrame) -> Any:
+    """`table` in the kind of frame that `frame` is."""
+    if isinstance(frame, pd.DataFrame):
+        return table
+    arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
+    if isinstance(frame, pa.Table):
+        return arrow
+    import polars
+
+    return polars.from_arrow(arrow)
+
+
+def _rebuilt_pandas(
+    frame: pd.DataFrame, columns: Mapping[str, Any], changed: Collection[str], rows: np.ndarray | None
+) -> pd.DataFrame:
+    if rows is not None:
+        names = column_names(frame)
+        others = {name: frame[name].take(rows).array for name in names if name not in columns}
+        return pd.DataFrame({name: columns.get(name, others.get(name)) for name in names}, copy=False)
+    table = frame.reset_index(drop=True)
+    if _time_is_index(frame):
+        table.insert(0, TIME, columns[TIME])
+    for name, values in columns.items():
+        if name in changed or table[name].dtype != values.dtype:
+            table[name] = values
+    return table
+
+
+def _from_arrow(column: Any) -> pd.Series[Any]:
+    if pa.types.is_date(column.type):
+        column = column.cast(pa.timestamp("s" if pa.types.is_date32(column.type) else "ms"))
+    nullable = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()} if column.null_count else {}
+    return _plain(column.to_pandas(types_mapper=nullable.get))
 
 
 def _plain(series: pd.Series[Any]) -> pd.Series[Any]:
-    return series.reset_index(drop=True)
+    kind = series.dtype
+    if isinstance(kind, pd.ArrowDtype):
+        return _from_arrow(pa.chunked_array(pa.array(series)))
+    if isinstance(kind, pd.CategoricalDtype):
+        return series.astype(kind.categories.dtype)
+    return series.astype(kind.subtype) if isinstance(kind, pd.SparseDtype) else series
+
+
+def _time_is_index(frame: pd.DataFrame) -> bool:
+    return frame.index.name == TIME and TIME not in frame.columns
 
 
 def _is_polars(frame: Any) -> bool:

@@ -5,34 +5,47 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
+
+from seamless_assets.core.bars import PRICES
+from seamless_assets.core.epochs import SECONDS_LIMIT
+
 if TYPE_CHECKING:
-    import pandas as pd
-    from pandera.pandas import DataFrameSchema
+    from pandera.pandas import DataFrameModel
 
 
 @cache
-def bars_model() -> DataFrameSchema:
-    """The model of clean bars. pandera takes a while to import, so it is imported at first use."""
+def bars_model() -> type[DataFrameModel]:
+    """The model of bars without a flag. pandera takes a while to import, so it is imported at first use."""
     import pandera.pandas as pandera
 
-    number = pandera.Column("float64", nullable=False)
-    return pandera.DataFrameSchema(
-        {
-            "ts": pandera.Column("int64", checks=pandera.Check(_ascends, error="ts ascend without repeats")),
-            **dict.fromkeys(("open", "high", "low", "close"), number),
-            "volume": pandera.Column("float64", nullable=True),
-        },
-        checks=pandera.Check(_fits, error="high and low enclose open and close"),
-        strict=False,
-        name="bars",
-    )
+    class Bars(pandera.DataFrameModel):
+        """Plain int64 and float64 columns; other columns may stand beside them."""
 
+        ts: np.int64 = pandera.Field(in_range={"min_value": -SECONDS_LIMIT, "max_value": SECONDS_LIMIT})
+        open: np.float64
+        high: np.float64
+        low: np.float64
+        close: np.float64
+        volume: np.float64 = pandera.Field(ge=0)
 
-def _ascends(ts: pd.Series[int]) -> bool:
-    values = ts.to_numpy()
-    return bool((values[1:] > values[:-1]).all())
+        @pandera.check("ts", name="ts ascends without repeats")
+        def _ascends(cls, ts: pd.Series[int]) -> bool:  # noqa: N805
+            values = ts.to_numpy()
+            return bool((values[1:] > values[:-1]).all())
 
+        @pandera.check(*PRICES, "volume", name="numbers are finite")
+        def _is_finite(cls, numbers: pd.Series[float]) -> pd.Series[bool]:  # noqa: N805
+            return numbers.abs() < np.inf
 
-def _fits(bars: pd.DataFrame) -> bool:
-    o, h, low, c = (bars[name].to_numpy() for name in ("open", "high", "low", "close"))
-    return bool(((h >= o) & (h >= c) & (h >= low) & (low <= o) & (low <= c)).all())
+        @pandera.dataframe_check(name="high encloses open, close and low")
+        def _high_encloses(cls, bars: pd.DataFrame) -> pd.Series[bool]:  # noqa: N805
+            high = bars["high"]
+            return (high >= bars["open"]) & (high >= bars["close"]) & (high >= bars["low"])
+
+        @pandera.dataframe_check(name="low encloses open and close")
+        def _low_encloses(cls, bars: pd.DataFrame) -> pd.Series[bool]:  # noqa: N805
+            return (bars["low"] <= bars["open"]) & (bars["low"] <= bars["close"])
+
+    return Bars

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import Any, NamedTuple, Self, SupportsIndex
+from typing import Any, NamedTuple, Self
 
-from seamless_assets.core.timeframe import Grid, Timeframe, ceil_to, grid_of
+from seamless_assets.core.timeframe import Grid, Timeframe, ceil_to, grid_of, whole_number
 from seamless_assets.errors import InvalidSegment
 
 
@@ -90,6 +89,8 @@ def missing_ranges(
 
 
 def _joined(segments: Iterable[Any]) -> Iterator[Segment]:
+    if not isinstance(segments, Iterable):
+        raise InvalidSegment(f"{segments!r} is no list of segments", value=segments)
     current: Segment | None = None
     for segment in sorted(s for s in map(Segment.of, segments) if not s.is_empty):
         if current is None or segment.start > current.end:
@@ -103,8 +104,9 @@ def _joined(segments: Iterable[Any]) -> Iterator[Segment]:
 
 
 def _whole_seconds(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+    number = whole_number(value)
+    if number is None:
         raise InvalidSegment(
             f"{name} is {value!r}, which is not a whole number of epoch seconds", **{name: value}
         )
-    return operator.index(value)
+    return number

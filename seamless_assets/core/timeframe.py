@@ -10,10 +10,10 @@ import operator
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, total_ordering
 from typing import Any, Protocol, SupportsIndex
 
-from seamless_assets.errors import InvalidTimeframe
+from seamless_assets.errors import InvalidTimeframe, InvalidTimestamp
 
 WEEK = 604_800
 MONDAY = 345_600
@@ -55,14 +55,26 @@ class CalendarGrid:
     months: int
 
     def index(self, ts: int) -> int:
-        moment = datetime.fromtimestamp(ts, UTC)
+        try:
+            moment = datetime.fromtimestamp(ts, UTC)
+        except (ValueError, OverflowError, OSError) as error:
+            raise InvalidTimestamp(
+                f"{ts} lies in no year of the calendar; give epoch seconds", value=ts
+            ) from error
         return ((moment.year - 1970) * 12 + moment.month - 1) // self.months
 
     def open(self, index: int) -> int:
         year, month = divmod(index * self.months, 12)
-        return int(datetime(1970 + year, month + 1, 1, tzinfo=UTC).timestamp())
+        try:
+            return int(datetime(1970 + year, month + 1, 1, tzinfo=UTC).timestamp())
+        except (ValueError, OverflowError) as error:
+            raise InvalidTimestamp(
+                f"a bar of {self.months} months ends in the year {1970 + year}, past the calendar",
+                value=index,
+            ) from error
 
 
+@total_ordering
 @dataclass(frozen=True)
 class Timeframe:
     """An exchange's name for the length of a bar: `Timeframe("1m")`, `1s` to `1y`.
@@ -87,6 +99,12 @@ class Timeframe:
 
     def __str__(self) -> str:
         return self.text
+
+    def __lt__(self, other: Timeframe) -> bool:
+        """Shorter bars come first."""
+        if not isinstance(other, Timeframe):
+            return NotImplemented
+        return (self.approximate_seconds, self.text) < (other.approximate_seconds, other.text)
 
     @property
     def seconds(self) -> int | None:
@@ -149,14 +167,23 @@ def interval_of(interval: Any) -> Interval:
     """Seconds (or a calendar `Timeframe`) of an interval argument; raises `InvalidTimeframe`."""
     if isinstance(interval, Timeframe):
         return interval.interval
-    if not isinstance(interval, bool) and isinstance(interval, SupportsIndex):
-        seconds = operator.index(interval)
-        if seconds > 0:
-            return seconds
+    seconds = whole_number(interval)
+    if seconds is not None and seconds > 0:
+        return seconds
     raise InvalidTimeframe(
         f"{interval!r} is not an interval; give a positive whole number of seconds or a Timeframe",
         value=interval,
     )
+
+
+def whole_number(value: Any) -> int | None:
+    """The integer that a value is; None for booleans, fractions and all else that is no integer."""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:  # arrays and numpy's booleans promise an index and refuse it
+        return None
 
 
 def grid_of(interval: Any, anchor: int = 0) -> Grid:

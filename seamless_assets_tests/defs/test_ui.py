@@ -1,0 +1,120 @@
+"""The real UI in a real browser: a partition materialized from the command line, looked at in Chromium."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, require_program
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+from services import await_answer, free_port
+
+from seamless_assets.sandbox.server import Sandbox
+
+WAIT_S = 60
+TOOLS = Path(sys.executable).parent
+KEY = "ohlcv/binance/BTC_USDT/1m"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A user's folder: the project's own files, its exchange the local one, one partition materialized."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("dagster.yaml", "workspace.yaml"):
+        shutil.copy(ROOT / name, folder)
+    with Sandbox().running() as exchange:
+        text = (ROOT / "seamless.yaml").read_text()
+        (folder / "seamless.yaml").write_text(
+            text.replace("${SEAMLESS_EXCHANGE:-http://127.0.0.1:8080}", exchange.url)
+        )
+        (folder / "data" / "dagster").mkdir(parents=True)
+        subprocess.run(
+            [
+                TOOLS / "dagster",
+                "asset",
+                "materialize",
+                "-m",
+                "seamless_assets.definitions",
+                "--select",
+                f"key:{KEY}",
+                "--partition",
+                "2025-01-02",
+            ],
+            cwd=folder,
+            check=True,
+            capture_output=True,
+            env={"PATH": str(TOOLS), "DAGSTER_HOME": str(folder), "HOME": str(folder)},
+        )
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def url(project: Path) -> Iterator[str]:
+    """The address of `dagster-webserver`, once it answers."""
+    port, log = free_port(), project / "webserver.log"
+    with log.open("wb") as told:
+        server = subprocess.Popen(
+            [TOOLS / "dagster-webserver", "-w", "workspace.yaml", "-p", str(port)],
+            cwd=project,
+            stdout=told,
+            stderr=subprocess.STDOUT,
+            env={"PATH": str(TOOLS), "DAGSTER_HOME": str(project), "HOME": str(project)},
+        )
+    try:
+        await_answer(server, f"http://127.0.0.1:{port}/server_info", log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    driver = require_program("chromedriver", "the UI is looked at in headless Chromium")
+    options = Options()
+    options.binary_location = require_program("chromium", "the UI is looked at in headless Chromium")
+    for flag in (
+        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "--window-size=1600,1200",
+        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):  # fmt: skip
+        options.add_argument(flag)
+    made = webdriver.Chrome(options=options, service=Service(driver))
+    yield made
+    made.quit()
+
+
+def shows(browser: Any, *words: str) -> None:
+    """Wait until the page shows all `words`."""
+
+    def found(_: Any) -> bool:
+        text = browser.find_element(By.TAG_NAME, "body").text
+        return all(word in text for word in words)
+
+    WebDriverWait(browser, WAIT_S).until(found, f"{browser.current_url} never showed {words}")
+
+
+def test_the_graph_shows_every_node(browser: Any, url: str) -> None:
+    browser.get(f"{url}/asset-groups")
+    shows(browser, "binance", "coinbase", "BTC_USDT", "ETH_USDT")
+
+
+def test_a_partition_shows_its_manifest_chart_and_check(browser: Any, url: str) -> None:
+    browser.get(f"{url}/assets/{KEY}?view=partitions&partition=2025-01-02")
+    shows(browser, "2025-01-02", "manifest", "dataset_fingerprint", "sha256:", "coverage")
+    picture = WebDriverWait(browser, WAIT_S).until(
+        lambda b: b.find_element(By.CSS_SELECTOR, "img[alt=candles]"), "no candle chart"
+    )
+    assert browser.execute_script("return arguments[0].naturalWidth", picture) > 300
+    browser.get(f"{url}/assets/{KEY}?view=checks")
+    shows(browser, "publishable", "Passed")
