@@ -24,6 +24,10 @@
     │       ├── ArtifactCorrupt            bytes do not match what was promised
     │       ├── FingerprintCollision       equal fingerprints over different bytes
     │       └── ReleaseConflict            somebody else wrote this place of the log first
+    ├── CoordinationError
+    │   ├── LeaseLost                      the lease ran out or another worker took it over
+    │   ├── LeaseStoreUnavailable          nobody can say who holds what; not the same as held
+    │   └── BudgetUnavailable              the shared rate budget cannot be reached
     ├── ReadRefused
     │   ├── AsOfRequired (ValueError)
     │   ├── NothingReleased
@@ -153,6 +157,22 @@ class FingerprintCollision(ArtifactStoreError):
 
 class ReleaseConflict(ArtifactStoreError):
     """Another writer took this place of the release log; read it again and retry."""
+
+
+class CoordinationError(SeamlessError):
+    """Workers cannot agree on who does what."""
+
+
+class LeaseLost(CoordinationError):
+    """The lease ran out or another worker took it over; stop writing."""
+
+
+class LeaseStoreUnavailable(CoordinationError):
+    """The lease store cannot be reached; that is not the same as a lease held by another."""
+
+
+class BudgetUnavailable(CoordinationError):
+    """The shared rate budget cannot be reached."""
 
 
 class ReadRefused(SeamlessError):

@@ -14,7 +14,7 @@ from seamless_assets.errors import StoreError
 
 SCHEMA_VERSION = 1
 _SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS buckets (key TEXT PRIMARY KEY, tokens REAL NOT NULL, at REAL NOT NULL);\n"
+    "CREATE TABLE IF NOT EXISTS buckets (key TEXT PRIMARY KEY, tokens REAL NOT NULL, at REAL NOT NULL)",
 )
 
 

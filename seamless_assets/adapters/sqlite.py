@@ -17,38 +17,53 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from seamless_assets.core.bars import BARS_SCHEMA, COLUMNS, Written, empty_bars, timestamps
-from seamless_assets.core.coverage import Fact
+from seamless_assets.core.bars import (
+    BARS_SCHEMA,
+    COLUMNS,
+    REVISIONS_SCHEMA,
+    Written,
+    changes,
+    new_values,
+    timestamps,
+)
+from seamless_assets.core.lease import Fence
+from seamless_assets.core.ledger import FACTS_SCHEMA, Fact, facts_table
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.segment import Segment
-from seamless_assets.errors import HotStoreError
+from seamless_assets.errors import HotStoreError, StaleToken
 
 T = TypeVar("T")
 
 BUSY_TIMEOUT_S = 30.0
 SCHEMA_VERSION = 1
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS nodes (id INTEGER PRIMARY KEY, node_id TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS bars (
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS nodes (id INTEGER PRIMARY KEY, node_id TEXT NOT NULL UNIQUE)",
+    """CREATE TABLE IF NOT EXISTS bars (
     node INTEGER NOT NULL REFERENCES nodes, ts INTEGER NOT NULL,
     open REAL, high REAL, low REAL, close REAL, volume REAL,
     PRIMARY KEY (node, ts)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS facts (
+) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS facts (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, node INTEGER NOT NULL REFERENCES nodes,
     start INTEGER NOT NULL, "end" INTEGER NOT NULL, reason TEXT NOT NULL, evidence TEXT NOT NULL,
     recorded_at REAL NOT NULL, attempts INTEGER NOT NULL, next_try REAL
-);
-CREATE INDEX IF NOT EXISTS facts_by_window ON facts (node, start, "end");
-"""
-_UPSERT = """
-INSERT INTO bars (node, ts, open, high, low, close, volume) VALUES (?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (node, ts) DO UPDATE SET
-    open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
-    volume = excluded.volume
-WHERE (open, high, low, close, volume)
-    IS NOT (excluded.open, excluded.high, excluded.low, excluded.close, excluded.volume)
-"""
+)""",
+    'CREATE INDEX IF NOT EXISTS facts_by_window ON facts (node, start, "end")',
+    """CREATE TABLE IF NOT EXISTS revisions (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, node INTEGER NOT NULL REFERENCES nodes, ts INTEGER NOT NULL,
+    old_open REAL, old_high REAL, old_low REAL, old_close REAL, old_volume REAL,
+    new_open REAL, new_high REAL, new_low REAL, new_close REAL, new_volume REAL,
+    recorded_at REAL NOT NULL
+)""",
+    "CREATE INDEX IF NOT EXISTS revisions_by_open ON revisions (node, ts)",
+    """CREATE TABLE IF NOT EXISTS fences (
+    node INTEGER NOT NULL REFERENCES nodes, start INTEGER NOT NULL, "end" INTEGER NOT NULL,
+    token INTEGER NOT NULL, PRIMARY KEY (node, start, "end")
+) WITHOUT ROWID""",
+)
+_BARS = f"INSERT OR REPLACE INTO bars (node, {', '.join(COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_FACTS = ", ".join(f'"{name}"' for name in FACTS_SCHEMA.names)
+_REVISIONS = ", ".join(REVISIONS_SCHEMA.names)
 
 
 class SqliteHotStore:
@@ -64,13 +79,29 @@ class SqliteHotStore:
         """Bars that open in `window`, sorted by `ts`. Raises `HotStoreError`."""
         return await self._run(lambda db: _load_bars(db, str(node), window))
 
-    async def write_bars(self, node: NodeId, bars: pa.Table, facts: Sequence[Fact]) -> Written:
-        """Upsert bars and append facts in one transaction. Raises `HotStoreError`."""
-        return await self._run(lambda db: _write(db, str(node), bars, facts))
+    async def load_opens(self, node: NodeId, window: Segment) -> np.ndarray:
+        """Opens of the bars in `window`, shape `(rows,)`, sorted. Raises `HotStoreError`."""
+        return await self._run(lambda db: _load_opens(db, str(node), window))
 
-    async def load_facts(self, node: NodeId, window: Segment) -> list[Fact]:
+    async def write_bars(
+        self,
+        node: NodeId,
+        bars: pa.Table,
+        facts: Sequence[Fact],
+        *,
+        recorded_at: float,
+        fence: Fence | None = None,
+    ) -> Written:
+        """Upsert bars and append facts in one transaction. Raises `StaleToken`, `HotStoreError`."""
+        return await self._run(lambda db: _write(db, node, bars, facts, recorded_at, fence))
+
+    async def load_facts(self, node: NodeId, window: Segment) -> pa.Table:
         """Facts that touch `window`, oldest first. Raises `HotStoreError`."""
         return await self._run(lambda db: _load_facts(db, str(node), window))
+
+    async def load_revisions(self, node: NodeId, window: Segment) -> pa.Table:
+        """Revised bars that open in `window`, oldest first. Raises `HotStoreError`."""
+        return await self._run(lambda db: _load_revisions(db, str(node), window))
 
     async def close(self) -> None:
         """Close every thread's connection; nothing may be under way."""
@@ -100,7 +131,7 @@ class SqliteHotStore:
         return connection
 
 
-def open_database(path: Path, schema: str, version: int) -> sqlite3.Connection:
+def open_database(path: Path, schema: Sequence[str], version: int) -> sqlite3.Connection:
     """A connection in WAL mode with `schema` in place; transactions are begun by hand."""
     path.parent.mkdir(parents=True, exist_ok=True)
     db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
@@ -112,7 +143,7 @@ def open_database(path: Path, schema: str, version: int) -> sqlite3.Connection:
         raise sqlite3.DatabaseError(f"it has schema version {found}, this program knows {version}; upgrade")
     if found < version:
         with transaction(db):
-            for statement in schema.split(";\n"):
+            for statement in schema:
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {version}")
     return db
@@ -131,52 +162,107 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def _load_bars(db: sqlite3.Connection, node_id: str, window: Segment) -> pa.Table:
+    return _table(
+        db.execute(
+            "SELECT ts, open, high, low, close, volume FROM bars JOIN nodes ON nodes.id = bars.node "
+            "WHERE node_id = ? AND ts >= ? AND ts < ? ORDER BY ts",
+            (node_id, *window),
+        ),
+        BARS_SCHEMA,
+    )
+
+
+def _load_opens(db: sqlite3.Connection, node_id: str, window: Segment) -> np.ndarray:
     rows = db.execute(
-        "SELECT ts, open, high, low, close, volume FROM bars JOIN nodes ON nodes.id = bars.node "
+        "SELECT ts FROM bars JOIN nodes ON nodes.id = bars.node "
         "WHERE node_id = ? AND ts >= ? AND ts < ? ORDER BY ts",
         (node_id, *window),
-    ).fetchall()
-    if not rows:
-        return empty_bars()
-    columns = zip(*rows, strict=True)
-    return pa.table([pa.array(c, f.type) for c, f in zip(columns, BARS_SCHEMA, strict=True)], BARS_SCHEMA)
-
-
-def _load_facts(db: sqlite3.Connection, node_id: str, window: Segment) -> list[Fact]:
-    rows = db.execute(
-        'SELECT start, "end", reason, evidence, recorded_at, attempts, next_try FROM facts '
-        'JOIN nodes ON nodes.id = facts.node WHERE node_id = ? AND start < ? AND "end" > ? ORDER BY seq',
-        (node_id, window.end, window.start),
     )
-    return [Fact(*row) for row in rows]
+    return np.fromiter((ts for (ts,) in rows), dtype=np.int64)
 
 
-def _write(db: sqlite3.Connection, node_id: str, bars: pa.Table, facts: Sequence[Fact]) -> Written:
+def _load_facts(db: sqlite3.Connection, node_id: str, window: Segment) -> pa.Table:
+    return _table(
+        db.execute(
+            f"SELECT {_FACTS} FROM facts JOIN nodes ON nodes.id = facts.node "
+            'WHERE node_id = ? AND start < ? AND "end" > ? ORDER BY seq',
+            (node_id, window.end, window.start),
+        ),
+        FACTS_SCHEMA,
+    )
+
+
+def _load_revisions(db: sqlite3.Connection, node_id: str, window: Segment) -> pa.Table:
+    return _table(
+        db.execute(
+            f"SELECT {_REVISIONS} FROM revisions JOIN nodes ON nodes.id = revisions.node "
+            "WHERE node_id = ? AND ts >= ? AND ts < ? ORDER BY seq",
+            (node_id, *window),
+        ),
+        REVISIONS_SCHEMA,
+    )
+
+
+def _table(rows: Iterable[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    columns = list(zip(*rows, strict=True))
+    if not columns:
+        return schema.empty_table()
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema)
+
+
+def _write(
+    db: sqlite3.Connection,
+    node_id: NodeId,
+    bars: pa.Table,
+    facts: Sequence[Fact],
+    recorded_at: float,
+    fence: Fence | None,
+) -> Written:
     with transaction(db):
-        db.execute("INSERT OR IGNORE INTO nodes (node_id) VALUES (?)", (node_id,))
-        (node,) = db.execute("SELECT id FROM nodes WHERE node_id = ?", (node_id,)).fetchone()
-        written = _upsert(db, node, bars) if bars.num_rows else Written(0, 0)
-        db.executemany(
-            'INSERT INTO facts (node, start, "end", reason, evidence, recorded_at, attempts, next_try) '
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (node, f.start, f.end, f.reason, f.evidence, f.recorded_at, f.attempts, f.next_try)
-                for f in facts
-            ],
-        )
+        db.execute("INSERT OR IGNORE INTO nodes (node_id) VALUES (?)", (str(node_id),))
+        (node,) = db.execute("SELECT id FROM nodes WHERE node_id = ?", (str(node_id),)).fetchone()
+        if fence is not None:
+            _pass_fence(db, node, node_id, fence)
+        written = _upsert(db, node, node_id, bars, recorded_at) if bars.num_rows else Written(0, 0)
+        _insert(db, "facts", _FACTS, node, facts_table(facts))
     return written
 
 
-def _upsert(db: sqlite3.Connection, node: int, bars: pa.Table) -> Written:
+def _pass_fence(db: sqlite3.Connection, node: int, node_id: NodeId, fence: Fence) -> None:
+    """Take note of the writer's token, unless a later holder of the chunk has left a higher one."""
+    (newest,) = db.execute(
+        'SELECT max(token) FROM fences WHERE node = ? AND start < ? AND "end" > ?',
+        (node, fence.chunk.end, fence.chunk.start),
+    ).fetchone()
+    if newest is not None and newest > fence.token:
+        raise StaleToken(
+            f"{node_id}: a later holder of [{fence.chunk.start}, {fence.chunk.end}) has written; this "
+            "worker's lease ran out, and its bars are dropped",
+            token=fence.token,
+            newest=newest,
+        )
+    db.execute(
+        'INSERT OR REPLACE INTO fences (node, start, "end", token) VALUES (?, ?, ?, ?)',
+        (node, *fence.chunk, fence.token),
+    )
+
+
+def _upsert(
+    db: sqlite3.Connection, node: int, node_id: NodeId, bars: pa.Table, recorded_at: float
+) -> Written:
     ts = timestamps(bars)
-    span = (node, int(ts.min()), int(ts.max()))
-    counted = "SELECT count(*) FROM bars WHERE node = ? AND ts BETWEEN ? AND ?"
-    (before,) = db.execute(counted, span).fetchone()
-    changed = db.executemany(_UPSERT, _rows(node, bars)).rowcount
-    (after,) = db.execute(counted, span).fetchone()
-    return Written(added=after - before, revised=changed - (after - before))
+    held = _load_bars(db, str(node_id), Segment(int(ts.min()), int(ts.max()) + 1))
+    fresh, revised = changes(held, bars, recorded_at)
+    for table in (fresh, new_values(revised)):
+        db.executemany(_BARS, _rows(node, table))
+    _insert(db, "revisions", _REVISIONS, node, revised)
+    return Written(added=fresh.num_rows, revised=revised.num_rows)
 
 
-def _rows(node: int, bars: pa.Table) -> Iterable[tuple[Any, ...]]:
-    columns = [np.asarray(bars.column(name)).tolist() for name in COLUMNS]
-    return zip([node] * bars.num_rows, *columns, strict=True)
+def _insert(db: sqlite3.Connection, name: str, columns: str, node: int, table: pa.Table) -> None:
+    marks = ", ".join("?" * (table.num_columns + 1))
+    db.executemany(f"INSERT INTO {name} (node, {columns}) VALUES ({marks})", _rows(node, table))
+
+
+def _rows(node: int, table: pa.Table) -> Iterable[tuple[Any, ...]]:
+    return zip([node] * table.num_rows, *(column.to_pylist() for column in table.columns), strict=True)

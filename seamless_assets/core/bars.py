@@ -13,6 +13,16 @@ PRICES = ("open", "high", "low", "close")
 BARS_SCHEMA = pa.schema([("ts", pa.int64()), *((name, pa.float64()) for name in COLUMNS[1:])])
 
 
+REVISIONS_SCHEMA = pa.schema(
+    [
+        ("ts", pa.int64()),
+        *((f"{when}_{name}", pa.float64()) for when in ("old", "new") for name in COLUMNS[1:]),
+        ("recorded_at", pa.float64()),
+    ]
+)
+"""A closed bar whose values an exchange changed: its open, both values, when it was seen (epoch s)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """What a write changed: bars that are new, and bars whose values were replaced."""
@@ -51,3 +61,29 @@ def join(tables: list[pa.Table]) -> pa.Table:
     if not tables:
         return empty_bars()
     return pa.concat_tables(tables).sort_by("ts").combine_chunks()
+
+
+def changes(held: pa.Table, bars: pa.Table, recorded_at: float) -> tuple[pa.Table, pa.Table]:
+    """What `bars` brings that `held` lacks: bars that are new, and revisions (`REVISIONS_SCHEMA`).
+
+    Both tables are bars with unique opens, `held` sorted by `ts`. A bar held with equal values is neither.
+    """
+    ts, known = timestamps(bars), timestamps(held)
+    at = np.searchsorted(known, ts)
+    is_held = at < len(known)
+    is_held[is_held] = known[at[is_held]] == ts[is_held]
+    old, new = held.take(pa.array(at[is_held])), bars.filter(pa.array(is_held))
+    differs = np.zeros(new.num_rows, dtype=bool)
+    for name in COLUMNS[1:]:
+        before, after = (np.asarray(table.column(name)) for table in (old, new))
+        differs |= (before != after) & ~(np.isnan(before) & np.isnan(after))
+    old, new = (table.filter(pa.array(differs)) for table in (old, new))
+    values = [column for table in (old, new) for column in table.columns[1:]]
+    seen = pa.array(np.full(new.num_rows, recorded_at))
+    return bars.filter(pa.array(~is_held)), pa.table([new.column("ts"), *values, seen], REVISIONS_SCHEMA)
+
+
+def new_values(revisions: pa.Table) -> pa.Table:
+    """The bars that revisions (`REVISIONS_SCHEMA`) left behind."""
+    columns = ["ts", *(f"new_{name}" for name in COLUMNS[1:])]
+    return revisions.select(columns).rename_columns(list(COLUMNS)).cast(BARS_SCHEMA)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, NamedTuple, get_args
@@ -28,28 +28,6 @@ class Gap(NamedTuple):
     def segment(self) -> Segment:
         """Its range alone."""
         return Segment(self.start, self.end)
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """One appended line of the coverage ledger.
-
-    `reason` is an absent reason (a proof) or `missing` (an attempt that proved nothing).
-    `recorded_at` and `next_try` are epoch seconds; `attempts` counts the looks so far.
-    """
-
-    start: int
-    end: int
-    reason: str
-    evidence: str
-    recorded_at: float
-    attempts: int = 1
-    next_try: float | None = None
-
-    @property
-    def is_proof(self) -> bool:
-        """Whether it proves the bars absent."""
-        return self.reason != MISSING
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +62,8 @@ def coverage_of(timeframe: Timeframe, window: Segment, ts: np.ndarray, absent: I
     expected = timeframe.count(bounds.start, bounds.end)
     if len(inside) == expected:
         return Coverage(expected, expected, 0, 0, ())
-    gaps = tuple(
-        part for hole in holes(timeframe, bounds, inside) for part in _explained(hole, _inside(hole, absent))
-    )
-    counts = [(timeframe.count(gap.start, gap.end), gap.reason) for gap in gaps]
-    missing = sum(count for count, reason in counts if reason == MISSING)
+    gaps = _explained(holes(timeframe, bounds, inside), list(absent))
+    missing = sum(timeframe.count(gap.start, gap.end) for gap in gaps if gap.reason == MISSING)
     return Coverage(expected, len(inside), expected - len(inside) - missing, missing, gaps)
 
 
@@ -108,18 +83,16 @@ def holes(timeframe: Timeframe, window: Segment, ts: np.ndarray) -> list[Segment
     return [Segment(int(starts[i]), int(ends[i])) for i in at]
 
 
-def _inside(hole: Segment, absent: Iterable[Gap]) -> list[Gap]:
-    clipped = (Gap(*hole.intersect(gap.segment), gap.reason) for gap in absent)
-    return [gap for gap in clipped if gap.start < gap.end]
-
-
-def _explained(hole: Segment, proofs: list[Gap]) -> list[Gap]:
-    edges = sorted({hole.start, hole.end, *(gap.start for gap in proofs), *(gap.end for gap in proofs)})
-    parts: list[Gap] = []
-    for start, end in pairwise(edges):
-        reason = next((p.reason for p in proofs if p.start <= start and end <= p.end), MISSING)
-        if parts and parts[-1].reason == reason:
-            parts[-1] = Gap(parts[-1].start, end, reason)
-        else:
-            parts.append(Gap(start, end, reason))
-    return parts
+def _explained(empty: Sequence[Segment], proofs: Sequence[Gap]) -> tuple[Gap, ...]:
+    """The disjoint ascending ranges of `empty`, cut and named by what `proofs` say of them."""
+    bounds = np.array([*empty, *((proof.start, proof.end) for proof in proofs)], dtype=np.int64)
+    edges = np.unique(bounds)
+    at = np.searchsorted(edges, bounds)
+    named = np.full(len(edges), MISSING, dtype=object)
+    for (first, last), proof in zip(at[len(empty) :][::-1], reversed(proofs), strict=True):
+        named[first:last] = proof.reason
+    gaps: list[Gap] = []
+    for first, last in at[: len(empty)]:
+        cuts = [first, *(i for i in range(first + 1, last) if named[i] != named[i - 1]), last]
+        gaps += [Gap(int(edges[i]), int(edges[j]), named[i]) for i, j in pairwise(cuts)]
+    return tuple(gaps)

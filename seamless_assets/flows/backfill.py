@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seamless_assets.core.bars import Written, timestamps
+from seamless_assets.core.bars import Written
 from seamless_assets.core.coverage import Coverage, Gap, coverage_of
+from seamless_assets.core.ledger import facts_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.segment import Segment
 from seamless_assets.core.watermark import watermark
@@ -62,20 +63,21 @@ async def backfill(ports: Ports, node: NodeId, window: Segment) -> BackfillRepor
 async def refill(ports: Ports, node: NodeId, window: Segment, closed: int) -> tuple[Fetched, Written]:
     """Fetch all of `window` and store what came: bars and facts together."""
     fetched = await fetch_bars(ports, node, window, closed)
-    known = {(f.start, f.end, f.reason) for f in await ports.hot.load_facts(node, window) if f.is_proof}
-    fresh = [fact for fact in fetched.facts if (fact.start, fact.end, fact.reason) not in known]
-    return fetched, await ports.hot.write_bars(node, fetched.bars, fresh)
+    known = set(await proven_gaps(ports, node, window))
+    fresh = [fact for fact in fetched.facts if Gap(fact.start, fact.end, fact.reason) not in known]
+    written = await ports.hot.write_bars(node, fetched.bars, fresh, recorded_at=ports.clock.now())
+    return fetched, written
 
 
 async def coverage(ports: Ports, node: NodeId, window: Segment) -> Coverage:
     """Coverage of `window` as the hot store knows it."""
-    bars = await ports.hot.load_bars(node, window)
-    return coverage_of(node.timeframe, window, timestamps(bars), await proven_gaps(ports, node, window))
+    opens = await ports.hot.load_opens(node, window)
+    return coverage_of(node.timeframe, window, opens, await proven_gaps(ports, node, window))
 
 
 async def proven_gaps(ports: Ports, node: NodeId, window: Segment) -> list[Gap]:
     """The ledger's proofs that touch `window`, oldest first."""
-    facts = await ports.hot.load_facts(node, window)
+    facts = facts_of(await ports.hot.load_facts(node, window))
     return [Gap(fact.start, fact.end, fact.reason) for fact in facts if fact.is_proof]
 
 
@@ -83,9 +85,8 @@ async def _due(ports: Ports, node: NodeId, window: Segment) -> list[Segment]:
     """Missing ranges of `window` whose next look is due."""
     now = ports.clock.now()
     known = await coverage(ports, node, window)
-    resting = [
-        f for f in await ports.hot.load_facts(node, window) if not f.is_proof and (f.next_try or 0) > now
-    ]
+    facts = facts_of(await ports.hot.load_facts(node, window))
+    resting = [fact for fact in facts if not fact.is_proof and (fact.next_try or 0) > now]
     return [
         gap.segment
         for gap in known.missing_gaps

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from seamless_assets.core.bars import between, empty_bars, sound_rows, timestamps
 from seamless_assets.core.conformance import Report, conform
-from seamless_assets.core.coverage import MISSING, Fact, holes
+from seamless_assets.core.coverage import MISSING, holes
+from seamless_assets.core.ledger import Fact
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.plan import (
     Page,

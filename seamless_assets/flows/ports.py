@@ -10,16 +10,20 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from seamless_assets.core.artifact import ArtifactRef, Manifest, SealedArtifact
 from seamless_assets.core.bars import Written
-from seamless_assets.core.coverage import Fact
+from seamless_assets.core.events import Event
+from seamless_assets.core.lease import Fence, Lease
+from seamless_assets.core.ledger import Fact
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.plan import Page
 from seamless_assets.core.policy import Policy
 from seamless_assets.core.release import Release
 from seamless_assets.core.segment import Segment
+from seamless_assets.core.token_bucket import Budget
 
 
 class Clock(Protocol):
@@ -58,16 +62,70 @@ class CandleSource(Protocol):
 
 
 class HotStore(Protocol):
-    """Mutable recent bars and the coverage ledger."""
+    """Mutable recent bars, what was revised of them, and the coverage ledger."""
 
     async def load_bars(self, node: NodeId, window: Segment) -> pa.Table:
         """Bars that open in `window`, sorted."""
 
-    async def write_bars(self, node: NodeId, bars: pa.Table, facts: Sequence[Fact]) -> Written:
-        """Upsert bars and append facts as one: both are kept or neither."""
+    async def load_opens(self, node: NodeId, window: Segment) -> np.ndarray:
+        """Opens of the bars in `window`, int64 epoch seconds, sorted."""
 
-    async def load_facts(self, node: NodeId, window: Segment) -> list[Fact]:
-        """Facts that touch `window`, in the order they were recorded."""
+    async def write_bars(
+        self,
+        node: NodeId,
+        bars: pa.Table,
+        facts: Sequence[Fact],
+        *,
+        recorded_at: float,
+        fence: Fence | None = None,
+    ) -> Written:
+        """Upsert bars with unique opens, append facts, and keep what a changed bar held as a revision.
+
+        Where a crash can part them, bars come first: no fact stands without its bars. Raises
+        `StaleToken` where a later holder of the fence's chunk has written.
+        """
+
+    async def load_facts(self, node: NodeId, window: Segment) -> pa.Table:
+        """Facts (`core.ledger.FACTS_SCHEMA`) that touch `window`, in the order they were recorded."""
+
+    async def load_revisions(self, node: NodeId, window: Segment) -> pa.Table:
+        """Revised bars (`core.bars.REVISIONS_SCHEMA`) that open in `window`, in the order recorded."""
+
+
+class LeaseStore(Protocol):
+    """Who fills what, across processes."""
+
+    async def claim(self, key: str, holder: str, ttl: float) -> Lease | None:
+        """Claim `key` for `ttl` seconds; None while another holds it. Raises `LeaseStoreUnavailable`."""
+
+    async def renew(self, lease: Lease, ttl: float) -> Lease:
+        """Hold on for `ttl` seconds from now. Raises `LeaseLost`, `LeaseStoreUnavailable`."""
+
+    async def complete(self, lease: Lease) -> None:
+        """Give it back, the work done. Raises `LeaseLost`, `LeaseStoreUnavailable`."""
+
+    async def fail(self, lease: Lease, reason: str) -> None:
+        """Give it back, the work not done. Raises `LeaseLost`, `LeaseStoreUnavailable`."""
+
+
+class BudgetStore(Protocol):
+    """Token buckets that many workers share."""
+
+    async def take(self, key: str, budget: Budget, cost: float) -> float:
+        """Take a place; the seconds until its request may go out. Raises `BudgetUnavailable`."""
+
+    async def give_back(self, key: str, budget: Budget, cost: float) -> None:
+        """Return a place that was not used. Raises `BudgetUnavailable`."""
+
+    async def cool_down(self, key: str, budget: Budget, seconds: float) -> None:
+        """Admit nobody for `seconds`. Raises `BudgetUnavailable`."""
+
+
+class Observer(Protocol):
+    """Hears what happens."""
+
+    def notify(self, event: Event) -> None:
+        """Take note; never blocks, never raises."""
 
 
 class ArtifactStore(Protocol):

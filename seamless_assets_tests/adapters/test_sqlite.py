@@ -13,7 +13,7 @@ from twins import START, walk
 
 from seamless_assets.adapters.sqlite import SqliteHotStore
 from seamless_assets.core.bars import BARS_SCHEMA, Written, empty_bars
-from seamless_assets.core.coverage import Fact
+from seamless_assets.core.ledger import Fact
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.segment import Segment
 from seamless_assets.errors import HotStoreError
@@ -29,23 +29,23 @@ def table(bars: dict[int, tuple[float, ...]]) -> pa.Table:
 
 async def test_a_write_says_what_it_changed(tmp_path: Path) -> None:
     store, bars = SqliteHotStore(tmp_path / "a" / "hot.sqlite"), walk(START, START + 600)
-    assert await store.write_bars(NODE, table(bars), []) == Written(10, 0)
-    assert await store.write_bars(NODE, table(bars), []) == Written(0, 0)
+    assert await store.write_bars(NODE, table(bars), [], recorded_at=5.0) == Written(10, 0)
+    assert await store.write_bars(NODE, table(bars), [], recorded_at=5.0) == Written(0, 0)
     bars[START] = tuple(value / 2 for value in bars[START])
     more = bars | walk(START + 600, START + 720)
-    assert await store.write_bars(NODE, table(more), []) == Written(2, 1)
+    assert await store.write_bars(NODE, table(more), [], recorded_at=5.0) == Written(2, 1)
     assert await store.load_bars(NODE, Segment(START, START + 720)) == table(more)
     await store.close()
 
 
 async def test_windows_are_half_open_and_nodes_apart(tmp_path: Path) -> None:
     store = SqliteHotStore(tmp_path / "hot.sqlite")
-    await store.write_bars(NODE, table(walk(START, START + 600)), [])
+    await store.write_bars(NODE, table(walk(START, START + 600)), [], recorded_at=5.0)
     read = await store.load_bars(NODE, Segment(START + 60, START + 180))
     assert read["ts"].to_pylist() == [START + 60, START + 120]
     assert await store.load_bars(SWAP, Segment(START, START + 600)) == empty_bars()
     odd = NodeId("binance", "A';DROP/TABLE--bars", NODE.timeframe)
-    await store.write_bars(odd, table(walk(START, START + 60)), [])
+    await store.write_bars(odd, table(walk(START, START + 60)), [], recorded_at=5.0)
     assert (await store.load_bars(odd, Segment(START, START + 600))).num_rows == 1
     await store.close()
 
@@ -56,10 +56,10 @@ async def test_the_ledger_keeps_every_fact_in_order(tmp_path: Path) -> None:
         Fact(START, START + 60, "missing", "not sent", 5.0, 1, 9.0),
         Fact(START, START + 60, "no_trades", "bars on both sides", 6.0),
     ]
-    await store.write_bars(NODE, empty_bars(), facts[:1])
-    await store.write_bars(NODE, empty_bars(), facts[1:])
-    assert await store.load_facts(NODE, Segment(START, START + 1)) == facts
-    assert await store.load_facts(NODE, Segment(START + 60, START + 120)) == []
+    await store.write_bars(NODE, empty_bars(), facts[:1], recorded_at=5.0)
+    await store.write_bars(NODE, empty_bars(), facts[1:], recorded_at=5.0)
+    assert facts_of(await store.load_facts(NODE, Segment(START, START + 1))) == facts
+    assert facts_of(await store.load_facts(NODE, Segment(START + 60, START + 120))) == []
     await store.close()
 
 
@@ -67,7 +67,7 @@ async def test_bars_and_facts_are_kept_together_or_not_at_all(tmp_path: Path) ->
     store = SqliteHotStore(tmp_path / "hot.sqlite")
     bad = Fact(START, START + 60, None, "", 1.0)  # type: ignore[arg-type]
     with pytest.raises(HotStoreError, match="NOT NULL"):
-        await store.write_bars(NODE, table(walk(START, START + 60)), [bad])
+        await store.write_bars(NODE, table(walk(START, START + 60)), [bad], recorded_at=5.0)
     assert (await store.load_bars(NODE, Segment(START, START + 60))).num_rows == 0
     await store.close()
 
@@ -93,7 +93,7 @@ async def main():
     node = NodeId.parse("ohlcv:binance:BTC/USDT:1m")
     first = START + int(sys.argv[2]) * 6000
     for n in range(20):
-        await store.write_bars(node, table(walk(first + n * 300, first + (n + 1) * 300)), [])
+        await store.write_bars(node, table(walk(first + n * 300, first + (n + 1) * 300)), [], recorded_at=5.0)
     await store.close()
 
 asyncio.run(main())

@@ -1,0 +1,35 @@
+"""What happened, as plain records: for logs, metrics and progress."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+EventKind = Literal["attempt", "complete", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillEvent:
+    """One step of filling a window of a node. `start` and `end` in epoch seconds, `duration_ms` so far."""
+
+    kind: EventKind
+    node_id: str
+    start: int
+    end: int
+    worker: str
+    token: int
+    duration_ms: float = 0.0
+    rows: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinationEvent:
+    """A shared service was lost or found again. `service` is `rate_limiter` or `leases`."""
+
+    service: str
+    is_available: bool
+    detail: str
+
+
+Event = BackfillEvent | CoordinationEvent

@@ -1,0 +1,54 @@
+"""Leases: who fills what, and the fencing token that a later holder outranks an earlier one by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.segment import Segment
+from seamless_assets.core.timeframe import Timeframe
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A claimed key. `token` only grows from holder to holder; `until` is in epoch seconds of the granter."""
+
+    key: str
+    token: int
+    holder: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """What a hot store checks before a write: the chunk that the lease covers, and its token."""
+
+    chunk: Segment
+    token: int
+
+
+def chunks(timeframe: Timeframe, window: Segment, bars: int) -> list[Segment]:
+    """The aligned chunks of `bars` bars each that `window` touches, ascending.
+
+    Chunks are numbered from the grid's origin, so that every worker cuts time at the same places.
+    """
+    if window.is_empty:
+        return []
+    grid = timeframe.grid
+    first, last = grid.index(window.start) // bars, grid.index(window.end - 1) // bars
+    return [
+        Segment(grid.open(index * bars), grid.open((index + 1) * bars)) for index in range(first, last + 1)
+    ]
+
+
+def lease_key(node: NodeId, chunk: Segment) -> str:
+    """The name under which a chunk is claimed: `{node_id}@{start}-{end}`."""
+    return f"{node}@{chunk.start}-{chunk.end}"
+
+
+def next_token(last: int | None, now: float) -> int:
+    """The token after `last`: at least the microsecond of the claim.
+
+    So the tokens of two granters (a coordinator, and this machine while it is away) can be compared.
+    """
+    return max((last or 0) + 1, int(now * 1_000_000))
