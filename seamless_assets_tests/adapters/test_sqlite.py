@@ -13,7 +13,7 @@ from twins import START, walk
 
 from seamless_assets.adapters.sqlite import SqliteHotStore
 from seamless_assets.core.bars import BARS_SCHEMA, Written, empty_bars
-from seamless_assets.core.ledger import Fact
+from seamless_assets.core.ledger import Fact, facts_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.segment import Segment
 from seamless_assets.errors import HotStoreError
