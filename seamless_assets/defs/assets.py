@@ -32,13 +32,16 @@ from dagster import (
 )
 
 from seamless_assets.config import NodeSettings, Settings
-from seamless_assets.core.node import NodeId
+from seamless_assets.core.bars import timestamps
+from seamless_assets.core.coverage import Coverage, coverage_of
+from seamless_assets.core.node import NodeId, symbol_word
 from seamless_assets.core.segment import Segment
-from seamless_assets.defs.metadata import node_metadata, partition_metadata
+from seamless_assets.defs.metadata import coverage_metadata, node_metadata, partition_metadata
 from seamless_assets.defs.partitions import partitions_definition, window_of_partitions
 from seamless_assets.defs.resources import SeamlessResource
-from seamless_assets.errors import ExchangeError, SeamlessError
+from seamless_assets.errors import ExchangeError, ReadRefused, SeamlessError, StoreError
 from seamless_assets.flows.materialize import PartitionReport
+from seamless_assets.flows.publish import total_coverage
 from seamless_assets.seamless import Seamless
 
 SHARD_SIZE = 100
@@ -114,10 +117,15 @@ def _shard_asset(settings: Settings, members: Sequence[NodeSettings], shard: int
     def materialize_nodes(
         context: AssetExecutionContext, seamless: SeamlessResource
     ) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
-        selected = {key: nodes[key] for key in context.selected_asset_keys}
-        window = window_of_partitions(context.partition_time_window)
-        for outcome in _run_nodes(context, seamless.pipeline, list(selected.values()), window):
-            yield from _results(context, seamless.pipeline, outcome)
+        pipeline = seamless.pipeline
+        for key in (check.asset_key for check in context.selected_asset_check_keys):
+            if key not in context.selected_asset_keys:
+                yield _check_released(pipeline, nodes[key])
+        selected = [nodes[key] for key in context.selected_asset_keys]
+        if selected:
+            window = window_of_partitions(context.partition_time_window)
+            for outcome in _run_nodes(context, pipeline, selected, window):
+                yield from _results(context, pipeline, outcome)
 
     return materialize_nodes
 
@@ -126,7 +134,8 @@ def _spec(node: NodeId) -> AssetSpec:
     return AssetSpec(
         asset_key(node),
         group_name=node.exchange,
-        kinds={"ccxt", "parquet"},
+        # The graph names a node by the last part of its key, the timeframe; the kind tells the symbol.
+        kinds={"ccxt", "parquet", symbol_word(node.symbol)},
         skippable=True,
         description=f"Candles of {node.symbol} on {node.exchange}, {node.timeframe} each.",
         metadata={NODE_ID_METADATA: str(node)},
@@ -193,17 +202,8 @@ def _results(
     context: AssetExecutionContext, pipeline: Seamless, outcome: _Outcome
 ) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
     key = asset_key(outcome.node)
-    yield AssetCheckResult(
-        asset_key=key,
-        check_name=CHECK,
-        passed=outcome.passed,
-        severity=AssetCheckSeverity.ERROR,
-        description="; ".join(outcome.problems) or "all bars conform and are accounted for",
-        metadata={
-            "released": [report.partition.key for report in outcome.released],
-            "problems": outcome.problems,
-        },
-    )
+    coverage = total_coverage([report.coverage for report in outcome.reports])
+    yield _check_result(outcome.node, outcome.passed, coverage, outcome.problems)
     if not outcome.passed or not outcome.released:
         context.log.warning(f"{outcome.node}: nothing is materialized: {'; '.join(outcome.problems)}")
         return
@@ -216,4 +216,30 @@ def _results(
         asset_key=key,
         metadata=node_metadata(pipeline, outcome.node, outcome.released),
         data_version=DataVersion(str(outcome.released[-1].dataset_fingerprint)),
+    )
+
+
+def _check_released(pipeline: Seamless, node: NodeId) -> AssetCheckResult:
+    """The check asked for alone: it judges what is released, every byte of it verified on the way."""
+    try:
+        window = pipeline.released_window(node)
+        read = pipeline.read(node, *window)
+    except (ReadRefused, StoreError) as error:
+        return _check_result(node, False, total_coverage([]), [str(error)])
+    coverage = coverage_of(node.timeframe, window, timestamps(read.to_arrow()), read.metadata.gaps)
+    threshold = pipeline.settings.seamless.observability.coverage_ratio_threshold
+    problems = [] if coverage.ratio >= threshold else [f"coverage {coverage.ratio:.4f} is below {threshold}"]
+    return _check_result(node, not problems, coverage, problems)
+
+
+def _check_result(
+    node: NodeId, passed: bool, coverage: Coverage, problems: Sequence[str]
+) -> AssetCheckResult:
+    return AssetCheckResult(
+        asset_key=asset_key(node),
+        check_name=CHECK,
+        passed=passed,
+        severity=AssetCheckSeverity.ERROR,
+        description="; ".join(problems) or "all bars conform and are accounted for",
+        metadata=coverage_metadata(coverage),
     )

@@ -39,8 +39,8 @@ class SeamlessIOManager(ConfigurableIOManager):
         node = _node_of(pipeline, context)
         told = _instructions(context)
         reading = ComputeContext(
-            world_id=told.get("world_id", "default"),
-            domain=told.get("domain", "backtest"),  # type: ignore[arg-type]
+            world_id=str(told.get("world_id", "default")),
+            domain=told.get("domain", "backtest"),
             as_of=told.get("as_of"),
         )
         window = _window(pipeline, node, context, told)
@@ -68,13 +68,17 @@ def _node_of(pipeline: Seamless, context: InputContext) -> NodeId:
     )
 
 
-def _instructions(context: InputContext) -> dict[str, str]:
-    tags = context.step_context.run_tags
-    told = {**tags, **(context.definition_metadata or {})}
-    return {name.removeprefix(PREFIX): str(value) for name, value in told.items()}
+def _instructions(context: InputContext) -> dict[str, Any]:
+    """What metadata and tags say, by name without prefix; epoch seconds in words become numbers."""
+    told = {**context.step_context.run_tags, **(context.definition_metadata or {})}
+    plain = {name: getattr(value, "value", value) for name, value in told.items()}
+    return {
+        name.removeprefix(PREFIX): int(value) if isinstance(value, str) and value.isdecimal() else value
+        for name, value in plain.items()
+    }
 
 
-def _window(pipeline: Seamless, node: NodeId, context: InputContext, told: dict[str, str]) -> Segment:
+def _window(pipeline: Seamless, node: NodeId, context: InputContext, told: dict[str, Any]) -> Segment:
     if "start" in told and "end" in told:
         return window_of(told["start"], told["end"])
     if told.keys() & _PARTITIONED and context.has_asset_partitions:

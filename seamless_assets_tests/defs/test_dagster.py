@@ -12,6 +12,7 @@ import pytest
 import yaml
 from dagster import (
     AssetKey,
+    AssetSelection,
     DagsterInstance,
     Definitions,
     asset,
@@ -194,7 +195,7 @@ def test_the_io_manager_serves_released_bars_in_the_form_asked_for(
 
     resources: Any = definitions.resources
     upstream = build_assets(load_settings(path))
-    for made, partition in ((by_partition, "2025-01-02"), (as_known_then, None)):
+    for made, partition in ((by_partition, "2025-01-02"), (as_known_then, None), (an_hour, None)):
         outcome = materialize(
             [*upstream, made],
             selection=[made],
@@ -207,3 +208,30 @@ def test_the_io_manager_serves_released_bars_in_the_form_asked_for(
         seen["pandas"]["ts"].between(START + DAY, START + 2 * DAY - 60).all() and len(seen["pandas"]) > 1400
     )
     assert seen["arrow"]["ts"].to_pylist()[-1] < START + DAY
+    assert seen["result"].metadata.end == START + 3600 and seen["result"].metadata.as_of != as_of
+
+
+def test_the_check_alone_proves_what_is_released(
+    written: Callable[..., Path], instance: DagsterInstance
+) -> None:
+    path = written("BTC/USDT")
+    definitions = build_definitions(load_settings(path), config=str(path))
+    resources: Any = definitions.resources
+
+    def check() -> Any:
+        outcome = materialize(
+            build_assets(load_settings(path)),
+            selection=AssetSelection.checks_for_assets(BTC),
+            resources=resources,
+            instance=instance,
+            raise_on_error=False,
+        )
+        (evaluation,) = outcome.get_asset_check_evaluations()
+        return evaluation
+
+    assert not check().passed and "has no release" in check().description
+    run(path, instance, partition="2025-01-02")
+    assert check().passed
+    (artifact,) = (path.parent / "artifacts").rglob("*.parquet")
+    artifact.write_bytes(artifact.read_bytes()[:-1])
+    assert not check().passed and "its release promises" in check().description

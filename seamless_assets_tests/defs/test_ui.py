@@ -106,15 +106,24 @@ def shows(browser: Any, *words: str) -> None:
 
 def test_the_graph_shows_every_node(browser: Any, url: str) -> None:
     browser.get(f"{url}/asset-groups")
-    shows(browser, "binance", "coinbase", "BTC_USDT", "ETH_USDT")
+    shows(browser, "binance", "coinbase")
+    browser.get(f"{url}/locations/__repository__@seamless_assets/asset-groups/binance/lineage")
+    shows(browser, "BTC_USDT", "ETH_USDT", "1m", "1h", "1 / 1 Passed")
 
 
-def test_a_partition_shows_its_manifest_chart_and_check(browser: Any, url: str) -> None:
+def test_a_partition_shows_its_manifest_and_its_candles(browser: Any, url: str) -> None:
     browser.get(f"{url}/assets/{KEY}?view=partitions&partition=2025-01-02")
     shows(browser, "2025-01-02", "manifest", "dataset_fingerprint", "sha256:", "coverage")
+    (button, *_) = browser.find_elements(By.XPATH, "//*[text()='[Show Markdown]']")
+    browser.execute_script("arguments[0].click()", button)
     picture = WebDriverWait(browser, WAIT_S).until(
         lambda b: b.find_element(By.CSS_SELECTOR, "img[alt=candles]"), "no candle chart"
     )
-    assert browser.execute_script("return arguments[0].naturalWidth", picture) > 300
+    WebDriverWait(browser, WAIT_S).until(
+        lambda b: b.execute_script("return arguments[0].naturalWidth", picture) > 300, "an empty chart"
+    )
+
+
+def test_the_blocking_check_shows_its_verdict(browser: Any, url: str) -> None:
     browser.get(f"{url}/assets/{KEY}?view=checks")
-    shows(browser, "publishable", "Passed")
+    shows(browser, "publishable", "Passed", "blocking", "missing_bars")
