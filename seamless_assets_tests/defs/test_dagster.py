@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from dagster import (
@@ -27,6 +28,7 @@ from seamless_assets.defs.assets import CHECK, build_assets
 from seamless_assets.defs.build import build_definitions
 from seamless_assets.defs.partitions import partitions_definition
 from seamless_assets.sandbox.faults import Fault
+from seamless_assets.sandbox.replay import Replay
 from seamless_assets.sandbox.server import Sandbox
 
 BTC, ETH = AssetKey(["ohlcv", "binance", "BTC_USDT", "1m"]), AssetKey(["ohlcv", "binance", "ETH_USDT", "1m"])
@@ -235,3 +237,29 @@ def test_the_check_alone_proves_what_is_released(
     (artifact,) = (path.parent / "artifacts").rglob("*.parquet")
     artifact.write_bytes(artifact.read_bytes()[:-1])
     assert not check().passed and "its release promises" in check().description
+
+
+def test_a_month_of_a_real_market_in_one_backfill(
+    tmp_path: Path, market_data: Path, instance: DagsterInstance
+) -> None:
+    recorded = market_data / "perp_BTC-USD_1m.parquet"
+    replay = Replay()
+    replay.add_file(f"BTC/USD:1m={recorded}")
+    with Sandbox(replay=replay).running() as exchange:
+        path = tmp_path / "seamless.yaml"
+        path.write_text(
+            "seamless:\n  artifact: {object_store_uri: ./artifacts}\n"
+            "  hot_store: {dsn: sqlite:///./hot.sqlite}\n  state_dir: ./state\n"
+            f"exchanges:\n  coinbase:\n    base_url: {exchange.url}\n"
+            "    symbols: [BTC/USD]\n    start: 2022-01-01\n"
+        )
+        name, bounds = "materialize_ohlcv_coinbase_1m", ("2022-01-01", "2022-01-31")
+        assert run(path, instance, name, range_start=bounds[0], range_end=bounds[1]).success
+    key = AssetKey(["ohlcv", "coinbase", "BTC_USD", "1m"])
+    assert len(instance.get_materialized_partitions(key)) == 31
+    with sa.connect(path) as s:
+        read = s.read("ohlcv:coinbase:BTC/USD:1m", "2022-01-01", "2022-02-01").to_arrow()
+    start, end = sa.Segment(1_640_995_200, 1_643_673_600)
+    table = pq.read_table(recorded, filters=[("ts", ">=", start), ("ts", "<", end)])
+    assert read.num_rows == 44_640
+    assert all(read[column].to_pylist() == table[column].to_pylist() for column in read.column_names)
