@@ -33,7 +33,13 @@ class Service:
     packages: tuple[str, ...]
 
 
-SERVICES = (Service("a headless browser", "chromedriver", ("chromium", "chromium-driver")),)
+SERVICES = (
+    Service("a headless browser", "chromedriver", ("chromium", "chromium-driver")),
+    Service("Java", "java", ("openjdk-17-jre-headless",)),
+    Service("Maven", "mvn", ("maven",)),
+)
+QUESTDB = "org.questdb:questdb:9.3.4"
+QUESTDB_JAR = VENV / "services" / "questdb-9.3.4.jar"
 
 
 def main() -> int:
@@ -51,6 +57,7 @@ def main() -> int:
         return run(VENV / "bin" / "seamless", "demo", *arguments)
     for service in SERVICES:
         provide(service)
+    provide_questdb()
     return test(arguments)
 
 
@@ -119,6 +126,18 @@ def provide(service: Service) -> None:
         if answer.returncode:
             say(f"{' '.join(command)} failed: {answer.stderr.strip()[-300:]}")
             return
+
+
+def provide_questdb() -> None:
+    """Fetch the QuestDB server, one jar, where Maven is; its tests say what follows where it is not."""
+    if QUESTDB_JAR.exists() or not shutil.which("mvn"):
+        return
+    say(f"fetching {QUESTDB}")
+    folder = QUESTDB_JAR.parent
+    command = ["mvn", "-q", "-B", "dependency:copy", f"-Dartifact={QUESTDB}", f"-DoutputDirectory={folder}"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        say(f"{' '.join(command)} failed: {answer.stdout.strip()[-300:]}")
 
 
 def test(arguments: list[str]) -> int:

@@ -192,12 +192,32 @@ class ArtifactSettings(_Section):
     early_fingerprint: Truth = False
 
 
+class KeepSettings(_Section):
+    """Days that hot bars stay after they were released, by partition unit: fine, medium, coarse bars."""
+
+    day: Positive = 45.0
+    month: Positive = 400.0
+    year: Positive = 4_000.0
+
+
 class HotStoreSettings(_Section):
-    """Where mutable bars are kept: `sqlite:///` and an absolute path, or `questdb://host:port`."""
+    """Where mutable bars are kept: `sqlite:///` and an absolute path, or `questdb://user:word@host:port`.
+
+    The rest is for QuestDB: its Postgres port and user, TLS, a bearer token, the longest time one request
+    may take, and how long an outage is waited out.
+    """
 
     dsn: Annotated[InstanceOf[Dsn], BeforeValidator(checks.hot_store)] = Field(
         default="sqlite:///./data/hot.sqlite", validate_default=True
     )
+    pg_port: Count = 8_812
+    pg_user: Text = "admin"
+    pg_password: SecretStr = SecretStr("quest")
+    token: SecretStr | None = None
+    tls: Truth = False
+    timeout_ms: Count = 30_000
+    retry_ms: CountOrZero = 180_000
+    keep_days: KeepSettings = _section()
 
     @property
     def path(self) -> Path | None:

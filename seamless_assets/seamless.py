@@ -15,6 +15,7 @@ from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from seamless_assets.adapters.artifact_store import ArtifactStore
 from seamless_assets.adapters.client_settings import ClientSettings
@@ -27,18 +28,20 @@ from seamless_assets.core.context import ComputeContext, choose_strategy
 from seamless_assets.core.coverage import Coverage
 from seamless_assets.core.instant import epoch_seconds
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.partition import UNITS
 from seamless_assets.core.policy import Policy
 from seamless_assets.core.reading import ReadResult
 from seamless_assets.core.release import Release
 from seamless_assets.core.segment import Segment
 from seamless_assets.errors import ConfigError, InvalidChoice, InvalidInput
 from seamless_assets.flows import backfill as backfilling
+from seamless_assets.flows import history
 from seamless_assets.flows import materialize as materializing
 from seamless_assets.flows import publish as publishing
 from seamless_assets.flows import read as reading
 from seamless_assets.flows.backfill import BackfillReport
 from seamless_assets.flows.materialize import MaterializeReport, PartitionReport
-from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.ports import HotStore, Ports
 from seamless_assets.flows.publish import Sealed
 
 T = TypeVar("T")
@@ -120,7 +123,12 @@ class AsyncSeamless:
     async def coverage(self, node: str | NodeId, start: Instant, end: Instant) -> Coverage:
         """See `Seamless.coverage`."""
         parsed, window = NodeId.parse(node), window_of(start, end)
-        return await self._do(lambda ports: backfilling.coverage(ports, parsed, window))
+        return await self._do(lambda ports: history.coverage(ports, parsed, window))
+
+    async def evict(self) -> int:
+        """See `Seamless.evict`."""
+        nodes = [item.node for item in self.settings.nodes]
+        return await self._do(lambda ports: history.evict(ports, nodes))
 
     async def releases(self, node: str | NodeId) -> list[Release]:
         """See `Seamless.releases`."""
@@ -233,6 +241,13 @@ class Seamless:
         """Which bars of the window the hot store holds, which are proven absent, which are missing."""
         return self._run(self.aio.coverage(node, start, end))
 
+    def evict(self) -> int:
+        """Drop hot bars that artifacts hold and that are older than `hot_store.keep_days`; the bars dropped.
+
+        What no released artifact holds always stays. Raises `StoreError`.
+        """
+        return self._run(self.aio.evict())
+
     def releases(self, node: str | NodeId) -> list[Release]:
         """The node's release log, oldest first; any entry's `as_of` can be passed back to `read`."""
         return self._run(self.aio.releases(node))
@@ -268,15 +283,14 @@ class _Opened:
         # ccxt takes a second to import; readers of released bars never need it.
         from seamless_assets.adapters.ccxt_rest import CcxtSource
 
-        path = settings.seamless.hot_store.path
         uri = settings.seamless.artifact.object_store_uri
-        if path is None or uri is None:
+        if uri is None:
             raise ConfigError(
-                "this version keeps hot bars in SQLite and needs an artifact store: set "
-                "seamless.hot_store.dsn to sqlite:///PATH and seamless.artifact.object_store_uri to a folder",
+                "no artifact store is set; name a folder or s3://bucket/prefix in "
+                "seamless.artifact.object_store_uri",
                 problems=(),
             )
-        self._hot = SqliteHotStore(path)
+        self._hot = _hot_store(settings)
         self._budget = MachineBudget(settings.seamless.state_dir / "rate_budget.sqlite")
         self._source = CcxtSource(
             {name: _client_settings(settings, name) for name in settings.exchanges}, self._budget
@@ -294,6 +308,32 @@ class _Opened:
         await self._source.close()
         await self._budget.close()
         await self._hot.close()
+
+
+def _hot_store(settings: Settings) -> HotStore:
+    told = settings.seamless.hot_store
+    if told.path is not None:
+        return SqliteHotStore(told.path)
+    # psycopg and the QuestDB client are needed by those who have a server.
+    from seamless_assets.adapters.questdb import QuestDbHotStore
+    from seamless_assets.adapters.questdb_client import QuestDbAddress
+
+    place = urlsplit(told.dsn)
+    return QuestDbHotStore(
+        QuestDbAddress(
+            host=place.hostname or "127.0.0.1",
+            http_port=place.port or 9000,
+            pg_port=told.pg_port,
+            tls=told.tls,
+            user=unquote(place.username) if place.username else None,
+            password=unquote(place.password) if place.password else None,
+            token=told.token.get_secret_value() if told.token else None,
+            pg_user=told.pg_user,
+            pg_password=told.pg_password.get_secret_value(),
+            timeout_s=told.timeout_ms / 1000,
+            retry_s=told.retry_ms / 1000,
+        )
+    )
 
 
 class _Worker:
@@ -351,6 +391,7 @@ def policy_of(settings: Settings) -> Policy:
         compression=seamless.artifact.compression,
         partition_units=dict(seamless.partitions),
         producer={"name": PACKAGE, "version": version(PACKAGE)},
+        keep_days={unit: getattr(seamless.hot_store.keep_days, unit) for unit in UNITS},
     )
 
 

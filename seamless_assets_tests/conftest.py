@@ -6,26 +6,32 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+from services import QuestDbServer
 from twins import START
 
 from seamless_assets.config import Settings, settings_from_mapping
 from seamless_assets.sandbox.server import Sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
+QUESTDB_JAR = ROOT / ".venv" / "services" / "questdb-9.3.4.jar"
 
 
 def require_program(name: str, why: str) -> str:
     """Path of a program that tests need; without it they skip, on CI they fail."""
     found = shutil.which(name)
     if found is None:
-        reason = f"{name} is not installed: {why}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        refuse(f"{name} is not installed: {why}")
     return found
+
+
+def refuse(reason: str) -> NoReturn:
+    """A service that tests need is not to be had: they skip, on CI they fail."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +72,15 @@ def settings_for(tmp_path: Path) -> Callable[..., Settings]:
         )
 
     return build
+
+
+@pytest.fixture(scope="session")
+def questdb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QuestDbServer]:
+    """A running QuestDB, one for all tests of a worker; tests keep to nodes of their own."""
+    require_program("java", "QuestDB runs on it")
+    if not QUESTDB_JAR.exists():
+        refuse(f"{QUESTDB_JAR.name} is not in {QUESTDB_JAR.parent}: Maven could not fetch it")
+    server = QuestDbServer(QUESTDB_JAR, tmp_path_factory.mktemp("questdb"))
+    server.start()
+    yield server
+    server.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
@@ -32,3 +33,40 @@ def await_answer(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
         except (URLError, OSError):
             time.sleep(POLL_S)
     raise AssertionError(f"{url} does not answer (exit status {server.poll()}): {log.read_text()[-3000:]}")
+
+
+class QuestDbServer:
+    """A QuestDB server of its own folder and ports; it can be killed and started again on the same data."""
+
+    def __init__(self, jar: Path, folder: Path) -> None:
+        self.http_port, self.pg_port = free_port(), free_port()
+        self._jar, self._folder = jar, folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and return once it answers."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        log = self._folder / "server.log"
+        settings = {
+            "QDB_HTTP_BIND_TO": f"127.0.0.1:{self.http_port}",
+            "QDB_PG_NET_BIND_TO": f"127.0.0.1:{self.pg_port}",
+            "QDB_LINE_TCP_ENABLED": "false",
+            "QDB_HTTP_MIN_ENABLED": "false",
+            "QDB_TELEMETRY_ENABLED": "false",
+        }
+        module = ["-p", str(self._jar), "-m", "io.questdb/io.questdb.ServerMain"]
+        with log.open("ab") as told:
+            self._process = subprocess.Popen(
+                ["java", "-Xmx1g", *module, "-d", str(self._folder)],
+                stdout=told,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **settings},
+            )
+        await_answer(self._process, f"http://127.0.0.1:{self.http_port}/exec?query=SELECT%201", log)
+
+    def kill(self) -> None:
+        """End it with SIGKILL."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None

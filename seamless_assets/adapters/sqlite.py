@@ -1,7 +1,7 @@
 """The embedded hot store: one SQLite file in WAL mode, safe for many processes.
 
-Bars are keyed by (node, open); the coverage ledger is append-only. Every call runs in a worker thread
-on a connection of that thread, so the event loop never waits for the disk.
+Bars are kept in blocks (`sqlite_blocks`); the coverage ledger is append-only. Every call runs in a worker
+thread on a connection of that thread, so the event loop never waits for the disk.
 """
 
 from __future__ import annotations
@@ -9,27 +9,29 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
+from seamless_assets.adapters import sqlite_blocks as blocks
 from seamless_assets.core.bars import (
-    BARS_SCHEMA,
-    COLUMNS,
     REVISIONS_SCHEMA,
     Written,
     changes,
     new_values,
     timestamps,
 )
+from seamless_assets.core.keep import StoreStatus
 from seamless_assets.core.lease import Fence
 from seamless_assets.core.ledger import FACTS_SCHEMA, Fact, facts_table
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.segment import Segment
+from seamless_assets.core.segment import Segment, merge_ranges
 from seamless_assets.errors import HotStoreError, StaleToken
 
 T = TypeVar("T")
@@ -38,11 +40,7 @@ BUSY_TIMEOUT_S = 30.0
 SCHEMA_VERSION = 1
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS nodes (id INTEGER PRIMARY KEY, node_id TEXT NOT NULL UNIQUE)",
-    """CREATE TABLE IF NOT EXISTS bars (
-    node INTEGER NOT NULL REFERENCES nodes, ts INTEGER NOT NULL,
-    open REAL, high REAL, low REAL, close REAL, volume REAL,
-    PRIMARY KEY (node, ts)
-) WITHOUT ROWID""",
+    *blocks.SCHEMA,
     """CREATE TABLE IF NOT EXISTS facts (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, node INTEGER NOT NULL REFERENCES nodes,
     start INTEGER NOT NULL, "end" INTEGER NOT NULL, reason TEXT NOT NULL, evidence TEXT NOT NULL,
@@ -60,8 +58,11 @@ _SCHEMA = (
     node INTEGER NOT NULL REFERENCES nodes, start INTEGER NOT NULL, "end" INTEGER NOT NULL,
     token INTEGER NOT NULL, PRIMARY KEY (node, start, "end")
 ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS evictions (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, node INTEGER NOT NULL REFERENCES nodes,
+    start INTEGER NOT NULL, "end" INTEGER NOT NULL, recorded_at REAL NOT NULL
+)""",
 )
-_BARS = f"INSERT OR REPLACE INTO bars (node, {', '.join(COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _FACTS = ", ".join(f'"{name}"' for name in FACTS_SCHEMA.names)
 _REVISIONS = ", ".join(REVISIONS_SCHEMA.names)
 
@@ -77,11 +78,11 @@ class SqliteHotStore:
 
     async def load_bars(self, node: NodeId, window: Segment) -> pa.Table:
         """Bars that open in `window`, sorted by `ts`. Raises `HotStoreError`."""
-        return await self._run(lambda db: _load_bars(db, str(node), window))
+        return await self._run(lambda db: blocks.load_bars(db, node, window))
 
     async def load_opens(self, node: NodeId, window: Segment) -> np.ndarray:
         """Opens of the bars in `window`, shape `(rows,)`, sorted. Raises `HotStoreError`."""
-        return await self._run(lambda db: _load_opens(db, str(node), window))
+        return await self._run(lambda db: blocks.load_opens(db, node, window))
 
     async def write_bars(
         self,
@@ -102,6 +103,34 @@ class SqliteHotStore:
     async def load_revisions(self, node: NodeId, window: Segment) -> pa.Table:
         """Revised bars that open in `window`, oldest first. Raises `HotStoreError`."""
         return await self._run(lambda db: _load_revisions(db, str(node), window))
+
+    async def evict(self, evictable: Mapping[NodeId, Sequence[Segment]], recorded_at: float) -> int:
+        """Drop the bars of `evictable`, one transaction for each node; the bars dropped.
+
+        Raises `HotStoreError`.
+        """
+        dropped = 0
+        for node, segments in evictable.items():
+            dropped += await self._run(partial(_evict, node=node, gone=segments, now=recorded_at))
+        return dropped
+
+    async def load_evictions(self, node: NodeId, window: Segment) -> list[Segment]:
+        """Ranges of `window` whose bars were evicted, joined. Raises `HotStoreError`."""
+        rows = await self._run(lambda db: _load_evictions(db, str(node), window))
+        ranges = merge_ranges([Segment(*row) for row in rows], node.timeframe)
+        return [window.intersect(found) for found in ranges]
+
+    async def status(self) -> StoreStatus:
+        """What an operator wants to know of the file. Raises `HotStoreError`."""
+        began = time.perf_counter()
+        waiting = await self._run(lambda _: _size(Path(f"{self._path}-wal")))
+        return StoreStatus(
+            kind="SQLite (embedded: one machine, many processes)",
+            address=str(self._path),
+            version=f"{sqlite3.sqlite_version}, schema {SCHEMA_VERSION}",
+            lag=f"{waiting / 2**20:.1f} MiB not checkpointed",
+            latency_ms=(time.perf_counter() - began) * 1000,
+        )
 
     async def close(self) -> None:
         """Close every thread's connection; nothing may be under way."""
@@ -161,26 +190,6 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("COMMIT")
 
 
-def _load_bars(db: sqlite3.Connection, node_id: str, window: Segment) -> pa.Table:
-    return _table(
-        db.execute(
-            "SELECT ts, open, high, low, close, volume FROM bars JOIN nodes ON nodes.id = bars.node "
-            "WHERE node_id = ? AND ts >= ? AND ts < ? ORDER BY ts",
-            (node_id, *window),
-        ),
-        BARS_SCHEMA,
-    )
-
-
-def _load_opens(db: sqlite3.Connection, node_id: str, window: Segment) -> np.ndarray:
-    rows = db.execute(
-        "SELECT ts FROM bars JOIN nodes ON nodes.id = bars.node "
-        "WHERE node_id = ? AND ts >= ? AND ts < ? ORDER BY ts",
-        (node_id, *window),
-    )
-    return np.fromiter((ts for (ts,) in rows), dtype=np.int64)
-
-
 def _load_facts(db: sqlite3.Connection, node_id: str, window: Segment) -> pa.Table:
     return _table(
         db.execute(
@@ -203,6 +212,33 @@ def _load_revisions(db: sqlite3.Connection, node_id: str, window: Segment) -> pa
     )
 
 
+def _load_evictions(db: sqlite3.Connection, node_id: str, window: Segment) -> list[tuple[int, int]]:
+    return db.execute(
+        'SELECT start, "end" FROM evictions JOIN nodes ON nodes.id = evictions.node '
+        'WHERE node_id = ? AND start < ? AND "end" > ?',
+        (node_id, window.end, window.start),
+    ).fetchall()
+
+
+def _evict(db: sqlite3.Connection, *, node: NodeId, gone: Sequence[Segment], now: float) -> int:
+    dropped = 0
+    with transaction(db):
+        row = _row_of(db, node)
+        for segment in gone:
+            removed = blocks.drop_bars(db, row, node, segment)
+            if removed:
+                db.execute(
+                    'INSERT INTO evictions (node, start, "end", recorded_at) VALUES (?, ?, ?, ?)',
+                    (row, *segment, now),
+                )
+            dropped += removed
+    return dropped
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
 def _table(rows: Iterable[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
     columns = list(zip(*rows, strict=True))
     if not columns:
@@ -212,57 +248,61 @@ def _table(rows: Iterable[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
 
 def _write(
     db: sqlite3.Connection,
-    node_id: NodeId,
+    node: NodeId,
     bars: pa.Table,
     facts: Sequence[Fact],
     recorded_at: float,
     fence: Fence | None,
 ) -> Written:
     with transaction(db):
-        db.execute("INSERT OR IGNORE INTO nodes (node_id) VALUES (?)", (str(node_id),))
-        (node,) = db.execute("SELECT id FROM nodes WHERE node_id = ?", (str(node_id),)).fetchone()
+        row = _row_of(db, node)
         if fence is not None:
-            _pass_fence(db, node, node_id, fence)
-        written = _upsert(db, node, node_id, bars, recorded_at) if bars.num_rows else Written(0, 0)
-        _insert(db, "facts", _FACTS, node, facts_table(facts))
+            _pass_fence(db, row, node, fence)
+        written = _upsert(db, row, node, bars, recorded_at) if bars.num_rows else Written(0, 0)
+        _insert(db, "facts", _FACTS, row, facts_table(facts))
     return written
 
 
-def _pass_fence(db: sqlite3.Connection, node: int, node_id: NodeId, fence: Fence) -> None:
+def _row_of(db: sqlite3.Connection, node: NodeId) -> int:
+    db.execute("INSERT OR IGNORE INTO nodes (node_id) VALUES (?)", (str(node),))
+    (row,) = db.execute("SELECT id FROM nodes WHERE node_id = ?", (str(node),)).fetchone()
+    return int(row)
+
+
+def _pass_fence(db: sqlite3.Connection, row: int, node: NodeId, fence: Fence) -> None:
     """Take note of the writer's token, unless a later holder of the chunk has left a higher one."""
     (newest,) = db.execute(
         'SELECT max(token) FROM fences WHERE node = ? AND start < ? AND "end" > ?',
-        (node, fence.chunk.end, fence.chunk.start),
+        (row, fence.chunk.end, fence.chunk.start),
     ).fetchone()
     if newest is not None and newest > fence.token:
         raise StaleToken(
-            f"{node_id}: a later holder of [{fence.chunk.start}, {fence.chunk.end}) has written; this "
+            f"{node}: a later holder of [{fence.chunk.start}, {fence.chunk.end}) has written; this "
             "worker's lease ran out, and its bars are dropped",
             token=fence.token,
             newest=newest,
         )
     db.execute(
         'INSERT OR REPLACE INTO fences (node, start, "end", token) VALUES (?, ?, ?, ?)',
-        (node, *fence.chunk, fence.token),
+        (row, *fence.chunk, fence.token),
     )
 
 
-def _upsert(
-    db: sqlite3.Connection, node: int, node_id: NodeId, bars: pa.Table, recorded_at: float
-) -> Written:
+def _upsert(db: sqlite3.Connection, row: int, node: NodeId, bars: pa.Table, recorded_at: float) -> Written:
     ts = timestamps(bars)
-    held = _load_bars(db, str(node_id), Segment(int(ts.min()), int(ts.max()) + 1))
+    held = blocks.load_bars(db, node, Segment(int(ts.min()), int(ts.max()) + 1))
     fresh, revised = changes(held, bars, recorded_at)
-    for table in (fresh, new_values(revised)):
-        db.executemany(_BARS, _rows(node, table))
-    _insert(db, "revisions", _REVISIONS, node, revised)
+    written = pa.concat_tables([fresh, new_values(revised)])
+    if written.num_rows:
+        blocks.put_bars(db, row, node, written)
+    _insert(db, "revisions", _REVISIONS, row, revised)
     return Written(added=fresh.num_rows, revised=revised.num_rows)
 
 
-def _insert(db: sqlite3.Connection, name: str, columns: str, node: int, table: pa.Table) -> None:
+def _insert(db: sqlite3.Connection, name: str, columns: str, row: int, table: pa.Table) -> None:
     marks = ", ".join("?" * (table.num_columns + 1))
-    db.executemany(f"INSERT INTO {name} (node, {columns}) VALUES ({marks})", _rows(node, table))
+    db.executemany(f"INSERT INTO {name} (node, {columns}) VALUES ({marks})", _rows(row, table))
 
 
-def _rows(node: int, table: pa.Table) -> Iterable[tuple[Any, ...]]:
-    return zip([node] * table.num_rows, *(column.to_pylist() for column in table.columns), strict=True)
+def _rows(row: int, table: pa.Table) -> Iterable[tuple[Any, ...]]:
+    return zip([row] * table.num_rows, *(column.to_pylist() for column in table.columns), strict=True)

@@ -24,6 +24,9 @@ class Policy:
     compression: str = "zstd"
     partition_units: Mapping[str, PartitionUnit] = field(default_factory=dict)
     producer: Mapping[str, str] = field(default_factory=dict)
+    keep_days: Mapping[PartitionUnit, float] = field(
+        default_factory=lambda: {"day": 45.0, "month": 400.0, "year": 4_000.0}
+    )
 
     def partition_unit(self, timeframe: Timeframe) -> PartitionUnit:
         """The size of a timeframe's partitions."""

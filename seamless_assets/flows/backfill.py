@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from seamless_assets.core.bars import Written
-from seamless_assets.core.coverage import Coverage, Gap, coverage_of
+from seamless_assets.core.coverage import Coverage, Gap
 from seamless_assets.core.ledger import facts_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.segment import Segment
 from seamless_assets.core.watermark import watermark
 from seamless_assets.flows.fetch import Fetched, fetch_bars
+from seamless_assets.flows.history import coverage, proven_gaps
 from seamless_assets.flows.ports import Ports
 
 
@@ -67,18 +68,6 @@ async def refill(ports: Ports, node: NodeId, window: Segment, closed: int) -> tu
     fresh = [fact for fact in fetched.facts if Gap(fact.start, fact.end, fact.reason) not in known]
     written = await ports.hot.write_bars(node, fetched.bars, fresh, recorded_at=ports.clock.now())
     return fetched, written
-
-
-async def coverage(ports: Ports, node: NodeId, window: Segment) -> Coverage:
-    """Coverage of `window` as the hot store knows it."""
-    opens = await ports.hot.load_opens(node, window)
-    return coverage_of(node.timeframe, window, opens, await proven_gaps(ports, node, window))
-
-
-async def proven_gaps(ports: Ports, node: NodeId, window: Segment) -> list[Gap]:
-    """The ledger's proofs that touch `window`, oldest first."""
-    facts = facts_of(await ports.hot.load_facts(node, window))
-    return [Gap(fact.start, fact.end, fact.reason) for fact in facts if fact.is_proof]
 
 
 async def _due(ports: Ports, node: NodeId, window: Segment) -> list[Segment]:

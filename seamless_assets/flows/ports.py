@@ -5,7 +5,7 @@ Times are epoch seconds UTC, ranges half-open, bars Arrow tables of `core.bars.B
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -16,6 +16,7 @@ import pyarrow as pa
 from seamless_assets.core.artifact import ArtifactRef, Manifest, SealedArtifact
 from seamless_assets.core.bars import Written
 from seamless_assets.core.events import Event
+from seamless_assets.core.keep import StoreStatus
 from seamless_assets.core.lease import Fence, Lease
 from seamless_assets.core.ledger import Fact
 from seamless_assets.core.node import NodeId
@@ -90,6 +91,18 @@ class HotStore(Protocol):
 
     async def load_revisions(self, node: NodeId, window: Segment) -> pa.Table:
         """Revised bars (`core.bars.REVISIONS_SCHEMA`) that open in `window`, in the order recorded."""
+
+    async def evict(self, evictable: Mapping[NodeId, Sequence[Segment]], recorded_at: float) -> int:
+        """Drop bars, none outside `evictable`, and remember which ranges; the number of bars dropped."""
+
+    async def load_evictions(self, node: NodeId, window: Segment) -> list[Segment]:
+        """Ranges of `window` whose bars were evicted and stand in artifacts only, joined."""
+
+    async def status(self) -> StoreStatus:
+        """What an operator wants to know of it."""
+
+    async def close(self) -> None:
+        """Let go of files and connections."""
 
 
 class LeaseStore(Protocol):

@@ -21,7 +21,7 @@ from seamless_assets.core.partition import Partition
 from seamless_assets.core.release import Release, Revision, Snapshot, next_release, snapshot_at
 from seamless_assets.core.watermark import settled, watermark
 from seamless_assets.errors import NothingReleased, ReleaseConflict
-from seamless_assets.flows.backfill import proven_gaps
+from seamless_assets.flows.history import known_bars, proven_gaps
 from seamless_assets.flows.ports import Ports
 
 REVISION_EXAMPLES = 10
@@ -42,7 +42,7 @@ class Sealed:
 async def seal(
     ports: Ports, node: NodeId, partition: Partition, now: float, flags: Mapping[str, int] | None = None
 ) -> Sealed | None:
-    """Seal the settled bars of a partition from the hot store; None where nothing is settled yet.
+    """Seal the settled bars of a partition as they are known; None where nothing is settled yet.
 
     `flags` are conformance flags of the fetch that filled the hot store. The same content again finds
     the artifact that is there.
@@ -50,7 +50,7 @@ async def seal(
     window = settled(partition.window, node.timeframe, now, ports.policy.stabilization_bars)
     if window.is_empty:
         return None
-    stored = await ports.hot.load_bars(node, window)
+    stored = await known_bars(ports, node, window)
     bars, report = conform(stored, node.timeframe, severities=ports.policy.severities)
     known = coverage_of(node.timeframe, window, timestamps(bars), await proven_gaps(ports, node, window))
     all_flags = {**(flags or {}), **report.flags}

@@ -1,0 +1,71 @@
+"""What is known of a node's past: the hot store's bars, and released ones where those were evicted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from seamless_assets.core.bars import between, join, timestamps
+from seamless_assets.core.coverage import Coverage, Gap, coverage_of
+from seamless_assets.core.keep import evictable
+from seamless_assets.core.ledger import facts_of
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.release import snapshot_at
+from seamless_assets.core.segment import Segment, merge_ranges
+from seamless_assets.flows.ports import Ports
+
+
+async def known_bars(ports: Ports, node: NodeId, window: Segment) -> pa.Table:
+    """Bars that open in `window`, sorted; a hot bar goes before a released one."""
+    hot = await ports.hot.load_bars(node, window)
+    evicted = await ports.hot.load_evictions(node, window)
+    if not evicted:
+        return hot
+    released = await _released_bars(ports, node, evicted)
+    unknown = ~np.isin(timestamps(released), timestamps(hot))
+    return join([hot, released.filter(pa.array(unknown))])
+
+
+async def coverage(ports: Ports, node: NodeId, window: Segment) -> Coverage:
+    """Coverage of `window` as the hot store, its ledger and the evicted releases know it."""
+    opens = await ports.hot.load_opens(node, window)
+    evicted = await ports.hot.load_evictions(node, window)
+    if evicted:
+        opens = np.union1d(opens, timestamps(await _released_bars(ports, node, evicted)))
+    return coverage_of(node.timeframe, window, opens, await proven_gaps(ports, node, window))
+
+
+async def proven_gaps(ports: Ports, node: NodeId, window: Segment) -> list[Gap]:
+    """The ledger's proofs that touch `window`, oldest first."""
+    facts = facts_of(await ports.hot.load_facts(node, window))
+    return [Gap(fact.start, fact.end, fact.reason) for fact in facts if fact.is_proof]
+
+
+async def evict(ports: Ports, nodes: Sequence[NodeId]) -> int:
+    """Drop hot bars that released artifacts hold and that are past their time; the bars dropped.
+
+    Raises `StoreError`.
+    """
+    aged: dict[NodeId, list[Segment]] = {}
+    for node in nodes:
+        snapshot = snapshot_at(str(node), await ports.artifacts.list_releases(node))
+        released = merge_ranges([ref.segment for ref in snapshot.artifacts], node.timeframe)
+        keep = ports.policy.keep_days[ports.policy.partition_unit(node.timeframe)]
+        if segments := evictable(node.timeframe, released, ports.clock.now(), keep):
+            aged[node] = segments
+    return await ports.hot.evict(aged, ports.clock.now())
+
+
+async def _released_bars(ports: Ports, node: NodeId, segments: Sequence[Segment]) -> pa.Table:
+    snapshot = snapshot_at(str(node), await ports.artifacts.list_releases(node))
+    wanted = [
+        (ref, part)
+        for ref in snapshot.artifacts
+        for part in (ref.segment.intersect(segment) for segment in segments)
+        if not part.is_empty
+    ]
+    tables = await asyncio.gather(*(ports.artifacts.load_artifact(node, ref) for ref, _ in wanted))
+    return join([between(table, *part) for table, (_, part) in zip(tables, wanted, strict=True)])
