@@ -21,7 +21,6 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import questdb
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from seamless_assets.errors import HotStoreError
 
@@ -69,8 +68,8 @@ class QuestDbClient:
     def __init__(self, address: QuestDbAddress) -> None:
         self.address = address
         self._session: aiohttp.ClientSession | None = None
-        self._pool: AsyncConnectionPool[Any] | None = None
-        self._opening = asyncio.Lock()
+        self._idle: list[psycopg.AsyncConnection[Any]] = []
+        self._slots = asyncio.Semaphore(CONNECTIONS)
         self._senders: list[questdb.Sender] = []
 
     async def execute(self, sql: str) -> list[list[Any]]:
@@ -99,40 +98,48 @@ class QuestDbClient:
             await self._persist(partial(self._ingest, table, frame.iloc[at : at + ROWS_PER_REQUEST]))
 
     async def await_applied(self, *tables: str) -> None:
-        """Wait until reads see every write acknowledged so far. Raises `HotStoreError` after `timeout_s`."""
+        """Wait until reads see every write acknowledged so far.
+
+        A table that the server has suspended (its disk was full) is resumed once. Raises `HotStoreError`,
+        also after `timeout_s`.
+        """
         deadline, delay = time.monotonic() + self.address.timeout_s, FIRST_POLL_S
-        names = ", ".join(map(literal, tables))
-        query = f"SELECT name, suspended, writerTxn, sequencerTxn FROM wal_tables() WHERE name IN ({names})"
-        target = {name: written for name, _, _, written in await self.execute(query)}
+        target = {name: written for name, _, _, written, _ in await self._progress(tables)}
+        resumed: set[str] = set()
         while True:
-            rows = await self.execute(query)
-            for name, suspended, *_ in rows:
-                if suspended:
-                    raise HotStoreError(
-                        f"{self.address} has suspended table {name}; look at its log, then run "
-                        f"ALTER TABLE {name} RESUME WAL",
-                        table=name,
-                    )
-            if all(applied >= target[name] for name, _, applied, _ in rows):
+            rows = await self._progress(tables)
+            if all(applied >= target[name] for name, _, applied, _, _ in rows):
                 return
+            for name, suspended, _, _, reason in rows:
+                if suspended and name in resumed:
+                    raise self._refused(f"to apply writes to {name}", f"{reason}; make room and write again")
+                if suspended:
+                    await self.execute(f"ALTER TABLE {name} RESUME WAL")
+                    resumed.add(name)
             if time.monotonic() > deadline:
-                raise HotStoreError(
-                    f"{self.address} has not applied writes to {', '.join(tables)} in "
-                    f"{self.address.timeout_s:g} s; is its disk or processor exhausted?"
+                raise self._refused(
+                    f"to apply writes to {', '.join(tables)} in {self.address.timeout_s:g} s",
+                    "is its disk or processor exhausted?",
                 )
             await asyncio.sleep(delay)
             delay = min(delay * 2, LONGEST_POLL_S)
+
+    async def _progress(self, tables: Sequence[str]) -> list[list[Any]]:
+        names = ", ".join(map(literal, tables))
+        return await self.execute(
+            "SELECT name, suspended, writerTxn, sequencerTxn, errorMessage FROM wal_tables() "
+            f"WHERE name IN ({names})"
+        )
 
     async def close(self) -> None:
         """Close every connection."""
         while self._senders:
             self._senders.pop().close(flush=False)
         session, self._session = self._session, None
-        pool, self._pool = self._pool, None
         if session is not None:
             await session.close()
-        if pool is not None:
-            await pool.close()
+        while self._idle:
+            await self._idle.pop().close()
 
     async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
         deadline, delay = time.monotonic() + self.address.retry_s, FIRST_DELAY_S
@@ -156,7 +163,7 @@ class QuestDbClient:
             async with self._http().get(url, params=query) as answer:
                 payload = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _AwayError(f"{type(error).__name__}: {error}") from error
+            raise _AwayError(_told(error)) from error
         if answer.status >= 500:
             raise _AwayError(f"HTTP {answer.status}")
         if answer.status >= 400:
@@ -173,48 +180,42 @@ class QuestDbClient:
         return self._session
 
     async def _fetch(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        try:
-            pool = await self._connections()
-            async with pool.connection() as connection, connection.cursor(binary=True) as cursor:
-                await cursor.execute(sql, values, prepare=True)
-                rows: list[tuple[Any, ...]] = await cursor.fetchall()
-                return rows
-        except (psycopg.OperationalError, PoolTimeout, OSError) as error:
-            raise _AwayError(f"{type(error).__name__}: {error}") from error
-        except psycopg.Error as error:
-            raise self._refused(sql, str(error)) from error
+        async with self._slots:
+            try:
+                connection = self._idle.pop() if self._idle else await self._connect()
+                try:
+                    async with connection.cursor(binary=True) as cursor:
+                        await cursor.execute(sql, values, prepare=True)
+                        rows: list[tuple[Any, ...]] = await cursor.fetchall()
+                except BaseException:
+                    await connection.close()
+                    raise
+            except (psycopg.OperationalError, OSError) as error:
+                raise _AwayError(_told(error)) from error
+            except psycopg.Error as error:
+                raise self._refused(sql, str(error)) from error
+            self._idle.append(connection)
+            return rows
 
-    async def _connections(self) -> AsyncConnectionPool[Any]:
-        async with self._opening:
-            if self._pool is None:
-                told = self.address
-                settings = psycopg.conninfo.make_conninfo(
-                    host=told.host,
-                    port=told.pg_port,
-                    user=told.pg_user,
-                    password=told.pg_password,
-                    dbname="qdb",
-                    sslmode="require" if told.tls else "disable",
-                    connect_timeout=max(2, int(told.timeout_s)),
-                )
-                self._pool = AsyncConnectionPool(
-                    settings,
-                    min_size=0,
-                    max_size=CONNECTIONS,
-                    kwargs={"autocommit": True},
-                    timeout=told.timeout_s,
-                    reconnect_timeout=0,
-                    open=False,
-                )
-                await self._pool.open()
-            return self._pool
+    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        told = self.address
+        return await psycopg.AsyncConnection.connect(
+            host=told.host,
+            port=told.pg_port,
+            user=told.pg_user,
+            password=told.pg_password,
+            dbname="qdb",
+            sslmode="require" if told.tls else "disable",
+            connect_timeout=max(2, int(told.timeout_s)),
+            autocommit=True,
+        )
 
     async def _ingest(self, table: str, frame: pd.DataFrame) -> None:
         try:
             await asyncio.to_thread(self._send, table, frame)
         except questdb.QuestDBError as error:
             if error.code in _AWAY_CODES and _INVALID not in str(error):
-                raise _AwayError(str(error)) from error
+                raise _AwayError(_told(error)) from error
             raise self._refused(f"rows for {table}", str(error)) from error
 
     def _send(self, table: str, frame: pd.DataFrame) -> None:
@@ -254,6 +255,10 @@ _AWAY_CODES = frozenset(
 )
 _INVALID = '"code":"invalid"'
 """How the server marks rows that it will never take."""
+
+
+def _told(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _reason(payload: bytes) -> str:
