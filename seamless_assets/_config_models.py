@@ -401,3 +401,9 @@ class Settings(_Section):
         """Pause between two requests of one process while Redis is away."""
         told = self.seamless.rate_limit.min_interval_ms
         return 1000 / self.budget(exchange).tokens_per_second if told is None else told
+
+    def hasty(self) -> Settings:
+        """The same, but an outage of a store is an error at once."""
+        hot_store = self.seamless.hot_store.model_copy(update={"retry_ms": 0})
+        seamless = self.seamless.model_copy(update={"hot_store": hot_store})
+        return self.model_copy(update={"seamless": seamless})

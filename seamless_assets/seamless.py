@@ -27,6 +27,7 @@ from seamless_assets.core.artifact import ArtifactRef, Manifest
 from seamless_assets.core.context import ComputeContext, choose_strategy
 from seamless_assets.core.coverage import Coverage
 from seamless_assets.core.instant import epoch_seconds
+from seamless_assets.core.keep import Finding
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.partition import UNITS
 from seamless_assets.core.policy import Policy
@@ -40,6 +41,7 @@ from seamless_assets.flows import materialize as materializing
 from seamless_assets.flows import publish as publishing
 from seamless_assets.flows import read as reading
 from seamless_assets.flows.backfill import BackfillReport
+from seamless_assets.flows.diagnose import diagnose
 from seamless_assets.flows.materialize import MaterializeReport, PartitionReport
 from seamless_assets.flows.ports import HotStore, Ports
 from seamless_assets.flows.publish import Sealed
@@ -124,6 +126,10 @@ class AsyncSeamless:
         """See `Seamless.coverage`."""
         parsed, window = NodeId.parse(node), window_of(start, end)
         return await self._do(lambda ports: history.coverage(ports, parsed, window))
+
+    async def diagnose(self) -> list[Finding]:
+        """See `Seamless.diagnose`."""
+        return await self._do(lambda ports: diagnose(ports, tuple(self.settings.exchanges)))
 
     async def evict(self) -> int:
         """See `Seamless.evict`."""
@@ -240,6 +246,10 @@ class Seamless:
     def coverage(self, node: str | NodeId, start: Instant, end: Instant) -> Coverage:
         """Which bars of the window the hot store holds, which are proven absent, which are missing."""
         return self._run(self.aio.coverage(node, start, end))
+
+    def diagnose(self) -> list[Finding]:
+        """Whether each store and exchange can be reached, its version and lag, and what to do if not."""
+        return self._run(self.aio.diagnose())
 
     def evict(self) -> int:
         """Drop hot bars that artifacts hold and that are older than `hot_store.keep_days`; the bars dropped.

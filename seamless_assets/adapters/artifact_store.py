@@ -12,11 +12,15 @@ Parquet file comes first, its manifest second, the release that makes both visib
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import obstore
 import pyarrow as pa
@@ -26,6 +30,7 @@ from obstore.store import LocalStore, from_url
 from seamless_assets.core.artifact import ArtifactRef, Manifest, SealedArtifact, manifest_name
 from seamless_assets.core.canonical import sha256_text
 from seamless_assets.core.fingerprint import fingerprint
+from seamless_assets.core.keep import StoreStatus
 from seamless_assets.core.node import NodeId, path_value
 from seamless_assets.core.parquet import decode_bars
 from seamless_assets.core.release import Release, verify_chain
@@ -51,13 +56,16 @@ class ArtifactStore:
     def __init__(self, uri: str, template: str = DEFAULT_TEMPLATE, **options: Any) -> None:
         self._template = template
         self._logs: dict[NodeId, list[Release]] = {}
-        if "://" in uri and not uri.startswith("file://"):
-            self.root = uri.rstrip("/")
-            self._store: Any = from_url(self.root, **options)
-        else:
-            folder = Path(uri.removeprefix("file://"))
-            self.root = str(folder)
-            self._store = LocalStore(folder, mkdir=True)
+        self._options = options
+        is_remote = "://" in uri and not uri.startswith("file://")
+        self.root = uri.rstrip("/") if is_remote else str(Path(uri.removeprefix("file://")))
+
+    @cached_property
+    def _store(self) -> Any:
+        """Opened at the first use, so that a folder that cannot be had is an error like any other."""
+        if "://" in self.root:
+            return from_url(self.root, **self._options)
+        return LocalStore(self.root, mkdir=True)
 
     async def put_artifact(self, artifact: SealedArtifact) -> ArtifactRef:
         """Store an artifact, or find it stored already; the same content twice changes nothing.
@@ -126,6 +134,21 @@ class ArtifactStore:
                 uri=self._uri(path),
                 seq=release.seq,
             )
+
+    async def status(self) -> StoreStatus:
+        """Write, read and remove a small object. Raises `ArtifactStoreError`."""
+        path, began = f"_probe/{uuid4()}", time.perf_counter()
+        await self._create(path, b"probe")
+        await self._read(path)
+        async with self._reported(path):
+            await obstore.delete_async(self._store, path)
+        return StoreStatus(
+            kind="a folder" if isinstance(self._store, LocalStore) else "an object store",
+            address=self.root,
+            version=f"obstore {version('obstore')}",
+            lag="none, writes are seen at once",
+            latency_ms=(time.perf_counter() - began) * 1000,
+        )
 
     def artifact_uri(self, node: NodeId, ref: ArtifactRef) -> str:
         """Where the Parquet file of `ref` is."""

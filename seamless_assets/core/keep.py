@@ -20,6 +20,16 @@ class StoreStatus:
     latency_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a look at one part of the pipeline found: its state, or why it has none, and what to do."""
+
+    part: str
+    is_well: bool
+    status: StoreStatus | None
+    advice: str
+
+
 def evictable(
     timeframe: Timeframe, released: Sequence[Segment], now: float, keep_days: float
 ) -> list[Segment]:

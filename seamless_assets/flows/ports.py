@@ -162,6 +162,9 @@ class ArtifactStore(Protocol):
     async def append_release(self, node: NodeId, release: Release) -> None:
         """Add one record. Raises `ReleaseConflict` where that place of the log is taken."""
 
+    async def status(self) -> StoreStatus:
+        """What an operator wants to know of it; it was written to and read from."""
+
     def manifest_uri(self, node: NodeId, ref: ArtifactRef) -> str:
         """Where its manifest is."""
 

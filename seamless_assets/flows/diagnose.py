@@ -1,0 +1,46 @@
+"""Diagnose: whether each part of the pipeline can be reached, and what to do where it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from seamless_assets.core.keep import Finding, StoreStatus
+from seamless_assets.errors import SeamlessError
+from seamless_assets.flows.ports import Ports
+
+MOST_SKEW_S = 5.0
+
+
+async def diagnose(ports: Ports, exchanges: Sequence[str]) -> list[Finding]:
+    """Look at the hot store, the artifact store and each exchange, all at once; raises nothing."""
+    return await asyncio.gather(
+        _look("hot store", ports.hot.status),
+        _look("artifact store", ports.artifacts.status),
+        *(_exchange(ports, exchange) for exchange in exchanges),
+    )
+
+
+async def _look(part: str, ask: Callable[[], Awaitable[StoreStatus]]) -> Finding:
+    try:
+        return Finding(part, True, await ask(), "")
+    except SeamlessError as error:
+        return Finding(part, False, None, str(error))
+
+
+async def _exchange(ports: Ports, exchange: str) -> Finding:
+    began = ports.clock.now()
+    try:
+        skew = await ports.source.exchange_now(exchange) - ports.clock.now()
+    except SeamlessError as error:
+        advice = f"{error}; check the network, and base_url and proxy of this exchange"
+        return Finding(exchange, False, None, advice)
+    status = StoreStatus(
+        kind="exchange",
+        address=exchange,
+        version="",
+        lag=f"its clock is {skew:+.1f} s from ours",
+        latency_ms=(ports.clock.now() - began) * 1000,
+    )
+    is_off = abs(skew) > MOST_SKEW_S
+    return Finding(exchange, True, status, "set this machine's clock by NTP" if is_off else "")

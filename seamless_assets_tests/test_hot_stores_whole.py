@@ -1,0 +1,149 @@
+"""The whole pipeline on either hot store: the same artifacts, an outage in the middle, eviction, doctor."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from conftest import QUESTDB_JAR, refuse, require_program
+from services import QuestDbServer, free_port
+from twins import DAY, START
+
+import seamless_assets as sa
+from seamless_assets.cli import cli
+from seamless_assets.config import Settings
+from seamless_assets.sandbox.server import Sandbox
+
+NODE = "ohlcv:binance:ADA/BTC:1m"
+SettingsFor = Callable[..., Settings]
+WEEK = (START, START + 3 * DAY)
+
+
+def venue(exchange: Sandbox) -> dict[str, Any]:
+    return {"binance": {"base_url": exchange.url, "symbols": ["ADA/BTC"], "start": "2025-01-01"}}
+
+
+def at(server: QuestDbServer, **more: Any) -> dict[str, Any]:
+    return {"dsn": f"questdb://127.0.0.1:{server.http_port}", "pg_port": server.pg_port, **more}
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[QuestDbServer]:
+    require_program("java", "QuestDB runs on it")
+    if not QUESTDB_JAR.exists():
+        refuse(f"{QUESTDB_JAR} is not there")
+    server = QuestDbServer(QUESTDB_JAR, tmp_path / "questdb")
+    server.start()
+    yield server
+    server.kill()
+
+
+def test_either_store_ends_in_the_same_bytes(
+    exchange: Sandbox, settings_for: SettingsFor, tmp_path: Path, own_server: QuestDbServer
+) -> None:
+    kept: dict[str, dict[str, bytes]] = {}
+    roots: dict[str, str | None] = {}
+    for name, hot_store in (("sqlite", {"dsn": "sqlite:///./hot.sqlite"}), ("questdb", at(own_server))):
+        folder = tmp_path / f"{name} artifacts"
+        settings = settings_for(
+            venue(exchange), artifact={"object_store_uri": str(folder)}, hot_store=hot_store
+        )
+        with sa.connect(settings) as s:
+            s.backfill(NODE, *WEEK)
+            report = s.materialize(NODE, *WEEK)
+        assert report.released and report.coverage.absent > 0
+        roots[name] = report.dataset_fingerprint
+        kept[name] = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.parquet")}
+    assert len(kept["sqlite"]) == 3 and kept["sqlite"] == kept["questdb"]
+    assert roots["sqlite"] == roots["questdb"]
+
+
+def test_a_backfill_runs_on_through_an_outage(
+    exchange: Sandbox, settings_for: SettingsFor, own_server: QuestDbServer
+) -> None:
+    with sa.connect(settings_for(venue(exchange), hot_store=at(own_server))) as s:
+        assert s.coverage(NODE, *WEEK).present == 0
+        own_server.kill()
+        done: list[sa.Coverage] = []
+        working = threading.Thread(target=lambda: done.append(s.backfill(NODE, *WEEK).coverage))
+        working.start()
+        own_server.start()
+        working.join()
+    (coverage,) = done
+    truth = exchange.book.candles("ADA/BTC", sa.Timeframe("1m"), *WEEK)
+    assert (coverage.present, coverage.missing) == (len(truth), 0)
+
+
+@pytest.mark.parametrize("name", ["sqlite", "questdb"])
+def test_what_is_released_is_evicted_and_still_known(
+    request: pytest.FixtureRequest, exchange: Sandbox, settings_for: SettingsFor, name: str
+) -> None:
+    keep = {"keep_days": {"day": 1}}
+    hot_store = (
+        {"dsn": "sqlite:///./hot.sqlite", **keep}
+        if name == "sqlite"
+        else at(request.getfixturevalue("own_server"), **keep)
+    )
+    exchange.clock.set(START + 30 * DAY)
+    window = (START, START + 14 * DAY)
+    with sa.connect(settings_for(venue(exchange), hot_store=hot_store)) as s:
+        s.backfill(NODE, *window)
+        assert s.evict() == 0
+        released = s.materialize(NODE, *window)
+        before = s.coverage(NODE, *window)
+        dropped = s.evict()
+        assert dropped >= 5_000
+        assert s.coverage(NODE, *window) == before == released.coverage
+        exchange.requests.clear()
+        assert s.backfill(NODE, *window).fetched == ()
+        sealed = s.publish(NODE, *window)
+        assert [item.ref for item in sealed] == [
+            part.sealed.ref for part in released.partitions if part.sealed
+        ]
+        again = s.materialize(NODE, *window)
+        assert again.dataset_fingerprint == released.dataset_fingerprint and len(s.releases(NODE)) == 14
+
+
+YAML = """\
+seamless:
+  artifact: {{object_store_uri: ./artifacts}}
+  hot_store: {{dsn: "{dsn}", pg_port: {pg_port}}}
+  state_dir: ./state
+exchanges:
+  binance: {{base_url: "{exchange}", symbols: [BTC/USDT], start: 2025-01-01}}
+"""
+
+
+def doctor(folder: Path, exchange: str, dsn: str, pg_port: int = 8812) -> tuple[int, str]:
+    file = folder / "seamless.yaml"
+    file.write_text(YAML.format(dsn=dsn, exchange=exchange, pg_port=pg_port))
+    told = CliRunner().invoke(cli, ["doctor", "--config", str(file)])
+    return told.exit_code, told.output
+
+
+def test_the_doctor_knows_what_is_well(
+    exchange: Sandbox, tmp_path: Path, questdb_server: QuestDbServer
+) -> None:
+    code, told = doctor(tmp_path, exchange.url, "sqlite:///./hot.sqlite")
+    assert code == 0 and "SQLite (embedded: one machine, many processes)" in told and "schema 1" in told
+    assert "its clock is" in told and "NTP" in told
+    dsn = f"questdb://127.0.0.1:{questdb_server.http_port}"
+    code, told = doctor(tmp_path, exchange.url, dsn, questdb_server.pg_port)
+    assert code == 0 and "QuestDB 9.3.4" in told and "0 writes not applied" in told
+
+
+def test_the_doctor_names_what_is_not_and_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "artifacts").write_text("in the way")
+    nobody = f"127.0.0.1:{free_port()}"
+    code, told = doctor(tmp_path, f"http://{nobody}", f"questdb://{nobody}")
+    assert code == 1 and told.count("not reachable") == 3
+    assert (
+        "does not answer" in told
+        and "start it" in told
+        and "base_url" in told
+        and "artifact store cannot reach" in told
+    )
