@@ -46,9 +46,7 @@ from seamless_assets.errors import StaleToken
 SHORT_READ_BARS = 5_000
 """Up to here the Postgres wire is faster than a Parquet export."""
 _VALUES = ", ".join(COLUMNS[1:])
-_ROWS_SCHEMA = pa.schema(
-    [BARS_SCHEMA.field("ts"), ("token", pa.int64()), *(BARS_SCHEMA.field(name) for name in COLUMNS[1:])]
-)
+_ROWS_SCHEMA = BARS_SCHEMA.append(pa.field("token", pa.int64()))
 _FACT_COLUMNS = ", ".join(f'"{name}"' for name in FACTS_SCHEMA.names)
 
 
@@ -62,17 +60,18 @@ class QuestDbHotStore:
 
     async def load_bars(self, node: NodeId, window: Segment) -> pa.Table:
         """Bars that open in `window`, sorted by `ts`. Raises `HotStoreError`."""
-        rows = await self._load_rows(node, window)
-        return rows.drop_columns("token").replace_schema_metadata(None)
+        await self._ready()
+        bars = await self._load_rows(node, window, COLUMNS)
+        ts = timestamps(bars)
+        if bool((ts[1:] > ts[:-1]).all()):
+            return bars
+        return _newest(await self._load_rows(node, window, (*COLUMNS, "token"))).drop_columns("token")
 
     async def load_opens(self, node: NodeId, window: Segment) -> np.ndarray:
         """Opens of the bars in `window`, shape `(rows,)`, sorted. Raises `HotStoreError`."""
-        if _is_short(node, window):
-            return timestamps(await self._load_rows(node, window))
         await self._ready()
-        table = await self._client.export(_query(node, window, "ts"))
-        opens = _seconds(table.column("ts"))
-        return opens[np.append(True, opens[1:] != opens[:-1])] if len(opens) else opens
+        opens = timestamps(await self._load_rows(node, window, ("ts",)))
+        return np.unique(opens) if bool((opens[1:] == opens[:-1]).any()) else opens
 
     async def write_bars(
         self,
@@ -165,7 +164,7 @@ class QuestDbHotStore:
             "SELECT coalesce(sum(sequencerTxn - writerTxn), 0) FROM wal_tables() WHERE name LIKE 'seamless%'"
         )
         began = time.perf_counter()
-        await self._client.fetch("SELECT 1", ())
+        await self._client.fetch("SELECT 1", (), ["int64"])
         return StoreStatus(
             kind="QuestDB",
             address=str(self._client.address),
@@ -185,24 +184,21 @@ class QuestDbHotStore:
                     await migrate(self._client)
                     self._is_ready = True
 
-    async def _load_rows(self, node: NodeId, window: Segment) -> pa.Table:
-        """Rows of `_ROWS_SCHEMA` by ascending `ts`, for each open the one of the highest token."""
-        await self._ready()
-        if _is_short(node, window):
-            rows = await self._client.fetch(
-                f"SELECT cast(ts AS LONG), token, {_VALUES} FROM {bars_table(node.timeframe)} "
-                "WHERE node = %s AND ts >= %s AND ts < %s ORDER BY ts",
-                (str(node), _moment(window.start), _moment(window.end)),
-            )
-            columns = list(zip(*rows, strict=True)) or [()] * len(_ROWS_SCHEMA)
-            table = pa.table(
-                [pa.array(c, f.type) for c, f in zip(columns, _ROWS_SCHEMA, strict=True)], _ROWS_SCHEMA
-            )
-            ts = table.column("ts").to_numpy() // 1_000_000
-        else:
-            table = await self._client.export(_query(node, window, f"ts, token, {_VALUES}"))
-            ts = _seconds(table.column("ts"))
-        return _newest(table.set_column(0, "ts", pa.array(ts)))
+    async def _load_rows(self, node: NodeId, window: Segment, columns: Sequence[str]) -> pa.Table:
+        """Columns of every row in `window`, `ts` in seconds and ascending; a bar has one for each token."""
+        schema = pa.schema([_ROWS_SCHEMA.field(name) for name in columns])
+        if not _is_short(node, window):
+            table = await self._client.export(_query(node, window, ", ".join(columns)))
+            return table.set_column(0, "ts", pa.array(_seconds(table.column("ts")))).cast(schema)
+        values = "".join(f", {name}" for name in columns[1:])
+        types = ["int64" if name in ("ts", "token") else "float64" for name in columns]
+        micros, *rest = await self._client.fetch(
+            f"SELECT cast(ts AS LONG){values} FROM {bars_table(node.timeframe)} "
+            "WHERE node = %s AND ts >= %s AND ts < %s ORDER BY ts",
+            (str(node), _moment(window.start), _moment(window.end)),
+            types,
+        )
+        return pa.table([micros // 1_000_000, *rest], schema)
 
     async def _held(self, table: str, first: str, last: str) -> dict[NodeId, Segment]:
         """The nodes with bars from `first` to `last` (as the server writes times), and from when to when."""
@@ -260,12 +256,11 @@ def _seconds(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _newest(rows: pa.Table) -> pa.Table:
+    """For each `ts` the row of the highest token."""
     ts = timestamps(rows)
-    if len(ts) < 2 or bool((ts[1:] > ts[:-1]).all()):
-        return rows.cast(_ROWS_SCHEMA)
     order = np.lexsort((rows.column("token").to_numpy(), ts))
     last = np.append(ts[order][1:] != ts[order][:-1], True)
-    return rows.take(pa.array(order[last])).cast(_ROWS_SCHEMA)
+    return rows.take(pa.array(order[last]))
 
 
 def _revisions(rows: pa.Table) -> pa.Table:
@@ -286,7 +281,7 @@ def _revisions(rows: pa.Table) -> pa.Table:
 def _bars_frame(node: NodeId, bars: pa.Table, token: int, recorded_at: float) -> pd.DataFrame:
     frame: pd.DataFrame = bars.to_pandas()
     frame["ts"] = _stamps(frame["ts"] * 1_000_000)
-    frame.insert(1, "node", _symbols([str(node)] * len(frame)))
+    frame.insert(1, "node", _symbol(str(node), len(frame)))
     frame.insert(2, "token", np.int64(token))
     frame.insert(3, "recorded_at", float(recorded_at))
     return frame
@@ -296,7 +291,7 @@ def _facts_frame(node: NodeId, facts: Sequence[Fact], token: int) -> pd.DataFram
     frame: pd.DataFrame = facts_table(facts).to_pandas()
     frame["reason"] = _symbols(frame["reason"])
     frame.insert(0, "ts", _stamps((frame["recorded_at"] * 1_000_000).astype("int64")))
-    frame.insert(1, "node", _symbols([str(node)] * len(frame)))
+    frame.insert(1, "node", _symbol(str(node), len(frame)))
     frame.insert(2, "token", np.int64(token))
     frame.insert(3, "seq", np.arange(len(frame)))
     return frame
@@ -312,6 +307,11 @@ def _evictions_frame(held: Mapping[NodeId, Segment], recorded_at: float) -> pd.D
 
 def _stamps(micros: np.ndarray | pd.Series[int]) -> np.ndarray:
     return np.asarray(micros, dtype="int64").astype("datetime64[us]")
+
+
+def _symbol(name: str, rows: int) -> pd.Series[Any]:
+    one = pd.CategoricalDtype([name])
+    return pd.Series(pd.Categorical.from_codes(np.zeros(rows, dtype=np.int8), dtype=one))
 
 
 def _symbols(names: Sequence[str] | pd.Series[str]) -> pd.Series[Any]:

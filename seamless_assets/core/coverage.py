@@ -58,7 +58,8 @@ def coverage_of(timeframe: Timeframe, window: Segment, ts: np.ndarray, absent: I
     A present bar wins over a proof of its absence. Earlier proofs win over later ones.
     """
     bounds = window.whole_bars(timeframe.grid)
-    inside = ts[(ts >= bounds.start) & (ts < bounds.end)]
+    low, high = np.searchsorted(ts, bounds)
+    inside = ts[low:high]
     expected = timeframe.count(bounds.start, bounds.end)
     if len(inside) == expected:
         return Coverage(expected, expected, 0, 0, ())
