@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from seamless_assets.core.bars import between, join, timestamps
+from seamless_assets.core.artifact import ArtifactRef
+from seamless_assets.core.bars import between, changes, join, timestamps
 from seamless_assets.core.coverage import Coverage, Gap, coverage_of
 from seamless_assets.core.keep import evictable
 from seamless_assets.core.ledger import facts_of
@@ -51,12 +52,27 @@ async def evict(ports: Ports, nodes: Sequence[NodeId]) -> int:
     """
     aged: dict[NodeId, list[Segment]] = {}
     for node in nodes:
-        snapshot = snapshot_at(str(node), await ports.artifacts.list_releases(node))
-        released = merge_ranges([ref.segment for ref in snapshot.artifacts], node.timeframe)
         keep = ports.policy.keep_days[ports.policy.partition_unit(node.timeframe)]
+        snapshot = snapshot_at(str(node), await ports.artifacts.list_releases(node))
+        held = [ref.segment for ref in snapshot.artifacts if await _holds_all(ports, node, ref, keep)]
+        released = merge_ranges(held, node.timeframe)
         if segments := evictable(node.timeframe, released, ports.clock.now(), keep):
             aged[node] = segments
     return await ports.hot.evict(aged, ports.clock.now())
+
+
+async def _holds_all(ports: Ports, node: NodeId, ref: ArtifactRef, keep_days: float) -> bool:
+    """Whether the aged bars of the artifact's range are in it as the hot store has them.
+
+    A bar that the exchange corrected since is not, until the correction is released.
+    """
+    for part in evictable(node.timeframe, [ref.segment], ports.clock.now(), keep_days):
+        hot = await ports.hot.load_bars(node, part)
+        if hot.num_rows:
+            fresh, revised = changes(await ports.artifacts.load_artifact(node, ref), hot, 0.0)
+            if fresh.num_rows or revised.num_rows:
+                return False
+    return True
 
 
 async def _released_bars(ports: Ports, node: NodeId, segments: Sequence[Segment]) -> pa.Table:

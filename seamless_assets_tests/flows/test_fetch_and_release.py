@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from twins import DAY, START, TwinClock, TwinExchange, ports, walk
 
+from seamless_assets.core.bars import BARS_SCHEMA
 from seamless_assets.core.context import ComputeContext
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.policy import Policy
 from seamless_assets.core.segment import Segment
 from seamless_assets.errors import CoverageMissing, ExchangeUnavailable, NothingReleased, RateLimited
 from seamless_assets.flows.backfill import backfill
+from seamless_assets.flows.history import evict
 from seamless_assets.flows.materialize import materialize, publish
 from seamless_assets.flows.publish import release_by_hand
 from seamless_assets.flows.read import read_released
@@ -163,3 +166,18 @@ async def test_publishing_alone_releases_nothing(tmp_path: Path) -> None:
     assert [item.ref.rows for item in sealed] == [1440]
     with pytest.raises(NothingReleased):
         await read_released(world, NODE, Segment(START, START + DAY), ComputeContext(), columns=None)
+
+
+async def test_a_correction_that_no_artifact_holds_is_never_evicted(tmp_path: Path) -> None:
+    exchange = TwinExchange(walk(START - DAY, START + 3 * DAY), TwinClock())
+    world = ports(tmp_path, exchange, Policy(retry_backoff_ms=10, keep_days={"day": 1.0}))
+    await materialize(world, NODE, TWO_DAYS)
+    row = (1.0, 2.0, 0.5, 1.5, 3.0)
+    late = pa.table([[value] for value in (START + 600, *row)], BARS_SCHEMA)
+    await world.hot.write_bars(NODE, late, [], recorded_at=exchange.clock.now())
+    assert await evict(world, [NODE]) == DAY // 60
+    first = await world.hot.load_bars(NODE, Segment(START, START + DAY))
+    assert first.num_rows == DAY // 60 and late.to_pylist()[0] in first.to_pylist()
+    exchange.bars[START + 600] = row
+    await materialize(world, NODE, TWO_DAYS)
+    assert await evict(world, [NODE]) == 2 * (DAY // 60)
