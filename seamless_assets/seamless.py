@@ -293,6 +293,7 @@ class _Opened:
         # ccxt takes a second to import; readers of released bars never need it.
         from seamless_assets.adapters.ccxt_rest import CcxtSource
 
+        _refuse_sharing(settings)
         uri = settings.seamless.artifact.object_store_uri
         if uri is None:
             raise ConfigError(
@@ -318,6 +319,18 @@ class _Opened:
         await self._source.close()
         await self._budget.close()
         await self._hot.close()
+
+
+def _refuse_sharing(settings: Settings) -> None:
+    """A cluster that believes its workers share a budget or leases would get its address banned."""
+    asked = {"rate_limiter_redis": settings.redis_dsn, "coordinator_url": settings.coordinator_url}
+    for name, address in asked.items():
+        if address is not None:
+            raise ConfigError(
+                f"{name} is set to {address.masked}, but this version shares rate budgets and leases on one "
+                "machine only; unset it, and run all workers on this machine",
+                problems=(),
+            )
 
 
 def _hot_store(settings: Settings) -> HotStore:

@@ -74,13 +74,27 @@ def settings_for(tmp_path: Path) -> Callable[..., Settings]:
     return build
 
 
-@pytest.fixture(scope="session")
-def questdb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QuestDbServer]:
-    """A running QuestDB, one for all tests of a worker; tests keep to nodes of their own."""
+def require_questdb() -> Path:
+    """The QuestDB server's jar; without it, or without Java, tests skip, on CI they fail."""
     require_program("java", "QuestDB runs on it")
     if not QUESTDB_JAR.exists():
         refuse(f"{QUESTDB_JAR.name} is not in {QUESTDB_JAR.parent}: Maven could not fetch it")
-    server = QuestDbServer(QUESTDB_JAR, tmp_path_factory.mktemp("questdb"))
+    return QUESTDB_JAR
+
+
+@pytest.fixture(scope="session")
+def questdb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QuestDbServer]:
+    """A running QuestDB, one for all tests of a worker; tests keep to nodes of their own."""
+    yield from _running(QuestDbServer(require_questdb(), tmp_path_factory.mktemp("questdb")))
+
+
+@pytest.fixture
+def own_questdb(tmp_path: Path) -> Iterator[QuestDbServer]:
+    """A running QuestDB that a test may kill."""
+    yield from _running(QuestDbServer(require_questdb(), tmp_path / "questdb"))
+
+
+def _running(server: QuestDbServer) -> Iterator[QuestDbServer]:
     server.start()
     yield server
     server.kill()

@@ -57,7 +57,7 @@ class QuestDbServer:
         module = ["-p", str(self._jar), "-m", "io.questdb/io.questdb.ServerMain"]
         with log.open("ab") as told:
             self._process = subprocess.Popen(
-                ["java", "-Xmx1g", *module, "-d", str(self._folder)],
+                ["java", "-Xmx1g", f"-Djava.io.tmpdir={self._folder}", *module, "-d", str(self._folder)],
                 stdout=told,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **settings},

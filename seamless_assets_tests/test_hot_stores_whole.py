@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from conftest import QUESTDB_JAR, refuse, require_program
 from services import QuestDbServer, free_port
 from twins import DAY, START
 
@@ -31,23 +30,12 @@ def at(server: QuestDbServer, **more: Any) -> dict[str, Any]:
     return {"dsn": f"questdb://127.0.0.1:{server.http_port}", "pg_port": server.pg_port, **more}
 
 
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[QuestDbServer]:
-    require_program("java", "QuestDB runs on it")
-    if not QUESTDB_JAR.exists():
-        refuse(f"{QUESTDB_JAR} is not there")
-    server = QuestDbServer(QUESTDB_JAR, tmp_path / "questdb")
-    server.start()
-    yield server
-    server.kill()
-
-
 def test_either_store_ends_in_the_same_bytes(
-    exchange: Sandbox, settings_for: SettingsFor, tmp_path: Path, own_server: QuestDbServer
+    exchange: Sandbox, settings_for: SettingsFor, tmp_path: Path, own_questdb: QuestDbServer
 ) -> None:
     kept: dict[str, dict[str, bytes]] = {}
     roots: dict[str, str | None] = {}
-    for name, hot_store in (("sqlite", {"dsn": "sqlite:///./hot.sqlite"}), ("questdb", at(own_server))):
+    for name, hot_store in (("sqlite", {"dsn": "sqlite:///./hot.sqlite"}), ("questdb", at(own_questdb))):
         folder = tmp_path / f"{name} artifacts"
         settings = settings_for(
             venue(exchange), artifact={"object_store_uri": str(folder)}, hot_store=hot_store
@@ -63,15 +51,15 @@ def test_either_store_ends_in_the_same_bytes(
 
 
 def test_a_backfill_runs_on_through_an_outage(
-    exchange: Sandbox, settings_for: SettingsFor, own_server: QuestDbServer
+    exchange: Sandbox, settings_for: SettingsFor, own_questdb: QuestDbServer
 ) -> None:
-    with sa.connect(settings_for(venue(exchange), hot_store=at(own_server))) as s:
+    with sa.connect(settings_for(venue(exchange), hot_store=at(own_questdb))) as s:
         assert s.coverage(NODE, *WEEK).present == 0
-        own_server.kill()
+        own_questdb.kill()
         done: list[sa.Coverage] = []
         working = threading.Thread(target=lambda: done.append(s.backfill(NODE, *WEEK).coverage))
         working.start()
-        own_server.start()
+        own_questdb.start()
         working.join()
     (coverage,) = done
     truth = exchange.book.candles("ADA/BTC", sa.Timeframe("1m"), *WEEK)
@@ -86,7 +74,7 @@ def test_what_is_released_is_evicted_and_still_known(
     hot_store = (
         {"dsn": "sqlite:///./hot.sqlite", **keep}
         if name == "sqlite"
-        else at(request.getfixturevalue("own_server"), **keep)
+        else at(request.getfixturevalue("own_questdb"), **keep)
     )
     exchange.clock.set(START + 30 * DAY)
     window = (START, START + 14 * DAY)

@@ -7,11 +7,13 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from seamless_assets.adapters.sqlite import open_database, transaction
-from seamless_assets.core.token_bucket import Bucket, Budget, give_back, take
+from seamless_assets.core.token_bucket import Bucket, Budget, Place, give_back, take
 from seamless_assets.errors import StoreError
 
+T = TypeVar("T")
 SCHEMA_VERSION = 1
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS buckets (key TEXT PRIMARY KEY, tokens REAL NOT NULL, at REAL NOT NULL)",
@@ -22,7 +24,7 @@ class MachineBudget:
     """Admits requests of every process on this machine; satisfies the exchange client's `Gate`.
 
     Places are taken in the file at once and waited for afterwards, so that waiters queue in the order in
-    which they came; a cancelled waiter gives its place back.
+    which they came; a cancelled waiter that nobody queues behind gives its place back.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,13 +34,13 @@ class MachineBudget:
 
     async def acquire(self, key: str, budget: Budget, cost: float) -> None:
         """Wait until a request of `cost` tokens under `key` may go out. Raises `StoreError`."""
-        wait = await self._locked(lambda db: _take(db, key, budget, cost))
-        if wait <= 0:
+        place = await self._locked(lambda db: _take(db, key, budget, cost))
+        if place.wait <= 0:
             return
         try:
-            await asyncio.sleep(wait)
+            await asyncio.sleep(place.wait)
         except asyncio.CancelledError:
-            await asyncio.shield(self._locked(lambda db: _give_back(db, key, budget, cost)))
+            await asyncio.shield(self._locked(lambda db: _give_back(db, key, budget, place)))
             raise
 
     async def close(self) -> None:
@@ -47,11 +49,11 @@ class MachineBudget:
             self._db.close()
             self._db = None
 
-    async def _locked(self, work: Callable[[sqlite3.Connection], float]) -> float:
+    async def _locked(self, work: Callable[[sqlite3.Connection], T]) -> T:
         async with self._lock:
             return await asyncio.to_thread(self._work, work)
 
-    def _work(self, work: Callable[[sqlite3.Connection], float]) -> float:
+    def _work(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
             if self._db is None:
                 self._db = open_database(self._path, _SCHEMA, SCHEMA_VERSION)
@@ -64,19 +66,18 @@ class MachineBudget:
             ) from error
 
 
-def _take(db: sqlite3.Connection, key: str, budget: Budget, cost: float) -> float:
+def _take(db: sqlite3.Connection, key: str, budget: Budget, cost: float) -> Place:
     with transaction(db):
-        grant = take(budget, _load(db, key), time.time(), cost)
-        _store(db, key, grant.bucket)
-    return grant.wait
+        bucket, place = take(budget, _load(db, key), time.time(), cost)
+        _store(db, key, bucket)
+    return place
 
 
-def _give_back(db: sqlite3.Connection, key: str, budget: Budget, cost: float) -> float:
+def _give_back(db: sqlite3.Connection, key: str, budget: Budget, place: Place) -> None:
     with transaction(db):
         bucket = _load(db, key)
         if bucket is not None:
-            _store(db, key, give_back(budget, bucket, cost))
-    return 0.0
+            _store(db, key, give_back(budget, bucket, time.time(), place))
 
 
 def _load(db: sqlite3.Connection, key: str) -> Bucket | None:

@@ -24,7 +24,6 @@ from seamless_assets.core.plan import Page
 from seamless_assets.core.policy import Policy
 from seamless_assets.core.release import Release
 from seamless_assets.core.segment import Segment
-from seamless_assets.core.token_bucket import Budget
 
 
 class Clock(Protocol):
@@ -119,19 +118,6 @@ class LeaseStore(Protocol):
 
     async def fail(self, lease: Lease, reason: str) -> None:
         """Give it back, the work not done. Raises `LeaseLost`, `LeaseStoreUnavailable`."""
-
-
-class BudgetStore(Protocol):
-    """Token buckets that many workers share."""
-
-    async def take(self, key: str, budget: Budget, cost: float) -> float:
-        """Take a place; the seconds until its request may go out. Raises `BudgetUnavailable`."""
-
-    async def give_back(self, key: str, budget: Budget, cost: float) -> None:
-        """Return a place that was not used. Raises `BudgetUnavailable`."""
-
-    async def cool_down(self, key: str, budget: Budget, seconds: float) -> None:
-        """Admit nobody for `seconds`. Raises `BudgetUnavailable`."""
 
 
 class Observer(Protocol):

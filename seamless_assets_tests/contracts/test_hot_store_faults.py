@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from conftest import QUESTDB_JAR, refuse, require_program
+from conftest import require_questdb
 from contracts.conftest import OpenStore, address, table
 from services import QuestDbServer
 from twins import DAY, START, walk
@@ -33,18 +33,6 @@ TESTS = str(Path(__file__).resolve().parent.parent)
 BATCH = 60
 
 
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[QuestDbServer]:
-    """A server that a test may kill."""
-    require_program("java", "QuestDB runs on it")
-    if not QUESTDB_JAR.exists():
-        refuse(f"{QUESTDB_JAR} is not there")
-    server = QuestDbServer(QUESTDB_JAR, tmp_path / "questdb")
-    server.start()
-    yield server
-    server.kill()
-
-
 @asynccontextmanager
 async def opened(place: QuestDbAddress) -> AsyncIterator[QuestDbHotStore]:
     store = QuestDbHotStore(place)
@@ -59,10 +47,10 @@ def batch(number: int) -> dict[int, tuple[float, ...]]:
     return walk(start, start + BATCH * 60, seed=number)
 
 
-async def test_ten_kills_in_the_middle_lose_nothing_acknowledged(own_server: QuestDbServer) -> None:
+async def test_ten_kills_in_the_middle_lose_nothing_acknowledged(own_questdb: QuestDbServer) -> None:
     acknowledged: dict[int, tuple[float, ...]] = {}
     progress = asyncio.Condition()
-    async with opened(address(own_server)) as store:
+    async with opened(address(own_questdb)) as store:
 
         async def write() -> None:
             number = 0
@@ -86,8 +74,8 @@ async def test_ten_kills_in_the_middle_lose_nothing_acknowledged(own_server: Que
             enough = len(acknowledged) + 3 * BATCH
             async with progress:
                 await progress.wait_for(lambda enough=enough: len(acknowledged) >= enough)  # type: ignore[misc]
-            own_server.kill()
-            await asyncio.to_thread(own_server.start)
+            own_questdb.kill()
+            await asyncio.to_thread(own_questdb.start)
         for task in tasks:
             assert not task.done(), task.result()
             task.cancel()
@@ -98,12 +86,12 @@ async def test_ten_kills_in_the_middle_lose_nothing_acknowledged(own_server: Que
     assert {ts: found.get(ts) for ts in acknowledged} == acknowledged
 
 
-async def test_an_outage_is_waited_out_and_a_long_one_is_an_error(own_server: QuestDbServer) -> None:
+async def test_an_outage_is_waited_out_and_a_long_one_is_an_error(own_questdb: QuestDbServer) -> None:
     bars = batch(0)
-    async with opened(address(own_server)) as patient, opened(address(own_server, retry_s=0.0)) as hasty:
+    async with opened(address(own_questdb)) as patient, opened(address(own_questdb, retry_s=0.0)) as hasty:
         await patient.write_bars(NODE, table(bars), [], recorded_at=1.0)
         await hasty.load_bars(NODE, Segment(START, START + DAY))
-        own_server.kill()
+        own_questdb.kill()
         waiting = asyncio.create_task(patient.write_bars(NODE, table(batch(1)), [], recorded_at=2.0))
         for call in (
             hasty.load_bars(NODE, Segment(START, START + DAY)),
@@ -112,7 +100,7 @@ async def test_an_outage_is_waited_out_and_a_long_one_is_an_error(own_server: Qu
         ):
             with pytest.raises(HotStoreError, match=r"does not answer.*retry_ms"):
                 await call
-        await asyncio.to_thread(own_server.start)
+        await asyncio.to_thread(own_questdb.start)
         assert await waiting == Written(BATCH, 0)
         assert (await patient.load_bars(NODE, Segment(START, START + DAY))).num_rows == 2 * BATCH
 
@@ -183,8 +171,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_a_full_disk_of_a_server_heals_once_there_is_room(small_disk: Path) -> None:
-    require_program("java", "QuestDB runs on it")
-    server = QuestDbServer(QUESTDB_JAR, small_disk / "questdb")
+    server = QuestDbServer(require_questdb(), small_disk / "questdb")
     server.start()
     try:
         async with opened(address(server, retry_s=1.0, timeout_s=10.0)) as store:
@@ -222,15 +209,15 @@ asyncio.run(main())
 """
 
 
-async def test_many_processes_start_on_an_empty_server_and_lose_nothing(own_server: QuestDbServer) -> None:
-    ports = [str(own_server.http_port), str(own_server.pg_port)]
+async def test_many_processes_start_on_an_empty_server_and_lose_nothing(own_questdb: QuestDbServer) -> None:
+    ports = [str(own_questdb.http_port), str(own_questdb.pg_port)]
     writers = [
         await asyncio.create_subprocess_exec(sys.executable, "-c", WRITER, TESTS, *ports, str(number))
         for number in range(4)
     ]
     assert [await writer.wait() for writer in writers] == [0] * 4
     expected = {ts: row for number in range(40) for ts, row in batch(number).items()}
-    async with opened(address(own_server)) as store:
+    async with opened(address(own_questdb)) as store:
         assert await store.load_bars(NODE, Segment(START, START + 30 * DAY)) == table(expected)
 
 

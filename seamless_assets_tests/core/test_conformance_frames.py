@@ -38,7 +38,8 @@ def dtypes(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def test_pandas_arrow_and_polars_agree() -> None:
-    polars = pytest.importorskip("polars")
+    import polars
+
     frame = candles(open=[10, 11, None], close=["11", "11", "11"], trades=[7, 8, 9])
     bars, report = conform(frame)
     table, arrow_report = conform(pa.Table.from_pandas(frame))
