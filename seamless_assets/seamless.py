@@ -7,6 +7,9 @@ event loop too (a notebook): flows run on one event loop in a thread of its own.
 from __future__ import annotations
 
 import asyncio
+import os
+import secrets
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
@@ -20,7 +23,9 @@ from urllib.parse import unquote, urlsplit
 from seamless_assets.adapters.artifact_store import ArtifactStore
 from seamless_assets.adapters.client_settings import ClientSettings
 from seamless_assets.adapters.clock import SystemClock
+from seamless_assets.adapters.log_events import LogEvents
 from seamless_assets.adapters.machine_budget import MachineBudget
+from seamless_assets.adapters.machine_leases import MachineLeases
 from seamless_assets.adapters.sqlite import SqliteHotStore
 from seamless_assets.config import Settings, load_settings
 from seamless_assets.core.artifact import ArtifactRef, Manifest
@@ -45,6 +50,7 @@ from seamless_assets.flows.diagnose import diagnose
 from seamless_assets.flows.materialize import MaterializeReport, PartitionReport
 from seamless_assets.flows.ports import HotStore, Ports
 from seamless_assets.flows.publish import Sealed
+from seamless_assets.flows.single_flight import SingleFlight
 
 T = TypeVar("T")
 PACKAGE = "seamless-assets"
@@ -306,18 +312,25 @@ class _Opened:
         self._source = CcxtSource(
             {name: _client_settings(settings, name) for name in settings.exchanges}, self._budget
         )
+        policy, clock = policy_of(settings), SystemClock()
+        self._leases = MachineLeases(settings.seamless.state_dir / "leases.sqlite")
         self.ports = Ports(
-            clock=SystemClock(),
+            clock=clock,
             source=self._source,
             hot=self._hot,
             artifacts=ArtifactStore(uri, settings.seamless.artifact.partition_template),
-            policy=policy_of(settings),
+            policy=policy,
             rng=Random(),
+            leases=self._leases,
+            observer=LogEvents(),
+            flights=SingleFlight(clock.now, policy.single_flight_ttl_ms / 1000),
+            worker=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}",
         )
 
     async def close(self) -> None:
         await self._source.close()
         await self._budget.close()
+        await self._leases.close()
         await self._hot.close()
 
 
@@ -408,6 +421,9 @@ def policy_of(settings: Settings) -> Policy:
         max_attempts=seamless.backfill.max_attempts,
         retry_backoff_ms=seamless.backfill.retry_backoff_ms,
         jitter_ratio=seamless.backfill.jitter_ratio,
+        window_bars=seamless.backfill.window_bars,
+        lease_ttl_ms=seamless.backfill.distributed_lease_ttl_ms,
+        single_flight_ttl_ms=seamless.backfill.single_flight_ttl_ms,
         coverage_ratio_threshold=seamless.observability.coverage_ratio_threshold,
         conformance_version=seamless.conformance.version,
         severities={**seamless.conformance.severities},

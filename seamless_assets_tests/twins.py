@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import numpy as np
 import pyarrow as pa
 
 from seamless_assets.adapters.artifact_store import ArtifactStore
+from seamless_assets.adapters.machine_leases import MachineLeases
 from seamless_assets.adapters.sqlite import SqliteHotStore
 from seamless_assets.core.bars import BARS_SCHEMA
+from seamless_assets.core.events import Event
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.plan import Page
 from seamless_assets.core.policy import Policy
 from seamless_assets.core.segment import Segment
 from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.single_flight import SingleFlight
 
 DAY = 86_400
 START = 1_735_689_600
@@ -25,7 +30,7 @@ START = 1_735_689_600
 
 @dataclass
 class TwinClock:
-    """Time that moves only when somebody waits."""
+    """Time that moves only when somebody waits; a wait without end moves nothing."""
 
     time: float = START + 10 * DAY
 
@@ -33,7 +38,19 @@ class TwinClock:
         return self.time
 
     async def sleep(self, seconds: float) -> None:
+        if math.isinf(seconds):
+            await asyncio.Event().wait()
         self.time += seconds
+
+
+@dataclass
+class HeardEvents:
+    """An observer that remembers."""
+
+    events: list[Event] = field(default_factory=list)
+
+    def notify(self, event: Event) -> None:
+        self.events.append(event)
 
 
 @dataclass
@@ -99,12 +116,17 @@ def walk(
 
 
 def ports(tmp_path: object, exchange: TwinExchange, policy: Policy | None = None) -> Ports:
-    """Ports over real embedded stores and the given exchange."""
+    """Ports over real embedded stores and the given exchange; leases never run out, nor are they renewed."""
+    policy = replace(policy or Policy(retry_backoff_ms=10), lease_ttl_ms=math.inf)
     return Ports(
         clock=exchange.clock,
         source=exchange,
         hot=SqliteHotStore(tmp_path / "hot.sqlite"),  # type: ignore[operator]
         artifacts=ArtifactStore(str(tmp_path / "artifacts")),  # type: ignore[operator]
-        policy=policy or Policy(retry_backoff_ms=10),
+        policy=policy,
         rng=Random(7),
+        leases=MachineLeases(tmp_path / "leases.sqlite"),  # type: ignore[operator]
+        observer=HeardEvents(),
+        flights=SingleFlight(exchange.clock.now, policy.single_flight_ttl_ms / 1000),
+        worker="tests:1:0",
     )

@@ -18,6 +18,9 @@ class Policy:
     max_attempts: int = 5
     retry_backoff_ms: float = 500
     jitter_ratio: float = 0.25
+    window_bars: int = 900
+    lease_ttl_ms: float = 120_000
+    single_flight_ttl_ms: float = 60_000
     coverage_ratio_threshold: float = 0.98
     conformance_version: str = "v2"
     severities: Mapping[str, str] = field(default_factory=dict)

@@ -24,6 +24,7 @@ from seamless_assets.core.plan import Page
 from seamless_assets.core.policy import Policy
 from seamless_assets.core.release import Release
 from seamless_assets.core.segment import Segment
+from seamless_assets.flows.single_flight import SingleFlight
 
 
 class Clock(Protocol):
@@ -108,7 +109,10 @@ class LeaseStore(Protocol):
     """Who fills what, across processes."""
 
     async def claim(self, key: str, holder: str, ttl: float) -> Lease | None:
-        """Claim `key` for `ttl` seconds; None while another holds it. Raises `LeaseStoreUnavailable`."""
+        """Claim `key` for `ttl` seconds; None while another holds it. Raises `LeaseStoreUnavailable`.
+
+        A holder that claims again what it holds gets the same lease, so a lost answer can be asked for.
+        """
 
     async def renew(self, lease: Lease, ttl: float) -> Lease:
         """Hold on for `ttl` seconds from now. Raises `LeaseLost`, `LeaseStoreUnavailable`."""
@@ -160,7 +164,7 @@ class ArtifactStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """All that a flow touches."""
+    """All that a flow touches. `worker` names this process in leases and events."""
 
     clock: Clock
     source: CandleSource
@@ -168,3 +172,7 @@ class Ports:
     artifacts: ArtifactStore
     policy: Policy
     rng: Random
+    leases: LeaseStore
+    observer: Observer
+    flights: SingleFlight
+    worker: str
