@@ -94,10 +94,9 @@ def learned_page_size(pages: Sequence[Page], timeframe: Timeframe) -> int | None
 
 def merged_candles(pages: Sequence[Page]) -> pa.Table:
     """Candles of all pages; an open that several pages sent is kept as the latest page sent it."""
-    seen = np.array([], dtype=np.int64)
-    kept: list[pa.Table] = []
-    for page in reversed(pages):
-        ts = timestamps(page.candles)
-        kept.append(page.candles.filter(pa.array(~np.isin(ts, seen))))
-        seen = np.union1d(seen, ts)
-    return pa.concat_tables(reversed(kept), promote_options="permissive")
+    sent = pa.concat_tables([page.candles for page in pages], promote_options="permissive")
+    page_of = np.repeat(np.arange(len(pages)), [page.candles.num_rows for page in pages])
+    opens, open_of = np.unique(timestamps(sent), return_inverse=True)
+    latest = np.zeros(len(opens), dtype=np.int64)
+    np.maximum.at(latest, open_of, page_of)
+    return sent.filter(pa.array(page_of == latest[open_of]))
