@@ -21,9 +21,12 @@
     │   │   └── StaleToken                 a newer lease holder has written
     │   └── ArtifactStoreError
     │       ├── ArtifactMissing
+    │       │   └── ArtifactDiscarded      a clean-up gave its name up before it was released
     │       ├── ArtifactCorrupt            bytes do not match what was promised
     │       ├── FingerprintCollision       equal fingerprints over different bytes
-    │       └── ReleaseConflict            somebody else wrote this place of the log first
+    │       ├── ReleaseConflict            somebody else wrote this place of the log first
+    │       └── ReleaseRefused             it would tear what is in force
+    │           └── ReleasePinned          a rollback or withdrawal holds this range until a release by hand
     ├── CoordinationError
     │   ├── LeaseLost                      the lease ran out or another worker took it over
     │   ├── LeaseStoreUnavailable          nobody can say who holds what; not the same as held
@@ -147,6 +150,10 @@ class ArtifactMissing(ArtifactStoreError):
     """No such artifact, manifest or release record; `uri` names it."""
 
 
+class ArtifactDiscarded(ArtifactMissing):
+    """A clean-up gave its name up before it was released; publish it again."""
+
+
 class ArtifactCorrupt(ArtifactStoreError):
     """Stored bytes do not match what was promised; `uri` names them."""
 
@@ -157,6 +164,14 @@ class FingerprintCollision(ArtifactStoreError):
 
 class ReleaseConflict(ArtifactStoreError):
     """Another writer took this place of the release log; read it again and retry."""
+
+
+class ReleaseRefused(ArtifactStoreError):
+    """It would tear what is in force."""
+
+
+class ReleasePinned(ReleaseRefused):
+    """A rollback or withdrawal holds this range until a release by hand; `segment` says which."""
 
 
 class CoordinationError(SeamlessError):

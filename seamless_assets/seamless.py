@@ -20,15 +20,16 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from seamless_assets._governance import AsyncGovernance, Governance
 from seamless_assets.adapters.artifact_store import ArtifactStore
 from seamless_assets.adapters.client_settings import ClientSettings
 from seamless_assets.adapters.clock import SystemClock
 from seamless_assets.adapters.log_events import LogEvents
 from seamless_assets.adapters.machine_budget import MachineBudget
 from seamless_assets.adapters.machine_leases import MachineLeases
+from seamless_assets.adapters.segment_cache import SegmentCache
 from seamless_assets.adapters.sqlite import SqliteHotStore
 from seamless_assets.config import Settings, load_settings
-from seamless_assets.core.artifact import ArtifactRef, Manifest
 from seamless_assets.core.context import ComputeContext, choose_strategy
 from seamless_assets.core.coverage import Coverage
 from seamless_assets.core.instant import epoch_seconds
@@ -37,13 +38,11 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.partition import UNITS
 from seamless_assets.core.policy import Policy
 from seamless_assets.core.reading import ReadResult
-from seamless_assets.core.release import Release
 from seamless_assets.core.segment import Segment
-from seamless_assets.errors import ConfigError, InvalidChoice, InvalidInput
+from seamless_assets.errors import ConfigError, InvalidChoice
 from seamless_assets.flows import backfill as backfilling
 from seamless_assets.flows import history
 from seamless_assets.flows import materialize as materializing
-from seamless_assets.flows import publish as publishing
 from seamless_assets.flows import read as reading
 from seamless_assets.flows.backfill import BackfillReport
 from seamless_assets.flows.diagnose import diagnose
@@ -67,7 +66,7 @@ def connect(settings: str | Path | Settings | None = None) -> Seamless:
     return Seamless(read)
 
 
-class AsyncSeamless:
+class AsyncSeamless(AsyncGovernance):
     """The async face: every method of `Seamless`, awaited. Reached as `Seamless.aio`."""
 
     def __init__(self, settings: Settings) -> None:
@@ -121,13 +120,6 @@ class AsyncSeamless:
         known, window = self._declared(node), window_of(start, end)
         return await self._do(lambda ports: materializing.publish(ports, known, window))
 
-    async def release(self, node: str | NodeId, *, reason: str) -> Release:
-        """See `Seamless.release`."""
-        known = self._declared(node)
-        if not isinstance(reason, str) or not reason.strip():
-            raise InvalidInput("a release by hand needs a reason that the next reader of the log understands")
-        return await self._do(lambda ports: publishing.release_by_hand(ports, known, reason))
-
     async def coverage(self, node: str | NodeId, start: Instant, end: Instant) -> Coverage:
         """See `Seamless.coverage`."""
         parsed, window = NodeId.parse(node), window_of(start, end)
@@ -139,24 +131,7 @@ class AsyncSeamless:
 
     async def evict(self) -> int:
         """See `Seamless.evict`."""
-        nodes = [item.node for item in self.settings.nodes]
-        return await self._do(lambda ports: history.evict(ports, nodes))
-
-    async def releases(self, node: str | NodeId) -> list[Release]:
-        """See `Seamless.releases`."""
-        parsed = NodeId.parse(node)
-        return await self._do(lambda ports: ports.artifacts.list_releases(parsed))
-
-    async def manifest(self, node: str | NodeId, ref: ArtifactRef) -> Manifest:
-        """See `Seamless.manifest`."""
-        parsed = NodeId.parse(node)
-        return await self._do(lambda ports: ports.artifacts.load_manifest(parsed, ref))
-
-    async def released_window(self, node: str | NodeId, as_of: Any = None) -> Segment:
-        """See `Seamless.released_window`."""
-        parsed, context = NodeId.parse(node), ComputeContext(as_of=as_of)
-        snapshot = await self._do(lambda ports: reading.bind_snapshot(ports, parsed, context))
-        return Segment(snapshot.artifacts[0].start, max(ref.end for ref in snapshot.artifacts))
+        return await self._do(lambda ports: history.evict(ports, self._nodes()))
 
     async def close(self) -> None:
         """Close stores and connections; may be called again."""
@@ -179,6 +154,9 @@ class AsyncSeamless:
                 self._opened = _Opened(self.settings)
             return self._opened.ports
 
+    def _nodes(self) -> list[NodeId]:
+        return [item.node for item in self.settings.nodes]
+
     def _declared(self, node: str | NodeId) -> NodeId:
         parsed = NodeId.parse(node)
         if parsed.exchange not in self.settings.exchanges:
@@ -190,12 +168,14 @@ class AsyncSeamless:
         return parsed
 
 
-class Seamless:
+class Seamless(Governance):
     """An open pipeline. Use it as a context manager, or call `close()`.
 
     Times are epoch seconds, ISO 8601 texts or aware datetimes; windows are half-open and hold the whole
     bars inside. A node is its id (`ohlcv:binance:BTC/USDT:1m`) or a `NodeId`.
     """
+
+    aio: AsyncSeamless
 
     def __init__(self, settings: Settings) -> None:
         self.aio = AsyncSeamless(settings)
@@ -245,10 +225,6 @@ class Seamless:
         """Seal what is settled of the window's partitions as artifacts; nothing is released."""
         return self._run(self.aio.publish(node, start, end))
 
-    def release(self, node: str | NodeId, *, reason: str) -> Release:
-        """Release what was published last, by hand, whatever its checks said. Raises `NothingReleased`."""
-        return self._run(self.aio.release(node, reason=reason))
-
     def coverage(self, node: str | NodeId, start: Instant, end: Instant) -> Coverage:
         """Which bars of the window the hot store holds, which are proven absent, which are missing."""
         return self._run(self.aio.coverage(node, start, end))
@@ -263,18 +239,6 @@ class Seamless:
         What no released artifact holds always stays. Raises `StoreError`.
         """
         return self._run(self.aio.evict())
-
-    def releases(self, node: str | NodeId) -> list[Release]:
-        """The node's release log, oldest first; any entry's `as_of` can be passed back to `read`."""
-        return self._run(self.aio.releases(node))
-
-    def manifest(self, node: str | NodeId, ref: ArtifactRef) -> Manifest:
-        """The manifest of a released artifact, verified. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
-        return self._run(self.aio.manifest(node, ref))
-
-    def released_window(self, node: str | NodeId, as_of: Any = None) -> Segment:
-        """From the first to the last released bar at `as_of`. Raises `NothingReleased`."""
-        return self._run(self.aio.released_window(node, as_of))
 
     def close(self) -> None:
         """Close stores and connections; may be called again."""
@@ -318,7 +282,7 @@ class _Opened:
             clock=clock,
             source=self._source,
             hot=self._hot,
-            artifacts=ArtifactStore(uri, settings.seamless.artifact.partition_template),
+            artifacts=_artifact_store(settings, uri),
             policy=policy,
             rng=Random(),
             leases=self._leases,
@@ -332,6 +296,11 @@ class _Opened:
         await self._budget.close()
         await self._leases.close()
         await self._hot.close()
+
+
+def _artifact_store(settings: Settings, uri: str) -> ArtifactStore:
+    copies = SegmentCache(settings.seamless.state_dir / "segments", settings.cache.max_segment_mb * 1_000_000)
+    return ArtifactStore(uri, settings.seamless.artifact.partition_template, copies)
 
 
 def _refuse_sharing(settings: Settings) -> None:

@@ -270,10 +270,10 @@ def test_a_real_market_with_holes_comes_back_with_its_holes(
 KILLED = """
 import os, sys
 import seamless_assets as sa
-from seamless_assets.adapters import artifact_store
+from seamless_assets.adapters.object_files import FolderFiles
 
 left = int(sys.argv[2])
-create = artifact_store.ArtifactStore._create
+create = FolderFiles.create
 
 async def dying(self, path, payload):
     global left
@@ -282,7 +282,7 @@ async def dying(self, path, payload):
         os.kill(os.getpid(), 9)
     return await create(self, path, payload)
 
-artifact_store.ArtifactStore._create = dying
+FolderFiles.create = dying
 with sa.connect(sys.argv[1]) as s:
     s.materialize("ohlcv:binance:BTC/USDT:1m", "2025-01-01", "2025-01-03")
 """

@@ -7,187 +7,274 @@ Layout below the store's root, all names percent-encoded:
     {partition_template}/_releases/{seq:010}.json
 
 A file is whole or not there: the store publishes each object atomically and never overwrites. The
-Parquet file comes first, its manifest second, the release that makes both visible last.
+Parquet file comes first, its manifest second, the release that makes both visible last. Released bars are
+verified when they are first loaded, and then served from local copies.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
-from functools import cached_property
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
-from pathlib import Path
+from itertools import count
 from typing import Any
-from uuid import uuid4
 
-import obstore
 import pyarrow as pa
-from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import LocalStore, from_url
 
-from seamless_assets.core.artifact import ArtifactRef, Manifest, SealedArtifact, manifest_name
+from seamless_assets.adapters.object_files import open_files
+from seamless_assets.adapters.segment_cache import SegmentCache
+from seamless_assets.core.artifact import (
+    ArtifactRef,
+    Manifest,
+    SealedArtifact,
+    StoredFile,
+    file_path,
+    manifest_path,
+)
 from seamless_assets.core.canonical import sha256_text
 from seamless_assets.core.fingerprint import fingerprint
 from seamless_assets.core.keep import StoreStatus
-from seamless_assets.core.node import NodeId, path_value
+from seamless_assets.core.node import NodeId
 from seamless_assets.core.parquet import decode_bars
-from seamless_assets.core.release import Release, verify_chain
+from seamless_assets.core.release import LOG_FOLDER, Release, ReleaseLog, Snapshot, record_path
+from seamless_assets.core.run import Run, bundles, join_runs, run_of
 from seamless_assets.errors import (
     ArtifactCorrupt,
-    ArtifactMissing,
-    ArtifactStoreError,
     FingerprintCollision,
     ReleaseConflict,
 )
 
 DEFAULT_TEMPLATE = "exchange={exchange}/symbol={symbol}/timeframe={timeframe}"
-_LOG = "_releases"
+KEPT_RUNS = 16
+"""Runs that a process holds open."""
+LOOK_EACH_TIME = 32
+"""Up to so many artifacts the files of a folder are looked at again at each read, else once a second."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A run in memory, the paths it came from, and their signatures as they were when it was verified."""
+
+    run: Run
+    paths: list[str]
+    signatures: list[int] | None
+    looked: float
 
 
 class ArtifactStore:
     """Artifacts and release logs under one root; satisfies the flows' `ArtifactStore`.
 
     `uri` is a folder (absolute path or `file://`) or `s3://bucket/prefix`; `options` go to the object
-    store's client (region, endpoint, credentials).
+    store's client (region, endpoint, credentials). Without a `cache` copies live as long as the process.
     """
 
-    def __init__(self, uri: str, template: str = DEFAULT_TEMPLATE, **options: Any) -> None:
+    def __init__(
+        self, uri: str, template: str = DEFAULT_TEMPLATE, cache: SegmentCache | None = None, **options: Any
+    ) -> None:
         self._template = template
-        self._logs: dict[NodeId, list[Release]] = {}
-        self._options = options
-        is_remote = "://" in uri and not uri.startswith("file://")
-        self.root = uri.rstrip("/") if is_remote else str(Path(uri.removeprefix("file://")))
+        self._files = open_files(uri, options)
+        self._cache = cache
+        self._logs: dict[NodeId, ReleaseLog] = {}
+        self._kept: OrderedDict[tuple[str, ...], _Kept] = OrderedDict()
+        self.root = self._files.root
 
-    @cached_property
-    def _store(self) -> Any:
-        """Opened at the first use, so that a folder that cannot be had is an error like any other."""
-        if "://" in self.root:
-            return from_url(self.root, **self._options)
-        return LocalStore(self.root, mkdir=True)
-
-    async def put_artifact(self, artifact: SealedArtifact) -> ArtifactRef:
+    async def put_artifact(self, artifact: SealedArtifact, avoid: Collection[str] = ()) -> ArtifactRef:
         """Store an artifact, or find it stored already; the same content twice changes nothing.
 
-        Raises `FingerprintCollision` where other bars hold its fingerprint, `ArtifactCorrupt` where the
-        stored bytes are not what the fingerprint promises, `ArtifactStoreError` where the store fails.
+        No path of `avoid` is used. Raises `FingerprintCollision` where other bars hold its fingerprint,
+        `ArtifactCorrupt` where the stored bytes are not what the fingerprint promises,
+        `ArtifactStoreError` where the store fails.
         """
-        manifest = artifact.manifest
-        folder = self._folder(artifact.node, manifest.partition)
-        path = f"{folder}/{ArtifactRef.of(manifest).file_name}"
-        if not await self._create(path, artifact.payload):
+        manifest, content = artifact.manifest, artifact.manifest.dataset_fingerprint
+        copy = next(n for n in count() if file_path(manifest.partition, content, n) not in avoid)
+        path = self._path(artifact.node, file_path(manifest.partition, content, copy))
+        if not await self._files.create(path, artifact.payload):
             manifest = _with_file(manifest, await self._stored_twin(path, artifact))
-        edition = 0
-        while True:
-            path = f"{folder}/{manifest_name(manifest.dataset_fingerprint, edition)}"
-            if await self._create(path, manifest.to_json()):
-                return ArtifactRef.of(manifest, edition)
-            stored = Manifest.from_json(await self._read(path), self._uri(path))
+        for edition in count():
+            below = manifest_path(manifest.partition, content, edition)
+            if below in avoid:
+                continue
+            path = self._path(artifact.node, below)
+            if await self._files.create(path, manifest.to_json()):
+                break
+            stored = Manifest.from_json(await self._files.read(path), self._files.uri(path))
             if stored.same_facts(manifest):
-                return ArtifactRef.of(stored, edition)
-            edition += 1
+                manifest = stored
+                break
+        return ArtifactRef.of(manifest, edition, copy)
 
     async def load_manifest(self, node: NodeId, ref: ArtifactRef) -> Manifest:
         """The manifest of `ref`. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
-        path = f"{self._folder(node, ref.partition)}/{ref.manifest_name}"
-        payload = await self._read(path)
-        self._expect(path, payload, ref.manifest_sha256)
-        return Manifest.from_json(payload, self._uri(path))
+        path = self._path(node, ref.manifest_path)
+        return self._manifest(path, await self._files.read(path), ref)
 
     async def load_artifact(self, node: NodeId, ref: ArtifactRef) -> pa.Table:
         """The bars of `ref`, shape `(rows, 6)`. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
-        path = f"{self._folder(node, ref.partition)}/{ref.file_name}"
-        payload = await self._read(path)
-        self._expect(path, payload, ref.file_sha256)
-        return self._parse(path, payload)
+        return (await self.load_run(node, [ref])).bars
 
-    async def list_artifacts(self, node: NodeId) -> list[tuple[ArtifactRef, Manifest]]:
-        """Every stored artifact of the node, released or not, in no order. Raises `ArtifactCorrupt`."""
-        found = []
-        for path in await self._list(self._node_folder(node)):
-            if path.endswith(".manifest.json"):
-                manifest = Manifest.from_json(await self._read(path), self._uri(path))
-                edition = path.rsplit("/", 1)[1].removesuffix(".manifest.json").partition(".")[2]
-                found.append((ArtifactRef.of(manifest, int(edition or 0)), manifest))
-        return found
+    async def load_run(self, node: NodeId, refs: Sequence[ArtifactRef]) -> Run:
+        """Bars, gaps and flags of artifacts in order. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
+        key = tuple([ref.manifest_sha256 for ref in refs])
+        kept = self._kept.get(key)
+        if kept is not None and await self._is_unchanged(kept):
+            self._kept.move_to_end(key)
+            return kept.run
+        parts = [await self._bundle(node, bundle) for bundle in bundles(refs)]
+        whole = _Kept(
+            join_runs([part.run for part in parts]),
+            [path for part in parts for path in part.paths],
+            _joined([part.signatures for part in parts]),
+            time.monotonic(),
+        )
+        self._kept[key] = whole
+        while len(self._kept) > KEPT_RUNS:
+            self._kept.popitem(last=False)
+        return whole.run
 
     async def list_releases(self, node: NodeId) -> list[Release]:
         """The node's release log, verified as one chain; only records not yet seen are fetched."""
-        known = self._logs.get(node, [])
-        folder = f"{self._node_folder(node)}/{_LOG}"
-        paths = await self._list(folder, f"{folder}/{_record_name(len(known))}" if known else None)
-        if not paths:
-            return list(known)
-        fresh = [Release.from_json(await self._read(path), self._uri(path)) for path in paths]
-        log = [*known, *fresh]
-        verify_chain(log, self._uri(folder))
-        self._logs[node] = log
-        return list(log)
+        return list((await self._log(node)).releases)
+
+    async def load_snapshot(
+        self, node: NodeId, as_of: str | None = None, fingerprint: str | None = None
+    ) -> Snapshot:
+        """The snapshot after the last release at or before `as_of`, and of that dataset `fingerprint`."""
+        return (await self._log(node)).snapshot(as_of, fingerprint)
 
     async def append_release(self, node: NodeId, release: Release) -> None:
-        """Add a record to the log. Raises `ReleaseConflict` where its number is taken."""
-        path = f"{self._node_folder(node)}/{_LOG}/{_record_name(release.seq)}"
-        if not await self._create(path, release.to_json()):
-            raise ReleaseConflict(
-                f"release {release.seq} of {node} was written by another process; read the log and retry",
-                uri=self._uri(path),
-                seq=release.seq,
-            )
+        """Add a record to the log. Raises `ReleaseConflict` where another has its number."""
+        path, payload = self._path(node, record_path(release.seq)), release.to_json()
+        # A request that was sent again after a lost answer finds its own record.
+        if await self._files.create(path, payload) or await self._files.read(path) == payload:
+            return
+        raise ReleaseConflict(
+            f"release {release.seq} of {node} was written by another process; read the log and retry",
+            uri=self._files.uri(path),
+            seq=release.seq,
+        )
+
+    async def list_files(self, node: NodeId) -> list[StoredFile]:
+        """Everything in the node's folder, leftovers of killed writers too, by path below it."""
+        folder = self._node_folder(node)
+        listed = await self._files.list_files(folder)
+        return [replace(file, path=file.path.removeprefix(f"{folder}/")) for file in listed]
+
+    async def read_file(self, node: NodeId, path: str) -> bytes:
+        """What is stored there now. Raises `ArtifactMissing`."""
+        return await self._files.read(self._path(node, path))
+
+    async def remove_files(self, node: NodeId, paths: Sequence[str]) -> None:
+        """Remove files; those that are not there are no error."""
+        await self._files.remove([self._path(node, path) for path in paths])
 
     async def status(self) -> StoreStatus:
-        """Write, read and remove a small object. Raises `ArtifactStoreError`."""
-        path, began = f"_probe/{uuid4()}", time.perf_counter()
-        await self._create(path, b"probe")
-        await self._read(path)
-        async with self._reported(path):
-            await obstore.delete_async(self._store, path)
+        """Write a small file and read it back. Raises `ArtifactStoreError`."""
+        began = time.perf_counter()
+        await self._files.probe()
         return StoreStatus(
-            kind="a folder" if isinstance(self._store, LocalStore) else "an object store",
+            kind=self._files.kind,
             address=self.root,
             version=f"obstore {version('obstore')}",
             lag="none, writes are seen at once",
             latency_ms=(time.perf_counter() - began) * 1000,
         )
 
-    def artifact_uri(self, node: NodeId, ref: ArtifactRef) -> str:
-        """Where the Parquet file of `ref` is."""
-        return self._uri(f"{self._folder(node, ref.partition)}/{ref.file_name}")
-
-    def manifest_uri(self, node: NodeId, ref: ArtifactRef) -> str:
-        """Where the manifest of `ref` is."""
-        return self._uri(f"{self._folder(node, ref.partition)}/{ref.manifest_name}")
+    def file_uri(self, node: NodeId, path: str) -> str:
+        """Where a file of the node's folder is."""
+        return self._files.uri(self._path(node, path))
 
     def _node_folder(self, node: NodeId) -> str:
         return self._template.format(**node.path_values)
 
-    def _folder(self, node: NodeId, partition: str) -> str:
-        return f"{self._node_folder(node)}/{path_value(partition)}"
+    def _path(self, node: NodeId, below: str) -> str:
+        return f"{self._node_folder(node)}/{below}"
 
-    def _uri(self, path: str) -> str:
-        return f"{self.root}/{path}"
+    async def _log(self, node: NodeId) -> ReleaseLog:
+        log = self._logs.setdefault(node, ReleaseLog(str(node)))
+        folder = self._path(node, LOG_FOLDER)
+        while True:
+            known = len(log.releases)
+            paths = await self._records_after(node, known)
+            if not paths:
+                return log
+            payloads = await self._files.read_all(paths)
+            # Another read of this log may have been quicker.
+            if len(log.releases) == known:
+                named = zip(paths, payloads, strict=True)
+                fresh = [Release.from_json(payload, self._files.uri(path)) for path, payload in named]
+                log.extend(fresh, self._files.uri(folder))
+
+    async def _records_after(self, node: NodeId, known: int) -> list[str]:
+        """Paths of the records that follow the known ones; one question answers that there are none."""
+        if known and not await self._files.exists(self._path(node, record_path(known + 1))):
+            return []
+        after = self._path(node, record_path(known)) if known else None
+        listed = await self._files.list_files(self._path(node, LOG_FOLDER), after)
+        return [file.path for file in listed if not file.is_leftover]
+
+    async def _bundle(self, node: NodeId, refs: tuple[ArtifactRef, ...]) -> _Kept:
+        """The run of artifacts that are kept together: from its local copy, else from the store."""
+        files = [self._path(node, ref.file_path) for ref in refs]
+        manifests = [self._path(node, ref.manifest_path) for ref in refs]
+        signatures = await self._files.signatures(files + manifests)
+        if self._cache is not None:
+            copy = await asyncio.to_thread(self._cache.load, refs)
+            if copy is not None and copy[1] == signatures:
+                return _Kept(copy[0], files + manifests, signatures, 0.0)
+        payloads = await self._files.read_all(files + manifests)
+        run = await asyncio.to_thread(self._verified, refs, files + manifests, payloads)
+        if self._cache is not None:
+            await asyncio.to_thread(self._cache.keep, refs, run, signatures)
+        return _Kept(run, files + manifests, signatures, 0.0)
+
+    def _verified(self, refs: Sequence[ArtifactRef], paths: Sequence[str], payloads: Sequence[bytes]) -> Run:
+        many = len(refs)
+        tables, manifests = [], []
+        for ref, path, payload in zip(refs, paths[:many], payloads[:many], strict=True):
+            self._expect(path, payload, ref.file_sha256)
+            tables.append(self._parse(path, payload))
+        for ref, path, payload in zip(refs, paths[many:], payloads[many:], strict=True):
+            manifests.append(self._manifest(path, payload, ref))
+        return run_of(manifests, tables)
+
+    async def _is_unchanged(self, kept: _Kept) -> bool:
+        """Whether the files of a folder are still those that were verified; buckets are trusted for that."""
+        if kept.signatures is None:
+            return True
+        now = time.monotonic()
+        if len(kept.signatures) > 2 * LOOK_EACH_TIME and now - kept.looked < 1.0:
+            return True
+        kept.looked = now
+        return await self._files.signatures(kept.paths) == kept.signatures
+
+    def _manifest(self, path: str, payload: bytes, ref: ArtifactRef) -> Manifest:
+        self._expect(path, payload, ref.manifest_sha256)
+        return Manifest.from_json(payload, self._files.uri(path))
 
     def _expect(self, path: str, payload: bytes, promised: str) -> None:
         found = sha256_text(payload)
         if found != promised:
             raise ArtifactCorrupt(
-                f"{self._uri(path)} holds {found}, its release promises {promised}; restore the file",
-                uri=self._uri(path),
+                f"{self._files.uri(path)} holds {found}, its release promises {promised}; restore the file",
+                uri=self._files.uri(path),
             )
 
     def _parse(self, path: str, payload: bytes) -> pa.Table:
         try:
             return decode_bars(payload)
         except (pa.ArrowException, OSError) as error:
-            uri = self._uri(path)
+            uri = self._files.uri(path)
             raise ArtifactCorrupt(f"{uri} is not a Parquet file of bars: {error}", uri=uri) from error
 
     async def _stored_twin(self, path: str, artifact: SealedArtifact) -> bytes:
         """The bytes already stored under this fingerprint, proven to hold the same bars."""
-        payload = await self._read(path)
+        payload = await self._files.read(path)
         if payload == artifact.payload:
             return payload
-        manifest, uri = artifact.manifest, self._uri(path)
+        manifest, uri = artifact.manifest, self._files.uri(path)
         found = fingerprint(
             self._parse(path, payload),
             node_id=artifact.node,
@@ -200,37 +287,10 @@ class ArtifactStore:
             raise FingerprintCollision(f"other bars already stand at {uri}; report this", uri=uri)
         return payload
 
-    async def _list(self, prefix: str, offset: str | None = None) -> list[str]:
-        async with self._reported(prefix):
-            listed = obstore.list(self._store, prefix=prefix, offset=offset)
-            return sorted([item["path"] async for batch in listed for item in batch])
 
-    async def _create(self, path: str, payload: bytes) -> bool:
-        async with self._reported(path):
-            try:
-                await obstore.put_async(self._store, path, payload, mode="create", use_multipart=False)
-            except AlreadyExistsError:
-                return False
-        return True
-
-    async def _read(self, path: str) -> bytes:
-        async with self._reported(path):
-            answer = await obstore.get_async(self._store, path)
-            return bytes(await answer.bytes_async())
-
-    @asynccontextmanager
-    async def _reported(self, path: str) -> AsyncIterator[None]:
-        uri = self._uri(path)
-        try:
-            yield
-        except FileNotFoundError as error:
-            raise ArtifactMissing(f"{uri} is not there; it was removed or never written", uri=uri) from error
-        except (BaseError, OSError) as error:
-            raise ArtifactStoreError(f"artifact store cannot reach {uri}: {error}", uri=uri) from error
-
-
-def _record_name(seq: int) -> str:
-    return f"{seq:010}.json"
+def _joined(signatures: Sequence[list[int] | None]) -> list[int] | None:
+    known = [one for one in signatures if one is not None]
+    return [number for one in known for number in one] if len(known) == len(signatures) else None
 
 
 def _with_file(manifest: Manifest, payload: bytes) -> Manifest:

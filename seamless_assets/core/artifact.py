@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from seamless_assets.core.canonical import canonical_json, sha256_text
 from seamless_assets.core.coverage import Gap
-from seamless_assets.core.node import NodeId
+from seamless_assets.core.node import NodeId, path_value
 from seamless_assets.core.segment import Segment
 from seamless_assets.errors import ArtifactCorrupt
 
 MANIFEST_VERSION = 1
+FILE_SUFFIX = ".parquet"
+MANIFEST_SUFFIX = ".manifest.json"
+_ARTIFACT_PATH = re.compile(
+    r"[^/]+/(?P<digest>[0-9a-f]{64})(\.(?P<number>[1-9][0-9]*))?(\.parquet|\.manifest\.json)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +83,25 @@ class Manifest:
             raise ArtifactCorrupt(f"{uri} is not a readable manifest: {error}", uri=uri) from error
 
 
-def manifest_name(fingerprint: str, edition: int) -> str:
-    """`<digest>.manifest.json`; later editions carry their number."""
+def file_path(partition: str, fingerprint: str, copy: int = 0) -> str:
+    """Path of a Parquet file below its node's folder: `<partition>/<digest>.parquet`."""
+    return _path(partition, fingerprint, copy, FILE_SUFFIX)
+
+
+def manifest_path(partition: str, fingerprint: str, edition: int = 0) -> str:
+    """Path of a manifest below its node's folder: `<partition>/<digest>.manifest.json`."""
+    return _path(partition, fingerprint, edition, MANIFEST_SUFFIX)
+
+
+def artifact_number(path: str) -> tuple[str, int] | None:
+    """Digest and number of an artifact's file or manifest; None for a path of another form."""
+    found = _ARTIFACT_PATH.fullmatch(path)
+    return (found["digest"], int(found["number"] or 0)) if found else None
+
+
+def _path(partition: str, fingerprint: str, number: int, suffix: str) -> str:
     digest = fingerprint.removeprefix("sha256:")
-    return f"{digest}.{edition}.manifest.json" if edition else f"{digest}.manifest.json"
+    return f"{path_value(partition)}/{digest}{f'.{number}' if number else ''}{suffix}"
 
 
 def _facts(manifest: Manifest) -> tuple[Any, ...]:
@@ -101,7 +122,8 @@ class ArtifactRef:
     """How a release names an artifact: enough to find it and to prove every byte of it.
 
     The same bars can be sealed again under other facts (a range that grew by bars without trades):
-    one file, and for each set of facts an `edition` of the manifest, counted from 0.
+    one file, and for each set of facts an `edition` of the manifest, counted from 0. `copy` counts the
+    files; it grows only where a clean-up gave the name of the one before up.
     """
 
     partition: str
@@ -112,9 +134,10 @@ class ArtifactRef:
     file_sha256: str
     manifest_sha256: str
     edition: int = 0
+    copy: int = 0
 
     @classmethod
-    def of(cls, manifest: Manifest, edition: int = 0) -> ArtifactRef:
+    def of(cls, manifest: Manifest, edition: int = 0, copy: int = 0) -> ArtifactRef:
         """The reference to the artifact of `manifest`."""
         return cls(
             partition=manifest.partition,
@@ -125,6 +148,7 @@ class ArtifactRef:
             file_sha256=manifest.file_sha256,
             manifest_sha256=sha256_text(manifest.to_json()),
             edition=edition,
+            copy=copy,
         )
 
     @property
@@ -133,14 +157,21 @@ class ArtifactRef:
         return Segment(self.start, self.end)
 
     @property
-    def file_name(self) -> str:
-        """Name of its Parquet file."""
-        return f"{self.fingerprint.removeprefix('sha256:')}.parquet"
+    def file_path(self) -> str:
+        """Path of its Parquet file below its node's folder."""
+        return file_path(self.partition, self.fingerprint, self.copy)
 
     @property
-    def manifest_name(self) -> str:
-        """Name of its manifest."""
-        return manifest_name(self.fingerprint, self.edition)
+    def manifest_path(self) -> str:
+        """Path of its manifest below its node's folder."""
+        return manifest_path(self.partition, self.fingerprint, self.edition)
+
+    def is_of(self, manifest: Manifest) -> bool:
+        """Whether it says of the artifact what the manifest says."""
+        return (
+            replace(ArtifactRef.of(manifest, self.edition, self.copy), manifest_sha256=self.manifest_sha256)
+            == self
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +181,16 @@ class SealedArtifact:
     node: NodeId
     manifest: Manifest
     payload: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file below a node's folder: its path there, bytes, and when it was written (epoch seconds).
+
+    A leftover is what a writer that was killed left of a file that never came to be.
+    """
+
+    path: str
+    size: int
+    modified: float
+    is_leftover: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal, cast, get_args
@@ -14,6 +15,7 @@ Strategy = Literal["FAIL_FAST", "AUTO_BACKFILL", "PARTIAL_FILL", "SEAMLESS"]
 Verdict = Literal["PASS", "PARTIAL", "HOLD", "REJECT"]
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+_FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class ComputeContext:
     """The compute context of one read.
 
     `as_of` takes a release's `as_of`, an ISO 8601 text, epoch seconds or an aware datetime, and is kept
-    as ISO text in UTC. `max_lag` is in seconds, `min_coverage` a ratio. Raises `InvalidInput`.
+    as ISO text in UTC. `dataset_fingerprint` asks for the last release of just that dataset, at or before
+    `as_of` where both are told. `max_lag` is in seconds, `min_coverage` a ratio. Raises `InvalidInput`.
     """
 
     world_id: str = "default"
@@ -29,11 +32,18 @@ class ComputeContext:
     as_of: str | None = None
     max_lag: float | None = None
     min_coverage: float | None = None
+    dataset_fingerprint: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.world_id, str) or not self.world_id:
             raise InvalidInput(f"world_id is {self.world_id!r}; give a non-empty text", value=self.world_id)
         choose(self.domain, DOMAINS, "domain")
+        if self.dataset_fingerprint is not None:
+            text = self.dataset_fingerprint
+            if not isinstance(text, str) or not _FINGERPRINT.fullmatch(text):
+                raise InvalidInput(
+                    f"dataset_fingerprint is {text!r}; give the sha256:... of a release", value=text
+                )
         if self.as_of is not None:
             object.__setattr__(self, "as_of", instant_text(epoch_micros(self.as_of, "as_of")))
 

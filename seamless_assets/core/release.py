@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
+from typing import Any, Literal, get_args
 
 from seamless_assets.core.artifact import ArtifactRef
 from seamless_assets.core.canonical import canonical_json, sha256_text
 from seamless_assets.core.instant import epoch_micros, instant_text
-from seamless_assets.errors import ArtifactCorrupt
+from seamless_assets.core.segment import Segment, join_segments, outside
+from seamless_assets.errors import ArtifactCorrupt, ReleaseRefused
 
+ReleaseKind = Literal["automatic", "by_hand", "rollback", "withdrawal", "compaction", "clean_up"]
+KINDS: tuple[ReleaseKind, ...] = get_args(ReleaseKind)
+LOG_FOLDER = "_releases"
+"""Where a node's records lie below its folder."""
 GENESIS = "sha256:" + "0" * 64
 """What the first release names as the one before it."""
 RECORD_VERSION = 1
+_CHECKPOINT_EVERY = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,11 @@ class Release:
 
     `as_of` (ISO text, UTC, microseconds) grows strictly with `seq`; `previous` is the hash of the record
     before; `dataset_fingerprint` is the Merkle root over all artifacts in force after this entry.
+
+    What a `rollback` or a `withdrawal` touches is pinned: no `automatic` release changes it until one
+    `by_hand` does; one that changes nothing frees all. A `compaction` puts artifacts in force that hold the bars of those it withdraws. A
+    `clean_up` changes nothing in force; it gives up the names `discarded` (paths below the node's folder)
+    for ever, so that their files can be removed however slow another writer is.
     """
 
     node_id: str
@@ -46,7 +59,9 @@ class Release:
     withdrawn: tuple[ArtifactRef, ...]
     checks: Mapping[str, bool]
     reason: str
+    kind: ReleaseKind = "automatic"
     revisions: tuple[Revision, ...] = ()
+    discarded: tuple[str, ...] = ()
     hash: str = ""
 
     def to_json(self) -> bytes:
@@ -68,6 +83,9 @@ class Release:
             if sha256_text(canonical_json(record)) != claimed:
                 raise ValueError("it does not match its own hash")
             del record["record_version"]
+            if record["kind"] not in KINDS:
+                raise ValueError(f"kind {record['kind']!r} is not known")
+            record["discarded"] = tuple(record["discarded"])
             for name in ("added", "withdrawn"):
                 record[name] = tuple(ArtifactRef(**ref) for ref in record[name])
             revisions = tuple(
@@ -80,34 +98,125 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The artifacts that make a node's dataset at an `as_of`, ordered by start, disjoint."""
+    """The artifacts that make a node's dataset at an `as_of`, ordered by start, disjoint.
+
+    `parts` says which artifacts a compacted one stands for (by the hash of its manifest), `pinned` which
+    ranges only a release by hand may change, `discarded` which paths below the node's folder are given up.
+    """
 
     node_id: str
     release: Release | None
     artifacts: tuple[ArtifactRef, ...]
+    parts: Mapping[str, tuple[ArtifactRef, ...]] = field(default_factory=dict)
+    pinned: tuple[Segment, ...] = ()
+    discarded: frozenset[str] = frozenset()
 
     @property
     def dataset_fingerprint(self) -> str | None:
         """The Merkle root of its artifacts; None before the first release."""
         return self.release.dataset_fingerprint if self.release else None
 
-    def find(self, partition: str) -> tuple[ArtifactRef, ...]:
-        """Its artifacts of one partition."""
-        return tuple(ref for ref in self.artifacts if ref.partition == partition)
+    def overlapping(self, window: Segment) -> tuple[ArtifactRef, ...]:
+        """Its artifacts that hold any time of `window`, ascending."""
+        start, end = window
+        return tuple(ref for ref in self.artifacts if ref.start < end and start < ref.end)
+
+
+class ReleaseLog:
+    """A node's log in memory: grows at its end, and knows the snapshot after any of its records."""
+
+    def __init__(self, node_id: str) -> None:
+        self.node_id = node_id
+        self.releases: list[Release] = []
+        self._newest = _State(node_id)
+        self._checkpoints = [_State(node_id)]
+        self._snapshots: dict[int, Snapshot] = {}
+
+    def extend(self, fresh: Sequence[Release], uri: str) -> None:
+        """Add the records that follow. Raises `ArtifactCorrupt` unless they continue the chain."""
+        verify_chain(fresh, uri, after=self.releases[-1] if self.releases else None)
+        for release in fresh:
+            self._newest.apply(release)
+            self.releases.append(release)
+            if len(self.releases) % _CHECKPOINT_EVERY == 0:
+                self._checkpoints.append(self._newest.copy())
+
+    def snapshot(self, as_of: str | None = None, fingerprint: str | None = None) -> Snapshot:
+        """The snapshot after the last record at or before `as_of` that has the dataset `fingerprint`.
+
+        None means any. A snapshot without a release answers where there is no such record.
+        """
+        count = len(self.releases)
+        if as_of is not None:
+            count = bisect_right(self.releases, as_of, key=lambda release: release.as_of)
+        while fingerprint and count and self.releases[count - 1].dataset_fingerprint != fingerprint:
+            count -= 1
+        if count not in self._snapshots:
+            if len(self._snapshots) >= _CHECKPOINT_EVERY:
+                self._snapshots.pop(next(iter(self._snapshots)))
+            self._snapshots[count] = self._replayed(count)
+        return self._snapshots[count]
+
+    def _replayed(self, count: int) -> Snapshot:
+        if count == len(self.releases):
+            return self._newest.snapshot()
+        state = self._checkpoints[count // _CHECKPOINT_EVERY].copy()
+        for release in self.releases[count - count % _CHECKPOINT_EVERY : count]:
+            state.apply(release)
+        return state.snapshot()
+
+
+class _State:
+    """What is in force while a log is replayed."""
+
+    def __init__(self, node_id: str) -> None:
+        self.node_id = node_id
+        self.release: Release | None = None
+        self.held: dict[str, ArtifactRef] = {}
+        self.parts: dict[str, tuple[ArtifactRef, ...]] = {}
+        self.pinned: list[Segment] = []
+        self.discarded: set[str] = set()
+
+    def copy(self) -> _State:
+        twin = _State(self.node_id)
+        twin.release, twin.held, twin.parts = self.release, dict(self.held), dict(self.parts)
+        twin.pinned, twin.discarded = list(self.pinned), set(self.discarded)
+        return twin
+
+    def apply(self, release: Release) -> None:
+        for ref in release.withdrawn:
+            self.held.pop(ref.manifest_sha256, None)
+        self.held.update((ref.manifest_sha256, ref) for ref in release.added)
+        self.discarded.update(release.discarded)
+        touched = [ref.segment for ref in (*release.added, *release.withdrawn)]
+        if release.kind == "compaction":
+            self.parts.update((ref.manifest_sha256, _within(ref, release.withdrawn)) for ref in release.added)
+        elif release.kind in ("rollback", "withdrawal"):
+            self.pinned = join_segments([*self.pinned, *touched])
+        elif release.kind == "by_hand":
+            freed = touched or self.pinned
+            self.pinned = [part for pin in self.pinned for part in outside(pin, freed)]
+        self.release = release
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(
+            node_id=self.node_id,
+            release=self.release,
+            artifacts=_ordered(self.held.values()),
+            parts=dict(self.parts),
+            pinned=tuple(self.pinned),
+            discarded=frozenset(self.discarded),
+        )
 
 
 def snapshot_at(node_id: str, log: Sequence[Release], as_of: str | None = None) -> Snapshot:
     """The snapshot after the last release with `release.as_of <= as_of` (None: after all)."""
-    held: dict[str, ArtifactRef] = {}
-    last: Release | None = None
+    state = _State(node_id)
     for release in log:
         if as_of is not None and release.as_of > as_of:
             break
-        for ref in release.withdrawn:
-            held.pop(ref.manifest_sha256, None)
-        held.update((ref.manifest_sha256, ref) for ref in release.added)
-        last = release
-    return Snapshot(node_id, last, _ordered(held.values()))
+        state.apply(release)
+    return state.snapshot()
 
 
 def next_release(
@@ -118,26 +227,40 @@ def next_release(
     now_micros: int,
     checks: Mapping[str, bool],
     reason: str,
+    kind: ReleaseKind = "automatic",
     revisions: Sequence[Revision] = (),
+    discarded: Sequence[str] = (),
 ) -> Release:
-    """The record that follows `before`; its `as_of` is `now`, or a microsecond after the last one."""
+    """The record that follows `before`; its `as_of` is `now`, or a microsecond after the last one.
+
+    Raises `ReleaseRefused` where artifacts in force would overlap.
+    """
     last = before.release
     gone = {ref.manifest_sha256 for ref in withdrawn}
     kept = [ref for ref in before.artifacts if ref.manifest_sha256 not in gone]
+    in_force = _ordered([*kept, *added])
+    _refuse_overlap(before.node_id, in_force)
     as_of = max(now_micros, epoch_micros_after(last) if last else now_micros)
     draft = Release(
         node_id=before.node_id,
         seq=last.seq + 1 if last else 1,
         as_of=instant_text(as_of),
         previous=last.hash if last else GENESIS,
-        dataset_fingerprint=dataset_fingerprint(before.node_id, _ordered([*kept, *added])),
+        dataset_fingerprint=dataset_fingerprint(before.node_id, in_force),
         added=tuple(added),
         withdrawn=tuple(withdrawn),
         checks=dict(checks),
         reason=reason,
+        kind=kind,
         revisions=tuple(revisions),
+        discarded=tuple(discarded),
     )
     return replace(draft, hash=json.loads(draft.to_json())["hash"])
+
+
+def record_path(seq: int) -> str:
+    """Path of a record below its node's folder."""
+    return f"{LOG_FOLDER}/{seq:010}.json"
 
 
 def epoch_micros_after(release: Release) -> int:
@@ -145,10 +268,10 @@ def epoch_micros_after(release: Release) -> int:
     return epoch_micros(release.as_of, "as_of") + 1
 
 
-def verify_chain(log: Iterable[Release], uri: str) -> None:
-    """Raise `ArtifactCorrupt` unless `log` is one unbroken chain from its first record."""
-    previous, as_of = GENESIS, ""
-    for seq, release in enumerate(log, start=1):
+def verify_chain(log: Iterable[Release], uri: str, after: Release | None = None) -> None:
+    """Raise `ArtifactCorrupt` unless `log` is one unbroken chain from its first record, or from `after`."""
+    last, previous, as_of = (after.seq, after.hash, after.as_of) if after else (0, GENESIS, "")
+    for seq, release in enumerate(log, start=last + 1):
         problem = _break(release, seq, previous, as_of)
         if problem:
             raise ArtifactCorrupt(f"release log {uri} breaks at record {seq}: {problem}", uri=uri, seq=seq)
@@ -173,6 +296,21 @@ def _break(release: Release, seq: int, previous: str, as_of: str) -> str | None:
     if release.as_of <= as_of:
         return f"its as_of {release.as_of} is not after {as_of}"
     return None
+
+
+def _refuse_overlap(node_id: str, artifacts: Sequence[ArtifactRef]) -> None:
+    for left, right in pairwise(artifacts):
+        if right.start < left.end:
+            raise ReleaseRefused(
+                f"{node_id}: the artifacts of {left.partition} and {right.partition} overlap; release one of "
+                "them alone, or withdraw what is in force there first",
+                node_id=node_id,
+                partitions=(left.partition, right.partition),
+            )
+
+
+def _within(ref: ArtifactRef, others: Iterable[ArtifactRef]) -> tuple[ArtifactRef, ...]:
+    return tuple(other for other in others if ref.start <= other.start and other.end <= ref.end)
 
 
 def _digest(prefix: bytes, *parts: bytes) -> bytes:

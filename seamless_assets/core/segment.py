@@ -88,6 +88,22 @@ def missing_ranges(
     return [Segment(left.end, right.start) for left, right in pairwise(edges) if left.end < right.start]
 
 
+def join_segments(segments: Iterable[Any]) -> list[Segment]:
+    """Overlapping and touching segments as one each, sorted; no grid is asked for."""
+    return list(_joined(segments))
+
+
+def outside(segment: Segment, others: Iterable[Segment]) -> list[Segment]:
+    """The parts of `segment` that none of `others` holds, ascending."""
+    left, parts = segment.start, []
+    for start, end in sorted(others):
+        if end > left and start < segment.end:
+            if start > left:
+                parts.append(Segment(left, start))
+            left = end
+    return [*parts, Segment(left, segment.end)] if left < segment.end else parts
+
+
 def _joined(segments: Iterable[Any]) -> Iterator[Segment]:
     if not isinstance(segments, Iterable):
         raise InvalidSegment(f"{segments!r} is no list of segments", value=segments)

@@ -14,7 +14,6 @@ from seamless_assets.core.coverage import Coverage, Gap, coverage_of
 from seamless_assets.core.keep import evictable
 from seamless_assets.core.ledger import facts_of
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.release import snapshot_at
 from seamless_assets.core.segment import Segment, merge_ranges
 from seamless_assets.flows.ports import Ports
 
@@ -53,7 +52,7 @@ async def evict(ports: Ports, nodes: Sequence[NodeId]) -> int:
     aged: dict[NodeId, list[Segment]] = {}
     for node in nodes:
         keep = ports.policy.keep_days[ports.policy.partition_unit(node.timeframe)]
-        snapshot = snapshot_at(str(node), await ports.artifacts.list_releases(node))
+        snapshot = await ports.artifacts.load_snapshot(node)
         held = [ref.segment for ref in snapshot.artifacts if await _holds_all(ports, node, ref, keep)]
         released = merge_ranges(held, node.timeframe)
         if segments := evictable(node.timeframe, released, ports.clock.now(), keep):
@@ -76,7 +75,7 @@ async def _holds_all(ports: Ports, node: NodeId, ref: ArtifactRef, keep_days: fl
 
 
 async def _released_bars(ports: Ports, node: NodeId, segments: Sequence[Segment]) -> pa.Table:
-    snapshot = snapshot_at(str(node), await ports.artifacts.list_releases(node))
+    snapshot = await ports.artifacts.load_snapshot(node)
     wanted = [
         (ref, part)
         for ref in snapshot.artifacts

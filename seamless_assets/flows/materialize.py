@@ -11,7 +11,9 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.partition import Partition, partitions
 from seamless_assets.core.segment import Segment
 from seamless_assets.core.watermark import settled, watermark
+from seamless_assets.errors import ArtifactDiscarded, ReleasePinned
 from seamless_assets.flows.backfill import refill, settled_now
+from seamless_assets.flows.fetch import Fetched
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.publish import Sealed, release, seal, total_coverage
 
@@ -91,20 +93,36 @@ async def _materialize_partition(
         )
     fetched, _ = await refill(ports, node, window, watermark(node.timeframe, now, 0))
     flags = {name: count for name, count in fetched.report.flags.items() if name not in OF_THE_WIRE}
-    sealed = await seal(ports, node, partition, now, flags)
-    if sealed is None:
-        raise AssertionError(f"{node} {partition.key}: settled bars vanished between two looks at one clock")
+    while True:
+        sealed = await seal(ports, node, partition, now, flags)
+        if sealed is None:
+            raise AssertionError(
+                f"{node} {partition.key}: settled bars vanished between two looks at one clock"
+            )
+        try:
+            return await _release_checked(ports, node, partition, sealed, fetched)
+        except ArtifactDiscarded:
+            continue
+
+
+async def _release_checked(
+    ports: Ports, node: NodeId, partition: Partition, sealed: Sealed, fetched: Fetched
+) -> PartitionReport:
+    """Release what passes its checks and no rollback holds; a clean-up that is quicker is the caller's."""
     blocking = tuple(dict.fromkeys((*fetched.report.blocking, *sealed.blocking)))
     checked = check_release(
         partition.key, blocking, sealed.flags, sealed.coverage, ports.policy.coverage_ratio_threshold
     )
-    entry = (
-        await release(ports, node, [sealed.ref], checked.checks, "materialized") if checked.passed else None
-    )
     problems = (*checked.problems, *(f"{partition.key}: {problem}" for problem in fetched.problems))
+    entry = None
+    if checked.passed:
+        try:
+            entry = await release(ports, node, [sealed.ref], checked.checks, "materialized")
+        except ReleasePinned as held:
+            problems = (str(held), *problems)
     return PartitionReport(
         partition=partition,
-        released=checked.passed,
+        released=entry is not None,
         sealed=sealed,
         as_of=entry.as_of if entry else None,
         dataset_fingerprint=entry.dataset_fingerprint if entry else None,

@@ -5,7 +5,7 @@ Times are epoch seconds UTC, ranges half-open, bars Arrow tables of `core.bars.B
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from seamless_assets.core.artifact import ArtifactRef, Manifest, SealedArtifact
+from seamless_assets.core.artifact import ArtifactRef, Manifest, SealedArtifact, StoredFile
 from seamless_assets.core.bars import Written
 from seamless_assets.core.events import Event
 from seamless_assets.core.keep import StoreStatus
@@ -22,7 +22,8 @@ from seamless_assets.core.ledger import Fact
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.plan import Page
 from seamless_assets.core.policy import Policy
-from seamless_assets.core.release import Release
+from seamless_assets.core.release import Release, Snapshot
+from seamless_assets.core.run import Run
 from seamless_assets.core.segment import Segment
 from seamless_assets.flows.single_flight import SingleFlight
 
@@ -132,10 +133,13 @@ class Observer(Protocol):
 
 
 class ArtifactStore(Protocol):
-    """Immutable artifacts and release logs."""
+    """Immutable artifacts and release logs. Paths are relative to the node's folder."""
 
-    async def put_artifact(self, artifact: SealedArtifact) -> ArtifactRef:
-        """Store it, or find it stored already. Raises `FingerprintCollision`, `ArtifactCorrupt`."""
+    async def put_artifact(self, artifact: SealedArtifact, avoid: Collection[str] = ()) -> ArtifactRef:
+        """Store it, or find it stored already, under no path of `avoid`.
+
+        Raises `FingerprintCollision`, `ArtifactCorrupt`.
+        """
 
     async def load_manifest(self, node: NodeId, ref: ArtifactRef) -> Manifest:
         """Its manifest, verified. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
@@ -143,23 +147,37 @@ class ArtifactStore(Protocol):
     async def load_artifact(self, node: NodeId, ref: ArtifactRef) -> pa.Table:
         """Its bars, verified. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
 
-    async def list_artifacts(self, node: NodeId) -> list[tuple[ArtifactRef, Manifest]]:
-        """Every stored artifact of the node, released or not, in no order."""
+    async def load_run(self, node: NodeId, refs: Sequence[ArtifactRef]) -> Run:
+        """Bars, gaps and flags of artifacts in ascending order, all verified.
+
+        Raises `ArtifactMissing`, `ArtifactCorrupt`.
+        """
 
     async def list_releases(self, node: NodeId) -> list[Release]:
         """The release log from its first record, verified as one chain."""
 
+    async def load_snapshot(
+        self, node: NodeId, as_of: str | None = None, fingerprint: str | None = None
+    ) -> Snapshot:
+        """The snapshot after the last release at or before `as_of`, and of that dataset `fingerprint`."""
+
     async def append_release(self, node: NodeId, release: Release) -> None:
-        """Add one record. Raises `ReleaseConflict` where that place of the log is taken."""
+        """Add one record. Raises `ReleaseConflict` where another stands in that place of the log."""
+
+    async def list_files(self, node: NodeId) -> list[StoredFile]:
+        """Everything that lies in the node's folder, records and leftovers too, in no order."""
+
+    async def read_file(self, node: NodeId, path: str) -> bytes:
+        """What is stored there now, never from a cache. Raises `ArtifactMissing`."""
+
+    async def remove_files(self, node: NodeId, paths: Sequence[str]) -> None:
+        """Remove files; those that are not there are no error."""
 
     async def status(self) -> StoreStatus:
         """What an operator wants to know of it; it was written to and read from."""
 
-    def manifest_uri(self, node: NodeId, ref: ArtifactRef) -> str:
-        """Where its manifest is."""
-
-    def artifact_uri(self, node: NodeId, ref: ArtifactRef) -> str:
-        """Where its Parquet file is."""
+    def file_uri(self, node: NodeId, path: str) -> str:
+        """Where a file is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import pyarrow as pa
-
 from seamless_assets.core.artifact import ArtifactRef, Manifest, SealedArtifact
-from seamless_assets.core.bars import COLUMNS, between, timestamps
+from seamless_assets.core.bars import timestamps
 from seamless_assets.core.canonical import sha256_text
 from seamless_assets.core.conformance import conform
 from seamless_assets.core.coverage import MISSING, Coverage, Gap, coverage_of
@@ -18,13 +15,12 @@ from seamless_assets.core.instant import instant_text
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.parquet import encode_bars
 from seamless_assets.core.partition import Partition
-from seamless_assets.core.release import Release, Revision, Snapshot, next_release, snapshot_at
+from seamless_assets.core.release import Release, Snapshot, next_release
+from seamless_assets.core.succession import refuse_pinned, succeed
 from seamless_assets.core.watermark import settled, watermark
-from seamless_assets.errors import NothingReleased, ReleaseConflict
+from seamless_assets.flows.commit import commit, now_micros, refuse_discarded, revisions
 from seamless_assets.flows.history import known_bars, proven_gaps
 from seamless_assets.flows.ports import Ports
-
-REVISION_EXAMPLES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +71,17 @@ async def seal(
         exchange=node.exchange,
         policy=ports.policy.as_record(),
         publication_watermark=watermark(node.timeframe, now, ports.policy.stabilization_bars),
-        as_of=instant_text(int(ports.clock.now() * 1_000_000)),
+        as_of=instant_text(now_micros(ports)),
     )
-    ref = await ports.artifacts.put_artifact(SealedArtifact(node, manifest, payload))
+    given_up = (await ports.artifacts.load_snapshot(node)).discarded
+    ref = await ports.artifacts.put_artifact(SealedArtifact(node, manifest, payload), given_up)
     return Sealed(
         ref=ref,
         coverage=known,
         flags=all_flags,
         blocking=report.blocking,
-        manifest_uri=ports.artifacts.manifest_uri(node, ref),
-        artifact_uri=ports.artifacts.artifact_uri(node, ref),
+        manifest_uri=ports.artifacts.file_uri(node, ref.manifest_path),
+        artifact_uri=ports.artifacts.file_uri(node, ref.file_path),
     )
 
 
@@ -93,82 +90,27 @@ async def release(
 ) -> Release | None:
     """Put `refs` in force with one record of the log; what is in force already changes nothing.
 
-    Returns the release that holds them (None where there is nothing to hold). Another process that
-    writes the same place of the log first is waited out by reading the log again.
+    Returns the release that holds them (None where there is nothing to hold). Raises `ReleasePinned` where
+    a rollback or withdrawal holds their range, `ArtifactDiscarded` where a clean-up was quicker.
     """
-    while True:
-        before = snapshot_at(str(node), await ports.artifacts.list_releases(node))
-        added = [ref for ref in refs if not _is_held(before, ref)]
-        if not added:
-            return before.release
-        withdrawn = [old for ref in added for old in before.find(ref.partition)]
-        entry = next_release(
+
+    async def plan(before: Snapshot) -> Release | None:
+        change = succeed(before, refs)
+        if not change.added:
+            return None
+        refuse_discarded(node, before, change.added)
+        refuse_pinned(before, change)
+        return next_release(
             before,
-            added=added,
-            withdrawn=withdrawn,
-            now_micros=int(ports.clock.now() * 1_000_000),
+            added=change.added,
+            withdrawn=change.withdrawn,
+            now_micros=now_micros(ports),
             checks=checks,
             reason=reason,
-            revisions=await _revisions(ports, node, before, added),
+            revisions=await revisions(ports, node, change),
         )
-        try:
-            await ports.artifacts.append_release(node, entry)
-        except ReleaseConflict:
-            continue
-        return entry
 
-
-async def release_by_hand(ports: Ports, node: NodeId, reason: str) -> Release:
-    """Release the newest artifact of every partition, whatever its checks said.
-
-    Raises `NothingReleased` where nothing was ever published.
-    """
-    stored = await ports.artifacts.list_artifacts(node)
-    newest = {manifest.partition: ref for ref, manifest in sorted(stored, key=lambda item: item[1].as_of)}
-    entry = await release(ports, node, list(newest.values()), {}, reason)
-    if entry is None:
-        raise NothingReleased(f"{node} has no artifact; publish or materialize it first", node_id=str(node))
-    return entry
-
-
-def _is_held(before: Snapshot, ref: ArtifactRef) -> bool:
-    """Whether it is in force, or an artifact that reaches further is (ours is then out of date)."""
-    return any(
-        held.manifest_sha256 == ref.manifest_sha256 or (held.start <= ref.start and held.end > ref.end)
-        for held in before.find(ref.partition)
-    )
-
-
-async def _revisions(
-    ports: Ports, node: NodeId, before: Snapshot, added: Sequence[ArtifactRef]
-) -> list[Revision]:
-    revisions = []
-    for ref in added:
-        for old in before.find(ref.partition):
-            if old.fingerprint == ref.fingerprint:
-                continue
-            revision = _revision(
-                old,
-                await ports.artifacts.load_artifact(node, old),
-                await ports.artifacts.load_artifact(node, ref),
-            )
-            if revision.added or revision.removed or revision.changed:
-                revisions.append(revision)
-    return revisions
-
-
-def _revision(old: ArtifactRef, before: pa.Table, after: pa.Table) -> Revision:
-    """What changed of the range that both hold; growth at the end is no revision."""
-    after = between(after, *old.segment)
-    ts_before, ts_after = timestamps(before), timestamps(after)
-    both, at_before, at_after = np.intersect1d(ts_before, ts_after, return_indices=True)
-    differs = np.zeros(len(both), dtype=bool)
-    for name in COLUMNS[1:]:
-        differs |= before[name].to_numpy()[at_before] != after[name].to_numpy()[at_after]
-    changed = both[differs]
-    new, gone = np.setdiff1d(ts_after, ts_before), np.setdiff1d(ts_before, ts_after)
-    examples = np.sort(np.concatenate((new, gone, changed)))[:REVISION_EXAMPLES]
-    return Revision(old.partition, len(new), len(gone), len(changed), tuple(int(ts) for ts in examples))
+    return await commit(ports, node, plan)
 
 
 def total_coverage(parts: Sequence[Coverage]) -> Coverage:

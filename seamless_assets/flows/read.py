@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
 
-from seamless_assets.core.artifact import ArtifactRef, Manifest
-from seamless_assets.core.bars import COLUMNS, between, join, timestamps
+from seamless_assets.core.artifact import ArtifactRef
+from seamless_assets.core.bars import COLUMNS, between
 from seamless_assets.core.context import ComputeContext
-from seamless_assets.core.coverage import Coverage, Gap, coverage_of
+from seamless_assets.core.coverage import MISSING, Coverage, Gap
 from seamless_assets.core.instant import seconds_text
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading import ReadMetadata, ReadResult
-from seamless_assets.core.release import Snapshot, snapshot_at
-from seamless_assets.core.segment import Segment
+from seamless_assets.core.release import Snapshot
+from seamless_assets.core.run import Run, gaps_within
+from seamless_assets.core.segment import Segment, outside
 from seamless_assets.core.timeframe import grid_of
 from seamless_assets.errors import AsOfRequired, CoverageMissing, InvalidChoice, NothingReleased
 from seamless_assets.flows.ports import Ports
 
 ARTIFACTS = "artifacts"
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    ref: ArtifactRef
-    manifest: Manifest
-    bars: pa.Table
 
 
 async def read_released(
@@ -43,34 +34,40 @@ async def read_released(
     chosen = choose_columns(columns)
     snapshot = await bind_snapshot(ports, node, context)
     bounds = window.whole_bars(grid_of(node.timeframe))
-    refs = [ref for ref in snapshot.artifacts if not ref.segment.intersect(bounds).is_empty]
-    parts = await asyncio.gather(*(_load(ports, node, ref) for ref in refs))
-    bars = between(join([part.bars for part in parts]), *bounds)
-    absent = [gap for part in parts for gap in part.manifest.absent]
-    coverage = coverage_of(node.timeframe, bounds, timestamps(bars), absent)
-    _refuse_missing(node, bounds, coverage, parts)
-    return ReadResult(
-        bars.select(chosen), _metadata(ports, node, bounds, context, snapshot, parts, bars, coverage)
-    )
+    refs = snapshot.overlapping(bounds)
+    _refuse_missing(node, bounds, refs)
+    run = await ports.artifacts.load_run(node, refs)
+    bars = between(run.bars, *bounds)
+    metadata = _metadata(ports, node, bounds, context, snapshot, refs, run, bars)
+    return ReadResult(bars.select(chosen), metadata)
 
 
 async def bind_snapshot(ports: Ports, node: NodeId, context: ComputeContext) -> Snapshot:
-    """The snapshot at the context's `as_of`. Raises `NothingReleased`."""
-    log = await ports.artifacts.list_releases(node)
-    snapshot = snapshot_at(str(node), log, context.as_of)
-    if snapshot.release is None:
+    """The snapshot of the context's `as_of` or `dataset_fingerprint`. Raises `NothingReleased`."""
+    snapshot = await ports.artifacts.load_snapshot(node, context.as_of, context.dataset_fingerprint)
+    if snapshot.release is None or not snapshot.artifacts:
+        log = await ports.artifacts.list_releases(node)
         first = f"; its first release is of {log[0].as_of}" if log else "; materialize it first"
         at = f" at or before {context.as_of}" if context.as_of else ""
-        raise NothingReleased(f"{node} has no release{at}{first}", node_id=str(node), as_of=context.as_of)
+        of = f" of the dataset {context.dataset_fingerprint}" if context.dataset_fingerprint else ""
+        raise NothingReleased(
+            f"{node} has nothing released{of}{at}{first}", node_id=str(node), as_of=context.as_of
+        )
     return snapshot
+
+
+async def snapshot_files(ports: Ports, node: NodeId, context: ComputeContext) -> list[str]:
+    """URIs of the Parquet files of a snapshot, ascending. Raises `NothingReleased`."""
+    snapshot = await bind_snapshot(ports, node, context)
+    return [ports.artifacts.file_uri(node, ref.file_path) for ref in snapshot.artifacts]
 
 
 def require_as_of(context: ComputeContext) -> None:
     """Raise `AsOfRequired` where a backtest does not say as of when it reads."""
-    if context.domain == "backtest" and context.as_of is None:
+    if context.domain == "backtest" and context.as_of is None and context.dataset_fingerprint is None:
         raise AsOfRequired(
             "a backtest needs as_of: pass one of releases(node)[i].as_of, an ISO instant or epoch seconds "
-            "in ComputeContext(as_of=...)"
+            "in ComputeContext(as_of=...), or a release's dataset_fingerprint"
         )
 
 
@@ -85,21 +82,9 @@ def choose_columns(columns: Sequence[str] | None) -> list[str]:
     return asked
 
 
-async def _load(ports: Ports, node: NodeId, ref: ArtifactRef) -> _Part:
-    manifest, bars = await asyncio.gather(
-        ports.artifacts.load_manifest(node, ref), ports.artifacts.load_artifact(node, ref)
-    )
-    return _Part(ref, manifest, bars)
-
-
-def _refuse_missing(node: NodeId, window: Segment, coverage: Coverage, parts: Sequence[_Part]) -> None:
+def _refuse_missing(node: NodeId, window: Segment, refs: Sequence[ArtifactRef]) -> None:
     """Bars that a released artifact itself lists as missing were let through its gate; others were not."""
-    admitted = [part.ref.segment for part in parts]
-    gaps = [
-        Gap(start, end, "not released")
-        for gap in coverage.missing_gaps
-        for start, end in _outside(gap.segment, admitted)
-    ]
+    gaps = [Gap(*part, "not released") for part in outside(window, (ref.segment for ref in refs))]
     if gaps:
         named = ", ".join(f"[{seconds_text(gap.start)}, {seconds_text(gap.end)})" for gap in gaps[:3])
         more = f" and {len(gaps) - 3} more" if len(gaps) > 3 else ""
@@ -111,20 +96,12 @@ def _refuse_missing(node: NodeId, window: Segment, coverage: Coverage, parts: Se
         )
 
 
-def _outside(gap: Segment, segments: Sequence[Segment]) -> list[Segment]:
-    left = gap.start
-    outside: list[Segment] = []
-    for segment in sorted(segments):
-        if segment.end <= left:
-            continue
-        if segment.start >= gap.end:
-            break
-        if segment.start > left:
-            outside.append(Segment(left, segment.start))
-        left = segment.end
-    if left < gap.end:
-        outside.append(Segment(left, gap.end))
-    return outside
+def _coverage(node: NodeId, window: Segment, run: Run, present: int) -> Coverage:
+    """Coverage of a window that released artifacts hold whole; their manifests explain every hole."""
+    gaps = gaps_within(run.gaps, window)
+    expected = node.timeframe.count(*window)
+    missing = sum(node.timeframe.count(gap.start, gap.end) for gap in gaps if gap.reason == MISSING)
+    return Coverage(expected, present, expected - present - missing, missing, gaps)
 
 
 def _metadata(
@@ -133,30 +110,28 @@ def _metadata(
     window: Segment,
     context: ComputeContext,
     snapshot: Snapshot,
-    parts: Sequence[_Part],
+    refs: Sequence[ArtifactRef],
+    run: Run,
     bars: pa.Table,
-    coverage: Coverage,
 ) -> ReadMetadata:
-    ts = timestamps(bars)
-    flags: Counter[str] = Counter()
-    for part in parts:
-        flags.update(part.manifest.conformance_flags)
-    missing = coverage.missing
+    coverage = _coverage(node, window, run, bars.num_rows)
+    ts, missing = bars.column("ts"), coverage.missing
+    last = node.timeframe.shift(ts[-1].as_py(), 1) if len(ts) else None
     return ReadMetadata(
         node_id=str(node),
         interval=node.timeframe.seconds or str(node.timeframe),
         start=window.start,
         end=window.end,
         rows=bars.num_rows,
-        coverage_bounds=(int(ts[0]), node.timeframe.shift(int(ts[-1]), 1)) if len(ts) else None,
+        coverage_bounds=(ts[0].as_py(), last) if last is not None else None,
         coverage_ratio=coverage.ratio,
         gaps=coverage.gaps,
-        conformance_flags=dict(flags),
+        conformance_flags=dict(run.flags),
         conformance_version=ports.policy.conformance_version,
         dataset_fingerprint=snapshot.dataset_fingerprint,
         as_of=snapshot.release.as_of if snapshot.release else None,
         requested_as_of=context.as_of,
-        manifest_uris=tuple(ports.artifacts.manifest_uri(node, part.ref) for part in parts),
+        manifest_uris=tuple(ports.artifacts.file_uri(node, ref.manifest_path) for ref in refs),
         world_id=context.world_id,
         domain=context.domain,
         verdict="PARTIAL" if missing else "PASS",

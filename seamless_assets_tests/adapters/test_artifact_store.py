@@ -64,8 +64,8 @@ async def test_an_artifact_comes_back_as_it_was_put(tmp_path: Path) -> None:
     assert await store.load_artifact(NODE, ref) == decode_bars(artifact.payload)
     assert await store.load_manifest(NODE, ref) == artifact.manifest
     folder = tmp_path / "exchange=okx/symbol=BTC%2FUSDT%3AUSDT/timeframe=1m/2025-01-01"
-    assert Path(store.artifact_uri(NODE, ref)).parent == folder
-    assert {path.name for path in files(tmp_path)} == {ref.file_name, ref.manifest_name}
+    assert Path(store.file_uri(NODE, ref.file_path)).parent == folder
+    assert {path.name for path in files(tmp_path)} == {Path(ref.file_path).name, Path(ref.manifest_path).name}
 
 
 async def test_the_same_content_again_changes_nothing(tmp_path: Path) -> None:
@@ -82,22 +82,25 @@ async def test_the_same_bars_under_other_facts_share_the_file(tmp_path: Path) ->
     first = await store.put_artifact(sealed())
     grown = await store.put_artifact(sealed(end=START + 20 * 60))
     assert (first.edition, grown.edition) == (0, 1)
-    assert first.file_name == grown.file_name and len(files(tmp_path)) == 3
+    assert first.file_path == grown.file_path and len(files(tmp_path)) == 3
     assert (await store.load_manifest(NODE, grown)).end == START + 20 * 60
-    listed = await store.list_artifacts(NODE)
-    assert {ref for ref, _ in listed} == {first, grown}
+    assert {file.path for file in await store.list_files(NODE)} == {
+        first.file_path,
+        first.manifest_path,
+        grown.manifest_path,
+    }
 
 
 @pytest.mark.parametrize(
     "spoil", [lambda raw: raw[:-1], lambda raw: bytes([raw[0] ^ 1]) + raw[1:], lambda raw: b""]
 )
-@pytest.mark.parametrize("which", ["file_name", "manifest_name"])
+@pytest.mark.parametrize("which", ["file_path", "manifest_path"])
 async def test_altered_bytes_are_refused(tmp_path: Path, spoil: object, which: str) -> None:
     store = ArtifactStore(str(tmp_path))
     ref = await store.put_artifact(sealed())
-    path = next(path for path in files(tmp_path) if path.name == getattr(ref, which))
+    path = next(path for path in files(tmp_path) if str(path).endswith(getattr(ref, which)))
     path.write_bytes(spoil(path.read_bytes()))  # type: ignore[operator]
-    load = store.load_artifact if which == "file_name" else store.load_manifest
+    load = store.load_artifact if which == "file_path" else store.load_manifest
     with pytest.raises(ArtifactCorrupt) as refused:
         await load(NODE, ref)
     assert refused.value.uri == str(path)
@@ -106,7 +109,7 @@ async def test_altered_bytes_are_refused(tmp_path: Path, spoil: object, which: s
 async def test_a_lost_file_is_missing(tmp_path: Path) -> None:
     store = ArtifactStore(str(tmp_path))
     ref = await store.put_artifact(sealed())
-    os.unlink(store.artifact_uri(NODE, ref))
+    os.unlink(store.file_uri(NODE, ref.file_path))
     with pytest.raises(ArtifactMissing):
         await store.load_artifact(NODE, ref)
 
@@ -140,7 +143,8 @@ async def test_a_log_with_an_altered_or_lost_record_is_refused(tmp_path: Path) -
     for n in range(1, 4):
         before = snapshot_at(str(NODE), await store.list_releases(NODE))
         added = [replace(ref, end=ref.end + n)]
-        entry = next_release(before, added=added, withdrawn=[], now_micros=n, checks={}, reason="test")
+        gone = before.artifacts
+        entry = next_release(before, added=added, withdrawn=gone, now_micros=n, checks={}, reason="test")
         await store.append_release(NODE, entry)
     records = [path for path in files(tmp_path) if "_releases" in str(path)]
     assert len(await ArtifactStore(str(tmp_path)).list_releases(NODE)) == 3

@@ -15,9 +15,9 @@ from seamless_assets.core.policy import Policy
 from seamless_assets.core.segment import Segment
 from seamless_assets.errors import CoverageMissing, ExchangeUnavailable, NothingReleased, RateLimited
 from seamless_assets.flows.backfill import backfill
+from seamless_assets.flows.govern import release_by_hand
 from seamless_assets.flows.history import evict
 from seamless_assets.flows.materialize import materialize, publish
-from seamless_assets.flows.publish import release_by_hand
 from seamless_assets.flows.read import read_released
 
 NODE = NodeId.parse("ohlcv:binance:BTC/USDT:1m")

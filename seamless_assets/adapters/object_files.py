@@ -1,0 +1,207 @@
+"""Files of a folder or a bucket: each is whole or not there, and none is ever written over.
+
+Both kinds answer the same calls; paths are relative to the root and use `/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import LocalStore, from_url
+
+from seamless_assets.core.artifact import StoredFile
+from seamless_assets.errors import ArtifactMissing, ArtifactStoreError
+
+AT_ONCE = 64
+"""Requests to a bucket side by side."""
+RETRIES: Any = {
+    "max_retries": 8,
+    "backoff": {
+        "init_backoff": timedelta(milliseconds=100),
+        "max_backoff": timedelta(seconds=10),
+        "base": 2,
+    },
+    "retry_timeout": timedelta(minutes=2),
+}
+"""How throttling, server errors and lost connections of a bucket are waited out."""
+PROBE = "_probe"
+"""Written over at each look at the store; it is the only file that is."""
+_LEFTOVER = re.compile(r"#\d+$")
+
+
+def open_files(uri: str, options: Mapping[str, Any]) -> FolderFiles | BucketFiles:
+    """The files below a folder (absolute path or `file://`) or a URL such as `s3://bucket/prefix`."""
+    if "://" in uri and not uri.startswith("file://"):
+        return BucketFiles(uri.rstrip("/"), options)
+    return FolderFiles(str(Path(uri.removeprefix("file://"))))
+
+
+class BucketFiles:
+    """Files of an object store; `options` go to its client."""
+
+    kind = "an object store"
+
+    def __init__(self, root: str, options: Mapping[str, Any] | None = None) -> None:
+        self.root = root
+        self._options = dict(options or {})
+
+    @cached_property
+    def _store(self) -> Any:
+        """Opened at the first use, so that a store that cannot be had is an error like any other."""
+        return from_url(self.root, retry_config=RETRIES, **self._options)
+
+    def uri(self, path: str) -> str:
+        """Where a file is."""
+        return f"{self.root}/{path}"
+
+    async def create(self, path: str, payload: bytes) -> bool:
+        """Write a file that is not there yet; False where one is. Raises `ArtifactStoreError`."""
+        return await self._put(path, payload, "create")
+
+    async def read(self, path: str) -> bytes:
+        """Its bytes. Raises `ArtifactMissing`, `ArtifactStoreError`."""
+        with reported(self.uri(path)):
+            answer = await obstore.get_async(self._store, path)
+            return bytes(await answer.bytes_async())
+
+    async def exists(self, path: str) -> bool:
+        """Whether there is such a file. Raises `ArtifactStoreError`."""
+        try:
+            with reported(self.uri(path)):
+                await obstore.head_async(self._store, path)
+        except ArtifactMissing:
+            return False
+        return True
+
+    async def read_all(self, paths: Sequence[str]) -> list[bytes]:
+        """The bytes of each, many at once. Raises like `read`."""
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def one(path: str) -> bytes:
+            async with gate:
+                return await self.read(path)
+
+        return await asyncio.gather(*(one(path) for path in paths))
+
+    async def list_files(self, prefix: str, after: str | None = None) -> list[StoredFile]:
+        """Files below `prefix` (of names later than `after`), in order of their paths."""
+        with reported(self.uri(prefix)):
+            listed = obstore.list(self._store, prefix=prefix, offset=after)
+            found = [
+                StoredFile(item["path"], item["size"], item["last_modified"].timestamp())
+                async for batch in listed
+                for item in batch
+            ]
+        return sorted(found, key=lambda file: file.path)
+
+    async def remove(self, paths: Sequence[str]) -> None:
+        """Remove files; those that are not there are no error."""
+        for path in paths:
+            try:
+                with reported(self.uri(path)):
+                    await obstore.delete_async(self._store, path)
+            except ArtifactMissing:
+                continue
+
+    async def probe(self) -> None:
+        """Write a small file and read it back. Raises `ArtifactStoreError`."""
+        await self._put(PROBE, b"probe", "overwrite")
+        await self.read(PROBE)
+
+    async def signatures(self, paths: Sequence[str]) -> list[int] | None:
+        """What changes when a file does; None where that cannot be told without reading it."""
+        return None
+
+    async def _put(self, path: str, payload: bytes, mode: Any) -> bool:
+        with reported(self.uri(path)):
+            try:
+                await obstore.put_async(self._store, path, payload, mode=mode, use_multipart=False)
+            except AlreadyExistsError:
+                return False
+        return True
+
+
+class FolderFiles(BucketFiles):
+    """Files of a folder. They are written through a hidden neighbour, which a killed writer may leave."""
+
+    kind = "a folder"
+
+    @cached_property
+    def _store(self) -> Any:
+        return LocalStore(self.root, mkdir=True)
+
+    async def read(self, path: str) -> bytes:
+        """Its bytes. Raises `ArtifactMissing`, `ArtifactStoreError`."""
+        return await asyncio.to_thread(self._read, path)
+
+    async def exists(self, path: str) -> bool:
+        """Whether there is such a file."""
+        return await asyncio.to_thread(os.path.exists, f"{self.root}/{path}")
+
+    async def read_all(self, paths: Sequence[str]) -> list[bytes]:
+        """The bytes of each. Raises like `read`."""
+        return await asyncio.to_thread(lambda: [self._read(path) for path in paths])
+
+    async def list_files(self, prefix: str, after: str | None = None) -> list[StoredFile]:
+        """Files below `prefix` (of names later than `after`), in order of their paths."""
+        with reported(self.uri(prefix)):
+            found = await asyncio.to_thread(lambda: list(self._walk(prefix)))
+        return sorted(
+            (file for file in found if after is None or file.path > after), key=lambda file: file.path
+        )
+
+    async def remove(self, paths: Sequence[str]) -> None:
+        """Remove files, leftovers too; those that are not there are no error."""
+        for path in paths:
+            with reported(self.uri(path)):
+                await asyncio.to_thread(Path(self.root, path).unlink, missing_ok=True)
+
+    async def signatures(self, paths: Sequence[str]) -> list[int] | None:
+        """Size and time of each file in one number."""
+        return await asyncio.to_thread(lambda: [self._signature(path) for path in paths])
+
+    def _read(self, path: str) -> bytes:
+        with reported(self.uri(path)):
+            return Path(self.root, path).read_bytes()
+
+    def _signature(self, path: str) -> int:
+        with reported(self.uri(path)):
+            told = os.stat(f"{self.root}/{path}")
+        return hash((told.st_size, told.st_mtime_ns, told.st_ino))
+
+    def _walk(self, folder: str) -> Iterator[StoredFile]:
+        try:
+            entries = list(os.scandir(f"{self.root}/{folder}"))
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            path = f"{folder}/{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._walk(path)
+                continue
+            try:
+                told = entry.stat()
+            except FileNotFoundError:
+                continue
+            yield StoredFile(path, told.st_size, told.st_mtime, bool(_LEFTOVER.search(entry.name)))
+
+
+@contextmanager
+def reported(uri: str) -> Iterator[None]:
+    """Errors of the store in our words."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ArtifactMissing(f"{uri} is not there; it was removed or never written", uri=uri) from error
+    except (BaseError, OSError) as error:
+        raise ArtifactStoreError(f"artifact store cannot reach {uri}: {error}", uri=uri) from error

@@ -1,0 +1,198 @@
+"""Govern: what people do to a release log by hand, each an ordinary record with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from seamless_assets.core.artifact import (
+    MANIFEST_SUFFIX,
+    ArtifactRef,
+    Manifest,
+    artifact_number,
+    file_path,
+    manifest_path,
+)
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.partition import UNITS, partition_of_key
+from seamless_assets.core.release import Release, ReleaseKind, Revision, Snapshot, next_release
+from seamless_assets.core.segment import Segment
+from seamless_assets.core.succession import Change, awaiting, by_path, remove, restore, succeed
+from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing, InvalidChoice, NothingReleased
+from seamless_assets.flows.commit import commit, now_micros, refuse_discarded, revision_of, revisions
+from seamless_assets.flows.ports import Ports
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotDiff:
+    """How the dataset at release `after` differs from that at `before`: artifacts, and bars one by one.
+
+    `bars` counts the bars that only `after` has, that only `before` has, and whose values differ.
+    """
+
+    node_id: str
+    before: Release
+    after: Release
+    added: tuple[ArtifactRef, ...]
+    withdrawn: tuple[ArtifactRef, ...]
+    bars: Revision
+
+
+async def release_by_hand(ports: Ports, node: NodeId, reason: str, fingerprint: str | None = None) -> Release:
+    """Release what was published last and never decided on, whatever its checks said, and lift its pins.
+
+    With a `fingerprint` it is the artifact of that content, released before or not. With nothing to put
+    in force every pin of the node is lifted. Raises `NothingReleased` where nothing was ever published.
+    """
+
+    async def plan(before: Snapshot) -> Release | None:
+        log = await ports.artifacts.list_releases(node)
+        stored = await unreleased(ports, node, log, before.discarded)
+        if fingerprint is None:
+            wanted = [ref for ref, _ in awaiting(log, stored)]
+        else:
+            wanted = _of_content(node, log, [ref for ref, _ in stored], fingerprint)
+        change = succeed(before, wanted)
+        if not change.added and (fingerprint is not None or not before.pinned):
+            return None
+        return await _entry(ports, node, before, change, reason, "by_hand")
+
+    entry = await commit(ports, node, plan)
+    if entry is None:
+        raise NothingReleased(f"{node} has no artifact; publish or materialize it first", node_id=str(node))
+    return entry
+
+
+async def rollback(
+    ports: Ports, node: NodeId, reason: str, *, to: int | None = None, as_of: str | None = None
+) -> Release:
+    """Put the artifacts in force again that were so after release `to` (or at `as_of`), and pin them.
+
+    What they already are changes nothing. Raises `NothingReleased` where there was no such release.
+    """
+
+    async def plan(before: Snapshot) -> Release | None:
+        instant = await _instant_of(ports, node, to) if to is not None else as_of
+        target = await ports.artifacts.load_snapshot(node, instant)
+        if target.release is None:
+            raise NothingReleased(f"{node} has no release at or before {instant}", node_id=str(node))
+        change = restore(before, target)
+        if not change.added and not change.withdrawn:
+            return None
+        return await _entry(ports, node, before, change, reason, "rollback")
+
+    entry = await commit(ports, node, plan)
+    assert entry is not None, "a log with a target has a newest record"
+    return entry
+
+
+async def withdraw(ports: Ports, node: NodeId, partition: str, reason: str) -> Release:
+    """Take the artifacts of a partition out of force, and keep it so until a release by hand.
+
+    What is withdrawn already changes nothing. Raises `NothingReleased` where nothing of it is in force,
+    `ReleaseRefused` where an artifact reaches beyond it.
+    """
+    window = window_of_partition(node, partition)
+
+    async def plan(before: Snapshot) -> Release | None:
+        change = remove(before, window)
+        if change.withdrawn:
+            return await _entry(ports, node, before, change, reason, "withdrawal")
+        if before.release is not None and any(not window.intersect(pin).is_empty for pin in before.pinned):
+            return None
+        raise NothingReleased(f"{node} has nothing in force of {partition}", node_id=str(node))
+
+    entry = await commit(ports, node, plan)
+    assert entry is not None, "what is pinned was released"
+    return entry
+
+
+async def diff(ports: Ports, node: NodeId, as_of_before: str | None, as_of_after: str | None) -> SnapshotDiff:
+    """How the dataset changed between two `as_of`; None is now. Raises `NothingReleased`."""
+    before, after = [await ports.artifacts.load_snapshot(node, at) for at in (as_of_before, as_of_after)]
+    if before.release is None or after.release is None:
+        at = as_of_before if before.release is None else as_of_after
+        raise NothingReleased(
+            f"{node} has no release{f' at or before {at}' if at else ''}", node_id=str(node)
+        )
+    change = restore(before, after)
+    old, new = [await ports.artifacts.load_run(node, refs) for refs in (change.withdrawn, change.added)]
+    bars = revision_of("", old.bars, new.bars)
+    return SnapshotDiff(str(node), before.release, after.release, change.added, change.withdrawn, bars)
+
+
+async def unreleased(
+    ports: Ports, node: NodeId, log: Sequence[Release], discarded: Collection[str]
+) -> list[tuple[ArtifactRef, Manifest]]:
+    """Stored artifacts that no release ever named and no clean-up gave up. Raises `ArtifactCorrupt`."""
+    files = {file.path for file in await ports.artifacts.list_files(node)} - set(discarded)
+    paths = sorted(path for path in files - by_path(log).keys() if path.endswith(MANIFEST_SUFFIX))
+    found = [await read_unreleased(ports, node, path, files) for path in paths]
+    return [item for item in found if item is not None]
+
+
+async def read_unreleased(
+    ports: Ports, node: NodeId, path: str, files: Collection[str]
+) -> tuple[ArtifactRef, Manifest] | None:
+    """The artifact of a stored manifest; None without its file in `files`. Raises `ArtifactCorrupt`."""
+    uri = ports.artifacts.file_uri(node, path)
+    try:
+        payload = await ports.artifacts.read_file(node, path)
+    except ArtifactMissing:
+        # A clean-up removed it since it was listed.
+        return None
+    manifest = Manifest.from_json(payload, uri)
+    numbered = artifact_number(path)
+    edition = numbered[1] if numbered else 0
+    if manifest_path(manifest.partition, manifest.dataset_fingerprint, edition) != path:
+        raise ArtifactCorrupt(f"{uri} describes another artifact; remove it", uri=uri)
+    for copy in range(len(files)):
+        if file_path(manifest.partition, manifest.dataset_fingerprint, copy) in files:
+            return ArtifactRef.of(manifest, edition, copy), manifest
+    return None
+
+
+def window_of_partition(node: NodeId, key: str) -> Segment:
+    """The window of a partition key of any unit. Raises `InvalidChoice`."""
+    for unit in UNITS:
+        try:
+            return partition_of_key(node.timeframe, unit, key).window
+        except InvalidChoice:
+            continue
+    raise InvalidChoice(f"{key!r} is no partition key; write it like 2025-01-31, 2025-01 or 2025", value=key)
+
+
+async def _entry(
+    ports: Ports, node: NodeId, before: Snapshot, change: Change, reason: str, kind: ReleaseKind
+) -> Release:
+    refuse_discarded(node, before, change.added)
+    return next_release(
+        before,
+        added=change.added,
+        withdrawn=change.withdrawn,
+        now_micros=now_micros(ports),
+        checks={},
+        reason=reason,
+        kind=kind,
+        revisions=await revisions(ports, node, change),
+    )
+
+
+async def _instant_of(ports: Ports, node: NodeId, seq: int) -> str:
+    log = await ports.artifacts.list_releases(node)
+    if not 1 <= seq <= len(log):
+        known = f"1 to {len(log)}" if log else "none yet"
+        raise NothingReleased(f"{node} has no release {seq}; there is {known}", node_id=str(node), seq=seq)
+    return log[seq - 1].as_of
+
+
+def _of_content(
+    node: NodeId, log: Sequence[Release], stored: Sequence[ArtifactRef], fingerprint: str
+) -> list[ArtifactRef]:
+    released = [ref for entry in log for ref in entry.added]
+    found = [ref for ref in (*released, *stored) if ref.fingerprint == fingerprint]
+    if not found:
+        raise InvalidChoice(
+            f"{node} has no artifact of fingerprint {fingerprint}; publish it first", value=fingerprint
+        )
+    return found[-1:]
