@@ -8,12 +8,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+import hypothesis
 import pytest
 from services import QuestDbServer
 from twins import START
 
 from seamless_assets.config import Settings, settings_from_mapping
 from seamless_assets.sandbox.server import Sandbox
+
+# The speed of the machine decides nothing.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 ROOT = Path(__file__).resolve().parent.parent
 QUESTDB_JAR = ROOT / ".venv" / "services" / "questdb-9.3.4.jar"

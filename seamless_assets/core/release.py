@@ -45,9 +45,10 @@ class Release:
     before; `dataset_fingerprint` is the Merkle root over all artifacts in force after this entry.
 
     What a `rollback` or a `withdrawal` touches is pinned: no `automatic` release changes it until one
-    `by_hand` does; one that changes nothing frees all. A `compaction` puts artifacts in force that hold the bars of those it withdraws. A
-    `clean_up` changes nothing in force; it gives up the names `discarded` (paths below the node's folder)
-    for ever, so that their files can be removed however slow another writer is.
+    `by_hand` does; one that changes nothing frees all. A `compaction` puts artifacts in force that hold the
+    bars of those it withdraws. A `clean_up` changes nothing in force; it gives up the names `discarded`
+    (paths below the node's folder) for ever, so that their files can be removed however slow another
+    writer is.
     """
 
     node_id: str

@@ -50,9 +50,7 @@ async def bind_snapshot(ports: Ports, node: NodeId, context: ComputeContext) -> 
         first = f"; its first release is of {log[0].as_of}" if log else "; materialize it first"
         at = f" at or before {context.as_of}" if context.as_of else ""
         of = f" of the dataset {context.dataset_fingerprint}" if context.dataset_fingerprint else ""
-        raise NothingReleased(
-            f"{node} has nothing released{of}{at}{first}", node_id=str(node), as_of=context.as_of
-        )
+        raise NothingReleased(f"{node} has no release{of}{at}{first}", node_id=str(node), as_of=context.as_of)
     return snapshot
 
 

@@ -176,7 +176,7 @@ async def test_a_read_by_fingerprint_is_a_read_at_its_as_of(world: World) -> Non
     found = await read_released(world.ports, NODE, TWO_DAYS, context, columns=None)
     assert found.bars == first.bars and found.metadata == first.metadata
     other = ComputeContext(dataset_fingerprint="sha256:" + "0" * 64)
-    with pytest.raises(NothingReleased, match="of the dataset sha256:0000"):
+    with pytest.raises(NothingReleased, match="no release of the dataset sha256:0000"):
         await read_released(world.ports, NODE, TWO_DAYS, other, columns=None)
 
 
