@@ -301,7 +301,11 @@ class DomainsSettings(_Section):
 
 
 class ExchangeSettings(_Section):
-    """One exchange: how it is reached and which series are wanted. `start` is in epoch seconds."""
+    """One exchange: how it is reached and which series are wanted. `start` is in epoch seconds.
+
+    `flat_bars`: whether bars without volume, which some exchanges send for minutes without trades, are kept
+    as bars or taken as proof that there was none.
+    """
 
     symbols: tuple[Symbol, ...] = ()
     timeframes: tuple[Frame, ...] = (Timeframe("1m"),)
@@ -312,6 +316,7 @@ class ExchangeSettings(_Section):
     account: Text | None = None
     proxy: ProxyUrl | None = None
     timeout_ms: Count | None = None
+    flat_bars: Literal["keep", "drop"] = "keep"
     api_key: SecretStr | None = None
     secret: SecretStr | None = None
     password: SecretStr | None = None

@@ -24,6 +24,7 @@ from seamless_assets._governance import AsyncGovernance, Governance
 from seamless_assets.adapters.artifact_store import ArtifactStore
 from seamless_assets.adapters.client_settings import ClientSettings
 from seamless_assets.adapters.clock import SystemClock
+from seamless_assets.adapters.exchange_memory import ExchangeMemory
 from seamless_assets.adapters.log_events import LogEvents
 from seamless_assets.adapters.machine_budget import MachineBudget
 from seamless_assets.adapters.machine_leases import MachineLeases
@@ -274,7 +275,9 @@ class _Opened:
         self._hot = _hot_store(settings)
         self._budget = MachineBudget(settings.seamless.state_dir / "rate_budget.sqlite")
         self._source = CcxtSource(
-            {name: _client_settings(settings, name) for name in settings.exchanges}, self._budget
+            {name: _client_settings(settings, name) for name in settings.exchanges},
+            self._budget,
+            ExchangeMemory(settings.seamless.state_dir / "exchanges.sqlite"),
         )
         policy, clock = policy_of(settings), SystemClock()
         self._leases = MachineLeases(settings.seamless.state_dir / "leases.sqlite")
@@ -399,6 +402,9 @@ def policy_of(settings: Settings) -> Policy:
         compression=seamless.artifact.compression,
         partition_units=dict(seamless.partitions),
         producer={"name": PACKAGE, "version": version(PACKAGE)},
+        drops_flat_bars=frozenset(
+            name for name, exchange in settings.exchanges.items() if exchange.flat_bars == "drop"
+        ),
         keep_days={unit: getattr(seamless.hot_store.keep_days, unit) for unit in UNITS},
     )
 
@@ -414,6 +420,7 @@ def _client_settings(settings: Settings, exchange: str) -> ClientSettings:
         base_url=str(declared.base_url) if declared.base_url else None,
         sandbox=declared.sandbox,
         options=declared.client_options,
+        symbols=declared.symbols,
     )
 
 

@@ -66,10 +66,11 @@ def test_what_is_read_is_what_the_market_did(
 
 def test_kraken_says_what_its_retention_no_longer_holds(exchange: Sandbox, settings_for: SettingsFor) -> None:
     with sa.connect(settings_for({"kraken": venue(exchange.url, "BTC/USD")})) as s:
-        report = s.materialize("ohlcv:kraken:BTC/USD:1m", "2025-01-05", "2025-01-06")
-    assert not report.released
-    assert report.coverage.missing == 1440
-    assert "1440 of 1440 bars are missing without proof" in report.problems[0]
+        report = s.backfill("ohlcv:kraken:BTC/USD:1m", "2025-01-05", "2025-01-11")
+    assert report.problems == () and report.coverage.missing == 0
+    (gap,) = report.coverage.gaps
+    assert (gap.start, gap.reason) == (START + 4 * DAY, "retention")
+    assert report.coverage.present == 720 - 1
 
 
 def test_a_read_tells_everything_about_itself(pipeline: sa.Seamless) -> None:

@@ -19,6 +19,7 @@ from seamless_assets.core.events import Event
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.plan import Page
 from seamless_assets.core.policy import Policy
+from seamless_assets.core.proof import Reach, Trades
 from seamless_assets.core.segment import Segment
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.single_flight import SingleFlight
@@ -55,19 +56,32 @@ class HeardEvents:
 
 @dataclass
 class TwinExchange:
-    """An exchange that holds `bars`, pages at `page` rows, and fails as `fault` says."""
+    """An exchange that holds `bars`, pages at `page` rows, and fails as `fault` says.
+
+    `series` are other bars by node: other symbols are peers, coarser ones witnesses.
+    """
 
     bars: dict[int, tuple[float, ...]]
     clock: TwinClock
     page: int = 1000
     believed_page: int = 1000
+    documented: int | None = None
     listed: int | None = None
+    oldest: int | None = None
+    delisted: int | None = None
+    series: dict[NodeId, dict[int, tuple[float, ...]]] = field(default_factory=dict)
+    trades: list[float] = field(default_factory=list)
     newest_first: bool = False
     fault: Callable[[Segment, int], None] = lambda window, asked: None
     asked: list[Segment] = field(default_factory=list)
+    asked_trades: list[Segment] = field(default_factory=list)
+    known: Reach = Reach()
 
     async def check_node(self, node: NodeId) -> None:
         return None
+
+    def documented_page(self, node: NodeId) -> int:
+        return self.documented or self.page
 
     def page_size(self, node: NodeId) -> int:
         return self.believed_page
@@ -78,15 +92,43 @@ class TwinExchange:
     async def fetch_candles(self, node: NodeId, window: Segment) -> Page:
         self.asked.append(window)
         self.fault(window, len(self.asked))
-        opens = sorted(ts for ts in self.bars if window.start <= ts < window.end)
+        bars = self.series.get(node, self.bars)
+        opens = sorted(ts for ts in bars if window.start <= ts < window.end)
         sent = opens[-self.page :] if self.newest_first else opens[: self.page]
-        return Page(window, candles([(ts, *self.bars[ts]) for ts in sent]), served=len(sent))
+        return Page(window, candles([(ts, *bars[ts]) for ts in sent]), served=len(sent))
+
+    async def fetch_trades(self, node: NodeId, window: Segment) -> Trades:
+        self.asked_trades.append(window)
+        inside = [at for at in sorted(self.trades) if window.start <= at][:1000]
+        return Trades(window, np.array(inside))
 
     async def exchange_now(self, exchange: str) -> float:
         return self.clock.now()
 
+    def reach(self, node: NodeId) -> Reach:
+        return self.known
+
     async def first_listed(self, node: NodeId) -> int | None:
+        self.known = replace(self.known, listed=self.listed)
         return self.listed
+
+    async def oldest_served(self, node: NodeId) -> int | None:
+        self.known = replace(self.known, oldest=self.oldest)
+        return self.oldest
+
+    async def is_delisted(self, node: NodeId) -> bool:
+        return self.delisted is not None
+
+    async def last_traded(self, node: NodeId) -> int | None:
+        return self.delisted
+
+    def coarser(self, node: NodeId) -> tuple[NodeId, ...]:
+        return tuple(
+            sorted((n for n in self.series if n.timeframe > node.timeframe), key=lambda n: n.timeframe)
+        )
+
+    def peers(self, node: NodeId) -> tuple[NodeId, ...]:
+        return tuple(n for n in self.series if n.symbol != node.symbol and n.timeframe == node.timeframe)
 
 
 def candles(rows: Sequence[tuple[float, ...]]) -> pa.Table:

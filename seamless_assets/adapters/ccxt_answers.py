@@ -6,7 +6,7 @@ exchange; the HTTP answer decides first, ccxt's exception second.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,6 +42,8 @@ class Answer:
 
 answers: ContextVar[list[Answer] | None] = ContextVar("answers", default=None)
 """Answers of the call under way in this task; None outside of one."""
+is_candle_call: ContextVar[bool] = ContextVar("is_candle_call", default=False)
+"""Whether the call under way asks for candles."""
 
 
 def judge(heard: list[Answer], what: str) -> None:
@@ -53,11 +55,13 @@ def judge(heard: list[Answer], what: str) -> None:
         )
 
 
-def typed(error: ccxt.BaseError, heard: list[Answer], what: str) -> ExchangeError:
-    """The project's error for a ccxt exception."""
+def typed(
+    error: ccxt.BaseError, heard: list[Answer], what: str, secrets: Sequence[str] = ()
+) -> ExchangeError:
+    """The project's error for a ccxt exception; none of `secrets` is in its message."""
     last = heard[-1] if heard else None
     status = last.status if last else None
-    message = f"{what}: {type(error).__name__}: {_short(error)}"
+    message = f"{what}: {type(error).__name__}: {_short(error, secrets)}"
     if status in RATE_LIMIT_STATUSES or isinstance(error, ccxt.DDoSProtection | ccxt.RateLimitExceeded):
         return RateLimited(message, status=status, retry_after=last.retry_after if last else None)
     if last is None or last.status >= 500 or not last.is_readable or isinstance(error, ccxt.NetworkError):
@@ -65,8 +69,10 @@ def typed(error: ccxt.BaseError, heard: list[Answer], what: str) -> ExchangeErro
     return ExchangeRefused(message, status=status)
 
 
-def _short(error: BaseException) -> str:
+def _short(error: BaseException, secrets: Sequence[str]) -> str:
     text = " ".join(str(error).split())
+    for secret in secrets:
+        text = text.replace(secret, "***")
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 

@@ -1,60 +1,70 @@
-"""Exchanges over REST through ccxt: one client per exchange and event loop, watched and paced.
-
-Every HTTP request of a client passes the gate (the rate budget) first, goes to `base_url` where one is
-set, and leaves its real answer behind for `ccxt_answers` to judge.
-"""
+"""Exchanges over REST through ccxt: one client per exchange and event loop."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from difflib import get_close_matches
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import ccxt.async_support as ccxt
+import numpy as np
 import pyarrow as pa
 
-from seamless_assets.adapters.ccxt_answers import Answer, answers, judge, typed
+from seamless_assets.adapters.ccxt_answers import Answer, answers, is_candle_call, judge, typed
+from seamless_assets.adapters.ccxt_client import (
+    add_gone,
+    documented_page,
+    dump_markets,
+    new_client,
+    restore_markets,
+)
+from seamless_assets.adapters.ccxt_listing import OLDEST_MARKET, first_open, ladder, last_close
 from seamless_assets.adapters.client_settings import ClientSettings, Gate
+from seamless_assets.adapters.exchange_memory import ExchangeMemory
 from seamless_assets.core.bars import BARS_SCHEMA
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.plan import Page
+from seamless_assets.core.plan import Page, witnesses_of
+from seamless_assets.core.proof import Reach, Trades
 from seamless_assets.core.segment import Segment
 from seamless_assets.core.timeframe import Timeframe
-from seamless_assets.errors import UnknownExchange, UnknownSymbol, UnsupportedTimeframe
+from seamless_assets.errors import ExchangeUnavailable, UnknownSymbol, UnsupportedTimeframe
 
-DEFAULT_PAGE = 500
-REQUEST_TIMEOUT_MS = 20_000
-LISTING_FRAMES = ("1M", "1w", "1d")
-OLDEST_MARKET = 1_230_940_800
-"""2009-01-03, the first block; no crypto market is older."""
+DAY_S = 86_400.0
+MARKETS_AGE_S = DAY_S
+FRESH_MARKETS_S = 5.0
+PAGE_SIZE_AGE_S = DAY_S
+LISTED_AGE_S = 30 * DAY_S
+CLOCK_AGE_S = 600.0
+TRUSTED_SKEW_S = 5.0
+TRADES_PAGE = 1_000
+MANY_MARKETS = 10
 
 
 class CcxtSource:
-    """Candles of any ccxt exchange; satisfies the flows' `CandleSource`."""
+    """Candles of any ccxt exchange; satisfies the flows' `CandleSource`.
 
-    def __init__(self, exchanges: Mapping[str, ClientSettings], gate: Gate) -> None:
+    `memory` keeps market lists, page sizes and listing dates for the next process.
+    """
+
+    def __init__(self, exchanges: Mapping[str, ClientSettings], gate: Gate, memory: ExchangeMemory) -> None:
         self._settings = exchanges
-        self._gate = gate
+        self._gate, self._memory = gate, memory
         self._clients: dict[str, Any] = {}
         self._slots: dict[str, asyncio.Semaphore] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._loaded_at: dict[str, float] = {}
         self._page_sizes: dict[tuple[str, Timeframe], int] = {}
-        self._listed: dict[NodeId, int | None] = {}
+        self._reach: dict[NodeId, Reach] = {}
+        self._searched: set[tuple[NodeId, str]] = set()
+        self._skew: dict[str, tuple[float, float]] = {}
+        self._writes: set[asyncio.Task[None]] = set()
 
     async def check_node(self, node: NodeId) -> None:
         """Raise `UnknownExchange`, `UnknownSymbol` or `UnsupportedTimeframe` for a node nobody serves."""
         client = await self._ready_client(node.exchange)
-        if node.symbol not in client.markets:
-            near = get_close_matches(node.symbol, client.markets, n=3, cutoff=0.4)
-            raise UnknownSymbol(
-                f"{node.exchange} lists no {node.symbol}; nearest: {', '.join(near) or 'none'}",
-                node_id=str(node),
-                choices=tuple(near),
-            )
         known = client.timeframes or {}
         if str(node.timeframe) not in known:
             raise UnsupportedTimeframe(
@@ -62,170 +72,263 @@ class CcxtSource:
                 node_id=str(node),
                 choices=tuple(known),
             )
+        if node.symbol not in client.markets:
+            await self._renew_markets(node.exchange)
+        if node.symbol not in client.markets:
+            near = get_close_matches(node.symbol, client.markets, n=3, cutoff=0.4)
+            raise UnknownSymbol(
+                f"{node.exchange} lists no {node.symbol}; nearest: {', '.join(near) or 'none'}",
+                node_id=str(node),
+                choices=tuple(near),
+            )
+        if node not in self._reach:
+            await self._recall(node)
+
+    def documented_page(self, node: NodeId) -> int:
+        """The most bars a page holds, as ccxt knows it."""
+        return documented_page(self._client(node.exchange), node)
 
     def page_size(self, node: NodeId) -> int:
         """The most bars a page is believed to hold."""
-        learned = self._page_sizes.get((node.exchange, node.timeframe))
-        return learned or _documented_page(self._client(node.exchange), node)
+        return self._page_sizes.get((node.exchange, node.timeframe)) or self.documented_page(node)
 
     def learn_page_size(self, node: NodeId, size: int) -> None:
         """Remember that the exchange cuts its pages at `size` bars."""
         self._page_sizes[node.exchange, node.timeframe] = size
+        self._keep(self._memory.remember(self._place(node.exchange), str(node.timeframe), "page", size))
 
     async def fetch_candles(self, node: NodeId, window: Segment) -> Page:
         """One page of candles that open in `window`, `ts` in ms; rows outside are refused.
 
         Raises `ExchangeUnavailable`, `RateLimited`, `ExchangeRefused`.
         """
-        client = await self._ready_client(node.exchange)
         limit = min(self.page_size(node), node.timeframe.count(*window) + 1)
-        what = f"{node} [{window.start}, {window.end})"
-        async with self._slots[node.exchange], self._heard(what) as heard:
-            rows = await client.fetch_ohlcv(
-                node.symbol,
-                str(node.timeframe),
-                since=window.start * 1000,
-                limit=limit,
-                params={"until": window.end * 1000 - 1},
-            )
-            judge(heard, what)
+        rows = await self._rows(node, window.start, limit, until=window.end)
         low, high = window.start * 1000, window.end * 1000
         inside = [row[:6] for row in rows if row[0] is not None and low <= int(row[0]) < high]
-        columns = list(zip(*inside, strict=True)) or [()] * len(BARS_SCHEMA)
-        candles = pa.table(
-            [pa.array(c, f.type) for c, f in zip(columns, BARS_SCHEMA, strict=True)], BARS_SCHEMA
-        )
-        return Page(window, candles, served=len(rows))
+        return Page(window, _candles(inside), served=len(rows))
+
+    async def fetch_trades(self, node: NodeId, window: Segment) -> Trades:
+        """One page of trades from the beginning of `window` on; none where the exchange serves none."""
+        client = await self._ready_client(node.exchange)
+        if not client.has.get("fetchTrades"):
+            return Trades(window, np.array([]))
+        what = f"trades of {node} from {window.start}"
+        async with self._slots[node.exchange], self._heard(node.exchange, what) as heard:
+            trades = await client.fetch_trades(node.symbol, since=window.start * 1000, limit=TRADES_PAGE)
+            judge(heard, what)
+        return Trades(window, np.array(sorted(trade["timestamp"] / 1000 for trade in trades)))
 
     async def exchange_now(self, exchange: str) -> float:
-        """The exchange's clock in epoch seconds; ours where it has none to ask."""
+        """The exchange's clock in epoch seconds; ours where it has none to ask.
+
+        It is asked rarely while the two agree; one that is far off may stand still, and is asked each time.
+        """
         client = await self._ready_client(exchange)
         if not client.has.get("fetchTime"):
             return time.time()
-        async with self._heard(f"{exchange} clock") as heard:
-            told = await client.fetch_time()
-            judge(heard, f"{exchange} clock")
-        return float(told) / 1000
+        began = time.time()
+        async with self._locks.setdefault(f"{exchange} clock", asyncio.Lock()):
+            skew, asked_at = self._skew.get(exchange, (0.0, 0.0))
+            is_old = abs(skew) > TRUSTED_SKEW_S or began - asked_at > CLOCK_AGE_S
+            if is_old and asked_at < began:
+                async with self._heard(exchange, f"{exchange} clock") as heard:
+                    told = await client.fetch_time()
+                    judge(heard, f"{exchange} clock")
+                skew = float(told) / 1000 - time.time()
+                self._skew[exchange] = skew, time.time()
+        return time.time() + skew
+
+    def reach(self, node: NodeId) -> Reach:
+        """Where the series begins and ends, as far as that was found out already."""
+        return self._reach.get(node, Reach())
 
     async def first_listed(self, node: NodeId) -> int | None:
-        """Open of the first bar ever, searched once by a coarse timeframe; None where it cannot be told."""
-        if node not in self._listed:
-            self._listed[node] = await self._search_listing(node)
-        return self._listed[node]
+        """Open of the first bar ever, searched once by coarser bars; None where it cannot be told."""
+        return await self._find(node, "listed", self._search_listing)
+
+    async def oldest_served(self, node: NodeId) -> int | None:
+        """Open of the oldest bar still served, where the exchange keeps less than everything."""
+        return await self._find(node, "oldest", self._search_oldest)
+
+    async def is_delisted(self, node: NodeId) -> bool:
+        """Whether the symbol is no longer traded, as a market list says that was loaded just now."""
+        client = await self._ready_client(node.exchange)
+        await self._renew_markets(node.exchange)
+        market = client.markets.get(node.symbol)
+        return market is not None and market.get("active") is False
+
+    async def last_traded(self, node: NodeId) -> int | None:
+        """Close of the last bar the exchange serves; None where it serves none."""
+        return await self._find(node, "delisted", self._search_end)
+
+    def coarser(self, node: NodeId) -> tuple[NodeId, ...]:
+        """Up to two coarser series that can witness for the node's own, the finest first."""
+        served = (Timeframe(name) for name in self._client(node.exchange).timeframes or {})
+        return tuple(
+            NodeId(node.exchange, node.symbol, f) for f in witnesses_of(node.timeframe, sorted(served))
+        )
+
+    def peers(self, node: NodeId) -> tuple[NodeId, ...]:
+        """Other declared symbols of the exchange in the same timeframe."""
+        symbols = self._settings[node.exchange].symbols
+        return tuple(NodeId(node.exchange, s, node.timeframe) for s in symbols if s != node.symbol)
 
     async def close(self) -> None:
         """Close every client's connections."""
         clients, self._clients = self._clients, {}
+        await asyncio.gather(*self._writes)
         await asyncio.gather(*(client.close() for client in clients.values()))
+        await self._memory.close()
+
+    async def _rows(self, node: NodeId, since: int, limit: int, until: int | None) -> list[Any]:
+        """Candles as ccxt parsed them; rows of no price at all stand for nothing and are left out."""
+        client = await self._ready_client(node.exchange)
+        what = f"{node} from {since}" + (f" to {until}" if until else "")
+        params = {"until": until * 1000 - 1} if until else {}
+        token = is_candle_call.set(True)
+        try:
+            async with self._slots[node.exchange], self._heard(node.exchange, what) as heard:
+                rows: list[Any] = await client.fetch_ohlcv(
+                    node.symbol, str(node.timeframe), since=since * 1000, limit=limit, params=params
+                )
+                judge(heard, what)
+        finally:
+            is_candle_call.reset(token)
+        return [row for row in rows if any(value != 0 for value in row[1:5])]
+
+    async def _find(
+        self, node: NodeId, name: str, search: Callable[[NodeId], Awaitable[int | None]]
+    ) -> int | None:
+        """One side of the node's reach, searched by one task at a time and then remembered."""
+        async with self._locks.setdefault(f"{node} {name}", asyncio.Lock()):
+            known: int | None = getattr(self.reach(node), name)
+            if known is None and (node, name) not in self._searched:
+                known = await search(node)
+                self._searched.add((node, name))
+            if known is not None:
+                sides = {side: getattr(self.reach(node), side) for side in ("listed", "oldest", "delisted")}
+                self._reach[node] = Reach(**{**sides, name: known})
+        return known
 
     async def _search_listing(self, node: NodeId) -> int | None:
         client = await self._ready_client(node.exchange)
-        coarse = next((frame for frame in LISTING_FRAMES if frame in client.timeframes), None)
-        if coarse is None:
-            return None
-        coarse_node = NodeId(node.exchange, node.symbol, Timeframe(coarse))
+        series = ladder(node, client.timeframes)
         now = int(await self.exchange_now(node.exchange))
-        first = await self._first_open(coarse_node, Segment(OLDEST_MARKET, now))
-        if first is None or str(node.timeframe) == coarse:
-            return first
-        fine = await self._first_open(node, Segment(first, coarse_node.timeframe.shift(first, 1)))
-        return node.timeframe.floor(first) if fine is None else fine
+        found = await first_open(self.fetch_candles, series, self.page_size(series[0]), now)
+        if found is not None:
+            await self._memory.remember(self._place(node.exchange), str(node), "listed", found)
+        return found
 
-    async def _first_open(self, node: NodeId, window: Segment) -> int | None:
-        """First open in `window`, if the answer holds the window's beginning for certain."""
-        page = await self.fetch_candles(node, window)
-        wanted = node.timeframe.count(*window)
-        opens = page.opens(node.timeframe)
-        if len(opens) == 0:
+    async def _search_end(self, node: NodeId) -> int | None:
+        client = await self._ready_client(node.exchange)
+        series = ladder(node, client.timeframes)
+        now = int(await self.exchange_now(node.exchange))
+        return await last_close(self.fetch_candles, series, self.page_size(series[0]), now)
+
+    async def _search_oldest(self, node: NodeId) -> int | None:
+        listed = await self.first_listed(node)
+        size = self.page_size(node)
+        rows = await self._rows(node, listed or OLDEST_MARKET, size, until=None)
+        opens = sorted(int(row[0]) // 1000 for row in rows if row[0] is not None)
+        if not opens or listed is None or opens[0] <= listed:
             return None
-        reaches_end = node.timeframe.shift(int(opens[-1]), 2) >= window.end
-        is_newest_only = reaches_end and wanted > len(opens) and page.served >= self.page_size(node)
-        return None if is_newest_only else int(opens[0])
+        # An exchange that ignores `since` but heeds `until` can go further back than it showed.
+        before = Segment(node.timeframe.shift(opens[0], -size), node.timeframe.floor(opens[0]))
+        page = await self.fetch_candles(node, before)
+        return None if len(page.opens(node.timeframe)) else node.timeframe.floor(opens[0])
 
     def _client(self, exchange: str) -> Any:
         client = self._clients.get(exchange)
         if client is None:
-            client = self._clients[exchange] = self._new_client(exchange)
+            settings = self._settings.get(exchange)
+            client = self._clients[exchange] = new_client(exchange, settings, self._gate)
             self._slots[exchange] = asyncio.Semaphore(self._settings[exchange].concurrency)
-        return client
-
-    def _new_client(self, exchange: str) -> Any:
-        kind = getattr(ccxt, exchange, None) if exchange in ccxt.exchanges else None
-        settings = self._settings.get(exchange)
-        if kind is None or settings is None:
-            near = get_close_matches(exchange, ccxt.exchanges, n=3)
-            reason = "is not in the settings" if kind else "is not a ccxt exchange"
-            raise UnknownExchange(f"{exchange} {reason}; nearest: {', '.join(near)}", choices=tuple(near))
-        watched = type(f"Watched{kind.__name__}", (_Watched, kind), {})
-        client = watched({"enableRateLimit": True, "timeout": REQUEST_TIMEOUT_MS, **settings.options})
-        if not client.has.get("fetchOHLCV"):
-            raise UnknownExchange(f"{exchange} serves no candles through ccxt", choices=())
-        if settings.sandbox:
-            client.set_sandbox_mode(True)
-        client.watch(self._gate, settings)
         return client
 
     async def _ready_client(self, exchange: str) -> Any:
         client = self._client(exchange)
         if not client.markets:
-            async with self._heard(f"{exchange} markets") as heard:
-                await client.load_markets()
-                judge(heard, f"{exchange} markets")
+            async with self._locks.setdefault(exchange, asyncio.Lock()):
+                if not client.markets:
+                    await self._load_markets(exchange, client)
         return client
 
+    async def _load_markets(self, exchange: str, client: Any) -> None:
+        for frame in client.timeframes or {}:
+            known = (await self._memory.recall(self._place(exchange), frame)).get("page")
+            if known and time.time() - known.seen_at < PAGE_SIZE_AGE_S:
+                self._page_sizes[exchange, Timeframe(frame)] = known.value
+        stored = await self._memory.load_markets(self._place(exchange))
+        if stored is None:
+            await self._ask_markets(exchange, client)
+            return
+        restore_markets(client, stored.body)
+        self._loaded_at[exchange] = stored.loaded_at
+        if time.time() - stored.loaded_at > MARKETS_AGE_S:
+            # An old list serves as well while there is no new one to be had.
+            with suppress(ExchangeUnavailable):
+                await self._ask_markets(exchange, client)
+
+    async def _renew_markets(self, exchange: str) -> None:
+        """Ask for the market list again, where it was not loaded just now."""
+        client = self._client(exchange)
+        async with self._locks.setdefault(exchange, asyncio.Lock()):
+            if time.time() - self._loaded_at.get(exchange, 0.0) > FRESH_MARKETS_S:
+                await self._ask_markets(exchange, client)
+
+    async def _ask_markets(self, exchange: str, client: Any) -> None:
+        before = dict(client.markets or {})
+        what = f"{exchange} markets"
+        try:
+            async with self._heard(exchange, what) as heard:
+                await client.load_markets(reload=True)
+                for answer in heard:
+                    judge([answer], what)
+            _refuse_remnant(what, len(before), len(client.markets))
+        except BaseException:
+            if before:
+                client.set_markets(list(before.values()))
+            else:
+                client.markets = None
+            raise
+        add_gone(client, [market for symbol, market in before.items() if symbol not in client.markets])
+        self._loaded_at[exchange] = time.time()
+        self._searched = {item for item in self._searched if item[1] != "delisted"}
+        await self._memory.store_markets(self._place(exchange), dump_markets(client))
+
+    async def _recall(self, node: NodeId) -> None:
+        known = (await self._memory.recall(self._place(node.exchange), str(node))).get("listed")
+        if known and time.time() - known.seen_at < LISTED_AGE_S:
+            self._reach[node] = Reach(listed=known.value)
+
+    def _place(self, exchange: str) -> str:
+        settings = self._settings[exchange]
+        return f"{exchange}@{settings.base_url or ''}{'#sandbox' if settings.sandbox else ''}"
+
+    def _keep(self, write: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(write)
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+
     @asynccontextmanager
-    async def _heard(self, what: str) -> AsyncIterator[list[Answer]]:
+    async def _heard(self, exchange: str, what: str) -> AsyncIterator[list[Answer]]:
         heard: list[Answer] = []
         token = answers.set(heard)
         try:
             yield heard
         except ccxt.BaseError as error:
-            raise typed(error, heard, what) from error
+            raise typed(error, heard, what, self._settings[exchange].secrets) from error
         finally:
             answers.reset(token)
 
 
-class _Watched:
-    """Mixed into a ccxt client: paces, redirects and records its HTTP requests."""
-
-    def watch(self, gate: Gate, settings: ClientSettings) -> None:
-        self._gate, self._budget_settings = gate, settings
-        self._base = urlsplit(settings.base_url.rstrip("/")) if settings.base_url else None
-
-    async def throttle(self, cost: float | None = None) -> None:
-        await self._gate.acquire(
-            self._budget_settings.budget_key, self._budget_settings.budget, max(1.0, float(cost or 1.0))
-        )
-
-    async def fetch(self, url: str, *args: Any, **kwargs: Any) -> Any:
-        return await super().fetch(self._redirected(url), *args, **kwargs)  # type: ignore[misc]
-
-    def on_rest_response(self, code: int, reason: str, url: str, method: str, *rest: Any) -> Any:
-        headers, body = rest[0], rest[1]
-        heard = answers.get()
-        if heard is not None:
-            heard.append(Answer(url, code, dict(headers), _is_json(body)))
-        return super().on_rest_response(code, reason, url, method, *rest)  # type: ignore[misc]
-
-    def _redirected(self, url: str) -> str:
-        if self._base is None:
-            return url
-        asked = urlsplit(url)
-        path = f"{self._base.path}{asked.path}"
-        return urlunsplit((self._base.scheme, self._base.netloc, path, asked.query, asked.fragment))
+def _candles(rows: list[Any]) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) or [()] * len(BARS_SCHEMA)
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, BARS_SCHEMA, strict=True)], BARS_SCHEMA)
 
 
-def _documented_page(client: Any, node: NodeId) -> int:
-    market = "swap" if ":" in node.symbol else "spot"
-    features = (client.features or {}).get(market) or {}
-    linear = features.get("linear") if market == "swap" else features
-    limit = ((linear or {}).get("fetchOHLCV") or {}).get("limit")
-    return int(limit) if limit else DEFAULT_PAGE
-
-
-def _is_json(body: str) -> bool:
-    try:
-        json.loads(body)
-    except ValueError:
-        return False
-    return True
+def _refuse_remnant(what: str, before: int, after: int) -> None:
+    """A list that lost most of its markets at once is a fault of the answer, not a day of delistings."""
+    if after == 0 or (before >= MANY_MARKETS and 2 * after < before):
+        raise ExchangeUnavailable(f"{what}: the list holds {after} markets, {before} before; not believed")

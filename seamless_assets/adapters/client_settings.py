@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from seamless_assets.core.token_bucket import Budget
 
+_KEYS = ("apiKey", "secret", "password", "uid")
+
 
 class Gate(Protocol):
     """Lets a request through when the rate budget allows it."""
@@ -18,7 +20,7 @@ class Gate(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """One exchange's client. `options` are ccxt's own (keys, proxies, `options`)."""
+    """One exchange's client. `options` are ccxt's own (keys, proxies, `options`); `symbols` are declared."""
 
     budget_key: str
     budget: Budget
@@ -26,3 +28,11 @@ class ClientSettings:
     base_url: str | None = None
     sandbox: bool = False
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    symbols: tuple[str, ...] = ()
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be told: keys, and the user and password of a proxy."""
+        told = [str(self.options[name]) for name in _KEYS if self.options.get(name)]
+        proxies = [str(self.options[name]) for name in ("httpsProxy", "socksProxy") if name in self.options]
+        return (*told, *(proxy.split("://", 1)[-1].rpartition("@")[0] for proxy in proxies if "@" in proxy))

@@ -30,6 +30,8 @@ FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 2.0
 FIRST_POLL_S, LONGEST_POLL_S = 0.002, 0.1
 ROWS_PER_REQUEST = 100_000
 CONNECTIONS = 4
+EXPORTS_AT_ONCE = 2
+"""A server on two cores takes no more, and refuses what comes above its limit."""
 READ_BUFFER = 2**22
 
 
@@ -72,6 +74,7 @@ class QuestDbClient:
         self._session: aiohttp.ClientSession | None = None
         self._idle: list[psycopg.Connection[Any]] = []
         self._slots = asyncio.Semaphore(CONNECTIONS)
+        self._exports = asyncio.Semaphore(EXPORTS_AT_ONCE)
         self._senders: list[questdb.Sender] = []
 
     async def execute(self, sql: str) -> list[list[Any]]:
@@ -82,7 +85,8 @@ class QuestDbClient:
 
     async def export(self, sql: str) -> pa.Table:
         """The rows of a query as Arrow, by the path that is fastest for many. Raises `HotStoreError`."""
-        payload = await self._persist(lambda: self._get("exp", {"query": sql, "fmt": "parquet"}))
+        async with self._exports:
+            payload = await self._persist(lambda: self._get("exp", {"query": sql, "fmt": "parquet"}))
         if not payload:
             raise HotStoreError(f"{self.address} sent no Parquet for {sql}", query=sql)
         return await asyncio.to_thread(pq.read_table, io.BytesIO(payload))
@@ -169,7 +173,7 @@ class QuestDbClient:
                 payload = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _AwayError(_told(error)) from error
-        if answer.status >= 500:
+        if answer.status >= 500 or b"exceeded connection limit" in payload[:1000]:
             raise _AwayError(f"HTTP {answer.status}")
         if answer.status >= 400:
             raise self._refused(query["query"], _reason(payload))

@@ -9,6 +9,8 @@ import pyarrow as pa
 
 from seamless_assets.core.coverage import MISSING
 
+LOOKS_S = (60.0, 300.0, 1_800.0, 7_200.0, 86_400.0)
+"""Seconds from a vain look to the next; the last holds for all that follow."""
 FACTS_SCHEMA = pa.schema(
     [
         ("start", pa.int64()),
@@ -54,3 +56,8 @@ def facts_table(facts: Iterable[Fact]) -> pa.Table:
 def facts_of(table: pa.Table) -> list[Fact]:
     """The rows of a table of `FACTS_SCHEMA` as facts."""
     return [Fact(**row) for row in table.to_pylist()]
+
+
+def next_look(looks: int) -> float:
+    """Seconds until the next look after `looks` (from 1) that proved nothing: a few soon, then rarely."""
+    return LOOKS_S[min(looks, len(LOOKS_S)) - 1]

@@ -1,4 +1,4 @@
-"""Which pages to ask for, and what an answered page proves."""
+"""Which pages to ask for, and what an answered page shows."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from seamless_assets.core.segment import Segment, merge_ranges, missing_ranges
 from seamless_assets.core.timeframe import Timeframe
 
 SMALLEST_PAGE = 10
+WITNESS_RATIOS = (5, 60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +40,64 @@ class Page:
         return Segment(int(opens[0]), timeframe.shift(int(opens[-1]), 1))
 
 
-def tiles(window: Segment, timeframe: Timeframe, size: int) -> list[Segment]:
-    """Pages of at most `size` bars over the whole bars of `window`, each sharing one bar with the next."""
-    bounds = window.whole_bars(timeframe.grid)
-    pages: list[Segment] = []
-    start = bounds.start
-    while start < bounds.end:
-        end = min(timeframe.shift(start, size), bounds.end)
-        pages.append(Segment(start, end))
-        start = end if end == bounds.end else timeframe.shift(end, -1)
-    return pages
+def chunk_bars(page: int, window_bars: int) -> int:
+    """Bars of one chunk: whole pages near `window_bars`, so that no request goes out half empty.
+
+    Pages share a margin with each other and with the chunk's neighbours. Where `window_bars` is less than
+    half a page, it is taken as it is.
+    """
+    pages = window_bars // page or int(2 * window_bars >= page)
+    return pages * page - (pages + 1) * margin(page) if pages else window_bars
 
 
-def unwitnessed(pages: Sequence[Page], window: Segment, timeframe: Timeframe) -> list[Segment]:
-    """What of `window` no page has shown between two of its bars."""
-    spans = [span for span in (page.witnessed(timeframe) for page in pages) if span is not None]
-    return missing_ranges(spans, window, timeframe)
+def margin(page: int) -> int:
+    """Bars that a full page of `page` shares with its neighbour.
+
+    One of them has to be there to show that nothing lies between the two pages, and in a market where
+    minutes without trades are common a single one often is not.
+    """
+    return max(1, page // 100)
+
+
+def pages_over(wanted: Sequence[Segment], timeframe: Timeframe, size: int, closed: int) -> list[Segment]:
+    """The fewest pages of at most `size` bars over ascending segments on the grid.
+
+    Pages reach over the edges and share bars, as many as are free, up to `closed` (end of closed bars).
+    """
+    runs: list[Segment] = []
+    for segment in wanted:
+        if runs and _is_cheaper(runs[-1], segment, timeframe, size):
+            runs[-1] = Segment(runs[-1].start, segment.end)
+        elif not segment.is_empty:
+            runs.append(segment)
+    return [page for run in runs for page in _tiles(run, timeframe, size, closed)]
+
+
+def _is_cheaper(run: Segment, following: Segment, timeframe: Timeframe, size: int) -> bool:
+    joined = _requests(timeframe.count(run.start, following.end), size)
+    return joined <= _requests(timeframe.count(*run), size) + _requests(timeframe.count(*following), size) - 1
+
+
+def _requests(bars: int, size: int) -> int:
+    """Pages for `bars` where each shares a bar with its neighbours."""
+    return -(-(bars + 1) // (size - 1))
+
+
+def _tiles(run: Segment, timeframe: Timeframe, size: int, closed: int) -> list[Segment]:
+    bars = timeframe.count(*run)
+    pages = _requests(bars, size)
+    shared = min((pages * size - bars) // (pages + 1), max(2, size // 50))
+    length = -(-(bars + (pages + 1) * shared) // pages)
+    grid = timeframe.grid
+    first, last = grid.index(run.start) - shared, min(grid.index(run.end) + shared, grid.index(closed))
+    starts = (first + page * (length - shared) for page in range(pages))
+    return [Segment(grid.open(at), grid.open(min(at + length, last))) for at in starts if at < last]
+
+
+def unwitnessed(pages: Sequence[Page], wanted: Sequence[Segment], timeframe: Timeframe) -> list[Segment]:
+    """What of `wanted` no page has shown between two of its bars."""
+    spans = witnessed_spans(pages, timeframe)
+    return [hole for segment in wanted for hole in missing_ranges(spans, segment, timeframe)]
 
 
 def witnessed_spans(pages: Sequence[Page], timeframe: Timeframe) -> list[Segment]:
@@ -63,33 +106,46 @@ def witnessed_spans(pages: Sequence[Page], timeframe: Timeframe) -> list[Segment
     return merge_ranges(spans, timeframe)
 
 
-def probes(hole: Segment, window: Segment, timeframe: Timeframe, size: int, closed: int) -> list[Segment]:
-    """Pages that could settle `hole`: around it, so that an answer has bars on both sides.
+def known_opens(pages: Sequence[Page], timeframe: Timeframe) -> np.ndarray:
+    """Sorted unique opens that any page has shown."""
+    every = [page.opens(timeframe) for page in pages]
+    return np.unique(np.concatenate(every)) if every else np.array([], dtype=np.int64)
 
-    Inside `window` a hole lies between bars already seen, one more bar on each side will do; at the
-    window's edge the page reaches out as far as it can, up to `closed` (end of closed bars).
+
+def probe(hole: Segment, known: np.ndarray, timeframe: Timeframe, size: int, closed: int) -> Segment | None:
+    """The page that could settle `hole`: one whose answer may have bars on both sides.
+
+    Between known bars it spans from the one to the other; where one side is unknown it reaches out as far
+    as a page can. None where no page can bracket the hole.
     """
-    room = size - timeframe.count(*hole)
-    if room < 2:
-        return tiles(Segment(timeframe.shift(hole.start, -1), timeframe.shift(hole.end, 1)), timeframe, size)
-    open_left, open_right = hole.start <= window.start, hole.end >= window.end
-    left = 1 if not open_left else (room // 2 if open_right else room - 1)
-    right = 1 if not open_right else room - left
-    start = timeframe.shift(hole.start, -left)
-    return [Segment(start, max(hole.end, min(timeframe.shift(hole.end, right), closed)))]
+    at_left, at_right = np.searchsorted(known, hole.start), np.searchsorted(known, hole.end)
+    left = int(known[at_left - 1]) if at_left else None
+    right = timeframe.shift(int(known[at_right]), 1) if at_right < len(known) else None
+    if right is None and hole.end >= closed:
+        return None
+    low = hole.start if left is None else left
+    high = hole.end if right is None else right
+    room = size - timeframe.count(low, high)
+    if room < (left is None) + (right is None):
+        return None
+    if left is None:
+        low = timeframe.shift(low, -(room // 2 if right is None else room))
+    if right is None:
+        high = min(timeframe.shift(low, size), closed)
+    return Segment(low, high)
 
 
 def learned_page_size(pages: Sequence[Page], timeframe: Timeframe) -> int | None:
-    """Rows of the shortest page that another page proves to have been cut; None where none was."""
-    every = [page.opens(timeframe) for page in pages]
-    known = np.unique(np.concatenate(every)) if every else np.array([], dtype=np.int64)
-    cut = [
-        page.served
-        for page, opens in zip(pages, every, strict=True)
-        if page.served
-        and len(opens) < np.count_nonzero((known >= page.asked.start) & (known < page.asked.end))
-    ]
-    return max(SMALLEST_PAGE, min(cut)) if cut else None
+    """Rows of the fullest page, where other pages prove that some were cut; None where none was.
+
+    A page that is short by accident is not the exchange's limit while another one holds more.
+    """
+    known = known_opens(pages, timeframe)
+    for page in pages:
+        within = np.count_nonzero((known >= page.asked.start) & (known < page.asked.end))
+        if page.served and len(page.opens(timeframe)) < within:
+            return max(SMALLEST_PAGE, max(page.served for page in pages))
+    return None
 
 
 def merged_candles(pages: Sequence[Page]) -> pa.Table:
@@ -100,3 +156,15 @@ def merged_candles(pages: Sequence[Page]) -> pa.Table:
     latest = np.zeros(len(opens), dtype=np.int64)
     np.maximum.at(latest, open_of, page_of)
     return sent.filter(pa.array(page_of == latest[open_of]))
+
+
+def witnesses_of(timeframe: Timeframe, served: Sequence[Timeframe]) -> list[Timeframe]:
+    """Of the ascending `served` timeframes, up to two whose bars are made of whole bars of `timeframe`.
+
+    One is near, so that its bars say much; one is far, so that a page of it spans a long hole.
+    """
+    own = timeframe.seconds
+    whole = [(f, f.seconds // own) for f in served if own and f.seconds and f.seconds % own == 0]
+    usable = [(f, ratio) for f, ratio in whole if f.approximate_seconds <= 86_400]
+    found = (next((f for f, ratio in usable if ratio >= least), None) for least in WITNESS_RATIOS)
+    return [f for f in dict.fromkeys(found) if f is not None]

@@ -27,6 +27,7 @@ class Policy:
     compression: str = "zstd"
     partition_units: Mapping[str, PartitionUnit] = field(default_factory=dict)
     producer: Mapping[str, str] = field(default_factory=dict)
+    drops_flat_bars: frozenset[str] = frozenset()
     keep_days: Mapping[PartitionUnit, float] = field(
         default_factory=lambda: {"day": 45.0, "month": 400.0, "year": 4_000.0}
     )

@@ -1,91 +1,157 @@
-"""Fetch: from a window of time to conformed bars and what is proven of the holes between them."""
+"""Fetch: from ranges of time to conformed bars and what is proven of the holes between them."""
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from seamless_assets.core.bars import between, empty_bars, sound_rows, timestamps
+from seamless_assets.core.bars import PRICES, between, empty_bars, sound_rows, timestamps
 from seamless_assets.core.conformance import Report, conform
-from seamless_assets.core.coverage import MISSING, holes
-from seamless_assets.core.ledger import Fact
+from seamless_assets.core.coverage import MISSING
+from seamless_assets.core.ledger import Fact, next_look
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.plan import (
     Page,
+    known_opens,
     learned_page_size,
     merged_candles,
-    probes,
-    tiles,
+    pages_over,
+    probe,
     unwitnessed,
-    witnessed_spans,
 )
-from seamless_assets.core.segment import Segment
-from seamless_assets.errors import ExchangeUnavailable, RateLimited
+from seamless_assets.core.proof import Proof, left_open
+from seamless_assets.core.segment import Segment, merge_ranges
+from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable
 from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.prove import explain, is_recent, name_silence
+from seamless_assets.flows.retry import with_retries
+from seamless_assets.flows.together import together
 
 MAX_ROUNDS = 12
-RETRY_MISSING_S = 600.0
-_NO_OPENS = np.array([], dtype=np.int64)
+LOOKS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What an exchange gave for a window: bars, facts about its holes, flags, and what went wrong."""
+    """What an exchange gave: bars, facts about holes, the candles as sent, flags, and what went wrong."""
 
     bars: pa.Table
     facts: tuple[Fact, ...]
+    candles: pa.Table
     report: Report
     problems: tuple[str, ...]
 
 
-async def fetch_bars(ports: Ports, node: NodeId, window: Segment, closed: int) -> Fetched:
-    """Ask the exchange for every bar of `window`, which ends at or before `closed`.
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at an exchange: `wanted` ranges inside `bounds`, all of it closed by `closed`."""
 
-    Pages are asked for side by side; what a page leaves open is asked again with bars on both sides.
-    Raises `ExchangeRefused`; an exchange that stays away ends in `problems` and missing facts.
+    node: NodeId
+    wanted: Sequence[Segment]
+    bounds: Segment
+    closed: int
+
+
+async def fetch_bars(ports: Ports, look: Look, earlier: Sequence[Fact] = ()) -> Fetched:
+    """Ask the exchange for every bar of `look.wanted`; what else of `bounds` comes along is kept too.
+
+    Pages are asked for side by side; what a page leaves open is asked again with bars on both sides, then
+    explained by other evidence. `earlier` are the ledger's facts so far, for the count of looks. Raises
+    `ExchangeRefused`; an exchange that stays away ends in `problems` and missing facts.
     """
-    pages: list[Page] = []
-    problems: list[str] = []
-    tried: set[Segment] = set()
-    wanted = tiles(window, node.timeframe, ports.source.page_size(node))
-    for _ in range(MAX_ROUNDS):
-        tried.update(wanted)
-        for answer in await asyncio.gather(*(_ask(ports, node, page) for page in wanted)):
-            if isinstance(answer, Page):
-                pages.append(answer)
-            else:
-                problems.append(str(answer))
-        size = _learn(ports, node, pages)
-        open_holes = unwitnessed(pages, window, node.timeframe)
-        around = [probes(hole, window, node.timeframe, size, closed) for hole in open_holes]
-        wanted = [page for group in around for page in group if page not in tried]
-        if not wanted:
+    timeframe = look.node.timeframe
+    beyond = [part for segment in look.wanted for part in ports.source.reach(look.node).proofs(segment)]
+    wanted = left_open(look.wanted, beyond, timeframe)
+    heard = _Heard()
+    asking, proofs, left = wanted, list(beyond), wanted
+    for _ in range(LOOKS):
+        await _ask_round_by_round(ports, look, asking, heard)
+        conformed, report = conform(heard.candles, timeframe, severities=ports.policy.severities)
+        sound, flat = _sorted_out(ports, look.node, conformed)
+        proofs += flat
+        left = left_open(unwitnessed(heard.pages, wanted, timeframe), proofs, timeframe)
+        proofs += await explain(
+            ports, look.node, left_open(left, [*heard.failed], timeframe), look.closed, sound
+        )
+        left = left_open(left, proofs, timeframe)
+        # What nothing explains may have been a slip of one answer.
+        asking = [hole for hole in left if not is_recent(hole, timeframe, look.closed)]
+        if not asking or heard.failed:
             break
-    return await _conclude(ports, node, window, pages, problems)
+    proofs += await name_silence(ports, look.node, heard.pages, look.bounds, earlier)
+    lost = _lost(look, conformed, sound, proofs)
+    low, high = (bound * 1000 for bound in look.bounds)
+    return Fetched(
+        bars=between(sound, *look.bounds),
+        facts=_facts(ports, proofs, left, heard.failed, earlier, lost),
+        candles=between(heard.candles, low, high),
+        report=report,
+        problems=tuple(dict.fromkeys(heard.failed.values())),
+    )
 
 
-async def with_retries(ports: Ports, node: NodeId, window: Segment) -> Page:
-    """One page, asked for again with growing delays. Raises the last `ExchangeUnavailable`."""
-    attempt = 1
-    while True:
-        try:
-            return await ports.source.fetch_candles(node, window)
-        except ExchangeUnavailable as error:
-            if attempt >= ports.policy.max_attempts:
-                raise
-            told = error.retry_after if isinstance(error, RateLimited) else None
-            await ports.clock.sleep(ports.policy.retry_delay(attempt, ports.rng.random(), told))
-            attempt += 1
+@dataclass
+class _Heard:
+    """What came so far: answered pages, and the windows of pages that failed, with the reason."""
+
+    pages: list[Page] = field(default_factory=list)
+    failed: dict[Segment, str] = field(default_factory=dict)
+
+    @property
+    def candles(self) -> pa.Table:
+        """The candles of all pages."""
+        return merged_candles(self.pages) if self.pages else empty_bars()
 
 
-async def _ask(ports: Ports, node: NodeId, window: Segment) -> Page | ExchangeUnavailable:
+async def _ask_round_by_round(ports: Ports, look: Look, wanted: Sequence[Segment], heard: _Heard) -> None:
+    """Ask for pages over `wanted`, then for what they leave open, until nothing is left to ask."""
+    size = ports.source.page_size(look.node)
+    asking = pages_over(wanted, look.node.timeframe, size, look.closed)
+    tried: set[Segment] = set()
+    for _ in range(MAX_ROUNDS):
+        tried.update(asking)
+        for answer in await together(_ask(ports, look.node, page) for page in asking):
+            if isinstance(answer, Page):
+                heard.pages.append(answer)
+            else:
+                heard.failed[answer[0]] = answer[1]
+        learned = _learn(ports, look.node, heard.pages)
+        left = unwitnessed(heard.pages, wanted, look.node.timeframe)
+        asking = [
+            page
+            for page in _next_pages(look, heard.pages, left, learned, learned < size)
+            if page not in tried
+        ]
+        size = learned
+        if not asking or heard.failed:
+            break
+
+
+def _next_pages(
+    look: Look, pages: Sequence[Page], left: Sequence[Segment], size: int, has_shrunk: bool
+) -> list[Segment]:
+    """What to ask next for the ranges that are `left`: smaller pages, or pages around each hole."""
+    if has_shrunk:
+        return pages_over(left, look.node.timeframe, size, look.closed)
+    known = known_opens(pages, look.node.timeframe)
+    around = (probe(hole, known, look.node.timeframe, size, look.closed) for hole in left)
+    return list(dict.fromkeys(page for page in around if page is not None))
+
+
+async def _ask(ports: Ports, node: NodeId, window: Segment) -> Page | tuple[Segment, str]:
     try:
-        return await with_retries(ports, node, window)
+        return await with_retries(ports, lambda: ports.source.fetch_candles(node, window))
     except ExchangeUnavailable as error:
-        return error
+        return window, str(error)
+    except ExchangeRefused:
+        # Some exchanges know a symbol no more once it is delisted, not even its past.
+        if await with_retries(ports, lambda: ports.source.is_delisted(node)):
+            return Page(window, empty_bars(), served=0)
+        raise
 
 
 def _learn(ports: Ports, node: NodeId, pages: list[Page]) -> int:
@@ -97,57 +163,51 @@ def _learn(ports: Ports, node: NodeId, pages: list[Page]) -> int:
     return learned
 
 
-async def _conclude(
-    ports: Ports, node: NodeId, window: Segment, pages: list[Page], problems: list[str]
-) -> Fetched:
-    candles = merged_candles(pages) if pages else empty_bars()
-    bars, report = conform(candles, node.timeframe, severities=ports.policy.severities)
+def _sorted_out(ports: Ports, node: NodeId, bars: pa.Table) -> tuple[pa.Table, list[Proof]]:
+    """The sound bars; where the policy drops flat bars of no volume, those as proofs instead."""
     sound = bars.filter(sound_rows(bars))
-    facts = _no_trades(ports, node, window, pages, sound)
-    facts += await _unsettled(ports, node, unwitnessed(pages, window, node.timeframe))
-    return Fetched(between(sound, *window), tuple(facts), report, tuple(problems))
+    if node.exchange not in ports.policy.drops_flat_bars:
+        return sound, []
+    values = [sound.column(name).to_numpy() for name in PRICES]
+    is_flat = (sound.column("volume").to_numpy() == 0) & np.logical_and.reduce(
+        [value == values[0] for value in values]
+    )
+    quiet = merge_ranges(
+        [(int(ts), node.timeframe.shift(int(ts), 1)) for ts in timestamps(sound)[is_flat]], node.timeframe
+    )
+    proofs = [Proof(*part, "no_trades", "a flat bar without volume was sent") for part in quiet]
+    return sound.filter(pc.invert(pa.array(is_flat))), proofs
 
 
-def _no_trades(ports: Ports, node: NodeId, window: Segment, pages: list[Page], bars: pa.Table) -> list[Fact]:
+def _lost(look: Look, conformed: pa.Table, sound: pa.Table, proofs: Sequence[Proof]) -> list[Segment]:
+    """Bars of the look that were sent but cannot be, and are not known to be none at all."""
+    timeframe = look.node.timeframe
+    lost = np.setdiff1d(timestamps(conformed), timestamps(sound))
+    sent = merge_ranges([(int(ts), timeframe.shift(int(ts), 1)) for ts in lost], timeframe)
+    left = left_open(sent, proofs, timeframe)
+    return [part for part in (segment.intersect(look.bounds) for segment in left) if not part.is_empty]
+
+
+def _facts(
+    ports: Ports,
+    proofs: Sequence[Proof],
+    left: Sequence[Segment],
+    failed: dict[Segment, str],
+    earlier: Sequence[Fact],
+    lost: Sequence[Segment],
+) -> tuple[Fact, ...]:
+    """Every proof, and a look at each range that stays missing, as lines of the ledger."""
     now = ports.clock.now()
-    opens = np.unique(np.concatenate([page.opens(node.timeframe) for page in pages])) if pages else _NO_OPENS
-    lost = np.setdiff1d(opens, timestamps(bars))
-    proven = [
-        hole
-        for span in witnessed_spans(pages, node.timeframe)
-        for hole in holes(
-            node.timeframe, span.intersect(window), opens[(opens >= span.start) & (opens < span.end)]
-        )
-    ]
-    facts = [Fact(*hole, "no_trades", "bars on both sides in one page", now) for hole in proven]
-    unsound = [Segment(int(ts), node.timeframe.shift(int(ts), 1)) for ts in lost]
-    return facts + [
-        Fact(*bar, MISSING, "the exchange sent an unsound bar", now, next_try=now + RETRY_MISSING_S)
-        for bar in unsound
-        if not bar.intersect(window).is_empty
-    ]
+    facts = [Fact(*proof, now) for proof in proofs]
+    unknown = [(part, "the exchange sent an unsound bar") for part in lost]
+    for part in left:
+        told = [why for window, why in failed.items() if not window.intersect(part).is_empty]
+        unknown.append((part, told[0] if told else "not sent"))
+    for part, evidence in unknown:
+        looks = 1 + max((fact.attempts for fact in earlier if _is_about(fact, part)), default=0)
+        facts.append(Fact(*part, MISSING, evidence, now, looks, now + next_look(looks)))
+    return tuple(facts)
 
 
-async def _unsettled(ports: Ports, node: NodeId, open_holes: list[Segment]) -> list[Fact]:
-    """Facts for what no page settled: before the listing it is proven, else it stays missing."""
-    if not open_holes:
-        return []
-    now = ports.clock.now()
-    listed = await _first_listed(ports, node)
-    facts: list[Fact] = []
-    for hole in open_holes:
-        before = hole.intersect(Segment(hole.start, max(hole.start, listed or hole.start)))
-        after = Segment(before.end, hole.end)
-        if not before.is_empty:
-            facts.append(Fact(*before, "pre_listing", f"first bar at {listed}", now))
-        if not after.is_empty:
-            facts.append(Fact(*after, MISSING, "not sent", now, next_try=now + RETRY_MISSING_S))
-    return facts
-
-
-async def _first_listed(ports: Ports, node: NodeId) -> int | None:
-    try:
-        return await ports.source.first_listed(node)
-    except ExchangeUnavailable:
-        # Without the listing date nothing more is proven, and the bars stay missing.
-        return None
+def _is_about(fact: Fact, part: Segment) -> bool:
+    return not fact.is_proof and fact.start < part.end and part.start < fact.end

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from seamless_assets.core.bars import between, join, timestamps
+from seamless_assets.core.conformance import Report, conform
 from seamless_assets.core.coverage import Coverage
 from seamless_assets.core.gate import check_release
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.partition import Partition, partitions
 from seamless_assets.core.segment import Segment
 from seamless_assets.core.watermark import settled, watermark
-from seamless_assets.errors import ArtifactDiscarded, ReleasePinned
-from seamless_assets.flows.backfill import refill, settled_now
-from seamless_assets.flows.fetch import Fetched
+from seamless_assets.errors import ArtifactDiscarded, ExchangeUnavailable, ReleasePinned
+from seamless_assets.flows.backfill import (
+    CHUNKS_AT_ONCE,
+    Filled,
+    fill,
+    pieces,
+    ready_now,
+    settled_now,
+    touched,
+)
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.publish import Sealed, release, seal, total_coverage
 
 OF_THE_WIRE = frozenset({"gap", "ts_cast"})
 """Flags of a fetch that say nothing of the bars: exchanges write ms, and gaps are judged of the result."""
+UNSETTLED = "nothing is settled yet"
 NOTHING = Coverage(0, 0, 0, 0, ())
 
 
@@ -77,43 +91,91 @@ async def materialize(ports: Ports, node: NodeId, window: Segment) -> Materializ
 
 async def materialize_each(ports: Ports, node: NodeId, window: Segment) -> AsyncIterator[PartitionReport]:
     """The same, handing over each partition's report as soon as it is done."""
-    await ports.source.check_node(node)
-    now = await settled_now(ports, node)
-    for partition in partitions(node.timeframe, ports.policy.partition_unit(node.timeframe), window):
-        yield await _materialize_partition(ports, node, partition, now)
+    away: tuple[str, ...] = ()
+    try:
+        now = await ready_now(ports, node)
+    except ExchangeUnavailable as error:
+        now, away = ports.clock.now(), (str(error),)
+    unit = ports.policy.partition_unit(node.timeframe)
+    bars = ports.policy.stabilization_bars
+    every = [
+        (partition, settled(partition.window, node.timeframe, now, bars))
+        for partition in partitions(node.timeframe, unit, window)
+    ]
+    asked = [part for _, part in every if not part.is_empty and not away]
+    async with _refetching(ports, node, asked, watermark(node.timeframe, now, 0)) as refetched:
+        for partition, part in every:
+            if part.is_empty:
+                yield PartitionReport(partition, False, None, None, None, (f"{partition.key}: {UNSETTLED}",))
+            else:
+                filled = await refetched(part)
+                yield await _materialize_partition(ports, node, partition, now, filled, away)
+
+
+@asynccontextmanager
+async def _refetching(
+    ports: Ports, node: NodeId, parts: Sequence[Segment], closed: int
+) -> AsyncIterator[Callable[[Segment], Awaitable[list[Filled]]]]:
+    """Fetch the adjoining `parts` anew, some pieces ahead; what is yielded waits for the pieces of a part."""
+    every = pieces(ports, node, Segment(parts[0].start, parts[-1].end)) if parts else []
+    under_way: dict[int, asyncio.Task[Filled]] = {}
+
+    async def wait_for(part: Segment) -> list[Filled]:
+        needed = touched(every, [part]) if every else []
+        ahead = range(needed[0], min(needed[-1] + CHUNKS_AT_ONCE, len(every))) if needed else ()
+        for at in ahead:
+            if at not in under_way:
+                work = fill(ports, node, every[at], closed, anew=True)
+                under_way[at] = asyncio.ensure_future(work)
+        filled = [await under_way[at] for at in needed]
+        for at in needed[:-1]:
+            del under_way[at]
+        return filled
+
+    try:
+        yield wait_for
+    finally:
+        for task in under_way.values():
+            task.cancel()
+        await asyncio.gather(*under_way.values(), return_exceptions=True)
 
 
 async def _materialize_partition(
-    ports: Ports, node: NodeId, partition: Partition, now: float
+    ports: Ports,
+    node: NodeId,
+    partition: Partition,
+    now: float,
+    filled: Sequence[Filled],
+    away: tuple[str, ...],
 ) -> PartitionReport:
-    window = settled(partition.window, node.timeframe, now, ports.policy.stabilization_bars)
-    if window.is_empty:
-        return PartitionReport(
-            partition, False, None, None, None, (f"{partition.key}: nothing is settled yet",)
-        )
-    fetched, _ = await refill(ports, node, window, watermark(node.timeframe, now, 0))
-    flags = {name: count for name, count in fetched.report.flags.items() if name not in OF_THE_WIRE}
+    judged = await _judge_wire(ports, node, partition, filled)
+    withheld = dict.fromkeys((*away, *(problem for piece in filled for problem in piece.problems)))
     while True:
-        sealed = await seal(ports, node, partition, now, flags)
+        sealed = await seal(ports, node, partition, now, judged.flags)
         if sealed is None:
             raise AssertionError(
                 f"{node} {partition.key}: settled bars vanished between two looks at one clock"
             )
         try:
-            return await _release_checked(ports, node, partition, sealed, fetched)
+            return await _release_checked(ports, node, partition, sealed, judged.blocking, tuple(withheld))
         except ArtifactDiscarded:
             continue
 
 
 async def _release_checked(
-    ports: Ports, node: NodeId, partition: Partition, sealed: Sealed, fetched: Fetched
+    ports: Ports,
+    node: NodeId,
+    partition: Partition,
+    sealed: Sealed,
+    wire_blocking: Sequence[str],
+    withheld: Sequence[str],
 ) -> PartitionReport:
     """Release what passes its checks and no rollback holds; a clean-up that is quicker is the caller's."""
-    blocking = tuple(dict.fromkeys((*fetched.report.blocking, *sealed.blocking)))
+    blocking = tuple(dict.fromkeys((*wire_blocking, *sealed.blocking)))
     checked = check_release(
         partition.key, blocking, sealed.flags, sealed.coverage, ports.policy.coverage_ratio_threshold
     )
-    problems = (*checked.problems, *(f"{partition.key}: {problem}" for problem in fetched.problems))
+    problems = (*checked.problems, *(f"{partition.key}: {problem}" for problem in withheld))
     entry = None
     if checked.passed:
         try:
@@ -128,6 +190,18 @@ async def _release_checked(
         dataset_fingerprint=entry.dataset_fingerprint if entry else None,
         problems=problems,
     )
+
+
+async def _judge_wire(ports: Ports, node: NodeId, partition: Partition, filled: Sequence[Filled]) -> Report:
+    """What the candles of the partition say of themselves, and how many of its bars were ever revised."""
+    low, high = (bound * 1000 for bound in partition.window)
+    sent = join([between(piece.candles, low, high) for piece in filled])
+    _, report = conform(sent, node.timeframe, severities=ports.policy.severities)
+    flags = {name: count for name, count in report.flags.items() if name not in OF_THE_WIRE}
+    revisions = await ports.hot.load_revisions(node, partition.window)
+    if revisions.num_rows:
+        flags["revised"] = len(np.unique(timestamps(revisions)))
+    return replace(report, flags=flags)
 
 
 async def publish(ports: Ports, node: NodeId, window: Segment) -> list[Sealed]:

@@ -22,6 +22,7 @@ from seamless_assets.core.ledger import Fact
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.plan import Page
 from seamless_assets.core.policy import Policy
+from seamless_assets.core.proof import Reach, Trades
 from seamless_assets.core.release import Release, Snapshot
 from seamless_assets.core.run import Run
 from seamless_assets.core.segment import Segment
@@ -39,10 +40,16 @@ class Clock(Protocol):
 
 
 class CandleSource(Protocol):
-    """Exchanges, asked one page at a time."""
+    """Exchanges, asked one page at a time. Every question is one request at most where not said otherwise."""
 
     async def check_node(self, node: NodeId) -> None:
-        """Raise `UnknownExchange`, `UnknownSymbol` or `UnsupportedTimeframe`, with the valid choices."""
+        """Raise `UnknownExchange`, `UnknownSymbol` or `UnsupportedTimeframe`, with the valid choices.
+
+        A symbol that is listed no more is known as long as the markets it was in are remembered.
+        """
+
+    def documented_page(self, node: NodeId) -> int:
+        """The most bars a page holds as documented; every process says the same."""
 
     def page_size(self, node: NodeId) -> int:
         """The most bars a page is believed to hold; learned, so it may shrink."""
@@ -56,11 +63,35 @@ class CandleSource(Protocol):
         One request, no retry. Raises `ExchangeUnavailable`, `RateLimited`, `ExchangeRefused`.
         """
 
+    async def fetch_trades(self, node: NodeId, window: Segment) -> Trades:
+        """The first trades of `window` that one page holds; none where the exchange serves none.
+
+        Raises `ExchangeUnavailable`, `RateLimited`, `ExchangeRefused`.
+        """
+
     async def exchange_now(self, exchange: str) -> float:
         """The exchange's clock; ours where it has none to ask."""
 
+    def reach(self, node: NodeId) -> Reach:
+        """Where the series begins and ends, as far as that was found out already."""
+
     async def first_listed(self, node: NodeId) -> int | None:
-        """Open of the first bar the exchange ever had; None where that cannot be told."""
+        """Open of the first bar the exchange ever had, searched once; None where it cannot be told."""
+
+    async def oldest_served(self, node: NodeId) -> int | None:
+        """Open of the oldest bar that is still served, where that is not the first one; else None."""
+
+    async def is_delisted(self, node: NodeId) -> bool:
+        """Whether the symbol is no longer traded; the market list is asked for anew where it is not fresh."""
+
+    async def last_traded(self, node: NodeId) -> int | None:
+        """Close of the last bar the exchange serves, searched once; None where it serves none."""
+
+    def coarser(self, node: NodeId) -> tuple[NodeId, ...]:
+        """Coarser series of the symbol whose bars can witness for its own, the finest first."""
+
+    def peers(self, node: NodeId) -> tuple[NodeId, ...]:
+        """Other symbols of the exchange in the same timeframe, as declared."""
 
 
 class HotStore(Protocol):

@@ -44,7 +44,7 @@ def without_window(request: web.Request) -> web.Request:
 
 
 def spoiled(payload: Any, fault: Fault) -> Any:
-    """The answer with its page of candles emptied, cut short, or its first row spoiled."""
+    """The answer with its page of candles emptied, cut short, or its middle row spoiled."""
     page = _page(payload)
     if page is None:
         return payload
@@ -53,7 +53,7 @@ def spoiled(payload: Any, fault: Fault) -> Any:
     elif fault.kind == "short_page":
         del page[fault.rows :]
     elif page:
-        page[0] = _spoiled_row(page[0], fault.kind)
+        page[len(page) // 2] = _spoiled_row(page[len(page) // 2], fault.kind)
     return payload
 
 

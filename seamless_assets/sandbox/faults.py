@@ -20,7 +20,7 @@ class Fault:
 
     `path` and `symbol` match as parts of the request, empty matches all. `times` counts down, None is for
     ever. `status` answers with `code` (and `retry_after` seconds); `delay` waits `seconds`; `short_page`
-    cuts to `rows`; `null_fields` and `inverted` (high below low) spoil the first row of a page.
+    cuts to `rows`; `null_fields` and `inverted` (high below low) spoil the middle row of a page.
     """
 
     kind: FaultKind

@@ -1,0 +1,124 @@
+"""ccxt clients that are paced, redirected and listened to.
+
+Every HTTP request of a client passes the gate (the rate budget) first, goes to `base_url` where one is
+set, and leaves its real answer behind for `ccxt_answers` to judge.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import ccxt.async_support as ccxt
+
+from seamless_assets.adapters.ccxt_answers import Answer, answers, is_candle_call
+from seamless_assets.adapters.client_settings import ClientSettings, Gate
+from seamless_assets.core.node import NodeId
+from seamless_assets.errors import UnknownExchange
+
+DEFAULT_PAGE = 500
+REQUEST_TIMEOUT_MS = 20_000
+
+
+def new_client(exchange: str, settings: ClientSettings | None, gate: Gate) -> Any:
+    """A client of `exchange`, nothing asked yet. Raises `UnknownExchange`."""
+    kind = getattr(ccxt, exchange, None) if exchange in ccxt.exchanges else None
+    if kind is None or settings is None:
+        near = get_close_matches(exchange, ccxt.exchanges, n=3)
+        reason = "is not in the settings" if kind else "is not a ccxt exchange"
+        raise UnknownExchange(f"{exchange} {reason}; nearest: {', '.join(near)}", choices=tuple(near))
+    watched = type(f"Watched{kind.__name__}", (_Watched, kind), {})
+    client = watched({"timeout": REQUEST_TIMEOUT_MS, **settings.options, "enableRateLimit": True})
+    if not client.has.get("fetchOHLCV"):
+        raise UnknownExchange(f"{exchange} serves no candles through ccxt", choices=())
+    if settings.sandbox:
+        client.set_sandbox_mode(True)
+    client.watch(gate, settings)
+    return client
+
+
+def documented_page(client: Any, node: NodeId) -> int:
+    """The most candles a page holds, as ccxt knows it of the exchange."""
+    market = "swap" if ":" in node.symbol else "spot"
+    features = (client.features or {}).get(market) or {}
+    linear = features.get("linear") if market == "swap" else features
+    limit = ((linear or {}).get("fetchOHLCV") or {}).get("limit")
+    return int(limit) if limit else DEFAULT_PAGE
+
+
+def dump_markets(client: Any) -> bytes:
+    """A client's market list as bytes, with the markets that are gone from it."""
+    helpers = {
+        name: client.options[name]
+        for name in client.options.get("marketHelperProps") or ()
+        if name in client.options
+    }
+    listed = [market for symbol, market in client.markets.items() if symbol not in client.gone]
+    told = {"markets": listed, "gone": list(client.gone.values()), "helpers": helpers}
+    return zlib.compress(json.dumps(told, default=str).encode(), 1)
+
+
+def restore_markets(client: Any, body: bytes) -> None:
+    """Give a client the market list of `dump_markets`."""
+    listed = json.loads(zlib.decompress(body))
+    client.options.update(listed["helpers"])
+    client.set_markets(listed["markets"])
+    add_gone(client, listed["gone"])
+
+
+def add_gone(client: Any, gone: Iterable[Any]) -> None:
+    """Let a client know markets that the exchange no longer lists, as inactive ones."""
+    client.gone = {market["symbol"]: {**market, "active": False} for market in gone}
+    for symbol, market in client.gone.items():
+        client.markets[symbol] = market
+        client.markets_by_id.setdefault(market["id"], []).append(market)
+
+
+class _Watched:
+    """Mixed into a ccxt client: paces, redirects and records its HTTP requests."""
+
+    def watch(self, gate: Gate, settings: ClientSettings) -> None:
+        self.gone: dict[str, Any] = {}
+        self._gate, self._budget_settings = gate, settings
+        self._base = urlsplit(settings.base_url.rstrip("/")) if settings.base_url else None
+        self._candle_cost: float | None = None
+
+    async def throttle(self, cost: float | None = None) -> None:
+        await self._gate.acquire(
+            self._budget_settings.budget_key, self._budget_settings.budget, self._tokens(cost or 1.0)
+        )
+
+    def _tokens(self, cost: float) -> float:
+        """Exchanges count in units of their own; here a page of candles is one token, and nothing is less."""
+        if is_candle_call.get():
+            self._candle_cost = cost
+        return max(1.0, cost / (self._candle_cost or cost))
+
+    async def fetch(self, url: str, *args: Any, **kwargs: Any) -> Any:
+        return await super().fetch(self._redirected(url), *args, **kwargs)  # type: ignore[misc]
+
+    def on_rest_response(self, code: int, reason: str, url: str, method: str, *rest: Any) -> Any:
+        headers, body = rest[0], rest[1]
+        heard = answers.get()
+        if heard is not None:
+            heard.append(Answer(url, code, dict(headers), _is_json(body)))
+        return super().on_rest_response(code, reason, url, method, *rest)  # type: ignore[misc]
+
+    def _redirected(self, url: str) -> str:
+        if self._base is None:
+            return url
+        asked = urlsplit(url)
+        path = f"{self._base.path}{asked.path}"
+        return urlunsplit((self._base.scheme, self._base.netloc, path, asked.query, asked.fragment))
+
+
+def _is_json(body: str) -> bool:
+    try:
+        json.loads(body)
+    except ValueError:
+        return False
+    return True

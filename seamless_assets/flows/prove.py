@@ -1,0 +1,245 @@
+"""Prove: why bars are not there. An empty answer alone proves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import pyarrow as pa
+
+from seamless_assets.core.bars import join, timestamps
+from seamless_assets.core.coverage import Gap
+from seamless_assets.core.ledger import Fact, facts_of
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.plan import Page, known_opens, pages_over
+from seamless_assets.core.proof import (
+    Proof,
+    Trades,
+    by_coarser,
+    by_trades,
+    is_surprising,
+    left_open,
+    silent,
+)
+from seamless_assets.core.segment import Segment
+from seamless_assets.core.timeframe import Timeframe
+from seamless_assets.errors import ExchangeError
+from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.retry import with_retries
+
+T = TypeVar("T")
+BOTH_SIDES = "bars on both sides in one page"
+SHARED = "other symbols lack the same bars"
+ENOUGH_PEERS = 2
+MOST_PEERS = 4
+MOST_SURPRISES = 3
+AROUND_BARS = 10
+SHORT_BARS = 10
+MOST_COARSE_PAGES = 3
+MOST_TRADED_HOLES = 3
+MOST_TRADE_PAGES = 5
+LONGEST_TRADED_S = 6 * 3_600
+LEAD_S = 600
+REMEMBERED_S = 400 * 86_400
+
+
+async def name_silence(
+    ports: Ports, node: NodeId, pages: Sequence[Page], bounds: Segment, earlier: Sequence[Fact] = ()
+) -> list[Proof]:
+    """Proofs for the holes of `bounds` that a page brackets: no trades, or an outage.
+
+    A hole too long for chance is looked for in other symbols of the exchange, once.
+    """
+    timeframe = node.timeframe
+    quiet = silent(pages, bounds, timeframe)
+    known = {(fact.start, fact.end) for fact in earlier if fact.is_proof}
+    absent = sum(timeframe.count(*hole) for hole in quiet)
+    bars = len(known_opens(pages, timeframe)) + absent
+    proofs = [Proof(*hole, "no_trades", BOTH_SIDES) for hole in quiet]
+    surprising = [
+        (at, hole)
+        for at, hole in enumerate(quiet)
+        if hole not in known and is_surprising(length := timeframe.count(*hole), absent - length, bars)
+    ]
+    for at, hole in surprising[:MOST_SURPRISES]:
+        if await _is_shared(ports, node, hole):
+            proofs[at] = Proof(*hole, "outage", SHARED)
+    return proofs
+
+
+async def explain(
+    ports: Ports, node: NodeId, open_holes: Sequence[Segment], closed: int, bars: pa.Table
+) -> list[Proof]:
+    """Proofs for holes that no page brackets, `bars` being what was fetched around them.
+
+    The reach of the exchange comes first, then coarser bars, then trades. A short hole at the end of time
+    waits for the bars that come after it.
+    """
+    timeframe = node.timeframe
+    left = [hole for hole in open_holes if not is_recent(hole, timeframe, closed)]
+    found = await _by_reach(ports, node, left, bars) if left else []
+    if left := left_open(left, found, timeframe):
+        found += await _by_coarser(ports, node, left, closed, bars)
+    if left := left_open(left, found, timeframe):
+        found += await _by_trades(ports, node, left)
+    return found
+
+
+def is_recent(hole: Segment, timeframe: Timeframe, closed: int) -> bool:
+    """Whether a hole is short and at the end of closed time, where the bars that follow will settle it."""
+    return hole.end >= closed and timeframe.count(*hole) < SHORT_BARS
+
+
+async def _by_reach(ports: Ports, node: NodeId, open_holes: Sequence[Segment], bars: pa.Table) -> list[Proof]:
+    opens = timestamps(bars)
+    first, last = (opens[0], opens[-1]) if len(opens) else (open_holes[-1].end, -1)
+    if open_holes[0].start < first:
+        listed = await _asked(ports, lambda: ports.source.first_listed(node))
+        if any((listed or 0) < hole.end <= first for hole in open_holes):
+            await _asked(ports, lambda: ports.source.oldest_served(node))
+    reach = ports.source.reach(node)
+    if open_holes[-1].end > last:
+        reach = replace(reach, delisted=await _delisted_at(ports, node, open_holes[-1]))
+    return [proof for hole in open_holes for proof in reach.proofs(hole)]
+
+
+async def _delisted_at(ports: Ports, node: NodeId, hole: Segment) -> int | None:
+    """Close of the last bar of a delisted symbol; as the store has it, where the exchange tells none."""
+    if not await _asked(ports, lambda: ports.source.is_delisted(node)):
+        return None
+    told = await _asked(ports, lambda: ports.source.last_traded(node))
+    if told is not None:
+        return told
+    known = await ports.hot.load_opens(node, Segment(hole.end - REMEMBERED_S, hole.end))
+    return node.timeframe.shift(int(known[-1]), 1) if len(known) else None
+
+
+async def _by_coarser(
+    ports: Ports, node: NodeId, open_holes: Sequence[Segment], closed: int, bars: pa.Table
+) -> list[Proof]:
+    found: list[Proof] = []
+    left = list(open_holes)
+    for coarse in ports.source.coarser(node):
+        if left:
+            found += await _by_one_coarser(ports, node, coarse, left, closed, bars)
+            left = left_open(left, found, node.timeframe)
+    return found
+
+
+async def _by_one_coarser(
+    ports: Ports, node: NodeId, coarse: NodeId, left: Sequence[Segment], closed: int, bars: pa.Table
+) -> list[Proof]:
+    frame = coarse.timeframe
+    end = frame.floor(closed)
+    cells = [Segment(frame.floor(hole.start), frame.ceil(hole.end)) for hole in left]
+    whole = [cell for cell in cells if cell.end <= end]
+    windows = pages_over(_merged(whole), frame, ports.source.page_size(coarse), end)[:MOST_COARSE_PAGES]
+    asked = [await _asked(ports, _candles(ports, coarse, window)) for window in windows]
+    pages = [page for page in asked if page is not None]
+    if not pages:
+        return []
+    bounds = Segment(whole[0].start, max(cell.end for cell in whole))
+    stored = await ports.hot.load_bars(node, bounds)
+    fresh = timestamps(bars)
+    older = stored.filter(pa.array([ts not in fresh for ts in timestamps(stored)], pa.bool_()))
+    proofs = by_coarser(left, node.timeframe, frame, pages, join([older, bars]))
+    outages = [
+        proof.segment
+        for proof in await name_silence(ports, coarse, pages, bounds)
+        if proof.reason == "outage"
+    ]
+    shared = [hole for hole in left if any(not hole.intersect(outage).is_empty for outage in outages)]
+    return [
+        proof._replace(reason="outage", evidence=SHARED)
+        if any(not hole.intersect(proof.segment).is_empty for hole in shared)
+        else proof
+        for proof in proofs
+    ]
+
+
+async def _by_trades(ports: Ports, node: NodeId, open_holes: Sequence[Segment]) -> list[Proof]:
+    found: list[Proof] = []
+    for hole in open_holes[:MOST_TRADED_HOLES]:
+        if hole.end - hole.start <= LONGEST_TRADED_S:
+            answers = await _trades_around(ports, node, hole)
+            found += by_trades([hole], node.timeframe, answers)
+    return found
+
+
+async def _trades_around(ports: Ports, node: NodeId, hole: Segment) -> list[Trades]:
+    """Pages of trades from before `hole` to after it, each beginning where the one before ended."""
+    answers: list[Trades] = []
+    since = hole.start - LEAD_S
+    for _ in range(MOST_TRADE_PAGES):
+        answer = await _asked(ports, _trades(ports, node, Segment(since, hole.end + LEAD_S)))
+        if answer is None or len(answer.times) == 0:
+            break
+        answers.append(answer)
+        newest = int(answer.times[-1])
+        if newest >= hole.end or newest <= since:
+            break
+        since = newest
+    return answers
+
+
+async def _is_shared(ports: Ports, node: NodeId, hole: Segment) -> bool:
+    """Whether enough other symbols lack the bars of `hole` too, and none of those asked has one."""
+    sharing = 0
+    for peer in ports.source.peers(node)[:MOST_PEERS]:
+        silent_too = await _was_silent(ports, peer, hole)
+        if silent_too is False:
+            return False
+        sharing += silent_too is True
+        if sharing == ENOUGH_PEERS:
+            return True
+    return False
+
+
+async def _was_silent(ports: Ports, peer: NodeId, hole: Segment) -> bool | None:
+    """Whether `peer` has no bar in `hole`, as the store or else one page shows; None where neither can."""
+    if len(await ports.hot.load_opens(peer, hole)):
+        return False
+    facts = facts_of(await ports.hot.load_facts(peer, hole))
+    proven = [
+        Gap(fact.start, fact.end, fact.reason) for fact in facts if fact.reason in ("no_trades", "outage")
+    ]
+    if any(gap.start <= hole.start and hole.end <= gap.end for gap in proven):
+        return True
+    timeframe = peer.timeframe
+    window = Segment(timeframe.shift(hole.start, -AROUND_BARS), timeframe.shift(hole.end, AROUND_BARS))
+    if timeframe.count(*window) > ports.source.page_size(peer):
+        return None
+    page = await _asked(ports, _candles(ports, peer, window))
+    if page is None:
+        return None
+    opens = page.opens(timeframe)
+    if ((opens >= hole.start) & (opens < hole.end)).any():
+        return False
+    return True if silent([page], hole, timeframe) == [hole] else None
+
+
+def _candles(ports: Ports, node: NodeId, window: Segment) -> Callable[[], Awaitable[Page]]:
+    return lambda: ports.source.fetch_candles(node, window)
+
+
+def _trades(ports: Ports, node: NodeId, window: Segment) -> Callable[[], Awaitable[Trades]]:
+    return lambda: ports.source.fetch_trades(node, window)
+
+
+async def _asked(ports: Ports, ask: Callable[[], Awaitable[T]]) -> T | None:
+    """The answer; None where the exchange gives none, which leaves the bars missing."""
+    try:
+        return await with_retries(ports, ask)
+    except ExchangeError:
+        return None
+
+
+def _merged(cells: Sequence[Segment]) -> list[Segment]:
+    merged: list[Segment] = []
+    for cell in cells:
+        if merged and cell.start <= merged[-1].end:
+            merged[-1] = Segment(merged[-1].start, max(merged[-1].end, cell.end))
+        else:
+            merged.append(cell)
+    return merged

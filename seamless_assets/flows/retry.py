@@ -1,0 +1,30 @@
+"""Asking an exchange again, with growing delays."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from seamless_assets.errors import ExchangeUnavailable, RateLimited
+from seamless_assets.flows.ports import Ports
+
+T = TypeVar("T")
+LONGEST_WAIT_S = 300.0
+"""A ban that lasts longer is not waited out: what is missing is reported instead."""
+
+
+async def with_retries(ports: Ports, ask: Callable[[], Awaitable[T]]) -> T:
+    """The answer of `ask`, asked for again with growing delays, or as late as the exchange demands.
+
+    Raises the last `ExchangeUnavailable`.
+    """
+    attempt = 1
+    while True:
+        try:
+            return await ask()
+        except ExchangeUnavailable as error:
+            told = error.retry_after if isinstance(error, RateLimited) else None
+            if attempt >= ports.policy.max_attempts or (told or 0.0) > LONGEST_WAIT_S:
+                raise
+            await ports.clock.sleep(ports.policy.retry_delay(attempt, ports.rng.random(), told))
+            attempt += 1

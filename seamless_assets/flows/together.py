@@ -1,0 +1,34 @@
+"""Many things at once: the first error stops the rest and comes out as it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of all works, in their order; an error or a cancellation ends every one of them first."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def each(items: Iterable[U], work: Callable[[U], Awaitable[T]], at_once: int) -> list[T]:
+    """`work` on every item, `at_once` of them at a time, the results in the order of the items."""
+    numbered = enumerate(items)
+    done: dict[int, T] = {}
+
+    async def take() -> None:
+        for number, item in numbered:
+            done[number] = await work(item)
+
+    await together(take() for _ in range(at_once))
+    return [done[number] for number in sorted(done)]
