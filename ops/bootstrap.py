@@ -37,8 +37,11 @@ SERVICES = (
     Service("a headless browser", "chromedriver", ("chromium", "chromium-driver")),
     Service("Java", "java", ("openjdk-17-jre-headless",)),
     Service("Maven", "mvn", ("maven",)),
+    Service("Go", "go", ("golang-go",)),
 )
 QUESTDB = "org.questdb:questdb:9.3.4"
+S3_SERVER = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
+S3_PROGRAM = VENV / "services" / "versitygw-1.8.0"
 QUESTDB_JAR = VENV / "services" / "questdb-9.3.4.jar"
 
 
@@ -60,6 +63,7 @@ def main() -> int:
     for service in SERVICES:
         provide(service)
     provide_questdb()
+    provide_s3_server()
     return test(arguments)
 
 
@@ -140,6 +144,21 @@ def provide_questdb() -> None:
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode:
         say(f"{' '.join(command)} failed: {answer.stdout.strip()[-300:]}")
+
+
+def provide_s3_server() -> None:
+    """Build the S3 server once (minutes), where Go is; its tests say what follows where it is not."""
+    if S3_PROGRAM.exists() or not shutil.which("go"):
+        return
+    say(f"building {S3_SERVER}")
+    folder = S3_PROGRAM.parent / "building"
+    built = {**os.environ, "GOBIN": str(folder.resolve()), "CGO_ENABLED": "0"}
+    command = ["go", "install", S3_SERVER]
+    answer = subprocess.run(command, env=built, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        say(f"{' '.join(command)} failed: {answer.stderr.strip()[-300:]}")
+    else:
+        (folder / "versitygw").rename(S3_PROGRAM)
 
 
 def test(arguments: list[str]) -> int:

@@ -178,6 +178,23 @@ class RateLimitSettings(_Section):
     min_interval_ms: NotNegative | None = None
 
 
+class S3Settings(_Section):
+    """How a bucket is reached; what is not told comes from boto3's usual places."""
+
+    region: Text | None = None
+    endpoint_url: HttpUrl | None = None
+    access_key_id: Text | None = None
+    secret_access_key: SecretStr | None = None
+    session_token: SecretStr | None = None
+    profile: Text | None = None
+
+    @model_validator(mode="after")
+    def _keys_come_in_pairs(self) -> S3Settings:
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise ValueError("access_key_id and secret_access_key go together; tell both or neither")
+        return self
+
+
 class ArtifactSettings(_Section):
     """Where and how released bars are kept. `object_store_uri` is an absolute folder or a URL."""
 
@@ -188,6 +205,7 @@ class ArtifactSettings(_Section):
     partition_template: Annotated[str, AfterValidator(_partition_template)] = (
         "exchange={exchange}/symbol={symbol}/timeframe={timeframe}"
     )
+    s3: S3Settings = _section()
     publish_fingerprint: Truth = True
     early_fingerprint: Truth = False
 

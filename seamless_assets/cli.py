@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from seamless_assets._cli_releases import COMMANDS
 from seamless_assets.core.keep import Finding
 from seamless_assets.errors import ConfigError, SeamlessError
 
@@ -93,6 +94,10 @@ def evict(config: Path | None) -> None:
 
     with connect(config) as pipeline:
         click.echo(f"{pipeline.evict()} bars dropped from the hot store")
+
+
+for _command in COMMANDS:
+    cli.add_command(_command)
 
 
 def main() -> None:

@@ -16,7 +16,13 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from seamless_assets._config_checks import Dsn, explain
-from seamless_assets._config_models import ExchangeSettings, NodeSettings, SeamlessSettings, Settings
+from seamless_assets._config_models import (
+    ExchangeSettings,
+    NodeSettings,
+    S3Settings,
+    SeamlessSettings,
+    Settings,
+)
 from seamless_assets._config_rules import judge
 from seamless_assets._yaml_places import Document, Place, Problem, read_mapping, read_yaml, substitute
 from seamless_assets.errors import ConfigError
@@ -29,6 +35,7 @@ __all__ = [
     "ExchangeSettings",
     "NodeSettings",
     "Problem",
+    "S3Settings",
     "SeamlessSettings",
     "Settings",
     "load_settings",

@@ -28,9 +28,10 @@ from seamless_assets.adapters.exchange_memory import ExchangeMemory
 from seamless_assets.adapters.log_events import LogEvents
 from seamless_assets.adapters.machine_budget import MachineBudget
 from seamless_assets.adapters.machine_leases import MachineLeases
+from seamless_assets.adapters.s3_access import S3Access, client_options
 from seamless_assets.adapters.segment_cache import SegmentCache
 from seamless_assets.adapters.sqlite import SqliteHotStore
-from seamless_assets.config import Settings, load_settings
+from seamless_assets.config import S3Settings, Settings, load_settings
 from seamless_assets.core.context import ComputeContext, choose_strategy
 from seamless_assets.core.coverage import Coverage
 from seamless_assets.core.instant import epoch_seconds
@@ -58,20 +59,22 @@ Instant = Any
 """Epoch seconds, an ISO 8601 text or an aware datetime; naive datetimes are an error."""
 
 
-def connect(settings: str | Path | Settings | None = None) -> Seamless:
+def connect(settings: str | Path | Settings | None = None, *, s3: S3Access | None = None) -> Seamless:
     """Open the pipeline of a `seamless.yaml` (or of settings already read).
 
-    Nothing is asked of an exchange or store yet. Raises `ConfigError` with every problem of the file.
+    `s3` goes before what the settings say of the bucket. Nothing is asked of an exchange or store yet.
+    Raises `ConfigError` with every problem of the file.
     """
     read = settings if isinstance(settings, Settings) else load_settings(settings)
-    return Seamless(read)
+    return Seamless(read, s3)
 
 
 class AsyncSeamless(AsyncGovernance):
     """The async face: every method of `Seamless`, awaited. Reached as `Seamless.aio`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, s3: S3Access | None = None) -> None:
         self.settings = settings
+        self._s3 = s3
         self.worker = _Worker()
         self._opened: _Opened | None = None
         self._opening = threading.Lock()
@@ -152,7 +155,7 @@ class AsyncSeamless(AsyncGovernance):
     def _ports(self) -> Ports:
         with self._opening:
             if self._opened is None:
-                self._opened = _Opened(self.settings)
+                self._opened = _Opened(self.settings, self._s3)
             return self._opened.ports
 
     def _nodes(self) -> list[NodeId]:
@@ -178,8 +181,8 @@ class Seamless(Governance):
 
     aio: AsyncSeamless
 
-    def __init__(self, settings: Settings) -> None:
-        self.aio = AsyncSeamless(settings)
+    def __init__(self, settings: Settings, s3: S3Access | None = None) -> None:
+        self.aio = AsyncSeamless(settings, s3)
 
     @property
     def settings(self) -> Settings:
@@ -260,7 +263,7 @@ class Seamless(Governance):
 class _Opened:
     """The adapters that the settings name, wired together."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, s3: S3Access | None) -> None:
         # ccxt takes a second to import; readers of released bars never need it.
         from seamless_assets.adapters.ccxt_rest import CcxtSource
 
@@ -285,7 +288,7 @@ class _Opened:
             clock=clock,
             source=self._source,
             hot=self._hot,
-            artifacts=_artifact_store(settings, uri),
+            artifacts=_artifact_store(settings, uri, s3),
             policy=policy,
             rng=Random(),
             leases=self._leases,
@@ -301,9 +304,23 @@ class _Opened:
         await self._hot.close()
 
 
-def _artifact_store(settings: Settings, uri: str) -> ArtifactStore:
+def _artifact_store(settings: Settings, uri: str, s3: S3Access | None) -> ArtifactStore:
+    told = settings.seamless.artifact
     copies = SegmentCache(settings.seamless.state_dir / "segments", settings.cache.max_segment_mb * 1_000_000)
-    return ArtifactStore(uri, settings.seamless.artifact.partition_template, copies)
+    options = client_options(s3 or _s3_access(told.s3)) if uri.startswith("s3://") else {}
+    return ArtifactStore(uri, told.partition_template, copies, **options)
+
+
+def _s3_access(told: S3Settings) -> S3Access:
+    secret, token = told.secret_access_key, told.session_token
+    return S3Access(
+        region=told.region,
+        endpoint_url=told.endpoint_url,
+        access_key_id=told.access_key_id,
+        secret_access_key=secret.get_secret_value() if secret else None,
+        session_token=token.get_secret_value() if token else None,
+        profile=told.profile,
+    )
 
 
 def _refuse_sharing(settings: Settings) -> None:

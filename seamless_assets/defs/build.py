@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dagster import Definitions
+from dagster_aws.s3 import S3Resource
 
 from seamless_assets.config import Settings
 from seamless_assets.defs.assets import IO_MANAGER, build_assets
@@ -11,10 +12,13 @@ from seamless_assets.defs.jobs import build_jobs
 from seamless_assets.defs.resources import SeamlessResource
 
 
-def build_definitions(settings: Settings, config: str = "") -> Definitions:
-    """Definitions of settings; `config` is the path that runs open again, empty for the usual place."""
+def build_definitions(settings: Settings, config: str = "", s3: S3Resource | None = None) -> Definitions:
+    """Definitions of settings; `config` is the path that runs open again, empty for the usual place.
+
+    `s3` is how a Dagster project reaches its buckets already, if it does.
+    """
     assets = build_assets(settings)
-    resource = SeamlessResource(config=config)
+    resource = SeamlessResource(config=config, s3=s3)
     return Definitions(
         assets=assets,
         jobs=build_jobs(assets),
