@@ -10,15 +10,21 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import boto3
+from conftest import ROOT, refuse
 from services import await_answer, free_port
 
-from seamless_assets.adapters.s3_access import S3Access
+from seamless_assets.adapters.artifact_store import ArtifactStore
+from seamless_assets.adapters.s3_access import S3Access, client_options
+
+VERSITYGW = ROOT / ".venv" / "services" / "versitygw-1.8.0"
 
 KEY, SECRET, REGION, BUCKET = "tester", "a-secret-of-tests", "us-east-1", "artifacts"
 SLOW_DOWN = (
@@ -73,6 +79,51 @@ class S3Server:
         """End it with SIGKILL."""
         self._process.kill()
         self._process.wait()
+
+
+@dataclass
+class Place:
+    """Where artifacts are: a folder, or a prefix of a bucket that a server keeps."""
+
+    root: str
+    server: S3Server | None
+    proxy: FlakyProxy | None = None
+
+    @classmethod
+    def in_bucket(cls, server: S3Server, proxy: FlakyProxy | None = None) -> Place:
+        """A prefix that nothing lies under."""
+        return cls(f"s3://{BUCKET}/{uuid4().hex}", server, proxy)
+
+    def open(self, **options: Any) -> ArtifactStore:
+        """A store that has seen nothing of it yet."""
+        if self.server is None:
+            return ArtifactStore(self.root)
+        endpoint = self.proxy.endpoint if self.proxy else self.server.endpoint
+        return ArtifactStore(self.root, **{**client_options(access(endpoint)), **options})
+
+    def read(self, uri: str) -> bytes:
+        """The bytes behind a URI, past every store of ours."""
+        if self.server is None:
+            return Path(uri).read_bytes()
+        payload: bytes = self.server.client().get_object(**self._key(uri))["Body"].read()
+        return payload
+
+    def write(self, uri: str, payload: bytes) -> None:
+        """Put bytes there, whatever is there."""
+        if self.server is None:
+            Path(uri).write_bytes(payload)
+        else:
+            self.server.client().put_object(**self._key(uri), Body=payload)
+
+    def _key(self, uri: str) -> dict[str, str]:
+        return {"Bucket": BUCKET, "Key": uri.removeprefix(f"s3://{BUCKET}/")}
+
+
+def require_s3_server(kind: str) -> Path:
+    """The program of an S3 server; without it tests skip, on CI they fail."""
+    if kind == "versitygw" and not VERSITYGW.exists():
+        refuse(f"{VERSITYGW.name} is not in {VERSITYGW.parent}: it is built where Go is")
+    return VERSITYGW
 
 
 def access(endpoint: str) -> S3Access:
@@ -137,7 +188,7 @@ class FlakyProxy:
                 self.close_connection = True
                 self.connection.close()
 
-            def log_message(self, format: str, *args: object) -> None:
+            def log_message(self, *told: object) -> None:
                 return None
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

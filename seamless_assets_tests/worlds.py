@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from twins import DAY, START, TwinClock, TwinExchange, ports, walk
@@ -34,7 +35,8 @@ class World:
     def __init__(self, folder: Path, window: Segment, store: ArtifactStore | None = None) -> None:
         clock = TwinClock(time=window.end + 3_600)
         self.exchange = TwinExchange(walk(window.start - DAY, window.end + DAY, step=300), clock)
-        self.ports: Ports = ports(folder, self.exchange, store=store)
+        made = ports(folder, self.exchange)
+        self.ports: Ports = replace(made, artifacts=store) if store else made
 
     def correct(self, ts: int) -> None:
         """The exchange mends a bar, and a minute passes."""

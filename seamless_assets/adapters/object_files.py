@@ -8,20 +8,22 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError, GenericError
 from obstore.store import LocalStore, from_url
 
 from seamless_assets.core.artifact import StoredFile
 from seamless_assets.errors import ArtifactMissing, ArtifactStoreError
 
+T = TypeVar("T")
 AT_ONCE = 64
 """Requests to a bucket side by side."""
 RETRIES: Any = {
@@ -34,6 +36,8 @@ RETRIES: Any = {
     "retry_timeout": timedelta(minutes=2),
 }
 """How throttling, server errors and lost connections of a bucket are waited out."""
+FIRST_PAUSE_S, LAST_PAUSE_S, RESEND_S = 0.02, 0.5, 30.0
+"""Pauses between sendings of one request, and how long they go on."""
 PROBE = "_probe"
 """Written over at each look at the store; it is the only file that is."""
 _LEFTOVER = re.compile(r"#\d+$")
@@ -58,7 +62,7 @@ class BucketFiles:
     @cached_property
     def _store(self) -> Any:
         """Opened at the first use, so that a store that cannot be had is an error like any other."""
-        return from_url(self.root, retry_config=RETRIES, **self._options)
+        return from_url(self.root, **{"retry_config": RETRIES, **self._options})
 
     def uri(self, path: str) -> str:
         """Where a file is."""
@@ -70,15 +74,17 @@ class BucketFiles:
 
     async def read(self, path: str) -> bytes:
         """Its bytes. Raises `ArtifactMissing`, `ArtifactStoreError`."""
-        with reported(self.uri(path)):
+
+        async def get() -> bytes:
             answer = await obstore.get_async(self._store, path)
             return bytes(await answer.bytes_async())
+
+        return await self._resent(path, get)
 
     async def exists(self, path: str) -> bool:
         """Whether there is such a file. Raises `ArtifactStoreError`."""
         try:
-            with reported(self.uri(path)):
-                await obstore.head_async(self._store, path)
+            await self._resent(path, partial(obstore.head_async, self._store, path))
         except ArtifactMissing:
             return False
         return True
@@ -95,21 +101,23 @@ class BucketFiles:
 
     async def list_files(self, prefix: str, after: str | None = None) -> list[StoredFile]:
         """Files below `prefix` (of names later than `after`), in order of their paths."""
-        with reported(self.uri(prefix)):
+
+        async def collect() -> list[StoredFile]:
             listed = obstore.list(self._store, prefix=prefix, offset=after)
-            found = [
+            return [
                 StoredFile(item["path"], item["size"], item["last_modified"].timestamp())
                 async for batch in listed
                 for item in batch
             ]
+
+        found = await self._resent(prefix, collect)
         return sorted(found, key=lambda file: file.path)
 
     async def remove(self, paths: Sequence[str]) -> None:
         """Remove files; those that are not there are no error."""
         for path in paths:
             try:
-                with reported(self.uri(path)):
-                    await obstore.delete_async(self._store, path)
+                await self._resent(path, partial(obstore.delete_async, self._store, path))
             except ArtifactMissing:
                 continue
 
@@ -123,12 +131,31 @@ class BucketFiles:
         return None
 
     async def _put(self, path: str, payload: bytes, mode: Any) -> bool:
-        with reported(self.uri(path)):
+
+        async def put() -> bool:
             try:
                 await obstore.put_async(self._store, path, payload, mode=mode, use_multipart=False)
             except AlreadyExistsError:
                 return False
-        return True
+            return True
+
+        return await self._resent(path, put)
+
+    async def _resent(self, path: str, send: Callable[[], Awaitable[T]]) -> T:
+        """Send a request, and again where its connection was lost, which the client does for reads alone.
+
+        A write that was done before its answer was lost finds its own file the next time.
+        """
+        pause, deadline = FIRST_PAUSE_S, time.monotonic() + RESEND_S
+        with reported(self.uri(path)):
+            while True:
+                try:
+                    return await send()
+                except GenericError:
+                    if pause > LAST_PAUSE_S or time.monotonic() > deadline:
+                        raise
+                await asyncio.sleep(pause)
+                pause *= 2
 
 
 class FolderFiles(BucketFiles):

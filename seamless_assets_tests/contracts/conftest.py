@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pyarrow as pa
 import pytest
+from object_stores import FlakyProxy, Place, S3Server, Trouble, require_s3_server
 from services import QuestDbServer
 
 from seamless_assets.adapters.questdb import QuestDbHotStore
@@ -54,3 +55,44 @@ def table(bars: dict[int, tuple[float, ...]]) -> pa.Table:
     """Bars by open as a table."""
     columns = list(zip(*[(ts, *row) for ts, row in bars.items()], strict=True))
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, BARS_SCHEMA, strict=True)], BARS_SCHEMA)
+
+
+def s3_server(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    server = S3Server(kind, require_s3_server(kind), tmp_path_factory.mktemp(kind))
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """moto's S3 server, one for all tests of a worker; tests keep to prefixes of their own."""
+    yield from s3_server("moto", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server, one for all tests of a worker; tests keep to prefixes of their own."""
+    yield from s3_server("versitygw", tmp_path_factory)
+
+
+@pytest.fixture(params=["folder", "moto", "versitygw"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """An empty place for artifacts: a folder, or a prefix of a bucket."""
+    if request.param == "folder":
+        return Place(str(tmp_path / "artifacts"), None)
+    return Place.in_bucket(request.getfixturevalue(request.param))
+
+
+@pytest.fixture(params=["moto", "versitygw"])
+def flaky(request: pytest.FixtureRequest) -> Iterator[Callable[[Callable[[int, str, str], Trouble]], Place]]:
+    """Makes an empty prefix that is reached through a proxy with the given troubles."""
+    server = request.getfixturevalue(request.param)
+    proxies: list[FlakyProxy] = []
+
+    def make(trouble: Callable[[int, str, str], Trouble]) -> Place:
+        proxies.append(FlakyProxy(server.endpoint, trouble))
+        return Place.in_bucket(server, proxies[-1])
+
+    yield make
+    for proxy in proxies:
+        proxy.stop()

@@ -8,12 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from twins import DAY, START, TwinClock, TwinExchange, ports, walk
+from twins import DAY, START, ports
+from worlds import JANUARY, NODE, World, day
 
 from seamless_assets.core.context import ComputeContext
-from seamless_assets.core.node import NodeId
-from seamless_assets.core.reading import ReadResult
-from seamless_assets.core.release import Release, snapshot_at
+from seamless_assets.core.release import snapshot_at
 from seamless_assets.core.segment import Segment
 from seamless_assets.errors import (
     ArtifactDiscarded,
@@ -22,64 +21,38 @@ from seamless_assets.errors import (
     ReleasePinned,
     ReleaseRefused,
 )
-from seamless_assets.flows.backfill import backfill, refill
+from seamless_assets.flows.backfill import backfill
 from seamless_assets.flows.clean_up import clean_up
 from seamless_assets.flows.compact import compact
 from seamless_assets.flows.govern import diff, release_by_hand, rollback, withdraw
 from seamless_assets.flows.materialize import materialize, publish
-from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.publish import release
 from seamless_assets.flows.read import read_released
 from seamless_assets.flows.verify import verify
 
-NODE = NodeId.parse("ohlcv:binance:BTC/USDT:5m")
-FEBRUARY = START + 31 * DAY
-JANUARY = Segment(START, FEBRUARY)
 TWO_DAYS = Segment(START, START + 2 * DAY)
-
-
-class World:
-    """A node on real embedded stores and an exchange that can be corrected."""
-
-    def __init__(self, folder: Path, days: int) -> None:
-        clock = TwinClock(time=START + days * DAY + 3_600)
-        self.exchange = TwinExchange(walk(START - DAY, START + (days + 1) * DAY, step=300), clock)
-        self.ports: Ports = ports(folder, self.exchange)
-
-    async def correct(self, ts: int) -> None:
-        o, h, low, c, v = self.exchange.bars[ts]
-        self.exchange.bars[ts] = (o, h * 1.01, low, c, v)
-        self.exchange.clock.time += 60
-
-    async def log(self) -> list[Release]:
-        return await self.ports.artifacts.list_releases(NODE)
-
-    async def read(self, window: Segment = TWO_DAYS, as_of: str | None = None) -> ReadResult:
-        return await read_released(self.ports, NODE, window, ComputeContext(as_of=as_of), columns=None)
-
-    async def materialize(self, window: Segment = TWO_DAYS) -> bool:
-        return (await materialize(self.ports, NODE, window)).released
+THIRD_DAY = day(2)
 
 
 @pytest.fixture
 async def world(tmp_path: Path) -> World:
-    made = World(tmp_path, days=3)
-    assert await made.materialize()
+    made = World(tmp_path, Segment(START, START + 3 * DAY))
+    assert await made.materialize(TWO_DAYS)
     return made
 
 
 @pytest.fixture
 async def month(tmp_path: Path) -> World:
-    made = World(tmp_path, days=33)
+    made = World(tmp_path, Segment(START, START + 33 * DAY))
     assert await made.materialize(JANUARY)
     return made
 
 
 async def test_a_rollback_holds_against_materializing_until_a_release_by_hand(world: World) -> None:
     first = (await world.log())[-1]
-    good = await world.read()
-    await world.correct(START + 600)
-    assert await world.materialize()
+    good = await world.read(TWO_DAYS)
+    world.correct(START + 600)
+    assert await world.materialize(TWO_DAYS)
     entry = await rollback(world.ports, NODE, "the correction was a mistake", as_of=first.as_of)
     assert (entry.kind, entry.seq, entry.reason) == ("rollback", 4, "the correction was a mistake")
     assert entry.dataset_fingerprint == first.dataset_fingerprint
@@ -87,31 +60,31 @@ async def test_a_rollback_holds_against_materializing_until_a_release_by_hand(wo
     report = await materialize(world.ports, NODE, TWO_DAYS)
     assert not report.released and "waits for a release by hand" in report.problems[0]
     assert [part.released for part in report.partitions] == [False, True]
-    assert (await world.read()).bars == good.bars and len(await world.log()) == 4
-    await world.correct(START + 1_200)
-    assert not await world.materialize()
+    assert (await world.read(TWO_DAYS)).bars == good.bars and len(await world.log()) == 4
+    world.correct(START + 1_200)
+    assert not await world.materialize(TWO_DAYS)
     by_hand = await release_by_hand(world.ports, NODE, "now it is right")
     assert by_hand.kind == "by_hand" and by_hand.seq == 5
-    assert await world.materialize()
-    assert (await world.read()).bars != good.bars
-    assert (await world.read(as_of=entry.as_of)).bars == good.bars
+    assert await world.materialize(TWO_DAYS)
+    assert (await world.read(TWO_DAYS)).bars != good.bars
+    assert (await world.read(TWO_DAYS, as_of=entry.as_of)).bars == good.bars
 
 
 async def test_a_rollback_reaches_back_to_fewer_and_shorter_artifacts(tmp_path: Path) -> None:
-    world = World(tmp_path, days=1)
-    assert await world.materialize(Segment(START + DAY, START + 2 * DAY))
+    world = World(tmp_path, Segment(START, START + DAY))
+    assert await world.materialize(day(1))
     short = (await world.log())[-1]
     world.exchange.clock.time += 2 * DAY
-    assert await world.materialize()
+    assert await world.materialize(TWO_DAYS)
     entry = await rollback(world.ports, NODE, "back to the first hour", to=1)
     assert entry.dataset_fingerprint == short.dataset_fingerprint
     assert [ref.partition for ref in entry.withdrawn] == ["2025-01-01", "2025-01-02"]
-    assert not await world.materialize()
+    assert not await world.materialize(TWO_DAYS)
     again = await rollback(world.ports, NODE, "once more", to=1)
     assert again == entry and len(await world.log()) == 4
     lifted = await release_by_hand(world.ports, NODE, "nothing new, go on")
     assert (lifted.added, lifted.withdrawn, lifted.kind) == ((), (), "by_hand")
-    assert await world.materialize()
+    assert await world.materialize(TWO_DAYS)
     with pytest.raises(NothingReleased, match="there is 1 to 7"):
         await rollback(world.ports, NODE, "too far", to=9)
 
@@ -121,9 +94,9 @@ async def test_what_is_withdrawn_stays_out_of_force_and_old_snapshots_keep_it(wo
     entry = await withdraw(world.ports, NODE, "2025-01-01", "wash trading")
     assert entry.kind == "withdrawal" and [ref.partition for ref in entry.withdrawn] == ["2025-01-01"]
     assert await withdraw(world.ports, NODE, "2025-01-01", "again") == entry
-    assert not await world.materialize()
-    assert (await world.read(as_of=before.as_of)).bars.num_rows == 576
-    assert (await world.read(Segment(START + DAY, START + 2 * DAY))).bars.num_rows == 288
+    assert not await world.materialize(TWO_DAYS)
+    assert (await world.read(TWO_DAYS, as_of=before.as_of)).bars.num_rows == 576
+    assert (await world.read(day(1))).bars.num_rows == 288
     back = await release_by_hand(world.ports, NODE, "it was none", first.added[0].fingerprint)
     assert back.added == first.added and back.kind == "by_hand"
     with pytest.raises(NothingReleased, match="nothing in force of 2025-03-01"):
@@ -153,8 +126,8 @@ async def test_a_correction_inside_a_compacted_month_leaves_its_other_days(month
     await compact(month.ports, NODE)
     compacted = await month.read(JANUARY)
     assert await month.materialize(JANUARY) and len(await month.log()) == 32
-    await month.correct(START + 3 * DAY + 600)
-    assert await month.materialize(Segment(START + 3 * DAY, START + 4 * DAY))
+    month.correct(START + 3 * DAY + 600)
+    assert await month.materialize(day(3))
     newest = (await month.log())[-1]
     assert len(newest.added) == 31 and len(newest.withdrawn) == 1
     assert [(item.partition, item.changed) for item in newest.revisions] == [("2025-01-04", 1)]
@@ -169,9 +142,9 @@ async def test_a_correction_inside_a_compacted_month_leaves_its_other_days(month
 
 
 async def test_a_read_by_fingerprint_is_a_read_at_its_as_of(world: World) -> None:
-    first = await world.read()
-    await world.correct(START + 600)
-    await world.materialize()
+    first = await world.read(TWO_DAYS)
+    world.correct(START + 600)
+    await world.materialize(TWO_DAYS)
     context = ComputeContext(dataset_fingerprint=first.metadata.dataset_fingerprint)
     found = await read_released(world.ports, NODE, TWO_DAYS, context, columns=None)
     assert found.bars == first.bars and found.metadata == first.metadata
@@ -182,7 +155,7 @@ async def test_a_read_by_fingerprint_is_a_read_at_its_as_of(world: World) -> Non
 
 async def test_a_diff_counts_bars_and_names_artifacts(world: World) -> None:
     first = (await world.log())[-1]
-    await world.correct(START + 600)
+    world.correct(START + 600)
     await world.materialize(Segment(START, START + 3 * DAY))
     told = await diff(world.ports, NODE, first.as_of, None)
     assert (told.bars.added, told.bars.removed, told.bars.changed) == (288, 0, 1)
@@ -195,13 +168,12 @@ async def test_a_diff_counts_bars_and_names_artifacts(world: World) -> None:
 
 async def orphan(world: World) -> list[Path]:
     """Publish what nobody releases: a first try of the third day, and then a second one."""
-    third = Segment(START + 2 * DAY, START + 3 * DAY)
     known = set(files(world))
     for _ in range(2):
-        await world.correct(START + 2 * DAY + 600)
+        world.correct(START + 2 * DAY + 600)
         world.exchange.clock.time += 60
-        await refill(world.ports, NODE, third, START + 3 * DAY)
-        await publish(world.ports, NODE, third)
+        await world.refill(THIRD_DAY)
+        await publish(world.ports, NODE, THIRD_DAY)
     return sorted(set(files(world)) - known, key=lambda path: path.stat().st_mtime_ns)
 
 
@@ -238,31 +210,30 @@ async def test_a_clean_up_removes_what_nobody_needs_and_nothing_else(world: Worl
 
 async def test_a_name_that_was_given_up_is_never_released(world: World) -> None:
     """A writer that sealed before the clean-up and releases after it must seal again."""
-    third = Segment(START + 2 * DAY, START + 3 * DAY)
-    assert await world.materialize(third)
-    await world.correct(START + 2 * DAY + 600)
-    await refill(world.ports, NODE, third, START + 3 * DAY)
-    (sealed,) = await publish(world.ports, NODE, third)
+    assert await world.materialize(THIRD_DAY)
+    world.correct(START + 2 * DAY + 600)
+    await world.refill(THIRD_DAY)
+    (sealed,) = await publish(world.ports, NODE, THIRD_DAY)
     uncorrected = world.exchange.bars[START + 2 * DAY + 900]
-    await world.correct(START + 2 * DAY + 900)
-    assert await world.materialize(third)
+    world.correct(START + 2 * DAY + 900)
+    assert await world.materialize(THIRD_DAY)
     age(files(world))
     assert len((await clean_up(world.ports, NODE)).removed) == 2
     with pytest.raises(ArtifactDiscarded, match="publish it again"):
         await release(world.ports, NODE, [sealed.ref], {}, "late")
     world.exchange.bars[START + 2 * DAY + 900] = uncorrected
-    assert await world.materialize(third)
+    assert await world.materialize(THIRD_DAY)
     ref = (await world.log())[-1].added[0]
     assert ref.fingerprint == sealed.ref.fingerprint and (ref.copy, ref.edition) == (1, 1)
     assert (await verify(world.ports, NODE)).is_sound
 
 
 async def test_releases_of_many_workers_at_once_lose_none(tmp_path: Path) -> None:
-    world = World(tmp_path, days=13)
-    days = [Segment(START + n * DAY, START + (n + 1) * DAY) for n in range(12)]
-    for day in days:
-        await backfill(world.ports, NODE, day)
-    sealed = [(await publish(world.ports, NODE, day))[0] for day in days]
+    world = World(tmp_path, Segment(START, START + 13 * DAY))
+    days = [day(n) for n in range(12)]
+    for one in days:
+        await backfill(world.ports, NODE, one)
+    sealed = [(await publish(world.ports, NODE, one))[0] for one in days]
     workers = [ports(tmp_path, world.exchange) for _ in days]
     await asyncio.gather(
         *(
@@ -278,8 +249,8 @@ async def test_releases_of_many_workers_at_once_lose_none(tmp_path: Path) -> Non
 
 async def test_what_would_lose_bars_is_refused(month: World) -> None:
     log = await month.log()
-    day = log[3].added[0]
-    half = replace(day, partition="2025-01", end=day.end - DAY // 2, manifest_sha256="sha256:" + "1" * 64)
+    ref = log[3].added[0]
+    half = replace(ref, partition="2025-01", end=ref.end - DAY // 2, manifest_sha256="sha256:" + "1" * 64)
     with pytest.raises(ReleaseRefused, match="reaches beyond"):
         await release(month.ports, NODE, [half], {}, "a shorter one of another partition")
     await rollback(month.ports, NODE, "the first ten days", to=10)
