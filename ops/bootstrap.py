@@ -38,6 +38,7 @@ SERVICES = (
     Service("Java", "java", ("openjdk-17-jre-headless",)),
     Service("Maven", "mvn", ("maven",)),
     Service("Go", "go", ("golang-go",)),
+    Service("Redis", "redis-server", ("redis-server",)),
 )
 QUESTDB = "org.questdb:questdb:9.3.4"
 S3_SERVER = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"

@@ -410,7 +410,7 @@ class Settings(_Section):
         """The rate budget of an exchange; its `rate_limit_rps` goes before the common refill."""
         limit, rps = self.seamless.rate_limit, self.exchanges[exchange].rate_limit_rps
         tokens = rps * limit.interval_ms / 1000 if rps else limit.tokens_per_interval
-        return Budget(tokens, limit.interval_ms, limit.burst_tokens)
+        return Budget(tokens, limit.interval_ms, limit.burst_tokens, limit.min_interval_ms)
 
     def budget_key(self, exchange: str) -> str:
         """The `key_template` of an exchange, filled in; an unset `{account?}` takes its separator along."""

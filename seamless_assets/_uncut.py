@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -24,3 +25,13 @@ async def uncut(work: asyncio.Future[T]) -> T:
             work.exception()
         raise cancelled
     return work.result()
+
+
+async def uncut_or_undone(work: asyncio.Future[T], undo: Callable[[T], Awaitable[None]]) -> T:
+    """The same; where the caller was cancelled meanwhile, what came out is undone before that is raised."""
+    try:
+        return await uncut(work)
+    except asyncio.CancelledError:
+        if not work.cancelled() and work.exception() is None:
+            await uncut(asyncio.ensure_future(undo(work.result())))
+        raise

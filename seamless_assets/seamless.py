@@ -7,9 +7,6 @@ event loop too (a notebook): flows run on one event loop in a thread of its own.
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
-import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
@@ -20,14 +17,12 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from seamless_assets._coordination import Coordination
 from seamless_assets._governance import AsyncGovernance, Governance
 from seamless_assets.adapters.artifact_store import ArtifactStore
 from seamless_assets.adapters.client_settings import ClientSettings
 from seamless_assets.adapters.clock import SystemClock
 from seamless_assets.adapters.exchange_memory import ExchangeMemory
-from seamless_assets.adapters.log_events import LogEvents
-from seamless_assets.adapters.machine_budget import MachineBudget
-from seamless_assets.adapters.machine_leases import MachineLeases
 from seamless_assets.adapters.s3_access import S3Access, client_options
 from seamless_assets.adapters.segment_cache import SegmentCache
 from seamless_assets.adapters.sqlite import SqliteHotStore
@@ -51,7 +46,6 @@ from seamless_assets.flows.diagnose import diagnose
 from seamless_assets.flows.materialize import MaterializeReport, PartitionReport
 from seamless_assets.flows.ports import HotStore, Ports
 from seamless_assets.flows.publish import Sealed
-from seamless_assets.flows.single_flight import SingleFlight
 
 T = TypeVar("T")
 PACKAGE = "seamless-assets"
@@ -267,7 +261,6 @@ class _Opened:
         # ccxt takes a second to import; readers of released bars never need it.
         from seamless_assets.adapters.ccxt_rest import CcxtSource
 
-        _refuse_sharing(settings)
         uri = settings.seamless.artifact.object_store_uri
         if uri is None:
             raise ConfigError(
@@ -276,31 +269,29 @@ class _Opened:
                 problems=(),
             )
         self._hot = _hot_store(settings)
-        self._budget = MachineBudget(settings.seamless.state_dir / "rate_budget.sqlite")
+        clock = SystemClock()
+        self._shared = Coordination(settings, clock)
         self._source = CcxtSource(
             {name: _client_settings(settings, name) for name in settings.exchanges},
-            self._budget,
+            self._shared.gate,
             ExchangeMemory(settings.seamless.state_dir / "exchanges.sqlite"),
         )
-        policy, clock = policy_of(settings), SystemClock()
-        self._leases = MachineLeases(settings.seamless.state_dir / "leases.sqlite")
         self.ports = Ports(
             clock=clock,
             source=self._source,
             hot=self._hot,
             artifacts=_artifact_store(settings, uri, s3),
-            policy=policy,
+            policy=policy_of(settings),
             rng=Random(),
-            leases=self._leases,
-            observer=LogEvents(),
-            flights=SingleFlight(clock.now, policy.single_flight_ttl_ms / 1000),
-            worker=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}",
+            leases=self._shared.leases,
+            observer=self._shared.observer,
+            flights=self._shared.flights,
+            worker=self._shared.worker,
         )
 
     async def close(self) -> None:
         await self._source.close()
-        await self._budget.close()
-        await self._leases.close()
+        await self._shared.close()
         await self._hot.close()
 
 
@@ -321,18 +312,6 @@ def _s3_access(told: S3Settings) -> S3Access:
         session_token=token.get_secret_value() if token else None,
         profile=told.profile,
     )
-
-
-def _refuse_sharing(settings: Settings) -> None:
-    """A cluster that believes its workers share a budget or leases would get its address banned."""
-    asked = {"rate_limiter_redis": settings.redis_dsn, "coordinator_url": settings.coordinator_url}
-    for name, address in asked.items():
-        if address is not None:
-            raise ConfigError(
-                f"{name} is set to {address.masked}, but this version shares rate budgets and leases on one "
-                "machine only; unset it, and run all workers on this machine",
-                problems=(),
-            )
 
 
 def _hot_store(settings: Settings) -> HotStore:

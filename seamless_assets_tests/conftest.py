@@ -6,11 +6,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import hypothesis
 import pytest
-from services import QuestDbServer
+from services import QuestDbServer, RedisServer
 from twins import START
 
 from seamless_assets.config import Settings, settings_from_mapping
@@ -99,7 +99,27 @@ def own_questdb(tmp_path: Path) -> Iterator[QuestDbServer]:
     yield from _running(QuestDbServer(require_questdb(), tmp_path / "questdb"))
 
 
-def _running(server: QuestDbServer) -> Iterator[QuestDbServer]:
+def require_redis() -> str:
+    """The Redis server's program; without it tests skip, on CI they fail."""
+    return require_program("redis-server", "workers of a cluster share rate budgets and leases through it")
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A running Redis, one for all tests of a worker; tests keep to keys of their own."""
+    yield from _running(RedisServer(require_redis(), tmp_path_factory.mktemp("redis")))
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A running Redis that a test may kill."""
+    yield from _running(RedisServer(require_redis(), tmp_path / "redis"))
+
+
+S = TypeVar("S", QuestDbServer, RedisServer)
+
+
+def _running(server: S) -> Iterator[S]:
     server.start()
     yield server
     server.kill()

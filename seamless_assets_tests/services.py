@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -63,6 +64,49 @@ class QuestDbServer:
                 env={**os.environ, **settings},
             )
         await_answer(self._process, f"http://127.0.0.1:{self.http_port}/exec?query=SELECT%201", log)
+
+    def kill(self) -> None:
+        """End it with SIGKILL."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+class RedisServer:
+    """A Redis server of its own folder and port that keeps nothing; it can be killed and started again."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._program, self._folder = program, folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and return once it answers."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        log = self._folder / "server.log"
+        keeps_nothing = ["--save", "", "--appendonly", "no"]
+        with log.open("ab") as told:
+            self._process = subprocess.Popen(
+                [self._program, "--port", str(self.port), "--bind", "127.0.0.1", *keeps_nothing],
+                cwd=self._folder,
+                stdout=told,
+                stderr=subprocess.STDOUT,
+            )
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=5) as peer:
+                peer.sendall(b"PING\r\n")
+                if peer.recv(5) == b"+PONG":
+                    return
+            time.sleep(POLL_S / 5)
+        raise AssertionError(f"redis-server does not answer: {log.read_text()[-3000:]}")
+
+    def signal(self, what: int) -> None:
+        """Send it a signal, such as SIGSTOP."""
+        assert self._process is not None
+        self._process.send_signal(what)
 
     def kill(self) -> None:
         """End it with SIGKILL."""

@@ -18,7 +18,7 @@ from twins import DAY, START
 
 import seamless_assets as sa
 from seamless_assets import errors
-from seamless_assets.config import Settings, settings_from_mapping
+from seamless_assets.config import Settings
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.replay import Replay
 from seamless_assets.sandbox.server import Sandbox
@@ -314,18 +314,3 @@ def test_killed_before_any_write_and_run_again_it_ends_the_same(exchange: Sandbo
             again = s.materialize(NODE, "2025-01-01", "2025-01-03")
             assert again.dataset_fingerprint == expected
             assert len(s.releases(NODE)) == 2
-
-
-@pytest.mark.parametrize("name", ["rate_limiter_redis", "coordinator_url"])
-def test_sharing_that_would_not_happen_is_refused(name: str) -> None:
-    settings = settings_from_mapping(
-        {
-            "seamless": {"artifact": {"object_store_uri": "./artifacts"}},
-            "exchanges": {"binance": {"symbols": ["BTC/USDT"]}},
-            "environment": {name: "redis://user:hidden@redis:6379/0"},
-        },
-        environ={},
-    )
-    with sa.connect(settings) as s, pytest.raises(errors.ConfigError, match=rf"{name}.*unset it") as refused:
-        s.coverage(NODE, START, START + 60)
-    assert "hidden" not in str(refused.value)

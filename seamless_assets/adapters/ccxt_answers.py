@@ -42,8 +42,6 @@ class Answer:
 
 answers: ContextVar[list[Answer] | None] = ContextVar("answers", default=None)
 """Answers of the call under way in this task; None outside of one."""
-is_candle_call: ContextVar[bool] = ContextVar("is_candle_call", default=False)
-"""Whether the call under way asks for candles."""
 
 
 def judge(heard: list[Answer], what: str) -> None:

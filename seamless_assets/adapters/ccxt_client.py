@@ -15,13 +15,15 @@ from urllib.parse import urlsplit, urlunsplit
 
 import ccxt.async_support as ccxt
 
-from seamless_assets.adapters.ccxt_answers import Answer, answers, is_candle_call
+from seamless_assets.adapters.ccxt_answers import Answer, answers, typed
+from seamless_assets.adapters.ccxt_costs import candle_unit, tokens
 from seamless_assets.adapters.client_settings import ClientSettings, Gate
 from seamless_assets.core.node import NodeId
-from seamless_assets.errors import UnknownExchange
+from seamless_assets.errors import RateLimited, UnknownExchange
 
 DEFAULT_PAGE = 500
 REQUEST_TIMEOUT_MS = 20_000
+UNTOLD_COOL_DOWN_S = 1.0
 
 
 def new_client(exchange: str, settings: ClientSettings | None, gate: Gate) -> Any:
@@ -85,21 +87,26 @@ class _Watched:
         self.gone: dict[str, Any] = {}
         self._gate, self._budget_settings = gate, settings
         self._base = urlsplit(settings.base_url.rstrip("/")) if settings.base_url else None
-        self._candle_cost: float | None = None
+        self._candle_unit = candle_unit(self.api)  # type: ignore[attr-defined]
 
-    async def throttle(self, cost: float | None = None) -> None:
-        await self._gate.acquire(
-            self._budget_settings.budget_key, self._budget_settings.budget, self._tokens(cost or 1.0)
-        )
+    def calculate_rate_limiter_cost(
+        self, api: Any, method: Any, path: str, params: Any, config: Any = None
+    ) -> float:
+        told = super().calculate_rate_limiter_cost(api, method, path, params, config or {})  # type: ignore[misc]
+        return tokens(told, path, config or {}, self._candle_unit)
 
-    def _tokens(self, cost: float) -> float:
-        """Exchanges count in units of their own; here a page of candles is one token, and nothing is less."""
-        if is_candle_call.get():
-            self._candle_cost = cost
-        return max(1.0, cost / (self._candle_cost or cost))
+    async def throttle(self, cost: float = 1.0) -> None:
+        await self._gate.acquire(self._budget_settings.budget_key, self._budget_settings.budget, cost)
 
     async def fetch(self, url: str, *args: Any, **kwargs: Any) -> Any:
-        return await super().fetch(self._redirected(url), *args, **kwargs)  # type: ignore[misc]
+        try:
+            return await super().fetch(self._redirected(url), *args, **kwargs)  # type: ignore[misc]
+        except ccxt.BaseError as error:
+            told = typed(error, answers.get() or [], url)
+            if isinstance(told, RateLimited):
+                settings, seconds = self._budget_settings, told.retry_after or UNTOLD_COOL_DOWN_S
+                await self._gate.cool_down(settings.budget_key, settings.budget, seconds)
+            raise
 
     def on_rest_response(self, code: int, reason: str, url: str, method: str, *rest: Any) -> Any:
         headers, body = rest[0], rest[1]

@@ -13,7 +13,7 @@ import ccxt.async_support as ccxt
 import numpy as np
 import pyarrow as pa
 
-from seamless_assets.adapters.ccxt_answers import Answer, answers, is_candle_call, judge, typed
+from seamless_assets.adapters.ccxt_answers import Answer, answers, judge, typed
 from seamless_assets.adapters.ccxt_client import (
     add_gone,
     documented_page,
@@ -186,15 +186,11 @@ class CcxtSource:
         client = await self._ready_client(node.exchange)
         what = f"{node} from {since}" + (f" to {until}" if until else "")
         params = {"until": until * 1000 - 1} if until else {}
-        token = is_candle_call.set(True)
-        try:
-            async with self._slots[node.exchange], self._heard(node.exchange, what) as heard:
-                rows: list[Any] = await client.fetch_ohlcv(
-                    node.symbol, str(node.timeframe), since=since * 1000, limit=limit, params=params
-                )
-                judge(heard, what)
-        finally:
-            is_candle_call.reset(token)
+        async with self._slots[node.exchange], self._heard(node.exchange, what) as heard:
+            rows: list[Any] = await client.fetch_ohlcv(
+                node.symbol, str(node.timeframe), since=since * 1000, limit=limit, params=params
+            )
+            judge(heard, what)
         return [row for row in rows if any(value != 0 for value in row[1:5])]
 
     async def _find(

@@ -17,6 +17,9 @@ class Gate(Protocol):
     async def acquire(self, key: str, budget: Budget, cost: float) -> None:
         """Wait for `cost` tokens of the budget under `key`."""
 
+    async def cool_down(self, key: str, budget: Budget, seconds: float) -> None:
+        """Let nothing through under `key` for `seconds`, in any worker."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:

@@ -1,93 +1,87 @@
-"""One rate budget per machine: a token bucket in a SQLite file that all local processes share."""
+"""The machine's rate budget: token buckets in a SQLite file that all local processes share."""
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import time
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 from typing import TypeVar
 
-from seamless_assets.adapters.sqlite import open_database, transaction
-from seamless_assets.core.token_bucket import Bucket, Budget, Place, give_back, take
-from seamless_assets.errors import StoreError
+from seamless_assets.adapters.machine_file import MachineFile
+from seamless_assets.core import token_bucket as arithmetic
+from seamless_assets.core.token_bucket import Bucket, Budget, Place
+from seamless_assets.errors import BudgetUnavailable
 
 T = TypeVar("T")
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS buckets (key TEXT PRIMARY KEY, tokens REAL NOT NULL, at REAL NOT NULL)",
+    """CREATE TABLE IF NOT EXISTS rate_buckets (
+    key TEXT PRIMARY KEY, tokens REAL NOT NULL, at REAL NOT NULL, born REAL NOT NULL,
+    queued INTEGER NOT NULL, cool_until REAL NOT NULL, paused REAL NOT NULL
+)""",
 )
 
 
 class MachineBudget:
-    """Admits requests of every process on this machine; satisfies the exchange client's `Gate`.
-
-    Places are taken in the file at once and waited for afterwards, so that waiters queue in the order in
-    which they came; a cancelled waiter that nobody queues behind gives its place back.
-    """
+    """A `BudgetStore` that all processes of this machine share; its time is the machine's."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._db: sqlite3.Connection | None = None
-        self._lock = asyncio.Lock()
+        self._file = MachineFile(path, _SCHEMA, SCHEMA_VERSION, "the rate budget", BudgetUnavailable)
 
-    async def acquire(self, key: str, budget: Budget, cost: float) -> None:
-        """Wait until a request of `cost` tokens under `key` may go out. Raises `StoreError`."""
-        place = await self._locked(lambda db: _take(db, key, budget, cost))
-        if place.wait <= 0:
-            return
-        try:
-            await asyncio.sleep(place.wait)
-        except asyncio.CancelledError:
-            await asyncio.shield(self._locked(lambda db: _give_back(db, key, budget, place)))
-            raise
+    async def take(self, key: str, budget: Budget, cost: float) -> Place:
+        """A place in the queue of `key`. Raises `BudgetUnavailable`."""
+        return await self._change(key, budget, lambda held, now: arithmetic.take(budget, held, now, cost))
+
+    async def moved(self, key: str, budget: Budget, place: Place) -> Place | None:
+        """The place once its wait is over; None if it is void. Raises `BudgetUnavailable`."""
+        return await self._change(key, budget, lambda held, _: (held, arithmetic.moved(held, place)))
+
+    async def give_back(self, key: str, budget: Budget, place: Place) -> None:
+        """Return a place whose request never went out. Raises `BudgetUnavailable`."""
+        await self._change(
+            key, budget, lambda held, now: (arithmetic.give_back(budget, held, now, place), None)
+        )
+
+    async def cool_down(self, key: str, budget: Budget, seconds: float) -> None:
+        """Admit nothing under `key` for `seconds`. Raises `BudgetUnavailable`."""
+        await self._change(
+            key, budget, lambda held, now: (arithmetic.cool_down(budget, held, now, seconds), None)
+        )
+
+    async def settle(self, key: str, budget: Budget, cost: float, born: float | None) -> None:
+        """Count requests of `cost` that went out past the bucket `born`. Raises `BudgetUnavailable`."""
+        await self._change(
+            key, budget, lambda held, now: (arithmetic.settle(budget, held, now, cost, born), None)
+        )
 
     async def close(self) -> None:
         """Close the file."""
-        if self._db is not None:
-            self._db.close()
-            self._db = None
+        await self._file.close()
 
-    async def _locked(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        async with self._lock:
-            return await asyncio.to_thread(self._work, work)
+    async def _change(
+        self, key: str, budget: Budget, change: Callable[[Bucket, float], tuple[Bucket, T]]
+    ) -> T:
+        def work(db: sqlite3.Connection) -> T:
+            now = time.time()
+            bucket, outcome = change(_load(db, key) or arithmetic.full(budget, now), now)
+            _store(db, key, bucket)
+            return outcome
 
-    def _work(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            if self._db is None:
-                self._db = open_database(self._path, _SCHEMA, SCHEMA_VERSION)
-            return work(self._db)
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(
-                f"the rate budget {self._path} cannot be used: {error}; set seamless.state_dir to a folder "
-                "that all processes of this machine can write",
-                path=self._path,
-            ) from error
-
-
-def _take(db: sqlite3.Connection, key: str, budget: Budget, cost: float) -> Place:
-    with transaction(db):
-        bucket, place = take(budget, _load(db, key), time.time(), cost)
-        _store(db, key, bucket)
-    return place
-
-
-def _give_back(db: sqlite3.Connection, key: str, budget: Budget, place: Place) -> None:
-    with transaction(db):
-        bucket = _load(db, key)
-        if bucket is not None:
-            _store(db, key, give_back(budget, bucket, time.time(), place))
+        return await self._file.run(work)
 
 
 def _load(db: sqlite3.Connection, key: str) -> Bucket | None:
-    row = db.execute("SELECT tokens, at FROM buckets WHERE key = ?", (key,)).fetchone()
+    row = db.execute(
+        "SELECT tokens, at, born, queued, cool_until, paused FROM rate_buckets WHERE key = ?", (key,)
+    ).fetchone()
     return Bucket(*row) if row else None
 
 
 def _store(db: sqlite3.Connection, key: str, bucket: Bucket) -> None:
     db.execute(
-        "INSERT INTO buckets (key, tokens, at) VALUES (?, ?, ?) "
-        "ON CONFLICT (key) DO UPDATE SET tokens = excluded.tokens, at = excluded.at",
-        (key, bucket.tokens, bucket.at),
+        "INSERT OR REPLACE INTO rate_buckets (key, tokens, at, born, queued, cool_until, paused) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (key, *astuple(bucket)),
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
-from seamless_assets._uncut import uncut
+from seamless_assets._uncut import uncut, uncut_or_undone
 from seamless_assets.core.lease import Lease
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 from seamless_assets.flows.ports import Ports
@@ -50,16 +51,16 @@ async def _claim(ports: Ports, key: str) -> Lease:
     wait = FIRST_WAIT_S
     while True:
         claiming = asyncio.ensure_future(ports.leases.claim(key, holder, ttl))
-        try:
-            lease = await uncut(claiming)
-        except asyncio.CancelledError:
-            if not claiming.cancelled() and not claiming.exception() and (held := claiming.result()):
-                await _give_back(ports, lambda: ports.leases.fail(held, "cancelled"))
-            raise
+        lease = await uncut_or_undone(claiming, partial(_unclaim, ports))
         if lease is not None:
             return lease
         await ports.clock.sleep(min(wait * (0.5 + ports.rng.random()), ttl / 4))
         wait = min(2 * wait, LONGEST_WAIT_S)
+
+
+async def _unclaim(ports: Ports, lease: Lease | None) -> None:
+    if lease is not None:
+        await _give_back(ports, lambda: ports.leases.fail(lease, "cancelled"))
 
 
 async def _keep(ports: Ports, lease: Lease) -> None:

@@ -6,16 +6,25 @@ from seamless_assets.core.events import CoordinationEvent
 from seamless_assets.flows.ports import Clock, Observer
 
 FIRST_PROBE_S = 0.1
-LONGEST_PROBE_S = 2.0
+LONGEST_PROBE_S = 1.0
 
 
 class Outage:
-    """Whether a service is away. While it is, one caller at a time asks it again, after growing delays."""
+    """Whether a service is away. While it is, one caller at a time asks it again, after growing delays.
+
+    `number` counts the outages so far.
+    """
 
     def __init__(self, service: str, clock: Clock, observer: Observer) -> None:
         self._service, self._clock, self._observer = service, clock, observer
+        self.number = 0
         self._began: float | None = None
         self._asked = self._delay = 0.0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the service is away, as far as is known."""
+        return self._began is not None
 
     def may_ask(self) -> bool:
         """Whether the caller shall ask the service now, rather than do without it."""
@@ -31,6 +40,7 @@ class Outage:
     def begin(self, error: Exception) -> None:
         """The service did not answer."""
         if self._began is None:
+            self.number += 1
             self._began = self._asked = self._clock.now()
             self._delay = FIRST_PROBE_S
             self._observer.notify(CoordinationEvent(self._service, False, str(error)))

@@ -26,6 +26,7 @@ from seamless_assets.core.proof import Reach, Trades
 from seamless_assets.core.release import Release, Snapshot
 from seamless_assets.core.run import Run
 from seamless_assets.core.segment import Segment
+from seamless_assets.core.token_bucket import Budget, Place
 from seamless_assets.flows.single_flight import SingleFlight
 
 
@@ -154,6 +155,25 @@ class LeaseStore(Protocol):
 
     async def fail(self, lease: Lease, reason: str) -> None:
         """Give it back, the work not done. Raises `LeaseLost`, `LeaseStoreUnavailable`."""
+
+
+class BudgetStore(Protocol):
+    """Token buckets by key (`core.token_bucket`), whoever shares them. All raise `BudgetUnavailable`."""
+
+    async def take(self, key: str, budget: Budget, cost: float) -> Place:
+        """A place in the queue of `key`; its `wait` is to be waited, then `moved` asked."""
+
+    async def moved(self, key: str, budget: Budget, place: Place) -> Place | None:
+        """The place once its wait is over: `wait` is what cool-downs added since; None if it is void."""
+
+    async def give_back(self, key: str, budget: Budget, place: Place) -> None:
+        """Return a place whose request never went out."""
+
+    async def cool_down(self, key: str, budget: Budget, seconds: float) -> None:
+        """Admit nothing under `key` for `seconds`."""
+
+    async def settle(self, key: str, budget: Budget, cost: float, born: float | None) -> None:
+        """Count requests of `cost` that went out past it; `born` is that of the places known, if any."""
 
 
 class Observer(Protocol):

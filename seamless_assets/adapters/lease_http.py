@@ -1,0 +1,84 @@
+"""Leases of an HTTP coordinator (`seamless coordinator`): the client side of `/v1/leases`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+
+from seamless_assets.core.lease import Lease
+from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
+
+TIMEOUT_S = 2.0
+HELD = 409
+
+
+class HttpLeases:
+    """A `LeaseStore` behind a coordinator's URL; its time is the coordinator's."""
+
+    def __init__(self, url: str) -> None:
+        self._base = url.rstrip("/")
+        self._session: aiohttp.ClientSession | None = None
+
+    async def claim(self, key: str, holder: str, ttl: float) -> Lease | None:
+        """Claim `key` for `ttl` seconds; None while another holds it. Raises `LeaseStoreUnavailable`."""
+        status, told = await self._post("claim", key=key, lease_ms=_ms(ttl), holder=holder)
+        return None if status == HELD else _lease(told, holder)
+
+    async def renew(self, lease: Lease, ttl: float) -> Lease:
+        """Hold on for `ttl` seconds from now. Raises `LeaseLost`, `LeaseStoreUnavailable`."""
+        return _lease(await self._owned("renew", lease, lease_ms=_ms(ttl)), lease.holder)
+
+    async def complete(self, lease: Lease) -> None:
+        """Give it back, the work done. Raises `LeaseLost`, `LeaseStoreUnavailable`."""
+        await self._owned("complete", lease)
+
+    async def fail(self, lease: Lease, reason: str) -> None:
+        """Give it back, the work not done. Raises `LeaseLost`, `LeaseStoreUnavailable`."""
+        await self._owned("fail", lease, reason=reason)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _owned(self, action: str, lease: Lease, **more: Any) -> dict[str, Any]:
+        status, told = await self._post(action, key=lease.key, token=lease.token, **more)
+        if status == HELD:
+            raise LeaseLost(str(told["error"]), key=lease.key, token=lease.token, holder=told.get("holder"))
+        return told
+
+    async def _post(self, action: str, **body: Any) -> tuple[int, dict[str, Any]]:
+        """Status and body of an answer that is the coordinator's own: a grant, or a no with its reason."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
+        try:
+            async with self._session.post(f"{self._base}/v1/leases/{action}", json=body) as answer:
+                told = await answer.json()
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            raise self._unavailable(str(error) or type(error).__name__) from error
+        wanted = {200: "completion_ratio", HELD: "error"}.get(answer.status)
+        if wanted is None or not isinstance(told, dict) or wanted not in told:
+            raise self._unavailable(f"it answers {answer.status} to {action}: {str(told)[:200]}")
+        return answer.status, told
+
+    def _unavailable(self, reason: str) -> LeaseStoreUnavailable:
+        parts = urlsplit(self._base)
+        address = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+        return LeaseStoreUnavailable(
+            f"the lease coordinator at {address} cannot be reached: {reason}; check that `seamless "
+            "coordinator` runs there",
+            address=address,
+        )
+
+
+def _lease(told: dict[str, Any], holder: str) -> Lease:
+    lease = told["lease"]
+    return Lease(lease["key"], lease["token"], lease.get("holder", holder), lease["lease_until_ms"] / 1000)
+
+
+def _ms(ttl: float) -> int:
+    return max(1, math.ceil(ttl * 1000))

@@ -1,0 +1,114 @@
+"""Child processes of tests, each with the real parts of a worker: `python workers.py NAME ARGUMENTS`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+FILE = Path(__file__).resolve()
+
+
+async def start(name: str, *arguments: object) -> asyncio.subprocess.Process:
+    """Start one, its output piped."""
+    told = [str(argument) for argument in arguments]
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, str(FILE), name, *told),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+
+
+def tell(what: object) -> None:
+    """Say one line to whoever started us."""
+    sys.stdout.write(f"{what}\n")
+    sys.stdout.flush()
+
+
+def alone(marker: Path) -> None:
+    """Fail where another process is here at the same time."""
+    marker.touch(exist_ok=False)
+    marker.unlink()
+
+
+def leases_at(place: str) -> Any:
+    """The lease store at a URL or in a file."""
+    if place.startswith("redis://"):
+        from seamless_assets.adapters.redis_leases import RedisLeases
+
+        return RedisLeases(place)
+    if place.startswith("http://"):
+        from seamless_assets.adapters.lease_http import HttpLeases
+
+        return HttpLeases(place)
+    from seamless_assets.adapters.machine_leases import MachineLeases
+
+    return MachineLeases(Path(place))
+
+
+async def claim(place: str, key: str, ttl: str) -> None:
+    """Claim a lease, tell its token, and do nothing more."""
+    lease = await leases_at(place).claim(key, "doomed", float(ttl))
+    tell(lease.token)
+    await asyncio.Event().wait()
+
+
+async def take_turns(place: str, key: str, name: str, turns: str, marker: str) -> None:
+    """Hold a lease several times, each with a marker file that must not be there yet; tell the tokens."""
+    store = leases_at(place)
+    for _ in range(int(turns)):
+        while (lease := await store.claim(key, name, 60.0)) is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+        alone(Path(marker))
+        tell(lease.token)
+        await store.complete(lease)
+    await store.close()
+
+
+async def press(url: str, folder: str, redis: str, budget: str, seconds: str, cool_at: str) -> None:
+    """Send requests as fast as the gate lets them go, five at a time; at `cool_at` seconds hear a 429."""
+    import aiohttp
+
+    from seamless_assets.adapters.clock import SystemClock
+    from seamless_assets.adapters.log_events import LogEvents
+    from seamless_assets.adapters.machine_budget import MachineBudget
+    from seamless_assets.adapters.redis_budget import RedisBudget
+    from seamless_assets.core.token_bucket import Budget
+    from seamless_assets.flows.budget import RateGate
+
+    allowed = Budget(*json.loads(budget))
+    machine = MachineBudget(Path(folder) / "budget.sqlite")
+    shared = RedisBudget(redis) if redis else None
+    gate = RateGate(SystemClock(), LogEvents(), machine, shared)
+    tell("ready")
+    await asyncio.to_thread(sys.stdin.readline)
+    began = time.monotonic()
+
+    async def ask(session: aiohttp.ClientSession) -> None:
+        while time.monotonic() - began < float(seconds):
+            await gate.acquire("rl:test", allowed, 1)
+            async with session.get(f"{url}/api/v3/time") as answer:
+                await answer.read()
+
+    async def cool() -> None:
+        await asyncio.sleep(float(cool_at))
+        await gate.cool_down("rl:test", allowed, 2.0)
+        tell(time.monotonic())
+
+    async with aiohttp.ClientSession() as session:
+        await asyncio.gather(*(ask(session) for _ in range(5)), *([cool()] if float(cool_at) else []))
+    await machine.close()
+    if shared is not None:
+        await shared.close()
+
+
+WORK: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
+    work.__name__: work for work in (claim, take_turns, press)
+}
+
+if __name__ == "__main__":
+    asyncio.run(WORK[sys.argv[1]](*sys.argv[2:]))
