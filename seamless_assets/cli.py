@@ -100,6 +100,30 @@ for _command in COMMANDS:
     cli.add_command(_command)
 
 
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8765, show_default=True, help="Port to listen on.")
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    default=Path("data/state/coordinator.sqlite"),
+    show_default=True,
+    help="File that its leases are kept in.",
+)
+def coordinator(host: str, port: int, state: Path) -> None:
+    """Serve the leases of many machines over HTTP; workers find it by environment.coordinator_url."""
+    import logging
+
+    import uvicorn
+
+    from seamless_assets.adapters.log_events import LogEvents
+    from seamless_assets.service.coordinator import coordinator_app
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    click.echo(f"leases of {state.absolute()} on http://{host}:{port}")
+    uvicorn.run(coordinator_app(state, LogEvents()), host=host, port=port, log_level="warning")
+
+
 def main() -> None:
     """The console script: typed errors become one clear message and exit status 1."""
     try:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 import hypothesis
 import pytest
-from services import QuestDbServer, RedisServer
+from services import Coordinator, QuestDbServer, RedisServer
 from twins import START
 
 from seamless_assets.config import Settings, settings_from_mapping
@@ -116,7 +116,19 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     yield from _running(RedisServer(require_redis(), tmp_path / "redis"))
 
 
-S = TypeVar("S", QuestDbServer, RedisServer)
+@pytest.fixture(scope="session")
+def lease_coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Coordinator]:
+    """A running lease coordinator, one for all tests of a worker; tests keep to keys of their own."""
+    yield from _running(Coordinator(tmp_path_factory.mktemp("coordinator")))
+
+
+@pytest.fixture
+def own_coordinator(tmp_path: Path) -> Iterator[Coordinator]:
+    """A running lease coordinator that a test may kill."""
+    yield from _running(Coordinator(tmp_path / "coordinator"))
+
+
+S = TypeVar("S", QuestDbServer, RedisServer, Coordinator)
 
 
 def _running(server: S) -> Iterator[S]:

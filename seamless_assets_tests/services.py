@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -107,6 +108,41 @@ class RedisServer:
         """Send it a signal, such as SIGSTOP."""
         assert self._process is not None
         self._process.send_signal(what)
+
+    def kill(self) -> None:
+        """End it with SIGKILL."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+class Coordinator:
+    """A lease coordinator of its own file and port; it can be killed and started again on the same leases."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and return once it answers."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        log, state = self._folder / "server.log", self._folder / "coordinator.sqlite"
+        told = ["coordinator", "--port", str(self.port), "--state", str(state)]
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", "from seamless_assets.cli import main; main()", *told],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        await_answer(self._process, f"{self.url}/healthz", log)
+
+    @property
+    def log(self) -> str:
+        """What it has printed."""
+        return (self._folder / "server.log").read_text()
 
     def kill(self) -> None:
         """End it with SIGKILL."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -39,6 +40,11 @@ class HttpLeases:
         """Give it back, the work not done. Raises `LeaseLost`, `LeaseStoreUnavailable`."""
         await self._owned("fail", lease, reason=reason)
 
+    async def held(self) -> list[Lease]:
+        """Every lease that is held, by key. Raises `LeaseStoreUnavailable`."""
+        _, told = await self._ask("GET", "", {200: "leases"})
+        return [_lease({"lease": record}, "") for record in told["leases"]]
+
     async def close(self) -> None:
         """Close the connections."""
         if self._session is not None:
@@ -52,17 +58,21 @@ class HttpLeases:
         return told
 
     async def _post(self, action: str, **body: Any) -> tuple[int, dict[str, Any]]:
-        """Status and body of an answer that is the coordinator's own: a grant, or a no with its reason."""
+        return await self._ask("POST", f"/{action}", {200: "completion_ratio", HELD: "error"}, body)
+
+    async def _ask(
+        self, method: str, path: str, wanted: Mapping[int, str], body: Any = None
+    ) -> tuple[int, dict[str, Any]]:
+        """Status and body of an answer that is the coordinator's own: one of `wanted`, with that field."""
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
         try:
-            async with self._session.post(f"{self._base}/v1/leases/{action}", json=body) as answer:
+            async with self._session.request(method, f"{self._base}/v1/leases{path}", json=body) as answer:
                 told = await answer.json()
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise self._unavailable(str(error) or type(error).__name__) from error
-        wanted = {200: "completion_ratio", HELD: "error"}.get(answer.status)
-        if wanted is None or not isinstance(told, dict) or wanted not in told:
-            raise self._unavailable(f"it answers {answer.status} to {action}: {str(told)[:200]}")
+        if not isinstance(told, dict) or wanted.get(answer.status) not in told:
+            raise self._unavailable(f"it answers {answer.status}: {str(told)[:200]}")
         return answer.status, told
 
     def _unavailable(self, reason: str) -> LeaseStoreUnavailable:

@@ -6,7 +6,7 @@ import json
 import logging
 from dataclasses import asdict
 
-from seamless_assets.core.events import BackfillEvent, Event
+from seamless_assets.core.events import BackfillEvent, CoordinationEvent, Event, LeaseEvent
 
 LOGGER = "seamless_assets"
 
@@ -19,12 +19,19 @@ class LogEvents:
 
     def notify(self, event: Event) -> None:
         """Log the event; its fields stand in the message as JSON, and in the record as `event`."""
-        fields = asdict(event)
-        if isinstance(event, BackfillEvent):
-            level = logging.WARNING if event.kind == "fail" else logging.INFO
-            record = {"event": f"backfill_{event.kind}", **fields}
-        else:
-            level = logging.INFO if event.is_available else logging.WARNING
-            record = {"event": "coordination", **fields}
+        name, is_trouble = _judged(event)
+        level = logging.WARNING if is_trouble else logging.INFO
+        record = {"event": name, **asdict(event)}
         if self._log.isEnabledFor(level):
             self._log.log(level, "%s", json.dumps(record), extra={"event": record})
+
+
+def _judged(event: Event) -> tuple[str, bool]:
+    """The name of an event, and whether somebody should look at it."""
+    match event:
+        case BackfillEvent():
+            return f"backfill_{event.kind}", event.kind == "fail"
+        case LeaseEvent():
+            return f"lease_{event.kind}", event.kind == "fail"
+        case CoordinationEvent():
+            return f"{event.service}_{'found' if event.is_available else 'lost'}", not event.is_available

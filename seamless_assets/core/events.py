@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 EventKind = Literal["attempt", "complete", "fail"]
+LeaseEventKind = Literal["claim", "complete", "fail"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,4 +33,15 @@ class CoordinationEvent:
     detail: str
 
 
-Event = BackfillEvent | CoordinationEvent
+@dataclass(frozen=True, slots=True)
+class LeaseEvent:
+    """What a coordinator granted or took back; `holder` is told with a claim alone."""
+
+    kind: LeaseEventKind
+    key: str
+    token: int
+    holder: str
+    reason: str = ""
+
+
+Event = BackfillEvent | CoordinationEvent | LeaseEvent

@@ -1,0 +1,182 @@
+"""The lease coordinator: leases of many machines over HTTP, remembered in one SQLite file.
+
+    POST /v1/leases/claim     {"key", "lease_ms", "holder"?}
+    POST /v1/leases/renew     {"key", "token", "lease_ms"}
+    POST /v1/leases/complete  {"key", "token"}
+    POST /v1/leases/fail      {"key", "token", "reason"?}
+    GET  /v1/leases           GET /healthz
+
+A grant is `{"lease": {"key", "token", "holder", "lease_until_ms"}, "completion_ratio"}`. 409 is a no, with
+the reason in `error`; 503 means that the file cannot be used.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from seamless_assets.adapters.machine_leases import MachineLeases
+from seamless_assets.core.events import LeaseEvent, LeaseEventKind
+from seamless_assets.core.instant import seconds_text
+from seamless_assets.core.lease import Lease
+from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
+from seamless_assets.flows.ports import Observer
+
+HELD, UNAVAILABLE = 409, 503
+LONGEST_LEASE_MS = 86_400_000
+
+Key = Annotated[str, Field(min_length=1, max_length=1_024)]
+Token = Annotated[int, Field(gt=0)]
+LeaseMs = Annotated[int, Field(gt=0, le=LONGEST_LEASE_MS)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    key: Key
+
+
+class Claim(_Body):
+    """Who wants `key`, and for how long; without a name every claim is another holder's."""
+
+    lease_ms: LeaseMs
+    holder: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+
+
+class Ownership(_Body):
+    """A lease as its holder knows it."""
+
+    token: Token
+    reason: Annotated[str, Field(max_length=10_000)] = ""
+
+    @property
+    def lease(self) -> Lease:
+        """The lease that is spoken of; its holder and end are the store's to know."""
+        return Lease(self.key, self.token, "", 0.0)
+
+
+class Renewal(Ownership):
+    """The same, and how long it is wanted from now."""
+
+    lease_ms: LeaseMs
+
+
+def coordinator_app(state: Path, observer: Observer) -> FastAPI:
+    """The coordinator's application; its leases live in `state` and outlive it."""
+    leases = MachineLeases(state)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await leases.close()
+
+    app = FastAPI(title="seamless-assets lease coordinator", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.include_router(_granting(leases, observer))
+    app.include_router(_giving_back(leases, observer))
+    app.include_router(_looking(leases))
+
+    @app.exception_handler(LeaseLost)
+    async def lost(_: Request, error: LeaseLost) -> JSONResponse:
+        return JSONResponse({"error": str(error), "holder": error.holder}, HELD)
+
+    @app.exception_handler(LeaseStoreUnavailable)
+    async def unavailable(_: Request, error: LeaseStoreUnavailable) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, UNAVAILABLE)
+
+    return app
+
+
+def _granting(leases: MachineLeases, observer: Observer) -> APIRouter:
+    router = APIRouter(prefix="/v1/leases")
+
+    @router.post("/claim", response_model=None)
+    async def claim(body: Claim) -> dict[str, Any] | JSONResponse:
+        holder = body.holder or f"unnamed-{secrets.token_hex(6)}"
+        lease = await leases.claim(body.key, holder, body.lease_ms / 1000)
+        if lease is None:
+            return _held(body.key, await leases.holder_of(body.key))
+        observer.notify(_event("claim", lease))
+        return await _granted(leases, lease)
+
+    @router.post("/renew")
+    async def renew(body: Renewal) -> dict[str, Any]:
+        return await _granted(leases, await leases.renew(body.lease, body.lease_ms / 1000))
+
+    return router
+
+
+def _giving_back(leases: MachineLeases, observer: Observer) -> APIRouter:
+    router = APIRouter(prefix="/v1/leases")
+
+    @router.post("/complete")
+    async def complete(body: Ownership) -> dict[str, Any]:
+        await leases.complete(body.lease)
+        observer.notify(_event("complete", body.lease))
+        return {"completion_ratio": (await leases.tally()).completion_ratio}
+
+    @router.post("/fail")
+    async def fail(body: Ownership) -> dict[str, Any]:
+        await leases.fail(body.lease, body.reason)
+        observer.notify(_event("fail", body.lease, body.reason))
+        return {"completion_ratio": (await leases.tally()).completion_ratio}
+
+    return router
+
+
+def _looking(leases: MachineLeases) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/v1/leases")
+    async def held() -> dict[str, Any]:
+        tally = await leases.tally()
+        return {
+            "leases": [_record(lease) for lease in await leases.held()],
+            "completed": tally.completed,
+            "failed": tally.failed,
+            "completion_ratio": tally.completion_ratio,
+        }
+
+    @router.get("/healthz")
+    async def health() -> dict[str, Any]:
+        await leases.tally()
+        return {"status": "ok", "version": version("seamless-assets"), "now_ms": int(time.time() * 1000)}
+
+    return router
+
+
+async def _granted(leases: MachineLeases, lease: Lease) -> dict[str, Any]:
+    return {"lease": _record(lease), "completion_ratio": (await leases.tally()).completion_ratio}
+
+
+def _held(key: str, holder: Lease | None) -> JSONResponse:
+    if holder is None:
+        return JSONResponse({"error": f"{key} was held a moment ago; claim it again"}, HELD)
+    error = f"{key} is held by {holder.holder} until {seconds_text(int(holder.until))}; claim it again then"
+    facts = {"holder": holder.holder, "lease_until_ms": _ms(holder)}
+    return JSONResponse({"error": error, **facts}, HELD)
+
+
+def _record(lease: Lease) -> dict[str, Any]:
+    return {
+        "key": lease.key,
+        "token": lease.token,
+        "holder": lease.holder,
+        "lease_until_ms": _ms(lease),
+    }
+
+
+def _ms(lease: Lease) -> int:
+    return int(lease.until * 1000)
+
+
+def _event(kind: LeaseEventKind, lease: Lease, reason: str = "") -> LeaseEvent:
+    return LeaseEvent(kind, lease.key, lease.token, lease.holder, reason)

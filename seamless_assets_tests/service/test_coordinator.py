@@ -1,0 +1,137 @@
+"""The lease coordinator over plain HTTP: its answers, its memory, its log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import pytest
+from aiohttp import web
+from services import Coordinator
+
+from seamless_assets.adapters.lease_http import HttpLeases
+from seamless_assets.errors import LeaseStoreUnavailable
+
+
+async def post(server: Coordinator, action: str, **body: Any) -> tuple[int, dict[str, Any]]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{server.url}/v1/leases/{action}", json=body) as answer,
+    ):
+        return answer.status, await answer.json()
+
+
+async def get(server: Coordinator, path: str) -> dict[str, Any]:
+    async with aiohttp.ClientSession() as session, session.get(f"{server.url}{path}") as answer:
+        assert answer.status == 200
+        return dict(await answer.json())
+
+
+@pytest.fixture
+def key() -> str:
+    return f"ohlcv:okx:BTC/USDT:USDT:1m@{uuid4()}"
+
+
+async def test_a_claim_is_granted_once_and_refused_with_who_holds_it(
+    lease_coordinator: Coordinator, key: str
+) -> None:
+    before = int(time.time() * 1000)
+    status, granted = await post(lease_coordinator, "claim", key=key, lease_ms=60_000)
+    lease = granted["lease"]
+    assert status == 200 and lease["key"] == key and isinstance(lease["token"], int)
+    assert before + 59_000 < lease["lease_until_ms"] < before + 90_000
+    assert 0 <= granted["completion_ratio"] <= 1
+    status, refused = await post(lease_coordinator, "claim", key=key, lease_ms=60_000)
+    assert status == 409 and refused["holder"] == lease["holder"] and lease["holder"] in refused["error"]
+    assert refused["lease_until_ms"] == lease["lease_until_ms"]
+    assert lease in (await get(lease_coordinator, "/v1/leases"))["leases"]
+
+
+async def test_a_lease_is_renewed_and_given_back(lease_coordinator: Coordinator, key: str) -> None:
+    _, granted = await post(lease_coordinator, "claim", key=key, lease_ms=60_000, holder="w1")
+    token = granted["lease"]["token"]
+    status, renewed = await post(lease_coordinator, "renew", key=key, token=token, lease_ms=120_000)
+    assert status == 200 and renewed["lease"]["lease_until_ms"] > granted["lease"]["lease_until_ms"]
+    status, done = await post(lease_coordinator, "complete", key=key, token=token)
+    assert status == 200 and "completion_ratio" in done
+    for action, more in (("renew", {"lease_ms": 1000}), ("complete", {}), ("fail", {"reason": "late"})):
+        status, refused = await post(lease_coordinator, action, key=key, token=token, **more)
+        assert status == 409 and "ran out or was given back" in refused["error"]
+    _, again = await post(lease_coordinator, "claim", key=key, lease_ms=60_000)
+    assert again["lease"]["token"] > token
+    status, _ = await post(
+        lease_coordinator, "fail", key=key, token=again["lease"]["token"], reason="no luck"
+    )
+    assert status == 200
+    told = [json.loads(line) for line in lease_coordinator.log.splitlines() if key in line]
+    assert [record["event"] for record in told] == [
+        "lease_claim", "lease_complete", "lease_claim", "lease_fail",
+    ]  # fmt: skip
+    assert told[0]["holder"] == "w1" and told[0]["token"] == token and told[-1]["reason"] == "no luck"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"key": "", "lease_ms": 1000},
+        {"key": "k"},
+        {"key": "k", "lease_ms": 0},
+        {"key": "k", "lease_ms": -5},
+        {"key": "k", "lease_ms": "soon"},
+        {"key": "k", "lease_ms": 10**12},
+        {"key": "k" * 2000, "lease_ms": 1000},
+    ],
+)
+async def test_a_body_that_cannot_mean_anything_is_refused(
+    lease_coordinator: Coordinator, body: dict[str, Any]
+) -> None:
+    status, told = await post(lease_coordinator, "claim", **body)
+    assert status == 422 and told["detail"]
+
+
+async def test_leases_and_the_completion_ratio_outlive_the_server(
+    own_coordinator: Coordinator, key: str
+) -> None:
+    assert (await get(own_coordinator, "/v1/leases"))["completion_ratio"] == 1.0
+    ratios = []
+    for number, outcome in enumerate(["complete", "complete", "fail", None]):
+        _, granted = await post(own_coordinator, "claim", key=f"{key}{number}", lease_ms=60_000)
+        token = granted["lease"]["token"]
+        if outcome:
+            _, ended = await post(own_coordinator, outcome, key=f"{key}{number}", token=token)
+            ratios.append(ended["completion_ratio"])
+    assert ratios == [1.0, 1.0, pytest.approx(2 / 3)] and granted["completion_ratio"] == 0.5
+    own_coordinator.kill()
+    await asyncio.to_thread(own_coordinator.start)
+    status, _ = await post(own_coordinator, "claim", key=f"{key}3", lease_ms=60_000)
+    assert status == 409
+    told = await get(own_coordinator, "/v1/leases")
+    assert (told["completed"], told["failed"], told["completion_ratio"]) == (2, 1, 0.5)
+    status, _ = await post(own_coordinator, "renew", key=f"{key}3", token=token, lease_ms=60_000)
+    assert status == 200
+    assert (await get(own_coordinator, "/healthz"))["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(409, "<html>conflict</html>"), (200, "{}"), (500, '{"error": "no"}'), (200, "[1]")]
+)
+async def test_an_answer_that_is_not_the_coordinators_means_it_is_away(status: int, body: str) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status, text=body, content_type="application/json")
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    leases = HttpLeases(f"http://127.0.0.1:{runner.addresses[0][1]}")
+    with pytest.raises(LeaseStoreUnavailable):
+        await leases.claim("k", "w", 60)
+    await leases.close()
+    await runner.cleanup()
