@@ -208,7 +208,7 @@ def contender(name: str, folder: Path, ports: list[int]) -> Any:
         return Ours(SqliteHotStore(folder / "hot.sqlite"))
     if name == "ours on QuestDB":
         from seamless_assets.adapters.questdb import QuestDbHotStore
-        from seamless_assets.adapters.questdb_client import QuestDbAddress
+        from seamless_assets.adapters.questdb_address import QuestDbAddress
 
         return Ours(QuestDbHotStore(QuestDbAddress("127.0.0.1", *ports)))
     peers = {

@@ -320,7 +320,7 @@ def _hot_store(settings: Settings) -> HotStore:
         return SqliteHotStore(told.path)
     # psycopg and the QuestDB client are needed by those who have a server.
     from seamless_assets.adapters.questdb import QuestDbHotStore
-    from seamless_assets.adapters.questdb_client import QuestDbAddress
+    from seamless_assets.adapters.questdb_address import QuestDbAddress
 
     place = urlsplit(told.dsn)
     return QuestDbHotStore(

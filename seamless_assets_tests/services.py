@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from urllib.error import URLError
@@ -38,11 +40,14 @@ def await_answer(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
 
 
 class QuestDbServer:
-    """A QuestDB server of its own folder and ports; it can be killed and started again on the same data."""
+    """A QuestDB server of its own folder and ports; it can be killed and started again on the same data.
 
-    def __init__(self, jar: Path, folder: Path) -> None:
+    `settings` are further environment variables of the server.
+    """
+
+    def __init__(self, jar: Path, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         self.http_port, self.pg_port = free_port(), free_port()
-        self._jar, self._folder = jar, folder
+        self._jar, self._folder, self._settings = jar, folder, dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -55,16 +60,30 @@ class QuestDbServer:
             "QDB_LINE_TCP_ENABLED": "false",
             "QDB_HTTP_MIN_ENABLED": "false",
             "QDB_TELEMETRY_ENABLED": "false",
+            **self._settings,
         }
+        crash = f"-XX:ErrorFile={self._folder}/crash.log"
+        java = ["java", "-Xmx1g", f"-Djava.io.tmpdir={self._folder}", crash]
         module = ["-p", str(self._jar), "-m", "io.questdb/io.questdb.ServerMain"]
         with log.open("ab") as told:
             self._process = subprocess.Popen(
-                ["java", "-Xmx1g", f"-Djava.io.tmpdir={self._folder}", *module, "-d", str(self._folder)],
+                [*java, *module, "-d", str(self._folder)],
                 stdout=told,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **settings},
             )
-        await_answer(self._process, f"http://127.0.0.1:{self.http_port}/exec?query=SELECT%201", log)
+        await_answer(self._process, f"http://127.0.0.1:{self.http_port}/ping", log)
+
+    def hang(self) -> None:
+        """Let it keep its connections and answer nobody."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)
+
+    def go_on(self) -> None:
+        """Let it answer again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it with SIGKILL."""

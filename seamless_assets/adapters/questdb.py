@@ -1,24 +1,36 @@
 """The hot store on a QuestDB server (9.3 or later).
 
-A bar is kept once for each fencing token that wrote it; a read takes the row of the highest token, so a
-stale holder's rows lose whenever they arrive, and the rows beneath are the bar's revisions. A write sends
-only bars that are new or changed. Facts are an append-only table beside the bars.
+Every version of a bar is a row of its own, keyed by the fencing token that wrote it; a read takes the row of
+the highest token, so a stale holder's rows lose whenever they arrive, and the rows beneath are the bar's
+revisions. A write sends only bars that are new or changed. Facts are an append-only table beside the bars.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from seamless_assets.adapters.questdb_client import QuestDbAddress, QuestDbClient, literal
+from seamless_assets.adapters import questdb_sweeps as sweeps
+from seamless_assets.adapters.questdb_address import QuestDbAddress
+from seamless_assets.adapters.questdb_client import QuestDbClient, literal
+from seamless_assets.adapters.questdb_fences import Look, look, raised
+from seamless_assets.adapters.questdb_rows import (
+    ORDER,
+    ROWS_SCHEMA,
+    bars_frame,
+    evictions_frame,
+    facts_frame,
+    highest_token,
+    in_force,
+    revisions_of,
+    seconds,
+    sent_rows,
+)
 from seamless_assets.adapters.questdb_schema import (
     BARS,
     EVICTIONS,
@@ -27,26 +39,18 @@ from seamless_assets.adapters.questdb_schema import (
     bars_table,
     migrate,
 )
-from seamless_assets.core.bars import (
-    BARS_SCHEMA,
-    COLUMNS,
-    REVISIONS_SCHEMA,
-    Written,
-    changes,
-    new_values,
-    timestamps,
-)
-from seamless_assets.core.keep import StoreStatus
-from seamless_assets.core.lease import Fence
-from seamless_assets.core.ledger import FACTS_SCHEMA, Fact, facts_table
+from seamless_assets.core.bars import COLUMNS, Written, table_of, timestamps
+from seamless_assets.core.keep import Evictable, StoreStatus, digest_of
+from seamless_assets.core.lease import Fence, outranked
+from seamless_assets.core.ledger import FACTS_SCHEMA, Fact
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.segment import Segment, merge_ranges
-from seamless_assets.errors import StaleToken
 
 SHORT_READ_BARS = 5_000
 """Up to here the Postgres wire is faster than a Parquet export."""
-_VALUES = ", ".join(COLUMNS[1:])
-_ROWS_SCHEMA = BARS_SCHEMA.append(pa.field("token", pa.int64()))
+_ROW_COLUMNS = (*COLUMNS, *ORDER)
+# Rows of the first schema version have no version of their own.
+_SELECTED = {name: name for name in _ROW_COLUMNS} | {"version": "coalesce(version, 0) version"}
 _FACT_COLUMNS = ", ".join(f'"{name}"' for name in FACTS_SCHEMA.names)
 
 
@@ -65,7 +69,7 @@ class QuestDbHotStore:
         ts = timestamps(bars)
         if bool((ts[1:] > ts[:-1]).all()):
             return bars
-        return _newest(await self._load_rows(node, window, (*COLUMNS, "token"))).drop_columns("token")
+        return (await self._load_in_force(node, window)).select(COLUMNS)
 
     async def load_opens(self, node: NodeId, window: Segment) -> np.ndarray:
         """Opens of the bars in `window`, shape `(rows,)`, sorted. Raises `HotStoreError`."""
@@ -84,48 +88,53 @@ class QuestDbHotStore:
     ) -> Written:
         """Upsert what is new or changed, append facts, and return once reads see both.
 
-        Raises `StaleToken`, `HotStoreError`.
+        Without a fence the newest holder's token is borrowed. Raises `StaleToken`, `HotStoreError`.
         """
         await self._ready()
-        token = fence.token if fence else int(recorded_at * 1_000_000)
-        if fence is not None:
-            await self._pass_fence(node, fence)
-        written, tables = Written(0, 0), []
-        if bars.num_rows:
-            ts = timestamps(bars)
-            held = await self.load_bars(node, Segment(int(ts.min()), int(ts.max()) + 1))
-            fresh, revised = changes(held, bars, recorded_at)
-            written = Written(fresh.num_rows, revised.num_rows)
-            sent = pa.concat_tables([fresh, new_values(revised)])
-            if sent.num_rows:
-                table = bars_table(node.timeframe)
-                await self._client.ingest(table, _bars_frame(node, sent, token, recorded_at))
-                tables.append(table)
-        if facts:
-            await self._client.ingest(FACTS, _facts_frame(node, facts, token))
-            tables.append(FACTS)
-        if tables:
-            await self._client.await_applied(*tables)
+        span = _span_of(bars, facts)
+        if fence is None and span.is_empty:
+            return Written(0, 0)
+        async with raised(self._client, node, fence):
+            found = await self._look(node, fence, span)
+            token = fence.token if fence else found.newest
+            written, sent = await self._write_bars(node, bars, recorded_at, fence, token, found)
+            if facts:
+                await self._client.ingest(FACTS, facts_frame(node, facts, token, found.last_fact))
+            await self._client.await_applied(*sent, *([FACTS] if facts else []))
+            while sent and await sweeps.was_swept(self._client, bars_table(node.timeframe), span, found.now):
+                found = await self._look(node, fence, span)
+                _, sent = await self._write_bars(node, bars, recorded_at, fence, token, found)
+                await self._client.await_applied(*sent)
+            if fence is not None:
+                await self._look(node, fence, span)
         return written
 
     async def load_facts(self, node: NodeId, window: Segment) -> pa.Table:
         """Facts that touch `window`, oldest first. Raises `HotStoreError`."""
         await self._ready()
-        table = await self._client.export(
-            f"SELECT {_FACT_COLUMNS} FROM {FACTS} WHERE node = {literal(str(node))} "
-            f'AND start < {window.end} AND "end" > {window.start} ORDER BY ts, seq'
+        # Numbers of the first schema version start anew with each write.
+        rows = await self._client.rows(
+            f"SELECT {_FACT_COLUMNS} FROM {FACTS} WHERE node = %s AND start < {window.end} "
+            f'AND "end" > {window.start} ORDER BY greatest(seq, cast(ts AS LONG)), seq',
+            (str(node),),
         )
-        return table.cast(FACTS_SCHEMA).replace_schema_metadata(None)
+        return table_of(rows, FACTS_SCHEMA)
 
     async def load_revisions(self, node: NodeId, window: Segment) -> pa.Table:
         """Revised bars that open in `window`, oldest first. Raises `HotStoreError`."""
         await self._ready()
-        columns = f"ts, token, recorded_at, {_VALUES}"
-        rows = await self._client.export(_query(node, window, columns))
-        return _revisions(rows.set_column(0, "ts", pa.array(_seconds(rows.column("ts")))))
+        told = ", ".join(_SELECTED[name].replace("version", "b.version", 1) for name in _ROW_COLUMNS[1:])
+        table, inside = bars_table(node.timeframe), "node = %s AND {0}ts >= %s AND {0}ts < %s"
+        micros, *rest = await self._client.fetch(
+            f"SELECT cast(b.ts AS LONG), {told} FROM {table} b JOIN (SELECT DISTINCT ts FROM {table} "
+            f"WHERE {inside.format('')} AND version != 1) r ON b.ts = r.ts WHERE b.{inside.format('b.')}",
+            _bound(node, window) * 2,
+            _types(ROWS_SCHEMA),
+        )
+        return revisions_of(pa.table([micros // 1_000_000, *rest], ROWS_SCHEMA))
 
-    async def evict(self, evictable: Mapping[NodeId, Sequence[Segment]], recorded_at: float) -> int:
-        """Drop the partitions whose every bar lies in `evictable`; the bars dropped.
+    async def evict(self, evictable: Mapping[NodeId, Sequence[Evictable]], recorded_at: float) -> int:
+        """Drop the partitions whose every bar lies in `evictable` and is still the same; the bars dropped.
 
         The server drops whole partitions only, so what shares one with bars that must stay stays too.
         Raises `HotStoreError`.
@@ -133,25 +142,26 @@ class QuestDbHotStore:
         await self._ready()
         dropped = 0
         for table in BARS:
-            for name, first, last, rows in await self._client.execute(
-                f"SELECT name, minTimestamp, maxTimestamp, numRows FROM table_partitions({literal(table)}) "
-                "WHERE attached AND numRows > 0"
-            ):
-                held = await self._held(table, first, last)
-                if all(_holds(evictable.get(node, ()), span) for node, span in held.items()):
-                    await self._client.ingest(EVICTIONS, _evictions_frame(held, recorded_at))
-                    await self._client.execute(f"ALTER TABLE {table} DROP PARTITION LIST {literal(name)}")
-                    dropped += int(rows)
-        if dropped:
-            await self._client.await_applied(EVICTIONS, *BARS)
+            for partition, span in await sweeps.partitions(self._client, table):
+                if not _hold_all(evictable, await sweeps.held_in(self._client, table, span)):
+                    continue
+                sweep = await sweeps.begin(self._client, table, partition, span)
+                held = await sweeps.held_in(self._client, table, span)
+                if _hold_all(evictable, held) and (rows := await self._unchanged(evictable, held)):
+                    await self._client.ingest(EVICTIONS, evictions_frame(held, recorded_at))
+                    await self._client.await_applied(EVICTIONS)
+                    await sweeps.drop(self._client, sweep)
+                    dropped += rows
+                await sweeps.end(self._client, sweep)
         return dropped
 
     async def load_evictions(self, node: NodeId, window: Segment) -> list[Segment]:
         """Ranges of `window` whose bars were evicted, joined. Raises `HotStoreError`."""
         await self._ready()
-        rows = await self._client.execute(
-            f'SELECT start, "end" FROM {EVICTIONS} WHERE node = {literal(str(node))} '
-            f'AND start < {window.end} AND "end" > {window.start}'
+        rows = await self._client.rows(
+            f'SELECT start, "end" FROM {EVICTIONS} WHERE node = %s '
+            f'AND start < {window.end} AND "end" > {window.start}',
+            (str(node),),
         )
         ranges = merge_ranges([Segment(*row) for row in rows], node.timeframe)
         return [window.intersect(found) for found in ranges]
@@ -164,7 +174,7 @@ class QuestDbHotStore:
             "SELECT coalesce(sum(sequencerTxn - writerTxn), 0) FROM wal_tables() WHERE name LIKE 'seamless%'"
         )
         began = time.perf_counter()
-        await self._client.fetch("SELECT 1", (), ["int64"])
+        await self._client.rows("SELECT 1", ())
         return StoreStatus(
             kind="QuestDB",
             address=str(self._client.address),
@@ -184,135 +194,106 @@ class QuestDbHotStore:
                     await migrate(self._client)
                     self._is_ready = True
 
+    async def _look(self, node: NodeId, fence: Fence | None, span: Segment) -> Look:
+        """What stands in the way of a write. Raises `StaleToken` where a later holder does."""
+        if fence is None:
+            return await look(self._client, node, span, 0)
+        found = await look(self._client, node, fence.chunk, fence.token)
+        if found.newest > fence.token:
+            raise outranked(node, fence, found.newest)
+        return found
+
+    async def _write_bars(
+        self, node: NodeId, bars: pa.Table, recorded_at: float, fence: Fence | None, token: int, found: Look
+    ) -> tuple[Written, list[str]]:
+        """Send what is new or changed; what that was, and the table that was written to, if any."""
+        if not bars.num_rows:
+            return Written(0, 0), []
+        held = await self._load_in_force(node, _span_of(bars, ()))
+        written, rows = sent_rows(held, bars, recorded_at, found.unfinished)
+        if not rows.num_rows:
+            return written, []
+        newest = highest_token(held, rows)
+        if fence is not None and newest > token:
+            raise outranked(node, fence, newest)
+        table = bars_table(node.timeframe)
+        await self._client.ingest(table, bars_frame(node, rows, max(token, newest), recorded_at))
+        return written, [table]
+
+    async def _load_in_force(self, node: NodeId, window: Segment) -> pa.Table:
+        return in_force(await self._load_rows(node, window, _ROW_COLUMNS))
+
     async def _load_rows(self, node: NodeId, window: Segment, columns: Sequence[str]) -> pa.Table:
-        """Columns of every row in `window`, `ts` in seconds and ascending; a bar has one for each token."""
-        schema = pa.schema([_ROWS_SCHEMA.field(name) for name in columns])
+        """Columns of every row in `window`, `ts` in seconds and ascending; a bar has one for each version."""
+        schema = pa.schema([ROWS_SCHEMA.field(name) for name in columns])
         if not _is_short(node, window):
-            table = await self._client.export(_query(node, window, ", ".join(columns)))
-            return table.set_column(0, "ts", pa.array(_seconds(table.column("ts")))).cast(schema)
-        values = "".join(f", {name}" for name in columns[1:])
-        types = ["int64" if name in ("ts", "token") else "float64" for name in columns]
+            told = ", ".join(_SELECTED[name] for name in columns)
+            table = await self._client.export(f"SELECT {told} {_inside(node, window)} ORDER BY ts")
+            return table.set_column(0, "ts", pa.array(seconds(table.column("ts")))).cast(schema)
+        told = "".join(f", {_SELECTED[name]}" for name in columns[1:])
         micros, *rest = await self._client.fetch(
-            f"SELECT cast(ts AS LONG){values} FROM {bars_table(node.timeframe)} "
+            f"SELECT cast(ts AS LONG){told} FROM {bars_table(node.timeframe)} "
             "WHERE node = %s AND ts >= %s AND ts < %s ORDER BY ts",
-            (str(node), _moment(window.start), _moment(window.end)),
-            types,
+            _bound(node, window),
+            _types(schema),
         )
         return pa.table([micros // 1_000_000, *rest], schema)
 
-    async def _held(self, table: str, first: str, last: str) -> dict[NodeId, Segment]:
-        """The nodes with bars from `first` to `last` (as the server writes times), and from when to when."""
-        rows = await self._client.execute(
-            f"SELECT node, cast(min(ts) AS LONG), cast(max(ts) AS LONG) FROM {table} "
-            f"WHERE ts >= {literal(first)} AND ts <= {literal(last)}"
-        )
-        nodes = [(NodeId.parse(name), low // 1_000_000, high // 1_000_000) for name, low, high in rows]
-        return {node: Segment(low, node.timeframe.shift(high, 1)) for node, low, high in nodes}
-
-    async def _pass_fence(self, node: NodeId, fence: Fence) -> None:
-        newest = await self._newest_token(node, fence.chunk)
-        if newest is not None and newest > fence.token:
-            raise StaleToken(
-                f"{node}: a later holder of [{fence.chunk.start}, {fence.chunk.end}) has written; this "
-                "worker's lease ran out, and its bars are dropped",
-                token=fence.token,
-                newest=newest,
-            )
-
-    async def _newest_token(self, node: NodeId, chunk: Segment) -> int | None:
-        name = literal(str(node))
-        rows = await self._client.execute(
-            f"SELECT max(token) FROM {bars_table(node.timeframe)} WHERE node = {name} "
-            f"AND ts >= {chunk.start * 1_000_000} AND ts < {chunk.end * 1_000_000} "
-            f"UNION ALL SELECT max(token) FROM {FACTS} WHERE node = {name} "
-            f'AND start < {chunk.end} AND "end" > {chunk.start}'
-        )
-        return max((token for (token,) in rows if token is not None), default=None)
+    async def _unchanged(
+        self, evictable: Mapping[NodeId, Sequence[Evictable]], held: Mapping[NodeId, Segment]
+    ) -> int:
+        """How many bars the nodes hold in their spans; 0 where one of them is not what it was."""
+        rows = 0
+        for node, span in held.items():
+            for part in evictable[node]:
+                if part.segment.intersect(span).is_empty:
+                    continue
+                bars = await self.load_bars(node, part.segment)
+                if digest_of(bars) != part.digest:
+                    return 0
+                rows += bars.num_rows
+        return rows
 
 
-def _holds(segments: Sequence[Segment], span: Segment) -> bool:
-    return any(segment.start <= span.start and span.end <= segment.end for segment in segments)
+def _hold_all(evictable: Mapping[NodeId, Sequence[Evictable]], held: Mapping[NodeId, Segment]) -> bool:
+    """Whether what is held lies in ranges that may go."""
+    return all(
+        any(whole.start <= span.start and span.end <= whole.end for whole in _joined(evictable, node))
+        for node, span in held.items()
+    )
+
+
+def _joined(evictable: Mapping[NodeId, Sequence[Evictable]], node: NodeId) -> list[Segment]:
+    return merge_ranges([part.segment for part in evictable.get(node, ())], node.timeframe)
+
+
+def _span_of(bars: pa.Table, facts: Iterable[Fact]) -> Segment:
+    """From the first open or start of a fact to the last open or end of one; empty for nothing."""
+    ts = timestamps(bars)
+    bounds = [(int(ts.min()), int(ts.max()) + 1)] if len(ts) else []
+    bounds += [(fact.start, fact.end) for fact in facts]
+    if not bounds:
+        return Segment(0, 0)
+    return Segment(min(start for start, _ in bounds), max(end for _, end in bounds))
 
 
 def _is_short(node: NodeId, window: Segment) -> bool:
     return (window.end - window.start) // node.timeframe.approximate_seconds <= SHORT_READ_BARS
 
 
-def _query(node: NodeId, window: Segment, columns: str) -> str:
+def _inside(node: NodeId, window: Segment) -> str:
     return (
-        f"SELECT {columns} FROM {bars_table(node.timeframe)} WHERE node = {literal(str(node))} "
-        f"AND ts >= {window.start * 1_000_000} AND ts < {window.end * 1_000_000} ORDER BY ts"
+        f"FROM {bars_table(node.timeframe)} WHERE node = {literal(str(node))} "
+        f"AND ts >= {window.start * 1_000_000} AND ts < {window.end * 1_000_000}"
     )
 
 
-def _moment(ts: int) -> datetime:
-    return datetime.fromtimestamp(ts, UTC).replace(tzinfo=None)
+def _bound(node: NodeId, window: Segment) -> tuple[str, datetime, datetime]:
+    """Node, start and end as the wire binds them."""
+    start, end = (datetime.fromtimestamp(ts, UTC).replace(tzinfo=None) for ts in window)
+    return str(node), start, end
 
 
-def _seconds(column: pa.ChunkedArray) -> np.ndarray:
-    micros = pc.cast(column, pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
-    seconds: np.ndarray = micros // 1_000_000
-    return seconds
-
-
-def _newest(rows: pa.Table) -> pa.Table:
-    """For each `ts` the row of the highest token."""
-    ts = timestamps(rows)
-    order = np.lexsort((rows.column("token").to_numpy(), ts))
-    last = np.append(ts[order][1:] != ts[order][:-1], True)
-    return rows.take(pa.array(order[last]))
-
-
-def _revisions(rows: pa.Table) -> pa.Table:
-    """Rows that replaced an earlier token's, in the order they were recorded; stale ones are passed over."""
-    frame = rows.to_pandas().sort_values(["ts", "token"], kind="stable", ignore_index=True)
-    later = frame.groupby("ts")["recorded_at"].transform(lambda told: told[::-1].cummin()[::-1])
-    frame = frame[frame["recorded_at"] <= later]
-    old = frame.groupby("ts")[list(COLUMNS[1:])].shift()
-    replaced = frame.duplicated("ts")
-    table = {"ts": frame["ts"][replaced]}
-    table |= {f"old_{name}": old[name][replaced] for name in COLUMNS[1:]}
-    table |= {f"new_{name}": frame[name][replaced] for name in COLUMNS[1:]}
-    table["recorded_at"] = frame["recorded_at"][replaced]
-    found = pd.DataFrame(table).sort_values("recorded_at", kind="stable", ignore_index=True)
-    return pa.Table.from_pandas(found, REVISIONS_SCHEMA, preserve_index=False).replace_schema_metadata(None)
-
-
-def _bars_frame(node: NodeId, bars: pa.Table, token: int, recorded_at: float) -> pd.DataFrame:
-    frame: pd.DataFrame = bars.to_pandas()
-    frame["ts"] = _stamps(frame["ts"] * 1_000_000)
-    frame.insert(1, "node", _symbol(str(node), len(frame)))
-    frame.insert(2, "token", np.int64(token))
-    frame.insert(3, "recorded_at", float(recorded_at))
-    return frame
-
-
-def _facts_frame(node: NodeId, facts: Sequence[Fact], token: int) -> pd.DataFrame:
-    frame: pd.DataFrame = facts_table(facts).to_pandas()
-    frame["reason"] = _symbols(frame["reason"])
-    frame.insert(0, "ts", _stamps((frame["recorded_at"] * 1_000_000).astype("int64")))
-    frame.insert(1, "node", _symbol(str(node), len(frame)))
-    frame.insert(2, "token", np.int64(token))
-    frame.insert(3, "seq", np.arange(len(frame)))
-    return frame
-
-
-def _evictions_frame(held: Mapping[NodeId, Segment], recorded_at: float) -> pd.DataFrame:
-    frame = pd.DataFrame({"start": [span.start for span in held.values()]}, dtype="int64")
-    frame["end"] = [span.end for span in held.values()]
-    frame.insert(0, "ts", _stamps(np.full(len(frame), int(recorded_at * 1_000_000))))
-    frame.insert(1, "node", _symbols([str(node) for node in held]))
-    return frame
-
-
-def _stamps(micros: np.ndarray | pd.Series[int]) -> np.ndarray:
-    return np.asarray(micros, dtype="int64").astype("datetime64[us]")
-
-
-def _symbol(name: str, rows: int) -> pd.Series[Any]:
-    one = pd.CategoricalDtype([name])
-    return pd.Series(pd.Categorical.from_codes(np.zeros(rows, dtype=np.int8), dtype=one))
-
-
-def _symbols(names: Sequence[str] | pd.Series[str]) -> pd.Series[Any]:
-    return pd.Series(list(names), dtype="category")
+def _types(schema: pa.Schema) -> list[str]:
+    """The columns' types as numpy names them."""
+    return ["int64" if pa.types.is_integer(kind) else "float64" for kind in schema.types]

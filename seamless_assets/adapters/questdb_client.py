@@ -11,7 +11,6 @@ import io
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -23,36 +22,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import questdb
 
+from seamless_assets.adapters.questdb_address import QuestDbAddress
+from seamless_assets.adapters.questdb_wire import PostgresWire
 from seamless_assets.errors import HotStoreError
 
 T = TypeVar("T")
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 2.0
 FIRST_POLL_S, LONGEST_POLL_S = 0.002, 0.1
 ROWS_PER_REQUEST = 100_000
-CONNECTIONS = 4
-EXPORTS_AT_ONCE = 2
-"""A server on two cores takes no more, and refuses what comes above its limit."""
+EXPORTS = 2
+"""At once; a server of two processors takes no more from all its clients together, and refuses the rest."""
 READ_BUFFER = 2**22
-
-
-@dataclass(frozen=True, slots=True)
-class QuestDbAddress:
-    """Where a server listens and who asks. `timeout_s` bounds one request, `retry_s` an outage."""
-
-    host: str
-    http_port: int = 9000
-    pg_port: int = 8812
-    tls: bool = False
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    token: str | None = field(default=None, repr=False)
-    pg_user: str = "admin"
-    pg_password: str = field(default="quest", repr=False)
-    timeout_s: float = 30.0
-    retry_s: float = 180.0
-
-    def __str__(self) -> str:
-        return f"questdb://{self.host}:{self.http_port}"
 
 
 class _AwayError(Exception):
@@ -72,9 +52,8 @@ class QuestDbClient:
     def __init__(self, address: QuestDbAddress) -> None:
         self.address = address
         self._session: aiohttp.ClientSession | None = None
-        self._idle: list[psycopg.Connection[Any]] = []
-        self._slots = asyncio.Semaphore(CONNECTIONS)
-        self._exports = asyncio.Semaphore(EXPORTS_AT_ONCE)
+        self._wire = PostgresWire(address)
+        self._exporting = asyncio.Semaphore(EXPORTS)
         self._senders: list[questdb.Sender] = []
 
     async def execute(self, sql: str) -> list[list[Any]]:
@@ -83,9 +62,19 @@ class QuestDbClient:
         rows: list[list[Any]] = answer.get("dataset", [])
         return rows
 
+    async def execute_once(self, sql: str) -> None:
+        """Run one statement that must not run twice, so without asking again. Raises `HotStoreError`."""
+        try:
+            await self._get("exec", {"query": sql})
+        except _AwayError as error:
+            raise HotStoreError(
+                f"hot store {self.address} did not answer {sql}: {error}; it may have run or not",
+                address=str(self.address),
+            ) from error
+
     async def export(self, sql: str) -> pa.Table:
         """The rows of a query as Arrow, by the path that is fastest for many. Raises `HotStoreError`."""
-        async with self._exports:
+        async with self._exporting:
             payload = await self._persist(lambda: self._get("exp", {"query": sql, "fmt": "parquet"}))
         if not payload:
             raise HotStoreError(f"{self.address} sent no Parquet for {sql}", query=sql)
@@ -94,9 +83,13 @@ class QuestDbClient:
     async def fetch(self, sql: str, values: Sequence[Any], types: Sequence[str]) -> list[np.ndarray]:
         """The columns of a query with `%s` bound to `values`, by the path that is fastest for few rows.
 
-        `types` are numpy's, one for each column. Raises `HotStoreError`.
+        `types` are numpy's, `int64` or `float64`, one for each column. Raises `HotStoreError`.
         """
-        return await self._persist(lambda: self._fetch(sql, values, types))
+        return await self._persist(lambda: self._ask(sql, self._wire.columns(sql, values, types)))
+
+    async def rows(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """The rows of a query with `%s` bound to `values`, as Python objects. Raises `HotStoreError`."""
+        return await self._persist(lambda: self._ask(sql, self._wire.rows(sql, values)))
 
     async def ingest(self, table: str, frame: pd.DataFrame) -> None:
         """Append rows, `ts` as designated timestamp; returns once the server keeps them for good.
@@ -113,12 +106,10 @@ class QuestDbClient:
         also after `timeout_s`.
         """
         deadline, delay = time.monotonic() + self.address.timeout_s, FIRST_POLL_S
-        target = {name: written for name, _, _, written, _ in await self._progress(tables)}
+        rows = await self._progress(tables) if tables else []
+        target = {name: written for name, _, _, written, _ in rows}
         resumed: set[str] = set()
-        while True:
-            rows = await self._progress(tables)
-            if all(applied >= target[name] for name, _, applied, _, _ in rows):
-                return
+        while any(applied < target[name] for name, _, applied, _, _ in rows):
             for name, suspended, _, _, reason in rows:
                 if suspended and name in resumed:
                     raise self._refused(f"to apply writes to {name}", f"{reason}; make room and write again")
@@ -132,6 +123,7 @@ class QuestDbClient:
                 )
             await asyncio.sleep(delay)
             delay = min(delay * 2, LONGEST_POLL_S)
+            rows = await self._progress(tables)
 
     async def _progress(self, tables: Sequence[str]) -> list[list[Any]]:
         names = ", ".join(map(literal, tables))
@@ -147,8 +139,7 @@ class QuestDbClient:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
-        while self._idle:
-            self._idle.pop().close()
+        self._wire.close()
 
     async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
         deadline, delay = time.monotonic() + self.address.retry_s, FIRST_DELAY_S
@@ -168,13 +159,19 @@ class QuestDbClient:
     async def _get(self, path: str, query: dict[str, str]) -> bytes:
         scheme = "https" if self.address.tls else "http"
         url = f"{scheme}://{self.address.host}:{self.address.http_port}/{path}"
+        # The server counts kept connections that have exported against its few exports.
+        headers = {"Connection": "close"} if path == "exp" else {}
         try:
-            async with self._http().get(url, params=query) as answer:
+            async with self._http().get(url, params=query, headers=headers) as answer:
                 payload = await answer.read()
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise self._refused("to be asked", f"{_told(error)}; {_ADVICE}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _AwayError(_told(error)) from error
-        if answer.status >= 500 or b"exceeded connection limit" in payload[:1000]:
-            raise _AwayError(f"HTTP {answer.status}")
+        if answer.status in (401, 403):
+            raise self._refused("to be asked", f"HTTP {answer.status}; {_ADVICE}")
+        if answer.status == 429 or answer.status >= 500:
+            raise _AwayError(f"HTTP {answer.status}: {_reason(payload)}")
         if answer.status >= 400:
             raise self._refused(query["query"], _reason(payload))
         return payload
@@ -186,43 +183,23 @@ class QuestDbClient:
             auth = aiohttp.BasicAuth(told.user, told.password or "") if told.user and not told.token else None
             timeout = aiohttp.ClientTimeout(total=told.timeout_s)
             self._session = aiohttp.ClientSession(
-                headers=headers, auth=auth, timeout=timeout, read_bufsize=READ_BUFFER
+                headers=headers,
+                auth=auth,
+                timeout=timeout,
+                read_bufsize=READ_BUFFER,
+                connector=aiohttp.TCPConnector(ssl=told.tls_context()),
             )
         return self._session
 
-    async def _fetch(self, sql: str, values: Sequence[Any], types: Sequence[str]) -> list[np.ndarray]:
-        async with self._slots:
-            try:
-                return await asyncio.to_thread(self._ask, sql, values, types)
-            except (psycopg.OperationalError, OSError) as error:
-                raise _AwayError(_told(error)) from error
-            except psycopg.Error as error:
-                raise self._refused(sql, str(error)) from error
-
-    def _ask(self, sql: str, values: Sequence[Any], types: Sequence[str]) -> list[np.ndarray]:
-        """Ask over an idle connection, or a new one; a connection that failed is not used again."""
-        connection = self._idle.pop() if self._idle else self._connect()
+    async def _ask(self, sql: str, answer: Awaitable[T]) -> T:
         try:
-            rows = connection.execute(sql, values, prepare=True, binary=True).fetchall()
-        except BaseException:
-            connection.close()
-            raise
-        self._idle.append(connection)
-        columns = zip(*rows, strict=True) if rows else ((),) * len(types)
-        return [np.fromiter(column, kind, len(rows)) for column, kind in zip(columns, types, strict=True)]
-
-    def _connect(self) -> psycopg.Connection[Any]:
-        told = self.address
-        return psycopg.connect(
-            host=told.host,
-            port=told.pg_port,
-            user=told.pg_user,
-            password=told.pg_password,
-            dbname="qdb",
-            sslmode="require" if told.tls else "disable",
-            connect_timeout=max(2, int(told.timeout_s)),
-            autocommit=True,
-        )
+            return await answer
+        except (psycopg.OperationalError, OSError) as error:
+            if any(reason in str(error) for reason in _HOPELESS):
+                raise self._refused("to be asked", f"{_told(error)}; {_ADVICE}") from error
+            raise _AwayError(_told(error)) from error
+        except psycopg.Error as error:
+            raise self._refused(sql, str(error)) from error
 
     async def _ingest(self, table: str, frame: pd.DataFrame) -> None:
         try:
@@ -230,7 +207,8 @@ class QuestDbClient:
         except questdb.QuestDBError as error:
             if error.code in _AWAY_CODES and _INVALID not in str(error):
                 raise _AwayError(_told(error)) from error
-            raise self._refused(f"rows for {table}", str(error)) from error
+            advice = f"; {_ADVICE}" if error.code in _DENIED_CODES else ""
+            raise self._refused(f"rows for {table}", f"{error}{advice}") from error
 
     def _send(self, table: str, frame: pd.DataFrame) -> None:
         """Send with an idle sender, or a new one; a sender that failed is not used again."""
@@ -246,7 +224,8 @@ class QuestDbClient:
     def _new_sender(self) -> questdb.Sender:
         told = self.address
         options: dict[str, Any] = {"auto_flush": False, "retry_timeout": 0, "protocol_version": 2}
-        options["request_timeout"] = int(told.timeout_s * 1000)
+        options |= {"request_timeout": int(told.timeout_s * 1000), "request_min_throughput": 0}
+        options |= told.sender_tls()
         if told.token:
             options["token"] = told.token
         elif told.user:
@@ -267,6 +246,10 @@ _AWAY_CODES = frozenset(
         questdb.QuestDBErrorCode.ConnectTimeout,
     }
 )
+_DENIED_CODES = frozenset({questdb.QuestDBErrorCode.AuthError, questdb.QuestDBErrorCode.TlsError})
+_HOPELESS = ("invalid username/password", "does not support SSL", "certificate verify failed")
+"""What a connection that will never stand says; libpq gives it no code."""
+_ADVICE = "check user, password, token and the tls settings in seamless.hot_store"
 _INVALID = '"code":"invalid"'
 """How the server marks rows that it will never take."""
 

@@ -25,14 +25,15 @@ from seamless_assets.core.bars import (
     Written,
     changes,
     new_values,
+    table_of,
     timestamps,
 )
-from seamless_assets.core.keep import StoreStatus
-from seamless_assets.core.lease import Fence
+from seamless_assets.core.keep import Evictable, StoreStatus, digest_of
+from seamless_assets.core.lease import Fence, outranked
 from seamless_assets.core.ledger import FACTS_SCHEMA, Fact, facts_table
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.segment import Segment, merge_ranges
-from seamless_assets.errors import HotStoreError, StaleToken
+from seamless_assets.errors import HotStoreError
 
 T = TypeVar("T")
 
@@ -104,14 +105,14 @@ class SqliteHotStore:
         """Revised bars that open in `window`, oldest first. Raises `HotStoreError`."""
         return await self._run(lambda db: _load_revisions(db, str(node), window))
 
-    async def evict(self, evictable: Mapping[NodeId, Sequence[Segment]], recorded_at: float) -> int:
-        """Drop the bars of `evictable`, one transaction for each node; the bars dropped.
+    async def evict(self, evictable: Mapping[NodeId, Sequence[Evictable]], recorded_at: float) -> int:
+        """Drop the bars of `evictable` that are still the same, a transaction for each node; how many.
 
         Raises `HotStoreError`.
         """
         dropped = 0
-        for node, segments in evictable.items():
-            dropped += await self._run(partial(_evict, node=node, gone=segments, now=recorded_at))
+        for node, parts in evictable.items():
+            dropped += await self._run(partial(_evict, node=node, parts=parts, now=recorded_at))
         return dropped
 
     async def load_evictions(self, node: NodeId, window: Segment) -> list[Segment]:
@@ -191,7 +192,7 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def _load_facts(db: sqlite3.Connection, node_id: str, window: Segment) -> pa.Table:
-    return _table(
+    return table_of(
         db.execute(
             f"SELECT {_FACTS} FROM facts JOIN nodes ON nodes.id = facts.node "
             'WHERE node_id = ? AND start < ? AND "end" > ? ORDER BY seq',
@@ -202,7 +203,7 @@ def _load_facts(db: sqlite3.Connection, node_id: str, window: Segment) -> pa.Tab
 
 
 def _load_revisions(db: sqlite3.Connection, node_id: str, window: Segment) -> pa.Table:
-    return _table(
+    return table_of(
         db.execute(
             f"SELECT {_REVISIONS} FROM revisions JOIN nodes ON nodes.id = revisions.node "
             "WHERE node_id = ? AND ts >= ? AND ts < ? ORDER BY seq",
@@ -220,11 +221,12 @@ def _load_evictions(db: sqlite3.Connection, node_id: str, window: Segment) -> li
     ).fetchall()
 
 
-def _evict(db: sqlite3.Connection, *, node: NodeId, gone: Sequence[Segment], now: float) -> int:
+def _evict(db: sqlite3.Connection, *, node: NodeId, parts: Sequence[Evictable], now: float) -> int:
     dropped = 0
     with transaction(db):
         row = _row_of(db, node)
-        for segment in gone:
+        same = [p.segment for p in parts if digest_of(blocks.load_bars(db, node, p.segment)) == p.digest]
+        for segment in merge_ranges(same, node.timeframe):
             removed = blocks.drop_bars(db, row, node, segment)
             if removed:
                 db.execute(
@@ -237,13 +239,6 @@ def _evict(db: sqlite3.Connection, *, node: NodeId, gone: Sequence[Segment], now
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _table(rows: Iterable[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
-    columns = list(zip(*rows, strict=True))
-    if not columns:
-        return schema.empty_table()
-    return pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema)
 
 
 def _write(
@@ -276,12 +271,7 @@ def _pass_fence(db: sqlite3.Connection, row: int, node: NodeId, fence: Fence) ->
         (row, fence.chunk.end, fence.chunk.start),
     ).fetchone()
     if newest is not None and newest > fence.token:
-        raise StaleToken(
-            f"{node}: a later holder of [{fence.chunk.start}, {fence.chunk.end}) has written; this "
-            "worker's lease ran out, and its bars are dropped",
-            token=fence.token,
-            newest=newest,
-        )
+        raise outranked(node, fence, newest)
     db.execute(
         'INSERT OR REPLACE INTO fences (node, start, "end", token) VALUES (?, ?, ?, ?)',
         (row, *fence.chunk, fence.token),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +35,14 @@ class Written:
 def empty_bars() -> pa.Table:
     """A table of no bars with the canonical schema."""
     return BARS_SCHEMA.empty_table()
+
+
+def table_of(rows: Iterable[Sequence[Any]], schema: pa.Schema) -> pa.Table:
+    """Rows as a table of `schema`, in their order."""
+    columns = list(zip(*rows, strict=True))
+    if not columns:
+        return schema.empty_table()
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema)
 
 
 def timestamps(bars: pa.Table) -> np.ndarray:

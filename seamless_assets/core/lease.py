@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.segment import Segment
 from seamless_assets.core.timeframe import Timeframe
+from seamless_assets.errors import StaleToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,16 @@ class Fence:
 
     chunk: Segment
     token: int
+
+
+def outranked(node: NodeId, fence: Fence, newest: int) -> StaleToken:
+    """The error for a holder whose chunk a later one, with the token `newest`, has written to."""
+    return StaleToken(
+        f"{node}: a later holder of [{fence.chunk.start}, {fence.chunk.end}) has written; this worker's "
+        "lease ran out, and its bars are dropped",
+        token=fence.token,
+        newest=newest,
+    )
 
 
 def chunks(timeframe: Timeframe, window: Segment, bars: int) -> list[Segment]:

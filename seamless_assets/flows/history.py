@@ -11,10 +11,10 @@ import pyarrow as pa
 from seamless_assets.core.artifact import ArtifactRef
 from seamless_assets.core.bars import between, changes, join, timestamps
 from seamless_assets.core.coverage import Coverage, Gap, coverage_of
-from seamless_assets.core.keep import evictable
+from seamless_assets.core.keep import Evictable, aged_parts, digest_of
 from seamless_assets.core.ledger import facts_of
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.segment import Segment, merge_ranges
+from seamless_assets.core.segment import Segment
 from seamless_assets.flows.ports import Ports
 
 
@@ -49,29 +49,33 @@ async def evict(ports: Ports, nodes: Sequence[NodeId]) -> int:
 
     Raises `StoreError`.
     """
-    aged: dict[NodeId, list[Segment]] = {}
+    aged: dict[NodeId, list[Evictable]] = {}
     for node in nodes:
-        keep = ports.policy.keep_days[ports.policy.partition_unit(node.timeframe)]
         snapshot = await ports.artifacts.load_snapshot(node)
-        held = [ref.segment for ref in snapshot.artifacts if await _holds_all(ports, node, ref, keep)]
-        released = merge_ranges(held, node.timeframe)
-        if segments := evictable(node.timeframe, released, ports.clock.now(), keep):
-            aged[node] = segments
+        for ref in snapshot.artifacts:
+            if parts := await _held_elsewhere(ports, node, ref):
+                aged.setdefault(node, []).extend(parts)
     return await ports.hot.evict(aged, ports.clock.now())
 
 
-async def _holds_all(ports: Ports, node: NodeId, ref: ArtifactRef, keep_days: float) -> bool:
-    """Whether the aged bars of the artifact's range are in it as the hot store has them.
+async def _held_elsewhere(ports: Ports, node: NodeId, ref: ArtifactRef) -> list[Evictable]:
+    """The aged parts of the artifact's range whose hot bars are all in it; none if one is not.
 
     A bar that the exchange corrected since is not, until the correction is released.
     """
-    for part in evictable(node.timeframe, [ref.segment], ports.clock.now(), keep_days):
+    keep = ports.policy.keep_days[ports.policy.partition_unit(node.timeframe)]
+    parts: list[Evictable] = []
+    released: pa.Table | None = None
+    for part in aged_parts(node.timeframe, ref.segment, ports.clock.now(), keep):
         hot = await ports.hot.load_bars(node, part)
         if hot.num_rows:
-            fresh, revised = changes(await ports.artifacts.load_artifact(node, ref), hot, 0.0)
+            if released is None:
+                released = await ports.artifacts.load_artifact(node, ref)
+            fresh, revised = changes(released, hot, 0.0)
             if fresh.num_rows or revised.num_rows:
-                return False
-    return True
+                return []
+        parts.append(Evictable(part, digest_of(hot)))
+    return parts
 
 
 async def _released_bars(ports: Ports, node: NodeId, segments: Sequence[Segment]) -> pa.Table:

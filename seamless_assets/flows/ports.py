@@ -16,7 +16,7 @@ import pyarrow as pa
 from seamless_assets.core.artifact import ArtifactRef, Manifest, SealedArtifact, StoredFile
 from seamless_assets.core.bars import Written
 from seamless_assets.core.events import Event
-from seamless_assets.core.keep import StoreStatus
+from seamless_assets.core.keep import Evictable, StoreStatus
 from seamless_assets.core.lease import Fence, Lease
 from seamless_assets.core.ledger import Fact
 from seamless_assets.core.node import NodeId
@@ -125,8 +125,12 @@ class HotStore(Protocol):
     async def load_revisions(self, node: NodeId, window: Segment) -> pa.Table:
         """Revised bars (`core.bars.REVISIONS_SCHEMA`) that open in `window`, in the order recorded."""
 
-    async def evict(self, evictable: Mapping[NodeId, Sequence[Segment]], recorded_at: float) -> int:
-        """Drop bars, none outside `evictable`, and remember which ranges; the number of bars dropped."""
+    async def evict(self, evictable: Mapping[NodeId, Sequence[Evictable]], recorded_at: float) -> int:
+        """Drop bars, none outside `evictable`, and remember which ranges; the number of bars dropped.
+
+        A range whose bars have changed since it was looked at stays, and so does a bar that is written
+        while this goes on.
+        """
 
     async def load_evictions(self, node: NodeId, window: Segment) -> list[Segment]:
         """Ranges of `window` whose bars were evicted and stand in artifacts only, joined."""

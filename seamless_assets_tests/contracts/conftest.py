@@ -12,7 +12,7 @@ from object_stores import FlakyProxy, Place, S3Server, Trouble, require_s3_serve
 from services import QuestDbServer
 
 from seamless_assets.adapters.questdb import QuestDbHotStore
-from seamless_assets.adapters.questdb_client import QuestDbAddress
+from seamless_assets.adapters.questdb_address import QuestDbAddress
 from seamless_assets.adapters.sqlite import SqliteHotStore
 from seamless_assets.core.bars import BARS_SCHEMA
 from seamless_assets.core.node import NodeId

@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from twins import DAY, START, walk
 
 from seamless_assets.core.bars import BARS_SCHEMA, Written, empty_bars
+from seamless_assets.core.keep import Evictable, digest_of
 from seamless_assets.core.lease import Fence
 from seamless_assets.core.ledger import Fact, facts_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.segment import Segment
 from seamless_assets.core.timeframe import Timeframe
 from seamless_assets.errors import StaleToken
+from seamless_assets.flows.ports import HotStore
 
 HOUR = Segment(START, START + 3600)
 ODD_SYMBOLS = ["A';DROP/TABLE--", 'B"/C', "D\\/E", "F%s/G", "{H}/I", "$1/J", "BTC/USDT:USDT-251226", "Ü/Ω"]
@@ -153,9 +155,9 @@ async def test_eviction_takes_only_what_it_may_and_remembers_it(open_store: Open
     await store.write_bars(fine, table(bars), [], recorded_at=1.0)
     whole = Segment(monday, monday + weeks * 7 * DAY)
     assert await store.evict({}, 2.0) == 0
-    assert await store.evict({node: [whole]}, 2.0) == 0
+    assert await store.evict({node: [await seen(store, node, whole)]}, 2.0) == 0
     aged = Segment(monday, monday + 15 * DAY)
-    dropped = await store.evict({fine: [aged]}, 3.0)
+    dropped = await store.evict({fine: [await seen(store, fine, part) for part in days(aged)]}, 3.0)
     left = (await store.load_opens(fine, whole)).tolist()
     assert dropped == len(bars) - len(left) >= 14 * 288
     assert left[-1] == max(bars) and {ts for ts in bars if ts >= aged.end} <= set(left)
@@ -212,6 +214,16 @@ async def test_writers_and_readers_at_once_lose_and_tear_nothing(open_store: Ope
     written.set()
     await watching
     assert await stores[0].load_bars(node, day) == table(bars)
+
+
+async def seen(store: HotStore, node: NodeId, segment: Segment) -> Evictable:
+    """A range as it is held now."""
+    return Evictable(segment, digest_of(await store.load_bars(node, segment)))
+
+
+def days(window: Segment) -> list[Segment]:
+    """The days of `window`."""
+    return [Segment(start, start + DAY) for start in range(window.start, window.end, DAY)]
 
 
 WRITES = st.lists(

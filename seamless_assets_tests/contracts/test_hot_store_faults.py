@@ -18,10 +18,10 @@ from services import QuestDbServer
 from twins import DAY, START, walk
 
 from seamless_assets.adapters.questdb import QuestDbHotStore
-from seamless_assets.adapters.questdb_client import QuestDbAddress, literal
+from seamless_assets.adapters.questdb_address import QuestDbAddress
+from seamless_assets.adapters.questdb_client import literal
 from seamless_assets.adapters.sqlite import SqliteHotStore
 from seamless_assets.core.bars import Written
-from seamless_assets.core.lease import Fence
 from seamless_assets.core.ledger import Fact
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.segment import Segment
@@ -103,29 +103,6 @@ async def test_an_outage_is_waited_out_and_a_long_one_is_an_error(own_questdb: Q
         await asyncio.to_thread(own_questdb.start)
         assert await waiting == Written(BATCH, 0)
         assert (await patient.load_bars(NODE, Segment(START, START + DAY))).num_rows == 2 * BATCH
-
-
-async def test_rows_of_a_stale_holder_lose_even_when_they_arrive_last(
-    questdb_server: QuestDbServer, node: NodeId
-) -> None:
-    chunk = Segment(START, START + BATCH * 60)
-    stale_bars = batch(0)
-    newer_bars = {ts: tuple(value * 3 for value in row) for ts, row in stale_bars.items()}
-    async with opened(address(questdb_server)) as stale, opened(address(questdb_server)) as newer:
-        send = stale._client.ingest
-
-        async def late(name: str, frame: object) -> None:
-            await newer.write_bars(
-                node, table(newer_bars), [], recorded_at=2.0, fence=Fence(chunk, 2_000_000)
-            )
-            await send(name, frame)  # type: ignore[arg-type]
-
-        stale._client.ingest = late  # type: ignore[method-assign]
-        await stale.write_bars(node, table(stale_bars), [], recorded_at=3.0, fence=Fence(chunk, 1_000_000))
-        assert await newer.load_bars(node, chunk) == table(newer_bars)
-        assert await newer.load_bars(node, Segment(START, START + 30 * DAY)) == table(newer_bars)
-        assert (await newer.load_opens(node, Segment(START, START + 30 * DAY))).tolist() == sorted(stale_bars)
-        assert (await newer.load_revisions(node, chunk)).num_rows == 0
 
 
 FILLER = (

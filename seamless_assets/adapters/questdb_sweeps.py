@@ -1,0 +1,116 @@
+"""Eviction on a server that drops whole partitions only, without losing what is written meanwhile.
+
+A sweep is announced and seen by everybody before its partition is looked at; a writer looks for sweeps after
+its rows are in. So either the sweep sees the rows, or the writer sees the sweep, waits for its end and sends
+again what went with the partition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from seamless_assets.adapters.questdb_client import FIRST_POLL_S, LONGEST_POLL_S, QuestDbClient, literal
+from seamless_assets.adapters.questdb_schema import PARTITIONS, SWEEPS
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.segment import Segment
+from seamless_assets.errors import HotStoreError
+
+PATIENCE = 4
+"""A sweep is over after so many times the longest request, whether its end was told or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One partition on its way out: the table, the time it spans, and the statement's view of both."""
+
+    table: str
+    partition: str
+    span: Segment
+    begun: int
+    until: int
+    give_up: float
+
+
+async def partitions(client: QuestDbClient, table: str) -> list[tuple[str, Segment]]:
+    """Name and time span of each partition that holds rows. Raises `HotStoreError`."""
+    rows = await client.execute(
+        f"SELECT name, cast(minTimestamp AS LONG) FROM table_partitions({literal(table)}) "
+        "WHERE attached AND numRows > 0"
+    )
+    unit = PARTITIONS[table]
+    opens = [(name, unit.floor(first // 1_000_000)) for name, first in rows]
+    return [(name, Segment(start, unit.shift(start, 1))) for name, start in opens]
+
+
+async def begin(client: QuestDbClient, table: str, partition: str, span: Segment) -> Sweep:
+    """Announce a sweep, and return once every writer can see it. Raises `HotStoreError`."""
+    give_up = time.monotonic() + (PATIENCE - 1) * client.address.timeout_s
+    ((now,),) = await client.execute("SELECT cast(now() AS LONG) FROM long_sequence(1)")
+    until = now + int(PATIENCE * client.address.timeout_s * 1_000_000)
+    sweep = Sweep(table, partition, span, now, until, give_up)
+    await _tell(client, sweep, "null")
+    await client.await_applied(SWEEPS)
+    return sweep
+
+
+async def drop(client: QuestDbClient, sweep: Sweep) -> None:
+    """Drop the partition. Raises `HotStoreError`, also where the sweep has taken too long to be safe.
+
+    Asked once: a statement that is asked again could drop what writers have sent in between.
+    """
+    if time.monotonic() > sweep.give_up:
+        raise HotStoreError(
+            f"looking at partition {sweep.partition} of {sweep.table} took too long, so it stays; evict "
+            "again, or raise seamless.hot_store.timeout_ms",
+            partition=sweep.partition,
+        )
+    name = literal(sweep.partition)
+    await client.execute_once(f"ALTER TABLE {sweep.table} DROP PARTITION LIST {name}")
+    await client.await_applied(sweep.table)
+
+
+async def end(client: QuestDbClient, sweep: Sweep) -> None:
+    """Say that it is over. Raises `HotStoreError`."""
+    await _tell(client, sweep, "now()")
+
+
+async def was_swept(client: QuestDbClient, table: str, span: Segment, since: int) -> bool:
+    """Whether a sweep may have dropped rows of `span` since `since` (the server's epoch µs).
+
+    Waits for the end of one that is under way. Raises `HotStoreError` where that takes too long.
+    """
+    deadline, delay = time.monotonic() + client.address.retry_s + client.address.timeout_s, FIRST_POLL_S
+    while True:
+        ((found, open_ones),) = await client.execute(
+            f"SELECT count(), sum(CASE WHEN coalesce(ended, until) > now() THEN 1 ELSE 0 END) FROM {SWEEPS} "
+            f'WHERE bars = {literal(table)} AND start < {span.end} AND "end" > {span.start} '
+            f"AND coalesce(ended, until) >= cast({since} AS TIMESTAMP)"
+        )
+        if not open_ones:
+            return bool(found)
+        if time.monotonic() > deadline:
+            raise HotStoreError(
+                f"bars of [{span.start}, {span.end}) are being evicted from {client.address}; write again",
+                address=str(client.address),
+            )
+        await asyncio.sleep(delay)
+        delay = min(delay * 2, LONGEST_POLL_S)
+
+
+async def held_in(client: QuestDbClient, table: str, span: Segment) -> dict[NodeId, Segment]:
+    """The nodes with bars in `span`, and from the first of them to the last. Raises `HotStoreError`."""
+    rows = await client.execute(
+        f"SELECT node, cast(min(ts) AS LONG), cast(max(ts) AS LONG) FROM {table} "
+        f"WHERE ts >= {span.start * 1_000_000} AND ts < {span.end * 1_000_000}"
+    )
+    nodes = [(NodeId.parse(name), low // 1_000_000, high // 1_000_000) for name, low, high in rows]
+    return {node: Segment(low, node.timeframe.shift(high, 1)) for node, low, high in nodes}
+
+
+async def _tell(client: QuestDbClient, sweep: Sweep, ended: str) -> None:
+    await client.execute(
+        f"INSERT INTO {SWEEPS} VALUES (cast({sweep.begun} AS TIMESTAMP), {literal(sweep.table)}, "
+        f"{sweep.span.start}, {sweep.span.end}, cast({sweep.until} AS TIMESTAMP), {ended})"
+    )
