@@ -39,6 +39,7 @@ SERVICES = (
     Service("Maven", "mvn", ("maven",)),
     Service("Go", "go", ("golang-go",)),
     Service("Redis", "redis-server", ("redis-server",)),
+    Service("OpenSSL", "openssl", ("openssl",)),
 )
 QUESTDB = "org.questdb:questdb:9.3.4"
 S3_SERVER = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"

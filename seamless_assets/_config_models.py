@@ -221,8 +221,9 @@ class KeepSettings(_Section):
 class HotStoreSettings(_Section):
     """Where mutable bars are kept: `sqlite:///` and an absolute path, or `questdb://user:word@host:port`.
 
-    The rest is for QuestDB: its Postgres port and user, TLS, a bearer token, the longest time one request
-    may take, and how long an outage is waited out.
+    The rest is for QuestDB: its Postgres port and user, TLS (verified against `tls_ca` or the system's
+    authorities unless `tls_verify` is false), a bearer token, the longest time one request may take, and how
+    long an outage is waited out.
     """
 
     dsn: Annotated[InstanceOf[Dsn], BeforeValidator(checks.hot_store)] = Field(
@@ -233,6 +234,8 @@ class HotStoreSettings(_Section):
     pg_password: SecretStr = SecretStr("quest")
     token: SecretStr | None = None
     tls: Truth = False
+    tls_ca: Folder | None = None
+    tls_verify: Truth = True
     timeout_ms: Count = 30_000
     retry_ms: CountOrZero = 180_000
     keep_days: KeepSettings = _section()

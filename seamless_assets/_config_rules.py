@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import chain
+from urllib.parse import urlsplit
 
 from seamless_assets import _config_checks as checks
 from seamless_assets._config_models import Settings
@@ -116,10 +117,27 @@ def _partitions(settings: Settings) -> Iterator[Finding]:
             yield message, ("seamless", "partitions", name)
 
 
+def _hot_store(settings: Settings) -> Iterator[Finding]:
+    told = settings.seamless.hot_store
+    place: Place = ("seamless", "hot_store")
+    for name in sorted(_OF_A_SERVER & told.model_fields_set if told.path else ()):
+        yield "is for questdb:// only; remove it, or name a server in dsn", (*place, name)
+    if told.path:
+        return
+    for name in sorted({"tls_ca", "tls_verify"} & told.model_fields_set if not told.tls else ()):
+        yield "means nothing without tls: true", (*place, name), (*place, "tls")
+    if told.tls and told.tls_ca is not None and not told.tls_ca.is_file():
+        yield f"{told.tls_ca} is not a file of PEM certificates", (*place, "tls_ca")
+    if told.token is not None and urlsplit(told.dsn).username:
+        yield "contradicts the user in dsn; keep one of them", (*place, "token"), (*place, "dsn")
+
+
+_OF_A_SERVER = {"pg_port", "pg_user", "pg_password", "token", "tls", "tls_ca", "tls_verify"}
 _RULES: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _accounts,
     _sla,
     _burst,
     _backtest,
     _partitions,
+    _hot_store,
 )

@@ -329,6 +329,8 @@ def _hot_store(settings: Settings) -> HotStore:
             http_port=place.port or 9000,
             pg_port=told.pg_port,
             tls=told.tls,
+            tls_ca=told.tls_ca,
+            tls_verify=told.tls_verify,
             user=unquote(place.username) if place.username else None,
             password=unquote(place.password) if place.password else None,
             token=told.token.get_secret_value() if told.token else None,

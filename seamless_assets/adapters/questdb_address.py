@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from base64 import b64encode
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +32,15 @@ class QuestDbAddress:
 
     def __str__(self) -> str:
         return f"questdb://{self.host}:{self.http_port}"
+
+    def http_headers(self) -> dict[str, str]:
+        """Who asks, as HTTP says it."""
+        if self.token:
+            return {"Authorization": f"Bearer {self.token}"}
+        if not self.user:
+            return {}
+        words = b64encode(f"{self.user}:{self.password or ''}".encode()).decode()
+        return {"Authorization": f"Basic {words}"}
 
     def tls_context(self) -> ssl.SSLContext | bool:
         """How to verify the server, as aiohttp takes it."""

@@ -179,12 +179,9 @@ class QuestDbClient:
     def _http(self) -> aiohttp.ClientSession:
         if self._session is None:
             told = self.address
-            headers = {"Authorization": f"Bearer {told.token}"} if told.token else {}
-            auth = aiohttp.BasicAuth(told.user, told.password or "") if told.user and not told.token else None
             timeout = aiohttp.ClientTimeout(total=told.timeout_s)
             self._session = aiohttp.ClientSession(
-                headers=headers,
-                auth=auth,
+                headers=told.http_headers(),
                 timeout=timeout,
                 read_bufsize=READ_BUFFER,
                 connector=aiohttp.TCPConnector(ssl=told.tls_context()),
@@ -195,7 +192,7 @@ class QuestDbClient:
         try:
             return await answer
         except (psycopg.OperationalError, OSError) as error:
-            if any(reason in str(error) for reason in _HOPELESS):
+            if _is_hopeless(error):
                 raise self._refused("to be asked", f"{_told(error)}; {_ADVICE}") from error
             raise _AwayError(_told(error)) from error
         except psycopg.Error as error:
@@ -205,9 +202,10 @@ class QuestDbClient:
         try:
             await asyncio.to_thread(self._send, table, frame)
         except questdb.QuestDBError as error:
-            if error.code in _AWAY_CODES and _INVALID not in str(error):
+            is_hopeless = error.code in _DENIED_CODES or _is_hopeless(error)
+            if error.code in _AWAY_CODES and _INVALID not in str(error) and not is_hopeless:
                 raise _AwayError(_told(error)) from error
-            advice = f"; {_ADVICE}" if error.code in _DENIED_CODES else ""
+            advice = f"; {_ADVICE}" if is_hopeless else ""
             raise self._refused(f"rows for {table}", f"{error}{advice}") from error
 
     def _send(self, table: str, frame: pd.DataFrame) -> None:
@@ -247,11 +245,20 @@ _AWAY_CODES = frozenset(
     }
 )
 _DENIED_CODES = frozenset({questdb.QuestDBErrorCode.AuthError, questdb.QuestDBErrorCode.TlsError})
-_HOPELESS = ("invalid username/password", "does not support SSL", "certificate verify failed")
-"""What a connection that will never stand says; libpq gives it no code."""
+_HOPELESS = (
+    "invalid username/password",
+    "does not support SSL",
+    "certificate verify failed",
+    "invalid peer certificate",
+)
+"""What a connection that will never stand says; neither libpq nor the sender gives these a code."""
 _ADVICE = "check user, password, token and the tls settings in seamless.hot_store"
 _INVALID = '"code":"invalid"'
 """How the server marks rows that it will never take."""
+
+
+def _is_hopeless(error: Exception) -> bool:
+    return any(reason in str(error) for reason in _HOPELESS)
 
 
 def _told(error: BaseException) -> str:
