@@ -68,6 +68,8 @@ class AsyncGovernance:
     async def gc(self, node: str | NodeId | None = None, *, grace_s: float = GRACE_S) -> list[CleanUpReport]:
         """See `Governance.gc`."""
         nodes = self._nodes() if node is None else [self._declared(node)]
+        if not grace_s >= 0:
+            raise InvalidInput(f"grace_s is {grace_s!r}; give seconds from 0 up", value=grace_s)
 
         async def work(ports: Ports) -> list[CleanUpReport]:
             return [await cleaning.clean_up(ports, known, grace_s) for known in nodes]

@@ -398,6 +398,7 @@ def policy_of(settings: Settings) -> Policy:
         conformance_version=seamless.conformance.version,
         severities={**seamless.conformance.severities},
         compression=seamless.artifact.compression,
+        early_fingerprint=seamless.artifact.early_fingerprint,
         partition_units=dict(seamless.partitions),
         producer={"name": PACKAGE, "version": version(PACKAGE)},
         drops_flat_bars=frozenset(

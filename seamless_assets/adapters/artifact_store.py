@@ -77,6 +77,7 @@ class ArtifactStore:
         self._template = template
         self._files = open_files(uri, options)
         self._cache = cache
+        self._folders: dict[NodeId, str] = {}
         self._logs: dict[NodeId, ReleaseLog] = {}
         self._kept: OrderedDict[tuple[str, ...], _Kept] = OrderedDict()
         self.root = self._files.root
@@ -122,7 +123,7 @@ class ArtifactStore:
         if kept is not None and await self._is_unchanged(kept):
             self._kept.move_to_end(key)
             return kept.run
-        parts = [await self._bundle(node, bundle) for bundle in bundles(refs)]
+        parts = await asyncio.gather(*(self._bundle(node, bundle) for bundle in bundles(refs)))
         whole = _Kept(
             join_runs([part.run for part in parts]),
             [path for part in parts for path in part.paths],
@@ -187,7 +188,9 @@ class ArtifactStore:
         return self._files.uri(self._path(node, path))
 
     def _node_folder(self, node: NodeId) -> str:
-        return self._template.format(**node.path_values)
+        if node not in self._folders:
+            self._folders[node] = self._template.format(**node.path_values)
+        return self._folders[node]
 
     def _path(self, node: NodeId, below: str) -> str:
         return f"{self._node_folder(node)}/{below}"

@@ -173,7 +173,7 @@ class FolderFiles(BucketFiles):
 
     async def exists(self, path: str) -> bool:
         """Whether there is such a file."""
-        return await asyncio.to_thread(os.path.exists, f"{self.root}/{path}")
+        return self._is_there(path)
 
     async def read_all(self, paths: Sequence[str]) -> list[bytes]:
         """The bytes of each. Raises like `read`."""
@@ -196,6 +196,10 @@ class FolderFiles(BucketFiles):
     async def signatures(self, paths: Sequence[str]) -> list[int] | None:
         """Size and time of each file in one number."""
         return await asyncio.to_thread(lambda: [self._signature(path) for path in paths])
+
+    def _is_there(self, path: str) -> bool:
+        # One look at a folder takes microseconds, a turn through another thread a hundred.
+        return os.path.exists(f"{self.root}/{path}")
 
     def _read(self, path: str) -> bytes:
         with reported(self.uri(path)):

@@ -60,7 +60,8 @@ class SegmentCache:
             draft.replace(path)
             self._shrink()
         except OSError:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
 
     def _path(self, refs: Sequence[ArtifactRef]) -> Path:
         named = hashlib.sha256()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -88,6 +89,7 @@ def symbol_word(symbol: str) -> str:
     return "".join(_word_part(char, symbol[at + 1 : at + 2]) for at, char in enumerate(symbol))
 
 
+@lru_cache(maxsize=4096)
 def path_value(text: str) -> str:
     """`text` as one path segment: percent-encoded, and never `.` or `..`."""
     encoded = quote(text, safe="")

@@ -25,6 +25,7 @@ class Policy:
     conformance_version: str = "v2"
     severities: Mapping[str, str] = field(default_factory=dict)
     compression: str = "zstd"
+    early_fingerprint: bool = False
     partition_units: Mapping[str, PartitionUnit] = field(default_factory=dict)
     producer: Mapping[str, str] = field(default_factory=dict)
     drops_flat_bars: frozenset[str] = frozenset()

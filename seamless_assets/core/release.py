@@ -23,7 +23,7 @@ LOG_FOLDER = "_releases"
 GENESIS = "sha256:" + "0" * 64
 """What the first release names as the one before it."""
 RECORD_VERSION = 1
-_CHECKPOINT_EVERY = 256
+_CHECKPOINT_EVERY = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +79,11 @@ class Release:
             version, claimed = record["record_version"], record.pop("hash")
             if version != RECORD_VERSION:
                 raise ValueError(f"record version {version} is not {RECORD_VERSION}")
-            if canonical_json({**record, "hash": claimed}) != payload:
+            body = canonical_json(record)
+            # Keys are sorted, so the hash stands inside and a comma follows it.
+            if payload.replace(f'"hash":"{claimed}",'.encode(), b"", 1) != body:
                 raise ValueError("it is not in canonical form")
-            if sha256_text(canonical_json(record)) != claimed:
+            if sha256_text(body) != claimed:
                 raise ValueError("it does not match its own hash")
             del record["record_version"]
             if record["kind"] not in KINDS:
@@ -189,13 +191,12 @@ class _State:
             self.held.pop(ref.manifest_sha256, None)
         self.held.update((ref.manifest_sha256, ref) for ref in release.added)
         self.discarded.update(release.discarded)
-        touched = [ref.segment for ref in (*release.added, *release.withdrawn)]
         if release.kind == "compaction":
             self.parts.update((ref.manifest_sha256, _within(ref, release.withdrawn)) for ref in release.added)
         elif release.kind in ("rollback", "withdrawal"):
-            self.pinned = join_segments([*self.pinned, *touched])
+            self.pinned = join_segments([*self.pinned, *_touched(release)])
         elif release.kind == "by_hand":
-            freed = touched or self.pinned
+            freed = _touched(release) or self.pinned
             self.pinned = [part for pin in self.pinned for part in outside(pin, freed)]
         self.release = release
 
@@ -308,6 +309,10 @@ def _refuse_overlap(node_id: str, artifacts: Sequence[ArtifactRef]) -> None:
                 node_id=node_id,
                 partitions=(left.partition, right.partition),
             )
+
+
+def _touched(release: Release) -> list[Segment]:
+    return [ref.segment for ref in (*release.added, *release.withdrawn)]
 
 
 def _within(ref: ArtifactRef, others: Iterable[ArtifactRef]) -> tuple[ArtifactRef, ...]:

@@ -93,8 +93,8 @@ def join_segments(segments: Iterable[Any]) -> list[Segment]:
     return list(_joined(segments))
 
 
-def outside(segment: Segment, others: Iterable[Segment]) -> list[Segment]:
-    """The parts of `segment` that none of `others` holds, ascending."""
+def outside(segment: Segment, others: Iterable[tuple[int, int]]) -> list[Segment]:
+    """The parts of `segment` that none of `others` (segments or pairs) holds, ascending."""
     left, parts = segment.start, []
     for start, end in sorted(others):
         if end > left and start < segment.end:

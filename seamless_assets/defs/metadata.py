@@ -21,12 +21,14 @@ def partition_metadata(report: PartitionReport) -> dict[str, Any]:
     """Facts of one released partition: fingerprint, counts, uri."""
     if report.sealed is None:
         raise ValueError(f"partition {report.partition.key} holds nothing settled")
+    preview = report.sealed.preview_fingerprint
     return {
         "dagster/uri": report.sealed.artifact_uri,
         "dagster/partition_row_count": report.sealed.ref.rows,
         "fingerprint": report.sealed.ref.fingerprint,
         **coverage_metadata(report.coverage),
         "manifest_uri": report.sealed.manifest_uri,
+        **({"preview_fingerprint": preview} if preview else {}),
     }
 
 

@@ -25,7 +25,11 @@ from seamless_assets.flows.ports import Ports
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A stored artifact with what the checks need to know of it."""
+    """A stored artifact with what the checks need to know of it.
+
+    `preview_fingerprint`, where the policy asks for it, is of all that is known of the partition, bars that
+    may still change among them. It names nothing that is stored and decides nothing.
+    """
 
     ref: ArtifactRef
     coverage: Coverage
@@ -33,6 +37,7 @@ class Sealed:
     blocking: tuple[str, ...]
     manifest_uri: str
     artifact_uri: str
+    preview_fingerprint: str | None = None
 
 
 async def seal(
@@ -82,6 +87,17 @@ async def seal(
         blocking=report.blocking,
         manifest_uri=ports.artifacts.file_uri(node, ref.manifest_path),
         artifact_uri=ports.artifacts.file_uri(node, ref.file_path),
+        preview_fingerprint=await _preview(ports, node, partition)
+        if ports.policy.early_fingerprint
+        else None,
+    )
+
+
+async def _preview(ports: Ports, node: NodeId, partition: Partition) -> str:
+    known = await known_bars(ports, node, partition.window)
+    bars, _ = conform(known, node.timeframe, severities=ports.policy.severities)
+    return fingerprint(
+        bars, node_id=node, interval=node.timeframe, conformance_version=ports.policy.conformance_version
     )
 
 

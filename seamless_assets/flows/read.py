@@ -82,7 +82,7 @@ def choose_columns(columns: Sequence[str] | None) -> list[str]:
 
 def _refuse_missing(node: NodeId, window: Segment, refs: Sequence[ArtifactRef]) -> None:
     """Bars that a released artifact itself lists as missing were let through its gate; others were not."""
-    gaps = [Gap(*part, "not released") for part in outside(window, (ref.segment for ref in refs))]
+    gaps = [Gap(*part, "not released") for part in outside(window, ((ref.start, ref.end) for ref in refs))]
     if gaps:
         named = ", ".join(f"[{seconds_text(gap.start)}, {seconds_text(gap.end)})" for gap in gaps[:3])
         more = f" and {len(gaps) - 3} more" if len(gaps) > 3 else ""

@@ -1,0 +1,275 @@
+"""Speed of artifacts and of the release log, as ratios against the barest way in the same run.
+
+    python bench/artifact_speed.py [--rounds 7] [--releases 10000]
+
+Each round times the peer and ours right after one another; printed are medians. Publishing is compared with
+writing the same bars as zstd Parquet and hashing the file; reading a year of one-minute bars that was
+released day by day with reading it from one file; an `as_of` is resolved in a long log, newly opened and
+again. Exits with 1 where a goal is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import io
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from core_speed import START, clean_bars
+
+from seamless_assets.adapters.artifact_store import ArtifactStore
+from seamless_assets.adapters.clock import SystemClock
+from seamless_assets.adapters.segment_cache import SegmentCache
+from seamless_assets.adapters.sqlite import SqliteHotStore
+from seamless_assets.core.artifact import ArtifactRef, Manifest, SealedArtifact
+from seamless_assets.core.bars import BARS_SCHEMA
+from seamless_assets.core.canonical import sha256_text
+from seamless_assets.core.context import ComputeContext
+from seamless_assets.core.fingerprint import fingerprint
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.parquet import encode_bars
+from seamless_assets.core.partition import partition_of_key
+from seamless_assets.core.policy import Policy
+from seamless_assets.core.release import Release, ReleaseLog, next_release, record_path
+from seamless_assets.core.segment import Segment
+from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.publish import seal
+from seamless_assets.flows.read import read_released
+
+NODE = NodeId.parse("ohlcv:binance:BTC/USDT:1m")
+DAY, MONTH_BARS, YEAR_DAYS = 86_400, 44_640, 365
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the result; `peer` in seconds, None where the goal is in seconds itself."""
+
+    name: str
+    ours: float
+    peer: float | None
+    goal: float
+
+    @property
+    def measured(self) -> float:
+        return self.ours / self.peer if self.peer else self.ours
+
+    def line(self) -> str:
+        peer = f"peer {self.peer * 1e3:8.2f} ms   ratio {self.measured:6.2f}" if self.peer else " " * 33
+        goal = f"{self.goal:.2f}" if self.peer else f"{self.goal * 1e3:.0f} ms"
+        return f"{self.name:52} {self.ours * 1e3:9.2f} ms   {peer}   goal {goal}"
+
+
+async def median(rounds: int, *calls: Callable[[], Any]) -> list[float]:
+    """Median seconds of each call; they take turns."""
+    times: list[list[float]] = [[] for _ in calls]
+    for _ in range(rounds + 1):
+        for call, taken in zip(calls, times, strict=True):
+            began = time.perf_counter()
+            answer = call()
+            if isinstance(answer, Awaitable):
+                await answer
+            taken.append(time.perf_counter() - began)
+    return [statistics.median(taken[1:]) for taken in times]
+
+
+def manifest_of(bars: pa.Table, partition: str, payload: bytes) -> Manifest:
+    """A manifest of bars without holes."""
+    start = bars["ts"][0].as_py()
+    return Manifest(
+        node_id=str(NODE),
+        interval=60,
+        partition=partition,
+        start=start,
+        end=start + bars.num_rows * 60,
+        rows=bars.num_rows,
+        dataset_fingerprint=fingerprint(bars, node_id=NODE, interval=60),
+        file_sha256=sha256_text(payload),
+        file_bytes=len(payload),
+        conformance_version="v2",
+        conformance_flags={},
+        absent=(),
+        missing=(),
+        producer={"name": "bench"},
+        exchange=NODE.exchange,
+        policy={},
+        publication_watermark=start,
+        as_of="2026-01-01T00:00:00.000000Z",
+    )
+
+
+async def publishing(folder: Path, rounds: int) -> list[Case]:
+    """Seal a month that lies in the hot store, against writing and hashing the same bars."""
+    bars = pa.Table.from_pandas(clean_bars(MONTH_BARS), preserve_index=False).cast(BARS_SCHEMA)
+    await asyncio.to_thread(folder.mkdir)
+    hot = SqliteHotStore(folder / "hot.sqlite")
+    await hot.write_bars(NODE, bars, [], recorded_at=0.0)
+    partition = partition_of_key(NODE.timeframe, "month", "2020-01")
+    number = 0
+
+    async def seal_month() -> None:
+        nonlocal number
+        number += 1
+        ports = bare_ports(ArtifactStore(str(folder / str(number))), hot)
+        assert await seal(ports, NODE, partition, time.time()) is not None
+
+    def bare() -> None:
+        sink = io.BytesIO()
+        pq.write_table(bars, sink, compression="zstd")
+        payload = sink.getvalue()
+        hashlib.sha256(payload).hexdigest()
+        (folder / "bare.parquet").write_bytes(payload)
+
+    ours, peer = await median(rounds, seal_month, bare)
+    await hot.close()
+    return [Case(f"publish {MONTH_BARS:,} bars", ours, peer, 1.5)]
+
+
+def bare_ports(store: ArtifactStore, hot: Any = None) -> Ports:
+    """Ports of which only clock, hot store, artifacts and policy are there."""
+    absent: Any = None
+    return Ports(
+        clock=SystemClock(),
+        source=absent,
+        hot=hot,
+        artifacts=store,
+        policy=Policy(),
+        rng=random.Random(1),
+        leases=absent,
+        observer=absent,
+        flights=absent,
+        worker="bench",
+    )
+
+
+async def reading(folder: Path, rounds: int) -> list[Case]:
+    """A year that was released day by day, against the same bars in one file."""
+    year = pa.Table.from_pandas(clean_bars(YEAR_DAYS * 1440), preserve_index=False).cast(BARS_SCHEMA)
+    window = Segment(START, START + YEAR_DAYS * DAY)
+    store = ArtifactStore(str(folder / "artifacts"))
+    log = ReleaseLog(str(NODE))
+    for number in range(YEAR_DAYS):
+        bars = year.slice(number * 1440, 1440)
+        payload = encode_bars(bars)
+        key = time.strftime("%Y-%m-%d", time.gmtime(START + number * DAY))
+        ref = await store.put_artifact(SealedArtifact(NODE, manifest_of(bars, key, payload), payload))
+        await store.append_release(NODE, released(log, added=[ref]))
+    (folder / "one.parquet").write_bytes(encode_bars(year))
+    copies = 0
+
+    def opened(name: str) -> Ports:
+        cache = SegmentCache(folder / name, 2**30)
+        return bare_ports(ArtifactStore(str(folder / "artifacts"), cache=cache))
+
+    async def read(ports: Ports) -> Any:
+        return await read_released(ports, NODE, window, ComputeContext(), columns=None)
+
+    async def first_time() -> None:
+        nonlocal copies
+        copies += 1
+        (await read(opened(f"copies {copies}"))).to_pandas()
+
+    async def first_of_process() -> None:
+        (await read(opened("copies 1"))).to_pandas()
+
+    async def to_pandas() -> None:
+        (await read(warm)).to_pandas()
+
+    async def as_arrow() -> None:
+        assert (await read(warm)).bars.num_rows == year.num_rows
+
+    def peer() -> None:
+        pq.read_table(folder / "one.parquet").to_pandas()
+
+    warm = opened("copies 1")
+    first, again, pandas, arrow, bare = await median(
+        rounds, first_time, first_of_process, to_pandas, as_arrow, peer
+    )
+    return [
+        Case("read a year of days, first time, to pandas", first, bare, 2.0),
+        Case("the same by a new process, copies there, to pandas", again, bare, 2.0),
+        Case("the same again, to pandas", pandas, bare, 0.15),
+        Case("the same again, as Arrow", arrow, bare, 0.15),
+    ]
+
+
+def released(log: ReleaseLog, added: list[ArtifactRef]) -> Release:
+    """The next record of a log, which joins it; what it overlaps is withdrawn."""
+    before = log.snapshot()
+    withdrawn = [old for ref in added for old in before.overlapping(ref.segment)]
+    now = int(time.time() * 1e6)
+    entry = next_release(
+        before, added=added, withdrawn=withdrawn, now_micros=now, checks={"coverage": True}, reason="bench"
+    )
+    log.extend([entry], "bench")
+    return entry
+
+
+async def resolving(folder: Path, rounds: int, releases: int) -> list[Case]:
+    """Find the snapshot at an `as_of`: in a log newly opened, and in one that is open."""
+    store = ArtifactStore(str(folder))
+    where = Path(store.file_uri(NODE, record_path(1))).parent
+    where.mkdir(parents=True)
+    log = ReleaseLog(str(NODE))
+    for number in range(releases):
+        start = START + number % 31 * DAY
+        ref = ArtifactRef(
+            partition=f"2020-01-{number % 31 + 1:02}",
+            start=start,
+            end=start + DAY,
+            rows=1440,
+            fingerprint=sha256_text(f"bars {number}".encode()),
+            file_sha256=sha256_text(f"file {number}".encode()),
+            manifest_sha256=sha256_text(f"manifest {number}".encode()),
+        )
+        entry = released(log, added=[ref])
+        (where / Path(record_path(entry.seq)).name).write_bytes(entry.to_json())
+    dice = random.Random(2)
+
+    async def cold() -> None:
+        await ArtifactStore(str(folder)).load_snapshot(NODE, dice.choice(log.releases).as_of)
+
+    async def warm() -> None:
+        snapshot = await store.load_snapshot(NODE, dice.choice(log.releases).as_of)
+        assert snapshot.release is not None
+
+    (cold_s,) = await median(max(1, rounds // 3), cold)
+    (warm_s,) = await median(200, warm)
+    return [
+        Case(f"resolve an as_of among {releases:,} releases, newly opened", cold_s, None, 10.0),
+        Case(f"resolve an as_of among {releases:,} releases", warm_s, None, 0.005),
+    ]
+
+
+def main() -> int:
+    """Print a line for each measurement; 1 where a goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--releases", type=int, default=10_000)
+    options = parser.parse_args()
+    missed = 0
+    print(f"medians of {options.rounds} rounds")
+    with tempfile.TemporaryDirectory() as folder:
+        for work in (
+            publishing(Path(folder, "publish"), options.rounds),
+            reading(Path(folder, "read"), options.rounds),
+            resolving(Path(folder, "resolve"), options.rounds, options.releases),
+        ):
+            for case in asyncio.run(work):
+                missed += case.measured > case.goal
+                print(case.line(), flush=True)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

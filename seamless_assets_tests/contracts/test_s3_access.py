@@ -1,0 +1,103 @@
+"""A bucket is reached as the settings say, as boto3 would, or as dagster-aws's resource says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dagster import materialize
+from dagster_aws.s3 import S3Resource
+from object_stores import BUCKET, KEY, REGION, SECRET, Place, S3Server, access
+
+import seamless_assets as sa
+from seamless_assets.adapters.s3_access import S3Access, client_options
+from seamless_assets.config import Settings, settings_from_mapping
+from seamless_assets.defs.build import build_definitions
+from seamless_assets.errors import ArtifactStoreError
+from seamless_assets.sandbox.server import Sandbox
+
+NODE = "ohlcv:binance:BTC/USDT:1m"
+
+
+def settings(exchange: Sandbox, folder: Path, root: str, **s3: Any) -> Settings:
+    return settings_from_mapping(
+        {
+            "seamless": {
+                "artifact": {"object_store_uri": root, "s3": s3},
+                "hot_store": {"dsn": "sqlite:///./hot.sqlite"},
+                "state_dir": "./state",
+            },
+            "exchanges": {"binance": {"base_url": exchange.url, "symbols": ["BTC/USDT"]}},
+        },
+        base=folder,
+        environ={},
+    )
+
+
+def test_the_settings_say_how(moto: S3Server, exchange: Sandbox, tmp_path: Path) -> None:
+    place = Place.in_bucket(moto)
+    told = {
+        "endpoint_url": moto.endpoint,
+        "region": REGION,
+        "access_key_id": KEY,
+        "secret_access_key": SECRET,
+    }
+    read_settings = settings(exchange, tmp_path, place.root, **told)
+    assert SECRET not in repr(read_settings)
+    with sa.connect(read_settings) as s:
+        report = s.materialize(NODE, "2025-01-01", "2025-01-02")
+        assert report.released and s.snapshot_files(NODE)[0].startswith(f"s3://{BUCKET}/")
+        frame = s.read(NODE, "2025-01-01", "2025-01-02", context=sa.ComputeContext(as_of=report.as_of))
+        assert frame.metadata.rows > 1000 and s.verify(NODE).is_sound
+
+
+def test_the_usual_environment_says_how(
+    moto: S3Server, exchange: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL": moto.endpoint,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+    }.items():
+        monkeypatch.setenv(name, value)
+    with sa.connect(settings(exchange, tmp_path, Place.in_bucket(moto).root)) as s:
+        assert s.materialize(NODE, "2025-01-01", "2025-01-02").released
+
+
+def test_without_credentials_the_error_says_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    with pytest.raises(ArtifactStoreError, match="AWS_ACCESS_KEY_ID"):
+        client_options(S3Access())
+    assert client_options(S3Access(is_unsigned=True))["skip_signature"]
+    assert SECRET not in repr(access("http://127.0.0.1"))
+
+
+def test_a_dagster_user_configures_one_resource(moto: S3Server, exchange: Sandbox, tmp_path: Path) -> None:
+    place = Place.in_bucket(moto)
+    resource = S3Resource(
+        endpoint_url=moto.endpoint,
+        region_name=REGION,
+        aws_access_key_id=KEY,
+        aws_secret_access_key=SECRET,
+    )
+    file = tmp_path / "seamless.yaml"
+    file.write_text(
+        f"seamless:\n  artifact: {{object_store_uri: '{place.root}'}}\n"
+        "  hot_store: {dsn: sqlite:///./hot.sqlite}\n  state_dir: ./state\n"
+        f"exchanges:\n  binance: {{base_url: '{exchange.url}', symbols: [BTC/USDT], start: 2025-01-01}}\n"
+    )
+    read_settings = sa.load_settings(file)
+    built = build_definitions(read_settings, str(file), s3=resource)
+    resources = dict(built.resources or {})
+    done = materialize(list(built.assets or []), resources=resources, partition_key="2025-01-01")  # type: ignore[arg-type]
+    assert done.success
+    with sa.connect(read_settings, s3=access(moto.endpoint)) as s:
+        assert [entry.seq for entry in s.releases(NODE)] == [1]
