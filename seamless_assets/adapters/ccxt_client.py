@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -109,11 +110,17 @@ class _Watched:
             raise
 
     def on_rest_response(self, code: int, reason: str, url: str, method: str, *rest: Any) -> Any:
-        headers, body = rest[0], rest[1]
         heard = answers.get()
         if heard is not None:
-            heard.append(Answer(url, code, dict(headers), _is_json(body)))
+            heard.append(Answer(url, code, dict(rest[0]), is_readable=False))
         return super().on_rest_response(code, reason, url, method, *rest)  # type: ignore[misc]
+
+    def parse_json(self, http_response: str) -> Any:
+        parsed = super().parse_json(http_response)  # type: ignore[misc]
+        heard = answers.get()
+        if heard and (parsed is not None or http_response.strip() == "null"):
+            heard[-1] = replace(heard[-1], is_readable=True)
+        return parsed
 
     def _redirected(self, url: str) -> str:
         if self._base is None:
@@ -121,11 +128,3 @@ class _Watched:
         asked = urlsplit(url)
         path = f"{self._base.path}{asked.path}"
         return urlunsplit((self._base.scheme, self._base.netloc, path, asked.query, asked.fragment))
-
-
-def _is_json(body: str) -> bool:
-    try:
-        json.loads(body)
-    except ValueError:
-        return False
-    return True

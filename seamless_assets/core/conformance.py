@@ -89,6 +89,7 @@ def conform(
     schema: str | Mapping[str, str] | None = "ohlcv",
     *,
     severities: Mapping[str, str] | None = None,
+    verify: bool = True,
 ) -> tuple[Any, Report]:
     """Canonical bars of a pandas, Arrow or polars frame, in the same kind of frame, and the report.
 
@@ -98,15 +99,16 @@ def conform(
 
     Rows come sorted by `ts`, one for each; an aligned row beats a floored one, else the last row wins.
     Other columns are kept and missing ones stay missing; without `ts` there are no rows. No row is dropped
-    for its prices. `frame` is not changed. Raises `InvalidFrame`, `InvalidTimeframe` and `InvalidChoice`
-    for bad arguments, and `SeamlessError` where the result is not what its model promises.
+    for its prices. `frame` is not changed. `verify` holds the result to its model once more. Raises
+    `InvalidFrame`, `InvalidTimeframe` and `InvalidChoice` for bad arguments, and `SeamlessError` where the
+    result is not what its model promises.
     """
     names = column_names(frame)
     wanted = wanted_columns(schema)
     chosen = _checked(severities or {})
     grid = None if interval is None else grid_of(interval)
     try:
-        return _conform(frame, names, wanted, chosen, grid)
+        return _conform(frame, names, wanted, chosen, grid, verify)
     except SeamlessError:
         raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
@@ -123,6 +125,7 @@ def _conform(
     wanted: Mapping[str, Any],
     severities: Mapping[str, str],
     grid: Grid | None,
+    verify: bool,
 ) -> tuple[Any, Report]:
     flags = {"missing_column": sum(name not in names for name in wanted)}
     if "ts" not in names:
@@ -148,7 +151,7 @@ def _conform(
     flags["duplicate_ts"] = int(np.count_nonzero(readable)) - len(kept["ts"])
     flags["gap"] = _gap(kept["ts"], grid)
     report = _report(flags, _judged(columns, severities), len(ts), len(kept["ts"]))
-    if wanted == OHLCV and not _MODEL_EXCUSES & report.flags.keys():
+    if verify and wanted == OHLCV and not _MODEL_EXCUSES & report.flags.keys():
         _check_model(kept, report)
     renewed = [name for name, column in columns.items() if column.changed]
     return rebuilt(frame, kept, renewed, rows), report

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -23,9 +23,15 @@ class Page:
     asked: Segment
     candles: pa.Table
     served: int
+    _opens: dict[Timeframe, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
 
     def opens(self, timeframe: Timeframe) -> np.ndarray:
         """Its sorted unique opens in epoch seconds, on the grid."""
+        if timeframe not in self._opens:
+            self._opens[timeframe] = self._floored(timeframe)
+        return self._opens[timeframe]
+
+    def _floored(self, timeframe: Timeframe) -> np.ndarray:
         seconds = np.unique(timestamps(self.candles) // 1000)
         if timeframe.seconds is None:
             return np.unique(np.array([timeframe.floor(int(ts)) for ts in seconds], dtype=np.int64))

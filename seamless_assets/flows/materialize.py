@@ -196,7 +196,7 @@ async def _judge_wire(ports: Ports, node: NodeId, partition: Partition, filled: 
     """What the candles of the partition say of themselves, and how many of its bars were ever revised."""
     low, high = (bound * 1000 for bound in partition.window)
     sent = join([between(piece.candles, low, high) for piece in filled])
-    _, report = conform(sent, node.timeframe, severities=ports.policy.severities)
+    _, report = conform(sent, node.timeframe, severities=ports.policy.severities, verify=False)
     flags = {name: count for name, count in report.flags.items() if name not in OF_THE_WIRE}
     revisions = await ports.hot.load_revisions(node, partition.window)
     if revisions.num_rows:
