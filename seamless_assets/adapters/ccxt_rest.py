@@ -73,7 +73,7 @@ class CcxtSource:
                 choices=tuple(known),
             )
         if node.symbol not in client.markets:
-            await self._renew_markets(node.exchange)
+            await self._renew_markets(node.exchange, time.time() - FRESH_MARKETS_S)
         if node.symbol not in client.markets:
             near = get_close_matches(node.symbol, client.markets, n=3, cutoff=0.4)
             raise UnknownSymbol(
@@ -154,7 +154,7 @@ class CcxtSource:
     async def is_delisted(self, node: NodeId) -> bool:
         """Whether the symbol is no longer traded, as a market list says that was loaded just now."""
         client = await self._ready_client(node.exchange)
-        await self._renew_markets(node.exchange)
+        await self._renew_markets(node.exchange, time.time())
         market = client.markets.get(node.symbol)
         return market is not None and market.get("active") is False
 
@@ -163,7 +163,7 @@ class CcxtSource:
         return await self._find(node, "delisted", self._search_end)
 
     def coarser(self, node: NodeId) -> tuple[NodeId, ...]:
-        """Up to two coarser series that can witness for the node's own, the finest first."""
+        """Coarser series that can witness for the node's own, the finest first."""
         served = (Timeframe(name) for name in self._client(node.exchange).timeframes or {})
         return tuple(
             NodeId(node.exchange, node.symbol, f) for f in witnesses_of(node.timeframe, sorted(served))
@@ -212,9 +212,19 @@ class CcxtSource:
         series = ladder(node, client.timeframes)
         now = int(await self.exchange_now(node.exchange))
         found = await first_open(self.fetch_candles, series, self.page_size(series[0]), now)
-        if found is not None:
-            await self._memory.remember(self._place(node.exchange), str(node), "listed", found)
+        if found is None:
+            return None
+        for witness in self.coarser(node):
+            if witness not in series and await self._had_bars_before(witness, found):
+                return None
+        await self._memory.remember(self._place(node.exchange), str(node), "listed", found)
         return found
+
+    async def _had_bars_before(self, node: NodeId, opened: int) -> bool:
+        """Whether the page before the bar that holds `opened` has bars; then that was not the first."""
+        end = node.timeframe.floor(opened)
+        before = Segment(node.timeframe.shift(end, -self.page_size(node)), end)
+        return len((await self.fetch_candles(node, before)).opens(node.timeframe)) > 0
 
     async def _search_end(self, node: NodeId) -> int | None:
         client = await self._ready_client(node.exchange)
@@ -266,11 +276,11 @@ class CcxtSource:
             with suppress(ExchangeUnavailable):
                 await self._ask_markets(exchange, client)
 
-    async def _renew_markets(self, exchange: str) -> None:
-        """Ask for the market list again, where it was not loaded just now."""
+    async def _renew_markets(self, exchange: str, loaded_before: float) -> None:
+        """Ask for the market list again, where it was loaded before that instant."""
         client = self._client(exchange)
         async with self._locks.setdefault(exchange, asyncio.Lock()):
-            if time.time() - self._loaded_at.get(exchange, 0.0) > FRESH_MARKETS_S:
+            if self._loaded_at.get(exchange, 0.0) < loaded_before:
                 await self._ask_markets(exchange, client)
 
     async def _ask_markets(self, exchange: str, client: Any) -> None:

@@ -13,7 +13,7 @@ from seamless_assets.core.segment import Segment, merge_ranges, missing_ranges
 from seamless_assets.core.timeframe import Timeframe
 
 SMALLEST_PAGE = 10
-WITNESS_RATIOS = (5, 60)
+WITNESS_RATIOS = (5, 60, 1_440)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,14 @@ def _tiles(run: Segment, timeframe: Timeframe, size: int, closed: int) -> list[S
     return [Segment(grid.open(at), grid.open(min(at + length, last))) for at in starts if at < last]
 
 
+def page_around(wanted: Segment, timeframe: Timeframe, size: int, closed: int) -> Segment:
+    """One page with `wanted` in its middle, up to `closed`; its first `size` bars where it is longer."""
+    room = max(0, size - timeframe.count(*wanted))
+    high = min(timeframe.shift(wanted.end, room // 2), closed)
+    low = timeframe.shift(wanted.start, -(room - room // 2))
+    return Segment(low, max(low, min(high, timeframe.shift(low, size))))
+
+
 def unwitnessed(pages: Sequence[Page], wanted: Sequence[Segment], timeframe: Timeframe) -> list[Segment]:
     """What of `wanted` no page has shown between two of its bars."""
     spans = witnessed_spans(pages, timeframe)
@@ -165,9 +173,9 @@ def merged_candles(pages: Sequence[Page]) -> pa.Table:
 
 
 def witnesses_of(timeframe: Timeframe, served: Sequence[Timeframe]) -> list[Timeframe]:
-    """Of the ascending `served` timeframes, up to two whose bars are made of whole bars of `timeframe`.
+    """Of the ascending `served` timeframes, up to three whose bars are made of whole bars of `timeframe`.
 
-    One is near, so that its bars say much; one is far, so that a page of it spans a long hole.
+    The nearest says most; pages of the others span longer holes.
     """
     own = timeframe.seconds
     whole = [(f, f.seconds // own) for f in served if own and f.seconds and f.seconds % own == 0]

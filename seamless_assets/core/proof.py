@@ -106,32 +106,25 @@ def by_coarser(
 ) -> list[Proof]:
     """Proofs that `coarser` pages give for holes, `bars` being the sound bars known around them.
 
-    A coarser bar that is not there between two that are, one of no volume, and one whose volume is that of
-    the bars inside it, each show that nothing else was traded.
+    A coarser bar of no volume, and one whose volume is that of the bars inside it, show that nothing else
+    was traded.
     """
     opens, volumes = _volumes(pages, coarser)
-    shown = witnessed_spans(pages, coarser)
     ts, traded = timestamps(bars), np.concatenate(([0.0], np.cumsum(bars.column("volume").to_numpy())))
     found: list[Proof] = []
     for hole in open_holes:
-        for opened in coarser.opens(coarser.floor(hole.start), coarser.ceil(hole.end)):
+        first, last = np.searchsorted(opens, [coarser.floor(hole.start), hole.end])
+        for opened, volume in zip(opens[first:last].tolist(), volumes[first:last].tolist(), strict=True):
             cell = Segment(opened, coarser.shift(opened, 1))
-            at = int(np.searchsorted(opens, opened))
-            volume = volumes[at] if at < len(opens) and opens[at] == opened else None
             low, high = np.searchsorted(ts, cell)
-            evidence = _coarse_evidence(volume, float(traded[high] - traded[low]), cell, shown)
-            part = hole.intersect(cell)
-            if evidence and not part.is_empty:
-                found.append(Proof(*part, "no_trades", evidence.format(coarser=coarser, fine=timeframe)))
+            evidence = _coarse_evidence(volume, float(traded[high] - traded[low]))
+            if evidence and not hole.intersect(cell).is_empty:
+                told = evidence.format(coarser=coarser, fine=timeframe)
+                found.append(Proof(*hole.intersect(cell), "no_trades", told))
     return _joined(found)
 
 
-def _coarse_evidence(
-    volume: float | None, inside: float, cell: Segment, shown: Sequence[Segment]
-) -> str | None:
-    if volume is None:
-        is_bracketed = any(span.start <= cell.start and cell.end <= span.end for span in shown)
-        return "no {coarser} bar either" if is_bracketed else None
+def _coarse_evidence(volume: float, inside: float) -> str | None:
     if volume == 0:
         return "the {coarser} bar has no volume"
     if abs(volume - inside) <= _LEAST_TRADED + _ROUNDING * volume:

@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from seamless_assets.core.bars import join, timestamps
 from seamless_assets.core.coverage import Gap
 from seamless_assets.core.ledger import Fact, facts_of
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.plan import Page, known_opens, pages_over
+from seamless_assets.core.plan import Page, known_opens, page_around
 from seamless_assets.core.proof import (
     Proof,
     Trades,
@@ -130,32 +131,39 @@ async def _by_coarser(
 async def _by_one_coarser(
     ports: Ports, node: NodeId, coarse: NodeId, left: Sequence[Segment], closed: int, bars: pa.Table
 ) -> list[Proof]:
+    """What bars of `coarse` show: their volumes, and where they are not there, for as far as that goes."""
     frame = coarse.timeframe
-    end = frame.floor(closed)
-    cells = [Segment(frame.floor(hole.start), frame.ceil(hole.end)) for hole in left]
-    whole = [cell for cell in cells if cell.end <= end]
-    windows = pages_over(_merged(whole), frame, ports.source.page_size(coarse), end)[:MOST_COARSE_PAGES]
-    asked = [await _asked(ports, _candles(ports, coarse, window)) for window in windows]
+    end, size = frame.floor(closed), ports.source.page_size(coarse)
+    cells = _merged([Segment(frame.floor(hole.start), frame.ceil(hole.end)) for hole in left])
+    windows = [page_around(cell, frame, size, end) for cell in cells if cell.end <= end]
+    asked = [await _asked(ports, _candles(ports, coarse, window)) for window in windows[:MOST_COARSE_PAGES]]
     pages = [page for page in asked if page is not None]
     if not pages:
         return []
-    bounds = Segment(whole[0].start, max(cell.end for cell in whole))
-    stored = await ports.hot.load_bars(node, bounds)
-    fresh = timestamps(bars)
-    older = stored.filter(pa.array([ts not in fresh for ts in timestamps(stored)], pa.bool_()))
-    proofs = by_coarser(left, node.timeframe, frame, pages, join([older, bars]))
-    outages = [
-        proof.segment
+    bounds = Segment(pages[0].asked.start, max(page.asked.end for page in pages))
+    quiet = [
+        proof._replace(evidence=f"no {frame} bar either")
         for proof in await name_silence(ports, coarse, pages, bounds)
-        if proof.reason == "outage"
+        if any(not hole.intersect(proof.segment).is_empty for hole in left)
     ]
-    shared = [hole for hole in left if any(not hole.intersect(outage).is_empty for outage in outages)]
-    return [
-        proof._replace(reason="outage", evidence=SHARED)
-        if any(not hole.intersect(proof.segment).is_empty for hole in shared)
-        else proof
+    known = await _known_bars(ports, node, Segment(cells[0].start, cells[-1].end), bars)
+    proofs = by_coarser(left_open(left, quiet, node.timeframe), node.timeframe, frame, pages, known)
+    outages = [proof.segment for proof in quiet if proof.reason == "outage"]
+    return quiet + [
+        proof._replace(reason="outage", evidence=SHARED) if _adjoins(proof, outages) else proof
         for proof in proofs
     ]
+
+
+async def _known_bars(ports: Ports, node: NodeId, window: Segment, fresh: pa.Table) -> pa.Table:
+    """Bars of the store, and those that were fetched just now in their place."""
+    stored = await ports.hot.load_bars(node, window)
+    is_older = ~np.isin(timestamps(stored), timestamps(fresh))
+    return join([stored.filter(pa.array(is_older)), fresh])
+
+
+def _adjoins(proof: Proof, outages: Sequence[Segment]) -> bool:
+    return any(proof.end == outage.start or proof.start == outage.end for outage in outages)
 
 
 async def _by_trades(ports: Ports, node: NodeId, open_holes: Sequence[Segment]) -> list[Proof]:

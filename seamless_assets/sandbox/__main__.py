@@ -30,6 +30,8 @@ def _build(told: argparse.Namespace) -> Sandbox:
     replay = Replay()
     for argument in told.replay:
         replay.add_file(argument)
+    for argument in told.replay_trades:
+        replay.add_trades(argument)
     listed = dict(_listing(argument) for argument in told.listed)
     markets = [replace(m, listed=listed.get(m.symbol, m.listed)) for m in DEFAULT_MARKETS]
     return Sandbox(
@@ -70,6 +72,13 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="SYMBOL:TIMEFRAME=FILE",
         help="serve a Parquet file of bars",
+    )
+    parser.add_argument(
+        "--replay-trades",
+        action="append",
+        default=[],
+        metavar="SYMBOL=FILE",
+        help="serve a Parquet file of trades",
     )
     parser.add_argument(
         "--listed", action="append", default=[], metavar="SYMBOL=DATE", help="first day of a made-up market"

@@ -10,6 +10,7 @@ from seamless_assets.sandbox.faults import Fault
 
 QUERY: web.RequestKey[dict[str, str]] = web.RequestKey("query", dict)
 """A query that goes before the one that was sent."""
+SPOILING = frozenset({"empty", "short_page", "null_fields", "inverted", "zero_prices", "edges", "hide"})
 WINDOW = frozenset({"startTime", "endTime", "since", "start", "end", "before", "after"})
 
 
@@ -44,7 +45,7 @@ def without_window(request: web.Request) -> web.Request:
 
 
 def spoiled(payload: Any, fault: Fault) -> Any:
-    """The answer with its page of candles emptied, cut short, or its middle row spoiled."""
+    """The answer with its page of candles emptied, cut short, thinned, or its middle row spoiled."""
     page = _page(payload)
     if page is None:
         return payload
@@ -52,6 +53,10 @@ def spoiled(payload: Any, fault: Fault) -> Any:
         page.clear()
     elif fault.kind == "short_page":
         del page[fault.rows :]
+    elif fault.kind == "edges":
+        page[:] = page[1:-1]
+    elif fault.kind == "hide":
+        page[:] = [row for row in page if not fault.start <= _opened(row) < fault.end]
     elif page:
         page[len(page) // 2] = _spoiled_row(page[len(page) // 2], fault.kind)
     return payload
@@ -68,7 +73,19 @@ def _page(payload: Any) -> list[Any] | None:
     return None
 
 
+def _opened(row: Any) -> float:
+    """When a row opens, epoch seconds, whatever unit the venue writes."""
+    told = float(row["start"] if isinstance(row, dict) else row[0])
+    return told / 1000 if told > 1e11 else told
+
+
 def _spoiled_row(row: Any, kind: str) -> Any:
+    if kind == "zero_prices":
+        prices = ("open", "high", "low", "close") if isinstance(row, dict) else (1, 2, 3, 4)
+        zeroed: Any = dict(row) if isinstance(row, dict) else list(row)
+        for place in prices:
+            zeroed[place] = "0"
+        return zeroed
     if isinstance(row, dict):
         names = ("high", "low") if kind == "inverted" else ("close", "close")
         spoiled = dict(row)

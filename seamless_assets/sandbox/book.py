@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -35,17 +35,38 @@ class Book:
 
     def candles(self, symbol: str, timeframe: Timeframe, start: int, end: int) -> np.ndarray:
         """Candles that open in `[start, end)`, ascending, the forming one of now included."""
-        now = self.clock.now()
-        first, last = timeframe.ceil(start), min(timeframe.ceil(end), int(now) + 1)
+        now, market = int(self.clock.now()), self.markets[symbol]
+        first, last = (
+            max(timeframe.ceil(start), self.kept_from(market, timeframe)),
+            min(timeframe.ceil(end), now + 1),
+        )
+        if market.delisted is not None:
+            last = min(last, timeframe.ceil(market.delisted))
         if first >= last:
             return np.empty(0, dtype=BAR)
         if symbol in self.replay.symbols:
             series, is_exact = self.replay.series(symbol, timeframe)
-            reach = last if is_exact else min(timeframe.ceil(last), int(now) + 1)
+            reach = last if is_exact else min(timeframe.ceil(last), now + 1)
             low, high = np.searchsorted(series["ts"], [first, reach])
             return series[low:high] if is_exact else aggregate(series[low:high], timeframe)
-        minutes = self.generator.minutes(self.markets[symbol], first, timeframe.ceil(last), now)
+        minutes = self.generator.minutes(market, first, timeframe.ceil(last), self.clock.now())
+        if len(minutes) == 0 and market.has_zero_row and first < market.listed:
+            return np.array([(first, 0.0, 0.0, 0.0, 0.0, 0.0)], dtype=BAR)
         return minutes if timeframe.seconds == MINUTE else aggregate(minutes, timeframe)
+
+    def kept_from(self, market: Market, timeframe: Timeframe) -> int:
+        """Open of the oldest bar that a venue still keeps; 0 where it keeps all."""
+        kept = market.retention
+        return 0 if kept is None else timeframe.shift(int(self.clock.now()), 1 - kept)
+
+    def is_refused(self, market: Market) -> bool:
+        """Whether the venue knows a symbol no more, not even its past."""
+        return market.afterwards == "refused" and market.is_halted(self.clock.now())
+
+    def listed(self, markets: Mapping[str, Market]) -> dict[str, Market]:
+        """The markets that the venue's list names now."""
+        now = self.clock.now()
+        return {name: m for name, m in markets.items() if m.afterwards == "halted" or not m.is_halted(now)}
 
     def newest(self, symbol: str, timeframe: Timeframe, end: int, count: int) -> np.ndarray:
         """The candles of the last `count` opens before `end`; fewer where nobody traded."""
@@ -56,6 +77,10 @@ class Book:
         self, symbol: str, start: float, end: float, limit: int
     ) -> list[tuple[float, float, float, str]]:
         """The first `limit` trades in `[start, end)`."""
+        recorded = self.replay.trades(symbol)
+        if recorded is not None:
+            low, high = np.searchsorted(recorded["at"], [start, min(end, self.clock.now() + 1)])
+            return [tuple(row) for row in recorded[low:high][: min(limit, MOST_TRADES)].tolist()]
         bars = self.candles(
             symbol, Timeframe("1m"), int(start) // MINUTE * MINUTE, int(min(end, self.clock.now() + 1))
         )

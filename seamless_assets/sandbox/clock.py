@@ -10,10 +10,15 @@ class SandboxClock:
 
     def __init__(self, now: float | None = None) -> None:
         self._fixed = now
+        self._ahead = 0.0
 
     def now(self) -> float:
         """Epoch seconds."""
-        return time.time() if self._fixed is None else self._fixed
+        return time.time() + self._ahead if self._fixed is None else self._fixed
+
+    def run_ahead(self, seconds: float) -> None:
+        """Run that far before real time; behind it, if negative."""
+        self._fixed, self._ahead = None, seconds
 
     def set(self, now: float) -> None:
         """Stop at `now`."""
@@ -21,4 +26,4 @@ class SandboxClock:
 
     def release(self) -> None:
         """Follow real time."""
-        self._fixed = None
+        self._fixed, self._ahead = None, 0.0

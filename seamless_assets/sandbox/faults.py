@@ -9,7 +9,7 @@ from seamless_assets.errors import InvalidChoice, InvalidInput
 
 FaultKind = Literal[
     "status", "reset", "truncated", "html", "hang", "delay",
-    "ignore_since", "empty", "short_page", "null_fields", "inverted",
+    "ignore_since", "empty", "short_page", "null_fields", "inverted", "zero_prices", "edges", "hide",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(FaultKind)
 
@@ -20,7 +20,9 @@ class Fault:
 
     `path` and `symbol` match as parts of the request, empty matches all. `times` counts down, None is for
     ever. `status` answers with `code` (and `retry_after` seconds); `delay` waits `seconds`; `short_page`
-    cuts to `rows`; `null_fields` and `inverted` (high below low) spoil the middle row of a page.
+    cuts to `rows`; `null_fields`, `inverted` (high below low) and `zero_prices` spoil the middle row of a
+    page; `edges` leaves out its first and last row, as exclusive bounds do; `hide` leaves out the rows that
+    open in `[start, end)`.
     """
 
     kind: FaultKind
@@ -31,6 +33,8 @@ class Fault:
     retry_after: float | None = None
     seconds: float = 0.0
     rows: int = 10
+    start: float = 0.0
+    end: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from seamless_assets.errors import InvalidInput
 
@@ -12,17 +13,30 @@ LISTED = 1_577_836_800
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """One symbol: `quiet` is the share of minutes without a trade, `price` where it began."""
+    """One symbol: `quiet` is the share of minutes without a trade, `price` where it began.
+
+    From `delisted` on it is not traded: listed as halted, gone from the list, or even its past refused, as
+    `afterwards` says. `retention` is how many bars of a timeframe are served. `has_zero_row`: where there
+    are no bars yet, one of zeros is served.
+    """
 
     symbol: str
     price: float
     quiet: float = 0.0
     listed: int = LISTED
+    delisted: int | None = None
+    afterwards: Literal["halted", "unlisted", "refused"] = "halted"
+    retention: int | None = None
+    has_zero_row: bool = False
 
     def __post_init__(self) -> None:
         base, _, rest = self.symbol.partition("/")
         if not base or not rest:
             raise InvalidInput(f"symbol {self.symbol!r} is not of the form BASE/QUOTE or BASE/QUOTE:SETTLE")
+
+    def is_halted(self, now: float) -> bool:
+        """Whether it is no longer traded at `now`."""
+        return self.delisted is not None and now >= self.delisted
 
     @property
     def base(self) -> str:

@@ -165,7 +165,7 @@ class Sandbox:
             return await answers.reset(request, payload)
         if fault.kind == "truncated":
             return web.Response(body=payload[: len(payload) // 2], content_type="application/json")
-        if fault.kind in ("empty", "short_page", "null_fields", "inverted"):
+        if fault.kind in answers.SPOILING:
             return web.json_response(answers.spoiled(json.loads(payload), fault))
         return answer
 

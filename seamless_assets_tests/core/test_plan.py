@@ -145,7 +145,7 @@ def test_the_latest_page_wins() -> None:
 
 def test_witnesses_are_made_of_whole_bars() -> None:
     served = sorted(map(Timeframe, ("1m", "3m", "5m", "15m", "1h", "4h", "1d", "1w", "1M")))
-    assert [str(f) for f in witnesses_of(MINUTE, served)] == ["5m", "1h"]
+    assert [str(f) for f in witnesses_of(MINUTE, served)] == ["5m", "1h", "1d"]
     assert [str(f) for f in witnesses_of(Timeframe("1h"), served)] == ["1d"]
     assert witnesses_of(Timeframe("1d"), served) == [] and witnesses_of(Timeframe("1M"), served) == []
 

@@ -56,7 +56,10 @@ class _Venue:
         return {
             "timezone": "UTC",
             "serverTime": int(self._book.clock.now() * 1000),
-            "symbols": [_listing(name, market) for name, market in self._markets.items()],
+            "symbols": [
+                _listing(name, market, self._book.clock.now())
+                for name, market in self._book.listed(self._markets).items()
+            ],
         }
 
     def time(self, query: Query) -> Any:
@@ -70,7 +73,8 @@ class _Venue:
         if start is None:
             found = self._book.newest(market.symbol, frame, end + 1, limit)
         else:
-            reach = min(end + 1, frame.shift(max(start, market.listed), limit * 4))
+            oldest = max(start, market.listed, self._book.kept_from(market, frame))
+            reach = min(end + 1, frame.shift(oldest, limit * 4))
             found = self._book.candles(market.symbol, frame, start, reach)[:limit]
         return [
             [
@@ -111,16 +115,16 @@ class _Venue:
 
     def _market(self, query: Query) -> Market:
         market = self._markets.get(query.get("symbol", ""))
-        if market is None:
+        if market is None or self._book.is_refused(market):
             raise _BAD_SYMBOL
         return market
 
 
-def _listing(name: str, market: Market) -> dict[str, Any]:
+def _listing(name: str, market: Market, now: float) -> dict[str, Any]:
     common = {
         "symbol": name,
         "pair": name,
-        "status": "TRADING",
+        "status": "BREAK" if market.is_halted(now) else "TRADING",
         "baseAsset": market.base,
         "quoteAsset": market.quote,
         "baseAssetPrecision": 8,

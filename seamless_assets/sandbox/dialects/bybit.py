@@ -42,7 +42,8 @@ class _Venue:
 
     def instruments(self, query: Query) -> Any:
         category = query.get("category", "spot")
-        listed = [_instrument(name, market) for name, market in self._markets.get(category, {}).items()]
+        known, now = self._book.listed(self._markets.get(category, {})), self._book.clock.now()
+        listed = [_instrument(name, market, now) for name, market in known.items()]
         return self._said({"category": category, "list": listed, "nextPageCursor": ""})
 
     def candles(self, query: Query) -> Any:
@@ -93,7 +94,8 @@ class _Venue:
         return self._said({"category": query.get("category", "spot"), "list": rows})
 
     def _market(self, query: Query) -> Market | None:
-        return self._markets.get(query.get("category", "spot"), {}).get(query.get("symbol", ""))
+        market = self._markets.get(query.get("category", "spot"), {}).get(query.get("symbol", ""))
+        return None if market is None or self._book.is_refused(market) else market
 
     def _said(self, result: Any) -> Any:
         return {
@@ -114,12 +116,12 @@ class _Venue:
         }
 
 
-def _instrument(name: str, market: Market) -> dict[str, Any]:
+def _instrument(name: str, market: Market, now: float) -> dict[str, Any]:
     common = {
         "symbol": name,
         "baseCoin": market.base,
         "quoteCoin": market.quote,
-        "status": "Trading",
+        "status": "Closed" if market.is_halted(now) else "Trading",
         "priceFilter": {"minPrice": "0.00000001", "maxPrice": "1000000", "tickSize": "0.00000001"},
         "lotSizeFilter": {
             "basePrecision": "0.00000001",

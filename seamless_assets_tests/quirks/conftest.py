@@ -1,0 +1,93 @@
+"""A pipeline on a local exchange that a test shapes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twins import DAY, START
+
+import seamless_assets as sa
+from seamless_assets.config import Settings
+from seamless_assets.sandbox.server import Sandbox
+
+NOW = START + 10 * DAY
+OPEN_TO_ALL = (
+    "exchangeInfo",
+    "time",
+    "instruments",
+    "Time",
+    "Assets",
+    "AssetPairs",
+    "currencies",
+    "products",
+)
+
+
+@dataclass
+class Stage:
+    """A local exchange, a pipeline on it, and what the exchange was asked."""
+
+    exchange: Sandbox
+    pipeline: sa.Seamless
+
+    def backfill(self, node: str, start: int, end: int) -> Any:
+        return self.pipeline.backfill(node, start, end)
+
+    def truth(self, symbol: str, frame: str, start: int, end: int) -> list[int]:
+        """Opens of the bars the market made."""
+        return self.exchange.book.candles(symbol, sa.Timeframe(frame), start, end)["ts"].tolist()
+
+    def stored(self, node: str, start: int, end: int) -> list[int]:
+        """Opens of the bars the hot store holds."""
+        absent = self.pipeline.coverage(node, start, end).gaps
+        step = sa.NodeId.parse(node).timeframe.seconds or 0
+        gone = {ts for gap in absent for ts in range(gap.start, gap.end, step)}
+        return [ts for ts in range(start, end, step) if ts not in gone]
+
+    def asked(self, *parts: str) -> int:
+        """How many requests had all `parts` in their path and query."""
+        told = [f"{request.path}?{request.query}" for request in self.exchange.requests]
+        return sum(all(part in line for part in parts) for line in told)
+
+    def reasons(self, node: str, start: int, end: int) -> Counter[str]:
+        """Bars of a window that are not there, by reason."""
+        timeframe = sa.NodeId.parse(node).timeframe
+        counts: Counter[str] = Counter()
+        for gap in self.pipeline.coverage(node, start, end).gaps:
+            counts[gap.reason] += timeframe.count(gap.start, gap.end)
+        return counts
+
+
+@pytest.fixture
+def staged(settings_for: Callable[..., Settings], tmp_path: Path) -> Iterator[Callable[..., Stage]]:
+    """Builds a stage: `staged({"binance": ["BTC/USDT"]}, markets=[...], backfill={...})`."""
+    with ExitStack() as stack:
+
+        def build(
+            exchanges: dict[str, list[str]],
+            *,
+            timeframes: tuple[str, ...] = ("1m",),
+            per_exchange: dict[str, Any] | None = None,
+            seamless: dict[str, Any] | None = None,
+            **sandbox: Any,
+        ) -> Stage:
+            exchange = stack.enter_context(Sandbox(**{"now": NOW, **sandbox}).running())
+            told = {
+                name: {
+                    "base_url": exchange.url,
+                    "symbols": symbols,
+                    "timeframes": list(timeframes),
+                    **(per_exchange or {}),
+                }
+                for name, symbols in exchanges.items()
+            }
+            pipeline = stack.enter_context(sa.connect(settings_for(told, **(seamless or {}))))
+            return Stage(exchange, pipeline)
+
+        yield build

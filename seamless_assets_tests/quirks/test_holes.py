@@ -1,0 +1,184 @@
+"""Why bars are not there: quirks 1 to 3, 6, 12, 13 and 19, on real ccxt against the local exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from quirks.conftest import NOW, Stage
+from twins import DAY, START
+
+from seamless_assets.sandbox.faults import Fault
+from seamless_assets.sandbox.generator import BAR
+from seamless_assets.sandbox.market import Market
+from seamless_assets.sandbox.replay import Replay
+
+HOUR = 3_600
+Staged = Callable[..., Stage]
+QUIET = {"binance": "ADA/BTC", "bybit": "ADA/BTC", "coinbase": "XRP/USD", "okx": "XRP/USDT"}
+HISTORIES = ("binance", "bybit")
+"""Venues whose local dialect can delist a market."""
+
+
+@pytest.mark.parametrize(("venue", "symbol"), QUIET.items())
+def test_1_omitted_bars_are_no_trades_and_not_missing(staged: Staged, venue: str, symbol: str) -> None:
+    stage, node = staged({venue: [symbol]}), f"ohlcv:{venue}:{symbol}:1m"
+    report = stage.backfill(node, START, START + 6 * HOUR)
+    truth = stage.truth(symbol, "1m", START, START + 6 * HOUR)
+    assert stage.stored(node, START, START + 6 * HOUR) == truth
+    assert stage.reasons(node, START, START + 6 * HOUR) == {"no_trades": 360 - len(truth)}
+    assert len(truth) < 360 and report.coverage.ratio == 1.0
+
+
+@pytest.mark.parametrize("policy", ["keep", "drop"])
+def test_1_flat_bars_are_kept_or_taken_as_proof(staged: Staged, policy: str) -> None:
+    stage = staged({"kraken": ["ADA/BTC"]}, per_exchange={"flat_bars": policy})
+    node, start = "ohlcv:kraken:ADA/BTC:1m", NOW - 6 * HOUR
+    stage.backfill(node, start, NOW)
+    traded = stage.truth("ADA/BTC", "1m", start, NOW)
+    assert len(traded) < 360
+    every = list(range(start, NOW, 60))
+    assert stage.stored(node, start, NOW) == (every if policy == "keep" else traded)
+    assert stage.reasons(node, start, NOW)["no_trades"] == (0 if policy == "keep" else 360 - len(traded))
+
+
+@pytest.mark.parametrize("venue", ["binance", "okx", "coinbase"])
+def test_2_an_empty_answer_proves_nothing(staged: Staged, venue: str) -> None:
+    symbol = QUIET[venue]
+    stage, node = staged({venue: [symbol]}), f"ohlcv:{venue}:{symbol}:1m"
+    for part in ("klines", "candles", "rades", "ticker"):
+        stage.exchange.faults.add(Fault("empty", path=part, times=None))
+    stage.backfill(node, START, START + HOUR)
+    assert stage.reasons(node, START, START + HOUR) == {"missing": 60}
+    stage.exchange.faults.clear()
+    # The next look is due later; a look anew is the operator's.
+    stage.pipeline.materialize(node, START, START + HOUR)
+    assert stage.stored(node, START, START + HOUR) == stage.truth(symbol, "1m", START, START + HOUR)
+
+
+def test_2_what_stays_missing_is_looked_for_again_ever_more_rarely(staged: Staged) -> None:
+    stage, node = staged({"binance": ["BTC/USDT"]}), "ohlcv:binance:BTC/USDT:1m"
+    for part in ("klines", "aggTrades"):
+        stage.exchange.faults.add(Fault("empty", path=part, times=None))
+    stage.backfill(node, START, START + HOUR)
+    asked = stage.asked("klines")
+    assert stage.backfill(node, START, START + HOUR).fetched == ()
+    assert stage.asked("klines") == asked
+
+
+def first_outage(stage: Stage, symbol: str) -> tuple[int, int]:
+    generator = stage.exchange.book.generator
+    minutes = np.arange(START // 60, START // 60 + 30 * 1440)
+    lost = minutes[generator._outage(minutes)] * 60
+    opens = set(stage.truth(symbol, "1m", START, START + 30 * DAY))
+    assert len(lost) and not opens & set(lost.tolist())
+    return int(lost[0]), int(lost[-1]) + 60
+
+
+def test_3_a_hole_that_many_symbols_share_is_an_outage(staged: Staged) -> None:
+    symbols = ["BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT"]
+    stage = staged({"binance": symbols}, now=START + 40 * DAY)
+    start, end = first_outage(stage, "BTC/USDT")
+    window = start - 4 * HOUR, end + 4 * HOUR
+    for symbol in symbols:
+        node = f"ohlcv:binance:{symbol}:1m"
+        gaps = stage.backfill(node, *window).coverage.gaps
+        shared = [gap for gap in gaps if gap.reason == "outage"]
+        assert len(shared) == 1 and shared[0].start <= start and end <= shared[0].end, symbol
+        assert stage.reasons(node, *window)["missing"] == 0
+
+
+def test_3_a_hole_of_one_symbol_alone_is_none(staged: Staged) -> None:
+    stage = staged({"binance": ["BTC/USDT"]}, now=START + 40 * DAY)
+    start, end = first_outage(stage, "BTC/USDT")
+    gaps = stage.backfill("ohlcv:binance:BTC/USDT:1m", start - HOUR, end + HOUR).coverage.gaps
+    assert {gap.reason for gap in gaps} == {"no_trades"}
+
+
+@pytest.mark.parametrize("venue", ["binance", "kraken"])
+def test_6_what_lies_out_of_reach_is_retention_and_asked_for_once(staged: Staged, venue: str) -> None:
+    markets = [
+        Market("BTC/USD", 60_000.0, listed=START - 60 * DAY, retention=720 if venue == "binance" else None)
+    ]
+    stage, node = staged({venue: ["BTC/USD"]}, markets=markets), f"ohlcv:{venue}:BTC/USD:1m"
+    stage.backfill(node, NOW - 3 * DAY, NOW)
+    assert stage.reasons(node, NOW - 3 * DAY, NOW)["retention"] == 3 * 1440 - 719
+    assert len(stage.stored(node, NOW - 3 * DAY, NOW)) >= 715
+    asked = len(stage.exchange.requests)
+    stage.backfill(node, NOW - 3 * DAY, NOW)
+    assert stage.asked("lines") + stage.asked("OHLC") <= asked
+    assert stage.reasons(node, NOW - 3 * DAY, NOW)["missing"] == 0
+
+
+@pytest.mark.parametrize("frame", ["1m", "1h"])
+def test_12_a_hole_of_a_month_is_stepped_across(staged: Staged, frame: str) -> None:
+    rng = np.random.default_rng(3)
+    opens = np.concatenate(
+        (np.arange(START, START + 2 * DAY, 60), np.arange(START + 42 * DAY, START + 44 * DAY, 60))
+    )
+    bars = np.empty(len(opens), dtype=BAR)
+    bars["ts"], bars["volume"] = opens, rng.random(len(opens)) + 0.1
+    bars["open"] = bars["high"] = bars["low"] = bars["close"] = 5.0
+    replay = Replay()
+    replay.add("AAA/BBB", "1m", bars)
+    stage, node = (
+        staged({"binance": ["AAA/BBB"]}, replay=replay, now=START + 50 * DAY),
+        f"ohlcv:binance:AAA/BBB:{frame}",
+    )
+    report = stage.backfill(node, START, START + 44 * DAY)
+    assert report.coverage.missing == 0 and report.problems == ()
+    assert stage.reasons(node, START, START + 44 * DAY) == {
+        "no_trades": 40 * DAY // (60 if frame == "1m" else 3600)
+    }
+
+
+@pytest.mark.parametrize("venue", ["binance", "bybit", "okx", "coinbase"])
+def test_13_the_listing_is_searched_once_and_remembered(staged: Staged, venue: str) -> None:
+    symbol, listed = "NEW/USDT", START + 3 * DAY + 5 * HOUR + 17 * 60
+    markets = [Market(symbol, 2.0, listed=listed), Market("BTC/USDT", 60_000.0)]
+    stage, node = staged({venue: [symbol]}, markets=markets), f"ohlcv:{venue}:{symbol}:1m"
+    report = stage.backfill(node, START, START + 4 * DAY)
+    assert [tuple(gap) for gap in report.coverage.gaps] == [(START, listed, "pre_listing")]
+    asked = len(stage.exchange.requests)
+    stage.backfill(node, START - 20 * DAY, START)
+    # Nothing but the clock, which stands still and so is asked each time.
+    assert len(stage.exchange.requests) - asked <= 1
+    assert stage.reasons(node, START - 20 * DAY, START) == {"pre_listing": 20 * 1440}
+
+
+def test_13_a_row_of_zeros_before_the_listing_is_no_bar(staged: Staged) -> None:
+    listed = START + 2 * DAY
+    markets = [Market("NEW/USDT", 2.0, listed=listed, has_zero_row=True)]
+    stage, node = staged({"binance": ["NEW/USDT"]}, markets=markets), "ohlcv:binance:NEW/USDT:1m"
+    report = stage.backfill(node, START, START + 3 * DAY)
+    assert [tuple(gap) for gap in report.coverage.gaps] == [(START, listed, "pre_listing")]
+
+
+@pytest.mark.parametrize("afterwards", ["halted", "unlisted", "refused"])
+@pytest.mark.parametrize("venue", HISTORIES)
+def test_19_a_delisted_symbol_keeps_its_past(staged: Staged, venue: str, afterwards: str) -> None:
+    end = START + 2 * DAY
+    market = Market("OLD/USDT", 2.0, listed=START - 90 * DAY, delisted=end, afterwards=afterwards)  # type: ignore[arg-type]
+    stage = staged({venue: ["OLD/USDT"]}, markets=[market, Market("BTC/USDT", 60_000.0)], now=START + DAY)
+    node = f"ohlcv:{venue}:OLD/USDT:1m"
+    stage.backfill(node, START, START + DAY)
+    stage.exchange.clock.set(START + 5 * DAY)
+    report = stage.backfill(node, START, START + 4 * DAY)
+    reasons = stage.reasons(node, START, START + 4 * DAY)
+    # A venue that refuses the symbol no longer tells of the day between.
+    known_until = START + DAY if afterwards == "refused" else end
+    assert reasons == {"post_delisting": (START + 4 * DAY - known_until) // 60}
+    assert report.problems == () and stage.stored(node, START, known_until) == list(
+        range(START, known_until, 60)
+    )
+
+
+def test_19_a_market_list_that_lost_most_of_itself_is_not_believed(staged: Staged, tmp_path: Path) -> None:
+    stage, node = staged({"binance": ["BTC/USDT"]}), "ohlcv:binance:BTC/USDT:1m"
+    stage.backfill(node, NOW - HOUR, NOW)
+    stage.exchange.faults.add(Fault("empty", path="exchangeInfo", times=None))
+    stage.exchange.faults.add(Fault("hide", path="klines", start=NOW - HOUR / 2, end=2e9, times=None))
+    stage.pipeline.materialize(node, NOW - DAY, NOW)
+    assert "post_delisting" not in stage.reasons(node, NOW - DAY, NOW)
