@@ -182,7 +182,7 @@ class CcxtSource:
         await self._memory.close()
 
     async def _rows(self, node: NodeId, since: int, limit: int, until: int | None) -> list[Any]:
-        """Candles as ccxt parsed them; rows of no price at all stand for nothing and are left out."""
+        """Candles as ccxt parsed them."""
         client = await self._ready_client(node.exchange)
         what = f"{node} from {since}" + (f" to {until}" if until else "")
         params = {"until": until * 1000 - 1} if until else {}
@@ -191,7 +191,7 @@ class CcxtSource:
                 node.symbol, str(node.timeframe), since=since * 1000, limit=limit, params=params
             )
             judge(heard, what)
-        return [row for row in rows if any(value != 0 for value in row[1:5])]
+        return rows
 
     async def _find(
         self, node: NodeId, name: str, search: Callable[[NodeId], Awaitable[int | None]]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from seamless_assets.core.bars import timestamps
+from seamless_assets.core.bars import PRICES, timestamps
 from seamless_assets.core.segment import Segment, merge_ranges, missing_ranges
 from seamless_assets.core.timeframe import Timeframe
 
@@ -26,13 +26,15 @@ class Page:
     _opens: dict[Timeframe, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
 
     def opens(self, timeframe: Timeframe) -> np.ndarray:
-        """Its sorted unique opens in epoch seconds, on the grid."""
+        """Sorted unique opens of its bars in epoch seconds, on the grid; a row of zeros is no bar."""
         if timeframe not in self._opens:
             self._opens[timeframe] = self._floored(timeframe)
         return self._opens[timeframe]
 
     def _floored(self, timeframe: Timeframe) -> np.ndarray:
-        seconds = np.unique(timestamps(self.candles) // 1000)
+        prices = [self.candles.column(name).to_numpy() for name in PRICES]
+        is_bar = np.logical_or.reduce([price != 0 for price in prices])
+        seconds = np.unique(timestamps(self.candles)[is_bar] // 1000)
         if timeframe.seconds is None:
             return np.unique(np.array([timeframe.floor(int(ts)) for ts in seconds], dtype=np.int64))
         anchor = timeframe.floor(0)

@@ -81,8 +81,10 @@ async def fetch_bars(ports: Ports, look: Look, earlier: Sequence[Fact] = ()) -> 
         asking = [hole for hole in left if not is_recent(hole, timeframe, look.closed)]
         if not asking or heard.failed:
             break
-    proofs += await name_silence(ports, look.node, heard.pages, look.bounds, earlier)
     lost = _lost(look, conformed, sound, proofs)
+    for proof in await name_silence(ports, look.node, heard.pages, look.bounds, earlier):
+        proofs += [proof._replace(start=s, end=e) for s, e in left_open([proof.segment], lost, timeframe)]
+    left = left_open(left, lost, timeframe)
     low, high = (bound * 1000 for bound in look.bounds)
     return Fetched(
         bars=between(sound, *look.bounds),

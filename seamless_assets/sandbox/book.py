@@ -13,6 +13,9 @@ from seamless_assets.sandbox.market import DEFAULT_MARKETS, Market
 from seamless_assets.sandbox.replay import Replay
 
 MOST_TRADES = 1000
+DAY = 86_400
+ONE_DAY = Timeframe("1d")
+LONG_S = 800 * DAY
 
 
 class Book:
@@ -29,6 +32,7 @@ class Book:
         self.clock = clock
         self.generator = generator or Generator()
         self.replay = replay or Replay()
+        self._closed_days: dict[str, np.ndarray] = {}
         self.markets = {market.symbol: market for market in markets}
         for symbol in self.replay.symbols:
             self.markets.setdefault(symbol, Market(symbol, 1.0))
@@ -49,6 +53,11 @@ class Book:
             reach = last if is_exact else min(timeframe.ceil(last), now + 1)
             low, high = np.searchsorted(series["ts"], [first, reach])
             return series[low:high] if is_exact else aggregate(series[low:high], timeframe)
+        is_long = timeframe.approximate_seconds % DAY == 0 and last - first > LONG_S
+        if is_long and market.delisted is None:
+            days = self._days(market)
+            low, high = np.searchsorted(days["ts"], [first, timeframe.ceil(last)])
+            return aggregate(days[low:high], timeframe)
         minutes = self.generator.minutes(market, first, timeframe.ceil(last), self.clock.now())
         if len(minutes) == 0 and market.has_zero_row and first < market.listed:
             return np.array([(first, 0.0, 0.0, 0.0, 0.0, 0.0)], dtype=BAR)
@@ -62,6 +71,18 @@ class Book:
     def is_refused(self, market: Market) -> bool:
         """Whether the venue knows a symbol no more, not even its past."""
         return market.afterwards == "refused" and market.is_halted(self.clock.now())
+
+    def _days(self, market: Market) -> np.ndarray:
+        """Daily bars from the listing to now; those long closed are made once."""
+        now = self.clock.now()
+        settled = int(now) // DAY * DAY - DAY
+        held = self._closed_days.get(market.symbol, np.empty(0, dtype=BAR))
+        made_until = int(held["ts"][-1]) + DAY if len(held) else market.listed
+        if made_until < settled:
+            more = self.generator.minutes(market, made_until, settled, now)
+            held = self._closed_days[market.symbol] = np.concatenate((held, aggregate(more, ONE_DAY)))
+        recent = self.generator.minutes(market, settled, int(now) + 1, now)
+        return np.concatenate((held[held["ts"] < settled], aggregate(recent, ONE_DAY)))
 
     def listed(self, markets: Mapping[str, Market]) -> dict[str, Market]:
         """The markets that the venue's list names now."""

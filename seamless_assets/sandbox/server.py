@@ -113,6 +113,8 @@ class Sandbox:
                 yield self
             finally:
                 asyncio.run_coroutine_threadsafe(self.__aexit__(), loop).result()
+                # Connections that a fault cut off are let go of in the turns that follow.
+                asyncio.run_coroutine_threadsafe(asyncio.sleep(0.01), loop).result()
         finally:
             loop.call_soon_threadsafe(loop.stop)
             thread.join()

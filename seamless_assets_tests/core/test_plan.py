@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -152,5 +151,10 @@ def test_witnesses_are_made_of_whole_bars() -> None:
 
 def test_a_page_of_candles_may_be_misaligned_or_calendar() -> None:
     month = Timeframe("1M")
-    sent = pa.table({"ts": [1_735_689_600_000, 1_738_368_000_000]})
+    sent = candles([(1_735_689_600, 1.0, 2.0, 0.5, 1.5, 3.0), (1_738_368_000, 1.0, 2.0, 0.5, 1.5, 3.0)])
     assert Page(Segment(0, FOREVER), sent, 2).opens(month).tolist() == [1_735_689_600, 1_738_368_000]
+
+
+def test_a_row_of_zeros_is_no_bar() -> None:
+    sent = candles([(bar(0), 0.0, 0.0, 0.0, 0.0, 0.0), (bar(5), 1.0, 2.0, 0.5, 1.5, 3.0)])
+    assert Page(span(0, 9), sent, 2).witnessed(MINUTE) == span(5, 6)
