@@ -6,7 +6,9 @@ set, and leaves its real answer behind for `ccxt_answers` to judge.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 import zlib
 from collections.abc import Iterable
 from dataclasses import replace
@@ -25,6 +27,7 @@ from seamless_assets.errors import RateLimited, UnknownExchange
 DEFAULT_PAGE = 500
 REQUEST_TIMEOUT_MS = 20_000
 UNTOLD_COOL_DOWN_S = 1.0
+LONGEST_QUEUE_S = 300.0
 
 
 def new_client(exchange: str, settings: ClientSettings | None, gate: Gate) -> Any:
@@ -86,6 +89,7 @@ class _Watched:
 
     def watch(self, gate: Gate, settings: ClientSettings) -> None:
         self.gone: dict[str, Any] = {}
+        self._banned, self._banned_until = asyncio.Event(), 0.0
         self._gate, self._budget_settings = gate, settings
         self._base = urlsplit(settings.base_url.rstrip("/")) if settings.base_url else None
         self._candle_unit = candle_unit(self.api)  # type: ignore[attr-defined]
@@ -97,7 +101,31 @@ class _Watched:
         return tokens(told, path, config or {}, self._candle_unit)
 
     async def throttle(self, cost: float = 1.0) -> None:
-        await self._gate.acquire(self._budget_settings.budget_key, self._budget_settings.budget, cost)
+        self._refuse_if_banned()
+        settings = self._budget_settings
+        admitted = asyncio.ensure_future(self._gate.acquire(settings.budget_key, settings.budget, cost))
+        banned = asyncio.ensure_future(self._banned.wait())
+        try:
+            await asyncio.wait({admitted, banned}, return_when=asyncio.FIRST_COMPLETED)
+            if admitted.done():
+                admitted.result()
+            else:
+                self._refuse_if_banned()
+        finally:
+            banned.cancel()
+            admitted.cancel()
+            await asyncio.wait({admitted})
+
+    def _refuse_if_banned(self) -> None:
+        """Raise `RateLimited` while a ban lasts that is too long to be waited for in a queue."""
+        left = self._banned_until - time.time()
+        if left > 0:
+            raise RateLimited(
+                f"{self.id} asks for {left:.0f} s without requests",  # type: ignore[attr-defined]
+                status=None,
+                retry_after=left,
+            )
+        self._banned.clear()
 
     async def fetch(self, url: str, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -106,6 +134,9 @@ class _Watched:
             told = typed(error, answers.get() or [], url)
             if isinstance(told, RateLimited):
                 settings, seconds = self._budget_settings, told.retry_after or UNTOLD_COOL_DOWN_S
+                if seconds > LONGEST_QUEUE_S:
+                    self._banned_until = time.time() + seconds
+                    self._banned.set()
                 await self._gate.cool_down(settings.budget_key, settings.budget, seconds)
             raise
 
