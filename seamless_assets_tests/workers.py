@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
+from random import Random
 from typing import Any
 
 FILE = Path(__file__).resolve()
@@ -106,9 +109,58 @@ async def press(url: str, folder: str, redis: str, budget: str, seconds: str, co
         await shared.close()
 
 
+def fleet(folder: str, settings: str, count: str, window: str) -> None:
+    """Fork workers that all backfill all nodes; tell their process ids, then their exit statuses.
+
+    Worker `n` keeps its machine's state in `state-n` where the settings say `state-{n}`, and its log in
+    `worker-n.log`. Forking spares each of them the imports.
+    """
+    import ccxt.async_support  # noqa: F401
+
+    import seamless_assets.core.schema
+    import seamless_assets.seamless  # noqa: F401
+
+    pids = []
+    for number in range(int(count)):
+        pid = os.fork()
+        if not pid:
+            status = 1
+            try:
+                backfill_all(Path(folder), settings.replace("{n}", str(number)), number, json.loads(window))
+                status = 0
+            finally:
+                os._exit(status)
+        pids.append(pid)
+    tell(json.dumps(pids))
+    tell(json.dumps([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]))
+
+
+def backfill_all(folder: Path, settings: str, number: int, window: list[int]) -> None:
+    """Backfill every node of the settings at once, in an order of its own, its events in a log file."""
+    import seamless_assets as sa
+    from seamless_assets.config import settings_from_mapping
+
+    log = logging.FileHandler(folder / f"worker-{number}.log")
+    logging.getLogger("seamless_assets").addHandler(log)
+    logging.getLogger("seamless_assets").setLevel(logging.INFO)
+    with sa.connect(settings_from_mapping(json.loads(settings), base=folder, environ={})) as s:
+        nodes = [str(item.node) for item in s.settings.nodes]
+        Random(number).shuffle(nodes)
+
+        async def everything() -> None:
+            reports = await asyncio.gather(*(s.aio.backfill(node, *window) for node in nodes))
+            problems = [problem for report in reports for problem in report.problems]
+            assert not problems, problems
+
+        asyncio.run(everything())
+
+
 WORK: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
     work.__name__: work for work in (claim, take_turns, press)
 }
 
 if __name__ == "__main__":
-    asyncio.run(WORK[sys.argv[1]](*sys.argv[2:]))
+    if sys.argv[1] == "fleet":
+        fleet(*sys.argv[2:])
+    else:
+        asyncio.run(WORK[sys.argv[1]](*sys.argv[2:]))

@@ -12,7 +12,7 @@ import aiohttp
 from seamless_assets.core.lease import Lease
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 
-TIMEOUT_S = 2.0
+TIMEOUT_S = 3.0
 HELD = 409
 
 
@@ -64,16 +64,26 @@ class HttpLeases:
         self, method: str, path: str, wanted: Mapping[int, str], body: Any = None
     ) -> tuple[int, dict[str, Any]]:
         """Status and body of an answer that is the coordinator's own: one of `wanted`, with that field."""
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
         try:
-            async with self._session.request(method, f"{self._base}/v1/leases{path}", json=body) as answer:
-                told = await answer.json()
+            try:
+                status, told = await self._answer(method, path, body)
+            except aiohttp.ClientConnectorError:
+                raise
+            except (aiohttp.ClientError, TimeoutError):
+                # A connection that the server had closed, or an answer that a busy process saw too late.
+                # Whatever is asked may be asked twice.
+                status, told = await self._answer(method, path, body)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise self._unavailable(str(error) or type(error).__name__) from error
-        if not isinstance(told, dict) or wanted.get(answer.status) not in told:
-            raise self._unavailable(f"it answers {answer.status}: {str(told)[:200]}")
-        return answer.status, told
+        if not isinstance(told, dict) or wanted.get(status) not in told:
+            raise self._unavailable(f"it answers {status}: {str(told)[:200]}")
+        return status, told
+
+    async def _answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
+        async with self._session.request(method, f"{self._base}/v1/leases{path}", json=body) as answer:
+            return answer.status, await answer.json()
 
     def _unavailable(self, reason: str) -> LeaseStoreUnavailable:
         parts = urlsplit(self._base)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as TimedOut
 
 from seamless_assets.errors import SeamlessError
 
@@ -30,32 +33,39 @@ class RedisScript:
         self._address, self._what, self._error = _without_password(url), what, error
 
     async def run(self, key: str, *arguments: str | float) -> list[str]:
-        """What the script returns for `key`."""
+        """What the script returns for `key`; it may have run twice."""
         told = [argument if isinstance(argument, str) else repr(argument) for argument in arguments]
-        try:
-            answer: list[str] = await self._script(keys=[key], args=told)
-        except (RedisError, OSError) as error:
-            raise self._unavailable(error) from error
+        with self._typed():
+            try:
+                return await self._answer(key, told)
+            except TimedOut:
+                # The answer may have been there, and this process too busy to look before its time was up.
+                return await self._answer(key, told)
+
+    async def _answer(self, key: str, told: Sequence[str]) -> list[str]:
+        answer: list[str] = await self._script(keys=[key], args=told)
         return answer
 
     async def keys(self, pattern: str) -> set[str]:
         """Keys that match."""
-        try:
+        with self._typed():
             return {str(key) async for key in self._client.scan_iter(match=pattern, count=1000)}
-        except (RedisError, OSError) as error:
-            raise self._unavailable(error) from error
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
-    def _unavailable(self, error: Exception) -> SeamlessError:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        return self._error(
-            f"{self._what} at {self._address} cannot be reached: {reason}; check that the server runs and "
-            "that its address and password are right",
-            address=self._address,
-        )
+    @contextmanager
+    def _typed(self) -> Iterator[None]:
+        try:
+            yield
+        except (RedisError, OSError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise self._error(
+                f"{self._what} at {self._address} cannot be reached: {reason}; check that the server runs "
+                "and that its address and password are right",
+                address=self._address,
+            ) from error
 
 
 def _without_password(url: str) -> str:

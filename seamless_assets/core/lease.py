@@ -57,6 +57,11 @@ def lease_key(node: NodeId, chunk: Segment) -> str:
     return f"{node}@{chunk.start}-{chunk.end}"
 
 
+def exchange_of(key: str) -> str:
+    """The exchange of a lease's key."""
+    return key.split(":")[1] if ":" in key else key
+
+
 def next_token(last: int | None, now: float) -> int:
     """The token after `last`: at least the microsecond of the claim.
 

@@ -39,6 +39,11 @@ class Budget:
         """The refill rate."""
         return self.tokens_per_interval * 1000 / self.interval_ms
 
+    @property
+    def tolerance_s(self) -> float:
+        """How late a request may go out that was due earlier, in seconds."""
+        return min(1.0, max(0.1, self.interval_ms / 1000 / 50))
+
 
 @dataclass(frozen=True, slots=True)
 class Bucket:

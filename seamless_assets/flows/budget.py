@@ -73,13 +73,19 @@ class RateGate:
     async def _through(
         self, store: BudgetStore, key: str, budget: Budget, cost: float, ahead: float = 0.0
     ) -> None:
-        """Take a place in `store` and wait for its turn, and `ahead` seconds more."""
+        """Take a place in `store` and wait for its turn, and `ahead` seconds more.
+
+        Who wakes late, from a process that was stopped or starved, has missed that turn: requests that
+        should have gone out one by one would go out together.
+        """
         place = await self._place(store, key, budget, cost)
         place = replace(place, wait=place.wait + ahead)
         try:
             while place.wait > 0:
+                began = self._clock.now()
                 await self._clock.sleep(place.wait)
-                kept = await store.moved(key, budget, place)
+                late = self._clock.now() - began - place.wait
+                kept = await store.moved(key, budget, place) if late <= budget.tolerance_s else None
                 place = kept or await self._place(store, key, budget, cost)
         except asyncio.CancelledError:
             await uncut(asyncio.ensure_future(_give_back(store, key, budget, place)))

@@ -10,6 +10,7 @@ from functools import partial
 from seamless_assets._uncut import uncut, uncut_or_undone
 from seamless_assets.core.lease import Lease
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
+from seamless_assets.flows.lease_desk import CLAIMS_PER_SECOND
 from seamless_assets.flows.ports import Ports
 
 FIRST_WAIT_S = 0.05
@@ -24,7 +25,8 @@ async def holding(ports: Ports, key: str) -> AsyncIterator[Lease]:
     A lease that cannot be renewed cancels the body and raises `LeaseLost`: claim again, and do what is
     still to be done. Raises `LeaseStoreUnavailable` where nobody can say who holds it.
     """
-    lease = await _claim(ports, key)
+    slots = ports.desk.slots(key)
+    lease = await _claim(ports, slots, key)
     try:
         async with asyncio.timeout(None) as cut:
             keeper = asyncio.create_task(_keep(ports, lease))
@@ -40,21 +42,32 @@ async def holding(ports: Ports, key: str) -> AsyncIterator[Lease]:
         if isinstance(error, TimeoutError) and cut.expired():
             raise _lost(lease) from error
         raise
-    await _give_back(ports, lambda: ports.leases.complete(lease))
+    else:
+        await _give_back(ports, lambda: ports.leases.complete(lease))
+    finally:
+        slots.release()
 
 
-async def _claim(ports: Ports, key: str) -> Lease:
-    """The lease, as soon as nobody else holds it; a claim that is cancelled leaves none behind."""
+async def _claim(ports: Ports, slots: asyncio.Semaphore, key: str) -> Lease:
+    """The lease, and one of `slots` with it, as soon as nobody else holds it; none is left if cancelled."""
     # Each claim has a name of its own, so one whose answer was lost can be asked for again.
     holder = f"{ports.worker}#{ports.rng.getrandbits(32):08x}"
     ttl = ports.policy.lease_ttl_ms / 1000
     wait = FIRST_WAIT_S
     while True:
-        claiming = asyncio.ensure_future(ports.leases.claim(key, holder, ttl))
-        lease = await uncut_or_undone(claiming, partial(_unclaim, ports))
+        await slots.acquire()
+        lease: Lease | None = None
+        try:
+            claiming = asyncio.ensure_future(ports.leases.claim(key, holder, ttl))
+            lease = await uncut_or_undone(claiming, partial(_unclaim, ports))
+        finally:
+            if lease is None:
+                slots.release()
         if lease is not None:
             return lease
-        await ports.clock.sleep(min(wait * (0.5 + ports.rng.random()), ttl / 4))
+        with ports.desk.waiting() as crowd:
+            longest = max(wait * (0.5 + ports.rng.random()), crowd / CLAIMS_PER_SECOND)
+            await ports.clock.sleep(min(longest, ttl / 4))
         wait = min(2 * wait, LONGEST_WAIT_S)
 
 

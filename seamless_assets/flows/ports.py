@@ -6,7 +6,7 @@ Times are epoch seconds UTC, ranges half-open, bars Arrow tables of `core.bars.B
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
@@ -27,6 +27,7 @@ from seamless_assets.core.release import Release, Snapshot
 from seamless_assets.core.run import Run
 from seamless_assets.core.segment import Segment
 from seamless_assets.core.token_bucket import Budget, Place
+from seamless_assets.flows.lease_desk import LeaseDesk
 from seamless_assets.flows.single_flight import SingleFlight
 
 
@@ -249,3 +250,4 @@ class Ports:
     observer: Observer
     flights: SingleFlight
     worker: str
+    desk: LeaseDesk = field(default_factory=LeaseDesk)

@@ -14,6 +14,7 @@ from virtual import MemoryLeases, VirtualClock, on_virtual_time
 from seamless_assets.core.policy import Policy
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 from seamless_assets.flows.failover import FailoverLeases
+from seamless_assets.flows.lease_desk import CLAIMS_PER_SECOND, HELD_AT_ONCE
 from seamless_assets.flows.leases import holding
 from seamless_assets.flows.ports import LeaseStore, Ports
 
@@ -170,6 +171,30 @@ async def test_a_store_that_is_away_is_not_a_lease_held_by_another(tmp_path: Pat
     with pytest.raises(LeaseStoreUnavailable):
         async with holding(world(tmp_path, MemoryLeases(is_away=True)), KEY):
             pass
+
+
+def test_a_process_holds_few_leases_at_once_and_asks_for_them_in_moderation(tmp_path: Path) -> None:
+    async def work() -> None:
+        leases, most = MemoryLeases(), 0
+        ours = world(tmp_path, leases)
+        taken = [await leases.claim(f"ohlcv:binance:{number}", "another", 20.0) for number in range(500)]
+        assert all(taken)
+        leases.calls.clear()
+
+        async def hold(number: int) -> None:
+            nonlocal most
+            async with holding(ours, f"ohlcv:binance:{number}"):
+                most = max(most, sum(held.holder != "another" for held in leases.live.values()))
+                await asyncio.sleep(0.1)
+
+        holders = [asyncio.create_task(hold(number)) for number in range(500)]
+        await asyncio.sleep(10)
+        assert len(leases.calls) <= 500 + 10 * 1.5 * CLAIMS_PER_SECOND
+        await asyncio.wait(holders)
+        assert 16 <= most <= HELD_AT_ONCE
+        assert now() < 20 + 500 / HELD_AT_ONCE * 0.1 + 2 * 500 / CLAIMS_PER_SECOND
+
+    on_virtual_time(work)
 
 
 def failover(shared: MemoryLeases, local: MemoryLeases) -> tuple[FailoverLeases, HeardEvents]:

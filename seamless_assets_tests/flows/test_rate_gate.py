@@ -211,6 +211,36 @@ def test_a_cancelled_waiter_leaves_its_place_to_the_next() -> None:
     on_virtual_time(main)
 
 
+class StoppedClock(VirtualClock):
+    """The clock of a process that is stopped until `until`: whoever wakes before, wakes then."""
+
+    def __init__(self, until: float) -> None:
+        self._until = until
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(max(seconds, self._until - now()))
+
+
+def test_a_process_that_was_stopped_does_not_send_all_at_once_what_was_due_meanwhile() -> None:
+    async def main() -> None:
+        machine, admitted = ProcessBudget(VirtualClock()), Admitted()
+        stopped = RateGate(StoppedClock(60.0), HeardEvents(), machine)
+        running = RateGate(VirtualClock(), HeardEvents(), machine)
+
+        async def ask(gate: RateGate) -> None:
+            await gate.acquire(KEY, BUDGET, 1)
+            admitted.append((now(), 1))
+
+        asked = [asyncio.create_task(ask(gate)) for _ in range(100) for gate in (stopped, running)]
+        await asyncio.sleep(55)
+        asked += [asyncio.create_task(ask(running)) for _ in range(100)]
+        await asyncio.wait(asked)
+        check_windows(admitted)
+        assert len(admitted) == 300
+
+    on_virtual_time(main)
+
+
 async def test_without_a_shared_budget_a_broken_file_is_an_error() -> None:
     gate = RateGate(VirtualClock(), HeardEvents(), Away(VirtualClock()))
     with pytest.raises(BudgetUnavailable):
