@@ -43,6 +43,7 @@ from seamless_assets.core.partition import partition_of_key
 from seamless_assets.core.policy import Policy
 from seamless_assets.core.release import Release, ReleaseLog, next_release, record_path
 from seamless_assets.core.segment import Segment
+from seamless_assets.flows.compact import compact
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.publish import seal
 from seamless_assets.flows.read import read_released
@@ -67,7 +68,7 @@ class Case:
     def line(self) -> str:
         peer = f"peer {self.peer * 1e3:8.2f} ms   ratio {self.measured:6.2f}" if self.peer else " " * 33
         goal = f"{self.goal:.2f}" if self.peer else f"{self.goal * 1e3:.0f} ms"
-        return f"{self.name:52} {self.ours * 1e3:9.2f} ms   {peer}   goal {goal}"
+        return f"{self.name:58} {self.ours * 1e3:9.2f} ms   {peer}   goal {goal}"
 
 
 async def median(rounds: int, *calls: Callable[[], Any]) -> list[float]:
@@ -195,7 +196,10 @@ async def reading(folder: Path, rounds: int) -> list[Case]:
     first, again, pandas, arrow, bare = await median(
         rounds, first_time, first_of_process, to_pandas, as_arrow, peer
     )
+    await compact(warm, NODE)
+    compacted, bare_then = await median(rounds, first_time, peer)
     return [
+        Case("read a year of months (compacted), first time, to pandas", compacted, bare_then, 2.0),
         Case("read a year of days, first time, to pandas", first, bare, 2.0),
         Case("the same by a new process, copies there, to pandas", again, bare, 2.0),
         Case("the same again, to pandas", pandas, bare, 0.15),

@@ -37,7 +37,6 @@ SERVICES = (
     Service("a headless browser", "chromedriver", ("chromium", "chromium-driver")),
     Service("Java", "java", ("openjdk-17-jre-headless",)),
     Service("Maven", "mvn", ("maven",)),
-    Service("Go", "go", ("golang-go",)),
     Service("Redis", "redis-server", ("redis-server",)),
     Service("OpenSSL", "openssl", ("openssl",)),
 )

@@ -58,6 +58,7 @@ class BucketFiles:
     def __init__(self, root: str, options: Mapping[str, Any] | None = None) -> None:
         self.root = root
         self._options = dict(options or {})
+        self._gate = asyncio.Semaphore(AT_ONCE)
 
     @cached_property
     def _store(self) -> Any:
@@ -91,10 +92,9 @@ class BucketFiles:
 
     async def read_all(self, paths: Sequence[str]) -> list[bytes]:
         """The bytes of each, many at once. Raises like `read`."""
-        gate = asyncio.Semaphore(AT_ONCE)
 
         async def one(path: str) -> bytes:
-            async with gate:
+            async with self._gate:
                 return await self.read(path)
 
         return await asyncio.gather(*(one(path) for path in paths))

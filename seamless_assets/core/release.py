@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal, get_args
@@ -194,11 +194,15 @@ class _State:
         if release.kind == "compaction":
             self.parts.update((ref.manifest_sha256, _within(ref, release.withdrawn)) for ref in release.added)
         elif release.kind in ("rollback", "withdrawal"):
-            self.pinned = join_segments([*self.pinned, *_touched(release)])
+            self.pinned = join_segments([*self.pinned, *self._touched(release)])
         elif release.kind == "by_hand":
-            freed = _touched(release) or self.pinned
+            freed = self._touched(release) if release.added else self.pinned
             self.pinned = [part for pin in self.pinned for part in outside(pin, freed)]
         self.release = release
+
+    def _touched(self, release: Release) -> list[Segment]:
+        new, old = differing(self.parts, release.added, release.withdrawn)
+        return [ref.segment for ref in (*new, *old)]
 
     def snapshot(self) -> Snapshot:
         return Snapshot(
@@ -260,6 +264,16 @@ def next_release(
     return replace(draft, hash=json.loads(draft.to_json())["hash"])
 
 
+def differing(
+    parts: Mapping[str, tuple[ArtifactRef, ...]],
+    added: Iterable[ArtifactRef],
+    withdrawn: Iterable[ArtifactRef],
+) -> tuple[list[ArtifactRef], list[ArtifactRef]]:
+    """Artifacts that are new and that are gone, a compacted one being taken for its `parts`; ascending."""
+    new, old = set(_leaves(parts, added)), set(_leaves(parts, withdrawn))
+    return list(_ordered(new - old)), list(_ordered(old - new))
+
+
 def record_path(seq: int) -> str:
     """Path of a record below its node's folder."""
     return f"{LOG_FOLDER}/{seq:010}.json"
@@ -311,8 +325,15 @@ def _refuse_overlap(node_id: str, artifacts: Sequence[ArtifactRef]) -> None:
             )
 
 
-def _touched(release: Release) -> list[Segment]:
-    return [ref.segment for ref in (*release.added, *release.withdrawn)]
+def _leaves(
+    parts: Mapping[str, tuple[ArtifactRef, ...]], refs: Iterable[ArtifactRef]
+) -> Iterator[ArtifactRef]:
+    for ref in refs:
+        below = parts.get(ref.manifest_sha256)
+        if below is None:
+            yield ref
+        else:
+            yield from _leaves(parts, below)
 
 
 def _within(ref: ArtifactRef, others: Iterable[ArtifactRef]) -> tuple[ArtifactRef, ...]:

@@ -40,11 +40,14 @@ def join_runs(runs: Sequence[Run]) -> Run:
 
 
 def bundles(refs: Sequence[ArtifactRef]) -> list[tuple[ArtifactRef, ...]]:
-    """Artifacts in groups that are kept together: the days of a month, the months of a year."""
+    """Artifacts in groups that are kept together: the days of a month, the months of a year.
+
+    The last one stands alone, for it may still grow.
+    """
     found: dict[str, list[ArtifactRef]] = {}
-    for ref in refs:
+    for ref in refs[:-1]:
         found.setdefault(ref.partition.rpartition("-")[0] or ref.partition, []).append(ref)
-    return [tuple(group) for group in found.values()]
+    return [*(tuple(group) for group in found.values()), *((ref,) for ref in refs[-1:])]
 
 
 def gaps_within(gaps: Sequence[Gap], window: Segment) -> tuple[Gap, ...]:

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from seamless_assets.core.artifact import ArtifactRef, Manifest
 from seamless_assets.core.partition import PartitionUnit, partitions
-from seamless_assets.core.release import Release, Snapshot
+from seamless_assets.core.release import Release, Snapshot, differing
 from seamless_assets.core.segment import Segment, outside
 from seamless_assets.core.timeframe import Timeframe
 from seamless_assets.errors import ReleasePinned, ReleaseRefused
@@ -49,8 +49,9 @@ def restore(before: Snapshot, target: Snapshot) -> Change:
 
 def refuse_pinned(before: Snapshot, change: Change) -> None:
     """Raise `ReleasePinned` where the change touches what a rollback or withdrawal holds."""
+    new, old = differing(before.parts, change.added, change.withdrawn)
     for pin in before.pinned:
-        for ref in (*change.added, *change.withdrawn):
+        for ref in (*new, *old):
             if not ref.segment.intersect(pin).is_empty:
                 raise ReleasePinned(
                     f"{before.node_id}: {ref.partition} was rolled back or withdrawn by hand, so it waits "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Awaitable, Callable, Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +11,7 @@ import pyarrow as pa
 from seamless_assets.core.artifact import ArtifactRef
 from seamless_assets.core.bars import COLUMNS, between, timestamps
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.release import Release, Revision, Snapshot
-from seamless_assets.core.segment import Segment
+from seamless_assets.core.release import Release, Revision, Snapshot, differing
 from seamless_assets.core.succession import Change
 from seamless_assets.errors import ArtifactDiscarded, ReleaseConflict
 from seamless_assets.flows.ports import Ports
@@ -60,17 +60,19 @@ def refuse_discarded(node: NodeId, before: Snapshot, refs: Iterable[ArtifactRef]
             )
 
 
-async def revisions(ports: Ports, node: NodeId, change: Change) -> list[Revision]:
+async def revisions(ports: Ports, node: NodeId, before: Snapshot, change: Change) -> list[Revision]:
     """What a change does to bars of ranges that are in force before and after it."""
+    new, old = differing(before.parts, change.added, change.withdrawn)
+    starts, ends = [ref.start for ref in old], [ref.end for ref in old]
     found = []
-    for new in change.added:
-        for old in change.withdrawn:
-            both = new.segment.intersect(old.segment)
-            if both.is_empty or old.fingerprint == new.fingerprint:
+    for ref in new:
+        for gone in old[bisect_right(ends, ref.start) : bisect_left(starts, ref.end)]:
+            if gone.fingerprint == ref.fingerprint:
                 continue
-            before = await ports.artifacts.load_artifact(node, old)
-            after = await ports.artifacts.load_artifact(node, new)
-            revision = revision_of(new.partition, between(before, *both), between(after, *both))
+            both = ref.segment.intersect(gone.segment)
+            held = between(await ports.artifacts.load_artifact(node, gone), *both)
+            put = between(await ports.artifacts.load_artifact(node, ref), *both)
+            revision = revision_of(ref.partition, held, put)
             if revision.added or revision.removed or revision.changed:
                 found.append(revision)
     return found
@@ -87,8 +89,3 @@ def revision_of(partition: str, before: pa.Table, after: pa.Table) -> Revision:
     new, gone = np.setdiff1d(ts_after, ts_before), np.setdiff1d(ts_before, ts_after)
     examples = np.sort(np.concatenate((new, gone, changed)))[:REVISION_EXAMPLES]
     return Revision(partition, len(new), len(gone), len(changed), tuple(int(ts) for ts in examples))
-
-
-def span(refs: Sequence[ArtifactRef]) -> Segment:
-    """From the start of the first to the end of the last."""
-    return Segment(min(ref.start for ref in refs), max(ref.end for ref in refs))

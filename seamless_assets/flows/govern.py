@@ -174,7 +174,7 @@ async def _entry(
         checks={},
         reason=reason,
         kind=kind,
-        revisions=await revisions(ports, node, change),
+        revisions=await revisions(ports, node, before, change),
     )
 
 

@@ -123,7 +123,7 @@ async def release(
             now_micros=now_micros(ports),
             checks=checks,
             reason=reason,
-            revisions=await revisions(ports, node, change),
+            revisions=await revisions(ports, node, before, change),
         )
 
     return await commit(ports, node, plan)

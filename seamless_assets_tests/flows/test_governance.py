@@ -135,7 +135,9 @@ async def test_a_correction_inside_a_compacted_month_leaves_its_other_days(month
     assert (await month.read(JANUARY, as_of=compacted.metadata.as_of)).bars == compacted.bars
     assert (await compact(month.ports, NODE)).after == 1
     withdrawn = await withdraw(month.ports, NODE, "2025-01-07", "a bad day")
-    assert len(withdrawn.added) == 30
+    assert len(withdrawn.added) == 30 and withdrawn.revisions == ()
+    month.correct(START + 8 * DAY)
+    assert await month.materialize(day(8)) and not await month.materialize(day(6))
     back = await rollback(month.ports, NODE, "all of it", as_of=compacted.metadata.as_of)
     assert back.dataset_fingerprint == compacted.metadata.dataset_fingerprint
     assert (await verify(month.ports, NODE)).is_sound
