@@ -12,7 +12,8 @@ import aiohttp
 from seamless_assets.core.lease import Lease
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 
-TIMEOUT_S = 3.0
+TIMEOUT_S = 5.0
+CONNECTIONS = 8
 HELD = 409
 
 
@@ -81,7 +82,9 @@ class HttpLeases:
 
     async def _answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
+            patience = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT_S, sock_read=TIMEOUT_S)
+            connections = aiohttp.TCPConnector(limit=CONNECTIONS)
+            self._session = aiohttp.ClientSession(timeout=patience, connector=connections)
         async with self._session.request(method, f"{self._base}/v1/leases{path}", json=body) as answer:
             return answer.status, await answer.json()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlsplit, urlunsplit
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -14,21 +14,26 @@ from redis.exceptions import TimeoutError as TimedOut
 
 from seamless_assets.errors import SeamlessError
 
-TIMEOUT_S = 1.0
+CONNECTIONS = 8
 
 
 class RedisScript:
     """One Lua script on the server at `url`; what fails becomes `error`, said of `what`."""
 
-    def __init__(self, url: str, source: str, what: str, error: type[SeamlessError]) -> None:
+    def __init__(
+        self, url: str, source: str, what: str, error: type[SeamlessError], timeout_s: float
+    ) -> None:
         # A retry would hide an outage from those who have something else to fall back to.
-        self._client = Redis.from_url(
+        pool = BlockingConnectionPool.from_url(
             url,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
+            max_connections=CONNECTIONS,
+            timeout=None,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
         )
+        self._client = Redis.from_pool(pool)
         self._script = self._client.register_script(source)
         self._address, self._what, self._error = _without_password(url), what, error
 

@@ -7,6 +7,7 @@ from seamless_assets.core.lease import Lease
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 
 PREFIX = "lease:"
+TIMEOUT_S = 5.0
 
 _SCRIPT = """
 local key, op = KEYS[1], ARGV[1]
@@ -42,7 +43,7 @@ class RedisLeases:
     """A `LeaseStore` that all workers of a cluster share."""
 
     def __init__(self, url: str) -> None:
-        self._script = RedisScript(url, _SCRIPT, "the lease store", LeaseStoreUnavailable)
+        self._script = RedisScript(url, _SCRIPT, "the lease store", LeaseStoreUnavailable, TIMEOUT_S)
 
     async def claim(self, key: str, holder: str, ttl: float) -> Lease | None:
         """Claim `key` for `ttl` seconds; None while another holds it. Raises `LeaseStoreUnavailable`."""

@@ -10,6 +10,8 @@ from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 from seamless_assets.flows.outage import Outage
 from seamless_assets.flows.ports import Clock, LeaseStore, Observer
 
+RESTART_PAUSES_S = (0.2, 0.6, 1.2)
+
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
@@ -28,7 +30,7 @@ class FailoverLeases:
     """
 
     def __init__(self, shared: LeaseStore, local: LeaseStore, clock: Clock, observer: Observer) -> None:
-        self._shared, self._local = shared, local
+        self._shared, self._local, self._clock = shared, local, clock
         self._outage = Outage("leases", clock, observer)
         self._pairs: dict[tuple[str, int], _Pair] = {}
 
@@ -37,7 +39,7 @@ class FailoverLeases:
         shared: Lease | None = None
         if self._outage.may_ask():
             try:
-                shared = await self._shared.claim(key, holder, ttl)
+                shared = await self._claim_there(key, holder, ttl)
             except LeaseStoreUnavailable as error:
                 self._outage.begin(error)
             else:
@@ -72,6 +74,15 @@ class FailoverLeases:
     async def fail(self, lease: Lease, reason: str) -> None:
         """Give it back where it was claimed, the work not done."""
         await self._give_back(lease, reason)
+
+    async def _claim_there(self, key: str, holder: str, ttl: float) -> Lease | None:
+        """Ask the coordinator; while nobody knows of an outage, a restart of it is waited out."""
+        for pause in () if self._outage.is_on else RESTART_PAUSES_S:
+            try:
+                return await self._shared.claim(key, holder, ttl)
+            except LeaseStoreUnavailable:
+                await self._clock.sleep(pause)
+        return await self._shared.claim(key, holder, ttl)
 
     async def _claim_here(self, key: str, holder: str, ttl: float, shared: Lease | None) -> Lease | None:
         local: Lease | None = None

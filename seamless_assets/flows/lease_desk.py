@@ -10,7 +10,7 @@ from seamless_assets.core.lease import exchange_of
 
 HELD_AT_ONCE = 32
 """Of one exchange: enough to keep its requests under way, and the rest is left to other workers."""
-CLAIMS_PER_SECOND = 50.0
+CLAIMS_PER_SECOND = 20.0
 
 
 class LeaseDesk:

@@ -66,8 +66,8 @@ async def _claim(ports: Ports, slots: asyncio.Semaphore, key: str) -> Lease:
         if lease is not None:
             return lease
         with ports.desk.waiting() as crowd:
-            longest = max(wait * (0.5 + ports.rng.random()), crowd / CLAIMS_PER_SECOND)
-            await ports.clock.sleep(min(longest, ttl / 4))
+            usual = max(wait, crowd / CLAIMS_PER_SECOND)
+            await ports.clock.sleep(min(usual * (0.5 + ports.rng.random()), ttl))
         wait = min(2 * wait, LONGEST_WAIT_S)
 
 
