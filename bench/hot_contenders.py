@@ -126,8 +126,8 @@ class BareQuestDb:
         self.get(
             "exec",
             query="CREATE TABLE bare (ts TIMESTAMP, node SYMBOL, token LONG, recorded_at DOUBLE, "
-            "open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume DOUBLE) TIMESTAMP(ts) "
-            "PARTITION BY WEEK WAL DEDUP UPSERT KEYS(ts, node, token)",
+            "open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume DOUBLE, version LONG) TIMESTAMP(ts) "
+            "PARTITION BY WEEK WAL DEDUP UPSERT KEYS(ts, node, token, version, recorded_at)",
         )
         self.pg = psycopg.connect(
             f"host=127.0.0.1 port={pg_port} user=admin password=quest dbname=qdb", autocommit=True
@@ -140,7 +140,7 @@ class BareQuestDb:
 
     def write(self, name: str, frame: pd.DataFrame) -> None:
         node = pd.Categorical.from_codes(np.zeros(len(frame), dtype="int8"), [node_id(name)])
-        sent = frame.assign(node=node, token=1_000_000, recorded_at=1.0)
+        sent = frame.assign(node=node, token=1_000_000, recorded_at=1.0, version=1)
         sent["ts"] = (sent["ts"].to_numpy() * 1_000_000).astype("datetime64[us]")
         self.sender.dataframe(sent, table_name="bare", symbols=["node"], at="ts")
         self.sender.flush()

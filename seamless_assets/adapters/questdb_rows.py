@@ -58,8 +58,8 @@ def sent_rows(held: pa.Table, bars: pa.Table, recorded_at: float, outrank: int) 
         return Written(bars.num_rows, 0), _versioned(bars, np.ones(bars.num_rows, dtype=np.int64))
     fresh, revised = changes(held.select(COLUMNS), bars, recorded_at)
     known = timestamps(held)
-    again = (held.column("token").to_numpy() < outrank) & np.isin(known, timestamps(bars))
-    again &= ~np.isin(known, timestamps(revised))
+    again = (held.column("token").to_numpy() < outrank) & _among(known, timestamps(bars))
+    again &= ~_among(known, timestamps(revised))
     changed = pa.concat_tables([new_values(revised), held.filter(pa.array(again)).select(COLUMNS)])
     before = held.column("version").to_numpy()[np.searchsorted(known, timestamps(changed))]
     versions = np.concatenate([np.ones(fresh.num_rows, dtype=np.int64), before + 1])
@@ -69,8 +69,17 @@ def sent_rows(held: pa.Table, bars: pa.Table, recorded_at: float, outrank: int) 
 
 def highest_token(held: pa.Table, rows: pa.Table) -> int:
     """The highest token of the held rows that `rows` are to replace; 0 where they replace none."""
-    replaced = np.isin(timestamps(held), timestamps(rows))
-    return int(max(held.column("token").to_numpy()[replaced], default=0))
+    replaced = _among(timestamps(held), timestamps(rows))
+    return int(held.column("token").to_numpy()[replaced].max(initial=0))
+
+
+def _among(known: np.ndarray, ts: np.ndarray) -> np.ndarray:
+    """Which of the sorted `known` are in `ts`, as a mask."""
+    mask = np.zeros(len(known), dtype=bool)
+    if len(known):
+        at = np.minimum(np.searchsorted(known, ts), len(known) - 1)
+        mask[at[known[at] == ts]] = True
+    return mask
 
 
 def revisions_of(rows: pa.Table) -> pa.Table:
