@@ -13,16 +13,21 @@ from seamless_assets.adapters.machine_budget import MachineBudget
 from seamless_assets.adapters.machine_leases import MachineLeases
 from seamless_assets.config import Settings
 from seamless_assets.flows.budget import RateGate
+from seamless_assets.flows.diagnose import Question
 from seamless_assets.flows.failover import FailoverLeases
 from seamless_assets.flows.ports import Clock, LeaseStore, Observer
 from seamless_assets.flows.single_flight import SingleFlight
 
 
 class Coordination:
-    """The rate gate, the leases, and who hears of them. Nothing is connected to before its first use."""
+    """The rate gate, the leases, and who hears of them. Nothing is connected to before its first use.
+
+    `shared` names what other machines use too, each with the question how it is.
+    """
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._closing = AsyncExitStack()
+        self.shared: list[tuple[str, Question]] = []
         self.observer: Observer = LogEvents()
         self.worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self.flights = SingleFlight(clock.now, settings.seamless.backfill.single_flight_ttl_ms / 1000)
@@ -42,6 +47,7 @@ class Coordination:
         from seamless_assets.adapters.redis_budget import RedisBudget
 
         shared = RedisBudget(settings.redis_dsn)
+        self.shared.append(("rate budget", shared.status))
         self._closing.push_async_callback(shared.close)
         return RateGate(clock, self.observer, machine, shared)
 
@@ -58,10 +64,12 @@ class Coordination:
             from seamless_assets.adapters.redis_leases import RedisLeases
 
             redis = RedisLeases(url)
+            self.shared.append(("leases", redis.status))
             self._closing.push_async_callback(redis.close)
             return redis
         from seamless_assets.adapters.lease_http import HttpLeases
 
         http = HttpLeases(url)
+        self.shared.append(("leases", http.status))
         self._closing.push_async_callback(http.close)
         return http

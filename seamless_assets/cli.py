@@ -60,7 +60,7 @@ def ui(port: int) -> None:
 @cli.command()
 @click.option("--config", type=click.Path(path_type=Path), default=None, help="seamless.yaml to use.")
 def doctor(config: Path | None) -> None:
-    """Say whether each store and exchange can be reached, and what to do; exit status 1 if one cannot."""
+    """Say whether each store, server and exchange can be reached, and what to do; status 1 if one cannot."""
     from seamless_assets.config import load_settings
     from seamless_assets.seamless import connect
 

@@ -125,7 +125,8 @@ class AsyncSeamless(AsyncGovernance):
 
     async def diagnose(self) -> list[Finding]:
         """See `Seamless.diagnose`."""
-        return await self._do(lambda ports: diagnose(ports, tuple(self.settings.exchanges)))
+        shared = self._open().coordination.shared
+        return await self._do(lambda ports: diagnose(ports, tuple(self.settings.exchanges), shared))
 
     async def evict(self) -> int:
         """See `Seamless.evict`."""
@@ -147,10 +148,13 @@ class AsyncSeamless(AsyncGovernance):
         return await asyncio.wrap_future(self.worker.start(work(self._ports())))
 
     def _ports(self) -> Ports:
+        return self._open().ports
+
+    def _open(self) -> _Opened:
         with self._opening:
             if self._opened is None:
                 self._opened = _Opened(self.settings, self._s3)
-            return self._opened.ports
+            return self._opened
 
     def _nodes(self) -> list[NodeId]:
         return [item.node for item in self.settings.nodes]
@@ -228,7 +232,7 @@ class Seamless(Governance):
         return self._run(self.aio.coverage(node, start, end))
 
     def diagnose(self) -> list[Finding]:
-        """Whether each store and exchange can be reached, its version and lag, and what to do if not."""
+        """Whether each store, server and exchange answers, its version and lag, and what to do if not."""
         return self._run(self.aio.diagnose())
 
     def evict(self) -> int:
@@ -270,10 +274,10 @@ class _Opened:
             )
         self._hot = _hot_store(settings)
         clock = SystemClock()
-        self._shared = Coordination(settings, clock)
+        self.coordination = Coordination(settings, clock)
         self._source = CcxtSource(
             {name: _client_settings(settings, name) for name in settings.exchanges},
-            self._shared.gate,
+            self.coordination.gate,
             ExchangeMemory(settings.seamless.state_dir / "exchanges.sqlite"),
         )
         self.ports = Ports(
@@ -283,15 +287,15 @@ class _Opened:
             artifacts=_artifact_store(settings, uri, s3),
             policy=policy_of(settings),
             rng=Random(),
-            leases=self._shared.leases,
-            observer=self._shared.observer,
-            flights=self._shared.flights,
-            worker=self._shared.worker,
+            leases=self.coordination.leases,
+            observer=self.coordination.observer,
+            flights=self.coordination.flights,
+            worker=self.coordination.worker,
         )
 
     async def close(self) -> None:
         await self._source.close()
-        await self._shared.close()
+        await self.coordination.close()
         await self._hot.close()
 
 

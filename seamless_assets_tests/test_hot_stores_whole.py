@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from services import QuestDbServer, free_port
+from services import Coordinator, QuestDbServer, RedisServer, free_port
 from twins import DAY, START
 
 import seamless_assets as sa
@@ -99,39 +99,57 @@ def test_what_is_released_is_evicted_and_still_known(
 YAML = """\
 seamless:
   artifact: {{object_store_uri: ./artifacts}}
-  hot_store: {{dsn: "{dsn}", pg_port: {pg_port}}}
+  hot_store: {{{hot_store}}}
   state_dir: ./state
+  rate_limit: {{redis_dsn: {redis}}}
+environment: {{coordinator_url: {leases}}}
 exchanges:
   binance: {{base_url: "{exchange}", symbols: [BTC/USDT], start: 2025-01-01}}
 """
 
 
-def doctor(folder: Path, exchange: str, dsn: str, pg_port: int = 8812) -> tuple[int, str]:
+def doctor(
+    folder: Path, exchange: str, hot_store: str, redis: str = "null", leases: str = "null"
+) -> tuple[int, str]:
     file = folder / "seamless.yaml"
-    file.write_text(YAML.format(dsn=dsn, exchange=exchange, pg_port=pg_port))
+    file.write_text(YAML.format(hot_store=hot_store, exchange=exchange, redis=redis, leases=leases))
     told = CliRunner().invoke(cli, ["doctor", "--config", str(file)])
     return told.exit_code, told.output
 
 
 def test_the_doctor_knows_what_is_well(
-    exchange: Sandbox, tmp_path: Path, questdb_server: QuestDbServer
+    exchange: Sandbox,
+    tmp_path: Path,
+    questdb_server: QuestDbServer,
+    redis_server: RedisServer,
 ) -> None:
-    code, told = doctor(tmp_path, exchange.url, "sqlite:///./hot.sqlite")
+    code, told = doctor(tmp_path, exchange.url, "dsn: 'sqlite:///./hot.sqlite'")
     assert code == 0 and "SQLite (embedded: one machine, many processes)" in told and "schema 1" in told
     assert "its clock is" in told and "NTP" in told
-    dsn = f"questdb://127.0.0.1:{questdb_server.http_port}"
-    code, told = doctor(tmp_path, exchange.url, dsn, questdb_server.pg_port)
+    server = f"dsn: 'questdb://127.0.0.1:{questdb_server.http_port}', pg_port: {questdb_server.pg_port}"
+    coordinator = Coordinator(tmp_path / "coordinator")
+    coordinator.start()
+    code, told = doctor(tmp_path, exchange.url, server, redis_server.url, coordinator.url)
     assert code == 0 and "QuestDB 9.3.4" in told and "0 writes not applied" in told
+    assert "rate budget: Redis" in told and "leases: lease coordinator" in told
+    assert coordinator.url in told and f"127.0.0.1:{redis_server.port}" in told
+    coordinator.kill()
+    code, told = doctor(tmp_path, exchange.url, server, redis_server.url, redis_server.url)
+    assert code == 0 and "leases: Redis" in told
 
 
 def test_the_doctor_names_what_is_not_and_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "artifacts").write_text("in the way")
     nobody = f"127.0.0.1:{free_port()}"
-    code, told = doctor(tmp_path, f"http://{nobody}", f"questdb://{nobody}")
-    assert code == 1 and told.count("not reachable") == 3
-    assert (
-        "does not answer" in told
-        and "start it" in told
-        and "base_url" in told
-        and "artifact store cannot reach" in told
-    )
+    server = f"dsn: 'questdb://user:secret@{nobody}'"
+    code, told = doctor(tmp_path, f"http://{nobody}", server, f"redis://:secret@{nobody}", f"http://{nobody}")
+    assert code == 1 and told.count("not reachable") == 5 and "secret" not in told
+    for advice in (
+        "does not answer",
+        "start it",
+        "base_url",
+        "artifact store cannot reach",
+        "check that the server runs",
+        "check that `seamless coordinator` runs there",
+    ):
+        assert advice in told

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 
+from seamless_assets.core.keep import StoreStatus
 from seamless_assets.core.lease import Lease
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 
+LEASES = "/v1/leases"
 TIMEOUT_S = 5.0
 CONNECTIONS = 8
 HELD = 409
@@ -43,8 +46,20 @@ class HttpLeases:
 
     async def held(self) -> list[Lease]:
         """Every lease that is held, by key. Raises `LeaseStoreUnavailable`."""
-        _, told = await self._ask("GET", "", {200: "leases"})
+        _, told = await self._ask("GET", LEASES, {200: "leases"})
         return [_lease({"lease": record}, "") for record in told["leases"]]
+
+    async def status(self) -> StoreStatus:
+        """What an operator wants to know of the coordinator. Raises `LeaseStoreUnavailable`."""
+        began, asked_at = time.perf_counter(), time.time()
+        _, told = await self._ask("GET", "/healthz", {200: "version"})
+        return StoreStatus(
+            kind="lease coordinator",
+            address=self._address(),
+            version=str(told["version"]),
+            lag=f"its clock is {told['now_ms'] / 1000 - asked_at:+.1f} s from ours",
+            latency_ms=(time.perf_counter() - began) * 1000,
+        )
 
     async def close(self) -> None:
         """Close the connections."""
@@ -59,7 +74,7 @@ class HttpLeases:
         return told
 
     async def _post(self, action: str, **body: Any) -> tuple[int, dict[str, Any]]:
-        return await self._ask("POST", f"/{action}", {200: "completion_ratio", HELD: "error"}, body)
+        return await self._ask("POST", f"{LEASES}/{action}", {200: "completion_ratio", HELD: "error"}, body)
 
     async def _ask(
         self, method: str, path: str, wanted: Mapping[int, str], body: Any = None
@@ -85,17 +100,20 @@ class HttpLeases:
             patience = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT_S, sock_read=TIMEOUT_S)
             connections = aiohttp.TCPConnector(limit=CONNECTIONS)
             self._session = aiohttp.ClientSession(timeout=patience, connector=connections)
-        async with self._session.request(method, f"{self._base}/v1/leases{path}", json=body) as answer:
+        async with self._session.request(method, f"{self._base}{path}", json=body) as answer:
             return answer.status, await answer.json()
 
     def _unavailable(self, reason: str) -> LeaseStoreUnavailable:
-        parts = urlsplit(self._base)
-        address = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+        address = self._address()
         return LeaseStoreUnavailable(
             f"the lease coordinator at {address} cannot be reached: {reason}; check that `seamless "
             "coordinator` runs there",
             address=address,
         )
+
+    def _address(self) -> str:
+        parts = urlsplit(self._base)
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _lease(told: dict[str, Any], holder: str) -> Lease:

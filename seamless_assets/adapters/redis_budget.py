@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from seamless_assets.adapters.redis_client import RedisScript
+from seamless_assets.core.keep import StoreStatus
 from seamless_assets.core.token_bucket import LONGEST_COOL_DOWN_S, Budget, Place
 from seamless_assets.errors import BudgetUnavailable
 
@@ -107,6 +108,10 @@ class RedisBudget:
     async def settle(self, key: str, budget: Budget, cost: float, born: float | None) -> None:
         """Count requests of `cost` that went out past the bucket `born`. Raises `BudgetUnavailable`."""
         await self._run("settle", key, budget, cost, -1.0 if born is None else born)
+
+    async def status(self) -> StoreStatus:
+        """What an operator wants to know of the server. Raises `BudgetUnavailable`."""
+        return await self._script.status()
 
     async def close(self) -> None:
         """Close the connections."""

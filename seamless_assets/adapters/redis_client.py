@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlsplit, urlunsplit
@@ -12,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as TimedOut
 
+from seamless_assets.core.keep import StoreStatus
 from seamless_assets.errors import SeamlessError
 
 CONNECTIONS = 8
@@ -55,6 +57,20 @@ class RedisScript:
         """Keys that match."""
         with self._typed():
             return {str(key) async for key in self._client.scan_iter(match=pattern, count=1000)}
+
+    async def status(self) -> StoreStatus:
+        """What an operator wants to know of the server."""
+        with self._typed():
+            told = await self._client.info("server")
+            began, asked_at = time.perf_counter(), time.time()
+            seconds, micros = await self._client.time()
+        return StoreStatus(
+            kind="Redis",
+            address=self._address,
+            version=str(told["redis_version"]),
+            lag=f"its clock is {seconds + micros / 1e6 - asked_at:+.1f} s from ours",
+            latency_ms=(time.perf_counter() - began) * 1000,
+        )
 
     async def close(self) -> None:
         """Close the connections."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from seamless_assets.adapters.redis_client import RedisScript
+from seamless_assets.core.keep import StoreStatus
 from seamless_assets.core.lease import Lease
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 
@@ -67,6 +68,10 @@ class RedisLeases:
         keys = sorted(await self._script.keys(f"{PREFIX}*"))
         found = [_lease(key.removeprefix(PREFIX), await self._script.run(key, "look")) for key in keys]
         return [lease for lease in found if lease is not None]
+
+    async def status(self) -> StoreStatus:
+        """What an operator wants to know of the server. Raises `LeaseStoreUnavailable`."""
+        return await self._script.status()
 
     async def close(self) -> None:
         """Close the connections."""

@@ -12,16 +12,25 @@ from seamless_assets.flows.ports import Ports
 MOST_SKEW_S = 5.0
 
 
-async def diagnose(ports: Ports, exchanges: Sequence[str]) -> list[Finding]:
-    """Look at the hot store, the artifact store and each exchange, all at once; raises nothing."""
+Question = Callable[[], Awaitable[StoreStatus]]
+
+
+async def diagnose(
+    ports: Ports, exchanges: Sequence[str], shared: Sequence[tuple[str, Question]] = ()
+) -> list[Finding]:
+    """Look at the stores, what workers share (names and questions) and each exchange, all at once.
+
+    Raises nothing.
+    """
     return await asyncio.gather(
         _look("hot store", ports.hot.status),
         _look("artifact store", ports.artifacts.status),
+        *(_look(part, ask) for part, ask in shared),
         *(_exchange(ports, exchange) for exchange in exchanges),
     )
 
 
-async def _look(part: str, ask: Callable[[], Awaitable[StoreStatus]]) -> Finding:
+async def _look(part: str, ask: Question) -> Finding:
     try:
         return Finding(part, True, await ask(), "")
     except SeamlessError as error:
