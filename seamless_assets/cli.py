@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from seamless_assets._cli_releases import COMMANDS
+from seamless_assets import _cli_filling, _cli_releases
 from seamless_assets.core.keep import Finding
 from seamless_assets.errors import ConfigError, SeamlessError
 
@@ -96,7 +96,7 @@ def evict(config: Path | None) -> None:
         click.echo(f"{pipeline.evict()} bars dropped from the hot store")
 
 
-for _command in COMMANDS:
+for _command in (*_cli_filling.COMMANDS, *_cli_releases.COMMANDS):
     cli.add_command(_command)
 
 

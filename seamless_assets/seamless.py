@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from seamless_assets._coordination import Coordination
+from seamless_assets._filling import AsyncFilling, Filling, Instant, window_of
 from seamless_assets._governance import AsyncGovernance, Governance
 from seamless_assets.adapters.artifact_store import ArtifactStore
 from seamless_assets.adapters.client_settings import ClientSettings
@@ -28,20 +29,15 @@ from seamless_assets.adapters.segment_cache import SegmentCache
 from seamless_assets.adapters.sqlite import SqliteHotStore
 from seamless_assets.config import S3Settings, Settings, load_settings
 from seamless_assets.core.context import ComputeContext, choose_strategy
-from seamless_assets.core.coverage import Coverage
-from seamless_assets.core.instant import epoch_seconds
 from seamless_assets.core.keep import Finding
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.partition import UNITS
 from seamless_assets.core.policy import Policy
 from seamless_assets.core.reading import ReadResult
-from seamless_assets.core.segment import Segment
 from seamless_assets.errors import ConfigError, InvalidChoice
-from seamless_assets.flows import backfill as backfilling
 from seamless_assets.flows import history
 from seamless_assets.flows import materialize as materializing
 from seamless_assets.flows import read as reading
-from seamless_assets.flows.backfill import BackfillReport
 from seamless_assets.flows.diagnose import diagnose
 from seamless_assets.flows.materialize import MaterializeReport, PartitionReport
 from seamless_assets.flows.ports import HotStore, Ports
@@ -49,8 +45,6 @@ from seamless_assets.flows.publish import Sealed
 
 T = TypeVar("T")
 PACKAGE = "seamless-assets"
-Instant = Any
-"""Epoch seconds, an ISO 8601 text or an aware datetime; naive datetimes are an error."""
 
 
 def connect(settings: str | Path | Settings | None = None, *, s3: S3Access | None = None) -> Seamless:
@@ -63,7 +57,7 @@ def connect(settings: str | Path | Settings | None = None, *, s3: S3Access | Non
     return Seamless(read, s3)
 
 
-class AsyncSeamless(AsyncGovernance):
+class AsyncSeamless(AsyncFilling, AsyncGovernance):
     """The async face: every method of `Seamless`, awaited. Reached as `Seamless.aio`."""
 
     def __init__(self, settings: Settings, s3: S3Access | None = None) -> None:
@@ -108,20 +102,10 @@ class AsyncSeamless(AsyncGovernance):
         while (report := await self._do(lambda _: _next(reports))) is not None:
             yield report
 
-    async def backfill(self, node: str | NodeId, start: Instant, end: Instant) -> BackfillReport:
-        """See `Seamless.backfill`."""
-        known, window = self._declared(node), window_of(start, end)
-        return await self._do(lambda ports: backfilling.backfill(ports, known, window))
-
     async def publish(self, node: str | NodeId, start: Instant, end: Instant) -> list[Sealed]:
         """See `Seamless.publish`."""
         known, window = self._declared(node), window_of(start, end)
         return await self._do(lambda ports: materializing.publish(ports, known, window))
-
-    async def coverage(self, node: str | NodeId, start: Instant, end: Instant) -> Coverage:
-        """See `Seamless.coverage`."""
-        parsed, window = NodeId.parse(node), window_of(start, end)
-        return await self._do(lambda ports: history.coverage(ports, parsed, window))
 
     async def diagnose(self) -> list[Finding]:
         """See `Seamless.diagnose`."""
@@ -170,7 +154,7 @@ class AsyncSeamless(AsyncGovernance):
         return parsed
 
 
-class Seamless(Governance):
+class Seamless(Filling, Governance):
     """An open pipeline. Use it as a context manager, or call `close()`.
 
     Times are epoch seconds, ISO 8601 texts or aware datetimes; windows are half-open and hold the whole
@@ -219,17 +203,9 @@ class Seamless(Governance):
         while (report := self._run(_next(reports))) is not None:
             yield report
 
-    def backfill(self, node: str | NodeId, start: Instant, end: Instant) -> BackfillReport:
-        """Fetch what is missing of the window into the hot store, and nothing else."""
-        return self._run(self.aio.backfill(node, start, end))
-
     def publish(self, node: str | NodeId, start: Instant, end: Instant) -> list[Sealed]:
         """Seal what is settled of the window's partitions as artifacts; nothing is released."""
         return self._run(self.aio.publish(node, start, end))
-
-    def coverage(self, node: str | NodeId, start: Instant, end: Instant) -> Coverage:
-        """Which bars of the window the hot store holds, which are proven absent, which are missing."""
-        return self._run(self.aio.coverage(node, start, end))
 
     def diagnose(self) -> list[Finding]:
         """Whether each store, server and exchange answers, its version and lag, and what to do if not."""
@@ -245,6 +221,9 @@ class Seamless(Governance):
     def close(self) -> None:
         """Close stores and connections; may be called again."""
         self.aio.close_now()
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        return self.aio.worker.start(work)
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.aio.worker.run(work)
@@ -380,11 +359,6 @@ class _Worker:
             thread.join()
             loop.run_until_complete(loop.shutdown_default_executor())
             loop.close()
-
-
-def window_of(start: Instant, end: Instant) -> Segment:
-    """The window of two instants. Raises `InvalidTimestamp` and `InvalidSegment`."""
-    return Segment(epoch_seconds(start, "start", round_up=True), epoch_seconds(end, "end"))
 
 
 def policy_of(settings: Settings) -> Policy:

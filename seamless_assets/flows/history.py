@@ -12,7 +12,7 @@ from seamless_assets.core.artifact import ArtifactRef
 from seamless_assets.core.bars import between, changes, join, timestamps
 from seamless_assets.core.coverage import Coverage, Gap, coverage_of
 from seamless_assets.core.keep import Evictable, aged_parts, digest_of
-from seamless_assets.core.ledger import facts_of
+from seamless_assets.core.ledger import Fact, facts_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.segment import Segment
 from seamless_assets.flows.ports import Ports
@@ -36,6 +36,11 @@ async def coverage(ports: Ports, node: NodeId, window: Segment) -> Coverage:
     if evicted:
         opens = np.union1d(opens, timestamps(await _released_bars(ports, node, evicted)))
     return coverage_of(node.timeframe, window, opens, await proven_gaps(ports, node, window))
+
+
+async def ledger(ports: Ports, node: NodeId, window: Segment) -> list[Fact]:
+    """The ledger's facts that touch `window`, oldest first."""
+    return facts_of(await ports.hot.load_facts(node, window))
 
 
 async def proven_gaps(ports: Ports, node: NodeId, window: Segment) -> list[Gap]:

@@ -1,0 +1,92 @@
+"""The part of the face that fills the hot store and tells what it covers; `seamless` puts it together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from seamless_assets.core.coverage import Coverage
+from seamless_assets.core.instant import epoch_seconds
+from seamless_assets.core.ledger import Fact
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.segment import Segment
+from seamless_assets.flows import backfill as backfilling
+from seamless_assets.flows import history
+from seamless_assets.flows.backfill import BackfillReport
+from seamless_assets.flows.ports import Ports
+
+T = TypeVar("T")
+Instant = Any
+"""Epoch seconds, an ISO 8601 text or an aware datetime; naive datetimes are an error."""
+
+
+def window_of(start: Instant, end: Instant) -> Segment:
+    """The window of two instants. Raises `InvalidTimestamp` and `InvalidSegment`."""
+    return Segment(epoch_seconds(start, "start", round_up=True), epoch_seconds(end, "end"))
+
+
+class AsyncFilling:
+    """Awaited methods on what the hot store holds."""
+
+    async def _do(self, work: Callable[[Ports], Coroutine[Any, Any, T]]) -> T:
+        raise NotImplementedError
+
+    def _declared(self, node: str | NodeId) -> NodeId:
+        raise NotImplementedError
+
+    async def backfill(self, node: str | NodeId, start: Instant, end: Instant) -> BackfillReport:
+        """See `Filling.backfill`."""
+        known, window = self._declared(node), window_of(start, end)
+        return await self._do(lambda ports: backfilling.backfill(ports, known, window))
+
+    async def ensure_coverage(self, node: str | NodeId, start: Instant, end: Instant) -> Coverage:
+        """See `Filling.ensure_coverage`."""
+        return (await self.backfill(node, start, end)).coverage
+
+    async def coverage(self, node: str | NodeId, start: Instant, end: Instant) -> Coverage:
+        """See `Filling.coverage`."""
+        parsed, window = NodeId.parse(node), window_of(start, end)
+        return await self._do(lambda ports: history.coverage(ports, parsed, window))
+
+    async def ledger(self, node: str | NodeId, start: Instant, end: Instant) -> list[Fact]:
+        """See `Filling.ledger`."""
+        parsed, window = NodeId.parse(node), window_of(start, end)
+        return await self._do(lambda ports: history.ledger(ports, parsed, window))
+
+
+class Filling:
+    """Methods on what the hot store holds."""
+
+    aio: AsyncFilling
+
+    def backfill(self, node: str | NodeId, start: Instant, end: Instant) -> BackfillReport:
+        """Fetch what is missing of the window into the hot store, and nothing else; returns when it is done.
+
+        Raises `ExchangeRefused` and `StoreError`; what an exchange withholds is in `problems`.
+        """
+        return self._run(self.aio.backfill(node, start, end))
+
+    def backfill_in_background(
+        self, node: str | NodeId, start: Instant, end: Instant
+    ) -> Future[BackfillReport]:
+        """The same, begun and not waited for; `cancel()` ends it, and `close()` ends it too."""
+        return self._start(self.aio.backfill(node, start, end))
+
+    def ensure_coverage(self, node: str | NodeId, start: Instant, end: Instant) -> Coverage:
+        """Fill the window and return only then, with what is covered; `missing` is 0 where all is well."""
+        return self._run(self.aio.ensure_coverage(node, start, end))
+
+    def coverage(self, node: str | NodeId, start: Instant, end: Instant) -> Coverage:
+        """Which bars of the window the hot store holds, which are proven absent, which are missing."""
+        return self._run(self.aio.coverage(node, start, end))
+
+    def ledger(self, node: str | NodeId, start: Instant, end: Instant) -> list[Fact]:
+        """What was found out of bars that are not there, oldest first: reason, evidence, looks, next look."""
+        return self._run(self.aio.ledger(node, start, end))
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        raise NotImplementedError
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        raise NotImplementedError
