@@ -96,9 +96,12 @@ class AsyncGovernance:
         parsed = NodeId.parse(node)
         return await self._do(lambda ports: ports.artifacts.load_manifest(parsed, ref))
 
-    async def released_window(self, node: str | NodeId, as_of: Any = None) -> Segment:
+    async def released_window(
+        self, node: str | NodeId, as_of: Any = None, *, dataset_fingerprint: str | None = None
+    ) -> Segment:
         """See `Governance.released_window`."""
-        parsed, context = NodeId.parse(node), ComputeContext(as_of=as_of)
+        parsed = NodeId.parse(node)
+        context = ComputeContext(as_of=as_of, dataset_fingerprint=dataset_fingerprint)
         snapshot = await self._do(lambda ports: reading.bind_snapshot(ports, parsed, context))
         return Segment(snapshot.artifacts[0].start, max(ref.end for ref in snapshot.artifacts))
 
@@ -174,9 +177,11 @@ class Governance:
         """The manifest of a released artifact, verified. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
         return self._run(self.aio.manifest(node, ref))
 
-    def released_window(self, node: str | NodeId, as_of: Any = None) -> Segment:
+    def released_window(
+        self, node: str | NodeId, as_of: Any = None, *, dataset_fingerprint: str | None = None
+    ) -> Segment:
         """From the first to the last released bar at `as_of`. Raises `NothingReleased`."""
-        return self._run(self.aio.released_window(node, as_of))
+        return self._run(self.aio.released_window(node, as_of, dataset_fingerprint=dataset_fingerprint))
 
     def snapshot_files(
         self, node: str | NodeId, as_of: Any = None, *, dataset_fingerprint: str | None = None

@@ -77,6 +77,7 @@ class ArtifactStore:
         self._template = template
         self._files = open_files(uri, options)
         self._cache = cache
+        self._loading = asyncio.Semaphore(self._files.runs_at_once)
         self._folders: dict[NodeId, str] = {}
         self._logs: dict[NodeId, ReleaseLog] = {}
         self._kept: OrderedDict[tuple[str, ...], _Kept] = OrderedDict()
@@ -226,6 +227,10 @@ class ArtifactStore:
 
     async def _bundle(self, node: NodeId, refs: tuple[ArtifactRef, ...]) -> _Kept:
         """The run of artifacts that are kept together: from its local copy, else from the store."""
+        async with self._loading:
+            return await self._load_bundle(node, refs)
+
+    async def _load_bundle(self, node: NodeId, refs: tuple[ArtifactRef, ...]) -> _Kept:
         files = [self._path(node, ref.file_path) for ref in refs]
         manifests = [self._path(node, ref.manifest_path) for ref in refs]
         signatures = await self._files.signatures(files + manifests)

@@ -54,6 +54,8 @@ class BucketFiles:
     """Files of an object store; `options` go to its client."""
 
     kind = "an object store"
+    runs_at_once = 4
+    """Runs to load side by side: requests want company, decoding does not."""
 
     def __init__(self, root: str, options: Mapping[str, Any] | None = None) -> None:
         self.root = root
@@ -162,6 +164,7 @@ class FolderFiles(BucketFiles):
     """Files of a folder. They are written through a hidden neighbour, which a killed writer may leave."""
 
     kind = "a folder"
+    runs_at_once = 1
 
     @cached_property
     def _store(self) -> Any:

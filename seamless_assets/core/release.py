@@ -136,7 +136,15 @@ class ReleaseLog:
         self._snapshots: dict[int, Snapshot] = {}
 
     def extend(self, fresh: Sequence[Release], uri: str) -> None:
-        """Add the records that follow. Raises `ArtifactCorrupt` unless they continue the chain."""
+        """Add the records that follow. Raises `ArtifactCorrupt` unless they continue the node's chain."""
+        for release in fresh:
+            if release.node_id != self.node_id:
+                raise ArtifactCorrupt(
+                    f"release log {uri} of {self.node_id} holds record {release.seq} of {release.node_id}; "
+                    "move the files back to where they belong",
+                    uri=uri,
+                    seq=release.seq,
+                )
         verify_chain(fresh, uri, after=self.releases[-1] if self.releases else None)
         for release in fresh:
             self._newest.apply(release)

@@ -2,9 +2,9 @@
 
 What an input holds follows its type: `pandas.DataFrame` (the default), `pyarrow.Table`,
 `polars.DataFrame` or `ReadResult`. When and how it is read comes from the input's metadata, else from the
-run's tags, both named `seamless/as_of`, `seamless/domain`, `seamless/world_id`, `seamless/start` and
-`seamless/end`. The window is `start` to `end` where told, else the partitions of the run, else all that is
-released.
+run's tags, both named `seamless/as_of`, `seamless/dataset_fingerprint`, `seamless/domain`,
+`seamless/world_id`, `seamless/start` and `seamless/end`. The window is `start` to `end` where told, else
+the partitions of the run, else all that is released.
 """
 
 from typing import Any
@@ -43,10 +43,12 @@ class SeamlessIOManager(ConfigurableIOManager):
             world_id=str(told.get("world_id", "default")),
             domain=told.get("domain", "backtest"),
             as_of=told.get("as_of"),
+            dataset_fingerprint=told.get("dataset_fingerprint"),
         )
         window = _window(pipeline, node, context, told)
         # Without an as_of a run takes the newest release; its metadata says which.
-        bound = reading if reading.as_of or "domain" in told else None
+        is_bound = reading.as_of or reading.dataset_fingerprint or "domain" in told
+        bound = reading if is_bound else None
         result = pipeline.read(node, *window, context=bound)
         read = result.metadata
         context.log.info(f"{node}: {read.rows} bars as of {read.as_of}, {read.dataset_fingerprint}")
@@ -84,7 +86,9 @@ def _window(pipeline: Seamless, node: NodeId, context: InputContext, told: dict[
         return window_of(told["start"], told["end"])
     if told.keys() & _PARTITIONED and context.has_asset_partitions:
         return window_of_partitions(context.asset_partitions_time_window)
-    return pipeline.released_window(node, told.get("as_of"))
+    return pipeline.released_window(
+        node, told.get("as_of"), dataset_fingerprint=told.get("dataset_fingerprint")
+    )
 
 
 def _shaped(result: ReadResult, context: InputContext) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from worlds import END_OF_JANUARY, World
 
 from seamless_assets.adapters.artifact_store import ArtifactStore
 from seamless_assets.core.context import ComputeContext
+from seamless_assets.core.node import NodeId
 from seamless_assets.core.release import Release, record_path
 from seamless_assets.core.segment import Segment
 from seamless_assets.errors import ArtifactCorrupt
@@ -90,3 +92,20 @@ async def test_files_that_changed_places_are_named(tmp_path: Path) -> None:
         await assert_refused(world, found.faults[0].uri)
         swap(*uris)
     assert (await verify(world.ports, NODE)).faults == ()
+
+
+async def test_files_of_another_node_are_refused(tmp_path: Path) -> None:
+    world = World(tmp_path, END_OF_JANUARY)
+    entry = await publish(world, 2)
+    other = NodeId.parse(str(NODE).replace("BTC", "ETH"))
+    for path in (record_path(1), entry.added[0].file_path, entry.added[0].manifest_path):
+        copy_file(world.ports.artifacts.file_uri(NODE, path), world.ports.artifacts.file_uri(other, path))
+    with pytest.raises(ArtifactCorrupt, match=r"ETH.* holds record 1 of .*BTC"):
+        await read_released(world.ports, other, WINDOW, ComputeContext(), columns=None)
+    assert "it is a record of" in (await verify(world.ports, other)).faults[0].problem
+
+
+def copy_file(origin: str, target: str) -> None:
+    """Copy a file into a folder that may not be there."""
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(origin, target)

@@ -169,7 +169,8 @@ def test_the_io_manager_serves_released_bars_in_the_form_asked_for(
     path = written("BTC/USDT")
     run(path, instance, partition="2025-01-01")
     with sa.connect(path) as s:
-        as_of = s.releases("ohlcv:binance:BTC/USDT:1m")[0].as_of
+        first = s.releases("ohlcv:binance:BTC/USDT:1m")[0]
+    as_of = first.as_of
     run(path, instance, partition="2025-01-02")
     seen: dict[str, Any] = {}
     days = partitions_definition("day", START)
@@ -185,6 +186,12 @@ def test_the_io_manager_serves_released_bars_in_the_form_asked_for(
     def as_known_then(bars: pa.Table) -> None:
         seen["arrow"] = bars
 
+    told = {"seamless/dataset_fingerprint": first.dataset_fingerprint}
+
+    @asset(ins={"bars": AssetIn(key=BTC, metadata=told)})
+    def by_fingerprint(bars: ReadResult) -> None:
+        seen["by fingerprint"] = bars
+
     @asset(
         ins={
             "bars": AssetIn(
@@ -197,7 +204,8 @@ def test_the_io_manager_serves_released_bars_in_the_form_asked_for(
 
     resources: Any = definitions.resources
     upstream = build_assets(load_settings(path))
-    for made, partition in ((by_partition, "2025-01-02"), (as_known_then, None), (an_hour, None)):
+    every = (as_known_then, by_fingerprint, an_hour)
+    for made, partition in ((by_partition, "2025-01-02"), *((made, None) for made in every)):
         outcome = materialize(
             [*upstream, made],
             selection=[made],
@@ -210,6 +218,8 @@ def test_the_io_manager_serves_released_bars_in_the_form_asked_for(
         seen["pandas"]["ts"].between(START + DAY, START + 2 * DAY - 60).all() and len(seen["pandas"]) > 1400
     )
     assert seen["arrow"]["ts"].to_pylist()[-1] < START + DAY
+    assert seen["by fingerprint"].metadata.as_of == as_of
+    assert seen["by fingerprint"].to_arrow() == seen["arrow"]
     assert seen["result"].metadata.end == START + 3600 and seen["result"].metadata.as_of != as_of
 
 
