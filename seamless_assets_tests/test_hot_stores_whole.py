@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import select
+import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +19,12 @@ from twins import DAY, START
 import seamless_assets as sa
 from seamless_assets.cli import cli
 from seamless_assets.config import Settings
+from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.server import Sandbox
 
 NODE = "ohlcv:binance:ADA/BTC:1m"
+OUTAGE_S = float(os.environ.get("OUTAGE_S", "0"))
+"""How long the server stays away at least; an outage of two minutes is tried by hand."""
 SettingsFor = Callable[..., Settings]
 WEEK = (START, START + 3 * DAY)
 
@@ -50,20 +57,45 @@ def test_either_store_ends_in_the_same_bytes(
     assert roots["sqlite"] == roots["questdb"]
 
 
-def test_a_backfill_runs_on_through_an_outage(
-    exchange: Sandbox, settings_for: SettingsFor, own_questdb: QuestDbServer
+def test_a_run_goes_on_through_kills_and_an_outage_and_ends_as_if_there_had_been_none(
+    exchange: Sandbox, settings_for: SettingsFor, tmp_path: Path, own_questdb: QuestDbServer
 ) -> None:
-    with sa.connect(settings_for(venue(exchange), hot_store=at(own_questdb))) as s:
-        assert s.coverage(NODE, *WEEK).present == 0
-        own_questdb.kill()
-        done: list[sa.Coverage] = []
-        working = threading.Thread(target=lambda: done.append(s.backfill(NODE, *WEEK).coverage))
+    days, told = (START, START + 6 * DAY), dict[str, Any]()
+    with sa.connect(settings_for(venue(exchange), state_dir="./calm")) as calm:
+        told["expected"] = calm.materialize(NODE, *days)
+    shaken = settings_for(
+        venue(exchange), artifact={"object_store_uri": "./shaken"}, hot_store=at(own_questdb)
+    )
+    exchange.faults.add(Fault("delay", path="klines", times=None, seconds=0.1))
+    with sa.connect(shaken) as s, sa.connect(shaken) as watcher:
+        working = threading.Thread(target=lambda: told.update(report=s.materialize(NODE, *days)))
         working.start()
-        own_questdb.start()
+        for released in (1, 2, 3):
+            while len(watcher.releases(NODE)) < released:
+                time.sleep(0.01)
+            own_questdb.kill()
+            assert working.is_alive()
+            if released == 3:
+                turn_away(own_questdb, calls=8, seconds=OUTAGE_S)
+            own_questdb.start()
         working.join()
-    (coverage,) = done
-    truth = exchange.book.candles("ADA/BTC", sa.Timeframe("1m"), *WEEK)
-    assert (coverage.present, coverage.missing) == (len(truth), 0)
+        assert s.coverage(NODE, *days) == told["expected"].coverage
+    report, expected = told["report"], told["expected"]
+    assert report.problems == () and report.dataset_fingerprint == expected.dataset_fingerprint
+    assert report.coverage == expected.coverage and len(report.partitions) == 6
+
+
+def turn_away(server: QuestDbServer, calls: int, seconds: float) -> None:
+    """Stand where a killed server was until so many calls were cut off and so much time has passed."""
+    until = time.monotonic() + seconds
+    with (
+        socket.create_server(("127.0.0.1", server.http_port)) as http,
+        socket.create_server(("127.0.0.1", server.pg_port)) as wire,
+    ):
+        while calls > 0 or time.monotonic() < until:
+            for door in select.select([http, wire], [], [], 1.0)[0]:
+                door.accept()[0].close()
+                calls -= 1
 
 
 @pytest.mark.parametrize("name", ["sqlite", "questdb"])
