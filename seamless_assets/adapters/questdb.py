@@ -141,13 +141,14 @@ class QuestDbHotStore:
         """
         await self._ready()
         dropped = 0
+        joined = {n: merge_ranges([part.segment for part in p], n.timeframe) for n, p in evictable.items()}
         for table in BARS:
             for partition, span in await sweeps.partitions(self._client, table):
-                if not _hold_all(evictable, await sweeps.held_in(self._client, table, span)):
+                if not _hold_all(joined, await sweeps.held_in(self._client, table, span)):
                     continue
                 sweep = await sweeps.begin(self._client, table, partition, span)
                 held = await sweeps.held_in(self._client, table, span)
-                if _hold_all(evictable, held) and (rows := await self._unchanged(evictable, held)):
+                if _hold_all(joined, held) and (rows := await self._unchanged(evictable, held)):
                     await self._client.ingest(EVICTIONS, evictions_frame(held, recorded_at))
                     await self._client.await_applied(EVICTIONS)
                     await sweeps.drop(self._client, sweep)
@@ -246,7 +247,7 @@ class QuestDbHotStore:
         rows = 0
         for node, span in held.items():
             for part in evictable[node]:
-                if part.segment.intersect(span).is_empty:
+                if part.segment.end <= span.start or part.segment.start >= span.end:
                     continue
                 bars = await self.load_bars(node, part.segment)
                 if digest_of(bars) != part.digest:
@@ -255,16 +256,12 @@ class QuestDbHotStore:
         return rows
 
 
-def _hold_all(evictable: Mapping[NodeId, Sequence[Evictable]], held: Mapping[NodeId, Segment]) -> bool:
-    """Whether what is held lies in ranges that may go."""
+def _hold_all(ranges: Mapping[NodeId, Sequence[Segment]], held: Mapping[NodeId, Segment]) -> bool:
+    """Whether each node's span lies in one of its ranges."""
     return all(
-        any(whole.start <= span.start and span.end <= whole.end for whole in _joined(evictable, node))
+        any(whole.start <= span.start and span.end <= whole.end for whole in ranges.get(node, ()))
         for node, span in held.items()
     )
-
-
-def _joined(evictable: Mapping[NodeId, Sequence[Evictable]], node: NodeId) -> list[Segment]:
-    return merge_ranges([part.segment for part in evictable.get(node, ())], node.timeframe)
 
 
 def _span_of(bars: pa.Table, facts: Iterable[Fact]) -> Segment:
