@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as TimedOut
 
@@ -26,7 +27,7 @@ class RedisScript:
         self, url: str, source: str, what: str, error: type[SeamlessError], timeout_s: float
     ) -> None:
         # A retry would hide an outage from those who have something else to fall back to.
-        pool = BlockingConnectionPool.from_url(
+        self._pool = BlockingConnectionPool.from_url(
             url,
             max_connections=CONNECTIONS,
             timeout=None,
@@ -35,7 +36,7 @@ class RedisScript:
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
         )
-        self._client = Redis.from_pool(pool)
+        self._client = Redis.from_pool(self._pool)
         self._script = self._client.register_script(source)
         self._address, self._what, self._error = _without_password(url), what, error
 
@@ -45,8 +46,9 @@ class RedisScript:
         with self._typed():
             try:
                 return await self._answer(key, told)
-            except TimedOut:
-                # The answer may have been there, and this process too busy to look before its time was up.
+            except (ConnectionLost, TimedOut):
+                # A connection of before a restart of the server, or an answer that a busy process saw late.
+                await self._pool.disconnect(inuse_connections=False)
                 return await self._answer(key, told)
 
     async def _answer(self, key: str, told: Sequence[str]) -> list[str]:
