@@ -160,6 +160,7 @@ def provide_s3_server() -> None:
         say(f"{' '.join(command)} failed: {answer.stderr.strip()[-300:]}")
     else:
         (folder / "versitygw").rename(S3_PROGRAM)
+        folder.rmdir()
 
 
 def test(arguments: list[str]) -> int:

@@ -7,6 +7,7 @@ with sa.connect("seamless.yaml") as s:
     frame = s.read("ohlcv:binance:BTC/USDT:1m", "2025-01-01", "2025-01-08").to_pandas()
 """
 
+from seamless_assets.adapters.s3_access import S3Access
 from seamless_assets.config import Settings, load_settings
 from seamless_assets.core.conformance import conform
 from seamless_assets.core.context import ComputeContext
@@ -27,6 +28,7 @@ __all__ = [
     "ReadMetadata",
     "ReadResult",
     "Release",
+    "S3Access",
     "Seamless",
     "SeamlessError",
     "Segment",

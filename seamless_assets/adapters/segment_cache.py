@@ -23,7 +23,8 @@ from seamless_assets.core.run import Run
 
 SUFFIX = ".arrow"
 _FACTS = b"seamless"
-_HASH_BYTES = 32
+_HASH_BYTES, _BODY_AT = 32, 64
+"""A copy begins with the SHA-256 of its body, which Arrow wants at the start of a line of memory."""
 _STALE_S = 3_600.0
 """A copy that was not finished by then never will be."""
 
@@ -56,7 +57,10 @@ class SegmentCache:
         draft = path.with_suffix(f".{uuid4().hex}.tmp")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            draft.write_bytes(_packed(run, signatures))
+            body = _packed(run, signatures)
+            with draft.open("wb") as file:
+                file.write(hashlib.sha256(body).digest().ljust(_BODY_AT, b"\0"))
+                file.write(body)
             draft.replace(path)
             self._shrink()
         except OSError:
@@ -86,21 +90,18 @@ class SegmentCache:
             held -= size
 
 
-def _packed(run: Run, signatures: list[int] | None) -> bytes:
-    """SHA-256 of what follows, then the run as an Arrow stream."""
+def _packed(run: Run, signatures: list[int] | None) -> pa.Buffer:
+    """The run as an Arrow file."""
     facts = {"gaps": run.gaps, "flags": run.flags, "signatures": signatures}
     table = run.bars.replace_schema_metadata({_FACTS: json.dumps(facts).encode()})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
-    body = sink.getvalue()
-    # Arrow wants its buffers aligned, so the hash is padded to a whole line of cache.
-    packed: bytes = hashlib.sha256(body).digest().ljust(2 * _HASH_BYTES, b"\0") + body.to_pybytes()
-    return packed
+    return sink.getvalue()
 
 
 def _opened(copy: pa.Buffer) -> tuple[Run, list[int] | None]:
-    promised, body = copy.slice(0, _HASH_BYTES), copy.slice(2 * _HASH_BYTES)
+    promised, body = copy.slice(0, _HASH_BYTES), copy.slice(_BODY_AT)
     if hashlib.sha256(body).digest() != promised.to_pybytes():
         raise ValueError("the copy does not match its own hash")
     table = pa.ipc.open_file(body).read_all()
