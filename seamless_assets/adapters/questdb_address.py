@@ -7,6 +7,8 @@ from base64 import b64encode
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from seamless_assets.errors import HotStoreError
+
 
 @dataclass(frozen=True, slots=True)
 class QuestDbAddress:
@@ -42,9 +44,21 @@ class QuestDbAddress:
         words = b64encode(f"{self.user}:{self.password or ''}".encode()).decode()
         return {"Authorization": f"Basic {words}"}
 
-    def tls_context(self) -> ssl.SSLContext | bool:
-        """How to verify the server, as aiohttp takes it."""
-        return ssl.create_default_context(cafile=self.tls_ca) if self.tls and self.tls_verify else False
+    def tls_context(self) -> ssl.SSLContext | None:
+        """How to verify the server over HTTP; None without TLS. Raises `HotStoreError`."""
+        if not self.tls:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.tls_ca)
+        except OSError as error:
+            raise HotStoreError(
+                f"{self.tls_ca} holds no certificates ({error}); name a PEM file in "
+                "seamless.hot_store.tls_ca",
+                path=self.tls_ca,
+            ) from error
+        if not self.tls_verify:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context
 
     def pg_tls(self) -> dict[str, str]:
         """How to verify the server, as libpq takes it."""

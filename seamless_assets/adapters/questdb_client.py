@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from http.client import HTTPException
 from typing import Any, TypeVar
 
 import aiohttp
@@ -23,6 +25,7 @@ import pyarrow.parquet as pq
 import questdb
 
 from seamless_assets.adapters.questdb_address import QuestDbAddress
+from seamless_assets.adapters.questdb_download import download
 from seamless_assets.adapters.questdb_wire import PostgresWire
 from seamless_assets.errors import HotStoreError
 
@@ -32,7 +35,6 @@ FIRST_POLL_S, LONGEST_POLL_S = 0.002, 0.1
 ROWS_PER_REQUEST = 100_000
 EXPORTS = 2
 """At once; a server of two processors takes no more from all its clients together, and refuses the rest."""
-READ_BUFFER = 2**22
 
 
 class _AwayError(Exception):
@@ -52,6 +54,7 @@ class QuestDbClient:
     def __init__(self, address: QuestDbAddress) -> None:
         self.address = address
         self._session: aiohttp.ClientSession | None = None
+        self._tls = address.tls_context()
         self._wire = PostgresWire(address)
         self._exporting = asyncio.Semaphore(EXPORTS)
         self._senders: list[questdb.Sender] = []
@@ -75,7 +78,7 @@ class QuestDbClient:
     async def export(self, sql: str) -> pa.Table:
         """The rows of a query as Arrow, by the path that is fastest for many. Raises `HotStoreError`."""
         async with self._exporting:
-            payload = await self._persist(lambda: self._get("exp", {"query": sql, "fmt": "parquet"}))
+            payload = await self._persist(lambda: self._download({"query": sql, "fmt": "parquet"}))
         if not payload:
             raise HotStoreError(f"{self.address} sent no Parquet for {sql}", query=sql)
         return await asyncio.to_thread(pq.read_table, io.BytesIO(payload))
@@ -159,21 +162,31 @@ class QuestDbClient:
     async def _get(self, path: str, query: dict[str, str]) -> bytes:
         scheme = "https" if self.address.tls else "http"
         url = f"{scheme}://{self.address.host}:{self.address.http_port}/{path}"
-        # The server counts kept connections that have exported against its few exports.
-        headers = {"Connection": "close"} if path == "exp" else {}
         try:
-            async with self._http().get(url, params=query, headers=headers) as answer:
-                payload = await answer.read()
+            async with self._http().get(url, params=query) as answer:
+                return self._accepted(query["query"], answer.status, await answer.read())
         except aiohttp.ClientConnectorCertificateError as error:
             raise self._refused("to be asked", f"{_told(error)}; {_ADVICE}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _AwayError(_told(error)) from error
-        if answer.status in (401, 403):
-            raise self._refused("to be asked", f"HTTP {answer.status}; {_ADVICE}")
-        if answer.status == 429 or answer.status >= 500:
-            raise _AwayError(f"HTTP {answer.status}: {_reason(payload)}")
-        if answer.status >= 400:
-            raise self._refused(query["query"], _reason(payload))
+
+    async def _download(self, query: dict[str, str]) -> bytes:
+        try:
+            told = await asyncio.to_thread(download, self.address, self._tls, "exp", query)
+        except ssl.SSLCertVerificationError as error:
+            raise self._refused("to be asked", f"{_told(error)}; {_ADVICE}") from error
+        except (HTTPException, OSError) as error:
+            raise _AwayError(_told(error)) from error
+        return self._accepted(query["query"], *told)
+
+    def _accepted(self, sql: str, status: int, payload: bytes) -> bytes:
+        """The body of an answer, unless its status says no."""
+        if status in (401, 403):
+            raise self._refused("to be asked", f"HTTP {status}; {_ADVICE}")
+        if status == 429 or status >= 500:
+            raise _AwayError(f"HTTP {status}: {_reason(payload)}")
+        if status >= 400:
+            raise self._refused(sql, _reason(payload))
         return payload
 
     def _http(self) -> aiohttp.ClientSession:
@@ -183,8 +196,7 @@ class QuestDbClient:
             self._session = aiohttp.ClientSession(
                 headers=told.http_headers(),
                 timeout=timeout,
-                read_bufsize=READ_BUFFER,
-                connector=aiohttp.TCPConnector(ssl=told.tls_context()),
+                connector=aiohttp.TCPConnector(ssl=self._tls or True),
             )
         return self._session
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -105,13 +106,14 @@ async def test_who_is_not_let_in_is_told_at_once_what_to_mend(
     assert not any(secret in told for key, secret in SECRETS.items() if "PASSWORD" in key)
 
 
-@pytest.mark.parametrize("door", ["http", "sender", "wire"])
+@pytest.mark.parametrize("door", ["http", "export", "sender", "wire"])
 async def test_each_door_verifies_the_server(address: QuestDbAddress, door: str) -> None:
     async with opened(address) as good, opened(replace(address, tls_ca=None, retry_s=600.0)) as strict:
         await good.write_bars(NODE, table(batch(0)), [], recorded_at=1.0)
         client = strict._client
         doors = {
             "http": lambda: client.execute("SELECT 1"),
+            "export": lambda: client.export("SELECT 1"),
             "sender": lambda: client.ingest("never", table(batch(0)).to_pandas().astype({"ts": "M8[us]"})),
             "wire": lambda: client.rows("SELECT 1", ()),
         }
@@ -132,5 +134,14 @@ def test_how_each_door_verifies_is_decided_by_the_address() -> None:
     assert verified.pg_tls() == {"sslmode": "verify-full", "sslrootcert": "/ca.pem"}
     assert verified.sender_tls() == {"tls_roots": "/ca.pem"}
     assert replace(plain, tls=True).pg_tls()["sslmode"] == "verify-full"
-    assert replace(plain, tls=True).tls_context() is not False
+    strict = replace(plain, tls=True).tls_context()
+    lax = replace(plain, tls=True, tls_verify=False).tls_context()
+    assert strict is not None and strict.verify_mode is ssl.CERT_REQUIRED and strict.check_hostname
+    assert lax is not None and lax.verify_mode is ssl.CERT_NONE and plain.tls_context() is None
     assert replace(plain, tls=True, tls_verify=False).pg_tls() == {"sslmode": "require"}
+
+
+def test_a_file_of_no_certificates_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("these are none")
+    with pytest.raises(HotStoreError, match=r"ca\.pem holds no certificates"):
+        QuestDbAddress("h", tls=True, tls_ca=tmp_path / "ca.pem").tls_context()
