@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import seamless_assets as sa
 from seamless_assets.cli import cli
 from seamless_assets.config import Settings
 from seamless_assets.sandbox.faults import Fault
+from seamless_assets.sandbox.market import Market
 from seamless_assets.sandbox.server import Sandbox
 
 NODE = "ohlcv:binance:ADA/BTC:1m"
@@ -27,6 +28,14 @@ seamless:
 exchanges:
   binance: {{base_url: "{url}", symbols: ["ADA/BTC"]}}
 """
+
+
+@pytest.fixture
+def exchange() -> Iterator[Sandbox]:
+    """A local exchange whose market is young, so that its beginning is quickly found."""
+    young = Market("ADA/BTC", 0.00001, 0.14, listed=START - 100 * DAY)
+    with Sandbox(now=START + 10 * DAY, markets=[young]).running() as sandbox:
+        yield sandbox
 
 
 def run(folder: Path, url: str, *words: str) -> tuple[int, str]:

@@ -62,7 +62,10 @@ def typed(
     message = f"{what}: {type(error).__name__}: {_short(error, secrets)}"
     if status in RATE_LIMIT_STATUSES or isinstance(error, ccxt.DDoSProtection | ccxt.RateLimitExceeded):
         return RateLimited(message, status=status, retry_after=last.retry_after if last else None)
-    if last is None or last.status >= 500 or not last.is_readable or isinstance(error, ccxt.NetworkError):
+    # A connection that breaks in the middle of an answer is a bare ExchangeError, and no answer was heard.
+    is_broken = last is None and type(error) is ccxt.ExchangeError
+    is_unusable = last is not None and (last.status >= 500 or not last.is_readable)
+    if is_broken or is_unusable or isinstance(error, ccxt.NetworkError):
         return ExchangeUnavailable(message, status=status)
     return ExchangeRefused(message, status=status)
 

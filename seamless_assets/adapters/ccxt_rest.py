@@ -23,7 +23,7 @@ from seamless_assets.adapters.ccxt_client import (
 )
 from seamless_assets.adapters.ccxt_listing import OLDEST_MARKET, first_open, ladder, last_close
 from seamless_assets.adapters.client_settings import ClientSettings, Gate
-from seamless_assets.adapters.exchange_memory import ExchangeMemory
+from seamless_assets.adapters.exchange_memory import ExchangeMemory, Remembered
 from seamless_assets.core.bars import BARS_SCHEMA
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.plan import Page, witnesses_of
@@ -35,12 +35,13 @@ from seamless_assets.errors import ExchangeUnavailable, UnknownSymbol, Unsupport
 DAY_S = 86_400.0
 MARKETS_AGE_S = DAY_S
 FRESH_MARKETS_S = 5.0
-PAGE_SIZE_AGE_S = DAY_S
+PAGE_SIZE_AGE_S = 3_600.0
 LISTED_AGE_S = 30 * DAY_S
 CLOCK_AGE_S = 600.0
 TRUSTED_SKEW_S = 5.0
 TRADES_PAGE = 1_000
 MANY_MARKETS = 10
+HEEDED_BARS = 5
 
 
 class CcxtSource:
@@ -56,7 +57,7 @@ class CcxtSource:
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._loaded_at: dict[str, float] = {}
-        self._page_sizes: dict[tuple[str, Timeframe], int] = {}
+        self._page_sizes: dict[tuple[str, Timeframe], Remembered] = {}
         self._reach: dict[NodeId, Reach] = {}
         self._searched: set[tuple[NodeId, str]] = set()
         self._skew: dict[str, tuple[float, float]] = {}
@@ -89,12 +90,14 @@ class CcxtSource:
         return documented_page(self._client(node.exchange), node)
 
     def page_size(self, node: NodeId) -> int:
-        """The most bars a page is believed to hold."""
-        return self._page_sizes.get((node.exchange, node.timeframe)) or self.documented_page(node)
+        """The most bars a page is believed to hold; what was learned is put to the test now and then."""
+        learned = self._page_sizes.get((node.exchange, node.timeframe))
+        is_fresh = learned is not None and time.time() - learned.seen_at < PAGE_SIZE_AGE_S
+        return learned.value if learned is not None and is_fresh else self.documented_page(node)
 
     def learn_page_size(self, node: NodeId, size: int) -> None:
         """Remember that the exchange cuts its pages at `size` bars."""
-        self._page_sizes[node.exchange, node.timeframe] = size
+        self._page_sizes[node.exchange, node.timeframe] = Remembered(size, time.time())
         self._keep(self._memory.remember(self._place(node.exchange), str(node.timeframe), "page", size))
 
     async def fetch_candles(self, node: NodeId, window: Segment) -> Page:
@@ -214,23 +217,19 @@ class CcxtSource:
         found = await first_open(self.fetch_candles, series, self.page_size(series[0]), now)
         if found is None:
             return None
-        for witness in self.coarser(node):
-            if witness not in series and await self._had_bars_before(witness, found):
+        for witness in (node, *self.coarser(node)):
+            is_new = witness is node or witness not in series
+            if is_new and len(await self._opens(witness, witness.timeframe.floor(found), -1)):
                 return None
         await self._memory.remember(self._place(node.exchange), str(node), "listed", found)
         return found
-
-    async def _had_bars_before(self, node: NodeId, opened: int) -> bool:
-        """Whether the page before the bar that holds `opened` has bars; then that was not the first."""
-        end = node.timeframe.floor(opened)
-        before = Segment(node.timeframe.shift(end, -self.page_size(node)), end)
-        return len((await self.fetch_candles(node, before)).opens(node.timeframe)) > 0
 
     async def _search_end(self, node: NodeId) -> int | None:
         client = await self._ready_client(node.exchange)
         series = ladder(node, client.timeframes)
         now = int(await self.exchange_now(node.exchange))
-        return await last_close(self.fetch_candles, series, self.page_size(series[0]), now)
+        found = await last_close(self.fetch_candles, series, self.page_size(series[0]), now)
+        return None if found is None or len(await self._opens(node, found, 1)) else found
 
     async def _search_oldest(self, node: NodeId) -> int | None:
         listed = await self.first_listed(node)
@@ -239,10 +238,16 @@ class CcxtSource:
         opens = sorted(int(row[0]) // 1000 for row in rows if row[0] is not None)
         if not opens or listed is None or opens[0] <= listed:
             return None
-        # An exchange that ignores `since` but heeds `until` can go further back than it showed.
-        before = Segment(node.timeframe.shift(opens[0], -size), node.timeframe.floor(opens[0]))
-        page = await self.fetch_candles(node, before)
-        return None if len(page.opens(node.timeframe)) else node.timeframe.floor(opens[0])
+        # An exchange that ignores `since` shows its newest page whatever is asked, and proves nothing.
+        oldest, middle = node.timeframe.floor(opens[0]), node.timeframe.floor(opens[len(opens) // 2])
+        asked = Segment(middle, node.timeframe.shift(middle, HEEDED_BARS))
+        heeds_since = len((await self.fetch_candles(node, asked)).opens(node.timeframe)) > 0
+        return oldest if heeds_since and not len(await self._opens(node, oldest, -1)) else None
+
+    async def _opens(self, node: NodeId, at: int, side: int) -> np.ndarray:
+        """Opens of the page that ends (`side` -1) or begins (1) at an open."""
+        reach = node.timeframe.shift(at, side * self.page_size(node))
+        return (await self.fetch_candles(node, Segment(min(at, reach), max(at, reach)))).opens(node.timeframe)
 
     def _client(self, exchange: str) -> Any:
         client = self._clients.get(exchange)
@@ -263,8 +268,8 @@ class CcxtSource:
     async def _load_markets(self, exchange: str, client: Any) -> None:
         for frame in client.timeframes or {}:
             known = (await self._memory.recall(self._place(exchange), frame)).get("page")
-            if known and time.time() - known.seen_at < PAGE_SIZE_AGE_S:
-                self._page_sizes[exchange, Timeframe(frame)] = known.value
+            if known:
+                self._page_sizes[exchange, Timeframe(frame)] = known
         stored = await self._memory.load_markets(self._place(exchange))
         if stored is None:
             await self._ask_markets(exchange, client)

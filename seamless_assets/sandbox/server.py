@@ -33,6 +33,8 @@ from seamless_assets.sandbox.replay import Replay
 
 DIALECTS = {"binance": binance, "bybit": bybit, "coinbase": coinbase, "kraken": kraken, "okx": okx}
 REMEMBERED_REQUESTS = 100_000
+CLIENT_GONE = 499
+"""The status of a request whose client did not wait for the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +128,17 @@ class Sandbox:
     ) -> web.StreamResponse:
         if request.path.startswith("/_sandbox/"):
             return await handler(request)
-        exchange = _exchange_of(request)
-        response = self._limited() or await self._faulted(request, handler)
-        self.requests.append(
-            Request(time.monotonic(), exchange, request.path, request.query_string, response.status)
-        )
+        status = CLIENT_GONE
+        try:
+            response = self._limited() or await self._faulted(request, handler)
+            status = response.status
+        except web.HTTPException as refused:
+            status = refused.status
+            raise
+        finally:
+            self.requests.append(
+                Request(time.monotonic(), _exchange_of(request), request.path, request.query_string, status)
+            )
         return response
 
     def _limited(self) -> web.Response | None:

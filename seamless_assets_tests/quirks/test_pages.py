@@ -1,4 +1,4 @@
-"""How pages are asked for and what comes back: quirks 4, 5, 7 to 11, 13 to 18, 20, 22 and 26."""
+"""How pages are asked for and what comes back: quirks 4, 5, 7 to 11, 14, 16 to 18, 20, 22 and 26."""
 
 from __future__ import annotations
 
@@ -141,21 +141,6 @@ def test_14_a_bar_that_cannot_be_is_not_stored_and_is_named(
     stored = stage.stored(node, START, START + 4 * HOUR)
     assert 1 <= len(truth) - len(stored) <= 2 and set(stored) < set(truth)
     assert stage.reasons(node, START, START + 4 * HOUR)["missing"] == len(truth) - len(stored)
-
-
-@pytest.mark.parametrize("venue", ["bybit", "kraken", "binance"])
-def test_15_a_page_of_candles_costs_one_token_whatever_the_exchange_counts(
-    staged: Staged, venue: str
-) -> None:
-    """ccxt counts 5 for bybit; a budget of 400 tokens at once and hardly any after must do for 20 pages."""
-    symbol = "BTC/USD" if venue == "kraken" else "BTC/USDT"
-    budget = {"tokens_per_interval": 1, "interval_ms": 1_000_000, "burst_tokens": 45}
-    stage, node = staged({venue: [symbol]}, seamless={"rate_limit": budget}), f"ohlcv:{venue}:{symbol}:1m"
-    start = NOW - 10 * HOUR if venue == "kraken" else START
-    began = time.monotonic()
-    stage.backfill(node, start, start + (8 * DAY if venue != "kraken" else 9 * HOUR))
-    assert stage.reasons(node, start, start + 9 * HOUR)["missing"] == 0
-    assert time.monotonic() - began < 60
 
 
 def test_16_markets_are_asked_for_once_for_all_processes(staged: Staged) -> None:

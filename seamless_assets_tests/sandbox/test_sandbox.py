@@ -74,7 +74,9 @@ def test_coarser_bars_are_made_of_the_finer_ones(frame: str) -> None:
     timeframe = Timeframe(frame)
     minutes = Generator(3).minutes(MARKET, START - 40 * DAY, START + 40 * DAY, LATER)
     for bar in aggregate(minutes, timeframe)[1:-1]:
-        part = minutes[(minutes["ts"] >= bar["ts"]) & (minutes["ts"] < timeframe.shift(int(bar["ts"]), 1))]
+        opened = int(bar["ts"])
+        low, high = np.searchsorted(minutes["ts"], [opened, timeframe.shift(opened, 1)])
+        part = minutes[low:high]
         assert (bar["open"], bar["close"]) == (part["open"][0], part["close"][-1])
         assert (bar["high"], bar["low"]) == (part["high"].max(), part["low"].min())
         assert bar["volume"] == pytest.approx(part["volume"].sum())
