@@ -108,7 +108,7 @@ for _command in (*_cli_filling.COMMANDS, *_cli_releases.COMMANDS):
     type=click.Path(path_type=Path),
     default=Path("data/state/coordinator.sqlite"),
     show_default=True,
-    help="File that its leases are kept in.",
+    help="File that its leases are kept in, or its folder.",
 )
 def coordinator(host: str, port: int, state: Path) -> None:
     """Serve the leases of many machines over HTTP; workers find it by environment.coordinator_url."""
@@ -120,6 +120,7 @@ def coordinator(host: str, port: int, state: Path) -> None:
     from seamless_assets.service.coordinator import coordinator_app
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    state = state / "coordinator.sqlite" if state.is_dir() else state
     click.echo(f"leases of {state.absolute()} on http://{host}:{port}")
     uvicorn.run(coordinator_app(state, LogEvents()), host=host, port=port, log_level="warning")
 

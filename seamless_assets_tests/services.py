@@ -148,8 +148,8 @@ class Coordinator:
     def start(self) -> None:
         """Start it, and return once it answers."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        log, state = self._folder / "server.log", self._folder / "coordinator.sqlite"
-        told = ["coordinator", "--port", str(self.port), "--state", str(state)]
+        log = self._folder / "server.log"
+        told = ["coordinator", "--port", str(self.port), "--state", str(self._folder)]
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", "from seamless_assets.cli import main; main()", *told],

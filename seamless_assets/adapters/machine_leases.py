@@ -11,7 +11,7 @@ from seamless_assets.adapters.machine_file import MachineFile
 from seamless_assets.core.lease import Lease, next_token
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 REMEMBERED_S = 86_400.0
 PRUNED_EVERY = 1_000
 _SCHEMA = (
@@ -20,6 +20,7 @@ _SCHEMA = (
     key TEXT PRIMARY KEY, token INTEGER NOT NULL, holder TEXT, until REAL NOT NULL, ttl REAL NOT NULL
 )""",
     "CREATE INDEX IF NOT EXISTS leases_by_end ON leases (until)",
+    "CREATE INDEX IF NOT EXISTS leases_held ON leases (until) WHERE holder IS NOT NULL",
     "CREATE TABLE IF NOT EXISTS tally (outcome TEXT PRIMARY KEY, count INTEGER NOT NULL)",
 )
 

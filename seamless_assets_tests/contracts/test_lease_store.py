@@ -12,16 +12,22 @@ from uuid import uuid4
 
 import pytest
 import workers
+from contracts.conftest import table
 from services import Coordinator, RedisServer
+from twins import START, walk
 from workers import leases_at
 
 from seamless_assets.adapters.lease_http import HttpLeases
 from seamless_assets.adapters.machine_leases import MachineLeases
 from seamless_assets.adapters.redis_leases import RedisLeases
-from seamless_assets.core.lease import Lease
-from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
+from seamless_assets.adapters.sqlite import SqliteHotStore
+from seamless_assets.core.lease import Fence, Lease
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.segment import Segment
+from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable, StaleToken
 
 LONG, SHORT = 60.0, 0.3
+NODE = NodeId.parse("ohlcv:binance:BTC/USDT:1m")
 OpenLeases = Callable[[], Any]
 
 
@@ -106,6 +112,35 @@ async def test_a_lease_that_ran_out_is_lost_and_free(open_leases: OpenLeases, ke
         with pytest.raises(LeaseLost, match="another holds it now"):
             await lost
     assert taken in await store.held()
+
+
+async def test_what_a_former_holder_still_writes_is_refused(
+    open_leases: OpenLeases, key: str, tmp_path: Path
+) -> None:
+    store, hot = open_leases(), SqliteHotStore(tmp_path / "hot.sqlite")
+    chunk, bars = Segment(START, START + 600), table(walk(START, START + 600))
+    former = await store.claim(key, "w", SHORT)
+    await asyncio.sleep(1.2 * SHORT)
+    later = await store.claim(key, "another", LONG)
+    fresh = table(walk(START, START + 600, seed=8))
+    await hot.write_bars(NODE, fresh, [], recorded_at=1.0, fence=Fence(chunk, later.token))
+    with pytest.raises(StaleToken):
+        await hot.write_bars(NODE, bars, [], recorded_at=2.0, fence=Fence(chunk, former.token))
+    assert await hot.load_bars(NODE, chunk) == fresh
+    await hot.close()
+
+
+async def test_tokens_of_this_machine_and_of_a_coordinator_can_be_compared(
+    open_leases: OpenLeases, key: str, tmp_path: Path
+) -> None:
+    ours, theirs = MachineLeases(tmp_path / "ours.sqlite"), open_leases()
+    tokens = []
+    for store in (ours, theirs, ours, theirs):
+        lease = await store.claim(key, "w", LONG)
+        tokens.append(lease.token)
+        await store.complete(lease)
+    assert tokens == sorted(set(tokens))
+    await ours.close()
 
 
 @pytest.mark.parametrize("given_back", ["complete", "fail"])
