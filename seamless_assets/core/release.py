@@ -23,7 +23,7 @@ LOG_FOLDER = "_releases"
 GENESIS = "sha256:" + "0" * 64
 """What the first release names as the one before it."""
 RECORD_VERSION = 1
-_CHECKPOINT_EVERY = 64
+_CHECKPOINT_EVERY, _KEPT_SNAPSHOTS = 256, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class ReleaseLog:
         while fingerprint and count and self.releases[count - 1].dataset_fingerprint != fingerprint:
             count -= 1
         if count not in self._snapshots:
-            if len(self._snapshots) >= _CHECKPOINT_EVERY:
+            if len(self._snapshots) >= _KEPT_SNAPSHOTS:
                 self._snapshots.pop(next(iter(self._snapshots)))
             self._snapshots[count] = self._replayed(count)
         return self._snapshots[count]

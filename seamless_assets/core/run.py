@@ -54,7 +54,7 @@ def gaps_within(gaps: Sequence[Gap], window: Segment) -> tuple[Gap, ...]:
     """What ascending disjoint `gaps` leave open of `window`."""
     first = bisect_right(gaps, window.start, key=lambda gap: gap.end)
     last = bisect_left(gaps, window.end, key=lambda gap: gap.start)
-    inside = list(gaps[first:last])
+    inside = [] if window.is_empty else list(gaps[first:last])
     if inside:
         inside[0] = Gap(max(inside[0].start, window.start), *inside[0][1:])
         inside[-1] = Gap(inside[-1].start, min(inside[-1].end, window.end), inside[-1].reason)
