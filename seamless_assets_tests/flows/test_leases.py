@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, TypeVar
 
 import pytest
-from twins import HeardEvents, TwinClock, TwinExchange, ports
+from twins import START, HeardEvents, TwinClock, TwinExchange, ports
 from virtual import MemoryLeases, VirtualClock, on_virtual_time
 
+from seamless_assets.core.lease import Lease
 from seamless_assets.core.policy import Policy
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 from seamless_assets.flows.failover import FailoverLeases
@@ -20,6 +23,7 @@ from seamless_assets.flows.ports import LeaseStore, Ports
 
 KEY = "ohlcv:binance:BTC/USDT:1m@0-60"
 TTL = 30.0
+T = TypeVar("T")
 
 
 def world(tmp_path: Path, leases: LeaseStore) -> Ports:
@@ -265,5 +269,70 @@ def test_a_key_held_on_this_machine_is_given_back_to_the_coordinator(tmp_path: P
         await local.claim(KEY, "claimed while the coordinator was away", TTL)
         assert await leases.claim(KEY, "us", TTL) is None
         assert not shared.live
+
+    on_virtual_time(work)
+
+
+class Unsteady(MemoryLeases):
+    """A store whose answers are late or lost, after the work was done."""
+
+    def __init__(self, luck: int) -> None:
+        super().__init__()
+        self.rng = Random(luck)
+
+    def trouble(self) -> None:
+        self.is_away = self.rng.random() < 0.2
+        self.delay = self.rng.choice([0.0, 0.01, TTL / 4, TTL])
+
+    async def claim(self, key: str, holder: str, ttl: float) -> Lease | None:
+        self.trouble()
+        return self.lose(await super().claim(key, holder, ttl))
+
+    async def renew(self, lease: Lease, ttl: float) -> Lease:
+        self.trouble()
+        return self.lose(await super().renew(lease, ttl))
+
+    def lose(self, answer: T) -> T:
+        if self.rng.random() < 0.1:
+            raise LeaseStoreUnavailable("the answer was lost")
+        return answer
+
+
+@pytest.mark.parametrize("luck", range(6))
+@pytest.mark.parametrize("alone", [True, False], ids=["one store", "a coordinator and this machine"])
+def test_no_two_ever_work_under_one_lease(tmp_path: Path, luck: int, alone: bool) -> None:
+    async def work() -> None:
+        leases, rng, local = Unsteady(luck), Random(luck), MemoryLeases()
+        stores = [leases if alone else failover(leases, local)[0] for _ in range(3)]
+        processes = [
+            replace(world(tmp_path, store), worker=f"w{number}") for number, store in enumerate(stores)
+        ]
+        working: set[str] = set()
+        done = 0
+
+        async def hold(key: str) -> None:
+            nonlocal done
+            with suppress(LeaseLost, LeaseStoreUnavailable, ZeroDivisionError):
+                async with holding(rng.choice(processes), key):
+                    assert key not in working
+                    working.add(key)
+                    try:
+                        await asyncio.sleep(rng.random() * 3 * TTL)
+                        _ = 1 / rng.choice([0, 1, 1])
+                        done += 1
+                    finally:
+                        working.discard(key)
+
+        tasks = []
+        for _ in range(100):
+            tasks.append(asyncio.create_task(hold(f"ohlcv:x:{rng.randrange(4)}")))
+            await asyncio.sleep(rng.random() * TTL)
+            if rng.random() < 0.3:
+                rng.choice(tasks).cancel()
+        await asyncio.wait(tasks)
+        for task in tasks:
+            assert task.cancelled() or task.exception() is None
+        assert done >= 8 and len(asyncio.all_tasks()) == 1
+        assert all(lease.until <= now() + START + TTL for lease in leases.live.values())
 
     on_virtual_time(work)
