@@ -143,6 +143,25 @@ async def test_a_correction_inside_a_compacted_month_leaves_its_other_days(month
     assert (await verify(month.ports, NODE)).is_sound
 
 
+async def test_a_year_of_months_comes_apart_only_where_it_is_corrected(tmp_path: Path) -> None:
+    november, new_year = START - 33 * DAY, START
+    window = Segment(november, new_year)
+    world = World(tmp_path, Segment(november, new_year + DAY))
+    assert await world.materialize(window)
+    before = await world.read(window)
+    assert (await compact(world.ports, NODE)).after == 2
+    assert (await compact(world.ports, NODE, "year")).after == 1
+    assert (await world.read(window)).bars == before.bars
+    world.correct(new_year - 3 * DAY)
+    assert await world.materialize(day(-3))
+    newest = (await world.log())[-1]
+    assert sorted(ref.partition for ref in newest.added)[:2] == ["2024-11", "2024-12-01"]
+    assert len(newest.added) == 32 and [ref.partition for ref in newest.withdrawn] == ["2024"]
+    assert [(item.partition, item.changed) for item in newest.revisions] == [("2024-12-29", 1)]
+    assert (await compact(world.ports, NODE, "year")).after == 1
+    assert (await verify(world.ports, NODE)).is_sound
+
+
 async def test_a_read_by_fingerprint_is_a_read_at_its_as_of(world: World) -> None:
     first = await world.read(TWO_DAYS)
     world.correct(START + 600)
