@@ -146,6 +146,15 @@ class _Watched:
             heard.append(Answer(url, code, dict(rest[0]), is_readable=False))
         return super().on_rest_response(code, reason, url, method, *rest)  # type: ignore[misc]
 
+    def safe_number(self, dictionary: Any, key: Any, default_number: Any = None) -> Any:
+        # Every cell of a page comes by here, and ccxt's own way takes a third of the time of a backfill.
+        if type(dictionary) is list and key < len(dictionary) and type(dictionary[key]) is str:
+            try:
+                return float(dictionary[key])
+            except ValueError:
+                return default_number
+        return super().safe_number(dictionary, key, default_number)  # type: ignore[misc]
+
     def parse_json(self, http_response: str) -> Any:
         parsed = super().parse_json(http_response)  # type: ignore[misc]
         heard = answers.get()

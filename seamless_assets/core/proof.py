@@ -97,6 +97,17 @@ def silent(pages: Sequence[Page], bounds: Segment, timeframe: Timeframe) -> list
     return found
 
 
+def surprising(quiet: Sequence[Segment], pages: Sequence[Page], timeframe: Timeframe) -> list[Segment]:
+    """Those of the `quiet` holes between bars of `pages` that are too long for chance."""
+    counts = [timeframe.count(*hole) for hole in quiet]
+    bars = len(known_opens(pages, timeframe)) + sum(counts)
+    return [
+        hole
+        for hole, count in zip(quiet, counts, strict=True)
+        if is_surprising(count, sum(counts) - count, bars)
+    ]
+
+
 def by_coarser(
     open_holes: Sequence[Segment],
     timeframe: Timeframe,

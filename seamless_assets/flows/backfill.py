@@ -22,6 +22,7 @@ from seamless_assets.errors import ExchangeUnavailable, LeaseLost, StaleToken
 from seamless_assets.flows.fetch import Look, fetch_bars
 from seamless_assets.flows.history import coverage
 from seamless_assets.flows.leases import holding
+from seamless_assets.flows.outages import name_outages
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.retry import with_retries
 from seamless_assets.flows.together import each
@@ -143,6 +144,7 @@ async def _fill_under(
             recorded_at=ports.clock.now(),
             fence=Fence(piece.chunk, lease.token),
         )
+        await name_outages(ports, node, fetched.surprises)
     except BaseException as error:
         tell("fail", reason=f"{type(error).__name__}: {error}")
         raise

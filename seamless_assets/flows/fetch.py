@@ -23,25 +23,30 @@ from seamless_assets.core.plan import (
     probe,
     unwitnessed,
 )
-from seamless_assets.core.proof import Proof, left_open
+from seamless_assets.core.proof import Proof, left_open, silent, surprising
 from seamless_assets.core.segment import Segment, merge_ranges
 from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable
 from seamless_assets.flows.ports import Ports
-from seamless_assets.flows.prove import explain, is_recent, name_silence
+from seamless_assets.flows.prove import explain, is_recent
 from seamless_assets.flows.retry import with_retries
 from seamless_assets.flows.together import together
 
 MAX_ROUNDS = 12
 LOOKS = 2
+BOTH_SIDES = "bars on both sides in one page"
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What an exchange gave: bars, facts about holes, the candles as sent, and what went wrong."""
+    """What an exchange gave: bars, facts about holes, the candles as sent, and what went wrong.
+
+    `surprises` are holes without trades that are too long for chance.
+    """
 
     bars: pa.Table
     facts: tuple[Fact, ...]
     candles: pa.Table
+    surprises: tuple[Segment, ...]
     problems: tuple[str, ...]
 
 
@@ -82,15 +87,24 @@ async def fetch_bars(ports: Ports, look: Look, earlier: Sequence[Fact] = ()) -> 
         if not asking or heard.failed:
             break
     lost = _lost(look, conformed, sound, proofs)
-    for proof in await name_silence(ports, look.node, heard.pages, look.bounds, earlier):
-        proofs += [proof._replace(start=s, end=e) for s, e in left_open([proof.segment], lost, timeframe)]
+    quiet = left_open(silent(heard.pages, look.bounds, timeframe), lost, timeframe)
+    long = [proof.segment for proof in proofs if _is_long(ports, look.node, proof)]
+    proofs += [Proof(*hole, "no_trades", BOTH_SIDES) for hole in quiet]
     left = left_open(left, lost, timeframe)
     low, high = (bound * 1000 for bound in look.bounds)
     return Fetched(
         bars=between(sound, *look.bounds),
         facts=_facts(ports, proofs, left, heard.failed, earlier, lost),
         candles=between(heard.candles, low, high),
+        surprises=(*surprising(quiet, heard.pages, timeframe), *long),
         problems=tuple(dict.fromkeys(heard.failed.values())),
+    )
+
+
+def _is_long(ports: Ports, node: NodeId, proof: Proof) -> bool:
+    """Whether nobody traded for longer than a page."""
+    return proof.reason == "no_trades" and node.timeframe.count(*proof.segment) >= ports.source.page_size(
+        node
     )
 
 

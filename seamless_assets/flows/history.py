@@ -44,9 +44,10 @@ async def ledger(ports: Ports, node: NodeId, window: Segment) -> list[Fact]:
 
 
 async def proven_gaps(ports: Ports, node: NodeId, window: Segment) -> list[Gap]:
-    """The ledger's proofs that touch `window`, oldest first."""
+    """The ledger's proofs that touch `window`, oldest first, but what turned out an outage before all."""
     facts = facts_of(await ports.hot.load_facts(node, window))
-    return [Gap(fact.start, fact.end, fact.reason) for fact in facts if fact.is_proof]
+    proven = [Gap(fact.start, fact.end, fact.reason) for fact in facts if fact.is_proof]
+    return sorted(proven, key=lambda gap: gap.reason != "outage")
 
 
 async def evict(ports: Ports, nodes: Sequence[NodeId]) -> int:

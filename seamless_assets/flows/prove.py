@@ -10,16 +10,13 @@ import numpy as np
 import pyarrow as pa
 
 from seamless_assets.core.bars import join, timestamps
-from seamless_assets.core.coverage import Gap
-from seamless_assets.core.ledger import Fact, facts_of
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.plan import Page, known_opens, page_around
+from seamless_assets.core.plan import Page, page_around
 from seamless_assets.core.proof import (
     Proof,
     Trades,
     by_coarser,
     by_trades,
-    is_surprising,
     left_open,
     silent,
 )
@@ -30,12 +27,6 @@ from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.retry import with_retries
 
 T = TypeVar("T")
-BOTH_SIDES = "bars on both sides in one page"
-SHARED = "other symbols lack the same bars"
-ENOUGH_PEERS = 2
-MOST_PEERS = 4
-MOST_SURPRISES = 3
-AROUND_BARS = 10
 SHORT_BARS = 10
 MOST_COARSE_PAGES = 3
 MOST_TRADED_HOLES = 3
@@ -43,30 +34,6 @@ MOST_TRADE_PAGES = 5
 LONGEST_TRADED_S = 6 * 3_600
 LEAD_S = 600
 REMEMBERED_S = 400 * 86_400
-
-
-async def name_silence(
-    ports: Ports, node: NodeId, pages: Sequence[Page], bounds: Segment, earlier: Sequence[Fact] = ()
-) -> list[Proof]:
-    """Proofs for the holes of `bounds` that a page brackets: no trades, or an outage.
-
-    A hole too long for chance is looked for in other symbols of the exchange, once.
-    """
-    timeframe = node.timeframe
-    quiet = silent(pages, bounds, timeframe)
-    known = {(fact.start, fact.end) for fact in earlier if fact.is_proof}
-    absent = sum(timeframe.count(*hole) for hole in quiet)
-    bars = len(known_opens(pages, timeframe)) + absent
-    proofs = [Proof(*hole, "no_trades", BOTH_SIDES) for hole in quiet]
-    surprising = [
-        (at, hole)
-        for at, hole in enumerate(quiet)
-        if hole not in known and is_surprising(length := timeframe.count(*hole), absent - length, bars)
-    ]
-    for at, hole in surprising[:MOST_SURPRISES]:
-        if await _is_shared(ports, node, hole):
-            proofs[at] = Proof(*hole, "outage", SHARED)
-    return proofs
 
 
 async def explain(
@@ -142,17 +109,12 @@ async def _by_one_coarser(
         return []
     bounds = Segment(pages[0].asked.start, max(page.asked.end for page in pages))
     quiet = [
-        proof._replace(evidence=f"no {frame} bar either")
-        for proof in await name_silence(ports, coarse, pages, bounds)
-        if any(not hole.intersect(proof.segment).is_empty for hole in left)
+        Proof(*part, "no_trades", f"no {frame} bar either")
+        for part in silent(pages, bounds, frame)
+        if any(not hole.intersect(part).is_empty for hole in left)
     ]
     known = await _known_bars(ports, node, Segment(cells[0].start, cells[-1].end), bars)
-    proofs = by_coarser(left_open(left, quiet, node.timeframe), node.timeframe, frame, pages, known)
-    outages = [proof.segment for proof in quiet if proof.reason == "outage"]
-    return quiet + [
-        proof._replace(reason="outage", evidence=SHARED) if _adjoins(proof, outages) else proof
-        for proof in proofs
-    ]
+    return quiet + by_coarser(left_open(left, quiet, node.timeframe), node.timeframe, frame, pages, known)
 
 
 async def _known_bars(ports: Ports, node: NodeId, window: Segment, fresh: pa.Table) -> pa.Table:
@@ -160,10 +122,6 @@ async def _known_bars(ports: Ports, node: NodeId, window: Segment, fresh: pa.Tab
     stored = await ports.hot.load_bars(node, window)
     is_older = ~np.isin(timestamps(stored), timestamps(fresh))
     return join([stored.filter(pa.array(is_older)), fresh])
-
-
-def _adjoins(proof: Proof, outages: Sequence[Segment]) -> bool:
-    return any(proof.end == outage.start or proof.start == outage.end for outage in outages)
 
 
 async def _by_trades(ports: Ports, node: NodeId, open_holes: Sequence[Segment]) -> list[Proof]:
@@ -189,42 +147,6 @@ async def _trades_around(ports: Ports, node: NodeId, hole: Segment) -> list[Trad
             break
         since = newest
     return answers
-
-
-async def _is_shared(ports: Ports, node: NodeId, hole: Segment) -> bool:
-    """Whether enough other symbols lack the bars of `hole` too, and none of those asked has one."""
-    sharing = 0
-    for peer in ports.source.peers(node)[:MOST_PEERS]:
-        silent_too = await _was_silent(ports, peer, hole)
-        if silent_too is False:
-            return False
-        sharing += silent_too is True
-        if sharing == ENOUGH_PEERS:
-            return True
-    return False
-
-
-async def _was_silent(ports: Ports, peer: NodeId, hole: Segment) -> bool | None:
-    """Whether `peer` has no bar in `hole`, as the store or else one page shows; None where neither can."""
-    if len(await ports.hot.load_opens(peer, hole)):
-        return False
-    facts = facts_of(await ports.hot.load_facts(peer, hole))
-    proven = [
-        Gap(fact.start, fact.end, fact.reason) for fact in facts if fact.reason in ("no_trades", "outage")
-    ]
-    if any(gap.start <= hole.start and hole.end <= gap.end for gap in proven):
-        return True
-    timeframe = peer.timeframe
-    window = Segment(timeframe.shift(hole.start, -AROUND_BARS), timeframe.shift(hole.end, AROUND_BARS))
-    if timeframe.count(*window) > ports.source.page_size(peer):
-        return None
-    page = await _asked(ports, _candles(ports, peer, window))
-    if page is None:
-        return None
-    opens = page.opens(timeframe)
-    if ((opens >= hole.start) & (opens < hole.end)).any():
-        return False
-    return True if silent([page], hole, timeframe) == [hole] else None
 
 
 def _candles(ports: Ports, node: NodeId, window: Segment) -> Callable[[], Awaitable[Page]]:

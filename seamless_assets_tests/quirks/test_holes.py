@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,12 +83,22 @@ def test_3_a_hole_that_many_symbols_share_is_an_outage(staged: Staged) -> None:
     stage = staged({"binance": symbols}, now=START + 40 * DAY)
     start, end = first_outage(stage, "BTC/USDT")
     window = start - 4 * HOUR, end + 4 * HOUR
-    for symbol in symbols:
-        node = f"ohlcv:binance:{symbol}:1m"
-        gaps = stage.backfill(node, *window).coverage.gaps
-        shared = [gap for gap in gaps if gap.reason == "outage"]
-        assert len(shared) == 1 and shared[0].start <= start and end <= shared[0].end, symbol
+    nodes = [f"ohlcv:binance:{symbol}:1m" for symbol in symbols]
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(stage.pipeline.aio.backfill(node, *window) for node in nodes))
+
+    asyncio.run(all_at_once())
+    for node in nodes:
+        gaps = stage.pipeline.coverage(node, *window).gaps
+        outages = [gap for gap in gaps if gap.reason == "outage"]
+        assert [(max(gap.start, start), min(gap.end, end)) for gap in outages] == [(start, end)], node
         assert stage.reasons(node, *window)["missing"] == 0
+    # Nothing was asked for it but the pages of each symbol.
+    asked = [
+        f"{request.path}?{request.query}" for request in stage.exchange.requests if "klines" in request.path
+    ]
+    assert len(asked) == len(set(asked))
 
 
 def test_3_a_hole_of_one_symbol_alone_is_none(staged: Staged) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import ccxt.async_support as ccxt
 import pytest
 from quirks.conftest import NOW
 
 import seamless_assets as sa
+from seamless_assets.adapters.ccxt_client import _Watched
 from seamless_assets.config import Settings
 from seamless_assets.errors import ExchangeRefused
 from seamless_assets.sandbox.server import Sandbox
@@ -38,3 +41,13 @@ def test_what_needs_a_key_is_refused_at_once(
     with sa.connect(settings_for(told)) as s, pytest.raises(ExchangeRefused, match="apiKey"):
         s.backfill("ohlcv:alpaca:BTC/USD:1h", NOW - 86_400, NOW)
     assert not exchange.requests
+
+
+@pytest.mark.parametrize("cell", ["1", "-2.50", "1e5", " 7 ", "", "abc", None, 3, 2.5, True])
+@pytest.mark.parametrize("venue", ["binance", "kraken"])
+def test_cells_are_read_as_ccxt_reads_them(venue: str, cell: Any) -> None:
+    kind = getattr(ccxt, venue)
+    ours, plain = type("Ours", (_Watched, kind), {})(), kind()
+    for row, key in (([cell], 0), ([cell], 1), ({"a": cell}, "a"), ({}, "a")):
+        for default in (None, 9.0):
+            assert ours.safe_number(row, key, default) == plain.safe_number(row, key, default)
