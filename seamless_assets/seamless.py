@@ -251,6 +251,8 @@ class _Opened:
                 "seamless.artifact.object_store_uri",
                 problems=(),
             )
+        # What may be refused comes before what has to be closed.
+        artifacts = _artifact_store(settings, uri, s3)
         self._hot = _hot_store(settings)
         clock = SystemClock()
         self.coordination = Coordination(settings, clock)
@@ -263,7 +265,7 @@ class _Opened:
             clock=clock,
             source=self._source,
             hot=self._hot,
-            artifacts=_artifact_store(settings, uri, s3),
+            artifacts=artifacts,
             policy=policy_of(settings),
             rng=Random(),
             leases=self.coordination.leases,

@@ -67,7 +67,7 @@ def test_the_usual_environment_says_how(
 
 
 def test_without_credentials_the_error_says_what_to_set(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    exchange: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
@@ -76,6 +76,11 @@ def test_without_credentials_the_error_says_what_to_set(
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     with pytest.raises(ArtifactStoreError, match="AWS_ACCESS_KEY_ID"):
         client_options(S3Access())
+    with (
+        sa.connect(settings(exchange, tmp_path, f"s3://{BUCKET}")) as s,
+        pytest.raises(ArtifactStoreError, match="no AWS credentials"),
+    ):
+        s.releases(NODE)
     assert client_options(S3Access(is_unsigned=True))["skip_signature"]
     assert SECRET not in repr(access("http://127.0.0.1"))
 
