@@ -31,7 +31,7 @@ from seamless_assets.errors import HotStoreError
 
 T = TypeVar("T")
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 2.0
-FIRST_POLL_S, LONGEST_POLL_S = 0.002, 0.1
+FIRST_POLL_S, LONGEST_POLL_S = 0.004, 0.1
 ROWS_PER_REQUEST = 100_000
 EXPORTS = 2
 """At once; a server of two processors takes no more from all its clients together, and refuses the rest."""
