@@ -98,3 +98,17 @@ async def test_a_429_heard_by_one_pipeline_stops_the_other(
     calm = (refused + ON_THEIR_WAY_S, refused + 3.0 - ON_THEIR_WAY_S)
     assert not [request for request in exchange.requests if calm[0] < request.at < calm[1]]
     assert [request for request in exchange.requests if request.at > calm[1]]
+
+
+async def test_a_ban_heard_by_one_pipeline_is_known_to_the_other(
+    exchange: Sandbox, own_redis: RedisServer, tmp_path: Path
+) -> None:
+    told = [settings(exchange.url, own_redis.url, own_redis.url, f"./state-{name}") for name in "ab"]
+    with opened(tmp_path, told[0]) as one, opened(tmp_path, told[1]) as other:
+        await backfill(other, 0.1)
+        exchange.faults.add(Fault("status", code=418, retry_after=7_200.0, times=None))
+        banned = await one.aio.backfill(NODES[0], START, START + DAY)
+        asked = len(exchange.requests)
+        report = await other.aio.backfill(NODES[0], START, START + DAY)
+    assert len(exchange.requests) == asked and "without requests" in " ".join(report.problems)
+    assert banned.coverage.missing and report.coverage.missing == banned.coverage.missing

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from seamless_assets.adapters.redis_client import RedisScript
 from seamless_assets.core.keep import StoreStatus
 from seamless_assets.core.token_bucket import LONGEST_COOL_DOWN_S, Budget, Place
@@ -41,11 +43,12 @@ else
 end
 at = now
 
-local wait = 0
+local wait, cooling = 0, 0
 if op == 'take' then
   local cost = tonumber(ARGV[6])
   local lacking = math.max(0, math.min(cost, burst) - tokens)
-  wait = lacking / rate + math.max(0, cool_until - now)
+  cooling = math.max(0, cool_until - now)
+  wait = lacking / rate + cooling
   tokens, queued = tokens - cost, queued + 1
 elseif op == 'cool_down' then
   local begun = math.max(cool_until, now)
@@ -64,7 +67,8 @@ elseif op == 'settle' then
 else
   if not is_known or tonumber(ARGV[9]) ~= born then return {} end
   if op == 'moved' then
-    return {text(math.max(0, paused - tonumber(ARGV[8]))), text(queued), text(paused), text(born), text(now)}
+    local added = text(math.max(0, paused - tonumber(ARGV[8])))
+    return {added, text(queued), text(paused), text(born), added, text(now)}
   end
   if tonumber(ARGV[7]) == queued then
     tokens, queued = math.min(burst, tokens + tonumber(ARGV[6])), queued - 1
@@ -75,7 +79,7 @@ redis.call('HSET', key, 'tokens', text(tokens), 'at', text(at), 'born', text(bor
   'cool_until', text(cool_until), 'paused', text(paused), 'run', run)
 local idle = (burst - tokens) / rate + math.max(0, cool_until - now) + 2 * interval + 60
 redis.call('PEXPIRE', key, string.format('%d', idle * 1000))
-return {text(wait), text(queued), text(paused), text(born), text(now)}
+return {text(wait), text(queued), text(paused), text(born), text(cooling), text(now)}
 """
 
 
@@ -87,15 +91,16 @@ class RedisBudget:
 
     async def take(self, key: str, budget: Budget, cost: float) -> Place:
         """A place in the queue of `key`. Raises `BudgetUnavailable`."""
-        wait, number, paused, born, _ = await self._run("take", key, budget, cost)
-        return Place(cost, float(wait), int(number), float(paused), float(born))
+        wait, number, paused, born, cooling, _ = await self._run("take", key, budget, cost)
+        return Place(cost, float(wait), int(number), float(paused), float(born), float(cooling))
 
     async def moved(self, key: str, budget: Budget, place: Place) -> Place | None:
         """The place once its wait is over; None if it is void. Raises `BudgetUnavailable`."""
         told = await self._run("moved", key, budget, *_named(place))
         if not told:
             return None
-        return Place(place.cost, float(told[0]), place.number, float(told[2]), place.born)
+        added = float(told[0])
+        return replace(place, wait=added, paused=float(told[2]), cooling=added)
 
     async def give_back(self, key: str, budget: Budget, place: Place) -> None:
         """Return a place whose request never went out. Raises `BudgetUnavailable`."""

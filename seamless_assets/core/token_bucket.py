@@ -63,13 +63,17 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A taken place: what it cost and the seconds to wait; the rest names it to its bucket."""
+    """A taken place: what it cost and the seconds to wait; the rest names it to its bucket.
+
+    `cooling` is the part of the wait that a cool-down makes.
+    """
 
     cost: float
     wait: float
     number: int
     paused: float
     born: float
+    cooling: float = 0.0
 
 
 def full(budget: Budget, now: float) -> Bucket:
@@ -85,16 +89,18 @@ def take(budget: Budget, bucket: Bucket, now: float, cost: float) -> tuple[Bucke
     """
     held = _refilled(budget, bucket, now)
     lacking = max(0.0, min(cost, budget.burst) - held.tokens)
-    wait = lacking / budget.tokens_per_second + max(0.0, held.cool_until - now)
+    cooling = max(0.0, held.cool_until - now)
+    wait = lacking / budget.tokens_per_second + cooling
     taken = replace(held, tokens=held.tokens - cost, queued=held.queued + 1)
-    return taken, Place(cost, wait, taken.queued, held.paused, held.born)
+    return taken, Place(cost, wait, taken.queued, held.paused, held.born, cooling)
 
 
 def moved(bucket: Bucket, place: Place) -> Place | None:
     """The place once its wait is over: `wait` is what cool-downs have added since; None if it is void."""
     if bucket.born != place.born:
         return None
-    return replace(place, wait=max(0.0, bucket.paused - place.paused), paused=bucket.paused)
+    added = max(0.0, bucket.paused - place.paused)
+    return replace(place, wait=added, paused=bucket.paused, cooling=added)
 
 
 def give_back(budget: Budget, bucket: Bucket, now: float, place: Place) -> Bucket:

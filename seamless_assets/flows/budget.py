@@ -15,9 +15,10 @@ from functools import partial
 from seamless_assets._uncut import uncut, uncut_or_undone
 from seamless_assets.core import token_bucket as arithmetic
 from seamless_assets.core.token_bucket import Bucket, Budget, Place
-from seamless_assets.errors import BudgetUnavailable
+from seamless_assets.errors import BudgetUnavailable, RateLimited
 from seamless_assets.flows.outage import LONGEST_PROBE_S, Outage
 from seamless_assets.flows.ports import BudgetStore, Clock, Observer
+from seamless_assets.flows.retry import LONGEST_WAIT_S
 
 OUTAGE_MARK = "#outage"
 
@@ -41,8 +42,8 @@ class RateGate:
     async def acquire(self, key: str, budget: Budget, cost: float) -> None:
         """Wait until a request of `cost` tokens under `key` may go out.
 
-        A caller that is cancelled gives its place back. Raises `BudgetUnavailable` where this machine's own
-        budget is the only one and cannot be used.
+        A caller that is cancelled gives its place back. Raises `RateLimited` while a ban lasts that is too
+        long to be waited out, `BudgetUnavailable` where this machine's own budget is all and cannot be used.
         """
         if self._shared is None:
             await self._through(self._machine, key, budget, cost)
@@ -82,12 +83,14 @@ class RateGate:
         place = replace(place, wait=place.wait + ahead)
         try:
             while place.wait > 0:
+                if place.cooling > LONGEST_WAIT_S:
+                    raise _banned(key, place.cooling)
                 began = self._clock.now()
                 await self._clock.sleep(place.wait)
                 late = self._clock.now() - began - place.wait
                 kept = await store.moved(key, budget, place) if late <= budget.tolerance_s else None
                 place = kept or await self._place(store, key, budget, cost)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, RateLimited):
             await uncut(asyncio.ensure_future(_give_back(store, key, budget, place)))
             raise
 
@@ -190,6 +193,14 @@ async def _give_back(store: BudgetStore, key: str, budget: Budget, place: Place)
     # A store that is away has lost the place, or keeps it for nobody.
     with suppress(BudgetUnavailable):
         await store.give_back(key, budget, place)
+
+
+def _banned(key: str, seconds: float) -> RateLimited:
+    return RateLimited(
+        f"{key}: the exchange asked for {seconds:.0f} s more without requests; try again then",
+        status=None,
+        retry_after=seconds,
+    )
 
 
 def _process_pace(budget: Budget) -> Budget:

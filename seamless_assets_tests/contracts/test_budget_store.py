@@ -92,6 +92,7 @@ async def test_a_cool_down_holds_up_everybody(open_budget: OpenBudget, key: str)
     assert (await store.moved(key, BUDGET, moved)).wait == 0
     late = await store.take(key, BUDGET, 1)
     assert late.wait == pytest.approx(30 + 2 * 10, abs=4)
+    assert late.cooling == pytest.approx(30, abs=4) and moved.cooling == moved.wait
 
 
 async def test_what_went_out_past_it_is_counted(open_budget: OpenBudget, key: str) -> None:
@@ -135,11 +136,12 @@ async def test_the_script_does_the_same_sums_as_the_core(
             more = (cost, -1.0 if known_as is None else known_as)
         else:
             more = (cost,)
-        wait, queued, paused, born, now = map(float, await store._run(op, key, budget, *more))
+        wait, queued, paused, born, cooling, now = map(float, await store._run(op, key, budget, *more))
         if op == "take":
             bucket, place = arithmetic.take(budget, bucket, now, cost)
             places.append(place)
             assert (wait, queued, paused, born) == (place.wait, place.number, place.paused, place.born)
+            assert cooling == place.cooling
         elif op == "moved":
             moved = arithmetic.moved(bucket, place)
             assert moved is not None and (wait, paused) == (moved.wait, moved.paused)

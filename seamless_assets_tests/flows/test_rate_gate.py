@@ -13,7 +13,7 @@ from virtual import VirtualClock, on_virtual_time
 
 from seamless_assets.adapters.redis_budget import GRACE_S
 from seamless_assets.core.token_bucket import Bucket, Budget, Place
-from seamless_assets.errors import BudgetUnavailable
+from seamless_assets.errors import BudgetUnavailable, RateLimited
 from seamless_assets.flows.budget import ProcessBudget, RateGate
 
 BUDGET = Budget(tokens_per_interval=40, interval_ms=10_000, burst=20)
@@ -190,6 +190,32 @@ def test_a_cool_down_stops_all_workers_together(away: str | None) -> None:
         await asyncio.wait(workers)
         assert not [at for at, _ in admitted if told < at < 109.9]
         assert len([at for at, _ in admitted if at > 110]) > 10
+
+    on_virtual_time(main)
+
+
+@pytest.mark.parametrize("away", [None, False, True], ids=["one machine", "shared", "shared, and away"])
+def test_a_ban_that_is_not_waited_out_is_told_to_everybody(away: bool | None) -> None:
+    async def main() -> None:
+        shared, machine = SharedBudget(), ProcessBudget(VirtualClock())
+        gates = [
+            RateGate(VirtualClock(), HeardEvents(), machine, None if away is None else shared)
+            for _ in range(2)
+        ]
+        shared.is_away = bool(away)
+        waiters = [asyncio.create_task(gates[1].acquire(KEY, BUDGET, 1)) for _ in range(60)]
+        await asyncio.sleep(1)
+        await gates[0].cool_down(KEY, BUDGET, 7_200)
+        done, waiting = await asyncio.wait(waiters, timeout=60)
+        assert not waiting
+        told = [error for task in done if (error := task.exception()) is not None]
+        assert len(told) >= 20 and all(isinstance(error, RateLimited) for error in told)
+        with pytest.raises(RateLimited, match="without requests") as said:
+            await gates[1].acquire(KEY, BUDGET, 1)
+        assert 7_100 < said.value.retry_after <= 7_200
+        await asyncio.sleep(7_200)
+        await gates[1].acquire(KEY, BUDGET, 1)
+        assert now() < 7_300
 
     on_virtual_time(main)
 
