@@ -72,8 +72,23 @@ async def take_turns(place: str, key: str, name: str, turns: str, marker: str) -
     await store.close()
 
 
-async def press(url: str, folder: str, redis: str, budget: str, seconds: str, cool_at: str) -> None:
-    """Send requests as fast as the gate lets them go, five at a time; at `cool_at` seconds hear a 429."""
+def presses(url: str, folder: str, redis: str, budget: str, seconds: str, cool_at: str, count: str) -> None:
+    """Fork workers that send requests as fast as their gates let them; the first hears a 429 at `cool_at`."""
+    import aiohttp  # noqa: F401
+
+    import seamless_assets.adapters.machine_budget
+    import seamless_assets.adapters.redis_budget
+    import seamless_assets.flows.budget  # noqa: F401
+
+    def work(number: int) -> None:
+        asyncio.run(press(url, Path(folder), redis, budget, float(seconds), 0 if number else float(cool_at)))
+
+    statuses = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in forked(int(count), work)]
+    sys.exit(max(statuses, key=abs))
+
+
+async def press(url: str, folder: Path, redis: str, budget: str, seconds: float, cool_at: float) -> None:
+    """Send requests as fast as the gate lets them go, five at a time."""
     import aiohttp
 
     from seamless_assets.adapters.clock import SystemClock
@@ -84,53 +99,60 @@ async def press(url: str, folder: str, redis: str, budget: str, seconds: str, co
     from seamless_assets.flows.budget import RateGate
 
     allowed = Budget(*json.loads(budget))
-    machine = MachineBudget(Path(folder) / "budget.sqlite")
+    machine = MachineBudget(folder / "budget.sqlite")
     shared = RedisBudget(redis) if redis else None
     gate = RateGate(SystemClock(), LogEvents(), machine, shared)
-    tell("ready")
-    await asyncio.to_thread(sys.stdin.readline)
     began = time.monotonic()
 
     async def ask(session: aiohttp.ClientSession) -> None:
-        while time.monotonic() - began < float(seconds):
+        while time.monotonic() - began < seconds:
             await gate.acquire("rl:test", allowed, 1)
             async with session.get(f"{url}/api/v3/time") as answer:
                 await answer.read()
 
     async def cool() -> None:
-        await asyncio.sleep(float(cool_at))
+        await asyncio.sleep(cool_at)
         await gate.cool_down("rl:test", allowed, 2.0)
         tell(time.monotonic())
 
     async with aiohttp.ClientSession() as session:
-        await asyncio.gather(*(ask(session) for _ in range(5)), *([cool()] if float(cool_at) else []))
+        await asyncio.gather(*(ask(session) for _ in range(5)), *([cool()] if cool_at else []))
     await machine.close()
     if shared is not None:
         await shared.close()
+
+
+def forked(count: int, work: Callable[[int], None]) -> list[int]:
+    """The process ids of children that do `work`; forking spares each of them the imports."""
+    pids = []
+    for number in range(count):
+        pid = os.fork()
+        if not pid:
+            status = 1
+            try:
+                work(number)
+                status = 0
+            finally:
+                os._exit(status)
+        pids.append(pid)
+    return pids
 
 
 def fleet(folder: str, settings: str, count: str, window: str) -> None:
     """Fork workers that all backfill all nodes; tell their process ids, then their exit statuses.
 
     Worker `n` keeps its machine's state in `state-n` where the settings say `state-{n}`, and its log in
-    `worker-n.log`. Forking spares each of them the imports.
+    `worker-n.log`.
     """
     import ccxt.async_support  # noqa: F401
 
     import seamless_assets.core.schema
     import seamless_assets.seamless  # noqa: F401
 
-    pids = []
-    for number in range(int(count)):
-        pid = os.fork()
-        if not pid:
-            status = 1
-            try:
-                backfill_all(Path(folder), settings.replace("{n}", str(number)), number, json.loads(window))
-                status = 0
-            finally:
-                os._exit(status)
-        pids.append(pid)
+    def work(number: int) -> None:
+        backfill_all(Path(folder), settings.replace("{n}", str(number)), number, json.loads(window))
+
+    pids = forked(int(count), work)
     tell(json.dumps(pids))
     tell(json.dumps([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]))
 
@@ -155,12 +177,12 @@ def backfill_all(folder: Path, settings: str, number: int, window: list[int]) ->
         asyncio.run(everything())
 
 
-WORK: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
-    work.__name__: work for work in (claim, take_turns, press)
-}
+WORK: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {"claim": claim, "take_turns": take_turns}
+FORKING: dict[str, Callable[..., None]] = {"fleet": fleet, "presses": presses}
 
 if __name__ == "__main__":
-    if sys.argv[1] == "fleet":
-        fleet(*sys.argv[2:])
+    name, *told = sys.argv[1:]
+    if name in FORKING:
+        FORKING[name](*told)
     else:
-        asyncio.run(WORK[sys.argv[1]](*sys.argv[2:]))
+        asyncio.run(WORK[name](*told))
