@@ -60,10 +60,18 @@ async def claim(place: str, key: str, ttl: str) -> None:
     await asyncio.Event().wait()
 
 
-async def take_turns(place: str, key: str, name: str, turns: str, marker: str) -> None:
+def turns(place: str, key: str, count: str, each: str, marker: str) -> None:
+    """Fork workers that take turns with one lease."""
+    leases_at(place)  # for its imports; nothing is opened before its first use
+    pids = forked(int(count), lambda number: asyncio.run(take_turns(place, key, number, int(each), marker)))
+    statuses = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    sys.exit(max(statuses, key=abs))
+
+
+async def take_turns(place: str, key: str, number: int, each: int, marker: str) -> None:
     """Hold a lease several times, each with a marker file that must not be there yet; tell the tokens."""
-    store = leases_at(place)
-    for _ in range(int(turns)):
+    store, name = leases_at(place), f"p{number}"
+    for _ in range(each):
         while (lease := await store.claim(key, name, 60.0)) is None:  # noqa: ASYNC110
             await asyncio.sleep(0.002)
         alone(Path(marker))
@@ -177,8 +185,8 @@ def backfill_all(folder: Path, settings: str, number: int, window: list[int]) ->
         asyncio.run(everything())
 
 
-WORK: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {"claim": claim, "take_turns": take_turns}
-FORKING: dict[str, Callable[..., None]] = {"fleet": fleet, "presses": presses}
+WORK: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {"claim": claim}
+FORKING: dict[str, Callable[..., None]] = {"fleet": fleet, "presses": presses, "turns": turns}
 
 if __name__ == "__main__":
     name, *told = sys.argv[1:]
