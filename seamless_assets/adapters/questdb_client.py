@@ -77,8 +77,7 @@ class QuestDbClient:
 
     async def export(self, sql: str) -> pa.Table:
         """The rows of a query as Arrow, by the path that is fastest for many. Raises `HotStoreError`."""
-        async with self._exporting:
-            payload = await self._persist(lambda: self._download({"query": sql, "fmt": "parquet"}))
+        payload = await self._persist(lambda: self._download({"query": sql, "fmt": "parquet"}))
         if not payload:
             raise HotStoreError(f"{self.address} sent no Parquet for {sql}", query=sql)
         return await asyncio.to_thread(pq.read_table, io.BytesIO(payload))
@@ -172,7 +171,8 @@ class QuestDbClient:
 
     async def _download(self, query: dict[str, str]) -> bytes:
         try:
-            told = await asyncio.to_thread(download, self.address, self._tls, "exp", query)
+            async with self._exporting:
+                told = await asyncio.to_thread(download, self.address, self._tls, "exp", query)
         except ssl.SSLCertVerificationError as error:
             raise self._refused("to be asked", f"{_told(error)}; {_ADVICE}") from error
         except (HTTPException, OSError) as error:

@@ -147,6 +147,14 @@ async def test_a_statement_that_must_not_run_twice_is_asked_once() -> None:
     await client.close()
 
 
+async def test_many_long_reads_of_a_server_that_is_away_end_together() -> None:
+    client = QuestDbClient(QuestDbAddress("127.0.0.1", free_port(), free_port(), retry_s=2.0))
+    async with asyncio.timeout(15):
+        told = await asyncio.gather(*(client.export("SELECT 1") for _ in range(20)), return_exceptions=True)
+    assert all(isinstance(error, HotStoreError) for error in told)
+    await client.close()
+
+
 async def test_more_long_reads_than_the_server_exports_at_once_all_come(
     questdb_server: QuestDbServer, node: NodeId
 ) -> None:
