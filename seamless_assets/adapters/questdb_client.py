@@ -12,6 +12,7 @@ import json
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.client import HTTPException
 from typing import Any, TypeVar
@@ -33,6 +34,7 @@ T = TypeVar("T")
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 2.0
 FIRST_POLL_S, LONGEST_POLL_S = 0.004, 0.1
 ROWS_PER_REQUEST = 100_000
+THREADS = 8
 EXPORTS = 2
 """At once; a server of two processors takes no more from all its clients together, and refuses the rest."""
 
@@ -55,7 +57,8 @@ class QuestDbClient:
         self.address = address
         self._session: aiohttp.ClientSession | None = None
         self._tls = address.tls_context()
-        self._wire = PostgresWire(address)
+        self._threads: ThreadPoolExecutor | None = None
+        self._wire = PostgresWire(address, self._in_thread)
         self._exporting = asyncio.Semaphore(EXPORTS)
         self._senders: list[questdb.Sender] = []
 
@@ -80,7 +83,7 @@ class QuestDbClient:
         payload = await self._persist(lambda: self._download({"query": sql, "fmt": "parquet"}))
         if not payload:
             raise HotStoreError(f"{self.address} sent no Parquet for {sql}", query=sql)
-        return await asyncio.to_thread(pq.read_table, io.BytesIO(payload))
+        return await self._in_thread(pq.read_table, io.BytesIO(payload))
 
     async def fetch(self, sql: str, values: Sequence[Any], types: Sequence[str]) -> list[np.ndarray]:
         """The columns of a query with `%s` bound to `values`, by the path that is fastest for few rows.
@@ -142,6 +145,15 @@ class QuestDbClient:
         if session is not None:
             await session.close()
         self._wire.close()
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(wait=False)
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Run `work` in a thread of this client: a silent server must not hold up who waits for others."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(THREADS, "questdb")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
     async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
         deadline, delay = time.monotonic() + self.address.retry_s, FIRST_DELAY_S
@@ -172,7 +184,7 @@ class QuestDbClient:
     async def _download(self, query: dict[str, str]) -> bytes:
         try:
             async with self._exporting:
-                told = await asyncio.to_thread(download, self.address, self._tls, "exp", query)
+                told = await self._in_thread(download, self.address, self._tls, "exp", query)
         except ssl.SSLCertVerificationError as error:
             raise self._refused("to be asked", f"{_told(error)}; {_ADVICE}") from error
         except (HTTPException, OSError) as error:
@@ -212,7 +224,7 @@ class QuestDbClient:
 
     async def _ingest(self, table: str, frame: pd.DataFrame) -> None:
         try:
-            await asyncio.to_thread(self._send, table, frame)
+            await self._in_thread(self._send, table, frame)
         except questdb.QuestDBError as error:
             is_hopeless = error.code in _DENIED_CODES or _is_hopeless(error)
             if error.code in _AWAY_CODES and _INVALID not in str(error) and not is_hopeless:

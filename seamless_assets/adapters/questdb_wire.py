@@ -7,7 +7,7 @@ number is made of any cell.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -26,10 +26,10 @@ _NULL = np.array(np.nan, dtype=">f8").tobytes()
 
 
 class PostgresWire:
-    """Connections to one server, each used by one question at a time."""
+    """Connections to one server, each used by one question at a time; `in_thread` runs what waits."""
 
-    def __init__(self, address: QuestDbAddress) -> None:
-        self._address = address
+    def __init__(self, address: QuestDbAddress, in_thread: Callable[..., Awaitable[Any]]) -> None:
+        self._address, self._in_thread = address, in_thread
         self._idle: list[_Connection] = []
         self._slots = asyncio.Semaphore(CONNECTIONS)
 
@@ -51,7 +51,8 @@ class PostgresWire:
 
     async def _ask(self, question: Callable[[_Connection], T]) -> T:
         async with self._slots:
-            return await asyncio.to_thread(self._work, question)
+            answer: T = await self._in_thread(self._work, question)
+            return answer
 
     def _work(self, question: Callable[[_Connection], T]) -> T:
         """Ask over an idle connection, or a new one; a connection that failed is not used again."""
