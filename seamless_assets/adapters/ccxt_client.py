@@ -148,7 +148,8 @@ class _Watched:
 
     def safe_number(self, dictionary: Any, key: Any, default_number: Any = None) -> Any:
         # Every cell of a page comes by here, and ccxt's own way takes a third of the time of a backfill.
-        if type(dictionary) is list and 0 <= key < len(dictionary) and type(dictionary[key]) is str:
+        is_cell = type(dictionary) is list and type(key) is int and 0 <= key < len(dictionary)
+        if is_cell and type(dictionary[key]) is str:
             try:
                 return float(dictionary[key])
             except ValueError:

@@ -19,10 +19,10 @@ from seamless_assets.core.proof import left_open
 from seamless_assets.core.segment import Segment
 from seamless_assets.core.watermark import watermark
 from seamless_assets.errors import ExchangeUnavailable, LeaseLost, StaleToken
+from seamless_assets.flows.exchange_outages import name_outages
 from seamless_assets.flows.fetch import Look, fetch_bars
 from seamless_assets.flows.history import coverage
 from seamless_assets.flows.leases import holding
-from seamless_assets.flows.outages import name_outages
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.retry import with_retries
 from seamless_assets.flows.together import each

@@ -22,7 +22,7 @@ from seamless_assets.core.proof import (
 )
 from seamless_assets.core.segment import Segment
 from seamless_assets.core.timeframe import Timeframe
-from seamless_assets.errors import ExchangeError
+from seamless_assets.errors import ExchangeError, ExchangeRefused, ExchangeUnavailable
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.retry import with_retries
 
@@ -73,14 +73,16 @@ async def _by_reach(ports: Ports, node: NodeId, open_holes: Sequence[Segment], b
 
 
 async def _delisted_at(ports: Ports, node: NodeId, hole: Segment) -> int | None:
-    """Close of the last bar of a delisted symbol; as the store has it, where the exchange tells none."""
+    """Close of the last bar of a delisted symbol; as the store has it, where the exchange refuses to tell."""
     if not await _asked(ports, lambda: ports.source.is_delisted(node)):
         return None
-    told = await _asked(ports, lambda: ports.source.last_traded(node))
-    if told is not None:
-        return told
-    known = await ports.hot.load_opens(node, Segment(hole.end - REMEMBERED_S, hole.end))
-    return node.timeframe.shift(int(known[-1]), 1) if len(known) else None
+    try:
+        return await with_retries(ports, lambda: ports.source.last_traded(node))
+    except ExchangeRefused:
+        known = await ports.hot.load_opens(node, Segment(hole.end - REMEMBERED_S, hole.end))
+        return node.timeframe.shift(int(known[-1]), 1) if len(known) else None
+    except ExchangeUnavailable:
+        return None
 
 
 async def _by_coarser(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from seamless_assets.errors import InvalidInput
@@ -51,7 +52,13 @@ class Market:
     @property
     def is_swap(self) -> bool:
         """Whether it is a perpetual swap."""
-        return ":" in self.symbol
+        return ":" in self.symbol and self.expiry is None
+
+    @property
+    def expiry(self) -> datetime | None:
+        """When a dated future (`BTC/USDT:USDT-251226`) ends; None for what does not."""
+        day = self.symbol.partition(":")[2].partition("-")[2]
+        return datetime.strptime(f"{day}08+0000", "%y%m%d%H%z") if day else None
 
 
 _COINS = (

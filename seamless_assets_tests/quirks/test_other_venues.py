@@ -48,6 +48,6 @@ def test_what_needs_a_key_is_refused_at_once(
 def test_cells_are_read_as_ccxt_reads_them(venue: str, cell: Any) -> None:
     kind = getattr(ccxt, venue)
     ours, plain = type("Ours", (_Watched, kind), {})(), kind()
-    for row, key in (([cell], 0), ([cell], 1), ({"a": cell}, "a"), ({}, "a")):
+    for row, key in (([cell], 0), ([cell], 1), ([cell], -1), ([], -1), ({"a": cell}, "a"), ({}, "a")):
         for default in (None, 9.0):
             assert ours.safe_number(row, key, default) == plain.safe_number(row, key, default)

@@ -15,6 +15,7 @@ import seamless_assets as sa
 from seamless_assets.config import Settings
 from seamless_assets.errors import UnknownSymbol, UnsupportedTimeframe
 from seamless_assets.sandbox.faults import Fault
+from seamless_assets.sandbox.market import Market
 from seamless_assets.sandbox.server import Sandbox
 
 HOUR = 3_600
@@ -165,6 +166,20 @@ def test_18_swaps_are_not_their_spot(staged: Staged, venue: str) -> None:
     assert stage.stored(node, START, START + 12 * HOUR) == stage.truth(
         "BTC/USDT:USDT", "1m", START, START + 12 * HOUR
     )
+
+
+def test_18_a_dated_future_is_neither_swap_nor_spot(staged: Staged) -> None:
+    symbols = ["BTC/USDT:USDT-251226", "BTC/USDT:USDT", "BTC/USDT"]
+    markets = [Market(symbol, 60_000.0 + at, listed=START - DAY) for at, symbol in enumerate(symbols)]
+    stage = staged({"bybit": symbols}, markets=markets)
+    read = []
+    for symbol in symbols:
+        report = stage.pipeline.materialize(f"ohlcv:bybit:{symbol}:1m", START, START + DAY)
+        assert report.released and report.coverage.missing == 0
+        read.append(stage.pipeline.read(f"ohlcv:bybit:{symbol}:1m", START, START + DAY).to_arrow())
+        truth = stage.exchange.book.candles(symbol, sa.Timeframe("1m"), START, START + DAY)
+        assert read[-1].column("close").to_pylist() == truth["close"].tolist()
+    assert len({table.column("close")[0].as_py() for table in read}) == 3
 
 
 @pytest.mark.parametrize(

@@ -22,19 +22,18 @@ FAULTS = {
     "html": {"kind": "html"},
     "truncated": {"kind": "truncated"},
     "reset": {"kind": "reset"},
-    "hang": {"kind": "hang"},
 }
 QUICK = {"backfill": {"retry_backoff_ms": 1, "max_attempts": 3}}
+HUNG_MS = 3_000
 
 
 def stage_of(staged: Staged, venue: str, **more: object) -> tuple[Stage, str, int]:
     symbol = ALL_VENUES[venue]
-    stage = staged({venue: [symbol]}, seamless=QUICK, per_exchange={"timeout_ms": 1_500, **more})
+    stage = staged({venue: [symbol]}, seamless=QUICK, per_exchange=more)
     return stage, f"ohlcv:{venue}:{symbol}:1m", NOW - 6 * HOUR
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("venue", ALL_VENUES)
+@pytest.mark.parametrize(("venue", "fault"), [(venue, fault) for venue in ALL_VENUES for fault in FAULTS])
 def test_23_to_25_a_passing_fault_costs_nothing_but_time(staged: Staged, venue: str, fault: str) -> None:
     stage, node, start = stage_of(staged, venue)
     stage.exchange.faults.add(Fault(path=CANDLES[venue], times=2, **FAULTS[fault]))  # type: ignore[arg-type]
@@ -58,6 +57,14 @@ def test_23_to_25_a_lasting_fault_ends_in_what_is_missing_and_why(
     report = stage.backfill(node, start, NOW)
     assert report.coverage.missing == 360 and stage.reasons(node, start, NOW) == {"missing": 360}
     assert report.problems and all(node in problem for problem in report.problems)
+
+
+@pytest.mark.parametrize("venue", ["binance", "okx"])
+def test_23_a_hung_socket_is_given_up_and_asked_again(staged: Staged, venue: str) -> None:
+    stage, node, start = stage_of(staged, venue, timeout_ms=HUNG_MS)
+    stage.exchange.faults.add(Fault("hang", path=CANDLES[venue], times=1))
+    report = stage.backfill(node, start, NOW)
+    assert report.problems == () and report.coverage.missing == 0
 
 
 @pytest.mark.parametrize("venue", ALL_VENUES)

@@ -60,12 +60,17 @@ def rows_of(candles: np.ndarray) -> Iterable[tuple[int, float, float, float, flo
 
 def spot(book: Book) -> list[Market]:
     """The spot markets."""
-    return [market for market in book.markets.values() if not market.is_swap]
+    return [market for market in book.markets.values() if ":" not in market.symbol]
 
 
 def swaps(book: Book) -> list[Market]:
     """The perpetual swaps."""
     return [market for market in book.markets.values() if market.is_swap]
+
+
+def futures(book: Book) -> list[Market]:
+    """The dated futures."""
+    return [market for market in book.markets.values() if market.expiry is not None]
 
 
 def timeframe_of(names: Mapping[str, str], told: str | None, refusal: Refusal) -> Timeframe:

@@ -6,7 +6,17 @@ from typing import Any
 
 from seamless_assets.core.timeframe import Timeframe
 from seamless_assets.sandbox.book import Book
-from seamless_assets.sandbox.dialects.base import Query, Route, number, rows_of, spot, swaps, text, window
+from seamless_assets.sandbox.dialects.base import (
+    Query,
+    Route,
+    futures,
+    number,
+    rows_of,
+    spot,
+    swaps,
+    text,
+    window,
+)
 from seamless_assets.sandbox.market import Market
 
 CAP = 1000
@@ -33,7 +43,10 @@ class _Venue:
         self._book = book
         self._markets = {
             "spot": {f"{m.base}{m.quote}": m for m in spot(book)},
-            "linear": {f"{m.base}{m.quote}": m for m in swaps(book)},
+            "linear": {
+                **{f"{m.base}{m.quote}": m for m in swaps(book)},
+                **{f"{m.base}{m.quote}-{m.expiry:%d%b%y}".upper(): m for m in futures(book)},
+            },
         }
 
     def time(self, query: Query) -> Any:
@@ -133,13 +146,14 @@ def _instrument(name: str, market: Market, now: float) -> dict[str, Any]:
             "qtyStep": "0.00000001",
         },
     }
-    if not market.is_swap:
+    expiry = market.expiry
+    if not market.is_swap and expiry is None:
         return {**common, "marginTrading": "none"}
     return {
         **common,
-        "contractType": "LinearPerpetual",
+        "contractType": "LinearFutures" if expiry else "LinearPerpetual",
         "settleCoin": market.quote,
         "launchTime": str(market.listed * 1000),
-        "deliveryTime": "0",
+        "deliveryTime": f"{expiry.timestamp() * 1000:.0f}" if expiry else "0",
         "leverageFilter": {"minLeverage": "1", "maxLeverage": "100", "leverageStep": "0.01"},
     }
