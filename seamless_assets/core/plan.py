@@ -132,13 +132,14 @@ def probe(hole: Segment, known: np.ndarray, timeframe: Timeframe, size: int, clo
     """The page that could settle `hole`: one whose answer may have bars on both sides.
 
     Between known bars it spans from the one to the other; where one side is unknown it reaches out as far
-    as a page can. None where no page can bracket the hole.
+    as a page can. At the end of closed time, where nothing can follow, it is what a page that was cut left
+    out. None where no page can bracket the hole.
     """
     at_left, at_right = np.searchsorted(known, hole.start), np.searchsorted(known, hole.end)
     left = int(known[at_left - 1]) if at_left else None
     right = timeframe.shift(int(known[at_right]), 1) if at_right < len(known) else None
     if right is None and hole.end >= closed:
-        return None
+        return None if left is None else Segment(left, min(timeframe.shift(left, size), closed))
     low = hole.start if left is None else left
     high = hole.end if right is None else right
     room = size - timeframe.count(low, high)
@@ -149,6 +150,11 @@ def probe(hole: Segment, known: np.ndarray, timeframe: Timeframe, size: int, clo
     if right is None:
         high = min(timeframe.shift(low, size), closed)
     return Segment(low, high)
+
+
+def may_be_cut(pages: Sequence[Page], hole: Segment) -> bool:
+    """Whether a page that was asked for `hole` came back with so many rows that it may have been full."""
+    return any(page.served >= SMALLEST_PAGE and not page.asked.intersect(hole).is_empty for page in pages)
 
 
 def learned_page_size(pages: Sequence[Page], timeframe: Timeframe) -> int | None:

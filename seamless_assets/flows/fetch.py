@@ -18,6 +18,7 @@ from seamless_assets.core.plan import (
     Page,
     known_opens,
     learned_page_size,
+    may_be_cut,
     merged_candles,
     pages_over,
     probe,
@@ -152,7 +153,8 @@ def _next_pages(
     if has_shrunk:
         return pages_over(left, look.node.timeframe, size, look.closed)
     known = known_opens(pages, look.node.timeframe)
-    around = (probe(hole, known, look.node.timeframe, size, look.closed) for hole in left)
+    open_ones = (hole for hole in left if hole.end < look.closed or may_be_cut(pages, hole))
+    around = (probe(hole, known, look.node.timeframe, size, look.closed) for hole in open_ones)
     return list(dict.fromkeys(page for page in around if page is not None))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def each(items: Iterable[U], work: Callable[[U], Awaitable[T]], at_once: int) -> list[T]:
+async def each(items: Sequence[U], work: Callable[[U], Awaitable[T]], at_once: int) -> list[T]:
     """`work` on every item, `at_once` of them at a time, the results in the order of the items."""
     numbered = enumerate(items)
     done: dict[int, T] = {}
@@ -30,5 +30,5 @@ async def each(items: Iterable[U], work: Callable[[U], Awaitable[T]], at_once: i
         for number, item in numbered:
             done[number] = await work(item)
 
-    await together(take() for _ in range(at_once))
+    await together(take() for _ in range(min(at_once, len(items))))
     return [done[number] for number in sorted(done)]

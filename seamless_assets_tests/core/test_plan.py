@@ -16,6 +16,7 @@ from seamless_assets.core.plan import (
     chunk_bars,
     known_opens,
     learned_page_size,
+    may_be_cut,
     merged_candles,
     pages_over,
     probe,
@@ -115,9 +116,13 @@ def test_honest_pages_leave_nothing_open_where_bars_stand_around(
         assert not reaches, (hole, left_bar, right_bar)
 
 
-def test_a_hole_at_the_end_of_time_is_not_probed() -> None:
+def test_at_the_end_of_time_only_the_rest_of_a_cut_page_is_probed() -> None:
     known = np.array([bar(5)])
-    assert probe(span(6, 9), known, MINUTE, 100, bar(9)) is None
+    assert probe(span(6, 9), known, MINUTE, 100, bar(9)) == span(5, 9)
+    assert probe(span(6, 9), known[:0], MINUTE, 100, bar(9)) is None
+    full, short = page(span(0, 12), range(10)), page(span(0, 12), range(5))
+    assert may_be_cut([full], span(10, 12)) and not may_be_cut([short], span(10, 12))
+    assert not may_be_cut([full], span(12, 14))
     assert probe(span(6, 9), known, MINUTE, 100, bar(10)) == span(5, 10)
 
 

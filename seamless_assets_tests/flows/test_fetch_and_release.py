@@ -46,6 +46,16 @@ async def test_every_bar_arrives_and_every_hole_is_proven(tmp_path: Path, venue:
     ]
 
 
+async def test_a_page_that_is_cut_just_before_the_end_of_closed_time_is_asked_for_its_rest(
+    tmp_path: Path,
+) -> None:
+    clock = TwinClock(time=START + 298 * 60 + 5)
+    exchange = TwinExchange(walk(START - DAY, START + DAY), clock, page=295, believed_page=300)
+    world = ports(tmp_path, exchange)
+    report = await backfill(world, NODE, Segment(START, START + 298 * 60))
+    assert (report.coverage.present, report.coverage.missing) == (298, 0)
+
+
 async def test_nothing_is_asked_twice_once_it_is_settled(tmp_path: Path) -> None:
     exchange = TwinExchange(walk(START - DAY, START + 3 * DAY, skip=0.5), TwinClock())
     world = ports(tmp_path, exchange)
