@@ -1,0 +1,112 @@
+"""What the workers of a governance run do: each act is one call of a real flow, and some are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from random import Random
+
+from seamless_assets.core.context import ComputeContext
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.partition import partitions
+from seamless_assets.core.release import Release
+from seamless_assets.core.segment import Segment
+from seamless_assets.errors import CoverageMissing, NothingReleased, ReleaseRefused
+from seamless_assets.flows.clean_up import clean_up
+from seamless_assets.flows.compact import compact
+from seamless_assets.flows.govern import release_by_hand, rollback, withdraw
+from seamless_assets.flows.materialize import materialize
+from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.publish import release, seal
+from seamless_assets.flows.read import read_released
+from seamless_assets.flows.verify import verify
+from seamless_assets_tests.simulation.history import Historian, digest_of
+
+
+@dataclass(frozen=True, slots=True)
+class Acts:
+    """The acts on nodes whose bars lie in `span`; what is read is held against what the historian saw."""
+
+    span: Segment
+    historian: Historian
+    faults: list[str]
+
+    def drawn(self, rng: Random) -> Callable[[Ports, NodeId], Awaitable[None]]:
+        """One of the acts."""
+        every = [
+            *(self.publish, self.publish, self.materialize, self.read, self.compact, self.clean),
+            *(self.by_hand, self.roll_back, self.withdraw, self.verify),
+        ]
+        return rng.choice(every)
+
+    async def publish(self, ports: Ports, node: NodeId) -> None:
+        """Seal a partition and release it; what is pinned stays as it is."""
+        partition = ports.rng.choice(partitions(node.timeframe, "day", self.span))
+        sealed = await seal(ports, node, partition, ports.clock.now())
+        if sealed is None:
+            return
+        try:
+            self._acknowledge(node, await release(ports, node, [sealed.ref], {}, "published"))
+        except ReleaseRefused:
+            return
+
+    async def materialize(self, ports: Ports, node: NodeId) -> None:
+        """Fetch a partition anew, seal and release it where its checks pass."""
+        partition = ports.rng.choice(partitions(node.timeframe, "day", self.span))
+        await materialize(ports, node, partition.window)
+
+    async def by_hand(self, ports: Ports, node: NodeId) -> None:
+        """Release what was published last."""
+        try:
+            self._acknowledge(node, await release_by_hand(ports, node, "by hand"))
+        except (NothingReleased, ReleaseRefused):
+            return
+
+    async def roll_back(self, ports: Ports, node: NodeId) -> None:
+        """Go back to an earlier release."""
+        log = await ports.artifacts.list_releases(node)
+        if log:
+            to = ports.rng.choice(log).seq
+            self._acknowledge(node, await rollback(ports, node, "rolled back", to=to))
+
+    async def withdraw(self, ports: Ports, node: NodeId) -> None:
+        """Take a partition out of force."""
+        partition = ports.rng.choice(partitions(node.timeframe, "day", self.span))
+        try:
+            self._acknowledge(node, await withdraw(ports, node, partition.key, "withdrawn"))
+        except (NothingReleased, ReleaseRefused):
+            return
+
+    async def compact(self, ports: Ports, node: NodeId) -> None:
+        """Merge what can be merged."""
+        self._acknowledge(node, (await compact(ports, node)).release)
+
+    async def clean(self, ports: Ports, node: NodeId) -> None:
+        """Clean up; the grace is short, for nothing may depend on it."""
+        await clean_up(ports, node, grace_s=ports.rng.choice([0.0, 3_600.0]))
+
+    async def verify(self, ports: Ports, node: NodeId) -> None:
+        """Prove every hash."""
+        report = await verify(ports, node)
+        self.faults.extend(f"verify of {node} found {fault}" for fault in report.faults)
+
+    async def read(self, ports: Ports, node: NodeId) -> None:
+        """Read an earlier release again."""
+        released = self.historian.digests[node]
+        if not released:
+            return
+        as_of, promised = ports.rng.choice(list(released.items()))
+        snapshot = await ports.artifacts.load_snapshot(node, as_of)
+        if not snapshot.artifacts:
+            return
+        window = Segment(snapshot.artifacts[0].start, snapshot.artifacts[-1].end)
+        try:
+            read = await read_released(ports, node, window, ComputeContext(as_of=as_of), columns=None)
+        except CoverageMissing:
+            return
+        if digest_of(read.bars.to_pylist()) != promised:
+            self.faults.append(f"{node} as of {as_of} reads otherwise than it was released")
+
+    def _acknowledge(self, node: NodeId, entry: Release | None) -> None:
+        if entry is not None:
+            self.historian.acknowledged.append((node, entry))

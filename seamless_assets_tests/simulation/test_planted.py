@@ -1,0 +1,124 @@
+"""Bugs planted on purpose: the simulation must find each of them within the seeds that CI runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from seamless_assets.core.bars import empty_bars
+from seamless_assets.core.release import LOG_FOLDER
+from seamless_assets.flows import clean_up, compact, govern, leases, publish
+from seamless_assets.flows.budget import RateGate
+from seamless_assets_tests.simulation.coordination import BudgetShelf
+from seamless_assets_tests.simulation.hot import HotStore, Shelf
+from seamless_assets_tests.simulation.objects import Objects
+from seamless_assets_tests.simulation.ports import Shared
+from seamless_assets_tests.simulation.runs import SEEDS, play
+
+
+def found(kind: str, *clues: str, first: int = 0) -> None:
+    """Some seed finds fault, and the fault is the planted one. `first` is the seed to begin with."""
+    seeds = SEEDS[kind]
+    for seed in [*seeds[first:], *seeds[:first]]:
+        if faults := play(kind, seed).faults:
+            assert any(clue in fault for clue in clues for fault in faults), f"seed {seed} found {faults}"
+            return
+    pytest.fail(f"{len(seeds)} seeds found nothing wrong")
+
+
+def test_a_renewal_that_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def dropped(*told: Any) -> bool:
+        return True
+
+    monkeypatch.setattr(leases, "_renew", dropped)
+    found("fetch", "ran out although nothing hindered its holder", first=58)
+
+
+def test_a_store_that_ignores_fences(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Shelf, "pass_fence", lambda *told: None)
+    found("fetch", "a stale write")
+
+
+def test_a_writer_that_sends_no_fence(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = HotStore.write_bars
+
+    async def unfenced(self: HotStore, *told: Any, fence: Any, **more: Any) -> Any:
+        return await real(self, *told, **more)
+
+    monkeypatch.setattr(HotStore, "write_bars", unfenced)
+    found("fetch", "without a fence")
+
+
+def test_facts_that_are_written_before_their_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = HotStore.write_bars
+
+    async def facts_first(self: HotStore, node: Any, bars: Any, facts: Sequence[Any], **told: Any) -> Any:
+        await real(self, node, empty_bars(), facts, **told)
+        return await real(self, node, bars, [], **told)
+
+    monkeypatch.setattr(HotStore, "write_bars", facts_first)
+    found("fetch", "stands without its bars")
+
+
+def test_a_rate_budget_that_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Shared.gate
+
+    def own(self: Shared, *told: Any) -> RateGate:
+        shared, self.budget = self.budget, BudgetShelf(self.now)
+        gate = real(self, *told)
+        self.budget = shared
+        return gate
+
+    monkeypatch.setattr(Shared, "gate", own)
+    found("fetch", "the rate budget was exceeded")
+
+
+def test_a_cool_down_that_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def untold(*told: Any) -> None:
+        return None
+
+    monkeypatch.setattr(RateGate, "cool_down", untold)
+    found("fetch", "during the cool-down", first=99)
+
+
+def test_a_clean_up_that_removes_without_giving_up_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unrecorded(ports: Any, node: Any, plan: Any) -> Any:
+        before = await ports.artifacts.load_snapshot(node)
+        entry = await plan(before)
+        if entry is not None:
+            await ports.artifacts.remove_files(node, entry.discarded)
+        return before.release
+
+    monkeypatch.setattr(clean_up, "commit", unrecorded)
+    found("governance", "needs")
+
+
+def test_a_release_of_what_a_clean_up_gave_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    for flow in (publish, govern, compact):
+        monkeypatch.setattr(flow, "refuse_discarded", lambda *told: None)
+    found("governance", "needs")
+
+
+def test_a_release_that_overwrites(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Objects.create
+
+    def overwrite(self: Objects, path: str, payload: bytes, now: float) -> bool:
+        if f"/{LOG_FOLDER}/" in path:
+            self.held.pop(path, None)
+        return real(self, path, payload, now)
+
+    monkeypatch.setattr(Objects, "create", overwrite)
+    found("governance", f"/{LOG_FOLDER}/", "is lost", "reads otherwise")
+
+
+def test_a_compaction_that_drops_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    encode, fingerprint = compact.encode_bars, compact.fingerprint
+
+    def short(bars: Any) -> Any:
+        return bars.slice(0, bars.num_rows - 1)
+
+    monkeypatch.setattr(compact, "encode_bars", lambda bars, *told: encode(short(bars), *told))
+    monkeypatch.setattr(compact, "fingerprint", lambda bars, **told: fingerprint(short(bars), **told))
+    found("governance", "changed bars")
