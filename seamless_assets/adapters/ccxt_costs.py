@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from statistics import median_low
+from statistics import median_high
 from typing import Any
 
 _CANDLES = re.compile(r"kline|candle|ohlc|chart", re.IGNORECASE)
 
 
 def candle_unit(api: Any) -> float:
-    """ccxt's cost of a plain candle request, from the endpoints that an exchange describes."""
+    """ccxt's cost of a plain candle request: the upper median, as endpoints that are gone often cost less."""
     costs = list(_candle_costs(api, ""))
-    return median_low(costs) if costs else 1.0
+    return median_high(costs) if costs else 1.0
 
 
 def tokens(cost: Any, path: str, config: Mapping[str, Any], unit: float) -> float:

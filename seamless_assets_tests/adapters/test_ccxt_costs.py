@@ -47,6 +47,8 @@ def test_a_long_page_of_futures_costs_more(limit: int, expected: int) -> None:
 def test_other_requests_cost_in_proportion_and_never_nothing() -> None:
     client, path, config = endpoint("binance", "public", "get", "exchangeInfo")
     assert tokens(config["cost"], path, config, 0.4) == 10
+    bybit, path, config = endpoint("bybit", "public", "get", "v5/market/instruments-info")
+    assert tokens(config["cost"], path, config, candle_unit(bybit.api)) == 1
     assert tokens(0, "time", {}, 5.0) == tokens(None, "time", {}, 5.0) == 1
     assert candle_unit({"public": {"get": ["time"]}}) == 1
     assert client.id == "binance"
