@@ -1,6 +1,6 @@
 """Speed of a backfill beside `freqtrade download-data` and beside its own rate budget, in one run.
 
-    python bench/fetch_speed.py [--rounds 3] [--days 120] [--budget-days 400]
+    python bench/fetch_speed.py [--rounds 3] [--days 120] [--budget-days 800]
 
 Both fetch the same one-minute bars of bybit from one local exchange that answers after 50 ms; each is a
 process of its own, timed from its start to its end, and they take turns. freqtrade runs as it comes and
@@ -190,7 +190,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--days", type=int, default=120)
-    parser.add_argument("--budget-days", type=int, default=400)
+    parser.add_argument("--budget-days", type=int, default=800)
     told = parser.parse_args()
     start = END - timedelta(days=told.days)
     freqtrade_program()
