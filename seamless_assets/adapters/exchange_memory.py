@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from seamless_assets.adapters.sqlite import open_database, transaction
+from seamless_assets.adapters.sqlite_file import open_database, transaction
 from seamless_assets.errors import StoreError
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from seamless_assets._uncut import uncut
-from seamless_assets.adapters.sqlite import open_database, transaction
+from seamless_assets.adapters.sqlite_file import open_database, transaction
 from seamless_assets.errors import SeamlessError
 
 T = TypeVar("T")

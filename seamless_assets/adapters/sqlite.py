@@ -10,8 +10,7 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from seamless_assets.adapters import sqlite_blocks as blocks
+from seamless_assets.adapters.sqlite_file import open_database, transaction
 from seamless_assets.core.bars import (
     REVISIONS_SCHEMA,
     Written,
@@ -37,7 +37,6 @@ from seamless_assets.errors import HotStoreError
 
 T = TypeVar("T")
 
-BUSY_TIMEOUT_S = 30.0
 SCHEMA_VERSION = 1
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS nodes (id INTEGER PRIMARY KEY, node_id TEXT NOT NULL UNIQUE)",
@@ -159,58 +158,6 @@ class SqliteHotStore:
             with self._lock:
                 self._connections.append(connection)
         return connection
-
-
-def open_database(path: Path, schema: Sequence[str], version: int) -> sqlite3.Connection:
-    """A connection in WAL mode with `schema` in place; transactions are begun by hand."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-    try:
-        _prepare(db, schema, version)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _prepare(db: sqlite3.Connection, schema: Sequence[str], version: int) -> None:
-    _enter_wal_mode(db)
-    db.execute("PRAGMA synchronous = NORMAL")
-    (found,) = db.execute("PRAGMA user_version").fetchone()
-    if found > version:
-        raise sqlite3.DatabaseError(f"it has schema version {found}, this program knows {version}; upgrade")
-    if found < version:
-        with transaction(db):
-            for statement in schema:
-                db.execute(statement)
-            db.execute(f"PRAGMA user_version = {version}")
-
-
-def _enter_wal_mode(db: sqlite3.Connection) -> None:
-    """Here alone SQLite does not wait for others by itself: many that open a new file meet in this line."""
-    deadline, pause = time.monotonic() + BUSY_TIMEOUT_S, 0.001
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(pause)
-            pause = min(2 * pause, 0.1)
-        else:
-            return
-
-
-@contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """A write transaction; rolled back on any way out but the last line."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
 
 
 def _load_facts(db: sqlite3.Connection, node_id: str, window: Segment) -> pa.Table:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier
 
 import pyarrow as pa
 import pytest
 from twins import START, walk
 
-from seamless_assets.adapters.sqlite import SqliteHotStore, open_database
+from seamless_assets.adapters.sqlite import SqliteHotStore
 from seamless_assets.core.bars import BARS_SCHEMA, Written, empty_bars
 from seamless_assets.core.ledger import Fact, facts_of
 from seamless_assets.core.node import NodeId
@@ -38,19 +36,6 @@ async def test_a_write_says_what_it_changed(tmp_path: Path) -> None:
     assert await store.write_bars(NODE, table(more), [], recorded_at=5.0) == Written(2, 1)
     assert await store.load_bars(NODE, Segment(START, START + 720)) == table(more)
     await store.close()
-
-
-def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
-    def open_at_once(path: Path, gate: Barrier) -> None:
-        gate.wait()
-        open_database(path, ("CREATE TABLE IF NOT EXISTS t (a)",), 1).close()
-
-    with ThreadPoolExecutor(8) as pool:
-        for number in range(100):
-            gate = Barrier(8)
-            opened = [pool.submit(open_at_once, tmp_path / f"{number}.sqlite", gate) for _ in range(8)]
-            for one in opened:
-                one.result()
 
 
 async def test_windows_are_half_open_and_nodes_apart(tmp_path: Path) -> None:
@@ -97,7 +82,7 @@ async def test_a_damaged_file_is_a_typed_error(tmp_path: Path) -> None:
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from seamless_assets.adapters.sqlite import SqliteHotStore, open_database
+from seamless_assets.adapters.sqlite import SqliteHotStore
 from seamless_assets.core.node import NodeId
 sys.path.insert(0, sys.argv[3])
 from test_sqlite import table
