@@ -27,10 +27,10 @@ class LeaseShelf:
     lost: list[Lease] = field(default_factory=list)
 
     def claim(self, key: str, holder: str, ttl: float) -> Lease | None:
-        """The lease of `key`, a holder's own again; None while another holds it."""
+        """The lease of `key`, a holder's own renewed; None while another holds it."""
         now, held = self.now(), self.live.get(key)
         if held is not None and held.until > now:
-            return held if held.holder == holder else None
+            return self.renew(held, ttl) if held.holder == holder else None
         if held is not None:
             self.lost.append(held)
         token = self.tokens[key] = next_token(self.tokens.get(key), now)

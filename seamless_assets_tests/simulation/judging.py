@@ -105,6 +105,15 @@ def _order(run: FetchRun) -> Iterator[str]:
     told = [event for event in run.shared.events if isinstance(event, BackfillEvent)]
     done = Counter((event.node_id, event.start, event.end) for event in told if event.kind == "complete")
     settled = {str(node) for node, window in run.windows.items() if window.end <= run.began}
-    again = [piece for piece, times in done.items() if times > 1 and piece[0] in settled]
-    if again:
-        yield f"{again[0]} was filled {done[again[0]]} times although nothing went wrong"
+    for piece, times in done.items():
+        vain = _vain_looks(run, *piece)
+        if piece[0] in settled and times > 1 + vain:
+            yield f"{piece} was filled {times} times, {vain} of them in vain, although nothing went wrong"
+
+
+def _vain_looks(run: FetchRun, node_id: str, start: int, end: int) -> int:
+    """How many looks at a piece left some of it unexplained, each of which another one has to follow."""
+    facts = run.shared.hot.facts.get(NodeId.parse(node_id), [])
+    return len(
+        {fact.recorded_at for fact in facts if not fact.is_proof and fact.start < end and start < fact.end}
+    )

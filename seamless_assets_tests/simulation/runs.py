@@ -25,7 +25,7 @@ RUNS: dict[str, Callable[[int, Odds | None, int | None], Run]] = {
     "fetch": FetchRun,
     "governance": GovernanceRun,
 }
-SEEDS = {"fetch": range(180), "governance": range(120)}
+SEEDS = {"fetch": range(300), "governance": range(300)}
 """What CI runs."""
 
 

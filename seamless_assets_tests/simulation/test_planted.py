@@ -11,7 +11,7 @@ from seamless_assets.core.bars import empty_bars
 from seamless_assets.core.release import LOG_FOLDER
 from seamless_assets.flows import clean_up, compact, govern, leases, publish
 from seamless_assets.flows.budget import RateGate
-from seamless_assets_tests.simulation.coordination import BudgetShelf
+from seamless_assets_tests.simulation.coordination import BudgetShelf, LeaseShelf
 from seamless_assets_tests.simulation.hot import HotStore, Shelf
 from seamless_assets_tests.simulation.objects import Objects
 from seamless_assets_tests.simulation.ports import Shared
@@ -34,6 +34,29 @@ def test_a_renewal_that_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(leases, "_renew", dropped)
     found("fetch", "ran out although nothing hindered its holder", first=58)
+
+
+def test_a_claim_made_again_that_gains_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = LeaseShelf.claim
+
+    def as_it_was(self: LeaseShelf, key: str, holder: str, ttl: float) -> Any:
+        held = self.live.get(key)
+        is_own = held is not None and held.holder == holder and held.until > self.now()
+        return held if is_own else claim(self, key, holder, ttl)
+
+    monkeypatch.setattr(LeaseShelf, "claim", as_it_was)
+    found("fetch", "ran out although nothing hindered its holder", first=240)
+
+
+def test_leases_that_everybody_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = LeaseShelf.claim
+
+    def granted(self: LeaseShelf, key: str, *told: Any) -> Any:
+        self.live.pop(key, None)
+        return claim(self, key, *told)
+
+    monkeypatch.setattr(LeaseShelf, "claim", granted)
+    found("fetch", "a stale write", "although nothing went wrong", "was left behind")
 
 
 def test_a_store_that_ignores_fences(monkeypatch: pytest.MonkeyPatch) -> None:
