@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from aiohttp import web
@@ -10,8 +11,12 @@ from seamless_assets.sandbox.faults import Fault
 
 QUERY: web.RequestKey[dict[str, str]] = web.RequestKey("query", dict)
 """A query that goes before the one that was sent."""
-SPOILING = frozenset({"empty", "short_page", "null_fields", "inverted", "zero_prices", "edges", "hide"})
-WINDOW = frozenset({"startTime", "endTime", "since", "start", "end", "before", "after"})
+SPOILING = frozenset(
+    {"empty", "short_page", "short_window", "null_fields", "inverted", "zero_prices", "edges", "hide"}
+)
+UPPER = frozenset({"endTime", "end", "after"})
+UNHEARD = {"ignore_since": UPPER | {"startTime", "since", "start", "before"}, "ignore_until": UPPER}
+"""Which bounds of time a venue's query loses under a fault."""
 
 
 def status(code: int, retry_after: float | None = None) -> web.Response:
@@ -38,9 +43,9 @@ async def reset(request: web.Request, payload: bytes) -> web.StreamResponse:
     return response
 
 
-def without_window(request: web.Request) -> web.Request:
-    """The same request, its bounds of time ignored."""
-    request[QUERY] = {name: value for name, value in request.query.items() if name not in WINDOW}
+def unbounded(request: web.Request, kind: str) -> web.Request:
+    """The same request, with the bounds of time ignored that a fault of this kind leaves unheard."""
+    request[QUERY] = {name: value for name, value in request.query.items() if name not in UNHEARD[kind]}
     return request
 
 
@@ -53,6 +58,8 @@ def spoiled(payload: Any, fault: Fault) -> Any:
         page.clear()
     elif fault.kind == "short_page":
         del page[fault.rows :]
+    elif fault.kind == "short_window":
+        page[:] = _of_first_bars(page, fault.rows)
     elif fault.kind == "edges":
         page[:] = page[1:-1]
     elif fault.kind == "hide":
@@ -77,6 +84,12 @@ def _opened(row: Any) -> float:
     """When a row opens, epoch seconds, whatever unit the venue writes."""
     told = float(row["start"] if isinstance(row, dict) else row[0])
     return told / 1000 if told > 1e11 else told
+
+
+def _of_first_bars(page: list[Any], bars: int) -> list[Any]:
+    opens = sorted(_opened(row) for row in page)
+    steps = [later - earlier for earlier, later in pairwise(opens)]
+    return [row for row in page if _opened(row) < opens[0] + bars * min(steps)] if steps else page
 
 
 def _spoiled_row(row: Any, kind: str) -> Any:

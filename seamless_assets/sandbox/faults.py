@@ -9,7 +9,8 @@ from seamless_assets.errors import InvalidChoice, InvalidInput
 
 FaultKind = Literal[
     "status", "reset", "truncated", "html", "hang", "delay",
-    "ignore_since", "empty", "short_page", "null_fields", "inverted", "zero_prices", "edges", "hide",
+    "ignore_since", "ignore_until", "empty", "short_page", "short_window", "edges", "hide",
+    "null_fields", "inverted", "zero_prices",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(FaultKind)
 
@@ -19,10 +20,11 @@ class Fault:
     """One fault: which requests it hits and what happens to them.
 
     `path` and `symbol` match as parts of the request, empty matches all. `times` counts down, None is for
-    ever. `status` answers with `code` (and `retry_after` seconds); `delay` waits `seconds`; `short_page`
-    cuts to `rows`; `null_fields`, `inverted` (high below low) and `zero_prices` spoil the middle row of a
-    page; `edges` leaves out its first and last row, as exclusive bounds do; `hide` leaves out the rows that
-    open in `[start, end)`.
+    ever. `status` answers with `code` (and `retry_after` seconds); `delay` waits `seconds`. `ignore_since`
+    hears neither bound of time, `ignore_until` not the upper one. `short_page` cuts to `rows`,
+    `short_window` to what opens within the first `rows` bars of time; `edges` leaves out the first and the
+    last row of a page, as exclusive bounds do; `hide` the rows that open in `[start, end)`. `null_fields`,
+    `inverted` (high below low) and `zero_prices` spoil the middle row of a page.
     """
 
     kind: FaultKind

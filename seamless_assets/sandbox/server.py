@@ -166,8 +166,8 @@ class Sandbox:
         if fault.kind in ("hang", "delay"):
             wait = fault.seconds or (3600.0 if fault.kind == "hang" else 0.0)
             await _wait(self._closing, wait)
-        if fault.kind == "ignore_since":
-            request = answers.without_window(request)
+        if fault.kind in answers.UNHEARD:
+            request = answers.unbounded(request, fault.kind)
         answer = await handler(request)
         body = answer.body if isinstance(answer, web.Response) else b""
         payload = bytes(body) if isinstance(body, bytes | bytearray) else b""

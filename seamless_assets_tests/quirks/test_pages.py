@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
@@ -16,7 +15,6 @@ from seamless_assets.config import Settings
 from seamless_assets.errors import UnknownSymbol, UnsupportedTimeframe
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.market import Market
-from seamless_assets.sandbox.server import Sandbox
 
 HOUR = 3_600
 Staged = Callable[..., Stage]
@@ -207,9 +205,28 @@ def test_22_the_earlier_clock_decides(staged: Staged, ahead: float) -> None:
     assert 59 <= report.coverage.expected <= 61
 
 
-def test_26_a_venue_that_sends_few_rows_is_asked_more_often(
-    exchange: Sandbox, staged: Staged, tmp_path: Path
+@every_venue
+def test_26_a_limit_that_counts_time_and_not_rows_loses_no_bar(
+    staged: Staged, venue: str, symbol: str
 ) -> None:
+    stage, node = staged({venue: [symbol]}), f"ohlcv:{venue}:{symbol}:1m"
+    stage.exchange.faults.add(Fault("short_window", path=CANDLES[venue], rows=90, times=None))
+    report = stage.backfill(node, START, START + DAY)
+    assert report.coverage.missing == 0
+    assert stage.stored(node, START, START + DAY) == stage.truth(symbol, "1m", START, START + DAY)
+
+
+@pytest.mark.parametrize("venue", ["binance", "bybit"])
+def test_26_an_upper_bound_that_is_ignored_adds_no_bar(staged: Staged, venue: str) -> None:
+    symbol = VENUES[venue]
+    stage, node = staged({venue: [symbol]}), f"ohlcv:{venue}:{symbol}:1m"
+    stage.exchange.faults.add(Fault("ignore_until", path=CANDLES[venue], times=None))
+    report = stage.backfill(node, START, START + DAY)
+    assert stage.stored(node, START, START + 2 * DAY) == stage.truth(symbol, "1m", START, START + DAY)
+    assert report.coverage.missing == 0
+
+
+def test_26_a_venue_that_sends_few_rows_is_asked_more_often(staged: Staged) -> None:
     stage, node = staged({"bybit": ["BTC/USDT"]}), "ohlcv:bybit:BTC/USDT:1h"
     stage.exchange.faults.add(Fault("short_page", path="kline", rows=25, times=None))
     report = stage.backfill(node, START, START + 9 * DAY)
