@@ -60,6 +60,9 @@ def typed(
     last = heard[-1] if heard else None
     status = last.status if last else None
     message = f"{what}: {type(error).__name__}: {_short(error, secrets)}"
+    if error.__cause__ is not None:
+        # ccxt names the request alone; what went wrong with it stands in the error beneath.
+        message += f" ({type(error.__cause__).__name__}: {_short(error.__cause__, secrets)})"
     if status in RATE_LIMIT_STATUSES or isinstance(error, ccxt.DDoSProtection | ccxt.RateLimitExceeded):
         return RateLimited(message, status=status, retry_after=last.retry_after if last else None)
     # A connection that breaks in the middle of an answer is a bare ExchangeError, and no answer was heard.

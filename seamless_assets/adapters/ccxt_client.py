@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 import zlib
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import aiohttp_socks
 import ccxt.async_support as ccxt
 
 from seamless_assets.adapters.ccxt_answers import Answer, answers, typed
@@ -28,6 +30,7 @@ DEFAULT_PAGE = 500
 REQUEST_TIMEOUT_MS = 20_000
 UNTOLD_COOL_DOWN_S = 1.0
 LONGEST_QUEUE_S = 300.0
+PROXY_ERRORS = (aiohttp_socks.ProxyError, aiohttp_socks.ProxyConnectionError, aiohttp_socks.ProxyTimeoutError)
 
 
 def new_client(exchange: str, settings: ClientSettings | None, gate: Gate) -> Any:
@@ -87,12 +90,16 @@ def add_gone(client: Any, gone: Iterable[Any]) -> None:
 class _Watched:
     """Mixed into a ccxt client: paces, redirects and records its HTTP requests."""
 
+    logger: logging.Logger
+
     def watch(self, gate: Gate, settings: ClientSettings) -> None:
         self.gone: dict[str, Any] = {}
         self._banned, self._banned_until = asyncio.Event(), 0.0
         self._gate, self._budget_settings = gate, settings
         self._base = urlsplit(settings.base_url.rstrip("/")) if settings.base_url else None
         self._candle_unit = candle_unit(self.api)  # type: ignore[attr-defined]
+        if settings.secrets:
+            self.logger = _without_debug(self.logger)
 
     def calculate_rate_limiter_cost(
         self, api: Any, method: Any, path: str, params: Any, config: Any = None
@@ -130,6 +137,9 @@ class _Watched:
     async def fetch(self, url: str, *args: Any, **kwargs: Any) -> Any:
         try:
             return await super().fetch(self._redirected(url), *args, **kwargs)  # type: ignore[misc]
+        except PROXY_ERRORS as error:
+            # ccxt knows only aiohttp's own errors.
+            raise ccxt.ExchangeNotAvailable(f"{self.id} by proxy: {url}") from error  # type: ignore[attr-defined]
         except ccxt.BaseError as error:
             told = typed(error, answers.get() or [], url)
             if isinstance(told, RateLimited):
@@ -169,3 +179,10 @@ class _Watched:
         asked = urlsplit(url)
         path = f"{self._base.path}{asked.path}"
         return urlunsplit((self._base.scheme, self._base.netloc, path, asked.query, asked.fragment))
+
+
+def _without_debug(logger: logging.Logger) -> logging.Logger:
+    """A logger to the same places that drops debug records: ccxt writes the headers of requests there."""
+    quiet = logging.Logger(logger.name, logging.INFO)
+    quiet.parent = logger
+    return quiet
