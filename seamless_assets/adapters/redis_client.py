@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit, urlunsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -75,8 +75,9 @@ class RedisScript:
         )
 
     async def close(self) -> None:
-        """Close the connections."""
-        await self._client.aclose()
+        """Close the connections, those to a server that hangs too."""
+        with suppress(RedisError):
+            await self._client.aclose()
 
     @contextmanager
     def _typed(self) -> Iterator[None]:
