@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from bisect import bisect_left
 from pathlib import Path
 
@@ -57,15 +58,20 @@ async def test_processes_keep_to_one_budget_and_use_it_and_one_429_stops_them_al
     assert len(times) >= 0.6 * working * TOKENS / INTERVAL_S and times[-1] > heard + 2.0
 
 
-async def test_redis_killed_and_started_again_in_the_middle_breaks_no_budget(
-    own_redis: RedisServer, exchange: Sandbox, tmp_path: Path
+@pytest.mark.parametrize("kind", ["killed and started again", "hung and gone on"])
+async def test_redis_lost_and_found_in_the_middle_breaks_no_budget(
+    own_redis: RedisServer, exchange: Sandbox, tmp_path: Path, kind: str
 ) -> None:
+    is_killed = kind.startswith("killed")
     started = await press(exchange, tmp_path, own_redis.url, 13.0)
     await requested(exchange, 25)
-    own_redis.kill()
+    own_redis.kill() if is_killed else own_redis.signal(signal.SIGSTOP)
     lost = len(exchange.requests)
     await requested(exchange, lost + 25)
-    await asyncio.to_thread(own_redis.start)
+    if is_killed:
+        await asyncio.to_thread(own_redis.start)
+    else:
+        own_redis.signal(signal.SIGCONT)
     await ended(started)
     times = [one.at for one in exchange.requests]
     assert most_in_a_window(times) <= TOKENS + BURST
