@@ -18,7 +18,7 @@ import pyarrow as pa
 from seamless_assets.adapters import questdb_sweeps as sweeps
 from seamless_assets.adapters.questdb_address import QuestDbAddress
 from seamless_assets.adapters.questdb_client import QuestDbClient, literal
-from seamless_assets.adapters.questdb_fences import Look, look, raised
+from seamless_assets.adapters.questdb_fences import Look, Writer, last_fact
 from seamless_assets.adapters.questdb_rows import (
     ORDER,
     ROWS_SCHEMA,
@@ -94,19 +94,20 @@ class QuestDbHotStore:
         span = _span_of(bars, facts)
         if fence is None and span.is_empty:
             return Written(0, 0)
-        async with raised(self._client, node, fence):
-            found = await self._look(node, fence, span)
+        writer = Writer(self._client, node, span, fence)
+        async with writer.entered() as found:
             token = fence.token if fence else found.newest
-            written, sent = await self._write_bars(node, bars, recorded_at, fence, token, found)
+            written, sent = await self._send_bars(node, bars, recorded_at, fence, token, found)
             if facts:
-                await self._client.ingest(FACTS, facts_frame(node, facts, token, found.last_fact))
+                frame = facts_frame(node, facts, token, await last_fact(self._client, node))
+                await self._client.ingest(FACTS, frame)
             await self._client.await_applied(*sent, *([FACTS] if facts else []))
-            while sent and await sweeps.was_swept(self._client, bars_table(node.timeframe), span, found.now):
-                found = await self._look(node, fence, span)
-                _, sent = await self._write_bars(node, bars, recorded_at, fence, token, found)
+            again = await writer.look_again() if sent or facts else found
+            while sent and again.swept >= found.now:
+                found = again
+                _, sent = await self._send_bars(node, bars, recorded_at, fence, token, found)
                 await self._client.await_applied(*sent)
-            if fence is not None:
-                await self._look(node, fence, span)
+                again = await writer.look_again()
         return written
 
     async def load_facts(self, node: NodeId, window: Segment) -> pa.Table:
@@ -195,16 +196,7 @@ class QuestDbHotStore:
                     await migrate(self._client)
                     self._is_ready = True
 
-    async def _look(self, node: NodeId, fence: Fence | None, span: Segment) -> Look:
-        """What stands in the way of a write. Raises `StaleToken` where a later holder does."""
-        if fence is None:
-            return await look(self._client, node, span, 0)
-        found = await look(self._client, node, fence.chunk, fence.token)
-        if found.newest > fence.token:
-            raise outranked(node, fence, found.newest)
-        return found
-
-    async def _write_bars(
+    async def _send_bars(
         self, node: NodeId, bars: pa.Table, recorded_at: float, fence: Fence | None, token: int, found: Look
     ) -> tuple[Written, list[str]]:
         """Send what is new or changed; what that was, and the table that was written to, if any."""
@@ -222,11 +214,22 @@ class QuestDbHotStore:
         return written, [table]
 
     async def _load_in_force(self, node: NodeId, window: Segment) -> pa.Table:
+        if not _is_short(node, window):
+            window = await self._held_in(node, window)
         return in_force(await self._load_rows(node, window, _ROW_COLUMNS))
+
+    async def _held_in(self, node: NodeId, window: Segment) -> Segment:
+        """From the first bar held in `window` to the last; empty for none."""
+        ((low, high),) = await self._client.execute(
+            f"SELECT cast(min(ts) AS LONG), cast(max(ts) AS LONG) {_inside(node, window)}"
+        )
+        return Segment(0, 0) if low is None else Segment(low // 1_000_000, high // 1_000_000 + 1)
 
     async def _load_rows(self, node: NodeId, window: Segment, columns: Sequence[str]) -> pa.Table:
         """Columns of every row in `window`, `ts` in seconds and ascending; a bar has one for each version."""
         schema = pa.schema([ROWS_SCHEMA.field(name) for name in columns])
+        if window.is_empty:
+            return schema.empty_table()
         if not _is_short(node, window):
             told = ", ".join(_SELECTED[name] for name in columns)
             table = await self._client.export(f"SELECT {told} {_inside(node, window)} ORDER BY ts")

@@ -11,11 +11,12 @@ import io
 import json
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from http.client import HTTPException
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 import numpy as np
@@ -27,12 +28,16 @@ import questdb
 
 from seamless_assets.adapters.questdb_address import QuestDbAddress
 from seamless_assets.adapters.questdb_download import download
+from seamless_assets.adapters.questdb_ilp import IlpSenders
 from seamless_assets.adapters.questdb_wire import PostgresWire
 from seamless_assets.errors import HotStoreError
 
+if TYPE_CHECKING:
+    from questdb._client import Buffer
+
 T = TypeVar("T")
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 2.0
-FIRST_POLL_S, LONGEST_POLL_S = 0.004, 0.1
+FIRST_POLL_S, POLL_GROWTH, LONGEST_POLL_S = 0.004, 1.5, 0.1
 ROWS_PER_REQUEST = 100_000
 THREADS = 8
 EXPORTS = 2
@@ -60,7 +65,7 @@ class QuestDbClient:
         self._threads: ThreadPoolExecutor | None = None
         self._wire = PostgresWire(address, self._in_thread)
         self._exporting = asyncio.Semaphore(EXPORTS)
-        self._senders: list[questdb.Sender] = []
+        self._senders = IlpSenders(address)
 
     async def execute(self, sql: str) -> list[list[Any]]:
         """Run one statement over HTTP; the rows of its answer. Raises `HotStoreError`."""
@@ -99,10 +104,16 @@ class QuestDbClient:
     async def ingest(self, table: str, frame: pd.DataFrame) -> None:
         """Append rows, `ts` as designated timestamp; returns once the server keeps them for good.
 
-        Each `ROWS_PER_REQUEST` rows are one transaction. Raises `HotStoreError`.
+        Each `ROWS_PER_REQUEST` rows are one transaction; while one is sent, the next is encoded. Raises
+        `HotStoreError`.
         """
-        for at in range(0, len(frame), ROWS_PER_REQUEST):
-            await self._persist(partial(self._ingest, table, frame.iloc[at : at + ROWS_PER_REQUEST]))
+        starts = range(0, len(frame) + ROWS_PER_REQUEST, ROWS_PER_REQUEST)
+        parts = (frame.iloc[at : at + ROWS_PER_REQUEST] for at in starts)
+        rows = await self._encode(table, next(parts))
+        for part in parts:
+            rows, _ = await asyncio.gather(
+                self._encode(table, part), self._persist(partial(self._send, table, rows))
+            )
 
     async def await_applied(self, *tables: str) -> None:
         """Wait until reads see every write acknowledged so far.
@@ -110,8 +121,11 @@ class QuestDbClient:
         A table that the server has suspended (its disk was full) is resumed once. Raises `HotStoreError`,
         also after `timeout_s`.
         """
+        if not tables:
+            return
         deadline, delay = time.monotonic() + self.address.timeout_s, FIRST_POLL_S
-        rows = await self._progress(tables) if tables else []
+        await asyncio.sleep(FIRST_POLL_S)
+        rows = await self._progress(tables)
         target = {name: written for name, _, _, written, _ in rows}
         resumed: set[str] = set()
         while any(applied < target[name] for name, _, applied, _, _ in rows):
@@ -127,7 +141,7 @@ class QuestDbClient:
                     "is its disk or processor exhausted?",
                 )
             await asyncio.sleep(delay)
-            delay = min(delay * 2, LONGEST_POLL_S)
+            delay = min(delay * POLL_GROWTH, LONGEST_POLL_S)
             rows = await self._progress(tables)
 
     async def _progress(self, tables: Sequence[str]) -> list[list[Any]]:
@@ -139,8 +153,7 @@ class QuestDbClient:
 
     async def close(self) -> None:
         """Close every connection."""
-        while self._senders:
-            self._senders.pop().close(flush=False)
+        self._senders.close()
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -222,40 +235,25 @@ class QuestDbClient:
         except psycopg.Error as error:
             raise self._refused(sql, str(error)) from error
 
-    async def _ingest(self, table: str, frame: pd.DataFrame) -> None:
+    async def _send(self, table: str, rows: Buffer) -> None:
+        with self._taking(table):
+            await self._in_thread(self._senders.send, rows)
+
+    async def _encode(self, table: str, frame: pd.DataFrame) -> Buffer:
+        with self._taking(table):
+            return await self._in_thread(self._senders.encode, table, frame)
+
+    @contextmanager
+    def _taking(self, table: str) -> Iterator[None]:
+        """Whether a sender's error is one of the rows for `table`, or the server is away."""
         try:
-            await self._in_thread(self._send, table, frame)
+            yield
         except questdb.QuestDBError as error:
             is_hopeless = error.code in _DENIED_CODES or _is_hopeless(error)
             if error.code in _AWAY_CODES and _INVALID not in str(error) and not is_hopeless:
                 raise _AwayError(_told(error)) from error
             advice = f"; {_ADVICE}" if is_hopeless else ""
             raise self._refused(f"rows for {table}", f"{error}{advice}") from error
-
-    def _send(self, table: str, frame: pd.DataFrame) -> None:
-        """Send with an idle sender, or a new one; a sender that failed is not used again."""
-        sender = self._senders.pop() if self._senders else self._new_sender()
-        try:
-            with sender.transaction(table) as transaction:
-                transaction.dataframe(frame, symbols="auto", at="ts")
-        except BaseException:
-            sender.close(flush=False)
-            raise
-        self._senders.append(sender)
-
-    def _new_sender(self) -> questdb.Sender:
-        told = self.address
-        options: dict[str, Any] = {"auto_flush": False, "retry_timeout": 0, "protocol_version": 2}
-        options |= {"request_timeout": int(told.timeout_s * 1000), "request_min_throughput": 0}
-        options |= told.sender_tls()
-        if told.token:
-            options["token"] = told.token
-        elif told.user:
-            options |= {"username": told.user, "password": told.password or ""}
-        scheme = "https" if told.tls else "http"
-        sender = questdb.Sender.from_conf(f"{scheme}::addr={told.host}:{told.http_port};", **options)
-        sender.establish()  # type: ignore[no-untyped-call]
-        return sender
 
     def _refused(self, what: str, reason: str) -> HotStoreError:
         return HotStoreError(f"hot store {self.address} refused {what}: {reason}", address=str(self.address))

@@ -1,4 +1,4 @@
-"""Fences on a server without compare-and-set: who has written, who is writing, and who must be outranked.
+"""What stands in the way of a write, on a server without compare-and-set: other writers, and evictions.
 
 A holder raises its fence and waits until everybody can see it, and only then looks for others. Of two
 holders at least one therefore sees the other: the older one steps back, or the newer one sends every bar of
@@ -7,57 +7,109 @@ its chunk with its own token, so that nothing the older one still sends can win.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from seamless_assets.adapters.questdb_client import QuestDbClient, literal
-from seamless_assets.adapters.questdb_schema import FACTS, FENCES
-from seamless_assets.core.lease import Fence
+from seamless_assets.adapters.questdb_client import FIRST_POLL_S, LONGEST_POLL_S, QuestDbClient, literal
+from seamless_assets.adapters.questdb_schema import FACTS, FENCES, SWEEPS, bars_table
+from seamless_assets.core.lease import Fence, outranked
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.segment import Segment
+from seamless_assets.errors import HotStoreError
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
     """What a writer finds: the server's time (epoch µs), the newest token, the newest one of an older holder
-    that has not finished, and the last number in the node's ledger; 0 where there is none."""
+    that has not finished, and when the last sweep ends or ended; 0 where there is none. `is_raised`: whether
+    the writer's own fence is among what was seen."""
 
     now: int
     newest: int
     unfinished: int
-    last_fact: int
+    swept: int
+    is_raised: bool
 
 
-async def look(client: QuestDbClient, node: NodeId, span: Segment, token: int) -> Look:
-    """What stands in the way of a write to `span` with `token`. Raises `HotStoreError`."""
-    name = literal(str(node))
-    touching = f'FROM {FENCES} WHERE node = {name} AND start < {span.end} AND "end" > {span.start}'
-    rows = await client.execute(
-        "SELECT 'now' what, cast(now() AS LONG) value FROM long_sequence(1) "
-        f"UNION ALL SELECT 'newest', max(token) {touching} "
-        f"UNION ALL SELECT 'unfinished', max(token) {touching} AND NOT done AND token < {token} "
-        f"UNION ALL SELECT 'last', max(seq) FROM {FACTS} WHERE node = {name}"
-    )
-    found = {what: int(value or 0) for what, value in rows}
-    return Look(found["now"], found["newest"], found["unfinished"], found["last"])
+class Writer:
+    """One write of bars or facts that open in `span`, under a fence or none."""
+
+    def __init__(self, client: QuestDbClient, node: NodeId, span: Segment, fence: Fence | None) -> None:
+        self._client, self._node, self._span, self._fence = client, node, span, fence
+        self._id = secrets.randbits(62)
+
+    @asynccontextmanager
+    async def entered(self) -> AsyncIterator[Look]:
+        """What stands in the way, with the fence up for everybody to see while the write goes on.
+
+        A write that fails leaves it up, as its rows may still come. Raises `StaleToken`, `HotStoreError`.
+        """
+        if self._fence is None:
+            yield await self._look()
+            return
+        start, end = self._fence.chunk
+        now = int(time.time() * 1_000_000)
+        row = (
+            f'INSERT INTO {FENCES} (ts, node, writer, start, "end", token, done) VALUES '
+            f"(cast({now} AS TIMESTAMP), {literal(str(self._node))}, {self._id}, {start}, {end}"
+        )
+        await self._client.execute(f"{row}, {self._fence.token}, false)")
+        await asyncio.sleep(FIRST_POLL_S)
+        found = await self._look()
+        if not found.is_raised:
+            await self._client.await_applied(FENCES)
+            found = await self._look()
+        if not found.is_raised:
+            raise HotStoreError(
+                f"{self._client.address} keeps no fence of this machine's time, {now // 10**6} s; set its "
+                "clock by NTP",
+                address=str(self._client.address),
+            )
+        yield found
+        await self._client.execute(f"{row}, {self._fence.token}, true)")
+
+    async def look_again(self) -> Look:
+        """What there is once no sweep of the span is under way. Raises as `entered` does."""
+        deadline = time.monotonic() + self._client.address.retry_s + self._client.address.timeout_s
+        delay = FIRST_POLL_S
+        while (found := await self._look()).swept > found.now:
+            if time.monotonic() > deadline:
+                raise HotStoreError(
+                    f"bars of [{self._span.start}, {self._span.end}) are being evicted from "
+                    f"{self._client.address}; write again",
+                    address=str(self._client.address),
+                )
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, LONGEST_POLL_S)
+        return found
+
+    async def _look(self) -> Look:
+        """One question; what it says of fences is of one moment. Raises `StaleToken` for a later holder."""
+        token = self._fence.token if self._fence else 0
+        fences = self._fence.chunk if self._fence else self._span
+        ((now, newest, unfinished, raised, swept),) = await self._client.execute(
+            "SELECT cast(now() AS LONG), f.newest, f.unfinished, f.raised, s.swept FROM (SELECT "
+            f"max(token) newest, max(CASE WHEN NOT done AND token < {token} THEN token END) unfinished, "
+            f"sum(CASE WHEN writer = {self._id} THEN 1 ELSE 0 END) raised "
+            f"FROM {FENCES} WHERE node = {literal(str(self._node))} AND {_touches(fences)}) f "
+            "CROSS JOIN (SELECT cast(max(coalesce(ended, until)) AS LONG) swept "
+            f"FROM {SWEEPS} WHERE bars = {literal(bars_table(self._node.timeframe))} "
+            f"AND {_touches(self._span)}) s"
+        )
+        if self._fence is not None and (newest or 0) > token:
+            raise outranked(self._node, self._fence, newest)
+        return Look(now, newest or 0, unfinished or 0, swept or 0, bool(raised))
 
 
-@asynccontextmanager
-async def raised(client: QuestDbClient, node: NodeId, fence: Fence | None) -> AsyncIterator[None]:
-    """Hold a fence up for everybody to see while a write goes on; nothing for None.
+async def last_fact(client: QuestDbClient, node: NodeId) -> int:
+    """The last number in the node's ledger; 0 where there is none. Raises `HotStoreError`."""
+    ((last,),) = await client.execute(f"SELECT max(seq) FROM {FACTS} WHERE node = {literal(str(node))}")
+    return last or 0
 
-    A write that fails leaves it up, as its rows may still come. Raises `HotStoreError`.
-    """
-    if fence is None:
-        yield
-        return
-    start, end = fence.chunk
-    key = f"cast({int(time.time() * 1_000_000)} AS TIMESTAMP), {literal(str(node))}, {secrets.randbits(62)}"
-    row = f'INSERT INTO {FENCES} (ts, node, writer, start, "end", token, done) VALUES ({key}, {start}, {end}'
-    await client.execute(f"{row}, {fence.token}, false)")
-    await client.await_applied(FENCES)
-    yield
-    await client.execute(f"{row}, {fence.token}, true)")
+
+def _touches(span: Segment) -> str:
+    return f'start < {span.end} AND "end" > {span.start}'

@@ -1,17 +1,16 @@
 """Eviction on a server that drops whole partitions only, without losing what is written meanwhile.
 
 A sweep is announced and seen by everybody before its partition is looked at; a writer looks for sweeps after
-its rows are in. So either the sweep sees the rows, or the writer sees the sweep, waits for its end and sends
-again what went with the partition.
+its rows are in (`questdb_fences`). So either the sweep sees the rows, or the writer sees the sweep, waits for
+its end and sends again what went with the partition.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 
-from seamless_assets.adapters.questdb_client import FIRST_POLL_S, LONGEST_POLL_S, QuestDbClient, literal
+from seamless_assets.adapters.questdb_client import QuestDbClient, literal
 from seamless_assets.adapters.questdb_schema import PARTITIONS, SWEEPS
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.segment import Segment
@@ -74,29 +73,6 @@ async def drop(client: QuestDbClient, sweep: Sweep) -> None:
 async def end(client: QuestDbClient, sweep: Sweep) -> None:
     """Say that it is over. Raises `HotStoreError`."""
     await _tell(client, sweep, "now()")
-
-
-async def was_swept(client: QuestDbClient, table: str, span: Segment, since: int) -> bool:
-    """Whether a sweep may have dropped rows of `span` since `since` (the server's epoch µs).
-
-    Waits for the end of one that is under way. Raises `HotStoreError` where that takes too long.
-    """
-    deadline, delay = time.monotonic() + client.address.retry_s + client.address.timeout_s, FIRST_POLL_S
-    while True:
-        ((found, open_ones),) = await client.execute(
-            f"SELECT count(), sum(CASE WHEN coalesce(ended, until) > now() THEN 1 ELSE 0 END) FROM {SWEEPS} "
-            f'WHERE bars = {literal(table)} AND start < {span.end} AND "end" > {span.start} '
-            f"AND coalesce(ended, until) >= cast({since} AS TIMESTAMP)"
-        )
-        if not open_ones:
-            return bool(found)
-        if time.monotonic() > deadline:
-            raise HotStoreError(
-                f"bars of [{span.start}, {span.end}) are being evicted from {client.address}; write again",
-                address=str(client.address),
-            )
-        await asyncio.sleep(delay)
-        delay = min(delay * 2, LONGEST_POLL_S)
 
 
 async def held_in(client: QuestDbClient, table: str, span: Segment) -> dict[NodeId, Segment]:
