@@ -145,12 +145,15 @@ class QuestDbHotStore:
         joined = {n: merge_ranges([part.segment for part in p], n.timeframe) for n, p in evictable.items()}
         for table in BARS:
             for partition, span in await sweeps.partitions(self._client, table):
-                if not _hold_all(joined, await sweeps.held_in(self._client, table, span)):
+                if all(span.intersect(part).is_empty for ranges in joined.values() for part in ranges):
+                    continue
+                held = await sweeps.held_in(self._client, table, span)
+                if not _hold_all(joined, held) or not (rows := await self._unchanged(evictable, held)):
                     continue
                 sweep = await sweeps.begin(self._client, table, partition, span)
-                held = await sweeps.held_in(self._client, table, span)
-                if _hold_all(joined, held) and (rows := await self._unchanged(evictable, held)):
-                    await self._client.ingest(EVICTIONS, evictions_frame(held, recorded_at))
+                if await sweeps.held_in(self._client, table, span) == held:
+                    gone = {node: there.span for node, there in held.items()}
+                    await self._client.ingest(EVICTIONS, evictions_frame(gone, recorded_at))
                     await self._client.await_applied(EVICTIONS)
                     await sweeps.drop(self._client, sweep)
                     dropped += rows
@@ -244,13 +247,13 @@ class QuestDbHotStore:
         return pa.table([micros // 1_000_000, *rest], schema)
 
     async def _unchanged(
-        self, evictable: Mapping[NodeId, Sequence[Evictable]], held: Mapping[NodeId, Segment]
+        self, evictable: Mapping[NodeId, Sequence[Evictable]], held: Mapping[NodeId, sweeps.Held]
     ) -> int:
         """How many bars the nodes hold in their spans; 0 where one of them is not what it was."""
         rows = 0
-        for node, span in held.items():
+        for node, (span, _) in held.items():
             for part in evictable[node]:
-                if part.segment.end <= span.start or part.segment.start >= span.end:
+                if part.segment.intersect(span).is_empty:
                     continue
                 bars = await self.load_bars(node, part.segment)
                 if digest_of(bars) != part.digest:
@@ -259,11 +262,11 @@ class QuestDbHotStore:
         return rows
 
 
-def _hold_all(ranges: Mapping[NodeId, Sequence[Segment]], held: Mapping[NodeId, Segment]) -> bool:
+def _hold_all(ranges: Mapping[NodeId, Sequence[Segment]], held: Mapping[NodeId, sweeps.Held]) -> bool:
     """Whether each node's span lies in one of its ranges."""
     return all(
         any(whole.start <= span.start and span.end <= whole.end for whole in ranges.get(node, ()))
-        for node, span in held.items()
+        for node, (span, _) in held.items()
     )
 
 

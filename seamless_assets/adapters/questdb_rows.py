@@ -131,12 +131,12 @@ def facts_frame(node: NodeId, facts: Sequence[Fact], token: int, last: int) -> p
     return frame
 
 
-def evictions_frame(held: Mapping[NodeId, Segment], recorded_at: float) -> pd.DataFrame:
+def evictions_frame(gone: Mapping[NodeId, Segment], recorded_at: float) -> pd.DataFrame:
     """Rows of the table of evictions."""
-    frame = pd.DataFrame({"start": [span.start for span in held.values()]}, dtype="int64")
-    frame["end"] = [span.end for span in held.values()]
+    frame = pd.DataFrame({"start": [span.start for span in gone.values()]}, dtype="int64")
+    frame["end"] = [span.end for span in gone.values()]
     frame.insert(0, "ts", _stamps(np.full(len(frame), int(recorded_at * 1_000_000))))
-    frame.insert(1, "node", pd.Series([str(node) for node in held], dtype="category"))
+    frame.insert(1, "node", pd.Series([str(node) for node in gone], dtype="category"))
     return frame
 
 

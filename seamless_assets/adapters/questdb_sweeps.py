@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from seamless_assets.adapters.questdb_client import QuestDbClient, literal
 from seamless_assets.adapters.questdb_schema import PARTITIONS, SWEEPS
@@ -30,6 +31,16 @@ class Sweep:
     begun: int
     until: int
     give_up: float
+
+
+class Held(NamedTuple):
+    """From a node's first bar to its last, and the rows they are stored in.
+
+    Every change of a bar is a row more, so what is held has not changed as long as this has not.
+    """
+
+    span: Segment
+    rows: int
 
 
 async def partitions(client: QuestDbClient, table: str) -> list[tuple[str, Segment]]:
@@ -75,14 +86,17 @@ async def end(client: QuestDbClient, sweep: Sweep) -> None:
     await _tell(client, sweep, "now()")
 
 
-async def held_in(client: QuestDbClient, table: str, span: Segment) -> dict[NodeId, Segment]:
-    """The nodes with bars in `span`, and from the first of them to the last. Raises `HotStoreError`."""
+async def held_in(client: QuestDbClient, table: str, span: Segment) -> dict[NodeId, Held]:
+    """What each node with bars in `span` holds there. Raises `HotStoreError`."""
     rows = await client.execute(
-        f"SELECT node, cast(min(ts) AS LONG), cast(max(ts) AS LONG) FROM {table} "
+        f"SELECT node, cast(min(ts) AS LONG), cast(max(ts) AS LONG), count() FROM {table} "
         f"WHERE ts >= {span.start * 1_000_000} AND ts < {span.end * 1_000_000}"
     )
-    nodes = [(NodeId.parse(name), low // 1_000_000, high // 1_000_000) for name, low, high in rows]
-    return {node: Segment(low, node.timeframe.shift(high, 1)) for node, low, high in nodes}
+    held = {}
+    for name, low, high, count in rows:
+        node = NodeId.parse(name)
+        held[node] = Held(Segment(low // 1_000_000, node.timeframe.shift(high // 1_000_000, 1)), count)
+    return held
 
 
 async def _tell(client: QuestDbClient, sweep: Sweep, ended: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from seamless_assets.core.artifact import ArtifactRef
-from seamless_assets.core.bars import between, changes, join, timestamps
+from seamless_assets.core.bars import between, changes, empty_bars, join, timestamps
 from seamless_assets.core.coverage import Coverage, Gap, coverage_of
 from seamless_assets.core.keep import Evictable, aged_parts, digest_of
 from seamless_assets.core.ledger import Fact, facts_of
@@ -57,31 +57,46 @@ async def evict(ports: Ports, nodes: Sequence[NodeId]) -> int:
     """
     aged: dict[NodeId, list[Evictable]] = {}
     for node in nodes:
-        snapshot = await ports.artifacts.load_snapshot(node)
-        for ref in snapshot.artifacts:
-            if parts := await _held_elsewhere(ports, node, ref):
-                aged.setdefault(node, []).extend(parts)
+        if parts := await _evictable(ports, node):
+            aged[node] = parts
     return await ports.hot.evict(aged, ports.clock.now())
 
 
-async def _held_elsewhere(ports: Ports, node: NodeId, ref: ArtifactRef) -> list[Evictable]:
-    """The aged parts of the artifact's range whose hot bars are all in it; none if one is not.
+async def _evictable(ports: Ports, node: NodeId) -> list[Evictable]:
+    """The aged parts of released artifacts whose hot bars are all in them; none where no bar is held."""
+    keep = ports.policy.keep_days[ports.policy.partition_unit(node.timeframe)]
+    snapshot, now = await ports.artifacts.load_snapshot(node), ports.clock.now()
+    aged = {ref: aged_parts(node.timeframe, ref.segment, now, keep) for ref in snapshot.artifacts}
+    bounds = [at for parts in aged.values() for part in parts for at in part]
+    if not bounds:
+        return []
+    opens = await ports.hot.load_opens(node, Segment(min(bounds), max(bounds)))
+    if not len(opens):
+        return []
+    told = [await _held_elsewhere(ports, node, ref, parts, opens) for ref, parts in aged.items()]
+    return [part for parts in told for part in parts]
+
+
+async def _held_elsewhere(
+    ports: Ports, node: NodeId, ref: ArtifactRef, parts: Sequence[Segment], opens: np.ndarray
+) -> list[Evictable]:
+    """`parts` of the artifact's range as they are held, `opens` among them; none if a bar is not in it.
 
     A bar that the exchange corrected since is not, until the correction is released.
     """
-    keep = ports.policy.keep_days[ports.policy.partition_unit(node.timeframe)]
-    parts: list[Evictable] = []
+    evictable: list[Evictable] = []
     released: pa.Table | None = None
-    for part in aged_parts(node.timeframe, ref.segment, ports.clock.now(), keep):
-        hot = await ports.hot.load_bars(node, part)
-        if hot.num_rows:
+    for part in parts:
+        hot = empty_bars()
+        if np.diff(np.searchsorted(opens, part)).any():
+            hot = await ports.hot.load_bars(node, part)
             if released is None:
                 released = await ports.artifacts.load_artifact(node, ref)
             fresh, revised = changes(released, hot, 0.0)
             if fresh.num_rows or revised.num_rows:
                 return []
-        parts.append(Evictable(part, digest_of(hot)))
-    return parts
+        evictable.append(Evictable(part, digest_of(hot)))
+    return evictable
 
 
 async def _released_bars(ports: Ports, node: NodeId, segments: Sequence[Segment]) -> pa.Table:

@@ -112,6 +112,28 @@ async def test_a_write_into_a_partition_on_its_way_out_is_not_lost(
         assert await evictor.evict(evictable, 4.0) == 0
 
 
+async def test_a_bar_that_changes_just_before_its_partition_is_announced_keeps_all_of_it(
+    questdb_server: QuestDbServer, node: NodeId
+) -> None:
+    async with opened(address(questdb_server)) as evictor, opened(address(questdb_server)) as writer:
+        start = START - 10_000 * DAY  # no other test writes near it
+        hour, bars = Segment(start, start + 3600), walk(start, start + 600)
+        await evictor.write_bars(node, table(bars), [], recorded_at=1.0)
+        evictable = {node: [await seen(evictor, node, hour)]}
+        changed = {start + 60: (1.0, 2.0, 0.5, 1.5, 3.0)}
+        execute = evictor._client.execute
+
+        async def announce(sql: str) -> list[list[Any]]:
+            if "INSERT INTO seamless_sweeps" in sql and "null" in sql:
+                await writer.write_bars(node, table(changed), [], recorded_at=2.0)
+            return await execute(sql)
+
+        evictor._client.execute = announce  # type: ignore[method-assign]
+        assert await evictor.evict(evictable, 3.0) == 0
+        assert await writer.load_bars(node, hour) == table(bars | changed)
+        assert await writer.load_evictions(node, hour) == []
+
+
 async def test_an_abandoned_sweep_holds_writers_up_for_a_while_only(
     questdb_server: QuestDbServer, node: NodeId
 ) -> None:

@@ -191,3 +191,22 @@ async def test_a_correction_that_no_artifact_holds_is_never_evicted(tmp_path: Pa
     exchange.bars[START + 600] = row
     await materialize(world, NODE, TWO_DAYS)
     assert await evict(world, [NODE]) == 2 * (DAY // 60)
+
+
+async def test_an_eviction_reads_no_day_that_is_gone_already(tmp_path: Path) -> None:
+    window, after = Segment(START, START + 20 * DAY), TwinClock(time=START + 30 * DAY)
+    exchange = TwinExchange(walk(START - DAY, window.end + DAY), after)
+    world = ports(tmp_path, exchange, Policy(retry_backoff_ms=10, keep_days={"day": 13.0}))
+    await materialize(world, NODE, window)
+    assert await evict(world, [NODE]) == 17 * (DAY // 60)
+    after.time += DAY
+    read: list[Segment] = []
+    load_bars = world.hot.load_bars
+
+    async def noted(node: NodeId, part: Segment) -> pa.Table:
+        read.append(part)
+        return await load_bars(node, part)
+
+    world.hot.load_bars = noted  # type: ignore[method-assign]
+    assert await evict(world, [NODE]) == DAY // 60
+    assert read == [Segment(START + 17 * DAY, START + 18 * DAY)]
