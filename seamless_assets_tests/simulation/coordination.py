@@ -9,7 +9,7 @@ from random import Random
 from seamless_assets.core import token_bucket as arithmetic
 from seamless_assets.core.lease import Lease, next_token
 from seamless_assets.core.token_bucket import Bucket, Budget, Place
-from seamless_assets.errors import LeaseLost
+from seamless_assets.errors import BudgetUnavailable, LeaseLost
 from seamless_assets_tests.simulation.fate import Wire
 
 
@@ -87,9 +87,16 @@ class BudgetShelf:
 
     now: Callable[[], float]
     buckets: dict[str, Bucket] = field(default_factory=dict)
+    away_until: float = 0.0
+
+    def leave(self, seconds: float) -> None:
+        """Answer nobody for a while, and remember everything."""
+        self.away_until = self.now() + seconds
 
     def bucket(self, key: str, budget: Budget) -> Bucket:
-        """What is held under `key`."""
+        """What is held under `key`. Raises `BudgetUnavailable`."""
+        if self.now() < self.away_until:
+            raise BudgetUnavailable("the budget is away")
         return self.buckets.get(key) or arithmetic.full(budget, self.now())
 
     def take(self, key: str, budget: Budget, cost: float) -> Place:

@@ -34,6 +34,7 @@ GROWING = 3
 """So many nodes have a window that ends in the future: its last bars form while the workers run."""
 SPAN = Segment(NOW - 80 * 60, NOW + 60 * 60)
 TROUBLE_S = 400.0
+LONGEST_OUTAGE_S = 60.0
 DEADLINE_S = 40_000.0
 POLICY = Policy(retry_backoff_ms=200, max_attempts=4, jitter_ratio=0.5, window_bars=20, lease_ttl_ms=15_000)
 
@@ -147,6 +148,10 @@ class FetchRun:
         self.loop.call_later(TROUBLE_S, self._calm_down, context=Context())
         for _ in range(4):
             self.loop.call_later(self._rng.uniform(0, TROUBLE_S), self.exchange.revise, context=Context())
+        # Most requests go out in the beginning, so there the budget is missed most.
+        for latest in (0.0, TROUBLE_S / 4) if self.shared.budget_fails else ():
+            at, seconds = self._rng.uniform(0, latest), self._rng.uniform(0, LONGEST_OUTAGE_S)
+            self.loop.call_later(at, self.shared.budget.leave, seconds, context=Context())
 
     def _expire(self, rng: Random) -> None:
         rng.choice([self.shared.leases, *self.shared.machine_leases]).expire(rng)

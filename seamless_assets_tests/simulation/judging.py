@@ -12,6 +12,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.segment import Segment
 from seamless_assets_tests.simulation.exchange import BUDGET, CoolDown, Request
 from seamless_assets_tests.simulation.hot import Write
+from seamless_assets_tests.simulation.ports import MACHINES
 
 if TYPE_CHECKING:
     from seamless_assets_tests.simulation.fetching import FetchRun
@@ -24,8 +25,11 @@ def judged(run: FetchRun) -> Iterator[str]:
         yield from _facts(run, node)
     yield from _writes(run)
     # Who stood still between the gate and the exchange asks late, and no gate can help that.
-    if not run.shared.budget_fails and not run.odds.freeze:
-        yield from _pace(run.exchange.requests, run.slack)
+    if not run.odds.freeze:
+        # A machine that has lost the budget of all goes on at a pace of its own, without bursts.
+        paces = MACHINES if run.shared.budget_fails else 1
+        yield from _pace(run.exchange.requests, run.slack, paces)
+    if not run.odds.freeze and not run.shared.budget_fails:
         yield from _cool_downs(run.exchange.requests, run.exchange.cool_downs, run.slack)
     if not run.odds.refuse and not run.odds.lose:
         yield from _leaks(run)
@@ -67,10 +71,10 @@ def _writes(run: FetchRun) -> Iterator[str]:
             newest[key] = write
 
 
-def _pace(requests: Sequence[Request], slack: float) -> Iterator[str]:
-    """No window admits more than the budget; `slack` is how late a request may use its place."""
+def _pace(requests: Sequence[Request], slack: float, paces: int) -> Iterator[str]:
+    """No window admits more than one burst and so many paces; `slack` is how late a place may be used."""
     interval = BUDGET.interval_ms / 1000
-    allowed = BUDGET.tokens_per_interval + BUDGET.burst + BUDGET.tokens_per_second * slack
+    allowed = BUDGET.burst + paces * (BUDGET.tokens_per_interval + BUDGET.tokens_per_second * slack)
     times = [request.at for request in requests]
     first = 0
     for last, at in enumerate(times):

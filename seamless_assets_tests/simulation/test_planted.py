@@ -98,6 +98,14 @@ def test_a_rate_budget_that_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> No
     found("fetch", "the rate budget was exceeded")
 
 
+def test_no_pace_while_the_shared_budget_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def at_once(*told: Any) -> None:
+        return None
+
+    monkeypatch.setattr(RateGate, "_own_pace", at_once)
+    found("fetch", "the rate budget was exceeded")
+
+
 def test_a_cool_down_that_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     async def untold(*told: Any) -> None:
         return None
