@@ -7,8 +7,7 @@ from pathlib import Path
 
 import click
 
-from seamless_assets import _cli_filling, _cli_releases
-from seamless_assets.core.keep import Finding
+from seamless_assets import _cli_doctor, _cli_filling, _cli_releases
 from seamless_assets.errors import ConfigError, SeamlessError
 
 
@@ -59,35 +58,6 @@ def ui(port: int) -> None:
 
 @cli.command()
 @click.option("--config", type=click.Path(path_type=Path), default=None, help="seamless.yaml to use.")
-def doctor(config: Path | None) -> None:
-    """Say whether each store, server and exchange can be reached, and what to do; status 1 if one cannot."""
-    from seamless_assets.config import load_settings
-    from seamless_assets.seamless import connect
-
-    with connect(load_settings(config).hasty()) as pipeline:
-        findings = pipeline.diagnose()
-    for finding in findings:
-        _say(finding)
-    if not all(finding.is_well for finding in findings):
-        sys.exit(1)
-
-
-def _say(finding: Finding) -> None:
-    status, color = finding.status, "green" if finding.is_well else "red"
-    name = f"{finding.part}: {status.kind}" if status else finding.part
-    state = click.style(f"{'well' if finding.is_well else 'not reachable':15}", fg=color)
-    click.echo(f"{state}{name}")
-    facts = []
-    if status is not None:
-        answer = f"answers in {status.latency_ms:.0f} ms"
-        facts = [status.address, "; ".join(fact for fact in (status.version, status.lag, answer) if fact)]
-    for line in (*facts, finding.advice):
-        if line:
-            click.echo(f"{'':15}{line}")
-
-
-@cli.command()
-@click.option("--config", type=click.Path(path_type=Path), default=None, help="seamless.yaml to use.")
 def evict(config: Path | None) -> None:
     """Drop hot bars that released artifacts hold and that are older than hot_store.keep_days."""
     from seamless_assets.seamless import connect
@@ -96,7 +66,7 @@ def evict(config: Path | None) -> None:
         click.echo(f"{pipeline.evict()} bars dropped from the hot store")
 
 
-for _command in (*_cli_filling.COMMANDS, *_cli_releases.COMMANDS):
+for _command in (*_cli_doctor.COMMANDS, *_cli_filling.COMMANDS, *_cli_releases.COMMANDS):
     cli.add_command(_command)
 
 

@@ -183,7 +183,7 @@ class QuestDbHotStore:
         return StoreStatus(
             kind="QuestDB",
             address=str(self._client.address),
-            version=f"{build}, schema {SCHEMA_VERSION}",
+            version=f"{_version(build)}, schema {SCHEMA_VERSION}",
             lag=f"{lag[0][0]} writes not applied",
             latency_ms=(time.perf_counter() - began) * 1000,
         )
@@ -260,6 +260,11 @@ class QuestDbHotStore:
                     return 0
                 rows += bars.num_rows
         return rows
+
+
+def _version(build: str) -> str:
+    """The version that a server's `build()` names."""
+    return build.partition("QuestDB ")[2].partition(",")[0] or build
 
 
 def _hold_all(ranges: Mapping[NodeId, Sequence[Segment]], held: Mapping[NodeId, sweeps.Held]) -> bool:
