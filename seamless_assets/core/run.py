@@ -14,6 +14,9 @@ from seamless_assets.core.bars import BARS_SCHEMA
 from seamless_assets.core.coverage import Gap
 from seamless_assets.core.segment import Segment
 
+BUNDLE_ROWS = 50_000
+"""More bars than this are not kept together: a month of minutes stays below."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -40,14 +43,21 @@ def join_runs(runs: Sequence[Run]) -> Run:
 
 
 def bundles(refs: Sequence[ArtifactRef]) -> list[tuple[ArtifactRef, ...]]:
-    """Artifacts in groups that are kept together: the days of a month, the months of a year.
+    """Ascending artifacts cut into groups that are kept together, in their order.
 
-    The last one stands alone, for it may still grow.
+    The days of a month, or the months of a year, are one group, up to `BUNDLE_ROWS`. The last artifact
+    stands alone, for it may still grow.
     """
-    found: dict[str, list[ArtifactRef]] = {}
+    found: list[list[ArtifactRef]] = []
+    group, rows = "", 0
     for ref in refs[:-1]:
-        found.setdefault(ref.partition.rpartition("-")[0] or ref.partition, []).append(ref)
-    return [*(tuple(group) for group in found.values()), *((ref,) for ref in refs[-1:])]
+        above = ref.partition.rpartition("-")[0] or ref.partition
+        if not found or above != group or rows + ref.rows > BUNDLE_ROWS:
+            found.append([])
+            group, rows = above, 0
+        found[-1].append(ref)
+        rows += ref.rows
+    return [*(tuple(bundle) for bundle in found), *((ref,) for ref in refs[-1:])]
 
 
 def gaps_within(gaps: Sequence[Gap], window: Segment) -> tuple[Gap, ...]:

@@ -14,7 +14,7 @@ from twins import START
 from seamless_assets.core.artifact import ArtifactRef, Manifest
 from seamless_assets.core.bars import BARS_SCHEMA, between
 from seamless_assets.core.coverage import MISSING, Coverage, Gap, coverage_of
-from seamless_assets.core.run import bundles, gaps_within, join_runs, run_of
+from seamless_assets.core.run import BUNDLE_ROWS, bundles, gaps_within, join_runs, run_of
 from seamless_assets.core.segment import Segment
 from seamless_assets.core.timeframe import Timeframe
 
@@ -70,14 +70,33 @@ def test_coverage_of_a_run_is_that_of_its_bars(world: list[list[str]], bounds: l
     assert run.flags == {"gap": PARTS}
 
 
+def keys_of(*partitions: str, rows: int = 1) -> list[list[str]]:
+    """The partitions of each bundle of artifacts that follow each other."""
+    refs = [ArtifactRef(key, n, n + 1, rows, "f", "s", "m") for n, key in enumerate(partitions)]
+    return [[ref.partition for ref in bundle] for bundle in bundles(refs)]
+
+
 def test_bundles_keep_a_month_together_and_the_last_artifact_alone() -> None:
-    keys = ("2025-01-30", "2025-01-31", "2025-02-01", "2025-02-02")
-    refs = [ArtifactRef(key, n, n + 1, 0, "f", "s", "m") for n, key in enumerate(keys)]
-    assert [[ref.partition for ref in bundle] for bundle in bundles(refs)] == [
+    assert keys_of("2025-01-30", "2025-01-31", "2025-02-01", "2025-02-02") == [
         ["2025-01-30", "2025-01-31"],
         ["2025-02-01"],
         ["2025-02-02"],
     ]
-    assert bundles([]) == []
-    years = [replace(ref, partition=str(2020 + n)) for n, ref in enumerate(refs)]
-    assert [len(bundle) for bundle in bundles(years)] == [1, 1, 1, 1]
+    assert keys_of() == []
+    assert keys_of("2020", "2021", "2022") == [["2020"], ["2021"], ["2022"]]
+
+
+def test_bundles_stay_in_order_where_months_and_days_alternate() -> None:
+    """As a compaction leaves them where a month between others could not be merged."""
+    assert keys_of("2025-01", "2025-02-01", "2025-02-02", "2025-03", "2025-04", "2025-05") == [
+        ["2025-01"],
+        ["2025-02-01", "2025-02-02"],
+        ["2025-03", "2025-04"],
+        ["2025-05"],
+    ]
+
+
+def test_bundles_hold_no_more_rows_than_one_reads_at_a_time() -> None:
+    months = ["2025-01", "2025-02", "2025-03", "2025-04"]
+    assert keys_of(*months, rows=BUNDLE_ROWS // 2) == [months[:2], months[2:3], months[3:]]
+    assert keys_of(*months, rows=BUNDLE_ROWS + 1) == [[month] for month in months]
