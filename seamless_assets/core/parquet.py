@@ -21,7 +21,8 @@ def encode_bars(bars: pa.Table, compression: str = "zstd") -> bytes:
     pq.write_table(
         bars.cast(BARS_SCHEMA).replace_schema_metadata(None),
         sink,
-        compression=compression,
+        compression={name: "none" if name == "ts" else compression for name in COLUMNS},
+        write_statistics=["ts"],
         use_dictionary=False,
         column_encoding=_ENCODINGS,
         store_schema=False,

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from seamless_assets.core.context import Verdict
@@ -62,18 +61,7 @@ class ReadResult:
 
     def to_pandas(self) -> pd.DataFrame:
         """The bars as a new pandas frame with a plain range index."""
-        import pandas as pd
-
-        names = self.bars.column_names
-        floats = [name for name in names if name != "ts"]
-        block = np.empty((len(floats), self.bars.num_rows))
-        for name, row in zip(floats, block, strict=True):
-            _copy(self.bars.column(name), row)
-        frame = pd.DataFrame(block.T, columns=pd.Index(floats, dtype="str"), copy=False)
-        if "ts" in names:
-            ts = np.empty(self.bars.num_rows, dtype=np.int64)
-            _copy(self.bars.column("ts"), ts)
-            frame.insert(names.index("ts"), "ts", ts)
+        frame: pd.DataFrame = self.bars.to_pandas()
         return frame
 
     def to_polars(self) -> pl.DataFrame:
@@ -83,11 +71,3 @@ class ReadResult:
         frame = polars.from_arrow(self.bars)
         assert isinstance(frame, polars.DataFrame)
         return frame
-
-
-def _copy(column: pa.ChunkedArray, into: np.ndarray) -> None:
-    """Copy a column chunk by chunk, in half the time that Arrow's own conversion takes."""
-    at = 0
-    for chunk in column.chunks:
-        into[at : at + len(chunk)] = chunk.to_numpy(zero_copy_only=False)
-        at += len(chunk)

@@ -12,7 +12,8 @@ from artifacts import NODE, sealed
 from twins import START
 
 from seamless_assets.adapters.artifact_store import ArtifactStore
-from seamless_assets.core.parquet import decode_bars
+from seamless_assets.core.canonical import sha256_text
+from seamless_assets.core.parquet import decode_bars, encode_bars
 from seamless_assets.core.release import next_release, snapshot_at
 from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing, ReleaseConflict
 
@@ -37,6 +38,19 @@ async def test_the_same_content_again_changes_nothing(tmp_path: Path) -> None:
         *(store.put_artifact(sealed(as_of=f"2025-01-02T00:00:00.00000{n}Z")) for n in range(8))
     )
     assert len(set(refs)) == 1
+    assert len(files(tmp_path)) == 2
+
+
+async def test_bars_that_another_writer_packed_are_the_same_content(tmp_path: Path) -> None:
+    """As after an upgrade: the file that is there stays, and the reference is of its bytes."""
+    store, artifact = ArtifactStore(str(tmp_path)), sealed()
+    earlier = encode_bars(decode_bars(artifact.payload), "gzip")
+    facts = {"file_sha256": sha256_text(earlier), "file_bytes": len(earlier)}
+    first = await store.put_artifact(
+        replace(artifact, manifest=replace(artifact.manifest, **facts), payload=earlier)
+    )
+    assert earlier != artifact.payload
+    assert await store.put_artifact(artifact) == first
     assert len(files(tmp_path)) == 2
 
 
