@@ -25,7 +25,7 @@ from typing import Any
 import pyarrow as pa
 
 from seamless_assets.adapters.object_files import open_files
-from seamless_assets.adapters.segment_cache import SegmentCache
+from seamless_assets.adapters.segment_cache import SegmentCache, SegmentCopy
 from seamless_assets.core.artifact import (
     ArtifactRef,
     Manifest,
@@ -35,7 +35,7 @@ from seamless_assets.core.artifact import (
     manifest_path,
 )
 from seamless_assets.core.canonical import sha256_text
-from seamless_assets.core.fingerprint import fingerprint
+from seamless_assets.core.fingerprint import fingerprint, fingerprints
 from seamless_assets.core.keep import StoreStatus
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.parquet import decode_bars
@@ -44,6 +44,7 @@ from seamless_assets.core.run import Run, bundles, join_runs, run_of
 from seamless_assets.errors import (
     ArtifactCorrupt,
     FingerprintCollision,
+    InvalidFrame,
     ReleaseConflict,
 )
 
@@ -233,18 +234,41 @@ class ArtifactStore:
     async def _load_bundle(self, node: NodeId, refs: tuple[ArtifactRef, ...]) -> _Kept:
         files = [self._path(node, ref.file_path) for ref in refs]
         manifests = [self._path(node, ref.manifest_path) for ref in refs]
-        signatures = await self._files.signatures(files + manifests)
-        if self._cache is not None:
-            copy = await asyncio.to_thread(self._cache.load, refs)
-            if copy is not None and copy[1] == signatures:
-                return _Kept(copy[0], files + manifests, signatures, 0.0)
-        payloads = await self._files.read_all(files + manifests)
-        run = await asyncio.to_thread(self._verified, refs, files + manifests, payloads)
-        if self._cache is not None:
-            await asyncio.to_thread(self._cache.keep, refs, run, signatures)
-        return _Kept(run, files + manifests, signatures, 0.0)
+        paths = files + manifests
+        signatures = await self._files.signatures(paths)
+        run = await asyncio.to_thread(self._copied, node, refs, manifests, signatures)
+        if run is None:
+            payloads = await self._files.read_all(paths)
+            run = await asyncio.to_thread(self._verified, refs, paths, payloads, signatures)
+        return _Kept(run, paths, signatures, 0.0)
 
-    def _verified(self, refs: Sequence[ArtifactRef], paths: Sequence[str], payloads: Sequence[bytes]) -> Run:
+    def _copied(
+        self,
+        node: NodeId,
+        refs: Sequence[ArtifactRef],
+        manifests: Sequence[str],
+        signatures: list[int] | None,
+    ) -> Run | None:
+        """The run of a local copy that is of these very files and holds what the log promises, else None."""
+        copy = self._cache.load(refs) if self._cache is not None else None
+        if copy is None or copy.signatures != signatures or len(copy.manifests) != len(refs):
+            return None
+        try:
+            told = [self._manifest(*each) for each in zip(manifests, copy.manifests, refs, strict=True)]
+            parts = [(ref.rows, each.conformance_version) for ref, each in zip(refs, told, strict=True)]
+            found = fingerprints(copy.bars, parts, node_id=node, interval=node.timeframe)
+        except (ArtifactCorrupt, InvalidFrame):
+            return None
+        return run_of(told, [copy.bars]) if found == [ref.fingerprint for ref in refs] else None
+
+    def _verified(
+        self,
+        refs: Sequence[ArtifactRef],
+        paths: Sequence[str],
+        payloads: Sequence[bytes],
+        signatures: list[int] | None,
+    ) -> Run:
+        """The run of stored files, manifests after files, that hold what the log promises; it is copied."""
         many = len(refs)
         tables, manifests = [], []
         for ref, path, payload in zip(refs, paths[:many], payloads[:many], strict=True):
@@ -252,7 +276,10 @@ class ArtifactStore:
             tables.append(self._parse(path, payload))
         for ref, path, payload in zip(refs, paths[many:], payloads[many:], strict=True):
             manifests.append(self._manifest(path, payload, ref))
-        return run_of(manifests, tables)
+        run = run_of(manifests, tables)
+        if self._cache is not None:
+            self._cache.keep(refs, SegmentCopy(run.bars, list(payloads[many:]), signatures))
+        return run
 
     async def _is_unchanged(self, kept: _Kept) -> bool:
         """Whether the files of a folder are still those that were verified; buckets are trusted for that."""

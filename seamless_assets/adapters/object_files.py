@@ -55,7 +55,7 @@ class BucketFiles:
 
     kind = "an object store"
     runs_at_once = 4
-    """Runs to load side by side: requests want company, decoding does not."""
+    """Runs to load side by side: one is decoded while others are on their way."""
 
     def __init__(self, root: str, options: Mapping[str, Any] | None = None) -> None:
         self.root = root
@@ -164,7 +164,7 @@ class FolderFiles(BucketFiles):
     """Files of a folder. They are written through a hidden neighbour, which a killed writer may leave."""
 
     kind = "a folder"
-    runs_at_once = 1
+    runs_at_once = 2
 
     @cached_property
     def _store(self) -> Any:
@@ -205,12 +205,19 @@ class FolderFiles(BucketFiles):
         return os.path.exists(f"{self.root}/{path}")
 
     def _read(self, path: str) -> bytes:
-        with reported(self.uri(path)):
-            return Path(self.root, path).read_bytes()
+        uri = self.uri(path)
+        try:
+            with open(uri, "rb", buffering=0) as file:
+                return file.read()
+        except OSError as error:
+            raise _translated(error, uri) from error
 
     def _signature(self, path: str) -> int:
-        with reported(self.uri(path)):
-            told = os.stat(f"{self.root}/{path}")
+        uri = self.uri(path)
+        try:
+            told = os.stat(uri)
+        except OSError as error:
+            raise _translated(error, uri) from error
         return hash((told.st_size, told.st_mtime_ns, told.st_ino))
 
     def _walk(self, folder: str) -> Iterator[StoredFile]:
@@ -235,7 +242,11 @@ def reported(uri: str) -> Iterator[None]:
     """Errors of the store in our words."""
     try:
         yield
-    except FileNotFoundError as error:
-        raise ArtifactMissing(f"{uri} is not there; it was removed or never written", uri=uri) from error
     except (BaseError, OSError) as error:
-        raise ArtifactStoreError(f"artifact store cannot reach {uri}: {error}", uri=uri) from error
+        raise _translated(error, uri) from error
+
+
+def _translated(error: Exception, uri: str) -> ArtifactStoreError:
+    if isinstance(error, FileNotFoundError):
+        return ArtifactMissing(f"{uri} is not there; it was removed or never written", uri=uri)
+    return ArtifactStoreError(f"artifact store cannot reach {uri}: {error}", uri=uri)

@@ -1,7 +1,9 @@
-"""Local copies of released segments: Arrow files that are mapped into memory, named by what they hold.
+"""Local copies of released segments: columns of bars to be mapped into memory, named by what they hold.
 
-A copy is written whole under a name of its own and then renamed, so many processes may share the folder.
-Its bytes are hashed when it is opened. The least recently used go first when the folder grows too large.
+A copy is the bytes of each column after the other, then a line of signatures, then the manifests. It is
+written whole under a name of its own and then renamed, so many processes may share the folder. It proves
+nothing of itself: its reader holds it against the release log. The least recently used go first when the
+folder grows too large.
 """
 
 from __future__ import annotations
@@ -12,21 +14,28 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 import pyarrow as pa
 
 from seamless_assets.core.artifact import ArtifactRef
-from seamless_assets.core.coverage import Gap
-from seamless_assets.core.run import Run
+from seamless_assets.core.bars import BARS_SCHEMA
 
-SUFFIX = ".arrow"
-_FACTS = b"seamless"
-_HASH_BYTES, _BODY_AT = 32, 64
-"""A copy begins with the SHA-256 of its body, which Arrow wants at the start of a line of memory."""
+SUFFIX = ".bars"
+_VALUE_BYTES = 8
 _STALE_S = 3_600.0
 """A copy that was not finished by then never will be."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentCopy:
+    """The bars of artifacts in order, their manifests as stored, and the signatures of their files."""
+
+    bars: pa.Table
+    manifests: list[bytes]
+    signatures: list[int] | None
 
 
 class SegmentCache:
@@ -35,32 +44,32 @@ class SegmentCache:
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder, self._max_bytes = folder, max_bytes
 
-    def load(self, refs: Sequence[ArtifactRef]) -> tuple[Run, list[int] | None] | None:
-        """The run of just these artifacts and the signatures of their sources; None without a sound copy."""
+    def load(self, refs: Sequence[ArtifactRef]) -> SegmentCopy | None:
+        """What is said to be the copy of just these artifacts; None where there is none to read."""
         path = self._path(refs)
         try:
-            mapped = pa.memory_map(str(path))
-        except OSError:
+            with pa.memory_map(str(path)) as mapped:
+                copy = _opened(mapped.read_buffer(), sum(ref.rows for ref in refs))
+            os.utime(path)
+        except (ValueError, OSError):
             return None
-        try:
-            return _opened(mapped.read_buffer())
-        except (pa.ArrowException, ValueError, KeyError, OSError):
-            path.unlink(missing_ok=True)
-            return None
-        finally:
-            with suppress(OSError):
-                os.utime(path)
+        return copy
 
-    def keep(self, refs: Sequence[ArtifactRef], run: Run, signatures: list[int] | None) -> None:
-        """Write a copy, then let go of the oldest above the limit. A full disk is no error of the read."""
+    def keep(self, refs: Sequence[ArtifactRef], copy: SegmentCopy) -> None:
+        """Write a copy, then let go of the oldest above the limit. A full disk is no error of the read.
+
+        Bars with nulls are not copied.
+        """
+        if any(column.null_count for column in copy.bars.columns):
+            return
         path = self._path(refs)
         draft = path.with_suffix(f".{uuid4().hex}.tmp")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            body = _packed(run, signatures)
             with draft.open("wb") as file:
-                file.write(hashlib.sha256(body).digest().ljust(_BODY_AT, b"\0"))
-                file.write(body)
+                for column in copy.bars.columns:
+                    file.write(column.to_numpy().data)
+                file.write(json.dumps(copy.signatures).encode() + b"\n" + b"".join(copy.manifests))
             draft.replace(path)
             self._shrink()
         except OSError:
@@ -90,21 +99,14 @@ class SegmentCache:
             held -= size
 
 
-def _packed(run: Run, signatures: list[int] | None) -> pa.Buffer:
-    """The run as an Arrow file."""
-    facts = {"gaps": run.gaps, "flags": run.flags, "signatures": signatures}
-    table = run.bars.replace_schema_metadata({_FACTS: json.dumps(facts).encode()})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
-
-
-def _opened(copy: pa.Buffer) -> tuple[Run, list[int] | None]:
-    promised, body = copy.slice(0, _HASH_BYTES), copy.slice(_BODY_AT)
-    if hashlib.sha256(body).digest() != promised.to_pybytes():
-        raise ValueError("the copy does not match its own hash")
-    table = pa.ipc.open_file(body).read_all()
-    facts = json.loads(table.schema.metadata[_FACTS])
-    gaps = tuple(Gap(*gap) for gap in facts["gaps"])
-    return Run(table.replace_schema_metadata(None), gaps, facts["flags"]), facts["signatures"]
+def _opened(body: pa.Buffer, rows: int) -> SegmentCopy:
+    width = rows * _VALUE_BYTES
+    told = len(BARS_SCHEMA) * width
+    if body.size < told:
+        raise ValueError(f"{body.size} bytes are too few for {rows} bars")
+    columns = [
+        pa.Array.from_buffers(field.type, rows, [None, body.slice(at * width, width)])
+        for at, field in enumerate(BARS_SCHEMA)
+    ]
+    signatures, *manifests = body.slice(told).to_pybytes().splitlines(keepends=True)
+    return SegmentCopy(pa.Table.from_arrays(columns, schema=BARS_SCHEMA), manifests, json.loads(signatures))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from seamless_assets.core.bars import COLUMNS
+from seamless_assets.core.bars import BARS_SCHEMA, COLUMNS
 from seamless_assets.core.epochs import read_epochs
 from seamless_assets.core.frames import column_names, column_of, is_plain_number
 from seamless_assets.core.node import NodeId
@@ -45,6 +47,38 @@ def fingerprint(bars: Any, *, node_id: str | NodeId, interval: Any, conformance_
         values = _floats(bars, name)
         digest.update(_canonical(values if order is None else values[order], name).data)
     return f"sha256:{digest.hexdigest()}"
+
+
+def fingerprints(
+    bars: pa.Table, parts: Sequence[tuple[int, str]], *, node_id: NodeId, interval: Any
+) -> list[str]:
+    """The fingerprint of each of the consecutive parts of `bars`: so many rows, a conformance version.
+
+    Raises `InvalidFrame` unless every bit of the bars is as it is hashed: canonical columns without nulls,
+    `ts` ascending, one zero and one NaN, and no row beyond the last part.
+    """
+    rows = sum(count for count, _ in parts)
+    if not bars.schema.equals(BARS_SCHEMA) or bars.num_rows != rows:
+        raise InvalidFrame(f"a table of {bars.num_rows} rows does not hold {rows} bars and nothing else")
+    columns = [_as_hashed(bars, name) for name in COLUMNS]
+    if not bool((columns[0][1:] > columns[0][:-1]).all()):
+        raise InvalidFrame("bars are not in ascending order of ts")
+    found, start = [], 0
+    for count, version in parts:
+        header = _header(node_id, interval, version, count)
+        values = (column[start : start + count].data for column in columns)
+        found.append(f"sha256:{hashlib.sha256(b''.join((header, *values))).hexdigest()}")
+        start += count
+    return found
+
+
+def _as_hashed(bars: pa.Table, name: str) -> np.ndarray:
+    column = bars.column(name)
+    values: np.ndarray = column.to_numpy()
+    is_hashed_so = name == "ts" or bool((_canonical(values, name).view("<i8") == values.view("<i8")).all())
+    if column.null_count or not is_hashed_so:
+        raise InvalidFrame(f"column {name} is not in the form that is hashed", column=name)
+    return values
 
 
 def _header(node: NodeId, interval: Any, conformance_version: str, rows: int) -> bytes:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from artifacts import NODE, sealed
 from twins import START
 
 from seamless_assets.adapters.artifact_store import ArtifactStore
-from seamless_assets.adapters.segment_cache import SegmentCache
+from seamless_assets.adapters.segment_cache import SUFFIX, SegmentCache, SegmentCopy
 from seamless_assets.core.artifact import ArtifactRef
 from seamless_assets.core.bars import empty_bars
 from seamless_assets.core.coverage import Gap
-from seamless_assets.core.run import Run
 from seamless_assets.errors import ArtifactCorrupt
 
 MANY = 1_000_000
@@ -40,8 +41,12 @@ def spoil(path: Path, at: int = 100) -> None:
     path.write_bytes(payload)
 
 
+def with_volume(bars: pa.Table, value: float) -> pa.Table:
+    return bars.set_column(5, "volume", pa.array([value] * bars.num_rows))
+
+
 def copies(folder: Path) -> list[Path]:
-    return sorted((folder / "copies").glob("*.arrow"))
+    return sorted((folder / "copies").glob(f"*{SUFFIX}"))
 
 
 async def test_a_copy_says_what_the_artifact_says_and_spares_the_store(
@@ -82,14 +87,33 @@ async def test_a_spoiled_copy_is_made_anew(tmp_path: Path, ref: ArtifactRef) -> 
         assert await opened(tmp_path).load_run(NODE, [ref]) == first
 
 
+@pytest.mark.parametrize("forged", ["bars", "zero", "manifests", "count"])
+async def test_a_copy_that_is_whole_but_not_what_the_log_promises_is_made_anew(
+    tmp_path: Path, ref: ArtifactRef, forged: str
+) -> None:
+    first = await opened(tmp_path).load_run(NODE, [ref])
+    cache = SegmentCache(tmp_path / "copies", MANY)
+    true = cache.load([ref])
+    assert true is not None
+    changed = {
+        "bars": {"bars": true.bars.slice(1)},
+        "zero": {"bars": with_volume(true.bars, -0.0)},
+        "manifests": {"manifests": [true.manifests[0].replace(b"no_trades", b"outage...")]},
+        "count": {"manifests": true.manifests * 2},
+    }
+    cache.keep([ref], replace(true, **changed[forged]))  # type: ignore[arg-type]
+    assert await opened(tmp_path).load_run(NODE, [ref]) == first
+    assert cache.load([ref]) == true
+
+
 async def test_the_oldest_copies_go_first_and_what_was_never_finished_too(
     tmp_path: Path, ref: ArtifactRef
 ) -> None:
     cache = SegmentCache(tmp_path / "copies", MANY)
-    run = Run(empty_bars(), (), {})
+    empty = SegmentCopy(empty_bars(), [], None)
     refs = [[ArtifactRef("2025-01-01", n, n + 1, 0, "f", f"file {n}", "m")] for n in range(5)]
     for n, one in enumerate(refs):
-        cache.keep(one, run, None)
+        cache.keep(one, empty)
         newest = max(copies(tmp_path), key=lambda path: path.stat().st_mtime)
         os.utime(newest, (START + n, START + n))
     assert cache.load(refs[0]) is not None
@@ -98,7 +122,7 @@ async def test_the_oldest_copies_go_first_and_what_was_never_finished_too(
     unfinished.write_bytes(b"half")
     os.utime(unfinished, (START, START))
     small = SegmentCache(tmp_path / "copies", 3 * size)
-    small.keep([ref], run, None)
+    small.keep([ref], empty)
     assert len(copies(tmp_path)) == 3 and not unfinished.exists()
     assert [cache.load(one) is not None for one in refs] == [True, False, False, False, True]
 
@@ -106,10 +130,11 @@ async def test_the_oldest_copies_go_first_and_what_was_never_finished_too(
 async def test_many_writers_of_one_copy_and_a_disk_that_takes_none(tmp_path: Path, ref: ArtifactRef) -> None:
     cache = SegmentCache(tmp_path / "copies", MANY)
     run = await ArtifactStore(str(tmp_path / "store")).load_run(NODE, [ref])
+    copy = SegmentCopy(run.bars, [b"a manifest\n"], [1, 2])
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: cache.keep([ref], run, None), range(64)))
+        list(pool.map(lambda _: cache.keep([ref], copy), range(64)))
     assert len(list((tmp_path / "copies").iterdir())) == 1
-    assert cache.load([ref]) == (run, None)
+    assert cache.load([ref]) == copy
     (tmp_path / "blocked").write_bytes(b"a file, no folder")
     store = ArtifactStore(str(tmp_path / "store"), cache=SegmentCache(tmp_path / "blocked", MANY))
     both = await asyncio.gather(store.load_run(NODE, [ref]), store.load_run(NODE, [ref]))
