@@ -21,6 +21,17 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.segment import Segment
 from seamless_assets.errors import HotStoreError
 
+_LOOK = f"""SELECT
+    cast(now() AS LONG), coalesce(newest, 0), coalesce(unfinished, 0), coalesce(raised, 0), coalesce(swept, 0)
+FROM (
+    SELECT max(token) newest, max(CASE WHEN NOT done AND token < %s THEN token END) unfinished,
+        sum(CASE WHEN writer = %s THEN 1 ELSE 0 END) raised
+    FROM {FENCES} WHERE node = %s AND start < %s AND "end" > %s
+) CROSS JOIN (
+    SELECT cast(max(coalesce(ended, until)) AS LONG) swept
+    FROM {SWEEPS} WHERE bars = %s AND start < %s AND "end" > %s
+)"""
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -91,25 +102,19 @@ class Writer:
         """One question; what it says of fences is of one moment. Raises `StaleToken` for a later holder."""
         token = self._fence.token if self._fence else 0
         fences = self._fence.chunk if self._fence else self._span
-        ((now, newest, unfinished, raised, swept),) = await self._client.execute(
-            "SELECT cast(now() AS LONG), f.newest, f.unfinished, f.raised, s.swept FROM (SELECT "
-            f"max(token) newest, max(CASE WHEN NOT done AND token < {token} THEN token END) unfinished, "
-            f"sum(CASE WHEN writer = {self._id} THEN 1 ELSE 0 END) raised "
-            f"FROM {FENCES} WHERE node = {literal(str(self._node))} AND {_touches(fences)}) f "
-            "CROSS JOIN (SELECT cast(max(coalesce(ended, until)) AS LONG) swept "
-            f"FROM {SWEEPS} WHERE bars = {literal(bars_table(self._node.timeframe))} "
-            f"AND {_touches(self._span)}) s"
+        table = bars_table(self._node.timeframe)
+        found = await self._client.fetch(
+            _LOOK,
+            (token, self._id, str(self._node), fences.end, fences.start, table, *reversed(self._span)),
+            ["int64"] * 5,
         )
-        if self._fence is not None and (newest or 0) > token:
+        now, newest, unfinished, raised, swept = (int(value) for (value,) in found)
+        if self._fence is not None and newest > token:
             raise outranked(self._node, self._fence, newest)
-        return Look(now, newest or 0, unfinished or 0, swept or 0, bool(raised))
+        return Look(now, newest, unfinished, swept, bool(raised))
 
 
 async def last_fact(client: QuestDbClient, node: NodeId) -> int:
     """The last number in the node's ledger; 0 where there is none. Raises `HotStoreError`."""
     ((last,),) = await client.execute(f"SELECT max(seq) FROM {FACTS} WHERE node = {literal(str(node))}")
     return last or 0
-
-
-def _touches(span: Segment) -> str:
-    return f'start < {span.end} AND "end" > {span.start}'

@@ -77,7 +77,7 @@ async def test_bars_and_facts_go_through_tls_with_credentials(
             assert await store.load_bars(NODE, DAY_ONE) == table(batch(0))
             assert await store.load_bars(NODE, MONTH) == table(batch(0))
             assert facts_of(await store.load_facts(NODE, DAY_ONE)) == [fact]
-            assert "QuestDB" in (await store.status()).version
+            assert (await store.status()).version.startswith("9.")
             assert await store.write_bars(NODE, table(batch(0)), [], recorded_at=2.0) == Written(0, 0)
     assert not any(secret in caplog.text for key, secret in SECRETS.items() if "PASSWORD" in key)
 

@@ -23,16 +23,16 @@ BARS = walk(START, START + 120)
 FACT = Fact(START + 120, START + 180, "no_trades", "bars on both sides", 1.0)
 
 
-def kind(sql: str) -> str:
-    """What a statement is there for."""
-    kinds = {
+def kind(asked: str) -> str:
+    """What a statement is there for; rows are sent with the name of their table."""
+    words = {
         "INSERT": "fence",
         "wal_tables": "applied",
-        "writer": "look",
+        "swept": "look",
         "max(ts)": "held",
         "seq": "last fact",
     }
-    return next(name for word, name in kinds.items() if word in sql)
+    return next((name for word, name in words.items() if word in asked), "bars" if " " in asked else "rows")
 
 
 def listened_to(store: QuestDbHotStore) -> list[str]:
@@ -40,17 +40,17 @@ def listened_to(store: QuestDbHotStore) -> list[str]:
     told: list[str] = []
     client = store._client
 
-    def heard(call: Callable[..., Awaitable[Any]], name: str | None) -> Callable[..., Awaitable[Any]]:
+    def heard(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def say(sql: str, *arguments: Any) -> Any:
-            said = name or kind(sql)
+            said = kind(sql)
             if (said, told[-1:]) != ("applied", ["applied"]):
                 told.append(said)
             return await call(sql, *arguments)
 
         return say
 
-    for method, name in (("execute", None), ("fetch", "bars"), ("export", "bars"), ("ingest", "rows")):
-        setattr(client, method, heard(getattr(client, method), name))
+    for method in ("execute", "fetch", "export", "ingest"):
+        setattr(client, method, heard(getattr(client, method)))
     return told
 
 
