@@ -11,12 +11,15 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 import ccxt
 
 from seamless_assets.errors import ExchangeError, ExchangeRefused, ExchangeUnavailable, RateLimited
 
 RATE_LIMIT_STATUSES = frozenset({418, 429})
+UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+"""What ccxt stumbles over where an answer is JSON of another shape than it knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,15 @@ def typed(
     if is_broken or is_unusable or isinstance(error, ccxt.NetworkError):
         return ExchangeUnavailable(message, status=status)
     return ExchangeRefused(message, status=status)
+
+
+def unreadable(error: Exception, heard: list[Answer], what: str) -> ExchangeUnavailable:
+    """The project's error for an answer that ccxt could not take apart."""
+    return ExchangeUnavailable(
+        f"{what}: the answer (HTTP {heard[-1].status}) is not what {urlsplit(heard[-1].url).path} gives: "
+        f"{type(error).__name__}; maintenance, or an API that ccxt does not know yet?",
+        status=heard[-1].status,
+    )
 
 
 def _short(error: BaseException, secrets: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ import ccxt.async_support as ccxt
 import numpy as np
 import pyarrow as pa
 
-from seamless_assets.adapters.ccxt_answers import Answer, answers, judge, typed
+from seamless_assets.adapters.ccxt_answers import UNREADABLE, Answer, answers, judge, typed, unreadable
 from seamless_assets.adapters.ccxt_client import (
     add_gone,
     documented_page,
@@ -30,7 +30,7 @@ from seamless_assets.core.plan import Page, witnesses_of
 from seamless_assets.core.proof import Reach, Trades
 from seamless_assets.core.segment import Segment
 from seamless_assets.core.timeframe import Timeframe
-from seamless_assets.errors import ExchangeUnavailable, UnknownSymbol, UnsupportedTimeframe
+from seamless_assets.errors import ExchangeUnavailable, SeamlessError, UnknownSymbol, UnsupportedTimeframe
 
 DAY_S = 86_400.0
 MARKETS_AGE_S = DAY_S
@@ -120,7 +120,8 @@ class CcxtSource:
         async with self._slots[node.exchange], self._heard(node.exchange, what) as heard:
             trades = await client.fetch_trades(node.symbol, since=window.start * 1000, limit=TRADES_PAGE)
             judge(heard, what)
-        return Trades(window, np.array(sorted(trade["timestamp"] / 1000 for trade in trades)))
+            times = sorted(trade["timestamp"] / 1000 for trade in trades)
+        return Trades(window, np.array(times))
 
     async def exchange_now(self, exchange: str) -> float:
         """The exchange's clock in epoch seconds; ours where it has none to ask.
@@ -138,7 +139,7 @@ class CcxtSource:
                 async with self._heard(exchange, f"{exchange} clock") as heard:
                     told = await client.fetch_time()
                     judge(heard, f"{exchange} clock")
-                skew = float(told) / 1000 - time.time()
+                    skew = float(told) / 1000 - time.time()
                 self._skew[exchange] = skew, time.time()
         return time.time() + skew
 
@@ -330,6 +331,10 @@ class CcxtSource:
             yield heard
         except ccxt.BaseError as error:
             raise typed(error, heard, what, self._settings[exchange].secrets) from error
+        except UNREADABLE as error:
+            if not heard or isinstance(error, SeamlessError):
+                raise
+            raise unreadable(error, heard, what) from error
         finally:
             answers.reset(token)
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from seamless_assets.errors import InvalidChoice, InvalidInput
 
 FaultKind = Literal[
-    "status", "reset", "truncated", "html", "hang", "delay",
+    "status", "reset", "truncated", "html", "json", "hang", "delay",
     "ignore_since", "ignore_until", "empty", "short_page", "short_window", "edges", "hide",
     "null_fields", "inverted", "zero_prices",
 ]  # fmt: skip
@@ -20,7 +20,8 @@ class Fault:
     """One fault: which requests it hits and what happens to them.
 
     `path` and `symbol` match as parts of the request, empty matches all. `times` counts down, None is for
-    ever. `status` answers with `code` (and `retry_after` seconds); `delay` waits `seconds`. `ignore_since`
+    ever. `status` answers with `code` (and `retry_after` seconds); `json` answers with `body` and status 200;
+    `delay` waits `seconds`. `ignore_since`
     hears neither bound of time, `ignore_until` not the upper one. `short_page` cuts to `rows`,
     `short_window` to what opens within the first `rows` bars of time; `edges` leaves out the first and the
     last row of a page, as exclusive bounds do; `hide` the rows that open in `[start, end)`. `null_fields`,
@@ -37,6 +38,7 @@ class Fault:
     rows: int = 10
     start: float = 0.0
     end: float = 0.0
+    body: Any = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

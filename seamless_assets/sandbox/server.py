@@ -163,6 +163,8 @@ class Sandbox:
             return answers.status(fault.code, fault.retry_after)
         if fault.kind == "html":
             return answers.html()
+        if fault.kind == "json":
+            return web.json_response(fault.body)
         if fault.kind in ("hang", "delay"):
             wait = fault.seconds or (3600.0 if fault.kind == "hang" else 0.0)
             await _wait(self._closing, wait)
