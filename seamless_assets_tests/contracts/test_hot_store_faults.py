@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -19,7 +20,7 @@ from twins import DAY, START, walk
 
 from seamless_assets.adapters.questdb import QuestDbHotStore
 from seamless_assets.adapters.questdb_address import QuestDbAddress
-from seamless_assets.adapters.questdb_client import literal
+from seamless_assets.adapters.questdb_client import ROWS_PER_REQUEST, literal
 from seamless_assets.adapters.sqlite import SqliteHotStore
 from seamless_assets.core.bars import Written
 from seamless_assets.core.ledger import Fact
@@ -84,6 +85,30 @@ async def test_ten_kills_in_the_middle_lose_nothing_acknowledged(own_questdb: Qu
         seen = await store.load_bars(NODE, Segment(START, START + 30 * DAY))
     found = {row["ts"]: tuple(row.values())[1:] for row in seen.to_pylist()}
     assert {ts: found.get(ts) for ts in acknowledged} == acknowledged
+
+
+async def test_a_kill_between_the_parts_of_a_large_write_loses_none_of_them(
+    own_questdb: QuestDbServer,
+) -> None:
+    many = table(dict.fromkeys(range(START, START + 200 * DAY, 60), (1.0,) * 5))
+    async with opened(address(own_questdb)) as store:
+        await store.load_bars(NODE, Segment(START, START + DAY))
+        send, sent = store._client._send, 0
+        starting: list[asyncio.Task[None]] = []
+
+        async def send_or_be_cut_off(name: str, rows: Any) -> None:
+            nonlocal sent
+            sent += 1
+            if sent == 2:
+                own_questdb.kill()
+                starting.append(asyncio.create_task(asyncio.to_thread(own_questdb.start)))
+            await send(name, rows)
+
+        store._client._send = send_or_be_cut_off  # type: ignore[method-assign]
+        assert await store.write_bars(NODE, many, [], recorded_at=1.0) == Written(many.num_rows, 0)
+        await starting[0]
+        assert sent > many.num_rows // ROWS_PER_REQUEST + 1
+        assert await store.load_bars(NODE, Segment(START, START + 365 * DAY)) == many
 
 
 async def test_an_outage_is_waited_out_and_a_long_one_is_an_error(own_questdb: QuestDbServer) -> None:
