@@ -62,7 +62,7 @@ def backfill(config: Path | None, node: str, start: str, end: str) -> None:
 @click.option("--all", "is_all", is_flag=True, help="List every gap, those without trades too.")
 def coverage(config: Path | None, node: str, start: str, end: str, is_all: bool) -> None:
     """Say which bars of NODE from START to END are there, which are proven absent, which are missing."""
-    from seamless_assets._filling import window_of
+    from seamless_assets._face import window_of
     from seamless_assets.seamless import connect
 
     window = window_of(_instant(start), _instant(end))

@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, TypeVar
 
+from seamless_assets._face import AsyncFace, Face, Instant, window_of
 from seamless_assets.core.coverage import Coverage
-from seamless_assets.core.instant import epoch_seconds
 from seamless_assets.core.ledger import Fact
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.segment import Segment
 from seamless_assets.flows import backfill as backfilling
 from seamless_assets.flows import history
 from seamless_assets.flows.backfill import BackfillReport
-from seamless_assets.flows.ports import Ports
-
-T = TypeVar("T")
-Instant = Any
-"""Epoch seconds, an ISO 8601 text or an aware datetime; naive datetimes are an error."""
 
 
-def window_of(start: Instant, end: Instant) -> Segment:
-    """The window of two instants. Raises `InvalidTimestamp` and `InvalidSegment`."""
-    return Segment(epoch_seconds(start, "start", round_up=True), epoch_seconds(end, "end"))
-
-
-class AsyncFilling:
+class AsyncFilling(AsyncFace):
     """Awaited methods on what the hot store holds."""
-
-    async def _do(self, work: Callable[[Ports], Coroutine[Any, Any, T]]) -> T:
-        raise NotImplementedError
-
-    def _declared(self, node: str | NodeId) -> NodeId:
-        raise NotImplementedError
 
     async def backfill(self, node: str | NodeId, start: Instant, end: Instant) -> BackfillReport:
         """See `Filling.backfill`."""
@@ -55,7 +36,7 @@ class AsyncFilling:
         return await self._do(lambda ports: history.ledger(ports, parsed, window))
 
 
-class Filling:
+class Filling(Face):
     """Methods on what the hot store holds."""
 
     aio: AsyncFilling
@@ -84,9 +65,3 @@ class Filling:
     def ledger(self, node: str | NodeId, start: Instant, end: Instant) -> list[Fact]:
         """What was found out of bars that are not there, oldest first: reason, evidence, looks, next look."""
         return self._run(self.aio.ledger(node, start, end))
-
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        raise NotImplementedError
-
-    def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        raise NotImplementedError

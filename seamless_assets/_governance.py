@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
+from seamless_assets._face import AsyncFace, Face
 from seamless_assets.core.artifact import ArtifactRef, Manifest
 from seamless_assets.core.context import ComputeContext
 from seamless_assets.core.instant import epoch_micros, instant_text
@@ -24,20 +24,9 @@ from seamless_assets.flows.govern import SnapshotDiff
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.verify import VerifyReport
 
-T = TypeVar("T")
 
-
-class AsyncGovernance:
+class AsyncGovernance(AsyncFace):
     """Awaited methods on a node's releases."""
-
-    async def _do(self, work: Callable[[Ports], Coroutine[Any, Any, T]]) -> T:
-        raise NotImplementedError
-
-    def _declared(self, node: str | NodeId) -> NodeId:
-        raise NotImplementedError
-
-    def _nodes(self) -> list[NodeId]:
-        raise NotImplementedError
 
     async def release(self, node: str | NodeId, *, reason: str, fingerprint: str | None = None) -> Release:
         """See `Governance.release`."""
@@ -114,13 +103,10 @@ class AsyncGovernance:
         return await self._do(lambda ports: reading.snapshot_files(ports, parsed, context))
 
 
-class Governance:
+class Governance(Face):
     """What decides of a node's releases, and what tells of them."""
 
     aio: AsyncGovernance
-
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        raise NotImplementedError
 
     def release(self, node: str | NodeId, *, reason: str, fingerprint: str | None = None) -> Release:
         """Release by hand what was published last and not decided on, whatever its checks said.

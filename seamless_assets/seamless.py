@@ -1,24 +1,20 @@
 """The place where adapters meet flows, and the face that people call.
 
-`connect()` opens everything that the settings name. The face is synchronous and works inside a running
-event loop too (a notebook): flows run on one event loop in a thread of its own. `aio` is its async twin.
+`connect()` opens everything that the settings name; `aio` of what it returns is the async twin.
 """
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from seamless_assets._coordination import Coordination
-from seamless_assets._filling import AsyncFilling, Filling, Instant, window_of
+from seamless_assets._face import Instant, window_of
+from seamless_assets._filling import AsyncFilling, Filling
 from seamless_assets._governance import AsyncGovernance, Governance
 from seamless_assets.adapters.artifact_store import ArtifactStore
 from seamless_assets.adapters.client_settings import ClientSettings
@@ -34,7 +30,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.partition import UNITS
 from seamless_assets.core.policy import Policy
 from seamless_assets.core.reading import ReadResult
-from seamless_assets.errors import ConfigError, InvalidChoice
+from seamless_assets.errors import ConfigError
 from seamless_assets.flows import history
 from seamless_assets.flows import materialize as materializing
 from seamless_assets.flows import read as reading
@@ -61,11 +57,7 @@ class AsyncSeamless(AsyncFilling, AsyncGovernance):
     """The async face: every method of `Seamless`, awaited. Reached as `Seamless.aio`."""
 
     def __init__(self, settings: Settings, s3: S3Access | None = None) -> None:
-        self.settings = settings
-        self._s3 = s3
-        self.worker = _Worker()
-        self._opened: _Opened | None = None
-        self._opening = threading.Lock()
+        super().__init__(settings, lambda: _Opened(settings, s3))
 
     async def read(
         self,
@@ -98,7 +90,7 @@ class AsyncSeamless(AsyncFilling, AsyncGovernance):
     ) -> AsyncIterator[PartitionReport]:
         """Materialize partition by partition, handing over each report as soon as it is done."""
         known, window = self._declared(node), window_of(start, end)
-        reports = materializing.materialize_each(self._ports(), known, window)
+        reports = materializing.materialize_each(self.ports, known, window)
         while (report := await self._do(lambda _: _next(reports))) is not None:
             yield report
 
@@ -109,49 +101,12 @@ class AsyncSeamless(AsyncFilling, AsyncGovernance):
 
     async def diagnose(self) -> list[Finding]:
         """See `Seamless.diagnose`."""
-        shared = self._open().coordination.shared
+        shared = self._open().shared
         return await self._do(lambda ports: diagnose(ports, tuple(self.settings.exchanges), shared))
 
     async def evict(self) -> int:
         """See `Seamless.evict`."""
         return await self._do(lambda ports: history.evict(ports, self._nodes()))
-
-    async def close(self) -> None:
-        """Close stores and connections; may be called again."""
-        await asyncio.to_thread(self.close_now)
-
-    def close_now(self) -> None:
-        """The same, without an event loop."""
-        with self._opening:
-            opened, self._opened = self._opened, None
-        if opened is not None:
-            self.worker.run(opened.close())
-        self.worker.stop()
-
-    async def _do(self, work: Callable[[Ports], Coroutine[Any, Any, T]]) -> T:
-        return await asyncio.wrap_future(self.worker.start(work(self._ports())))
-
-    def _ports(self) -> Ports:
-        return self._open().ports
-
-    def _open(self) -> _Opened:
-        with self._opening:
-            if self._opened is None:
-                self._opened = _Opened(self.settings, self._s3)
-            return self._opened
-
-    def _nodes(self) -> list[NodeId]:
-        return [item.node for item in self.settings.nodes]
-
-    def _declared(self, node: str | NodeId) -> NodeId:
-        parsed = NodeId.parse(node)
-        if parsed.exchange not in self.settings.exchanges:
-            raise InvalidChoice(
-                f"{parsed}: exchange {parsed.exchange} is not in the settings; add it under `exchanges`",
-                value=str(parsed),
-                choices=tuple(self.settings.exchanges),
-            )
-        return parsed
 
 
 class Seamless(Filling, Governance):
@@ -165,11 +120,6 @@ class Seamless(Filling, Governance):
 
     def __init__(self, settings: Settings, s3: S3Access | None = None) -> None:
         self.aio = AsyncSeamless(settings, s3)
-
-    @property
-    def settings(self) -> Settings:
-        """The settings it was opened with."""
-        return self.aio.settings
 
     def read(
         self,
@@ -218,24 +168,6 @@ class Seamless(Filling, Governance):
         """
         return self._run(self.aio.evict())
 
-    def close(self) -> None:
-        """Close stores and connections; may be called again."""
-        self.aio.close_now()
-
-    def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        return self.aio.worker.start(work)
-
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.aio.worker.run(work)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 class _Opened:
     """The adapters that the settings name, wired together."""
@@ -255,10 +187,11 @@ class _Opened:
         artifacts = _artifact_store(settings, uri, s3)
         self._hot = _hot_store(settings)
         clock = SystemClock()
-        self.coordination = Coordination(settings, clock)
+        self._coordination = coordination = Coordination(settings, clock)
+        self.shared = coordination.shared
         self._source = CcxtSource(
             {name: _client_settings(settings, name) for name in settings.exchanges},
-            self.coordination.gate,
+            coordination.gate,
             ExchangeMemory(settings.seamless.state_dir / "exchanges.sqlite"),
         )
         self.ports = Ports(
@@ -268,15 +201,15 @@ class _Opened:
             artifacts=artifacts,
             policy=policy_of(settings),
             rng=Random(),
-            leases=self.coordination.leases,
-            observer=self.coordination.observer,
-            flights=self.coordination.flights,
-            worker=self.coordination.worker,
+            leases=coordination.leases,
+            observer=coordination.observer,
+            flights=coordination.flights,
+            worker=coordination.worker,
         )
 
     async def close(self) -> None:
         await self._source.close()
-        await self.coordination.close()
+        await self._coordination.close()
         await self._hot.close()
 
 
@@ -325,42 +258,6 @@ def _hot_store(settings: Settings) -> HotStore:
             retry_s=told.retry_ms / 1000,
         )
     )
-
-
-class _Worker:
-    """An event loop in a daemon thread, started at the first call."""
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-
-    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=self._loop.run_forever, name="seamless-assets", daemon=True
-                )
-                self._thread.start()
-            return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        future = self.start(work)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def stop(self) -> None:
-        with self._lock:
-            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
-        if loop is not None and thread is not None:
-            asyncio.run_coroutine_threadsafe(loop.shutdown_default_executor(), loop).result()
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            loop.close()
 
 
 def policy_of(settings: Settings) -> Policy:

@@ -120,5 +120,5 @@ async def _look_again(pipeline: sa.Seamless) -> None:
         def now(self) -> float:
             return super().now() + 120
 
-    ports = replace(pipeline.aio._ports(), clock=Later())
+    ports = replace(pipeline.aio.ports, clock=Later())
     await backfill(ports, sa.NodeId.parse(NODE), Segment(START, START + 3_600))

@@ -13,7 +13,7 @@ import pyarrow as pa
 from dagster import ConfigurableIOManager, InputContext, OutputContext, ResourceDependency
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG, PARTITION_NAME_TAG
 
-from seamless_assets._filling import window_of
+from seamless_assets._face import window_of
 from seamless_assets.core.context import ComputeContext
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading import ReadResult
