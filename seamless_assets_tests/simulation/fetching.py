@@ -22,7 +22,7 @@ from seamless_assets_tests.simulation.fate import MOST_LATENCIES, Fate, Odds, Tr
 from seamless_assets_tests.simulation.judging import judged
 from seamless_assets_tests.simulation.loop import SimLoop
 from seamless_assets_tests.simulation.ports import BUDGET_SLOWNESS, Shared
-from seamless_assets_tests.simulation.verdict import Verdict
+from seamless_assets_tests.simulation.seeded import SeededRun
 from seamless_assets_tests.twins import DAY, START
 
 NODES = tuple(NodeId.parse(f"ohlcv:binance:C{number}/USDT:1m") for number in range(20))
@@ -41,7 +41,7 @@ POLICY = Policy(retry_backoff_ms=200, max_attempts=4, jitter_ratio=0.5, window_b
 CHUNK = chunk_bars(BELIEVED_PAGE, POLICY.window_bars)
 
 
-class FetchRun:
+class FetchRun(SeededRun):
     """One seeded run. Without `odds` the seed draws them; `kept` lines of its trace are kept (None: all)."""
 
     def __init__(self, seed: int, odds: Odds | None = None, kept: int | None = 0) -> None:
@@ -49,6 +49,7 @@ class FetchRun:
         self.faults: list[str] = []
         self.trace = Trace(kept)
         self.loop = SimLoop(Random(rng.random()), NOW)
+        self.deadline = NOW + DEADLINE_S
         self.odds = odds or drawn_odds(rng)
         self.fate = Fate(self.loop, Random(rng.random()), self.odds, self.trace)
         self.exchange = Exchange(self.loop, Random(rng.random()), NODES, SPAN)
@@ -77,21 +78,6 @@ class FetchRun:
         """How late, in seconds, a request may use its place, or hear of a cool-down."""
         return 4 * BUDGET_SLOWNESS * MOST_LATENCIES * self.odds.latency
 
-    def go(self) -> Verdict:
-        """Run to the end and judge."""
-        try:
-            self._schedule()
-            self.crew.start()
-            self.loop.run_until(self._is_over, NOW + DEADLINE_S)
-            if not self.faults:
-                self.faults += judged(self)
-                self._look_again()
-        except AssertionError as error:
-            self.faults.append(str(error))
-        finally:
-            self.loop.bury()
-        return Verdict(self.trace.digest, tuple(self.faults + self.loop.mishaps), self.fate.befallen)
-
     async def _shift(self, worker: Worker) -> None:
         """Two journeys at once, which share some nodes, so that one process wants the same twice."""
         ports = self.shared.ports(worker, self.fate)
@@ -112,15 +98,13 @@ class FetchRun:
         report = await backfill(ports, node, self.windows[node])
         return report.coverage.missing == 0 and report.coverage.expected == BARS
 
-    def _look_again(self) -> None:
-        """In peace a look at what was corrected meanwhile brings the exchange's newest values."""
-        self._calm_down()
+    def judge(self) -> None:
+        """Judge what is left; then, in peace, a new look brings the newest values of what was corrected."""
+        self.faults += judged(self)
+        self.exchange.refusing = 0.0
         self.exchange.is_revising = False
-        worker = Worker(self.loop, 0, "inspector", Random(0), 0.0)
         corrected = [node for node in NODES if node in self.exchange.corrected]
-        task = worker.start(self._refilled(self.shared.ports(worker, self.fate), corrected))
-        self.loop.run_until(task.done, self.loop.time() + DEADLINE_S)
-        task.result()
+        self.in_peace(lambda inspector: self._refilled(inspector, corrected), DEADLINE_S)
         for node in corrected:
             held, (start, end) = self.shared.hot.bars[node], self.windows[node]
             newest = {ts: rows[-1] for ts, rows in self.exchange.bars[node].items() if start <= ts < end}
@@ -129,7 +113,8 @@ class FetchRun:
                     f"{node}: bars {stale[:3]} were corrected, and a new look did not bring it"
                 )
 
-    async def _refilled(self, ports: Ports, nodes: Sequence[NodeId]) -> None:
+    async def _refilled(self, inspector: Worker, nodes: Sequence[NodeId]) -> None:
+        ports = self.shared.ports(inspector, self.fate)
         for node in nodes:
             await refill(ports, node, self.windows[node], self.windows[node].end)
 
@@ -144,7 +129,7 @@ class FetchRun:
         if any(ts not in self.shared.hot.bars.get(node, {}) for ts in beside):
             self.faults.append(f"{node}: {fact} stands without its bars")
 
-    def _schedule(self) -> None:
+    def schedule(self) -> None:
         self.loop.call_later(TROUBLE_S, self._calm_down, context=Context())
         for _ in range(4):
             self.loop.call_later(self._rng.uniform(0, TROUBLE_S), self.exchange.revise, context=Context())
@@ -159,9 +144,6 @@ class FetchRun:
     def _calm_down(self) -> None:
         self.fate.calm_down()
         self.exchange.refusing = 0.0
-
-    def _is_over(self) -> bool:
-        return bool(self.faults) or self.crew.is_done()
 
 
 def window_of(node: NodeId) -> Segment:

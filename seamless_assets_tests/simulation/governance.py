@@ -21,7 +21,7 @@ from seamless_assets_tests.simulation.fate import Fate, Odds, Trace, Worker
 from seamless_assets_tests.simulation.history import Historian
 from seamless_assets_tests.simulation.loop import SimLoop
 from seamless_assets_tests.simulation.ports import Shared
-from seamless_assets_tests.simulation.verdict import Verdict
+from seamless_assets_tests.simulation.seeded import SeededRun
 from seamless_assets_tests.twins import DAY, START
 
 NODES = (NodeId.parse("ohlcv:binance:BTC/USDT:1h"), NodeId.parse("ohlcv:okx:ETH/USDT:1h"))
@@ -36,7 +36,7 @@ LATENCIES_HELD = 60
 POLICY = Policy(retry_backoff_ms=200, partition_units={"1h": "day"})
 
 
-class GovernanceRun:
+class GovernanceRun(SeededRun):
     """One seeded run. Without `odds` the seed draws them; `kept` lines of its trace are kept (None: all)."""
 
     def __init__(self, seed: int, odds: Odds | None = None, kept: int | None = 0) -> None:
@@ -46,6 +46,7 @@ class GovernanceRun:
         self.now = MONTH_END + rng.choice([-4, 6]) * 3600
         self.pause = rng.choice([10.0, 600.0, LIFE_S / STEPS])
         self.loop = SimLoop(Random(rng.random()), self.now)
+        self.deadline = self.now + DEADLINE_S
         chosen = odds or drawn_odds(rng)
         self.fate = Fate(self.loop, Random(rng.random()), chosen, self.trace)
         self.exchange = Exchange(self.loop, Random(rng.random()), NODES, SPAN)
@@ -56,20 +57,6 @@ class GovernanceRun:
         self.crew = Crew(self.loop, Random(rng.random()), self.fate, WORKERS, self._shift, self.faults)
         self.acts = Acts(SPAN, self.historian, self.faults)
         self._rng = rng
-
-    def go(self) -> Verdict:
-        """Run to the end and judge."""
-        try:
-            self._schedule()
-            self.crew.start()
-            self.loop.run_until(self._is_over, self.now + DEADLINE_S)
-            if not self.faults:
-                self._inspect()
-        except AssertionError as error:
-            self.faults.append(str(error))
-        finally:
-            self.loop.bury()
-        return Verdict(self.trace.digest, tuple(self.faults + self.loop.mishaps), self.fate.befallen)
 
     async def _shift(self, worker: Worker) -> None:
         ports = self.shared.ports(worker, self.fate)
@@ -83,7 +70,7 @@ class GovernanceRun:
             await self.crew.insist(worker, do)
             await ports.clock.sleep(worker.rng.uniform(0, self.pause))
 
-    def _schedule(self) -> None:
+    def schedule(self) -> None:
         for node in NODES:
             self.shared.hot.bars[node] = {}
         for ts in range(SPAN.start, SPAN.end, 3600):
@@ -108,16 +95,10 @@ class GovernanceRun:
         held[ts] = (o, h, low, c, v + 1.0)
         self.exchange.bars[node][ts].append(held[ts])
 
-    def _is_over(self) -> bool:
-        return bool(self.faults) or self.crew.is_done()
-
-    def _inspect(self) -> None:
+    def judge(self) -> None:
         """In peace a last clean-up removes what is useless, every hash is proven, and the log is judged."""
-        self.fate.calm_down()
-        inspector = Worker(self.loop, 0, "inspector", Random(0), 0.0)
-        task = inspector.start(self._inspected(inspector))
-        self.loop.run_until(task.done, self.loop.time() + DAY)
-        self.faults += [*task.result(), *self.historian.judged()]
+        found = self.in_peace(self._inspected, DAY)
+        self.faults += [*found, *self.historian.judged()]
 
     async def _inspected(self, inspector: Worker) -> list[str]:
         ports = self.shared.ports(inspector, self.fate)

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from seamless_assets.core import conformance
-from seamless_assets_tests.simulation.fate import Odds, Trace
+from seamless_assets_tests.simulation.fate import Odds
 from seamless_assets_tests.simulation.fetching import FetchRun
 from seamless_assets_tests.simulation.governance import GovernanceRun
+from seamless_assets_tests.simulation.seeded import SeededRun
 from seamless_assets_tests.simulation.verdict import Verdict
 
-
-class Run(Protocol):
-    """A seeded run that has not begun."""
-
-    trace: Trace
-
-    def go(self) -> Verdict: ...
-
-
-RUNS: dict[str, Callable[[int, Odds | None, int | None], Run]] = {
+RUNS: dict[str, Callable[[int, Odds | None, int | None], SeededRun]] = {
     "fetch": FetchRun,
     "governance": GovernanceRun,
 }
