@@ -116,5 +116,6 @@ class Writer:
 
 async def last_fact(client: QuestDbClient, node: NodeId) -> int:
     """The last number in the node's ledger; 0 where there is none. Raises `HotStoreError`."""
-    ((last,),) = await client.execute(f"SELECT max(seq) FROM {FACTS} WHERE node = {literal(str(node))}")
-    return last or 0
+    question = f"SELECT coalesce(max(seq), 0) FROM {FACTS} WHERE node = %s"
+    ((last,),) = await client.fetch(question, (str(node),), ["int64"])
+    return int(last)
