@@ -6,7 +6,7 @@ import json
 import logging
 from dataclasses import asdict
 
-from seamless_assets.core.events import BackfillEvent, CoordinationEvent, Event, LeaseEvent
+from seamless_assets.core.events import BackfillEvent, CoordinationEvent, DroppedRequest, Event, LeaseEvent
 
 LOGGER = "seamless_assets"
 
@@ -33,5 +33,7 @@ def _judged(event: Event) -> tuple[str, bool]:
             return f"backfill_{event.kind}", event.kind == "fail"
         case LeaseEvent():
             return f"lease_{event.kind}", event.kind == "fail"
+        case DroppedRequest():
+            return "request_dropped", False
         case CoordinationEvent():
             return f"{event.service}_{'found' if event.is_available else 'lost'}", not event.is_available

@@ -34,6 +34,15 @@ class CoordinationEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class DroppedRequest:
+    """A request that was given up while it waited for the rate budget under `key`, `waited_ms` long."""
+
+    key: str
+    waited_ms: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseEvent:
     """What a coordinator granted or took back; `holder` is told with a claim alone."""
 
@@ -44,4 +53,4 @@ class LeaseEvent:
     reason: str = ""
 
 
-Event = BackfillEvent | CoordinationEvent | LeaseEvent
+Event = BackfillEvent | CoordinationEvent | DroppedRequest | LeaseEvent

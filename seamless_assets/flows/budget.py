@@ -14,6 +14,7 @@ from functools import partial
 
 from seamless_assets._uncut import uncut, uncut_or_undone
 from seamless_assets.core import token_bucket as arithmetic
+from seamless_assets.core.events import DroppedRequest
 from seamless_assets.core.token_bucket import Bucket, Budget, Place
 from seamless_assets.errors import BudgetUnavailable, RateLimited
 from seamless_assets.flows.outage import LONGEST_PROBE_S, Outage
@@ -29,7 +30,7 @@ class RateGate:
     def __init__(
         self, clock: Clock, observer: Observer, machine: BudgetStore, shared: BudgetStore | None = None
     ) -> None:
-        self._clock = clock
+        self._clock, self._observer = clock, observer
         self._machine, self._shared = machine, shared
         self._process = ProcessBudget(clock)
         self._outage = Outage("rate_limiter", clock, observer)
@@ -45,6 +46,15 @@ class RateGate:
         A caller that is cancelled gives its place back. Raises `RateLimited` while a ban lasts that is too
         long to be waited out, `BudgetUnavailable` where this machine's own budget is all and cannot be used.
         """
+        began = self._clock.now()
+        try:
+            await self._admit(key, budget, cost)
+        except (asyncio.CancelledError, RateLimited) as error:
+            waited_ms, reason = (self._clock.now() - began) * 1000, str(error) or "cancelled"
+            self._observer.notify(DroppedRequest(key, waited_ms, reason))
+            raise
+
+    async def _admit(self, key: str, budget: Budget, cost: float) -> None:
         if self._shared is None:
             await self._through(self._machine, key, budget, cost)
             return

@@ -12,6 +12,7 @@ from twins import HeardEvents
 from virtual import VirtualClock, on_virtual_time
 
 from seamless_assets.adapters.redis_budget import GRACE_S
+from seamless_assets.core.events import CoordinationEvent, DroppedRequest
 from seamless_assets.core.token_bucket import Bucket, Budget, Place
 from seamless_assets.errors import BudgetUnavailable, RateLimited
 from seamless_assets.flows.budget import ProcessBudget, RateGate
@@ -145,7 +146,8 @@ def test_an_outage_is_said_once_and_the_way_back_is_found() -> None:
         assert shared.asked - asked <= 102
         shared.is_away = False
         await asyncio.wait(workers)
-        told = [(event.service, event.is_available) for event in heard.events]  # type: ignore[union-attr]
+        outages = [event for event in heard.events if isinstance(event, CoordinationEvent)]
+        told = [(event.service, event.is_available) for event in outages]
         assert told == [("rate_limiter", False), ("rate_limiter", True)]
 
     on_virtual_time(main)
@@ -271,3 +273,21 @@ async def test_without_a_shared_budget_a_broken_file_is_an_error() -> None:
     gate = RateGate(VirtualClock(), HeardEvents(), Away(VirtualClock()))
     with pytest.raises(BudgetUnavailable):
         await gate.acquire(KEY, BUDGET, 1)
+
+
+def test_a_request_that_is_given_up_is_told_and_one_that_waits_is_not() -> None:
+    async def main() -> None:
+        heard = HeardEvents()
+        gate = RateGate(VirtualClock(), heard, ProcessBudget(VirtualClock()), SharedBudget())
+        await asyncio.gather(*(gate.acquire(KEY, BUDGET, 20) for _ in range(3)))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await gate.acquire(KEY, BUDGET, 20)
+        await gate.cool_down(KEY, BUDGET, 7_200)
+        with pytest.raises(RateLimited):
+            await gate.acquire(KEY, BUDGET, 1)
+        impatient, banned = (event for event in heard.events if isinstance(event, DroppedRequest))
+        assert (impatient.reason, impatient.waited_ms) == ("cancelled", pytest.approx(100, abs=5))
+        assert "without requests" in banned.reason and banned.key == impatient.key == KEY
+
+    on_virtual_time(main)
