@@ -1,4 +1,4 @@
-"""One small artifact, sealed by hand, for tests of stores alone."""
+"""Artifacts sealed by hand, for tests and benches of stores alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 from twins import START, walk
 
 from seamless_assets.core.artifact import Manifest, SealedArtifact
-from seamless_assets.core.bars import BARS_SCHEMA
+from seamless_assets.core.bars import BARS_SCHEMA, table_of
 from seamless_assets.core.canonical import sha256_text
 from seamless_assets.core.fingerprint import fingerprint
 from seamless_assets.core.node import NodeId
@@ -18,20 +18,16 @@ NODE = NodeId.parse("ohlcv:okx:BTC/USDT:USDT:1m")
 AS_OF = "2025-01-02T00:00:00.000000Z"
 
 
-def sealed(rows: int = 10, end: int | None = None, **facts: object) -> SealedArtifact:
-    """An artifact of `rows` one-minute bars, with other `facts` in its manifest."""
-    made = [(ts, *values) for ts, values in walk(START, START + rows * 60).items()]
-    bars = pa.table(
-        [pa.array(c, f.type) for c, f in zip(zip(*made, strict=True), BARS_SCHEMA, strict=True)], BARS_SCHEMA
-    )
-    payload = encode_bars(bars)
+def seal_bars(bars: pa.Table, partition: str, end: int | None = None, **facts: object) -> SealedArtifact:
+    """An artifact of one-minute bars, from the first up to `end`, with other `facts` in its manifest."""
+    payload, start = encode_bars(bars), bars["ts"][0].as_py()
     manifest = Manifest(
         node_id=str(NODE),
         interval=60,
-        partition="2025-01-01",
-        start=START,
-        end=end or START + rows * 60,
-        rows=rows,
+        partition=partition,
+        start=start,
+        end=end or start + bars.num_rows * 60,
+        rows=bars.num_rows,
         dataset_fingerprint=fingerprint(bars, node_id=NODE, interval=60),
         file_sha256=sha256_text(payload),
         file_bytes=len(payload),
@@ -42,7 +38,13 @@ def sealed(rows: int = 10, end: int | None = None, **facts: object) -> SealedArt
         producer={"name": "test"},
         exchange="okx",
         policy={},
-        publication_watermark=START + 86_400,
+        publication_watermark=start + 86_400,
         as_of=AS_OF,
     )
     return SealedArtifact(NODE, replace(manifest, **facts), payload)  # type: ignore[arg-type]
+
+
+def sealed(rows: int = 10, end: int | None = None, **facts: object) -> SealedArtifact:
+    """An artifact of `rows` bars of the first minutes of 2025."""
+    made = ((ts, *values) for ts, values in walk(START, START + rows * 60).items())
+    return seal_bars(table_of(made, BARS_SCHEMA), "2025-01-01", end, **facts)
