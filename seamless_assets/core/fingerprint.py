@@ -75,8 +75,9 @@ def fingerprints(
 def _as_hashed(bars: pa.Table, name: str) -> np.ndarray:
     column = bars.column(name)
     values: np.ndarray = column.to_numpy()
-    is_hashed_so = name == "ts" or bool((_canonical(values, name).view("<i8") == values.view("<i8")).all())
-    if column.null_count or not is_hashed_so:
+    hashed = values if name == "ts" else _canonical(values, name)
+    differs = hashed is not values and bool((hashed.view("<i8") != values.view("<i8")).any())
+    if column.null_count or differs:
         raise InvalidFrame(f"column {name} is not in the form that is hashed", column=name)
     return values
 
