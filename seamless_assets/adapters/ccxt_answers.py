@@ -6,6 +6,7 @@ exchange; the HTTP answer decides first, ccxt's exception second.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -38,9 +39,10 @@ class Answer:
         if told is None:
             return None
         try:
-            return max(0.0, float(told))
+            seconds = float(told)
         except ValueError:
             return _seconds_until(told)
+        return None if math.isnan(seconds) else max(0.0, seconds)
 
 
 answers: ContextVar[list[Answer] | None] = ContextVar("answers", default=None)
@@ -93,8 +95,10 @@ def _short(error: BaseException, secrets: Sequence[str]) -> str:
 
 
 def _seconds_until(told: str) -> float | None:
+    """Seconds until an HTTP date, which is UTC whatever zone it leaves out."""
     try:
         moment = parsedate_to_datetime(told)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())

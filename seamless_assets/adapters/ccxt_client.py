@@ -24,6 +24,7 @@ from seamless_assets.adapters.ccxt_answers import Answer, answers, typed
 from seamless_assets.adapters.ccxt_costs import candle_unit, tokens
 from seamless_assets.adapters.client_settings import ClientSettings, Gate
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.token_bucket import LONGEST_COOL_DOWN_S
 from seamless_assets.errors import RateLimited, UnknownExchange
 
 DEFAULT_PAGE = 500
@@ -143,7 +144,8 @@ class _Watched:
         except ccxt.BaseError as error:
             told = typed(error, answers.get() or [], url)
             if isinstance(told, RateLimited):
-                settings, seconds = self._budget_settings, told.retry_after or UNTOLD_COOL_DOWN_S
+                settings = self._budget_settings
+                seconds = min(told.retry_after or UNTOLD_COOL_DOWN_S, LONGEST_COOL_DOWN_S)
                 if seconds > LONGEST_QUEUE_S:
                     self._banned_until = time.time() + seconds
                     self._banned.set()

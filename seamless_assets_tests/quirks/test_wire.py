@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from quirks.conftest import NOW, Stage
 from quirks.test_pages import CANDLES, VENUES
 from twins import DAY, START
 
+from seamless_assets.core.token_bucket import LONGEST_COOL_DOWN_S
 from seamless_assets.sandbox.faults import Fault
 
 HOUR = 3_600
@@ -93,6 +95,16 @@ def test_15_a_ban_of_hours_is_not_waited_out(staged: Staged) -> None:
     asked = stage.asked("")
     later = stage.backfill(node, NOW - 9 * HOUR, NOW)
     assert stage.asked("") == asked and "without requests" in later.problems[0]
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), 999_999_999_999.0])
+def test_15_no_ban_is_believed_to_last_for_ever(staged: Staged, seconds: float) -> None:
+    stage, node, start = stage_of(staged, "binance")
+    stage.exchange.faults.add(Fault("status", path="klines", code=429, retry_after=seconds, times=None))
+    stage.backfill(node, start, NOW)
+    told = " ".join(stage.backfill(node, NOW - 9 * HOUR, NOW).problems)
+    (left,) = {int(found) for found in re.findall(r"asks for (\d+) s without requests", told)}
+    assert 0 < left <= LONGEST_COOL_DOWN_S
 
 
 @pytest.mark.parametrize("venue", ALL_VENUES)
