@@ -20,7 +20,7 @@ from seamless_assets.flows.clean_up import clean_up
 from seamless_assets.flows.compact import compact
 from seamless_assets.flows.govern import release_by_hand, rollback, withdraw
 
-CALLS = ("create", "read", "read_all", "exists", "list_files", "signatures", "remove")
+CALLS = ("create", "read", "read_all", "load", "exists", "list_files", "signatures", "remove")
 CORRECTED = day(29).start + 600
 TWO_DAYS = Segment(day(29).start, day(30).end)
 """The last two of January."""

@@ -18,6 +18,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from itertools import count
 from typing import Any
@@ -235,23 +236,18 @@ class ArtifactStore:
         files = [self._path(node, ref.file_path) for ref in refs]
         manifests = [self._path(node, ref.manifest_path) for ref in refs]
         paths = files + manifests
-        signatures = await self._files.signatures(paths)
-        run = await asyncio.to_thread(self._copied, node, refs, manifests, signatures)
-        if run is None:
-            payloads = await self._files.read_all(paths)
-            run = await asyncio.to_thread(self._verified, refs, paths, payloads, signatures)
-        return _Kept(run, paths, signatures, 0.0)
+        copy = None if self._cache is None else await asyncio.to_thread(self._cache.load, refs)
+        if copy is not None and copy.signatures == await self._files.signatures(paths):
+            run = await asyncio.to_thread(self._proven, node, refs, manifests, copy)
+            if run is not None:
+                return _Kept(run, paths, copy.signatures, 0.0)
+        return await self._files.load(paths, partial(self._verified, refs, paths))
 
-    def _copied(
-        self,
-        node: NodeId,
-        refs: Sequence[ArtifactRef],
-        manifests: Sequence[str],
-        signatures: list[int] | None,
+    def _proven(
+        self, node: NodeId, refs: Sequence[ArtifactRef], manifests: Sequence[str], copy: SegmentCopy
     ) -> Run | None:
-        """The run of a local copy that is of these very files and holds what the log promises, else None."""
-        copy = self._cache.load(refs) if self._cache is not None else None
-        if copy is None or copy.signatures != signatures or len(copy.manifests) != len(refs):
+        """The run of a local copy, None where it does not hold what the log promises."""
+        if len(copy.manifests) != len(refs):
             return None
         try:
             told = [self._manifest(*each) for each in zip(manifests, copy.manifests, refs, strict=True)]
@@ -264,10 +260,10 @@ class ArtifactStore:
     def _verified(
         self,
         refs: Sequence[ArtifactRef],
-        paths: Sequence[str],
+        paths: list[str],
         payloads: Sequence[bytes],
         signatures: list[int] | None,
-    ) -> Run:
+    ) -> _Kept:
         """The run of stored files, manifests after files, that hold what the log promises; it is copied."""
         many = len(refs)
         tables, manifests = [], []
@@ -279,7 +275,7 @@ class ArtifactStore:
         run = run_of(manifests, tables)
         if self._cache is not None:
             self._cache.keep(refs, SegmentCopy(run.bars, list(payloads[many:]), signatures))
-        return run
+        return _Kept(run, paths, signatures, 0.0)
 
     async def _is_unchanged(self, kept: _Kept) -> bool:
         """Whether the files of a folder are still those that were verified; buckets are trusted for that."""

@@ -24,6 +24,8 @@ from seamless_assets.core.artifact import StoredFile
 from seamless_assets.errors import ArtifactMissing, ArtifactStoreError
 
 T = TypeVar("T")
+Use = Callable[[Sequence[bytes], list[int] | None], T]
+"""What is done with the bytes of files and their signatures."""
 AT_ONCE = 64
 """Requests to a bucket side by side."""
 RETRIES: Any = {
@@ -101,6 +103,10 @@ class BucketFiles:
 
         return await asyncio.gather(*(one(path) for path in paths))
 
+    async def load(self, paths: Sequence[str], use: Use[T]) -> T:
+        """What `use` makes, in a thread, of the bytes of each and their signatures. Raises like `read`."""
+        return await asyncio.to_thread(use, await self.read_all(paths), None)
+
     async def list_files(self, prefix: str, after: str | None = None) -> list[StoredFile]:
         """Files below `prefix` (of names later than `after`), in order of their paths."""
 
@@ -172,7 +178,7 @@ class FolderFiles(BucketFiles):
 
     async def read(self, path: str) -> bytes:
         """Its bytes. Raises `ArtifactMissing`, `ArtifactStoreError`."""
-        return await asyncio.to_thread(self._read, path)
+        return (await asyncio.to_thread(self._read, path))[0]
 
     async def exists(self, path: str) -> bool:
         """Whether there is such a file."""
@@ -180,7 +186,16 @@ class FolderFiles(BucketFiles):
 
     async def read_all(self, paths: Sequence[str]) -> list[bytes]:
         """The bytes of each. Raises like `read`."""
-        return await asyncio.to_thread(lambda: [self._read(path) for path in paths])
+        return await asyncio.to_thread(lambda: [self._read(path)[0] for path in paths])
+
+    async def load(self, paths: Sequence[str], use: Use[T]) -> T:
+        """What `use` makes, in a thread, of the bytes of each and their signatures. Raises like `read`."""
+
+        def read_and_use() -> T:
+            read = [self._read(path) for path in paths]
+            return use([payload for payload, _ in read], [signature for _, signature in read])
+
+        return await asyncio.to_thread(read_and_use)
 
     async def list_files(self, prefix: str, after: str | None = None) -> list[StoredFile]:
         """Files below `prefix` (of names later than `after`), in order of their paths."""
@@ -204,21 +219,22 @@ class FolderFiles(BucketFiles):
         # One look at a folder takes microseconds, a turn through another thread a hundred.
         return os.path.exists(f"{self.root}/{path}")
 
-    def _read(self, path: str) -> bytes:
+    def _read(self, path: str) -> tuple[bytes, int]:
+        """Its bytes, and its signature from before they were read."""
         uri = self.uri(path)
         try:
             with open(uri, "rb", buffering=0) as file:
-                return file.read()
+                signature = _signature(os.fstat(file.fileno()))
+                return file.read(), signature
         except OSError as error:
             raise _translated(error, uri) from error
 
     def _signature(self, path: str) -> int:
         uri = self.uri(path)
         try:
-            told = os.stat(uri)
+            return _signature(os.stat(uri))
         except OSError as error:
             raise _translated(error, uri) from error
-        return hash((told.st_size, told.st_mtime_ns, told.st_ino))
 
     def _walk(self, folder: str) -> Iterator[StoredFile]:
         try:
@@ -235,6 +251,10 @@ class FolderFiles(BucketFiles):
             except FileNotFoundError:
                 continue
             yield StoredFile(path, told.st_size, told.st_mtime, bool(_LEFTOVER.search(entry.name)))
+
+
+def _signature(told: os.stat_result) -> int:
+    return hash((told.st_size, told.st_mtime_ns, told.st_ino))
 
 
 @contextmanager

@@ -54,7 +54,7 @@ async def test_a_copy_says_what_the_artifact_says_and_spares_the_store(
 ) -> None:
     first = await opened(tmp_path).load_run(NODE, [ref])
     store = opened(tmp_path)
-    monkeypatch.setattr(store._files, "read_all", None)
+    monkeypatch.setattr(store._files, "load", None)
     again = await store.load_run(NODE, [ref])
     assert again == first and again.bars.num_rows == 10
     assert again.gaps == (Gap(START + 600, START + 1200, "no_trades"),) and again.flags == {"gap": 10}

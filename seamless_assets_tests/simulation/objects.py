@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from seamless_assets.adapters.artifact_store import ArtifactStore
+from seamless_assets.adapters.object_files import Use
 from seamless_assets.core.artifact import StoredFile
 from seamless_assets.errors import ArtifactMissing, ArtifactStoreError
 from seamless_assets_tests.simulation.fate import Fate, Wire, Worker
 
 ROOT = "memory"
+T = TypeVar("T")
 
 
 @dataclass
@@ -85,6 +88,9 @@ class Files:
 
     async def read_all(self, paths: Sequence[str]) -> list[bytes]:
         return [await self.read(path) for path in paths]
+
+    async def load(self, paths: Sequence[str], use: Use[T]) -> T:
+        return use(await self.read_all(paths), None)
 
     async def list_files(self, prefix: str, after: str | None = None) -> list[StoredFile]:
         return await self._wire.look("list", lambda: self._objects.list(prefix, after))
