@@ -169,9 +169,12 @@ class _Watched:
         return super().safe_number(dictionary, key, default_number)  # type: ignore[misc]
 
     def parse_json(self, http_response: str) -> Any:
-        parsed = super().parse_json(http_response)  # type: ignore[misc]
-        heard = answers.get()
-        if heard and (parsed is not None or http_response.strip() == "null"):
+        # ccxt's own way hears only objects and lists, and one exchange answers with a bare number.
+        try:
+            parsed = self.on_json_response(http_response)  # type: ignore[attr-defined]
+        except ValueError:
+            return None
+        if heard := answers.get():
             heard[-1] = replace(heard[-1], is_readable=True)
         return parsed
 
