@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import pairwise
 
 import numpy as np
@@ -11,17 +12,28 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.plan import Page
 from seamless_assets.core.segment import Segment
 from seamless_assets.core.timeframe import Timeframe
+from seamless_assets.errors import ExchangeRefused, InvalidTimeframe
 
 OLDEST_MARKET = 1_230_940_800
 """2009-01-03, the first block; no crypto market is older."""
 _COARSEST = ("1M", "1w", "1d", "6h", "4h", "1h")
 _STEPS = ("1d", "1h", "1m")
+HEEDED_BARS = 5
 Ask = Callable[[NodeId, Segment], Awaitable[Page]]
+
+
+def known_frames(names: Iterable[str]) -> list[Timeframe]:
+    """The timeframes among a venue's names for them; some venues name others."""
+    frames = []
+    for name in names:
+        with suppress(InvalidTimeframe):
+            frames.append(Timeframe(name))
+    return frames
 
 
 def ladder(node: NodeId, served: Iterable[str]) -> list[NodeId]:
     """The symbol's series from a coarse one down to `node`; a bar of each fits a page of the next."""
-    names = set(served)
+    names = {str(frame) for frame in known_frames(served)}
     coarser = [Timeframe(name) for name in _COARSEST if name in names]
     coarser = [frame for frame in coarser if frame > node.timeframe][:1]
     steps = [Timeframe(name) for name in _STEPS if name in names]
@@ -32,31 +44,49 @@ def ladder(node: NodeId, served: Iterable[str]) -> list[NodeId]:
 async def first_open(ask: Ask, series: Sequence[NodeId], size: int, now: int) -> int | None:
     """Open of the first bar of the last of `series`; None where there is none.
 
-    `size` is a page of the coarsest. Once listed, every page has bars, so the first is found by halving.
-    Where finer bars are no longer kept, the coarse one says when.
+    `size` is a page of the coarsest. Pages are asked from the first one on, as a market that was listed
+    again after years has empty pages between others. Where finer bars are no longer kept, the coarse one
+    says when.
     """
-    pages = _coarse_pages(series[0], size, now)
-    low, high, first = 0, len(pages), None
-    while low < high:
-        middle = (low + high) // 2
-        opens = await _opens(ask, series[0], pages[middle])
+    first = None
+    for page in _coarse_pages(series[0], size, now):
+        opens = await opens_of(ask, series[0], page)
         if len(opens):
-            first, high = int(opens[0]), middle
-        else:
-            low = middle + 1
+            first = int(opens[0])
+            break
     for coarse, fine in pairwise(series):
         if first is None:
             return None
-        opens = await _opens(ask, fine, Segment(first, coarse.timeframe.shift(first, 1)))
+        opens = await kept_opens(ask, fine, Segment(first, coarse.timeframe.shift(first, 1)))
         first = int(opens[0]) if len(opens) else fine.timeframe.ceil(first)
     return first
+
+
+async def oldest_allowed(ask: Ask, node: NodeId, refused: int, now: int) -> int | None:
+    """Open of the oldest bar that is not refused for its age, `refused` being one that is.
+
+    It is a few bars later than the true one, which moves on while it is used. Raises `ExchangeRefused`
+    where the newest bars are refused too.
+    """
+    grid = node.timeframe.grid
+    low, high = grid.index(refused), grid.index(now) - HEEDED_BARS
+    await ask(node, Segment(grid.open(high), grid.open(high + HEEDED_BARS)))
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            await ask(node, Segment(grid.open(middle), grid.open(middle + HEEDED_BARS)))
+        except ExchangeRefused:
+            low = middle
+        else:
+            high = middle
+    return grid.open(high + HEEDED_BARS)
 
 
 async def last_close(ask: Ask, series: Sequence[NodeId], size: int, now: int) -> int | None:
     """Close of the last bar of the last of `series`; None where there is none."""
     last = None
     for page in reversed(_coarse_pages(series[0], size, now)):
-        opens = await _opens(ask, series[0], page)
+        opens = await opens_of(ask, series[0], page)
         if len(opens):
             last = int(opens[-1])
             break
@@ -64,7 +94,7 @@ async def last_close(ask: Ask, series: Sequence[NodeId], size: int, now: int) ->
         if last is None:
             return None
         end = coarse.timeframe.shift(last, 1)
-        opens = await _opens(ask, fine, Segment(fine.timeframe.ceil(last), end))
+        opens = await opens_of(ask, fine, Segment(fine.timeframe.ceil(last), end))
         last = int(opens[-1]) if len(opens) else fine.timeframe.shift(end, -1)
     return None if last is None else series[-1].timeframe.shift(last, 1)
 
@@ -76,5 +106,19 @@ def _coarse_pages(node: NodeId, size: int, now: int) -> list[Segment]:
     return [Segment(frame.grid.open(at), frame.grid.open(min(at + size, last))) for at in starts]
 
 
-async def _opens(ask: Ask, node: NodeId, window: Segment) -> np.ndarray:
+def page_before(node: NodeId, at: int, size: int) -> Segment:
+    """The page that ends at an open."""
+    return Segment(node.timeframe.shift(at, -size), at)
+
+
+async def opens_of(ask: Ask, node: NodeId, window: Segment) -> np.ndarray:
+    """Opens of the bars of one page."""
     return (await ask(node, window)).opens(node.timeframe)
+
+
+async def kept_opens(ask: Ask, node: NodeId, window: Segment) -> np.ndarray:
+    """The same; none where the exchange refuses bars that old."""
+    try:
+        return await opens_of(ask, node, window)
+    except ExchangeRefused:
+        return np.array([], dtype=np.int64)

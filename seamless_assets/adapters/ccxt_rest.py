@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -21,16 +22,33 @@ from seamless_assets.adapters.ccxt_client import (
     new_client,
     restore_markets,
 )
-from seamless_assets.adapters.ccxt_listing import OLDEST_MARKET, first_open, ladder, last_close
+from seamless_assets.adapters.ccxt_listing import (
+    HEEDED_BARS,
+    OLDEST_MARKET,
+    first_open,
+    kept_opens,
+    known_frames,
+    ladder,
+    last_close,
+    oldest_allowed,
+    opens_of,
+    page_before,
+)
 from seamless_assets.adapters.client_settings import ClientSettings, Gate
 from seamless_assets.adapters.exchange_memory import ExchangeMemory, Remembered
-from seamless_assets.core.bars import BARS_SCHEMA
+from seamless_assets.core.bars import BARS_SCHEMA, empty_bars
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.plan import Page, witnesses_of
 from seamless_assets.core.proof import Reach, Trades
 from seamless_assets.core.segment import Segment
 from seamless_assets.core.timeframe import Timeframe
-from seamless_assets.errors import ExchangeUnavailable, SeamlessError, UnknownSymbol, UnsupportedTimeframe
+from seamless_assets.errors import (
+    ExchangeRefused,
+    ExchangeUnavailable,
+    SeamlessError,
+    UnknownSymbol,
+    UnsupportedTimeframe,
+)
 
 DAY_S = 86_400.0
 MARKETS_AGE_S = DAY_S
@@ -41,7 +59,6 @@ CLOCK_AGE_S = 600.0
 TRUSTED_SKEW_S = 5.0
 TRADES_PAGE = 1_000
 MANY_MARKETS = 10
-HEEDED_BARS = 5
 
 
 class CcxtSource:
@@ -60,6 +77,7 @@ class CcxtSource:
         self._page_sizes: dict[tuple[str, Timeframe], Remembered] = {}
         self._reach: dict[NodeId, Reach] = {}
         self._searched: set[tuple[NodeId, str]] = set()
+        self._ends: dict[NodeId, int | None] = {}
         self._skew: dict[str, tuple[float, float]] = {}
         self._writes: set[asyncio.Task[None]] = set()
 
@@ -103,10 +121,20 @@ class CcxtSource:
     async def fetch_candles(self, node: NodeId, window: Segment) -> Page:
         """One page of candles that open in `window`, `ts` in ms; rows outside are refused.
 
+        What lies before the first market, or before the oldest bar that is served, is not asked for.
         Raises `ExchangeUnavailable`, `RateLimited`, `ExchangeRefused`.
         """
-        limit = min(self.page_size(node), node.timeframe.count(*window) + 1)
-        rows = await self._rows(node, window.start, limit, until=window.end)
+        oldest = self.reach(node).oldest
+        asked = Segment(max(window.start, oldest or OLDEST_MARKET), window.end)
+        if asked.start >= asked.end:
+            return Page(window, empty_bars(), served=0)
+        limit = min(self.page_size(node), node.timeframe.count(*asked) + 1)
+        try:
+            rows = await self._rows(node, asked.start, limit, until=asked.end)
+        except ExchangeRefused:
+            if oldest is not None and self.reach(node).oldest == oldest:
+                self._forget_oldest(node)
+            raise
         low, high = window.start * 1000, window.end * 1000
         inside = [row[:6] for row in rows if row[0] is not None and low <= int(row[0]) < high]
         return Page(window, _candles(inside), served=len(rows))
@@ -140,6 +168,7 @@ class CcxtSource:
                     told = await client.fetch_time()
                     judge(heard, f"{exchange} clock")
                     skew = float(told) / 1000 - time.time()
+                    _refuse_nonsense(f"{exchange} clock", float(told) / 1000)
                 self._skew[exchange] = skew, time.time()
         return time.time() + skew
 
@@ -164,14 +193,15 @@ class CcxtSource:
 
     async def last_traded(self, node: NodeId) -> int | None:
         """Close of the last bar the exchange serves; None where it serves none."""
-        return await self._find(node, "delisted", self._search_end)
+        async with self._locks.setdefault(f"{node} end", asyncio.Lock()):
+            if node not in self._ends:
+                self._ends[node] = await self._search_end(node)
+        return self._ends[node]
 
     def coarser(self, node: NodeId) -> tuple[NodeId, ...]:
         """Coarser series that can witness for the node's own, the finest first."""
-        served = (Timeframe(name) for name in self._client(node.exchange).timeframes or {})
-        return tuple(
-            NodeId(node.exchange, node.symbol, f) for f in witnesses_of(node.timeframe, sorted(served))
-        )
+        served = sorted(known_frames(self._client(node.exchange).timeframes or {}))
+        return tuple(NodeId(node.exchange, node.symbol, f) for f in witnesses_of(node.timeframe, served))
 
     def peers(self, node: NodeId) -> tuple[NodeId, ...]:
         """Other declared symbols of the exchange in the same timeframe."""
@@ -207,9 +237,13 @@ class CcxtSource:
                 known = await search(node)
                 self._searched.add((node, name))
             if known is not None:
-                sides = {side: getattr(self.reach(node), side) for side in ("listed", "oldest", "delisted")}
-                self._reach[node] = Reach(**{**sides, name: known})
+                self._reach[node] = replace(self.reach(node), **{name: known})
         return known
+
+    def _forget_oldest(self, node: NodeId) -> None:
+        """What was the oldest bar served is refused by now: search again when it is asked for."""
+        self._reach[node] = replace(self.reach(node), oldest=None)
+        self._searched.discard((node, "oldest"))
 
     async def _search_listing(self, node: NodeId) -> int | None:
         client = await self._ready_client(node.exchange)
@@ -220,7 +254,8 @@ class CcxtSource:
             return None
         for witness in (node, *self.coarser(node)):
             is_new = witness is node or witness not in series
-            if is_new and len(await self._opens(witness, witness.timeframe.floor(found), -1)):
+            before = page_before(witness, witness.timeframe.floor(found), self.page_size(witness))
+            if is_new and len(await kept_opens(self.fetch_candles, witness, before)):
                 return None
         await self._memory.remember(self._place(node.exchange), str(node), "listed", found)
         return found
@@ -230,25 +265,28 @@ class CcxtSource:
         series = ladder(node, client.timeframes)
         now = int(await self.exchange_now(node.exchange))
         found = await last_close(self.fetch_candles, series, self.page_size(series[0]), now)
-        return None if found is None or len(await self._opens(node, found, 1)) else found
+        if found is None:
+            return None
+        after = Segment(found, node.timeframe.shift(found, self.page_size(node)))
+        return None if len(await opens_of(self.fetch_candles, node, after)) else found
 
     async def _search_oldest(self, node: NodeId) -> int | None:
         listed = await self.first_listed(node)
         size = self.page_size(node)
-        rows = await self._rows(node, listed or OLDEST_MARKET, size, until=None)
+        try:
+            rows = await self._rows(node, listed or OLDEST_MARKET, size, until=None)
+        except ExchangeRefused:
+            now = int(await self.exchange_now(node.exchange))
+            return await oldest_allowed(self.fetch_candles, node, listed or OLDEST_MARKET, now)
         opens = sorted(int(row[0]) // 1000 for row in rows if row[0] is not None)
         if not opens or listed is None or opens[0] <= listed:
             return None
         # An exchange that ignores `since` shows its newest page whatever is asked, and proves nothing.
         oldest, middle = node.timeframe.floor(opens[0]), node.timeframe.floor(opens[len(opens) // 2])
         asked = Segment(middle, node.timeframe.shift(middle, HEEDED_BARS))
-        heeds_since = len((await self.fetch_candles(node, asked)).opens(node.timeframe)) > 0
-        return oldest if heeds_since and not len(await self._opens(node, oldest, -1)) else None
-
-    async def _opens(self, node: NodeId, at: int, side: int) -> np.ndarray:
-        """Opens of the page that ends (`side` -1) or begins (1) at an open."""
-        reach = node.timeframe.shift(at, side * self.page_size(node))
-        return (await self.fetch_candles(node, Segment(min(at, reach), max(at, reach)))).opens(node.timeframe)
+        heeds_since = len(await opens_of(self.fetch_candles, node, asked)) > 0
+        before = page_before(node, oldest, size)
+        return oldest if heeds_since and not len(await opens_of(self.fetch_candles, node, before)) else None
 
     def _client(self, exchange: str) -> Any:
         client = self._clients.get(exchange)
@@ -306,7 +344,8 @@ class CcxtSource:
             raise
         add_gone(client, [market for symbol, market in before.items() if symbol not in client.markets])
         self._loaded_at[exchange] = time.time()
-        self._searched = {item for item in self._searched if item[1] != "delisted"}
+        # A symbol that was no longer traded may be traded again.
+        self._ends = {node: end for node, end in self._ends.items() if node.exchange != exchange}
         await self._memory.store_markets(self._place(exchange), dump_markets(client))
 
     async def _recall(self, node: NodeId) -> None:
@@ -342,6 +381,12 @@ class CcxtSource:
 def _candles(rows: list[Any]) -> pa.Table:
     columns = list(zip(*rows, strict=True)) or [()] * len(BARS_SCHEMA)
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, BARS_SCHEMA, strict=True)], BARS_SCHEMA)
+
+
+def _refuse_nonsense(what: str, now: float) -> None:
+    """A clock before the first market is none."""
+    if not now >= OLDEST_MARKET:
+        raise ExchangeUnavailable(f"{what}: it says {now:.0f} s since 1970; not believed")
 
 
 def _refuse_remnant(what: str, before: int, after: int) -> None:

@@ -95,10 +95,10 @@ async def fetch_bars(ports: Ports, look: Look, earlier: Sequence[Fact] = ()) -> 
     low, high = (bound * 1000 for bound in look.bounds)
     return Fetched(
         bars=between(sound, *look.bounds),
-        facts=_facts(ports, proofs, left, heard.failed, earlier, lost),
+        facts=_facts(ports, proofs, left, heard, earlier, lost),
         candles=between(heard.candles, low, high),
         surprises=(*surprising(quiet, heard.pages, timeframe), *long),
-        problems=tuple(dict.fromkeys(heard.failed.values())),
+        problems=tuple(dict.fromkeys(why for why in (*heard.failed.values(), *map(heard.why, left)) if why)),
     )
 
 
@@ -109,12 +109,37 @@ def _is_long(ports: Ports, node: NodeId, proof: Proof) -> bool:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _NoAnswer:
+    """A page that did not come, and why; `is_refusal` where the exchange is there and serves others."""
+
+    window: Segment
+    reason: str
+    is_refusal: bool = False
+
+
 @dataclass
 class _Heard:
-    """What came so far: answered pages, and the windows of pages that failed, with the reason."""
+    """What came so far: pages, and the windows of pages that failed or were refused, with the reason."""
 
     pages: list[Page] = field(default_factory=list)
     failed: dict[Segment, str] = field(default_factory=dict)
+    refused: dict[Segment, str] = field(default_factory=dict)
+
+    def add(self, answer: Page | _NoAnswer) -> None:
+        """Remember an answer; a page that was refused is an empty one, which proves nothing."""
+        if isinstance(answer, Page):
+            self.pages.append(answer)
+        elif answer.is_refusal:
+            self.refused[answer.window] = answer.reason
+            self.pages.append(Page(answer.window, empty_bars(), served=0))
+        else:
+            self.failed[answer.window] = answer.reason
+
+    def why(self, part: Segment) -> str | None:
+        """What the exchange said where it was asked for `part` and gave no page."""
+        told = [*self.failed.items(), *self.refused.items()]
+        return next((reason for window, reason in told if not window.intersect(part).is_empty), None)
 
     @property
     def candles(self) -> pa.Table:
@@ -129,11 +154,9 @@ async def _ask_round_by_round(ports: Ports, look: Look, wanted: Sequence[Segment
     tried: set[Segment] = set()
     for _ in range(MAX_ROUNDS):
         tried.update(asking)
+        refusals = len(heard.refused)
         for answer in await together(_ask(ports, look.node, page) for page in asking):
-            if isinstance(answer, Page):
-                heard.pages.append(answer)
-            else:
-                heard.failed[answer[0]] = answer[1]
+            heard.add(answer)
         learned = _learn(ports, look.node, heard.pages)
         left = unwitnessed(heard.pages, wanted, look.node.timeframe)
         asking = [
@@ -142,7 +165,7 @@ async def _ask_round_by_round(ports: Ports, look: Look, wanted: Sequence[Segment
             if page not in tried
         ]
         size = learned
-        if not asking or heard.failed:
+        if not asking or heard.failed or len(heard.refused) > refusals:
             break
 
 
@@ -158,16 +181,20 @@ def _next_pages(
     return list(dict.fromkeys(page for page in around if page is not None))
 
 
-async def _ask(ports: Ports, node: NodeId, window: Segment) -> Page | tuple[Segment, str]:
+async def _ask(ports: Ports, node: NodeId, window: Segment) -> Page | _NoAnswer:
     try:
         return await with_retries(ports, lambda: ports.source.fetch_candles(node, window))
     except ExchangeUnavailable as error:
-        return window, str(error)
-    except ExchangeRefused:
-        # Some exchanges know a symbol no more once it is delisted, not even its past.
-        if await with_retries(ports, lambda: ports.source.is_delisted(node)):
-            return Page(window, empty_bars(), served=0)
-        raise
+        return _NoAnswer(window, str(error))
+    except ExchangeRefused as error:
+        try:
+            # Some exchanges know a symbol no more once it is delisted, not even its past; some refuse what
+            # is too old. Where the newest bars are refused too, the search for the oldest is refused.
+            if not await with_retries(ports, lambda: ports.source.is_delisted(node)):
+                await with_retries(ports, lambda: ports.source.oldest_served(node))
+        except ExchangeUnavailable as away:
+            return _NoAnswer(window, str(away))
+        return _NoAnswer(window, str(error), is_refusal=True)
 
 
 def _learn(ports: Ports, node: NodeId, pages: list[Page]) -> int:
@@ -208,7 +235,7 @@ def _facts(
     ports: Ports,
     proofs: Sequence[Proof],
     left: Sequence[Segment],
-    failed: dict[Segment, str],
+    heard: _Heard,
     earlier: Sequence[Fact],
     lost: Sequence[Segment],
 ) -> tuple[Fact, ...]:
@@ -216,9 +243,7 @@ def _facts(
     now = ports.clock.now()
     facts = [Fact(*proof, now) for proof in proofs]
     unknown = [(part, "the exchange sent an unsound bar") for part in lost]
-    for part in left:
-        told = [why for window, why in failed.items() if not window.intersect(part).is_empty]
-        unknown.append((part, told[0] if told else "not sent"))
+    unknown += [(part, heard.why(part) or "not sent") for part in left]
     for part, evidence in unknown:
         looks = 1 + max((fact.attempts for fact in earlier if _is_about(fact, part)), default=0)
         facts.append(Fact(*part, MISSING, evidence, now, looks, now + next_look(looks)))

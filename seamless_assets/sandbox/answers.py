@@ -19,10 +19,11 @@ UNHEARD = {"ignore_since": UPPER | {"startTime", "since", "start", "before"}, "i
 """Which bounds of time a venue's query loses under a fault."""
 
 
-def status(code: int, retry_after: float | None = None) -> web.Response:
-    """A bare failure with an optional `Retry-After` in seconds."""
+def status(code: int, retry_after: float | None = None, body: Any = None) -> web.Response:
+    """A failure with an optional `Retry-After` in seconds; `body` is what it says, if it says anything."""
     headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
-    return web.json_response({"code": -1003, "msg": f"sandbox fault {code}"}, status=code, headers=headers)
+    told = {"code": -1003, "msg": f"sandbox fault {code}"} if body is None else body
+    return web.json_response(told, status=code, headers=headers)
 
 
 def html() -> web.Response:

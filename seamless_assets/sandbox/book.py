@@ -68,6 +68,10 @@ class Book:
         kept = market.retention
         return 0 if kept is None else timeframe.shift(int(self.clock.now()), 1 - kept)
 
+    def is_too_old(self, market: Market, timeframe: Timeframe, start: int) -> bool:
+        """Whether the venue refuses a page that begins there for its age."""
+        return market.too_old == "refused" and start < self.kept_from(market, timeframe)
+
     def is_refused(self, market: Market) -> bool:
         """Whether the venue knows a symbol no more, not even its past."""
         return market.afterwards == "refused" and market.is_halted(self.clock.now())

@@ -20,12 +20,12 @@ class Fault:
     """One fault: which requests it hits and what happens to them.
 
     `path` and `symbol` match as parts of the request, empty matches all. `times` counts down, None is for
-    ever. `status` answers with `code` (and `retry_after` seconds); `json` answers with `body` and status 200;
-    `delay` waits `seconds`. `ignore_since`
-    hears neither bound of time, `ignore_until` not the upper one. `short_page` cuts to `rows`,
-    `short_window` to what opens within the first `rows` bars of time; `edges` leaves out the first and the
-    last row of a page, as exclusive bounds do; `hide` the rows that open in `[start, end)`. `null_fields`,
-    `inverted` (high below low) and `zero_prices` spoil the middle row of a page.
+    ever. `status` answers with `code` (with `retry_after` and `body` where told), `json` with `body` and
+    status 200; `delay` waits `seconds`. `ignore_since` hears neither bound of time, `ignore_until` not the
+    upper one. `short_page` cuts to `rows`, `short_window` to what opens within the first `rows` bars of
+    time; `edges` leaves out the first and the last row of a page, as exclusive bounds do; `hide` the rows
+    that open in `[start, end)`. `null_fields`, `inverted` (high below low) and `zero_prices` spoil the
+    middle row of a page.
     """
 
     kind: FaultKind

@@ -17,8 +17,9 @@ class Market:
     """One symbol: `quiet` is the share of minutes without a trade, `price` where it began.
 
     From `delisted` on it is not traded: listed as halted, gone from the list, or even its past refused, as
-    `afterwards` says. `retention` is how many bars of a timeframe are served. `has_zero_row`: where there
-    are no bars yet, one of zeros is served.
+    `afterwards` says. `retention` is how many bars of a timeframe are served; a page that begins before
+    them has the older ones left out, or is refused, as `too_old` says. `has_zero_row`: where there are no
+    bars yet, one of zeros is served.
     """
 
     symbol: str
@@ -28,6 +29,7 @@ class Market:
     delisted: int | None = None
     afterwards: Literal["halted", "unlisted", "refused"] = "halted"
     retention: int | None = None
+    too_old: Literal["left out", "refused"] = "left out"
     has_zero_row: bool = False
 
     def __post_init__(self) -> None:

@@ -160,7 +160,7 @@ class Sandbox:
         if fault is None:
             return await handler(request)
         if fault.kind == "status":
-            return answers.status(fault.code, fault.retry_after)
+            return answers.status(fault.code, fault.retry_after, fault.body)
         if fault.kind == "html":
             return answers.html()
         if fault.kind == "json":

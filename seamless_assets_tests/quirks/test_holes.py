@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,35 @@ def test_6_what_lies_out_of_reach_is_retention_and_asked_for_once(staged: Staged
     assert stage.reasons(node, NOW - 3 * DAY, NOW)["missing"] == 0
 
 
+@pytest.mark.parametrize("venue", ["binance", "bybit"])
+def test_6_pages_that_are_refused_for_their_age_are_retention(staged: Staged, venue: str) -> None:
+    market = Market("BTC/USDT", 60_000.0, listed=START - 60 * DAY, retention=2_000, too_old="refused")
+    stage, node = staged({venue: ["BTC/USDT"]}, markets=[market]), f"ohlcv:{venue}:BTC/USDT:1m"
+    report = stage.backfill(node, NOW - 3 * DAY, NOW)
+    # The oldest bars are about to go, and a few of them are not waited for.
+    kept = 2_000 - 12
+    assert report.problems == () and report.coverage.present >= kept
+    assert stage.reasons(node, NOW - 3 * DAY, NOW) == {"retention": 3 * 1440 - report.coverage.present}
+    stage.exchange.clock.set(NOW + 600)
+    later = stage.backfill(node, NOW - 2 * DAY, NOW + 600)
+    assert (later.problems, later.coverage.missing) == ((), 0)
+    asked = stage.asked("lines")
+    stage.backfill(node, NOW - 3 * DAY, NOW)
+    assert stage.asked("lines") == asked
+
+
+def test_6_a_refusal_that_age_does_not_explain_is_a_problem_and_loses_nothing_else(staged: Staged) -> None:
+    stage, node = staged({"binance": ["BTC/USDT"]}), "ohlcv:binance:BTC/USDT:1m"
+    within = f"startTime={str(NOW - DAY)[:5]}"
+    body = {"code": -1100, "msg": "Illegal characters found in parameter 'startTime'."}
+    stage.exchange.faults.add(Fault("status", code=400, body=body, symbol=within, path="klines", times=None))
+    report = stage.backfill(node, NOW - 3 * DAY, NOW)
+    assert report.coverage.missing > 0 and report.coverage.present > 1440
+    assert report.problems and all("Illegal characters" in problem for problem in report.problems)
+    looks = stage.pipeline.ledger(node, NOW - 3 * DAY, NOW)
+    assert all("Illegal characters" in fact.evidence for fact in looks if fact.reason == "missing")
+
+
 @pytest.mark.parametrize("frame", ["1m", "1h"])
 def test_12_a_hole_of_a_month_is_stepped_across(staged: Staged, frame: str) -> None:
     rng = np.random.default_rng(3)
@@ -159,6 +189,29 @@ def test_13_the_listing_is_searched_once_and_remembered(staged: Staged, venue: s
     assert stage.reasons(node, START - 20 * DAY, START) == {"pre_listing": 20 * 1440}
 
 
+def test_13_a_market_that_was_listed_again_has_the_past_it_had(staged: Staged) -> None:
+    """The empty years between lie on pages of their own, and are not the time before the listing."""
+    listed, gone, back = START - 2_400 * DAY, START - 1_600 * DAY, START - 500 * DAY
+    stage = staged({"coinbase": ["XRP/USD"]}, markets=[Market("XRP/USD", 0.6, listed=listed)])
+    stage.exchange.faults.add(Fault("hide", path="candles", start=gone, end=back, times=None))
+    node = "ohlcv:coinbase:XRP/USD:1h"
+    stage.pipeline.backfill(node, back - 10 * DAY, back + DAY)
+    assert "pre_listing" not in stage.reasons(node, back - 10 * DAY, back)
+    report = stage.pipeline.backfill(node, listed - 10 * DAY, listed + 10 * DAY)
+    assert [tuple(gap) for gap in report.coverage.gaps] == [(listed - 10 * DAY, listed, "pre_listing")]
+    assert report.coverage.present == 10 * 24
+
+
+@pytest.mark.parametrize("venue", ["binance", "bybit"])
+def test_13_no_time_before_the_first_market_is_asked_for(staged: Staged, venue: str) -> None:
+    listed = START - 700 * DAY
+    markets = [Market("NEW/USDT", 2.0, listed=listed), Market("BTC/USDT", 60_000.0)]
+    stage = staged({venue: ["NEW/USDT"]}, markets=markets, timeframes=("1M",))
+    report = stage.backfill(f"ohlcv:{venue}:NEW/USDT:1M", START - 4_000 * DAY, START)
+    assert {gap.reason for gap in report.coverage.gaps} == {"pre_listing"} and report.coverage.present == 23
+    assert not stage.asked("=-")
+
+
 def test_13_a_row_of_zeros_before_the_listing_is_no_bar(staged: Staged) -> None:
     listed = START + 2 * DAY
     markets = [Market("NEW/USDT", 2.0, listed=listed, has_zero_row=True)]
@@ -184,6 +237,20 @@ def test_19_a_delisted_symbol_keeps_its_past(staged: Staged, venue: str, afterwa
     assert report.problems == () and stage.stored(node, START, known_until) == list(
         range(START, known_until, 60)
     )
+
+
+@pytest.mark.parametrize("venue", ["binance", "bybit"])
+def test_19_what_is_traded_again_is_asked_for_again(staged: Staged, venue: str) -> None:
+    traded = Market("BTC/USDT", 60_000.0, listed=START - 90 * DAY)
+    stage = staged({venue: ["BTC/USDT"]}, markets=[replace(traded, delisted=NOW - HOUR)])
+    node = f"ohlcv:{venue}:BTC/USDT:1m"
+    stage.backfill(node, NOW - 3 * HOUR, NOW)
+    assert stage.reasons(node, NOW - 3 * HOUR, NOW) == {"post_delisting": 60}
+    stage.exchange.book.markets["BTC/USDT"] = traded
+    stage.exchange.faults.add(Fault("hide", path="line", start=NOW - HOUR, end=NOW + HOUR, times=None))
+    stage.exchange.clock.set(NOW + 4 * HOUR)
+    report = stage.backfill(node, NOW - 3 * HOUR, NOW + 4 * HOUR)
+    assert (report.coverage.missing, report.coverage.present) == (0, 5 * 60)
 
 
 def test_19_a_market_list_that_lost_most_of_itself_is_not_believed(staged: Staged, tmp_path: Path) -> None:

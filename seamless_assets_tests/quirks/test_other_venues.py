@@ -11,7 +11,9 @@ from quirks.conftest import NOW
 
 import seamless_assets as sa
 from seamless_assets.adapters.ccxt_client import _Watched
+from seamless_assets.adapters.ccxt_listing import known_frames, ladder
 from seamless_assets.config import Settings
+from seamless_assets.core.timeframe import Timeframe
 from seamless_assets.errors import ExchangeRefused
 from seamless_assets.sandbox.server import Sandbox
 
@@ -51,3 +53,11 @@ def test_cells_are_read_as_ccxt_reads_them(venue: str, cell: Any) -> None:
     for row, key in (([cell], 0), ([cell], 1), ([cell], -1), ([], -1), ({"a": cell}, "a"), ({}, "a")):
         for default in (None, 9.0):
             assert ours.safe_number(row, key, default) == plain.safe_number(row, key, default)
+
+
+def test_names_that_are_no_timeframes_are_passed_over() -> None:
+    assert known_frames(["1m", "15", "1Y", "1h", "", "1M"]) == [
+        Timeframe(name) for name in ("1m", "1h", "1M")
+    ]
+    node = sa.NodeId.parse("ohlcv:backpack:BTC/USDC:1m")
+    assert [str(series.timeframe) for series in ladder(node, ["15", "1m", "1h", "1d"])] == ["1d", "1h", "1m"]

@@ -26,6 +26,16 @@ BODIES: tuple[Any, ...] = (
     {"result": None, "data": None, "error": None, "code": "0", "retCode": 0},
     {"error": [[]], "result": {"list": [[]]}, "data": [[]], "candles": [{}], "retCode": 0, "code": "0"},
     [["abc"] * 12, [None], []],
+    {
+        "serverTime": 1,
+        "result": {"timeSecond": "1", "timeNano": "1", "unixtime": 1},
+        "iso": "1970-01-01T00:00:01Z",
+        "epochMillis": "1",
+        "data": [{"ts": "1"}],
+        "error": [],
+        "code": "0",
+        "retCode": 0,
+    },
 )
 QUICK = {"backfill": {"retry_backoff_ms": 1, "max_attempts": 2}}
 

@@ -23,6 +23,8 @@ _FRAMES = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "
 _NAMES = {frame: frame for frame in _FRAMES}
 _BAD_SYMBOL = Refusal(400, {"code": -1121, "msg": "Invalid symbol."})
 _BAD_INTERVAL = Refusal(400, {"code": -1120, "msg": "Invalid interval."})
+_ILLEGAL_START = Refusal(400, {"code": -1100, "msg": "Illegal characters found in parameter 'startTime'."})
+_TOO_OLD = Refusal(400, {"code": -1102, "msg": "Candlestick too long ago."})
 _FILTERS = [
     {"filterType": "PRICE_FILTER", "minPrice": "0.00000001", "maxPrice": "1000000", "tickSize": "0.00000001"},
     {"filterType": "LOT_SIZE", "minQty": "0.00000001", "maxQty": "9000000", "stepSize": "0.00000001"},
@@ -69,9 +71,13 @@ class _Venue:
         market = self._market(query)
         frame = timeframe_of(_NAMES, query.get("interval"), _BAD_INTERVAL)
         limit = min(number(query, "limit", 500), self._cap)
+        if query.get("startTime", "").startswith("-"):
+            raise _ILLEGAL_START
         start, end = window(query, "startTime", "endTime", 1000, self._book)
         if start is None:
             found = self._book.newest(market.symbol, frame, end + 1, limit)
+        elif self._book.is_too_old(market, frame, start):
+            raise _TOO_OLD
         else:
             oldest = max(start, market.listed, self._book.kept_from(market, frame))
             reach = min(end + 1, frame.shift(oldest, limit * 4))

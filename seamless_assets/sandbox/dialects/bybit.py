@@ -71,6 +71,8 @@ class _Venue:
         start, end = window(query, "start", "end", 1000, self._book)
         if start is None:
             found = self._book.newest(market.symbol, timeframe, end + 1, limit)
+        elif self._book.is_too_old(market, timeframe, start):
+            return self._refused("params error: too long ago")
         else:
             # An end that is not told lies `limit` bars after the start.
             reach = end if "end" in query else min(end, timeframe.shift(start, limit) - 1)
