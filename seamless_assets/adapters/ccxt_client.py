@@ -7,10 +7,8 @@ set, and leaves its real answer behind for `ccxt_answers` to judge.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
-import zlib
 from collections.abc import Iterable
 from dataclasses import replace
 from difflib import get_close_matches
@@ -23,6 +21,7 @@ import ccxt.async_support as ccxt
 from seamless_assets.adapters.ccxt_answers import Answer, answers, typed
 from seamless_assets.adapters.ccxt_costs import candle_unit, tokens
 from seamless_assets.adapters.client_settings import ClientSettings, Gate
+from seamless_assets.adapters.exchange_memory import MarketList
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.token_bucket import LONGEST_COOL_DOWN_S
 from seamless_assets.errors import RateLimited, UnknownExchange
@@ -60,24 +59,22 @@ def documented_page(client: Any, node: NodeId) -> int:
     return int(limit) if limit else DEFAULT_PAGE
 
 
-def dump_markets(client: Any) -> bytes:
-    """A client's market list as bytes, with the markets that are gone from it."""
+def dump_markets(client: Any) -> MarketList:
+    """A client's market list, with the markets that are gone from it."""
     helpers = {
         name: client.options[name]
         for name in client.options.get("marketHelperProps") or ()
         if name in client.options
     }
     listed = [market for symbol, market in client.markets.items() if symbol not in client.gone]
-    told = {"markets": listed, "gone": list(client.gone.values()), "helpers": helpers}
-    return zlib.compress(json.dumps(told, default=str).encode(), 1)
+    return MarketList(listed, list(client.gone.values()), helpers)
 
 
-def restore_markets(client: Any, body: bytes) -> None:
+def restore_markets(client: Any, listed: MarketList) -> None:
     """Give a client the market list of `dump_markets`."""
-    listed = json.loads(zlib.decompress(body))
-    client.options.update(listed["helpers"])
-    client.set_markets(listed["markets"])
-    add_gone(client, listed["gone"])
+    client.options.update(listed.helpers)
+    client.set_markets(listed.markets)
+    add_gone(client, listed.gone)
 
 
 def add_gone(client: Any, gone: Iterable[Any]) -> None:

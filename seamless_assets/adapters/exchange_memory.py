@@ -7,12 +7,14 @@ lists other markets than the real one.
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from seamless_assets.adapters.sqlite_file import open_database, transaction
 from seamless_assets.errors import StoreError
@@ -37,10 +39,18 @@ class Remembered(NamedTuple):
     seen_at: float
 
 
-class StoredMarkets(NamedTuple):
-    """A market list as it was dumped, and when it was loaded from the exchange, epoch seconds."""
+class MarketList(NamedTuple):
+    """What a client knows of an exchange's markets: the listed ones, those that are gone, and its helpers."""
 
-    body: bytes
+    markets: list[dict[str, Any]]
+    gone: list[dict[str, Any]]
+    helpers: dict[str, Any]
+
+
+class StoredMarkets(NamedTuple):
+    """A market list, and when it was loaded from the exchange, epoch seconds."""
+
+    body: MarketList
     loaded_at: float
 
 
@@ -53,17 +63,13 @@ class ExchangeMemory:
         self._lock = threading.Lock()
 
     async def load_markets(self, place: str) -> StoredMarkets | None:
-        """The market list of a place, or None."""
-        row = await self._run(
-            lambda db: db.execute("SELECT body, loaded_at FROM markets WHERE place = ?", (place,)).fetchone()
-        )
-        return StoredMarkets(*row) if row else None
+        """The market list of a place; None where there is none that can be read."""
+        return await self._run(lambda db: _markets(db, place))
 
-    async def store_markets(self, place: str, body: bytes) -> None:
+    async def store_markets(self, place: str, body: MarketList) -> None:
         """Keep a market list that was loaded just now."""
-        await self._run(
-            lambda db: _put(db, "INSERT OR REPLACE INTO markets VALUES (?, ?, ?)", (place, time.time(), body))
-        )
+        row = (place, time.time(), _packed(body))
+        await self._run(lambda db: _put(db, "INSERT OR REPLACE INTO markets VALUES (?, ?, ?)", row))
 
     async def recall(self, place: str, subject: str) -> dict[str, Remembered]:
         """What is known of a subject (a node, or a timeframe's pages), by name."""
@@ -106,3 +112,23 @@ class ExchangeMemory:
 def _put(db: sqlite3.Connection, statement: str, row: tuple[object, ...]) -> None:
     with transaction(db):
         db.execute(statement, row)
+
+
+def _markets(db: sqlite3.Connection, place: str) -> StoredMarkets | None:
+    row = db.execute("SELECT body, loaded_at FROM markets WHERE place = ?", (place,)).fetchone()
+    body = _unpacked(row[0]) if row else None
+    return StoredMarkets(body, row[1]) if body else None
+
+
+def _packed(body: MarketList) -> bytes:
+    return zlib.compress(json.dumps(body._asdict(), default=str).encode(), 1)
+
+
+def _unpacked(packed: bytes) -> MarketList | None:
+    """The market list of `_packed`; None for anything else."""
+    try:
+        body = MarketList(**json.loads(zlib.decompress(packed)))
+        is_whole = all("symbol" in market and "id" in market for market in (*body.markets, *body.gone))
+    except (zlib.error, ValueError, TypeError):
+        return None
+    return body if is_whole and isinstance(body.helpers, dict) else None
