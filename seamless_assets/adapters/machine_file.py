@@ -39,7 +39,8 @@ class MachineFile:
     async def run(self, work: Work[T]) -> T:
         """The outcome of `work` in a write transaction; once asked for it ends, even where we are cancelled.
 
-        `work` raises project errors before it writes anything, for its transaction is not its alone.
+        Its transaction is not its alone: a project error, or a value that SQLite cannot hold, undoes what
+        `work` wrote and nothing else.
         """
         outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._asked.append((work, outcome))
@@ -93,10 +94,14 @@ class MachineFile:
 
 
 def _outcome(db: sqlite3.Connection, work: Work[Any]) -> Any:
+    db.execute("SAVEPOINT work")
     try:
-        return work(db)
-    except SeamlessError as error:
-        return error
+        outcome = work(db)
+    except (SeamlessError, ValueError, ArithmeticError) as error:
+        db.execute("ROLLBACK TO work")
+        outcome = error
+    db.execute("RELEASE work")
+    return outcome
 
 
 def _deliver(asked: Sequence[Asked], working: asyncio.Future[list[Any]]) -> None:

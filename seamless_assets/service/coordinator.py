@@ -7,7 +7,8 @@
     GET  /v1/leases           GET /healthz
 
 A grant is `{"lease": {"key", "token", "holder", "lease_until_ms"}, "completion_ratio"}`. 409 is a no, with
-the reason in `error`; 503 means that the file cannot be used.
+the reason in `error`; 422 a body that cannot mean anything, with the reasons in `detail`; 503 means that
+the file cannot be used.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,7 +33,7 @@ from seamless_assets.core.lease import Lease
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 from seamless_assets.flows.ports import Observer
 
-HELD, UNAVAILABLE = 409, 503
+HELD, MEANINGLESS, UNAVAILABLE = 409, 422, 503
 LONGEST_LEASE_MS = 86_400_000
 
 Key = Annotated[str, Field(min_length=1, max_length=1_024)]
@@ -83,6 +85,12 @@ def coordinator_app(state: Path, observer: Observer) -> FastAPI:
     app.include_router(_granting(leases, observer))
     app.include_router(_giving_back(leases, observer))
     app.include_router(_looking(leases))
+
+    @app.exception_handler(RequestValidationError)
+    async def meaningless(_: Request, error: RequestValidationError) -> JSONResponse:
+        # What was sent is not sent back: it may be a NaN or half a character, which no JSON can hold.
+        detail = [{name: told[name] for name in ("type", "loc", "msg")} for told in error.errors()]
+        return JSONResponse({"detail": detail}, MEANINGLESS)
 
     @app.exception_handler(LeaseLost)
     async def lost(_: Request, error: LeaseLost) -> JSONResponse:

@@ -94,6 +94,34 @@ async def test_a_body_that_cannot_mean_anything_is_refused(
     assert status == 422 and told["detail"]
 
 
+@pytest.mark.parametrize(
+    ("action", "body"),
+    [
+        ("claim", '{"key": "k", "lease_ms": NaN}'),
+        ("claim", '{"key": "k", "lease_ms": Infinity}'),
+        ("claim", '{"key": "\\ud800", "lease_ms": 1000}'),
+        ("claim", '{"key": "k", "lease_ms": 1000, "holder": "\\ud800"}'),
+        ("renew", '{"key": "k", "token": 1e400, "lease_ms": 1000}'),
+        ("complete", '{"key": "k", "token": NaN}'),
+        ("fail", '{"key": "k", "token": 1, "reason": "\\ud800"}'),
+        ("fail", "NaN"),
+        ("fail", '{"key": '),
+    ],
+)
+async def test_what_no_json_can_repeat_is_refused_with_a_reason(
+    lease_coordinator: Coordinator, action: str, body: str
+) -> None:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(
+            f"{lease_coordinator.url}/v1/leases/{action}",
+            data=body,
+            headers={"Content-Type": "application/json"},
+        ) as answer,
+    ):
+        assert answer.status == 422 and (await answer.json())["detail"][0]["msg"]
+
+
 async def test_leases_and_the_completion_ratio_outlive_the_server(
     own_coordinator: Coordinator, key: str
 ) -> None:
