@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from seamless_assets.core.coverage import MISSING, Coverage, Gap
-from seamless_assets.core.instant import seconds_text
+from seamless_assets.core.instant import seconds_text, typed_instant
 from seamless_assets.core.ledger import Fact
 from seamless_assets.core.node import NodeId
 
@@ -43,9 +43,9 @@ def backfill(config: Path | None, node: str, start: str, end: str) -> None:
 
     console = Console()
     with connect(config) as pipeline:
-        missing = pipeline.coverage(node, _instant(start), _instant(end)).missing
+        missing = pipeline.coverage(node, typed_instant(start), typed_instant(end)).missing
         with _watched(console, NodeId.parse(node), missing):
-            report = pipeline.backfill(node, _instant(start), _instant(end))
+            report = pipeline.backfill(node, typed_instant(start), typed_instant(end))
         console.print(f"{report.added} bars added, {report.revised} revised")
         for problem in report.problems:
             console.print(problem, style="red", markup=False)
@@ -65,7 +65,7 @@ def coverage(config: Path | None, node: str, start: str, end: str, is_all: bool)
     from seamless_assets._face import window_of
     from seamless_assets.seamless import connect
 
-    window = window_of(_instant(start), _instant(end))
+    window = window_of(typed_instant(start), typed_instant(end))
     with connect(config) as pipeline:
         known = pipeline.coverage(node, *window)
         _tell(Console(), pipeline, node, *window, known, is_all)
@@ -186,7 +186,3 @@ def _strip(start: int, end: int, gaps: Sequence[Gap]) -> str:
             elif cells[at] == "█":
                 cells[at] = "·" if is_whole else "▓"
     return "".join(cells) + "\n█ present  ▓ some absent  · absent  ! missing"
-
-
-def _instant(told: str) -> int | str:
-    return int(told) if told.lstrip("-").isdigit() else told

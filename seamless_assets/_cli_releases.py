@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seamless_assets.core.instant import typed_instant
 from seamless_assets.core.partition import UNITS, PartitionUnit
 
 if TYPE_CHECKING:
@@ -145,8 +146,8 @@ def _open(config: Path | None) -> Iterator[Seamless]:
         yield pipeline
 
 
-def _instant(text: str | None) -> Any:
-    return int(text) if text is not None and text.isdecimal() else text
+def _instant(told: str | None) -> Any:
+    return None if told is None else typed_instant(told)
 
 
 def _say(entry: Release) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import operator
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, SupportsIndex
 
 from seamless_assets.errors import InvalidTimestamp
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DIGITS = re.compile(r"-?[0-9]{1,20}")
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH_LIMIT = 4_100_000_000
 """Above this a number is no longer epoch seconds (year 2099)."""
@@ -42,6 +44,11 @@ def epoch_seconds(value: Any, name: str = "timestamp", *, round_up: bool = False
     """Like `epoch_micros`, in whole seconds, rounded down unless told to round up."""
     micros = epoch_micros(value, name)
     return -(-micros // 1_000_000) if round_up else micros // 1_000_000
+
+
+def typed_instant(told: str) -> int | str:
+    """An instant as a person types it: digits are epoch seconds, all else is a text to be read."""
+    return int(told) if _DIGITS.fullmatch(told) else told
 
 
 def instant_text(micros: int) -> str:

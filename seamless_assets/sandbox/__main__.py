@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from seamless_assets.core.instant import epoch_seconds
+from seamless_assets.core.instant import epoch_seconds, typed_instant
 from seamless_assets.errors import SeamlessError
 from seamless_assets.sandbox.market import DEFAULT_MARKETS
 from seamless_assets.sandbox.replay import Replay
@@ -38,7 +38,7 @@ def _build(told: argparse.Namespace) -> Sandbox:
         told.host,
         told.port,
         seed=told.seed,
-        now=None if told.now is None else epoch_seconds(_number(told.now), "--now"),
+        now=None if told.now is None else epoch_seconds(typed_instant(told.now), "--now"),
         markets=markets,
         replay=replay,
         rate_limit=told.rate_limit,
@@ -88,11 +88,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _listing(argument: str) -> tuple[str, int]:
     symbol, _, day = argument.partition("=")
-    return symbol, epoch_seconds(_number(day), "--listed")
-
-
-def _number(told: str) -> int | str:
-    return int(told) if told.lstrip("-").isdigit() else told
+    return symbol, epoch_seconds(typed_instant(day), "--listed")
 
 
 if __name__ == "__main__":

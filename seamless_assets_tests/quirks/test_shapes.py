@@ -36,6 +36,9 @@ BODIES: tuple[Any, ...] = (
         "code": "0",
         "retCode": 0,
     },
+    "maintenance",
+    "2025",
+    1_736_553_540_000,
 )
 QUICK = {"backfill": {"retry_backoff_ms": 1, "max_attempts": 2}}
 
