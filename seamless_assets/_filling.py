@@ -59,7 +59,7 @@ class Filling(Face):
         return self._run(self.aio.ensure_coverage(node, start, end))
 
     def coverage(self, node: str | NodeId, start: Instant, end: Instant) -> Coverage:
-        """Which bars of the window the hot store holds, which are proven absent, which are missing."""
+        """Which bars of the window are known, hot or released, which proven absent, which missing."""
         return self._run(self.aio.coverage(node, start, end))
 
     def ledger(self, node: str | NodeId, start: Instant, end: Instant) -> list[Fact]:

@@ -26,6 +26,7 @@
     │       ├── FingerprintCollision       equal fingerprints over different bytes
     │       ├── ReleaseConflict            somebody else wrote this place of the log first
     │       └── ReleaseRefused             it would tear what is in force
+    │           ├── ReleaseLosesBars       bars in force are not among those that would take their place
     │           └── ReleasePinned          a rollback or withdrawal holds this range until a release by hand
     ├── CoordinationError
     │   ├── LeaseLost                      the lease ran out or another worker took it over
@@ -168,6 +169,10 @@ class ReleaseConflict(ArtifactStoreError):
 
 class ReleaseRefused(ArtifactStoreError):
     """It would tear what is in force."""
+
+
+class ReleaseLosesBars(ReleaseRefused):
+    """Bars in force are not among those that would take their place; `revisions` counts them."""
 
 
 class ReleasePinned(ReleaseRefused):

@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from seamless_assets.core.canonical import canonical_json, sha256_text
 from seamless_assets.core.coverage import Gap
 from seamless_assets.core.node import NodeId, path_value
 from seamless_assets.core.segment import Segment
+from seamless_assets.core.timeframe import Timeframe
 from seamless_assets.errors import ArtifactCorrupt
 
 MANIFEST_VERSION = 1
@@ -54,6 +57,15 @@ class Manifest:
     def segment(self) -> Segment:
         """The sealed range."""
         return Segment(self.start, self.end)
+
+    def opens(self, timeframe: Timeframe, part: Segment) -> np.ndarray:
+        """Sorted opens of its bars inside `part`, int64 epoch seconds: all of the grid but its gaps."""
+        every = np.array(timeframe.opens(*self.segment.intersect(part)), dtype=np.int64)
+        is_there = np.ones(len(every), dtype=bool)
+        for gap in (*self.absent, *self.missing):
+            low, high = np.searchsorted(every, [gap.start, gap.end])
+            is_there[low:high] = False
+        return every[is_there]
 
     def to_json(self) -> bytes:
         """Its canonical bytes."""

@@ -1,4 +1,4 @@
-"""What is known of a node's past: the hot store's bars, and released ones where those were evicted."""
+"""What is known of a node's past: the hot store's bars, and released ones that it does not hold."""
 
 from __future__ import annotations
 
@@ -8,33 +8,35 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from seamless_assets.core.artifact import ArtifactRef
+from seamless_assets.core.artifact import ArtifactRef, Manifest
 from seamless_assets.core.bars import between, changes, empty_bars, join, timestamps
-from seamless_assets.core.coverage import Coverage, Gap, coverage_of
+from seamless_assets.core.coverage import Coverage, Gap, coverage_of, holes
 from seamless_assets.core.keep import Evictable, aged_parts, digest_of
 from seamless_assets.core.ledger import Fact, facts_of
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.segment import Segment
+from seamless_assets.core.segment import Segment, outside
 from seamless_assets.flows.ports import Ports
 
 
 async def known_bars(ports: Ports, node: NodeId, window: Segment) -> pa.Table:
     """Bars that open in `window`, sorted; a hot bar goes before a released one."""
     hot = await ports.hot.load_bars(node, window)
-    evicted = await ports.hot.load_evictions(node, window)
-    if not evicted:
-        return hot
-    released = await _released_bars(ports, node, evicted)
+    lacking = await _lacking(ports, node, window, timestamps(hot))
+    tables = await asyncio.gather(*(ports.artifacts.load_artifact(node, ref) for ref, _ in lacking))
+    parts = [between(table, *part) for table, (_, part) in zip(tables, lacking, strict=True)]
+    released = join(parts) if parts else empty_bars()
     unknown = ~np.isin(timestamps(released), timestamps(hot))
     return join([hot, released.filter(pa.array(unknown))])
 
 
 async def coverage(ports: Ports, node: NodeId, window: Segment) -> Coverage:
-    """Coverage of `window` as the hot store, its ledger and the evicted releases know it."""
+    """Coverage of `window` as the hot store, its ledger and released artifacts know it.
+
+    A bar that was released exists, whatever an exchange says that has dropped it since.
+    """
     opens = await ports.hot.load_opens(node, window)
-    evicted = await ports.hot.load_evictions(node, window)
-    if evicted:
-        opens = np.union1d(opens, timestamps(await _released_bars(ports, node, evicted)))
+    for (_, part), manifest in await _told(ports, node, window, opens):
+        opens = np.union1d(opens, manifest.opens(node.timeframe, part))
     return coverage_of(node.timeframe, window, opens, await proven_gaps(ports, node, window))
 
 
@@ -99,13 +101,50 @@ async def _held_elsewhere(
     return evictable
 
 
-async def _released_bars(ports: Ports, node: NodeId, segments: Sequence[Segment]) -> pa.Table:
-    snapshot = await ports.artifacts.load_snapshot(node)
-    wanted = [
+async def _lacking(
+    ports: Ports, node: NodeId, window: Segment, opens: np.ndarray
+) -> list[tuple[ArtifactRef, Segment]]:
+    """Artifacts with bars of `window` that the hot `opens` lack, each with its part of the window."""
+    told = await _told(ports, node, window, opens)
+    return [
         (ref, part)
-        for ref in snapshot.artifacts
-        for part in (ref.segment.intersect(segment) for segment in segments)
-        if not part.is_empty
+        for (ref, part), manifest in told
+        if len(np.setdiff1d(manifest.opens(node.timeframe, part), opens))
     ]
-    tables = await asyncio.gather(*(ports.artifacts.load_artifact(node, ref) for ref, _ in wanted))
-    return join([between(table, *part) for table, (_, part) in zip(tables, wanted, strict=True)])
+
+
+async def _told(
+    ports: Ports, node: NodeId, window: Segment, opens: np.ndarray
+) -> list[tuple[tuple[ArtifactRef, Segment], Manifest]]:
+    """Artifacts that tell of holes in the hot `opens`, each with its part of the window and its manifest."""
+    bounds = window.whole_bars(node.timeframe.grid)
+    low, high = np.searchsorted(opens, bounds)
+    empty = holes(node.timeframe, bounds, opens[low:high])
+    if not empty:
+        return []
+    found = [
+        (ref, part)
+        for ref, part in await _holding(ports, node, window)
+        if any(not hole.intersect(part).is_empty for hole in empty)
+    ]
+    manifests = await asyncio.gather(*(ports.artifacts.load_manifest(node, ref) for ref, _ in found))
+    return list(zip(found, manifests, strict=True))
+
+
+async def _holding(ports: Ports, node: NodeId, window: Segment) -> list[tuple[ArtifactRef, Segment]]:
+    """Artifacts that answer for `window`: those in force, each with its part.
+
+    Where bars were evicted that none in force holds any more, it is the newest in the log that did: what
+    was withdrawn is not in force, but it is not forgotten either.
+    """
+    in_force = (await ports.artifacts.load_snapshot(node)).overlapping(window)
+    found = [(ref, ref.segment.intersect(window)) for ref in in_force]
+    held = [ref.segment for ref in in_force]
+    evicted = await ports.hot.load_evictions(node, window)
+    left = [part for segment in evicted for part in outside(segment.intersect(window), held)]
+    log = await ports.artifacts.list_releases(node) if left else []
+    for ref in (ref for entry in reversed(log) for ref in entry.added):
+        parts = [ref.segment.intersect(part) for part in left]
+        found += [(ref, part) for part in parts if not part.is_empty]
+        left = [rest for part in left for rest in outside(part, [ref.segment])]
+    return found

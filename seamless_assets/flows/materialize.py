@@ -17,7 +17,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.partition import Partition, partitions
 from seamless_assets.core.segment import Segment
 from seamless_assets.core.watermark import settled, watermark
-from seamless_assets.errors import ArtifactDiscarded, ExchangeUnavailable, ReleasePinned
+from seamless_assets.errors import ArtifactDiscarded, ExchangeUnavailable, ReleaseLosesBars, ReleasePinned
 from seamless_assets.flows.backfill import (
     CHUNKS_AT_ONCE,
     Filled,
@@ -150,6 +150,7 @@ async def _materialize_partition(
 ) -> PartitionReport:
     judged = await _judge_wire(ports, node, partition, filled)
     withheld = dict.fromkeys((*away, *(problem for piece in filled for problem in piece.problems)))
+    losing = ""
     while True:
         sealed = await seal(ports, node, partition, now, judged.flags)
         if sealed is None:
@@ -160,6 +161,11 @@ async def _materialize_partition(
             return await _release_checked(ports, node, partition, sealed, judged.blocking, tuple(withheld))
         except ArtifactDiscarded:
             continue
+        except ReleaseLosesBars as lost:
+            # Another machine may have released more meanwhile; what is sealed anew holds that too.
+            if sealed.ref.fingerprint == losing:
+                return PartitionReport(partition, False, sealed, None, None, (str(lost), *withheld))
+            losing = sealed.ref.fingerprint
 
 
 async def _release_checked(
@@ -170,7 +176,10 @@ async def _release_checked(
     wire_blocking: Sequence[str],
     withheld: Sequence[str],
 ) -> PartitionReport:
-    """Release what passes its checks and no rollback holds; a clean-up that is quicker is the caller's."""
+    """Release what passes its checks and no rollback holds.
+
+    A clean-up or another release that was quicker is the caller's.
+    """
     blocking = tuple(dict.fromkeys((*wire_blocking, *sealed.blocking)))
     checked = check_release(
         partition.key, blocking, sealed.flags, sealed.coverage, ports.policy.coverage_ratio_threshold

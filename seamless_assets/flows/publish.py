@@ -15,9 +15,10 @@ from seamless_assets.core.instant import instant_text
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.parquet import encode_bars
 from seamless_assets.core.partition import Partition
-from seamless_assets.core.release import Release, Snapshot, next_release
+from seamless_assets.core.release import Release, Revision, Snapshot, next_release
 from seamless_assets.core.succession import refuse_pinned, succeed
 from seamless_assets.core.watermark import settled, watermark
+from seamless_assets.errors import ReleaseLosesBars
 from seamless_assets.flows.commit import commit, now_micros, refuse_discarded, revisions
 from seamless_assets.flows.history import known_bars, proven_gaps
 from seamless_assets.flows.ports import Ports
@@ -107,7 +108,8 @@ async def release(
     """Put `refs` in force with one record of the log; what is in force already changes nothing.
 
     Returns the release that holds them (None where there is nothing to hold). Raises `ReleasePinned` where
-    a rollback or withdrawal holds their range, `ArtifactDiscarded` where a clean-up was quicker.
+    a rollback or withdrawal holds their range, `ArtifactDiscarded` where a clean-up was quicker,
+    `ReleaseLosesBars` where what is in force by now holds bars that `refs` do not.
     """
 
     async def plan(before: Snapshot) -> Release | None:
@@ -116,6 +118,8 @@ async def release(
             return None
         refuse_discarded(node, before, change.added)
         refuse_pinned(before, change)
+        revised = await revisions(ports, node, before, change)
+        _refuse_loss(node, revised)
         return next_release(
             before,
             added=change.added,
@@ -123,10 +127,20 @@ async def release(
             now_micros=now_micros(ports),
             checks=checks,
             reason=reason,
-            revisions=await revisions(ports, node, before, change),
+            revisions=revised,
         )
 
     return await commit(ports, node, plan)
+
+
+def _refuse_loss(node: NodeId, revised: Sequence[Revision]) -> None:
+    if losing := [revision for revision in revised if revision.removed]:
+        parts = ", ".join(f"{revision.removed} of {revision.partition}" for revision in losing)
+        raise ReleaseLosesBars(
+            f"{node}: released bars would vanish ({parts}); if they never were, withdraw the partition first",
+            node_id=str(node),
+            revisions=tuple(losing),
+        )
 
 
 def total_coverage(parts: Sequence[Coverage]) -> Coverage:
