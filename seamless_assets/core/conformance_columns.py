@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from seamless_assets.core.bars import COLUMNS
-from seamless_assets.core.frames import is_plain_number
+from seamless_assets.core.frames import is_plain_number, is_text
 from seamless_assets.errors import InvalidChoice
 
+_LARGEST = int(sys.float_info.max)
 OHLCV: Mapping[str, Any] = {"ts": np.dtype("int64"), **dict.fromkeys(COLUMNS[1:], np.dtype("float64"))}
 
 
@@ -21,7 +25,7 @@ class Column:
     """A column's values, one for each row of the input.
 
     `changed`: they are not the input's own; `flag`: dtype_cast, dtype_mismatch or None; `hollow`: cells of
-    the input that were null, NaN or infinite (numeric columns only).
+    the input that were null, NaN or infinite, or are so as this dtype (numeric columns only).
     """
 
     values: Any
@@ -58,12 +62,12 @@ def read_column(series: pd.Series[Any], dtype: Any) -> Column:
         return _other(series, dtype)
     numbers, unread = _numbers(series)
     floats = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+    if dtype.kind == "f" and dtype != np.float64:
+        with np.errstate(over="ignore"):
+            floats = floats.astype(dtype)
     finite = np.isfinite(floats)
     hollow = 0 if finite.all() else int(len(floats) - np.count_nonzero(finite)) - unread
-    if dtype.kind == "f":
-        values: Any = floats if dtype == np.float64 else floats.astype(dtype)
-    else:
-        values = _as_integers(numbers, floats, dtype)
+    values: Any = floats if dtype.kind == "f" else _as_integers(numbers, floats, dtype)
     infinite = hollow > 0 and dtype.kind == "f" and bool(np.isinf(values).any())
     if infinite:
         values = np.where(np.isinf(values), np.nan, values)
@@ -78,15 +82,31 @@ def _numbers(series: pd.Series[Any]) -> tuple[pd.Series[Any], int]:
     kind = series.dtype
     if is_plain_number(kind):
         return series, 0
-    texts = kind == "object" or isinstance(kind, pd.StringDtype)
-    if not texts or pd.api.types.infer_dtype(series) == "boolean":
+    if kind != "object" and not isinstance(kind, pd.StringDtype):
         return pd.Series(np.full(len(series), np.nan)), int(series.notna().sum())
+    unread = 0
+    if kind == "object":
+        foreign = ~np.fromiter(map(_may_be_number, series.tolist()), dtype=bool, count=len(series))
+        if foreign.any():
+            unread = int(np.count_nonzero(foreign))
+            series = series.copy()
+            series[foreign] = None
     numbers = pd.to_numeric(series, errors="coerce")
     lost = (numbers.isna() & series.notna()).to_numpy()
     if not lost.any():
-        return numbers, 0
-    not_a_number = series[lost].astype("str").str.strip().str.lower() == "nan"
-    return numbers, int(lost.sum() - not_a_number.sum())
+        return numbers, unread
+    return numbers, unread + sum(str(cell).strip().lower() != "nan" for cell in series[lost])
+
+
+def _may_be_number(cell: Any) -> bool:
+    """Whether a cell of objects is null, a number that a float can say, or a text."""
+    if isinstance(cell, Decimal):
+        return not cell.is_snan()
+    if isinstance(cell, int):
+        return not isinstance(cell, bool) and abs(cell) <= _LARGEST
+    if isinstance(cell, np.integer | float | np.floating | bytes) or is_text(cell):
+        return True
+    return cell is None or cell is pd.NA or cell is pd.NaT
 
 
 def _as_integers(numbers: pd.Series[Any], floats: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
@@ -106,7 +126,7 @@ def _other(series: pd.Series[Any], dtype: Any) -> Column:
         return Column(series.array, False)
     try:
         cast = series.astype(dtype)
-    except (TypeError, ValueError):
+    except (ArithmeticError, TypeError, ValueError, pa.ArrowException):
         return Column(series.array, False, "dtype_mismatch")
     return Column(cast.array, True, "dtype_cast" if len(series) else None)
 

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from seamless_assets.core.frames import is_text
+
 SECONDS_LIMIT = 4_100_000_000
 _UNITS = (1, 1_000, 1_000_000, 1_000_000_000)
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -144,13 +146,11 @@ def _iso_texts(text: pd.Series[Any]) -> Epochs:
 
 def _objects(series: pd.Series[Any]) -> Epochs:
     values = series.tolist()
-    is_text = np.fromiter((isinstance(value, str) for value in values), dtype=bool, count=len(values))
-    if not is_text.any():
+    texts = np.fromiter(map(is_text, values), dtype=bool, count=len(values))
+    if not texts.any():
         return _values(values)
-    others = [value for value in values if not isinstance(value, str)]
-    return _scattered(
-        len(values), [(is_text, _texts(series[is_text].astype("str"))), (~is_text, _values(others))]
-    )
+    others = [value for value, text in zip(values, texts, strict=True) if not text]
+    return _scattered(len(values), [(texts, _texts(series[texts].astype("str"))), (~texts, _values(others))])
 
 
 def _values(values: Sequence[Any]) -> Epochs:

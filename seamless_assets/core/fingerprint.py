@@ -106,7 +106,10 @@ def _floats(bars: Any, name: str) -> np.ndarray:
     as_objects = kind == "object" and pd.api.types.infer_dtype(series) in _NUMBERS_AS_OBJECTS
     if not as_objects and not is_plain_number(kind):
         raise InvalidFrame(f"column {name} holds {kind}, not numbers; conform the bars first", column=name)
-    return series.to_numpy(dtype=np.float64, na_value=np.nan)
+    try:
+        return series.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (ArithmeticError, ValueError) as error:
+        raise InvalidFrame(f"column {name} holds what is no float64: {error}", column=name) from error
 
 
 def _canonical(values: np.ndarray, name: str) -> np.ndarray:

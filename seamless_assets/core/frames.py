@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -12,6 +13,9 @@ import pyarrow as pa
 from seamless_assets.errors import InvalidFrame
 
 TIME = "ts"
+_POLARS_ALONE = {"Object", "Int128", "UInt128"}
+"""Types of polars that Arrow lacks."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def column_names(frame: Any) -> list[str]:
@@ -37,13 +41,19 @@ def column_names(frame: Any) -> list[str]:
 
 
 def column_of(frame: Any, name: str) -> pd.Series[Any]:
-    """One column as a pandas series with a plain range index; nulls of integers stay exact."""
+    """One column as a pandas series with a plain range index; nulls of integers stay exact.
+
+    What pandas has no type for comes as objects.
+    """
     if isinstance(frame, pa.Table):
         return _from_arrow(frame.column(name))
     if isinstance(frame, pd.DataFrame):
         series = pd.Series(frame.index) if name not in frame.columns else frame[name]
         return _plain(series.reset_index(drop=True))
-    return _from_arrow(frame.get_column(name).to_arrow())
+    column = frame.get_column(name)
+    if str(column.dtype) in _POLARS_ALONE:
+        return pd.Series(column.to_list(), dtype="object")
+    return _from_arrow(column.to_arrow())
 
 
 def rebuilt(frame: Any, columns: Mapping[str, Any], changed: Collection[str], rows: np.ndarray | None) -> Any:
@@ -54,16 +64,17 @@ def rebuilt(frame: Any, columns: Mapping[str, Any], changed: Collection[str], ro
     """
     if isinstance(frame, pd.DataFrame):
         return _rebuilt_pandas(frame, columns, changed, rows)
-    kept = frame if rows is None else frame[rows] if _is_polars(frame) else frame.take(rows)
     if isinstance(frame, pa.Table):
-        for name, values in columns.items():
-            kept = kept.set_column(kept.column_names.index(name), name, pa.array(values))
-        # What pandas noted of its own types and index is no longer true.
-        noted = {key: text for key, text in (kept.schema.metadata or {}).items() if key != b"pandas"}
-        return kept.replace_schema_metadata(noted or None)
+        return _rebuilt_arrow(frame, columns, rows)
     import polars
 
+    kept = frame if rows is None else frame[rows]
     return kept.with_columns([polars.Series(name, values) for name, values in columns.items()])
+
+
+def is_text(value: Any) -> bool:
+    """Whether it is a text that has a UTF-8 form; one with half a surrogate pair has none."""
+    return isinstance(value, str) and (value.isascii() or _SURROGATE.search(value) is None)
 
 
 def is_plain_number(dtype: Any) -> bool:
@@ -102,11 +113,37 @@ def _rebuilt_pandas(
     return table
 
 
+def _rebuilt_arrow(frame: pa.Table, columns: Mapping[str, Any], rows: np.ndarray | None) -> pa.Table:
+    held = [
+        pa.array(columns[name]) if name in columns else column if rows is None else column.take(rows)
+        for name, column in zip(frame.column_names, frame.columns, strict=True)
+    ]
+    fields = [
+        pa.field(name, column.type) if name in columns else frame.schema.field(name)
+        for name, column in zip(frame.column_names, held, strict=True)
+    ]
+    # What pandas noted of its own types and index is no longer true.
+    noted = {key: text for key, text in (frame.schema.metadata or {}).items() if key != b"pandas"}
+    return pa.table(held, pa.schema(fields, noted or None))
+
+
 def _from_arrow(column: Any) -> pd.Series[Any]:
-    if pa.types.is_date(column.type):
-        column = column.cast(pa.timestamp("s" if pa.types.is_date32(column.type) else "ms"))
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _from_arrow(column.cast(kind.value_type))
+    if pa.types.is_date(kind):
+        column = column.cast(pa.timestamp("s" if pa.types.is_date32(kind) else "ms"))
+    elif pa.types.is_timestamp(kind) and kind.tz is not None:
+        # The instants are in UTC whatever the zone, which may be one that nobody here knows.
+        column = column.cast(pa.timestamp(kind.unit, "UTC"))
     nullable = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()} if column.null_count else {}
-    return _plain(column.to_pandas(types_mapper=nullable.get))
+    try:
+        return _plain(column.to_pandas(types_mapper=nullable.get))
+    except pa.ArrowException:
+        # Texts that are no UTF-8, and types that pandas lacks.
+        is_string = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        cells = column.cast(pa.large_binary()) if is_string else column
+        return pd.Series(cells.to_pylist(), dtype="object")
 
 
 def _plain(series: pd.Series[Any]) -> pd.Series[Any]:
@@ -114,8 +151,16 @@ def _plain(series: pd.Series[Any]) -> pd.Series[Any]:
     if isinstance(kind, pd.ArrowDtype):
         return _from_arrow(pa.chunked_array(pa.array(series)))
     if isinstance(kind, pd.CategoricalDtype):
-        return series.astype(kind.categories.dtype)
+        return _plain(_uncategorised(series))
     return series.astype(kind.subtype) if isinstance(kind, pd.SparseDtype) else series
+
+
+def _uncategorised(series: pd.Series[Any]) -> pd.Series[Any]:
+    categories = series.cat.categories
+    # Plain integers and booleans have no null of their own.
+    if categories.dtype.kind in "iub" and series.hasnans:
+        return pd.Series(pd.array(categories.to_numpy()).take(series.cat.codes.to_numpy(), allow_fill=True))
+    return series.astype(categories.dtype)
 
 
 def _time_is_index(frame: pd.DataFrame) -> bool:
