@@ -25,6 +25,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from seamless_assets._together import together
 from seamless_assets.adapters.object_files import open_files
 from seamless_assets.adapters.segment_cache import SegmentCache, SegmentCopy
 from seamless_assets.core.artifact import (
@@ -132,7 +133,7 @@ class ArtifactStore:
         if kept is not None and await self._is_unchanged(kept):
             self._kept.move_to_end(key)
             return kept.run
-        parts = await asyncio.gather(*(self._bundle(node, bundle) for bundle in bundles(refs)))
+        parts = await together(self._bundle(node, bundle) for bundle in bundles(refs))
         whole = _Kept(
             join_runs([part.run for part in parts]),
             [path for part in parts for path in part.paths],

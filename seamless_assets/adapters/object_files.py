@@ -20,6 +20,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, GenericError
 from obstore.store import LocalStore, from_url
 
+from seamless_assets._together import together
 from seamless_assets.core.artifact import StoredFile
 from seamless_assets.errors import ArtifactMissing, ArtifactStoreError
 
@@ -101,7 +102,7 @@ class BucketFiles:
             async with self._gate:
                 return await self.read(path)
 
-        return await asyncio.gather(*(one(path) for path in paths))
+        return await together(one(path) for path in paths)
 
     async def load(self, paths: Sequence[str], use: Use[T]) -> T:
         """What `use` makes, in a thread, of the bytes of each and their signatures. Raises like `read`."""

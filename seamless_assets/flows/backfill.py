@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from seamless_assets._together import each
 from seamless_assets.core.bars import empty_bars
 from seamless_assets.core.coverage import Coverage
 from seamless_assets.core.events import BackfillEvent, EventKind
@@ -25,7 +26,6 @@ from seamless_assets.flows.history import coverage
 from seamless_assets.flows.leases import holding
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.retry import with_retries
-from seamless_assets.flows.together import each
 
 CHUNKS_AT_ONCE = 32
 MOST_TAKEOVERS = 5

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from seamless_assets._together import together
 from seamless_assets.core.bars import PRICES, between, empty_bars, sound_rows, timestamps
 from seamless_assets.core.conformance import conform
 from seamless_assets.core.coverage import MISSING
@@ -30,7 +31,6 @@ from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.prove import explain, is_recent
 from seamless_assets.flows.retry import with_retries
-from seamless_assets.flows.together import together
 
 MAX_ROUNDS = 12
 LOOKS = 2

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 
+from seamless_assets._together import together
 from seamless_assets.core.artifact import ArtifactRef, Manifest
 from seamless_assets.core.bars import between, changes, empty_bars, join, timestamps
 from seamless_assets.core.coverage import Coverage, Gap, coverage_of, holes
@@ -22,7 +22,7 @@ async def known_bars(ports: Ports, node: NodeId, window: Segment) -> pa.Table:
     """Bars that open in `window`, sorted; a hot bar goes before a released one."""
     hot = await ports.hot.load_bars(node, window)
     lacking = await _lacking(ports, node, window, timestamps(hot))
-    tables = await asyncio.gather(*(ports.artifacts.load_artifact(node, ref) for ref, _ in lacking))
+    tables = await together(ports.artifacts.load_artifact(node, ref) for ref, _ in lacking)
     parts = [between(table, *part) for table, (_, part) in zip(tables, lacking, strict=True)]
     released = join(parts) if parts else empty_bars()
     unknown = ~np.isin(timestamps(released), timestamps(hot))
@@ -127,7 +127,7 @@ async def _told(
         for ref, part in await _holding(ports, node, window)
         if any(not hole.intersect(part).is_empty for hole in empty)
     ]
-    manifests = await asyncio.gather(*(ports.artifacts.load_manifest(node, ref) for ref, _ in found))
+    manifests = await together(ports.artifacts.load_manifest(node, ref) for ref, _ in found)
     return list(zip(found, manifests, strict=True))
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from seamless_assets._together import together
 from seamless_assets.core.artifact import ArtifactRef, Manifest
 from seamless_assets.core.audit import Flaw, audit_compaction, audit_file, audit_log, audit_manifest
 from seamless_assets.core.node import NodeId
@@ -61,7 +61,7 @@ async def verify(ports: Ports, node: NodeId) -> VerifyReport:
     refs = list(dict.fromkeys(ref for entry in releases for ref in entry.added))
     size = 0
     for at in range(0, len(refs), AT_ONCE):
-        examined = await asyncio.gather(*(_examine(ports, node, ref) for ref in refs[at : at + AT_ONCE]))
+        examined = await together(_examine(ports, node, ref) for ref in refs[at : at + AT_ONCE])
         size += sum(item.size for item in examined)
         flaws += [flaw for item in examined for flaw in item.flaws]
     merged = [(ref, entry) for entry in releases if entry.kind == "compaction" for ref in entry.added]
@@ -83,7 +83,7 @@ async def _log(ports: Ports, node: NodeId) -> tuple[list[Release], list[Flaw]]:
     records: dict[str, bytes] = {}
     for at in range(0, len(paths), AT_ONCE):
         some = paths[at : at + AT_ONCE]
-        payloads = await asyncio.gather(*(ports.artifacts.read_file(node, path) for path in some))
+        payloads = await together(ports.artifacts.read_file(node, path) for path in some)
         records.update(zip(some, payloads, strict=True))
     return audit_log(node, records)
 
