@@ -7,6 +7,7 @@ from typing import Any
 from seamless_assets._face import AsyncFace, Face
 from seamless_assets.core.artifact import ArtifactRef, Manifest
 from seamless_assets.core.context import ComputeContext
+from seamless_assets.core.canonical import is_text
 from seamless_assets.core.instant import epoch_micros, instant_text
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.partition import UNITS, PartitionUnit
@@ -179,10 +180,10 @@ class Governance(Face):
         return self._run(self.aio.snapshot_files(node, as_of, dataset_fingerprint=dataset_fingerprint))
 
 
-def _reason(reason: object) -> str:
-    if not isinstance(reason, str) or not reason.strip():
+def _reason(reason: Any) -> str:
+    if not is_text(reason) or not reason.strip():
         raise InvalidInput("what is done by hand needs a reason that the next reader of the log understands")
-    return reason
+    return str(reason)
 
 
 def _instant(as_of: Any) -> str | None:

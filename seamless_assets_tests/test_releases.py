@@ -84,6 +84,8 @@ def test_what_an_operator_types(pipeline: sa.Seamless, config: Path) -> None:
     ("call", "error", "words"),
     [
         (lambda s: s.release(NODE, reason=" "), errors.InvalidInput, "needs a reason"),
+        (lambda s: s.release(NODE, reason="half \ud800"), errors.InvalidInput, "needs a reason"),
+        (lambda s: sa.ComputeContext(world_id="\ud800"), errors.InvalidInput, "world_id"),
         (lambda s: s.rollback(NODE, reason="x"), errors.InvalidInput, "not both"),
         (lambda s: s.rollback(NODE, reason="x", to=1, as_of=START), errors.InvalidInput, "not both"),
         (lambda s: s.withdraw(NODE, "monday", reason="x"), errors.InvalidChoice, "2025-01-31"),

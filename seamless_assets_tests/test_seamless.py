@@ -110,8 +110,9 @@ def test_an_old_as_of_reads_as_before_after_a_correction(pipeline: sa.Seamless, 
     window = (START, START + 2 * 3600)
     old = pipeline.read(NODE, *window, context=sa.ComputeContext(as_of=first.as_of))
     assert old.metadata.dataset_fingerprint == first.dataset_fingerprint
-    with pytest.raises(errors.NothingReleased, match="its first release is of"):
-        pipeline.read(NODE, *window, context=sa.ComputeContext(as_of="2020-01-01"))
+    for early in ("2020-01-01", "0999-01-01"):
+        with pytest.raises(errors.NothingReleased, match="its first release is of"):
+            pipeline.read(NODE, *window, context=sa.ComputeContext(as_of=early))
 
 
 def test_forming_and_unsettled_bars_are_never_released(pipeline: sa.Seamless, exchange: Sandbox) -> None:

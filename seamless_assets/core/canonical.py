@@ -1,16 +1,24 @@
-"""One canonical byte form for records, so that equal records have equal hashes."""
+"""One canonical byte form for records, so that equal records have equal hashes, and what has none."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def canonical_json(record: dict[str, Any]) -> bytes:
     """UTF-8 JSON with sorted keys, no blanks and a final newline; NaN and infinities are refused."""
     text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode() + b"\n"
+
+
+def is_text(value: object) -> bool:
+    """Whether it is a text that has a UTF-8 form; one with half a surrogate pair has none."""
+    return isinstance(value, str) and (value.isascii() or _SURROGATE.search(value) is None)
 
 
 def sha256_text(payload: bytes) -> str:

@@ -13,7 +13,8 @@ import pandas as pd
 import pyarrow as pa
 
 from seamless_assets.core.bars import COLUMNS
-from seamless_assets.core.frames import is_plain_number, is_text
+from seamless_assets.core.canonical import is_text
+from seamless_assets.core.frames import is_plain_number
 from seamless_assets.errors import InvalidChoice
 
 _LARGEST = int(sys.float_info.max)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal, cast, get_args
 
+from seamless_assets.core.canonical import is_text
 from seamless_assets.core.instant import epoch_micros, instant_text
 from seamless_assets.errors import InvalidChoice, InvalidInput
 
@@ -35,7 +36,7 @@ class ComputeContext:
     dataset_fingerprint: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.world_id, str) or not self.world_id:
+        if not is_text(self.world_id) or not self.world_id:
             raise InvalidInput(f"world_id is {self.world_id!r}; give a non-empty text", value=self.world_id)
         choose(self.domain, DOMAINS, "domain")
         if self.dataset_fingerprint is not None:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from seamless_assets.core.frames import is_text
+from seamless_assets.core.canonical import is_text
 
 SECONDS_LIMIT = 4_100_000_000
 _UNITS = (1, 1_000, 1_000_000, 1_000_000_000)

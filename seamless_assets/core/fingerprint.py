@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from seamless_assets.core.bars import BARS_SCHEMA, COLUMNS
+from seamless_assets.core.canonical import is_text
 from seamless_assets.core.epochs import read_epochs
 from seamless_assets.core.frames import column_names, column_of, is_plain_number
 from seamless_assets.core.node import NodeId
@@ -83,7 +84,7 @@ def _as_hashed(bars: pa.Table, name: str) -> np.ndarray:
 
 
 def _header(node: NodeId, interval: Any, conformance_version: str, rows: int) -> bytes:
-    if not isinstance(conformance_version, str) or not conformance_version:
+    if not is_text(conformance_version) or not conformance_version:
         raise InvalidInput(
             f"conformance_version is {conformance_version!r}; give a text such as v2",
             value=conformance_version,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -15,7 +14,6 @@ from seamless_assets.errors import InvalidFrame
 TIME = "ts"
 _POLARS_ALONE = {"Object", "Int128", "UInt128"}
 """Types of polars that Arrow lacks."""
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def column_names(frame: Any) -> list[str]:
@@ -70,11 +68,6 @@ def rebuilt(frame: Any, columns: Mapping[str, Any], changed: Collection[str], ro
 
     kept = frame if rows is None else frame[rows]
     return kept.with_columns([polars.Series(name, values) for name, values in columns.items()])
-
-
-def is_text(value: Any) -> bool:
-    """Whether it is a text that has a UTF-8 form; one with half a surrogate pair has none."""
-    return isinstance(value, str) and (value.isascii() or _SURROGATE.search(value) is None)
 
 
 def is_plain_number(dtype: Any) -> bool:

@@ -14,6 +14,9 @@ _DIGITS = re.compile(r"-?[0-9]{1,20}")
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH_LIMIT = 4_100_000_000
 """Above this a number is no longer epoch seconds (year 2099)."""
+_FIRST, _LAST = (
+    (moment.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND for moment in (datetime.min, datetime.max)
+)
 
 
 def epoch_micros(value: Any, name: str = "timestamp") -> int:
@@ -53,12 +56,17 @@ def typed_instant(told: str) -> int | str:
 
 def instant_text(micros: int) -> str:
     """Epoch microseconds as `2025-01-31T00:00:00.000000Z`; texts sort as the instants do."""
-    return (_EPOCH + micros * _MICROSECOND).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return _text(_EPOCH + micros * _MICROSECOND, "microseconds")
 
 
 def seconds_text(ts: int) -> str:
     """Epoch seconds as `2025-01-31T00:00:00Z`."""
-    return (_EPOCH + timedelta(seconds=ts)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _text(_EPOCH + timedelta(seconds=ts), "seconds")
+
+
+def _text(moment: datetime, precision: str) -> str:
+    # Unlike strftime's, its years have four digits.
+    return moment.isoformat(timespec=precision).removesuffix("+00:00") + "Z"
 
 
 def _whole(value: Any) -> int | None:
@@ -81,8 +89,13 @@ def _from_text(text: str, name: str) -> datetime | date:
 
 
 def _micros(moment: datetime | date, name: str) -> int:
+    if moment != moment:
+        raise InvalidTimestamp(f"{name} is {moment}, which is no time", value=moment)
     if not isinstance(moment, datetime) or moment.utcoffset() is None:
         raise InvalidTimestamp(
             f"{name} {moment} has no time zone; add one, such as Z or tzinfo=UTC", value=moment
         )
-    return (moment - _EPOCH) // _MICROSECOND
+    micros = (moment - _EPOCH) // _MICROSECOND
+    if not _FIRST <= micros <= _LAST:
+        raise InvalidTimestamp(f"{name} {moment} lies outside the years 1 to 9999 of UTC", value=moment)
+    return micros

@@ -209,6 +209,7 @@ def test_what_cannot_be_fingerprinted_is_refused(frame: Any, reason: str) -> Non
         ({"interval": None}, InvalidTimeframe),
         ({"conformance_version": ""}, InvalidInput),
         ({"conformance_version": 2}, InvalidInput),
+        ({"conformance_version": "\ud800"}, InvalidInput),
     ],
 )
 def test_bad_arguments_are_typed_value_errors(changed: dict[str, Any], error: type[Exception]) -> None:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
 import pytest
 
-from seamless_assets.core.instant import epoch_seconds, typed_instant
+from seamless_assets.core.instant import (
+    epoch_micros,
+    epoch_seconds,
+    instant_text,
+    seconds_text,
+    typed_instant,
+)
 from seamless_assets.errors import InvalidTimestamp
 
 
@@ -19,3 +29,33 @@ def test_digits_are_epoch_seconds_and_all_else_is_a_text(told: str, ts: int) -> 
 def test_what_only_looks_like_a_number_is_refused(told: str) -> None:
     with pytest.raises(InvalidTimestamp):
         epoch_seconds(typed_instant(told))
+
+
+def test_texts_sort_as_the_instants_do_in_every_year() -> None:
+    years = [1, 45, 999, 1000, 1969, 1970, 2026, 9999]
+    instants = [epoch_micros(datetime(year, 1, 1, tzinfo=UTC)) for year in years]
+    texts = [instant_text(micros) for micros in instants]
+    assert texts == sorted(texts)
+    assert [epoch_micros(text) for text in texts] == instants
+    assert texts[1] == "0045-01-01T00:00:00.000000Z"
+    assert seconds_text(instants[1] // 1_000_000) == "0045-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pd.NaT,
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
+        pd.Timestamp("0001-01-01T00:00:00+14:00"),
+    ],
+)
+def test_what_is_no_time_of_utc_is_refused(value: Any) -> None:
+    with pytest.raises(InvalidTimestamp):
+        epoch_micros(value)
+
+
+def test_the_first_and_the_last_time_of_utc_are_times() -> None:
+    for moment in (datetime.min, datetime.max):
+        text = instant_text(epoch_micros(moment.replace(tzinfo=UTC)))
+        assert datetime.fromisoformat(text).replace(tzinfo=None) == moment
