@@ -6,8 +6,8 @@ from typing import Any
 
 from seamless_assets._face import AsyncFace, Face
 from seamless_assets.core.artifact import ArtifactRef, Manifest
-from seamless_assets.core.context import ComputeContext
 from seamless_assets.core.canonical import is_text
+from seamless_assets.core.context import ComputeContext
 from seamless_assets.core.instant import epoch_micros, instant_text
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.partition import UNITS, PartitionUnit

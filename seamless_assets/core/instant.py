@@ -14,9 +14,8 @@ _DIGITS = re.compile(r"-?[0-9]{1,20}")
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH_LIMIT = 4_100_000_000
 """Above this a number is no longer epoch seconds (year 2099)."""
-_FIRST, _LAST = (
-    (moment.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND for moment in (datetime.min, datetime.max)
-)
+_FIRST = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LAST = (datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 
 def epoch_micros(value: Any, name: str = "timestamp") -> int:

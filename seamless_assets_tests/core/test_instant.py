@@ -56,6 +56,5 @@ def test_what_is_no_time_of_utc_is_refused(value: Any) -> None:
 
 
 def test_the_first_and_the_last_time_of_utc_are_times() -> None:
-    for moment in (datetime.min, datetime.max):
-        text = instant_text(epoch_micros(moment.replace(tzinfo=UTC)))
-        assert datetime.fromisoformat(text).replace(tzinfo=None) == moment
+    for text in ("0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"):
+        assert instant_text(epoch_micros(text)) == text
