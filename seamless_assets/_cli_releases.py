@@ -106,6 +106,8 @@ def verify(config: Path | None, nodes: tuple[str, ...]) -> None:
             )
             for fault in report.faults:
                 click.echo(f"  {fault.uri}: {fault.problem}")
+            for uri in report.strays:
+                click.echo(f"  {uri}: neither a record nor an artifact by its name; nothing reads it")
             is_sound = is_sound and report.is_sound
     if not is_sound:
         sys.exit(1)

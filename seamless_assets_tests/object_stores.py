@@ -21,7 +21,7 @@ import boto3
 from conftest import ROOT, refuse
 from services import await_answer, free_port
 
-from seamless_assets.adapters.artifact_store import ArtifactStore
+from seamless_assets.adapters.artifact_store import DEFAULT_TEMPLATE, ArtifactStore
 from seamless_assets.adapters.s3_access import S3Access, client_options
 
 VERSITYGW = ROOT / ".venv" / "services" / "versitygw-1.8.0"
@@ -94,12 +94,12 @@ class Place:
         """A prefix that nothing lies under."""
         return cls(f"s3://{BUCKET}/{uuid4().hex}", server, proxy)
 
-    def open(self, **options: Any) -> ArtifactStore:
+    def open(self, template: str = DEFAULT_TEMPLATE, **options: Any) -> ArtifactStore:
         """A store that has seen nothing of it yet."""
         if self.server is None:
-            return ArtifactStore(self.root)
+            return ArtifactStore(self.root, template)
         endpoint = self.proxy.endpoint if self.proxy else self.server.endpoint
-        return ArtifactStore(self.root, **{**client_options(access(endpoint)), **options})
+        return ArtifactStore(self.root, template, **{**client_options(access(endpoint)), **options})
 
     def read(self, uri: str) -> bytes:
         """The bytes behind a URI, past every store of ours."""

@@ -41,7 +41,14 @@ from seamless_assets.core.fingerprint import fingerprint, fingerprints
 from seamless_assets.core.keep import StoreStatus
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.parquet import decode_bars
-from seamless_assets.core.release import LOG_FOLDER, Release, ReleaseLog, Snapshot, record_path
+from seamless_assets.core.release import (
+    LOG_FOLDER,
+    Release,
+    ReleaseLog,
+    Snapshot,
+    record_number,
+    record_path,
+)
 from seamless_assets.core.run import Run, bundles, join_runs, run_of
 from seamless_assets.errors import (
     ArtifactCorrupt,
@@ -168,10 +175,13 @@ class ArtifactStore:
         )
 
     async def list_files(self, node: NodeId) -> list[StoredFile]:
-        """Everything in the node's folder, leftovers of killed writers too, by path below it."""
-        folder = self._node_folder(node)
-        listed = await self._files.list_files(folder)
-        return [replace(file, path=file.path.removeprefix(f"{folder}/")) for file in listed]
+        """Everything one folder below the node's own, leftovers of killed writers too, by path below it.
+
+        What lies deeper is of a node whose folder lies in this one.
+        """
+        listed = await self._files.list_files(self._node_folder(node))
+        every = [replace(file, path=self._below(node, file.path)) for file in listed]
+        return [file for file in every if file.path.count("/") == 1]
 
     async def read_file(self, node: NodeId, path: str) -> bytes:
         """What is stored there now. Raises `ArtifactMissing`."""
@@ -205,6 +215,9 @@ class ArtifactStore:
     def _path(self, node: NodeId, below: str) -> str:
         return f"{self._node_folder(node)}/{below}"
 
+    def _below(self, node: NodeId, path: str) -> str:
+        return path.removeprefix(f"{self._node_folder(node)}/")
+
     async def _log(self, node: NodeId) -> ReleaseLog:
         log = self._logs.setdefault(node, ReleaseLog(str(node)))
         folder = self._path(node, LOG_FOLDER)
@@ -226,7 +239,7 @@ class ArtifactStore:
             return []
         after = self._path(node, record_path(known)) if known else None
         listed = await self._files.list_files(self._path(node, LOG_FOLDER), after)
-        return [file.path for file in listed if not file.is_leftover]
+        return [file.path for file in listed if record_number(self._below(node, file.path)) is not None]
 
     async def _bundle(self, node: NodeId, refs: tuple[ArtifactRef, ...]) -> _Kept:
         """The run of artifacts that are kept together: from its local copy, else from the store."""

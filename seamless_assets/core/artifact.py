@@ -111,6 +111,12 @@ def artifact_number(path: str) -> tuple[str, int] | None:
     return (found["digest"], int(found["number"] or 0)) if found else None
 
 
+def manifest_edition(path: str) -> int | None:
+    """The edition in a manifest's path; None for a path of another form."""
+    numbered = artifact_number(path) if path.endswith(MANIFEST_SUFFIX) else None
+    return numbered[1] if numbered else None
+
+
 def _path(partition: str, fingerprint: str, number: int, suffix: str) -> str:
     digest = fingerprint.removeprefix("sha256:")
     return f"{path_value(partition)}/{digest}{f'.{number}' if number else ''}{suffix}"

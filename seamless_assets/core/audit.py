@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath as Path
 
 import numpy as np
 import pyarrow as pa
@@ -32,29 +31,28 @@ class Flaw:
     problem: str
 
 
-def audit_log(node: NodeId, records: Mapping[str, bytes]) -> tuple[list[Release], list[Flaw]]:
-    """Read every stored record by its path: those that can be read, and all flaws."""
+def audit_log(node: NodeId, records: Mapping[int, bytes]) -> tuple[list[Release], list[Flaw]]:
+    """Read every stored record by its number: those that can be read, and all flaws."""
     releases: list[Release] = []
     flaws: list[Flaw] = []
     log = ReleaseLog(str(node))
     expected = 1
-    for path, payload in sorted(records.items()):
-        if path > record_path(expected):
+    for seq, payload in sorted(records.items()):
+        path, problem = record_path(seq), None
+        if seq > expected:
             flaws.append(Flaw(record_path(expected), "the record is missing, and later ones are there"))
-            expected = int(Path(path).stem) if Path(path).stem.isdecimal() else expected
-        problem = None
+        expected = seq + 1
         try:
             release = Release.from_json(payload, path)
         except ArtifactCorrupt as error:
             problem = str(error)
         else:
             problem = _out_of_place(node, path, release)
-            if problem is None and len(log.releases) == expected - 1:
+            if problem is None and len(log.releases) == seq - 1:
                 problem = _unfounded(log, release, path)
             releases.append(release)
         if problem:
             flaws.append(Flaw(path, problem))
-        expected += 1
     return releases, flaws
 
 

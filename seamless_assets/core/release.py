@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -23,6 +24,7 @@ LOG_FOLDER = "_releases"
 GENESIS = "sha256:" + "0" * 64
 """What the first release names as the one before it."""
 RECORD_VERSION = 1
+_RECORD_PATH = re.compile(rf"{LOG_FOLDER}/(?P<seq>[0-9]{{10}})\.json")
 _CHECKPOINT_EVERY, _KEPT_SNAPSHOTS = 256, 64
 
 
@@ -282,6 +284,12 @@ def differing(
 def record_path(seq: int) -> str:
     """Path of a record below its node's folder."""
     return f"{LOG_FOLDER}/{seq:010}.json"
+
+
+def record_number(path: str) -> int | None:
+    """The number in a record's path below its node's folder; None for a path of another form."""
+    found = _RECORD_PATH.fullmatch(path)
+    return int(found["seq"]) if found else None
 
 
 def epoch_micros_after(release: Release) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from seamless_assets.core.artifact import MANIFEST_SUFFIX, StoredFile, artifact_number
+from seamless_assets.core.artifact import StoredFile, artifact_number, manifest_edition
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.release import Release, Snapshot, next_release
 from seamless_assets.core.succession import awaiting, by_path
@@ -83,7 +83,7 @@ async def _useless(
     if not free:
         return []
     usable = listed.keys() - set(discarded)
-    unnamed = [path for path in usable if path.endswith(MANIFEST_SUFFIX) and path not in named]
+    unnamed = [path for path in usable if manifest_edition(path) is not None and path not in named]
     stored = []
     for path in sorted(unnamed):
         try:

@@ -6,11 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from seamless_assets.core.artifact import (
-    MANIFEST_SUFFIX,
     ArtifactRef,
     Manifest,
-    artifact_number,
     file_path,
+    manifest_edition,
     manifest_path,
 )
 from seamless_assets.core.node import NodeId
@@ -126,7 +125,7 @@ async def unreleased(
 ) -> list[tuple[ArtifactRef, Manifest]]:
     """Stored artifacts that no release ever named and no clean-up gave up. Raises `ArtifactCorrupt`."""
     files = {file.path for file in await ports.artifacts.list_files(node)} - set(discarded)
-    paths = sorted(path for path in files - by_path(log).keys() if path.endswith(MANIFEST_SUFFIX))
+    paths = sorted(path for path in files - by_path(log).keys() if manifest_edition(path) is not None)
     found = [await read_unreleased(ports, node, path, files) for path in paths]
     return [item for item in found if item is not None]
 
@@ -142,9 +141,8 @@ async def read_unreleased(
         # A clean-up removed it since it was listed.
         return None
     manifest = Manifest.from_json(payload, uri)
-    numbered = artifact_number(path)
-    edition = numbered[1] if numbered else 0
-    if manifest_path(manifest.partition, manifest.dataset_fingerprint, edition) != path:
+    edition = manifest_edition(path)
+    if edition is None or manifest_path(manifest.partition, manifest.dataset_fingerprint, edition) != path:
         raise ArtifactCorrupt(f"{uri} describes another artifact; remove it", uri=uri)
     for copy in range(len(files)):
         if file_path(manifest.partition, manifest.dataset_fingerprint, copy) in files:

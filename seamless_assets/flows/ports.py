@@ -221,7 +221,7 @@ class ArtifactStore(Protocol):
         """Add one record. Raises `ReleaseConflict` where another stands in that place of the log."""
 
     async def list_files(self, node: NodeId) -> list[StoredFile]:
-        """Everything that lies in the node's folder, records and leftovers too, in no order."""
+        """Everything that lies one folder below the node's own, records and leftovers too, in no order."""
 
     async def read_file(self, node: NodeId, path: str) -> bytes:
         """What is stored there now, never from a cache. Raises `ArtifactMissing`."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from seamless_assets._together import together
-from seamless_assets.core.artifact import ArtifactRef, Manifest
+from seamless_assets.core.artifact import ArtifactRef, Manifest, artifact_number
 from seamless_assets.core.audit import Flaw, audit_compaction, audit_file, audit_log, audit_manifest
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.release import LOG_FOLDER, Release
+from seamless_assets.core.release import Release, record_number, record_path
 from seamless_assets.errors import ArtifactMissing
 from seamless_assets.flows.ports import Ports
 
@@ -28,13 +29,18 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What was looked at, and every fault. `file_bytes` counts the Parquet files."""
+    """What was looked at, and every fault. `file_bytes` counts the Parquet files.
+
+    `strays` are the URIs of files that are neither records nor artifacts by their names: nothing reads or
+    removes them, and they are no faults.
+    """
 
     node_id: str
     releases: int
     artifacts: int
     file_bytes: int
     faults: tuple[Fault, ...]
+    strays: tuple[str, ...]
 
     @property
     def is_sound(self) -> bool:
@@ -57,7 +63,8 @@ async def verify(ports: Ports, node: NodeId) -> VerifyReport:
 
     Raises `ArtifactStoreError` where the store cannot be asked; what is wrong is in `faults`.
     """
-    releases, flaws = await _log(ports, node)
+    stored = [file.path for file in await ports.artifacts.list_files(node) if not file.is_leftover]
+    releases, flaws = await _log(ports, node, stored)
     refs = list(dict.fromkeys(ref for entry in releases for ref in entry.added))
     size = 0
     for at in range(0, len(refs), AT_ONCE):
@@ -73,17 +80,21 @@ async def verify(ports: Ports, node: NodeId) -> VerifyReport:
         artifacts=len(refs),
         file_bytes=size,
         faults=tuple(Fault(ports.artifacts.file_uri(node, flaw.path), flaw.problem) for flaw in flaws),
+        strays=tuple(
+            ports.artifacts.file_uri(node, path)
+            for path in sorted(stored)
+            if record_number(path) is None and artifact_number(path) is None
+        ),
     )
 
 
-async def _log(ports: Ports, node: NodeId) -> tuple[list[Release], list[Flaw]]:
-    """The readable records of the log, and what is wrong with any."""
-    files = await ports.artifacts.list_files(node)
-    paths = [file.path for file in files if file.path.startswith(f"{LOG_FOLDER}/") and not file.is_leftover]
-    records: dict[str, bytes] = {}
-    for at in range(0, len(paths), AT_ONCE):
-        some = paths[at : at + AT_ONCE]
-        payloads = await together(ports.artifacts.read_file(node, path) for path in some)
+async def _log(ports: Ports, node: NodeId, stored: Iterable[str]) -> tuple[list[Release], list[Flaw]]:
+    """The readable records of the log among the `stored` files, and what is wrong with any."""
+    numbers = [number for path in stored if (number := record_number(path)) is not None]
+    records: dict[int, bytes] = {}
+    for at in range(0, len(numbers), AT_ONCE):
+        some = numbers[at : at + AT_ONCE]
+        payloads = await together(ports.artifacts.read_file(node, record_path(n)) for n in some)
         records.update(zip(some, payloads, strict=True))
     return audit_log(node, records)
 

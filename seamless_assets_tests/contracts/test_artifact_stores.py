@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable
 from datetime import timedelta
@@ -106,6 +107,44 @@ async def test_altered_and_lost_bytes_are_named_and_refused(world: World, place:
     ]
     with pytest.raises(ArtifactMissing):
         await place.open().load_artifact(NODE, ref)
+
+
+async def test_what_is_no_record_and_no_artifact_by_its_name_is_left_alone(
+    world: World, place: Place, tmp_path: Path
+) -> None:
+    store, log = world.ports.artifacts, await world.log()
+    names = (".DS_Store", "0000000001.json.bak", "notes.txt", "00000000001.json")
+    strays = [f"_releases/{name}" for name in names] + ["2025-01-31/copy.manifest.json"]
+    for path in strays:
+        place.write(store.file_uri(NODE, path), b"x")
+    fresh = World(tmp_path / "fresh", END_OF_JANUARY, place.open())
+    assert await fresh.log() == log
+    assert (await clean_up(fresh.ports, NODE, grace_s=-math.inf)).removed == ()
+    report = await verify(fresh.ports, NODE)
+    assert report.is_sound and report.releases == len(log)
+    assert set(report.strays) == {store.file_uri(NODE, path) for path in strays}
+    await withdraw(fresh.ports, NODE, "2025-01-31", "a bad day")
+    await release_by_hand(fresh.ports, NODE, "a good one")
+    place.write(store.file_uri(NODE, "_releases/0000000009.json"), b"x")
+    with pytest.raises(ArtifactCorrupt, match="is not a readable release record"):
+        await place.open().list_releases(NODE)
+
+
+async def test_a_node_whose_folder_lies_in_that_of_another(place: Place, tmp_path: Path) -> None:
+    """The artifacts of each are its own."""
+    outer = World(tmp_path / "outer", END_OF_JANUARY, place.open(template="{exchange}/{symbol}/{timeframe}"))
+    inner = World(tmp_path, END_OF_JANUARY, place.open(template="{exchange}/{symbol}/{timeframe}/v2"))
+    assert await outer.materialize(day(28)) and await inner.materialize(END_OF_JANUARY)
+    assert (await clean_up(outer.ports, NODE, grace_s=-math.inf)).removed == ()
+    await withdraw(outer.ports, NODE, "2025-01-29", "a bad day")
+    fingerprint = (await outer.log())[0].added[0].fingerprint
+    entry = await release_by_hand(outer.ports, NODE, "a good one", fingerprint)
+    assert [ref.partition for ref in entry.added] == ["2025-01-29"]
+    reports = [await verify(each.ports, NODE) for each in (outer, inner)]
+    assert [(report.is_sound, report.releases, report.strays) for report in reports] == [
+        (True, 3, ()),
+        (True, len(await inner.log()), ()),
+    ]
 
 
 @pytest.mark.parametrize("seed", range(3))
