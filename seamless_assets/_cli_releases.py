@@ -43,11 +43,23 @@ def releases(config: Path | None, node: str) -> None:
 @_command
 @_NODE
 @_REASON
+@click.option("--partition", default=None, help="Only what waits inside it: 2025-01-31, 2025-01 or 2025.")
 @click.option("--fingerprint", default=None, help="Release the artifact of this content.")
-def release(config: Path | None, node: str, reason: str, fingerprint: str | None) -> None:
-    """Release by hand what was published last of NODE, whatever its checks said."""
+def release(
+    config: Path | None, node: str, reason: str, partition: str | None, fingerprint: str | None
+) -> None:
+    """Release by hand what waits for it of NODE, whatever its checks said."""
     with _open(config) as pipeline:
-        _say(pipeline.release(node, reason=reason, fingerprint=fingerprint))
+        _say(pipeline.release(node, reason=reason, partition=partition, fingerprint=fingerprint))
+
+
+@_command
+@_NODE
+@_REASON
+def unpin(config: Path | None, node: str, reason: str) -> None:
+    """Let releases change again what rollbacks and withdrawals of NODE hold."""
+    with _open(config) as pipeline:
+        _say(pipeline.unpin(node, reason=reason))
 
 
 @_command

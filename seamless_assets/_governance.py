@@ -29,10 +29,24 @@ from seamless_assets.flows.verify import VerifyReport
 class AsyncGovernance(AsyncFace):
     """Awaited methods on a node's releases."""
 
-    async def release(self, node: str | NodeId, *, reason: str, fingerprint: str | None = None) -> Release:
+    async def release(
+        self,
+        node: str | NodeId,
+        *,
+        reason: str,
+        partition: str | None = None,
+        fingerprint: str | None = None,
+    ) -> Release:
         """See `Governance.release`."""
         known, why = self._declared(node), _reason(reason)
-        return await self._do(lambda ports: governing.release_by_hand(ports, known, why, fingerprint))
+        return await self._do(
+            lambda ports: governing.release_by_hand(ports, known, why, partition, fingerprint)
+        )
+
+    async def unpin(self, node: str | NodeId, *, reason: str) -> Release:
+        """See `Governance.unpin`."""
+        known, why = self._declared(node), _reason(reason)
+        return await self._do(lambda ports: governing.unpin(ports, known, why))
 
     async def rollback(
         self, node: str | NodeId, *, reason: str, to: int | None = None, as_of: Any = None
@@ -109,13 +123,31 @@ class Governance(Face):
 
     aio: AsyncGovernance
 
-    def release(self, node: str | NodeId, *, reason: str, fingerprint: str | None = None) -> Release:
-        """Release by hand what was published last and not decided on, whatever its checks said.
+    def release(
+        self,
+        node: str | NodeId,
+        *,
+        reason: str,
+        partition: str | None = None,
+        fingerprint: str | None = None,
+    ) -> Release:
+        """Release by hand what waits for it, whatever its checks said.
 
-        With a `fingerprint` it is the artifact of that content. What is pinned by a rollback or withdrawal
-        and touched is free again; with nothing to release, everything is. Raises `NothingReleased`.
+        Of each partition that is what was sealed last, where it was not decided on since, or where a
+        rollback or withdrawal holds it back. With a `partition` (`2025-01-31`, `2025-01`, `2025`) it is
+        what waits inside that, with a `fingerprint` the artifact of that content. The pins of what is
+        touched are lifted, no others. Raises `NothingReleased` where there is nothing, `ReleaseRefused`
+        where nothing can be put in force while pins stay, or where several wait, pinned ones among them,
+        and no partition is given.
         """
-        return self._run(self.aio.release(node, reason=reason, fingerprint=fingerprint))
+        return self._run(self.aio.release(node, reason=reason, partition=partition, fingerprint=fingerprint))
+
+    def unpin(self, node: str | NodeId, *, reason: str) -> Release:
+        """Lift all pins of a node: releases may change again what rollbacks and withdrawals hold.
+
+        What is in force stays so until then. Raises `NothingReleased` where nothing ever was.
+        """
+        return self._run(self.aio.unpin(node, reason=reason))
 
     def rollback(
         self, node: str | NodeId, *, reason: str, to: int | None = None, as_of: Any = None

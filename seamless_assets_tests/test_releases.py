@@ -72,8 +72,11 @@ def test_what_an_operator_types(pipeline: sa.Seamless, config: Path) -> None:
     first = pipeline.releases(NODE)[1].as_of
     assert "bars: 0 new" in run(config, "diff", NODE, first).output
     assert "rollback   +1 -0" in run(config, "rollback", NODE, "--to", "2", "--reason", "it was good").output
-    assert "by_hand" in run(config, "release", NODE, "--reason", "go on").output
-    assert [line.split()[0] for line in run(config, "releases", NODE).output.splitlines()] == list("12345")
+    assert "by_hand    +0 -0" in run(config, "unpin", NODE, "--reason", "go on").output
+    run(config, "withdraw", NODE, "2025-01-01", "--reason", "no good either")
+    by_hand = run(config, "release", NODE, "--partition", "2025-01-01", "--reason", "it was good")
+    assert "by_hand    +1 -0" in by_hand.output
+    assert [line.split()[0] for line in run(config, "releases", NODE).output.splitlines()] == list("1234567")
     assert "2 artifacts are 2 now" in run(config, "compact", NODE).output
     assert "0 files removed" in run(config, "gc").output
     Path(files[0]).write_bytes(b"spoiled")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -78,24 +78,32 @@ def compactable(
 
 
 def awaiting(
-    log: Sequence[Release], unreleased: Iterable[tuple[ArtifactRef, Manifest]]
-) -> list[tuple[ArtifactRef, Manifest]]:
-    """The newest unreleased artifact of each partition, where nothing was decided of that partition since."""
-    decided = {
-        ref.partition: entry.as_of
-        for entry in log
-        if entry.kind != "compaction"
-        for ref in (*entry.added, *entry.withdrawn)
-    }
-    open_ones = [
-        (ref, manifest)
-        for ref, manifest in unreleased
-        if COMPACTED not in manifest.policy and manifest.as_of > decided.get(ref.partition, "")
-    ]
-    newest = {
-        ref.partition: (ref, manifest) for ref, manifest in sorted(open_ones, key=lambda item: item[1].as_of)
-    }
-    return list(newest.values())
+    before: Snapshot, log: Iterable[Release], unreleased: Iterable[tuple[ArtifactRef, Manifest]]
+) -> list[ArtifactRef]:
+    """What waits for a release by hand: the artifact of each partition that was sealed last.
+
+    One that was never released waits where nothing was decided of its partition since, one that was
+    released before where a rollback or withdrawal holds it back.
+    """
+    waiting, decided = _sealed_last(before, log)
+    waiting = {key: ref for key, ref in waiting.items() if is_pinned(before, ref)}
+    for ref, manifest in sorted(unreleased, key=lambda item: item[1].as_of):
+        if COMPACTED not in manifest.policy and manifest.as_of > decided.get(ref.partition, ""):
+            waiting[ref.partition] = ref
+    return [ref for ref in waiting.values() if not _stands(before, before.overlapping(ref.segment), ref)]
+
+
+def is_pinned(before: Snapshot, ref: ArtifactRef) -> bool:
+    """Whether a rollback or withdrawal holds any of the artifact's range."""
+    return any(not ref.segment.intersect(pin).is_empty for pin in before.pinned)
+
+
+def in_the_way(before: Snapshot, ref: ArtifactRef) -> ArtifactRef | None:
+    """What is in force of the partition of `ref` and reaches further, unless `ref` is in force itself."""
+    every = list(_with_parts(before, before.overlapping(ref.segment)))
+    if any(one.manifest_sha256 == ref.manifest_sha256 for one in every):
+        return None
+    return next((one for one in every if _reaches_further(one, ref)), None)
 
 
 COMPACTED = "compacted"
@@ -130,11 +138,36 @@ def _rest(before: Snapshot, held: ArtifactRef, segments: Sequence[Segment]) -> l
 def _stands(before: Snapshot, held: Iterable[ArtifactRef], ref: ArtifactRef) -> bool:
     """Whether `ref` is in force, alone or in a compacted artifact, or an artifact that reaches further is."""
     return any(
-        one.manifest_sha256 == ref.manifest_sha256
-        or (one.partition == ref.partition and one.start <= ref.start and one.end > ref.end)
-        or _stands(before, before.parts.get(one.manifest_sha256, ()), ref)
-        for one in held
+        one.manifest_sha256 == ref.manifest_sha256 or _reaches_further(one, ref)
+        for one in _with_parts(before, held)
     )
+
+
+def _reaches_further(one: ArtifactRef, ref: ArtifactRef) -> bool:
+    return one.partition == ref.partition and one.start <= ref.start and one.end > ref.end
+
+
+def _with_parts(before: Snapshot, held: Iterable[ArtifactRef]) -> Iterator[ArtifactRef]:
+    """`held`, and of compacted artifacts their parts at every level."""
+    for one in held:
+        yield one
+        yield from _with_parts(before, before.parts.get(one.manifest_sha256, ()))
+
+
+def _sealed_last(before: Snapshot, log: Iterable[Release]) -> tuple[dict[str, ArtifactRef], dict[str, str]]:
+    """By partition: which of its released artifacts was sealed last, and the `as_of` of the last decision.
+
+    An automatic record names what was just sealed, and so does the first record that names an artifact.
+    """
+    last: dict[str, ArtifactRef] = {}
+    decided: dict[str, str] = {}
+    seen: set[ArtifactRef] = set()
+    for entry in log:
+        new, old = differing(before.parts, entry.added, entry.withdrawn)
+        decided.update((ref.partition, entry.as_of) for ref in (*new, *old))
+        last.update((ref.partition, ref) for ref in new if entry.kind == "automatic" or ref not in seen)
+        seen.update(new)
+    return last, decided
 
 
 def _meets(ref: ArtifactRef, segments: Sequence[Segment]) -> bool:

@@ -8,7 +8,7 @@ grace only spares what is still on its way.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from seamless_assets.core.artifact import StoredFile, artifact_number, manifest_edition
@@ -44,7 +44,7 @@ async def clean_up(ports: Ports, node: NodeId, grace_s: float = GRACE_S) -> Clea
 
     async def plan(before: Snapshot) -> Release | None:
         log = await ports.artifacts.list_releases(node)
-        useless = await _useless(ports, node, log, before.discarded, listed, aged)
+        useless = await _useless(ports, node, before, log, listed, aged)
         if not useless:
             return None
         return next_release(
@@ -72,17 +72,17 @@ async def clean_up(ports: Ports, node: NodeId, grace_s: float = GRACE_S) -> Clea
 async def _useless(
     ports: Ports,
     node: NodeId,
+    before: Snapshot,
     log: Sequence[Release],
-    discarded: Collection[str],
     listed: Mapping[str, StoredFile],
     aged: Mapping[str, StoredFile],
 ) -> list[str]:
     """Artifact files among `aged` that no record names, that are not given up yet, and nobody waits for."""
-    named = by_path(log)
+    named, discarded = by_path(log), before.discarded
     free = {path for path in aged if path not in named and path not in discarded and artifact_number(path)}
     if not free:
         return []
-    usable = listed.keys() - set(discarded)
+    usable = listed.keys() - discarded
     unnamed = [path for path in usable if manifest_edition(path) is not None and path not in named]
     stored = []
     for path in sorted(unnamed):
@@ -92,6 +92,6 @@ async def _useless(
             # Nobody can release what cannot be read.
             continue
         stored += [found] if found else []
-    wanted = {path for ref, _ in awaiting(log, stored) for path in (ref.file_path, ref.manifest_path)}
+    wanted = {path for ref in awaiting(before, log, stored) for path in (ref.file_path, ref.manifest_path)}
     young = {ref.file_path for ref, _ in stored if ref.manifest_path not in aged}
     return sorted(free - wanted - young)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from seamless_assets.core.artifact import (
@@ -12,14 +12,33 @@ from seamless_assets.core.artifact import (
     manifest_edition,
     manifest_path,
 )
+from seamless_assets.core.instant import seconds_text
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.partition import UNITS, partition_of_key
 from seamless_assets.core.release import Release, ReleaseKind, Revision, Snapshot, next_release
 from seamless_assets.core.segment import Segment
-from seamless_assets.core.succession import Change, awaiting, by_path, remove, restore, succeed
-from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing, InvalidChoice, NothingReleased
+from seamless_assets.core.succession import (
+    Change,
+    awaiting,
+    by_path,
+    in_the_way,
+    is_pinned,
+    remove,
+    restore,
+    succeed,
+)
+from seamless_assets.errors import (
+    ArtifactCorrupt,
+    ArtifactMissing,
+    InvalidChoice,
+    NothingReleased,
+    ReleaseRefused,
+)
 from seamless_assets.flows.commit import commit, now_micros, refuse_discarded, revision_of, revisions
 from seamless_assets.flows.ports import Ports
+
+SHOWN = 5
+"""Partitions that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,28 +56,54 @@ class SnapshotDiff:
     bars: Revision
 
 
-async def release_by_hand(ports: Ports, node: NodeId, reason: str, fingerprint: str | None = None) -> Release:
-    """Release what was published last and never decided on, whatever its checks said, and lift its pins.
+async def release_by_hand(
+    ports: Ports, node: NodeId, reason: str, partition: str | None = None, fingerprint: str | None = None
+) -> Release:
+    """Release what waits for it, whatever its checks said, and lift the pins of what that touches.
 
-    With a `fingerprint` it is the artifact of that content, released before or not. With nothing to put
-    in force every pin of the node is lifted. Raises `NothingReleased` where nothing was ever published.
+    With a `partition` it is what waits inside that; with a `fingerprint` it is the artifact of that
+    content, released before or not. What is so already changes nothing. Raises `NothingReleased` where
+    nothing was ever published, `ReleaseRefused` where nothing can be put in force and pins stay, or where
+    several partitions wait, pinned ones among them, and none is named.
     """
+    window = None if partition is None else window_of_partition(node, partition)
 
     async def plan(before: Snapshot) -> Release | None:
         log = await ports.artifacts.list_releases(node)
         stored = await unreleased(ports, node, log, before.discarded)
         if fingerprint is None:
-            wanted = [ref for ref, _ in awaiting(log, stored)]
+            wanted = _inside(window, awaiting(before, log, stored))
+            if window is None:
+                _refuse_to_guess(before, wanted)
         else:
-            wanted = _of_content(node, log, [ref for ref, _ in stored], fingerprint)
+            known = [*(ref for entry in log for ref in entry.added), *(ref for ref, _ in stored)]
+            wanted = _of_content(node, _inside(window, known), fingerprint)
         change = succeed(before, wanted)
-        if not change.added and (fingerprint is not None or not before.pinned):
-            return None
-        return await _entry(ports, node, before, change, reason, "by_hand")
+        if change.added:
+            return await _entry(ports, node, before, change, reason, "by_hand")
+        _refuse_in_vain(before, wanted, window)
+        return None
 
     entry = await commit(ports, node, plan)
     if entry is None:
         raise NothingReleased(f"{node} has no artifact; publish or materialize it first", node_id=str(node))
+    return entry
+
+
+async def unpin(ports: Ports, node: NodeId, reason: str) -> Release:
+    """Let releases change again what rollbacks and withdrawals hold; what is in force stays as it is.
+
+    Where nothing is pinned nothing changes. Raises `NothingReleased` where nothing ever was.
+    """
+
+    async def plan(before: Snapshot) -> Release | None:
+        if not before.pinned:
+            return None
+        return await _entry(ports, node, before, Change((), ()), reason, "by_hand")
+
+    entry = await commit(ports, node, plan)
+    if entry is None:
+        raise NothingReleased(f"{node} has no release, so nothing is pinned", node_id=str(node))
     return entry
 
 
@@ -184,13 +229,57 @@ async def _instant_of(ports: Ports, node: NodeId, seq: int) -> str:
     return log[seq - 1].as_of
 
 
-def _of_content(
-    node: NodeId, log: Sequence[Release], stored: Sequence[ArtifactRef], fingerprint: str
-) -> list[ArtifactRef]:
-    released = [ref for entry in log for ref in entry.added]
-    found = [ref for ref in (*released, *stored) if ref.fingerprint == fingerprint]
+def _inside(window: Segment | None, refs: Iterable[ArtifactRef]) -> list[ArtifactRef]:
+    return [ref for ref in refs if window is None or (window.start <= ref.start and ref.end <= window.end)]
+
+
+def _of_content(node: NodeId, known: Sequence[ArtifactRef], fingerprint: str) -> list[ArtifactRef]:
+    found = [ref for ref in known if ref.fingerprint == fingerprint]
     if not found:
         raise InvalidChoice(
             f"{node} has no artifact of fingerprint {fingerprint}; publish it first", value=fingerprint
         )
     return found[-1:]
+
+
+def _refuse_to_guess(before: Snapshot, wanted: Sequence[ArtifactRef]) -> None:
+    """Nobody puts back what was withdrawn by releasing something else."""
+    held = [ref.partition for ref in wanted if is_pinned(before, ref)]
+    if held and len(wanted) > 1:
+        keys = tuple(sorted(ref.partition for ref in wanted))
+        raise ReleaseRefused(
+            f"{before.node_id}: {_some(keys)} wait for a release by hand, {_some(held)} since a rollback or "
+            "withdrawal; say which by its partition, or a month or year for all inside",
+            node_id=before.node_id,
+            partitions=keys,
+        )
+
+
+def _refuse_in_vain(before: Snapshot, wanted: Sequence[ArtifactRef], window: Segment | None) -> None:
+    """Say what keeps `wanted` from being put in force, or why there is nothing to put there."""
+    for ref in wanted:
+        if held := in_the_way(before, ref):
+            raise ReleaseRefused(
+                f"{before.node_id}: {ref.fingerprint} ends at {seconds_text(ref.end)}, and what is in force "
+                f"of {held.partition} goes on to {seconds_text(held.end)}, so bars would be lost; withdraw "
+                f"{held.partition} first",
+                node_id=before.node_id,
+                partition=held.partition,
+            )
+    if not wanted and any(window is None or not pin.intersect(window).is_empty for pin in before.pinned):
+        raise ReleaseRefused(
+            f"{before.node_id}: nothing waits for a release by hand, what was sealed last is in force; unpin "
+            "the node if releases may change again what a rollback or withdrawal holds",
+            node_id=before.node_id,
+            pinned=before.pinned,
+        )
+    if not wanted and window is not None and not before.overlapping(window):
+        raise NothingReleased(
+            f"{before.node_id} has no artifact of that partition; publish or materialize it first",
+            node_id=before.node_id,
+        )
+
+
+def _some(keys: Sequence[str]) -> str:
+    """The first few of many keys."""
+    return ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")

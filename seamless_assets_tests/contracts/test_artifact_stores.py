@@ -20,7 +20,7 @@ from seamless_assets.core.release import Release, next_release, snapshot_at
 from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing, ArtifactStoreError, ReleaseConflict
 from seamless_assets.flows.clean_up import clean_up
 from seamless_assets.flows.compact import compact
-from seamless_assets.flows.govern import release_by_hand, rollback, withdraw
+from seamless_assets.flows.govern import release_by_hand, rollback, unpin, withdraw
 from seamless_assets.flows.publish import release
 from seamless_assets.flows.verify import verify
 
@@ -75,7 +75,7 @@ async def test_the_whole_life_of_a_log(world: World, place: Place, tmp_path: Pat
     await rollback(world.ports, NODE, "the correction was wrong", to=3)
     assert (await compact(world.ports, NODE)).after == 1
     await withdraw(world.ports, NODE, "2025-01-31", "a bad day")
-    await release_by_hand(world.ports, NODE, "go on")
+    await unpin(world.ports, NODE, "go on")
     assert await world.materialize(END_OF_JANUARY)
     later = World(tmp_path / "later", END_OF_JANUARY, place.open())
     again = [await later.read(END_OF_JANUARY, item.metadata.as_of) for item in first]
@@ -138,7 +138,7 @@ async def test_a_node_whose_folder_lies_in_that_of_another(place: Place, tmp_pat
     assert (await clean_up(outer.ports, NODE, grace_s=-math.inf)).removed == ()
     await withdraw(outer.ports, NODE, "2025-01-29", "a bad day")
     fingerprint = (await outer.log())[0].added[0].fingerprint
-    entry = await release_by_hand(outer.ports, NODE, "a good one", fingerprint)
+    entry = await release_by_hand(outer.ports, NODE, "a good one", fingerprint=fingerprint)
     assert [ref.partition for ref in entry.added] == ["2025-01-29"]
     reports = [await verify(each.ports, NODE) for each in (outer, inner)]
     assert [(report.is_sound, report.releases, report.strays) for report in reports] == [

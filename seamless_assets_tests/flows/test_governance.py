@@ -24,7 +24,7 @@ from seamless_assets.errors import (
 from seamless_assets.flows.backfill import backfill
 from seamless_assets.flows.clean_up import clean_up
 from seamless_assets.flows.compact import compact
-from seamless_assets.flows.govern import diff, release_by_hand, rollback, withdraw
+from seamless_assets.flows.govern import diff, release_by_hand, rollback, unpin, withdraw
 from seamless_assets.flows.materialize import materialize, publish
 from seamless_assets.flows.publish import release
 from seamless_assets.flows.read import read_released
@@ -82,11 +82,95 @@ async def test_a_rollback_reaches_back_to_fewer_and_shorter_artifacts(tmp_path: 
     assert not await world.materialize(TWO_DAYS)
     again = await rollback(world.ports, NODE, "once more", to=1)
     assert again == entry and len(await world.log()) == 4
-    lifted = await release_by_hand(world.ports, NODE, "nothing new, go on")
+    lifted = await unpin(world.ports, NODE, "nothing new, go on")
     assert (lifted.added, lifted.withdrawn, lifted.kind) == ((), (), "by_hand")
+    assert await unpin(world.ports, NODE, "again") == lifted
     assert await world.materialize(TWO_DAYS)
     with pytest.raises(NothingReleased, match="there is 1 to 7"):
         await rollback(world.ports, NODE, "too far", to=9)
+
+
+async def test_what_a_report_says_waits_is_what_a_release_by_hand_releases(world: World) -> None:
+    """Also where it was released before, and nothing else comes back with it."""
+    three = Segment(START, START + 3 * DAY)
+    assert await world.materialize(THIRD_DAY)
+    world.correct(START + 600)
+    assert await world.materialize(day(0))
+    correction = (await world.log())[-1].added
+    await rollback(world.ports, NODE, "a mistake", to=3)
+    await withdraw(world.ports, NODE, "2025-01-03", "a bad day")
+    report = await materialize(world.ports, NODE, three)
+    waiting = [part.partition.key for part in report.partitions if not part.released]
+    assert waiting == ["2025-01-01", "2025-01-03"]
+    with pytest.raises(ReleaseRefused, match="2025-01-01, 2025-01-03 wait") as refused:
+        await release_by_hand(world.ports, NODE, "which one?")
+    assert refused.value.partitions == ("2025-01-01", "2025-01-03")
+    by_hand = await release_by_hand(world.ports, NODE, "it was right", "2025-01-01")
+    assert by_hand.added == correction and len(by_hand.withdrawn) == 1
+    report = await materialize(world.ports, NODE, three)
+    assert [part.released for part in report.partitions] == [True, True, False]
+    back = await release_by_hand(world.ports, NODE, "it was no bad day")
+    assert [ref.partition for ref in back.added] == ["2025-01-03"]
+    assert await world.materialize(three) and len(await world.log()) == 8
+
+
+async def test_several_days_that_a_rollback_holds_are_released_by_their_month(month: World) -> None:
+    for number in (3, 5):
+        month.correct(START + number * DAY + 600)
+        assert await month.materialize(day(number))
+    await compact(month.ports, NODE)
+    await rollback(month.ports, NODE, "the corrections were wrong", to=31)
+    await compact(month.ports, NODE)
+    month.correct(START + 7 * DAY + 600)
+    assert await month.materialize(day(7))
+    entry = await release_by_hand(month.ports, NODE, "they were right", "2025-01")
+    assert [ref.partition for ref in entry.added] == ["2025-01-04", "2025-01-06"]
+    assert await month.materialize(JANUARY) and (await month.log())[-1] == entry
+
+
+async def test_what_was_sealed_again_is_what_was_sealed_last(world: World) -> None:
+    first = (await world.log())[0].added[0]
+    correct = world.exchange.bars[START + 600]
+    world.correct(START + 600)
+    assert await world.materialize(day(0))
+    world.exchange.bars[START + 600] = correct
+    assert await world.materialize(day(0))
+    await rollback(world.ports, NODE, "the correction after all", to=3)
+    assert not await world.materialize(day(0))
+    assert (await release_by_hand(world.ports, NODE, "no")).added == (first,)
+
+
+async def test_pins_stay_where_nothing_can_be_released(world: World) -> None:
+    await withdraw(world.ports, NODE, "2025-01-02", "a mistake")
+    entry = await rollback(world.ports, NODE, "it was good", to=2)
+    for partition in (None, "2025-01-02", "2025"):
+        with pytest.raises(ReleaseRefused, match="unpin the node"):
+            await release_by_hand(world.ports, NODE, "go on", partition)
+    assert (await world.log())[-1] == entry
+    assert await release_by_hand(world.ports, NODE, "as it is", "2025-01-01") == entry
+    with pytest.raises(NothingReleased, match="publish or materialize"):
+        await release_by_hand(world.ports, NODE, "not there", "2025-01-03")
+    world.correct(START + DAY + 600)
+    assert not await world.materialize(day(1))
+    await unpin(world.ports, NODE, "go on")
+    assert await world.materialize(day(1))
+
+
+async def test_content_that_ends_before_what_is_in_force_says_what_stands_in_its_way(tmp_path: Path) -> None:
+    world = World(tmp_path, Segment(START, START + DAY // 2))
+    assert await world.materialize(day(0))
+    world.exchange.clock.time += DAY
+    assert await world.materialize(day(0))
+    half, whole = [entry.added[0] for entry in await world.log()]
+    with pytest.raises(ReleaseRefused, match="withdraw 2025-01-01 first"):
+        await release_by_hand(world.ports, NODE, "the first half", fingerprint=half.fingerprint)
+    same = await release_by_hand(world.ports, NODE, "it is so", fingerprint=whole.fingerprint)
+    assert same == (await world.log())[1]
+    await withdraw(world.ports, NODE, "2025-01-01", "the second half is wrong")
+    entry = await release_by_hand(world.ports, NODE, "the first half", fingerprint=half.fingerprint)
+    assert entry.added == (half,)
+    assert not await world.materialize(day(0))
+    assert (await release_by_hand(world.ports, NODE, "all of it")).added == (whole,)
 
 
 async def test_what_is_withdrawn_stays_out_of_force_and_old_snapshots_keep_it(world: World) -> None:
@@ -97,7 +181,7 @@ async def test_what_is_withdrawn_stays_out_of_force_and_old_snapshots_keep_it(wo
     assert not await world.materialize(TWO_DAYS)
     assert (await world.read(TWO_DAYS, as_of=before.as_of)).bars.num_rows == 576
     assert (await world.read(day(1))).bars.num_rows == 288
-    back = await release_by_hand(world.ports, NODE, "it was none", first.added[0].fingerprint)
+    back = await release_by_hand(world.ports, NODE, "it was none", fingerprint=first.added[0].fingerprint)
     assert back.added == first.added and back.kind == "by_hand"
     with pytest.raises(NothingReleased, match="nothing in force of 2025-03-01"):
         await withdraw(world.ports, NODE, "2025-03-01", "not there")

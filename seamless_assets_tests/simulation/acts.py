@@ -14,7 +14,7 @@ from seamless_assets.core.segment import Segment
 from seamless_assets.errors import CoverageMissing, NothingReleased, ReleaseRefused
 from seamless_assets.flows.clean_up import clean_up
 from seamless_assets.flows.compact import compact
-from seamless_assets.flows.govern import release_by_hand, rollback, withdraw
+from seamless_assets.flows.govern import release_by_hand, rollback, unpin, withdraw
 from seamless_assets.flows.materialize import materialize
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.publish import release, seal
@@ -35,7 +35,7 @@ class Acts:
         """One of the acts."""
         every = [
             *(self.publish, self.publish, self.materialize, self.read, self.compact, self.clean),
-            *(self.by_hand, self.roll_back, self.withdraw, self.verify),
+            *(self.by_hand, self.roll_back, self.withdraw, self.unpin, self.verify),
         ]
         return rng.choice(every)
 
@@ -56,10 +56,19 @@ class Acts:
         await materialize(ports, node, partition.window)
 
     async def by_hand(self, ports: Ports, node: NodeId) -> None:
-        """Release what was published last."""
+        """Release what waits for it, in a partition or anywhere."""
+        keys = [partition.key for partition in partitions(node.timeframe, "day", self.span)]
+        chosen = ports.rng.choice([None, *keys])
         try:
-            self._acknowledge(node, await release_by_hand(ports, node, "by hand"))
+            self._acknowledge(node, await release_by_hand(ports, node, "by hand", chosen))
         except (NothingReleased, ReleaseRefused):
+            return
+
+    async def unpin(self, ports: Ports, node: NodeId) -> None:
+        """Lift all pins."""
+        try:
+            self._acknowledge(node, await unpin(ports, node, "unpinned"))
+        except NothingReleased:
             return
 
     async def roll_back(self, ports: Ports, node: NodeId) -> None:

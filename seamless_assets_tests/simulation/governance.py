@@ -107,9 +107,9 @@ class GovernanceRun(SeededRun):
             await clean_up(ports, node, grace_s=0.0)
             found += [f"{fault.uri}: {fault.problem}" for fault in (await verify(ports, node)).faults]
             log = await ports.artifacts.list_releases(node)
-            discarded = (await ports.artifacts.load_snapshot(node)).discarded
-            waiting = awaiting(log, await unreleased(ports, node, log, discarded))
-            needed = {path for ref, _ in waiting for path in (ref.file_path, ref.manifest_path)}
+            newest = await ports.artifacts.load_snapshot(node)
+            waiting = awaiting(newest, log, await unreleased(ports, node, log, newest.discarded))
+            needed = {path for ref in waiting for path in (ref.file_path, ref.manifest_path)}
             for file in await ports.artifacts.list_files(node):
                 if not file.path.startswith(LOG_FOLDER) and file.path not in needed | by_path(log).keys():
                     found.append(f"{file.path} of {node} is of no use, and no clean-up finds it")
