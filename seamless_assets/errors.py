@@ -15,7 +15,8 @@
     │   └── ExchangeRefused                asking again cannot help
     │       ├── UnknownExchange
     │       ├── UnknownSymbol
-    │       └── UnsupportedTimeframe
+    │       ├── UnsupportedTimeframe
+    │       └── MisalignedTimeframe        its bars open at other times than ours
     ├── StoreError
     │   ├── HotStoreError
     │   │   └── StaleToken                 a newer lease holder has written
@@ -129,6 +130,10 @@ class UnknownSymbol(ExchangeRefused, ValueError):
 
 class UnsupportedTimeframe(ExchangeRefused, ValueError):
     """The exchange serves no such timeframe; `choices` lists those it does."""
+
+
+class MisalignedTimeframe(ExchangeRefused, ValueError):
+    """Its bars open `offset` seconds after ours; `choices` lists finer timeframes that fit."""
 
 
 class StoreError(SeamlessError):

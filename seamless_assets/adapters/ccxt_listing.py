@@ -12,7 +12,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.plan import Page
 from seamless_assets.core.segment import Segment
 from seamless_assets.core.timeframe import Timeframe
-from seamless_assets.errors import ExchangeRefused, InvalidTimeframe
+from seamless_assets.errors import ExchangeRefused, InvalidTimeframe, MisalignedTimeframe
 
 OLDEST_MARKET = 1_230_940_800
 """2009-01-03, the first block; no crypto market is older."""
@@ -120,5 +120,7 @@ async def kept_opens(ask: Ask, node: NodeId, window: Segment) -> np.ndarray:
     """The same; none where the exchange refuses bars that old."""
     try:
         return await opens_of(ask, node, window)
+    except MisalignedTimeframe:
+        raise
     except ExchangeRefused:
         return np.array([], dtype=np.int64)

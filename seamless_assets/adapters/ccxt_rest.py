@@ -38,13 +38,14 @@ from seamless_assets.adapters.client_settings import ClientSettings, Gate
 from seamless_assets.adapters.exchange_memory import ExchangeMemory, Remembered
 from seamless_assets.core.bars import BARS_SCHEMA, empty_bars
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.plan import Page, witnesses_of
+from seamless_assets.core.plan import Page, page_of, witnesses_of
 from seamless_assets.core.proof import Reach, Trades
 from seamless_assets.core.segment import Segment
 from seamless_assets.core.timeframe import Timeframe
 from seamless_assets.errors import (
     ExchangeRefused,
     ExchangeUnavailable,
+    MisalignedTimeframe,
     SeamlessError,
     UnknownSymbol,
     UnsupportedTimeframe,
@@ -78,6 +79,7 @@ class CcxtSource:
         self._reach: dict[NodeId, Reach] = {}
         self._searched: set[tuple[NodeId, str]] = set()
         self._ends: dict[NodeId, int | None] = {}
+        self._misaligned: set[NodeId] = set()
         self._skew: dict[str, tuple[float, float]] = {}
         self._writes: set[asyncio.Task[None]] = set()
 
@@ -135,9 +137,7 @@ class CcxtSource:
             if oldest is not None and self.reach(node).oldest == oldest:
                 self._forget_oldest(node)
             raise
-        low, high = window.start * 1000, window.end * 1000
-        inside = [row[:6] for row in rows if row[0] is not None and low <= int(row[0]) < high]
-        return Page(window, _candles(inside), served=len(rows))
+        return self._page(node, window, rows)
 
     async def fetch_trades(self, node: NodeId, window: Segment) -> Trades:
         """One page of trades from the beginning of `window` on; none where the exchange serves none."""
@@ -195,13 +195,13 @@ class CcxtSource:
         """Close of the last bar the exchange serves; None where it serves none."""
         async with self._locks.setdefault(f"{node} end", asyncio.Lock()):
             if node not in self._ends:
-                self._ends[node] = await self._search_end(node)
+                self._ends[node] = await self._by_aligned(node, self._search_end)
         return self._ends[node]
 
     def coarser(self, node: NodeId) -> tuple[NodeId, ...]:
         """Coarser series that can witness for the node's own, the finest first."""
-        served = sorted(known_frames(self._client(node.exchange).timeframes or {}))
-        return tuple(NodeId(node.exchange, node.symbol, f) for f in witnesses_of(node.timeframe, served))
+        frames = witnesses_of(node.timeframe, sorted(self._aligned(node)))
+        return tuple(NodeId(node.exchange, node.symbol, frame) for frame in frames)
 
     def peers(self, node: NodeId) -> tuple[NodeId, ...]:
         """Other declared symbols of the exchange in the same timeframe."""
@@ -227,6 +227,28 @@ class CcxtSource:
             judge(heard, what)
         return rows
 
+    def _page(self, node: NodeId, window: Segment, rows: list[Any]) -> Page:
+        """The page of what was sent. Raises `MisalignedTimeframe`."""
+        sent = _candles([row[:6] for row in rows if row[0] is not None])
+        try:
+            return page_of(node, window, sent, self._aligned(node))
+        except MisalignedTimeframe:
+            self._misaligned.add(node)
+            raise
+
+    async def _witness(self, node: NodeId, window: Segment) -> Page:
+        """One page of candles, all of them on our grid. Raises `MisalignedTimeframe`."""
+        page = await self.fetch_candles(node, window)
+        if page.astray:
+            self._misaligned.add(node)
+            raise MisalignedTimeframe(f"bars of {node} open off the grid", node_id=str(node))
+        return page
+
+    def _aligned(self, node: NodeId) -> list[Timeframe]:
+        """Timeframes that the exchange serves of the symbol, but for those found on another grid."""
+        served = known_frames(self._client(node.exchange).timeframes or {})
+        return [f for f in served if NodeId(node.exchange, node.symbol, f) not in self._misaligned]
+
     async def _find(
         self, node: NodeId, name: str, search: Callable[[NodeId], Awaitable[int | None]]
     ) -> int | None:
@@ -234,7 +256,7 @@ class CcxtSource:
         async with self._locks.setdefault(f"{node} {name}", asyncio.Lock()):
             known: int | None = getattr(self.reach(node), name)
             if known is None and (node, name) not in self._searched:
-                known = await search(node)
+                known = await self._by_aligned(node, search)
                 self._searched.add((node, name))
             if known is not None:
                 self._reach[node] = replace(self.reach(node), **{name: known})
@@ -245,30 +267,42 @@ class CcxtSource:
         self._reach[node] = replace(self.reach(node), oldest=None)
         self._searched.discard((node, "oldest"))
 
+    async def _by_aligned(
+        self, node: NodeId, search: Callable[[NodeId], Awaitable[int | None]]
+    ) -> int | None:
+        """What the search finds, begun anew where a series it goes by turns out to be on another grid."""
+        while True:
+            known = len(self._misaligned)
+            try:
+                return await search(node)
+            except MisalignedTimeframe:
+                if node in self._misaligned or len(self._misaligned) == known:
+                    raise
+
     async def _search_listing(self, node: NodeId) -> int | None:
-        client = await self._ready_client(node.exchange)
-        series = ladder(node, client.timeframes)
+        await self._ready_client(node.exchange)
+        series = ladder(node, map(str, self._aligned(node)))
         now = int(await self.exchange_now(node.exchange))
-        found = await first_open(self.fetch_candles, series, self.page_size(series[0]), now)
+        found = await first_open(self._witness, series, self.page_size(series[0]), now)
         if found is None:
             return None
         for witness in (node, *self.coarser(node)):
             is_new = witness is node or witness not in series
             before = page_before(witness, witness.timeframe.floor(found), self.page_size(witness))
-            if is_new and len(await kept_opens(self.fetch_candles, witness, before)):
+            if is_new and len(await kept_opens(self._witness, witness, before)):
                 return None
         await self._memory.remember(self._place(node.exchange), str(node), "listed", found)
         return found
 
     async def _search_end(self, node: NodeId) -> int | None:
-        client = await self._ready_client(node.exchange)
-        series = ladder(node, client.timeframes)
+        await self._ready_client(node.exchange)
+        series = ladder(node, map(str, self._aligned(node)))
         now = int(await self.exchange_now(node.exchange))
-        found = await last_close(self.fetch_candles, series, self.page_size(series[0]), now)
+        found = await last_close(self._witness, series, self.page_size(series[0]), now)
         if found is None:
             return None
         after = Segment(found, node.timeframe.shift(found, self.page_size(node)))
-        return None if len(await opens_of(self.fetch_candles, node, after)) else found
+        return None if len(await opens_of(self._witness, node, after)) else found
 
     async def _search_oldest(self, node: NodeId) -> int | None:
         listed = await self.first_listed(node)
@@ -278,15 +312,16 @@ class CcxtSource:
         except ExchangeRefused:
             now = int(await self.exchange_now(node.exchange))
             return await oldest_allowed(self.fetch_candles, node, listed or OLDEST_MARKET, now)
-        opens = sorted(int(row[0]) // 1000 for row in rows if row[0] is not None)
+        ever = Segment(0, int(await self.exchange_now(node.exchange)) + 1)
+        opens = [int(ts) for ts in self._page(node, ever, rows).opens(node.timeframe)]
         if not opens or listed is None or opens[0] <= listed:
             return None
         # An exchange that ignores `since` shows its newest page whatever is asked, and proves nothing.
-        oldest, middle = node.timeframe.floor(opens[0]), node.timeframe.floor(opens[len(opens) // 2])
+        oldest, middle = opens[0], opens[len(opens) // 2]
         asked = Segment(middle, node.timeframe.shift(middle, HEEDED_BARS))
-        heeds_since = len(await opens_of(self.fetch_candles, node, asked)) > 0
+        heeds_since = len(await opens_of(self._witness, node, asked)) > 0
         before = page_before(node, oldest, size)
-        return oldest if heeds_since and not len(await opens_of(self.fetch_candles, node, before)) else None
+        return oldest if heeds_since and not len(await opens_of(self._witness, node, before)) else None
 
     def _client(self, exchange: str) -> Any:
         client = self._clients.get(exchange)

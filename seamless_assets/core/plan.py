@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
+from seamless_assets.core.alignment import floored, misaligned, slip_ms, strays
 from seamless_assets.core.bars import PRICES, timestamps
+from seamless_assets.core.node import NodeId
 from seamless_assets.core.segment import Segment, merge_ranges, missing_ranges
 from seamless_assets.core.timeframe import Timeframe
 
@@ -18,27 +20,22 @@ WITNESS_RATIOS = (5, 60, 1_440)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """An answered page: candles inside the asked window (`ts` in ms), and how many rows were sent at all."""
+    """An answered page: candles inside the asked window (`ts` in ms), and how many rows were sent at all.
+
+    `astray`: bars of which rows of another grid hold trades; the page shows nothing of them.
+    """
 
     asked: Segment
     candles: pa.Table
     served: int
+    astray: tuple[Segment, ...] = ()
     _opens: dict[Timeframe, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
 
     def opens(self, timeframe: Timeframe) -> np.ndarray:
         """Sorted unique opens of its bars in epoch seconds, on the grid; a row of zeros is no bar."""
         if timeframe not in self._opens:
-            self._opens[timeframe] = self._floored(timeframe)
+            self._opens[timeframe] = np.unique(floored(told_times(self.candles) // 1000, timeframe))
         return self._opens[timeframe]
-
-    def _floored(self, timeframe: Timeframe) -> np.ndarray:
-        prices = [self.candles.column(name).to_numpy() for name in PRICES]
-        is_bar = np.logical_or.reduce([price != 0 for price in prices])
-        seconds = np.unique(timestamps(self.candles)[is_bar] // 1000)
-        if timeframe.seconds is None:
-            return np.unique(np.array([timeframe.floor(int(ts)) for ts in seconds], dtype=np.int64))
-        anchor = timeframe.floor(0)
-        return np.unique((seconds - anchor) // timeframe.seconds * timeframe.seconds + anchor)
 
     def witnessed(self, timeframe: Timeframe) -> Segment | None:
         """From its first bar to its last: inside, a bar that is not there had no trades."""
@@ -46,6 +43,41 @@ class Page:
         if len(opens) == 0:
             return None
         return Segment(int(opens[0]), timeframe.shift(int(opens[-1]), 1))
+
+
+def told_times(candles: pa.Table) -> np.ndarray:
+    """Sorted unique times (ms) of the rows that are bars."""
+    prices = [candles.column(name).to_numpy() for name in PRICES]
+    return np.unique(timestamps(candles)[np.logical_or.reduce([price != 0 for price in prices])])
+
+
+def page_of(node: NodeId, asked: Segment, sent: pa.Table, served: Iterable[Timeframe] = ()) -> Page:
+    """The page that an answer makes: its rows inside the `asked` window, without the few of another grid.
+
+    Raises `MisalignedTimeframe` where most are of another; `served` are what the exchange has instead.
+    """
+    timeframe = node.timeframe
+    ts, found = timestamps(sent), strays(told_times(sent), timeframe)
+    if found is not None and found.is_grid:
+        raise misaligned(node, found, served)
+    is_kept = (ts >= asked.start * 1000) & (ts < asked.end * 1000)
+    if found is None:
+        return Page(asked, sent.filter(pa.array(is_kept)), len(ts))
+    kept = sent.filter(pa.array(is_kept & ~np.isin(ts, found.opens)))
+    touched = floored(found.opens // 1000, timeframe)
+    touched = np.unique(np.append(touched, [timeframe.shift(int(ts), 1) for ts in touched]))
+    touched = np.setdiff1d(touched, floored(told_times(kept) // 1000, timeframe))
+    bars = [Segment(int(ts), timeframe.shift(int(ts), 1)) for ts in touched]
+    return Page(asked, kept, len(ts), tuple(merge_ranges(bars, timeframe)))
+
+
+def closed_part(page: Page, timeframe: Timeframe, closed: int) -> Page:
+    """The page without rows whose own bar is still forming at `closed`, though the one they lie in is not."""
+    latest = timeframe.shift(closed, -1) * 1000 + slip_ms(timeframe)
+    is_closed = timestamps(page.candles) <= latest
+    if is_closed.all():
+        return page
+    return Page(page.asked, page.candles.filter(pa.array(is_closed)), page.served, page.astray)
 
 
 def chunk_bars(page: int, window_bars: int) -> int:
@@ -118,8 +150,15 @@ def unwitnessed(pages: Sequence[Page], wanted: Sequence[Segment], timeframe: Tim
 
 def witnessed_spans(pages: Sequence[Page], timeframe: Timeframe) -> list[Segment]:
     """Joined ranges that pages have shown between two of their bars."""
-    spans = [span for span in (page.witnessed(timeframe) for page in pages) if span is not None]
-    return merge_ranges(spans, timeframe)
+    spans = [(page, span) for page in pages if (span := page.witnessed(timeframe)) is not None]
+    return merge_ranges(
+        [
+            part
+            for page, span in spans
+            for part in (missing_ranges(page.astray, span, timeframe) if page.astray else [span])
+        ],
+        timeframe,
+    )
 
 
 def known_opens(pages: Sequence[Page], timeframe: Timeframe) -> np.ndarray:

@@ -17,6 +17,7 @@ from seamless_assets.core.ledger import Fact, next_look
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.plan import (
     Page,
+    closed_part,
     known_opens,
     learned_page_size,
     may_be_cut,
@@ -27,7 +28,7 @@ from seamless_assets.core.plan import (
 )
 from seamless_assets.core.proof import Proof, left_open, silent, surprising
 from seamless_assets.core.segment import Segment, merge_ranges
-from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable
+from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable, MisalignedTimeframe
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.prove import explain, is_recent
 from seamless_assets.flows.retry import with_retries
@@ -155,7 +156,7 @@ async def _ask_round_by_round(ports: Ports, look: Look, wanted: Sequence[Segment
     for _ in range(MAX_ROUNDS):
         tried.update(asking)
         refusals = len(heard.refused)
-        for answer in await together(_ask(ports, look.node, page) for page in asking):
+        for answer in await together(_ask(ports, look, page) for page in asking):
             heard.add(answer)
         learned = _learn(ports, look.node, heard.pages)
         left = unwitnessed(heard.pages, wanted, look.node.timeframe)
@@ -181,11 +182,15 @@ def _next_pages(
     return list(dict.fromkeys(page for page in around if page is not None))
 
 
-async def _ask(ports: Ports, node: NodeId, window: Segment) -> Page | _NoAnswer:
+async def _ask(ports: Ports, look: Look, window: Segment) -> Page | _NoAnswer:
+    node = look.node
     try:
-        return await with_retries(ports, lambda: ports.source.fetch_candles(node, window))
+        page = await with_retries(ports, lambda: ports.source.fetch_candles(node, window))
+        return closed_part(page, node.timeframe, look.closed)
     except ExchangeUnavailable as error:
         return _NoAnswer(window, str(error))
+    except MisalignedTimeframe:
+        raise
     except ExchangeRefused as error:
         try:
             # Some exchanges know a symbol no more once it is delisted, not even its past; some refuse what

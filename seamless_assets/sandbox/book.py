@@ -15,6 +15,7 @@ from seamless_assets.sandbox.replay import Replay
 MOST_TRADES = 1000
 DAY = 86_400
 ONE_DAY = Timeframe("1d")
+ONE_MINUTE = Timeframe("1m")
 LONG_S = 800 * DAY
 
 
@@ -39,6 +40,9 @@ class Book:
 
     def candles(self, symbol: str, timeframe: Timeframe, start: int, end: int) -> np.ndarray:
         """Candles that open in `[start, end)`, ascending, the forming one of now included."""
+        offset = self.markets[symbol].offsets.get(str(timeframe), 0)
+        if offset:
+            return self._off_grid(symbol, timeframe, start, end, offset)
         now, market = int(self.clock.now()), self.markets[symbol]
         first, last = (
             max(timeframe.ceil(start), self.kept_from(market, timeframe)),
@@ -62,6 +66,18 @@ class Book:
         if len(minutes) == 0 and market.has_zero_row and first < market.listed:
             return np.array([(first, 0.0, 0.0, 0.0, 0.0, 0.0)], dtype=BAR)
         return minutes if timeframe.seconds == MINUTE else aggregate(minutes, timeframe)
+
+    def _off_grid(self, symbol: str, timeframe: Timeframe, start: int, end: int, offset: int) -> np.ndarray:
+        """The same for bars that open `offset` seconds after the grid, made of the minutes they hold."""
+        opened = int(self.clock.now()) - offset + 1
+        first, last = timeframe.ceil(start - offset), min(timeframe.ceil(end - offset), opened)
+        if first >= last:
+            return np.empty(0, dtype=BAR)
+        minutes = self.candles(symbol, ONE_MINUTE, first + offset, timeframe.ceil(last) + offset).copy()
+        minutes["ts"] -= offset
+        bars = aggregate(minutes, timeframe)
+        bars["ts"] += offset
+        return bars
 
     def kept_from(self, market: Market, timeframe: Timeframe) -> int:
         """Open of the oldest bar that a venue still keeps; 0 where it keeps all."""
@@ -107,7 +123,7 @@ class Book:
             low, high = np.searchsorted(recorded["at"], [start, min(end, self.clock.now() + 1)])
             return [tuple(row) for row in recorded[low:high][: min(limit, MOST_TRADES)].tolist()]
         bars = self.candles(
-            symbol, Timeframe("1m"), int(start) // MINUTE * MINUTE, int(min(end, self.clock.now() + 1))
+            symbol, ONE_MINUTE, int(start) // MINUTE * MINUTE, int(min(end, self.clock.now() + 1))
         )
         made = trades_of(bars[: limit // 4 + 2])
         return [trade for trade in made if start <= trade[0] < end][: min(limit, MOST_TRADES)]

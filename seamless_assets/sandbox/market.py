@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -19,7 +20,8 @@ class Market:
     From `delisted` on it is not traded: listed as halted, gone from the list, or even its past refused, as
     `afterwards` says. `retention` is how many bars of a timeframe are served; a page that begins before
     them has the older ones left out, or is refused, as `too_old` says. `has_zero_row`: where there are no
-    bars yet, one of zeros is served.
+    bars yet, one of zeros is served. `offsets` are timeframes whose bars open so many seconds after the
+    usual grid (before it, if negative).
     """
 
     symbol: str
@@ -31,6 +33,7 @@ class Market:
     retention: int | None = None
     too_old: Literal["left out", "refused"] = "left out"
     has_zero_row: bool = False
+    offsets: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         base, _, rest = self.symbol.partition("/")
