@@ -60,7 +60,7 @@ def partition_of_key(timeframe: Timeframe, unit: PartitionUnit, key: str) -> Par
     """The partition of a key; raises `InvalidChoice` where the key has another form."""
     try:
         start = datetime.strptime(key, KEY_FORMATS[unit]).replace(tzinfo=UTC)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise InvalidChoice(
             f"{key!r} is not the key of a {unit} partition; write it like "
             f"{datetime(2025, 1, 31, tzinfo=UTC).strftime(KEY_FORMATS[unit])}",

@@ -244,12 +244,12 @@ def _of_content(node: NodeId, known: Sequence[ArtifactRef], fingerprint: str) ->
 
 def _refuse_to_guess(before: Snapshot, wanted: Sequence[ArtifactRef]) -> None:
     """Nobody puts back what was withdrawn by releasing something else."""
-    held = [ref.partition for ref in wanted if is_pinned(before, ref)]
-    if held and len(wanted) > 1:
+    if len(wanted) > 1 and any(is_pinned(before, ref) for ref in wanted):
         keys = tuple(sorted(ref.partition for ref in wanted))
+        more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
         raise ReleaseRefused(
-            f"{before.node_id}: {_some(keys)} wait for a release by hand, {_some(held)} since a rollback or "
-            "withdrawal; say which by its partition, or a month or year for all inside",
+            f"{before.node_id}: {', '.join(keys[:SHOWN])}{more} wait for a release by hand, some of them "
+            "since a rollback or withdrawal; say which by a partition, or a month or year for all inside",
             node_id=before.node_id,
             partitions=keys,
         )
@@ -278,8 +278,3 @@ def _refuse_in_vain(before: Snapshot, wanted: Sequence[ArtifactRef], window: Seg
             f"{before.node_id} has no artifact of that partition; publish or materialize it first",
             node_id=before.node_id,
         )
-
-
-def _some(keys: Sequence[str]) -> str:
-    """The first few of many keys."""
-    return ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
