@@ -1,8 +1,9 @@
-"""Local copies of released segments: columns of bars to be mapped into memory, named by what they hold.
+"""Local copies of released segments: columns of bars to be read as they lie, named by what they hold.
 
 A copy is the bytes of each column after the other, then a line of signatures, then the manifests. It is
 written whole under a name of its own and then renamed, so many processes may share the folder. It proves
-nothing of itself: its reader holds it against the release log. The least recently used go first when the
+nothing of itself: its reader holds it against the release log. It is read and not mapped into memory, so
+that what was proven stays so, whatever is done to the file. The least recently used go first when the
 folder grows too large.
 """
 
@@ -48,8 +49,8 @@ class SegmentCache:
         """What is said to be the copy of just these artifacts; None where there is none to read."""
         path = self._path(refs)
         try:
-            with pa.memory_map(str(path)) as mapped:
-                copy = _opened(mapped.read_buffer(), sum(ref.rows for ref in refs))
+            with pa.OSFile(str(path)) as file:
+                copy = _opened(file.read_buffer(), sum(ref.rows for ref in refs))
             os.utime(path)
         except (ValueError, OSError):
             return None

@@ -87,6 +87,21 @@ async def test_a_spoiled_copy_is_made_anew(tmp_path: Path, ref: ArtifactRef) -> 
         assert await opened(tmp_path).load_run(NODE, [ref]) == first
 
 
+async def test_what_a_process_holds_is_not_touched_by_what_is_done_to_its_copy(
+    tmp_path: Path, ref: ArtifactRef
+) -> None:
+    expected = (await opened(tmp_path).load_run(NODE, [ref])).bars.to_pydict()
+    store = opened(tmp_path)
+    held = await store.load_run(NODE, [ref])
+    (copy,) = copies(tmp_path)
+    with copy.open("r+b") as file:
+        file.write(bytes(copy.stat().st_size))
+    assert held.bars.to_pydict() == expected
+    os.truncate(copy, 0)
+    assert (await store.load_run(NODE, [ref])).bars.to_pydict() == expected
+    assert held.bars.to_pydict() == expected
+
+
 @pytest.mark.parametrize("forged", ["bars", "zero", "manifests", "count"])
 async def test_a_copy_that_is_whole_but_not_what_the_log_promises_is_made_anew(
     tmp_path: Path, ref: ArtifactRef, forged: str
