@@ -38,7 +38,8 @@
     │   ├── NothingReleased
     │   ├── CoverageMissing                `gaps` names what no released artifact holds
     │   └── SeamlessSLAExceeded
-    └── ChecksFailed                       a blocking check stopped a release
+    ├── ChecksFailed                       a blocking check stopped a release
+    └── ForkedProcess                      what is asked for belongs to the process we were forked from
 
 Facts travel as attributes: `raise UnknownSymbol("...", symbol=..., choices=...)` makes
 `error.symbol` and `error.choices`. Messages name the input, the reason and the way out.
@@ -222,3 +223,7 @@ class SeamlessSLAExceeded(ReadRefused):
 
 class ChecksFailed(SeamlessError):
     """A blocking check stopped a release; `problems` says why."""
+
+
+class ForkedProcess(SeamlessError):
+    """What is asked for belongs to the process that this one was forked from."""

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
+from types import AsyncGeneratorType
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -101,7 +103,7 @@ class AsyncSeamless(AsyncFilling, AsyncGovernance):
 
     async def diagnose(self) -> list[Finding]:
         """See `Seamless.diagnose`."""
-        shared = self._open().shared
+        shared = self.worker.opened.shared
         return await self._do(lambda ports: diagnose(ports, tuple(self.settings.exchanges), shared))
 
     async def evict(self) -> int:
@@ -301,4 +303,6 @@ def _client_settings(settings: Settings, exchange: str) -> ClientSettings:
 
 
 async def _next(reports: AsyncIterator[T]) -> T | None:
+    if isinstance(reports, AsyncGeneratorType) and reports.ag_frame is None:
+        raise asyncio.CancelledError("the pipeline was closed before all partitions were reported")
     return await anext(reports, None)

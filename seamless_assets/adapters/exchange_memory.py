@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from seamless_assets._uncut import uncut
 from seamless_assets.adapters.sqlite_file import open_database, transaction
 from seamless_assets.errors import StoreError
 
@@ -93,7 +94,8 @@ class ExchangeMemory:
                 self._db = None
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await asyncio.to_thread(self._work, work)
+        # A thread cannot be cancelled, and its connection is not closed under it.
+        return await uncut(asyncio.ensure_future(asyncio.to_thread(self._work, work)))
 
     def _work(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock:

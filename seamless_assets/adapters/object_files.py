@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from obstore.store import LocalStore, from_url
 
 from seamless_assets._together import together
 from seamless_assets.core.artifact import StoredFile
-from seamless_assets.errors import ArtifactMissing, ArtifactStoreError
+from seamless_assets.errors import ArtifactMissing, ArtifactStoreError, ForkedProcess
 
 T = TypeVar("T")
 Use = Callable[[Sequence[bytes], list[int] | None], T]
@@ -155,6 +155,7 @@ class BucketFiles:
 
         A write that was done before its answer was lost finds its own file the next time.
         """
+        _refuse_forked()
         pause, deadline = FIRST_PAUSE_S, time.monotonic() + RESEND_S
         with reported(self.uri(path)):
             while True:
@@ -252,6 +253,21 @@ class FolderFiles(BucketFiles):
             except FileNotFoundError:
                 continue
             yield StoredFile(path, told.st_size, told.st_mtime, bool(_LEFTOVER.search(entry.name)))
+
+
+@cache
+def _owner() -> int:
+    """The process that the client's threads live in: the one of its first request."""
+    return os.getpid()
+
+
+def _refuse_forked() -> None:
+    """Raise `ForkedProcess` in a child, where the client would wait for its parent's threads for ever."""
+    if _owner() != os.getpid():
+        raise ForkedProcess(
+            "the artifact store was in use by the process that this one was forked from, and its client does "
+            "not survive that; start the child by `spawn` or `forkserver`"
+        )
 
 
 def _signature(told: os.stat_result) -> int:

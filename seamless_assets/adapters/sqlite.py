@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from seamless_assets._uncut import uncut
 from seamless_assets.adapters import sqlite_blocks as blocks
 from seamless_assets.adapters.sqlite_file import open_database, transaction
 from seamless_assets.core.bars import (
@@ -140,7 +141,8 @@ class SqliteHotStore:
             connection.close()
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await asyncio.to_thread(self._work, work)
+        # A thread cannot be cancelled, and its connection is not closed under it.
+        return await uncut(asyncio.ensure_future(asyncio.to_thread(self._work, work)))
 
     def _work(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
