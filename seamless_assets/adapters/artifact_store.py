@@ -235,8 +235,10 @@ class ArtifactStore:
 
     async def _records_after(self, node: NodeId, known: int) -> list[str]:
         """Paths of the records that follow the known ones; one question answers that there are none."""
-        if known and not await self._files.exists(self._path(node, record_path(known + 1))):
-            return []
+        if known:
+            following, last = (self._path(node, record_path(seq)) for seq in (known + 1, known))
+            if not await self._files.exists(following, last):
+                return []
         after = self._path(node, record_path(known)) if known else None
         listed = await self._files.list_files(self._path(node, LOG_FOLDER), after)
         return [file.path for file in listed if record_number(self._below(node, file.path)) is not None]

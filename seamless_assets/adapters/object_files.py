@@ -43,6 +43,8 @@ FIRST_PAUSE_S, LAST_PAUSE_S, RESEND_S = 0.02, 0.5, 30.0
 """Pauses between sendings of one request, and how long they go on."""
 PROBE = "_probe"
 """Written over at each look at the store; it is the only file that is."""
+_LONG_STORY = "\n\nDebug source"
+"""Behind this the client says once more what it said."""
 _LEFTOVER = re.compile(r"#\d+$")
 
 
@@ -57,6 +59,10 @@ class BucketFiles:
     """Files of an object store; `options` go to its client."""
 
     kind = "an object store"
+    advice = (
+        "; check the bucket's name, and region, endpoint and credentials "
+        "in seamless.artifact.s3 or the AWS_* environment"
+    )
     runs_at_once = 4
     """Runs to load side by side: one is decoded while others are on their way."""
 
@@ -85,15 +91,18 @@ class BucketFiles:
             answer = await obstore.get_async(self._store, path)
             return bytes(await answer.bytes_async())
 
-        return await self._resent(path, get)
+        return await self._resent(path, get, may_be_missing=True)
 
-    async def exists(self, path: str) -> bool:
-        """Whether there is such a file. Raises `ArtifactStoreError`."""
-        try:
-            await self._resent(path, partial(obstore.head_async, self._store, path))
-        except ArtifactMissing:
-            return False
-        return True
+    async def exists(self, path: str, beside: str) -> bool:
+        """Whether there is such a file, where `beside` is known to be one. Raises `ArtifactStoreError`.
+
+        A bucket that is gone, or that does not know who asks, answers as if nothing were there.
+        """
+        there, is_known_there = await together(self._is_found(each) for each in (path, beside))
+        if not there and not is_known_there:
+            uri = self.uri(beside)
+            raise ArtifactStoreError(f"{uri} was there and is not found any more{self.advice}", uri=uri)
+        return there
 
     async def read_all(self, paths: Sequence[str]) -> list[bytes]:
         """The bytes of each, many at once. Raises like `read`."""
@@ -125,10 +134,7 @@ class BucketFiles:
     async def remove(self, paths: Sequence[str]) -> None:
         """Remove files; those that are not there are no error."""
         for path in paths:
-            try:
-                await self._resent(path, partial(obstore.delete_async, self._store, path))
-            except ArtifactMissing:
-                continue
+            await self._resent(path, partial(obstore.delete_async, self._store, path))
 
     async def probe(self) -> None:
         """Write a small file and read it back. Raises `ArtifactStoreError`."""
@@ -138,6 +144,13 @@ class BucketFiles:
     async def signatures(self, paths: Sequence[str]) -> list[int] | None:
         """What changes when a file does; None where that cannot be told without reading it."""
         return None
+
+    async def _is_found(self, path: str) -> bool:
+        try:
+            await self._resent(path, partial(obstore.head_async, self._store, path), may_be_missing=True)
+        except ArtifactMissing:
+            return False
+        return True
 
     async def _put(self, path: str, payload: bytes, mode: Any) -> bool:
 
@@ -150,14 +163,17 @@ class BucketFiles:
 
         return await self._resent(path, put)
 
-    async def _resent(self, path: str, send: Callable[[], Awaitable[T]]) -> T:
+    async def _resent(
+        self, path: str, send: Callable[[], Awaitable[T]], *, may_be_missing: bool = False
+    ) -> T:
         """Send a request, and again where its connection was lost, which the client does for reads alone.
 
-        A write that was done before its answer was lost finds its own file the next time.
+        A write that was done before its answer was lost finds its own file the next time. Where no file
+        `may_be_missing`, "not found" is said of the bucket, or of who asks.
         """
         _refuse_forked()
         pause, deadline = FIRST_PAUSE_S, time.monotonic() + RESEND_S
-        with reported(self.uri(path)):
+        with reported(self.uri(path), self.advice, may_be_missing=may_be_missing):
             while True:
                 try:
                     return await send()
@@ -172,6 +188,7 @@ class FolderFiles(BucketFiles):
     """Files of a folder. They are written through a hidden neighbour, which a killed writer may leave."""
 
     kind = "a folder"
+    advice = ""
     runs_at_once = 2
 
     @cached_property
@@ -182,8 +199,8 @@ class FolderFiles(BucketFiles):
         """Its bytes. Raises `ArtifactMissing`, `ArtifactStoreError`."""
         return (await asyncio.to_thread(self._read, path))[0]
 
-    async def exists(self, path: str) -> bool:
-        """Whether there is such a file."""
+    async def exists(self, path: str, beside: str) -> bool:
+        """Whether there is such a file; `beside` does not matter."""
         return self._is_there(path)
 
     async def read_all(self, paths: Sequence[str]) -> list[bytes]:
@@ -275,15 +292,18 @@ def _signature(told: os.stat_result) -> int:
 
 
 @contextmanager
-def reported(uri: str) -> Iterator[None]:
+def reported(uri: str, advice: str = "", *, may_be_missing: bool = True) -> Iterator[None]:
     """Errors of the store in our words."""
     try:
         yield
     except (BaseError, OSError) as error:
-        raise _translated(error, uri) from error
+        raise _translated(error, uri, advice, may_be_missing=may_be_missing) from error
 
 
-def _translated(error: Exception, uri: str) -> ArtifactStoreError:
-    if isinstance(error, FileNotFoundError):
+def _translated(
+    error: Exception, uri: str, advice: str = "", *, may_be_missing: bool = True
+) -> ArtifactStoreError:
+    if may_be_missing and isinstance(error, FileNotFoundError):
         return ArtifactMissing(f"{uri} is not there; it was removed or never written", uri=uri)
-    return ArtifactStoreError(f"artifact store cannot reach {uri}: {error}", uri=uri)
+    told = str(error).partition(_LONG_STORY)[0]
+    return ArtifactStoreError(f"artifact store cannot reach {uri}: {told}{advice}", uri=uri)

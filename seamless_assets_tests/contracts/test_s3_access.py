@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from dagster import materialize
@@ -11,10 +13,12 @@ from dagster_aws.s3 import S3Resource
 from object_stores import BUCKET, KEY, REGION, SECRET, Place, S3Server, access
 
 import seamless_assets as sa
+from seamless_assets.adapters.artifact_store import ArtifactStore
 from seamless_assets.adapters.s3_access import S3Access, client_options
 from seamless_assets.config import Settings, settings_from_mapping
+from seamless_assets.core.node import NodeId
 from seamless_assets.defs.build import build_definitions
-from seamless_assets.errors import ArtifactStoreError
+from seamless_assets.errors import ArtifactMissing, ArtifactStoreError
 from seamless_assets.sandbox.server import Sandbox
 
 NODE = "ohlcv:binance:BTC/USDT:1m"
@@ -106,3 +110,48 @@ def test_a_dagster_user_configures_one_resource(moto: S3Server, exchange: Sandbo
     assert done.success
     with sa.connect(read_settings, s3=access(moto.endpoint)) as s:
         assert [entry.seq for entry in s.releases(NODE)] == [1]
+
+
+@pytest.mark.parametrize("kind", ["moto", "versitygw"])
+def test_a_bucket_that_goes_away_is_told_and_nothing_is_served_as_the_newest(
+    kind: str, request: pytest.FixtureRequest, exchange: Sandbox, tmp_path: Path
+) -> None:
+    server: S3Server = request.getfixturevalue(kind)
+    client, bucket = server.client(), f"gone-{uuid4().hex[:8]}"
+    client.create_bucket(Bucket=bucket)
+    with sa.connect(settings(exchange, tmp_path, f"s3://{bucket}/here"), s3=access(server.endpoint)) as s:
+        assert s.materialize(NODE, "2025-01-01", "2025-01-02").released
+        for listed in client.list_objects_v2(Bucket=bucket)["Contents"]:
+            client.delete_object(Bucket=bucket, Key=listed["Key"])
+        client.delete_bucket(Bucket=bucket)
+        for call in (
+            lambda: s.releases(NODE),
+            lambda: s.read(NODE, "2025-01-01", "2025-01-02", context=sa.ComputeContext(as_of="2030-01-01")),
+            lambda: s.materialize(NODE, "2025-01-02", "2025-01-03"),
+        ):
+            with pytest.raises(ArtifactStoreError, match="check the bucket's name"):
+                call()
+        found = {finding.part: finding for finding in s.diagnose()}["artifact store"]
+        assert not found.is_well and "check the bucket's name" in found.advice
+
+
+@pytest.mark.parametrize("who", [{"access_key_id": "nobody"}, {"secret_access_key": "another"}])
+async def test_credentials_that_the_bucket_does_not_know_are_told(
+    versitygw: S3Server, who: dict[str, str]
+) -> None:
+    place = Place.in_bucket(versitygw)
+    known = access(versitygw.endpoint)
+    stranger = ArtifactStore(place.root, **client_options(replace(known, **who)))
+    path = "exchange=binance/file"
+    assert await place.open()._files.create(path, b"something")
+    for call in (
+        lambda: stranger.status(),
+        lambda: stranger.list_releases(NodeId.parse(NODE)),
+        lambda: stranger._files.create("another", b"something"),
+        lambda: stranger._files.exists("another", path),
+        lambda: stranger._files.remove([path]),
+    ):
+        with pytest.raises(ArtifactStoreError, match="endpoint and credentials") as refused:
+            await call()
+        assert not isinstance(refused.value, ArtifactMissing)
+        assert "Debug source" not in str(refused.value)
