@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from seamless_assets.adapters.log_events import LOGGER
 from seamless_assets.core.coverage import MISSING, Coverage, Gap
 from seamless_assets.core.instant import seconds_text, typed_instant
 from seamless_assets.core.ledger import Fact
@@ -23,7 +24,6 @@ from seamless_assets.core.node import NodeId
 if TYPE_CHECKING:
     from seamless_assets.seamless import Seamless
 
-EVENTS = "seamless_assets"
 STRIP_CELLS = 60
 MOST_ROWS = 20
 _CONFIG = click.option(
@@ -78,7 +78,7 @@ COMMANDS: list[click.Command] = [backfill, coverage]
 def _watched(console: Console, node: NodeId, bars: int) -> Iterator[None]:
     """A bar of progress that the events of the backfill move on."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    log = logging.getLogger(EVENTS)
+    log = logging.getLogger(LOGGER)
     level, propagates = log.level, log.propagate
     with Progress(*columns, console=console) as progress:
         handler = _Progress(progress, progress.add_task(str(node), total=bars), node)
@@ -87,6 +87,11 @@ def _watched(console: Console, node: NodeId, bars: int) -> Iterator[None]:
         log.propagate = False
         try:
             yield
+        except (KeyboardInterrupt, SystemExit):
+            done = progress.tasks[0].completed
+            told = f"stopped after {done:.0f} of {bars} bars; what was fetched is stored, and the same "
+            console.print(f"{told}command fetches the rest", highlight=False)
+            raise
         finally:
             log.removeHandler(handler)
             log.setLevel(level)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 import sys
 from pathlib import Path
+from typing import Never
 
 import click
 
 from seamless_assets import _cli_doctor, _cli_filling, _cli_releases
+from seamless_assets.adapters.log_events import LOGGER
 from seamless_assets.errors import ConfigError, SeamlessError
 
 
@@ -82,8 +86,6 @@ for _command in (*_cli_doctor.COMMANDS, *_cli_filling.COMMANDS, *_cli_releases.C
 )
 def coordinator(host: str, port: int, state: Path) -> None:
     """Serve the leases of many machines over HTTP; workers find it by environment.coordinator_url."""
-    import logging
-
     import uvicorn
 
     from seamless_assets.adapters.log_events import LogEvents
@@ -95,8 +97,25 @@ def coordinator(host: str, port: int, state: Path) -> None:
     uvicorn.run(coordinator_app(state, LogEvents()), host=host, port=port, log_level="warning")
 
 
+class Trouble(logging.Handler):
+    """Tells a person of lost services; what else the log says stands in what a command prints."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one plain line."""
+        told = getattr(record, "event", {})
+        if "service" in told:
+            click.echo(f"{told['event'].replace('_', ' ')}: {told['detail']}", err=True)
+
+
+def terminated(*_: object) -> Never:
+    """End as Ctrl-C does, so that leases are given back, with the exit status of a SIGTERM."""
+    sys.exit(128 + signal.SIGTERM)
+
+
 def main() -> None:
     """The console script: typed errors become one clear message and exit status 1."""
+    signal.signal(signal.SIGTERM, terminated)
+    logging.getLogger(LOGGER).addHandler(Trouble(logging.WARNING))
     try:
         cli(standalone_mode=False)
     except ConfigError as error:

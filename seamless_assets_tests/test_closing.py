@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from twins import DAY, START
 
 import seamless_assets as sa
 from seamless_assets.adapters.machine_leases import MachineLeases
-from seamless_assets.config import Settings
+from seamless_assets.config import Settings, load_settings
 from seamless_assets.core.lease import Lease
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.market import Market
@@ -23,6 +24,13 @@ from seamless_assets.sandbox.server import Sandbox
 
 NODE = "ohlcv:binance:ADA/BTC:1m"
 WINDOW = (START, START + 10 * DAY)
+YAML = """\
+seamless:
+  artifact: {{object_store_uri: ./artifacts}}
+  hot_store: {{dsn: "sqlite:///./hot.sqlite"}}
+exchanges:
+  binance: {{base_url: "{url}", symbols: ["ADA/BTC"]}}
+"""
 
 
 @pytest.fixture
@@ -36,6 +44,13 @@ def exchange() -> Iterator[Sandbox]:
 @pytest.fixture
 def settings(exchange: Sandbox, settings_for: Callable[..., Settings]) -> Settings:
     return settings_for({"binance": {"base_url": exchange.url, "symbols": ["ADA/BTC"]}})
+
+
+@pytest.fixture
+def project(exchange: Sandbox, tmp_path: Path) -> Path:
+    """A folder with the settings of a pipeline on the local exchange."""
+    (tmp_path / "seamless.yaml").write_text(YAML.format(url=exchange.url))
+    return tmp_path
 
 
 def held(settings: Settings) -> list[Lease]:
@@ -93,6 +108,47 @@ def test_partitions_that_nobody_asks_for_any_more_are_given_up(exchange: Sandbox
     s.close()
 
 
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_command_that_is_stopped_gives_its_leases_back(
+    exchange: Sandbox, project: Path, sent: signal.Signals, status: int
+) -> None:
+    exchange.faults.add(Fault("hang", path="klines", times=None))
+    tool = Path(sys.executable).with_name("seamless")
+    command = subprocess.Popen(
+        [tool, "backfill", NODE, "2025-01-01", "2025-01-11"],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    settings = load_settings(project / "seamless.yaml")
+    try:
+        await_leases(settings)
+        command.send_signal(sent)
+        told, _ = command.communicate(timeout=60)
+    finally:
+        command.kill()
+    assert command.returncode == status and held(settings) == []
+    assert "stopped after 0 of 14400 bars; what was fetched is stored" in " ".join(told.split())
+    assert "Traceback" not in told and "{" not in told
+
+
+def test_a_lost_service_is_told_in_words(exchange: Sandbox, project: Path) -> None:
+    config = project / "seamless.yaml"
+    config.write_text(config.read_text() + "environment: {coordinator_url: http://127.0.0.1:9}\n")
+    tool = Path(sys.executable).with_name("seamless")
+    told = subprocess.run(
+        [tool, "backfill", NODE, "2025-01-01", "2025-01-02"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert told.returncode == 0, told.stderr
+    assert told.stderr.startswith("leases lost: ") and "{" not in told.stderr
+
+
 FORKING = """
 import asyncio, os, sys
 from pathlib import Path
@@ -135,19 +191,10 @@ with sa.connect() as s:
 """
 
 
-def test_a_forked_child_is_told_what_is_not_its_own(exchange: Sandbox, tmp_path: Path) -> None:
-    (tmp_path / "seamless.yaml").write_text(
-        f"""\
-seamless:
-  artifact: {{object_store_uri: ./artifacts}}
-  hot_store: {{dsn: "sqlite:///./hot.sqlite"}}
-exchanges:
-  binance: {{base_url: "{exchange.url}", symbols: ["ADA/BTC"]}}
-"""
-    )
+def test_a_forked_child_is_told_what_is_not_its_own(project: Path) -> None:
     told = subprocess.run(
         [sys.executable, "-c", FORKING, NODE, str(START), str(START + DAY)],
-        cwd=tmp_path,
+        cwd=project,
         capture_output=True,
         text=True,
         check=False,
