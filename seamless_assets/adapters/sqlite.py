@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from seamless_assets._uncut import uncut
 from seamless_assets.adapters import sqlite_blocks as blocks
-from seamless_assets.adapters.sqlite_file import open_database, transaction
+from seamless_assets.adapters.sqlite_file import is_damage, look_for_damage, open_database, transaction
 from seamless_assets.core.bars import (
     REVISIONS_SCHEMA,
     Written,
@@ -39,6 +39,12 @@ from seamless_assets.errors import HotStoreError
 T = TypeVar("T")
 
 SCHEMA_VERSION = 1
+LOOK_BYTES = 2 * 2**30
+"""Up to this size the whole file is looked at for damage; that takes a second or two."""
+_DAMAGED = (
+    "the file is damaged: move it away, with its -wal and -shm; released bars are in the artifacts, "
+    "and `seamless backfill` fetches the others again"
+)
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS nodes (id INTEGER PRIMARY KEY, node_id TEXT NOT NULL UNIQUE)",
     *blocks.SCHEMA,
@@ -122,15 +128,20 @@ class SqliteHotStore:
         return [window.intersect(found) for found in ranges]
 
     async def status(self) -> StoreStatus:
-        """What an operator wants to know of the file. Raises `HotStoreError`."""
+        """What an operator wants to know of the file. Raises `HotStoreError`, also for a damaged file."""
         began = time.perf_counter()
         waiting = await self._run(lambda _: _size(Path(f"{self._path}-wal")))
+        answered = time.perf_counter()
+        is_small = _size(self._path) <= LOOK_BYTES
+        if is_small:
+            await self._run(look_for_damage)
+        not_looked = "" if is_small else "; too large to be looked at for damage"
         return StoreStatus(
             kind="SQLite (embedded: one machine, many processes)",
             address=str(self._path),
             version=f"{sqlite3.sqlite_version}, schema {SCHEMA_VERSION}",
-            lag=f"{waiting / 2**20:.1f} MiB not checkpointed",
-            latency_ms=(time.perf_counter() - began) * 1000,
+            lag=f"{waiting / 2**20:.1f} MiB not checkpointed{not_looked}",
+            latency_ms=(answered - began) * 1000,
         )
 
     async def close(self) -> None:
@@ -148,10 +159,8 @@ class SqliteHotStore:
         try:
             return work(self._connection())
         except (sqlite3.Error, OSError) as error:
-            raise HotStoreError(
-                f"hot store {self._path}: {error}; check that the file is writable and the disk has room",
-                path=self._path,
-            ) from error
+            advice = _DAMAGED if is_damage(error) else "check that the file is writable and the disk has room"
+            raise HotStoreError(f"hot store {self._path}: {error}; {advice}", path=self._path) from error
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 BUSY_TIMEOUT_S = 30.0
+DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def open_database(path: Path, schema: Sequence[str], version: int) -> sqlite3.Connection:
@@ -21,6 +22,23 @@ def open_database(path: Path, schema: Sequence[str], version: int) -> sqlite3.Co
         db.close()
         raise
     return db
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether an error says that the file is no whole database, which no retry mends."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF in DAMAGE
+
+
+def look_for_damage(db: sqlite3.Connection) -> None:
+    """Look at every page of the file. Raises `sqlite3.DatabaseError`.
+
+    It sees what no database can be; whether a value is still the one that was written it cannot tell.
+    """
+    (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        damage = sqlite3.DatabaseError(" ".join(found.split()))
+        damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise damage
 
 
 def _prepare(db: sqlite3.Connection, schema: Sequence[str], version: int) -> None:

@@ -75,8 +75,35 @@ async def test_bars_and_facts_are_kept_together_or_not_at_all(tmp_path: Path) ->
 async def test_a_damaged_file_is_a_typed_error(tmp_path: Path) -> None:
     path = tmp_path / "hot.sqlite"
     path.write_bytes(b"this is no database, whatever its name says" * 100)
-    with pytest.raises(HotStoreError, match=r"hot\.sqlite"):
+    with pytest.raises(HotStoreError, match=r"hot\.sqlite.*move it away.*seamless backfill"):
         await SqliteHotStore(path).load_bars(NODE, Segment(START, START + 60))
+
+
+async def test_pages_that_were_spoiled_are_told_by_a_look_and_by_a_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, window = tmp_path / "hot.sqlite", Segment(START, START + 600_000)
+    store = SqliteHotStore(path)
+    await store.write_bars(NODE, table(walk(*window)), [], recorded_at=5.0)
+    assert (await store.status()).kind.startswith("SQLite")
+    await store.close()
+    payload = bytearray(path.read_bytes())
+    half = len(payload) // 2 // 4096 * 4096
+    payload[half:] = bytes(255 - byte for byte in payload[half:])
+    path.write_bytes(payload)
+    store = SqliteHotStore(path)
+    for look in (store.status(), store.load_bars(NODE, window)):
+        with pytest.raises(HotStoreError, match=r"move it away.*seamless backfill"):
+            await look
+    monkeypatch.setattr("seamless_assets.adapters.sqlite.LOOK_BYTES", len(payload) - 1)
+    assert "too large to be looked at" in (await store.status()).lag
+    await store.close()
+
+
+async def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path: Path) -> None:
+    (tmp_path / "hot.sqlite").mkdir()
+    with pytest.raises(HotStoreError, match="the disk has room"):
+        await SqliteHotStore(tmp_path / "hot.sqlite").status()
 
 
 WRITER = """
