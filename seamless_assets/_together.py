@@ -15,10 +15,11 @@ async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         return await asyncio.gather(*tasks)
-    finally:
+    except (Exception, asyncio.CancelledError):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 async def each(items: Sequence[U], work: Callable[[U], Awaitable[T]], at_once: int) -> list[T]:
