@@ -83,7 +83,7 @@ class Files:
     async def read(self, path: str) -> bytes:
         return await self._wire.look("read", lambda: self._objects.read(path))
 
-    async def exists(self, path: str) -> bool:
+    async def exists(self, path: str, beside: str) -> bool:
         return await self._wire.look("exists", lambda: path in self._objects.held)
 
     async def read_all(self, paths: Sequence[str]) -> list[bytes]:
