@@ -18,15 +18,15 @@ import pyarrow as pa
 from seamless_assets.adapters import questdb_sweeps as sweeps
 from seamless_assets.adapters.questdb_address import QuestDbAddress
 from seamless_assets.adapters.questdb_client import QuestDbClient, literal
-from seamless_assets.adapters.questdb_fences import Look, Writer, last_fact
+from seamless_assets.adapters.questdb_fences import Look, Writer, last_fact, newest_tokens
 from seamless_assets.adapters.questdb_rows import (
     ORDER,
     ROWS_SCHEMA,
     bars_frame,
     evictions_frame,
     facts_frame,
-    highest_token,
     in_force,
+    replaced_tokens,
     revisions_of,
     seconds,
     sent_rows,
@@ -88,7 +88,8 @@ class QuestDbHotStore:
     ) -> Written:
         """Upsert what is new or changed, append facts, and return once reads see both.
 
-        Without a fence the newest holder's token is borrowed. Raises `StaleToken`, `HotStoreError`.
+        Without a fence each bar borrows the token of the newest holder of its chunk. Raises `StaleToken`,
+        `HotStoreError`.
         """
         await self._ready()
         span = _span_of(bars, facts)
@@ -96,16 +97,16 @@ class QuestDbHotStore:
             return Written(0, 0)
         writer = Writer(self._client, node, span, fence)
         async with writer.entered() as found:
-            token = fence.token if fence else found.newest
-            written, sent = await self._send_bars(node, bars, recorded_at, fence, token, found)
+            written, sent = await self._send_bars(node, bars, recorded_at, fence, found)
             if facts:
+                token = fence.token if fence else found.newest
                 frame = facts_frame(node, facts, token, await last_fact(self._client, node))
                 await self._client.ingest(FACTS, frame)
             await self._client.await_applied(*sent, *([FACTS] if facts else []))
             again = await writer.look_again() if sent or facts else found
             while sent and again.swept >= found.now:
                 found = again
-                _, sent = await self._send_bars(node, bars, recorded_at, fence, token, found)
+                _, sent = await self._send_bars(node, bars, recorded_at, fence, found)
                 await self._client.await_applied(*sent)
                 again = await writer.look_again()
         return written
@@ -200,7 +201,7 @@ class QuestDbHotStore:
                     self._is_ready = True
 
     async def _send_bars(
-        self, node: NodeId, bars: pa.Table, recorded_at: float, fence: Fence | None, token: int, found: Look
+        self, node: NodeId, bars: pa.Table, recorded_at: float, fence: Fence | None, found: Look
     ) -> tuple[Written, list[str]]:
         """Send what is new or changed; what that was, and the table that was written to, if any."""
         if not bars.num_rows:
@@ -209,11 +210,16 @@ class QuestDbHotStore:
         written, rows = sent_rows(held, bars, recorded_at, found.unfinished)
         if not rows.num_rows:
             return written, []
-        newest = highest_token(held, rows)
-        if fence is not None and newest > token:
-            raise outranked(node, fence, newest)
+        tokens = replaced_tokens(held, rows)
+        if fence is not None:
+            newest = int(tokens.max())
+            if newest > fence.token:
+                raise outranked(node, fence, newest)
+            tokens = np.full(rows.num_rows, fence.token, dtype=np.int64)
+        elif found.newest:
+            tokens = np.maximum(tokens, await newest_tokens(self._client, node, timestamps(rows)))
         table = bars_table(node.timeframe)
-        await self._client.ingest(table, bars_frame(node, rows, max(token, newest), recorded_at))
+        await self._client.ingest(table, bars_frame(node, rows, tokens, recorded_at))
         return written, [table]
 
     async def _load_in_force(self, node: NodeId, window: Segment) -> pa.Table:

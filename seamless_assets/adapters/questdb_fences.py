@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import numpy as np
+
 from seamless_assets.adapters.questdb_client import FIRST_POLL_S, LONGEST_POLL_S, QuestDbClient, literal
 from seamless_assets.adapters.questdb_schema import FACTS, FENCES, SWEEPS, bars_table
 from seamless_assets.core.lease import Fence, outranked
@@ -112,6 +114,23 @@ class Writer:
         if self._fence is not None and newest > token:
             raise outranked(self._node, self._fence, newest)
         return Look(now, newest, unfinished, swept, bool(raised))
+
+
+async def newest_tokens(client: QuestDbClient, node: NodeId, ts: np.ndarray) -> np.ndarray:
+    """For each open the newest token of a holder of its chunk; 0 where there is none.
+
+    Raises `HotStoreError`.
+    """
+    tokens = np.zeros(len(ts), dtype=np.int64)
+    fences = await client.rows(
+        f'SELECT start, "end", max(token) FROM {FENCES} WHERE node = %s AND start <= %s AND "end" > %s '
+        'GROUP BY start, "end"',
+        (str(node), int(ts.max()), int(ts.min())),
+    )
+    for start, end, token in fences:
+        held = (start <= ts) & (ts < end)
+        tokens[held] = np.maximum(tokens[held], token)
+    return tokens
 
 
 async def last_fact(client: QuestDbClient, node: NodeId) -> int:

@@ -67,10 +67,13 @@ def sent_rows(held: pa.Table, bars: pa.Table, recorded_at: float, outrank: int) 
     return Written(fresh.num_rows, revised.num_rows), rows
 
 
-def highest_token(held: pa.Table, rows: pa.Table) -> int:
-    """The highest token of the held rows that `rows` are to replace; 0 where they replace none."""
-    replaced = _among(timestamps(held), timestamps(rows))
-    return int(held.column("token").to_numpy()[replaced].max(initial=0))
+def replaced_tokens(held: pa.Table, rows: pa.Table) -> np.ndarray:
+    """For each of `rows` the token of the held row that it is to replace; 0 where it replaces none."""
+    known, ts = timestamps(held), timestamps(rows)
+    if not len(known):
+        return np.zeros(len(ts), dtype=np.int64)
+    at = np.minimum(np.searchsorted(known, ts), len(known) - 1)
+    return np.where(known[at] == ts, held.column("token").to_numpy()[at], 0)
 
 
 def _among(known: np.ndarray, ts: np.ndarray) -> np.ndarray:
@@ -109,11 +112,11 @@ def _was_in_force(frame: pd.DataFrame) -> pd.Series[bool]:
     return kept
 
 
-def bars_frame(node: NodeId, rows: pa.Table, token: int, recorded_at: float) -> pd.DataFrame:
-    """Rows of a table of bars, from bars with a `version`."""
+def bars_frame(node: NodeId, rows: pa.Table, tokens: np.ndarray, recorded_at: float) -> pd.DataFrame:
+    """Rows of a table of bars, from bars with a `version`, and the token of each."""
     columns = {name: rows.column(name).to_numpy() for name in rows.column_names}
     size = rows.num_rows
-    fixed = {"token": np.full(size, token, dtype=np.int64), "recorded_at": np.full(size, float(recorded_at))}
+    fixed = {"token": tokens, "recorded_at": np.full(size, float(recorded_at))}
     stamps = _stamps(columns.pop("ts") * 1_000_000)
     return pd.DataFrame({"ts": stamps, "node": _symbol(str(node), size), **fixed, **columns}, copy=False)
 

@@ -54,6 +54,28 @@ async def test_a_write_without_a_lease_wins_over_what_is_held_and_blocks_no_hold
     assert await store.load_bars(node, HOUR) == await store.load_bars(node, MONTH) == table(BARS)
 
 
+async def test_a_write_without_a_lease_over_two_chunks_blocks_the_holder_of_neither(
+    open_store: OpenStore, node: NodeId
+) -> None:
+    store, half = open_store(), START + 300
+    first, second = Fence(Segment(START, half), 5), Fence(Segment(half, START + 600), 9)
+    for fence in (first, second):
+        await store.write_bars(node, table(within(fence, 1)), [], recorded_at=1.0, fence=fence)
+    more = OTHER | walk(START + 600, START + 660)
+    assert await store.write_bars(node, table(more), [], recorded_at=2.0) == Written(1, 10)
+    assert await store.load_bars(node, HOUR) == table(more)
+    for fence in (first, second, replace(first, token=7)):
+        part = table(within(fence, fence.token))
+        assert await store.write_bars(node, part, [], recorded_at=3.0, fence=fence) == Written(0, 5)
+        assert await store.load_bars(node, fence.chunk) == part
+
+
+def within(fence: Fence, factor: float) -> dict[int, tuple[float, ...]]:
+    """`BARS` of the fence's chunk, their values multiplied."""
+    start, end = fence.chunk
+    return {ts: tuple(value * factor for value in row) for ts, row in BARS.items() if start <= ts < end}
+
+
 @pytest.mark.parametrize("fence", [None, OLD], ids=["no lease", "one lease"])
 async def test_every_value_of_a_bar_leaves_a_revision(
     open_store: OpenStore, node: NodeId, fence: Fence | None
