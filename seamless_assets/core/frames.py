@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from seamless_assets.errors import InvalidFrame
 
 TIME = "ts"
 _POLARS_ALONE = {"Object", "Int128", "UInt128"}
 """Types of polars that Arrow lacks."""
+_VIEWS = ((pa.types.is_string_view, pa.large_string()), (pa.types.is_binary_view, pa.large_binary()))
 
 
 def column_names(frame: Any) -> list[str]:
@@ -108,7 +110,7 @@ def _rebuilt_pandas(
 
 def _rebuilt_arrow(frame: pa.Table, columns: Mapping[str, Any], rows: np.ndarray | None) -> pa.Table:
     held = [
-        pa.array(columns[name]) if name in columns else column if rows is None else column.take(rows)
+        pa.array(columns[name]) if name in columns else column if rows is None else _taken(column, rows)
         for name, column in zip(frame.column_names, frame.columns, strict=True)
     ]
     fields = [
@@ -118,6 +120,17 @@ def _rebuilt_arrow(frame: pa.Table, columns: Mapping[str, Any], rows: np.ndarray
     # What pandas noted of its own types and index is no longer true.
     noted = {key: text for key, text in (frame.schema.metadata or {}).items() if key != b"pandas"}
     return pa.table(held, pa.schema(fields, noted or None))
+
+
+def _taken(column: pa.ChunkedArray, rows: np.ndarray) -> pa.ChunkedArray:
+    """Rows of a column. Arrow takes none of views and runs, so these are laid out plainly in between."""
+    kind = column.type
+    if pa.types.is_run_end_encoded(kind):
+        return pc.run_end_encode(pc.run_end_decode(column).take(rows), run_end_type=kind.run_end_type)
+    for is_view, plain in _VIEWS:
+        if is_view(kind):
+            return column.cast(plain).take(rows).cast(kind)
+    return column.take(rows)
 
 
 def _from_arrow(column: Any) -> pd.Series[Any]:

@@ -157,6 +157,23 @@ def test_a_time_column_of_any_arrow_layout_is_sorted(kind: pa.DataType) -> None:
     assert bars["ts"].to_pylist() == TIMES
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array(["a", None, "b"], pa.string_view()),
+        pa.array([b"a", None, b"b"], pa.binary_view()),
+        pa.compute.run_end_encode(pa.array(["a", None, None]), run_end_type=pa.int16()),
+    ],
+    ids=lambda values: str(values.type),
+)
+def test_an_extra_column_of_any_arrow_layout_keeps_it(values: pa.Array) -> None:
+    table = pa.table({**PLAIN, "ts": [*TIMES[:0:-1], None], "more": values})
+    bars, report = conform(table)
+    assert report.flags == {"invalid_timestamp": 1}
+    assert bars["more"].type == values.type
+    assert bars["more"].to_pylist() == values.to_pylist()[1::-1]
+
+
 def test_polars_columns_that_arrow_lacks_are_read_cell_by_cell() -> None:
     import polars
 
