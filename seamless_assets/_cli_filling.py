@@ -89,8 +89,8 @@ def _watched(console: Console, node: NodeId, bars: int) -> Iterator[None]:
             yield
         except (KeyboardInterrupt, SystemExit):
             done = progress.tasks[0].completed
-            told = f"stopped after {done:.0f} of {bars} bars; what was fetched is stored, and the same "
-            console.print(f"{told}command fetches the rest", highlight=False)
+            told = f"stopped; {done:.0f} of {bars} bars are done and stored, the same command does the rest"
+            console.print(told, highlight=False, soft_wrap=True)
             raise
         finally:
             log.removeHandler(handler)
