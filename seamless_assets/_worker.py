@@ -10,7 +10,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -20,6 +20,8 @@ from seamless_assets.flows.ports import Ports
 
 T = TypeVar("T")
 Work = Coroutine[Any, Any, T]
+WAKE_S = 0.2
+"""How long a thread sleeps that waits: a signal that comes as it falls asleep is heard when it wakes."""
 
 
 class Opened(Protocol):
@@ -76,6 +78,8 @@ class Worker:
         """Do `work`, and cancel it where the caller is interrupted."""
         future = self.start(work)
         try:
+            while not wait([future], WAKE_S).done:
+                pass
             return future.result()
         except BaseException:
             future.cancel()
@@ -167,7 +171,8 @@ class _Session:
 
     def wait(self) -> None:
         """Return when it has ended. Raises what the adapters raised as they were closed."""
-        self._thread.join()
+        while self._thread.is_alive():
+            self._thread.join(WAKE_S)
         self._ended.result()
 
     async def _wind_up(self) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from seamless_assets import _worker
 from seamless_assets._worker import Worker
 
 
@@ -167,31 +169,45 @@ def test_calls_that_meet_an_end_are_done_or_cancelled_and_never_touch_what_is_cl
     assert worker.run(worker.do(work)) == 1
 
 
-def test_an_interrupted_call_is_cleaned_up_by_the_end(worker: Worker, told: list[str]) -> None:
+def test_an_interrupted_call_is_cleaned_up_by_the_end(
+    worker: Worker, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun = threading.Event()
 
-    class Interrupted(Exception):
-        pass
-
-    def interrupted(start: Callable[..., Any]) -> Callable[..., Any]:
-        def started(work: Any) -> Any:
-            future = start(work)
-
-            def result() -> None:
-                assert begun.wait(30)
-                raise Interrupted
-
-            future.result = result
-            return future
-
-        return started
+    def interrupted(*_: object) -> None:
+        assert begun.wait(30)
+        raise KeyboardInterrupt
 
     assert worker.opened
-    worker.start = interrupted(worker.start)  # type: ignore[method-assign]
-    with pytest.raises(Interrupted):
+    monkeypatch.setattr(_worker, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
         worker.run(endless(told, begun))
     worker.stop()
     assert told == ["work cleaned up", "closed"]
+
+
+def test_a_signal_that_does_not_wake_the_caller_is_heard(worker: Worker, told: list[str]) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    async def deaf() -> None:
+        await asyncio.sleep(0.1)
+        # Caught in this thread, it leaves the one that waits asleep.
+        signal.raise_signal(signal.SIGUSR1)
+        await asyncio.sleep(20)
+        told.append("slept through")
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(Interrupted):
+            worker.run(deaf())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    worker.stop()
+    assert told == []
 
 
 def test_what_adapters_raise_as_they_are_closed_reaches_who_closes(told: list[str]) -> None:
