@@ -27,6 +27,7 @@
     │       ├── FingerprintCollision       equal fingerprints over different bytes
     │       ├── ReleaseConflict            somebody else wrote this place of the log first
     │       └── ReleaseRefused             it would tear what is in force
+    │           ├── ReleaseOutdated        others were released since it was sealed
     │           ├── ReleaseLosesBars       bars in force are not among those that would take their place
     │           └── ReleasePinned          a rollback or withdrawal holds this range until a release by hand
     ├── CoordinationError
@@ -175,6 +176,10 @@ class ReleaseConflict(ArtifactStoreError):
 
 class ReleaseRefused(ArtifactStoreError):
     """It would tear what is in force."""
+
+
+class ReleaseOutdated(ReleaseRefused):
+    """Others were released since it was sealed, and may hold newer bars; seal again."""
 
 
 class ReleaseLosesBars(ReleaseRefused):

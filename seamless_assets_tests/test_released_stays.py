@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from quirks.conftest import NOW
 from twins import DAY, START
@@ -109,3 +114,73 @@ def test_a_release_that_would_lose_bars_is_refused_and_says_how_many(
         after = s.materialize(NODE, *DAY_ONE)
         assert not after.released and "would vanish (5 of 2025-01-01)" in after.problems[0]
         assert s.releases(NODE)[-1].as_of == before.as_of
+
+
+def correct(exchange: Sandbox) -> None:
+    """From now on every bar of the exchange has ten times its volume."""
+    candles = exchange.book.candles
+
+    def more(*told: Any) -> np.ndarray:
+        bars = candles(*told).copy()
+        bars["volume"] *= 10
+        return bars
+
+    exchange.book.candles = more  # type: ignore[method-assign]
+
+
+def volumes(s: sa.Seamless) -> list[float]:
+    told: list[float] = s.read(NODE, *DAY_ONE, columns=["volume"]).to_arrow()["volume"].to_pylist()
+    return told
+
+
+def test_a_worker_that_was_held_up_does_not_release_what_it_had_read_before(
+    stage: Callable[[Sandbox], sa.Seamless],
+) -> None:
+    with (
+        Sandbox(now=START + DAY + 3_600, markets=[ALL]).running() as exchange,
+        stage(exchange) as slow,
+        stage(exchange) as quick,
+    ):
+        store, is_sealed, may_go_on = slow.aio.ports.artifacts, threading.Event(), asyncio.Event()
+        put = store.put_artifact
+
+        async def held_up(*told: Any) -> Any:
+            ref = await put(*told)
+            is_sealed.set()
+            await may_go_on.wait()
+            return ref
+
+        async def let_go() -> None:
+            may_go_on.set()
+
+        store.put_artifact = held_up  # type: ignore[method-assign]
+        under_way = slow.aio.worker.start(slow.aio.materialize(NODE, *DAY_ONE))
+        assert is_sealed.wait(60)
+        correct(exchange)
+        assert quick.materialize(NODE, *DAY_ONE).released
+        new = volumes(quick)
+        slow.aio.worker.start(let_go()).result()
+        assert under_way.result(60).released
+        assert (volumes(quick), len(quick.releases(NODE))) == (new, 1)
+
+
+def test_a_hot_store_that_is_older_than_what_was_released_reverts_nothing(
+    stage: Callable[[Sandbox], sa.Seamless], tmp_path: Path
+) -> None:
+    with Sandbox(now=START + DAY + 3_600, markets=[ALL]).running() as exchange:
+        with stage(exchange) as s:
+            s.materialize(NODE, *DAY_ONE)
+        shutil.copy(tmp_path / "hot.sqlite", tmp_path / "backup")
+        correct(exchange)
+        with stage(exchange) as s:
+            s.materialize(NODE, *DAY_ONE)
+            new = volumes(s)
+        forget(tmp_path)
+        shutil.copy(tmp_path / "backup", tmp_path / "hot.sqlite")
+        exchange.faults.add(Fault("status", code=503, path="lines", times=None))
+        with stage(exchange) as s:
+            assert s.materialize(NODE, *DAY_ONE).problems
+            assert (volumes(s), len(s.releases(NODE))) == (new, 2)
+            exchange.faults.clear()
+            assert s.materialize(NODE, *DAY_ONE).released
+            assert (volumes(s), len(s.releases(NODE))) == (new, 2)

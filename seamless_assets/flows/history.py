@@ -11,6 +11,7 @@ from seamless_assets._together import together
 from seamless_assets.core.artifact import ArtifactRef, Manifest
 from seamless_assets.core.bars import between, changes, empty_bars, join, timestamps
 from seamless_assets.core.coverage import Coverage, Gap, coverage_of, holes
+from seamless_assets.core.instant import epoch_micros
 from seamless_assets.core.keep import Evictable, aged_parts, digest_of
 from seamless_assets.core.ledger import Fact, facts_of
 from seamless_assets.core.node import NodeId
@@ -18,15 +19,44 @@ from seamless_assets.core.segment import Segment, outside
 from seamless_assets.flows.ports import Ports
 
 
-async def known_bars(ports: Ports, node: NodeId, window: Segment) -> pa.Table:
-    """Bars that open in `window`, sorted; a hot bar goes before a released one."""
+async def known_bars(ports: Ports, node: NodeId, window: Segment, seen: np.ndarray | None = None) -> pa.Table:
+    """Bars that open in `window`, sorted; a hot bar goes before a released one.
+
+    With `seen`, the opens that an exchange sent just now, a hot bar of another open does so only where it
+    was revised since the release: the hot store may be older, one that was restored for instance.
+    """
     hot = await ports.hot.load_bars(node, window)
-    lacking = await _lacking(ports, node, window, timestamps(hot))
-    tables = await together(ports.artifacts.load_artifact(node, ref) for ref, _ in lacking)
-    parts = [between(table, *part) for table, (_, part) in zip(tables, lacking, strict=True)]
+    if seen is None:
+        holding = await _lacking(ports, node, window, timestamps(hot))
+    else:
+        holding = await _holding(ports, node, window)
+    tables = await together(ports.artifacts.load_artifact(node, ref) for ref, _ in holding)
+    parts = [between(table, *part) for table, (_, part) in zip(tables, holding, strict=True)]
     released = join(parts) if parts else empty_bars()
+    if seen is not None:
+        hot = await _newer(ports, node, hot, released, [ref for ref, _ in holding], seen)
     unknown = ~np.isin(timestamps(released), timestamps(hot))
     return join([hot, released.filter(pa.array(unknown))])
+
+
+async def _newer(
+    ports: Ports,
+    node: NodeId,
+    hot: pa.Table,
+    released: pa.Table,
+    refs: Sequence[ArtifactRef],
+    seen: np.ndarray,
+) -> pa.Table:
+    """The hot bars without those that differ from released ones and that nothing shows to be newer."""
+    _, differing = changes(released, hot, 0.0)
+    doubtful = np.setdiff1d(timestamps(differing), seen)
+    if not len(doubtful):
+        return hot
+    manifests = await together(ports.artifacts.load_manifest(node, ref) for ref in refs)
+    since = max(epoch_micros(manifest.as_of, "as_of") for manifest in manifests) / 1e6
+    revised = await ports.hot.load_revisions(node, Segment(int(doubtful[0]), int(doubtful[-1]) + 1))
+    fresh = timestamps(revised)[revised.column("recorded_at").to_numpy() > since]
+    return hot.filter(pa.array(~np.isin(timestamps(hot), np.setdiff1d(doubtful, fresh))))
 
 
 async def coverage(ports: Ports, node: NodeId, window: Segment) -> Coverage:

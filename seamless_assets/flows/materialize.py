@@ -17,7 +17,13 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.partition import Partition, partitions
 from seamless_assets.core.segment import Segment
 from seamless_assets.core.watermark import settled, watermark
-from seamless_assets.errors import ArtifactDiscarded, ExchangeUnavailable, ReleaseLosesBars, ReleasePinned
+from seamless_assets.errors import (
+    ArtifactDiscarded,
+    ExchangeUnavailable,
+    ReleaseLosesBars,
+    ReleaseOutdated,
+    ReleasePinned,
+)
 from seamless_assets.flows.backfill import (
     CHUNKS_AT_ONCE,
     Filled,
@@ -33,6 +39,7 @@ from seamless_assets.flows.publish import Sealed, release, seal, total_coverage
 OF_THE_WIRE = frozenset({"gap", "ts_cast"})
 """Flags of a fetch that say nothing of the bars: exchanges write ms, and gaps are judged of the result."""
 UNSETTLED = "nothing is settled yet"
+NO_OPENS = np.array([], dtype=np.int64)
 NOTHING = Coverage(0, 0, 0, 0, ())
 
 
@@ -150,16 +157,17 @@ async def _materialize_partition(
 ) -> PartitionReport:
     judged = await _judge_wire(ports, node, partition, filled)
     withheld = dict.fromkeys((*away, *(problem for piece in filled for problem in piece.problems)))
+    seen = np.unique(np.concatenate([timestamps(piece.candles) // 1000 for piece in filled] or [NO_OPENS]))
     losing = ""
     while True:
-        sealed = await seal(ports, node, partition, now, judged.flags)
+        sealed = await seal(ports, node, partition, now, judged.flags, seen)
         if sealed is None:
             raise AssertionError(
                 f"{node} {partition.key}: settled bars vanished between two looks at one clock"
             )
         try:
             return await _release_checked(ports, node, partition, sealed, judged.blocking, tuple(withheld))
-        except ArtifactDiscarded:
+        except (ArtifactDiscarded, ReleaseOutdated):
             continue
         except ReleaseLosesBars as lost:
             # Another machine may have released more meanwhile; what is sealed anew holds that too.
@@ -188,7 +196,9 @@ async def _release_checked(
     entry = None
     if checked.passed:
         try:
-            entry = await release(ports, node, [sealed.ref], checked.checks, "materialized")
+            entry = await release(
+                ports, node, [sealed.ref], checked.checks, "materialized", in_force=sealed.in_force
+            )
         except ReleasePinned as held:
             problems = (str(held), *problems)
     return PartitionReport(

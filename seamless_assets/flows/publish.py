@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from seamless_assets.core.artifact import ArtifactRef, Manifest, SealedArtifact
 from seamless_assets.core.bars import timestamps
 from seamless_assets.core.canonical import sha256_text
@@ -18,7 +20,7 @@ from seamless_assets.core.partition import Partition
 from seamless_assets.core.release import Release, Revision, Snapshot, next_release
 from seamless_assets.core.succession import refuse_pinned, succeed
 from seamless_assets.core.watermark import settled, watermark
-from seamless_assets.errors import ReleaseLosesBars
+from seamless_assets.errors import ReleaseLosesBars, ReleaseOutdated
 from seamless_assets.flows.commit import commit, now_micros, refuse_discarded, revisions
 from seamless_assets.flows.history import known_bars, proven_gaps
 from seamless_assets.flows.ports import Ports
@@ -28,8 +30,9 @@ from seamless_assets.flows.ports import Ports
 class Sealed:
     """A stored artifact with what the checks need to know of it.
 
-    `preview_fingerprint`, where the policy asks for it, is of all that is known of the partition, bars that
-    may still change among them. It names nothing that is stored and decides nothing.
+    `in_force` is what was released of its range before its bars were read. `preview_fingerprint`, where
+    the policy asks for it, is of all that is known of the partition, bars that may still change among
+    them. It names nothing that is stored and decides nothing.
     """
 
     ref: ArtifactRef
@@ -38,21 +41,29 @@ class Sealed:
     blocking: tuple[str, ...]
     manifest_uri: str
     artifact_uri: str
+    in_force: tuple[ArtifactRef, ...]
     preview_fingerprint: str | None = None
 
 
 async def seal(
-    ports: Ports, node: NodeId, partition: Partition, now: float, flags: Mapping[str, int] | None = None
+    ports: Ports,
+    node: NodeId,
+    partition: Partition,
+    now: float,
+    flags: Mapping[str, int] | None = None,
+    seen: np.ndarray | None = None,
 ) -> Sealed | None:
     """Seal the settled bars of a partition as they are known; None where nothing is settled yet.
 
-    `flags` are conformance flags of the fetch that filled the hot store. The same content again finds
-    the artifact that is there.
+    `flags` are conformance flags of the fetch that filled the hot store, `seen` the opens that it was sent
+    (see `known_bars`). The same content again finds the artifact that is there.
     """
     window = settled(partition.window, node.timeframe, now, ports.policy.stabilization_bars)
     if window.is_empty:
         return None
-    stored = await known_bars(ports, node, window)
+    # Hot bars are written before they are released, so those read after a look at the log are no older.
+    before = await ports.artifacts.load_snapshot(node)
+    stored = await known_bars(ports, node, window, seen)
     bars, report = conform(stored, node.timeframe, severities=ports.policy.severities)
     known = coverage_of(node.timeframe, window, timestamps(bars), await proven_gaps(ports, node, window))
     all_flags = {**(flags or {}), **report.flags}
@@ -79,8 +90,7 @@ async def seal(
         publication_watermark=watermark(node.timeframe, now, ports.policy.stabilization_bars),
         as_of=instant_text(now_micros(ports)),
     )
-    given_up = (await ports.artifacts.load_snapshot(node)).discarded
-    ref = await ports.artifacts.put_artifact(SealedArtifact(node, manifest, payload), given_up)
+    ref = await ports.artifacts.put_artifact(SealedArtifact(node, manifest, payload), before.discarded)
     return Sealed(
         ref=ref,
         coverage=known,
@@ -88,6 +98,7 @@ async def seal(
         blocking=report.blocking,
         manifest_uri=ports.artifacts.file_uri(node, ref.manifest_path),
         artifact_uri=ports.artifacts.file_uri(node, ref.file_path),
+        in_force=before.overlapping(window),
         preview_fingerprint=await _preview(ports, node, partition)
         if ports.policy.early_fingerprint
         else None,
@@ -103,12 +114,19 @@ async def _preview(ports: Ports, node: NodeId, partition: Partition) -> str:
 
 
 async def release(
-    ports: Ports, node: NodeId, refs: Sequence[ArtifactRef], checks: Mapping[str, bool], reason: str
+    ports: Ports,
+    node: NodeId,
+    refs: Sequence[ArtifactRef],
+    checks: Mapping[str, bool],
+    reason: str,
+    *,
+    in_force: Sequence[ArtifactRef] | None = None,
 ) -> Release | None:
     """Put `refs` in force with one record of the log; what is in force already changes nothing.
 
     Returns the release that holds them (None where there is nothing to hold). Raises `ReleasePinned` where
-    a rollback or withdrawal holds their range, `ArtifactDiscarded` where a clean-up was quicker,
+    a rollback or withdrawal holds their range, `ReleaseOutdated` where what is in force of it is no longer
+    `in_force` (None: whatever it is), `ArtifactDiscarded` where a clean-up was quicker,
     `ReleaseLosesBars` where what is in force by now holds bars that `refs` do not.
     """
 
@@ -116,6 +134,7 @@ async def release(
         change = succeed(before, refs)
         if not change.added:
             return None
+        _refuse_outdated(node, before, refs, in_force)
         refuse_discarded(node, before, change.added)
         refuse_pinned(before, change)
         revised = await revisions(ports, node, before, change)
@@ -131,6 +150,18 @@ async def release(
         )
 
     return await commit(ports, node, plan)
+
+
+def _refuse_outdated(
+    node: NodeId, before: Snapshot, refs: Sequence[ArtifactRef], known: Sequence[ArtifactRef] | None
+) -> None:
+    by_now = {held for ref in refs for held in before.overlapping(ref.segment)}
+    if known is not None and by_now != set(known):
+        raise ReleaseOutdated(
+            f"{node}: {', '.join(ref.partition for ref in refs)} was released by another since it was "
+            "sealed; seal it again",
+            node_id=str(node),
+        )
 
 
 def _refuse_loss(node: NodeId, revised: Sequence[Revision]) -> None:

@@ -46,7 +46,9 @@ class Acts:
         if sealed is None:
             return
         try:
-            self._acknowledge(node, await release(ports, node, [sealed.ref], {}, "published"))
+            self._acknowledge(
+                node, await release(ports, node, [sealed.ref], {}, "published", in_force=sealed.in_force)
+            )
         except ReleaseRefused:
             return
 

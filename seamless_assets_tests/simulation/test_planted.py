@@ -141,7 +141,7 @@ def test_a_release_that_overwrites(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(self, path, payload, now)
 
     monkeypatch.setattr(Objects, "create", overwrite)
-    found("governance", f"/{LOG_FOLDER}/", "is lost", "reads otherwise", "not over")
+    found("governance", f"/{LOG_FOLDER}/", "is lost", "reads otherwise", "not over", "needs it")
 
 
 def test_a_compaction_that_drops_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
