@@ -88,7 +88,7 @@ class MachineFile:
     def _unusable(self, error: Exception) -> SeamlessError:
         return self._error(
             f"{self._what} {self.path} cannot be used: {error}; set seamless.state_dir to a folder that all "
-            "processes of this machine can write",
+            "processes of this machine can write, where the disk has room and nothing else locks the file",
             path=self.path,
         )
 

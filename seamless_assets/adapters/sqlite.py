@@ -41,6 +41,7 @@ T = TypeVar("T")
 SCHEMA_VERSION = 1
 LOOK_BYTES = 2 * 2**30
 """Up to this size the whole file is looked at for damage; that takes a second or two."""
+_UNUSABLE = "check that the file is writable, the disk has room and no other program locks it"
 _DAMAGED = (
     "the file is damaged: move it away, with its -wal and -shm; released bars are in the artifacts, "
     "and `seamless backfill` fetches the others again"
@@ -159,7 +160,7 @@ class SqliteHotStore:
         try:
             return work(self._connection())
         except (sqlite3.Error, OSError) as error:
-            advice = _DAMAGED if is_damage(error) else "check that the file is writable and the disk has room"
+            advice = _DAMAGED if is_damage(error) else _UNUSABLE
             raise HotStoreError(f"hot store {self._path}: {error}; {advice}", path=self._path) from error
 
     def _connection(self) -> sqlite3.Connection:
