@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from object_stores import FlakyProxy, Place, S3Server, Trouble, require_s3_server
 from services import QuestDbServer
+from tls import Authority, make_authority
 
 from seamless_assets.adapters.questdb import QuestDbHotStore
 from seamless_assets.adapters.questdb_address import QuestDbAddress
@@ -96,3 +97,9 @@ def flaky(request: pytest.FixtureRequest) -> Iterator[Callable[[Callable[[int, s
     yield make
     for proxy in proxies:
         proxy.stop()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """An authority that only those know who are told of it."""
+    return make_authority(tmp_path_factory.mktemp("tls") / "authority")

@@ -13,7 +13,7 @@ from conftest import require_questdb
 from contracts.conftest import table
 from contracts.test_hot_store_faults import NODE, batch, opened
 from services import QuestDbServer
-from tls import Authority, make_authority, tls_proxy
+from tls import Authority, tls_proxy
 from twins import DAY, START
 
 from seamless_assets.adapters.questdb_address import QuestDbAddress
@@ -38,12 +38,6 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QuestDbServer]
     server.start()
     yield server
     server.kill()
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """An authority that only those know who are told of it."""
-    return make_authority(tmp_path_factory.mktemp("tls") / "authority")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 from conftest import require_redis
 from services import RedisServer
-from tls import Authority, make_authority, tls_proxy
+from tls import Authority, tls_proxy
 
 import seamless_assets as sa
 from seamless_assets.adapters.redis_budget import RedisBudget
@@ -34,12 +34,6 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.kill()
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """An authority that only those know who are told of it."""
-    return make_authority(tmp_path_factory.mktemp("tls") / "authority")
 
 
 def url(port: int, password: str, ca: Path | None = None, scheme: str = "rediss") -> str:
