@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from concurrent.futures import Future, wait
 from typing import Any, Protocol, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from seamless_assets.errors import ForkedProcess
 from seamless_assets.flows.diagnose import Question
@@ -95,6 +95,15 @@ class Worker:
             begun = session.start(work(session.opened.ports))
         return await asyncio.wrap_future(begun)
 
+    def adopted(self, make: Callable[[Ports], AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:
+        """A generator over the ports of the session, which closes it where nobody drives it to its end."""
+        self._refuse_inherited()
+        if here := self._here():
+            return here.adopt(make(here.opened.ports))
+        with self._lock:
+            session = self._current()
+            return session.adopt(make(session.opened.ports))
+
     def stop(self) -> None:
         """End the session, and return when it has ended; from its own loop it is only told to end."""
         if self._is_inherited():
@@ -140,6 +149,7 @@ class _Session:
         self._opened: Opened | None = None
         self._opening = threading.Lock()
         self._begun: WeakKeyDictionary[Work[Any], Future[Any]] = WeakKeyDictionary()
+        self._adopted: WeakSet[AsyncGenerator[Any, None]] = WeakSet()
         self._ended: Future[None] = Future()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._live, name="seamless-assets", daemon=True)
@@ -164,6 +174,10 @@ class _Session:
         begun = self._begun[work] = asyncio.run_coroutine_threadsafe(work, self._loop)
         return begun
 
+    def adopt(self, generator: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        self._adopted.add(generator)
+        return generator
+
     def leave(self) -> None:
         """Begin to end; what is begun after this must come from the session's own loop."""
         self._ended = asyncio.run_coroutine_threadsafe(self._wind_up(), self._loop)
@@ -182,8 +196,9 @@ class _Session:
                 if not begun.cancelled():
                     task.cancel()
             await asyncio.wait(under_way)
-        # Generators that nobody drives to their end still hold leases, and tasks that fetch ahead.
-        await self._loop.shutdown_asyncgens()
+        # Only those: a generator inside a task is closed by its task, and by nobody beside it.
+        for generator in list(self._adopted):
+            await generator.aclose()
         if self._opened is not None:
             await self._opened.close()
 

@@ -92,7 +92,7 @@ class AsyncSeamless(AsyncFilling, AsyncGovernance):
     ) -> AsyncIterator[PartitionReport]:
         """Materialize partition by partition, handing over each report as soon as it is done."""
         known, window = self._declared(node), window_of(start, end)
-        reports = materializing.materialize_each(self.ports, known, window)
+        reports = self.worker.adopted(lambda ports: materializing.materialize_each(ports, known, window))
         while (report := await self._do(lambda _: _next(reports))) is not None:
             yield report
 

@@ -106,7 +106,7 @@ def test_a_generator_that_nobody_drives_is_closed_first(worker: Worker, told: li
             await asyncio.gather(ahead, return_exceptions=True)
 
     assert worker.opened
-    some = numbers()
+    some = worker.adopted(lambda _: numbers())
 
     async def following() -> Any:
         return await anext(some)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -96,7 +96,9 @@ async def materialize(ports: Ports, node: NodeId, window: Segment) -> Materializ
     )
 
 
-async def materialize_each(ports: Ports, node: NodeId, window: Segment) -> AsyncIterator[PartitionReport]:
+async def materialize_each(
+    ports: Ports, node: NodeId, window: Segment
+) -> AsyncGenerator[PartitionReport, None]:
     """The same, handing over each partition's report as soon as it is done."""
     away: tuple[str, ...] = ()
     try:
@@ -110,41 +112,43 @@ async def materialize_each(ports: Ports, node: NodeId, window: Segment) -> Async
         for partition in partitions(node.timeframe, unit, window)
     ]
     asked = [part for _, part in every if not part.is_empty and not away]
-    async with _refetching(ports, node, asked, watermark(node.timeframe, now, 0)) as refetched:
+    async with _Refetching(ports, node, asked, watermark(node.timeframe, now, 0)) as refetched:
         for partition, part in every:
             if part.is_empty:
                 yield PartitionReport(partition, False, None, None, None, (f"{partition.key}: {UNSETTLED}",))
             else:
-                filled = await refetched(part)
+                filled = await refetched.part(part)
                 yield await _materialize_partition(ports, node, partition, now, filled, away)
 
 
-@asynccontextmanager
-async def _refetching(
-    ports: Ports, node: NodeId, parts: Sequence[Segment], closed: int
-) -> AsyncIterator[Callable[[Segment], Awaitable[list[Filled]]]]:
-    """Fetch the adjoining `parts` anew, some pieces ahead; what is yielded waits for the pieces of a part."""
-    every = pieces(ports, node, Segment(parts[0].start, parts[-1].end)) if parts else []
-    under_way: dict[int, asyncio.Task[Filled]] = {}
+class _Refetching:
+    """Fetches the adjoining `parts` anew, some pieces ahead; what is under way ends with its context."""
 
-    async def wait_for(part: Segment) -> list[Filled]:
-        needed = touched(every, [part]) if every else []
-        ahead = range(needed[0], min(needed[-1] + CHUNKS_AT_ONCE, len(every))) if needed else ()
-        for at in ahead:
-            if at not in under_way:
-                work = fill(ports, node, every[at], closed, anew=True)
-                under_way[at] = asyncio.ensure_future(work)
-        filled = [await under_way[at] for at in needed]
-        for at in needed[:-1]:
-            del under_way[at]
-        return filled
+    def __init__(self, ports: Ports, node: NodeId, parts: Sequence[Segment], closed: int) -> None:
+        self._ports, self._node, self._closed = ports, node, closed
+        self._every = pieces(ports, node, Segment(parts[0].start, parts[-1].end)) if parts else []
+        self._under_way: dict[int, asyncio.Task[Filled]] = {}
 
-    try:
-        yield wait_for
-    finally:
-        for task in under_way.values():
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        for task in self._under_way.values():
             task.cancel()
-        await asyncio.gather(*under_way.values(), return_exceptions=True)
+        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+
+    async def part(self, part: Segment) -> list[Filled]:
+        """What became of the pieces of a part, once they are done."""
+        needed = touched(self._every, [part]) if self._every else []
+        ahead = range(needed[0], min(needed[-1] + CHUNKS_AT_ONCE, len(self._every))) if needed else ()
+        for at in ahead:
+            if at not in self._under_way:
+                work = fill(self._ports, self._node, self._every[at], self._closed, anew=True)
+                self._under_way[at] = asyncio.ensure_future(work)
+        filled = [await self._under_way[at] for at in needed]
+        for at in needed[:-1]:
+            del self._under_way[at]
+        return filled
 
 
 async def _materialize_partition(
