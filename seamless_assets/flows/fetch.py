@@ -28,6 +28,7 @@ from seamless_assets.core.plan import (
 )
 from seamless_assets.core.proof import Proof, left_open, silent, surprising
 from seamless_assets.core.segment import Segment, merge_ranges
+from seamless_assets.core.timeframe import Timeframe
 from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable, MisalignedTimeframe
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.prove import explain, is_recent
@@ -72,12 +73,12 @@ async def fetch_bars(ports: Ports, look: Look, earlier: Sequence[Fact] = ()) -> 
     timeframe = look.node.timeframe
     beyond = [part for segment in look.wanted for part in ports.source.reach(look.node).proofs(segment)]
     wanted = left_open(look.wanted, beyond, timeframe)
-    heard = _Heard()
+    heard, held = _Heard(), await ports.hot.load_opens(look.node, look.bounds)
     asking, proofs, left = wanted, list(beyond), wanted
     for _ in range(LOOKS):
         await _ask_round_by_round(ports, look, asking, heard)
         conformed, _ = conform(heard.candles, timeframe, severities=ports.policy.severities, verify=False)
-        sound, flat = _sorted_out(ports, look.node, conformed)
+        sound, flat = _sorted_out(ports, look.node, conformed, held)
         proofs += flat
         left = left_open(unwitnessed(heard.pages, wanted, timeframe), proofs, timeframe)
         proofs += await explain(
@@ -89,7 +90,9 @@ async def fetch_bars(ports: Ports, look: Look, earlier: Sequence[Fact] = ()) -> 
         if not asking or heard.failed:
             break
     lost = _lost(look, conformed, sound, proofs)
-    quiet = left_open(silent(heard.pages, look.bounds, timeframe), lost, timeframe)
+    # A bar that was sent before exists, though it is sent no more.
+    kept = _bars_of(np.setdiff1d(held, timestamps(sound)), timeframe)
+    quiet = left_open(silent(heard.pages, look.bounds, timeframe), [*lost, *kept], timeframe)
     long = [proof.segment for proof in proofs if _is_long(ports, look.node, proof)]
     proofs += [Proof(*hole, "no_trades", BOTH_SIDES) for hole in quiet]
     left = left_open(left, lost, timeframe)
@@ -211,8 +214,11 @@ def _learn(ports: Ports, node: NodeId, pages: list[Page]) -> int:
     return learned
 
 
-def _sorted_out(ports: Ports, node: NodeId, bars: pa.Table) -> tuple[pa.Table, list[Proof]]:
-    """The sound bars; where the policy drops flat bars of no volume, those as proofs instead."""
+def _sorted_out(ports: Ports, node: NodeId, bars: pa.Table, held: np.ndarray) -> tuple[pa.Table, list[Proof]]:
+    """The sound bars; where the policy drops flat bars of no volume, those as proofs instead.
+
+    A flat bar whose open is `held` with other values is a correction of it, and no proof.
+    """
     sound = bars.filter(sound_rows(bars))
     if node.exchange not in ports.policy.drops_flat_bars:
         return sound, []
@@ -220,9 +226,8 @@ def _sorted_out(ports: Ports, node: NodeId, bars: pa.Table) -> tuple[pa.Table, l
     is_flat = (sound.column("volume").to_numpy() == 0) & np.logical_and.reduce(
         [value == values[0] for value in values]
     )
-    quiet = merge_ranges(
-        [(int(ts), node.timeframe.shift(int(ts), 1)) for ts in timestamps(sound)[is_flat]], node.timeframe
-    )
+    is_flat &= ~np.isin(timestamps(sound), held)
+    quiet = _bars_of(timestamps(sound)[is_flat], node.timeframe)
     proofs = [Proof(*part, "no_trades", "a flat bar without volume was sent") for part in quiet]
     return sound.filter(pc.invert(pa.array(is_flat))), proofs
 
@@ -230,8 +235,7 @@ def _sorted_out(ports: Ports, node: NodeId, bars: pa.Table) -> tuple[pa.Table, l
 def _lost(look: Look, conformed: pa.Table, sound: pa.Table, proofs: Sequence[Proof]) -> list[Segment]:
     """Bars of the look that were sent but cannot be, and are not known to be none at all."""
     timeframe = look.node.timeframe
-    lost = np.setdiff1d(timestamps(conformed), timestamps(sound))
-    sent = merge_ranges([(int(ts), timeframe.shift(int(ts), 1)) for ts in lost], timeframe)
+    sent = _bars_of(np.setdiff1d(timestamps(conformed), timestamps(sound)), timeframe)
     left = left_open(sent, proofs, timeframe)
     return [part for part in (segment.intersect(look.bounds) for segment in left) if not part.is_empty]
 
@@ -257,3 +261,8 @@ def _facts(
 
 def _is_about(fact: Fact, part: Segment) -> bool:
     return not fact.is_proof and fact.start < part.end and part.start < fact.end
+
+
+def _bars_of(opens: np.ndarray, timeframe: Timeframe) -> list[Segment]:
+    """The joined ranges of the bars that open at sorted `opens`."""
+    return merge_ranges([(int(ts), timeframe.shift(int(ts), 1)) for ts in opens], timeframe)

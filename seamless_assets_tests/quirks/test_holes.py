@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,6 +45,41 @@ def test_1_flat_bars_are_kept_or_taken_as_proof(staged: Staged, policy: str) -> 
     every = list(range(start, NOW, 60))
     assert stage.stored(node, start, NOW) == (every if policy == "keep" else traded)
     assert stage.reasons(node, start, NOW)["no_trades"] == (0 if policy == "keep" else 360 - len(traded))
+
+
+@pytest.mark.parametrize("policy", ["keep", "drop"])
+def test_1_and_5_a_bar_that_is_corrected_down_to_nothing_is_a_revision(staged: Staged, policy: str) -> None:
+    stage = staged({"kraken": ["BTC/USD"]}, per_exchange={"flat_bars": policy})
+    node, start, book = "ohlcv:kraken:BTC/USD:1m", NOW - 6 * HOUR, stage.exchange.book
+    stage.backfill(node, start, NOW)
+    opened = stage.truth("BTC/USD", "1m", start, NOW)[100]
+    candles = book.candles
+
+    def corrected(*told: Any) -> np.ndarray:
+        bars = candles(*told).copy()
+        at = bars["ts"] == opened
+        bars["volume"][at] = 0
+        for name in ("open", "high", "low"):
+            bars[name][at] = bars["close"][at]
+        return bars
+
+    book.candles = corrected  # type: ignore[method-assign]
+    report = stage.pipeline.materialize(node, start, NOW)
+    sealed = report.partitions[0].sealed
+    assert report.released and sealed is not None and sealed.flags["revised"] == 1
+    (bar,) = stage.pipeline.read(node, opened, opened + 60).to_arrow().to_pylist()
+    assert bar["volume"] == 0 and bar["open"] == bar["high"] == bar["low"] == bar["close"]
+    assert not [fact for fact in stage.pipeline.ledger(node, opened, opened + 60) if fact.is_proof]
+
+
+def test_5_a_bar_that_is_sent_no_more_is_not_denied(staged: Staged) -> None:
+    stage, node = staged({"binance": ["BTC/USDT"]}), "ohlcv:binance:BTC/USDT:1m"
+    stage.backfill(node, NOW - DAY, NOW)
+    opened = stage.truth("BTC/USDT", "1m", NOW - DAY, NOW)[700]
+    stage.exchange.faults.add(Fault("hide", path="klines", start=opened, end=opened + 60, times=None))
+    stage.pipeline.materialize(node, NOW - DAY, NOW)
+    assert not [fact for fact in stage.pipeline.ledger(node, opened, opened + 60) if fact.is_proof]
+    assert stage.pipeline.read(node, opened, opened + 60).metadata.rows == 1
 
 
 @pytest.mark.parametrize("venue", ["binance", "okx", "coinbase"])
