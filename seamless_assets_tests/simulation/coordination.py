@@ -17,7 +17,8 @@ from seamless_assets_tests.simulation.fate import Wire
 class LeaseShelf:
     """One granter's leases, by its own clock.
 
-    `grants` holds every key and token given out, `lost` the leases that ran out in their holder's hands.
+    `grants` holds every key and token given out, `lost` the leases that ran out in their holder's hands;
+    one that was on its way back by then is not among them.
     """
 
     now: Callable[[], float]
@@ -25,13 +26,14 @@ class LeaseShelf:
     tokens: dict[str, int] = field(default_factory=dict)
     grants: set[tuple[str, int]] = field(default_factory=set)
     lost: list[Lease] = field(default_factory=list)
+    returning: set[tuple[str, int]] = field(default_factory=set)
 
     def claim(self, key: str, holder: str, ttl: float) -> Lease | None:
         """The lease of `key`, a holder's own renewed; None while another holds it."""
         now, held = self.now(), self.live.get(key)
         if held is not None and held.until > now:
             return self.renew(held, ttl) if held.holder == holder else None
-        if held is not None:
+        if held is not None and (key, held.token) not in self.returning:
             self.lost.append(held)
         token = self.tokens[key] = next_token(self.tokens.get(key), now)
         lease = self.live[key] = Lease(key, token, holder, now + ttl)
@@ -43,6 +45,12 @@ class LeaseShelf:
         self._own(lease)
         renewed = self.live[lease.key] = replace(lease, until=self.now() + ttl)
         return renewed
+
+    def begin_to_end(self, lease: Lease) -> None:
+        """Its holder sets out to give it back."""
+        held = self.live.get(lease.key)
+        if held is not None and held.token == lease.token and held.until > self.now():
+            self.returning.add((lease.key, lease.token))
 
     def end(self, lease: Lease) -> None:
         """Take it back. Raises `LeaseLost`."""
@@ -75,9 +83,11 @@ class Leases:
         return await self._wire("renew", lambda: self._shelf.renew(lease, ttl))
 
     async def complete(self, lease: Lease) -> None:
+        self._shelf.begin_to_end(lease)
         await self._wire("complete", lambda: self._shelf.end(lease))
 
     async def fail(self, lease: Lease, reason: str) -> None:
+        self._shelf.begin_to_end(lease)
         await self._wire("fail", lambda: self._shelf.end(lease))
 
 
