@@ -186,7 +186,7 @@ class _Opened:
                 problems=(),
             )
         # What may be refused comes before what has to be closed.
-        artifacts = _artifact_store(settings, uri, s3)
+        self._artifacts = _artifact_store(settings, uri, s3)
         self._hot = _hot_store(settings)
         clock = SystemClock()
         self._coordination = coordination = Coordination(settings, clock)
@@ -200,7 +200,7 @@ class _Opened:
             clock=clock,
             source=self._source,
             hot=self._hot,
-            artifacts=artifacts,
+            artifacts=self._artifacts,
             policy=policy_of(settings),
             rng=Random(),
             leases=coordination.leases,
@@ -210,6 +210,7 @@ class _Opened:
         )
 
     async def close(self) -> None:
+        await self._artifacts.close()
         await self._source.close()
         await self._coordination.close()
         await self._hot.close()

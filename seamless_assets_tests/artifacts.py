@@ -20,7 +20,7 @@ AS_OF = "2025-01-02T00:00:00.000000Z"
 
 def seal_bars(bars: pa.Table, partition: str, end: int | None = None, **facts: object) -> SealedArtifact:
     """An artifact of one-minute bars, from the first up to `end`, with other `facts` in its manifest."""
-    payload, start = encode_bars(bars), bars["ts"][0].as_py()
+    payload, start = encode_bars(bars), bars["ts"][0].as_py() if bars.num_rows else START
     manifest = Manifest(
         node_id=str(NODE),
         interval=60,
@@ -41,7 +41,7 @@ def seal_bars(bars: pa.Table, partition: str, end: int | None = None, **facts: o
         publication_watermark=start + 86_400,
         as_of=AS_OF,
     )
-    return SealedArtifact(NODE, replace(manifest, **facts), payload)  # type: ignore[arg-type]
+    return SealedArtifact(NODE, replace(manifest, **facts), payload, bars)  # type: ignore[arg-type]
 
 
 def sealed(rows: int = 10, end: int | None = None, **facts: object) -> SealedArtifact:

@@ -13,21 +13,20 @@ verified when they are first loaded, and then served from local copies.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from importlib.metadata import version
 from itertools import count
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from seamless_assets._together import together
+from seamless_assets.adapters.artifact_proof import proven_bars, proven_manifest, stored_bars
 from seamless_assets.adapters.object_files import open_files
-from seamless_assets.adapters.segment_cache import SegmentCache, SegmentCopy
+from seamless_assets.adapters.run_reader import RunReader
+from seamless_assets.adapters.segment_cache import SegmentCache
 from seamless_assets.core.artifact import (
     ArtifactRef,
     Manifest,
@@ -37,10 +36,10 @@ from seamless_assets.core.artifact import (
     manifest_path,
 )
 from seamless_assets.core.canonical import sha256_text
-from seamless_assets.core.fingerprint import fingerprint, fingerprints
+from seamless_assets.core.cells import canonical_cells
+from seamless_assets.core.fingerprint import fingerprint
 from seamless_assets.core.keep import StoreStatus
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.parquet import decode_bars
 from seamless_assets.core.release import (
     LOG_FOLDER,
     Release,
@@ -49,29 +48,10 @@ from seamless_assets.core.release import (
     record_number,
     record_path,
 )
-from seamless_assets.core.run import Run, bundles, join_runs, run_of
-from seamless_assets.errors import (
-    ArtifactCorrupt,
-    FingerprintCollision,
-    InvalidFrame,
-    ReleaseConflict,
-)
+from seamless_assets.core.run import Run
+from seamless_assets.errors import ArtifactCorrupt, FingerprintCollision, ReleaseConflict
 
 DEFAULT_TEMPLATE = "exchange={exchange}/symbol={symbol}/timeframe={timeframe}"
-KEPT_RUNS = 16
-"""Runs that a process holds open."""
-LOOK_EACH_TIME = 32
-"""Up to so many artifacts the files of a folder are looked at again at each read, else once a second."""
-
-
-@dataclass(slots=True)
-class _Kept:
-    """A run in memory, the paths it came from, and their signatures as they were when it was verified."""
-
-    run: Run
-    paths: list[str]
-    signatures: list[int] | None
-    looked: float
 
 
 class ArtifactStore:
@@ -86,11 +66,9 @@ class ArtifactStore:
     ) -> None:
         self._template = template
         self._files = open_files(uri, options)
-        self._cache = cache
-        self._loading = asyncio.Semaphore(self._files.runs_at_once)
+        self._runs = RunReader(self._files, cache)
         self._folders: dict[NodeId, str] = {}
         self._logs: dict[NodeId, ReleaseLog] = {}
-        self._kept: OrderedDict[tuple[str, ...], _Kept] = OrderedDict()
         self.root = self._files.root
 
     async def put_artifact(self, artifact: SealedArtifact, avoid: Collection[str] = ()) -> ArtifactRef:
@@ -102,9 +80,10 @@ class ArtifactStore:
         """
         manifest, content = artifact.manifest, artifact.manifest.dataset_fingerprint
         copy = next(n for n in count() if file_path(manifest.partition, content, n) not in avoid)
-        path = self._path(artifact.node, file_path(manifest.partition, content, copy))
-        if not await self._files.create(path, artifact.payload):
-            manifest = _with_file(manifest, await self._stored_twin(path, artifact))
+        file = self._path(artifact.node, file_path(manifest.partition, content, copy))
+        is_new = await self._files.create(file, artifact.payload)
+        if not is_new:
+            manifest = _with_file(manifest, await self._stored_twin(file, artifact))
         for edition in count():
             below = manifest_path(manifest.partition, content, edition)
             if below in avoid:
@@ -112,16 +91,19 @@ class ArtifactStore:
             path = self._path(artifact.node, below)
             if await self._files.create(path, manifest.to_json()):
                 break
-            stored = Manifest.from_json(await self._files.read(path), self._files.uri(path))
+            is_new, stored = False, Manifest.from_json(await self._files.read(path), self._files.uri(path))
             if stored.same_facts(manifest):
                 manifest = stored
                 break
-        return ArtifactRef.of(manifest, edition, copy)
+        ref = ArtifactRef.of(manifest, edition, copy)
+        if is_new:
+            await self._runs.keep_sealed(ref, (file, path), artifact)
+        return ref
 
     async def load_manifest(self, node: NodeId, ref: ArtifactRef) -> Manifest:
         """The manifest of `ref`. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
         path = self._path(node, ref.manifest_path)
-        return self._manifest(path, await self._files.read(path), ref)
+        return proven_manifest(self._files.uri(path), await self._files.read(path), ref)
 
     async def load_artifact(self, node: NodeId, ref: ArtifactRef) -> pa.Table:
         """The bars of `ref`, shape `(rows, 6)`, past the local copies.
@@ -129,28 +111,11 @@ class ArtifactStore:
         Raises `ArtifactMissing`, `ArtifactCorrupt`.
         """
         path = self._path(node, ref.file_path)
-        payload = await self._files.read(path)
-        self._expect(path, payload, ref.file_sha256)
-        return self._parse(path, payload)
+        return proven_bars(self._files.uri(path), await self._files.read(path), ref)
 
     async def load_run(self, node: NodeId, refs: Sequence[ArtifactRef]) -> Run:
         """Bars, gaps and flags of artifacts in order. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
-        key = tuple([ref.manifest_sha256 for ref in refs])
-        kept = self._kept.get(key)
-        if kept is not None and await self._is_unchanged(kept):
-            self._kept.move_to_end(key)
-            return kept.run
-        parts = await together(self._bundle(node, bundle) for bundle in bundles(refs))
-        whole = _Kept(
-            join_runs([part.run for part in parts]),
-            [path for part in parts for path in part.paths],
-            _joined([part.signatures for part in parts]),
-            time.monotonic(),
-        )
-        self._kept[key] = whole
-        while len(self._kept) > KEPT_RUNS:
-            self._kept.popitem(last=False)
-        return whole.run
+        return await self._runs.load(node, self._node_folder(node), refs)
 
     async def list_releases(self, node: NodeId) -> list[Release]:
         """The node's release log, verified as one chain; only records not yet seen are fetched."""
@@ -203,6 +168,10 @@ class ArtifactStore:
             latency_ms=(time.perf_counter() - began) * 1000,
         )
 
+    async def close(self) -> None:
+        """Wait for what is still being written locally."""
+        await self._runs.close()
+
     def file_uri(self, node: NodeId, path: str) -> str:
         """Where a file of the node's folder is."""
         return self._files.uri(self._path(node, path))
@@ -243,107 +212,24 @@ class ArtifactStore:
         listed = await self._files.list_files(self._path(node, LOG_FOLDER), after)
         return [file.path for file in listed if record_number(self._below(node, file.path)) is not None]
 
-    async def _bundle(self, node: NodeId, refs: tuple[ArtifactRef, ...]) -> _Kept:
-        """The run of artifacts that are kept together: from its local copy, else from the store."""
-        async with self._loading:
-            return await self._load_bundle(node, refs)
-
-    async def _load_bundle(self, node: NodeId, refs: tuple[ArtifactRef, ...]) -> _Kept:
-        files = [self._path(node, ref.file_path) for ref in refs]
-        manifests = [self._path(node, ref.manifest_path) for ref in refs]
-        paths = files + manifests
-        copy = None if self._cache is None else await asyncio.to_thread(self._cache.load, refs)
-        if copy is not None and copy.signatures == await self._files.signatures(paths):
-            run = await asyncio.to_thread(self._proven, node, refs, manifests, copy)
-            if run is not None:
-                return _Kept(run, paths, copy.signatures, 0.0)
-        return await self._files.load(paths, partial(self._verified, refs, paths))
-
-    def _proven(
-        self, node: NodeId, refs: Sequence[ArtifactRef], manifests: Sequence[str], copy: SegmentCopy
-    ) -> Run | None:
-        """The run of a local copy, None where it does not hold what the log promises."""
-        if len(copy.manifests) != len(refs):
-            return None
-        try:
-            told = [self._manifest(*each) for each in zip(manifests, copy.manifests, refs, strict=True)]
-            parts = [(ref.rows, each.conformance_version) for ref, each in zip(refs, told, strict=True)]
-            found = fingerprints(copy.bars, parts, node_id=node, interval=node.timeframe)
-        except (ArtifactCorrupt, InvalidFrame):
-            return None
-        return run_of(told, [copy.bars]) if found == [ref.fingerprint for ref in refs] else None
-
-    def _verified(
-        self,
-        refs: Sequence[ArtifactRef],
-        paths: list[str],
-        payloads: Sequence[bytes],
-        signatures: list[int] | None,
-    ) -> _Kept:
-        """The run of stored files, manifests after files, that hold what the log promises; it is copied."""
-        many = len(refs)
-        tables, manifests = [], []
-        for ref, path, payload in zip(refs, paths[:many], payloads[:many], strict=True):
-            self._expect(path, payload, ref.file_sha256)
-            tables.append(self._parse(path, payload))
-        for ref, path, payload in zip(refs, paths[many:], payloads[many:], strict=True):
-            manifests.append(self._manifest(path, payload, ref))
-        run = run_of(manifests, tables)
-        if self._cache is not None:
-            self._cache.keep(refs, SegmentCopy(run.bars, list(payloads[many:]), signatures))
-        return _Kept(run, paths, signatures, 0.0)
-
-    async def _is_unchanged(self, kept: _Kept) -> bool:
-        """Whether the files of a folder are still those that were verified; buckets are trusted for that."""
-        if kept.signatures is None:
-            return True
-        now = time.monotonic()
-        if len(kept.signatures) > 2 * LOOK_EACH_TIME and now - kept.looked < 1.0:
-            return True
-        kept.looked = now
-        return await self._files.signatures(kept.paths) == kept.signatures
-
-    def _manifest(self, path: str, payload: bytes, ref: ArtifactRef) -> Manifest:
-        self._expect(path, payload, ref.manifest_sha256)
-        return Manifest.from_json(payload, self._files.uri(path))
-
-    def _expect(self, path: str, payload: bytes, promised: str) -> None:
-        found = sha256_text(payload)
-        if found != promised:
-            raise ArtifactCorrupt(
-                f"{self._files.uri(path)} holds {found}, its release promises {promised}; restore the file",
-                uri=self._files.uri(path),
-            )
-
-    def _parse(self, path: str, payload: bytes) -> pa.Table:
-        try:
-            return decode_bars(payload)
-        except (pa.ArrowException, OSError) as error:
-            uri = self._files.uri(path)
-            raise ArtifactCorrupt(f"{uri} is not a Parquet file of bars: {error}", uri=uri) from error
-
     async def _stored_twin(self, path: str, artifact: SealedArtifact) -> bytes:
         """The bytes already stored under this fingerprint, proven to hold the same bars."""
         payload = await self._files.read(path)
         if payload == artifact.payload:
             return payload
         manifest, uri = artifact.manifest, self._files.uri(path)
+        bars = stored_bars(uri, payload)
         found = fingerprint(
-            self._parse(path, payload),
+            bars,
             node_id=artifact.node,
             interval=artifact.node.timeframe,
             conformance_version=manifest.conformance_version,
         )
         if found != manifest.dataset_fingerprint:
             raise ArtifactCorrupt(f"{uri} holds bars of fingerprint {found}; restore or remove it", uri=uri)
-        if self._parse(path, payload) != self._parse(path, artifact.payload):
+        if not np.array_equal(canonical_cells(bars), canonical_cells(artifact.bars)):
             raise FingerprintCollision(f"other bars already stand at {uri}; report this", uri=uri)
         return payload
-
-
-def _joined(signatures: Sequence[list[int] | None]) -> list[int] | None:
-    known = [one for one in signatures if one is not None]
-    return [number for one in known for number in one] if len(known) == len(signatures) else None
 
 
 def _with_file(manifest: Manifest, payload: bytes) -> Manifest:

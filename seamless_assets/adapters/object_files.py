@@ -231,7 +231,7 @@ class FolderFiles(BucketFiles):
                 await asyncio.to_thread(Path(self.root, path).unlink, missing_ok=True)
 
     async def signatures(self, paths: Sequence[str]) -> list[int] | None:
-        """Size and time of each file in one number."""
+        """Size, times and place on disk of each file in one number."""
         return await asyncio.to_thread(lambda: [self._signature(path) for path in paths])
 
     def _is_there(self, path: str) -> bool:
@@ -288,7 +288,7 @@ def _refuse_forked() -> None:
 
 
 def _signature(told: os.stat_result) -> int:
-    return hash((told.st_size, told.st_mtime_ns, told.st_ino))
+    return hash((told.st_size, told.st_mtime_ns, told.st_ctime_ns, told.st_ino))
 
 
 @contextmanager

@@ -1,10 +1,10 @@
-"""Local copies of released segments: columns of bars to be read as they lie, named by what they hold.
+"""Local copies of released artifacts: their bars as they lie in memory, and their manifests.
 
-A copy is the bytes of each column after the other, then a line of signatures, then the manifests. It is
-written whole under a name of its own and then renamed, so many processes may share the folder. It proves
-nothing of itself: its reader holds it against the release log. It is read and not mapped into memory, so
-that what was proven stays so, whatever is done to the file. The least recently used go first when the
-folder grows too large.
+A copy is the cells of the bars (see `core.cells`), then a line with the signatures of the files that it was
+made of, then the manifest. It is written whole under a name of its own and then renamed, so many processes
+may share the folder. It proves nothing of itself: its reader holds it against the release log. It is read
+and not mapped into memory, so that what was proven stays so, whatever is done to the file. The least
+recently used go first when the folder grows too large.
 """
 
 from __future__ import annotations
@@ -12,30 +12,32 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-import pyarrow as pa
+import numpy as np
 
 from seamless_assets.core.artifact import ArtifactRef
-from seamless_assets.core.bars import BARS_SCHEMA
+from seamless_assets.core.bars import COLUMNS
+from seamless_assets.core.cells import CELL_BYTES
 
 SUFFIX = ".bars"
-_VALUE_BYTES = 8
 _STALE_S = 3_600.0
 """A copy that was not finished by then never will be."""
+_SPARE = 16
+"""The folder is brought this part below its limit, so that it need not be looked through at each copy."""
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentCopy:
-    """The bars of artifacts in order, their manifests as stored, and the signatures of their files."""
+    """Cells of an artifact's bars, its manifest as stored, and the signatures of its files."""
 
-    bars: pa.Table
-    manifests: list[bytes]
+    cells: np.ndarray
+    manifest: bytes
     signatures: list[int] | None
 
 
@@ -44,70 +46,72 @@ class SegmentCache:
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder, self._max_bytes = folder, max_bytes
+        self._lock = threading.Lock()
+        self._room = 0
+        """What may be written until the folder is looked through again."""
 
-    def load(self, refs: Sequence[ArtifactRef]) -> SegmentCopy | None:
-        """What is said to be the copy of just these artifacts; None where there is none to read."""
-        path = self._path(refs)
+    def load(self, ref: ArtifactRef) -> SegmentCopy | None:
+        """What is said to be the copy of this artifact; None where there is none to read."""
+        path = self._path(ref)
         try:
-            with pa.OSFile(str(path)) as file:
-                copy = _opened(file.read_buffer(), sum(ref.rows for ref in refs))
-            os.utime(path)
+            with open(path, "rb", buffering=0) as file:
+                body = file.read()
+                os.utime(file.fileno())
+            return _opened(body, ref.rows)
         except (ValueError, OSError):
             return None
-        return copy
 
-    def keep(self, refs: Sequence[ArtifactRef], copy: SegmentCopy) -> None:
-        """Write a copy, then let go of the oldest above the limit. A full disk is no error of the read.
-
-        Bars with nulls are not copied.
-        """
-        if any(column.null_count for column in copy.bars.columns):
-            return
-        path = self._path(refs)
-        draft = path.with_suffix(f".{uuid4().hex}.tmp")
+    def keep(self, ref: ArtifactRef, copy: SegmentCopy) -> None:
+        """Write a copy, and let go of the oldest above the limit. A full disk is no error of the read."""
+        path = self._path(ref)
+        draft = f"{path}.{uuid4().hex}.tmp"
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with draft.open("wb") as file:
-                for column in copy.bars.columns:
-                    file.write(column.to_numpy().data)
-                file.write(json.dumps(copy.signatures).encode() + b"\n" + b"".join(copy.manifests))
-            draft.replace(path)
-            self._shrink()
+            os.makedirs(self._folder, exist_ok=True)
+            with open(draft, "wb") as file:
+                size = file.write(_closed(copy))
+            os.replace(draft, path)
+            self._make_room(size)
         except OSError:
             with suppress(OSError):
-                draft.unlink(missing_ok=True)
+                os.unlink(draft)
 
-    def _path(self, refs: Sequence[ArtifactRef]) -> Path:
-        named = hashlib.sha256()
-        for ref in refs:
-            named.update(f"{ref.file_sha256}{ref.manifest_sha256}".encode())
-        return self._folder / f"{named.hexdigest()}{SUFFIX}"
+    def _path(self, ref: ArtifactRef) -> str:
+        named = hashlib.sha256(f"{ref.file_sha256}{ref.manifest_sha256}".encode())
+        return f"{self._folder}/{named.hexdigest()}{SUFFIX}"
 
-    def _shrink(self) -> None:
+    def _make_room(self, size: int) -> None:
+        with self._lock:
+            self._room -= size
+            if self._room < 0:
+                self._room = self._max_bytes - self._shrink()
+
+    def _shrink(self) -> int:
+        """Remove the oldest copies, and what was never finished; how many bytes are left."""
         now, copies = time.time(), []
         for entry in os.scandir(self._folder):
             with suppress(FileNotFoundError):
                 told = entry.stat()
-                if entry.name.endswith(SUFFIX):
+                if not entry.name.endswith(".tmp"):
                     copies.append((told.st_mtime, told.st_size, entry.path))
-                elif entry.name.endswith(".tmp") and now - told.st_mtime > _STALE_S:
+                elif now - told.st_mtime > _STALE_S:
                     os.unlink(entry.path)
         held = sum(size for _, size, _ in copies)
+        if held <= self._max_bytes:
+            return held
         for _, size, path in sorted(copies):
-            if held <= self._max_bytes:
+            if held <= self._max_bytes - self._max_bytes // _SPARE:
                 break
             Path(path).unlink(missing_ok=True)
             held -= size
+        return held
 
 
-def _opened(body: pa.Buffer, rows: int) -> SegmentCopy:
-    width = rows * _VALUE_BYTES
-    told = len(BARS_SCHEMA) * width
-    if body.size < told:
-        raise ValueError(f"{body.size} bytes are too few for {rows} bars")
-    columns = [
-        pa.Array.from_buffers(field.type, rows, [None, body.slice(at * width, width)])
-        for at, field in enumerate(BARS_SCHEMA)
-    ]
-    signatures, *manifests = body.slice(told).to_pybytes().splitlines(keepends=True)
-    return SegmentCopy(pa.Table.from_arrays(columns, schema=BARS_SCHEMA), manifests, json.loads(signatures))
+def _closed(copy: SegmentCopy) -> bytes:
+    return copy.cells.tobytes() + json.dumps(copy.signatures).encode() + b"\n" + copy.manifest
+
+
+def _opened(body: bytes, rows: int) -> SegmentCopy:
+    many = len(COLUMNS) * rows
+    cells = np.frombuffer(body, dtype="<i8", count=many).reshape(len(COLUMNS), rows)
+    signatures, _, manifest = body[many * CELL_BYTES :].partition(b"\n")
+    return SegmentCopy(cells, manifest, json.loads(signatures))

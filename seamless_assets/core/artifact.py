@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from seamless_assets.core.canonical import canonical_json, sha256_text
 from seamless_assets.core.coverage import Gap
@@ -194,11 +195,12 @@ class ArtifactRef:
 
 @dataclass(frozen=True, slots=True)
 class SealedArtifact:
-    """An artifact on its way into the store: manifest and Parquet bytes."""
+    """An artifact on its way into the store: manifest, Parquet bytes, and the bars that they hold."""
 
     node: NodeId
     manifest: Manifest
     payload: bytes = field(repr=False)
+    bars: pa.Table = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from seamless_assets.core.bars import BARS_SCHEMA, COLUMNS
+from seamless_assets.core.bars import COLUMNS
 from seamless_assets.core.canonical import is_text
+from seamless_assets.core.cells import canonical_floats
 from seamless_assets.core.epochs import read_epochs
 from seamless_assets.core.frames import column_names, column_of, is_plain_number
 from seamless_assets.core.node import NodeId
@@ -20,7 +19,6 @@ from seamless_assets.errors import InvalidFrame, InvalidInput
 
 _FORMAT = b"seamless-assets bars 1\n"
 _COLUMN_TYPES = ",".join(f"{name}:{'int64' if name == 'ts' else 'float64'}" for name in COLUMNS)
-_INFINITY_BITS = np.float64(np.inf).view(np.int64)
 _NUMBERS_AS_OBJECTS = {"decimal", "integer", "floating", "mixed-integer-float", "empty"}
 
 
@@ -46,41 +44,17 @@ def fingerprint(bars: Any, *, node_id: str | NodeId, interval: Any, conformance_
     digest.update(np.ascontiguousarray(ordered, dtype="<i8").data)
     for name in COLUMNS[1:]:
         values = _floats(bars, name)
-        digest.update(_canonical(values if order is None else values[order], name).data)
+        digest.update(canonical_floats(values if order is None else values[order], name).data)
     return f"sha256:{digest.hexdigest()}"
 
 
-def fingerprints(
-    bars: pa.Table, parts: Sequence[tuple[int, str]], *, node_id: NodeId, interval: Any
-) -> list[str]:
-    """The fingerprint of each of the consecutive parts of `bars`: so many rows, a conformance version.
-
-    Raises `InvalidFrame` unless every bit of the bars is as it is hashed: canonical columns without nulls,
-    `ts` ascending, one zero and one NaN, and no row beyond the last part.
-    """
-    rows = sum(count for count, _ in parts)
-    if not bars.schema.equals(BARS_SCHEMA) or bars.num_rows != rows:
-        raise InvalidFrame(f"a table of {bars.num_rows} rows does not hold {rows} bars and nothing else")
-    columns = [_as_hashed(bars, name) for name in COLUMNS]
-    if not bool((columns[0][1:] > columns[0][:-1]).all()):
-        raise InvalidFrame("bars are not in ascending order of ts")
-    found, start = [], 0
-    for count, version in parts:
-        header = _header(node_id, interval, version, count)
-        values = (column[start : start + count].data for column in columns)
-        found.append(f"sha256:{hashlib.sha256(b''.join((header, *values))).hexdigest()}")
-        start += count
-    return found
-
-
-def _as_hashed(bars: pa.Table, name: str) -> np.ndarray:
-    column = bars.column(name)
-    values: np.ndarray = column.to_numpy()
-    hashed = values if name == "ts" else _canonical(values, name)
-    differs = hashed is not values and bool((hashed.view("<i8") != values.view("<i8")).any())
-    if column.null_count or differs:
-        raise InvalidFrame(f"column {name} is not in the form that is hashed", column=name)
-    return values
+def fingerprint_of_cells(
+    cells: np.ndarray, *, node_id: NodeId, interval: Any, conformance_version: str
+) -> str:
+    """The fingerprint of contiguous cells (see `core.cells`); only of canonical ones it is that of bars."""
+    digest = hashlib.sha256(_header(node_id, interval, conformance_version, cells.shape[1]))
+    digest.update(cells.reshape(-1).data)
+    return f"sha256:{digest.hexdigest()}"
 
 
 def _header(node: NodeId, interval: Any, conformance_version: str, rows: int) -> bytes:
@@ -111,17 +85,3 @@ def _floats(bars: Any, name: str) -> np.ndarray:
         return series.to_numpy(dtype=np.float64, na_value=np.nan)
     except (ArithmeticError, ValueError) as error:
         raise InvalidFrame(f"column {name} holds what is no float64: {error}", column=name) from error
-
-
-def _canonical(values: np.ndarray, name: str) -> np.ndarray:
-    """The values as contiguous little-endian float64 with one zero and one NaN; refuses infinities."""
-    values = np.ascontiguousarray(values, dtype="<f8")
-    bits = values.view("<i8")
-    # As integers, finite floats without a sign lie from 0 up to the bits of infinity: nothing to mend.
-    if len(bits) == 0 or (bits.min() >= 0 and bits.max() < _INFINITY_BITS):
-        return values
-    if np.isinf(values).any():
-        raise InvalidFrame(f"column {name} holds infinities; conform the bars first", column=name)
-    mended = values + 0.0  # -0.0 + 0.0 is 0.0
-    mended[np.isnan(mended)] = np.nan
-    return mended

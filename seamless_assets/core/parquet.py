@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from seamless_assets.core.bars import BARS_SCHEMA, COLUMNS, PRICES
+from seamless_assets.core.cells import bars_of, canonical_cells
 
 SMALL_BYTES = 1_000_000
 """Up to here handing columns to other threads takes longer than reading them."""
@@ -16,11 +17,19 @@ SMALL_BYTES = 1_000_000
 _ENCODINGS = {"ts": "DELTA_BINARY_PACKED", "volume": "BYTE_STREAM_SPLIT"} | dict.fromkeys(PRICES, "PLAIN")
 
 
+_FILE_SCHEMA = pa.schema([field.with_nullable(False) for field in BARS_SCHEMA])
+_OTHERS_SCHEMA = pa.schema([field.with_nullable(field.name != "ts") for field in BARS_SCHEMA])
+"""Files by other writers may hold nulls, but not for times."""
+
+
 def encode_bars(bars: pa.Table, compression: str = "zstd") -> bytes:
-    """Parquet bytes of bars; equal bars give equal bytes under one version of Arrow."""
+    """Parquet bytes of bars in canonical bits; equal bars give equal bytes under one version of Arrow.
+
+    A null is written as NaN. Raises `InvalidFrame` for infinities.
+    """
     sink = io.BytesIO()
     pq.write_table(
-        bars.cast(BARS_SCHEMA).replace_schema_metadata(None),
+        bars_of(canonical_cells(bars)).cast(_FILE_SCHEMA),
         sink,
         compression={name: "none" if name == "ts" else compression for name in COLUMNS},
         write_statistics=["ts"],
@@ -34,4 +43,9 @@ def encode_bars(bars: pa.Table, compression: str = "zstd") -> bytes:
 def decode_bars(payload: bytes) -> pa.Table:
     """Bars of Parquet bytes. Raises `pyarrow.ArrowException` or `OSError` where they are none."""
     table = pq.ParquetFile(pa.BufferReader(payload)).read(use_threads=len(payload) > SMALL_BYTES)
-    return table if table.schema.equals(BARS_SCHEMA) else table.cast(BARS_SCHEMA)
+    if table.schema.equals(_FILE_SCHEMA):
+        return pa.Table.from_arrays(table.columns, schema=BARS_SCHEMA)
+    try:
+        return table.cast(_OTHERS_SCHEMA).cast(BARS_SCHEMA)
+    except ValueError as error:
+        raise pa.ArrowInvalid(f"its columns are not those of bars: {error}") from error

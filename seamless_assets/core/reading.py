@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from seamless_assets.core.context import Verdict
 from seamless_assets.core.coverage import Gap
+from seamless_assets.core.frames import pandas_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,8 +62,7 @@ class ReadResult:
 
     def to_pandas(self) -> pd.DataFrame:
         """The bars as a new pandas frame with a plain range index."""
-        frame: pd.DataFrame = self.bars.to_pandas()
-        return frame
+        return pandas_frame(self.bars)
 
     def to_polars(self) -> pl.DataFrame:
         """The bars as a polars frame; needs polars to be installed."""

@@ -9,13 +9,9 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from seamless_assets.core.artifact import ArtifactRef, Manifest
-from seamless_assets.core.bars import BARS_SCHEMA
+from seamless_assets.core.artifact import Manifest
 from seamless_assets.core.coverage import Gap
 from seamless_assets.core.segment import Segment
-
-BUNDLE_ROWS = 50_000
-"""More bars than this are not kept together: a month of minutes stays below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,37 +23,10 @@ class Run:
     flags: Mapping[str, int]
 
 
-def run_of(manifests: Sequence[Manifest], tables: Sequence[pa.Table]) -> Run:
-    """The run of loaded artifacts, as one block of memory."""
-    bars = pa.concat_tables(tables).combine_chunks() if tables else BARS_SCHEMA.empty_table()
+def run_of(manifests: Sequence[Manifest], bars: pa.Table) -> Run:
+    """The run of adjoining artifacts, of their manifests in order and of their bars together."""
     gaps = _chained(sorted((*manifest.absent, *manifest.missing)) for manifest in manifests)
     return Run(bars, gaps, _total(manifest.conformance_flags for manifest in manifests))
-
-
-def join_runs(runs: Sequence[Run]) -> Run:
-    """Runs one after the other as one; bars are not copied."""
-    if len(runs) == 1:
-        return runs[0]
-    bars = pa.concat_tables([run.bars for run in runs]) if runs else BARS_SCHEMA.empty_table()
-    return Run(bars, _chained(run.gaps for run in runs), _total(run.flags for run in runs))
-
-
-def bundles(refs: Sequence[ArtifactRef]) -> list[tuple[ArtifactRef, ...]]:
-    """Ascending artifacts cut into groups that are kept together, in their order.
-
-    The days of a month, or the months of a year, are one group, up to `BUNDLE_ROWS`. The last artifact
-    stands alone, for it may still grow.
-    """
-    found: list[list[ArtifactRef]] = []
-    group, rows = "", 0
-    for ref in refs[:-1]:
-        above = ref.partition.rpartition("-")[0] or ref.partition
-        if not found or above != group or rows + ref.rows > BUNDLE_ROWS:
-            found.append([])
-            group, rows = above, 0
-        found[-1].append(ref)
-        rows += ref.rows
-    return [*(tuple(bundle) for bundle in found), *((ref,) for ref in refs[-1:])]
 
 
 def gaps_within(gaps: Sequence[Gap], window: Segment) -> tuple[Gap, ...]:

@@ -111,7 +111,7 @@ async def _merge(
         publication_watermark=max(manifest.publication_watermark for manifest in manifests),
         as_of=instant_text(now_micros(ports)),
     )
-    sealed = SealedArtifact(node, manifest, payload)
+    sealed = SealedArtifact(node, manifest, payload, run.bars)
     return _Merged(await ports.artifacts.put_artifact(sealed, snapshot.discarded), tuple(parts))
 
 

@@ -90,7 +90,7 @@ async def seal(
         publication_watermark=watermark(node.timeframe, now, ports.policy.stabilization_bars),
         as_of=instant_text(now_micros(ports)),
     )
-    ref = await ports.artifacts.put_artifact(SealedArtifact(node, manifest, payload), before.discarded)
+    ref = await ports.artifacts.put_artifact(SealedArtifact(node, manifest, payload, bars), before.discarded)
     return Sealed(
         ref=ref,
         coverage=known,

@@ -70,13 +70,17 @@ def require_as_of(context: ComputeContext) -> None:
 
 
 def choose_columns(columns: Sequence[str] | None) -> list[str]:
-    """The asked columns in the asked order, all by default. Raises `InvalidChoice`."""
+    """The asked columns in the asked order, each once, all by default. Raises `InvalidChoice`."""
     asked = list(COLUMNS) if columns is None else [columns] if isinstance(columns, str) else list(columns)
     for name in asked:
         if name not in COLUMNS:
             raise InvalidChoice(
                 f"column {name!r} is not one of {', '.join(COLUMNS)}", value=name, choices=COLUMNS
             )
+    if len(set(asked)) < len(asked):
+        raise InvalidChoice(
+            f"columns {', '.join(asked)} name one twice; ask for each once", value=asked, choices=COLUMNS
+        )
     return asked
 
 

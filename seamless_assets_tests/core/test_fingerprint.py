@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seamless_assets.core.bars import BARS_SCHEMA, COLUMNS
-from seamless_assets.core.fingerprint import fingerprint, fingerprints
+from seamless_assets.core.cells import canonical_cells
+from seamless_assets.core.fingerprint import fingerprint, fingerprint_of_cells
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.timeframe import Timeframe
 from seamless_assets.errors import InvalidFrame, InvalidInput, InvalidNodeId, InvalidTimeframe
@@ -230,37 +231,13 @@ def whole(frame: pd.DataFrame) -> pa.Table:
     return pa.Table.from_pandas(frame, BARS_SCHEMA, preserve_index=False)
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["v2", "v3"])), min_size=1, max_size=5))
-def test_fingerprints_of_parts_are_those_of_the_parts_alone(parts: list[tuple[int, str]]) -> None:
-    frame = bars(sum(rows for rows, _ in parts)).assign(
-        volume=lambda made: made["volume"].replace(1.0, np.nan)
-    )
-    ends = np.cumsum([rows for rows, _ in parts])
-    alone = [
-        of(frame.iloc[end - rows : end], conformance_version=version)
-        for end, (rows, version) in zip(ends, parts, strict=True)
-    ]
-    node = NodeId.parse(NODE)
-    table = pa.table({name: frame[name].to_numpy() for name in COLUMNS}, BARS_SCHEMA)
-    assert fingerprints(table, parts, node_id=node, interval=60) == alone
-
-
-@pytest.mark.parametrize(
-    "table",
-    [
-        whole(bars().assign(volume=-0.0)),
-        whole(bars().assign(volume=np.inf)),
-        whole(bars().assign(volume=[0.0, 1.0, None, 2.0])),
-        whole(bars().iloc[::-1]),
-        whole(bars().assign(ts=START)),
-        whole(bars(5)),
-        whole(bars(3)),
-        whole(bars()).select(list(reversed(COLUMNS))),
-        whole(bars()).set_column(5, "volume", pa.array(np.full(4, 2**63 - 1, "<i8").view("<f8"))),
-    ],
-)
-def test_parts_are_of_canonical_bars_only(table: pa.Table) -> None:
-    parts = [(3, "v2"), (1, "v2")]
-    assert len(fingerprints(whole(bars()), parts, node_id=NodeId.parse(NODE), interval=60)) == 2
-    with pytest.raises(InvalidFrame):
-        fingerprints(table, parts, node_id=NodeId.parse(NODE), interval=60)
+@given(st.integers(0, 5), st.sampled_from(["v2", "v3"]), st.sampled_from([0.0, -0.0, np.nan, 7.5]))
+def test_canonical_cells_have_the_fingerprint_of_their_bars(rows: int, version: str, volume: float) -> None:
+    frame = bars(rows).assign(volume=lambda made: made["volume"].replace(1.0, volume))
+    cells = canonical_cells(whole(frame))
+    told = {"node_id": NodeId.parse(NODE), "interval": 60, "conformance_version": version}
+    assert fingerprint_of_cells(cells, **told) == of(frame, conformance_version=version)
+    for at in range(cells.size):
+        cells.flat[at] ^= 1
+        assert fingerprint_of_cells(cells, **told) != of(frame, conformance_version=version)
+        cells.flat[at] ^= 1

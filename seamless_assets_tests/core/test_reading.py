@@ -9,14 +9,19 @@ import pyarrow as pa
 import pytest
 from twins import START, walk
 
+from seamless_assets.core import frames
 from seamless_assets.core.bars import BARS_SCHEMA
 from seamless_assets.core.reading import ReadResult
 
 NO_METADATA: Any = None
 
 
+@pytest.mark.parametrize("many", [1, 20, 1_000])
 @pytest.mark.parametrize("columns", [[field.name for field in BARS_SCHEMA], ["ts"], ["close", "ts", "open"]])
-def test_a_pandas_frame_is_arrows_own_and_a_copy(columns: list[str]) -> None:
+def test_a_pandas_frame_is_arrows_own_and_a_copy(
+    columns: list[str], many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "_MANY_ROWS", many)
     rows = [(ts, *values) for ts, values in walk(START, START + 3_600).items()]
     rows[7] = (*rows[7][:5], None)  # type: ignore[assignment]
     whole = pa.Table.from_pylist(
@@ -26,6 +31,6 @@ def test_a_pandas_frame_is_arrows_own_and_a_copy(columns: list[str]) -> None:
         result = ReadResult(bars.select(columns), NO_METADATA)
         frame = result.to_pandas()
         pd.testing.assert_frame_equal(frame, bars.select(columns).to_pandas())
-        if len(frame):
+        if frame.size:
             frame.loc[0, columns[0]] = 1
             assert result.to_pandas().loc[0, columns[0]] != 1

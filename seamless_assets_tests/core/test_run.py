@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twins import START
 
-from seamless_assets.core.artifact import ArtifactRef, Manifest
+from seamless_assets.core.artifact import Manifest
 from seamless_assets.core.bars import BARS_SCHEMA, between
 from seamless_assets.core.coverage import MISSING, Coverage, Gap, coverage_of
-from seamless_assets.core.run import BUNDLE_ROWS, bundles, gaps_within, join_runs, run_of
+from seamless_assets.core.run import gaps_within, run_of
 from seamless_assets.core.segment import Segment
 from seamless_assets.core.timeframe import Timeframe
 
@@ -50,12 +50,11 @@ def part(number: int, bars: list[str]) -> tuple[Manifest, pa.Table]:
         st.lists(st.sampled_from(REASONS), min_size=BARS, max_size=BARS), min_size=PARTS, max_size=PARTS
     ),
     st.tuples(st.integers(0, PARTS * BARS), st.integers(0, PARTS * BARS)).map(sorted),
-    st.integers(1, PARTS - 1),
 )
-def test_coverage_of_a_run_is_that_of_its_bars(world: list[list[str]], bounds: list[int], cut: int) -> None:
+def test_coverage_of_a_run_is_that_of_its_bars(world: list[list[str]], bounds: list[int]) -> None:
     parts = [part(number, bars) for number, bars in enumerate(world)]
-    halves = [run_of(*zip(*some, strict=True)) for some in (parts[:cut], parts[cut:])]  # type: ignore[arg-type]
-    run = join_runs(halves)
+    manifests, tables = zip(*parts, strict=True)
+    run = run_of(manifests, pa.concat_tables(tables))
     window = Segment(START + bounds[0] * 60, START + bounds[1] * 60)
     bars = between(run.bars, *window)
     gaps = gaps_within(run.gaps, window)
@@ -68,35 +67,3 @@ def test_coverage_of_a_run_is_that_of_its_bars(world: list[list[str]], bounds: l
     found = Coverage(bounds[1] - bounds[0], bars.num_rows, absent, missing, gaps)
     assert found == expected
     assert run.flags == {"gap": PARTS}
-
-
-def keys_of(*partitions: str, rows: int = 1) -> list[list[str]]:
-    """The partitions of each bundle of artifacts that follow each other."""
-    refs = [ArtifactRef(key, n, n + 1, rows, "f", "s", "m") for n, key in enumerate(partitions)]
-    return [[ref.partition for ref in bundle] for bundle in bundles(refs)]
-
-
-def test_bundles_keep_a_month_together_and_the_last_artifact_alone() -> None:
-    assert keys_of("2025-01-30", "2025-01-31", "2025-02-01", "2025-02-02") == [
-        ["2025-01-30", "2025-01-31"],
-        ["2025-02-01"],
-        ["2025-02-02"],
-    ]
-    assert keys_of() == []
-    assert keys_of("2020", "2021", "2022") == [["2020"], ["2021"], ["2022"]]
-
-
-def test_bundles_stay_in_order_where_months_and_days_alternate() -> None:
-    """As a compaction leaves them where a month between others could not be merged."""
-    assert keys_of("2025-01", "2025-02-01", "2025-02-02", "2025-03", "2025-04", "2025-05") == [
-        ["2025-01"],
-        ["2025-02-01", "2025-02-02"],
-        ["2025-03", "2025-04"],
-        ["2025-05"],
-    ]
-
-
-def test_bundles_hold_no_more_rows_than_one_reads_at_a_time() -> None:
-    months = ["2025-01", "2025-02", "2025-03", "2025-04"]
-    assert keys_of(*months, rows=BUNDLE_ROWS // 2) == [months[:2], months[2:3], months[3:]]
-    assert keys_of(*months, rows=BUNDLE_ROWS + 1) == [[month] for month in months]
