@@ -10,11 +10,12 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, GenericError
@@ -52,7 +53,7 @@ def open_files(uri: str, options: Mapping[str, Any]) -> FolderFiles | BucketFile
     """The files below a folder (absolute path or `file://`) or a URL such as `s3://bucket/prefix`."""
     if "://" in uri and not uri.startswith("file://"):
         return BucketFiles(uri.rstrip("/"), options)
-    return FolderFiles(str(Path(uri.removeprefix("file://"))))
+    return FolderFiles(str(Path(uri.removeprefix("file://")).absolute()))
 
 
 class BucketFiles:
@@ -185,7 +186,8 @@ class BucketFiles:
 
 
 class FolderFiles(BucketFiles):
-    """Files of a folder. They are written through a hidden neighbour, which a killed writer may leave."""
+    """Files of a folder. They are written through a neighbour (`#` and a number), which a killed writer may
+    leave."""
 
     kind = "a folder"
     advice = ""
@@ -194,6 +196,13 @@ class FolderFiles(BucketFiles):
     @cached_property
     def _store(self) -> Any:
         return LocalStore(self.root, mkdir=True)
+
+    async def create(self, path: str, payload: bytes) -> bool:
+        """Write a file that is not there yet; False where one is. What was created outlives a power cut.
+
+        Raises `ArtifactStoreError`.
+        """
+        return await asyncio.to_thread(self._create, path, payload)
 
     async def read(self, path: str) -> bytes:
         """Its bytes. Raises `ArtifactMissing`, `ArtifactStoreError`."""
@@ -238,6 +247,26 @@ class FolderFiles(BucketFiles):
         # One look at a folder takes microseconds, a turn through another thread a hundred.
         return os.path.exists(f"{self.root}/{path}")
 
+    def _create(self, path: str, payload: bytes) -> bool:
+        uri = self.uri(path)
+        folder, draft = os.path.dirname(uri), f"{uri}#{uuid4().int}"
+        with reported(uri, may_be_missing=False):
+            _make_folder(folder)
+            try:
+                with open(draft, "xb") as file:
+                    file.write(payload)
+                    file.flush()
+                    os.fsync(file.fileno())
+                # Of many that link at once one wins; its file is whole.
+                os.link(draft, uri)
+            except FileExistsError:
+                return False
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(draft)
+            _sync_folder(folder)
+        return True
+
     def _read(self, path: str) -> tuple[bytes, int]:
         """Its bytes, and its signature from before they were read."""
         uri = self.uri(path)
@@ -270,6 +299,23 @@ class FolderFiles(BucketFiles):
             except FileNotFoundError:
                 continue
             yield StoredFile(path, told.st_size, told.st_mtime, bool(_LEFTOVER.search(entry.name)))
+
+
+def _make_folder(folder: str) -> None:
+    if not os.path.isdir(folder):
+        above = os.path.dirname(folder)
+        _make_folder(above)
+        os.makedirs(folder, exist_ok=True)
+        _sync_folder(above)
+
+
+def _sync_folder(folder: str) -> None:
+    """Wait until the names in it are on disk."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 @cache

@@ -12,10 +12,16 @@ from artifacts import NODE, sealed
 from twins import START
 
 from seamless_assets.adapters.artifact_store import ArtifactStore
+from seamless_assets.core.artifact import ArtifactRef
 from seamless_assets.core.canonical import sha256_text
 from seamless_assets.core.parquet import decode_bars, encode_bars
-from seamless_assets.core.release import next_release, snapshot_at
+from seamless_assets.core.release import Release, next_release, snapshot_at
 from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing, ReleaseConflict
+
+
+def first_release(ref: ArtifactRef) -> Release:
+    empty = snapshot_at(str(NODE), [])
+    return next_release(empty, added=[ref], withdrawn=[], now_micros=1, checks={}, reason="test")
 
 
 def files(root: Path) -> list[Path]:
@@ -30,6 +36,45 @@ async def test_an_artifact_comes_back_as_it_was_put(tmp_path: Path) -> None:
     folder = tmp_path / "exchange=okx/symbol=BTC%2FUSDT%3AUSDT/timeframe=1m/2025-01-01"
     assert Path(store.file_uri(NODE, ref.file_path)).parent == folder
     assert {path.name for path in files(tmp_path)} == {Path(ref.file_path).name, Path(ref.manifest_path).name}
+
+
+async def test_what_was_put_is_on_disk_under_its_name_before_anybody_hears_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut leaves what the disk was made to keep: bytes, the name, and the folders on the way."""
+    synced: list[str] = []
+    sync, link = os.fsync, os.link
+
+    def noting_sync(file: int) -> None:
+        sync(file)
+        synced.append(os.readlink(f"/proc/self/fd/{file}"))
+
+    def linked(draft: str, path: str) -> None:
+        assert draft in synced
+        link(draft, path)
+        synced.clear()
+
+    monkeypatch.setattr(os, "fsync", noting_sync)
+    monkeypatch.setattr(os, "link", linked)
+    store = ArtifactStore(str(tmp_path / "new" / "store"))
+    ref = await store.put_artifact(sealed())
+    path = Path(store.file_uri(NODE, ref.manifest_path))
+    assert synced == [str(path.parent)]
+    synced.clear()
+    await store.append_release(NODE, first_release(ref))
+    assert synced == [str(path.parents[1] / "_releases")]
+
+
+async def test_each_new_folder_is_on_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    sync = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda file: (synced.append(os.readlink(f"/proc/self/fd/{file}")), sync(file))
+    )
+    store = ArtifactStore(str(tmp_path / "new" / "store"))
+    path = Path(store.file_uri(NODE, (await store.put_artifact(sealed())).file_path))
+    above = [folder for folder in path.parents if folder.is_relative_to(tmp_path)]
+    assert {str(folder) for folder in above} <= set(synced)
 
 
 async def test_the_same_content_again_changes_nothing(tmp_path: Path) -> None:
