@@ -125,8 +125,12 @@ async def publishing(folder: Path, rounds: int) -> list[Case]:
     async def seal_month() -> None:
         nonlocal number
         number += 1
-        ports = bare_ports(ArtifactStore(str(folder / str(number))), hot)
-        assert await seal(ports, NODE, partition, time.time()) is not None
+        store = opened(folder / str(number), "copies")
+        assert await seal(bare_ports(store, hot), NODE, partition, time.time()) is not None
+        stores.append(store)
+
+    async def settle() -> None:
+        await stores.pop().close()
 
     def bare() -> None:
         sink = io.BytesIO()
@@ -135,7 +139,8 @@ async def publishing(folder: Path, rounds: int) -> list[Case]:
         hashlib.sha256(payload).hexdigest()
         (folder / "bare.parquet").write_bytes(payload)
 
-    ours, peer = await median(rounds, seal_month, bare)
+    stores: list[ArtifactStore] = []
+    ours, peer = await median(rounds, seal_month, bare, after=settle)
     await hot.close()
     return [Case(f"publish {MONTH_BARS:,} bars", ours, peer, 1.5)]
 
