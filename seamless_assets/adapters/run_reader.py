@@ -96,7 +96,8 @@ class RunReader:
         signatures = await self._files.signatures(paths) if self._cache is not None else None
         if signatures is not None:
             copy = SegmentCopy(canonical_cells(artifact.bars), artifact.manifest.to_json(), signatures)
-            self._keep([(ref, copy)])
+            # What nobody has read yet does not drive out what somebody did.
+            self._keep([(ref, copy)], may_evict=False)
 
     async def close(self) -> None:
         """Wait for the copies that are being written."""
@@ -153,7 +154,7 @@ class RunReader:
         async with self._loading:
             return await self._files.load([place.paths[at] for at in (0, 1) for place in places], verify)
 
-    def _keep(self, copies: Sequence[tuple[ArtifactRef, SegmentCopy]]) -> None:
+    def _keep(self, copies: Sequence[tuple[ArtifactRef, SegmentCopy]], *, may_evict: bool = True) -> None:
         """Write copies while the caller goes on: a read does not wait for them."""
         cache = self._cache
         if cache is None or not copies:
@@ -161,7 +162,7 @@ class RunReader:
 
         def keep() -> None:
             for ref, copy in copies:
-                cache.keep(ref, copy)
+                cache.keep(ref, copy, may_evict=may_evict)
 
         keeping = asyncio.get_running_loop().run_in_executor(None, keep)
         self._keeping.add(keeping)

@@ -47,8 +47,8 @@ class SegmentCache:
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder, self._max_bytes = folder, max_bytes
         self._lock = threading.Lock()
-        self._room = 0
-        """What may be written until the folder is looked through again."""
+        self._room: int | None = None
+        """What may be written until the folder is looked through again; None before it ever was."""
 
     def load(self, ref: ArtifactRef) -> SegmentCopy | None:
         """What is said to be the copy of this artifact; None where there is none to read."""
@@ -61,16 +61,21 @@ class SegmentCache:
         except (ValueError, OSError):
             return None
 
-    def keep(self, ref: ArtifactRef, copy: SegmentCopy) -> None:
-        """Write a copy, and let go of the oldest above the limit. A full disk is no error of the read."""
-        path = self._path(ref)
+    def keep(self, ref: ArtifactRef, copy: SegmentCopy, *, may_evict: bool = True) -> None:
+        """Write a copy, and let go of the oldest above the limit. A full disk is no error of the read.
+
+        One that `may_evict` none is written only where there is room.
+        """
+        path, body = self._path(ref), _closed(copy)
         draft = f"{path}.{uuid4().hex}.tmp"
         try:
             os.makedirs(self._folder, exist_ok=True)
+            if not may_evict and not self._has_room(len(body)):
+                return
             with open(draft, "wb") as file:
-                size = file.write(_closed(copy))
+                file.write(body)
             os.replace(draft, path)
-            self._make_room(size)
+            self._make_room(len(body))
         except OSError:
             with suppress(OSError):
                 os.unlink(draft)
@@ -79,11 +84,18 @@ class SegmentCache:
         named = hashlib.sha256(f"{ref.file_sha256}{ref.manifest_sha256}".encode())
         return f"{self._folder}/{named.hexdigest()}{SUFFIX}"
 
+    def _has_room(self, size: int) -> bool:
+        with self._lock:
+            if self._room is None:
+                self._room = self._max_bytes - self._shrink()
+            return size <= self._room
+
     def _make_room(self, size: int) -> None:
         with self._lock:
-            self._room -= size
-            if self._room < 0:
+            if self._room is None or self._room < size:
                 self._room = self._max_bytes - self._shrink()
+            else:
+                self._room -= size
 
     def _shrink(self) -> int:
         """Remove the oldest copies, and what was never finished; how many bytes are left."""

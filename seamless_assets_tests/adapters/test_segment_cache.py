@@ -223,6 +223,20 @@ async def test_the_folder_stays_below_its_limit_and_is_seldom_looked_through(
     assert looks < 200 and len(copies(tmp_path)) > 300
 
 
+async def test_what_is_published_drives_out_no_copy(tmp_path: Path, ref: ArtifactRef) -> None:
+    await loaded(opened(tmp_path), ref)
+    (read,) = copies(tmp_path)
+    limit = 3 * read.stat().st_size
+    os.utime(read, (START, START))
+    publisher = opened(tmp_path, limit)
+    published = [await publisher.put_artifact(sealed(rows)) for rows in range(11, 20)]
+    await publisher.close()
+    kept = copies(tmp_path)
+    assert read in kept and len(kept) > 1 and sum(path.stat().st_size for path in kept) <= limit
+    await loaded(opened(tmp_path, limit), *published)
+    assert read not in copies(tmp_path)
+
+
 async def test_many_writers_of_one_copy_and_a_disk_that_takes_none(tmp_path: Path, ref: ArtifactRef) -> None:
     cache = SegmentCache(tmp_path / "copies", MANY)
     run = await ArtifactStore(str(tmp_path / "store")).load_run(NODE, [ref])
