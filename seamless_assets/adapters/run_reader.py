@@ -25,8 +25,8 @@ from seamless_assets.errors import ArtifactCorrupt
 
 BATCH_ROWS = 50_000
 """About so many bars are loaded from the store at a time: a month of minutes."""
-KEPT_RUNS = 16
-"""Runs that a process holds open."""
+KEPT_RUNS, KEPT_ROWS = 16, 6_000_000
+"""Runs that a process holds in memory, and their bars together, of 48 bytes each."""
 LOOK_EACH_TIME = 32
 """Up to so many artifacts the files of a folder are looked at again at each read, else once a second."""
 
@@ -86,8 +86,7 @@ class RunReader:
         run = run_of([one.manifest for one in loaded], bars_of(cells))
         paths = [path for place in places for path in place.paths]
         self._kept[key] = _Kept(run, paths, _joined([one.signatures for one in loaded]), time.monotonic())
-        while len(self._kept) > KEPT_RUNS:
-            self._kept.popitem(last=False)
+        self._let_go()
         self._keep([(one.ref, one.copy) for one in loaded if one.copy is not None])
         return run
 
@@ -167,6 +166,12 @@ class RunReader:
         keeping = asyncio.get_running_loop().run_in_executor(None, keep)
         self._keeping.add(keeping)
         keeping.add_done_callback(self._keeping.discard)
+
+    def _let_go(self) -> None:
+        """Forget the runs longest not asked for that are too many; the newest stays however large."""
+        rows = sum(kept.run.bars.num_rows for kept in self._kept.values())
+        while len(self._kept) > 1 and (len(self._kept) > KEPT_RUNS or rows > KEPT_ROWS):
+            rows -= self._kept.popitem(last=False)[1].run.bars.num_rows
 
     async def _is_unchanged(self, kept: _Kept) -> bool:
         """Whether the files of a folder are still those that were verified; buckets are trusted for that."""

@@ -14,6 +14,7 @@ import pytest
 from artifacts import NODE, sealed
 from twins import START
 
+from seamless_assets.adapters import run_reader
 from seamless_assets.adapters.artifact_store import ArtifactStore
 from seamless_assets.adapters.segment_cache import SUFFIX, SegmentCache, SegmentCopy
 from seamless_assets.core.artifact import ArtifactRef
@@ -170,7 +171,7 @@ def told(cache: SegmentCache, ref: ArtifactRef) -> tuple[np.ndarray, bytes, list
 async def test_copies_and_stored_files_make_one_run_wherever_a_copy_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seamless_assets.adapters.run_reader.BATCH_ROWS", 20)
+    monkeypatch.setattr(run_reader, "BATCH_ROWS", 20)
     store = ArtifactStore(str(tmp_path / "store"))
     refs = [await store.put_artifact(sealed(rows)) for rows in (7, 9, 0, 3, 25, 1, 8)]
     expected = await store.load_run(NODE, refs)
@@ -181,6 +182,27 @@ async def test_copies_and_stored_files_make_one_run_wherever_a_copy_lacks(
                     os.unlink(SegmentCache(tmp_path / "copies", MANY)._path(ref))
         assert await loaded(opened(tmp_path), *refs) == expected
         assert len(copies(tmp_path)) == len(refs)
+
+
+@pytest.mark.parametrize(
+    ("rows", "held"),
+    [
+        ([1, 2, 3, 4, 5], [False, True, True, True, True]),
+        ([1, 2, 9, 20], [False, False, True, True]),
+        ([1, 2, 40], [False, False, True]),
+    ],
+)
+async def test_a_process_holds_few_runs_and_not_too_many_bars(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[int], held: list[bool]
+) -> None:
+    monkeypatch.setattr(run_reader, "KEPT_ROWS", 30)
+    monkeypatch.setattr(run_reader, "KEPT_RUNS", 4)
+    store = ArtifactStore(str(tmp_path / "store"))
+    refs = [await store.put_artifact(sealed(many)) for many in rows]
+    runs = [await store.load_run(NODE, [ref]) for ref in refs]
+    # From the newest on: what is loaded anew then drives out nothing that is still asked for.
+    pairs = list(zip(refs, runs, strict=True))[::-1]
+    assert [await store.load_run(NODE, [ref]) is run for ref, run in pairs] == held[::-1]
 
 
 async def test_the_oldest_copies_go_first_and_what_was_never_finished_too(
