@@ -14,7 +14,7 @@ from typing import Any
 
 from worlds import NODE, World, day
 
-from seamless_assets.adapters.object_files import FolderFiles
+from seamless_assets.adapters.folder_files import FolderFiles
 from seamless_assets.core.segment import Segment
 from seamless_assets.flows.clean_up import clean_up
 from seamless_assets.flows.compact import compact

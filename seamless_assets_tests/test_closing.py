@@ -151,9 +151,8 @@ def test_a_lost_service_is_told_in_words(exchange: Sandbox, project: Path) -> No
 
 FORKING = """
 import asyncio, os, sys
-from pathlib import Path
 import seamless_assets as sa
-from seamless_assets.adapters.object_files import FolderFiles
+from seamless_assets.adapters.bucket_files import BucketFiles
 
 NODE, START, END = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 
@@ -177,16 +176,16 @@ def inherited():
     refused(lambda: s.aio.ports)
     s.close()
 
-def refused_files():
-    files = FolderFiles(str(Path("artifacts").absolute()))
-    refused(lambda: asyncio.run(files.create("file", b"")))
+def use_bucket():
+    asyncio.run(BucketFiles("memory:///").create("file", b""))
 
 with sa.connect() as s:
     in_a_child(lambda: print("unused", s.coverage(NODE, START, END).missing))
     s.ensure_coverage(NODE, START, END)
     s.publish(NODE, START, END)
     in_a_child(inherited)
-    in_a_child(refused_files)
+    use_bucket()
+    in_a_child(lambda: refused(use_bucket))
     print("parent", s.ensure_coverage(NODE, START, END + 2 * 86400).missing)
 """
 

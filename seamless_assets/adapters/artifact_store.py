@@ -14,17 +14,20 @@ verified when they are first loaded, and then served from local copies.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from seamless_assets.adapters.artifact_proof import proven_bars, proven_manifest, stored_bars
-from seamless_assets.adapters.object_files import open_files
+from seamless_assets.adapters.bucket_files import BucketFiles
+from seamless_assets.adapters.folder_files import FolderFiles
+from seamless_assets.adapters.object_files import Files
 from seamless_assets.adapters.run_reader import RunReader
 from seamless_assets.adapters.segment_cache import SegmentCache
 from seamless_assets.core.artifact import (
@@ -58,14 +61,21 @@ class ArtifactStore:
     """Artifacts and release logs under one root; satisfies the flows' `ArtifactStore`.
 
     `uri` is a folder (absolute path or `file://`) or `s3://bucket/prefix`; `options` go to the object
-    store's client (region, endpoint, credentials). Without a `cache` copies live as long as the process.
+    store's client (region, endpoint, credentials); `files` take the place of both. Without a `cache` copies
+    live as long as the process.
     """
 
     def __init__(
-        self, uri: str, template: str = DEFAULT_TEMPLATE, cache: SegmentCache | None = None, **options: Any
+        self,
+        uri: str,
+        template: str = DEFAULT_TEMPLATE,
+        cache: SegmentCache | None = None,
+        *,
+        files: Files | None = None,
+        **options: Any,
     ) -> None:
         self._template = template
-        self._files = open_files(uri, options)
+        self._files = files or _open_files(uri, options)
         self._runs = RunReader(self._files, cache)
         self._folders: dict[NodeId, str] = {}
         self._logs: dict[NodeId, ReleaseLog] = {}
@@ -230,6 +240,12 @@ class ArtifactStore:
         if not np.array_equal(canonical_cells(bars), canonical_cells(artifact.bars)):
             raise FingerprintCollision(f"other bars already stand at {uri}; report this", uri=uri)
         return payload
+
+
+def _open_files(uri: str, options: Mapping[str, Any]) -> Files:
+    if "://" in uri and not uri.startswith("file://"):
+        return BucketFiles(uri.rstrip("/"), options)
+    return FolderFiles(str(Path(uri.removeprefix("file://")).absolute()))
 
 
 def _with_file(manifest: Manifest, payload: bytes) -> Manifest:

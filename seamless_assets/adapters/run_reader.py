@@ -14,7 +14,7 @@ import numpy as np
 
 from seamless_assets._together import together
 from seamless_assets.adapters.artifact_proof import proven_bars, proven_manifest
-from seamless_assets.adapters.object_files import BucketFiles
+from seamless_assets.adapters.object_files import Files
 from seamless_assets.adapters.segment_cache import SegmentCache, SegmentCopy
 from seamless_assets.core.artifact import ArtifactRef, Manifest, SealedArtifact
 from seamless_assets.core.cells import bars_of, canonical_cells, empty_cells, fill_cells
@@ -50,7 +50,7 @@ class _Loaded:
 
     ref: ArtifactRef
     manifest: Manifest
-    signatures: list[int] | None
+    signatures: list[str]
     copy: SegmentCopy | None = None
 
 
@@ -60,14 +60,14 @@ class _Kept:
 
     run: Run
     paths: list[str]
-    signatures: list[int] | None
+    signatures: list[str]
     looked: float
 
 
 class RunReader:
     """Reads runs from `files`; `cache` holds the local copies, None for none."""
 
-    def __init__(self, files: BucketFiles, cache: SegmentCache | None) -> None:
+    def __init__(self, files: Files, cache: SegmentCache | None) -> None:
         self._files, self._cache = files, cache
         self._loading = asyncio.Semaphore(files.runs_at_once)
         self._kept: OrderedDict[tuple[str, ...], _Kept] = OrderedDict()
@@ -85,18 +85,20 @@ class RunReader:
         loaded = await self._load_all(node, places, cells)
         run = run_of([one.manifest for one in loaded], bars_of(cells))
         paths = [path for place in places for path in place.paths]
-        self._kept[key] = _Kept(run, paths, _joined([one.signatures for one in loaded]), time.monotonic())
+        signatures = [signature for one in loaded for signature in one.signatures]
+        self._kept[key] = _Kept(run, paths, signatures, time.monotonic())
         self._let_go()
         self._keep([(one.ref, one.copy) for one in loaded if one.copy is not None])
         return run
 
     async def keep_sealed(self, ref: ArtifactRef, paths: tuple[str, str], artifact: SealedArtifact) -> None:
-        """Copy an artifact that was just written, where it can be told later that its files are the same."""
-        signatures = await self._files.signatures(paths) if self._cache is not None else None
-        if signatures is not None:
-            copy = SegmentCopy(canonical_cells(artifact.bars), artifact.manifest.to_json(), signatures)
-            # What nobody has read yet does not drive out what somebody did.
-            self._keep([(ref, copy)], may_evict=False)
+        """Copy an artifact that was just written under these paths."""
+        if self._cache is None:
+            return
+        signatures = await self._files.signatures(paths)
+        copy = SegmentCopy(canonical_cells(artifact.bars), artifact.manifest.to_json(), signatures)
+        # What nobody has read yet does not drive out what somebody did.
+        self._keep([(ref, copy)], may_evict=False)
 
     async def close(self) -> None:
         """Wait for the copies that are being written."""
@@ -124,7 +126,7 @@ class RunReader:
             found = {}
             for at, place in enumerate(places):
                 copy = cache.load(place.ref)
-                known = signatures and signatures[2 * at : 2 * at + 2]
+                known = signatures[2 * at : 2 * at + 2]
                 if copy is not None and copy.signatures == known:
                     manifest = _proven(node, place, copy)
                     if manifest is not None:
@@ -138,13 +140,13 @@ class RunReader:
         """Neighbours, verified from the store; their bars are written into the cells."""
         many = len(places)
 
-        def verify(read: Sequence[bytes], known: list[int] | None) -> list[_Loaded]:
+        def verify(read: Sequence[bytes], known: Sequence[str]) -> list[_Loaded]:
             tables, loaded = [], []
             for at, place in enumerate(places):
                 file, manifest = (self._files.uri(path) for path in place.paths)
                 tables.append(proven_bars(file, read[at], place.ref))
                 told = proven_manifest(manifest, read[many + at], place.ref)
-                signatures = [known[at], known[many + at]] if known is not None else None
+                signatures = [known[at], known[many + at]]
                 copy = SegmentCopy(cells[:, place.start : place.stop], read[many + at], signatures)
                 loaded.append(_Loaded(place.ref, told, signatures, copy))
             fill_cells(cells[:, places[0].start : places[-1].stop], tables)
@@ -175,7 +177,7 @@ class RunReader:
 
     async def _is_unchanged(self, kept: _Kept) -> bool:
         """Whether the files of a folder are still those that were verified; buckets are trusted for that."""
-        if kept.signatures is None:
+        if not self._files.is_looked_at_again:
             return True
         now = time.monotonic()
         if len(kept.signatures) > 2 * LOOK_EACH_TIME and now - kept.looked < 1.0:
@@ -216,8 +218,3 @@ def _proven(node: NodeId, place: _Place, copy: SegmentCopy) -> Manifest | None:
         conformance_version=manifest.conformance_version,
     )
     return manifest if content == ref.fingerprint else None
-
-
-def _joined(signatures: Sequence[list[int] | None]) -> list[int] | None:
-    known = [one for one in signatures if one is not None]
-    return [number for one in known for number in one] if len(known) == len(signatures) else None

@@ -38,7 +38,7 @@ class SegmentCopy:
 
     cells: np.ndarray
     manifest: bytes
-    signatures: list[int] | None
+    signatures: list[str]
 
 
 class SegmentCache:

@@ -47,7 +47,7 @@ class Historian:
 
     def path(self, node: NodeId, below: str) -> str:
         """Where a file of the node's folder lies among the objects."""
-        return self._store.file_uri(node, below).removeprefix(f"{ROOT}/")
+        return self._store.file_uri(node, below).removeprefix(f"{self._store.root}/")
 
     def judged(self) -> Iterator[str]:
         """What is wrong with the logs and with what they promise."""

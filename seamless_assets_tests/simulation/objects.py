@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from seamless_assets.adapters.artifact_store import ArtifactStore
-from seamless_assets.adapters.object_files import Use
+from seamless_assets.adapters.object_files import PROBE, Use
 from seamless_assets.core.artifact import StoredFile
 from seamless_assets.errors import ArtifactMissing, ArtifactStoreError
 from seamless_assets_tests.simulation.fate import Fate, Wire, Worker
@@ -58,6 +58,8 @@ class Files:
     """The files as one worker reaches them; each call is a choice point, and so is each step of a write."""
 
     kind = "memory"
+    runs_at_once = 2
+    is_looked_at_again = False
     root = ROOT
 
     def __init__(self, objects: Objects, worker: Worker, fate: Fate) -> None:
@@ -90,7 +92,7 @@ class Files:
         return [await self.read(path) for path in paths]
 
     async def load(self, paths: Sequence[str], use: Use[T]) -> T:
-        return use(await self.read_all(paths), None)
+        return use(await self.read_all(paths), paths)
 
     async def list_files(self, prefix: str, after: str | None = None) -> list[StoredFile]:
         return await self._wire.look("list", lambda: self._objects.list(prefix, after))
@@ -99,8 +101,11 @@ class Files:
         for path in paths:
             await self._wire("remove", lambda path=path: self._objects.remove(path))
 
-    async def signatures(self, paths: Sequence[str]) -> list[int] | None:
-        return None
+    async def signatures(self, paths: Sequence[str]) -> list[str]:
+        return list(paths)
+
+    async def probe(self) -> None:
+        await self.create(PROBE, b"probe")
 
     def _publish(self, beside: str, path: str, payload: bytes) -> bool:
         self._objects.leftovers.pop(beside, None)
@@ -111,5 +116,4 @@ class StoreInMemory(ArtifactStore):
     """The real artifact store of one worker on shared files in memory."""
 
     def __init__(self, objects: Objects, worker: Worker, fate: Fate) -> None:
-        super().__init__(ROOT)
-        self._files = Files(objects, worker, fate)  # type: ignore[assignment]
+        super().__init__(ROOT, files=Files(objects, worker, fate))

@@ -1,0 +1,171 @@
+"""Files of a folder."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+from uuid import uuid4
+
+from seamless_assets.adapters.object_files import PROBE, Use, reported, translated
+from seamless_assets.core.artifact import StoredFile
+
+T = TypeVar("T")
+_LEFTOVER = re.compile(r"#\d+$")
+
+
+class FolderFiles:
+    """Files below the folder `root`.
+
+    They are written through a neighbour (`#` and a number), which a killed writer may leave.
+    """
+
+    kind = "a folder"
+    runs_at_once = 2
+    is_looked_at_again = True
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def uri(self, path: str) -> str:
+        """Where a file is."""
+        return f"{self.root}/{path}"
+
+    async def create(self, path: str, payload: bytes) -> bool:
+        """Write a file that is not there yet; False where one is. What was created outlives a power cut.
+
+        Raises `ArtifactStoreError`.
+        """
+        return await asyncio.to_thread(self._create, path, payload)
+
+    async def read(self, path: str) -> bytes:
+        """Its bytes. Raises `ArtifactMissing`, `ArtifactStoreError`."""
+        return (await asyncio.to_thread(self._read, path))[0]
+
+    async def exists(self, path: str, beside: str) -> bool:
+        """Whether there is such a file; `beside` does not matter."""
+        return self._is_there(path)
+
+    async def read_all(self, paths: Sequence[str]) -> list[bytes]:
+        """The bytes of each. Raises like `read`."""
+        return await asyncio.to_thread(lambda: [self._read(path)[0] for path in paths])
+
+    async def load(self, paths: Sequence[str], use: Use[T]) -> T:
+        """What `use` makes, in a thread, of the bytes of each and their signatures. Raises like `read`."""
+
+        def read_and_use() -> T:
+            read = [self._read(path) for path in paths]
+            return use([payload for payload, _ in read], [signature for _, signature in read])
+
+        return await asyncio.to_thread(read_and_use)
+
+    async def list_files(self, prefix: str, after: str | None = None) -> list[StoredFile]:
+        """Files below `prefix` (of names later than `after`), in order of their paths."""
+        with reported(self.uri(prefix)):
+            found = await asyncio.to_thread(lambda: list(self._walk(prefix)))
+        return sorted(
+            (file for file in found if after is None or file.path > after), key=lambda file: file.path
+        )
+
+    async def remove(self, paths: Sequence[str]) -> None:
+        """Remove files, leftovers too; those that are not there are no error."""
+        for path in paths:
+            with reported(self.uri(path)):
+                await asyncio.to_thread(Path(self.root, path).unlink, missing_ok=True)
+
+    async def signatures(self, paths: Sequence[str]) -> list[str]:
+        """Size, times and place on disk of each file. Raises like `read`."""
+        return await asyncio.to_thread(lambda: [self._signature(path) for path in paths])
+
+    async def probe(self) -> None:
+        """Write a small file and read it back. Raises `ArtifactStoreError`."""
+        await asyncio.to_thread(self._probe)
+
+    def _is_there(self, path: str) -> bool:
+        # One look at a folder takes microseconds, a turn through another thread a hundred.
+        return os.path.exists(f"{self.root}/{path}")
+
+    def _probe(self) -> None:
+        with reported(self.uri(PROBE), may_be_missing=False):
+            _make_folder(self.root)
+            probe = Path(self.root, PROBE)
+            probe.write_bytes(b"probe")
+            probe.read_bytes()
+
+    def _create(self, path: str, payload: bytes) -> bool:
+        uri = self.uri(path)
+        folder, draft = os.path.dirname(uri), f"{uri}#{uuid4().int}"
+        with reported(uri, may_be_missing=False):
+            _make_folder(folder)
+            try:
+                with open(draft, "xb") as file:
+                    file.write(payload)
+                    file.flush()
+                    os.fsync(file.fileno())
+                # Of many that link at once one wins; its file is whole.
+                os.link(draft, uri)
+            except FileExistsError:
+                return False
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(draft)
+            _sync_folder(folder)
+        return True
+
+    def _read(self, path: str) -> tuple[bytes, str]:
+        """Its bytes, and its signature from before they were read."""
+        uri = self.uri(path)
+        try:
+            with open(uri, "rb", buffering=0) as file:
+                signature = _signature_of(os.fstat(file.fileno()))
+                return file.read(), signature
+        except OSError as error:
+            raise translated(error, uri) from error
+
+    def _signature(self, path: str) -> str:
+        uri = self.uri(path)
+        try:
+            return _signature_of(os.stat(uri))
+        except OSError as error:
+            raise translated(error, uri) from error
+
+    def _walk(self, folder: str) -> Iterator[StoredFile]:
+        try:
+            entries = list(os.scandir(f"{self.root}/{folder}"))
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            path = f"{folder}/{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._walk(path)
+                continue
+            try:
+                told = entry.stat()
+            except FileNotFoundError:
+                continue
+            yield StoredFile(path, told.st_size, told.st_mtime, bool(_LEFTOVER.search(entry.name)))
+
+
+def _make_folder(folder: str) -> None:
+    if not os.path.isdir(folder):
+        above = os.path.dirname(folder)
+        _make_folder(above)
+        os.makedirs(folder, exist_ok=True)
+        _sync_folder(above)
+
+
+def _sync_folder(folder: str) -> None:
+    """Wait until the names in it are on disk."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def _signature_of(told: os.stat_result) -> str:
+    return f"{told.st_size} {told.st_mtime_ns} {told.st_ctime_ns} {told.st_ino}"
