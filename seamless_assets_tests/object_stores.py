@@ -23,6 +23,7 @@ from services import await_answer, free_port
 
 from seamless_assets.adapters.artifact_store import DEFAULT_TEMPLATE, ArtifactStore
 from seamless_assets.adapters.s3_access import S3Access, client_options
+from seamless_assets.adapters.segment_cache import SegmentCache
 
 VERSITYGW = ROOT / ".venv" / "services" / "versitygw-1.8.0"
 
@@ -94,12 +95,15 @@ class Place:
         """A prefix that nothing lies under."""
         return cls(f"s3://{BUCKET}/{uuid4().hex}", server, proxy)
 
-    def open(self, template: str = DEFAULT_TEMPLATE, **options: Any) -> ArtifactStore:
-        """A store that has seen nothing of it yet."""
+    def open(
+        self, template: str = DEFAULT_TEMPLATE, copies: Path | None = None, **options: Any
+    ) -> ArtifactStore:
+        """A store that has seen nothing of it yet, with its local copies in a folder."""
+        cache = SegmentCache(copies, 100_000_000) if copies else None
         if self.server is None:
-            return ArtifactStore(self.root, template)
+            return ArtifactStore(self.root, template, cache)
         endpoint = self.proxy.endpoint if self.proxy else self.server.endpoint
-        return ArtifactStore(self.root, template, **{**client_options(access(endpoint)), **options})
+        return ArtifactStore(self.root, template, cache, **{**client_options(access(endpoint)), **options})
 
     def read(self, uri: str) -> bytes:
         """The bytes behind a URI, past every store of ours."""
@@ -114,6 +118,13 @@ class Place:
             Path(uri).write_bytes(payload)
         else:
             self.server.client().put_object(**self._key(uri), Body=payload)
+
+    def remove(self, uri: str) -> None:
+        """Take away what is there."""
+        if self.server is None:
+            Path(uri).unlink()
+        else:
+            self.server.client().delete_object(**self._key(uri))
 
     def _key(self, uri: str) -> dict[str, str]:
         return {"Bucket": BUCKET, "Key": uri.removeprefix(f"s3://{BUCKET}/")}

@@ -118,13 +118,13 @@ class RunReader:
     ) -> dict[tuple[str, str], _Loaded]:
         """What good copies there are, by their paths; their bars are written into the cells."""
         cache = self._cache
-        if cache is None:
+        if cache is None or not (held := [place for place in places if cache.holds(place.ref)]):
             return {}
-        signatures = await self._files.signatures([path for place in places for path in place.paths])
+        signatures = await self._files.signatures([path for place in held for path in place.paths])
 
         def load() -> dict[tuple[str, str], _Loaded]:
             found = {}
-            for at, place in enumerate(places):
+            for at, place in enumerate(held):
                 copy = cache.load(place.ref)
                 known = signatures[2 * at : 2 * at + 2]
                 if copy is not None and copy.signatures == known:

@@ -50,6 +50,10 @@ class SegmentCache:
         self._room: int | None = None
         """What may be written until the folder is looked through again; None before it ever was."""
 
+    def holds(self, ref: ArtifactRef) -> bool:
+        """Whether there is a copy of this artifact, good or not."""
+        return os.path.exists(self._path(ref))
+
     def load(self, ref: ArtifactRef) -> SegmentCopy | None:
         """What is said to be the copy of this artifact; None where there is none to read."""
         path = self._path(ref)
