@@ -133,7 +133,7 @@ class BucketFiles:
             found: dict[str, str] = {}
             async for batch in obstore.list(self._store, prefix=folder, offset=before):
                 found.update((item["path"], _signature(item)) for item in batch)
-                if batch[-1]["path"] >= last:
+                if batch and batch[-1]["path"] >= last:
                     break
             return found
 
