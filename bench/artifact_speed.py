@@ -38,7 +38,7 @@ from artifacts import NODE, seal_bars
 
 from seamless_assets.adapters.artifact_store import ArtifactStore
 from seamless_assets.adapters.clock import SystemClock
-from seamless_assets.adapters.segment_cache import SegmentCache
+from seamless_assets.adapters.copy_folder import CopyFolder
 from seamless_assets.adapters.sqlite import SqliteHotStore
 from seamless_assets.core.artifact import ArtifactRef
 from seamless_assets.core.bars import BARS_SCHEMA
@@ -223,7 +223,7 @@ async def reading(folder: Path, rounds: int) -> list[Case]:
 
 def opened(folder: Path, copies: str) -> ArtifactStore:
     """The store of `folder`, newly opened, with its local copies."""
-    return ArtifactStore(str(folder / "artifacts"), cache=SegmentCache(folder / copies, 2**30))
+    return ArtifactStore(str(folder / "artifacts"), copies=CopyFolder(folder / copies, 2**30))
 
 
 def decoded(files: list[Path]) -> pa.Table:

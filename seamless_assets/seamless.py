@@ -21,9 +21,9 @@ from seamless_assets._governance import AsyncGovernance, Governance
 from seamless_assets.adapters.artifact_store import ArtifactStore
 from seamless_assets.adapters.client_settings import ClientSettings
 from seamless_assets.adapters.clock import SystemClock
+from seamless_assets.adapters.copy_folder import CopyFolder
 from seamless_assets.adapters.exchange_memory import ExchangeMemory
 from seamless_assets.adapters.s3_access import S3Access, client_options
-from seamless_assets.adapters.segment_cache import SegmentCache
 from seamless_assets.adapters.sqlite import SqliteHotStore
 from seamless_assets.config import S3Settings, Settings, load_settings
 from seamless_assets.core.context import ComputeContext, choose_strategy
@@ -218,7 +218,7 @@ class _Opened:
 
 def _artifact_store(settings: Settings, uri: str, s3: S3Access | None) -> ArtifactStore:
     told = settings.seamless.artifact
-    copies = SegmentCache(settings.seamless.state_dir / "segments", settings.cache.max_segment_mb * 1_000_000)
+    copies = CopyFolder(settings.seamless.state_dir / "segments", settings.cache.max_segment_mb * 1_000_000)
     options = client_options(s3 or _s3_access(told.s3)) if uri.startswith("s3://") else {}
     return ArtifactStore(uri, told.partition_template, copies, **options)
 

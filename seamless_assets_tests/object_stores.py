@@ -22,8 +22,8 @@ from conftest import ROOT, refuse
 from services import await_answer, free_port
 
 from seamless_assets.adapters.artifact_store import DEFAULT_TEMPLATE, ArtifactStore
+from seamless_assets.adapters.copy_folder import CopyFolder
 from seamless_assets.adapters.s3_access import S3Access, client_options
-from seamless_assets.adapters.segment_cache import SegmentCache
 
 VERSITYGW = ROOT / ".venv" / "services" / "versitygw-1.8.0"
 
@@ -99,11 +99,11 @@ class Place:
         self, template: str = DEFAULT_TEMPLATE, copies: Path | None = None, **options: Any
     ) -> ArtifactStore:
         """A store that has seen nothing of it yet, with its local copies in a folder."""
-        cache = SegmentCache(copies, 100_000_000) if copies else None
+        kept = CopyFolder(copies, 100_000_000) if copies else None
         if self.server is None:
-            return ArtifactStore(self.root, template, cache)
+            return ArtifactStore(self.root, template, kept)
         endpoint = self.proxy.endpoint if self.proxy else self.server.endpoint
-        return ArtifactStore(self.root, template, cache, **{**client_options(access(endpoint)), **options})
+        return ArtifactStore(self.root, template, kept, **{**client_options(access(endpoint)), **options})
 
     def read(self, uri: str) -> bytes:
         """The bytes behind a URI, past every store of ours."""

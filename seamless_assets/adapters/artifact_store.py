@@ -26,10 +26,11 @@ import pyarrow as pa
 
 from seamless_assets.adapters.artifact_proof import proven_bars, proven_manifest, stored_bars
 from seamless_assets.adapters.bucket_files import BucketFiles
+from seamless_assets.adapters.copy_folder import CopyFolder
 from seamless_assets.adapters.folder_files import FolderFiles
+from seamless_assets.adapters.log_reader import LogReader
 from seamless_assets.adapters.object_files import Files
 from seamless_assets.adapters.run_reader import RunReader
-from seamless_assets.adapters.segment_cache import SegmentCache
 from seamless_assets.core.artifact import (
     ArtifactRef,
     Manifest,
@@ -43,14 +44,7 @@ from seamless_assets.core.cells import canonical_cells
 from seamless_assets.core.fingerprint import fingerprint
 from seamless_assets.core.keep import StoreStatus
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.release import (
-    LOG_FOLDER,
-    Release,
-    ReleaseLog,
-    Snapshot,
-    record_number,
-    record_path,
-)
+from seamless_assets.core.release import Release, ReleaseLog, Snapshot, record_path
 from seamless_assets.core.run import Run
 from seamless_assets.errors import ArtifactCorrupt, FingerprintCollision, ReleaseConflict
 
@@ -61,7 +55,7 @@ class ArtifactStore:
     """Artifacts and release logs under one root; satisfies the flows' `ArtifactStore`.
 
     `uri` is a folder (absolute path or `file://`) or `s3://bucket/prefix`; `options` go to the object
-    store's client (region, endpoint, credentials); `files` take the place of both. Without a `cache` copies
+    store's client (region, endpoint, credentials); `files` take the place of both. Without `copies` they
     live as long as the process.
     """
 
@@ -69,16 +63,17 @@ class ArtifactStore:
         self,
         uri: str,
         template: str = DEFAULT_TEMPLATE,
-        cache: SegmentCache | None = None,
+        copies: CopyFolder | None = None,
         *,
         files: Files | None = None,
         **options: Any,
     ) -> None:
         self._template = template
         self._files = files or _open_files(uri, options)
-        self._runs = RunReader(self._files, cache)
+        self._copies = copies
+        self._runs = RunReader(self._files, copies)
+        self._log_reader = LogReader(self._files, copies)
         self._folders: dict[NodeId, str] = {}
-        self._logs: dict[NodeId, ReleaseLog] = {}
         self.root = self._files.root
 
     async def put_artifact(self, artifact: SealedArtifact, avoid: Collection[str] = ()) -> ArtifactRef:
@@ -180,7 +175,8 @@ class ArtifactStore:
 
     async def close(self) -> None:
         """Wait for what is still being written locally."""
-        await self._runs.close()
+        if self._copies is not None:
+            await self._copies.settle()
 
     def file_uri(self, node: NodeId, path: str) -> str:
         """Where a file of the node's folder is."""
@@ -198,29 +194,7 @@ class ArtifactStore:
         return path.removeprefix(f"{self._node_folder(node)}/")
 
     async def _log(self, node: NodeId) -> ReleaseLog:
-        log = self._logs.setdefault(node, ReleaseLog(str(node)))
-        folder = self._path(node, LOG_FOLDER)
-        while True:
-            known = len(log.releases)
-            paths = await self._records_after(node, known)
-            if not paths:
-                return log
-            payloads = await self._files.read_all(paths)
-            # Another read of this log may have been quicker.
-            if len(log.releases) == known:
-                named = zip(paths, payloads, strict=True)
-                fresh = [Release.from_json(payload, self._files.uri(path)) for path, payload in named]
-                log.extend(fresh, self._files.uri(folder))
-
-    async def _records_after(self, node: NodeId, known: int) -> list[str]:
-        """Paths of the records that follow the known ones; one question answers that there are none."""
-        if known:
-            following, last = (self._path(node, record_path(seq)) for seq in (known + 1, known))
-            if not await self._files.exists(following, last):
-                return []
-        after = self._path(node, record_path(known)) if known else None
-        listed = await self._files.list_files(self._path(node, LOG_FOLDER), after)
-        return [file.path for file in listed if record_number(self._below(node, file.path)) is not None]
+        return await self._log_reader.load(node, self._node_folder(node))
 
     async def _stored_twin(self, path: str, artifact: SealedArtifact) -> bytes:
         """The bytes already stored under this fingerprint, proven to hold the same bars."""

@@ -46,7 +46,7 @@ class BucketFiles:
     )
     # One run is decoded while others are on their way.
     runs_at_once = 4
-    is_looked_at_again = False
+    is_near = False
 
     def __init__(self, root: str, options: Mapping[str, Any] | None = None) -> None:
         self.root = root
@@ -97,7 +97,7 @@ class BucketFiles:
         async def collect() -> list[StoredFile]:
             listed = obstore.list(self._store, prefix=prefix, offset=after)
             return [
-                StoredFile(item["path"], item["size"], item["last_modified"].timestamp())
+                StoredFile(item["path"], item["size"], item["last_modified"].timestamp(), _signature(item))
                 async for batch in listed
                 for item in batch
             ]

@@ -26,7 +26,7 @@ class FolderFiles:
 
     kind = "a folder"
     runs_at_once = 2
-    is_looked_at_again = True
+    is_near = True
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -147,7 +147,8 @@ class FolderFiles:
                 told = entry.stat()
             except FileNotFoundError:
                 continue
-            yield StoredFile(path, told.st_size, told.st_mtime, bool(_LEFTOVER.search(entry.name)))
+            is_leftover = bool(_LEFTOVER.search(entry.name))
+            yield StoredFile(path, told.st_size, told.st_mtime, _signature_of(told), is_leftover)
 
 
 def _make_folder(folder: str) -> None:

@@ -26,14 +26,14 @@ _LONG_STORY = "\n\nDebug source"
 class Files(Protocol):
     """What a folder and a bucket have in common.
 
-    `runs_at_once` is how many runs are best loaded side by side, `is_looked_at_again` whether it costs next
-    to nothing to look, at each read, whether files that were verified are still the same.
+    `runs_at_once` is how many runs are best loaded side by side, `is_near` whether a question costs next to
+    nothing.
     """
 
     kind: str
     root: str
     runs_at_once: int
-    is_looked_at_again: bool
+    is_near: bool
 
     def uri(self, path: str) -> str:
         """Where a file is."""

@@ -14,8 +14,9 @@ import numpy as np
 
 from seamless_assets._together import together
 from seamless_assets.adapters.artifact_proof import proven_bars, proven_manifest
+from seamless_assets.adapters.copy_folder import CopyFolder
 from seamless_assets.adapters.object_files import Files
-from seamless_assets.adapters.segment_cache import SegmentCache, SegmentCopy
+from seamless_assets.adapters.segment_copy import SegmentCopy, copy_name
 from seamless_assets.core.artifact import ArtifactRef, Manifest, SealedArtifact
 from seamless_assets.core.cells import bars_of, canonical_cells, empty_cells, fill_cells
 from seamless_assets.core.fingerprint import fingerprint_of_cells
@@ -65,13 +66,12 @@ class _Kept:
 
 
 class RunReader:
-    """Reads runs from `files`; `cache` holds the local copies, None for none."""
+    """Reads runs from `files`; `copies` spares it what was read or published here before."""
 
-    def __init__(self, files: Files, cache: SegmentCache | None) -> None:
-        self._files, self._cache = files, cache
+    def __init__(self, files: Files, copies: CopyFolder | None) -> None:
+        self._files, self._copies = files, copies
         self._loading = asyncio.Semaphore(files.runs_at_once)
         self._kept: OrderedDict[tuple[str, ...], _Kept] = OrderedDict()
-        self._keeping: set[asyncio.Future[None]] = set()
 
     async def load(self, node: NodeId, folder: str, refs: Sequence[ArtifactRef]) -> Run:
         """Bars, gaps and flags of artifacts in order. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
@@ -88,22 +88,19 @@ class RunReader:
         signatures = [signature for one in loaded for signature in one.signatures]
         self._kept[key] = _Kept(run, paths, signatures, time.monotonic())
         self._let_go()
-        self._keep([(one.ref, one.copy) for one in loaded if one.copy is not None])
+        if self._copies is not None:
+            fresh = [(copy_name(one.ref), one.copy.to_bytes) for one in loaded if one.copy is not None]
+            self._copies.keep_soon(fresh)
         return run
 
     async def keep_sealed(self, ref: ArtifactRef, paths: tuple[str, str], artifact: SealedArtifact) -> None:
         """Copy an artifact that was just written under these paths."""
-        if self._cache is None:
+        if self._copies is None:
             return
         signatures = await self._files.signatures(paths)
         copy = SegmentCopy(canonical_cells(artifact.bars), artifact.manifest.to_json(), signatures)
         # What nobody has read yet does not drive out what somebody did.
-        self._keep([(ref, copy)], may_evict=False)
-
-    async def close(self) -> None:
-        """Wait for the copies that are being written."""
-        if self._keeping:
-            await asyncio.wait(self._keeping)
+        self._copies.keep_soon([(copy_name(ref), copy.to_bytes)], may_evict=False)
 
     async def _load_all(self, node: NodeId, places: Sequence[_Place], cells: np.ndarray) -> list[_Loaded]:
         found = await self._load_copies(node, places, cells)
@@ -117,15 +114,15 @@ class RunReader:
         self, node: NodeId, places: Sequence[_Place], cells: np.ndarray
     ) -> dict[tuple[str, str], _Loaded]:
         """What good copies there are, by their paths; their bars are written into the cells."""
-        cache = self._cache
-        if cache is None or not (held := [place for place in places if cache.holds(place.ref)]):
+        copies = self._copies
+        if copies is None or not (held := [place for place in places if copies.holds(copy_name(place.ref))]):
             return {}
         signatures = await self._files.signatures([path for place in held for path in place.paths])
 
         def load() -> dict[tuple[str, str], _Loaded]:
             found = {}
             for at, place in enumerate(held):
-                copy = cache.load(place.ref)
+                copy = SegmentCopy.from_bytes(copies.load(copy_name(place.ref)), place.ref.rows)
                 known = signatures[2 * at : 2 * at + 2]
                 if copy is not None and copy.signatures == known:
                     manifest = _proven(node, place, copy)
@@ -155,20 +152,6 @@ class RunReader:
         async with self._loading:
             return await self._files.load([place.paths[at] for at in (0, 1) for place in places], verify)
 
-    def _keep(self, copies: Sequence[tuple[ArtifactRef, SegmentCopy]], *, may_evict: bool = True) -> None:
-        """Write copies while the caller goes on: a read does not wait for them."""
-        cache = self._cache
-        if cache is None or not copies:
-            return
-
-        def keep() -> None:
-            for ref, copy in copies:
-                cache.keep(ref, copy, may_evict=may_evict)
-
-        keeping = asyncio.get_running_loop().run_in_executor(None, keep)
-        self._keeping.add(keeping)
-        keeping.add_done_callback(self._keeping.discard)
-
     def _let_go(self) -> None:
         """Forget the runs longest not asked for that are too many; the newest stays however large."""
         rows = sum(kept.run.bars.num_rows for kept in self._kept.values())
@@ -177,7 +160,7 @@ class RunReader:
 
     async def _is_unchanged(self, kept: _Kept) -> bool:
         """Whether the files of a folder are still those that were verified; buckets are trusted for that."""
-        if not self._files.is_looked_at_again:
+        if not self._files.is_near:
             return True
         now = time.monotonic()
         if len(kept.signatures) > 2 * LOOK_EACH_TIME and now - kept.looked < 1.0:

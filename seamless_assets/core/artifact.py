@@ -207,10 +207,12 @@ class SealedArtifact:
 class StoredFile:
     """A file below a node's folder: its path there, bytes, and when it was written (epoch seconds).
 
-    A leftover is what a writer that was killed left of a file that never came to be.
+    Its `signature` changes when it does. A leftover is what a writer that was killed left of a file that
+    never came to be.
     """
 
     path: str
     size: int
     modified: float
+    signature: str
     is_leftover: bool = False

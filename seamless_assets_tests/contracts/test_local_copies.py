@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from artifacts import NODE, sealed
@@ -11,7 +12,9 @@ from object_stores import Place, Trouble
 
 from seamless_assets.adapters import bucket_files
 from seamless_assets.adapters.artifact_store import ArtifactStore
+from seamless_assets.adapters.log_reader import WORTH_COPYING
 from seamless_assets.core.artifact import ArtifactRef
+from seamless_assets.core.release import Release, ReleaseLog, next_release, record_path
 from seamless_assets.core.run import Run
 from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing
 
@@ -51,26 +54,78 @@ async def test_what_was_altered_or_removed_behind_a_copy_is_refused(
     assert await loaded(place.open(copies=copies), refs) == expected
 
 
-@pytest.mark.parametrize("at_once", [64, 2])
-async def test_a_bucket_sends_nothing_that_is_here(
-    flaky: Callable[[Callable[[int, str, str], Trouble]], Place],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    at_once: int,
-) -> None:
-    monkeypatch.setattr(bucket_files, "AT_ONCE", at_once)
-    asked: list[tuple[str, str]] = []
+class Requests(list[tuple[str, str]]):
+    """Methods and paths of what a bucket is asked, and those of whole objects."""
 
-    def trouble(number: int, method: str, path: str) -> Trouble:
-        asked.append((method, path))
+    def __call__(self, number: int, method: str, path: str) -> Trouble:
+        self.append((method, path))
         return ""
 
-    place = flaky(trouble)
+    @property
+    def objects(self) -> list[str]:
+        return [path for method, path in self if method == "GET" and "list-type" not in path]
+
+
+Watched = Callable[[Any], Place]
+
+
+@pytest.mark.parametrize("at_once", [64, 2])
+async def test_a_bucket_sends_nothing_that_is_here(
+    flaky: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(bucket_files, "AT_ONCE", at_once)
+    asked = Requests()
+    place = flaky(asked)
     refs = await published(place.open(copies=tmp_path / "publisher"))
     for copies, objects_sent in (("publisher", 0), ("reader", 6), ("reader", 0)):
         asked.clear()
         await loaded(place.open(copies=tmp_path / copies), refs)
-        sent = [path for method, path in asked if method == "GET" and "list-type" not in path]
-        assert len(sent) == objects_sent
+        assert len(asked.objects) == objects_sent
         looks = 6 if at_once == 64 else 1
-        assert len(asked) - len(sent) == (0 if objects_sent else looks)
+        assert len(asked) - len(asked.objects) == (0 if objects_sent else looks)
+
+
+async def append(store: ArtifactStore, log: ReleaseLog, many: int) -> None:
+    for _ in range(many):
+        entry = next_release(log.snapshot(), added=[], withdrawn=[], now_micros=1, checks={}, reason="test")
+        log.extend([entry], "test")
+        await store.append_release(NODE, entry)
+
+
+async def opened_log(store: ArtifactStore) -> list[Release]:
+    releases = await store.list_releases(NODE)
+    await store.close()
+    return releases
+
+
+async def test_a_bucket_sends_each_record_once(flaky: Watched, tmp_path: Path) -> None:
+    asked, log, copies = Requests(), ReleaseLog(str(NODE)), tmp_path / "copies"
+    place = flaky(asked)
+    await append(place.open(), log, WORTH_COPYING)
+    for new, sent in ((0, WORTH_COPYING), (0, 0), (2, 2), (0, 2), (WORTH_COPYING, WORTH_COPYING + 2), (0, 0)):
+        await append(place.open(), log, new)
+        asked.clear()
+        assert await opened_log(place.open(copies=copies)) == log.releases
+        assert len(asked.objects) == sent
+
+
+async def test_what_was_done_to_a_log_or_to_its_copy_is_found(place: Place, tmp_path: Path) -> None:
+    log, copies = ReleaseLog(str(NODE)), tmp_path / "copies"
+    await append(place.open(), log, WORTH_COPYING)
+    assert await opened_log(place.open(copies=copies)) == log.releases
+    for copy in copies.glob("*.log"):
+        whole = copy.read_bytes()
+        for altered in (b"", whole[:-1], whole[:40] + bytes([whole[40] ^ 1]) + whole[41:], whole[:32]):
+            copy.write_bytes(altered)
+            assert await opened_log(place.open(copies=copies)) == log.releases
+            assert copy.read_bytes() == whole
+    uri = place.open().file_uri(NODE, record_path(5))
+    whole = place.read(uri)
+    place.write(uri, whole[:9] + bytes([whole[9] ^ 1]) + whole[10:])
+    with pytest.raises(ArtifactCorrupt):
+        await opened_log(place.open(copies=copies))
+    place.remove(uri)
+    with pytest.raises(ArtifactCorrupt, match="breaks at record 5"):
+        await opened_log(place.open(copies=copies))
+    place.write(uri, whole)
+    assert await opened_log(place.open(copies=copies)) == log.releases

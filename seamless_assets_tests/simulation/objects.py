@@ -41,8 +41,8 @@ class Objects:
 
     def list(self, prefix: str, after: str | None) -> list[StoredFile]:
         """Files below the folder `prefix` and later than `after`, by path."""
-        found = [StoredFile(path, len(self.held[path]), at) for path, at in self.made_at.items()]
-        found += [StoredFile(path, 0, at, is_leftover=True) for path, at in self.leftovers.items()]
+        found = [StoredFile(path, len(self.held[path]), at, path) for path, at in self.made_at.items()]
+        found += [StoredFile(path, 0, at, path, is_leftover=True) for path, at in self.leftovers.items()]
         below = [file for file in found if file.path.startswith(f"{prefix}/") and file.path > (after or "")]
         return sorted(below, key=lambda file: file.path)
 
@@ -59,7 +59,7 @@ class Files:
 
     kind = "memory"
     runs_at_once = 2
-    is_looked_at_again = False
+    is_near = False
     root = ROOT
 
     def __init__(self, objects: Objects, worker: Worker, fate: Fate) -> None:

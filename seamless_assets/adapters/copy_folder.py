@@ -1,47 +1,29 @@
-"""Local copies of released artifacts: their bars as they lie in memory, and their manifests.
+"""A folder of local copies: bounded, shared by many processes, and never in the way of what is copied.
 
-A copy is the cells of the bars (see `core.cells`), then a line with the signatures of the files that it was
-made of, then the manifest. It is written whole under a name of its own and then renamed, so many processes
-may share the folder. It proves nothing of itself: its reader holds it against the release log. It is read
-and not mapped into memory, so that what was proven stays so, whatever is done to the file. The least
-recently used go first when the folder grows too large.
+A copy is written whole under a name of its own and then renamed. It proves nothing of itself: its reader
+holds it against the release log. It is read and not mapped into memory, so that what was proven stays so,
+whatever is done to the file. The least recently used go first when the folder grows too large.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import asyncio
 import os
 import threading
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-import numpy as np
-
-from seamless_assets.core.artifact import ArtifactRef
-from seamless_assets.core.bars import COLUMNS
-from seamless_assets.core.cells import CELL_BYTES
-
-SUFFIX = ".bars"
 _STALE_S = 3_600.0
 """A copy that was not finished by then never will be."""
 _SPARE = 16
 """The folder is brought this part below its limit, so that it need not be looked through at each copy."""
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentCopy:
-    """Cells of an artifact's bars, its manifest as stored, and the signatures of its files."""
-
-    cells: np.ndarray
-    manifest: bytes
-    signatures: list[str]
-
-
-class SegmentCache:
+class CopyFolder:
     """Copies in `folder`, at most `max_bytes` of them together."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -49,28 +31,29 @@ class SegmentCache:
         self._lock = threading.Lock()
         self._room: int | None = None
         """What may be written until the folder is looked through again; None before it ever was."""
+        self._writer = ThreadPoolExecutor(1, "copies")
+        self._writing: set[Future[None]] = set()
 
-    def holds(self, ref: ArtifactRef) -> bool:
-        """Whether there is a copy of this artifact, good or not."""
-        return os.path.exists(self._path(ref))
+    def holds(self, name: str) -> bool:
+        """Whether there is a copy of this name, good or not."""
+        return os.path.exists(self._path(name))
 
-    def load(self, ref: ArtifactRef) -> SegmentCopy | None:
-        """What is said to be the copy of this artifact; None where there is none to read."""
-        path = self._path(ref)
+    def load(self, name: str) -> bytes | None:
+        """What is said to be the copy of this name; None where there is none to read."""
         try:
-            with open(path, "rb", buffering=0) as file:
+            with open(self._path(name), "rb", buffering=0) as file:
                 body = file.read()
                 os.utime(file.fileno())
-            return _opened(body, ref.rows)
-        except (ValueError, OSError):
+                return body
+        except OSError:
             return None
 
-    def keep(self, ref: ArtifactRef, copy: SegmentCopy, *, may_evict: bool = True) -> None:
-        """Write a copy, and let go of the oldest above the limit. A full disk is no error of the read.
+    def keep(self, name: str, body: bytes, *, may_evict: bool = True) -> None:
+        """Write a copy, and let go of the oldest above the limit. A full disk is no error of the caller.
 
         One that `may_evict` none is written only where there is room.
         """
-        path, body = self._path(ref), _closed(copy)
+        path = self._path(name)
         draft = f"{path}.{uuid4().hex}.tmp"
         try:
             os.makedirs(self._folder, exist_ok=True)
@@ -84,9 +67,25 @@ class SegmentCache:
             with suppress(OSError):
                 os.unlink(draft)
 
-    def _path(self, ref: ArtifactRef) -> str:
-        named = hashlib.sha256(f"{ref.file_sha256}{ref.manifest_sha256}".encode())
-        return f"{self._folder}/{named.hexdigest()}{SUFFIX}"
+    def keep_soon(self, copies: Sequence[tuple[str, Callable[[], bytes]]], *, may_evict: bool = True) -> None:
+        """Begin to write copies, each made by a call, and return."""
+
+        def write() -> None:
+            for name, make in copies:
+                self.keep(name, make(), may_evict=may_evict)
+
+        if copies:
+            writing = self._writer.submit(write)
+            self._writing.add(writing)
+
+    async def settle(self) -> None:
+        """Wait for what was begun."""
+        writing, self._writing = self._writing, set()
+        for done in (await asyncio.to_thread(wait, writing)).done:
+            done.result()
+
+    def _path(self, name: str) -> str:
+        return f"{self._folder}/{name}"
 
     def _has_room(self, size: int) -> bool:
         with self._lock:
@@ -120,14 +119,3 @@ class SegmentCache:
             Path(path).unlink(missing_ok=True)
             held -= size
         return held
-
-
-def _closed(copy: SegmentCopy) -> bytes:
-    return copy.cells.tobytes() + json.dumps(copy.signatures).encode() + b"\n" + copy.manifest
-
-
-def _opened(body: bytes, rows: int) -> SegmentCopy:
-    many = len(COLUMNS) * rows
-    cells = np.frombuffer(body, dtype="<i8", count=many).reshape(len(COLUMNS), rows)
-    signatures, _, manifest = body[many * CELL_BYTES :].partition(b"\n")
-    return SegmentCopy(cells, manifest, json.loads(signatures))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +15,9 @@ from twins import START
 
 from seamless_assets.adapters import run_reader
 from seamless_assets.adapters.artifact_store import ArtifactStore
-from seamless_assets.adapters.segment_cache import SUFFIX, SegmentCache, SegmentCopy
+from seamless_assets.adapters.copy_folder import CopyFolder
+from seamless_assets.adapters.segment_copy import SUFFIX, SegmentCopy, copy_name
 from seamless_assets.core.artifact import ArtifactRef
-from seamless_assets.core.cells import empty_cells
 from seamless_assets.core.coverage import Gap
 from seamless_assets.core.run import Run
 from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing
@@ -35,7 +34,7 @@ async def ref(tmp_path: Path) -> ArtifactRef:
 
 
 def opened(folder: Path, max_bytes: int = MANY) -> ArtifactStore:
-    return ArtifactStore(str(folder / "store"), cache=SegmentCache(folder / "copies", max_bytes))
+    return ArtifactStore(str(folder / "store"), copies=CopyFolder(folder / "copies", max_bytes))
 
 
 async def loaded(store: ArtifactStore, *refs: ArtifactRef) -> Run:
@@ -146,26 +145,21 @@ async def test_a_copy_that_is_whole_but_not_what_the_log_promises_is_made_anew(
     tmp_path: Path, ref: ArtifactRef, forged: str
 ) -> None:
     first = await loaded(opened(tmp_path), ref)
-    cache = SegmentCache(tmp_path / "copies", MANY)
-    true = told(cache, ref)
-    minus_zero = true[0].copy()
-    minus_zero[5] = np.float64(-0.0).view(np.int64)
-    copy = SegmentCopy(*true)
-    changed = {
-        "cells": replace(copy, cells=np.roll(true[0], 1, axis=1)),
-        "zero": replace(copy, cells=minus_zero),
-        "manifest": replace(copy, manifest=true[1].replace(b"no_trades", b"outage...")),
-        "signatures": replace(copy, signatures=[1, 2]),
-    }
-    cache.keep(ref, changed[forged])
-    assert await loaded(opened(tmp_path), ref) == first
-    assert all(map(np.array_equal, told(cache, ref), true))
-
-
-def told(cache: SegmentCache, ref: ArtifactRef) -> tuple[np.ndarray, bytes, list[int] | None]:
-    copy = cache.load(ref)
+    folder = CopyFolder(tmp_path / "copies", MANY)
+    true = folder.load(copy_name(ref))
+    copy = SegmentCopy.from_bytes(true, ref.rows)
     assert copy is not None
-    return copy.cells, copy.manifest, copy.signatures
+    minus_zero = copy.cells.copy()
+    minus_zero[5] = np.float64(-0.0).view(np.int64)
+    changed = {
+        "cells": replace(copy, cells=np.roll(copy.cells, 1, axis=1)),
+        "zero": replace(copy, cells=minus_zero),
+        "manifest": replace(copy, manifest=copy.manifest.replace(b"no_trades", b"outage...")),
+        "signatures": replace(copy, signatures=["1", "2"]),
+    }
+    folder.keep(copy_name(ref), changed[forged].to_bytes())
+    assert await loaded(opened(tmp_path), ref) == first
+    assert folder.load(copy_name(ref)) == true
 
 
 async def test_copies_and_stored_files_make_one_run_wherever_a_copy_lacks(
@@ -179,7 +173,7 @@ async def test_copies_and_stored_files_make_one_run_wherever_a_copy_lacks(
         for number, ref in enumerate(refs):
             with suppress(FileNotFoundError):
                 if lacking >> number & 1:
-                    os.unlink(SegmentCache(tmp_path / "copies", MANY)._path(ref))
+                    os.unlink(tmp_path / "copies" / copy_name(ref))
         assert await loaded(opened(tmp_path), *refs) == expected
         assert len(copies(tmp_path)) == len(refs)
 
@@ -205,46 +199,6 @@ async def test_a_process_holds_few_runs_and_not_too_many_bars(
     assert [await store.load_run(NODE, [ref]) is run for ref, run in pairs] == held[::-1]
 
 
-async def test_the_oldest_copies_go_first_and_what_was_never_finished_too(
-    tmp_path: Path, ref: ArtifactRef
-) -> None:
-    cache = SegmentCache(tmp_path / "copies", MANY)
-    empty = SegmentCopy(empty_cells(0), b"", None)
-    refs = [ArtifactRef("2025-01-01", n, n + 1, 0, "f", f"file {n}", "m") for n in range(5)]
-    for n, one in enumerate(refs):
-        cache.keep(one, empty)
-        newest = max(copies(tmp_path), key=lambda path: path.stat().st_mtime)
-        os.utime(newest, (START + n, START + n))
-    assert cache.load(refs[0]) is not None
-    size = copies(tmp_path)[0].stat().st_size
-    unfinished = tmp_path / "copies" / "x.tmp"
-    unfinished.write_bytes(b"half")
-    os.utime(unfinished, (START, START))
-    small = SegmentCache(tmp_path / "copies", 3 * size)
-    small.keep(ref, empty)
-    assert len(copies(tmp_path)) == 3 and not unfinished.exists()
-    assert [cache.load(one) is not None for one in refs] == [True, False, False, False, True]
-
-
-async def test_the_folder_stays_below_its_limit_and_is_seldom_looked_through(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limit, looks, scan = 40_000, 0, os.scandir
-
-    def counted(folder: str) -> object:
-        nonlocal looks
-        looks += 1
-        return scan(folder)
-
-    monkeypatch.setattr(os, "scandir", counted)
-    cache = SegmentCache(tmp_path / "copies", limit)
-    copy = SegmentCopy(empty_cells(2), b"", None)
-    for n in range(2_000):
-        cache.keep(ArtifactRef("2025-01-01", n, n + 1, 2, "f", f"file {n}", "m"), copy)
-        assert n % 50 or sum(path.stat().st_size for path in copies(tmp_path)) <= limit
-    assert looks < 200 and len(copies(tmp_path)) > 300
-
-
 async def test_what_is_published_drives_out_no_copy(tmp_path: Path, ref: ArtifactRef) -> None:
     await loaded(opened(tmp_path), ref)
     (read,) = copies(tmp_path)
@@ -259,15 +213,10 @@ async def test_what_is_published_drives_out_no_copy(tmp_path: Path, ref: Artifac
     assert read not in copies(tmp_path)
 
 
-async def test_many_writers_of_one_copy_and_a_disk_that_takes_none(tmp_path: Path, ref: ArtifactRef) -> None:
-    cache = SegmentCache(tmp_path / "copies", MANY)
+async def test_a_disk_that_takes_no_copy_is_no_error_of_a_read(tmp_path: Path, ref: ArtifactRef) -> None:
     run = await ArtifactStore(str(tmp_path / "store")).load_run(NODE, [ref])
-    copy = SegmentCopy(empty_cells(10), b"a manifest\n", [1, 2])
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: cache.keep(ref, copy), range(64)))
-    assert len(list((tmp_path / "copies").iterdir())) == 1
-    assert all(map(np.array_equal, told(cache, ref), (copy.cells, copy.manifest, copy.signatures)))
-    (tmp_path / "blocked").write_bytes(b"a file, no folder")
-    store = ArtifactStore(str(tmp_path / "store"), cache=SegmentCache(tmp_path / "blocked", MANY))
+    (tmp_path / "copies").write_bytes(b"a file, no folder")
+    store = opened(tmp_path)
     both = await asyncio.gather(store.load_run(NODE, [ref]), store.load_run(NODE, [ref]))
+    await store.close()
     assert both == [run, run]
