@@ -12,6 +12,7 @@ import click
 
 from seamless_assets.core.instant import typed_instant
 from seamless_assets.core.partition import UNITS, PartitionUnit
+from seamless_assets.errors import NothingReleased
 
 if TYPE_CHECKING:
     from seamless_assets.core.release import Release
@@ -22,6 +23,8 @@ _CONFIG = click.option(
 )
 _REASON = click.option("--reason", required=True, help="Why; the release log keeps it.")
 _NODE = click.argument("node")
+_FIRST_INSTANT = 100_000_000
+"""A smaller number of seconds is meant as the number of a release."""
 COMMANDS: list[click.Command] = []
 
 
@@ -130,9 +133,12 @@ def verify(config: Path | None, nodes: tuple[str, ...]) -> None:
 @click.argument("before")
 @click.argument("after", required=False)
 def diff(config: Path | None, node: str, before: str, after: str | None) -> None:
-    """Say how the dataset of NODE changed from one as_of to another, by default the newest."""
+    """Say how the dataset of NODE changed from BEFORE to AFTER, by default the newest.
+
+    Each is an instant or the number of a release.
+    """
     with _open(config) as pipeline:
-        told = pipeline.diff(node, _instant(before), _instant(after))
+        told = pipeline.diff(node, _as_of(pipeline, node, before), _as_of(pipeline, node, after))
     click.echo(f"from {told.before.as_of} {told.before.dataset_fingerprint}")
     click.echo(f"to   {told.after.as_of} {told.after.dataset_fingerprint}")
     click.echo(f"bars: {told.bars.added} new, {told.bars.removed} gone, {told.bars.changed} changed")
@@ -143,11 +149,11 @@ def diff(config: Path | None, node: str, before: str, after: str | None) -> None
 
 @_command
 @_NODE
-@click.option("--as-of", default=None, help="The newest release by default.")
+@click.option("--as-of", default=None, help="An instant, or a release's number; by default the newest.")
 def files(config: Path | None, node: str, as_of: str | None) -> None:
     """List the Parquet files that are the dataset of NODE, one a line."""
     with _open(config) as pipeline:
-        for uri in pipeline.snapshot_files(node, _instant(as_of)):
+        for uri in pipeline.snapshot_files(node, _as_of(pipeline, node, as_of)):
             click.echo(uri)
 
 
@@ -162,6 +168,19 @@ def _open(config: Path | None) -> Iterator[Seamless]:
 
 def _instant(told: str | None) -> Any:
     return None if told is None else typed_instant(told)
+
+
+def _as_of(pipeline: Seamless, node: str, told: str | None) -> Any:
+    """An instant, or that of the release whose number was typed: no release is as old as such a number."""
+    instant = _instant(told)
+    if not isinstance(instant, int) or instant >= _FIRST_INSTANT:
+        return instant
+    log = pipeline.releases(node)
+    if not 1 <= instant <= len(log):
+        raise NothingReleased(
+            f"{node} has no release {told}; there is 1 to {len(log)}", node_id=node, seq=instant
+        )
+    return log[instant - 1].as_of
 
 
 def _say(entry: Release) -> None:

@@ -71,6 +71,9 @@ def test_what_an_operator_types(pipeline: sa.Seamless, config: Path) -> None:
     assert "withdrawal +0 -1" in run(config, "withdraw", NODE, "2025-01-02", "--reason", "no good").output
     first = pipeline.releases(NODE)[1].as_of
     assert "bars: 0 new" in run(config, "diff", NODE, first).output
+    assert run(config, "diff", NODE, "2").output == run(config, "diff", NODE, first).output
+    assert run(config, "files", NODE, "--as-of", "1").output.split() == files[:1]
+    assert "no release 9; there is 1 to 3" in str(run(config, "diff", NODE, "1", "9", status=1).exception)
     assert "rollback   +1 -0" in run(config, "rollback", NODE, "--to", "2", "--reason", "it was good").output
     assert "by_hand    +0 -0" in run(config, "unpin", NODE, "--reason", "go on").output
     run(config, "withdraw", NODE, "2025-01-01", "--reason", "no good either")
