@@ -132,7 +132,12 @@ def _taken(column: pa.ChunkedArray, rows: np.ndarray) -> pa.ChunkedArray:
     for is_view, plain in _VIEWS:
         if is_view(kind):
             return column.cast(plain).take(rows).cast(kind)
-    return column.take(rows)
+    try:
+        return column.take(rows)
+    except pa.ArrowNotImplementedError:
+        # Views within other layouts: slowly, row by row.
+        parts = [part for row in rows for part in column.slice(row, 1).chunks]
+        return pa.chunked_array([pa.concat_arrays(parts)] if parts else [], kind)
 
 
 def _from_arrow(column: Any) -> pd.Series[Any]:

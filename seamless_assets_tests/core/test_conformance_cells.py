@@ -163,6 +163,9 @@ def test_a_time_column_of_any_arrow_layout_is_sorted(kind: pa.DataType) -> None:
         pa.array(["a", None, "b"], pa.string_view()),
         pa.array([b"a", None, b"b"], pa.binary_view()),
         pa.compute.run_end_encode(pa.array(["a", None, None]), run_end_type=pa.int16()),
+        pa.array([["a"], None, ["b", "c"]], pa.list_(pa.string_view())),
+        pa.array([{"x": [b"a"]}, None, {"x": []}], pa.struct([("x", pa.large_list(pa.binary_view()))])),
+        pa.array([[("a", "b")], None, []], pa.map_(pa.string_view(), pa.string_view())),
     ],
     ids=lambda values: str(values.type),
 )
