@@ -21,6 +21,7 @@ from seamless_assets.flows.compact import compact
 from seamless_assets.flows.govern import release_by_hand, rollback, withdraw
 
 CALLS = ("create", "read", "read_all", "load", "exists", "list_files", "signatures", "remove")
+STEPS = ("mkdir", "fsync", "link", "unlink")
 CORRECTED = day(29).start + 600
 TWO_DAYS = Segment(day(29).start, day(30).end)
 """The last two of January."""
@@ -74,24 +75,37 @@ async def perform(folder: Path, name: str) -> None:
     await world.ports.hot.close()
 
 
-def perform_and_die(folder: Path, name: str, before_call: int) -> None:
-    """Do it, and get SIGKILL instead of making call number `before_call`."""
+def perform_and_die(folder: Path, name: str, before_call: int, steps: bool) -> None:
+    """Do it, and get SIGKILL instead of making call number `before_call` of the store.
+
+    Where `steps` are asked for, it is a call of the system: one of the steps that a file is written in.
+    """
     left = before_call
 
-    def counted(call: str) -> Any:
-        real = getattr(FolderFiles, call)
+    def count() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-        async def dying(self: FolderFiles, *args: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return await real(self, *args)
+    def counted(call: Callable[..., Any]) -> Any:
+        async def dying(*args: Any) -> Any:
+            count()
+            return await call(*args)
 
         return dying
 
-    for call in CALLS:
-        setattr(FolderFiles, call, counted(call))
+    def counted_step(call: Callable[..., Any]) -> Any:
+        def dying(*args: Any, **more: Any) -> Any:
+            count()
+            return call(*args, **more)
+
+        return dying
+
+    for call in () if steps else CALLS:
+        setattr(FolderFiles, call, counted(getattr(FolderFiles, call)))
+    for step in STEPS if steps else ():
+        setattr(os, step, counted_step(getattr(os, step)))
     asyncio.run(perform(folder, name))
 
 

@@ -31,8 +31,10 @@ async def state(folder: Path) -> tuple[object, list[tuple[str, object]]]:
     return [(ref.start, ref.end, ref.fingerprint) for ref in newest.artifacts], told
 
 
-@pytest.mark.parametrize("name", [name for name in ACTIONS if name != "orphans"])
-async def test_killed_before_any_call_nothing_is_torn(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "steps"), [*((name, False) for name in ACTIONS if name != "orphans"), ("correction", True)]
+)
+async def test_killed_before_any_call_nothing_is_torn(tmp_path: Path, name: str, steps: bool) -> None:
     origin = tmp_path / "origin"
     origin.mkdir()
     for earlier in ACTIONS[name][0]:
@@ -45,7 +47,7 @@ async def test_killed_before_any_call_nothing_is_torn(tmp_path: Path, name: str)
     for call in range(200):
         folder = tmp_path / str(call)
         shutil.copytree(origin, folder)
-        child = in_a_child(perform_and_die, folder, name, call)
+        child = in_a_child(perform_and_die, folder, name, call, steps)
         child.join(60)
         if child.exitcode == 0:
             break
@@ -58,7 +60,7 @@ async def test_killed_before_any_call_nothing_is_torn(tmp_path: Path, name: str)
         assert [bars for _, bars in told] == [bars for _, bars in after]
         await nothing_is_left(folder)
         shutil.rmtree(folder)
-    assert call >= 4
+    assert call >= (12 if steps else 4)
 
 
 async def nothing_is_left(folder: Path) -> None:
