@@ -210,10 +210,10 @@ class _Opened:
         )
 
     async def close(self) -> None:
-        await self._artifacts.close()
         await self._source.close()
         await self._coordination.close()
         await self._hot.close()
+        await self._artifacts.close()
 
 
 def _artifact_store(settings: Settings, uri: str, s3: S3Access | None) -> ArtifactStore:
