@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from seamless_assets.core.instant import typed_instant
 from seamless_assets.core.partition import UNITS, PartitionUnit
@@ -114,7 +116,8 @@ def verify(config: Path | None, nodes: tuple[str, ...]) -> None:
     is_sound = True
     with _open(config) as pipeline:
         for node in nodes or [str(item.node) for item in pipeline.settings.nodes]:
-            report = pipeline.verify(node)
+            with _progress(node) as on_progress:
+                report = pipeline.verify(node, on_progress=on_progress)
             click.echo(
                 f"{node}: {report.releases} releases, {report.artifacts} artifacts, "
                 f"{report.file_bytes} bytes, {len(report.faults)} faults"
@@ -164,6 +167,16 @@ def _open(config: Path | None) -> Iterator[Seamless]:
 
     with connect(config) as pipeline:
         yield pipeline
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on the terminal, where there is one, which is gone in the end."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
 def _instant(told: str | None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from seamless_assets._face import AsyncFace, Face
@@ -80,10 +81,12 @@ class AsyncGovernance(AsyncFace):
 
         return await self._do(work)
 
-    async def verify(self, node: str | NodeId) -> VerifyReport:
+    async def verify(
+        self, node: str | NodeId, *, on_progress: Callable[[int, int], None] | None = None
+    ) -> VerifyReport:
         """See `Governance.verify`."""
         parsed = NodeId.parse(node)
-        return await self._do(lambda ports: verifying.verify(ports, parsed))
+        return await self._do(lambda ports: verifying.verify(ports, parsed, on_progress))
 
     async def diff(self, node: str | NodeId, before: Any, after: Any = None) -> SnapshotDiff:
         """See `Governance.diff`."""
@@ -180,9 +183,14 @@ class Governance(Face):
         """
         return self._run(self.aio.gc(node, grace_s=grace_s))
 
-    def verify(self, node: str | NodeId) -> VerifyReport:
-        """Prove every hash from the release log down to the bars; each fault is in the report."""
-        return self._run(self.aio.verify(node))
+    def verify(
+        self, node: str | NodeId, *, on_progress: Callable[[int, int], None] | None = None
+    ) -> VerifyReport:
+        """Prove every hash from the release log down to the bars; each fault is in the report.
+
+        `on_progress` is called, in the pipeline's thread, with the artifacts that are proven and with all.
+        """
+        return self._run(self.aio.verify(node, on_progress=on_progress))
 
     def diff(self, node: str | NodeId, before: Any, after: Any = None) -> SnapshotDiff:
         """How the dataset changed from one `as_of` to another, by default the newest one."""

@@ -64,6 +64,12 @@ def run(config: Path, *words: str, status: int = 0) -> Result:
     return told
 
 
+def test_who_verifies_hears_how_far_it_is(pipeline: sa.Seamless) -> None:
+    heard: list[tuple[int, int]] = []
+    assert pipeline.verify(NODE, on_progress=lambda *told: heard.append(told)).is_sound
+    assert heard == [(1, 2), (2, 2)]
+
+
 def test_what_an_operator_types(pipeline: sa.Seamless, config: Path) -> None:
     files = run(config, "files", NODE).output.split()
     assert files == pipeline.snapshot_files(NODE)

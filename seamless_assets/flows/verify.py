@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from seamless_assets._together import together
+from seamless_assets._together import each
 from seamless_assets.core.artifact import ArtifactRef, Manifest, artifact_number
 from seamless_assets.core.audit import Flaw, audit_compaction, audit_file, audit_log, audit_manifest
 from seamless_assets.core.node import NodeId
@@ -58,19 +58,30 @@ class _Examined:
     flaws: tuple[Flaw, ...]
 
 
-async def verify(ports: Ports, node: NodeId) -> VerifyReport:
+async def verify(
+    ports: Ports, node: NodeId, on_progress: Callable[[int, int], None] | None = None
+) -> VerifyReport:
     """Prove every record, manifest and file that the log ever named; nothing is taken from a cache.
 
-    Raises `ArtifactStoreError` where the store cannot be asked; what is wrong is in `faults`.
+    `on_progress` hears how many artifacts are proven, of how many. Raises `ArtifactStoreError` where the
+    store cannot be asked; what is wrong is in `faults`.
     """
     stored = [file.path for file in await ports.artifacts.list_files(node) if not file.is_leftover]
     releases, flaws = await _log(ports, node, stored)
     refs = list(dict.fromkeys(ref for entry in releases for ref in entry.added))
-    size = 0
-    for at in range(0, len(refs), AT_ONCE):
-        examined = await together(_examine(ports, node, ref) for ref in refs[at : at + AT_ONCE])
-        size += sum(item.size for item in examined)
-        flaws += [flaw for item in examined for flaw in item.flaws]
+    done = 0
+
+    async def examine(ref: ArtifactRef) -> tuple[int, tuple[Flaw, ...]]:
+        nonlocal done
+        item = await _examine(ports, node, ref)
+        done += 1
+        if on_progress is not None:
+            on_progress(done, len(refs))
+        return item.size, item.flaws
+
+    examined = await each(refs, examine, AT_ONCE)
+    size = sum(size for size, _ in examined)
+    flaws += [flaw for _, found in examined for flaw in found]
     merged = [(ref, entry) for entry in releases if entry.kind == "compaction" for ref in entry.added]
     for ref, entry in merged:
         flaws += await _compaction(ports, node, ref, entry)
@@ -91,12 +102,8 @@ async def verify(ports: Ports, node: NodeId) -> VerifyReport:
 async def _log(ports: Ports, node: NodeId, stored: Iterable[str]) -> tuple[list[Release], list[Flaw]]:
     """The readable records of the log among the `stored` files, and what is wrong with any."""
     numbers = [number for path in stored if (number := record_number(path)) is not None]
-    records: dict[int, bytes] = {}
-    for at in range(0, len(numbers), AT_ONCE):
-        some = numbers[at : at + AT_ONCE]
-        payloads = await together(ports.artifacts.read_file(node, record_path(n)) for n in some)
-        records.update(zip(some, payloads, strict=True))
-    return audit_log(node, records)
+    payloads = await each(numbers, lambda n: ports.artifacts.read_file(node, record_path(n)), AT_ONCE)
+    return audit_log(node, dict(zip(numbers, payloads, strict=True)))
 
 
 async def _examine(ports: Ports, node: NodeId, ref: ArtifactRef) -> _Examined:
