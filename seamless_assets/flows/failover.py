@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from seamless_assets._uncut import uncut
 from seamless_assets.core.lease import Lease
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 from seamless_assets.flows.outage import Outage
@@ -108,7 +109,7 @@ class FailoverLeases:
     async def _end_shared(self, shared: Lease, reason: str | None) -> None:
         """What cannot be given back because the coordinator is away ends there with its time."""
         try:
-            await asyncio.shield(_end(self._shared, shared, reason))
+            await uncut(asyncio.ensure_future(_end(self._shared, shared, reason)))
         except LeaseStoreUnavailable as error:
             self._outage.begin(error)
 
