@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -64,6 +65,19 @@ def test_many_writers_of_one_copy_leave_one_whole_file(tmp_path: Path) -> None:
     assert names(tmp_path) == {"one"}
     assert len(set(folder.load("one") or b"")) == 1
     assert folder.holds("one") and not folder.holds("two") and folder.load("two") is None
+
+
+def test_a_folder_that_may_only_be_read_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    CopyFolder(tmp_path, MANY).keep("one", b"body")
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    for call in ("utime", "makedirs", "unlink"):
+        monkeypatch.setattr(os, call, refused)
+    folder = CopyFolder(tmp_path, MANY)
+    folder.keep("two", b"body")
+    assert folder.load("one") == b"body" and folder.load("two") is None
 
 
 async def test_what_was_begun_is_there_once_it_is_settled_and_a_fault_comes_out(tmp_path: Path) -> None:
