@@ -11,7 +11,7 @@ from seamless_assets.core.bars import BARS_SCHEMA, COLUMNS
 from seamless_assets.errors import InvalidFrame
 
 CELL_BYTES = 8
-_INFINITY_BITS = np.float64(np.inf).view(np.int64)
+_INFINITY_BITS = np.float64(np.inf).view(np.uint64)
 
 
 def empty_cells(rows: int) -> np.ndarray:
@@ -51,9 +51,9 @@ def canonical_floats(values: np.ndarray, name: str) -> np.ndarray:
     Raises `InvalidFrame` for infinities; values that are so already are not copied.
     """
     values = np.ascontiguousarray(values, dtype="<f8")
-    bits = values.view("<i8")
-    # As integers, finite floats without a sign lie from 0 up to the bits of infinity: nothing to mend.
-    if len(bits) == 0 or (bits.min() >= 0 and bits.max() < _INFINITY_BITS):
+    bits = values.view("<u8")
+    # As whole numbers, finite floats without a sign lie below infinity, and all others from there on.
+    if len(bits) == 0 or bits.max() < _INFINITY_BITS:
         return values
     if np.isinf(values).any():
         raise InvalidFrame(f"column {name} holds infinities; conform the bars first", column=name)
