@@ -45,6 +45,7 @@ from seamless_assets.core.lease import Fence, outranked
 from seamless_assets.core.ledger import FACTS_SCHEMA, Fact
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.segment import Segment, merge_ranges
+from seamless_assets.core.sorted_sets import distinct
 
 SHORT_READ_BARS = 5_000
 """Up to here the Postgres wire is faster than a Parquet export."""
@@ -75,7 +76,7 @@ class QuestDbHotStore:
         """Opens of the bars in `window`, shape `(rows,)`, sorted. Raises `HotStoreError`."""
         await self._ready()
         opens = timestamps(await self._load_rows(node, window, ("ts",)))
-        return np.unique(opens) if bool((opens[1:] == opens[:-1]).any()) else opens
+        return distinct(opens)
 
     async def write_bars(
         self,

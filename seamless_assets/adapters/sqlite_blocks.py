@@ -15,6 +15,7 @@ import pyarrow as pa
 from seamless_assets.core.bars import BARS_SCHEMA, COLUMNS, between, timestamps
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.segment import Segment
+from seamless_assets.core.sorted_sets import distinct, is_in
 
 BLOCK_BARS = 1024
 _TYPES = {"ts": "<i8", **dict.fromkeys(COLUMNS[1:], "<f8")}
@@ -46,14 +47,14 @@ def put_bars(db: sqlite3.Connection, row: int, node: NodeId, bars: pa.Table) -> 
     """Insert or replace bars (unique opens) of the node with row id `row`."""
     for block, part in _by_block(node, bars):
         held = load_bars(db, node, _window(node, block))
-        kept = held.filter(pa.array(~np.isin(timestamps(held), timestamps(part))))
+        kept = held.filter(pa.array(~is_in(timestamps(held), timestamps(part))))
         _write(db, row, block, pa.concat_tables([kept, part]).sort_by("ts"))
 
 
 def drop_bars(db: sqlite3.Connection, row: int, node: NodeId, window: Segment) -> int:
     """Remove the bars that open in `window`; how many there were."""
     doomed = load_opens(db, node, window)
-    for block in np.unique(doomed // _span(node)).tolist():
+    for block in distinct(doomed // _span(node)).tolist():
         held = load_bars(db, node, _window(node, block))
         ts = timestamps(held)
         kept = held.filter(pa.array((ts < window.start) | (ts >= window.end)))

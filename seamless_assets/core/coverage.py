@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from seamless_assets.core.segment import Segment
+from seamless_assets.core.sorted_sets import distinct
 from seamless_assets.core.timeframe import Timeframe
 
 AbsentReason = Literal["no_trades", "outage", "pre_listing", "post_delisting", "retention"]
@@ -87,7 +88,7 @@ def holes(timeframe: Timeframe, window: Segment, ts: np.ndarray) -> list[Segment
 def _explained(empty: Sequence[Segment], proofs: Sequence[Gap]) -> tuple[Gap, ...]:
     """The disjoint ascending ranges of `empty`, cut and named by what `proofs` say of them."""
     bounds = np.array([*empty, *((proof.start, proof.end) for proof in proofs)], dtype=np.int64)
-    edges = np.unique(bounds)
+    edges = distinct(bounds.ravel())
     at = np.searchsorted(edges, bounds)
     named = np.full(len(edges), MISSING, dtype=object)
     for (first, last), proof in zip(at[len(empty) :][::-1], reversed(proofs), strict=True):

@@ -12,6 +12,7 @@ from seamless_assets.core.alignment import floored, misaligned, slip_ms, strays
 from seamless_assets.core.bars import PRICES, timestamps
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.segment import Segment, merge_ranges, missing_ranges
+from seamless_assets.core.sorted_sets import difference, distinct, is_in
 from seamless_assets.core.timeframe import Timeframe
 
 SMALLEST_PAGE = 10
@@ -34,7 +35,7 @@ class Page:
     def opens(self, timeframe: Timeframe) -> np.ndarray:
         """Sorted unique opens of its bars in epoch seconds, on the grid; a row of zeros is no bar."""
         if timeframe not in self._opens:
-            self._opens[timeframe] = np.unique(floored(told_times(self.candles) // 1000, timeframe))
+            self._opens[timeframe] = distinct(floored(told_times(self.candles) // 1000, timeframe))
         return self._opens[timeframe]
 
     def witnessed(self, timeframe: Timeframe) -> Segment | None:
@@ -48,7 +49,7 @@ class Page:
 def told_times(candles: pa.Table) -> np.ndarray:
     """Sorted unique times (ms) of the rows that are bars."""
     prices = [candles.column(name).to_numpy() for name in PRICES]
-    return np.unique(timestamps(candles)[np.logical_or.reduce([price != 0 for price in prices])])
+    return distinct(timestamps(candles)[np.logical_or.reduce([price != 0 for price in prices])])
 
 
 def page_of(node: NodeId, asked: Segment, sent: pa.Table, served: Iterable[Timeframe] = ()) -> Page:
@@ -63,10 +64,10 @@ def page_of(node: NodeId, asked: Segment, sent: pa.Table, served: Iterable[Timef
     is_kept = (ts >= asked.start * 1000) & (ts < asked.end * 1000)
     if found is None:
         return Page(asked, sent.filter(pa.array(is_kept)), len(ts))
-    kept = sent.filter(pa.array(is_kept & ~np.isin(ts, found.opens)))
+    kept = sent.filter(pa.array(is_kept & ~is_in(ts, found.opens)))
     touched = floored(found.opens // 1000, timeframe)
-    touched = np.unique(np.append(touched, [timeframe.shift(int(ts), 1) for ts in touched]))
-    touched = np.setdiff1d(touched, floored(told_times(kept) // 1000, timeframe))
+    touched = distinct(np.append(touched, [timeframe.shift(int(ts), 1) for ts in touched]))
+    touched = difference(touched, floored(told_times(kept) // 1000, timeframe))
     bars = [Segment(int(ts), timeframe.shift(int(ts), 1)) for ts in touched]
     return Page(asked, kept, len(ts), tuple(merge_ranges(bars, timeframe)))
 
@@ -164,7 +165,7 @@ def witnessed_spans(pages: Sequence[Page], timeframe: Timeframe) -> list[Segment
 def known_opens(pages: Sequence[Page], timeframe: Timeframe) -> np.ndarray:
     """Sorted unique opens that any page has shown."""
     every = [page.opens(timeframe) for page in pages]
-    return np.unique(np.concatenate(every)) if every else np.array([], dtype=np.int64)
+    return distinct(np.concatenate(every)) if every else np.array([], dtype=np.int64)
 
 
 def probe(hole: Segment, known: np.ndarray, timeframe: Timeframe, size: int, closed: int) -> Segment | None:

@@ -14,6 +14,7 @@ from seamless_assets.core.bars import timestamps
 from seamless_assets.core.coverage import AbsentReason, holes
 from seamless_assets.core.plan import Page, known_opens, witnessed_spans
 from seamless_assets.core.segment import Segment, merge_ranges, missing_ranges
+from seamless_assets.core.sorted_sets import distinct
 from seamless_assets.core.timeframe import Timeframe
 
 SHORTEST_OUTAGE = 3
@@ -161,11 +162,11 @@ def _volumes(pages: Sequence[Page], timeframe: Timeframe) -> tuple[np.ndarray, n
 
 def by_trades(open_holes: Sequence[Segment], timeframe: Timeframe, answers: Sequence[Trades]) -> list[Proof]:
     """Proofs that pages of trades give: a bar without a trade, between two trades of one page."""
-    times = np.unique(np.concatenate([answer.times for answer in answers])) if answers else np.array([])
+    times = distinct(np.concatenate([answer.times for answer in answers])) if answers else np.array([])
     shown = merge_ranges(
         [(int(answer.times[0]), int(answer.times[-1])) for answer in answers if len(answer.times)], 1
     )
-    traded = np.unique([timeframe.floor(int(time)) for time in times]).astype(np.int64)
+    traded = distinct(np.array([timeframe.floor(int(time)) for time in times], dtype=np.int64))
     found: list[Proof] = []
     for hole in open_holes:
         for span in shown:

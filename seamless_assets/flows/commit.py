@@ -12,6 +12,7 @@ from seamless_assets.core.artifact import ArtifactRef
 from seamless_assets.core.bars import COLUMNS, between, timestamps
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.release import Release, Revision, Snapshot, differing
+from seamless_assets.core.sorted_sets import difference
 from seamless_assets.core.succession import Change
 from seamless_assets.errors import ArtifactDiscarded, ReleaseConflict
 from seamless_assets.flows.ports import Ports
@@ -86,6 +87,6 @@ def revision_of(partition: str, before: pa.Table, after: pa.Table) -> Revision:
     for name in COLUMNS[1:]:
         differs |= before[name].to_numpy()[at_before] != after[name].to_numpy()[at_after]
     changed = both[differs]
-    new, gone = np.setdiff1d(ts_after, ts_before), np.setdiff1d(ts_before, ts_after)
+    new, gone = difference(ts_after, ts_before), difference(ts_before, ts_after)
     examples = np.sort(np.concatenate((new, gone, changed)))[:REVISION_EXAMPLES]
     return Revision(partition, len(new), len(gone), len(changed), tuple(int(ts) for ts in examples))

@@ -16,6 +16,7 @@ from seamless_assets.core.ledger import Fact
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.proof import SHORTEST_OUTAGE, is_surprising
 from seamless_assets.core.segment import Segment
+from seamless_assets.core.sorted_sets import distinct
 from seamless_assets.flows.history import coverage
 from seamless_assets.flows.ports import Ports
 
@@ -33,7 +34,7 @@ async def name_outages(ports: Ports, node: NodeId, surprises: Sequence[Segment])
         if len(sharing) < ENOUGH_PEERS:
             continue
         traded = [await ports.hot.load_opens(peer, hole) for peer in sharing]
-        shared = holes(node.timeframe, hole, np.unique(np.concatenate(traded)))
+        shared = holes(node.timeframe, hole, distinct(np.concatenate(traded)))
         longest = max(shared, key=lambda part: part.end - part.start, default=hole)
         if node.timeframe.count(*longest) >= SHORTEST_OUTAGE:
             for each in (node, *sharing):

@@ -28,6 +28,7 @@ from seamless_assets.core.plan import (
 )
 from seamless_assets.core.proof import Proof, left_open, silent, surprising
 from seamless_assets.core.segment import Segment, merge_ranges
+from seamless_assets.core.sorted_sets import difference, is_in
 from seamless_assets.core.timeframe import Timeframe
 from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable, MisalignedTimeframe
 from seamless_assets.flows.ports import Ports
@@ -91,7 +92,7 @@ async def fetch_bars(ports: Ports, look: Look, earlier: Sequence[Fact] = ()) -> 
             break
     lost = _lost(look, conformed, sound, proofs)
     # A bar that was sent before exists, though it is sent no more.
-    kept = _bars_of(np.setdiff1d(held, timestamps(sound)), timeframe)
+    kept = _bars_of(difference(held, timestamps(sound)), timeframe)
     quiet = left_open(silent(heard.pages, look.bounds, timeframe), [*lost, *kept], timeframe)
     long = [proof.segment for proof in proofs if _is_long(ports, look.node, proof)]
     proofs += [Proof(*hole, "no_trades", BOTH_SIDES) for hole in quiet]
@@ -226,7 +227,7 @@ def _sorted_out(ports: Ports, node: NodeId, bars: pa.Table, held: np.ndarray) ->
     is_flat = (sound.column("volume").to_numpy() == 0) & np.logical_and.reduce(
         [value == values[0] for value in values]
     )
-    is_flat &= ~np.isin(timestamps(sound), held)
+    is_flat &= ~is_in(timestamps(sound), held)
     quiet = _bars_of(timestamps(sound)[is_flat], node.timeframe)
     proofs = [Proof(*part, "no_trades", "a flat bar without volume was sent") for part in quiet]
     return sound.filter(pc.invert(pa.array(is_flat))), proofs
@@ -235,7 +236,7 @@ def _sorted_out(ports: Ports, node: NodeId, bars: pa.Table, held: np.ndarray) ->
 def _lost(look: Look, conformed: pa.Table, sound: pa.Table, proofs: Sequence[Proof]) -> list[Segment]:
     """Bars of the look that were sent but cannot be, and are not known to be none at all."""
     timeframe = look.node.timeframe
-    sent = _bars_of(np.setdiff1d(timestamps(conformed), timestamps(sound)), timeframe)
+    sent = _bars_of(difference(timestamps(conformed), timestamps(sound)), timeframe)
     left = left_open(sent, proofs, timeframe)
     return [part for part in (segment.intersect(look.bounds) for segment in left) if not part.is_empty]
 

@@ -16,6 +16,7 @@ from seamless_assets.core.keep import Evictable, aged_parts, digest_of
 from seamless_assets.core.ledger import Fact, facts_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.segment import Segment, outside
+from seamless_assets.core.sorted_sets import difference, is_in, union
 from seamless_assets.flows.ports import Ports
 
 
@@ -35,7 +36,7 @@ async def known_bars(ports: Ports, node: NodeId, window: Segment, seen: np.ndarr
     released = join(parts) if parts else empty_bars()
     if seen is not None:
         hot = await _newer(ports, node, hot, released, [ref for ref, _ in holding], seen)
-    unknown = ~np.isin(timestamps(released), timestamps(hot))
+    unknown = ~is_in(timestamps(released), timestamps(hot))
     return join([hot, released.filter(pa.array(unknown))])
 
 
@@ -49,14 +50,14 @@ async def _newer(
 ) -> pa.Table:
     """The hot bars without those that differ from released ones and that nothing shows to be newer."""
     _, differing = changes(released, hot, 0.0)
-    doubtful = np.setdiff1d(timestamps(differing), seen)
+    doubtful = difference(timestamps(differing), seen)
     if not len(doubtful):
         return hot
     manifests = await together(ports.artifacts.load_manifest(node, ref) for ref in refs)
     since = max(epoch_micros(manifest.as_of, "as_of") for manifest in manifests) / 1e6
     revised = await ports.hot.load_revisions(node, Segment(int(doubtful[0]), int(doubtful[-1]) + 1))
     fresh = timestamps(revised)[revised.column("recorded_at").to_numpy() > since]
-    return hot.filter(pa.array(~np.isin(timestamps(hot), np.setdiff1d(doubtful, fresh))))
+    return hot.filter(pa.array(~is_in(timestamps(hot), difference(doubtful, fresh))))
 
 
 async def coverage(ports: Ports, node: NodeId, window: Segment) -> Coverage:
@@ -66,7 +67,7 @@ async def coverage(ports: Ports, node: NodeId, window: Segment) -> Coverage:
     """
     opens = await ports.hot.load_opens(node, window)
     for (_, part), manifest in await _told(ports, node, window, opens):
-        opens = np.union1d(opens, manifest.opens(node.timeframe, part))
+        opens = union(opens, manifest.opens(node.timeframe, part))
     return coverage_of(node.timeframe, window, opens, await proven_gaps(ports, node, window))
 
 
@@ -139,7 +140,7 @@ async def _lacking(
     return [
         (ref, part)
         for (ref, part), manifest in told
-        if len(np.setdiff1d(manifest.opens(node.timeframe, part), opens))
+        if len(difference(manifest.opens(node.timeframe, part), opens))
     ]
 
 

@@ -16,6 +16,7 @@ from seamless_assets.core.gate import check_release
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.partition import Partition, partitions
 from seamless_assets.core.segment import Segment
+from seamless_assets.core.sorted_sets import distinct
 from seamless_assets.core.watermark import settled, watermark
 from seamless_assets.errors import (
     ArtifactDiscarded,
@@ -161,7 +162,7 @@ async def _materialize_partition(
 ) -> PartitionReport:
     judged = await _judge_wire(ports, node, partition, filled)
     withheld = dict.fromkeys((*away, *(problem for piece in filled for problem in piece.problems)))
-    seen = np.unique(np.concatenate([timestamps(piece.candles) // 1000 for piece in filled] or [NO_OPENS]))
+    seen = distinct(np.concatenate([timestamps(piece.candles) // 1000 for piece in filled] or [NO_OPENS]))
     losing = ""
     while True:
         sealed = await seal(ports, node, partition, now, judged.flags, seen)
@@ -223,7 +224,7 @@ async def _judge_wire(ports: Ports, node: NodeId, partition: Partition, filled: 
     flags = {name: count for name, count in report.flags.items() if name not in OF_THE_WIRE}
     revisions = await ports.hot.load_revisions(node, partition.window)
     if revisions.num_rows:
-        flags["revised"] = len(np.unique(timestamps(revisions)))
+        flags["revised"] = len(distinct(timestamps(revisions)))
     return replace(report, flags=flags)
 
 

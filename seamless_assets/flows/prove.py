@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-import numpy as np
 import pyarrow as pa
 
 from seamless_assets.core.bars import join, timestamps
@@ -21,6 +20,7 @@ from seamless_assets.core.proof import (
     silent,
 )
 from seamless_assets.core.segment import Segment
+from seamless_assets.core.sorted_sets import is_in
 from seamless_assets.core.timeframe import Timeframe
 from seamless_assets.errors import ExchangeError, ExchangeRefused, ExchangeUnavailable
 from seamless_assets.flows.ports import Ports
@@ -122,7 +122,7 @@ async def _by_one_coarser(
 async def _known_bars(ports: Ports, node: NodeId, window: Segment, fresh: pa.Table) -> pa.Table:
     """Bars of the store, and those that were fetched just now in their place."""
     stored = await ports.hot.load_bars(node, window)
-    is_older = ~np.isin(timestamps(stored), timestamps(fresh))
+    is_older = ~is_in(timestamps(stored), timestamps(fresh))
     return join([stored.filter(pa.array(is_older)), fresh])
 
 
