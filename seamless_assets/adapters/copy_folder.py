@@ -19,6 +19,8 @@ from uuid import uuid4
 
 _STALE_S = 3_600.0
 """A copy that was not finished by then never will be."""
+_RECENT_S = 3_600.0
+"""A copy that was used since then is as good as used now."""
 _SPARE = 16
 """The folder is brought this part below its limit, so that it need not be looked through at each copy."""
 
@@ -41,13 +43,20 @@ class CopyFolder:
     def load(self, name: str) -> bytes | None:
         """What is said to be the copy of this name; None where there is none to read."""
         try:
-            with open(self._path(name), "rb", buffering=0) as file:
-                # Of a folder that may only be read nothing is driven out, so no time is needed there.
-                with suppress(OSError):
-                    os.utime(file.fileno())
-                return file.read()
+            file = os.open(self._path(name), os.O_RDONLY)
         except OSError:
             return None
+        try:
+            told = os.fstat(file)
+            if time.time() - told.st_mtime > _RECENT_S:
+                # Of a folder that may only be read nothing is driven out, so no time is needed there.
+                with suppress(OSError):
+                    os.utime(file)
+            return os.read(file, told.st_size)
+        except OSError:
+            return None
+        finally:
+            os.close(file)
 
     def keep(self, name: str, body: bytes, *, may_evict: bool = True) -> None:
         """Write a copy, and let go of the oldest above the limit. A full disk is no error of the caller.

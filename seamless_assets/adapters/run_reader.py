@@ -34,10 +34,11 @@ LOOK_EACH_TIME = 32
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """An artifact to load: its two files, and where in the cells of the run its bars belong."""
+    """An artifact to load: its two files, its copy, and where in the cells of the run its bars belong."""
 
     ref: ArtifactRef
     paths: tuple[str, str]
+    copy: str
     start: int
 
     @property
@@ -47,12 +48,11 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """An artifact whose cells are filled; `copy` is what to keep of it where there is no good copy yet."""
+    """An artifact whose cells are filled; `fresh` is what to keep of it where there is no good copy yet."""
 
-    ref: ArtifactRef
     manifest: Manifest
     signatures: list[str]
-    copy: SegmentCopy | None = None
+    fresh: SegmentCopy | None = None
 
 
 @dataclass(slots=True)
@@ -89,8 +89,8 @@ class RunReader:
         self._kept[key] = _Kept(run, paths, signatures, time.monotonic())
         self._let_go()
         if self._copies is not None:
-            fresh = [(copy_name(one.ref), one.copy.to_bytes) for one in loaded if one.copy is not None]
-            self._copies.keep_soon(fresh)
+            pairs = zip(places, loaded, strict=True)
+            self._copies.keep_soon([(place.copy, one.fresh.to_bytes) for place, one in pairs if one.fresh])
         return run
 
     async def keep_sealed(self, ref: ArtifactRef, paths: tuple[str, str], artifact: SealedArtifact) -> None:
@@ -115,23 +115,27 @@ class RunReader:
     ) -> dict[tuple[str, str], _Loaded]:
         """What good copies there are, by their paths; their bars are written into the cells."""
         copies = self._copies
-        if copies is None or not (held := [place for place in places if copies.holds(copy_name(place.ref))]):
+        if copies is None or not (held := [place for place in places if copies.holds(place.copy)]):
             return {}
         signatures = await self._files.signatures([path for place in held for path in place.paths])
 
-        def load() -> dict[tuple[str, str], _Loaded]:
+        def load(first: int, last: int) -> dict[tuple[str, str], _Loaded]:
             found = {}
-            for at, place in enumerate(held):
-                copy = SegmentCopy.from_bytes(copies.load(copy_name(place.ref)), place.ref.rows)
+            for at in range(first, last):
+                place = held[at]
+                copy = SegmentCopy.from_bytes(copies.load(place.copy), place.ref.rows)
                 known = signatures[2 * at : 2 * at + 2]
                 if copy is not None and copy.signatures == known:
                     manifest = _proven(node, place, copy)
                     if manifest is not None:
                         cells[:, place.start : place.stop] = copy.cells
-                        found[place.paths] = _Loaded(place.ref, manifest, known)
+                        found[place.paths] = _Loaded(manifest, known)
             return found
 
-        return await asyncio.to_thread(load)
+        # While one thread hashes, another can read; more would only wait for each other.
+        half = len(held) // 2
+        halves = await together(asyncio.to_thread(load, *part) for part in ((0, half), (half, len(held))))
+        return halves[0] | halves[1]
 
     async def _load_stored(self, places: Sequence[_Place], cells: np.ndarray) -> list[_Loaded]:
         """Neighbours, verified from the store; their bars are written into the cells."""
@@ -145,7 +149,7 @@ class RunReader:
                 told = proven_manifest(manifest, read[many + at], place.ref)
                 signatures = [known[at], known[many + at]]
                 copy = SegmentCopy(cells[:, place.start : place.stop], read[many + at], signatures)
-                loaded.append(_Loaded(place.ref, told, signatures, copy))
+                loaded.append(_Loaded(told, signatures, copy))
             fill_cells(cells[:, places[0].start : places[-1].stop], tables)
             return loaded
 
@@ -172,7 +176,7 @@ class RunReader:
 def _places(folder: str, refs: Sequence[ArtifactRef]) -> list[_Place]:
     starts = accumulate((ref.rows for ref in refs), initial=0)
     return [
-        _Place(ref, (f"{folder}/{ref.file_path}", f"{folder}/{ref.manifest_path}"), start)
+        _Place(ref, (f"{folder}/{ref.file_path}", f"{folder}/{ref.manifest_path}"), copy_name(ref), start)
         for ref, start in zip(refs, starts, strict=False)
     ]
 

@@ -1,10 +1,9 @@
-"""The copy of an artifact: cells of its bars (see `core.cells`), then a line with the signatures of the files
-that it was made of, then the manifest."""
+"""The copy of an artifact: cells of its bars (see `core.cells`), then the signatures of the two files that it
+was made of, a line each, then the manifest."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +25,8 @@ class SegmentCopy:
 
     def to_bytes(self) -> bytes:
         """What is written."""
-        return self.cells.tobytes() + json.dumps(self.signatures).encode() + b"\n" + self.manifest
+        signatures = "".join(f"{signature}\n" for signature in self.signatures)
+        return self.cells.tobytes() + signatures.encode() + self.manifest
 
     @classmethod
     def from_bytes(cls, body: bytes | None, rows: int) -> SegmentCopy | None:
@@ -34,8 +34,8 @@ class SegmentCopy:
         many = len(COLUMNS) * rows
         try:
             cells = np.frombuffer(body or b"", dtype="<i8", count=many).reshape(len(COLUMNS), rows)
-            signatures, _, manifest = (body or b"")[many * CELL_BYTES :].partition(b"\n")
-            return cls(cells, manifest, json.loads(signatures))
+            *signatures, manifest = (body or b"")[many * CELL_BYTES :].split(b"\n", 2)
+            return cls(cells, manifest, [told.decode() for told in signatures])
         except ValueError:
             return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,11 @@ def _header(node: NodeId, interval: Any, conformance_version: str, rows: int) ->
             f"conformance_version is {conformance_version!r}; give a text such as v2",
             value=conformance_version,
         )
-    parts = (str(node), str(interval_of(interval)), conformance_version, _COLUMN_TYPES, str(rows))
+    return _framed(str(node), str(interval_of(interval)), conformance_version, _COLUMN_TYPES, str(rows))
+
+
+@lru_cache(256)
+def _framed(*parts: str) -> bytes:
     return _FORMAT + b"".join(f"{len(part.encode())}:".encode() + part.encode() for part in parts)
 
 
