@@ -273,11 +273,11 @@ class SeamlessSettings(_Section):
 
 
 class CacheSettings(_Section):
-    """The cache of reads, and the size of the local copies of released segments."""
+    """The cache of reads, and the most that local copies of what was released may take; 0 keeps none."""
 
     ttl_ms: Count = 60_000
     max_shards: Count = 512
-    max_segment_mb: Count = 1_024
+    max_segment_mb: CountOrZero = 1_024
     key_template: Annotated[
         str,
         AfterValidator(

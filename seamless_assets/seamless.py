@@ -218,7 +218,8 @@ class _Opened:
 
 def _artifact_store(settings: Settings, uri: str, s3: S3Access | None) -> ArtifactStore:
     told = settings.seamless.artifact
-    copies = CopyFolder(settings.seamless.state_dir / "segments", settings.cache.max_segment_mb * 1_000_000)
+    most = settings.cache.max_segment_mb * 1_000_000
+    copies = CopyFolder(settings.seamless.state_dir / "segments", most) if most else None
     options = client_options(s3 or _s3_access(told.s3)) if uri.startswith("s3://") else {}
     return ArtifactStore(uri, told.partition_template, copies, **options)
 
