@@ -22,8 +22,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +60,13 @@ DAY, MONTH_BARS, YEAR_DAYS = 86_400, 44_640, 365
 
 @dataclass(frozen=True)
 class Case:
-    """One line of the result; `peer` in seconds, None where the goal is in seconds itself."""
+    """One line of the result: seconds, or MiB; without a `peer` the goal is in seconds itself."""
 
     name: str
     ours: float
     peer: float | None
     goal: float | None
+    unit: str = "ms"
 
     @property
     def measured(self) -> float:
@@ -75,11 +77,17 @@ class Case:
         return self.goal is not None and self.measured > self.goal
 
     def line(self) -> str:
-        peer = f"peer {self.peer * 1e3:8.2f} ms   ratio {self.measured:6.2f}" if self.peer else " " * 33
+        scale = 1e3 if self.unit == "ms" else 1.0
+        ours = f"{self.ours * scale:9.2f} {self.unit:3}"
+        ratio = (
+            f"peer {self.peer * scale:8.2f} {self.unit:3}  ratio {self.measured:6.2f}"
+            if self.peer
+            else " " * 33
+        )
         goal = "" if self.goal is None else f"   goal {self.goal:.2f}"
         if self.goal and not self.peer:
-            goal = f"   goal {self.goal * 1e3:.0f} ms"
-        return f"{self.name:58} {self.ours * 1e3:9.2f} ms   {peer}{goal}"
+            goal = f"   goal {self.goal * scale:.0f} ms"
+        return f"{self.name:58} {ours}  {ratio}{goal}"
 
 
 def made_bars(rows: int) -> pa.Table:
@@ -209,6 +217,7 @@ async def reading(folder: Path, rounds: int) -> list[Case]:
     first, new, least, pandas, arrow, bare = await median(
         rounds, where_published, elsewhere, barest, to_pandas, as_arrow, peer, after=forget
     )
+    held, held_bare = peak(folder, ours=True), peak(folder, ours=False)
     await compact(bare_ports(warm), NODE)
     compacted, bare_then = await median(rounds, elsewhere, peer, after=forget)
     return [
@@ -218,7 +227,33 @@ async def reading(folder: Path, rounds: int) -> list[Case]:
         Case("the same, compacted to months", compacted, bare_then, None),
         Case("read it again, to pandas", pandas, bare, 0.15),
         Case("read it again, as Arrow", arrow, bare, 0.15),
+        Case("peak memory of the first read", held, held_bare, None, "MiB"),
     ]
+
+
+def peak(folder: Path, *, ours: bool) -> float:
+    """MiB that reading the year takes in a new process beyond what it took to start."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as child:
+        return child.submit(_peak, folder, ours=ours).result()
+
+
+def _peak(folder: Path, *, ours: bool) -> float:
+    # What the kernel knows as the peak is set back to what the process holds by now.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _held("VmHWM")
+    if ours:
+        window = Segment(START, START + YEAR_DAYS * DAY)
+        ports = bare_ports(opened(folder, "copies"))
+        asyncio.run(read_released(ports, NODE, window, ComputeContext(), columns=None)).to_pandas()
+    else:
+        pq.read_table(folder / "one.parquet").to_pandas()
+    return _held("VmHWM") - before
+
+
+def _held(name: str) -> float:
+    """MiB of a line of the process's status."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
 def opened(folder: Path, copies: str) -> ArtifactStore:
