@@ -11,13 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 from random import Random
 from types import AsyncGeneratorType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 from seamless_assets._coordination import Coordination
 from seamless_assets._face import Instant, window_of
 from seamless_assets._filling import AsyncFilling, Filling
 from seamless_assets._governance import AsyncGovernance, Governance
+from seamless_assets._late import Late
 from seamless_assets.adapters.artifact_store import ArtifactStore
 from seamless_assets.adapters.client_settings import ClientSettings
 from seamless_assets.adapters.clock import SystemClock
@@ -38,7 +39,7 @@ from seamless_assets.flows import materialize as materializing
 from seamless_assets.flows import read as reading
 from seamless_assets.flows.diagnose import diagnose
 from seamless_assets.flows.materialize import MaterializeReport, PartitionReport
-from seamless_assets.flows.ports import HotStore, Ports
+from seamless_assets.flows.ports import CandleSource, HotStore, Ports
 from seamless_assets.flows.publish import Sealed
 
 T = TypeVar("T")
@@ -175,9 +176,6 @@ class _Opened:
     """The adapters that the settings name, wired together."""
 
     def __init__(self, settings: Settings, s3: S3Access | None) -> None:
-        # ccxt takes a second to import; readers of released bars never need it.
-        from seamless_assets.adapters.ccxt_rest import CcxtSource
-
         uri = settings.seamless.artifact.object_store_uri
         if uri is None:
             raise ConfigError(
@@ -191,14 +189,11 @@ class _Opened:
         clock = SystemClock()
         self._coordination = coordination = Coordination(settings, clock)
         self.shared = coordination.shared
-        self._source = CcxtSource(
-            {name: _client_settings(settings, name) for name in settings.exchanges},
-            coordination.gate,
-            ExchangeMemory(settings.seamless.state_dir / "exchanges.sqlite"),
-        )
+        # ccxt takes longer to import than a year of released bars to read, and readers never need it.
+        self._source = Late(lambda: _ccxt_source(settings, coordination))
         self.ports = Ports(
             clock=clock,
-            source=self._source,
+            source=cast(CandleSource, self._source),
             hot=self._hot,
             artifacts=self._artifacts,
             policy=policy_of(settings),
@@ -214,6 +209,16 @@ class _Opened:
         await self._coordination.close()
         await self._hot.close()
         await self._artifacts.close()
+
+
+def _ccxt_source(settings: Settings, coordination: Coordination) -> CandleSource:
+    from seamless_assets.adapters.ccxt_rest import CcxtSource
+
+    return CcxtSource(
+        {name: _client_settings(settings, name) for name in settings.exchanges},
+        coordination.gate,
+        ExchangeMemory(settings.seamless.state_dir / "exchanges.sqlite"),
+    )
 
 
 def _artifact_store(settings: Settings, uri: str, s3: S3Access | None) -> ArtifactStore:

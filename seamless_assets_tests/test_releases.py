@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,17 @@ def test_what_was_published_has_local_copies_unless_none_are_wanted(
     assert len(list((config.parent / "state" / "segments").glob("*"))) == copies
     with sa.connect(config) as pipeline:
         assert pipeline.read(NODE, START, START + 2 * DAY).metadata.rows
+
+
+def test_a_reader_of_released_bars_waits_for_no_exchange_library(pipeline: sa.Seamless, config: Path) -> None:
+    script = (
+        "import sys, seamless_assets as sa\n"
+        "with sa.connect(sys.argv[1]) as s: s.read(*sys.argv[2:]).to_pandas()\n"
+        "print([name for name in ('ccxt', 'dagster', 'pandera', 'aiohttp') if name in sys.modules])"
+    )
+    words = [sys.executable, "-c", script, str(config), NODE, "2025-01-01", "2025-01-03"]
+    told = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
 
 
 def test_who_verifies_hears_how_far_it_is(pipeline: sa.Seamless) -> None:

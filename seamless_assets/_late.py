@@ -1,0 +1,24 @@
+"""A port that is made when it is first used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+class Late:
+    """Stands in for what `make` makes at the first use of it."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._made: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._made is None:
+            self._made = self._make()
+        return getattr(self._made, name)
+
+    async def close(self) -> None:
+        """Close it, if it was ever used."""
+        if self._made is not None:
+            await self._made.close()
