@@ -171,7 +171,7 @@ def test(arguments: list[str]) -> int:
         (tools / "ruff", "format", "--check", "--quiet", "."),
         (tools / "mypy",),
         (tools / "lint-imports",),
-        (PYTHON, "-m", "pytest", *(arguments or ["-n", "2"])),
+        (PYTHON, "-m", "pytest", *(arguments or ["-n", "2", "--dist", "worksteal"])),
     ):
         say(f"{Path(str(command[0])).name} {' '.join(str(part) for part in command[1:])}")
         status = run(*command)
