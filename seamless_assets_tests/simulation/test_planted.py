@@ -45,7 +45,7 @@ def test_a_claim_made_again_that_gains_no_time(monkeypatch: pytest.MonkeyPatch) 
         return held if is_own else claim(self, key, holder, ttl)
 
     monkeypatch.setattr(LeaseShelf, "claim", as_it_was)
-    found("fetch", "ran out although nothing hindered its holder", first=240)
+    found("fetch", "ran out although nothing hindered its holder", first=276)
 
 
 def test_leases_that_everybody_gets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +56,7 @@ def test_leases_that_everybody_gets(monkeypatch: pytest.MonkeyPatch) -> None:
         return claim(self, key, *told)
 
     monkeypatch.setattr(LeaseShelf, "claim", granted)
-    found("fetch", "a stale write", "although nothing went wrong", "was left behind")
+    found("fetch", "a stale write", "although nothing went wrong", "was left behind", first=18)
 
 
 def test_a_store_that_ignores_fences(monkeypatch: pytest.MonkeyPatch) -> None:
