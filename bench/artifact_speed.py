@@ -5,8 +5,8 @@
 Each round times the peer and ours right after one another; printed are medians. Publishing is compared with
 writing the same bars as zstd Parquet and hashing the file; reading a year of one-minute bars that was
 released day by day with reading it from one file; an `as_of` is resolved in a long log, newly opened and
-again. Shown too is what no reader of the daily files can go below, which is to read, hash and decode them
-and do nothing else. Exits with 1 where a goal is missed.
+again. Shown too is how long it takes to read, hash and decode the daily files as Parquet and do nothing
+else. Exits with 1 where a goal is missed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import asyncio
 import hashlib
 import io
 import random
-import shutil
 import statistics
 import sys
 import tempfile
@@ -39,7 +38,6 @@ from artifacts import NODE, seal_bars
 
 from seamless_assets.adapters.artifact_store import ArtifactStore
 from seamless_assets.adapters.clock import SystemClock
-from seamless_assets.adapters.copy_folder import CopyFolder
 from seamless_assets.adapters.sqlite import SqliteHotStore
 from seamless_assets.core.artifact import ArtifactRef
 from seamless_assets.core.bars import BARS_SCHEMA
@@ -102,17 +100,14 @@ def made_bars(rows: int) -> pa.Table:
     return pa.table([START + 60 * np.arange(rows), *prices, np.round(volume, 5)], BARS_SCHEMA)
 
 
-async def median(
-    rounds: int, *calls: Callable[[], Any], after: Callable[[], Any] = lambda: None
-) -> list[float]:
-    """Median seconds of each call; they take turns, and `after` each turn of all comes what is not timed."""
+async def median(rounds: int, *calls: Callable[[], Any]) -> list[float]:
+    """Median seconds of each call; they take turns."""
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(rounds + 1):
         for call, taken in zip(calls, times, strict=True):
             began = time.perf_counter()
             await _done(call())
             taken.append(time.perf_counter() - began)
-        await _done(after())
     return [statistics.median(taken[1:]) for taken in times]
 
 
@@ -133,12 +128,8 @@ async def publishing(folder: Path, rounds: int) -> list[Case]:
     async def seal_month() -> None:
         nonlocal number
         number += 1
-        store = opened(folder / str(number), "copies")
+        store = opened(folder / str(number))
         assert await seal(bare_ports(store, hot), NODE, partition, time.time()) is not None
-        stores.append(store)
-
-    async def settle() -> None:
-        await stores.pop().close()
 
     def bare() -> None:
         sink = io.BytesIO()
@@ -147,8 +138,7 @@ async def publishing(folder: Path, rounds: int) -> list[Case]:
         hashlib.sha256(payload).hexdigest()
         (folder / "bare.parquet").write_bytes(payload)
 
-    stores: list[ArtifactStore] = []
-    ours, peer = await median(rounds, seal_month, bare, after=settle)
+    ours, peer = await median(rounds, seal_month, bare)
     await hot.close()
     return [Case(f"publish {MONTH_BARS:,} bars", ours, peer, 1.5)]
 
@@ -174,29 +164,20 @@ async def reading(folder: Path, rounds: int) -> list[Case]:
     """A year that was released day by day, against the same bars in one file."""
     year = made_bars(YEAR_DAYS * 1440)
     window = Segment(START, START + YEAR_DAYS * DAY)
-    publisher = opened(folder, "copies")
+    publisher = opened(folder)
     log = ReleaseLog(str(NODE))
     for number in range(YEAR_DAYS):
         key = time.strftime("%Y-%m-%d", time.gmtime(START + number * DAY))
         ref = await publisher.put_artifact(seal_bars(year.slice(number * 1440, 1440), key))
         await publisher.append_release(NODE, released(log, added=[ref]))
-    await publisher.close()
     pq.write_table(year, folder / "one.parquet", compression="zstd")
     files = sorted((folder / "artifacts").rglob("*.parquet"))
 
     async def read(store: ArtifactStore) -> Any:
         return await read_released(bare_ports(store), NODE, window, ComputeContext(), columns=None)
 
-    async def elsewhere() -> None:
-        (await read(fresh := opened(folder, "new"))).to_pandas()
-        opening.append(fresh)
-
-    async def forget() -> None:
-        await opening.pop().close()
-        shutil.rmtree(folder / "new")
-
-    async def where_published() -> None:
-        (await read(opened(folder, "copies"))).to_pandas()
+    async def first() -> None:
+        (await read(opened(folder))).to_pandas()
 
     async def to_pandas() -> None:
         (await read(warm)).to_pandas()
@@ -212,23 +193,16 @@ async def reading(folder: Path, rounds: int) -> list[Case]:
             halves = list(pool.map(decoded, (files[: YEAR_DAYS // 2], files[YEAR_DAYS // 2 :])))
         pa.concat_tables(halves).to_pandas()
 
-    opening: list[ArtifactStore] = []
-    warm = opened(folder, "copies")
-    first, new, least, pandas, arrow, bare = await median(
-        rounds, where_published, elsewhere, barest, to_pandas, as_arrow, peer, after=forget
-    )
-    held, held_bare = peak(folder, ours=True), peak(folder, ours=False)
-    await compact(bare_ports(warm), NODE)
-    compacted, bare_then = await median(rounds, elsewhere, peer, after=forget)
-    return [
-        Case("read a year of days, first time, where it was published", first, bare, 2.0),
-        Case("the same elsewhere: from the store alone", new, bare, None),
-        Case("read, hash and decode its files in two threads", least, bare, None),
-        Case("the same, compacted to months", compacted, bare_then, None),
-        Case("read it again, to pandas", pandas, bare, 0.15),
-        Case("read it again, as Arrow", arrow, bare, 0.15),
-        Case("peak memory of the first read", held, held_bare, None, "MiB"),
+    warm = opened(folder)
+    told = [
+        Case("read a year of days, first time", *await median(rounds, first, peer), 2.0),
+        Case("its files as Parquet and no more, in two threads", *await median(rounds, barest, peer), None),
+        Case("read it again, to pandas", *await median(rounds, to_pandas, peer), 0.15),
+        Case("read it again, as Arrow", *await median(rounds, as_arrow, peer), 0.15),
+        Case("peak memory of the first read", peak(folder, ours=True), peak(folder, ours=False), None, "MiB"),
     ]
+    await compact(bare_ports(warm), NODE)
+    return [*told, Case("read it compacted to months", *await median(rounds, first, peer), None)]
 
 
 def peak(folder: Path, *, ours: bool) -> float:
@@ -243,7 +217,7 @@ def _peak(folder: Path, *, ours: bool) -> float:
     before = _held("VmHWM")
     if ours:
         window = Segment(START, START + YEAR_DAYS * DAY)
-        ports = bare_ports(opened(folder, "copies"))
+        ports = bare_ports(opened(folder))
         asyncio.run(read_released(ports, NODE, window, ComputeContext(), columns=None)).to_pandas()
     else:
         pq.read_table(folder / "one.parquet").to_pandas()
@@ -256,9 +230,9 @@ def _held(name: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
-def opened(folder: Path, copies: str) -> ArtifactStore:
-    """The store of `folder`, newly opened, with its local copies."""
-    return ArtifactStore(str(folder / "artifacts"), copies=CopyFolder(folder / copies, 2**30))
+def opened(folder: Path) -> ArtifactStore:
+    """The store of `folder`, newly opened."""
+    return ArtifactStore(str(folder / "artifacts"))
 
 
 def decoded(files: list[Path]) -> pa.Table:

@@ -10,6 +10,7 @@ from twins import START, walk
 from seamless_assets.core.artifact import Manifest, SealedArtifact
 from seamless_assets.core.bars import BARS_SCHEMA, table_of
 from seamless_assets.core.canonical import sha256_text
+from seamless_assets.core.extents import find_extents
 from seamless_assets.core.fingerprint import fingerprint
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.parquet import encode_bars
@@ -20,13 +21,13 @@ AS_OF = "2025-01-02T00:00:00.000000Z"
 
 def seal_bars(bars: pa.Table, partition: str, end: int | None = None, **facts: object) -> SealedArtifact:
     """An artifact of one-minute bars, from the first up to `end`, with other `facts` in its manifest."""
-    payload, start = encode_bars(bars), bars["ts"][0].as_py() if bars.num_rows else START
+    payload = encode_bars(bars)
+    start = bars["ts"][0].as_py() if bars.num_rows else START
     manifest = Manifest(
         node_id=str(NODE),
         interval=60,
         partition=partition,
-        start=start,
-        end=end or start + bars.num_rows * 60,
+        range=(start, end or start + bars.num_rows * 60),
         rows=bars.num_rows,
         dataset_fingerprint=fingerprint(bars, node_id=NODE, interval=60),
         file_sha256=sha256_text(payload),
@@ -40,6 +41,7 @@ def seal_bars(bars: pa.Table, partition: str, end: int | None = None, **facts: o
         policy={},
         publication_watermark=start + 86_400,
         as_of=AS_OF,
+        extents=find_extents(payload, bars),
     )
     return SealedArtifact(NODE, replace(manifest, **facts), payload, bars)  # type: ignore[arg-type]
 

@@ -96,10 +96,14 @@ class Place:
         return cls(f"s3://{BUCKET}/{uuid4().hex}", server, proxy)
 
     def open(
-        self, template: str = DEFAULT_TEMPLATE, copies: Path | None = None, **options: Any
+        self,
+        template: str = DEFAULT_TEMPLATE,
+        copies: Path | None = None,
+        max_bytes: int = 100_000_000,
+        **options: Any,
     ) -> ArtifactStore:
         """A store that has seen nothing of it yet, with its local copies in a folder."""
-        kept = CopyFolder(copies, 100_000_000) if copies else None
+        kept = CopyFolder(copies, max_bytes) if copies else None
         if self.server is None:
             return ArtifactStore(self.root, template, kept)
         endpoint = self.proxy.endpoint if self.proxy else self.server.endpoint

@@ -66,18 +66,6 @@ def run(config: Path, *words: str, status: int = 0) -> Result:
     return told
 
 
-@pytest.mark.parametrize(("most", "copies"), [("", 2), ("cache: {max_segment_mb: 0}", 0)])
-def test_what_was_published_has_local_copies_unless_none_are_wanted(
-    config: Path, most: str, copies: int
-) -> None:
-    config.write_text(config.read_text() + most)
-    with sa.connect(config) as pipeline:
-        pipeline.materialize(NODE, "2025-01-01", "2025-01-03")
-    assert len(list((config.parent / "state" / "segments").glob("*"))) == copies
-    with sa.connect(config) as pipeline:
-        assert pipeline.read(NODE, START, START + 2 * DAY).metadata.rows
-
-
 def test_a_reader_of_released_bars_waits_for_no_exchange_library(pipeline: sa.Seamless, config: Path) -> None:
     script = (
         "import sys, seamless_assets as sa\n"

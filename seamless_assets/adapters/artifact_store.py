@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from seamless_assets.adapters.artifact_proof import proven_bars, proven_manifest, stored_bars
+from seamless_assets.adapters.artifact_proof import proven_file, proven_manifest, stored_bars
 from seamless_assets.adapters.bucket_files import BucketFiles
+from seamless_assets.adapters.copied_bucket import CopiedBucket
 from seamless_assets.adapters.copy_folder import CopyFolder
 from seamless_assets.adapters.folder_files import FolderFiles
 from seamless_assets.adapters.log_reader import LogReader
@@ -41,6 +42,7 @@ from seamless_assets.core.artifact import (
 )
 from seamless_assets.core.canonical import sha256_text
 from seamless_assets.core.cells import canonical_cells
+from seamless_assets.core.extents import find_extents
 from seamless_assets.core.fingerprint import fingerprint
 from seamless_assets.core.keep import StoreStatus
 from seamless_assets.core.node import NodeId
@@ -69,9 +71,9 @@ class ArtifactStore:
         **options: Any,
     ) -> None:
         self._template = template
-        self._files = files or _open_files(uri, options)
+        self._files = files or _open_files(uri, options, copies)
         self._copies = copies
-        self._runs = RunReader(self._files, copies)
+        self._runs = RunReader(self._files)
         self._log_reader = LogReader(self._files, copies)
         self._folders: dict[NodeId, str] = {}
         self.root = self._files.root
@@ -88,7 +90,7 @@ class ArtifactStore:
         file = self._path(artifact.node, file_path(manifest.partition, content, copy))
         is_new = await self._files.create(file, artifact.payload)
         if not is_new:
-            manifest = _with_file(manifest, await self._stored_twin(file, artifact))
+            manifest = _with_file(artifact, await self._stored_twin(file, artifact))
         for edition in count():
             below = manifest_path(manifest.partition, content, edition)
             if below in avoid:
@@ -102,7 +104,7 @@ class ArtifactStore:
                 break
         ref = ArtifactRef.of(manifest, edition, copy)
         if is_new:
-            await self._runs.keep_sealed(ref, (file, path), artifact)
+            await self._files.keep([(file, artifact.payload), (path, manifest.to_json())])
         return ref
 
     async def load_manifest(self, node: NodeId, ref: ArtifactRef) -> Manifest:
@@ -116,7 +118,7 @@ class ArtifactStore:
         Raises `ArtifactMissing`, `ArtifactCorrupt`.
         """
         path = self._path(node, ref.file_path)
-        return proven_bars(self._files.uri(path), await self._files.read(path), ref)
+        return proven_file(self._files.uri(path), await self._files.read(path), ref).bars()
 
     async def load_run(self, node: NodeId, refs: Sequence[ArtifactRef]) -> Run:
         """Bars, gaps and flags of artifacts in order. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
@@ -216,11 +218,17 @@ class ArtifactStore:
         return payload
 
 
-def _open_files(uri: str, options: Mapping[str, Any]) -> Files:
+def _open_files(uri: str, options: Mapping[str, Any], copies: CopyFolder | None) -> Files:
     if "://" in uri and not uri.startswith("file://"):
-        return BucketFiles(uri.rstrip("/"), options)
+        root = uri.rstrip("/")
+        return BucketFiles(root, options) if copies is None else CopiedBucket(root, options, copies)
     return FolderFiles(str(Path(uri.removeprefix("file://")).absolute()))
 
 
-def _with_file(manifest: Manifest, payload: bytes) -> Manifest:
-    return replace(manifest, file_sha256=sha256_text(payload), file_bytes=len(payload))
+def _with_file(artifact: SealedArtifact, payload: bytes) -> Manifest:
+    return replace(
+        artifact.manifest,
+        file_sha256=sha256_text(payload),
+        file_bytes=len(payload),
+        extents=find_extents(payload, artifact.bars),
+    )

@@ -15,13 +15,16 @@ from obstore.exceptions import AlreadyExistsError, GenericError
 from obstore.store import from_url
 
 from seamless_assets._together import together
-from seamless_assets.adapters.object_files import PROBE, Use, missing, reported
+from seamless_assets.adapters.object_files import PROBE, Take, missing, reported
 from seamless_assets.core.artifact import StoredFile
 from seamless_assets.errors import ArtifactMissing, ArtifactStoreError, ForkedProcess
 
 T = TypeVar("T")
+U = TypeVar("U")
 AT_ONCE = 64
 """Requests to a bucket side by side."""
+GROUPS_AT_ONCE = 4
+"""Groups of files in memory: one is decoded while others are on their way."""
 RETRIES: Any = {
     "max_retries": 8,
     "backoff": {
@@ -44,14 +47,13 @@ class BucketFiles:
         "; check the bucket's name, and region, endpoint and credentials "
         "in seamless.artifact.s3 or the AWS_* environment"
     )
-    # One run is decoded while others are on their way.
-    runs_at_once = 4
     is_near = False
 
     def __init__(self, root: str, options: Mapping[str, Any] | None = None) -> None:
         self.root = root
         self._options = dict(options or {})
         self._gate = asyncio.Semaphore(AT_ONCE)
+        self._loading = asyncio.Semaphore(GROUPS_AT_ONCE)
 
     @cached_property
     def _store(self) -> Any:
@@ -85,11 +87,19 @@ class BucketFiles:
         """The bytes of each, many at once. Raises like `read`."""
         return await self._each(self.read, paths)
 
-    async def load(self, paths: Sequence[str], use: Use[T]) -> T:
-        """What `use` makes, in a thread, of the bytes of each and their signatures. Raises like `read`."""
-        found = await self._each(self._get, paths)
-        payloads, signatures = [payload for payload, _ in found], [signature for _, signature in found]
-        return await asyncio.to_thread(use, payloads, signatures)
+    async def load(self, groups: Sequence[Sequence[str]], take: Take[T], finish: Callable[[T], U]) -> list[U]:
+        """What `take`, and then `finish`, make of each group of files, in a thread. Raises like `read`."""
+
+        async def one(number: int, paths: Sequence[str]) -> U:
+            async with self._loading:
+                found = await self._fetch(paths)
+                payloads, signatures = [payload for payload, _ in found], [known for _, known in found]
+                return await asyncio.to_thread(lambda: finish(take(number, payloads, signatures)))
+
+        return await together(one(number, paths) for number, paths in enumerate(groups))
+
+    async def keep(self, written: Sequence[tuple[str, bytes]]) -> None:
+        """Nothing: there is nowhere to."""
 
     async def list_files(self, prefix: str, after: str | None = None) -> list[StoredFile]:
         """Files below `prefix` (of names later than `after`), in order of their paths."""
@@ -145,6 +155,10 @@ class BucketFiles:
                 return await ask(path)
 
         return await together(one(path) for path in paths)
+
+    async def _fetch(self, paths: Sequence[str]) -> list[tuple[bytes, str]]:
+        """The bytes of each and its signature."""
+        return await self._each(self._get, paths)
 
     async def _get(self, path: str) -> tuple[bytes, str]:
         async def get() -> tuple[bytes, str]:

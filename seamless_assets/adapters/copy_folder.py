@@ -1,13 +1,15 @@
 """A folder of local copies: bounded, shared by many processes, and never in the way of what is copied.
 
-A copy is written whole under a name of its own and then renamed. It proves nothing of itself: its reader
-holds it against the release log. It is read and not mapped into memory, so that what was proven stays so,
-whatever is done to the file. The least recently used go first when the folder grows too large.
+A copy stands behind the SHA-256 of its bytes, and is written whole under a name of its own and then renamed;
+one that is not as it was written is none. Its reader holds it against the release log like anything that is
+stored. It is read and not mapped into memory, so that what was proven stays so, whatever is done to the file.
+The least recently used go first when the folder grows too large.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import threading
 import time
@@ -17,10 +19,13 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
+from seamless_assets.adapters.folder_files import read_whole
+
 _STALE_S = 3_600.0
 """A copy that was not finished by then never will be."""
 _RECENT_S = 3_600.0
 """A copy that was used since then is as good as used now."""
+_DIGEST_BYTES = hashlib.sha256().digest_size
 _SPARE = 16
 """The folder is brought this part below its limit, so that it need not be looked through at each copy."""
 
@@ -41,7 +46,7 @@ class CopyFolder:
         return os.path.exists(self._path(name))
 
     def load(self, name: str) -> bytes | None:
-        """What is said to be the copy of this name; None where there is none to read."""
+        """The copy of this name; None where there is none that is as it was written."""
         try:
             file = os.open(self._path(name), os.O_RDONLY)
         except OSError:
@@ -52,11 +57,13 @@ class CopyFolder:
                 # Of a folder that may only be read nothing is driven out, so no time is needed there.
                 with suppress(OSError):
                     os.utime(file)
-            return os.read(file, told.st_size)
+            stored = read_whole(file, told.st_size)
         except OSError:
             return None
         finally:
             os.close(file)
+        digest, body = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
+        return body if hashlib.sha256(body).digest() == digest else None
 
     def keep(self, name: str, body: bytes, *, may_evict: bool = True) -> None:
         """Write a copy, and let go of the oldest above the limit. A full disk is no error of the caller.
@@ -67,12 +74,14 @@ class CopyFolder:
         draft = f"{path}.{uuid4().hex}.tmp"
         try:
             os.makedirs(self._folder, exist_ok=True)
-            if not may_evict and not self._has_room(len(body)):
+            size = _DIGEST_BYTES + len(body)
+            if not may_evict and not self._has_room(size):
                 return
             with open(draft, "wb") as file:
+                file.write(hashlib.sha256(body).digest())
                 file.write(body)
             os.replace(draft, path)
-            self._make_room(len(body))
+            self._make_room(size)
         except OSError:
             with suppress(OSError):
                 os.unlink(draft)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
-from seamless_assets.adapters.object_files import PROBE, Use, reported, translated
+from seamless_assets.adapters.object_files import PROBE, Take, reported, translated
 from seamless_assets.core.artifact import StoredFile
 
 T = TypeVar("T")
+U = TypeVar("U")
 _LEFTOVER = re.compile(r"#\d+$")
 
 
@@ -25,7 +27,6 @@ class FolderFiles:
     """
 
     kind = "a folder"
-    runs_at_once = 2
     is_near = True
 
     def __init__(self, root: str) -> None:
@@ -54,14 +55,12 @@ class FolderFiles:
         """The bytes of each. Raises like `read`."""
         return await asyncio.to_thread(lambda: [self._read(path)[0] for path in paths])
 
-    async def load(self, paths: Sequence[str], use: Use[T]) -> T:
-        """What `use` makes, in a thread, of the bytes of each and their signatures. Raises like `read`."""
+    async def load(self, groups: Sequence[Sequence[str]], take: Take[T], finish: Callable[[T], U]) -> list[U]:
+        """What `take`, and then `finish`, make of each group of files, in two threads. Raises like `read`."""
+        return await asyncio.to_thread(self._load, groups, take, finish)
 
-        def read_and_use() -> T:
-            read = [self._read(path) for path in paths]
-            return use([payload for payload, _ in read], [signature for _, signature in read])
-
-        return await asyncio.to_thread(read_and_use)
+    async def keep(self, written: Sequence[tuple[str, bytes]]) -> None:
+        """Nothing: it is at hand."""
 
     async def list_files(self, prefix: str, after: str | None = None) -> list[StoredFile]:
         """Files below `prefix` (of names later than `after`), in order of their paths."""
@@ -84,6 +83,21 @@ class FolderFiles:
     async def probe(self) -> None:
         """Write a small file and read it back. Raises `ArtifactStoreError`."""
         await asyncio.to_thread(self._probe)
+
+    def _load(self, groups: Sequence[Sequence[str]], take: Take[T], finish: Callable[[T], U]) -> list[U]:
+        finished: list[U] = []
+        finishing: Future[U] | None = None
+        with ThreadPoolExecutor(1, "finish") as second:
+            for number, paths in enumerate(groups):
+                read = [self._read(path) for path in paths]
+                taken = take(number, [payload for payload, _ in read], [known for _, known in read])
+                # No more than two groups are in memory.
+                if finishing is not None:
+                    finished.append(finishing.result())
+                finishing = second.submit(finish, taken)
+            if finishing is not None:
+                finished.append(finishing.result())
+        return finished
 
     def _is_there(self, path: str) -> bool:
         # One look at a folder takes microseconds, a turn through another thread a hundred.
@@ -120,9 +134,12 @@ class FolderFiles:
         """Its bytes, and its signature from before they were read."""
         uri = self.uri(path)
         try:
-            with open(uri, "rb", buffering=0) as file:
-                signature = _signature_of(os.fstat(file.fileno()))
-                return file.read(), signature
+            file = os.open(uri, os.O_RDONLY)
+            try:
+                told = os.fstat(file)
+                return read_whole(file, told.st_size), _signature_of(told)
+            finally:
+                os.close(file)
         except OSError as error:
             raise translated(error, uri) from error
 
@@ -166,6 +183,14 @@ def _sync_folder(folder: str) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
+
+
+def read_whole(file: int, size: int) -> bytes:
+    """What an open file holds; one call reads no more than two gibibytes."""
+    parts = [os.read(file, size)]
+    while parts[-1] and sum(map(len, parts)) < size:
+        parts.append(os.read(file, size))
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _signature_of(told: os.stat_result) -> str:

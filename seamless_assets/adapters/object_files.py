@@ -15,8 +15,9 @@ from seamless_assets.core.artifact import StoredFile
 from seamless_assets.errors import ArtifactMissing, ArtifactStoreError
 
 T = TypeVar("T")
-Use = Callable[[Sequence[bytes], Sequence[str]], T]
-"""What is done with the bytes of files and their signatures."""
+U = TypeVar("U")
+Take = Callable[[int, Sequence[bytes], Sequence[str]], T]
+"""What is made of a group of files: its number, their bytes, their signatures."""
 PROBE = "_probe"
 """Written over at each look at the store; it is the only file that is."""
 _LONG_STORY = "\n\nDebug source"
@@ -26,13 +27,11 @@ _LONG_STORY = "\n\nDebug source"
 class Files(Protocol):
     """What a folder and a bucket have in common.
 
-    `runs_at_once` is how many runs are best loaded side by side, `is_near` whether a question costs next to
-    nothing.
+    `is_near` says whether a question costs next to nothing.
     """
 
     kind: str
     root: str
-    runs_at_once: int
     is_near: bool
 
     def uri(self, path: str) -> str:
@@ -50,8 +49,14 @@ class Files(Protocol):
     async def read_all(self, paths: Sequence[str]) -> list[bytes]:
         """The bytes of each. Raises like `read`."""
 
-    async def load(self, paths: Sequence[str], use: Use[T]) -> T:
-        """What `use` makes, in a thread, of the bytes of each and their signatures. Raises like `read`."""
+    async def load(self, groups: Sequence[Sequence[str]], take: Take[T], finish: Callable[[T], U]) -> list[U]:
+        """What `take`, and then `finish`, make of each group of files, in threads. Raises like `read`.
+
+        While one group is finished the next is read.
+        """
+
+    async def keep(self, written: Sequence[tuple[str, bytes]]) -> None:
+        """Have what was just written there at hand, where it would take long to read it again."""
 
     async def signatures(self, paths: Sequence[str]) -> list[str]:
         """What changes when a file does, of each. Raises like `read`."""

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from msgspec.json import Decoder
 
-from seamless_assets.core.canonical import canonical_json, sha256_text
+from seamless_assets.core.canonical import canonical_json, read_record, sha256_text
 from seamless_assets.core.coverage import Gap
+from seamless_assets.core.extents import Extents
 from seamless_assets.core.node import NodeId, path_value
 from seamless_assets.core.segment import Segment
 from seamless_assets.core.timeframe import Timeframe
 from seamless_assets.errors import ArtifactCorrupt
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION: Literal[1] = 1
 FILE_SUFFIX = ".parquet"
 MANIFEST_SUFFIX = ".manifest.json"
 _ARTIFACT_PATH = re.compile(
@@ -31,15 +33,15 @@ class Manifest:
     """What one artifact holds and how it came to be.
 
     `range` is the sealed `[start, end)` in epoch seconds, `interval` the bar's length in seconds (the
-    timeframe's text for months and years), `as_of` the instant of first publication. Only the bars,
-    node, interval and conformance version enter `dataset_fingerprint`.
+    timeframe's text for months and years), `as_of` the instant of first publication, `extents` what
+    `core.extents` needs to read the file without opening it as Parquet (empty where only that will do). Only
+    the bars, node, interval and conformance version enter `dataset_fingerprint`.
     """
 
     node_id: str
     interval: int | str
     partition: str
-    start: int
-    end: int
+    range: tuple[int, int]
     rows: int
     dataset_fingerprint: str
     file_sha256: str
@@ -53,6 +55,18 @@ class Manifest:
     policy: Mapping[str, Any]
     publication_watermark: int
     as_of: str
+    extents: Extents = ()
+    manifest_version: Literal[1] = MANIFEST_VERSION
+
+    @property
+    def start(self) -> int:
+        """Where the sealed range starts."""
+        return self.range[0]
+
+    @property
+    def end(self) -> int:
+        """Where the sealed range ends."""
+        return self.range[1]
 
     @property
     def segment(self) -> Segment:
@@ -61,20 +75,15 @@ class Manifest:
 
     def opens(self, timeframe: Timeframe, part: Segment) -> np.ndarray:
         """Sorted opens of its bars inside `part`, int64 epoch seconds: all of the grid but its gaps."""
-        every = np.array(timeframe.opens(*self.segment.intersect(part)), dtype=np.int64)
-        is_there = np.ones(len(every), dtype=bool)
-        for gap in (*self.absent, *self.missing):
-            low, high = np.searchsorted(every, [gap.start, gap.end])
-            is_there[low:high] = False
-        return every[is_there]
+        holes = [(gap.start, gap.end) for gap in (*self.absent, *self.missing)]
+        return _opens_but(holes, timeframe, self.segment.intersect(part))
 
     def to_json(self) -> bytes:
         """Its canonical bytes."""
         record = asdict(self)
-        record["range"] = [record.pop("start"), record.pop("end")]
-        for name in ("absent", "missing"):
-            record[name] = [list(gap) for gap in getattr(self, name)]
-        return canonical_json({"manifest_version": MANIFEST_VERSION, **record})
+        if not self.extents:
+            del record["extents"]
+        return canonical_json(record)
 
     def same_facts(self, other: Manifest) -> bool:
         """Whether both say the same of the bars, whoever published them when."""
@@ -84,16 +93,19 @@ class Manifest:
     def from_json(cls, payload: bytes, uri: str) -> Manifest:
         """The manifest of stored bytes; raises `ArtifactCorrupt` where they are none."""
         try:
-            record = json.loads(payload)
-            version = record.pop("manifest_version")
-            if version != MANIFEST_VERSION:
-                raise ValueError(f"manifest version {version} is not {MANIFEST_VERSION}")
-            start, end = record.pop("range")
-            for name in ("absent", "missing"):
-                record[name] = tuple(Gap(*gap) for gap in record[name])
-            return cls(start=start, end=end, **record)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return read_record(payload, _DECODER, "manifest_version", MANIFEST_VERSION)
+        except ValueError as error:
             raise ArtifactCorrupt(f"{uri} is not a readable manifest: {error}", uri=uri) from error
+
+
+_DECODER = Decoder(Manifest)
+
+
+def opens_of(manifests: Sequence[Manifest], timeframe: Timeframe) -> np.ndarray:
+    """Sorted opens of the bars of ascending artifacts that do not overlap, int64 epoch seconds."""
+    holes = [(gap.start, gap.end) for one in manifests for gap in (*one.absent, *one.missing)]
+    holes += [(left.end, right.start) for left, right in pairwise(manifests) if left.end < right.start]
+    return _opens_but(holes, timeframe, Segment(manifests[0].start, manifests[-1].end))
 
 
 def file_path(partition: str, fingerprint: str, copy: int = 0) -> str:
@@ -116,6 +128,19 @@ def manifest_edition(path: str) -> int | None:
     """The edition in a manifest's path; None for a path of another form."""
     numbered = artifact_number(path) if path.endswith(MANIFEST_SUFFIX) else None
     return numbered[1] if numbered else None
+
+
+def _opens_but(holes: Sequence[tuple[int, int]], timeframe: Timeframe, window: Segment) -> np.ndarray:
+    """The opens of a window that lie in none of the disjoint holes."""
+    every = timeframe.opens_array(*window)
+    if not holes:
+        return every
+    bounds = np.searchsorted(every, np.array(holes, dtype=np.int64))
+    edges = np.zeros(len(every) + 1, dtype=np.int8)
+    np.add.at(edges, bounds[:, 0], 1)
+    np.add.at(edges, bounds[:, 1], -1)
+    opens: np.ndarray = every[np.cumsum(edges[:-1]) == 0]
+    return opens
 
 
 def _path(partition: str, fingerprint: str, number: int, suffix: str) -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from seamless_assets.core.artifact import ArtifactRef, Manifest
 from seamless_assets.core.bars import timestamps
 from seamless_assets.core.canonical import sha256_text
+from seamless_assets.core.extents import find_extents
 from seamless_assets.core.fingerprint import fingerprint
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.parquet import decode_bars
@@ -96,6 +97,8 @@ def audit_file(
         problems.append(f"its bars have the fingerprint {content}, its name says {ref.fingerprint}")
     if len(payload) != manifest.file_bytes or bars.num_rows != ref.rows:
         problems.append(f"it holds {bars.num_rows} bars, its manifest promises {manifest.rows}")
+    if manifest.extents and find_extents(payload, bars) != manifest.extents:
+        problems.append("its extents lie elsewhere than its manifest says")
     return bars, [Flaw(path, problem) for problem in problems]
 
 
@@ -153,6 +156,8 @@ def _misplaced(node: NodeId, ref: ArtifactRef, manifest: Manifest, bars: pa.Tabl
         problems.append(
             f"{len(ts)} bars and {absences} that are accounted for are not the {expected} of its range"
         )
+    elif not np.array_equal(manifest.opens(node.timeframe, ref.segment), ts):
+        problems.append("its bars are not those that its manifest leaves in its range")
     return problems
 
 

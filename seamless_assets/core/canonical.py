@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any
+from typing import Any, TypeVar
 
+from msgspec import MsgspecError
+from msgspec.json import Decoder, decode
+
+T = TypeVar("T")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -14,6 +18,23 @@ def canonical_json(record: dict[str, Any]) -> bytes:
     """UTF-8 JSON with sorted keys, no blanks and a final newline; NaN and infinities are refused."""
     text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode() + b"\n"
+
+
+def read_record(payload: bytes, decoder: Decoder[T], version: str, known: int) -> T:
+    """The record of stored bytes. Raises `ValueError` where they hold none, or one of another version."""
+    try:
+        return decoder.decode(payload)
+    except MsgspecError as error:
+        raise ValueError(_other_version(payload, version, known) or str(error)) from error
+
+
+def _other_version(payload: bytes, version: str, known: int) -> str | None:
+    try:
+        record = decode(payload)
+    except MsgspecError:
+        return None
+    found = record.get(version, known) if isinstance(record, dict) else known
+    return None if found == known else f"its {version} is {found}, and this release reads {known}"
 
 
 def is_text(value: object) -> bool:

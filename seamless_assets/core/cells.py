@@ -14,9 +14,11 @@ CELL_BYTES = 8
 _INFINITY_BITS = np.float64(np.inf).view(np.uint64)
 
 
-def empty_cells(rows: int) -> np.ndarray:
+def empty_cells(rows: int, columns: int = len(COLUMNS)) -> np.ndarray:
     """Room for so many bars, int64, shape `(6, rows)`: `ts`, and the bits of the other columns."""
-    return np.empty((len(COLUMNS), rows), dtype="<i8")
+    # Arrow's pool has at hand what was freed; of the system each page would be asked for and cleared anew.
+    room = pa.allocate_buffer(columns * rows * CELL_BYTES)
+    return np.frombuffer(room, "<i8", columns * rows).reshape(columns, rows)
 
 
 def canonical_cells(bars: pa.Table) -> np.ndarray:

@@ -49,15 +49,6 @@ def fingerprint(bars: Any, *, node_id: str | NodeId, interval: Any, conformance_
     return f"sha256:{digest.hexdigest()}"
 
 
-def fingerprint_of_cells(
-    cells: np.ndarray, *, node_id: NodeId, interval: Any, conformance_version: str
-) -> str:
-    """The fingerprint of contiguous cells (see `core.cells`); only of canonical ones it is that of bars."""
-    digest = hashlib.sha256(_header(node_id, interval, conformance_version, cells.shape[1]))
-    digest.update(cells.reshape(-1).data)
-    return f"sha256:{digest.hexdigest()}"
-
-
 def _header(node: NodeId, interval: Any, conformance_version: str, rows: int) -> bytes:
     if not is_text(conformance_version) or not conformance_version:
         raise InvalidInput(

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from seamless_assets.core.cells import empty_cells
 from seamless_assets.errors import InvalidFrame
 
 TIME = "ts"
@@ -191,7 +192,7 @@ def pandas_frame(bars: pa.Table) -> pd.DataFrame:
     Many rows are copied by two threads, into one block of memory.
     """
     columns = [column.to_numpy() for column in bars.columns]
-    block = np.empty((len(columns), bars.num_rows), dtype=np.int64)
+    block = empty_cells(bars.num_rows, len(columns))
 
     def copy(part: slice) -> None:
         for place, column in zip(block, columns, strict=True):

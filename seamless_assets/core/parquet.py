@@ -14,8 +14,14 @@ SMALL_BYTES = 1_000_000
 """Up to here handing columns to other threads takes longer than reading them."""
 # Opens step evenly. Decimal prices repeat runs of bytes, which zstd finds in whole numbers only. Volumes
 # repeat little but their high bytes, so those are put together.
-_ENCODINGS = {"ts": "DELTA_BINARY_PACKED", "volume": "BYTE_STREAM_SPLIT"} | dict.fromkeys(PRICES, "PLAIN")
-
+SPLIT_COLUMNS = ("volume",)
+_ENCODINGS = (
+    {"ts": "DELTA_BINARY_PACKED"}
+    | dict.fromkeys(PRICES, "PLAIN")
+    | dict.fromkeys(SPLIT_COLUMNS, "BYTE_STREAM_SPLIT")
+)
+_PAGE_ROWS = 131_072
+"""As many as a page of a mebibyte holds, so that a month of minutes is one page a column."""
 
 _FILE_SCHEMA = pa.schema([field.with_nullable(False) for field in BARS_SCHEMA])
 _OTHERS_SCHEMA = pa.schema([field.with_nullable(field.name != "ts") for field in BARS_SCHEMA])
@@ -36,6 +42,7 @@ def encode_bars(bars: pa.Table, compression: str = "zstd") -> bytes:
         use_dictionary=False,
         column_encoding=_ENCODINGS,
         store_schema=False,
+        max_rows_per_page=_PAGE_ROWS,
     )
     return sink.getvalue()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,8 +10,10 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
+from msgspec.json import Decoder, decode
+
 from seamless_assets.core.artifact import ArtifactRef
-from seamless_assets.core.canonical import canonical_json, sha256_text
+from seamless_assets.core.canonical import canonical_json, read_record, sha256_text
 from seamless_assets.core.instant import epoch_micros, instant_text
 from seamless_assets.core.segment import Segment, join_segments, outside
 from seamless_assets.errors import ArtifactCorrupt, ReleaseRefused
@@ -23,7 +24,7 @@ LOG_FOLDER = "_releases"
 """Where a node's records lie below its folder."""
 GENESIS = "sha256:" + "0" * 64
 """What the first release names as the one before it."""
-RECORD_VERSION = 1
+RECORD_VERSION: Literal[1] = 1
 _RECORD_PATH = re.compile(rf"{LOG_FOLDER}/(?P<seq>[0-9]{{10}})\.json")
 _CHECKPOINT_EVERY, _KEPT_SNAPSHOTS = 256, 64
 
@@ -66,10 +67,11 @@ class Release:
     revisions: tuple[Revision, ...] = ()
     discarded: tuple[str, ...] = ()
     hash: str = ""
+    record_version: Literal[1] = RECORD_VERSION
 
     def to_json(self) -> bytes:
-        """Its canonical bytes, which end with the record's own hash."""
-        body = {"record_version": RECORD_VERSION, **asdict(self)}
+        """Its canonical bytes, the record's own hash among them."""
+        body = asdict(self)
         del body["hash"]
         return canonical_json({**body, "hash": sha256_text(canonical_json(body))})
 
@@ -77,25 +79,16 @@ class Release:
     def from_json(cls, payload: bytes, uri: str) -> Release:
         """The release of stored bytes; raises `ArtifactCorrupt` where they were altered."""
         try:
-            record = json.loads(payload)
-            version, claimed = record["record_version"], record.pop("hash")
-            if version != RECORD_VERSION:
-                raise ValueError(f"record version {version} is not {RECORD_VERSION}")
+            release = read_record(payload, _DECODER, "record_version", RECORD_VERSION)
             # Keys are sorted, so the hash stands inside, a comma follows it, and the rest is what it covers.
-            if sha256_text(payload.replace(f'"hash":"{claimed}",'.encode(), b"", 1)) != claimed:
+            if sha256_text(payload.replace(f'"hash":"{release.hash}",'.encode(), b"", 1)) != release.hash:
                 raise ValueError("it does not match its own hash")
-            del record["record_version"]
-            if record["kind"] not in KINDS:
-                raise ValueError(f"kind {record['kind']!r} is not known")
-            record["discarded"] = tuple(record["discarded"])
-            for name in ("added", "withdrawn"):
-                record[name] = tuple(ArtifactRef(**ref) for ref in record[name])
-            revisions = tuple(
-                Revision(**{**item, "examples": tuple(item["examples"])}) for item in record.pop("revisions")
-            )
-            return cls(**record, revisions=revisions, hash=claimed)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return release
+        except ValueError as error:
             raise ArtifactCorrupt(f"{uri} is not a readable release record: {error}", uri=uri) from error
+
+
+_DECODER = Decoder(Release)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +261,7 @@ def next_release(
         revisions=tuple(revisions),
         discarded=tuple(discarded),
     )
-    return replace(draft, hash=json.loads(draft.to_json())["hash"])
+    return replace(draft, hash=as_record(draft)["hash"])
 
 
 def differing(
@@ -363,5 +356,5 @@ def _ordered(refs: Iterable[ArtifactRef]) -> tuple[ArtifactRef, ...]:
 
 def as_record(release: Release) -> dict[str, Any]:
     """A release as plain JSON values, for tables and logs."""
-    record: dict[str, Any] = json.loads(release.to_json())
+    record: dict[str, Any] = decode(release.to_json())
     return record

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from functools import cached_property, total_ordering
 from typing import Any, Protocol, SupportsIndex
 
+import numpy as np
+
 from seamless_assets.errors import InvalidTimeframe, InvalidTimestamp
 
 WEEK = 604_800
@@ -157,6 +159,13 @@ class Timeframe:
             return range(first, first + self.count(start, end) * self.seconds, self.seconds)
         index = self.grid.index(first)
         return [self.grid.open(index + step) for step in range(self.count(start, end))]
+
+    def opens_array(self, start: int, end: int) -> np.ndarray:
+        """The same as int64."""
+        opens = self.opens(start, end)
+        if isinstance(opens, range):
+            return np.arange(opens.start, opens.stop, opens.step, dtype=np.int64)
+        return np.array(opens, dtype=np.int64)
 
 
 Interval = int | Timeframe

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from seamless_assets.core.artifact import ArtifactRef, Manifest, SealedArtifact
 from seamless_assets.core.canonical import sha256_text
 from seamless_assets.core.coverage import MISSING
+from seamless_assets.core.extents import find_extents
 from seamless_assets.core.fingerprint import fingerprint
 from seamless_assets.core.instant import instant_text
 from seamless_assets.core.node import NodeId
@@ -93,8 +94,7 @@ async def _merge(
         node_id=str(node),
         interval=node.timeframe.seconds or str(node.timeframe),
         partition=partition,
-        start=parts[0].start,
-        end=parts[-1].end,
+        range=(parts[0].start, parts[-1].end),
         rows=run.bars.num_rows,
         dataset_fingerprint=fingerprint(
             run.bars, node_id=node, interval=node.timeframe, conformance_version=versions.pop()
@@ -110,6 +110,7 @@ async def _merge(
         policy={**ports.policy.as_record(), COMPACTED: [part.fingerprint for part in parts]},
         publication_watermark=max(manifest.publication_watermark for manifest in manifests),
         as_of=instant_text(now_micros(ports)),
+        extents=find_extents(payload, run.bars),
     )
     sealed = SealedArtifact(node, manifest, payload, run.bars)
     return _Merged(await ports.artifacts.put_artifact(sealed, snapshot.discarded), tuple(parts))

@@ -12,6 +12,7 @@ from seamless_assets.core.bars import timestamps
 from seamless_assets.core.canonical import sha256_text
 from seamless_assets.core.conformance import conform
 from seamless_assets.core.coverage import MISSING, Coverage, Gap, coverage_of
+from seamless_assets.core.extents import find_extents
 from seamless_assets.core.fingerprint import fingerprint
 from seamless_assets.core.instant import instant_text
 from seamless_assets.core.node import NodeId
@@ -72,8 +73,7 @@ async def seal(
         node_id=str(node),
         interval=node.timeframe.seconds or str(node.timeframe),
         partition=partition.key,
-        start=window.start,
-        end=window.end,
+        range=(window.start, window.end),
         rows=bars.num_rows,
         dataset_fingerprint=fingerprint(
             bars, node_id=node, interval=node.timeframe, conformance_version=ports.policy.conformance_version
@@ -89,6 +89,7 @@ async def seal(
         policy=ports.policy.as_record(),
         publication_watermark=watermark(node.timeframe, now, ports.policy.stabilization_bars),
         as_of=instant_text(now_micros(ports)),
+        extents=find_extents(payload, bars),
     )
     ref = await ports.artifacts.put_artifact(SealedArtifact(node, manifest, payload, bars), before.discarded)
     return Sealed(

@@ -22,12 +22,12 @@ def names(folder: Path) -> set[str]:
 def test_the_oldest_copies_go_first_and_what_was_never_finished_too(tmp_path: Path) -> None:
     folder = CopyFolder(tmp_path, MANY)
     for n in range(5):
-        folder.keep(str(n), b"x" * 100)
+        folder.keep(str(n), b"x" * 68)
         os.utime(tmp_path / str(n), (START + n, START + n))
-    assert folder.load("0") == b"x" * 100
+    assert folder.load("0") == b"x" * 68
     (tmp_path / "x.tmp").write_bytes(b"half")
     os.utime(tmp_path / "x.tmp", (START, START))
-    CopyFolder(tmp_path, 300).keep("5", b"y" * 100)
+    CopyFolder(tmp_path, 300).keep("5", b"y" * 68)
     assert names(tmp_path) == {"0", "5"}
 
 
@@ -44,17 +44,29 @@ def test_the_folder_stays_below_its_limit_and_is_seldom_looked_through(
     monkeypatch.setattr(os, "scandir", counted)
     folder = CopyFolder(tmp_path, 40_000)
     for n in range(2_000):
-        folder.keep(str(n), b"x" * 100)
+        folder.keep(str(n), b"x" * 68)
         assert n % 50 or sum(path.stat().st_size for path in tmp_path.glob("*")) <= 40_000
     assert looks < 200 and len(names(tmp_path)) > 300
+
+
+def test_a_copy_that_is_not_as_it_was_written_is_none(tmp_path: Path) -> None:
+    folder, copy = CopyFolder(tmp_path, MANY), tmp_path / "one"
+    folder.keep("one", b"body")
+    whole = copy.read_bytes()
+    altered = [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(len(whole))]
+    for spoiled in (*altered, *(whole[:size] for size in range(len(whole))), whole + b"x"):
+        copy.write_bytes(spoiled)
+        assert folder.load("one") is None and folder.holds("one")
+    folder.keep("one", b"body")
+    assert folder.load("one") == b"body"
 
 
 def test_what_may_drive_out_nothing_is_kept_where_there_is_room(tmp_path: Path) -> None:
     folder = CopyFolder(tmp_path, 250)
     for name in "abc":
-        folder.keep(name, b"x" * 100, may_evict=False)
+        folder.keep(name, b"x" * 68, may_evict=False)
     assert names(tmp_path) == {"a", "b"}
-    folder.keep("c", b"x" * 100)
+    folder.keep("c", b"x" * 68)
     assert "c" in names(tmp_path)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 from artifacts import NODE, sealed
 from object_stores import Place, Trouble
+from twins import START
 
 from seamless_assets.adapters import bucket_files
 from seamless_assets.adapters.artifact_store import ArtifactStore
@@ -54,6 +57,10 @@ async def test_what_was_altered_or_removed_behind_a_copy_is_refused(
     assert await loaded(place.open(copies=copies), refs) == expected
 
 
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
+
+
 class Requests(list[tuple[str, str]]):
     """Methods and paths of what a bucket is asked, and those of whole objects."""
 
@@ -83,6 +90,85 @@ async def test_a_bucket_sends_nothing_that_is_here(
         assert len(asked.objects) == objects_sent
         looks = 6 if at_once == 64 else 1
         assert len(asked) - len(asked.objects) == (0 if objects_sent else looks)
+
+
+@pytest.mark.parametrize("at_once", [64, 2])
+async def test_a_bucket_sends_what_is_not_here_or_not_as_it_was_written(
+    flaky: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(bucket_files, "AT_ONCE", at_once)
+    asked, folder = Requests(), tmp_path / "copies"
+    place = flaky(asked)
+    refs = await published(place.open(copies=folder))
+    expected = await loaded(place.open(), refs)
+    names = [path.name for path in files(folder)]
+    assert len(names) == 6
+    for wrong in range(0, 2**6, 5):
+        spoiled = [folder / name for number, name in enumerate(names) if wrong >> number & 1]
+        for number, copy in enumerate(spoiled):
+            spoil(copy, number % 3)
+        asked.clear()
+        assert await loaded(place.open(copies=folder), refs) == expected
+        assert len(asked.objects) == len(spoiled)
+        assert [path.name for path in files(folder)] == names
+
+
+def spoil(copy: Path, how: int) -> None:
+    """Flip a bit of it, cut it, or remove it."""
+    whole = copy.read_bytes()
+    if how == 0:
+        copy.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    elif how == 1:
+        copy.write_bytes(whole[: len(whole) // 2])
+    else:
+        copy.unlink()
+
+
+async def test_what_a_process_holds_is_not_touched_by_what_is_done_to_copies(
+    flaky: Watched, tmp_path: Path
+) -> None:
+    place = flaky(Requests())
+    refs = await published(place.open(copies=tmp_path))
+    store = place.open(copies=tmp_path)
+    held = await loaded(store, refs)
+    expected = held.bars.to_pydict()
+    for copy in files(tmp_path):
+        copy.write_bytes(bytes(copy.stat().st_size))
+    assert await loaded(store, refs) is held and held.bars.to_pydict() == expected
+
+
+async def test_what_is_published_drives_out_no_copy_that_was_read(flaky: Watched, tmp_path: Path) -> None:
+    place = flaky(Requests())
+    (ref, *_) = await published(place.open())
+    await loaded(place.open(copies=tmp_path), [ref])
+    read = set(files(tmp_path))
+    for copy in read:
+        os.utime(copy, (START, START))
+    limit = 4 * sum(copy.stat().st_size for copy in read)
+    publisher = place.open(copies=tmp_path, max_bytes=limit)
+    refs = [await publisher.put_artifact(sealed(rows)) for rows in range(11, 20)]
+    await publisher.close()
+    kept = set(files(tmp_path))
+    assert read < kept and sum(copy.stat().st_size for copy in kept) <= limit
+    await loaded(place.open(copies=tmp_path, max_bytes=limit), refs)
+    assert not read & set(files(tmp_path))
+
+
+async def test_a_disk_that_takes_no_copy_is_no_error_of_a_read(flaky: Watched, tmp_path: Path) -> None:
+    place, folder = flaky(Requests()), tmp_path / "copies"
+    folder.write_bytes(b"a file, no folder")
+    refs = await published(place.open(copies=folder))
+    expected = await loaded(place.open(), refs)
+    store = place.open(copies=folder)
+    assert await asyncio.gather(store.load_run(NODE, refs), store.load_run(NODE, refs)) == [expected] * 2
+    await store.close()
+
+
+async def test_a_folder_is_not_copied(tmp_path: Path) -> None:
+    place = Place(str(tmp_path / "artifacts"), None)
+    refs = await published(place.open(copies=tmp_path / "copies"))
+    await loaded(place.open(copies=tmp_path / "copies"), refs)
+    assert not (tmp_path / "copies").exists()
 
 
 async def append(store: ArtifactStore, log: ReleaseLog, many: int) -> None:

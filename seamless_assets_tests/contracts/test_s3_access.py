@@ -24,7 +24,7 @@ from seamless_assets.sandbox.server import Sandbox
 NODE = "ohlcv:binance:BTC/USDT:1m"
 
 
-def settings(exchange: Sandbox, folder: Path, root: str, **s3: Any) -> Settings:
+def settings(exchange: Sandbox, folder: Path, root: str, copies_mb: int = 100, **s3: Any) -> Settings:
     return settings_from_mapping(
         {
             "seamless": {
@@ -32,6 +32,7 @@ def settings(exchange: Sandbox, folder: Path, root: str, **s3: Any) -> Settings:
                 "hot_store": {"dsn": "sqlite:///./hot.sqlite"},
                 "state_dir": "./state",
             },
+            "cache": {"max_segment_mb": copies_mb},
             "exchanges": {"binance": {"base_url": exchange.url, "symbols": ["BTC/USDT"]}},
         },
         base=folder,
@@ -39,21 +40,32 @@ def settings(exchange: Sandbox, folder: Path, root: str, **s3: Any) -> Settings:
     )
 
 
+OPTIONS = {"region": REGION, "access_key_id": KEY, "secret_access_key": SECRET}
+
+
 def test_the_settings_say_how(moto: S3Server, exchange: Sandbox, tmp_path: Path) -> None:
     place = Place.in_bucket(moto)
-    told = {
-        "endpoint_url": moto.endpoint,
-        "region": REGION,
-        "access_key_id": KEY,
-        "secret_access_key": SECRET,
-    }
-    read_settings = settings(exchange, tmp_path, place.root, **told)
+    read_settings = settings(exchange, tmp_path, place.root, endpoint_url=moto.endpoint, **OPTIONS)
     assert SECRET not in repr(read_settings)
     with sa.connect(read_settings) as s:
         report = s.materialize(NODE, "2025-01-01", "2025-01-02")
         assert report.released and s.snapshot_files(NODE)[0].startswith(f"s3://{BUCKET}/")
         frame = s.read(NODE, "2025-01-01", "2025-01-02", context=sa.ComputeContext(as_of=report.as_of))
         assert frame.metadata.rows > 1000 and s.verify(NODE).is_sound
+
+
+@pytest.mark.parametrize(("copies_mb", "copies"), [(100, 2), (0, 0)])
+def test_what_was_published_has_local_copies_unless_none_are_wanted(
+    moto: S3Server, exchange: Sandbox, tmp_path: Path, copies_mb: int, copies: int
+) -> None:
+    root = Place.in_bucket(moto).root
+    told = settings(exchange, tmp_path, root, copies_mb, endpoint_url=moto.endpoint, **OPTIONS)
+    with sa.connect(told) as s:
+        report = s.materialize(NODE, "2025-01-01", "2025-01-02")
+    assert len(list((tmp_path / "state" / "segments").glob("*"))) == copies
+    with sa.connect(told) as s:
+        context = sa.ComputeContext(as_of=report.as_of)
+        assert s.read(NODE, "2025-01-01", "2025-01-02", context=context).metadata.rows > 1000
 
 
 def test_the_usual_environment_says_how(

@@ -15,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seamless_assets.core.bars import BARS_SCHEMA, COLUMNS
-from seamless_assets.core.cells import canonical_cells
-from seamless_assets.core.fingerprint import fingerprint, fingerprint_of_cells
+from seamless_assets.core.fingerprint import fingerprint
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.timeframe import Timeframe
 from seamless_assets.errors import InvalidFrame, InvalidInput, InvalidNodeId, InvalidTimeframe
@@ -229,15 +228,3 @@ def test_the_callers_bars_stay_as_they_are() -> None:
 
 def whole(frame: pd.DataFrame) -> pa.Table:
     return pa.Table.from_pandas(frame, BARS_SCHEMA, preserve_index=False)
-
-
-@given(st.integers(0, 5), st.sampled_from(["v2", "v3"]), st.sampled_from([0.0, -0.0, np.nan, 7.5]))
-def test_canonical_cells_have_the_fingerprint_of_their_bars(rows: int, version: str, volume: float) -> None:
-    frame = bars(rows).assign(volume=lambda made: made["volume"].replace(1.0, volume))
-    cells = canonical_cells(whole(frame))
-    told = {"node_id": NodeId.parse(NODE), "interval": 60, "conformance_version": version}
-    assert fingerprint_of_cells(cells, **told) == of(frame, conformance_version=version)
-    for at in range(cells.size):
-        cells.flat[at] ^= 1
-        assert fingerprint_of_cells(cells, **told) != of(frame, conformance_version=version)
-        cells.flat[at] ^= 1

@@ -35,8 +35,7 @@ def part(number: int, bars: list[str]) -> tuple[Manifest, pa.Table]:
     gaps = coverage_of(MINUTE, window, ts, known).gaps
     manifest = replace(
         MANIFEST,
-        start=window.start,
-        end=window.end,
+        range=(window.start, window.end),
         absent=tuple(gap for gap in gaps if gap.reason != MISSING),
         missing=tuple(gap for gap in gaps if gap.reason == MISSING),
         conformance_flags={"gap": 1},

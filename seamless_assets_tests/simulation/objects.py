@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from seamless_assets.adapters.artifact_store import ArtifactStore
-from seamless_assets.adapters.object_files import PROBE, Use
+from seamless_assets.adapters.object_files import PROBE, Take
 from seamless_assets.core.artifact import StoredFile
 from seamless_assets.errors import ArtifactMissing, ArtifactStoreError
 from seamless_assets_tests.simulation.fate import Fate, Wire, Worker
 
 ROOT = "memory"
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclass
@@ -58,7 +59,6 @@ class Files:
     """The files as one worker reaches them; each call is a choice point, and so is each step of a write."""
 
     kind = "memory"
-    runs_at_once = 2
     is_near = False
     root = ROOT
 
@@ -91,8 +91,13 @@ class Files:
     async def read_all(self, paths: Sequence[str]) -> list[bytes]:
         return [await self.read(path) for path in paths]
 
-    async def load(self, paths: Sequence[str], use: Use[T]) -> T:
-        return use(await self.read_all(paths), paths)
+    async def load(self, groups: Sequence[Sequence[str]], take: Take[T], finish: Callable[[T], U]) -> list[U]:
+        return [
+            finish(take(number, await self.read_all(paths), paths)) for number, paths in enumerate(groups)
+        ]
+
+    async def keep(self, written: Sequence[tuple[str, bytes]]) -> None:
+        """Nothing: it is at hand."""
 
     async def list_files(self, prefix: str, after: str | None = None) -> list[StoredFile]:
         return await self._wire.look("list", lambda: self._objects.list(prefix, after))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from seamless_assets.core.timeframe import Timeframe
 from seamless_assets.sandbox.book import Book
 from seamless_assets.sandbox.dialects.base import Query, Route, number, rows_of, spot, text
@@ -107,7 +105,7 @@ class _Venue:
 def _filled(book: Book, market: Market, timeframe: Timeframe, start: int, end: int) -> list[tuple[Any, ...]]:
     found = {row[0]: row for row in rows_of(book.candles(market.symbol, timeframe, start, end))}
     rows: list[tuple[Any, ...]] = []
-    for ts in np.array(timeframe.opens(start, timeframe.ceil(end)), dtype=np.int64).tolist():
+    for ts in timeframe.opens(start, timeframe.ceil(end)):
         if ts in found:
             rows.append(found[ts])
         elif rows:

@@ -1,0 +1,60 @@
+"""An object store whose files are kept on this machine once they were read or written here."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from seamless_assets.adapters.bucket_files import BucketFiles
+from seamless_assets.adapters.copy_folder import CopyFolder
+
+_Signed = tuple[bytes, str]
+"""Bytes of a file, and its signature from before they were read."""
+
+
+class CopiedBucket(BucketFiles):
+    """Files of an object store with copies in a folder; a copy is served while the object's signature is its.
+
+    An object that was altered or removed is so noticed, as `load` asks for the signatures of what it has.
+    """
+
+    def __init__(self, root: str, options: Mapping[str, Any], copies: CopyFolder) -> None:
+        super().__init__(root, options)
+        self._copies = copies
+
+    async def keep(self, written: Sequence[tuple[str, bytes]]) -> None:
+        """Copy what was just written there, as far as there is room. Raises like `read`."""
+        signatures = await self.signatures([path for path, _ in written])
+        signed = [(payload, known) for (_, payload), known in zip(written, signatures, strict=True)]
+        # What nobody has read yet does not drive out what somebody did.
+        self._keep([path for path, _ in written], signed, may_evict=False)
+
+    async def _fetch(self, paths: Sequence[str]) -> list[_Signed]:
+        held = [path for path in paths if self._copies.holds(self._name(path))]
+        known = await self.signatures(held) if held else []
+        copied = await asyncio.to_thread(self._copied, held, known)
+        lacking = [path for path in paths if path not in copied]
+        fetched = await super()._fetch(lacking)
+        self._keep(lacking, fetched, may_evict=True)
+        both = copied | dict(zip(lacking, fetched, strict=True))
+        return [both[path] for path in paths]
+
+    def _copied(self, paths: Sequence[str], signatures: Sequence[str]) -> dict[str, _Signed]:
+        """The files of which there are copies that have these signatures."""
+        found = {}
+        for path, signature in zip(paths, signatures, strict=True):
+            known, _, payload = (self._copies.load(self._name(path)) or b"").partition(b"\n")
+            if known.decode(errors="replace") == signature:
+                found[path] = payload, signature
+        return found
+
+    def _keep(self, paths: Sequence[str], signed: Sequence[_Signed], *, may_evict: bool) -> None:
+        bodies = [partial(b"\n".join, (known.encode(), payload)) for payload, known in signed]
+        names = [self._name(path) for path in paths]
+        self._copies.keep_soon(list(zip(names, bodies, strict=True)), may_evict=may_evict)
+
+    def _name(self, path: str) -> str:
+        return f"{hashlib.sha256(self.uri(path).encode()).hexdigest()}.file"
