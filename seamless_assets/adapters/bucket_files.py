@@ -115,6 +115,10 @@ class BucketFiles:
         found = await self._resent(prefix, collect)
         return sorted(found, key=lambda file: file.path)
 
+    async def list_paths(self, folder: str, after: str | None = None) -> list[str]:
+        """Paths of the files in a folder (later than `after`), ascending."""
+        return [file.path for file in await self.list_files(folder, after)]
+
     async def remove(self, paths: Sequence[str]) -> None:
         """Remove files; those that are not there are no error."""
         for path in paths:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -69,6 +70,13 @@ class FolderFiles:
         return sorted(
             (file for file in found if after is None or file.path > after), key=lambda file: file.path
         )
+
+    async def list_paths(self, folder: str, after: str | None = None) -> list[str]:
+        """Paths of the files right in a folder (later than `after`), ascending; no more is asked of them."""
+        with reported(self.uri(folder)):
+            names = await asyncio.to_thread(self._names, folder)
+        paths = sorted([f"{folder}/{name}" for name in names])
+        return paths if after is None else paths[bisect_right(paths, after) :]
 
     async def remove(self, paths: Sequence[str]) -> None:
         """Remove files, leftovers too; those that are not there are no error."""
@@ -149,6 +157,12 @@ class FolderFiles:
             return _signature_of(os.stat(uri))
         except OSError as error:
             raise translated(error, uri) from error
+
+    def _names(self, folder: str) -> list[str]:
+        try:
+            return os.listdir(f"{self.root}/{folder}")
+        except FileNotFoundError:
+            return []
 
     def _walk(self, folder: str) -> Iterator[StoredFile]:
         try:

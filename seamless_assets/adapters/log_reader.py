@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from seamless_assets.adapters import log_copy
 from seamless_assets.adapters.copy_folder import CopyFolder
 from seamless_assets.adapters.object_files import Files
-from seamless_assets.core.artifact import StoredFile
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.release import LOG_FOLDER, Release, ReleaseLog, record_number, record_path
 
@@ -32,28 +31,34 @@ class LogReader:
             records = await self._records_after(folder, known)
             if not records:
                 return log
-            copied = await self._copied(folder) if known == 0 else {}
-            lacking = [file for file in records if copied.get(file.path, ("",))[0] != file.signature]
-            payloads = await self._files.read_all([file.path for file in lacking])
-            fetched = zip(lacking, payloads, strict=True)
-            copied.update((file.path, (file.signature, payload)) for file, payload in fetched)
+            held = await self._copied(folder) if known == 0 else {}
+            lacking = [path for path, told in records.items() if path not in held or held[path][0] != told]
+            payloads = zip(lacking, await self._files.read_all(lacking), strict=True)
+            held.update((path, (records[path], payload)) for path, payload in payloads)
             # Another read of this log may have been quicker.
             if len(log.releases) == known:
-                named = [(file.path, copied[file.path][1]) for file in records]
-                fresh = [Release.from_json(payload, self._files.uri(path)) for path, payload in named]
+                fresh = [Release.from_json(held[path][1], self._files.uri(path)) for path in records]
                 log.extend(fresh, self._files.uri(f"{folder}/{LOG_FOLDER}"))
                 if known == 0 and len(lacking) >= WORTH_COPYING:
-                    self._keep(folder, {file.path: copied[file.path] for file in records})
+                    self._keep(folder, {path: held[path] for path in records})
 
-    async def _records_after(self, folder: str, known: int) -> Sequence[StoredFile]:
-        """The records that follow the known ones; one question answers that there are none."""
+    async def _records_after(self, folder: str, known: int) -> Mapping[str, str]:
+        """The records that follow the known ones, by path, with their signatures where there may be copies.
+
+        One question answers that there are none.
+        """
         if known:
             following, last = (f"{folder}/{record_path(seq)}" for seq in (known + 1, known))
             if not await self._files.exists(following, last):
-                return []
+                return {}
         after = f"{folder}/{record_path(known)}" if known else None
-        listed = await self._files.list_files(f"{folder}/{LOG_FOLDER}", after)
-        return [file for file in listed if record_number(file.path.removeprefix(f"{folder}/")) is not None]
+        if self._copies is None:
+            listed = dict.fromkeys(await self._files.list_paths(f"{folder}/{LOG_FOLDER}", after), "")
+        else:
+            files = await self._files.list_files(f"{folder}/{LOG_FOLDER}", after)
+            listed = {file.path: file.signature for file in files}
+        below = len(folder) + 1
+        return {path: told for path, told in listed.items() if record_number(path[below:]) is not None}
 
     async def _copied(self, folder: str) -> log_copy.Records:
         if self._copies is None:

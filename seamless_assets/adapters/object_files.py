@@ -64,6 +64,9 @@ class Files(Protocol):
     async def list_files(self, prefix: str, after: str | None = None) -> list[StoredFile]:
         """Files below `prefix` (of names later than `after`), in order of their paths."""
 
+    async def list_paths(self, folder: str, after: str | None = None) -> list[str]:
+        """Paths of the files right in a folder (later than `after`), ascending; no more is asked of them."""
+
     async def remove(self, paths: Sequence[str]) -> None:
         """Remove files; those that are not there are no error."""
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from msgspec.json import Decoder
 
 from seamless_assets.core.canonical import canonical_json, read_record, sha256_text
-from seamless_assets.core.coverage import Gap
+from seamless_assets.core.coverage import MISSING, Gap
 from seamless_assets.core.extents import Extents
 from seamless_assets.core.node import NodeId, path_value
 from seamless_assets.core.segment import Segment
@@ -75,8 +75,7 @@ class Manifest:
 
     def opens(self, timeframe: Timeframe, part: Segment) -> np.ndarray:
         """Sorted opens of its bars inside `part`, int64 epoch seconds: all of the grid but its gaps."""
-        holes = [(gap.start, gap.end) for gap in (*self.absent, *self.missing)]
-        return _opens_but(holes, timeframe, self.segment.intersect(part))
+        return _opens_but((*self.absent, *self.missing), timeframe, self.segment.intersect(part))
 
     def to_json(self) -> bytes:
         """Its canonical bytes."""
@@ -103,8 +102,8 @@ _DECODER = Decoder(Manifest)
 
 def opens_of(manifests: Sequence[Manifest], timeframe: Timeframe) -> np.ndarray:
     """Sorted opens of the bars of ascending artifacts that do not overlap, int64 epoch seconds."""
-    holes = [(gap.start, gap.end) for one in manifests for gap in (*one.absent, *one.missing)]
-    holes += [(left.end, right.start) for left, right in pairwise(manifests) if left.end < right.start]
+    holes = [gap for one in manifests for gaps in (one.absent, one.missing) for gap in gaps]
+    holes += [Gap(left.end, right.start, MISSING) for left, right in pairwise(manifests)]
     return _opens_but(holes, timeframe, Segment(manifests[0].start, manifests[-1].end))
 
 
@@ -130,16 +129,17 @@ def manifest_edition(path: str) -> int | None:
     return numbered[1] if numbered else None
 
 
-def _opens_but(holes: Sequence[tuple[int, int]], timeframe: Timeframe, window: Segment) -> np.ndarray:
-    """The opens of a window that lie in none of the disjoint holes."""
+def _opens_but(holes: Sequence[Gap], timeframe: Timeframe, window: Segment) -> np.ndarray:
+    """The opens of a window that lie in none of the holes."""
     every = timeframe.opens_array(*window)
     if not holes:
         return every
-    bounds = np.searchsorted(every, np.array(holes, dtype=np.int64))
-    edges = np.zeros(len(every) + 1, dtype=np.int8)
-    np.add.at(edges, bounds[:, 0], 1)
-    np.add.at(edges, bounds[:, 1], -1)
-    opens: np.ndarray = every[np.cumsum(edges[:-1]) == 0]
+    starts, ends, _ = zip(*holes, strict=True)
+    lows, highs = (np.searchsorted(every, np.array(edges)).tolist() for edges in (starts, ends))
+    is_there = np.ones(len(every), dtype=bool)
+    for low, high in zip(lows, highs, strict=True):
+        is_there[low:high] = False
+    opens: np.ndarray = every[is_there]
     return opens
 
 

@@ -102,6 +102,9 @@ class Files:
     async def list_files(self, prefix: str, after: str | None = None) -> list[StoredFile]:
         return await self._wire.look("list", lambda: self._objects.list(prefix, after))
 
+    async def list_paths(self, folder: str, after: str | None = None) -> list[str]:
+        return [file.path for file in await self.list_files(folder, after)]
+
     async def remove(self, paths: Sequence[str]) -> None:
         for path in paths:
             await self._wire("remove", lambda path=path: self._objects.remove(path))
