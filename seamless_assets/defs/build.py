@@ -7,6 +7,7 @@ from dagster_aws.s3 import S3Resource
 
 from seamless_assets.config import Settings
 from seamless_assets.defs.assets import IO_MANAGER, build_assets
+from seamless_assets.defs.housekeeping import housekeeping, housekeeping_every_night
 from seamless_assets.defs.io_manager import SeamlessIOManager
 from seamless_assets.defs.jobs import build_jobs
 from seamless_assets.defs.resources import SeamlessResource
@@ -21,6 +22,7 @@ def build_definitions(settings: Settings, config: str = "", s3: S3Resource | Non
     resource = SeamlessResource(config=config, s3=s3)
     return Definitions(
         assets=assets,
-        jobs=build_jobs(assets),
+        jobs=[*build_jobs(assets), housekeeping],
+        schedules=[housekeeping_every_night],
         resources={"seamless": resource, IO_MANAGER: SeamlessIOManager(seamless=resource)},
     )

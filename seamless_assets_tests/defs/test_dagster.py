@@ -10,7 +10,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from dagster import (
     AssetKey,
     AssetSelection,
@@ -32,36 +31,6 @@ from seamless_assets.sandbox.replay import Replay
 from seamless_assets.sandbox.server import Sandbox
 
 BTC, ETH = AssetKey(["ohlcv", "binance", "BTC_USDT", "1m"]), AssetKey(["ohlcv", "binance", "ETH_USDT", "1m"])
-
-
-@pytest.fixture
-def written(tmp_path: Path, exchange: Sandbox) -> Callable[..., Path]:
-    """A seamless.yaml on embedded stores, pointing at the local exchange."""
-
-    def write(*symbols: str, timeframes: tuple[str, ...] = ("1m",)) -> Path:
-        path = tmp_path / "seamless.yaml"
-        declared = {
-            "base_url": exchange.url,
-            "symbols": list(symbols),
-            "timeframes": list(timeframes),
-            "start": "2025-01-01",
-        }
-        seamless = {
-            "artifact": {"object_store_uri": "./artifacts"},
-            "hot_store": {"dsn": "sqlite:///./hot.sqlite"},
-            "state_dir": "./state",
-            "rate_limit": {"tokens_per_interval": 1_000_000, "burst_tokens": 1_000_000},
-        }
-        path.write_text(yaml.safe_dump({"seamless": seamless, "exchanges": {"binance": declared}}))
-        return path
-
-    return write
-
-
-@pytest.fixture
-def instance() -> Any:
-    with DagsterInstance.ephemeral() as made:
-        yield made
 
 
 def run(

@@ -1,0 +1,66 @@
+"""What keeps the artifact store small: a job that compacts closed ranges and removes what nothing needs."""
+
+# Dagster reads the annotations of ops at run time, so they are not postponed here.
+
+from dagster import (
+    AssetObservation,
+    Failure,
+    MetadataValue,
+    OpExecutionContext,
+    ScheduleDefinition,
+    TableRecord,
+    job,
+    op,
+)
+
+from seamless_assets.core.node import NodeId
+from seamless_assets.defs.assets import asset_key
+from seamless_assets.defs.resources import SeamlessResource
+from seamless_assets.errors import SeamlessError
+from seamless_assets.seamless import Seamless
+
+
+@op(description="Compact the closed months or years of every node, then remove its files that nothing needs.")
+def compact_and_clean_up(context: OpExecutionContext, seamless: SeamlessResource) -> None:
+    """Node by node; one that fails stops no other, and fails the step at its end."""
+    rows, failed = [], []
+    for member in seamless.settings().nodes:
+        try:
+            row = _keep_house(context, seamless.pipeline, member.node)
+        except SeamlessError as error:
+            failed.append(f"{member.node}: {error}")
+            context.log.error(failed[-1])
+        else:
+            rows.append(TableRecord(row))
+            context.log.info(", ".join(f"{name} {value}" for name, value in row.items()))
+    shown = {"nodes": MetadataValue.table(rows)} if rows else {}
+    if failed:
+        raise Failure("; ".join(failed), metadata=shown, allow_retries=False)
+    context.add_output_metadata(shown)
+
+
+def _keep_house(context: OpExecutionContext, pipeline: Seamless, node: NodeId) -> dict[str, str | int]:
+    merged = pipeline.compact(node)
+    if merged.release is not None and merged.after < merged.before:
+        told = {"compacted": f"{merged.before} artifacts to {merged.after}", "as_of": merged.release.as_of}
+        context.log_event(AssetObservation(asset_key(node), metadata=told))
+    (cleaned,) = pipeline.gc(node)
+    return {
+        "node": str(node),
+        "artifacts before": merged.before,
+        "artifacts after": merged.after,
+        "files removed": len(cleaned.removed),
+        "bytes freed": cleaned.freed,
+    }
+
+
+@job(description="Compact all nodes and remove what nothing needs; every as_of reads as before.")
+def housekeeping() -> None:
+    """One step for all nodes."""
+    compact_and_clean_up()
+
+
+housekeeping_every_night = ScheduleDefinition(
+    name="housekeeping_every_night", job=housekeeping, cron_schedule="30 3 * * *", execution_timezone="UTC"
+)
+"""Off until somebody switches it on."""

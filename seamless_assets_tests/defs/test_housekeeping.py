@@ -1,0 +1,108 @@
+"""The housekeeping job run for real: what it merges and removes, and what it leaves alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from dagster import AssetKey, DagsterInstance, DefaultScheduleStatus
+from twins import START
+
+import seamless_assets as sa
+from seamless_assets.config import load_settings
+from seamless_assets.defs.build import build_definitions
+
+BTC, ETH = "ohlcv:binance:BTC/USDT:1h", "ohlcv:binance:ETH/USDT:1h"
+YEAR = ("2024-01-01", "2025-01-01")
+AGED = START - 30 * 86_400
+
+
+@pytest.fixture
+def path(written: Callable[..., Path]) -> Path:
+    """Two nodes with a year of monthly artifacts, and one that was never materialized."""
+    made = written("BTC/USDT", "ETH/USDT", "SOL/USDT", timeframes=("1h",))
+    with sa.connect(made) as s:
+        for node in (BTC, ETH):
+            assert s.materialize(node, *YEAR).released
+    return made
+
+
+def keep_house(path: Path, instance: DagsterInstance) -> Any:
+    definitions = build_definitions(load_settings(path), config=str(path))
+    return definitions.resolve_job_def("housekeeping").execute_in_process(
+        instance=instance, raise_on_error=False
+    )
+
+
+def rows(result: Any) -> dict[str, dict[str, Any]]:
+    """The table that the step shows, by node."""
+    (event,) = (event for event in result.all_events if event.is_successful_output or event.is_step_failure)
+    if event.is_step_failure:
+        shown = event.step_failure_data.user_failure_data.metadata
+    else:
+        shown = event.step_output_data.metadata
+    return {str(record.data["node"]): dict(record.data) for record in shown["nodes"].records}
+
+
+def observed(instance: DagsterInstance, node: str) -> Any:
+    key = AssetKey(list(sa.NodeId.parse(node).asset_key))
+    return instance.fetch_observations(key, limit=5).records
+
+
+def known(path: Path, node: str) -> tuple[pa.Table, list[str], int]:
+    """Its bars as first released in whole, the instants that can be read, and its artifacts in force."""
+    with sa.connect(path) as s:
+        log = s.releases(node)
+        context = sa.ComputeContext(as_of=log[11].as_of)
+        bars = s.read(node, *YEAR, context=context).to_arrow()
+        assert s.read(node, *YEAR).to_arrow() == bars and s.verify(node).is_sound
+        return bars, [entry.as_of for entry in log], len(s.snapshot_files(node))
+
+
+def test_closed_years_are_merged_and_what_nothing_needs_is_removed(
+    path: Path, instance: DagsterInstance
+) -> None:
+    before = {node: known(path, node) for node in (BTC, ETH)}
+    kept = next((path.parent / "artifacts").rglob("2024-05/*.parquet"))
+    leftover = kept.with_name(f"{kept.name}#7")
+    leftover.write_bytes(b"half")
+    os.utime(leftover, (AGED, AGED))
+    result = keep_house(path, instance)
+    assert result.success and not leftover.exists() and kept.exists()
+    shown = rows(result)
+    for node, (bars, instants, artifacts) in before.items():
+        now, later, merged = known(path, node)
+        assert now == bars and later[:-1] == instants and (artifacts, merged) == (12, 1)
+        assert (shown[node]["artifacts before"], shown[node]["artifacts after"]) == (12, 1)
+        (seen,) = observed(instance, node)
+        assert seen.asset_observation.metadata["as_of"].value == later[-1]
+    assert sum(row["files removed"] for row in shown.values()) == 1
+    assert shown["ohlcv:binance:SOL/USDT:1h"]["artifacts after"] == 0
+    again = rows(keep_house(path, instance))
+    assert all(row["artifacts before"] == row["artifacts after"] for row in again.values())
+    assert len(observed(instance, BTC)) == 1
+
+
+def test_a_damaged_node_fails_the_job_and_stops_no_other(path: Path, instance: DagsterInstance) -> None:
+    damaged = next((path.parent / "artifacts").rglob("symbol=BTC*/**/2024-05/*.parquet"))
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-1])
+    result = keep_house(path, instance)
+    assert not result.success and set(rows(result)) == {ETH, "ohlcv:binance:SOL/USDT:1h"}
+    (failure,) = (event for event in result.all_events if event.is_step_failure)
+    told = failure.step_failure_data.user_failure_data.description
+    assert told.startswith(BTC) and str(damaged) in told and "restore the file" in told
+    assert known(path, ETH)[2] == 1
+    damaged.write_bytes(whole)
+    assert keep_house(path, instance).success and known(path, BTC)[2] == 1
+
+
+def test_the_schedule_is_there_and_off(path: Path) -> None:
+    definitions = build_definitions(load_settings(path), config=str(path))
+    schedule = definitions.resolve_schedule_def("housekeeping_every_night")
+    assert schedule.job_name == "housekeeping"
+    assert schedule.default_status == DefaultScheduleStatus.STOPPED
