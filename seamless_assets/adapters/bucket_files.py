@@ -21,6 +21,9 @@ from seamless_assets.errors import ArtifactMissing, ArtifactStoreError, ForkedPr
 
 T = TypeVar("T")
 U = TypeVar("U")
+Signed = tuple[bytes, str]
+"""Bytes of a file, and its signature as it was when they were read."""
+Fetch = Callable[[Sequence[str]], Awaitable[list[Signed]]]
 AT_ONCE = 64
 """Requests to a bucket side by side."""
 GROUPS_AT_ONCE = 4
@@ -89,14 +92,7 @@ class BucketFiles:
 
     async def load(self, groups: Sequence[Sequence[str]], take: Take[T], finish: Callable[[T], U]) -> list[U]:
         """What `take`, and then `finish`, make of each group of files, in a thread. Raises like `read`."""
-
-        async def one(number: int, paths: Sequence[str]) -> U:
-            async with self._loading:
-                found = await self._fetch(paths)
-                payloads, signatures = [payload for payload, _ in found], [known for _, known in found]
-                return await asyncio.to_thread(lambda: finish(take(number, payloads, signatures)))
-
-        return await together(one(number, paths) for number, paths in enumerate(groups))
+        return await self._load(self._fetch, groups, take, finish)
 
     async def keep(self, written: Sequence[tuple[str, bytes]]) -> None:
         """Nothing: there is nowhere to."""
@@ -160,12 +156,23 @@ class BucketFiles:
 
         return await together(one(path) for path in paths)
 
-    async def _fetch(self, paths: Sequence[str]) -> list[tuple[bytes, str]]:
+    async def _load(
+        self, fetch: Fetch, groups: Sequence[Sequence[str]], take: Take[T], finish: Callable[[T], U]
+    ) -> list[U]:
+        async def one(number: int, paths: Sequence[str]) -> U:
+            async with self._loading:
+                found = await fetch(paths)
+                payloads, signatures = [payload for payload, _ in found], [known for _, known in found]
+                return await asyncio.to_thread(lambda: finish(take(number, payloads, signatures)))
+
+        return await together(one(number, paths) for number, paths in enumerate(groups))
+
+    async def _fetch(self, paths: Sequence[str]) -> list[Signed]:
         """The bytes of each and its signature."""
         return await self._each(self._get, paths)
 
-    async def _get(self, path: str) -> tuple[bytes, str]:
-        async def get() -> tuple[bytes, str]:
+    async def _get(self, path: str) -> Signed:
+        async def get() -> Signed:
             answer = await obstore.get_async(self._store, path)
             return bytes(await answer.bytes_async()), _signature(answer.meta)
 

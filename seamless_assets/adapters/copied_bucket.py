@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from seamless_assets.adapters.bucket_files import BucketFiles
+from seamless_assets.adapters.bucket_files import BucketFiles, Signed
 from seamless_assets.adapters.copy_folder import CopyFolder
+from seamless_assets.adapters.object_files import Take
 
-_Signed = tuple[bytes, str]
-"""Bytes of a file, and its signature from before they were read."""
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 class CopiedBucket(BucketFiles):
@@ -32,26 +33,30 @@ class CopiedBucket(BucketFiles):
         # What nobody has read yet does not drive out what somebody did.
         self._keep([path for path, _ in written], signed, may_evict=False)
 
-    async def _fetch(self, paths: Sequence[str]) -> list[_Signed]:
-        held = [path for path in paths if self._copies.holds(self._name(path))]
-        known = await self.signatures(held) if held else []
-        copied = await asyncio.to_thread(self._copied, held, known)
+    async def load(self, groups: Sequence[Sequence[str]], take: Take[T], finish: Callable[[T], U]) -> list[U]:
+        """What `take`, and then `finish`, make of each group of files, in a thread. Raises like `read`."""
+        held = [path for paths in groups for path in paths if self._copies.holds(self._name(path))]
+        known = dict(zip(held, await self.signatures(held), strict=True)) if held else {}
+        return await self._load(partial(self._fetch_lacking, known), groups, take, finish)
+
+    async def _fetch_lacking(self, known: Mapping[str, str], paths: Sequence[str]) -> list[Signed]:
+        copied = await asyncio.to_thread(self._copied, {path: known[path] for path in paths if path in known})
         lacking = [path for path in paths if path not in copied]
-        fetched = await super()._fetch(lacking)
+        fetched = await self._fetch(lacking)
         self._keep(lacking, fetched, may_evict=True)
         both = copied | dict(zip(lacking, fetched, strict=True))
         return [both[path] for path in paths]
 
-    def _copied(self, paths: Sequence[str], signatures: Sequence[str]) -> dict[str, _Signed]:
+    def _copied(self, signatures: Mapping[str, str]) -> dict[str, Signed]:
         """The files of which there are copies that have these signatures."""
         found = {}
-        for path, signature in zip(paths, signatures, strict=True):
+        for path, signature in signatures.items():
             known, _, payload = (self._copies.load(self._name(path)) or b"").partition(b"\n")
             if known.decode(errors="replace") == signature:
                 found[path] = payload, signature
         return found
 
-    def _keep(self, paths: Sequence[str], signed: Sequence[_Signed], *, may_evict: bool) -> None:
+    def _keep(self, paths: Sequence[str], signed: Sequence[Signed], *, may_evict: bool) -> None:
         bodies = [partial(b"\n".join, (known.encode(), payload)) for payload, known in signed]
         names = [self._name(path) for path in paths]
         self._copies.keep_soon(list(zip(names, bodies, strict=True)), may_evict=may_evict)
