@@ -233,7 +233,7 @@ class ArtifactStore(Protocol):
         """What an operator wants to know of it; it was written to and read from."""
 
     def file_uri(self, node: NodeId, path: str) -> str:
-        """Where a file is."""
+        """Where a file below a node's folder is; of an empty path what stands before all of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,8 @@ async def bind_snapshot(ports: Ports, node: NodeId, context: ComputeContext) -> 
 async def snapshot_files(ports: Ports, node: NodeId, context: ComputeContext) -> list[str]:
     """URIs of the Parquet files of a snapshot, ascending. Raises `NothingReleased`."""
     snapshot = await bind_snapshot(ports, node, context)
-    return [ports.artifacts.file_uri(node, ref.file_path) for ref in snapshot.artifacts]
+    folder = ports.artifacts.file_uri(node, "")
+    return [folder + ref.file_path for ref in snapshot.artifacts]
 
 
 def require_as_of(context: ComputeContext) -> None:
@@ -118,6 +119,7 @@ def _metadata(
 ) -> ReadMetadata:
     coverage = _coverage(node, window, run, bars.num_rows)
     ts, missing = bars.column("ts"), coverage.missing
+    folder = ports.artifacts.file_uri(node, "")
     last = node.timeframe.shift(ts[-1].as_py(), 1) if len(ts) else None
     return ReadMetadata(
         node_id=str(node),
@@ -133,7 +135,7 @@ def _metadata(
         dataset_fingerprint=snapshot.dataset_fingerprint,
         as_of=snapshot.release.as_of if snapshot.release else None,
         requested_as_of=context.as_of,
-        manifest_uris=tuple(ports.artifacts.file_uri(node, ref.manifest_path) for ref in refs),
+        manifest_uris=tuple([folder + ref.manifest_path for ref in refs]),
         world_id=context.world_id,
         domain=context.domain,
         verdict="PARTIAL" if missing else "PASS",
