@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -79,10 +81,11 @@ class RunReader:
 
         def prove(number: int, payloads: Sequence[bytes], signatures: Sequence[str]) -> _Batch:
             places, files, manifests = batches[number], [], []
-            for place, file, manifest in zip(places, payloads[::2], payloads[1::2], strict=True):
-                uris = [self._files.uri(path) for path in place.paths]
-                files.append(proven_file(uris[0], file, place.ref))
-                manifests.append(proven_manifest(uris[1], manifest, place.ref))
+            with _no_collection():
+                for place, file, manifest in zip(places, payloads[::2], payloads[1::2], strict=True):
+                    uris = [self._files.uri(path) for path in place.paths]
+                    files.append(proven_file(uris[0], file, place.ref))
+                    manifests.append(proven_manifest(uris[1], manifest, place.ref))
             return _Batch(places, files, manifests, signatures)
 
         def decode(batch: _Batch) -> tuple[list[Manifest], Sequence[str]]:
@@ -111,6 +114,21 @@ class RunReader:
             return True
         kept.looked = now
         return await self._files.signatures(kept.paths) == kept.signatures
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No look for cycles meanwhile: of a node with many gaps it would take longer than all else of a read.
+
+    Each gap is an object that stays, and the more there are the more often all objects are looked through.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _places(folder: str, refs: Sequence[ArtifactRef]) -> list[_Place]:

@@ -130,16 +130,15 @@ def manifest_edition(path: str) -> int | None:
 
 
 def _opens_but(holes: Sequence[Gap], timeframe: Timeframe, window: Segment) -> np.ndarray:
-    """The opens of a window that lie in none of the holes."""
+    """The opens of a window that lie in none of the holes, which do not overlap."""
     every = timeframe.opens_array(*window)
     if not holes:
         return every
     starts, ends, _ = zip(*holes, strict=True)
-    lows, highs = (np.searchsorted(every, np.array(edges)).tolist() for edges in (starts, ends))
-    is_there = np.ones(len(every), dtype=bool)
-    for low, high in zip(lows, highs, strict=True):
-        is_there[low:high] = False
-    opens: np.ndarray = every[is_there]
+    edges = np.sort(np.searchsorted(every, np.array(starts + ends)))
+    # From edge to edge bars are there and not there by turns.
+    is_there = np.arange(len(edges) + 1) % 2 == 0
+    opens: np.ndarray = every[np.repeat(is_there, np.diff(edges, prepend=0, append=len(every)))]
     return opens
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -79,6 +80,7 @@ async def test_a_run_holds_the_bars_of_its_artifacts_however_they_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int, quiet: int, by: str
 ) -> None:
     monkeypatch.setattr(run_reader, "BATCH_ROWS", batch)
+    monkeypatch.setattr(artifact_proof, "MANY_BARS", 0)
     monkeypatch.setattr(artifact_proof, {"extents": "decode_bars", "parquet": "fill_values"}[by], refused)
     made = adjoining(7, 9, 0, 3, 3, 25, 1, 8, quiet=quiet)
     store = ArtifactStore(str(tmp_path))
@@ -88,6 +90,18 @@ async def test_a_run_holds_the_bars_of_its_artifacts_however_they_are_read(
     assert run.gaps == tuple(joined(made)) and run.flags == {"gap": len(made)}
     assert await store.load_run(NODE, refs) is run
     assert (await store.load_run(NODE, [])).bars.num_rows == 0
+
+
+async def test_where_every_few_bars_one_is_missing_the_file_tells_the_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifact_proof, "opens_of", None)
+    store, made = ArtifactStore(str(tmp_path)), adjoining(7, 7, 7, quiet=2)
+    run = await store.load_run(NODE, [await store.put_artifact(one) for one in made])
+    assert run.bars.combine_chunks() == pa.concat_tables([one.bars for one in made]).combine_chunks()
+    monkeypatch.setattr(artifact_proof, "MANY_BARS", 7)
+    with pytest.raises(TypeError):
+        await ArtifactStore(str(tmp_path)).load_run(NODE, [await store.put_artifact(one) for one in made])
 
 
 def refused(*_: object) -> None:
@@ -101,6 +115,23 @@ def joined(made: list[SealedArtifact]) -> list[Gap]:
         start = gaps.pop().start if gaps and gaps[-1].end == gap.start else gap.start
         gaps.append(Gap(start, gap.end, gap.reason))
     return gaps
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+async def test_garbage_is_collected_after_a_read_as_before_it(tmp_path: Path, is_on: bool) -> None:
+    """Whether the read succeeds or not."""
+    store = ArtifactStore(str(tmp_path))
+    ref = await store.put_artifact(sealed())
+    (gc.enable if is_on else gc.disable)()
+    try:
+        await store.load_run(NODE, [ref])
+        assert gc.isenabled() == is_on
+        flip(Path(store.file_uri(NODE, ref.manifest_path)))
+        with pytest.raises(ArtifactCorrupt):
+            await ArtifactStore(str(tmp_path)).load_run(NODE, [ref])
+        assert gc.isenabled() == is_on
+    finally:
+        gc.enable()
 
 
 def repacked(artifact: SealedArtifact, compression: str) -> SealedArtifact:
