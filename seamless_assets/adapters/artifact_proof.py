@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -77,7 +77,8 @@ def _filled_from_extents(
 ) -> bool:
     """Whether the cells were filled by what all the manifests say of extents, ranges and gaps."""
     gaps = sum(len(manifest.absent) + len(manifest.missing) for manifest in manifests)
-    if cells.shape[1] < MANY_BARS * gaps:
+    is_in_order = all(left.end <= right.start for left, right in pairwise(manifests))
+    if cells.shape[1] < MANY_BARS * gaps or not is_in_order:
         return False
     opens = opens_of(manifests, node.timeframe)
     told = [*np.searchsorted(opens, [manifest.start for manifest in manifests]).tolist(), len(opens)]

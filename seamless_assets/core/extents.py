@@ -43,7 +43,7 @@ def find_extents(payload: bytes, bars: pa.Table) -> Extents:
     if told.num_row_groups != 1 or told.num_columns != len(COLUMNS):
         return ()
     extents = []
-    for at, _ in enumerate(VALUES, start=1):
+    for at in range(1, len(COLUMNS)):
         chunk = told.row_group(0).column(at)
         stop = chunk.data_page_offset + chunk.total_compressed_size
         # A header of a few bytes comes first. Where no frame follows, what is decoded below tells.

@@ -104,6 +104,14 @@ async def test_where_every_few_bars_one_is_missing_the_file_tells_the_times(
         await ArtifactStore(str(tmp_path)).load_run(NODE, [await store.put_artifact(one) for one in made])
 
 
+@pytest.mark.parametrize("order", [[2, 0, 1], [0, 1, 1], [2, 1, 0]])
+async def test_artifacts_in_any_order_make_a_run(tmp_path: Path, order: list[int]) -> None:
+    store, made = ArtifactStore(str(tmp_path)), adjoining(7, 8, 9, quiet=0)
+    chosen = [made[at] for at in order]
+    run = await store.load_run(NODE, [await store.put_artifact(one) for one in chosen])
+    assert run.bars.combine_chunks() == pa.concat_tables([one.bars for one in chosen]).combine_chunks()
+
+
 def refused(*_: object) -> None:
     raise pa.ArrowInvalid("not this way")
 
