@@ -7,6 +7,7 @@ number is made of any cell.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain
 from typing import Any, TypeVar
@@ -31,6 +32,7 @@ class PostgresWire:
     def __init__(self, address: QuestDbAddress, in_thread: Callable[..., Awaitable[Any]]) -> None:
         self._address, self._in_thread = address, in_thread
         self._idle: list[_Connection] = []
+        self._is_closed, self._lock = False, threading.Lock()
         self._slots = asyncio.Semaphore(CONNECTIONS)
 
     async def columns(self, sql: str, values: Sequence[Any], types: Sequence[str]) -> list[np.ndarray]:
@@ -45,9 +47,11 @@ class PostgresWire:
         return await self._ask(lambda connection: _plain(connection, sql, values))
 
     def close(self) -> None:
-        """Close every idle connection."""
-        while self._idle:
-            self._idle.pop().close()
+        """Close every idle connection; one that is in use is closed when its question is answered."""
+        with self._lock:
+            self._is_closed, idle, self._idle = True, self._idle, []
+        for connection in idle:
+            connection.close()
 
     async def _ask(self, question: Callable[[_Connection], T]) -> T:
         async with self._slots:
@@ -56,15 +60,19 @@ class PostgresWire:
 
     def _work(self, question: Callable[[_Connection], T]) -> T:
         """Ask over an idle connection, or a new one; a connection that failed is not used again."""
-        connection = self._idle.pop() if self._idle else self._connect()
+        with self._lock:
+            idle = self._idle.pop() if self._idle else None
+        connection = idle or self._connect()
         try:
             answer = question(connection)
         except BaseException:
             connection.close()
             raise
-        if len(self._idle) < MOST_IDLE:
-            self._idle.append(connection)
-        else:
+        with self._lock:
+            is_kept = not self._is_closed and len(self._idle) < MOST_IDLE
+            if is_kept:
+                self._idle.append(connection)
+        if not is_kept:
             connection.close()
         return answer
 

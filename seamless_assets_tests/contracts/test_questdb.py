@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from contracts.test_hot_store_faults import NODE, TESTS, batch, opened
 from services import QuestDbServer, free_port
 from twins import DAY, START, walk
 
+from seamless_assets.adapters import questdb_wire
 from seamless_assets.adapters.questdb import QuestDbHotStore
 from seamless_assets.adapters.questdb_address import QuestDbAddress
 from seamless_assets.adapters.questdb_client import QuestDbClient
@@ -187,6 +189,29 @@ async def test_more_long_reads_than_the_server_exports_at_once_all_come(
     assert all(read == bars for read in await asyncio.gather(*reads))
     for store in stores:
         await store.close()
+
+
+async def test_a_question_that_outlives_its_store_leaves_no_connection_open(
+    questdb_server: QuestDbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was given up goes on in its thread; its answer may come after the store was closed."""
+    asked, is_closed, used = threading.Event(), threading.Event(), []
+    plain = questdb_wire._plain
+
+    def slow(connection: Any, sql: str, values: Sequence[Any]) -> list[Any]:
+        used.append(connection)
+        asked.set()
+        assert is_closed.wait(30)
+        return plain(connection, sql, values)
+
+    monkeypatch.setattr(questdb_wire, "_plain", slow)
+    wire = questdb_wire.PostgresWire(address(questdb_server), asyncio.to_thread)
+    asking = asyncio.create_task(wire.rows("SELECT 1", []))
+    await asyncio.to_thread(asked.wait)
+    wire.close()
+    is_closed.set()
+    assert await asking == [(1,)]
+    assert [connection.closed for connection in used] == [True]
 
 
 async def test_a_server_that_falls_silent_is_not_waited_for_forever(own_questdb: QuestDbServer) -> None:
