@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -79,7 +79,7 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """Its canonical bytes."""
-        record = asdict(self)
+        record = {each.name: getattr(self, each.name) for each in fields(self)}
         if not self.extents:
             del record["extents"]
         return canonical_json(record)

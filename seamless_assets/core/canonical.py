@@ -5,12 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from msgspec import MsgspecError
-from msgspec.json import Decoder, decode
+from msgspec.json import Decoder, decode, encode
 
-T = TypeVar("T")
+
+class Stored(Protocol):
+    """What has a canonical form."""
+
+    def to_json(self) -> bytes:
+        """Its canonical bytes."""
+
+
+T = TypeVar("T", bound=Stored)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -21,11 +29,22 @@ def canonical_json(record: dict[str, Any]) -> bytes:
 
 
 def read_record(payload: bytes, decoder: Decoder[T], version: str, known: int) -> T:
-    """The record of stored bytes. Raises `ValueError` where they hold none, or one of another version."""
+    """The record of stored bytes. Raises `ValueError` unless they are its canonical form, of this version.
+
+    So what this release does not know is refused: whoever wrote the record on would lose it.
+    """
     try:
-        return decoder.decode(payload)
+        record = decoder.decode(payload)
     except MsgspecError as error:
         raise ValueError(_other_version(payload, version, known) or str(error)) from error
+    # The decoder passes over names it does not know. Its own encoding is the canonical form but for rare
+    # numbers and characters, and takes a tenth of the time.
+    if encode(record, order="sorted") + b"\n" != payload and record.to_json() != payload:
+        raise ValueError(
+            _other_version(payload, version, known)
+            or "its bytes are not those of a record as it is written here"
+        )
+    return record
 
 
 def _other_version(payload: bytes, version: str, known: int) -> str | None:

@@ -56,7 +56,15 @@ def test_opens_are_the_grid_but_for_the_gaps(name: str, data: st.DataObject) -> 
     assert opens_of(made, timeframe).tolist() == expected
 
 
-@pytest.mark.parametrize("changed", [{}, {"extents": ()}, {"absent": (Gap(START, START + 60, "outage"),)}])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"extents": ()},
+        {"absent": (Gap(START, START + 60, "outage"),)},
+        {"policy": {"x": 1e-7, "y": "\x7f\x01\n/é"}},
+    ],
+)
 def test_a_manifest_is_stored_in_one_form(changed: dict[str, object]) -> None:
     manifest = replace(MANIFEST, **changed)
     stored = manifest.to_json()
@@ -73,6 +81,9 @@ def test_a_manifest_is_stored_in_one_form(changed: dict[str, object]) -> None:
         ({"rows": "ten"}, "Expected `int`, got `str`"),
         ({"range": [1]}, "Expected `array` of length 2"),
         ({"absent": [[1, 2]]}, "Expected `array` of length 3"),
+        ({"later": 1}, "not those of a record as it is written here"),
+        ({"later": 1, "manifest_version": 2}, "manifest_version is 2, and this release reads 1"),
+        ({"manifest_version": None}, "manifest_version is None, and this release reads 1"),
     ],
 )
 def test_what_is_no_manifest_says_why(altered: dict[str, object], told: str) -> None:
@@ -80,6 +91,7 @@ def test_what_is_no_manifest_says_why(altered: dict[str, object], told: str) -> 
     with pytest.raises(ArtifactCorrupt, match="here is not a readable manifest") as refused:
         Manifest.from_json(json.dumps(record).encode(), "here")
     assert told in str(refused.value)
-    for payload in (b"", b"{}", b"[]", b"\xff", MANIFEST.to_json()[:-2]):
+    lacking = MANIFEST.to_json().replace(b'"manifest_version":1,', b"")
+    for payload in (lacking, MANIFEST.to_json() + b" ", b"", b"{}", b"[]", b"\xff", MANIFEST.to_json()[:-2]):
         with pytest.raises(ArtifactCorrupt, match="here is not a readable manifest"):
             Manifest.from_json(payload, "here")

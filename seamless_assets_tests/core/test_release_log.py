@@ -8,9 +8,9 @@ import pytest
 from twins import DAY, START
 
 from seamless_assets.core.artifact import ArtifactRef
-from seamless_assets.core.canonical import sha256_text
+from seamless_assets.core.canonical import canonical_json, sha256_text
 from seamless_assets.core.instant import epoch_micros, instant_text
-from seamless_assets.core.release import Release, ReleaseLog, next_release, snapshot_at
+from seamless_assets.core.release import Release, ReleaseLog, as_record, next_release, snapshot_at
 from seamless_assets.errors import ArtifactCorrupt
 
 NODE = "ohlcv:binance:BTC/USDT:1m"
@@ -85,3 +85,25 @@ def test_what_does_not_continue_the_log_is_refused() -> None:
             ReleaseLog(NODE).extend(wrong, "test")
     with pytest.raises(ArtifactCorrupt, match="holds record 1 of"):
         ReleaseLog(NODE.replace("BTC", "ETH")).extend(releases, "test")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"later": 1}, "not those of a record as it is written here"),
+        ({"later": 1, "record_version": 2}, "record_version is 2, and this release reads 1"),
+        ({"kind": "other"}, "Invalid enum value 'other'"),
+        ({"reason": 7}, "Expected `str`, got `int`"),
+    ],
+)
+def test_a_record_of_another_kind_of_software_is_refused_though_its_hash_is_right(
+    change: dict[str, object], told: str
+) -> None:
+    entry = long_log(3)[1][-1]
+    assert Release.from_json(entry.to_json(), "here") == entry
+    body = {**as_record(entry), **change}
+    del body["hash"]
+    stored = canonical_json({**body, "hash": sha256_text(canonical_json(body))})
+    with pytest.raises(ArtifactCorrupt, match="here is not a readable release record") as refused:
+        Release.from_json(stored, "here")
+    assert told in str(refused.value)
