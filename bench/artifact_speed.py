@@ -34,24 +34,24 @@ from core_speed import START
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "seamless_assets_tests"))
 
-from artifacts import NODE, seal_bars
+from support.artifacts import NODE, seal_bars
 
-from seamless_assets.adapters.artifact_store import ArtifactStore
-from seamless_assets.adapters.clock import SystemClock
-from seamless_assets.adapters.sqlite import SqliteHotStore
-from seamless_assets.core.artifact import ArtifactRef
-from seamless_assets.core.bars import BARS_SCHEMA
+from seamless_assets.adapters.artifacts.store import ArtifactStore
+from seamless_assets.adapters.machine.clock import SystemClock
+from seamless_assets.adapters.sqlite.store import SqliteHotStore
+from seamless_assets.core.bars.parquet import decode_bars
+from seamless_assets.core.bars.table import BARS_SCHEMA
+from seamless_assets.core.calendar.partition import partition_of_key
+from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.canonical import sha256_text
-from seamless_assets.core.context import ComputeContext
-from seamless_assets.core.parquet import decode_bars
-from seamless_assets.core.partition import partition_of_key
-from seamless_assets.core.policy import Policy
-from seamless_assets.core.release import Release, ReleaseLog, next_release, record_path
-from seamless_assets.core.segment import Segment
-from seamless_assets.flows.compact import compact
+from seamless_assets.core.reading.context import ComputeContext
+from seamless_assets.core.releases.artifact import ArtifactRef
+from seamless_assets.core.releases.release import Release, ReleaseLog, next_release, record_path
+from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.flows.ports import Ports
-from seamless_assets.flows.publish import seal
-from seamless_assets.flows.read import read_released
+from seamless_assets.flows.reading.read import read_released
+from seamless_assets.flows.releasing.compact import compact
+from seamless_assets.flows.releasing.publish import seal
 
 DAY, MONTH_BARS, YEAR_DAYS = 86_400, 44_640, 365
 

@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from seamless_assets.core.conformance import conform
-from seamless_assets.core.fingerprint import fingerprint
-from seamless_assets.core.schema import bars_model
+from seamless_assets.core.bars.conformance import conform
+from seamless_assets.core.bars.schema import bars_model
+from seamless_assets.core.releases.fingerprint import fingerprint
 
 NODE = "ohlcv:binance:BTC/USDT:1m"
 START = 1_577_836_800

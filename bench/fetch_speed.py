@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "ops"), str(ROOT / "seamless_assets_tests")]
 
 from bootstrap import PYTHON, uv_environment  # noqa: E402
-from services import free_port  # noqa: E402
+from support.services import free_port  # noqa: E402
 
 FREQTRADE = ROOT / ".venv" / "freqtrade"
 SYMBOL = "BTC/USDT"

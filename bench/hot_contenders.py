@@ -50,9 +50,9 @@ class Ours:
     def __init__(self, store: Any) -> None:
         import pyarrow as pa
 
-        from seamless_assets.core.bars import BARS_SCHEMA
+        from seamless_assets.core.bars.table import BARS_SCHEMA
+        from seamless_assets.core.calendar.segment import Segment
         from seamless_assets.core.node import NodeId
-        from seamless_assets.core.segment import Segment
 
         self.run, self.store = asyncio.Runner().run, store
         self.node, self.segment = NodeId.parse, Segment
@@ -75,7 +75,7 @@ class Ours:
         self.run(each())
 
     def coverage(self, name: str) -> Any:
-        from seamless_assets.core.coverage import coverage_of
+        from seamless_assets.core.coverage.coverage import coverage_of
 
         node = self.node(node_id(name))
         window = self.segment(START, START + 60 * TEN_YEARS)
@@ -203,12 +203,12 @@ class Arctic:
 def contender(name: str, folder: Path, ports: list[int]) -> Any:
     """The contender of a name, its imports done."""
     if name == "ours on SQLite":
-        from seamless_assets.adapters.sqlite import SqliteHotStore
+        from seamless_assets.adapters.sqlite.store import SqliteHotStore
 
         return Ours(SqliteHotStore(folder / "hot.sqlite"))
     if name == "ours on QuestDB":
-        from seamless_assets.adapters.questdb import QuestDbHotStore
-        from seamless_assets.adapters.questdb_address import QuestDbAddress
+        from seamless_assets.adapters.questdb.address import QuestDbAddress
+        from seamless_assets.adapters.questdb.store import QuestDbHotStore
 
         return Ours(QuestDbHotStore(QuestDbAddress("127.0.0.1", *ports)))
     peers = {

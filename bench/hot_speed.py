@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "ops"), str(ROOT / "seamless_assets_tests")]
 
 from bootstrap import PYTHON, QUESTDB_JAR, uv_environment  # noqa: E402
-from services import QuestDbServer  # noqa: E402
+from support.services import QuestDbServer  # noqa: E402
 
 TASKS = ("write", "read", "day", "coverage")
 NAMES = {

@@ -10,11 +10,11 @@ from typing import Any, NoReturn, TypeVar
 
 import hypothesis
 import pytest
-from services import Coordinator, QuestDbServer, RedisServer
-from twins import START
+from support.services import Coordinator, QuestDbServer, RedisServer
 
-from seamless_assets.config import Settings, settings_from_mapping
+from seamless_assets.config.load import Settings, settings_from_mapping
 from seamless_assets.sandbox.server import Sandbox
+from seamless_assets.testing.twins import START
 
 # The speed of the machine decides nothing.
 hypothesis.settings.register_profile("any machine", deadline=None)

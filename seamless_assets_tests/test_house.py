@@ -61,7 +61,7 @@ def test_only_config_looks_at_the_environment() -> None:
         for path in PACKAGE.rglob("*.py")
         if re.search(r"os\.environ|os\.getenv|\bgetenv\(", path.read_text())
     }
-    assert looking == {"config.py"}
+    assert looking == {"load.py"}
 
 
 def test_the_root_holds_what_it_should_and_nothing_else() -> None:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
-from seamless_assets.core.timeframe import Timeframe
+from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.errors import InvalidNodeId, InvalidTimeframe
 
 KIND = "ohlcv"

@@ -31,18 +31,18 @@ from dagster import (
     multi_asset,
 )
 
-from seamless_assets.config import NodeSettings, Settings
-from seamless_assets.core.bars import timestamps
-from seamless_assets.core.coverage import Coverage, coverage_of
+from seamless_assets.config.load import NodeSettings, Settings
+from seamless_assets.core.bars.table import timestamps
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.coverage.coverage import Coverage, coverage_of
 from seamless_assets.core.node import NodeId, symbol_word
-from seamless_assets.core.segment import Segment
 from seamless_assets.defs.metadata import coverage_metadata, node_metadata, partition_metadata
 from seamless_assets.defs.partitions import partitions_definition, window_of_partitions
 from seamless_assets.defs.resources import SeamlessResource
 from seamless_assets.errors import ExchangeError, ReadRefused, SeamlessError, StoreError
-from seamless_assets.flows.materialize import PartitionReport
-from seamless_assets.flows.publish import total_coverage
-from seamless_assets.seamless import Seamless
+from seamless_assets.flows.releasing.materialize import PartitionReport
+from seamless_assets.flows.releasing.publish import total_coverage
+from seamless_assets.pipeline.connect import Seamless
 
 SHARD_SIZE = 100
 CHECK = "publishable"

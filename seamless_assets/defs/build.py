@@ -5,7 +5,7 @@ from __future__ import annotations
 from dagster import Definitions
 from dagster_aws.s3 import S3Resource
 
-from seamless_assets.config import Settings
+from seamless_assets.config.load import Settings
 from seamless_assets.defs.assets import IO_MANAGER, build_assets
 from seamless_assets.defs.housekeeping import housekeeping, housekeeping_every_night
 from seamless_assets.defs.io_manager import SeamlessIOManager

@@ -17,7 +17,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.defs.assets import asset_key
 from seamless_assets.defs.resources import SeamlessResource
 from seamless_assets.errors import SeamlessError
-from seamless_assets.seamless import Seamless
+from seamless_assets.pipeline.connect import Seamless
 
 
 @op(description="Compact the closed months or years of every node, then remove its files that nothing needs.")

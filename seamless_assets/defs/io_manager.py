@@ -13,16 +13,16 @@ import pyarrow as pa
 from dagster import ConfigurableIOManager, InputContext, OutputContext, ResourceDependency
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG, PARTITION_NAME_TAG
 
-from seamless_assets._face import window_of
-from seamless_assets.core.context import ComputeContext
+from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.reading import ReadResult
-from seamless_assets.core.segment import Segment
+from seamless_assets.core.reading.context import ComputeContext
+from seamless_assets.core.reading.reading import ReadResult
 from seamless_assets.defs.assets import asset_key
 from seamless_assets.defs.partitions import window_of_partitions
 from seamless_assets.defs.resources import SeamlessResource
 from seamless_assets.errors import InvalidInput
-from seamless_assets.seamless import Seamless
+from seamless_assets.pipeline.connect import Seamless
+from seamless_assets.pipeline.face import window_of
 
 PREFIX = "seamless/"
 _PARTITIONED = frozenset({PARTITION_NAME_TAG, ASSET_PARTITION_RANGE_START_TAG})

@@ -8,13 +8,13 @@ from typing import Any
 
 from dagster import MetadataValue
 
-from seamless_assets.core.coverage import Coverage
-from seamless_assets.core.instant import seconds_text
+from seamless_assets.core.calendar.instant import seconds_text
+from seamless_assets.core.coverage.coverage import Coverage
 from seamless_assets.core.node import NodeId
 from seamless_assets.defs.pictures import candles_picture, coverage_picture
-from seamless_assets.flows.materialize import PartitionReport
-from seamless_assets.flows.publish import total_coverage
-from seamless_assets.seamless import Seamless
+from seamless_assets.flows.releasing.materialize import PartitionReport
+from seamless_assets.flows.releasing.publish import total_coverage
+from seamless_assets.pipeline.connect import Seamless
 
 
 def partition_metadata(report: PartitionReport) -> dict[str, Any]:

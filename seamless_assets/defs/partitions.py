@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from dagster import TimeWindow, TimeWindowPartitionsDefinition
 
-from seamless_assets.core.partition import KEY_FORMATS, PartitionUnit, partition_start
-from seamless_assets.core.segment import Segment
+from seamless_assets.core.calendar.partition import KEY_FORMATS, PartitionUnit, partition_start
+from seamless_assets.core.calendar.segment import Segment
 
 _CRON: dict[PartitionUnit, str] = {"day": "0 0 * * *", "month": "0 0 1 * *", "year": "0 0 1 1 *"}
 

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from matplotlib.figure import Figure
 
-from seamless_assets.core.bars import timestamps
-from seamless_assets.core.coverage import MISSING, Coverage
+from seamless_assets.core.bars.table import timestamps
+from seamless_assets.core.coverage.coverage import MISSING, Coverage
 
 MOST_CANDLES = 120
 UP, DOWN, ABSENT, LOST = "#1b9e77", "#d95f02", "#c9ced6", "#c2185b"

@@ -7,9 +7,9 @@ from dagster import ConfigurableResource, InitResourceContext
 from dagster_aws.s3 import S3Resource
 from pydantic import PrivateAttr
 
-from seamless_assets.adapters.s3_access import S3Access
-from seamless_assets.config import Settings, load_settings
-from seamless_assets.seamless import Seamless, connect
+from seamless_assets.adapters.artifacts.s3_access import S3Access
+from seamless_assets.config.load import Settings, load_settings
+from seamless_assets.pipeline.connect import Seamless, connect
 
 
 class SeamlessResource(ConfigurableResource[Seamless]):

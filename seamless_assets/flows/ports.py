@@ -13,22 +13,22 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from seamless_assets.core.artifact import ArtifactRef, Manifest, SealedArtifact, StoredFile
-from seamless_assets.core.bars import Written
-from seamless_assets.core.events import Event
-from seamless_assets.core.keep import Evictable, StoreStatus
-from seamless_assets.core.lease import Fence, Lease
-from seamless_assets.core.ledger import Fact
+from seamless_assets.aio.single_flight import SingleFlight
+from seamless_assets.core.bars.table import Written
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.coverage.ledger import Fact
+from seamless_assets.core.coverage.plan import Page
+from seamless_assets.core.coverage.proof import Reach, Trades
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.plan import Page
-from seamless_assets.core.policy import Policy
-from seamless_assets.core.proof import Reach, Trades
-from seamless_assets.core.release import Release, Snapshot
-from seamless_assets.core.run import Run
-from seamless_assets.core.segment import Segment
-from seamless_assets.core.token_bucket import Budget, Place
-from seamless_assets.flows.lease_desk import LeaseDesk
-from seamless_assets.flows.single_flight import SingleFlight
+from seamless_assets.core.releases.artifact import ArtifactRef, Manifest, SealedArtifact, StoredFile
+from seamless_assets.core.releases.release import Release, Snapshot
+from seamless_assets.core.releases.scan import Run
+from seamless_assets.core.sharing.events import Event
+from seamless_assets.core.sharing.lease import Fence, Lease
+from seamless_assets.core.sharing.policy import Policy
+from seamless_assets.core.sharing.retention import Evictable, StoreStatus
+from seamless_assets.core.sharing.token_bucket import Budget, Place
+from seamless_assets.flows.sharing.quota import LeaseDesk
 
 
 class Clock(Protocol):

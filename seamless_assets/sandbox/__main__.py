@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from seamless_assets.core.instant import epoch_seconds, typed_instant
+from seamless_assets.core.calendar.instant import epoch_seconds, typed_instant
 from seamless_assets.errors import SeamlessError
 from seamless_assets.sandbox.market import DEFAULT_MARKETS
 from seamless_assets.sandbox.replay import Replay

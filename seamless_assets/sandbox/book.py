@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from seamless_assets.core.timeframe import Timeframe
+from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.sandbox.clock import SandboxClock
 from seamless_assets.sandbox.generator import BAR, MINUTE, Generator, aggregate, trades_of
 from seamless_assets.sandbox.market import DEFAULT_MARKETS, Market

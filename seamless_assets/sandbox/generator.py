@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from seamless_assets.core.timeframe import Timeframe
+from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.sandbox.market import Market
 
 MINUTE = 60

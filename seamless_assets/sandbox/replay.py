@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from seamless_assets.core.timeframe import Timeframe
+from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.errors import InvalidFrame, InvalidInput
 from seamless_assets.sandbox.generator import BAR
 

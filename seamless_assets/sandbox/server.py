@@ -20,12 +20,12 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from seamless_assets.dialects import binance, bybit, coinbase, kraken, okx
+from seamless_assets.dialects.base import Refusal, Route
 from seamless_assets.errors import InvalidInput, SeamlessError
 from seamless_assets.sandbox import answers
 from seamless_assets.sandbox.book import Book
 from seamless_assets.sandbox.clock import SandboxClock
-from seamless_assets.sandbox.dialects import binance, bybit, coinbase, kraken, okx
-from seamless_assets.sandbox.dialects.base import Refusal, Route
 from seamless_assets.sandbox.faults import Fault, Faults
 from seamless_assets.sandbox.generator import Generator
 from seamless_assets.sandbox.market import DEFAULT_MARKETS, Market

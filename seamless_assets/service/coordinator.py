@@ -26,10 +26,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from seamless_assets.adapters.machine_leases import MachineLeases
-from seamless_assets.core.events import LeaseEvent, LeaseEventKind
-from seamless_assets.core.instant import seconds_text
-from seamless_assets.core.lease import Lease
+from seamless_assets.adapters.machine.leases import MachineLeases
+from seamless_assets.core.calendar.instant import seconds_text
+from seamless_assets.core.sharing.events import LeaseEvent, LeaseEventKind
+from seamless_assets.core.sharing.lease import Lease
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 from seamless_assets.flows.ports import Observer
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.node import NodeId, path_value, symbol_word
-from seamless_assets.core.timeframe import Timeframe
 from seamless_assets.errors import InvalidNodeId
 
 SYMBOLS = st.text(st.sampled_from("AaBb0129/:_-.%+é "), min_size=1, max_size=8)

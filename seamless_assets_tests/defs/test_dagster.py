@@ -18,17 +18,17 @@ from dagster import (
     asset,
     materialize,
 )
-from twins import DAY, START
 
 import seamless_assets as sa
-from seamless_assets.config import Settings, load_settings
-from seamless_assets.core.reading import ReadResult
+from seamless_assets.config.load import Settings, load_settings
+from seamless_assets.core.reading.reading import ReadResult
 from seamless_assets.defs.assets import CHECK, build_assets
 from seamless_assets.defs.build import build_definitions
 from seamless_assets.defs.partitions import partitions_definition
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.replay import Replay
 from seamless_assets.sandbox.server import Sandbox
+from seamless_assets.testing.twins import DAY, START
 
 BTC, ETH = AssetKey(["ohlcv", "binance", "BTC_USDT", "1m"]), AssetKey(["ohlcv", "binance", "ETH_USDT", "1m"])
 

@@ -16,7 +16,7 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
-from services import await_answer, free_port
+from support.services import await_answer, free_port
 
 from seamless_assets.sandbox.server import Sandbox
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twins import DAY, START
 
 import seamless_assets as sa
-from seamless_assets.config import Settings
+from seamless_assets.config.load import Settings
 from seamless_assets.sandbox.market import DEFAULT_MARKETS
 from seamless_assets.sandbox.server import Sandbox
+from seamless_assets.testing.twins import DAY, START
 
 NOW = START + 10 * DAY
 YOUNG = [replace(market, listed=START - 250 * DAY) for market in DEFAULT_MARKETS]

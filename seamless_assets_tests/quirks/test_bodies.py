@@ -11,9 +11,9 @@ import pytest
 from quirks.conftest import NOW
 
 import seamless_assets as sa
-from seamless_assets.adapters.ccxt_answers import Answer, answers
-from seamless_assets.adapters.ccxt_client import _Watched
-from seamless_assets.config import Settings
+from seamless_assets.adapters.ccxt.answers import Answer, answers
+from seamless_assets.adapters.ccxt.client import _Watched
+from seamless_assets.config.load import Settings
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.server import Sandbox
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from quirks.conftest import NOW, YOUNG, Stage
-from twins import DAY, START
 
 import seamless_assets as sa
 from seamless_assets.errors import MisalignedTimeframe
@@ -18,6 +17,7 @@ from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.generator import Generator
 from seamless_assets.sandbox.market import Market
 from seamless_assets.sandbox.replay import Replay
+from seamless_assets.testing.twins import DAY, START
 
 HOUR = 3_600
 Staged = Callable[..., Stage]

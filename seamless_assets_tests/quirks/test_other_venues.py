@@ -10,10 +10,10 @@ import pytest
 from quirks.conftest import NOW
 
 import seamless_assets as sa
-from seamless_assets.adapters.ccxt_client import _Watched
-from seamless_assets.adapters.ccxt_listing import known_frames, ladder
-from seamless_assets.config import Settings
-from seamless_assets.core.timeframe import Timeframe
+from seamless_assets.adapters.ccxt.client import _Watched
+from seamless_assets.adapters.ccxt.listing import known_frames, ladder
+from seamless_assets.config.load import Settings
+from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.errors import ExchangeRefused
 from seamless_assets.sandbox.server import Sandbox
 

@@ -8,13 +8,13 @@ from urllib.parse import parse_qs
 
 import pytest
 from quirks.conftest import NOW, Stage
-from twins import DAY, START
 
 import seamless_assets as sa
-from seamless_assets.config import Settings
+from seamless_assets.config.load import Settings
 from seamless_assets.errors import UnknownSymbol, UnsupportedTimeframe
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.market import Market
+from seamless_assets.testing.twins import DAY, START
 
 HOUR = 3_600
 Staged = Callable[..., Stage]

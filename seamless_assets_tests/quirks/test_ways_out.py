@@ -8,11 +8,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from proxies import proxy
 from quirks.conftest import NOW, Stage
+from support.proxies import proxy
 
 import seamless_assets as sa
-from seamless_assets.config import Settings, settings_from_mapping
+from seamless_assets.config.load import Settings, settings_from_mapping
 from seamless_assets.sandbox.server import Sandbox
 
 DAY = 86_400

@@ -11,9 +11,8 @@ from urllib.request import Request, urlopen
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from twins import DAY, START
 
-from seamless_assets.core.timeframe import Timeframe
+from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.errors import InvalidInput
 from seamless_assets.sandbox.book import Book
 from seamless_assets.sandbox.clock import SandboxClock
@@ -21,6 +20,7 @@ from seamless_assets.sandbox.generator import Generator, aggregate
 from seamless_assets.sandbox.market import Market
 from seamless_assets.sandbox.replay import Replay
 from seamless_assets.sandbox.server import Sandbox
+from seamless_assets.testing.twins import DAY, START
 
 MARKET = Market("ADA/BTC", 0.00001, quiet=0.14)
 LATER = START + 400 * DAY

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit, urlunsplit
 import ccxt.async_support as ccxt
 import numpy as np
 import pytest
-from twins import DAY, START
 
-from seamless_assets.core.timeframe import Timeframe
+from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.sandbox.server import DIALECTS, Sandbox
+from seamless_assets.testing.twins import DAY, START
 
 NOW = START + 10 * DAY
 SYMBOLS = {

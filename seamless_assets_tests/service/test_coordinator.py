@@ -11,9 +11,9 @@ from uuid import uuid4
 import aiohttp
 import pytest
 from aiohttp import web
-from services import Coordinator
+from support.services import Coordinator
 
-from seamless_assets.adapters.lease_http import HttpLeases
+from seamless_assets.adapters.http.leases import HttpLeases
 from seamless_assets.errors import LeaseStoreUnavailable
 
 

@@ -6,20 +6,20 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
 
-from seamless_assets.core.context import ComputeContext
+from seamless_assets.core.calendar.partition import partitions
+from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.partition import partitions
-from seamless_assets.core.release import Release
-from seamless_assets.core.segment import Segment
+from seamless_assets.core.reading.context import ComputeContext
+from seamless_assets.core.releases.release import Release
 from seamless_assets.errors import CoverageMissing, NothingReleased, ReleaseRefused
-from seamless_assets.flows.clean_up import clean_up
-from seamless_assets.flows.compact import compact
-from seamless_assets.flows.govern import release_by_hand, rollback, unpin, withdraw
-from seamless_assets.flows.materialize import materialize
 from seamless_assets.flows.ports import Ports
-from seamless_assets.flows.publish import release, seal
-from seamless_assets.flows.read import read_released
-from seamless_assets.flows.verify import verify
+from seamless_assets.flows.reading.read import read_released
+from seamless_assets.flows.releasing.clean_up import clean_up
+from seamless_assets.flows.releasing.compact import compact
+from seamless_assets.flows.releasing.govern import release_by_hand, rollback, unpin, withdraw
+from seamless_assets.flows.releasing.materialize import materialize
+from seamless_assets.flows.releasing.publish import release, seal
+from seamless_assets.flows.releasing.verify import verify
 from seamless_assets_tests.simulation.history import Historian, digest_of
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from seamless_assets.core import token_bucket as arithmetic
-from seamless_assets.core.lease import Lease, next_token
-from seamless_assets.core.token_bucket import Bucket, Budget, Place
+from seamless_assets.core.sharing import token_bucket as arithmetic
+from seamless_assets.core.sharing.lease import Lease, next_token
+from seamless_assets.core.sharing.token_bucket import Bucket, Budget, Place
 from seamless_assets.errors import BudgetUnavailable, LeaseLost
 from seamless_assets_tests.simulation.fate import Wire
 

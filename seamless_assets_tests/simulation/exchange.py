@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from random import Random
 
 import numpy as np
+from seamless_assets_tests.twins import candles
 
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.coverage.plan import Page
+from seamless_assets.core.coverage.proof import Reach, Trades
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.plan import Page
-from seamless_assets.core.proof import Reach, Trades
-from seamless_assets.core.segment import Segment
-from seamless_assets.core.token_bucket import Budget
+from seamless_assets.core.sharing.token_bucket import Budget
 from seamless_assets.errors import ExchangeUnavailable, RateLimited
-from seamless_assets.flows.budget import RateGate
+from seamless_assets.flows.sharing.budget import RateGate
 from seamless_assets_tests.simulation.fate import Wire
 from seamless_assets_tests.simulation.loop import SimLoop
-from seamless_assets_tests.twins import candles
 
 Row = tuple[float, ...]
 BELIEVED_PAGE = 30

@@ -8,13 +8,15 @@ from contextvars import Context
 from functools import partial
 from random import Random
 
-from seamless_assets.core.lease import chunks
-from seamless_assets.core.ledger import Fact
+from seamless_assets_tests.twins import DAY, START
+
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.coverage.ledger import Fact
+from seamless_assets.core.coverage.plan import chunk_bars
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.plan import chunk_bars
-from seamless_assets.core.policy import Policy
-from seamless_assets.core.segment import Segment
-from seamless_assets.flows.backfill import backfill, refill
+from seamless_assets.core.sharing.lease import chunks
+from seamless_assets.core.sharing.policy import Policy
+from seamless_assets.flows.filling.backfill import backfill, refill
 from seamless_assets.flows.ports import Ports
 from seamless_assets_tests.simulation.crew import Crew
 from seamless_assets_tests.simulation.exchange import BELIEVED_PAGE, Exchange
@@ -23,7 +25,6 @@ from seamless_assets_tests.simulation.judging import judged
 from seamless_assets_tests.simulation.loop import SimLoop
 from seamless_assets_tests.simulation.ports import BUDGET_SLOWNESS, Shared
 from seamless_assets_tests.simulation.seeded import SeededRun
-from seamless_assets_tests.twins import DAY, START
 
 NODES = tuple(NodeId.parse(f"ohlcv:binance:C{number}/USDT:1m") for number in range(20))
 WORKERS = 8

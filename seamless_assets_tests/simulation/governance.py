@@ -6,14 +6,16 @@ from contextvars import Context
 from dataclasses import replace
 from random import Random
 
+from seamless_assets_tests.twins import DAY, START
+
+from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.policy import Policy
-from seamless_assets.core.release import LOG_FOLDER
-from seamless_assets.core.segment import Segment
-from seamless_assets.core.succession import awaiting, by_path
-from seamless_assets.flows.clean_up import clean_up
-from seamless_assets.flows.govern import unreleased
-from seamless_assets.flows.verify import verify
+from seamless_assets.core.releases.release import LOG_FOLDER
+from seamless_assets.core.releases.supersession import awaiting, by_path
+from seamless_assets.core.sharing.policy import Policy
+from seamless_assets.flows.releasing.clean_up import clean_up
+from seamless_assets.flows.releasing.govern import unreleased
+from seamless_assets.flows.releasing.verify import verify
 from seamless_assets_tests.simulation.acts import Acts
 from seamless_assets_tests.simulation.crew import Crew
 from seamless_assets_tests.simulation.exchange import Exchange
@@ -22,7 +24,6 @@ from seamless_assets_tests.simulation.history import Historian
 from seamless_assets_tests.simulation.loop import SimLoop
 from seamless_assets_tests.simulation.ports import Shared
 from seamless_assets_tests.simulation.seeded import SeededRun
-from seamless_assets_tests.twins import DAY, START
 
 NODES = (NodeId.parse("ohlcv:binance:BTC/USDT:1h"), NodeId.parse("ohlcv:okx:ETH/USDT:1h"))
 WORKERS = 6

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
-from seamless_assets.adapters.artifact_store import ArtifactStore
+from seamless_assets.adapters.artifacts.store import ArtifactStore
+from seamless_assets.core.bars.parquet import decode_bars
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.parquet import decode_bars
-from seamless_assets.core.release import LOG_FOLDER, Release, Snapshot, snapshot_at, verify_chain
+from seamless_assets.core.releases.release import LOG_FOLDER, Release, Snapshot, snapshot_at, verify_chain
 from seamless_assets.errors import ArtifactCorrupt
 from seamless_assets_tests.simulation.objects import ROOT, Objects
 

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from seamless_assets.core.events import BackfillEvent
-from seamless_assets.core.lease import lease_key
+from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.segment import Segment
+from seamless_assets.core.sharing.events import BackfillEvent
+from seamless_assets.core.sharing.lease import lease_key
 from seamless_assets_tests.simulation.exchange import BUDGET, CoolDown, Request
 from seamless_assets_tests.simulation.hot import Write
 from seamless_assets_tests.simulation.ports import MACHINES

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from seamless_assets.adapters.artifact_store import ArtifactStore
-from seamless_assets.adapters.object_files import PROBE, Take
-from seamless_assets.core.artifact import StoredFile
+from seamless_assets.adapters.artifacts.files import PROBE, Take
+from seamless_assets.adapters.artifacts.store import ArtifactStore
+from seamless_assets.core.releases.artifact import StoredFile
 from seamless_assets.errors import ArtifactMissing, ArtifactStoreError
 from seamless_assets_tests.simulation.fate import Fate, Wire, Worker
 

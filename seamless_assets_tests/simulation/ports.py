@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from seamless_assets.core.events import Event
-from seamless_assets.core.policy import Policy
+from seamless_assets.aio.single_flight import SingleFlight
+from seamless_assets.core.sharing.events import Event
+from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.errors import (
     BudgetUnavailable,
     ExchangeUnavailable,
@@ -14,10 +15,9 @@ from seamless_assets.errors import (
     LeaseStoreUnavailable,
     SeamlessError,
 )
-from seamless_assets.flows.budget import RateGate
-from seamless_assets.flows.failover import FailoverLeases
 from seamless_assets.flows.ports import Ports
-from seamless_assets.flows.single_flight import SingleFlight
+from seamless_assets.flows.sharing.budget import RateGate
+from seamless_assets.flows.sharing.failover import FailoverLeases
 from seamless_assets_tests.simulation.coordination import Budgets, BudgetShelf, Leases, LeaseShelf
 from seamless_assets_tests.simulation.exchange import Exchange, Source
 from seamless_assets_tests.simulation.fate import EVERYWHERE, Fate, Wire, Worker, WorkerClock

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from seamless_assets.core import conformance
+from seamless_assets.core.bars import conformance
 from seamless_assets_tests.simulation.fate import Odds
 from seamless_assets_tests.simulation.fetching import FetchRun
 from seamless_assets_tests.simulation.governance import GovernanceRun

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from seamless_assets.core.bars import empty_bars
-from seamless_assets.core.release import LOG_FOLDER
-from seamless_assets.flows import clean_up, compact, govern, leases, publish
-from seamless_assets.flows.budget import RateGate
+from seamless_assets.core.bars.table import empty_bars
+from seamless_assets.core.releases.release import LOG_FOLDER
+from seamless_assets.flows.releasing import clean_up, compact, govern, publish
+from seamless_assets.flows.sharing import leases
+from seamless_assets.flows.sharing.budget import RateGate
 from seamless_assets_tests.simulation.coordination import BudgetShelf, LeaseShelf
 from seamless_assets_tests.simulation.hot import HotStore, Shelf
 from seamless_assets_tests.simulation.objects import Objects

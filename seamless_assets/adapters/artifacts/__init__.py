@@ -1,0 +1,1 @@
+"""Immutable artifacts and release logs, in a folder or a bucket."""

@@ -1,0 +1,211 @@
+"""Files of a folder."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+from uuid import uuid4
+
+from seamless_assets.adapters.artifacts.files import PROBE, Take, reported, translated
+from seamless_assets.core.releases.artifact import StoredFile
+
+T = TypeVar("T")
+U = TypeVar("U")
+_LEFTOVER = re.compile(r"#\d+$")
+
+
+class FolderFiles:
+    """Files below the folder `root`.
+
+    They are written through a neighbour (`#` and a number), which a killed writer may leave.
+    """
+
+    kind = "a folder"
+    is_near = True
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def uri(self, path: str) -> str:
+        """Where a file is."""
+        return f"{self.root}/{path}"
+
+    async def create(self, path: str, payload: bytes) -> bool:
+        """Write a file that is not there yet; False where one is. What was created outlives a power cut.
+
+        Raises `ArtifactStoreError`.
+        """
+        return await asyncio.to_thread(self._create, path, payload)
+
+    async def read(self, path: str) -> bytes:
+        """Its bytes. Raises `ArtifactMissing`, `ArtifactStoreError`."""
+        return (await asyncio.to_thread(self._read, path))[0]
+
+    async def exists(self, path: str, beside: str) -> bool:
+        """Whether there is such a file; `beside` does not matter."""
+        return self._is_there(path)
+
+    async def read_all(self, paths: Sequence[str]) -> list[bytes]:
+        """The bytes of each. Raises like `read`."""
+        return await asyncio.to_thread(lambda: [self._read(path)[0] for path in paths])
+
+    async def load(self, groups: Sequence[Sequence[str]], take: Take[T], finish: Callable[[T], U]) -> list[U]:
+        """What `take`, and then `finish`, make of each group of files, in two threads. Raises like `read`."""
+        return await asyncio.to_thread(self._load, groups, take, finish)
+
+    async def keep(self, written: Sequence[tuple[str, bytes]]) -> None:
+        """Nothing: it is at hand."""
+
+    async def list_files(self, prefix: str, after: str | None = None) -> list[StoredFile]:
+        """Files below `prefix` (of names later than `after`), in order of their paths."""
+        with reported(self.uri(prefix)):
+            found = await asyncio.to_thread(lambda: list(self._walk(prefix)))
+        return sorted(
+            (file for file in found if after is None or file.path > after), key=lambda file: file.path
+        )
+
+    async def list_paths(self, folder: str, after: str | None = None) -> list[str]:
+        """Paths of the files right in a folder (later than `after`), ascending; no more is asked of them."""
+        with reported(self.uri(folder)):
+            names = await asyncio.to_thread(self._names, folder)
+        paths = sorted([f"{folder}/{name}" for name in names])
+        return paths if after is None else paths[bisect_right(paths, after) :]
+
+    async def remove(self, paths: Sequence[str]) -> None:
+        """Remove files, leftovers too; those that are not there are no error."""
+        for path in paths:
+            with reported(self.uri(path)):
+                await asyncio.to_thread(Path(self.root, path).unlink, missing_ok=True)
+
+    async def signatures(self, paths: Sequence[str]) -> list[str]:
+        """Size, times and place on disk of each file. Raises like `read`."""
+        return await asyncio.to_thread(lambda: [self._signature(path) for path in paths])
+
+    async def probe(self) -> None:
+        """Write a small file and read it back. Raises `ArtifactStoreError`."""
+        await asyncio.to_thread(self._probe)
+
+    def _load(self, groups: Sequence[Sequence[str]], take: Take[T], finish: Callable[[T], U]) -> list[U]:
+        finished: list[U] = []
+        finishing: Future[U] | None = None
+        with ThreadPoolExecutor(1, "finish") as second:
+            for number, paths in enumerate(groups):
+                read = [self._read(path) for path in paths]
+                taken = take(number, [payload for payload, _ in read], [known for _, known in read])
+                # No more than two groups are in memory.
+                if finishing is not None:
+                    finished.append(finishing.result())
+                finishing = second.submit(finish, taken)
+            if finishing is not None:
+                finished.append(finishing.result())
+        return finished
+
+    def _is_there(self, path: str) -> bool:
+        # One look at a folder takes microseconds, a turn through another thread a hundred.
+        return os.path.exists(f"{self.root}/{path}")
+
+    def _probe(self) -> None:
+        with reported(self.uri(PROBE), may_be_missing=False):
+            _make_folder(self.root)
+            probe = Path(self.root, PROBE)
+            probe.write_bytes(b"probe")
+            probe.read_bytes()
+
+    def _create(self, path: str, payload: bytes) -> bool:
+        uri = self.uri(path)
+        folder, draft = os.path.dirname(uri), f"{uri}#{uuid4().int}"
+        with reported(uri, may_be_missing=False):
+            _make_folder(folder)
+            try:
+                with open(draft, "xb") as file:
+                    file.write(payload)
+                    file.flush()
+                    os.fsync(file.fileno())
+                # Of many that link at once one wins; its file is whole.
+                os.link(draft, uri)
+            except FileExistsError:
+                return False
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(draft)
+            _sync_folder(folder)
+        return True
+
+    def _read(self, path: str) -> tuple[bytes, str]:
+        """Its bytes, and its signature from before they were read."""
+        uri = self.uri(path)
+        try:
+            file = os.open(uri, os.O_RDONLY)
+            try:
+                told = os.fstat(file)
+                return read_whole(file, told.st_size), _signature_of(told)
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise translated(error, uri) from error
+
+    def _signature(self, path: str) -> str:
+        uri = self.uri(path)
+        try:
+            return _signature_of(os.stat(uri))
+        except OSError as error:
+            raise translated(error, uri) from error
+
+    def _names(self, folder: str) -> list[str]:
+        try:
+            return os.listdir(f"{self.root}/{folder}")
+        except FileNotFoundError:
+            return []
+
+    def _walk(self, folder: str) -> Iterator[StoredFile]:
+        try:
+            entries = list(os.scandir(f"{self.root}/{folder}"))
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            path = f"{folder}/{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._walk(path)
+                continue
+            try:
+                told = entry.stat()
+            except FileNotFoundError:
+                continue
+            is_leftover = bool(_LEFTOVER.search(entry.name))
+            yield StoredFile(path, told.st_size, told.st_mtime, _signature_of(told), is_leftover)
+
+
+def _make_folder(folder: str) -> None:
+    if not os.path.isdir(folder):
+        above = os.path.dirname(folder)
+        _make_folder(above)
+        os.makedirs(folder, exist_ok=True)
+        _sync_folder(above)
+
+
+def _sync_folder(folder: str) -> None:
+    """Wait until the names in it are on disk."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def read_whole(file: int, size: int) -> bytes:
+    """What an open file holds; one call reads no more than two gibibytes."""
+    parts = [os.read(file, size)]
+    while parts[-1] and sum(map(len, parts)) < size:
+        parts.append(os.read(file, size))
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _signature_of(told: os.stat_result) -> str:
+    return f"{told.st_size} {told.st_mtime_ns} {told.st_ctime_ns} {told.st_ino}"

@@ -1,0 +1,72 @@
+"""Release logs in memory: read once, verified as one chain, and then read on from where they end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from seamless_assets.adapters.artifacts import log_copy
+from seamless_assets.adapters.artifacts.copies import CopyFolder
+from seamless_assets.adapters.artifacts.files import Files
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.releases.release import LOG_FOLDER, Release, ReleaseLog, record_number, record_path
+
+WORTH_COPYING = 16
+"""Records that are fetched at once before the copy of a log is written anew."""
+
+
+class LogReader:
+    """Reads logs from `files`; `copies` spares a bucket its records that were read before."""
+
+    def __init__(self, files: Files, copies: CopyFolder | None) -> None:
+        self._files = files
+        self._copies = None if files.is_near else copies
+        self._logs: dict[NodeId, ReleaseLog] = {}
+
+    async def load(self, node: NodeId, folder: str) -> ReleaseLog:
+        """The log below a node's folder as it is now. Raises `ArtifactCorrupt`, `ArtifactStoreError`."""
+        log = self._logs.setdefault(node, ReleaseLog(str(node)))
+        while True:
+            known = len(log.releases)
+            records = await self._records_after(folder, known)
+            if not records:
+                return log
+            held = await self._copied(folder) if known == 0 else {}
+            lacking = [path for path, told in records.items() if path not in held or held[path][0] != told]
+            payloads = zip(lacking, await self._files.read_all(lacking), strict=True)
+            held.update((path, (records[path], payload)) for path, payload in payloads)
+            # Another read of this log may have been quicker.
+            if len(log.releases) == known:
+                fresh = [Release.from_json(held[path][1], self._files.uri(path)) for path in records]
+                log.extend(fresh, self._files.uri(f"{folder}/{LOG_FOLDER}"))
+                if known == 0 and len(lacking) >= WORTH_COPYING:
+                    self._keep(folder, {path: held[path] for path in records})
+
+    async def _records_after(self, folder: str, known: int) -> Mapping[str, str]:
+        """The records that follow the known ones, by path, with their signatures where there may be copies.
+
+        One question answers that there are none.
+        """
+        if known:
+            following, last = (f"{folder}/{record_path(seq)}" for seq in (known + 1, known))
+            if not await self._files.exists(following, last):
+                return {}
+        after = f"{folder}/{record_path(known)}" if known else None
+        if self._copies is None:
+            listed = dict.fromkeys(await self._files.list_paths(f"{folder}/{LOG_FOLDER}", after), "")
+        else:
+            files = await self._files.list_files(f"{folder}/{LOG_FOLDER}", after)
+            listed = {file.path: file.signature for file in files}
+        below = len(folder) + 1
+        return {path: told for path, told in listed.items() if record_number(path[below:]) is not None}
+
+    async def _copied(self, folder: str) -> log_copy.Records:
+        if self._copies is None:
+            return {}
+        name = log_copy.copy_name(self._files.uri(folder))
+        return log_copy.from_bytes(await asyncio.to_thread(self._copies.load, name))
+
+    def _keep(self, folder: str, records: log_copy.Records) -> None:
+        if self._copies is not None:
+            name = log_copy.copy_name(self._files.uri(folder))
+            self._copies.keep_soon([(name, lambda: log_copy.to_bytes(records))])

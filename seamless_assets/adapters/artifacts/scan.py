@@ -1,0 +1,149 @@
+"""Released bars of many artifacts, proven and in one block of memory, and kept there for who asks again."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate
+
+from seamless_assets.adapters.artifacts.files import Files
+from seamless_assets.adapters.artifacts.proof import ProvenFile, fill_bars, proven_file, proven_manifest
+from seamless_assets.core.bars.cells import bars_of, empty_cells
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
+from seamless_assets.core.releases.scan import Run, run_of
+
+BATCH_ROWS = 50_000
+"""About so many bars are loaded from the store at a time: a month of minutes."""
+KEPT_RUNS, KEPT_ROWS = 16, 6_000_000
+"""Runs that a process holds in memory, and their bars together, of 48 bytes each."""
+LOOK_EACH_TIME = 32
+"""Up to so many artifacts the files of a folder are looked at again at each read, else once a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """An artifact to load: its two files, and where in the cells of the run its bars belong."""
+
+    ref: ArtifactRef
+    paths: tuple[str, str]
+    start: int
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.ref.rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Artifacts side by side, verified and not decoded yet, and the signatures of their files."""
+
+    places: Sequence[_Place]
+    files: list[ProvenFile]
+    manifests: list[Manifest]
+    signatures: Sequence[str]
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A run in memory, the paths it came from, and their signatures as they were when it was verified."""
+
+    run: Run
+    paths: list[str]
+    signatures: list[str]
+    looked: float
+
+
+class RunReader:
+    """Reads runs from `files`."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self._kept: OrderedDict[tuple[str, ...], _Kept] = OrderedDict()
+
+    async def load(self, node: NodeId, folder: str, refs: Sequence[ArtifactRef]) -> Run:
+        """Bars, gaps and flags of artifacts in order. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
+        key = tuple([ref.manifest_sha256 for ref in refs])
+        kept = self._kept.get(key)
+        if kept is not None and await self._is_unchanged(kept):
+            self._kept.move_to_end(key)
+            return kept.run
+        kept = self._kept[key] = await self._load(node, _batches(_places(folder, refs)))
+        self._let_go()
+        return kept.run
+
+    async def _load(self, node: NodeId, batches: Sequence[Sequence[_Place]]) -> _Kept:
+        cells = empty_cells(batches[-1][-1].stop if batches else 0)
+
+        def prove(number: int, payloads: Sequence[bytes], signatures: Sequence[str]) -> _Batch:
+            places, files, manifests = batches[number], [], []
+            with _no_collection():
+                for place, file, manifest in zip(places, payloads[::2], payloads[1::2], strict=True):
+                    uris = [self._files.uri(path) for path in place.paths]
+                    files.append(proven_file(uris[0], file, place.ref))
+                    manifests.append(proven_manifest(uris[1], manifest, place.ref))
+            return _Batch(places, files, manifests, signatures)
+
+        def decode(batch: _Batch) -> tuple[list[Manifest], Sequence[str]]:
+            block = cells[:, batch.places[0].start : batch.places[-1].stop]
+            fill_bars(block, node, batch.files, batch.manifests)
+            return batch.manifests, batch.signatures
+
+        groups = [[path for place in batch for path in place.paths] for batch in batches]
+        loaded = await self._files.load(groups, prove, decode)
+        run = run_of([manifest for manifests, _ in loaded for manifest in manifests], bars_of(cells))
+        paths = [path for group in groups for path in group]
+        return _Kept(run, paths, [known for _, told in loaded for known in told], time.monotonic())
+
+    def _let_go(self) -> None:
+        """Forget the runs longest not asked for that are too many; the newest stays however large."""
+        rows = sum(kept.run.bars.num_rows for kept in self._kept.values())
+        while len(self._kept) > 1 and (len(self._kept) > KEPT_RUNS or rows > KEPT_ROWS):
+            rows -= self._kept.popitem(last=False)[1].run.bars.num_rows
+
+    async def _is_unchanged(self, kept: _Kept) -> bool:
+        """Whether the files of a folder are still those that were verified; buckets are trusted for that."""
+        if not self._files.is_near:
+            return True
+        now = time.monotonic()
+        if len(kept.signatures) > 2 * LOOK_EACH_TIME and now - kept.looked < 1.0:
+            return True
+        kept.looked = now
+        return await self._files.signatures(kept.paths) == kept.signatures
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No look for cycles meanwhile: of a node with many gaps it would take longer than all else of a read.
+
+    Each gap is an object that stays, and the more there are the more often all objects are looked through.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _places(folder: str, refs: Sequence[ArtifactRef]) -> list[_Place]:
+    starts = accumulate((ref.rows for ref in refs), initial=0)
+    return [
+        _Place(ref, (f"{folder}/{ref.file_path}", f"{folder}/{ref.manifest_path}"), start)
+        for ref, start in zip(refs, starts, strict=False)
+    ]
+
+
+def _batches(places: Sequence[_Place]) -> list[Sequence[_Place]]:
+    """Cut into groups of up to `BATCH_ROWS`; a larger artifact stands alone."""
+    found, first = [], 0
+    for at, place in enumerate(places):
+        if at > first and place.stop - places[first].start > BATCH_ROWS:
+            found.append(places[first:at])
+            first = at
+    return [*found, places[first:]] if places else []

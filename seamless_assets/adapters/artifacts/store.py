@@ -1,0 +1,234 @@
+"""The artifact store: a folder or an S3 bucket, written only by create-if-absent.
+
+Layout below the store's root, all names percent-encoded:
+
+    {partition_template}/{partition}/{digest}.parquet
+    {partition_template}/{partition}/{digest}.manifest.json
+    {partition_template}/_releases/{seq:010}.json
+
+A file is whole or not there: the store publishes each object atomically and never overwrites. The
+Parquet file comes first, its manifest second, the release that makes both visible last. Released bars are
+verified when they are first loaded, and then served from local copies.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from seamless_assets.adapters.artifacts.bucket import BucketFiles
+from seamless_assets.adapters.artifacts.copied_bucket import CopiedBucket
+from seamless_assets.adapters.artifacts.copies import CopyFolder
+from seamless_assets.adapters.artifacts.files import Files
+from seamless_assets.adapters.artifacts.folder import FolderFiles
+from seamless_assets.adapters.artifacts.log_reader import LogReader
+from seamless_assets.adapters.artifacts.proof import proven_file, proven_manifest, stored_bars
+from seamless_assets.adapters.artifacts.scan import RunReader
+from seamless_assets.core.bars.cells import canonical_cells
+from seamless_assets.core.bars.extents import find_extents
+from seamless_assets.core.canonical import sha256_text
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.releases.artifact import (
+    ArtifactRef,
+    Manifest,
+    SealedArtifact,
+    StoredFile,
+    file_path,
+    manifest_path,
+)
+from seamless_assets.core.releases.fingerprint import fingerprint
+from seamless_assets.core.releases.release import Release, ReleaseLog, Snapshot, record_path
+from seamless_assets.core.releases.scan import Run
+from seamless_assets.core.sharing.retention import StoreStatus
+from seamless_assets.errors import ArtifactCorrupt, FingerprintCollision, ReleaseConflict
+
+DEFAULT_TEMPLATE = "exchange={exchange}/symbol={symbol}/timeframe={timeframe}"
+
+
+class ArtifactStore:
+    """Artifacts and release logs under one root; satisfies the flows' `ArtifactStore`.
+
+    `uri` is a folder (absolute path or `file://`) or `s3://bucket/prefix`; `options` go to the object
+    store's client (region, endpoint, credentials); `files` take the place of both. Without `copies` they
+    live as long as the process.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        template: str = DEFAULT_TEMPLATE,
+        copies: CopyFolder | None = None,
+        *,
+        files: Files | None = None,
+        **options: Any,
+    ) -> None:
+        self._template = template
+        self._files = files or _open_files(uri, options, copies)
+        self._copies = copies
+        self._runs = RunReader(self._files)
+        self._log_reader = LogReader(self._files, copies)
+        self._folders: dict[NodeId, str] = {}
+        self.root = self._files.root
+
+    async def put_artifact(self, artifact: SealedArtifact, avoid: Collection[str] = ()) -> ArtifactRef:
+        """Store an artifact, or find it stored already; the same content twice changes nothing.
+
+        No path of `avoid` is used. Raises `FingerprintCollision` where other bars hold its fingerprint,
+        `ArtifactCorrupt` where the stored bytes are not what the fingerprint promises,
+        `ArtifactStoreError` where the store fails.
+        """
+        manifest, content = artifact.manifest, artifact.manifest.dataset_fingerprint
+        copy = next(n for n in count() if file_path(manifest.partition, content, n) not in avoid)
+        file = self._path(artifact.node, file_path(manifest.partition, content, copy))
+        is_new = await self._files.create(file, artifact.payload)
+        if not is_new:
+            manifest = _with_file(artifact, await self._stored_twin(file, artifact))
+        for edition in count():
+            below = manifest_path(manifest.partition, content, edition)
+            if below in avoid:
+                continue
+            path = self._path(artifact.node, below)
+            if await self._files.create(path, manifest.to_json()):
+                break
+            is_new, stored = False, Manifest.from_json(await self._files.read(path), self._files.uri(path))
+            if stored.same_facts(manifest):
+                manifest = stored
+                break
+        ref = ArtifactRef.of(manifest, edition, copy)
+        if is_new:
+            await self._files.keep([(file, artifact.payload), (path, manifest.to_json())])
+        return ref
+
+    async def load_manifest(self, node: NodeId, ref: ArtifactRef) -> Manifest:
+        """The manifest of `ref`. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
+        path = self._path(node, ref.manifest_path)
+        return proven_manifest(self._files.uri(path), await self._files.read(path), ref)
+
+    async def load_artifact(self, node: NodeId, ref: ArtifactRef) -> pa.Table:
+        """The bars of `ref`, shape `(rows, 6)`, past the local copies.
+
+        Raises `ArtifactMissing`, `ArtifactCorrupt`.
+        """
+        path = self._path(node, ref.file_path)
+        return proven_file(self._files.uri(path), await self._files.read(path), ref).bars()
+
+    async def load_run(self, node: NodeId, refs: Sequence[ArtifactRef]) -> Run:
+        """Bars, gaps and flags of artifacts in order. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
+        return await self._runs.load(node, self._node_folder(node), refs)
+
+    async def list_releases(self, node: NodeId) -> list[Release]:
+        """The node's release log, verified as one chain; only records not yet seen are fetched."""
+        return list((await self._log(node)).releases)
+
+    async def load_snapshot(
+        self, node: NodeId, as_of: str | None = None, fingerprint: str | None = None
+    ) -> Snapshot:
+        """The snapshot after the last release at or before `as_of`, and of that dataset `fingerprint`."""
+        return (await self._log(node)).snapshot(as_of, fingerprint)
+
+    async def append_release(self, node: NodeId, release: Release) -> None:
+        """Add a record to the log. Raises `ReleaseConflict` where another has its number."""
+        path, payload = self._path(node, record_path(release.seq)), release.to_json()
+        # A request that was sent again after a lost answer finds its own record.
+        if await self._files.create(path, payload) or await self._files.read(path) == payload:
+            return
+        raise ReleaseConflict(
+            f"release {release.seq} of {node} was written by another process; read the log and retry",
+            uri=self._files.uri(path),
+            seq=release.seq,
+        )
+
+    async def list_files(self, node: NodeId) -> list[StoredFile]:
+        """Everything one folder below the node's own, leftovers of killed writers too, by path below it.
+
+        What lies deeper is of a node whose folder lies in this one.
+        """
+        listed = await self._files.list_files(self._node_folder(node))
+        every = [replace(file, path=self._below(node, file.path)) for file in listed]
+        return [file for file in every if file.path.count("/") == 1]
+
+    async def read_file(self, node: NodeId, path: str) -> bytes:
+        """What is stored there now. Raises `ArtifactMissing`."""
+        return await self._files.read(self._path(node, path))
+
+    async def remove_files(self, node: NodeId, paths: Sequence[str]) -> None:
+        """Remove files; those that are not there are no error."""
+        await self._files.remove([self._path(node, path) for path in paths])
+
+    async def status(self) -> StoreStatus:
+        """Write a small file and read it back. Raises `ArtifactStoreError`."""
+        began = time.perf_counter()
+        await self._files.probe()
+        return StoreStatus(
+            kind=self._files.kind,
+            address=self.root,
+            version=f"obstore {version('obstore')}",
+            lag="none, writes are seen at once",
+            latency_ms=(time.perf_counter() - began) * 1000,
+        )
+
+    async def close(self) -> None:
+        """Wait for what is still being written locally."""
+        if self._copies is not None:
+            await self._copies.settle()
+
+    def file_uri(self, node: NodeId, path: str) -> str:
+        """Where a file of the node's folder is."""
+        return self._files.uri(self._path(node, path))
+
+    def _node_folder(self, node: NodeId) -> str:
+        if node not in self._folders:
+            self._folders[node] = self._template.format(**node.path_values)
+        return self._folders[node]
+
+    def _path(self, node: NodeId, below: str) -> str:
+        return f"{self._node_folder(node)}/{below}"
+
+    def _below(self, node: NodeId, path: str) -> str:
+        return path.removeprefix(f"{self._node_folder(node)}/")
+
+    async def _log(self, node: NodeId) -> ReleaseLog:
+        return await self._log_reader.load(node, self._node_folder(node))
+
+    async def _stored_twin(self, path: str, artifact: SealedArtifact) -> bytes:
+        """The bytes already stored under this fingerprint, proven to hold the same bars."""
+        payload = await self._files.read(path)
+        if payload == artifact.payload:
+            return payload
+        manifest, uri = artifact.manifest, self._files.uri(path)
+        bars = stored_bars(uri, payload)
+        found = fingerprint(
+            bars,
+            node_id=artifact.node,
+            interval=artifact.node.timeframe,
+            conformance_version=manifest.conformance_version,
+        )
+        if found != manifest.dataset_fingerprint:
+            raise ArtifactCorrupt(f"{uri} holds bars of fingerprint {found}; restore or remove it", uri=uri)
+        if not np.array_equal(canonical_cells(bars), canonical_cells(artifact.bars)):
+            raise FingerprintCollision(f"other bars already stand at {uri}; report this", uri=uri)
+        return payload
+
+
+def _open_files(uri: str, options: Mapping[str, Any], copies: CopyFolder | None) -> Files:
+    if "://" in uri and not uri.startswith("file://"):
+        root = uri.rstrip("/")
+        return BucketFiles(root, options) if copies is None else CopiedBucket(root, options, copies)
+    return FolderFiles(str(Path(uri.removeprefix("file://")).absolute()))
+
+
+def _with_file(artifact: SealedArtifact, payload: bytes) -> Manifest:
+    return replace(
+        artifact.manifest,
+        file_sha256=sha256_text(payload),
+        file_bytes=len(payload),
+        extents=find_extents(payload, artifact.bars),
+    )

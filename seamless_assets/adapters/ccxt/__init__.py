@@ -1,0 +1,1 @@
+"""Exchanges, asked through ccxt."""

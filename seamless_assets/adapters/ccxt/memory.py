@@ -1,0 +1,136 @@
+"""What was learned of exchanges, kept between processes: markets, listing dates, page sizes.
+
+One SQLite file of `state_dir`. A `place` is an exchange at one address, since a local exchange or a testnet
+lists other markets than the real one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from seamless_assets.adapters.sqlite.file import open_database, transaction
+from seamless_assets.aio.shielding import uncut
+from seamless_assets.errors import StoreError
+
+T = TypeVar("T")
+SCHEMA_VERSION = 1
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS markets (
+    place TEXT PRIMARY KEY, loaded_at REAL NOT NULL, body BLOB NOT NULL
+)""",
+    """CREATE TABLE IF NOT EXISTS facts (
+    place TEXT NOT NULL, subject TEXT NOT NULL, name TEXT NOT NULL,
+    value INTEGER NOT NULL, seen_at REAL NOT NULL, PRIMARY KEY (place, subject, name)
+) WITHOUT ROWID""",
+)
+
+
+class Remembered(NamedTuple):
+    """A stored value and when it was seen, epoch seconds."""
+
+    value: int
+    seen_at: float
+
+
+class MarketList(NamedTuple):
+    """What a client knows of an exchange's markets: the listed ones, those that are gone, and its helpers."""
+
+    markets: list[dict[str, Any]]
+    gone: list[dict[str, Any]]
+    helpers: dict[str, Any]
+
+
+class StoredMarkets(NamedTuple):
+    """A market list, and when it was loaded from the exchange, epoch seconds."""
+
+    body: MarketList
+    loaded_at: float
+
+
+class ExchangeMemory:
+    """Facts about exchanges that outlive a process; safe for many processes. Raises `StoreError`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._db: sqlite3.Connection | None = None
+        self._lock = threading.Lock()
+
+    async def load_markets(self, place: str) -> StoredMarkets | None:
+        """The market list of a place; None where there is none that can be read."""
+        return await self._run(lambda db: _markets(db, place))
+
+    async def store_markets(self, place: str, body: MarketList) -> None:
+        """Keep a market list that was loaded just now."""
+        row = (place, time.time(), _packed(body))
+        await self._run(lambda db: _put(db, "INSERT OR REPLACE INTO markets VALUES (?, ?, ?)", row))
+
+    async def recall(self, place: str, subject: str) -> dict[str, Remembered]:
+        """What is known of a subject (a node, or a timeframe's pages), by name."""
+        rows = await self._run(
+            lambda db: db.execute(
+                "SELECT name, value, seen_at FROM facts WHERE place = ? AND subject = ?", (place, subject)
+            ).fetchall()
+        )
+        return {name: Remembered(value, seen_at) for name, value, seen_at in rows}
+
+    async def remember(self, place: str, subject: str, name: str, value: int) -> None:
+        """Keep one value that was found out just now."""
+        row = (place, subject, name, value, time.time())
+        await self._run(lambda db: _put(db, "INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?)", row))
+
+    async def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._db is not None:
+                self._db.close()
+                self._db = None
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        # A thread cannot be cancelled, and its connection is not closed under it.
+        return await uncut(asyncio.ensure_future(asyncio.to_thread(self._work, work)))
+
+    def _work(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._lock:
+            try:
+                if self._db is None:
+                    self._db = open_database(self._path, _SCHEMA, SCHEMA_VERSION)
+                return work(self._db)
+            except (sqlite3.Error, OSError) as error:
+                raise StoreError(
+                    f"the memory of exchanges {self._path} cannot be used: {error}; set "
+                    "seamless.state_dir to a folder that all processes of this machine can write",
+                    path=self._path,
+                ) from error
+
+
+def _put(db: sqlite3.Connection, statement: str, row: tuple[object, ...]) -> None:
+    with transaction(db):
+        db.execute(statement, row)
+
+
+def _markets(db: sqlite3.Connection, place: str) -> StoredMarkets | None:
+    row = db.execute("SELECT body, loaded_at FROM markets WHERE place = ?", (place,)).fetchone()
+    body = _unpacked(row[0]) if row else None
+    return StoredMarkets(body, row[1]) if body else None
+
+
+def _packed(body: MarketList) -> bytes:
+    return zlib.compress(json.dumps(body._asdict(), default=str).encode(), 1)
+
+
+def _unpacked(packed: bytes) -> MarketList | None:
+    """The market list of `_packed`; None for anything else."""
+    try:
+        body = MarketList(**json.loads(zlib.decompress(packed)))
+        is_whole = all("symbol" in market and "id" in market for market in (*body.markets, *body.gone))
+    except (zlib.error, ValueError, TypeError):
+        return None
+    return body if is_whole and isinstance(body.helpers, dict) else None

@@ -1,0 +1,1 @@
+"""Services of ours that answer over HTTP."""

@@ -1,0 +1,114 @@
+"""A SQLite file that all processes of this machine share, in short transactions on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from seamless_assets.adapters.sqlite.file import open_database, transaction
+from seamless_assets.aio.shielding import uncut
+from seamless_assets.errors import SeamlessError
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+Asked = tuple[Work[Any], asyncio.Future[Any]]
+
+
+class MachineFile:
+    """Runs transactions on `path`; what goes wrong with the file becomes `error`, said of `what`.
+
+    What is asked for while one transaction is under way goes into the next one together.
+    """
+
+    def __init__(
+        self, path: Path, schema: Sequence[str], version: int, what: str, error: type[SeamlessError]
+    ) -> None:
+        self.path = path
+        self._schema, self._version = schema, version
+        self._what, self._error = what, error
+        self._db: sqlite3.Connection | None = None
+        # A pool that others share may be full of slow writes just when a lease must be renewed.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
+        self._asked: list[Asked] = []
+        self._serving: asyncio.Task[None] | None = None
+
+    async def run(self, work: Work[T]) -> T:
+        """The outcome of `work` in a write transaction; once asked for it ends, even where we are cancelled.
+
+        Its transaction is not its alone: a project error, or a value that SQLite cannot hold, undoes what
+        `work` wrote and nothing else.
+        """
+        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._asked.append((work, outcome))
+        if self._serving is None:
+            self._serving = asyncio.create_task(self._serve())
+        return await uncut(outcome)
+
+    async def close(self) -> None:
+        """Close the file; nothing can be asked of it afterwards."""
+        if self._serving is not None:
+            await asyncio.wait({self._serving})
+        self._thread.shutdown()
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    async def _serve(self) -> None:
+        try:
+            while self._asked:
+                asked, self._asked = self._asked, []
+                # A thread cannot be cancelled, and the next transaction must not meet it on the connection.
+                loop = asyncio.get_running_loop()
+                working = loop.run_in_executor(self._thread, self._work, [work for work, _ in asked])
+                try:
+                    await uncut(asyncio.ensure_future(asyncio.wait({working})))
+                finally:
+                    _deliver(asked, working)
+        finally:
+            self._serving = None
+            for _, outcome in self._asked:
+                outcome.cancel()
+            self._asked.clear()
+
+    def _work(self, works: Sequence[Work[Any]]) -> list[Any]:
+        try:
+            if self._db is None:
+                self._db = open_database(self.path, self._schema, self._version)
+            with transaction(self._db):
+                return [_outcome(self._db, work) for work in works]
+        except (sqlite3.Error, OSError) as error:
+            if self._db is not None and self._db.in_transaction:
+                self._db.rollback()
+            return [self._unusable(error)] * len(works)
+
+    def _unusable(self, error: Exception) -> SeamlessError:
+        return self._error(
+            f"{self._what} {self.path} cannot be used: {error}; set seamless.state_dir to a folder that all "
+            "processes of this machine can write, where the disk has room and nothing else locks the file",
+            path=self.path,
+        )
+
+
+def _outcome(db: sqlite3.Connection, work: Work[Any]) -> Any:
+    db.execute("SAVEPOINT work")
+    try:
+        outcome = work(db)
+    except (SeamlessError, ValueError, ArithmeticError) as error:
+        db.execute("ROLLBACK TO work")
+        outcome = error
+    db.execute("RELEASE work")
+    return outcome
+
+
+def _deliver(asked: Sequence[Asked], working: asyncio.Future[list[Any]]) -> None:
+    error = working.exception()
+    told = [error] * len(asked) if error else working.result()
+    for (_, outcome), answer in zip(asked, told, strict=True):
+        if isinstance(answer, BaseException):
+            outcome.set_exception(answer)
+        else:
+            outcome.set_result(answer)

@@ -1,0 +1,45 @@
+"""Events as structured log records: one JSON object each, under the logger `seamless_assets`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict
+
+from seamless_assets.core.sharing.events import (
+    BackfillEvent,
+    CoordinationEvent,
+    DroppedRequest,
+    Event,
+    LeaseEvent,
+)
+
+LOGGER = "seamless_assets"
+
+
+class LogEvents:
+    """An `Observer` that logs; a lost service and a failed backfill are warnings."""
+
+    def __init__(self) -> None:
+        self._log = logging.getLogger(LOGGER)
+
+    def notify(self, event: Event) -> None:
+        """Log the event; its fields stand in the message as JSON, and in the record as `event`."""
+        name, is_trouble = _judged(event)
+        level = logging.WARNING if is_trouble else logging.INFO
+        record = {"event": name, **asdict(event)}
+        if self._log.isEnabledFor(level):
+            self._log.log(level, "%s", json.dumps(record), extra={"event": record})
+
+
+def _judged(event: Event) -> tuple[str, bool]:
+    """The name of an event, and whether somebody should look at it."""
+    match event:
+        case BackfillEvent():
+            return f"backfill_{event.kind}", event.kind == "fail"
+        case LeaseEvent():
+            return f"lease_{event.kind}", event.kind == "fail"
+        case DroppedRequest():
+            return "request_dropped", False
+        case CoordinationEvent():
+            return f"{event.service}_{'found' if event.is_available else 'lost'}", not event.is_available

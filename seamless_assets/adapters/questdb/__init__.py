@@ -1,0 +1,1 @@
+"""The hot store of several machines: QuestDB."""

@@ -1,0 +1,97 @@
+"""Scripts on a Redis server: short timeouts, no silent retry, every failure one typed error."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit, urlunsplit
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as ConnectionLost
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as TimedOut
+
+from seamless_assets.core.sharing.retention import StoreStatus
+from seamless_assets.errors import SeamlessError
+
+CONNECTIONS = 8
+
+
+class RedisScript:
+    """One Lua script on the server at `url`; what fails becomes `error`, said of `what`."""
+
+    def __init__(
+        self, url: str, source: str, what: str, error: type[SeamlessError], timeout_s: float
+    ) -> None:
+        # A retry would hide an outage from those who have something else to fall back to.
+        self._pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=CONNECTIONS,
+            timeout=None,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(NoBackoff(), 0),
+            decode_responses=True,
+        )
+        self._client = Redis.from_pool(self._pool)
+        self._script = self._client.register_script(source)
+        self._address, self._what, self._error = _without_password(url), what, error
+
+    async def run(self, key: str, *arguments: str | float) -> list[str]:
+        """What the script returns for `key`; it may have run twice."""
+        told = [argument if isinstance(argument, str) else repr(argument) for argument in arguments]
+        with self._typed():
+            try:
+                return await self._answer(key, told)
+            except (ConnectionLost, TimedOut):
+                # A connection of before a restart of the server, or an answer that a busy process saw late.
+                await self._pool.disconnect(inuse_connections=False)
+                return await self._answer(key, told)
+
+    async def _answer(self, key: str, told: Sequence[str]) -> list[str]:
+        answer: list[str] = await self._script(keys=[key], args=told)
+        return answer
+
+    async def keys(self, pattern: str) -> set[str]:
+        """Keys that match."""
+        with self._typed():
+            return {str(key) async for key in self._client.scan_iter(match=pattern, count=1000)}
+
+    async def status(self) -> StoreStatus:
+        """What an operator wants to know of the server."""
+        with self._typed():
+            told = await self._client.info("server")
+            began, asked_at = time.perf_counter(), time.time()
+            seconds, micros = await self._client.time()
+        return StoreStatus(
+            kind="Redis",
+            address=self._address,
+            version=str(told["redis_version"]),
+            lag=f"its clock is {seconds + micros / 1e6 - asked_at:+.1f} s from ours",
+            latency_ms=(time.perf_counter() - began) * 1000,
+        )
+
+    async def close(self) -> None:
+        """Close the connections, those to a server that hangs too."""
+        with suppress(RedisError):
+            await self._client.aclose()
+
+    @contextmanager
+    def _typed(self) -> Iterator[None]:
+        try:
+            yield
+        except (RedisError, OSError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise self._error(
+                f"{self._what} at {self._address} cannot be reached: {reason}; check that the server runs "
+                "and that its address and password are right",
+                address=self._address,
+            ) from error
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -1,0 +1,98 @@
+"""Leases in Redis: one atomic Lua script, on the server's clock."""
+
+from __future__ import annotations
+
+from seamless_assets.adapters.redis.client import RedisScript
+from seamless_assets.core.sharing.lease import Lease
+from seamless_assets.core.sharing.retention import StoreStatus
+from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
+
+PREFIX = "lease:"
+TIMEOUT_S = 5.0
+
+_SCRIPT = """
+local key, op = KEYS[1], ARGV[1]
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local state = redis.call('HMGET', key, 'token', 'holder', 'until')
+local token, holder, ends = tonumber(state[1] or 0), state[2] or '', tonumber(state[3] or 0)
+local is_held = holder ~= '' and ends > now
+
+local function keep(holder, ends)
+  local whole = string.format('%.0f', token)
+  redis.call('HSET', key, 'token', whole, 'holder', holder, 'until', string.format('%.0f', ends))
+  -- The key outlives its lease, so that tokens only grow; later ones outgrow it by the clock.
+  redis.call('PEXPIRE', key, string.format('%.0f', math.max(0, ends - now) / 1000 + 86400000))
+  return {whole, holder, string.format('%.0f', ends)}
+end
+
+if op == 'look' then
+  return is_held and {string.format('%.0f', token), holder, string.format('%.0f', ends)} or {}
+end
+if op == 'claim' then
+  if is_held and holder ~= ARGV[2] then return {} end
+  if not is_held then token = math.max(token + 1, now) end
+  return keep(ARGV[2], now + tonumber(ARGV[3]))
+end
+if not is_held or token ~= tonumber(ARGV[2]) then return {'', is_held and holder or ''} end
+if op == 'renew' then return keep(holder, now + tonumber(ARGV[3])) end
+return keep('', now)
+"""
+
+
+class RedisLeases:
+    """A `LeaseStore` that all workers of a cluster share."""
+
+    def __init__(self, url: str) -> None:
+        self._script = RedisScript(url, _SCRIPT, "the lease store", LeaseStoreUnavailable, TIMEOUT_S)
+
+    async def claim(self, key: str, holder: str, ttl: float) -> Lease | None:
+        """Claim `key` for `ttl` seconds; None while another holds it. Raises `LeaseStoreUnavailable`."""
+        told = await self._script.run(PREFIX + key, "claim", holder, ttl * 1e6)
+        return _lease(key, told)
+
+    async def renew(self, lease: Lease, ttl: float) -> Lease:
+        """Hold on for `ttl` seconds from now. Raises `LeaseLost`, `LeaseStoreUnavailable`."""
+        return await self._owned(lease, "renew", ttl * 1e6)
+
+    async def complete(self, lease: Lease) -> None:
+        """Give it back, the work done. Raises `LeaseLost`, `LeaseStoreUnavailable`."""
+        await self._owned(lease, "end")
+
+    async def fail(self, lease: Lease, reason: str) -> None:
+        """Give it back, the work not done. Raises `LeaseLost`, `LeaseStoreUnavailable`."""
+        await self._owned(lease, "end")
+
+    async def held(self) -> list[Lease]:
+        """Every lease that is held, by key. Raises `LeaseStoreUnavailable`."""
+        keys = sorted(await self._script.keys(f"{PREFIX}*"))
+        found = [_lease(key.removeprefix(PREFIX), await self._script.run(key, "look")) for key in keys]
+        return [lease for lease in found if lease is not None]
+
+    async def status(self) -> StoreStatus:
+        """What an operator wants to know of the server. Raises `LeaseStoreUnavailable`."""
+        return await self._script.status()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._script.close()
+
+    async def _owned(self, lease: Lease, op: str, *more: float) -> Lease:
+        told = await self._script.run(PREFIX + lease.key, op, str(lease.token), *more)
+        renewed = _lease(lease.key, told) if told[0] else None
+        if renewed is None:
+            by = f"{told[1]} holds it now" if told[1] else "it ran out or was given back"
+            raise LeaseLost(
+                f"{lease.holder} no longer holds {lease.key} (token {lease.token}): {by}; claim it again",
+                key=lease.key,
+                token=lease.token,
+                holder=told[1] or None,
+            )
+        return renewed
+
+
+def _lease(key: str, told: list[str]) -> Lease | None:
+    if not told:
+        return None
+    token, holder, ends = told
+    return Lease(key, int(token), holder, int(ends) / 1e6)

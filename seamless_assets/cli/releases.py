@@ -1,0 +1,204 @@
+"""The commands that tell of a node's releases and decide of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from seamless_assets.core.calendar.instant import typed_instant
+from seamless_assets.core.calendar.partition import UNITS, PartitionUnit
+from seamless_assets.errors import NothingReleased
+
+if TYPE_CHECKING:
+    from seamless_assets.core.releases.release import Release
+    from seamless_assets.pipeline.connect import Seamless
+
+_CONFIG = click.option(
+    "--config", type=click.Path(path_type=Path), default=None, help="seamless.yaml to use."
+)
+_REASON = click.option("--reason", required=True, help="Why; the release log keeps it.")
+_NODE = click.argument("node")
+_FIRST_INSTANT = 100_000_000
+"""A smaller number of seconds is meant as the number of a release."""
+COMMANDS: list[click.Command] = []
+
+
+def _command(work: Callable[..., None]) -> click.Command:
+    made = click.command()(_CONFIG(work))
+    COMMANDS.append(made)
+    return made
+
+
+@_command
+@_NODE
+def releases(config: Path | None, node: str) -> None:
+    """List the release log of NODE, oldest first."""
+    with _open(config) as pipeline:
+        for entry in pipeline.releases(node):
+            _say(entry)
+
+
+@_command
+@_NODE
+@_REASON
+@click.option("--partition", default=None, help="Only what waits inside it: 2025-01-31, 2025-01 or 2025.")
+@click.option("--fingerprint", default=None, help="Release the artifact of this content.")
+def release(
+    config: Path | None, node: str, reason: str, partition: str | None, fingerprint: str | None
+) -> None:
+    """Release by hand what waits for it of NODE, whatever its checks said."""
+    with _open(config) as pipeline:
+        _say(pipeline.release(node, reason=reason, partition=partition, fingerprint=fingerprint))
+
+
+@_command
+@_NODE
+@_REASON
+def unpin(config: Path | None, node: str, reason: str) -> None:
+    """Let releases change again what rollbacks and withdrawals of NODE hold."""
+    with _open(config) as pipeline:
+        _say(pipeline.unpin(node, reason=reason))
+
+
+@_command
+@_NODE
+@_REASON
+@click.option("--to", type=int, default=None, help="Number of the release to go back to.")
+@click.option("--as-of", default=None, help="Or an instant.")
+def rollback(config: Path | None, node: str, reason: str, to: int | None, as_of: str | None) -> None:
+    """Put in force again what was so at an earlier release of NODE, and pin it."""
+    with _open(config) as pipeline:
+        _say(pipeline.rollback(node, reason=reason, to=to, as_of=_instant(as_of)))
+
+
+@_command
+@_NODE
+@click.argument("partition")
+@_REASON
+def withdraw(config: Path | None, node: str, partition: str, reason: str) -> None:
+    """Take PARTITION of NODE out of force until it is released by hand."""
+    with _open(config) as pipeline:
+        _say(pipeline.withdraw(node, partition, reason=reason))
+
+
+@_command
+@_NODE
+@click.option("--unit", type=click.Choice(UNITS), default=None, help="Size of the merged artifacts.")
+def compact(config: Path | None, node: str, unit: PartitionUnit | None) -> None:
+    """Merge the small artifacts of NODE into larger ones that hold the same bars."""
+    with _open(config) as pipeline:
+        report = pipeline.compact(node, unit)
+    click.echo(f"{report.node_id}: {report.before} artifacts are {report.after} now")
+
+
+@_command
+@click.argument("node", required=False)
+@click.option("--grace-days", type=float, default=7.0, show_default=True, help="Younger files stay.")
+def gc(config: Path | None, node: str | None, grace_days: float) -> None:
+    """Remove files that no release names and nobody waits for, of NODE or of all nodes."""
+    with _open(config) as pipeline:
+        reports = pipeline.gc(node, grace_s=grace_days * 86_400)
+    for report in reports:
+        click.echo(f"{report.node_id}: {len(report.removed)} files removed, {report.freed} bytes")
+
+
+@_command
+@click.argument("nodes", metavar="[NODE]...", nargs=-1)
+def verify(config: Path | None, nodes: tuple[str, ...]) -> None:
+    """Prove every hash from the release log down to the bars; exit status 1 where one is wrong."""
+    is_sound = True
+    with _open(config) as pipeline:
+        for node in nodes or [str(item.node) for item in pipeline.settings.nodes]:
+            with _progress(node) as on_progress:
+                report = pipeline.verify(node, on_progress=on_progress)
+            click.echo(
+                f"{node}: {report.releases} releases, {report.artifacts} artifacts, "
+                f"{report.file_bytes} bytes, {len(report.faults)} faults"
+            )
+            for fault in report.faults:
+                click.echo(f"  {fault.uri}: {fault.problem}")
+            for uri in report.strays:
+                click.echo(f"  {uri}: neither a record nor an artifact by its name; nothing reads it")
+            is_sound = is_sound and report.is_sound
+    if not is_sound:
+        sys.exit(1)
+
+
+@_command
+@_NODE
+@click.argument("before")
+@click.argument("after", required=False)
+def diff(config: Path | None, node: str, before: str, after: str | None) -> None:
+    """Say how the dataset of NODE changed from BEFORE to AFTER, by default the newest.
+
+    Each is an instant or the number of a release.
+    """
+    with _open(config) as pipeline:
+        told = pipeline.diff(node, _as_of(pipeline, node, before), _as_of(pipeline, node, after))
+    click.echo(f"from {told.before.as_of} {told.before.dataset_fingerprint}")
+    click.echo(f"to   {told.after.as_of} {told.after.dataset_fingerprint}")
+    click.echo(f"bars: {told.bars.added} new, {told.bars.removed} gone, {told.bars.changed} changed")
+    for sign, refs in (("+", told.added), ("-", told.withdrawn)):
+        for ref in refs:
+            click.echo(f"{sign} {ref.partition} {ref.rows} bars {ref.fingerprint}")
+
+
+@_command
+@_NODE
+@click.option("--as-of", default=None, help="An instant, or a release's number; by default the newest.")
+def files(config: Path | None, node: str, as_of: str | None) -> None:
+    """List the Parquet files that are the dataset of NODE, one a line."""
+    with _open(config) as pipeline:
+        for uri in pipeline.snapshot_files(node, _as_of(pipeline, node, as_of)):
+            click.echo(uri)
+
+
+@contextmanager
+def _open(config: Path | None) -> Iterator[Seamless]:
+    # Dagster and ccxt are no part of what these commands need before a store is asked.
+    from seamless_assets.pipeline.connect import connect
+
+    with connect(config) as pipeline:
+        yield pipeline
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on the terminal, where there is one, which is gone in the end."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+def _instant(told: str | None) -> Any:
+    return None if told is None else typed_instant(told)
+
+
+def _as_of(pipeline: Seamless, node: str, told: str | None) -> Any:
+    """An instant, or that of the release whose number was typed: no release is as old as such a number."""
+    instant = _instant(told)
+    if not isinstance(instant, int) or instant >= _FIRST_INSTANT:
+        return instant
+    log = pipeline.releases(node)
+    if not 1 <= instant <= len(log):
+        raise NothingReleased(
+            f"{node} has no release {told}; there is 1 to {len(log)}", node_id=node, seq=instant
+        )
+    return log[instant - 1].as_of
+
+
+def _say(entry: Release) -> None:
+    changed = sum(item.added + item.removed + item.changed for item in entry.revisions)
+    click.echo(
+        f"{entry.seq:6} {entry.as_of} {entry.kind:10} +{len(entry.added)} -{len(entry.withdrawn)} "
+        f"{entry.dataset_fingerprint} {entry.reason}{f' ({changed} bars revised)' if changed else ''}"
+    )

@@ -1,0 +1,142 @@
+"""Columns brought to their declared dtype, and what had to be done for it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from seamless_assets.core.bars.frames import is_plain_number
+from seamless_assets.core.bars.table import COLUMNS
+from seamless_assets.core.canonical import is_text
+from seamless_assets.errors import InvalidChoice
+
+_LARGEST = int(sys.float_info.max)
+OHLCV: Mapping[str, Any] = {"ts": np.dtype("int64"), **dict.fromkeys(COLUMNS[1:], np.dtype("float64"))}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column's values, one for each row of the input.
+
+    `changed`: they are not the input's own; `flag`: dtype_cast, dtype_mismatch or None; `hollow`: cells of
+    the input that were null, NaN or infinite, or are so as this dtype (numeric columns only).
+    """
+
+    values: Any
+    changed: bool
+    flag: str | None = None
+    hollow: int = 0
+
+
+def wanted_columns(schema: Any) -> Mapping[str, Any]:
+    """dtype by column of a schema argument; `ts` is always one of them. Raises `InvalidChoice`."""
+    if schema is None:
+        return {"ts": OHLCV["ts"]}
+    if isinstance(schema, str) and schema.lower() == "ohlcv":
+        return OHLCV
+    if not isinstance(schema, Mapping):
+        raise InvalidChoice(
+            f'schema {schema!r} is not "ohlcv", None or a mapping of columns to dtypes',
+            value=schema,
+            choices=("ohlcv", None),
+        )
+    wanted = {"ts": OHLCV["ts"], **{name: _dtype(name, dtype) for name, dtype in schema.items()}}
+    if wanted["ts"] != OHLCV["ts"]:
+        raise InvalidChoice(f"schema asks for ts as {schema['ts']!r}; ts is always int64", value=schema)
+    return wanted
+
+
+def read_column(series: pd.Series[Any], dtype: Any) -> Column:
+    """A column as `dtype`.
+
+    Numbers in texts count as numbers. Where a cell cannot be read, the column is float64 with NaN there
+    and its flag is dtype_mismatch; a column of another kind that cannot be cast stays as it is.
+    """
+    if not isinstance(dtype, np.dtype) or dtype.kind not in "iuf":
+        return _other(series, dtype)
+    numbers, unread = _numbers(series)
+    floats = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+    if dtype.kind == "f" and dtype != np.float64:
+        with np.errstate(over="ignore"):
+            floats = floats.astype(dtype)
+    finite = np.isfinite(floats)
+    hollow = 0 if finite.all() else int(len(floats) - np.count_nonzero(finite)) - unread
+    values: Any = floats if dtype.kind == "f" else _as_integers(numbers, floats, dtype)
+    infinite = hollow > 0 and dtype.kind == "f" and bool(np.isinf(values).any())
+    if infinite:
+        values = np.where(np.isinf(values), np.nan, values)
+    if unread or values.dtype != dtype:
+        return Column(values, True, "dtype_mismatch", hollow)
+    cast = series.dtype != dtype
+    return Column(values, cast or infinite, "dtype_cast" if cast and len(series) else None, hollow)
+
+
+def _numbers(series: pd.Series[Any]) -> tuple[pd.Series[Any], int]:
+    """The column as numbers, and how many cells hold something else."""
+    kind = series.dtype
+    if is_plain_number(kind):
+        return series, 0
+    if kind != "object" and not isinstance(kind, pd.StringDtype):
+        return pd.Series(np.full(len(series), np.nan)), int(series.notna().sum())
+    unread = 0
+    if kind == "object":
+        foreign = ~np.fromiter(map(_may_be_number, series.tolist()), dtype=bool, count=len(series))
+        if foreign.any():
+            unread = int(np.count_nonzero(foreign))
+            series = series.copy()
+            series[foreign] = None
+    numbers = pd.to_numeric(series, errors="coerce")
+    lost = (numbers.isna() & series.notna()).to_numpy()
+    if not lost.any():
+        return numbers, unread
+    return numbers, unread + sum(str(cell).strip().lower() != "nan" for cell in series[lost])
+
+
+def _may_be_number(cell: Any) -> bool:
+    """Whether a cell of objects is null, a number that a float can say, or a text."""
+    if isinstance(cell, Decimal):
+        return not cell.is_snan()
+    if isinstance(cell, int):
+        return not isinstance(cell, bool) and abs(cell) <= _LARGEST
+    if isinstance(cell, np.integer | float | np.floating | bytes) or is_text(cell):
+        return True
+    return cell is None or cell is pd.NA or cell is pd.NaT
+
+
+def _as_integers(numbers: pd.Series[Any], floats: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """The numbers as `dtype`, or as float64 where some of them are no such integer."""
+    bounds = np.iinfo(dtype)
+    if numbers.dtype.kind in "iu" and not numbers.isna().any():
+        if len(numbers) == 0 or (int(numbers.min()) >= bounds.min and int(numbers.max()) <= bounds.max):
+            return numbers.to_numpy(dtype=dtype)
+        return floats
+    # 2**63 and 2**64 are floats, the largest integers below them are not: compare from above.
+    fits = (floats == np.floor(floats)) & (floats >= float(bounds.min)) & (floats < float(bounds.max) + 1)
+    return floats.astype(dtype) if fits.all() else floats
+
+
+def _other(series: pd.Series[Any], dtype: Any) -> Column:
+    if series.dtype == dtype or dtype == np.dtype("object"):
+        return Column(series.array, False)
+    try:
+        cast = series.astype(dtype)
+    except (ArithmeticError, TypeError, ValueError, pa.ArrowException):
+        return Column(series.array, False, "dtype_mismatch")
+    return Column(cast.array, True, "dtype_cast" if len(series) else None)
+
+
+def _dtype(name: Any, dtype: Any) -> Any:
+    try:
+        return pd.api.types.pandas_dtype(str(dtype).lower())
+    except (TypeError, ValueError) as error:
+        raise InvalidChoice(
+            f"schema asks for column {name} as {dtype!r}, which is no dtype; write one such as float64",
+            value=dtype,
+        ) from error

@@ -1,0 +1,93 @@
+"""Bars of many small Parquet files decoded at once, from where their compressed values lie.
+
+Opening a Parquet file takes a tenth of a millisecond however few bars it holds, so that a year of daily files
+is mostly openings. Zstandard frames that stand in a row are one stream: with their places known, a column of
+all the files is decompressed by one call, to where it belongs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from cramjam import DecompressionError, zstd
+
+from seamless_assets.core.bars.cells import CELL_BYTES, canonical_cells, empty_cells
+from seamless_assets.core.bars.parquet import SPLIT_COLUMNS
+from seamless_assets.core.bars.table import COLUMNS
+
+VALUES = COLUMNS[1:]
+"""The columns that are read this way; `ts` follows from a manifest's range and gaps."""
+_FRAME_START = bytes.fromhex("28b52ffd")
+
+Extents = tuple[tuple[int, int], ...]
+"""Where the one page of each of `VALUES` has its compressed bytes: the first, and how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackedFile:
+    """A Parquet file of so many bars whose extents are known."""
+
+    payload: bytes = field(repr=False)
+    extents: Extents
+    rows: int
+
+
+def find_extents(payload: bytes, bars: pa.Table) -> Extents:
+    """The extents of a file of these bars; none where decoding them would not give just these bars."""
+    told = pq.read_metadata(pa.BufferReader(payload))
+    if told.num_row_groups != 1 or told.num_columns != len(COLUMNS):
+        return ()
+    extents = []
+    for at in range(1, len(COLUMNS)):
+        chunk = told.row_group(0).column(at)
+        stop = chunk.data_page_offset + chunk.total_compressed_size
+        # A header of a few bytes comes first. Where no frame follows, what is decoded below tells.
+        first = max(0, payload.find(_FRAME_START, chunk.data_page_offset, stop))
+        extents.append((first, stop - first))
+    file = PackedFile(payload, tuple(extents), bars.num_rows)
+    cells = empty_cells(bars.num_rows)
+    try:
+        fill_values(cells, [file])
+    except pa.ArrowInvalid:
+        return ()
+    return file.extents if np.array_equal(cells[1:], canonical_cells(bars)[1:]) else ()
+
+
+def fill_values(cells: np.ndarray, files: Sequence[PackedFile]) -> None:
+    """Write the values of files, one after the other, into cells for just so many; `ts` is left alone.
+
+    Raises `pyarrow.ArrowInvalid` where the extents hold something else.
+    """
+    if not files:
+        return
+    # Views of bytes spare them being copied before they are joined.
+    packed = [(memoryview(file.payload), file.extents) for file in files]
+    for at, (name, place) in enumerate(zip(VALUES, cells[1:], strict=True)):
+        stream = b"".join([payload[extents[at][0] : sum(extents[at])] for payload, extents in packed])
+        decoded = np.empty(place.nbytes, np.uint8) if name in SPLIT_COLUMNS else place.view(np.uint8)
+        try:
+            size = zstd.decompress_into(stream, decoded.data)
+        except DecompressionError as error:
+            raise pa.ArrowInvalid(f"its extent of {name} cannot be decompressed: {error}") from error
+        if size != place.nbytes:
+            raise pa.ArrowInvalid(f"its extent of {name} holds {size} bytes, not {place.nbytes}")
+        if name in SPLIT_COLUMNS:
+            _join_bytes(place, decoded, [file.rows for file in files])
+
+
+def _join_bytes(place: np.ndarray, split: np.ndarray, parts: Sequence[int]) -> None:
+    """Values from parts of so many values each: all their first bytes, then all their second ones."""
+    first = 0
+    for rows, alike in groupby(parts):
+        many = len(list(alike))
+        stop = first + many * rows * CELL_BYTES
+        values = place.view(np.uint8)[first:stop].reshape(many, rows, CELL_BYTES)
+        bytes_apart = split[first:stop].reshape(many, CELL_BYTES, rows)
+        for at in range(CELL_BYTES):
+            values[:, :, at] = bytes_apart[:, at]
+        first = stop

@@ -1,0 +1,211 @@
+"""Frames of several libraries, in and out; the caller's frame is never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from seamless_assets.core.bars.cells import empty_cells
+from seamless_assets.errors import InvalidFrame
+
+TIME = "ts"
+_POLARS_ALONE = {"Object", "Int128", "UInt128"}
+"""Types of polars that Arrow lacks."""
+_MANY_ROWS = 100_000
+_VIEWS = ((pa.types.is_string_view, pa.large_string()), (pa.types.is_binary_view, pa.large_binary()))
+
+
+def column_names(frame: Any) -> list[str]:
+    """Names of a frame's columns; a pandas index named `ts` counts as the first.
+
+    Raises `InvalidFrame` for what is no frame and for names that repeat.
+    """
+    if isinstance(frame, pa.Table):
+        names = list(frame.column_names)
+    elif isinstance(frame, pd.DataFrame):
+        names = [TIME, *frame.columns] if _time_is_index(frame) else list(frame.columns)
+    elif _is_polars(frame):
+        names = list(frame.columns)
+    else:
+        raise InvalidFrame(
+            f"{type(frame).__name__} is not a frame; give a pandas or polars DataFrame or a pyarrow Table",
+            value=frame,
+        )
+    if len(set(names)) < len(names):
+        repeated = sorted({str(name) for name in names if names.count(name) > 1})
+        raise InvalidFrame(f"columns {', '.join(repeated)} appear twice; keep one of each", columns=repeated)
+    return names
+
+
+def column_of(frame: Any, name: str) -> pd.Series[Any]:
+    """One column as a pandas series with a plain range index; nulls of integers stay exact.
+
+    What pandas has no type for comes as objects.
+    """
+    if isinstance(frame, pa.Table):
+        return _from_arrow(frame.column(name))
+    if isinstance(frame, pd.DataFrame):
+        series = pd.Series(frame.index) if name not in frame.columns else frame[name]
+        return _plain(series.reset_index(drop=True))
+    column = frame.get_column(name)
+    if str(column.dtype) in _POLARS_ALONE:
+        return pd.Series(column.to_list(), dtype="object")
+    return _from_arrow(column.to_arrow())
+
+
+def rebuilt(frame: Any, columns: Mapping[str, Any], changed: Collection[str], rows: np.ndarray | None) -> Any:
+    """A frame of the same kind with `columns` in place of its own, in its order of columns.
+
+    `rows` are the positions kept of all other columns, None for all of them; `columns` hold those rows
+    already. `changed` names the columns that differ from the frame's own where all rows are kept.
+    """
+    if isinstance(frame, pd.DataFrame):
+        return _rebuilt_pandas(frame, columns, changed, rows)
+    if isinstance(frame, pa.Table):
+        return _rebuilt_arrow(frame, columns, rows)
+    import polars
+
+    kept = frame if rows is None else frame[rows]
+    return kept.with_columns([polars.Series(name, values) for name, values in columns.items()])
+
+
+def is_plain_number(dtype: Any) -> bool:
+    """Whether a dtype holds integers or floats, plain or nullable."""
+    kind = pd.api.types
+    return bool(
+        kind.is_numeric_dtype(dtype) and not kind.is_bool_dtype(dtype) and not kind.is_complex_dtype(dtype)
+    )
+
+
+def like(frame: Any, table: pd.DataFrame) -> Any:
+    """`table` in the kind of frame that `frame` is."""
+    if isinstance(frame, pd.DataFrame):
+        return table
+    arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
+    if isinstance(frame, pa.Table):
+        return arrow
+    import polars
+
+    return polars.from_arrow(arrow)
+
+
+def _rebuilt_pandas(
+    frame: pd.DataFrame, columns: Mapping[str, Any], changed: Collection[str], rows: np.ndarray | None
+) -> pd.DataFrame:
+    if rows is not None:
+        names = column_names(frame)
+        others = {name: frame[name].take(rows).array for name in names if name not in columns}
+        return pd.DataFrame({name: columns.get(name, others.get(name)) for name in names}, copy=False)
+    table = frame.reset_index(drop=True)
+    if _time_is_index(frame):
+        table.insert(0, TIME, columns[TIME])
+    for name, values in columns.items():
+        if name in changed or table[name].dtype != values.dtype:
+            table[name] = values
+    return table
+
+
+def _rebuilt_arrow(frame: pa.Table, columns: Mapping[str, Any], rows: np.ndarray | None) -> pa.Table:
+    held = [
+        pa.array(columns[name]) if name in columns else column if rows is None else _taken(column, rows)
+        for name, column in zip(frame.column_names, frame.columns, strict=True)
+    ]
+    fields = [
+        pa.field(name, column.type) if name in columns else frame.schema.field(name)
+        for name, column in zip(frame.column_names, held, strict=True)
+    ]
+    # What pandas noted of its own types and index is no longer true.
+    noted = {key: text for key, text in (frame.schema.metadata or {}).items() if key != b"pandas"}
+    return pa.table(held, pa.schema(fields, noted or None))
+
+
+def _taken(column: pa.ChunkedArray, rows: np.ndarray) -> pa.ChunkedArray:
+    """Rows of a column. Arrow takes none of views and runs, so these are laid out plainly in between."""
+    kind = column.type
+    if pa.types.is_run_end_encoded(kind):
+        return pc.run_end_encode(pc.run_end_decode(column).take(rows), run_end_type=kind.run_end_type)
+    for is_view, plain in _VIEWS:
+        if is_view(kind):
+            return column.cast(plain).take(rows).cast(kind)
+    try:
+        return column.take(rows)
+    except pa.ArrowNotImplementedError:
+        # Views within other layouts: slowly, row by row.
+        parts = [part for row in rows for part in column.slice(row, 1).chunks]
+        return pa.chunked_array([pa.concat_arrays(parts)] if parts else [], kind)
+
+
+def _from_arrow(column: Any) -> pd.Series[Any]:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _from_arrow(column.cast(kind.value_type))
+    if pa.types.is_date(kind):
+        column = column.cast(pa.timestamp("s" if pa.types.is_date32(kind) else "ms"))
+    elif pa.types.is_timestamp(kind) and kind.tz is not None:
+        # The instants are in UTC whatever the zone, which may be one that nobody here knows.
+        column = column.cast(pa.timestamp(kind.unit, "UTC"))
+    nullable = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()} if column.null_count else {}
+    try:
+        return _plain(column.to_pandas(types_mapper=nullable.get))
+    except pa.ArrowException:
+        # Texts that are no UTF-8, and types that pandas lacks.
+        is_string = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        cells = column.cast(pa.large_binary()) if is_string else column
+        return pd.Series(cells.to_pylist(), dtype="object")
+
+
+def _plain(series: pd.Series[Any]) -> pd.Series[Any]:
+    kind = series.dtype
+    if isinstance(kind, pd.ArrowDtype):
+        return _from_arrow(pa.chunked_array(pa.array(series)))
+    if isinstance(kind, pd.CategoricalDtype):
+        return _plain(_uncategorised(series))
+    return series.astype(kind.subtype) if isinstance(kind, pd.SparseDtype) else series
+
+
+def _uncategorised(series: pd.Series[Any]) -> pd.Series[Any]:
+    categories = series.cat.categories
+    # Plain integers and booleans have no null of their own.
+    if categories.dtype.kind in "iub" and series.hasnans:
+        return pd.Series(pd.array(categories.to_numpy()).take(series.cat.codes.to_numpy(), allow_fill=True))
+    return series.astype(categories.dtype)
+
+
+def _time_is_index(frame: pd.DataFrame) -> bool:
+    return frame.index.name == TIME and TIME not in frame.columns
+
+
+def _is_polars(frame: Any) -> bool:
+    kind = type(frame)
+    return kind.__module__.partition(".")[0] == "polars" and kind.__name__ == "DataFrame"
+
+
+def pandas_frame(bars: pa.Table) -> pd.DataFrame:
+    """Columns of 8-byte numbers as a new pandas frame with a plain range index; it shares no memory.
+
+    Many rows are copied by two threads, into one block of memory.
+    """
+    columns = [column.to_numpy() for column in bars.columns]
+    block = empty_cells(bars.num_rows, len(columns))
+
+    def copy(part: slice) -> None:
+        for place, column in zip(block, columns, strict=True):
+            place[part] = column[part].view(np.int64)
+
+    half = bars.num_rows // 2
+    if bars.num_rows < _MANY_ROWS:
+        copy(slice(None))
+    else:
+        with ThreadPoolExecutor(1) as second:
+            other = second.submit(copy, slice(half, None))
+            copy(slice(half))
+            other.result()
+    named = zip(bars.column_names, block, columns, strict=True)
+    frame = {name: place.view(column.dtype) for name, place, column in named}
+    return pd.DataFrame(frame, index=pd.RangeIndex(bars.num_rows), copy=False)

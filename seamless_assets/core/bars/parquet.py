@@ -1,0 +1,58 @@
+"""Bars as Parquet bytes, in encodings that suit them, and back."""
+
+from __future__ import annotations
+
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from seamless_assets.core.bars.cells import bars_of, canonical_cells
+from seamless_assets.core.bars.table import BARS_SCHEMA, COLUMNS, PRICES
+
+SMALL_BYTES = 1_000_000
+"""Up to here handing columns to other threads takes longer than reading them."""
+# Opens step evenly. Decimal prices repeat runs of bytes, which zstd finds in whole numbers only. Volumes
+# repeat little but their high bytes, so those are put together.
+SPLIT_COLUMNS = ("volume",)
+_ENCODINGS = (
+    {"ts": "DELTA_BINARY_PACKED"}
+    | dict.fromkeys(PRICES, "PLAIN")
+    | dict.fromkeys(SPLIT_COLUMNS, "BYTE_STREAM_SPLIT")
+)
+_PAGE_ROWS = 131_072
+"""As many as a page of a mebibyte holds, so that a month of minutes is one page a column."""
+
+_FILE_SCHEMA = pa.schema([field.with_nullable(False) for field in BARS_SCHEMA])
+_OTHERS_SCHEMA = pa.schema([field.with_nullable(field.name != "ts") for field in BARS_SCHEMA])
+"""Files by other writers may hold nulls, but not for times."""
+
+
+def encode_bars(bars: pa.Table, compression: str = "zstd") -> bytes:
+    """Parquet bytes of bars in canonical bits; equal bars give equal bytes under one version of Arrow.
+
+    A null is written as NaN. Raises `InvalidFrame` for infinities.
+    """
+    sink = io.BytesIO()
+    pq.write_table(
+        bars_of(canonical_cells(bars)).cast(_FILE_SCHEMA),
+        sink,
+        compression={name: "none" if name == "ts" else compression for name in COLUMNS},
+        write_statistics=["ts"],
+        use_dictionary=False,
+        column_encoding=_ENCODINGS,
+        store_schema=False,
+        max_rows_per_page=_PAGE_ROWS,
+    )
+    return sink.getvalue()
+
+
+def decode_bars(payload: bytes) -> pa.Table:
+    """Bars of Parquet bytes. Raises `pyarrow.ArrowException` or `OSError` where they are none."""
+    table = pq.ParquetFile(pa.BufferReader(payload)).read(use_threads=len(payload) > SMALL_BYTES)
+    if table.schema.equals(_FILE_SCHEMA):
+        return pa.Table.from_arrays(table.columns, schema=BARS_SCHEMA)
+    try:
+        return table.cast(_OTHERS_SCHEMA).cast(BARS_SCHEMA)
+    except ValueError as error:
+        raise pa.ArrowInvalid(f"its columns are not those of bars: {error}") from error

@@ -1,0 +1,1 @@
+"""Time: instants, timeframes and their grids, segments, partitions, the watermark."""

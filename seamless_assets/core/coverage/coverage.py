@@ -1,0 +1,100 @@
+"""Coverage: which expected bars of a window are present, proven absent, or missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+
+from seamless_assets.core.bars.sorted_sets import distinct
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.calendar.timeframe import Timeframe
+
+AbsentReason = Literal["no_trades", "outage", "pre_listing", "post_delisting", "retention"]
+ABSENT_REASONS: tuple[AbsentReason, ...] = get_args(AbsentReason)
+MISSING = "missing"
+
+
+class Gap(NamedTuple):
+    """Bars of `[start, end)` that are not present; `reason` is an absent reason or `missing`."""
+
+    start: int
+    end: int
+    reason: str
+
+    @property
+    def segment(self) -> Segment:
+        """Its range alone."""
+        return Segment(self.start, self.end)
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Counts of bars: `expected == present + absent + missing`; `gaps` ascending and disjoint."""
+
+    expected: int
+    present: int
+    absent: int
+    missing: int
+    gaps: tuple[Gap, ...]
+
+    @property
+    def ratio(self) -> float:
+        """present / (expected - absent); 1.0 where nothing can be expected."""
+        possible = self.expected - self.absent
+        return self.present / possible if possible else 1.0
+
+    @property
+    def missing_gaps(self) -> tuple[Gap, ...]:
+        """The gaps nobody can explain."""
+        return tuple(gap for gap in self.gaps if gap.reason == MISSING)
+
+
+def coverage_of(timeframe: Timeframe, window: Segment, ts: np.ndarray, absent: Iterable[Gap]) -> Coverage:
+    """Coverage of the whole bars of `window`, given sorted unique opens `ts` and proven gaps.
+
+    A present bar wins over a proof of its absence. Earlier proofs win over later ones.
+    """
+    bounds = window.whole_bars(timeframe.grid)
+    low, high = np.searchsorted(ts, bounds)
+    inside = ts[low:high]
+    expected = timeframe.count(bounds.start, bounds.end)
+    if len(inside) == expected:
+        return Coverage(expected, expected, 0, 0, ())
+    gaps = _explained(holes(timeframe, bounds, inside), list(absent))
+    missing = sum(timeframe.count(gap.start, gap.end) for gap in gaps if gap.reason == MISSING)
+    return Coverage(expected, len(inside), expected - len(inside) - missing, missing, gaps)
+
+
+def holes(timeframe: Timeframe, window: Segment, ts: np.ndarray) -> list[Segment]:
+    """Ranges of whole bars of `window` (on the grid) that the sorted opens `ts` lack."""
+    if window.is_empty:
+        return []
+    if len(ts) == 0:
+        return [window]
+    if timeframe.seconds is None:
+        closes = np.array([timeframe.shift(int(opened), 1) for opened in ts], dtype=np.int64)
+    else:
+        closes = ts + timeframe.seconds
+    starts = np.concatenate(([window.start], closes))
+    ends = np.concatenate((ts, [window.end]))
+    at = np.flatnonzero(starts < ends)
+    return [Segment(int(starts[i]), int(ends[i])) for i in at]
+
+
+def _explained(empty: Sequence[Segment], proofs: Sequence[Gap]) -> tuple[Gap, ...]:
+    """The disjoint ascending ranges of `empty`, cut and named by what `proofs` say of them."""
+    bounds = np.array([*empty, *((proof.start, proof.end) for proof in proofs)], dtype=np.int64)
+    edges = distinct(bounds.ravel())
+    at = np.searchsorted(edges, bounds)
+    named = np.full(len(edges), MISSING, dtype=object)
+    for (first, last), proof in zip(at[len(empty) :][::-1], reversed(proofs), strict=True):
+        named[first:last] = proof.reason
+    gaps: list[Gap] = []
+    for first, last in at[: len(empty)]:
+        cuts = [first, *(i for i in range(first + 1, last) if named[i] != named[i - 1]), last]
+        gaps += [Gap(int(edges[i]), int(edges[j]), named[i]) for i, j in pairwise(cuts)]
+    return tuple(gaps)

@@ -1,0 +1,65 @@
+"""Who reads, for what, and what came of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal, cast, get_args
+
+from seamless_assets.core.calendar.instant import epoch_micros, instant_text
+from seamless_assets.core.canonical import is_text
+from seamless_assets.errors import InvalidChoice, InvalidInput
+
+Domain = Literal["backtest", "dryrun", "live"]
+Strategy = Literal["FAIL_FAST", "AUTO_BACKFILL", "PARTIAL_FILL", "SEAMLESS"]
+Verdict = Literal["PASS", "PARTIAL", "HOLD", "REJECT"]
+DOMAINS: tuple[Domain, ...] = get_args(Domain)
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+_FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class ComputeContext:
+    """The compute context of one read.
+
+    `as_of` takes a release's `as_of`, an ISO 8601 text, epoch seconds or an aware datetime, and is kept
+    as ISO text in UTC. `dataset_fingerprint` asks for the last release of just that dataset, at or before
+    `as_of` where both are told. `max_lag` is in seconds, `min_coverage` a ratio. Raises `InvalidInput`.
+    """
+
+    world_id: str = "default"
+    domain: Domain = "backtest"
+    as_of: str | None = None
+    max_lag: float | None = None
+    min_coverage: float | None = None
+    dataset_fingerprint: str | None = None
+
+    def __post_init__(self) -> None:
+        if not is_text(self.world_id) or not self.world_id:
+            raise InvalidInput(f"world_id is {self.world_id!r}; give a non-empty text", value=self.world_id)
+        choose(self.domain, DOMAINS, "domain")
+        if self.dataset_fingerprint is not None:
+            text = self.dataset_fingerprint
+            if not isinstance(text, str) or not _FINGERPRINT.fullmatch(text):
+                raise InvalidInput(
+                    f"dataset_fingerprint is {text!r}; give the sha256:... of a release", value=text
+                )
+        if self.as_of is not None:
+            object.__setattr__(self, "as_of", instant_text(epoch_micros(self.as_of, "as_of")))
+
+
+def choose_strategy(name: object) -> Strategy:
+    """The strategy of a name; raises `InvalidChoice`."""
+    return cast("Strategy", choose(name, STRATEGIES, "strategy"))
+
+
+def choose(name: object, choices: tuple[str, ...], what: str) -> str:
+    """`name` if it is one of `choices`, else `InvalidChoice` with the nearest of them."""
+    if isinstance(name, str) and name in choices:
+        return name
+    near = get_close_matches(str(name), choices, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise InvalidChoice(
+        f"{what} {name!r} is not one of {', '.join(choices)}{hint}", value=name, choices=choices
+    )

@@ -1,0 +1,73 @@
+"""What a read returns: immutable bars with the whole of their metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from seamless_assets.core.bars.frames import pandas_frame
+from seamless_assets.core.coverage.coverage import Gap
+from seamless_assets.core.reading.context import Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class ReadMetadata:
+    """Everything known of a delivered frame.
+
+    `interval` is in seconds (the timeframe's text for months and years), `start`, `end`, `coverage_bounds`
+    and `gaps` in epoch seconds, `as_of` ISO text. `staleness_seconds` is the time between the close of the
+    last bar and now; None for reads of the past, which age does not spoil, and for empty frames.
+    """
+
+    node_id: str
+    interval: int | str
+    start: int
+    end: int
+    rows: int
+    coverage_bounds: tuple[int, int] | None
+    coverage_ratio: float
+    gaps: tuple[Gap, ...]
+    conformance_flags: Mapping[str, int]
+    conformance_version: str
+    dataset_fingerprint: str | None
+    as_of: str | None
+    requested_as_of: str | None
+    manifest_uris: tuple[str, ...]
+    world_id: str
+    domain: str
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    source: str
+    staleness_seconds: float | None
+    sla: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadResult:
+    """Bars `(rows, columns)`, sorted by `ts`, and their metadata."""
+
+    bars: pa.Table = field(repr=False)
+    metadata: ReadMetadata
+
+    def to_arrow(self) -> pa.Table:
+        """The bars as an Arrow table."""
+        return self.bars
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The bars as a new pandas frame with a plain range index."""
+        return pandas_frame(self.bars)
+
+    def to_polars(self) -> pl.DataFrame:
+        """The bars as a polars frame; needs polars to be installed."""
+        import polars
+
+        frame = polars.from_arrow(self.bars)
+        assert isinstance(frame, polars.DataFrame)
+        return frame

@@ -1,0 +1,242 @@
+"""Artifacts: one immutable Parquet segment each, with the manifest that explains it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from msgspec.json import Decoder
+
+from seamless_assets.core.bars.extents import Extents
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.core.canonical import canonical_json, read_record, sha256_text
+from seamless_assets.core.coverage.coverage import MISSING, Gap
+from seamless_assets.core.node import NodeId, path_value
+from seamless_assets.errors import ArtifactCorrupt
+
+MANIFEST_VERSION: Literal[1] = 1
+FILE_SUFFIX = ".parquet"
+MANIFEST_SUFFIX = ".manifest.json"
+_ARTIFACT_PATH = re.compile(
+    r"[^/]+/(?P<digest>[0-9a-f]{64})(\.(?P<number>[1-9][0-9]*))?(\.parquet|\.manifest\.json)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What one artifact holds and how it came to be.
+
+    `range` is the sealed `[start, end)` in epoch seconds, `interval` the bar's length in seconds (the
+    timeframe's text for months and years), `as_of` the instant of first publication, `extents` what
+    `core.extents` needs to read the file without opening it as Parquet (empty where only that will do). Only
+    the bars, node, interval and conformance version enter `dataset_fingerprint`.
+    """
+
+    node_id: str
+    interval: int | str
+    partition: str
+    range: tuple[int, int]
+    rows: int
+    dataset_fingerprint: str
+    file_sha256: str
+    file_bytes: int
+    conformance_version: str
+    conformance_flags: Mapping[str, int]
+    absent: tuple[Gap, ...]
+    missing: tuple[Gap, ...]
+    producer: Mapping[str, str]
+    exchange: str
+    policy: Mapping[str, Any]
+    publication_watermark: int
+    as_of: str
+    extents: Extents = ()
+    manifest_version: Literal[1] = MANIFEST_VERSION
+
+    @property
+    def start(self) -> int:
+        """Where the sealed range starts."""
+        return self.range[0]
+
+    @property
+    def end(self) -> int:
+        """Where the sealed range ends."""
+        return self.range[1]
+
+    @property
+    def segment(self) -> Segment:
+        """The sealed range."""
+        return Segment(self.start, self.end)
+
+    def opens(self, timeframe: Timeframe, part: Segment) -> np.ndarray:
+        """Sorted opens of its bars inside `part`, int64 epoch seconds: all of the grid but its gaps."""
+        return _opens_but((*self.absent, *self.missing), timeframe, self.segment.intersect(part))
+
+    def to_json(self) -> bytes:
+        """Its canonical bytes."""
+        record = {each.name: getattr(self, each.name) for each in fields(self)}
+        if not self.extents:
+            del record["extents"]
+        return canonical_json(record)
+
+    def same_facts(self, other: Manifest) -> bool:
+        """Whether both say the same of the bars, whoever published them when."""
+        return _facts(self) == _facts(other)
+
+    @classmethod
+    def from_json(cls, payload: bytes, uri: str) -> Manifest:
+        """The manifest of stored bytes; raises `ArtifactCorrupt` where they are none."""
+        try:
+            return read_record(payload, _DECODER, "manifest_version", MANIFEST_VERSION)
+        except ValueError as error:
+            raise ArtifactCorrupt(f"{uri} is not a readable manifest: {error}", uri=uri) from error
+
+
+_DECODER = Decoder(Manifest)
+
+
+def opens_of(manifests: Sequence[Manifest], timeframe: Timeframe) -> np.ndarray:
+    """Sorted opens of the bars of ascending artifacts that do not overlap, int64 epoch seconds."""
+    holes = [gap for one in manifests for gaps in (one.absent, one.missing) for gap in gaps]
+    holes += [Gap(left.end, right.start, MISSING) for left, right in pairwise(manifests)]
+    return _opens_but(holes, timeframe, Segment(manifests[0].start, manifests[-1].end))
+
+
+def file_path(partition: str, fingerprint: str, copy: int = 0) -> str:
+    """Path of a Parquet file below its node's folder: `<partition>/<digest>.parquet`."""
+    return _path(partition, fingerprint, copy, FILE_SUFFIX)
+
+
+def manifest_path(partition: str, fingerprint: str, edition: int = 0) -> str:
+    """Path of a manifest below its node's folder: `<partition>/<digest>.manifest.json`."""
+    return _path(partition, fingerprint, edition, MANIFEST_SUFFIX)
+
+
+def artifact_number(path: str) -> tuple[str, int] | None:
+    """Digest and number of an artifact's file or manifest; None for a path of another form."""
+    found = _ARTIFACT_PATH.fullmatch(path)
+    return (found["digest"], int(found["number"] or 0)) if found else None
+
+
+def manifest_edition(path: str) -> int | None:
+    """The edition in a manifest's path; None for a path of another form."""
+    numbered = artifact_number(path) if path.endswith(MANIFEST_SUFFIX) else None
+    return numbered[1] if numbered else None
+
+
+def _opens_but(holes: Sequence[Gap], timeframe: Timeframe, window: Segment) -> np.ndarray:
+    """The opens of a window that lie in none of the holes, which do not overlap."""
+    every = timeframe.opens_array(*window)
+    if not holes:
+        return every
+    starts, ends, _ = zip(*holes, strict=True)
+    edges = np.sort(np.searchsorted(every, np.array(starts + ends)))
+    # From edge to edge bars are there and not there by turns.
+    is_there = np.arange(len(edges) + 1) % 2 == 0
+    opens: np.ndarray = every[np.repeat(is_there, np.diff(edges, prepend=0, append=len(every)))]
+    return opens
+
+
+def _path(partition: str, fingerprint: str, number: int, suffix: str) -> str:
+    digest = fingerprint.removeprefix("sha256:")
+    return f"{path_value(partition)}/{digest}{f'.{number}' if number else ''}{suffix}"
+
+
+def _facts(manifest: Manifest) -> tuple[Any, ...]:
+    return (
+        manifest.node_id,
+        manifest.partition,
+        manifest.segment,
+        manifest.rows,
+        manifest.dataset_fingerprint,
+        manifest.conformance_version,
+        manifest.absent,
+        manifest.missing,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactRef:
+    """How a release names an artifact: enough to find it and to prove every byte of it.
+
+    The same bars can be sealed again under other facts (a range that grew by bars without trades):
+    one file, and for each set of facts an `edition` of the manifest, counted from 0. `copy` counts the
+    files; it grows only where a clean-up gave the name of the one before up.
+    """
+
+    partition: str
+    start: int
+    end: int
+    rows: int
+    fingerprint: str
+    file_sha256: str
+    manifest_sha256: str
+    edition: int = 0
+    copy: int = 0
+
+    @classmethod
+    def of(cls, manifest: Manifest, edition: int = 0, copy: int = 0) -> ArtifactRef:
+        """The reference to the artifact of `manifest`."""
+        return cls(
+            partition=manifest.partition,
+            start=manifest.start,
+            end=manifest.end,
+            rows=manifest.rows,
+            fingerprint=manifest.dataset_fingerprint,
+            file_sha256=manifest.file_sha256,
+            manifest_sha256=sha256_text(manifest.to_json()),
+            edition=edition,
+            copy=copy,
+        )
+
+    @property
+    def segment(self) -> Segment:
+        """The sealed range."""
+        return Segment(self.start, self.end)
+
+    @property
+    def file_path(self) -> str:
+        """Path of its Parquet file below its node's folder."""
+        return file_path(self.partition, self.fingerprint, self.copy)
+
+    @property
+    def manifest_path(self) -> str:
+        """Path of its manifest below its node's folder."""
+        return manifest_path(self.partition, self.fingerprint, self.edition)
+
+    def is_of(self, manifest: Manifest) -> bool:
+        """Whether it says of the artifact what the manifest says."""
+        return (
+            replace(ArtifactRef.of(manifest, self.edition, self.copy), manifest_sha256=self.manifest_sha256)
+            == self
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SealedArtifact:
+    """An artifact on its way into the store: manifest, Parquet bytes, and the bars that they hold."""
+
+    node: NodeId
+    manifest: Manifest
+    payload: bytes = field(repr=False)
+    bars: pa.Table = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file below a node's folder: its path there, bytes, and when it was written (epoch seconds).
+
+    Its `signature` changes when it does. A leftover is what a writer that was killed left of a file that
+    never came to be.
+    """
+
+    path: str
+    size: int
+    modified: float
+    signature: str
+    is_leftover: bool = False

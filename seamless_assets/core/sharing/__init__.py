@@ -1,0 +1,1 @@
+"""What workers share: budgets, leases, policy, events, retention."""

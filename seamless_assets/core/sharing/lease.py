@@ -1,0 +1,70 @@
+"""Leases: who fills what, and the fencing token that a later holder outranks an earlier one by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.core.node import NodeId
+from seamless_assets.errors import StaleToken
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A claimed key. `token` only grows from holder to holder; `until` is in epoch seconds of the granter."""
+
+    key: str
+    token: int
+    holder: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """What a hot store checks before a write: the chunk that the lease covers, and its token."""
+
+    chunk: Segment
+    token: int
+
+
+def outranked(node: NodeId, fence: Fence, newest: int) -> StaleToken:
+    """The error for a holder whose chunk a later one, with the token `newest`, has written to."""
+    return StaleToken(
+        f"{node}: a later holder of [{fence.chunk.start}, {fence.chunk.end}) has written; this worker's "
+        "lease ran out, and its bars are dropped",
+        token=fence.token,
+        newest=newest,
+    )
+
+
+def chunks(timeframe: Timeframe, window: Segment, bars: int) -> list[Segment]:
+    """The aligned chunks of `bars` bars each that `window` touches, ascending.
+
+    Chunks are numbered from the grid's origin, so that every worker cuts time at the same places.
+    """
+    if window.is_empty:
+        return []
+    grid = timeframe.grid
+    first, last = grid.index(window.start) // bars, grid.index(window.end - 1) // bars
+    return [
+        Segment(grid.open(index * bars), grid.open((index + 1) * bars)) for index in range(first, last + 1)
+    ]
+
+
+def lease_key(node: NodeId, chunk: Segment) -> str:
+    """The name under which a chunk is claimed: `{node_id}@{start}-{end}`."""
+    return f"{node}@{chunk.start}-{chunk.end}"
+
+
+def exchange_of(key: str) -> str:
+    """The exchange of a lease's key."""
+    return key.split(":")[1] if ":" in key else key
+
+
+def next_token(last: int | None, now: float) -> int:
+    """The token after `last`: at least the microsecond of the claim.
+
+    So the tokens of two granters (a coordinator, and this machine while it is away) can be compared.
+    """
+    return max((last or 0) + 1, int(now * 1_000_000))

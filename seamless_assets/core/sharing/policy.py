@@ -1,0 +1,52 @@
+"""What the settings decide for the flows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from seamless_assets.core.calendar.partition import PartitionUnit, default_unit
+from seamless_assets.core.calendar.timeframe import Timeframe
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Knobs of fetching, sealing and releasing; times in ms where named so, ratios in 0..1."""
+
+    stabilization_bars: int = 2
+    max_attempts: int = 5
+    retry_backoff_ms: float = 500
+    jitter_ratio: float = 0.25
+    window_bars: int = 900
+    lease_ttl_ms: float = 120_000
+    single_flight_ttl_ms: float = 60_000
+    coverage_ratio_threshold: float = 0.98
+    conformance_version: str = "v2"
+    severities: Mapping[str, str] = field(default_factory=dict)
+    compression: str = "zstd"
+    early_fingerprint: bool = False
+    partition_units: Mapping[str, PartitionUnit] = field(default_factory=dict)
+    producer: Mapping[str, str] = field(default_factory=dict)
+    drops_flat_bars: frozenset[str] = frozenset()
+    keep_days: Mapping[PartitionUnit, float] = field(
+        default_factory=lambda: {"day": 45.0, "month": 400.0, "year": 4_000.0}
+    )
+
+    def partition_unit(self, timeframe: Timeframe) -> PartitionUnit:
+        """The size of a timeframe's partitions."""
+        return self.partition_units.get(str(timeframe), default_unit(timeframe))
+
+    def retry_delay(self, attempt: int, luck: float, retry_after: float | None) -> float:
+        """Seconds before try `attempt + 1` (from 1): exponential, jittered by `luck` in 0..1."""
+        backoff: float = self.retry_backoff_ms / 1000 * 2 ** (attempt - 1)
+        jittered = backoff * (1 + self.jitter_ratio * (2 * luck - 1))
+        return max(jittered, retry_after or 0.0)
+
+    def as_record(self) -> dict[str, Any]:
+        """The decisions a manifest records."""
+        return {
+            "stabilization_bars": self.stabilization_bars,
+            "coverage_ratio_threshold": self.coverage_ratio_threshold,
+            "compression": self.compression,
+        }

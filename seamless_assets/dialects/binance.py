@@ -1,0 +1,157 @@
+"""binance: spot and linear swaps. Ascending pages from startTime, endTime inclusive, caps 1000 and 1500."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seamless_assets.dialects.base import (
+    Query,
+    Refusal,
+    Route,
+    number,
+    rows_of,
+    spot,
+    swaps,
+    text,
+    timeframe_of,
+    window,
+)
+from seamless_assets.sandbox.book import Book
+from seamless_assets.sandbox.market import Market
+
+_FRAMES = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M")
+_NAMES = {frame: frame for frame in _FRAMES}
+_BAD_SYMBOL = Refusal(400, {"code": -1121, "msg": "Invalid symbol."})
+_BAD_INTERVAL = Refusal(400, {"code": -1120, "msg": "Invalid interval."})
+_ILLEGAL_START = Refusal(400, {"code": -1100, "msg": "Illegal characters found in parameter 'startTime'."})
+_TOO_OLD = Refusal(400, {"code": -1102, "msg": "Candlestick too long ago."})
+_FILTERS = [
+    {"filterType": "PRICE_FILTER", "minPrice": "0.00000001", "maxPrice": "1000000", "tickSize": "0.00000001"},
+    {"filterType": "LOT_SIZE", "minQty": "0.00000001", "maxQty": "9000000", "stepSize": "0.00000001"},
+]
+
+
+def routes(book: Book) -> list[Route]:
+    """Endpoints of spot (`/api/v3`), linear (`/fapi/v1`) and an empty inverse market (`/dapi/v1`)."""
+    made = []
+    for base, markets, cap in (
+        ("/api/v3", spot(book), 1000),
+        ("/fapi/v1", swaps(book), 1500),
+        ("/dapi/v1", [], 1500),
+    ):
+        venue = _Venue(book, markets, cap)
+        made += [
+            Route("binance", f"{base}/exchangeInfo", venue.info),
+            Route("binance", f"{base}/time", venue.time),
+            Route("binance", f"{base}/klines", venue.klines),
+            Route("binance", f"{base}/aggTrades", venue.trades),
+        ]
+    return made
+
+
+class _Venue:
+    def __init__(self, book: Book, markets: list[Market], cap: int) -> None:
+        self._book, self._cap = book, cap
+        self._markets = {f"{market.base}{market.quote}": market for market in markets}
+
+    def info(self, query: Query) -> Any:
+        return {
+            "timezone": "UTC",
+            "serverTime": int(self._book.clock.now() * 1000),
+            "symbols": [
+                _listing(name, market, self._book.clock.now())
+                for name, market in self._book.listed(self._markets).items()
+            ],
+        }
+
+    def time(self, query: Query) -> Any:
+        return {"serverTime": int(self._book.clock.now() * 1000)}
+
+    def klines(self, query: Query) -> Any:
+        market = self._market(query)
+        frame = timeframe_of(_NAMES, query.get("interval"), _BAD_INTERVAL)
+        limit = min(number(query, "limit", 500), self._cap)
+        if query.get("startTime", "").startswith("-"):
+            raise _ILLEGAL_START
+        start, end = window(query, "startTime", "endTime", 1000, self._book)
+        if start is None:
+            found = self._book.newest(market.symbol, frame, end + 1, limit)
+        elif self._book.is_too_old(market, frame, start):
+            raise _TOO_OLD
+        else:
+            oldest = max(start, market.listed, self._book.kept_from(market, frame))
+            reach = min(end + 1, frame.shift(oldest, limit * 4))
+            found = self._book.candles(market.symbol, frame, start, reach)[:limit]
+        return [
+            [
+                ts * 1000,
+                text(o),
+                text(h),
+                text(low),
+                text(c),
+                text(v),
+                frame.shift(ts, 1) * 1000 - 1,
+                text(v * c),
+                4,
+                "0",
+                "0",
+                "0",
+            ]
+            for ts, o, h, low, c, v in rows_of(found)
+        ]
+
+    def trades(self, query: Query) -> Any:
+        market = self._market(query)
+        start, end = window(query, "startTime", "endTime", 1000, self._book)
+        begin = end - 3600 if start is None else start
+        found = self._book.trades(market.symbol, begin, end + 1, min(number(query, "limit", 500), 1000))
+        return [
+            {
+                "a": int(at * 1000),
+                "p": text(price),
+                "q": text(amount),
+                "f": n,
+                "l": n,
+                "T": int(at * 1000),
+                "m": side == "sell",
+                "M": True,
+            }
+            for n, (at, price, amount, side) in enumerate(found)
+        ]
+
+    def _market(self, query: Query) -> Market:
+        market = self._markets.get(query.get("symbol", ""))
+        if market is None or self._book.is_refused(market):
+            raise _BAD_SYMBOL
+        return market
+
+
+def _listing(name: str, market: Market, now: float) -> dict[str, Any]:
+    common = {
+        "symbol": name,
+        "pair": name,
+        "status": "BREAK" if market.is_halted(now) else "TRADING",
+        "baseAsset": market.base,
+        "quoteAsset": market.quote,
+        "baseAssetPrecision": 8,
+        "quoteAssetPrecision": 8,
+        "orderTypes": ["LIMIT", "MARKET"],
+        "filters": _FILTERS,
+    }
+    if not market.is_swap:
+        return {
+            **common,
+            "isSpotTradingAllowed": True,
+            "isMarginTradingAllowed": False,
+            "permissions": ["SPOT"],
+        }
+    return {
+        **common,
+        "contractType": "PERPETUAL",
+        "marginAsset": market.quote,
+        "underlyingType": "COIN",
+        "deliveryDate": 4_133_404_800_000,
+        "onboardDate": market.listed * 1000,
+        "pricePrecision": 8,
+        "quantityPrecision": 8,
+    }

@@ -1,0 +1,151 @@
+"""bybit: newest first, both bounds inclusive, cap 1000, errors inside an answer of status 200."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.dialects.base import Query, Route, futures, number, rows_of, spot, swaps, text, window
+from seamless_assets.sandbox.book import Book
+from seamless_assets.sandbox.market import Market
+
+CAP = 1000
+_INTERVALS = {
+    "1": "1m", "3": "3m", "5": "5m", "15": "15m", "30": "30m", "60": "1h", "120": "2h", "240": "4h", "360": "6h",
+    "720": "12h", "D": "1d", "W": "1w", "M": "1M",
+}  # fmt: skip
+
+
+def routes(book: Book) -> list[Route]:
+    """Endpoints below `/v5/market`."""
+    venue = _Venue(book)
+    named = {
+        "time": venue.time,
+        "instruments-info": venue.instruments,
+        "kline": venue.candles,
+        "recent-trade": venue.trades,
+    }
+    return [Route("bybit", f"/v5/market/{name}", handler) for name, handler in named.items()]
+
+
+class _Venue:
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self._markets = {
+            "spot": {f"{m.base}{m.quote}": m for m in spot(book)},
+            "linear": {
+                **{f"{m.base}{m.quote}": m for m in swaps(book)},
+                **{f"{m.base}{m.quote}-{m.expiry:%d%b%y}".upper(): m for m in futures(book)},
+            },
+        }
+
+    def time(self, query: Query) -> Any:
+        now = self._book.clock.now()
+        return self._said({"timeSecond": str(int(now)), "timeNano": str(int(now * 1e9))})
+
+    def instruments(self, query: Query) -> Any:
+        category = query.get("category", "spot")
+        known, now = self._book.listed(self._markets.get(category, {})), self._book.clock.now()
+        listed = [_instrument(name, market, now) for name, market in known.items()]
+        return self._said({"category": category, "list": listed, "nextPageCursor": ""})
+
+    def candles(self, query: Query) -> Any:
+        market = self._market(query)
+        frame = _INTERVALS.get(query.get("interval", ""))
+        if market is None:
+            return self._refused("params error: Symbol Invalid")
+        if frame is None:
+            return self._refused("params error: Invalid period!")
+        timeframe = Timeframe(frame)
+        limit = min(number(query, "limit", 200), CAP)
+        start, end = window(query, "start", "end", 1000, self._book)
+        if start is None:
+            found = self._book.newest(market.symbol, timeframe, end + 1, limit)
+        elif self._book.is_too_old(market, timeframe, start):
+            return self._refused("params error: too long ago")
+        else:
+            # An end that is not told lies `limit` bars after the start.
+            reach = end if "end" in query else min(end, timeframe.shift(start, limit) - 1)
+            oldest = max(start, timeframe.shift(min(reach, int(self._book.clock.now())), -4 * limit))
+            found = self._book.candles(market.symbol, timeframe, oldest, reach + 1)[-limit:]
+        rows = [
+            [str(ts * 1000), text(o), text(h), text(low), text(c), text(v), text(v * c)]
+            for ts, o, h, low, c, v in rows_of(found[::-1])
+        ]
+        return self._said(
+            {"category": query.get("category", "spot"), "symbol": query["symbol"], "list": rows}
+        )
+
+    def trades(self, query: Query) -> Any:
+        market = self._market(query)
+        if market is None:
+            return self._refused("params error: Symbol Invalid")
+        now = self._book.clock.now()
+        found = self._book.trades(market.symbol, now - 3600, now, 1000)[
+            -min(number(query, "limit", 60), 1000) :
+        ]
+        rows = [
+            {
+                "execId": str(n),
+                "symbol": query["symbol"],
+                "price": text(price),
+                "size": text(amount),
+                "side": side.capitalize(),
+                "time": str(int(at * 1000)),
+                "isBlockTrade": False,
+            }
+            for n, (at, price, amount, side) in enumerate(found[::-1])
+        ]
+        return self._said({"category": query.get("category", "spot"), "list": rows})
+
+    def _market(self, query: Query) -> Market | None:
+        market = self._markets.get(query.get("category", "spot"), {}).get(query.get("symbol", ""))
+        return None if market is None or self._book.is_refused(market) else market
+
+    def _said(self, result: Any) -> Any:
+        return {
+            "retCode": 0,
+            "retMsg": "OK",
+            "result": result,
+            "retExtInfo": {},
+            "time": int(self._book.clock.now() * 1000),
+        }
+
+    def _refused(self, reason: str) -> Any:
+        return {
+            "retCode": 10001,
+            "retMsg": reason,
+            "result": {},
+            "retExtInfo": {},
+            "time": int(self._book.clock.now() * 1000),
+        }
+
+
+def _instrument(name: str, market: Market, now: float) -> dict[str, Any]:
+    common = {
+        "symbol": name,
+        "baseCoin": market.base,
+        "quoteCoin": market.quote,
+        "status": "Closed" if market.is_halted(now) else "Trading",
+        "priceFilter": {"minPrice": "0.00000001", "maxPrice": "1000000", "tickSize": "0.00000001"},
+        "lotSizeFilter": {
+            "basePrecision": "0.00000001",
+            "quotePrecision": "0.00000001",
+            "minOrderQty": "0.00000001",
+            "maxOrderQty": "1000000",
+            "minOrderAmt": "1",
+            "maxOrderAmt": "1000000",
+            "qtyStep": "0.00000001",
+        },
+    }
+    expiry = market.expiry
+    if not market.is_swap and expiry is None:
+        return {**common, "marginTrading": "none"}
+    return {
+        **common,
+        "contractType": "LinearFutures" if expiry else "LinearPerpetual",
+        "settleCoin": market.quote,
+        "launchTime": str(market.listed * 1000),
+        "deliveryTime": f"{expiry.timestamp() * 1000:.0f}" if expiry else "0",
+        "leverageFilter": {"minLeverage": "1", "maxLeverage": "100", "leverageStep": "0.01"},
+    }

@@ -1,0 +1,159 @@
+"""coinbase: newest first, both bounds inclusive, at most 350 candles in a window."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seamless_assets.dialects.base import Query, Refusal, Route, number, rows_of, spot, text, timeframe_of
+from seamless_assets.sandbox.book import Book
+from seamless_assets.sandbox.market import Market
+
+CAP = 350
+_GRANULARITY = {
+    "ONE_MINUTE": "1m", "FIVE_MINUTE": "5m", "FIFTEEN_MINUTE": "15m", "THIRTY_MINUTE": "30m", "ONE_HOUR": "1h",
+    "TWO_HOUR": "2h", "FOUR_HOUR": "4h", "SIX_HOUR": "6h", "ONE_DAY": "1d",
+}  # fmt: skip
+_UNKNOWN = Refusal(
+    404,
+    {
+        "error": "NOT_FOUND",
+        "error_details": "valid product_id is required",
+        "message": "valid product_id is required",
+    },
+)
+_MARKET = "/api/v3/brokerage/market/products"
+
+
+def _invalid(reason: str) -> Refusal:
+    return Refusal(400, {"error": "INVALID_ARGUMENT", "error_details": reason, "message": reason})
+
+
+def routes(book: Book) -> list[Route]:
+    """Endpoints of Advanced Trade (public) and the currency lists of v2."""
+    venue = _Venue(book)
+    named = {
+        "/v2/time": venue.time,
+        "/api/v3/brokerage/time": venue.time,
+        "/v2/currencies": venue.fiat,
+        "/v2/currencies/crypto": venue.crypto,
+        "/v2/exchange-rates": venue.rates,
+        _MARKET: venue.products,
+        f"{_MARKET}/{{product}}/candles": venue.candles,
+        f"{_MARKET}/{{product}}/ticker": venue.trades,
+    }
+    return [Route("coinbase", path, handler) for path, handler in named.items()]
+
+
+class _Venue:
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self._markets = {f"{market.base}-{market.quote}": market for market in spot(book)}
+
+    def time(self, query: Query) -> Any:
+        now = self._book.clock.now()
+        return {
+            "data": {"iso": "", "epoch": int(now)},
+            "epochSeconds": str(int(now)),
+            "epochMillis": str(int(now * 1000)),
+        }
+
+    def fiat(self, query: Query) -> Any:
+        return {"data": [{"id": name, "name": name, "min_size": "0.01"} for name in ("EUR", "USD")]}
+
+    def crypto(self, query: Query) -> Any:
+        names = sorted(
+            {name for market in self._markets.values() for name in (market.base, market.quote)}
+            - {"EUR", "USD"}
+        )
+        return {
+            "data": [
+                {"code": name, "name": name, "exponent": 8, "type": "crypto", "asset_id": name}
+                for name in names
+            ]
+        }
+
+    def rates(self, query: Query) -> Any:
+        return {"data": {"currency": "USD", "rates": {"USD": "1.0"}}}
+
+    def products(self, query: Query) -> Any:
+        if query.get("product_type", "SPOT").upper() not in ("SPOT", ""):
+            return {"products": [], "num_products": 0}
+        return {
+            "products": [_product(name, market) for name, market in self._markets.items()],
+            "num_products": len(self._markets),
+        }
+
+    def candles(self, query: Query) -> Any:
+        market = self._market(query)
+        frame = timeframe_of(_GRANULARITY, query.get("granularity"), _invalid("unsupported granularity"))
+        start, end = number(query, "start", 0), number(query, "end", int(self._book.clock.now()))
+        if frame.count(start, end) > CAP:
+            raise _invalid(f"number of candles requested should be less than {CAP}")
+        found = self._book.candles(market.symbol, frame, start, end + 1)[::-1]
+        return {
+            "candles": [
+                {
+                    "start": str(ts),
+                    "low": text(low),
+                    "high": text(h),
+                    "open": text(o),
+                    "close": text(c),
+                    "volume": text(v),
+                }
+                for ts, o, h, low, c, v in rows_of(found)
+            ]
+        }
+
+    def trades(self, query: Query) -> Any:
+        market, now = self._market(query), self._book.clock.now()
+        start, end = number(query, "start", int(now) - 3600), number(query, "end", int(now))
+        found = self._book.trades(market.symbol, start, end, number(query, "limit", 100))
+        return {
+            "trades": [
+                {
+                    "trade_id": f"{at:.3f}",
+                    "product_id": query["product"],
+                    "price": text(price),
+                    "size": text(amount),
+                    "time": _iso(at),
+                    "side": side.upper(),
+                }
+                for at, price, amount, side in found[::-1]
+            ],
+            "best_bid": "",
+            "best_ask": "",
+        }
+
+    def _market(self, query: Query) -> Market:
+        market = self._markets.get(query["product"])
+        if market is None:
+            raise _UNKNOWN
+        return market
+
+
+def _iso(at: float) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _product(name: str, market: Market) -> dict[str, Any]:
+    return {
+        "product_id": name,
+        "price": text(market.price),
+        "base_increment": "0.00000001",
+        "quote_increment": "0.00000001",
+        "price_increment": "0.00000001",
+        "base_min_size": "0.00000001",
+        "base_max_size": "1000000",
+        "quote_min_size": "1",
+        "quote_max_size": "50000000",
+        "base_currency_id": market.base,
+        "quote_currency_id": market.quote,
+        "base_name": market.base,
+        "quote_name": market.quote,
+        "status": "online",
+        "trading_disabled": False,
+        "is_disabled": False,
+        "product_type": "SPOT",
+    }

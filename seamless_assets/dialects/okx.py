@@ -1,0 +1,132 @@
+"""okx: newest first, `after` and `before` exclusive, caps 300; recent bars and history at two addresses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.dialects.base import Query, Route, number, rows_of, spot, swaps, text
+from seamless_assets.sandbox.book import Book
+from seamless_assets.sandbox.market import Market
+
+CAP = 300
+RECENT = 1440
+_BARS = {
+    "1m": "1m", "3m": "3m", "5m": "5m", "15m": "15m", "30m": "30m", "1H": "1h", "2H": "2h", "4H": "4h",
+    "6Hutc": "6h", "12Hutc": "12h", "1Dutc": "1d", "1Wutc": "1w", "1Mutc": "1M",
+}  # fmt: skip
+
+
+def routes(book: Book) -> list[Route]:
+    """Endpoints below `/api/v5`."""
+    venue = _Venue(book)
+    named = {
+        "public/time": venue.time,
+        "public/instruments": venue.instruments,
+        "market/candles": venue.recent,
+        "market/history-candles": venue.history,
+        "market/trades": venue.trades,
+        "market/history-trades": venue.trades,
+    }
+    return [Route("okx", f"/api/v5/{name}", handler) for name, handler in named.items()]
+
+
+class _Venue:
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self._markets = {f"{m.base}-{m.quote}": m for m in spot(book)}
+        self._markets |= {f"{m.base}-{m.quote}-SWAP": m for m in swaps(book)}
+
+    def time(self, query: Query) -> Any:
+        return _said([{"ts": str(int(self._book.clock.now() * 1000))}])
+
+    def instruments(self, query: Query) -> Any:
+        kind = query.get("instType", "SPOT")
+        listed = [_instrument(name, market) for name, market in self._markets.items()]
+        return _said([item for item in listed if item["instType"] == kind])
+
+    def recent(self, query: Query) -> Any:
+        return self._candles(query, reach=RECENT)
+
+    def history(self, query: Query) -> Any:
+        return self._candles(query, reach=None)
+
+    def _candles(self, query: Query, reach: int | None) -> Any:
+        market, frame = self._markets.get(query.get("instId", "")), _BARS.get(query.get("bar", "1m"))
+        if market is None:
+            return _refused("51001", "Instrument ID does not exist")
+        if frame is None:
+            return _refused("51000", "Parameter bar error")
+        timeframe, now = Timeframe(frame), int(self._book.clock.now())
+        limit = min(number(query, "limit", 100), CAP)
+        end = min(-(-number(query, "after", (now + 1) * 1000) // 1000), now + 1)
+        oldest = timeframe.shift(now, -reach) if reach else 0
+        start = max(number(query, "before", -1) // 1000 + 1, oldest, timeframe.shift(end, -4 * limit))
+        found = self._book.candles(market.symbol, timeframe, start, end)[-limit:][::-1]
+        return _said(
+            [
+                [
+                    str(ts * 1000),
+                    text(o),
+                    text(h),
+                    text(low),
+                    text(c),
+                    text(v),
+                    text(v),
+                    text(v * c),
+                    "1" if timeframe.shift(ts, 1) <= now else "0",
+                ]
+                for ts, o, h, low, c, v in rows_of(found)
+            ]
+        )
+
+    def trades(self, query: Query) -> Any:
+        market = self._markets.get(query.get("instId", ""))
+        if market is None:
+            return _refused("51001", "Instrument ID does not exist")
+        now, limit = self._book.clock.now(), min(number(query, "limit", 100), 500)
+        found = self._book.trades(market.symbol, now - 3600, now, 1000)[-limit:][::-1]
+        return _said(
+            [
+                {
+                    "instId": query["instId"],
+                    "side": side,
+                    "sz": text(amount),
+                    "px": text(price),
+                    "tradeId": str(int(at * 1000)),
+                    "ts": str(int(at * 1000)),
+                }
+                for at, price, amount, side in found
+            ]
+        )
+
+
+def _instrument(name: str, market: Market) -> dict[str, Any]:
+    swap = market.is_swap
+    return {
+        "instType": "SWAP" if swap else "SPOT",
+        "instId": name,
+        "instFamily": f"{market.base}-{market.quote}" if swap else "",
+        "uly": f"{market.base}-{market.quote}" if swap else "",
+        "baseCcy": "" if swap else market.base,
+        "quoteCcy": "" if swap else market.quote,
+        "settleCcy": market.quote if swap else "",
+        "ctVal": "1" if swap else "",
+        "ctMult": "1" if swap else "",
+        "ctValCcy": market.base if swap else "",
+        "ctType": "linear" if swap else "",
+        "expTime": "",
+        "listTime": str(market.listed * 1000),
+        "tickSz": "0.00000001",
+        "lotSz": "0.00000001",
+        "minSz": "0.00000001",
+        "state": "live",
+    }
+
+
+def _said(data: Any) -> Any:
+    return {"code": "0", "msg": "", "data": data}
+
+
+def _refused(code: str, reason: str) -> Any:
+    return {"code": code, "msg": reason, "data": []}

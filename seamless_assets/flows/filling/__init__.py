@@ -1,0 +1,1 @@
+"""From the exchange to the hot store."""

@@ -1,0 +1,210 @@
+"""Backfill: fetch into the hot store what is missing, chunk by chunk, together with all other workers."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from seamless_assets.aio.gathering import each
+from seamless_assets.core.bars.table import empty_bars
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.calendar.watermark import watermark
+from seamless_assets.core.coverage.coverage import Coverage
+from seamless_assets.core.coverage.ledger import Fact, facts_of
+from seamless_assets.core.coverage.plan import chunk_bars
+from seamless_assets.core.coverage.proof import left_open
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.sharing.events import BackfillEvent, EventKind
+from seamless_assets.core.sharing.lease import Fence, Lease, chunks, lease_key
+from seamless_assets.errors import ExchangeUnavailable, LeaseLost, StaleToken
+from seamless_assets.flows.filling.exchange_outages import name_outages
+from seamless_assets.flows.filling.fetch import Look, fetch_bars
+from seamless_assets.flows.filling.history import coverage
+from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.sharing.leases import holding
+from seamless_assets.flows.sharing.retry import with_retries
+
+CHUNKS_AT_ONCE = 32
+MOST_TAKEOVERS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillReport:
+    """What a backfill did: ranges it asked for, bars added and replaced, coverage afterwards."""
+
+    node_id: str
+    start: int
+    end: int
+    fetched: tuple[Segment, ...]
+    added: int
+    revised: int
+    coverage: Coverage
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a chunk that is looked at under the chunk's lease."""
+
+    chunk: Segment
+    bounds: Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What became of a piece: ranges asked for, candles as sent, bars added and replaced, problems."""
+
+    asked: tuple[Segment, ...] = ()
+    candles: pa.Table = field(default_factory=empty_bars)
+    added: int = 0
+    revised: int = 0
+    problems: tuple[str, ...] = ()
+
+
+async def settled_now(ports: Ports, node: NodeId) -> float:
+    """The earlier of our clock and the exchange's, in epoch seconds."""
+    return min(ports.clock.now(), await ports.source.exchange_now(node.exchange))
+
+
+async def ready_now(ports: Ports, node: NodeId) -> float:
+    """The same, once the exchange is known to serve the node. Raises `ExchangeError`."""
+    await with_retries(ports, lambda: ports.source.check_node(node))
+    return await with_retries(ports, lambda: settled_now(ports, node))
+
+
+async def backfill(ports: Ports, node: NodeId, window: Segment) -> BackfillReport:
+    """Fetch the bars of `window` that are closed and missing, each range by one worker.
+
+    What was looked for in vain before is asked again only when its time has come.
+    Raises `ExchangeRefused` and `StoreError`; an exchange that stays away ends in `problems`.
+    """
+    try:
+        closed = watermark(node.timeframe, await ready_now(ports, node), 0)
+    except ExchangeUnavailable as error:
+        return _report(node, window, [Filled(problems=(str(error),))], await coverage(ports, node, window))
+    target = window.intersect(Segment(window.start, max(window.start, closed)))
+    due, _ = await _due(ports, node, target)
+    every = pieces(ports, node, target)
+    wanted = [every[at] for at in touched(every, due)]
+    filled = await each(wanted, lambda piece: fill(ports, node, piece, closed), CHUNKS_AT_ONCE)
+    return _report(node, window, filled, await coverage(ports, node, target))
+
+
+async def refill(ports: Ports, node: NodeId, window: Segment, closed: int) -> list[Filled]:
+    """Fetch all of `window` anew and store it; it ends at or before `closed`, the end of closed bars."""
+    every = pieces(ports, node, window)
+    return await each(every, lambda piece: fill(ports, node, piece, closed, anew=True), CHUNKS_AT_ONCE)
+
+
+def pieces(ports: Ports, node: NodeId, window: Segment) -> list[Piece]:
+    """The whole bars of `window`, cut where every worker cuts."""
+    bounds = window.whole_bars(node.timeframe.grid)
+    bars = chunk_bars(ports.source.documented_page(node), ports.policy.window_bars)
+    return [Piece(chunk, bounds.intersect(chunk)) for chunk in chunks(node.timeframe, bounds, bars)]
+
+
+async def fill(ports: Ports, node: NodeId, piece: Piece, closed: int, *, anew: bool = False) -> Filled:
+    """Fetch what is missing of a piece, or all of it `anew`, and store it; callers of one process share that.
+
+    What a worker fetched under a lease that it lost is dropped, and the piece is looked at again.
+    """
+    return await ports.flights.do((node, piece, anew), lambda: _fill(ports, node, piece, closed, anew))
+
+
+async def _fill(ports: Ports, node: NodeId, piece: Piece, closed: int, anew: bool) -> Filled:
+    problem = ""
+    for _ in range(MOST_TAKEOVERS):
+        try:
+            async with holding(ports, lease_key(node, piece.chunk)) as lease:
+                return await _fill_under(ports, node, piece, closed, anew, lease)
+        except (LeaseLost, StaleToken) as error:
+            problem = str(error)
+    return Filled(problems=(problem,))
+
+
+async def _fill_under(
+    ports: Ports, node: NodeId, piece: Piece, closed: int, anew: bool, lease: Lease
+) -> Filled:
+    due, facts = await _due(ports, node, piece.bounds)
+    wanted = [piece.bounds] if anew else due
+    if not wanted:
+        return Filled()
+    tell = _Teller(ports, node, piece, lease)
+    tell("attempt")
+    try:
+        fetched = await fetch_bars(ports, Look(node, wanted, piece.bounds, closed), facts)
+        known = {(fact.start, fact.end, fact.reason) for fact in facts if fact.is_proof}
+        written = await ports.hot.write_bars(
+            node,
+            fetched.bars,
+            [fact for fact in fetched.facts if (fact.start, fact.end, fact.reason) not in known],
+            recorded_at=ports.clock.now(),
+            fence=Fence(piece.chunk, lease.token),
+        )
+        await name_outages(ports, node, fetched.surprises)
+    except BaseException as error:
+        tell("fail", reason=f"{type(error).__name__}: {error}")
+        raise
+    if fetched.problems:
+        tell("fail", written.added + written.revised, fetched.problems[0])
+    else:
+        tell("complete", written.added + written.revised)
+    return Filled(tuple(wanted), fetched.candles, written.added, written.revised, fetched.problems)
+
+
+class _Teller:
+    """Tells the observer of one look at a piece."""
+
+    def __init__(self, ports: Ports, node: NodeId, piece: Piece, lease: Lease) -> None:
+        self._ports, self._node, self._piece, self._lease = ports, node, piece, lease
+        self._began = ports.clock.now()
+
+    def __call__(self, kind: EventKind, rows: int = 0, reason: str = "") -> None:
+        self._ports.observer.notify(
+            BackfillEvent(
+                kind=kind,
+                node_id=str(self._node),
+                start=self._piece.bounds.start,
+                end=self._piece.bounds.end,
+                worker=self._ports.worker,
+                token=self._lease.token,
+                duration_ms=(self._ports.clock.now() - self._began) * 1000,
+                rows=rows,
+                reason=reason,
+            )
+        )
+
+
+async def _due(ports: Ports, node: NodeId, window: Segment) -> tuple[list[Segment], list[Fact]]:
+    """Missing ranges of `window` whose next look is due, and the ledger's facts of it."""
+    now = ports.clock.now()
+    known = await coverage(ports, node, window)
+    facts = facts_of(await ports.hot.load_facts(node, window))
+    resting = [
+        Segment(fact.start, fact.end) for fact in facts if not fact.is_proof and (fact.next_try or 0) > now
+    ]
+    return left_open([gap.segment for gap in known.missing_gaps], resting, node.timeframe), facts
+
+
+def touched(every: Sequence[Piece], due: Iterable[Segment]) -> list[int]:
+    """Places of the ascending pieces that hold any of the `due` ranges."""
+    starts = [piece.bounds.start for piece in every]
+    at: set[int] = set()
+    for part in due:
+        at.update(range(bisect_right(starts, part.start) - 1, bisect_left(starts, part.end)))
+    return sorted(at)
+
+
+def _report(node: NodeId, window: Segment, filled: Sequence[Filled], known: Coverage) -> BackfillReport:
+    return BackfillReport(
+        str(node),
+        *window,
+        fetched=tuple(part for piece in filled for part in piece.asked),
+        added=sum(piece.added for piece in filled),
+        revised=sum(piece.revised for piece in filled),
+        coverage=known,
+        problems=tuple(dict.fromkeys(problem for piece in filled for problem in piece.problems)),
+    )

@@ -1,0 +1,181 @@
+"""What is known of a node's past: the hot store's bars, and released ones that it does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from seamless_assets.aio.gathering import together
+from seamless_assets.core.bars.sorted_sets import difference, is_in, union
+from seamless_assets.core.bars.table import between, changes, empty_bars, join, timestamps
+from seamless_assets.core.calendar.instant import epoch_micros
+from seamless_assets.core.calendar.segment import Segment, outside
+from seamless_assets.core.coverage.coverage import Coverage, Gap, coverage_of, holes
+from seamless_assets.core.coverage.ledger import Fact, facts_of
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
+from seamless_assets.core.sharing.retention import Evictable, aged_parts, digest_of
+from seamless_assets.flows.ports import Ports
+
+
+async def known_bars(ports: Ports, node: NodeId, window: Segment, seen: np.ndarray | None = None) -> pa.Table:
+    """Bars that open in `window`, sorted; a hot bar goes before a released one.
+
+    With `seen`, the opens that an exchange sent just now, a hot bar of another open does so only where it
+    was revised since the release: the hot store may be older, one that was restored for instance.
+    """
+    hot = await ports.hot.load_bars(node, window)
+    if seen is None:
+        holding = await _lacking(ports, node, window, timestamps(hot))
+    else:
+        holding = await _holding(ports, node, window)
+    tables = await together(ports.artifacts.load_artifact(node, ref) for ref, _ in holding)
+    parts = [between(table, *part) for table, (_, part) in zip(tables, holding, strict=True)]
+    released = join(parts) if parts else empty_bars()
+    if seen is not None:
+        hot = await _newer(ports, node, hot, released, [ref for ref, _ in holding], seen)
+    unknown = ~is_in(timestamps(released), timestamps(hot))
+    return join([hot, released.filter(pa.array(unknown))])
+
+
+async def _newer(
+    ports: Ports,
+    node: NodeId,
+    hot: pa.Table,
+    released: pa.Table,
+    refs: Sequence[ArtifactRef],
+    seen: np.ndarray,
+) -> pa.Table:
+    """The hot bars without those that differ from released ones and that nothing shows to be newer."""
+    _, differing = changes(released, hot, 0.0)
+    doubtful = difference(timestamps(differing), seen)
+    if not len(doubtful):
+        return hot
+    manifests = await together(ports.artifacts.load_manifest(node, ref) for ref in refs)
+    since = max(epoch_micros(manifest.as_of, "as_of") for manifest in manifests) / 1e6
+    revised = await ports.hot.load_revisions(node, Segment(int(doubtful[0]), int(doubtful[-1]) + 1))
+    fresh = timestamps(revised)[revised.column("recorded_at").to_numpy() > since]
+    return hot.filter(pa.array(~is_in(timestamps(hot), difference(doubtful, fresh))))
+
+
+async def coverage(ports: Ports, node: NodeId, window: Segment) -> Coverage:
+    """Coverage of `window` as the hot store, its ledger and released artifacts know it.
+
+    A bar that was released exists, whatever an exchange says that has dropped it since.
+    """
+    opens = await ports.hot.load_opens(node, window)
+    for (_, part), manifest in await _told(ports, node, window, opens):
+        opens = union(opens, manifest.opens(node.timeframe, part))
+    return coverage_of(node.timeframe, window, opens, await proven_gaps(ports, node, window))
+
+
+async def ledger(ports: Ports, node: NodeId, window: Segment) -> list[Fact]:
+    """The ledger's facts that touch `window`, oldest first."""
+    return facts_of(await ports.hot.load_facts(node, window))
+
+
+async def proven_gaps(ports: Ports, node: NodeId, window: Segment) -> list[Gap]:
+    """The ledger's proofs that touch `window`, oldest first, but what turned out an outage before all."""
+    facts = facts_of(await ports.hot.load_facts(node, window))
+    proven = [Gap(fact.start, fact.end, fact.reason) for fact in facts if fact.is_proof]
+    return sorted(proven, key=lambda gap: gap.reason != "outage")
+
+
+async def evict(ports: Ports, nodes: Sequence[NodeId]) -> int:
+    """Drop hot bars that released artifacts hold and that are past their time; the bars dropped.
+
+    Raises `StoreError`.
+    """
+    aged: dict[NodeId, list[Evictable]] = {}
+    for node in nodes:
+        if parts := await _evictable(ports, node):
+            aged[node] = parts
+    return await ports.hot.evict(aged, ports.clock.now())
+
+
+async def _evictable(ports: Ports, node: NodeId) -> list[Evictable]:
+    """The aged parts of released artifacts whose hot bars are all in them; none where no bar is held."""
+    keep = ports.policy.keep_days[ports.policy.partition_unit(node.timeframe)]
+    snapshot, now = await ports.artifacts.load_snapshot(node), ports.clock.now()
+    aged = {ref: aged_parts(node.timeframe, ref.segment, now, keep) for ref in snapshot.artifacts}
+    bounds = [at for parts in aged.values() for part in parts for at in part]
+    if not bounds:
+        return []
+    opens = await ports.hot.load_opens(node, Segment(min(bounds), max(bounds)))
+    if not len(opens):
+        return []
+    told = [await _held_elsewhere(ports, node, ref, parts, opens) for ref, parts in aged.items()]
+    return [part for parts in told for part in parts]
+
+
+async def _held_elsewhere(
+    ports: Ports, node: NodeId, ref: ArtifactRef, parts: Sequence[Segment], opens: np.ndarray
+) -> list[Evictable]:
+    """`parts` of the artifact's range as they are held, `opens` among them; none if a bar is not in it.
+
+    A bar that the exchange corrected since is not, until the correction is released.
+    """
+    evictable: list[Evictable] = []
+    released: pa.Table | None = None
+    for part in parts:
+        hot = empty_bars()
+        if np.diff(np.searchsorted(opens, part)).any():
+            hot = await ports.hot.load_bars(node, part)
+            if released is None:
+                released = await ports.artifacts.load_artifact(node, ref)
+            fresh, revised = changes(released, hot, 0.0)
+            if fresh.num_rows or revised.num_rows:
+                return []
+        evictable.append(Evictable(part, digest_of(hot)))
+    return evictable
+
+
+async def _lacking(
+    ports: Ports, node: NodeId, window: Segment, opens: np.ndarray
+) -> list[tuple[ArtifactRef, Segment]]:
+    """Artifacts with bars of `window` that the hot `opens` lack, each with its part of the window."""
+    told = await _told(ports, node, window, opens)
+    return [
+        (ref, part)
+        for (ref, part), manifest in told
+        if len(difference(manifest.opens(node.timeframe, part), opens))
+    ]
+
+
+async def _told(
+    ports: Ports, node: NodeId, window: Segment, opens: np.ndarray
+) -> list[tuple[tuple[ArtifactRef, Segment], Manifest]]:
+    """Artifacts that tell of holes in the hot `opens`, each with its part of the window and its manifest."""
+    bounds = window.whole_bars(node.timeframe.grid)
+    low, high = np.searchsorted(opens, bounds)
+    empty = holes(node.timeframe, bounds, opens[low:high])
+    if not empty:
+        return []
+    found = [
+        (ref, part)
+        for ref, part in await _holding(ports, node, window)
+        if any(not hole.intersect(part).is_empty for hole in empty)
+    ]
+    manifests = await together(ports.artifacts.load_manifest(node, ref) for ref, _ in found)
+    return list(zip(found, manifests, strict=True))
+
+
+async def _holding(ports: Ports, node: NodeId, window: Segment) -> list[tuple[ArtifactRef, Segment]]:
+    """Artifacts that answer for `window`: those in force, each with its part.
+
+    Where bars were evicted that none in force holds any more, it is the newest in the log that did: what
+    was withdrawn is not in force, but it is not forgotten either.
+    """
+    in_force = (await ports.artifacts.load_snapshot(node)).overlapping(window)
+    found = [(ref, ref.segment.intersect(window)) for ref in in_force]
+    held = [ref.segment for ref in in_force]
+    evicted = await ports.hot.load_evictions(node, window)
+    left = [part for segment in evicted for part in outside(segment.intersect(window), held)]
+    log = await ports.artifacts.list_releases(node) if left else []
+    for ref in (ref for entry in reversed(log) for ref in entry.added):
+        parts = [ref.segment.intersect(part) for part in left]
+        found += [(ref, part) for part in parts if not part.is_empty]
+        left = [rest for part in left for rest in outside(part, [ref.segment])]
+    return found

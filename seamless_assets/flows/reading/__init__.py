@@ -1,0 +1,1 @@
+"""From released artifacts to the reader."""

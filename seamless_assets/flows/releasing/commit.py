@@ -1,0 +1,92 @@
+"""Commit: one more record at the end of a node's release log, however many writers want that place."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Awaitable, Callable, Iterable
+
+import numpy as np
+import pyarrow as pa
+
+from seamless_assets.core.bars.sorted_sets import difference
+from seamless_assets.core.bars.table import COLUMNS, between, timestamps
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.releases.artifact import ArtifactRef
+from seamless_assets.core.releases.release import Release, Revision, Snapshot, differing
+from seamless_assets.core.releases.supersession import Change
+from seamless_assets.errors import ArtifactDiscarded, ReleaseConflict
+from seamless_assets.flows.ports import Ports
+
+REVISION_EXAMPLES = 10
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.005, 1.0
+
+
+async def commit(
+    ports: Ports, node: NodeId, plan: Callable[[Snapshot], Awaitable[Release | None]]
+) -> Release | None:
+    """Append the record that `plan` makes of the newest snapshot; None from it means nothing to do.
+
+    Where another writer takes the place first, plan anew after a pause that grows and is jittered.
+    Returns the record, or the newest one where there was nothing to do.
+    """
+    pause = FIRST_PAUSE_S
+    while True:
+        before = await ports.artifacts.load_snapshot(node)
+        entry = await plan(before)
+        if entry is None:
+            return before.release
+        try:
+            await ports.artifacts.append_release(node, entry)
+        except ReleaseConflict:
+            await ports.clock.sleep(ports.rng.random() * pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+            continue
+        return entry
+
+
+def now_micros(ports: Ports) -> int:
+    """Our clock in epoch microseconds."""
+    return int(ports.clock.now() * 1_000_000)
+
+
+def refuse_discarded(node: NodeId, before: Snapshot, refs: Iterable[ArtifactRef]) -> None:
+    """Raise `ArtifactDiscarded` where a clean-up gave an artifact up: its files may go at any moment."""
+    for ref in refs:
+        if before.discarded & {ref.file_path, ref.manifest_path}:
+            raise ArtifactDiscarded(
+                f"{node}: a clean-up gave the artifact {ref.fingerprint} of {ref.partition} up before it was "
+                "released; publish it again",
+                node_id=str(node),
+                uri=ref.file_path,
+            )
+
+
+async def revisions(ports: Ports, node: NodeId, before: Snapshot, change: Change) -> list[Revision]:
+    """What a change does to bars of ranges that are in force before and after it."""
+    new, old = differing(before.parts, change.added, change.withdrawn)
+    starts, ends = [ref.start for ref in old], [ref.end for ref in old]
+    found = []
+    for ref in new:
+        for gone in old[bisect_right(ends, ref.start) : bisect_left(starts, ref.end)]:
+            if gone.fingerprint == ref.fingerprint:
+                continue
+            both = ref.segment.intersect(gone.segment)
+            held = between(await ports.artifacts.load_artifact(node, gone), *both)
+            put = between(await ports.artifacts.load_artifact(node, ref), *both)
+            revision = revision_of(ref.partition, held, put)
+            if revision.added or revision.removed or revision.changed:
+                found.append(revision)
+    return found
+
+
+def revision_of(partition: str, before: pa.Table, after: pa.Table) -> Revision:
+    """How the bars of one range differ; tables are sorted by `ts`."""
+    ts_before, ts_after = timestamps(before), timestamps(after)
+    both, at_before, at_after = np.intersect1d(ts_before, ts_after, return_indices=True)
+    differs = np.zeros(len(both), dtype=bool)
+    for name in COLUMNS[1:]:
+        differs |= before[name].to_numpy()[at_before] != after[name].to_numpy()[at_after]
+    changed = both[differs]
+    new, gone = difference(ts_after, ts_before), difference(ts_before, ts_after)
+    examples = np.sort(np.concatenate((new, gone, changed)))[:REVISION_EXAMPLES]
+    return Revision(partition, len(new), len(gone), len(changed), tuple(int(ts) for ts in examples))

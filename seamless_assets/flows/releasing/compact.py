@@ -1,0 +1,120 @@
+"""Compact: many small artifacts become few large ones that hold the same bars, as an ordinary release."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from seamless_assets.core.bars.extents import find_extents
+from seamless_assets.core.bars.parquet import encode_bars
+from seamless_assets.core.calendar.instant import instant_text
+from seamless_assets.core.calendar.partition import UNITS, PartitionUnit
+from seamless_assets.core.canonical import sha256_text
+from seamless_assets.core.coverage.coverage import MISSING
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.releases.artifact import ArtifactRef, Manifest, SealedArtifact
+from seamless_assets.core.releases.fingerprint import fingerprint
+from seamless_assets.core.releases.release import Release, Snapshot, next_release
+from seamless_assets.core.releases.supersession import COMPACTED, compactable
+from seamless_assets.errors import ArtifactDiscarded
+from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.releasing.commit import commit, now_micros, refuse_discarded
+
+
+@dataclass(frozen=True, slots=True)
+class CompactReport:
+    """What a compaction did: artifacts in force before and after, and the newest release."""
+
+    node_id: str
+    before: int
+    after: int
+    release: Release | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Merged:
+    ref: ArtifactRef
+    parts: tuple[ArtifactRef, ...]
+
+
+async def compact(ports: Ports, node: NodeId, unit: PartitionUnit | None = None) -> CompactReport:
+    """Merge the artifacts of each closed `unit` (by default the next above the node's partitions) into one.
+
+    Every earlier `as_of` reads as before, and the merged artifact's fingerprint is that of its parts' bars
+    together, which `verify` proves anew. Nothing to merge changes nothing.
+    """
+    chosen = unit or _above(ports.policy.partition_unit(node.timeframe))
+    before = await ports.artifacts.load_snapshot(node)
+    while True:
+        try:
+            release = await _compact(ports, node, chosen)
+        except ArtifactDiscarded:
+            continue
+        break
+    after = await ports.artifacts.load_snapshot(node)
+    return CompactReport(str(node), len(before.artifacts), len(after.artifacts), release)
+
+
+async def _compact(ports: Ports, node: NodeId, unit: PartitionUnit) -> Release | None:
+    snapshot = await ports.artifacts.load_snapshot(node)
+    runs = compactable(snapshot, node.timeframe, unit)
+    merged = [await _merge(ports, node, key, parts, snapshot) for key, parts in runs]
+
+    async def plan(before: Snapshot) -> Release | None:
+        in_force = set(before.artifacts)
+        whole = [item for item in merged if item is not None and in_force.issuperset(item.parts)]
+        if not whole:
+            return None
+        refuse_discarded(node, before, [item.ref for item in whole])
+        parts = [part for item in whole for part in item.parts]
+        return next_release(
+            before,
+            added=[item.ref for item in whole],
+            withdrawn=parts,
+            now_micros=now_micros(ports),
+            checks={},
+            reason=f"{len(parts)} artifacts merged into {len(whole)}",
+            kind="compaction",
+        )
+
+    return await commit(ports, node, plan)
+
+
+async def _merge(
+    ports: Ports, node: NodeId, partition: str, parts: Sequence[ArtifactRef], snapshot: Snapshot
+) -> _Merged | None:
+    """Seal the bars of adjoining artifacts as one; None where they were conformed by different versions."""
+    manifests = [await ports.artifacts.load_manifest(node, part) for part in parts]
+    versions = {manifest.conformance_version for manifest in manifests}
+    if len(versions) > 1:
+        return None
+    run = await ports.artifacts.load_run(node, parts)
+    payload = encode_bars(run.bars, ports.policy.compression)
+    manifest = Manifest(
+        node_id=str(node),
+        interval=node.timeframe.seconds or str(node.timeframe),
+        partition=partition,
+        range=(parts[0].start, parts[-1].end),
+        rows=run.bars.num_rows,
+        dataset_fingerprint=fingerprint(
+            run.bars, node_id=node, interval=node.timeframe, conformance_version=versions.pop()
+        ),
+        file_sha256=sha256_text(payload),
+        file_bytes=len(payload),
+        conformance_version=manifests[0].conformance_version,
+        conformance_flags=run.flags,
+        absent=tuple(gap for gap in run.gaps if gap.reason != MISSING),
+        missing=tuple(gap for gap in run.gaps if gap.reason == MISSING),
+        producer=ports.policy.producer,
+        exchange=node.exchange,
+        policy={**ports.policy.as_record(), COMPACTED: [part.fingerprint for part in parts]},
+        publication_watermark=max(manifest.publication_watermark for manifest in manifests),
+        as_of=instant_text(now_micros(ports)),
+        extents=find_extents(payload, run.bars),
+    )
+    sealed = SealedArtifact(node, manifest, payload, run.bars)
+    return _Merged(await ports.artifacts.put_artifact(sealed, snapshot.discarded), tuple(parts))
+
+
+def _above(unit: PartitionUnit) -> PartitionUnit:
+    return UNITS[min(UNITS.index(unit) + 1, len(UNITS) - 1)]

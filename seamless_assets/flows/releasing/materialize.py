@@ -1,0 +1,236 @@
+"""Materialize: fetch anew, conform, seal and release, partition by partition."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from seamless_assets.core.bars.conformance import Report, conform
+from seamless_assets.core.bars.sorted_sets import distinct
+from seamless_assets.core.bars.table import between, join, timestamps
+from seamless_assets.core.calendar.partition import Partition, partitions
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.calendar.watermark import settled, watermark
+from seamless_assets.core.coverage.coverage import Coverage
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.releases.gate import check_release
+from seamless_assets.errors import (
+    ArtifactDiscarded,
+    ExchangeUnavailable,
+    ReleaseLosesBars,
+    ReleaseOutdated,
+    ReleasePinned,
+)
+from seamless_assets.flows.filling.backfill import (
+    CHUNKS_AT_ONCE,
+    Filled,
+    fill,
+    pieces,
+    ready_now,
+    settled_now,
+    touched,
+)
+from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.releasing.publish import Sealed, release, seal, total_coverage
+
+OF_THE_WIRE = frozenset({"gap", "ts_cast"})
+"""Flags of a fetch that say nothing of the bars: exchanges write ms, and gaps are judged of the result."""
+UNSETTLED = "nothing is settled yet"
+NO_OPENS = np.array([], dtype=np.int64)
+NOTHING = Coverage(0, 0, 0, 0, ())
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionReport:
+    """What became of one partition. `sealed` is None where nothing of it is settled yet."""
+
+    partition: Partition
+    released: bool
+    sealed: Sealed | None
+    as_of: str | None
+    dataset_fingerprint: str | None
+    problems: tuple[str, ...]
+
+    @property
+    def coverage(self) -> Coverage:
+        """Coverage of its settled part."""
+        return self.sealed.coverage if self.sealed else NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class MaterializeReport:
+    """What became of a node's window, widened to whole partitions.
+
+    `released`: everything settled passed its blocking checks and is in the release log, by this call or
+    before it. `as_of` and `dataset_fingerprint` are those of the node's dataset afterwards.
+    """
+
+    node_id: str
+    released: bool
+    as_of: str | None
+    dataset_fingerprint: str | None
+    coverage: Coverage
+    problems: tuple[str, ...]
+    partitions: tuple[PartitionReport, ...]
+
+
+async def materialize(ports: Ports, node: NodeId, window: Segment) -> MaterializeReport:
+    """Materialize every partition that `window` touches.
+
+    Raises `ExchangeRefused` and `StoreError`; what an exchange withholds ends in `problems`.
+    """
+    done = [report async for report in materialize_each(ports, node, window)]
+    last = next((report for report in reversed(done) if report.as_of), None)
+    settled_parts = [report for report in done if report.sealed]
+    return MaterializeReport(
+        node_id=str(node),
+        released=bool(settled_parts) and all(report.released for report in settled_parts),
+        as_of=last.as_of if last else None,
+        dataset_fingerprint=last.dataset_fingerprint if last else None,
+        coverage=total_coverage([report.coverage for report in done]),
+        problems=tuple(problem for report in done for problem in report.problems),
+        partitions=tuple(done),
+    )
+
+
+async def materialize_each(
+    ports: Ports, node: NodeId, window: Segment
+) -> AsyncGenerator[PartitionReport, None]:
+    """The same, handing over each partition's report as soon as it is done."""
+    away: tuple[str, ...] = ()
+    try:
+        now = await ready_now(ports, node)
+    except ExchangeUnavailable as error:
+        now, away = ports.clock.now(), (str(error),)
+    unit = ports.policy.partition_unit(node.timeframe)
+    bars = ports.policy.stabilization_bars
+    every = [
+        (partition, settled(partition.window, node.timeframe, now, bars))
+        for partition in partitions(node.timeframe, unit, window)
+    ]
+    asked = [part for _, part in every if not part.is_empty and not away]
+    async with _Refetching(ports, node, asked, watermark(node.timeframe, now, 0)) as refetched:
+        for partition, part in every:
+            if part.is_empty:
+                yield PartitionReport(partition, False, None, None, None, (f"{partition.key}: {UNSETTLED}",))
+            else:
+                filled = await refetched.part(part)
+                yield await _materialize_partition(ports, node, partition, now, filled, away)
+
+
+class _Refetching:
+    """Fetches the adjoining `parts` anew, some pieces ahead; what is under way ends with its context."""
+
+    def __init__(self, ports: Ports, node: NodeId, parts: Sequence[Segment], closed: int) -> None:
+        self._ports, self._node, self._closed = ports, node, closed
+        self._every = pieces(ports, node, Segment(parts[0].start, parts[-1].end)) if parts else []
+        self._under_way: dict[int, asyncio.Task[Filled]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        for task in self._under_way.values():
+            task.cancel()
+        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+
+    async def part(self, part: Segment) -> list[Filled]:
+        """What became of the pieces of a part, once they are done."""
+        needed = touched(self._every, [part]) if self._every else []
+        ahead = range(needed[0], min(needed[-1] + CHUNKS_AT_ONCE, len(self._every))) if needed else ()
+        for at in ahead:
+            if at not in self._under_way:
+                work = fill(self._ports, self._node, self._every[at], self._closed, anew=True)
+                self._under_way[at] = asyncio.ensure_future(work)
+        filled = [await self._under_way[at] for at in needed]
+        for at in needed[:-1]:
+            del self._under_way[at]
+        return filled
+
+
+async def _materialize_partition(
+    ports: Ports,
+    node: NodeId,
+    partition: Partition,
+    now: float,
+    filled: Sequence[Filled],
+    away: tuple[str, ...],
+) -> PartitionReport:
+    judged = await _judge_wire(ports, node, partition, filled)
+    withheld = dict.fromkeys((*away, *(problem for piece in filled for problem in piece.problems)))
+    seen = distinct(np.concatenate([timestamps(piece.candles) // 1000 for piece in filled] or [NO_OPENS]))
+    losing = ""
+    while True:
+        sealed = await seal(ports, node, partition, now, judged.flags, seen)
+        if sealed is None:
+            raise AssertionError(
+                f"{node} {partition.key}: settled bars vanished between two looks at one clock"
+            )
+        try:
+            return await _release_checked(ports, node, partition, sealed, judged.blocking, tuple(withheld))
+        except (ArtifactDiscarded, ReleaseOutdated):
+            continue
+        except ReleaseLosesBars as lost:
+            # Another machine may have released more meanwhile; what is sealed anew holds that too.
+            if sealed.ref.fingerprint == losing:
+                return PartitionReport(partition, False, sealed, None, None, (str(lost), *withheld))
+            losing = sealed.ref.fingerprint
+
+
+async def _release_checked(
+    ports: Ports,
+    node: NodeId,
+    partition: Partition,
+    sealed: Sealed,
+    wire_blocking: Sequence[str],
+    withheld: Sequence[str],
+) -> PartitionReport:
+    """Release what passes its checks and no rollback holds.
+
+    A clean-up or another release that was quicker is the caller's.
+    """
+    blocking = tuple(dict.fromkeys((*wire_blocking, *sealed.blocking)))
+    checked = check_release(
+        partition.key, blocking, sealed.flags, sealed.coverage, ports.policy.coverage_ratio_threshold
+    )
+    problems = (*checked.problems, *(f"{partition.key}: {problem}" for problem in withheld))
+    entry = None
+    if checked.passed:
+        try:
+            entry = await release(
+                ports, node, [sealed.ref], checked.checks, "materialized", in_force=sealed.in_force
+            )
+        except ReleasePinned as held:
+            problems = (str(held), *problems)
+    return PartitionReport(
+        partition=partition,
+        released=entry is not None,
+        sealed=sealed,
+        as_of=entry.as_of if entry else None,
+        dataset_fingerprint=entry.dataset_fingerprint if entry else None,
+        problems=problems,
+    )
+
+
+async def _judge_wire(ports: Ports, node: NodeId, partition: Partition, filled: Sequence[Filled]) -> Report:
+    """What the candles of the partition say of themselves, and how many of its bars were ever revised."""
+    low, high = (bound * 1000 for bound in partition.window)
+    sent = join([between(piece.candles, low, high) for piece in filled])
+    _, report = conform(sent, node.timeframe, severities=ports.policy.severities, verify=False)
+    flags = {name: count for name, count in report.flags.items() if name not in OF_THE_WIRE}
+    revisions = await ports.hot.load_revisions(node, partition.window)
+    if revisions.num_rows:
+        flags["revised"] = len(distinct(timestamps(revisions)))
+    return replace(report, flags=flags)
+
+
+async def publish(ports: Ports, node: NodeId, window: Segment) -> list[Sealed]:
+    """Seal what is settled of the partitions that `window` touches; nothing is released."""
+    now = await settled_now(ports, node)
+    parts = partitions(node.timeframe, ports.policy.partition_unit(node.timeframe), window)
+    sealed = [await seal(ports, node, partition, now) for partition in parts]
+    return [item for item in sealed if item is not None]

@@ -1,0 +1,192 @@
+"""Publish: seal what is settled as artifacts, and release them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from seamless_assets.core.bars.conformance import conform
+from seamless_assets.core.bars.extents import find_extents
+from seamless_assets.core.bars.parquet import encode_bars
+from seamless_assets.core.bars.table import timestamps
+from seamless_assets.core.calendar.instant import instant_text
+from seamless_assets.core.calendar.partition import Partition
+from seamless_assets.core.calendar.watermark import settled, watermark
+from seamless_assets.core.canonical import sha256_text
+from seamless_assets.core.coverage.coverage import MISSING, Coverage, Gap, coverage_of
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.releases.artifact import ArtifactRef, Manifest, SealedArtifact
+from seamless_assets.core.releases.fingerprint import fingerprint
+from seamless_assets.core.releases.release import Release, Revision, Snapshot, next_release
+from seamless_assets.core.releases.supersession import refuse_pinned, succeed
+from seamless_assets.errors import ReleaseLosesBars, ReleaseOutdated
+from seamless_assets.flows.filling.history import known_bars, proven_gaps
+from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.releasing.commit import commit, now_micros, refuse_discarded, revisions
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A stored artifact with what the checks need to know of it.
+
+    `in_force` is what was released of its range before its bars were read. `preview_fingerprint`, where
+    the policy asks for it, is of all that is known of the partition, bars that may still change among
+    them. It names nothing that is stored and decides nothing.
+    """
+
+    ref: ArtifactRef
+    coverage: Coverage
+    flags: Mapping[str, int]
+    blocking: tuple[str, ...]
+    manifest_uri: str
+    artifact_uri: str
+    in_force: tuple[ArtifactRef, ...]
+    preview_fingerprint: str | None = None
+
+
+async def seal(
+    ports: Ports,
+    node: NodeId,
+    partition: Partition,
+    now: float,
+    flags: Mapping[str, int] | None = None,
+    seen: np.ndarray | None = None,
+) -> Sealed | None:
+    """Seal the settled bars of a partition as they are known; None where nothing is settled yet.
+
+    `flags` are conformance flags of the fetch that filled the hot store, `seen` the opens that it was sent
+    (see `known_bars`). The same content again finds the artifact that is there.
+    """
+    window = settled(partition.window, node.timeframe, now, ports.policy.stabilization_bars)
+    if window.is_empty:
+        return None
+    # Hot bars are written before they are released, so those read after a look at the log are no older.
+    before = await ports.artifacts.load_snapshot(node)
+    stored = await known_bars(ports, node, window, seen)
+    bars, report = conform(stored, node.timeframe, severities=ports.policy.severities)
+    known = coverage_of(node.timeframe, window, timestamps(bars), await proven_gaps(ports, node, window))
+    all_flags = {**(flags or {}), **report.flags}
+    payload = encode_bars(bars, ports.policy.compression)
+    manifest = Manifest(
+        node_id=str(node),
+        interval=node.timeframe.seconds or str(node.timeframe),
+        partition=partition.key,
+        range=(window.start, window.end),
+        rows=bars.num_rows,
+        dataset_fingerprint=fingerprint(
+            bars, node_id=node, interval=node.timeframe, conformance_version=ports.policy.conformance_version
+        ),
+        file_sha256=sha256_text(payload),
+        file_bytes=len(payload),
+        conformance_version=ports.policy.conformance_version,
+        conformance_flags=all_flags,
+        absent=tuple(gap for gap in known.gaps if gap.reason != MISSING),
+        missing=known.missing_gaps,
+        producer=ports.policy.producer,
+        exchange=node.exchange,
+        policy=ports.policy.as_record(),
+        publication_watermark=watermark(node.timeframe, now, ports.policy.stabilization_bars),
+        as_of=instant_text(now_micros(ports)),
+        extents=find_extents(payload, bars),
+    )
+    ref = await ports.artifacts.put_artifact(SealedArtifact(node, manifest, payload, bars), before.discarded)
+    return Sealed(
+        ref=ref,
+        coverage=known,
+        flags=all_flags,
+        blocking=report.blocking,
+        manifest_uri=ports.artifacts.file_uri(node, ref.manifest_path),
+        artifact_uri=ports.artifacts.file_uri(node, ref.file_path),
+        in_force=before.overlapping(window),
+        preview_fingerprint=await _preview(ports, node, partition)
+        if ports.policy.early_fingerprint
+        else None,
+    )
+
+
+async def _preview(ports: Ports, node: NodeId, partition: Partition) -> str:
+    known = await known_bars(ports, node, partition.window)
+    bars, _ = conform(known, node.timeframe, severities=ports.policy.severities)
+    return fingerprint(
+        bars, node_id=node, interval=node.timeframe, conformance_version=ports.policy.conformance_version
+    )
+
+
+async def release(
+    ports: Ports,
+    node: NodeId,
+    refs: Sequence[ArtifactRef],
+    checks: Mapping[str, bool],
+    reason: str,
+    *,
+    in_force: Sequence[ArtifactRef] | None = None,
+) -> Release | None:
+    """Put `refs` in force with one record of the log; what is in force already changes nothing.
+
+    Returns the release that holds them (None where there is nothing to hold). Raises `ReleasePinned` where
+    a rollback or withdrawal holds their range, `ReleaseOutdated` where what is in force of it is no longer
+    `in_force` (None: whatever it is), `ArtifactDiscarded` where a clean-up was quicker,
+    `ReleaseLosesBars` where what is in force by now holds bars that `refs` do not.
+    """
+
+    async def plan(before: Snapshot) -> Release | None:
+        change = succeed(before, refs)
+        if not change.added:
+            return None
+        _refuse_outdated(node, before, refs, in_force)
+        refuse_discarded(node, before, change.added)
+        refuse_pinned(before, change)
+        revised = await revisions(ports, node, before, change)
+        _refuse_loss(node, revised)
+        return next_release(
+            before,
+            added=change.added,
+            withdrawn=change.withdrawn,
+            now_micros=now_micros(ports),
+            checks=checks,
+            reason=reason,
+            revisions=revised,
+        )
+
+    return await commit(ports, node, plan)
+
+
+def _refuse_outdated(
+    node: NodeId, before: Snapshot, refs: Sequence[ArtifactRef], known: Sequence[ArtifactRef] | None
+) -> None:
+    by_now = {held for ref in refs for held in before.overlapping(ref.segment)}
+    if known is not None and by_now != set(known):
+        raise ReleaseOutdated(
+            f"{node}: {', '.join(ref.partition for ref in refs)} was released by another since it was "
+            "sealed; seal it again",
+            node_id=str(node),
+        )
+
+
+def _refuse_loss(node: NodeId, revised: Sequence[Revision]) -> None:
+    if losing := [revision for revision in revised if revision.removed]:
+        parts = ", ".join(f"{revision.removed} of {revision.partition}" for revision in losing)
+        raise ReleaseLosesBars(
+            f"{node}: released bars would vanish ({parts}); if they never were, withdraw the partition first",
+            node_id=str(node),
+            revisions=tuple(losing),
+        )
+
+
+def total_coverage(parts: Sequence[Coverage]) -> Coverage:
+    """Coverage of adjoining windows as one, ascending."""
+    gaps: list[Gap] = []
+    for gap in (gap for part in parts for gap in part.gaps):
+        if gaps and gaps[-1].end == gap.start and gaps[-1].reason == gap.reason:
+            gaps[-1] = Gap(gaps[-1].start, gap.end, gap.reason)
+        else:
+            gaps.append(gap)
+    return Coverage(
+        expected=sum(part.expected for part in parts),
+        present=sum(part.present for part in parts),
+        absent=sum(part.absent for part in parts),
+        missing=sum(part.missing for part in parts),
+        gaps=tuple(gaps),
+    )

@@ -1,0 +1,137 @@
+"""Verify: every hash of a node, from its release log down to the bars, against what is stored now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from seamless_assets.aio.gathering import each
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.releases.artifact import ArtifactRef, Manifest, artifact_number
+from seamless_assets.core.releases.audit import Flaw, audit_compaction, audit_file, audit_log, audit_manifest
+from seamless_assets.core.releases.release import Release, record_number, record_path
+from seamless_assets.errors import ArtifactMissing
+from seamless_assets.flows.ports import Ports
+
+AT_ONCE = 16
+"""Files read side by side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong: the URI of the file, and what is wrong with it."""
+
+    uri: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What was looked at, and every fault. `file_bytes` counts the Parquet files.
+
+    `strays` are the URIs of files that are neither records nor artifacts by their names: nothing reads or
+    removes them, and they are no faults.
+    """
+
+    node_id: str
+    releases: int
+    artifacts: int
+    file_bytes: int
+    faults: tuple[Fault, ...]
+    strays: tuple[str, ...]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether every byte is what the release log promises."""
+        return not self.faults
+
+
+@dataclass(frozen=True, slots=True)
+class _Examined:
+    """What was found of one artifact; bars only where they are what the log promises."""
+
+    manifest: Manifest | None
+    bars: pa.Table | None
+    size: int
+    flaws: tuple[Flaw, ...]
+
+
+async def verify(
+    ports: Ports, node: NodeId, on_progress: Callable[[int, int], None] | None = None
+) -> VerifyReport:
+    """Prove every record, manifest and file that the log ever named; nothing is taken from a cache.
+
+    `on_progress` hears how many artifacts are proven, of how many. Raises `ArtifactStoreError` where the
+    store cannot be asked; what is wrong is in `faults`.
+    """
+    stored = [file.path for file in await ports.artifacts.list_files(node) if not file.is_leftover]
+    releases, flaws = await _log(ports, node, stored)
+    refs = list(dict.fromkeys(ref for entry in releases for ref in entry.added))
+    done = 0
+
+    async def examine(ref: ArtifactRef) -> tuple[int, tuple[Flaw, ...]]:
+        nonlocal done
+        item = await _examine(ports, node, ref)
+        done += 1
+        if on_progress is not None:
+            on_progress(done, len(refs))
+        return item.size, item.flaws
+
+    examined = await each(refs, examine, AT_ONCE)
+    size = sum(size for size, _ in examined)
+    flaws += [flaw for _, found in examined for flaw in found]
+    merged = [(ref, entry) for entry in releases if entry.kind == "compaction" for ref in entry.added]
+    for ref, entry in merged:
+        flaws += await _compaction(ports, node, ref, entry)
+    return VerifyReport(
+        node_id=str(node),
+        releases=len(releases),
+        artifacts=len(refs),
+        file_bytes=size,
+        faults=tuple(Fault(ports.artifacts.file_uri(node, flaw.path), flaw.problem) for flaw in flaws),
+        strays=tuple(
+            ports.artifacts.file_uri(node, path)
+            for path in sorted(stored)
+            if record_number(path) is None and artifact_number(path) is None
+        ),
+    )
+
+
+async def _log(ports: Ports, node: NodeId, stored: Iterable[str]) -> tuple[list[Release], list[Flaw]]:
+    """The readable records of the log among the `stored` files, and what is wrong with any."""
+    numbers = [number for path in stored if (number := record_number(path)) is not None]
+    payloads = await each(numbers, lambda n: ports.artifacts.read_file(node, record_path(n)), AT_ONCE)
+    return audit_log(node, dict(zip(numbers, payloads, strict=True)))
+
+
+async def _examine(ports: Ports, node: NodeId, ref: ArtifactRef) -> _Examined:
+    told, lost = await _read(ports, node, ref.manifest_path)
+    payload, lost_file = await _read(ports, node, ref.file_path)
+    flaws = [*lost, *lost_file]
+    manifest = bars = None
+    if told is not None:
+        manifest, found = audit_manifest(node, ref, told)
+        flaws += found
+    if payload is not None:
+        bars, found = audit_file(node, ref, manifest, payload)
+        flaws += found
+    return _Examined(manifest, bars, len(payload or b""), tuple(flaws))
+
+
+async def _compaction(ports: Ports, node: NodeId, ref: ArtifactRef, entry: Release) -> list[Flaw]:
+    """Whether a merged artifact holds the bars of its parts; flaws of either are told already."""
+    parts = [part for part in entry.withdrawn if ref.start <= part.start and part.end <= ref.end]
+    whole, *pieces = [await _examine(ports, node, one) for one in (ref, *parts)]
+    tables = [piece.bars for piece in pieces if piece.bars is not None]
+    if whole.manifest is None or len(tables) < len(parts):
+        return []
+    return audit_compaction(node, ref, whole.manifest, tables)
+
+
+async def _read(ports: Ports, node: NodeId, path: str) -> tuple[bytes | None, list[Flaw]]:
+    try:
+        return await ports.artifacts.read_file(node, path), []
+    except ArtifactMissing:
+        return None, [Flaw(path, "it is not there; it was removed or never written")]

@@ -1,0 +1,1 @@
+"""Budgets and leases in use: waiting, renewing, falling back to this machine."""

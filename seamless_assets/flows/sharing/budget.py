@@ -1,0 +1,224 @@
+"""The gate that every request to an exchange passes: a shared rate budget, and what holds while it is away.
+
+With a budget of the cluster: that; and while it cannot be reached, this process's minimum interval and one
+pace without bursts for this machine. Without: one budget for this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+
+from seamless_assets.aio.shielding import uncut, uncut_or_undone
+from seamless_assets.core.sharing import token_bucket as arithmetic
+from seamless_assets.core.sharing.events import DroppedRequest
+from seamless_assets.core.sharing.token_bucket import Bucket, Budget, Place
+from seamless_assets.errors import BudgetUnavailable, RateLimited
+from seamless_assets.flows.ports import BudgetStore, Clock, Observer
+from seamless_assets.flows.sharing.outage import LONGEST_PROBE_S, Outage
+from seamless_assets.flows.sharing.retry import LONGEST_WAIT_S
+
+OUTAGE_MARK = "#outage"
+
+
+class RateGate:
+    """Admits requests; satisfies the exchange client's `Gate`."""
+
+    def __init__(
+        self, clock: Clock, observer: Observer, machine: BudgetStore, shared: BudgetStore | None = None
+    ) -> None:
+        self._clock, self._observer = clock, observer
+        self._machine, self._shared = machine, shared
+        self._process = ProcessBudget(clock)
+        self._outage = Outage("rate_limiter", clock, observer)
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._emptied: dict[str, int] = {}
+        self._born: dict[str, float] = {}
+        self._past: dict[str, float] = {}
+        self._untold: dict[str, float] = {}
+
+    async def acquire(self, key: str, budget: Budget, cost: float) -> None:
+        """Wait until a request of `cost` tokens under `key` may go out.
+
+        A caller that is cancelled gives its place back. Raises `RateLimited` while a ban lasts that is too
+        long to be waited out, `BudgetUnavailable` where this machine's own budget is all and cannot be used.
+        """
+        began = self._clock.now()
+        try:
+            await self._admit(key, budget, cost)
+        except (asyncio.CancelledError, RateLimited) as error:
+            waited_ms, reason = (self._clock.now() - began) * 1000, str(error) or "cancelled"
+            self._observer.notify(DroppedRequest(key, waited_ms, reason))
+            raise
+
+    async def _admit(self, key: str, budget: Budget, cost: float) -> None:
+        if self._shared is None:
+            await self._through(self._machine, key, budget, cost)
+            return
+        while True:
+            if await self._is_there(self._shared, key, budget):
+                try:
+                    await self._through(self._shared, key, budget, cost)
+                except BudgetUnavailable as error:
+                    self._outage.begin(error)
+                else:
+                    return
+            elif await self._goes_past(self._shared, key, budget, cost):
+                return
+
+    async def cool_down(self, key: str, budget: Budget, seconds: float) -> None:
+        """Let nothing through under `key` for `seconds`, in every worker that shares the budget."""
+        if self._shared is None:
+            await self._machine.cool_down(key, budget, seconds)
+            return
+        await self._process.cool_down(key, _process_pace(budget), seconds)
+        with suppress(BudgetUnavailable):
+            await self._machine.cool_down(key + OUTAGE_MARK, _machine_pace(budget), seconds)
+        until = self._clock.now() + min(seconds, arithmetic.LONGEST_COOL_DOWN_S)
+        self._untold[key] = max(until, self._untold.get(key, 0.0))
+        await self._is_there(self._shared, key, budget)
+
+    async def _through(
+        self, store: BudgetStore, key: str, budget: Budget, cost: float, ahead: float = 0.0
+    ) -> None:
+        """Take a place in `store` and wait for its turn, and `ahead` seconds more.
+
+        Who wakes late, from a process that was stopped or starved, has missed that turn: requests that
+        should have gone out one by one would go out together.
+        """
+        place = await self._place(store, key, budget, cost)
+        place = replace(place, wait=place.wait + ahead)
+        try:
+            while place.wait > 0:
+                if place.cooling > LONGEST_WAIT_S:
+                    raise _banned(key, place.cooling)
+                began = self._clock.now()
+                await self._clock.sleep(place.wait)
+                late = self._clock.now() - began - place.wait
+                kept = await store.moved(key, budget, place) if late <= budget.tolerance_s else None
+                place = kept or await self._place(store, key, budget, cost)
+        except (asyncio.CancelledError, RateLimited):
+            await uncut(asyncio.ensure_future(_give_back(store, key, budget, place)))
+            raise
+
+    async def _place(self, store: BudgetStore, key: str, budget: Budget, cost: float) -> Place:
+        taking = asyncio.ensure_future(store.take(key, budget, cost))
+        place = await uncut_or_undone(taking, partial(_give_back, store, key, budget))
+        if store is self._shared:
+            self._born[key] = place.born
+            self._outage.end()
+        return place
+
+    async def _goes_past(self, shared: BudgetStore, key: str, budget: Budget, cost: float) -> bool:
+        """Wait for this machine's own pace; False where the shared budget is back before that is over."""
+        waiting = asyncio.ensure_future(self._own_pace(key, budget, cost))
+        try:
+            while not waiting.done():
+                tick = asyncio.ensure_future(self._clock.sleep(LONGEST_PROBE_S))
+                await asyncio.wait({waiting, tick}, return_when=asyncio.FIRST_COMPLETED)
+                tick.cancel()
+                if await self._is_there(shared, key, budget):
+                    return False
+            waiting.result()
+        finally:
+            waiting.cancel()
+            await asyncio.wait({waiting})
+        self._past[key] = self._past.get(key, 0.0) + cost
+        return True
+
+    async def _own_pace(self, key: str, budget: Budget, cost: float) -> None:
+        """Wait for the pace of this machine, then for that of this process, one request at a time."""
+        pace, pace_key = _machine_pace(budget), key + OUTAGE_MARK
+        async with self._turns[key]:
+            # Without this machine's file, the pace of this process remains.
+            with suppress(BudgetUnavailable):
+                if self._emptied.get(key) != self._outage.number:
+                    # The shared bucket may have let a burst through just before it was lost.
+                    self._emptied[key] = self._outage.number
+                    await self._machine.settle(pace_key, pace, pace.burst, None)
+                # A heavy request is paid for before it goes out: the shared bucket never hears of a debt.
+                ahead = max(0.0, cost - pace.burst) / pace.tokens_per_second
+                await self._through(self._machine, pace_key, pace, cost, ahead)
+            await self._through(self._process, key, _process_pace(budget), cost)
+
+    async def _is_there(self, shared: BudgetStore, key: str, budget: Budget) -> bool:
+        """Whether the shared budget can be asked; it is told first what it missed."""
+        if not self._outage.may_ask():
+            return False
+        past, until = self._past.pop(key, 0.0), self._untold.pop(key, 0.0)
+        try:
+            if past or self._outage.is_on:
+                await shared.settle(key, budget, past, self._born.get(key))
+                self._outage.end()
+            if (seconds := until - self._clock.now()) > 0:
+                await shared.cool_down(key, budget, seconds)
+        except BudgetUnavailable as error:
+            self._past[key] = self._past.get(key, 0.0) + past
+            self._untold[key] = max(until, self._untold.get(key, 0.0))
+            self._outage.begin(error)
+            return False
+        return True
+
+
+class ProcessBudget:
+    """A `BudgetStore` of one process."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._buckets: dict[str, Bucket] = {}
+
+    async def take(self, key: str, budget: Budget, cost: float) -> Place:
+        """A place in the queue of `key`."""
+        now = self._clock.now()
+        self._buckets[key], place = arithmetic.take(budget, self._bucket(key, budget), now, cost)
+        return place
+
+    async def moved(self, key: str, budget: Budget, place: Place) -> Place | None:
+        """The place once its wait is over; None if it is void."""
+        return arithmetic.moved(self._bucket(key, budget), place)
+
+    async def give_back(self, key: str, budget: Budget, place: Place) -> None:
+        """Return a place whose request never went out."""
+        bucket = self._bucket(key, budget)
+        self._buckets[key] = arithmetic.give_back(budget, bucket, self._clock.now(), place)
+
+    async def cool_down(self, key: str, budget: Budget, seconds: float) -> None:
+        """Admit nothing under `key` for `seconds`."""
+        bucket = self._bucket(key, budget)
+        self._buckets[key] = arithmetic.cool_down(budget, bucket, self._clock.now(), seconds)
+
+    async def settle(self, key: str, budget: Budget, cost: float, born: float | None) -> None:
+        """Count requests of `cost` that went out past it."""
+        bucket = self._bucket(key, budget)
+        self._buckets[key] = arithmetic.settle(budget, bucket, self._clock.now(), cost, born)
+
+    def _bucket(self, key: str, budget: Budget) -> Bucket:
+        return self._buckets.get(key) or arithmetic.full(budget, self._clock.now())
+
+
+async def _give_back(store: BudgetStore, key: str, budget: Budget, place: Place) -> None:
+    # A store that is away has lost the place, or keeps it for nobody.
+    with suppress(BudgetUnavailable):
+        await store.give_back(key, budget, place)
+
+
+def _banned(key: str, seconds: float) -> RateLimited:
+    return RateLimited(
+        f"{key}: the exchange asked for {seconds:.0f} s more without requests; try again then",
+        status=None,
+        retry_after=seconds,
+    )
+
+
+def _process_pace(budget: Budget) -> Budget:
+    """One request each minimum interval; no limit but a formal one where that is 0."""
+    told = budget.min_interval_ms
+    pause = 1000 / budget.tokens_per_second if told is None else told
+    return Budget(1, max(pause, 1e-3), 1)
+
+
+def _machine_pace(budget: Budget) -> Budget:
+    return replace(budget, burst=min(1.0, budget.burst))

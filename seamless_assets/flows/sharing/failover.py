@@ -1,0 +1,124 @@
+"""Leases of a coordinator, and of this machine while the coordinator is away."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from seamless_assets.aio.shielding import uncut
+from seamless_assets.core.sharing.lease import Lease
+from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
+from seamless_assets.flows.ports import Clock, LeaseStore, Observer
+from seamless_assets.flows.sharing.outage import Outage
+
+RESTART_PAUSES_S = (0.2, 0.6, 1.2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A claim's two halves: what the coordinator granted, if it answered, and what this machine did."""
+
+    shared: Lease | None
+    local: Lease
+
+
+class FailoverLeases:
+    """A `LeaseStore` over a coordinator's (`shared`) and this machine's (`local`).
+
+    Whoever claims at the coordinator claims here too, so that processes of one machine stay apart when it
+    is lost in the middle. A coordinator that does not answer is not one that says no: work goes on under
+    this machine's lease. The token is the coordinator's where it answered.
+    """
+
+    def __init__(self, shared: LeaseStore, local: LeaseStore, clock: Clock, observer: Observer) -> None:
+        self._shared, self._local, self._clock = shared, local, clock
+        self._outage = Outage("leases", clock, observer)
+        self._pairs: dict[tuple[str, int], _Pair] = {}
+
+    async def claim(self, key: str, holder: str, ttl: float) -> Lease | None:
+        """Claim `key` for `ttl` seconds at both; None while another holds it at either."""
+        shared: Lease | None = None
+        if self._outage.may_ask():
+            try:
+                shared = await self._claim_there(key, holder, ttl)
+            except LeaseStoreUnavailable as error:
+                self._outage.begin(error)
+            else:
+                self._outage.end()
+                if shared is None:
+                    return None
+        local = await self._claim_here(key, holder, ttl, shared)
+        if local is None:
+            return None
+        lease = shared or local
+        self._pairs[key, lease.token] = _Pair(shared, local)
+        return lease
+
+    async def renew(self, lease: Lease, ttl: float) -> Lease:
+        """Hold on where it was claimed. Raises `LeaseLost` and, of this machine, `LeaseStoreUnavailable`."""
+        pair = self._pair(lease)
+        renewed = await self._local.renew(pair.local, ttl)
+        if pair.shared is None or not self._outage.may_ask():
+            return Lease(lease.key, lease.token, lease.holder, renewed.until)
+        try:
+            renewed = await self._shared.renew(pair.shared, ttl)
+        except LeaseStoreUnavailable as error:
+            self._outage.begin(error)
+        else:
+            self._outage.end()
+        return Lease(lease.key, lease.token, lease.holder, renewed.until)
+
+    async def complete(self, lease: Lease) -> None:
+        """Give it back where it was claimed, the work done."""
+        await self._give_back(lease, None)
+
+    async def fail(self, lease: Lease, reason: str) -> None:
+        """Give it back where it was claimed, the work not done."""
+        await self._give_back(lease, reason)
+
+    async def _claim_there(self, key: str, holder: str, ttl: float) -> Lease | None:
+        """Ask the coordinator; while nobody knows of an outage, a restart of it is waited out."""
+        for pause in () if self._outage.is_on else RESTART_PAUSES_S:
+            try:
+                return await self._shared.claim(key, holder, ttl)
+            except LeaseStoreUnavailable:
+                await self._clock.sleep(pause)
+        return await self._shared.claim(key, holder, ttl)
+
+    async def _claim_here(self, key: str, holder: str, ttl: float, shared: Lease | None) -> Lease | None:
+        local: Lease | None = None
+        try:
+            local = await self._local.claim(key, holder, ttl)
+        finally:
+            if local is None and shared is not None:
+                await self._end_shared(shared, "held by another process of its machine")
+        return local
+
+    async def _give_back(self, lease: Lease, reason: str | None) -> None:
+        pair, lost = self._pair(lease), None
+        try:
+            await _end(self._local, pair.local, reason)
+        except LeaseLost as error:
+            lost = error
+        self._pairs.pop((lease.key, lease.token), None)
+        if pair.shared is not None:
+            await self._end_shared(pair.shared, reason)
+        if lost is not None:
+            raise lost
+
+    async def _end_shared(self, shared: Lease, reason: str | None) -> None:
+        """What cannot be given back because the coordinator is away ends there with its time."""
+        try:
+            await uncut(asyncio.ensure_future(_end(self._shared, shared, reason)))
+        except LeaseStoreUnavailable as error:
+            self._outage.begin(error)
+
+    def _pair(self, lease: Lease) -> _Pair:
+        return self._pairs.get((lease.key, lease.token)) or _Pair(None, lease)
+
+
+async def _end(store: LeaseStore, lease: Lease, reason: str | None) -> None:
+    if reason is None:
+        await store.complete(lease)
+    else:
+        await store.fail(lease, reason)

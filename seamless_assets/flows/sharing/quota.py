@@ -1,0 +1,34 @@
+"""How many leases one process holds and asks for, so that many nodes at once do not swamp the lease store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from seamless_assets.core.sharing.lease import exchange_of
+
+HELD_AT_ONCE = 32
+"""Of one exchange: enough to keep its requests under way, and the rest is left to other workers."""
+CLAIMS_PER_SECOND = 20.0
+
+
+class LeaseDesk:
+    """Slots for leases that are held, by exchange, and a count of those who wait for one."""
+
+    def __init__(self) -> None:
+        self._slots: dict[str, asyncio.Semaphore] = {}
+        self._waiting = 0
+
+    def slots(self, key: str) -> asyncio.Semaphore:
+        """The slots of the exchange that a lease's key is about."""
+        return self._slots.setdefault(exchange_of(key), asyncio.Semaphore(HELD_AT_ONCE))
+
+    @contextmanager
+    def waiting(self) -> Iterator[int]:
+        """Be counted among those who wait; tells how many there are."""
+        self._waiting += 1
+        try:
+            yield self._waiting
+        finally:
+            self._waiting -= 1

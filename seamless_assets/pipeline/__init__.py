@@ -1,0 +1,1 @@
+"""`connect()`: the only place where adapters meet flows, and the face that people call."""

@@ -1,0 +1,75 @@
+"""What workers share, wired as the settings say: the rate gate, the leases, and the name of this worker."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
+
+from seamless_assets.adapters.machine.budget import MachineBudget
+from seamless_assets.adapters.machine.leases import MachineLeases
+from seamless_assets.adapters.machine.log import LogEvents
+from seamless_assets.aio.single_flight import SingleFlight
+from seamless_assets.config.load import Settings
+from seamless_assets.flows.diagnose import Question
+from seamless_assets.flows.ports import Clock, LeaseStore, Observer
+from seamless_assets.flows.sharing.budget import RateGate
+from seamless_assets.flows.sharing.failover import FailoverLeases
+
+
+class Coordination:
+    """The rate gate, the leases, and who hears of them. Nothing is connected to before its first use.
+
+    `shared` names what other machines use too, each with the question how it is.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._closing = AsyncExitStack()
+        self.shared: list[tuple[str, Question]] = []
+        self.observer: Observer = LogEvents()
+        self.worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        self.flights = SingleFlight(clock.now, settings.seamless.backfill.single_flight_ttl_ms / 1000)
+        self.gate = self._gate(settings, clock)
+        self.leases = self._leases(settings, clock)
+
+    async def close(self) -> None:
+        """Close files and connections."""
+        await self._closing.aclose()
+
+    def _gate(self, settings: Settings, clock: Clock) -> RateGate:
+        machine = MachineBudget(settings.seamless.state_dir / "rate_budget.sqlite")
+        self._closing.push_async_callback(machine.close)
+        if settings.redis_dsn is None:
+            return RateGate(clock, self.observer, machine)
+        # redis-py takes a fifth of a second to import; only those who share a budget need it.
+        from seamless_assets.adapters.redis.budget import RedisBudget
+
+        shared = RedisBudget(settings.redis_dsn)
+        self.shared.append(("rate budget", shared.status))
+        self._closing.push_async_callback(shared.close)
+        return RateGate(clock, self.observer, machine, shared)
+
+    def _leases(self, settings: Settings, clock: Clock) -> LeaseStore:
+        machine = MachineLeases(settings.seamless.state_dir / "leases.sqlite")
+        self._closing.push_async_callback(machine.close)
+        if settings.coordinator_url is None:
+            return machine
+        shared = self._coordinator(settings.coordinator_url)
+        return FailoverLeases(shared, machine, clock, self.observer)
+
+    def _coordinator(self, url: str) -> LeaseStore:
+        if urlsplit(url).scheme.startswith("redis"):
+            from seamless_assets.adapters.redis.leases import RedisLeases
+
+            redis = RedisLeases(url)
+            self.shared.append(("leases", redis.status))
+            self._closing.push_async_callback(redis.close)
+            return redis
+        from seamless_assets.adapters.http.leases import HttpLeases
+
+        http = HttpLeases(url)
+        self.shared.append(("leases", http.status))
+        self._closing.push_async_callback(http.close)
+        return http

@@ -1,0 +1,109 @@
+"""A log in memory finds the snapshot that replaying it from the start would find, at any instant."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from seamless_assets.core.calendar.instant import epoch_micros, instant_text
+from seamless_assets.core.canonical import canonical_json, sha256_text
+from seamless_assets.core.releases.artifact import ArtifactRef
+from seamless_assets.core.releases.release import Release, ReleaseLog, as_record, next_release, snapshot_at
+from seamless_assets.errors import ArtifactCorrupt
+from seamless_assets.testing.twins import DAY, START
+
+NODE = "ohlcv:binance:BTC/USDT:1m"
+DAYS = 9
+KINDS = ("automatic", "by_hand", "rollback", "withdrawal", "compaction", "clean_up")
+
+
+def artifact(start: int, end: int, number: int) -> ArtifactRef:
+    name = sha256_text(f"{start} {end} {number}".encode())
+    return ArtifactRef(f"{start}", START + start * DAY, START + end * DAY, 1, name, name, name)
+
+
+def long_log(releases: int) -> tuple[ReleaseLog, list[Release]]:
+    """Days that come, go and are merged, in records ten microseconds apart."""
+    dice, log, number = random.Random(3), ReleaseLog(NODE), 0
+    while len(log.releases) < releases:
+        number += 1
+        before, kind = log.snapshot(), dice.choice(KINDS)
+        added, withdrawn, discarded = [], [], []
+        if kind == "clean_up":
+            discarded = [f"file {number}"]
+        elif kind == "compaction":
+            withdrawn = list(before.artifacts)
+            if len(withdrawn) > 1:
+                days = [(ref.start - START) // DAY for ref in withdrawn]
+                added = [artifact(days[0], (withdrawn[-1].end - START) // DAY, number)]
+        else:
+            day = dice.randrange(DAYS)
+            fresh = artifact(day, day + 1, number)
+            withdrawn = list(before.overlapping(fresh.segment))
+            added = [] if kind == "withdrawal" else [fresh]
+        if added or withdrawn or discarded:
+            entry = next_release(
+                before,
+                added=added,
+                withdrawn=withdrawn,
+                now_micros=number * 10,
+                checks={},
+                reason="test",
+                kind=kind,  # type: ignore[arg-type]
+                discarded=discarded,
+            )
+            log.extend([Release.from_json(entry.to_json(), "test")], "test")
+    return log, list(log.releases)
+
+
+def test_snapshots_are_those_of_a_replay() -> None:
+    log, releases = long_log(700)
+    at_once = ReleaseLog(NODE)
+    at_once.extend(releases, "test")
+    for seq in (0, 1, 2, 255, 256, 257, 300, 511, 512, 513, 699, 700):
+        as_of = releases[seq - 1].as_of if seq else instant_text(1)
+        expected = snapshot_at(NODE, releases, as_of)
+        assert log.snapshot(as_of) == at_once.snapshot(as_of) == expected
+        assert (expected.release.seq if expected.release else 0) == seq
+    between = instant_text(epoch_micros(releases[299].as_of) + 1)
+    assert log.snapshot(between) == snapshot_at(NODE, releases, between)
+    assert log.snapshot() == snapshot_at(NODE, releases)
+    newest = log.snapshot(fingerprint=releases[400].dataset_fingerprint)
+    assert newest.release is not None and newest.release.seq >= 401
+    assert newest.dataset_fingerprint == releases[400].dataset_fingerprint
+    assert log.snapshot(releases[400].as_of, releases[400].dataset_fingerprint).artifacts == (
+        snapshot_at(NODE, releases, releases[400].as_of).artifacts
+    )
+    assert log.snapshot(fingerprint="sha256:none").release is None
+
+
+def test_what_does_not_continue_the_log_is_refused() -> None:
+    _, releases = long_log(5)
+    for wrong in (releases[1:], [releases[0], releases[2]], [*releases, releases[-1]]):
+        with pytest.raises(ArtifactCorrupt, match="breaks at record"):
+            ReleaseLog(NODE).extend(wrong, "test")
+    with pytest.raises(ArtifactCorrupt, match="holds record 1 of"):
+        ReleaseLog(NODE.replace("BTC", "ETH")).extend(releases, "test")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"later": 1}, "not those of a record as it is written here"),
+        ({"later": 1, "record_version": 2}, "record_version is 2, and this release reads 1"),
+        ({"kind": "other"}, "Invalid enum value 'other'"),
+        ({"reason": 7}, "Expected `str`, got `int`"),
+    ],
+)
+def test_a_record_of_another_kind_of_software_is_refused_though_its_hash_is_right(
+    change: dict[str, object], told: str
+) -> None:
+    entry = long_log(3)[1][-1]
+    assert Release.from_json(entry.to_json(), "here") == entry
+    body = {**as_record(entry), **change}
+    del body["hash"]
+    stored = canonical_json({**body, "hash": sha256_text(canonical_json(body))})
+    with pytest.raises(ArtifactCorrupt, match="here is not a readable release record") as refused:
+        Release.from_json(stored, "here")
+    assert told in str(refused.value)

@@ -1,0 +1,338 @@
+"""Holding leases on virtual time: waiting, renewing, losing, cancelling, and never leaving one behind."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+import pytest
+
+from seamless_assets.core.sharing.lease import Lease
+from seamless_assets.core.sharing.policy import Policy
+from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
+from seamless_assets.flows.ports import LeaseStore, Ports
+from seamless_assets.flows.sharing.failover import FailoverLeases
+from seamless_assets.flows.sharing.leases import holding
+from seamless_assets.flows.sharing.quota import CLAIMS_PER_SECOND, HELD_AT_ONCE
+from seamless_assets.testing.twins import START, HeardEvents, TwinClock, TwinExchange, ports
+from seamless_assets.testing.virtual import MemoryLeases, VirtualClock, on_virtual_time
+
+KEY = "ohlcv:binance:BTC/USDT:1m@0-60"
+TTL = 30.0
+T = TypeVar("T")
+
+
+def world(tmp_path: Path, leases: LeaseStore) -> Ports:
+    base = ports(tmp_path, TwinExchange({}, TwinClock()))
+    return replace(base, clock=VirtualClock(), leases=leases, policy=Policy(lease_ttl_ms=TTL * 1000))
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def test_a_lease_is_renewed_while_the_work_lasts_and_completed_after_it(tmp_path: Path) -> None:
+    async def work() -> None:
+        leases = MemoryLeases()
+        async with holding(world(tmp_path, leases), KEY) as lease:
+            for _ in range(100):
+                await asyncio.sleep(TTL / 10)
+                assert await leases.claim(KEY, "another", TTL) is None
+        assert leases.ended == [(KEY, lease.token, "completed")] and not leases.live
+        assert leases.calls.count("renew") == pytest.approx(10 * TTL / (TTL / 3), abs=1)
+
+    on_virtual_time(work)
+
+
+def test_a_slow_store_is_renewed_in_time(tmp_path: Path) -> None:
+    async def work() -> None:
+        leases = MemoryLeases(delay=TTL / 3.5)
+        async with holding(world(tmp_path, leases), KEY):
+            for _ in range(50):
+                await asyncio.sleep(TTL / 5)
+                assert leases.live[KEY].until > now()
+
+    on_virtual_time(work)
+
+
+def test_who_waits_gets_the_lease_soon_after_it_is_given_back(tmp_path: Path) -> None:
+    async def work() -> None:
+        shared = world(tmp_path, MemoryLeases())
+        order: list[tuple[str, float]] = []
+
+        async def hold(name: str, seconds: float) -> None:
+            async with holding(shared, KEY):
+                order.append((name, now()))
+                await asyncio.sleep(seconds)
+
+        await asyncio.gather(hold("first", 200.0), hold("second", 1.0))
+        assert [name for name, _ in order] == ["first", "second"]
+        assert 200 <= order[1][1] <= 202
+
+    on_virtual_time(work)
+
+
+def test_what_a_crashed_holder_left_is_taken_over_when_its_time_is_up(tmp_path: Path) -> None:
+    async def work() -> None:
+        leases = MemoryLeases()
+        crashed = await leases.claim(KEY, "crashed", TTL)
+        assert crashed
+        async with holding(world(tmp_path, leases), KEY) as lease:
+            assert TTL <= now() <= TTL + 1.5
+            assert lease.token > crashed.token
+
+    on_virtual_time(work)
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["taken over", "store away"])
+def test_a_lease_that_cannot_be_renewed_stops_the_work_before_it_ends(tmp_path: Path, away: bool) -> None:
+    async def work() -> None:
+        leases = MemoryLeases()
+        stopped: list[float] = []
+
+        async def body() -> None:
+            async with holding(world(tmp_path, leases), KEY):
+                if away:
+                    leases.is_away = True
+                else:
+                    del leases.live[KEY]
+                try:
+                    await asyncio.sleep(1000)
+                finally:
+                    stopped.append(now())
+
+        with pytest.raises(LeaseLost, match="claim it again"):
+            await body()
+        assert stopped[0] <= TTL and asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+    on_virtual_time(work)
+
+
+def test_a_store_that_is_away_for_a_moment_stops_nothing(tmp_path: Path) -> None:
+    async def work() -> None:
+        leases = MemoryLeases()
+        async with holding(world(tmp_path, leases), KEY):
+            for _ in range(20):
+                leases.is_away = True
+                await asyncio.sleep(TTL / 2)
+                leases.is_away = False
+                await asyncio.sleep(TTL / 2)
+        assert not leases.live
+
+    on_virtual_time(work)
+
+
+async def test_an_error_gives_the_lease_back_with_its_reason(tmp_path: Path) -> None:
+    leases = MemoryLeases(clock=TwinClock())  # type: ignore[arg-type]
+    with pytest.raises(ZeroDivisionError):
+        async with holding(world(tmp_path, leases), KEY):
+            _ = 1 / 0
+    assert [outcome for _, _, outcome in leases.ended] == ["ZeroDivisionError: division by zero"]
+
+
+@pytest.mark.parametrize("steps", range(60))
+def test_a_cancellation_at_any_step_leaves_no_lease(tmp_path: Path, steps: int) -> None:
+    async def work() -> None:
+        leases = MemoryLeases(delay=0.03)
+
+        async def body() -> None:
+            async with holding(world(tmp_path, leases), KEY):
+                await asyncio.sleep(0.2)
+
+        task = asyncio.create_task(body())
+        await asyncio.sleep(steps * 0.005)
+        task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled() or steps >= 50
+        assert not leases.live and len(asyncio.all_tasks()) == 1
+
+    on_virtual_time(work)
+
+
+def test_a_lease_lost_while_the_caller_cancels_is_a_cancellation(tmp_path: Path) -> None:
+    async def work() -> None:
+        leases = MemoryLeases()
+
+        async def body() -> None:
+            async with holding(world(tmp_path, leases), KEY):
+                del leases.live[KEY]
+                await asyncio.sleep(1000)
+
+        task = asyncio.create_task(body())
+        await asyncio.sleep(TTL / 3)
+        task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled()
+
+    on_virtual_time(work)
+
+
+async def test_a_store_that_is_away_is_not_a_lease_held_by_another(tmp_path: Path) -> None:
+    with pytest.raises(LeaseStoreUnavailable):
+        async with holding(world(tmp_path, MemoryLeases(is_away=True)), KEY):
+            pass
+
+
+def test_a_process_holds_few_leases_at_once_and_asks_for_them_in_moderation(tmp_path: Path) -> None:
+    async def work() -> None:
+        leases, most = MemoryLeases(), 0
+        ours = world(tmp_path, leases)
+        taken = [await leases.claim(f"ohlcv:binance:{number}", "another", 20.0) for number in range(500)]
+        assert all(taken)
+        leases.calls.clear()
+
+        async def hold(number: int) -> None:
+            nonlocal most
+            async with holding(ours, f"ohlcv:binance:{number}"):
+                most = max(most, sum(held.holder != "another" for held in leases.live.values()))
+                await asyncio.sleep(0.1)
+
+        holders = [asyncio.create_task(hold(number)) for number in range(500)]
+        await asyncio.sleep(10)
+        assert len(leases.calls) <= 500 + 10 * 1.5 * CLAIMS_PER_SECOND
+        await asyncio.wait(holders)
+        assert 16 <= most <= HELD_AT_ONCE
+        assert now() < 20 + 2.5 * 500 / CLAIMS_PER_SECOND
+
+    on_virtual_time(work)
+
+
+def failover(shared: MemoryLeases, local: MemoryLeases) -> tuple[FailoverLeases, HeardEvents]:
+    heard = HeardEvents()
+    return FailoverLeases(shared, local, VirtualClock(), heard), heard
+
+
+def told(heard: HeardEvents) -> list[Any]:
+    return [event.is_available for event in heard.events]  # type: ignore[union-attr]
+
+
+def test_work_goes_on_under_this_machines_lease_while_the_coordinator_is_away(tmp_path: Path) -> None:
+    async def work() -> None:
+        shared, local = MemoryLeases(is_away=True), MemoryLeases()
+        leases, heard = failover(shared, local)
+        async with holding(world(tmp_path, leases), KEY):
+            assert await leases.claim(KEY, "another process of this machine", TTL) is None
+            await asyncio.sleep(5 * TTL)
+        assert told(heard) == [False]
+        shared.is_away = False
+        await asyncio.sleep(TTL)
+        async with holding(world(tmp_path, leases), KEY) as lease:
+            assert shared.live[KEY].token == lease.token
+        assert told(heard) == [False, True]
+        assert not shared.live and not local.live
+
+    on_virtual_time(work)
+
+
+def test_a_coordinator_lost_in_the_middle_stops_no_work_and_lets_no_second_in(tmp_path: Path) -> None:
+    async def work() -> None:
+        shared, local = MemoryLeases(), MemoryLeases()
+        leases, heard = failover(shared, local)
+        other, _ = failover(shared, local)
+        async with holding(world(tmp_path, leases), KEY):
+            shared.is_away = True
+            for _ in range(10):
+                await asyncio.sleep(TTL / 4)
+                assert await other.claim(KEY, "other", TTL) is None
+        assert not local.live and told(heard) == [False]
+        assert await other.claim(KEY, "other", TTL) is not None
+
+    on_virtual_time(work)
+
+
+def test_a_lease_taken_over_at_the_coordinator_is_lost(tmp_path: Path) -> None:
+    async def work() -> None:
+        shared, local = MemoryLeases(), MemoryLeases()
+        leases, _ = failover(shared, local)
+
+        async def body() -> None:
+            async with holding(world(tmp_path, leases), KEY):
+                shared.live.clear()
+                await shared.claim(KEY, "another machine", 1000)
+                await asyncio.sleep(1000)
+
+        with pytest.raises(LeaseLost):
+            await body()
+        assert not local.live and shared.live[KEY].holder == "another machine"
+
+    on_virtual_time(work)
+
+
+def test_a_key_held_on_this_machine_is_given_back_to_the_coordinator(tmp_path: Path) -> None:
+    async def work() -> None:
+        shared, local = MemoryLeases(), MemoryLeases()
+        leases, _ = failover(shared, local)
+        await local.claim(KEY, "claimed while the coordinator was away", TTL)
+        assert await leases.claim(KEY, "us", TTL) is None
+        assert not shared.live
+
+    on_virtual_time(work)
+
+
+class Unsteady(MemoryLeases):
+    """A store whose answers are late or lost, after the work was done."""
+
+    def __init__(self, luck: int) -> None:
+        super().__init__()
+        self.rng = Random(luck)
+
+    def trouble(self) -> None:
+        self.is_away = self.rng.random() < 0.2
+        self.delay = self.rng.choice([0.0, 0.01, TTL / 4, TTL])
+
+    async def claim(self, key: str, holder: str, ttl: float) -> Lease | None:
+        self.trouble()
+        return self.lose(await super().claim(key, holder, ttl))
+
+    async def renew(self, lease: Lease, ttl: float) -> Lease:
+        self.trouble()
+        return self.lose(await super().renew(lease, ttl))
+
+    def lose(self, answer: T) -> T:
+        if self.rng.random() < 0.1:
+            raise LeaseStoreUnavailable("the answer was lost")
+        return answer
+
+
+@pytest.mark.parametrize("luck", range(6))
+@pytest.mark.parametrize("alone", [True, False], ids=["one store", "a coordinator and this machine"])
+def test_no_two_ever_work_under_one_lease(tmp_path: Path, luck: int, alone: bool) -> None:
+    async def work() -> None:
+        leases, rng, local = Unsteady(luck), Random(luck), MemoryLeases()
+        stores = [leases if alone else failover(leases, local)[0] for _ in range(3)]
+        processes = [
+            replace(world(tmp_path, store), worker=f"w{number}") for number, store in enumerate(stores)
+        ]
+        working: set[str] = set()
+        done = 0
+
+        async def hold(key: str) -> None:
+            nonlocal done
+            with suppress(LeaseLost, LeaseStoreUnavailable, ZeroDivisionError):
+                async with holding(rng.choice(processes), key):
+                    assert key not in working
+                    working.add(key)
+                    try:
+                        await asyncio.sleep(rng.random() * 3 * TTL)
+                        _ = 1 / rng.choice([0, 1, 1])
+                        done += 1
+                    finally:
+                        working.discard(key)
+
+        tasks = []
+        for _ in range(100):
+            tasks.append(asyncio.create_task(hold(f"ohlcv:x:{rng.randrange(4)}")))
+            await asyncio.sleep(rng.random() * TTL)
+            if rng.random() < 0.3:
+                rng.choice(tasks).cancel()
+        await asyncio.wait(tasks)
+        for task in tasks:
+            assert task.cancelled() or task.exception() is None
+        assert done >= 8 and len(asyncio.all_tasks()) == 1
+        assert all(lease.until <= now() + START + TTL for lease in leases.live.values())
+
+    on_virtual_time(work)

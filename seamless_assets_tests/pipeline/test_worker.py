@@ -1,0 +1,222 @@
+"""The loop under the face: how it ends, whoever ends it, and what a forked child gets of it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from seamless_assets.pipeline import worker as _worker
+from seamless_assets.pipeline.worker import Worker
+
+
+class Adapters:
+    """Adapters that write down what became of them."""
+
+    shared = ()
+
+    def __init__(self, told: list[str]) -> None:
+        self.told, self.ports = told, self
+        self.is_closed = False
+
+    async def close(self) -> None:
+        await asyncio.sleep(0)
+        self.is_closed = True
+        self.told.append("closed")
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def worker(told: list[str]) -> Iterator[Worker]:
+    made = Worker(lambda: Adapters(told))  # type: ignore[arg-type]
+    yield made
+    made.stop()
+    gc.collect()
+    assert [thread for thread in threading.enumerate() if thread.name == "seamless-assets"] == []
+
+
+async def endless(told: list[str], begun: threading.Event, name: str = "work") -> None:
+    """Works until it is cancelled, and takes a while to clean up."""
+    begun.set()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        told.append(f"{name} cleaned up")
+
+
+def begin(worker: Worker, told: list[str]) -> Any:
+    begun = threading.Event()
+    assert worker.opened
+    future = worker.start(endless(told, begun))
+    assert begun.wait(30)
+    return future
+
+
+def test_what_was_begun_ends_before_the_adapters_are_closed(worker: Worker, told: list[str]) -> None:
+    future = begin(worker, told)
+    worker.stop()
+    assert future.cancelled() and told == ["work cleaned up", "closed"]
+
+
+def test_what_was_cancelled_is_waited_for_too(worker: Worker, told: list[str]) -> None:
+    begin(worker, told).cancel()
+    worker.stop()
+    assert told == ["work cleaned up", "closed"]
+
+
+def test_work_that_cleaning_up_begins_is_ended_as_well(worker: Worker, told: list[str]) -> None:
+    begun = threading.Event()
+
+    async def stubborn() -> None:
+        try:
+            await endless(told, begun)
+        finally:
+            worker.start(endless(told, threading.Event(), "more"))
+            assert worker.opened.ports is not None
+
+    assert worker.opened
+    worker.start(stubborn())
+    assert begun.wait(30)
+    worker.stop()
+    assert told == ["work cleaned up", "more cleaned up", "closed"]
+
+
+def test_a_generator_that_nobody_drives_is_closed_first(worker: Worker, told: list[str]) -> None:
+    async def numbers() -> Any:
+        begun = threading.Event()
+        ahead = asyncio.ensure_future(endless(told, begun, "ahead"))
+        try:
+            while True:
+                await asyncio.sleep(0)
+                yield 1
+        finally:
+            ahead.cancel()
+            await asyncio.gather(ahead, return_exceptions=True)
+
+    assert worker.opened
+    some = worker.adopted(lambda _: numbers())
+
+    async def following() -> Any:
+        return await anext(some)
+
+    assert worker.run(following()) == 1
+    worker.stop()
+    assert told == ["ahead cleaned up", "closed"]
+
+
+def test_every_closer_returns_when_all_has_ended(worker: Worker, told: list[str]) -> None:
+    future = begin(worker, told)
+
+    def stop(_: int) -> list[str]:
+        worker.stop()
+        return list(told)
+
+    with ThreadPoolExecutor(8) as threads:
+        seen = list(threads.map(stop, range(8)))
+    assert future.cancelled() and seen == [["work cleaned up", "closed"]] * 8
+
+
+def test_it_can_be_ended_from_its_own_loop(worker: Worker, told: list[str]) -> None:
+    future = begin(worker, told)
+    ended = threading.Event()
+    future.add_done_callback(lambda _: (worker.stop(), ended.set()))
+    future.cancel()
+    assert ended.wait(30)
+    worker.stop()
+    assert told == ["work cleaned up", "closed"]
+
+    async def last() -> str:
+        worker.stop()
+        return "done"
+
+    assert worker.opened and worker.run(last()) == "done"
+    worker.stop()
+    assert told == ["work cleaned up", "closed", "closed"]
+
+
+def test_calls_that_meet_an_end_are_done_or_cancelled_and_never_touch_what_is_closed(worker: Worker) -> None:
+    async def work(ports: Any) -> int:
+        for _ in range(3):
+            await asyncio.sleep(0)
+            assert not ports.is_closed
+        return 1
+
+    def call(number: int) -> int:
+        try:
+            return worker.run(worker.do(work)) if number % 2 else asyncio.run(worker.do(work))
+        except (CancelledError, asyncio.CancelledError):
+            return 0
+
+    def stop(_: int) -> int:
+        worker.stop()
+        return 0
+
+    with ThreadPoolExecutor(8) as threads:
+        outcomes = list(threads.map(lambda n: (stop if n % 5 == 0 else call)(n), range(300)))
+    assert 0 < sum(outcomes) <= 240
+    assert worker.run(worker.do(work)) == 1
+
+
+def test_an_interrupted_call_is_cleaned_up_by_the_end(
+    worker: Worker, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+
+    def interrupted(*_: object) -> None:
+        assert begun.wait(30)
+        raise KeyboardInterrupt
+
+    assert worker.opened
+    monkeypatch.setattr(_worker, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        worker.run(endless(told, begun))
+    worker.stop()
+    assert told == ["work cleaned up", "closed"]
+
+
+def test_a_signal_that_does_not_wake_the_caller_is_heard(worker: Worker, told: list[str]) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    async def deaf() -> None:
+        await asyncio.sleep(0.1)
+        # Caught in this thread, it leaves the one that waits asleep.
+        signal.raise_signal(signal.SIGUSR1)
+        await asyncio.sleep(20)
+        told.append("slept through")
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(Interrupted):
+            worker.run(deaf())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    worker.stop()
+    assert told == []
+
+
+def test_what_adapters_raise_as_they_are_closed_reaches_who_closes(told: list[str]) -> None:
+    class Broken(Adapters):
+        async def close(self) -> None:
+            raise OSError("no")
+
+    worker = Worker(lambda: Broken(told))  # type: ignore[arg-type]
+    assert worker.opened
+    with pytest.raises(OSError, match="no"):
+        worker.stop()
+    worker.stop()
