@@ -52,6 +52,7 @@ from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.read import read_released
 from seamless_assets.flows.releasing.compact import compact
 from seamless_assets.flows.releasing.publish import seal
+from seamless_assets.flows.sharing.quota import LeaseQuota
 
 DAY, MONTH_BARS, YEAR_DAYS = 86_400, 44_640, 365
 
@@ -157,6 +158,7 @@ def bare_ports(store: ArtifactStore, hot: Any = None) -> Ports:
         observer=absent,
         flights=absent,
         worker="bench",
+        quota=LeaseQuota(),
     )
 
 

@@ -89,12 +89,15 @@ def coordinator(host: str, port: int, state: Path) -> None:
     import uvicorn
 
     from seamless_assets.adapters.machine.log import LogEvents
+    from seamless_assets.pipeline.coordination import lease_register
     from seamless_assets.service.coordinator import coordinator_app
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     state = state / "coordinator.sqlite" if state.is_dir() else state
     click.echo(f"leases of {state.absolute()} on http://{host}:{port}")
-    uvicorn.run(coordinator_app(state, LogEvents()), host=host, port=port, log_level="warning")
+    uvicorn.run(
+        coordinator_app(lease_register(state), LogEvents()), host=host, port=port, log_level="warning"
+    )
 
 
 class Trouble(logging.Handler):

@@ -5,8 +5,10 @@ Times are epoch seconds UTC, ranges half-open, bars Arrow tables of `core.bars.B
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
@@ -24,11 +26,10 @@ from seamless_assets.core.releases.artifact import ArtifactRef, Manifest, Sealed
 from seamless_assets.core.releases.release import Release, Snapshot
 from seamless_assets.core.releases.scan import Run
 from seamless_assets.core.sharing.events import Event
-from seamless_assets.core.sharing.lease import Fence, Lease
+from seamless_assets.core.sharing.lease import Fence, Lease, LeaseTally
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.core.sharing.retention import Evictable, StoreStatus
 from seamless_assets.core.sharing.token_bucket import Budget, Place
-from seamless_assets.flows.sharing.quota import LeaseDesk
 
 
 class Clock(Protocol):
@@ -162,6 +163,32 @@ class LeaseStore(Protocol):
         """Give it back, the work not done. Raises `LeaseLost`, `LeaseStoreUnavailable`."""
 
 
+class LeaseQuota(Protocol):
+    """How many leases this process holds and asks for at once."""
+
+    def slots(self, key: str) -> asyncio.Semaphore:
+        """A slot of the exchange that a lease's key is about, held while the lease is."""
+
+    def waiting(self) -> AbstractContextManager[int]:
+        """Be counted among those who wait for a lease; gives how many there are."""
+
+
+class LeaseRegister(LeaseStore, Protocol):
+    """A lease store that keeps the tally of all its leases, for a coordinator to serve."""
+
+    async def held(self) -> list[Lease]:
+        """Every lease that is held, by key. Raises `LeaseStoreUnavailable`."""
+
+    async def holder_of(self, key: str) -> Lease | None:
+        """The lease under which `key` is held. Raises `LeaseStoreUnavailable`."""
+
+    async def tally(self) -> LeaseTally:
+        """What became of all leases so far. Raises `LeaseStoreUnavailable`."""
+
+    async def close(self) -> None:
+        """Let go of the file."""
+
+
 class BudgetStore(Protocol):
     """Token buckets by key (`core.token_bucket`), whoever shares them. All raise `BudgetUnavailable`."""
 
@@ -250,4 +277,4 @@ class Ports:
     observer: Observer
     flights: SingleFlight
     worker: str
-    desk: LeaseDesk = field(default_factory=LeaseDesk)
+    quota: LeaseQuota

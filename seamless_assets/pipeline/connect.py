@@ -37,6 +37,7 @@ from seamless_assets.flows.reading import read as reading
 from seamless_assets.flows.releasing import materialize as materializing
 from seamless_assets.flows.releasing.materialize import MaterializeReport, PartitionReport
 from seamless_assets.flows.releasing.publish import Sealed
+from seamless_assets.flows.sharing.quota import LeaseQuota
 from seamless_assets.pipeline.coordination import Coordination
 from seamless_assets.pipeline.face import Instant, window_of
 from seamless_assets.pipeline.filling import AsyncFilling, Filling
@@ -202,6 +203,7 @@ class _Opened:
             observer=coordination.observer,
             flights=coordination.flights,
             worker=coordination.worker,
+            quota=LeaseQuota(),
         )
 
     async def close(self) -> None:

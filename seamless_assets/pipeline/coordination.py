@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 from contextlib import AsyncExitStack
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from seamless_assets.adapters.machine.budget import MachineBudget
@@ -14,9 +15,14 @@ from seamless_assets.adapters.machine.log import LogEvents
 from seamless_assets.aio.single_flight import SingleFlight
 from seamless_assets.config.load import Settings
 from seamless_assets.flows.diagnose import Question
-from seamless_assets.flows.ports import Clock, LeaseStore, Observer
+from seamless_assets.flows.ports import Clock, LeaseRegister, LeaseStore, Observer
 from seamless_assets.flows.sharing.budget import RateGate
 from seamless_assets.flows.sharing.failover import FailoverLeases
+
+
+def lease_register(file: Path) -> LeaseRegister:
+    """The leases that a coordinator serves, kept in `file`."""
+    return MachineLeases(file)
 
 
 class Coordination:

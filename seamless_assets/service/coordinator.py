@@ -18,7 +18,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -26,12 +25,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from seamless_assets.adapters.machine.leases import MachineLeases
 from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.sharing.events import LeaseEvent, LeaseEventKind
 from seamless_assets.core.sharing.lease import Lease
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
-from seamless_assets.flows.ports import Observer
+from seamless_assets.flows.ports import LeaseRegister, Observer
 
 HELD, MEANINGLESS, UNAVAILABLE = 409, 422, 503
 LONGEST_LEASE_MS = 86_400_000
@@ -72,9 +70,8 @@ class Renewal(Ownership):
     lease_ms: LeaseMs
 
 
-def coordinator_app(state: Path, observer: Observer) -> FastAPI:
-    """The coordinator's application; its leases live in `state` and outlive it."""
-    leases = MachineLeases(state)
+def coordinator_app(leases: LeaseRegister, observer: Observer) -> FastAPI:
+    """The coordinator's application over `leases`, which it closes when it ends."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -103,7 +100,7 @@ def coordinator_app(state: Path, observer: Observer) -> FastAPI:
     return app
 
 
-def _granting(leases: MachineLeases, observer: Observer) -> APIRouter:
+def _granting(leases: LeaseRegister, observer: Observer) -> APIRouter:
     router = APIRouter(prefix="/v1/leases")
 
     @router.post("/claim", response_model=None)
@@ -122,7 +119,7 @@ def _granting(leases: MachineLeases, observer: Observer) -> APIRouter:
     return router
 
 
-def _giving_back(leases: MachineLeases, observer: Observer) -> APIRouter:
+def _giving_back(leases: LeaseRegister, observer: Observer) -> APIRouter:
     router = APIRouter(prefix="/v1/leases")
 
     @router.post("/complete")
@@ -140,7 +137,7 @@ def _giving_back(leases: MachineLeases, observer: Observer) -> APIRouter:
     return router
 
 
-def _looking(leases: MachineLeases) -> APIRouter:
+def _looking(leases: LeaseRegister) -> APIRouter:
     router = APIRouter()
 
     @router.get("/v1/leases")
@@ -161,7 +158,7 @@ def _looking(leases: MachineLeases) -> APIRouter:
     return router
 
 
-async def _granted(leases: MachineLeases, lease: Lease) -> dict[str, Any]:
+async def _granted(leases: LeaseRegister, lease: Lease) -> dict[str, Any]:
     return {"lease": _record(lease), "completion_ratio": (await leases.tally()).completion_ratio}
 
 

@@ -23,6 +23,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.events import Event
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.sharing.quota import LeaseQuota
 
 DAY = 86_400
 START = 1_735_689_600
@@ -172,4 +173,5 @@ def ports(tmp_path: object, exchange: TwinExchange, policy: Policy | None = None
         observer=HeardEvents(),
         flights=SingleFlight(exchange.clock.now, policy.single_flight_ttl_ms / 1000),
         worker="tests:1:0",
+        quota=LeaseQuota(),
     )

@@ -18,6 +18,7 @@ from seamless_assets.errors import (
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.sharing.budget import RateGate
 from seamless_assets.flows.sharing.failover import FailoverLeases
+from seamless_assets.flows.sharing.quota import LeaseQuota
 from seamless_assets_tests.simulation.coordination import Budgets, BudgetShelf, Leases, LeaseShelf
 from seamless_assets_tests.simulation.exchange import Exchange, Source
 from seamless_assets_tests.simulation.fate import EVERYWHERE, Fate, Wire, Worker, WorkerClock
@@ -75,6 +76,7 @@ class Shared:
             observer=self,
             flights=SingleFlight(clock.now, self.policy.single_flight_ttl_ms / 1000),
             worker=worker.name,
+            quota=LeaseQuota(),
         )
 
     def gate(self, worker: Worker, fate: Fate) -> RateGate:

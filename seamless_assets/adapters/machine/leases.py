@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from seamless_assets.adapters.machine.file import MachineFile
-from seamless_assets.core.sharing.lease import Lease, next_token
+from seamless_assets.core.sharing.lease import Lease, LeaseTally, next_token
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 
 SCHEMA_VERSION = 2
@@ -23,21 +22,6 @@ _SCHEMA = (
     "CREATE INDEX IF NOT EXISTS leases_held ON leases (until) WHERE holder IS NOT NULL",
     "CREATE TABLE IF NOT EXISTS tally (outcome TEXT PRIMARY KEY, count INTEGER NOT NULL)",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """How many leases were completed, failed (given back undone, or run out) and are held."""
-
-    completed: int
-    failed: int
-    held: int
-
-    @property
-    def completion_ratio(self) -> float:
-        """Completed of all ever claimed; 1 where none was."""
-        scheduled = self.completed + self.failed + self.held
-        return self.completed / scheduled if scheduled else 1.0
 
 
 class MachineLeases:
@@ -73,7 +57,7 @@ class MachineLeases:
         """The lease under which `key` is held. Raises `LeaseStoreUnavailable`."""
         return await self._file.run(lambda db: _live(db, key))
 
-    async def tally(self) -> Tally:
+    async def tally(self) -> LeaseTally:
         """What became of all leases of this file. Raises `LeaseStoreUnavailable`."""
         return await self._file.run(_tally)
 
@@ -167,7 +151,7 @@ def _count(db: sqlite3.Connection, outcome: str) -> None:
     )
 
 
-def _tally(db: sqlite3.Connection) -> Tally:
+def _tally(db: sqlite3.Connection) -> LeaseTally:
     counts = dict(db.execute("SELECT outcome, count FROM tally").fetchall())
     (claimed,) = db.execute("SELECT count(*) FROM leases WHERE holder IS NOT NULL").fetchone()
-    return Tally(counts.get("completed", 0), counts.get("failed", 0), claimed)
+    return LeaseTally(counts.get("completed", 0), counts.get("failed", 0), claimed)

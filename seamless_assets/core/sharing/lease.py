@@ -21,6 +21,21 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseTally:
+    """How many leases were completed, failed (given back undone, or run out) and are held."""
+
+    completed: int
+    failed: int
+    held: int
+
+    @property
+    def completion_ratio(self) -> float:
+        """Completed of all ever claimed; 1 where none was."""
+        scheduled = self.completed + self.failed + self.held
+        return self.completed / scheduled if scheduled else 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Fence:
     """What a hot store checks before a write: the chunk that the lease covers, and its token."""
 

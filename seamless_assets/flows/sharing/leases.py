@@ -25,7 +25,7 @@ async def holding(ports: Ports, key: str) -> AsyncIterator[Lease]:
     A lease that cannot be renewed cancels the body and raises `LeaseLost`: claim again, and do what is
     still to be done. Raises `LeaseStoreUnavailable` where nobody can say who holds it.
     """
-    slots = ports.desk.slots(key)
+    slots = ports.quota.slots(key)
     lease = await _claim(ports, slots, key)
     try:
         async with asyncio.timeout(None) as cut:
@@ -64,7 +64,7 @@ async def _claim(ports: Ports, slots: asyncio.Semaphore, key: str) -> Lease:
                 slots.release()
         if lease is not None:
             return lease
-        with ports.desk.waiting() as crowd:
+        with ports.quota.waiting() as crowd:
             usual = max(wait, crowd / CLAIMS_PER_SECOND)
             await ports.clock.sleep(min(usual * (0.5 + ports.rng.random()), ttl))
         wait = min(2 * wait, LONGEST_WAIT_S)

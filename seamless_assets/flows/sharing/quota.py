@@ -13,7 +13,7 @@ HELD_AT_ONCE = 32
 CLAIMS_PER_SECOND = 20.0
 
 
-class LeaseDesk:
+class LeaseQuota:
     """Slots for leases that are held, by exchange, and a count of those who wait for one."""
 
     def __init__(self) -> None:
