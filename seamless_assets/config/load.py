@@ -61,10 +61,12 @@ _KEY_MARK = "[key]"
 def load_settings(path: str | Path | None = None) -> Settings:
     """The settings of a file: `path`, else the file `SEAMLESS_CONFIG` names, else ./seamless.yaml.
 
+    Their `file` is its absolute path, so that whoever is handed them can open the same file again.
     Raises `ConfigError`, whose `problems` lists everything that is wrong with it.
     """
     file = Path(path or os.environ.get(FILE_VARIABLE) or DEFAULT_FILE)
-    return _settings(_read(file), file.absolute().parent, os.environ)
+    absolute = Path(os.path.abspath(file))
+    return _settings(_read(absolute, str(file)), absolute.parent, os.environ, absolute)
 
 
 def settings_from_mapping(
@@ -75,25 +77,28 @@ def settings_from_mapping(
     `environ` stands in for the process's environment. Raises `ConfigError`.
     """
     document = read_mapping(mapping, "settings")
-    return _settings(document, Path(base).absolute(), os.environ if environ is None else environ)
+    return _settings(document, Path(os.path.abspath(base)), os.environ if environ is None else environ)
 
 
-def _read(file: Path) -> Document:
+def _read(file: Path, name: str) -> Document:
+    """The document of `file`, which its problems call `name`."""
     try:
-        return read_yaml(file.read_text(encoding="utf-8"), str(file))
+        return read_yaml(file.read_text(encoding="utf-8"), name)
     except FileNotFoundError:
         message = f"no such file; name one in {FILE_VARIABLE}, or create it with at least\n\n{SMALLEST_YAML}"
     except UnicodeDecodeError as error:
         message = f"is not UTF-8 (byte {error.start}); save it as UTF-8"
     except OSError as error:
         message = f"cannot be read: {error.strerror}"
-    raise _config_error(str(file), [Problem(str(file), None, "", message)])
+    raise _config_error(name, [Problem(name, None, "", message)])
 
 
-def _settings(document: Document, base: Path, environ: Mapping[str, str]) -> Settings:
+def _settings(
+    document: Document, base: Path, environ: Mapping[str, str], file: Path | None = None
+) -> Settings:
     substitute(document, environ, optional="environment")
     _add_environment(document, environ)
-    settings = None if document.is_broken(()) else _validated(document, base)
+    settings = None if document.is_broken(()) else _validated(document, base, file)
     if settings is not None:
         judge(settings, document)
     if settings is None or document.problems:
@@ -116,9 +121,9 @@ def _add_environment(document: Document, environ: Mapping[str, str]) -> None:
         document.put(("seamless", "artifact", "object_store_uri"), _ARTIFACT_FOLDER, switch)
 
 
-def _validated(document: Document, base: Path) -> Settings | None:
+def _validated(document: Document, base: Path, file: Path | None) -> Settings | None:
     """The settings of what is sound in `document`, so that rules can judge the rest; None if hopeless."""
-    context = {"base": base, "now": time.time()}
+    context = {"base": base, "file": file, "now": time.time()}
     data = copy.deepcopy(document.data)
     try:
         return Settings.model_validate(data, context=context)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     InstanceOf,
+    PrivateAttr,
     SecretStr,
     Strict,
     ValidationInfo,
@@ -377,13 +379,34 @@ class NodeSettings:
 
 
 class Settings(_Section):
-    """All of the configuration, valid and with its defaults filled in."""
+    """All of the configuration, valid and with its defaults filled in.
+
+    Settings know where they come from: `file` and `base`. They can be pickled, secrets included, for another
+    process that must work with the same ones.
+    """
 
     seamless: SeamlessSettings = _section()
     cache: CacheSettings = _section()
     domains: DomainsSettings = _section()
     exchanges: dict[str, ExchangeSettings] = {}
     environment: EnvironmentSettings = _section()
+    _file: Path | None = PrivateAttr(default=None)
+    _base: Path = PrivateAttr(default_factory=Path.cwd)
+
+    def model_post_init(self, context: Any) -> None:
+        told: Mapping[str, Any] = context or {}
+        self._file = told.get("file")
+        self._base = told.get("base", self._base)
+
+    @property
+    def file(self) -> Path | None:
+        """The absolute path of the file they were read from; None for settings made of a mapping."""
+        return self._file
+
+    @property
+    def base(self) -> Path:
+        """The absolute folder that relative paths start at."""
+        return self._base
 
     @cached_property
     def nodes(self) -> tuple[NodeSettings, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -204,6 +205,25 @@ def test_object_stores(written: str, meant: str) -> None:
 def test_hot_stores(written: str, path: Path | None) -> None:
     loaded = settings(seamless={"artifact": {"object_store_uri": "s"}, "hot_store": {"dsn": written}})
     assert loaded.seamless.hot_store.path == path
+
+
+def test_settings_know_their_file_and_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load(tmp_path, SMALLEST_YAML)
+    assert (loaded.file, loaded.base) == (tmp_path / "seamless.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "below").mkdir()
+    assert load_settings("below/../seamless.yaml").file == tmp_path / "seamless.yaml"
+    assert loaded.hasty().file == loaded.file
+    of_a_mapping = settings()
+    assert (of_a_mapping.file, of_a_mapping.base) == (None, Path("/base"))
+
+
+def test_settings_travel_to_another_process_as_they_are(tmp_path: Path) -> None:
+    for told in (load(tmp_path, SMALLEST_YAML), settings(environment={"coordinator_url": "http://u:p@h:1"})):
+        arrived = pickle.loads(pickle.dumps(told))
+        assert arrived == told
+        assert (arrived.file, arrived.base) == (told.file, told.base)
+        assert arrived.nodes == told.nodes
 
 
 def test_the_file_is_argument_then_variable_then_current_folder(
