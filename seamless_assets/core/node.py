@@ -61,9 +61,12 @@ class NodeId:
         return f"{KIND}:{self.exchange}:{self.symbol}:{self.timeframe}"
 
     @property
-    def asset_key(self) -> tuple[str, str, str, str]:
-        """Dagster's key for it: `("ohlcv", "binance", "BTC_USDT", "1m")`; injective."""
-        return (KIND, self.exchange, symbol_word(self.symbol), str(self.timeframe))
+    def asset_key(self) -> tuple[str, str, str]:
+        """Dagster's key for it: `("ohlcv", "binance", "BTC_USDT_1m")`, each part `[A-Za-z0-9_]+`.
+
+        Injective: a timeframe holds no underscore, so the last one of a key parts it from the symbol.
+        """
+        return (KIND, self.exchange, f"{symbol_word(self.symbol)}_{self.timeframe}")
 
     @property
     def path_values(self) -> dict[str, str]:

@@ -35,11 +35,11 @@ from seamless_assets.config.load import NodeSettings, Settings
 from seamless_assets.core.bars.table import timestamps
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.coverage import Coverage, coverage_of
-from seamless_assets.core.node import NodeId, symbol_word
+from seamless_assets.core.node import NodeId
 from seamless_assets.defs.metadata import coverage_metadata, node_metadata, partition_metadata
 from seamless_assets.defs.partitions import partitions_definition, window_of_partitions
 from seamless_assets.defs.resources import SeamlessResource
-from seamless_assets.errors import ExchangeError, ReadRefused, SeamlessError, StoreError
+from seamless_assets.errors import ConfigError, ExchangeError, ReadRefused, SeamlessError, StoreError
 from seamless_assets.flows.releasing.materialize import PartitionReport
 from seamless_assets.flows.releasing.publish import total_coverage
 from seamless_assets.pipeline.connect import Seamless
@@ -74,7 +74,8 @@ class _Outcome:
 
 
 def build_assets(settings: Settings) -> list[AssetsDefinition]:
-    """All declared nodes as assets; asks no exchange."""
+    """All declared nodes as assets; asks no exchange. Raises `ConfigError` where two have one key."""
+    _refuse_twins(settings.nodes)
     ordered = sorted(settings.nodes, key=lambda item: (item.node.exchange, str(item.node.timeframe)))
     groups = groupby(ordered, key=lambda item: (item.node.exchange, str(item.node.timeframe)))
     return [
@@ -86,8 +87,19 @@ def build_assets(settings: Settings) -> list[AssetsDefinition]:
 
 
 def asset_key(node: NodeId) -> AssetKey:
-    """Dagster's key of a node: `ohlcv/binance/BTC_USDT/1m`."""
+    """Dagster's key of a node: `ohlcv/binance/BTC_USDT_1m`."""
     return AssetKey(list(node.asset_key))
+
+
+def _refuse_twins(members: Sequence[NodeSettings]) -> None:
+    first: dict[AssetKey, NodeId] = {}
+    for member in members:
+        other = first.setdefault(key := asset_key(member.node), member.node)
+        if other is not member.node:
+            raise ConfigError(
+                f"{member.node} and {other} have one asset key, {key.to_user_string()}; remove one of them",
+                problems=(),
+            )
 
 
 def _shard_asset(settings: Settings, members: Sequence[NodeSettings], shard: int) -> AssetsDefinition:
@@ -134,8 +146,7 @@ def _spec(node: NodeId) -> AssetSpec:
     return AssetSpec(
         asset_key(node),
         group_name=node.exchange,
-        # The graph names a node by the last part of its key, the timeframe; the kind tells the symbol.
-        kinds={"ccxt", "parquet", symbol_word(node.symbol)},
+        kinds={"ccxt", "parquet"},
         skippable=True,
         description=f"Candles of {node.symbol} on {node.exchange}, {node.timeframe} each.",
         metadata={NODE_ID_METADATA: str(node)},

@@ -135,6 +135,24 @@ def test_names_never_collide(one: str, other: str) -> None:
     assert (path_value(one) == path_value(other)) is (one == other)
 
 
+NODES = st.builds(
+    NodeId,
+    st.from_regex("[a-z0-9]{1,3}", fullmatch=True),
+    SYMBOLS.filter(lambda symbol: not any(char.isspace() for char in symbol)),
+    st.sampled_from([Timeframe(text) for text in ("1m", "1M", "11m", "1h", "60m", "1s", "1y")]),
+)
+
+
+@given(NODES, NODES)
+@example(NodeId("okx", "BTC/USDT", Timeframe("1m")), NodeId("okx", "BTC/USDT", Timeframe("1M")))
+@example(NodeId("okx", "BTC/USDT", Timeframe("1m")), NodeId("okx", "BTC/USDT_1m", Timeframe("1m")))
+@example(NodeId("okx", "A/B_1m", Timeframe("1h")), NodeId("okx", "A/B/1m", Timeframe("1h")))
+@example(NodeId("okx", "A/B:C", Timeframe("1h")), NodeId("okx", "A/B:C-251226-100-C", Timeframe("1h")))
+def test_asset_keys_of_two_nodes_differ(one: NodeId, other: NodeId) -> None:
+    assert all(re.fullmatch("[A-Za-z0-9_]+", part) for part in one.asset_key) and len(one.asset_key) == 3
+    assert (one.asset_key == other.asset_key) is (one == other)
+
+
 @given(TEXTS, TEXTS)
 @example(".", "%2E")
 @example("..", "%2E%2E")
@@ -148,5 +166,5 @@ def test_path_values_are_single_safe_segments(one: str, other: str) -> None:
 
 def test_keys_and_paths_of_a_node() -> None:
     node = NodeId.parse("ohlcv:okx:BTC/USDT:USDT:1m")
-    assert node.asset_key == ("ohlcv", "okx", "BTC_USDT__USDT", "1m")
+    assert node.asset_key == ("ohlcv", "okx", "BTC_USDT__USDT_1m")
     assert node.path_values == {"exchange": "okx", "symbol": "BTC%2FUSDT%3AUSDT", "timeframe": "1m"}

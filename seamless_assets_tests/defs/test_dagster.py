@@ -25,12 +25,13 @@ from seamless_assets.core.reading.reading import ReadResult
 from seamless_assets.defs.assets import CHECK, build_assets
 from seamless_assets.defs.build import build_definitions
 from seamless_assets.defs.partitions import partitions_definition
+from seamless_assets.errors import ConfigError
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.replay import Replay
 from seamless_assets.sandbox.server import Sandbox
 from seamless_assets.testing.twins import DAY, START
 
-BTC, ETH = AssetKey(["ohlcv", "binance", "BTC_USDT", "1m"]), AssetKey(["ohlcv", "binance", "ETH_USDT", "1m"])
+BTC, ETH = AssetKey(["ohlcv", "binance", "BTC_USDT_1m"]), AssetKey(["ohlcv", "binance", "ETH_USDT_1m"])
 
 
 def run(
@@ -53,7 +54,7 @@ def test_definitions_load_without_asking_an_exchange(written: Callable[..., Path
     Definitions.validate_loadable(definitions)
     keys = {key.to_user_string() for key in definitions.resolve_asset_graph().get_all_asset_keys()}
     assert keys == {
-        f"ohlcv/binance/{s}/{t}" for s in ("BTC_USDT", "BTC_USDT__USDT") for t in ("1m", "1h", "1d")
+        f"ohlcv/binance/{s}_{t}" for s in ("BTC_USDT", "BTC_USDT__USDT") for t in ("1m", "1h", "1d")
     }
     assert not exchange.requests
 
@@ -120,12 +121,12 @@ def test_a_failed_check_stops_its_node_and_no_other(
     result = run(path, instance, partition="2025-01-02")
     checks = {e.asset_key.path[2]: e for e in result.get_asset_check_evaluations() if e.check_name == CHECK}
     assert {symbol: check.passed for symbol, check in checks.items()} == {
-        "BTC_USDT": False,
-        "ETH_USDT": True,
-        "NO_PE": False,
+        "BTC_USDT_1m": False,
+        "ETH_USDT_1m": True,
+        "NO_PE_1m": False,
     }
-    assert "ohlc_inconsistent" in str(checks["BTC_USDT"].description)
-    assert "lists no NO/PE" in str(checks["NO_PE"].description)
+    assert "ohlc_inconsistent" in str(checks["BTC_USDT_1m"].description)
+    assert "lists no NO/PE" in str(checks["NO_PE_1m"].description)
     assert instance.get_materialized_partitions(ETH) == {"2025-01-02"}
     assert instance.get_materialized_partitions(BTC) == set()
     with sa.connect(path) as s:
@@ -234,7 +235,7 @@ def test_a_month_of_a_real_market_in_one_backfill(
         )
         name, bounds = "materialize_ohlcv_coinbase_1m", ("2022-01-01", "2022-01-31")
         assert run(path, instance, name, range_start=bounds[0], range_end=bounds[1]).success
-    key = AssetKey(["ohlcv", "coinbase", "BTC_USD", "1m"])
+    key = AssetKey(["ohlcv", "coinbase", "BTC_USD_1m"])
     assert len(instance.get_materialized_partitions(key)) == 31
     with sa.connect(path) as s:
         read = s.read("ohlcv:coinbase:BTC/USD:1m", "2022-01-01", "2022-02-01").to_arrow()
@@ -242,3 +243,10 @@ def test_a_month_of_a_real_market_in_one_backfill(
     table = pq.read_table(recorded, filters=[("ts", ">=", start), ("ts", "<", end)])
     assert read.num_rows == 44_640
     assert all(read[column].to_pylist() == table[column].to_pylist() for column in read.column_names)
+
+
+def test_two_nodes_with_one_key_are_refused(settings_for: Callable[..., Settings]) -> None:
+    declared = settings_for({"binance": {"symbols": ["BTC/USDT"]}})
+    twice = declared.exchanges["binance"].model_copy(update={"symbols": ("BTC/USDT", "BTC/USDT")})
+    with pytest.raises(ConfigError, match="have one asset key, ohlcv/binance/BTC_USDT_1m"):
+        build_assets(declared.model_copy(update={"exchanges": {"binance": twice}}))
