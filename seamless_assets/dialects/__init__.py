@@ -1,1 +1,1 @@
-"""How the local exchange speaks: one venue's REST interface a file, told apart by path."""
+"""How exchanges write candles, markets, limits and errors over HTTP: one venue a file, told apart by path."""

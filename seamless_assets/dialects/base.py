@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.sandbox.book import Book
-from seamless_assets.sandbox.market import Market
+from seamless_assets.dialects.market_data import Market, MarketData
 
 Query = Mapping[str, str]
 Handler = Callable[[Query], Any]
@@ -45,10 +44,10 @@ def number(query: Query, name: str, default: int) -> int:
     return int(float(value)) if value not in (None, "") else default
 
 
-def window(query: Query, start: str, end: str, unit: int, book: Book) -> tuple[int | None, int]:
+def window(query: Query, start: str, end: str, unit: int, data: MarketData) -> tuple[int | None, int]:
     """Bounds of a query in seconds: start (None where not given) and end, both inclusive as sent."""
     begin = number(query, start, -1)
-    finish = number(query, end, int(book.clock.now()) * unit)
+    finish = number(query, end, int(data.clock.now()) * unit)
     return (None if begin < 0 else -(-begin // unit)), finish // unit
 
 
@@ -58,19 +57,24 @@ def rows_of(candles: np.ndarray) -> Iterable[tuple[int, float, float, float, flo
     return rows
 
 
-def spot(book: Book) -> list[Market]:
+def spot(data: MarketData) -> list[Market]:
     """The spot markets."""
-    return [market for market in book.markets.values() if ":" not in market.symbol]
+    return [market for market in data.markets.values() if ":" not in market.symbol]
 
 
-def swaps(book: Book) -> list[Market]:
+def swaps(data: MarketData) -> list[Market]:
     """The perpetual swaps."""
-    return [market for market in book.markets.values() if market.is_swap]
+    return [market for market in data.markets.values() if market.is_swap]
 
 
-def futures(book: Book) -> list[Market]:
+def futures(data: MarketData) -> list[Market]:
     """The dated futures."""
-    return [market for market in book.markets.values() if market.expiry is not None]
+    return [market for market in data.markets.values() if market.expiry is not None]
+
+
+def listed(data: MarketData, markets: Mapping[str, Market]) -> dict[str, Market]:
+    """Those of the markets that the venue's list names now."""
+    return {name: market for name, market in markets.items() if data.is_listed(market.symbol)}
 
 
 def timeframe_of(names: Mapping[str, str], told: str | None, refusal: Refusal) -> Timeframe:

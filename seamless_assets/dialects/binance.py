@@ -8,6 +8,7 @@ from seamless_assets.dialects.base import (
     Query,
     Refusal,
     Route,
+    listed,
     number,
     rows_of,
     spot,
@@ -16,8 +17,7 @@ from seamless_assets.dialects.base import (
     timeframe_of,
     window,
 )
-from seamless_assets.sandbox.book import Book
-from seamless_assets.sandbox.market import Market
+from seamless_assets.dialects.market_data import Market, MarketData
 
 _FRAMES = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M")
 _NAMES = {frame: frame for frame in _FRAMES}
@@ -31,15 +31,15 @@ _FILTERS = [
 ]
 
 
-def routes(book: Book) -> list[Route]:
+def routes(data: MarketData) -> list[Route]:
     """Endpoints of spot (`/api/v3`), linear (`/fapi/v1`) and an empty inverse market (`/dapi/v1`)."""
     made = []
     for base, markets, cap in (
-        ("/api/v3", spot(book), 1000),
-        ("/fapi/v1", swaps(book), 1500),
+        ("/api/v3", spot(data), 1000),
+        ("/fapi/v1", swaps(data), 1500),
         ("/dapi/v1", [], 1500),
     ):
-        venue = _Venue(book, markets, cap)
+        venue = _Venue(data, markets, cap)
         made += [
             Route("binance", f"{base}/exchangeInfo", venue.info),
             Route("binance", f"{base}/time", venue.time),
@@ -50,22 +50,22 @@ def routes(book: Book) -> list[Route]:
 
 
 class _Venue:
-    def __init__(self, book: Book, markets: list[Market], cap: int) -> None:
-        self._book, self._cap = book, cap
+    def __init__(self, data: MarketData, markets: list[Market], cap: int) -> None:
+        self._data, self._cap = data, cap
         self._markets = {f"{market.base}{market.quote}": market for market in markets}
 
     def info(self, query: Query) -> Any:
         return {
             "timezone": "UTC",
-            "serverTime": int(self._book.clock.now() * 1000),
+            "serverTime": int(self._data.clock.now() * 1000),
             "symbols": [
-                _listing(name, market, self._book.clock.now())
-                for name, market in self._book.listed(self._markets).items()
+                _listing(name, market, self._data.clock.now())
+                for name, market in listed(self._data, self._markets).items()
             ],
         }
 
     def time(self, query: Query) -> Any:
-        return {"serverTime": int(self._book.clock.now() * 1000)}
+        return {"serverTime": int(self._data.clock.now() * 1000)}
 
     def klines(self, query: Query) -> Any:
         market = self._market(query)
@@ -73,15 +73,15 @@ class _Venue:
         limit = min(number(query, "limit", 500), self._cap)
         if query.get("startTime", "").startswith("-"):
             raise _ILLEGAL_START
-        start, end = window(query, "startTime", "endTime", 1000, self._book)
+        start, end = window(query, "startTime", "endTime", 1000, self._data)
         if start is None:
-            found = self._book.newest(market.symbol, frame, end + 1, limit)
-        elif self._book.is_too_old(market, frame, start):
+            found = self._data.newest(market.symbol, frame, end + 1, limit)
+        elif self._data.is_too_old(market.symbol, frame, start):
             raise _TOO_OLD
         else:
-            oldest = max(start, market.listed, self._book.kept_from(market, frame))
+            oldest = max(start, market.listed, self._data.kept_from(market.symbol, frame))
             reach = min(end + 1, frame.shift(oldest, limit * 4))
-            found = self._book.candles(market.symbol, frame, start, reach)[:limit]
+            found = self._data.candles(market.symbol, frame, start, reach)[:limit]
         return [
             [
                 ts * 1000,
@@ -102,9 +102,9 @@ class _Venue:
 
     def trades(self, query: Query) -> Any:
         market = self._market(query)
-        start, end = window(query, "startTime", "endTime", 1000, self._book)
+        start, end = window(query, "startTime", "endTime", 1000, self._data)
         begin = end - 3600 if start is None else start
-        found = self._book.trades(market.symbol, begin, end + 1, min(number(query, "limit", 500), 1000))
+        found = self._data.trades(market.symbol, begin, end + 1, min(number(query, "limit", 500), 1000))
         return [
             {
                 "a": int(at * 1000),
@@ -121,7 +121,7 @@ class _Venue:
 
     def _market(self, query: Query) -> Market:
         market = self._markets.get(query.get("symbol", ""))
-        if market is None or self._book.is_refused(market):
+        if market is None or self._data.is_refused(market.symbol):
             raise _BAD_SYMBOL
         return market
 

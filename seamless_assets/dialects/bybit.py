@@ -5,9 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.dialects.base import Query, Route, futures, number, rows_of, spot, swaps, text, window
-from seamless_assets.sandbox.book import Book
-from seamless_assets.sandbox.market import Market
+from seamless_assets.dialects.base import (
+    Query,
+    Route,
+    futures,
+    listed,
+    number,
+    rows_of,
+    spot,
+    swaps,
+    text,
+    window,
+)
+from seamless_assets.dialects.market_data import Market, MarketData
 
 CAP = 1000
 _INTERVALS = {
@@ -16,9 +26,9 @@ _INTERVALS = {
 }  # fmt: skip
 
 
-def routes(book: Book) -> list[Route]:
+def routes(data: MarketData) -> list[Route]:
     """Endpoints below `/v5/market`."""
-    venue = _Venue(book)
+    venue = _Venue(data)
     named = {
         "time": venue.time,
         "instruments-info": venue.instruments,
@@ -29,25 +39,25 @@ def routes(book: Book) -> list[Route]:
 
 
 class _Venue:
-    def __init__(self, book: Book) -> None:
-        self._book = book
+    def __init__(self, data: MarketData) -> None:
+        self._data = data
         self._markets = {
-            "spot": {f"{m.base}{m.quote}": m for m in spot(book)},
+            "spot": {f"{m.base}{m.quote}": m for m in spot(data)},
             "linear": {
-                **{f"{m.base}{m.quote}": m for m in swaps(book)},
-                **{f"{m.base}{m.quote}-{m.expiry:%d%b%y}".upper(): m for m in futures(book)},
+                **{f"{m.base}{m.quote}": m for m in swaps(data)},
+                **{f"{m.base}{m.quote}-{m.expiry:%d%b%y}".upper(): m for m in futures(data)},
             },
         }
 
     def time(self, query: Query) -> Any:
-        now = self._book.clock.now()
+        now = self._data.clock.now()
         return self._said({"timeSecond": str(int(now)), "timeNano": str(int(now * 1e9))})
 
     def instruments(self, query: Query) -> Any:
         category = query.get("category", "spot")
-        known, now = self._book.listed(self._markets.get(category, {})), self._book.clock.now()
-        listed = [_instrument(name, market, now) for name, market in known.items()]
-        return self._said({"category": category, "list": listed, "nextPageCursor": ""})
+        known, now = listed(self._data, self._markets.get(category, {})), self._data.clock.now()
+        described = [_instrument(name, market, now) for name, market in known.items()]
+        return self._said({"category": category, "list": described, "nextPageCursor": ""})
 
     def candles(self, query: Query) -> Any:
         market = self._market(query)
@@ -58,16 +68,16 @@ class _Venue:
             return self._refused("params error: Invalid period!")
         timeframe = Timeframe(frame)
         limit = min(number(query, "limit", 200), CAP)
-        start, end = window(query, "start", "end", 1000, self._book)
+        start, end = window(query, "start", "end", 1000, self._data)
         if start is None:
-            found = self._book.newest(market.symbol, timeframe, end + 1, limit)
-        elif self._book.is_too_old(market, timeframe, start):
+            found = self._data.newest(market.symbol, timeframe, end + 1, limit)
+        elif self._data.is_too_old(market.symbol, timeframe, start):
             return self._refused("params error: too long ago")
         else:
             # An end that is not told lies `limit` bars after the start.
             reach = end if "end" in query else min(end, timeframe.shift(start, limit) - 1)
-            oldest = max(start, timeframe.shift(min(reach, int(self._book.clock.now())), -4 * limit))
-            found = self._book.candles(market.symbol, timeframe, oldest, reach + 1)[-limit:]
+            oldest = max(start, timeframe.shift(min(reach, int(self._data.clock.now())), -4 * limit))
+            found = self._data.candles(market.symbol, timeframe, oldest, reach + 1)[-limit:]
         rows = [
             [str(ts * 1000), text(o), text(h), text(low), text(c), text(v), text(v * c)]
             for ts, o, h, low, c, v in rows_of(found[::-1])
@@ -80,8 +90,8 @@ class _Venue:
         market = self._market(query)
         if market is None:
             return self._refused("params error: Symbol Invalid")
-        now = self._book.clock.now()
-        found = self._book.trades(market.symbol, now - 3600, now, 1000)[
+        now = self._data.clock.now()
+        found = self._data.trades(market.symbol, now - 3600, now, 1000)[
             -min(number(query, "limit", 60), 1000) :
         ]
         rows = [
@@ -100,7 +110,7 @@ class _Venue:
 
     def _market(self, query: Query) -> Market | None:
         market = self._markets.get(query.get("category", "spot"), {}).get(query.get("symbol", ""))
-        return None if market is None or self._book.is_refused(market) else market
+        return None if market is None or self._data.is_refused(market.symbol) else market
 
     def _said(self, result: Any) -> Any:
         return {
@@ -108,7 +118,7 @@ class _Venue:
             "retMsg": "OK",
             "result": result,
             "retExtInfo": {},
-            "time": int(self._book.clock.now() * 1000),
+            "time": int(self._data.clock.now() * 1000),
         }
 
     def _refused(self, reason: str) -> Any:
@@ -117,7 +127,7 @@ class _Venue:
             "retMsg": reason,
             "result": {},
             "retExtInfo": {},
-            "time": int(self._book.clock.now() * 1000),
+            "time": int(self._data.clock.now() * 1000),
         }
 
 

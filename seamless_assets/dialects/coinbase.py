@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from seamless_assets.dialects.base import Query, Refusal, Route, number, rows_of, spot, text, timeframe_of
-from seamless_assets.sandbox.book import Book
-from seamless_assets.sandbox.market import Market
+from seamless_assets.dialects.market_data import Market, MarketData
 
 CAP = 350
 _GRANULARITY = {
@@ -28,9 +27,9 @@ def _invalid(reason: str) -> Refusal:
     return Refusal(400, {"error": "INVALID_ARGUMENT", "error_details": reason, "message": reason})
 
 
-def routes(book: Book) -> list[Route]:
+def routes(data: MarketData) -> list[Route]:
     """Endpoints of Advanced Trade (public) and the currency lists of v2."""
-    venue = _Venue(book)
+    venue = _Venue(data)
     named = {
         "/v2/time": venue.time,
         "/api/v3/brokerage/time": venue.time,
@@ -45,12 +44,12 @@ def routes(book: Book) -> list[Route]:
 
 
 class _Venue:
-    def __init__(self, book: Book) -> None:
-        self._book = book
-        self._markets = {f"{market.base}-{market.quote}": market for market in spot(book)}
+    def __init__(self, data: MarketData) -> None:
+        self._data = data
+        self._markets = {f"{market.base}-{market.quote}": market for market in spot(data)}
 
     def time(self, query: Query) -> Any:
-        now = self._book.clock.now()
+        now = self._data.clock.now()
         return {
             "data": {"iso": "", "epoch": int(now)},
             "epochSeconds": str(int(now)),
@@ -86,10 +85,10 @@ class _Venue:
     def candles(self, query: Query) -> Any:
         market = self._market(query)
         frame = timeframe_of(_GRANULARITY, query.get("granularity"), _invalid("unsupported granularity"))
-        start, end = number(query, "start", 0), number(query, "end", int(self._book.clock.now()))
+        start, end = number(query, "start", 0), number(query, "end", int(self._data.clock.now()))
         if frame.count(start, end) > CAP:
             raise _invalid(f"number of candles requested should be less than {CAP}")
-        found = self._book.candles(market.symbol, frame, start, end + 1)[::-1]
+        found = self._data.candles(market.symbol, frame, start, end + 1)[::-1]
         return {
             "candles": [
                 {
@@ -105,9 +104,9 @@ class _Venue:
         }
 
     def trades(self, query: Query) -> Any:
-        market, now = self._market(query), self._book.clock.now()
+        market, now = self._market(query), self._data.clock.now()
         start, end = number(query, "start", int(now) - 3600), number(query, "end", int(now))
-        found = self._book.trades(market.symbol, start, end, number(query, "limit", 100))
+        found = self._data.trades(market.symbol, start, end, number(query, "limit", 100))
         return {
             "trades": [
                 {

@@ -6,8 +6,7 @@ from typing import Any
 
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.dialects.base import Query, Route, number, rows_of, spot, text
-from seamless_assets.sandbox.book import Book
-from seamless_assets.sandbox.market import Market
+from seamless_assets.dialects.market_data import Market, MarketData
 
 RETENTION = 720
 _MINUTES = {
@@ -22,9 +21,9 @@ _MINUTES = {
 }
 
 
-def routes(book: Book) -> list[Route]:
+def routes(data: MarketData) -> list[Route]:
     """Endpoints below `/0/public`."""
-    venue = _Venue(book)
+    venue = _Venue(data)
     named = {
         "Assets": venue.assets,
         "AssetPairs": venue.pairs,
@@ -37,9 +36,9 @@ def routes(book: Book) -> list[Route]:
 
 
 class _Venue:
-    def __init__(self, book: Book) -> None:
-        self._book = book
-        self._markets = {f"{market.base}{market.quote}": market for market in spot(book)}
+    def __init__(self, data: MarketData) -> None:
+        self._data = data
+        self._markets = {f"{market.base}{market.quote}": market for market in spot(data)}
 
     def assets(self, query: Query) -> Any:
         names = {name for market in self._markets.values() for name in (market.base, market.quote)}
@@ -60,7 +59,7 @@ class _Venue:
         return _said({name: _pair(name, market) for name, market in self._markets.items()})
 
     def time(self, query: Query) -> Any:
-        return _said({"unixtime": int(self._book.clock.now())})
+        return _said({"unixtime": int(self._data.clock.now())})
 
     def status(self, query: Query) -> Any:
         return _said({"status": "online", "timestamp": "2025-01-01T00:00:00Z"})
@@ -71,11 +70,11 @@ class _Venue:
             return _refused("EQuery:Unknown asset pair")
         if frame is None:
             return _refused("EGeneral:Invalid arguments:interval")
-        timeframe, now = Timeframe(frame), int(self._book.clock.now())
+        timeframe, now = Timeframe(frame), int(self._data.clock.now())
         market = self._markets[name]
         start = max(timeframe.shift(now, 1 - RETENTION), timeframe.floor(market.listed))
         since = number(query, "since", 0)
-        rows = [row for row in _filled(self._book, market, timeframe, start, now + 1) if row[0] > since]
+        rows = [row for row in _filled(self._data, market, timeframe, start, now + 1) if row[0] > since]
         closed = timeframe.shift(now, -1)
         return _said(
             {
@@ -91,9 +90,9 @@ class _Venue:
         name = query.get("pair", "")
         if name not in self._markets:
             return _refused("EQuery:Unknown asset pair")
-        now, told = self._book.clock.now(), query.get("since")
+        now, told = self._data.clock.now(), query.get("since")
         since = now - 3600 if told is None else float(told) / (1e9 if float(told) > 1e12 else 1)
-        found = self._book.trades(self._markets[name].symbol, since, now, number(query, "count", 1000))
+        found = self._data.trades(self._markets[name].symbol, since, now, number(query, "count", 1000))
         last = found[-1][0] if found else since
         rows = [
             [text(price), text(amount), at, side[0], "l", "", n]
@@ -102,8 +101,10 @@ class _Venue:
         return _said({name: rows, "last": str(int(last * 1e9))})
 
 
-def _filled(book: Book, market: Market, timeframe: Timeframe, start: int, end: int) -> list[tuple[Any, ...]]:
-    found = {row[0]: row for row in rows_of(book.candles(market.symbol, timeframe, start, end))}
+def _filled(
+    data: MarketData, market: Market, timeframe: Timeframe, start: int, end: int
+) -> list[tuple[Any, ...]]:
+    found = {row[0]: row for row in rows_of(data.candles(market.symbol, timeframe, start, end))}
     rows: list[tuple[Any, ...]] = []
     for ts in timeframe.opens(start, timeframe.ceil(end)):
         if ts in found:

@@ -6,8 +6,7 @@ from typing import Any
 
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.dialects.base import Query, Route, number, rows_of, spot, swaps, text
-from seamless_assets.sandbox.book import Book
-from seamless_assets.sandbox.market import Market
+from seamless_assets.dialects.market_data import Market, MarketData
 
 CAP = 300
 RECENT = 1440
@@ -17,9 +16,9 @@ _BARS = {
 }  # fmt: skip
 
 
-def routes(book: Book) -> list[Route]:
+def routes(data: MarketData) -> list[Route]:
     """Endpoints below `/api/v5`."""
-    venue = _Venue(book)
+    venue = _Venue(data)
     named = {
         "public/time": venue.time,
         "public/instruments": venue.instruments,
@@ -32,13 +31,13 @@ def routes(book: Book) -> list[Route]:
 
 
 class _Venue:
-    def __init__(self, book: Book) -> None:
-        self._book = book
-        self._markets = {f"{m.base}-{m.quote}": m for m in spot(book)}
-        self._markets |= {f"{m.base}-{m.quote}-SWAP": m for m in swaps(book)}
+    def __init__(self, data: MarketData) -> None:
+        self._data = data
+        self._markets = {f"{m.base}-{m.quote}": m for m in spot(data)}
+        self._markets |= {f"{m.base}-{m.quote}-SWAP": m for m in swaps(data)}
 
     def time(self, query: Query) -> Any:
-        return _said([{"ts": str(int(self._book.clock.now() * 1000))}])
+        return _said([{"ts": str(int(self._data.clock.now() * 1000))}])
 
     def instruments(self, query: Query) -> Any:
         kind = query.get("instType", "SPOT")
@@ -57,12 +56,12 @@ class _Venue:
             return _refused("51001", "Instrument ID does not exist")
         if frame is None:
             return _refused("51000", "Parameter bar error")
-        timeframe, now = Timeframe(frame), int(self._book.clock.now())
+        timeframe, now = Timeframe(frame), int(self._data.clock.now())
         limit = min(number(query, "limit", 100), CAP)
         end = min(-(-number(query, "after", (now + 1) * 1000) // 1000), now + 1)
         oldest = timeframe.shift(now, -reach) if reach else 0
         start = max(number(query, "before", -1) // 1000 + 1, oldest, timeframe.shift(end, -4 * limit))
-        found = self._book.candles(market.symbol, timeframe, start, end)[-limit:][::-1]
+        found = self._data.candles(market.symbol, timeframe, start, end)[-limit:][::-1]
         return _said(
             [
                 [
@@ -84,8 +83,8 @@ class _Venue:
         market = self._markets.get(query.get("instId", ""))
         if market is None:
             return _refused("51001", "Instrument ID does not exist")
-        now, limit = self._book.clock.now(), min(number(query, "limit", 100), 500)
-        found = self._book.trades(market.symbol, now - 3600, now, 1000)[-limit:][::-1]
+        now, limit = self._data.clock.now(), min(number(query, "limit", 100), 500)
+        found = self._data.trades(market.symbol, now - 3600, now, 1000)[-limit:][::-1]
         return _said(
             [
                 {

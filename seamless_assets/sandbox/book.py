@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class Book:
             return self._off_grid(symbol, timeframe, start, end, offset)
         now, market = int(self.clock.now()), self.markets[symbol]
         first, last = (
-            max(timeframe.ceil(start), self.kept_from(market, timeframe)),
+            max(timeframe.ceil(start), self.kept_from(symbol, timeframe)),
             min(timeframe.ceil(end), now + 1),
         )
         if market.delisted is not None:
@@ -79,18 +79,24 @@ class Book:
         bars["ts"] += offset
         return bars
 
-    def kept_from(self, market: Market, timeframe: Timeframe) -> int:
-        """Open of the oldest bar that a venue still keeps; 0 where it keeps all."""
-        kept = market.retention
+    def kept_from(self, symbol: str, timeframe: Timeframe) -> int:
+        """Open of the oldest bar that the venue still keeps; 0 where it keeps all."""
+        kept = self.markets[symbol].retention
         return 0 if kept is None else timeframe.shift(int(self.clock.now()), 1 - kept)
 
-    def is_too_old(self, market: Market, timeframe: Timeframe, start: int) -> bool:
-        """Whether the venue refuses a page that begins there for its age."""
-        return market.too_old == "refused" and start < self.kept_from(market, timeframe)
+    def is_too_old(self, symbol: str, timeframe: Timeframe, start: int) -> bool:
+        """Whether the venue refuses a page that begins at `start` for its age."""
+        return self.markets[symbol].too_old == "refused" and start < self.kept_from(symbol, timeframe)
 
-    def is_refused(self, market: Market) -> bool:
+    def is_refused(self, symbol: str) -> bool:
         """Whether the venue knows a symbol no more, not even its past."""
+        market = self.markets[symbol]
         return market.afterwards == "refused" and market.is_halted(self.clock.now())
+
+    def is_listed(self, symbol: str) -> bool:
+        """Whether the venue's list of markets names a symbol now."""
+        market = self.markets[symbol]
+        return market.afterwards == "halted" or not market.is_halted(self.clock.now())
 
     def _days(self, market: Market) -> np.ndarray:
         """Daily bars from the listing to now; those long closed are made once."""
@@ -103,11 +109,6 @@ class Book:
             held = self._closed_days[market.symbol] = np.concatenate((held, aggregate(more, ONE_DAY)))
         recent = self.generator.minutes(market, settled, int(now) + 1, now)
         return np.concatenate((held[held["ts"] < settled], aggregate(recent, ONE_DAY)))
-
-    def listed(self, markets: Mapping[str, Market]) -> dict[str, Market]:
-        """The markets that the venue's list names now."""
-        now = self.clock.now()
-        return {name: m for name, m in markets.items() if m.afterwards == "halted" or not m.is_halted(now)}
 
     def newest(self, symbol: str, timeframe: Timeframe, end: int, count: int) -> np.ndarray:
         """The candles of the last `count` opens before `end`; fewer where nobody traded."""

@@ -13,7 +13,7 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -22,6 +22,7 @@ from aiohttp import web
 
 from seamless_assets.dialects import binance, bybit, coinbase, kraken, okx
 from seamless_assets.dialects.base import Refusal, Route
+from seamless_assets.dialects.market_data import MarketData
 from seamless_assets.errors import InvalidInput, SeamlessError
 from seamless_assets.sandbox import answers
 from seamless_assets.sandbox.book import Book
@@ -31,7 +32,14 @@ from seamless_assets.sandbox.generator import Generator
 from seamless_assets.sandbox.market import DEFAULT_MARKETS, Market
 from seamless_assets.sandbox.replay import Replay
 
-DIALECTS = {"binance": binance, "bybit": bybit, "coinbase": coinbase, "kraken": kraken, "okx": okx}
+DIALECTS: Mapping[str, Callable[[MarketData], list[Route]]] = {
+    "binance": binance.routes,
+    "bybit": bybit.routes,
+    "coinbase": coinbase.routes,
+    "kraken": kraken.routes,
+    "okx": okx.routes,
+}
+"""What each venue answers, by its name."""
 REMEMBERED_REQUESTS = 100_000
 CLIENT_GONE = 499
 """The status of a request whose client did not wait for the answer."""
@@ -85,8 +93,8 @@ class Sandbox:
 
     async def __aenter__(self) -> Self:
         app = web.Application(middlewares=[self._watched])
-        for dialect in DIALECTS.values():
-            for route in dialect.routes(self.book):
+        for routes in DIALECTS.values():
+            for route in routes(self.book):
                 app.router.add_get(route.path, _endpoint(route))
         self._add_steering(app.router)
         self._closing = asyncio.Event()
