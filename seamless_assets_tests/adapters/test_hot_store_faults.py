@@ -132,7 +132,7 @@ async def test_an_outage_is_waited_out_and_a_long_one_is_an_error(own_questdb: Q
 
 FILLER = (
     "import asyncio, resource, sys; from pathlib import Path; sys.path[:0] = [sys.argv[2]]\n"
-    "from contracts.test_hot_store_faults import NODE, batch, table, SqliteHotStore, HotStoreError\n"
+    "from adapters.test_hot_store_faults import NODE, batch, table, SqliteHotStore, HotStoreError\n"
     "resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))\n"
     "async def main():\n"
     "    store = SqliteHotStore(Path(sys.argv[1]))\n"
@@ -201,7 +201,7 @@ def fill(path: Path) -> None:
 WRITER = """
 import asyncio, sys
 sys.path[:0] = [sys.argv[1]]
-from contracts.test_hot_store_faults import NODE, QuestDbAddress, QuestDbHotStore, batch, table
+from adapters.test_hot_store_faults import NODE, QuestDbAddress, QuestDbHotStore, batch, table
 async def main():
     store = QuestDbHotStore(QuestDbAddress("127.0.0.1", int(sys.argv[2]), int(sys.argv[3])))
     for number in range(int(sys.argv[4]), 40, 4):

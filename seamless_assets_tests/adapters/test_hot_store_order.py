@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from adapters.conftest import OpenStore, table
-from contracts.test_hot_store import seen
+from adapters.test_hot_store import seen
 
 from seamless_assets.core.bars.table import Written, empty_bars
 from seamless_assets.core.calendar.segment import Segment

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from random import Random
 
 import numpy as np
-from seamless_assets_tests.twins import candles
 
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.plan import Page
@@ -16,6 +15,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.token_bucket import Budget
 from seamless_assets.errors import ExchangeUnavailable, RateLimited
 from seamless_assets.flows.sharing.budget import RateGate
+from seamless_assets.testing.twins import candles
 from seamless_assets_tests.simulation.fate import Wire
 from seamless_assets_tests.simulation.loop import SimLoop
 

@@ -8,8 +8,6 @@ from contextvars import Context
 from functools import partial
 from random import Random
 
-from seamless_assets_tests.twins import DAY, START
-
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.ledger import Fact
 from seamless_assets.core.coverage.plan import chunk_bars
@@ -18,6 +16,7 @@ from seamless_assets.core.sharing.lease import chunks
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.flows.filling.backfill import backfill, refill
 from seamless_assets.flows.ports import Ports
+from seamless_assets.testing.twins import DAY, START
 from seamless_assets_tests.simulation.crew import Crew
 from seamless_assets_tests.simulation.exchange import BELIEVED_PAGE, Exchange
 from seamless_assets_tests.simulation.fate import MOST_LATENCIES, Fate, Odds, Trace, Worker

@@ -6,8 +6,6 @@ from contextvars import Context
 from dataclasses import replace
 from random import Random
 
-from seamless_assets_tests.twins import DAY, START
-
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.release import LOG_FOLDER
@@ -16,6 +14,7 @@ from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.flows.releasing.clean_up import clean_up
 from seamless_assets.flows.releasing.govern import unreleased
 from seamless_assets.flows.releasing.verify import verify
+from seamless_assets.testing.twins import DAY, START
 from seamless_assets_tests.simulation.acts import Acts
 from seamless_assets_tests.simulation.crew import Crew
 from seamless_assets_tests.simulation.exchange import Exchange

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from adapters.conftest import address, table
-from contracts.test_hot_store import seen
-from contracts.test_hot_store_faults import NODE, TESTS, batch, opened
+from adapters.test_hot_store import seen
+from adapters.test_hot_store_faults import NODE, TESTS, batch, opened
 from support.services import QuestDbServer, free_port
 
 from seamless_assets.adapters.questdb import wire as questdb_wire
@@ -284,7 +284,7 @@ async def test_what_the_first_schema_holds_is_carried_over(own_questdb: QuestDbS
 READER = """
 import asyncio, sys
 sys.path[:0] = [sys.argv[1]]
-from contracts.test_hot_store_faults import DAY, QuestDbAddress, QuestDbHotStore, START, Segment, batch
+from adapters.test_hot_store_faults import DAY, QuestDbAddress, QuestDbHotStore, START, Segment, batch
 from seamless_assets.core.node import NodeId
 NODE = NodeId.parse(sys.argv[4])
 WINDOWS = Segment(START, START + DAY), Segment(START, START + 30 * DAY)

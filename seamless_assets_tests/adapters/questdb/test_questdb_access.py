@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from adapters.conftest import table
+from adapters.test_hot_store_faults import NODE, batch, opened
 from conftest import require_questdb
-from contracts.test_hot_store_faults import NODE, batch, opened
 from support.services import QuestDbServer
 from support.tls import Authority, tls_proxy
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from adapters.conftest import address, table
-from contracts.test_hot_store_faults import opened
+from adapters.test_hot_store_faults import opened
 from support.services import QuestDbServer
 
 from seamless_assets.adapters.questdb.store import QuestDbHotStore
