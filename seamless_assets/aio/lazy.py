@@ -1,4 +1,7 @@
-"""A port that is made when it is first used."""
+"""A stand-in that makes what it stands for at its first use.
+
+Own, because it is a dozen lines, and proxies such as wrapt's pass `close` on to what would be made for that.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-class Late:
+class Lazy:
     """Stands in for what `make` makes at the first use of it."""
 
     def __init__(self, make: Callable[[], Any]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from seamless_assets.aio.shielding import uncut
+from seamless_assets.aio.shield import shielded
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class SingleFlight:
             if not flight.riders and not flight.task.done():
                 self._forget(key, flight)
                 flight.task.cancel()
-                await uncut(asyncio.ensure_future(asyncio.wait({flight.task})))
+                await shielded(asyncio.ensure_future(asyncio.wait({flight.task})))
 
     def _under_way(self, key: Hashable) -> _Flight | None:
         flight = self._flights.get(key)

@@ -24,7 +24,7 @@ from seamless_assets.core.coverage.proof import Reach, Trades
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef, Manifest, SealedArtifact, StoredFile
 from seamless_assets.core.releases.release import Release, Snapshot
-from seamless_assets.core.releases.scan import Run
+from seamless_assets.core.releases.scan import Scan
 from seamless_assets.core.sharing.events import Event
 from seamless_assets.core.sharing.lease import Fence, Lease, LeaseTally
 from seamless_assets.core.sharing.policy import Policy
@@ -230,7 +230,7 @@ class ArtifactStore(Protocol):
     async def load_artifact(self, node: NodeId, ref: ArtifactRef) -> pa.Table:
         """Its bars, verified. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
 
-    async def load_run(self, node: NodeId, refs: Sequence[ArtifactRef]) -> Run:
+    async def load_scan(self, node: NodeId, refs: Sequence[ArtifactRef]) -> Scan:
         """Bars, gaps and flags of artifacts in ascending order, all verified.
 
         Raises `ArtifactMissing`, `ArtifactCorrupt`.

@@ -21,7 +21,7 @@ from seamless_assets.adapters.ccxt.memory import ExchangeMemory
 from seamless_assets.adapters.ccxt.settings import ClientSettings
 from seamless_assets.adapters.machine.clock import SystemClock
 from seamless_assets.adapters.sqlite.store import SqliteHotStore
-from seamless_assets.aio.lazy import Late
+from seamless_assets.aio.lazy import Lazy
 from seamless_assets.config.load import S3Settings, Settings, load_settings
 from seamless_assets.core.calendar.partition import UNITS
 from seamless_assets.core.node import NodeId
@@ -191,7 +191,7 @@ class _Opened:
         self._coordination = coordination = Coordination(settings, clock)
         self.shared = coordination.shared
         # ccxt takes longer to import than a year of released bars to read, and readers never need it.
-        self._source = Late(lambda: _ccxt_source(settings, coordination))
+        self._source = Lazy(lambda: _ccxt_source(settings, coordination))
         self.ports = Ports(
             clock=clock,
             source=cast(CandleSource, self._source),

@@ -33,8 +33,8 @@ async def state(folder: Path) -> tuple[object, list[tuple[str, object]]]:
     told = []
     for entry in await world.log():
         snapshot = await world.ports.artifacts.load_snapshot(NODE, entry.as_of)
-        run = await world.ports.artifacts.load_run(NODE, snapshot.artifacts)
-        told.append((entry.as_of, run.bars))
+        scan = await world.ports.artifacts.load_scan(NODE, snapshot.artifacts)
+        told.append((entry.as_of, scan.bars))
     newest = await world.ports.artifacts.load_snapshot(NODE)
     await world.ports.hot.close()
     return [(ref.start, ref.end, ref.fingerprint) for ref in newest.artifacts], told

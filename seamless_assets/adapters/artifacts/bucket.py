@@ -15,7 +15,7 @@ from obstore.exceptions import AlreadyExistsError, GenericError
 from obstore.store import from_url
 
 from seamless_assets.adapters.artifacts.files import PROBE, Take, missing, reported
-from seamless_assets.aio.gathering import together
+from seamless_assets.aio.gather import gather
 from seamless_assets.core.releases.artifact import StoredFile
 from seamless_assets.errors import ArtifactMissing, ArtifactStoreError, ForkedProcess
 
@@ -80,7 +80,7 @@ class BucketFiles:
 
         A bucket that is gone, or that does not know who asks, answers as if nothing were there.
         """
-        there, is_known_there = await together(self._is_found(each) for each in (path, beside))
+        there, is_known_there = await gather(self._is_found(each) for each in (path, beside))
         if not there and not is_known_there:
             uri = self.uri(beside)
             raise ArtifactStoreError(f"{uri} was there and is not found any more{self.advice}", uri=uri)
@@ -154,7 +154,7 @@ class BucketFiles:
             async with self._gate:
                 return await ask(path)
 
-        return await together(one(path) for path in paths)
+        return await gather(one(path) for path in paths)
 
     async def _load(
         self, fetch: Fetch, groups: Sequence[Sequence[str]], take: Take[T], finish: Callable[[T], U]
@@ -165,7 +165,7 @@ class BucketFiles:
                 payloads, signatures = [payload for payload, _ in found], [known for _, known in found]
                 return await asyncio.to_thread(lambda: finish(take(number, payloads, signatures)))
 
-        return await together(one(number, paths) for number, paths in enumerate(groups))
+        return await gather(one(number, paths) for number, paths in enumerate(groups))
 
     async def _fetch(self, paths: Sequence[str]) -> list[Signed]:
         """The bytes of each and its signature."""

@@ -15,19 +15,19 @@ from seamless_assets.adapters.artifacts.proof import ProvenFile, fill_bars, prov
 from seamless_assets.core.bars.cells import bars_of, empty_cells
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
-from seamless_assets.core.releases.scan import Run, run_of
+from seamless_assets.core.releases.scan import Scan, scan_of
 
 BATCH_ROWS = 50_000
 """About so many bars are loaded from the store at a time: a month of minutes."""
-KEPT_RUNS, KEPT_ROWS = 16, 6_000_000
-"""Runs that a process holds in memory, and their bars together, of 48 bytes each."""
+KEPT_SCANS, KEPT_ROWS = 16, 6_000_000
+"""Scans that a process holds in memory, and their bars together, of 48 bytes each."""
 LOOK_EACH_TIME = 32
 """Up to so many artifacts the files of a folder are looked at again at each read, else once a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """An artifact to load: its two files, and where in the cells of the run its bars belong."""
+    """An artifact to load: its two files, and where in the cells of the scan its bars belong."""
 
     ref: ArtifactRef
     paths: tuple[str, str]
@@ -50,31 +50,31 @@ class _Batch:
 
 @dataclass(slots=True)
 class _Kept:
-    """A run in memory, the paths it came from, and their signatures as they were when it was verified."""
+    """A scan in memory, the paths it came from, and their signatures as they were when it was verified."""
 
-    run: Run
+    scan: Scan
     paths: list[str]
     signatures: list[str]
     looked: float
 
 
-class RunReader:
-    """Reads runs from `files`."""
+class ScanReader:
+    """Reads scans from `files`."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
         self._kept: OrderedDict[tuple[str, ...], _Kept] = OrderedDict()
 
-    async def load(self, node: NodeId, folder: str, refs: Sequence[ArtifactRef]) -> Run:
+    async def load(self, node: NodeId, folder: str, refs: Sequence[ArtifactRef]) -> Scan:
         """Bars, gaps and flags of artifacts in order. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
         key = tuple([ref.manifest_sha256 for ref in refs])
         kept = self._kept.get(key)
         if kept is not None and await self._is_unchanged(kept):
             self._kept.move_to_end(key)
-            return kept.run
+            return kept.scan
         kept = self._kept[key] = await self._load(node, _batches(_places(folder, refs)))
         self._let_go()
-        return kept.run
+        return kept.scan
 
     async def _load(self, node: NodeId, batches: Sequence[Sequence[_Place]]) -> _Kept:
         cells = empty_cells(batches[-1][-1].stop if batches else 0)
@@ -95,15 +95,15 @@ class RunReader:
 
         groups = [[path for place in batch for path in place.paths] for batch in batches]
         loaded = await self._files.load(groups, prove, decode)
-        run = run_of([manifest for manifests, _ in loaded for manifest in manifests], bars_of(cells))
+        scan = scan_of([manifest for manifests, _ in loaded for manifest in manifests], bars_of(cells))
         paths = [path for group in groups for path in group]
-        return _Kept(run, paths, [known for _, told in loaded for known in told], time.monotonic())
+        return _Kept(scan, paths, [known for _, told in loaded for known in told], time.monotonic())
 
     def _let_go(self) -> None:
-        """Forget the runs longest not asked for that are too many; the newest stays however large."""
-        rows = sum(kept.run.bars.num_rows for kept in self._kept.values())
-        while len(self._kept) > 1 and (len(self._kept) > KEPT_RUNS or rows > KEPT_ROWS):
-            rows -= self._kept.popitem(last=False)[1].run.bars.num_rows
+        """Forget the scans longest not asked for that are too many; the newest stays however large."""
+        rows = sum(kept.scan.bars.num_rows for kept in self._kept.values())
+        while len(self._kept) > 1 and (len(self._kept) > KEPT_SCANS or rows > KEPT_ROWS):
+            rows -= self._kept.popitem(last=False)[1].scan.bars.num_rows
 
     async def _is_unchanged(self, kept: _Kept) -> bool:
         """Whether the files of a folder are still those that were verified; buckets are trusted for that."""

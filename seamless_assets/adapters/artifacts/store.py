@@ -31,7 +31,7 @@ from seamless_assets.adapters.artifacts.files import Files
 from seamless_assets.adapters.artifacts.folder import FolderFiles
 from seamless_assets.adapters.artifacts.log_reader import LogReader
 from seamless_assets.adapters.artifacts.proof import proven_file, proven_manifest, stored_bars
-from seamless_assets.adapters.artifacts.scan import RunReader
+from seamless_assets.adapters.artifacts.scan import ScanReader
 from seamless_assets.core.bars.cells import canonical_cells
 from seamless_assets.core.bars.extents import find_extents
 from seamless_assets.core.canonical import sha256_text
@@ -46,7 +46,7 @@ from seamless_assets.core.releases.artifact import (
 )
 from seamless_assets.core.releases.fingerprint import fingerprint
 from seamless_assets.core.releases.release import Release, ReleaseLog, Snapshot, record_path
-from seamless_assets.core.releases.scan import Run
+from seamless_assets.core.releases.scan import Scan
 from seamless_assets.core.sharing.retention import StoreStatus
 from seamless_assets.errors import ArtifactCorrupt, FingerprintCollision, ReleaseConflict
 
@@ -73,7 +73,7 @@ class ArtifactStore:
         self._template = template
         self._files = files or _open_files(uri, options, copies)
         self._copies = copies
-        self._runs = RunReader(self._files)
+        self._scans = ScanReader(self._files)
         self._log_reader = LogReader(self._files, copies)
         self._folders: dict[NodeId, str] = {}
         self.root = self._files.root
@@ -120,9 +120,9 @@ class ArtifactStore:
         path = self._path(node, ref.file_path)
         return proven_file(self._files.uri(path), await self._files.read(path), ref).bars()
 
-    async def load_run(self, node: NodeId, refs: Sequence[ArtifactRef]) -> Run:
+    async def load_scan(self, node: NodeId, refs: Sequence[ArtifactRef]) -> Scan:
         """Bars, gaps and flags of artifacts in order. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
-        return await self._runs.load(node, self._node_folder(node), refs)
+        return await self._scans.load(node, self._node_folder(node), refs)
 
     async def list_releases(self, node: NodeId) -> list[Release]:
         """The node's release log, verified as one chain; only records not yet seen are fetched."""

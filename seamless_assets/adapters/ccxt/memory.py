@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from seamless_assets.adapters.sqlite.file import open_database, transaction
-from seamless_assets.aio.shielding import uncut
+from seamless_assets.aio.shield import shielded
 from seamless_assets.errors import StoreError
 
 T = TypeVar("T")
@@ -95,7 +95,7 @@ class ExchangeMemory:
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         # A thread cannot be cancelled, and its connection is not closed under it.
-        return await uncut(asyncio.ensure_future(asyncio.to_thread(self._work, work)))
+        return await shielded(asyncio.ensure_future(asyncio.to_thread(self._work, work)))
 
     def _work(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock:

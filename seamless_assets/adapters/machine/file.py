@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from seamless_assets.adapters.sqlite.file import open_database, transaction
-from seamless_assets.aio.shielding import uncut
+from seamless_assets.aio.shield import shielded
 from seamless_assets.errors import SeamlessError
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class MachineFile:
         self._asked.append((work, outcome))
         if self._serving is None:
             self._serving = asyncio.create_task(self._serve())
-        return await uncut(outcome)
+        return await shielded(outcome)
 
     async def close(self) -> None:
         """Close the file; nothing can be asked of it afterwards."""
@@ -65,7 +65,7 @@ class MachineFile:
                 loop = asyncio.get_running_loop()
                 working = loop.run_in_executor(self._thread, self._work, [work for work, _ in asked])
                 try:
-                    await uncut(asyncio.ensure_future(asyncio.wait({working})))
+                    await shielded(asyncio.ensure_future(asyncio.wait({working})))
                 finally:
                     _deliver(asked, working)
         finally:

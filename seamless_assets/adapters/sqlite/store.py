@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from seamless_assets.adapters.sqlite import blocks
 from seamless_assets.adapters.sqlite.file import is_damage, look_for_damage, open_database, transaction
-from seamless_assets.aio.shielding import uncut
+from seamless_assets.aio.shield import shielded
 from seamless_assets.core.bars.table import (
     REVISIONS_SCHEMA,
     Written,
@@ -154,7 +154,7 @@ class SqliteHotStore:
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         # A thread cannot be cancelled, and its connection is not closed under it.
-        return await uncut(asyncio.ensure_future(asyncio.to_thread(self._work, work)))
+        return await shielded(asyncio.ensure_future(asyncio.to_thread(self._work, work)))
 
     def _work(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:

@@ -1,4 +1,4 @@
-"""Runs: the bars of adjoining artifacts, with what their manifests say of the bars that are not there."""
+"""Scans: the bars of adjoining artifacts, with what their manifests say of the bars that are not there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seamless_assets.core.releases.artifact import Manifest
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Scan:
     """Verified bars of artifacts in ascending order, their gaps (ascending) and conformance flags."""
 
     bars: pa.Table = field(repr=False)
@@ -23,10 +23,10 @@ class Run:
     flags: Mapping[str, int]
 
 
-def run_of(manifests: Sequence[Manifest], bars: pa.Table) -> Run:
-    """The run of adjoining artifacts, of their manifests in order and of their bars together."""
+def scan_of(manifests: Sequence[Manifest], bars: pa.Table) -> Scan:
+    """The scan of adjoining artifacts, of their manifests in order and of their bars together."""
     gaps = _chained(sorted((*manifest.absent, *manifest.missing)) for manifest in manifests)
-    return Run(bars, gaps, _total(manifest.conformance_flags for manifest in manifests))
+    return Scan(bars, gaps, _total(manifest.conformance_flags for manifest in manifests))
 
 
 def gaps_within(gaps: Sequence[Gap], window: Segment) -> tuple[Gap, ...]:

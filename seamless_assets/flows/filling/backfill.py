@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from seamless_assets.aio.gathering import each
+from seamless_assets.aio.gather import map_bounded
 from seamless_assets.core.bars.table import empty_bars
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.watermark import watermark
@@ -89,14 +89,14 @@ async def backfill(ports: Ports, node: NodeId, window: Segment) -> BackfillRepor
     due, _ = await _due(ports, node, target)
     every = pieces(ports, node, target)
     wanted = [every[at] for at in touched(every, due)]
-    filled = await each(wanted, lambda piece: fill(ports, node, piece, closed), CHUNKS_AT_ONCE)
+    filled = await map_bounded(lambda piece: fill(ports, node, piece, closed), wanted, CHUNKS_AT_ONCE)
     return _report(node, window, filled, await coverage(ports, node, target))
 
 
 async def refill(ports: Ports, node: NodeId, window: Segment, closed: int) -> list[Filled]:
     """Fetch all of `window` anew and store it; it ends at or before `closed`, the end of closed bars."""
     every = pieces(ports, node, window)
-    return await each(every, lambda piece: fill(ports, node, piece, closed, anew=True), CHUNKS_AT_ONCE)
+    return await map_bounded(lambda piece: fill(ports, node, piece, closed, anew=True), every, CHUNKS_AT_ONCE)
 
 
 def pieces(ports: Ports, node: NodeId, window: Segment) -> list[Piece]:

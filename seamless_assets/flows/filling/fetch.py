@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from seamless_assets.aio.gathering import together
+from seamless_assets.aio.gather import gather
 from seamless_assets.core.bars.conformance import conform
 from seamless_assets.core.bars.sorted_sets import difference, is_in
 from seamless_assets.core.bars.table import PRICES, between, empty_bars, sound_rows, timestamps
@@ -160,7 +160,7 @@ async def _ask_round_by_round(ports: Ports, look: Look, wanted: Sequence[Segment
     for _ in range(MAX_ROUNDS):
         tried.update(asking)
         refusals = len(heard.refused)
-        for answer in await together(_ask(ports, look, page) for page in asking):
+        for answer in await gather(_ask(ports, look, page) for page in asking):
             heard.add(answer)
         learned = _learn(ports, look.node, heard.pages)
         left = unwitnessed(heard.pages, wanted, look.node.timeframe)

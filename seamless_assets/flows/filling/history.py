@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from seamless_assets.aio.gathering import together
+from seamless_assets.aio.gather import gather
 from seamless_assets.core.bars.sorted_sets import difference, is_in, union
 from seamless_assets.core.bars.table import between, changes, empty_bars, join, timestamps
 from seamless_assets.core.calendar.instant import epoch_micros
@@ -31,7 +31,7 @@ async def known_bars(ports: Ports, node: NodeId, window: Segment, seen: np.ndarr
         holding = await _lacking(ports, node, window, timestamps(hot))
     else:
         holding = await _holding(ports, node, window)
-    tables = await together(ports.artifacts.load_artifact(node, ref) for ref, _ in holding)
+    tables = await gather(ports.artifacts.load_artifact(node, ref) for ref, _ in holding)
     parts = [between(table, *part) for table, (_, part) in zip(tables, holding, strict=True)]
     released = join(parts) if parts else empty_bars()
     if seen is not None:
@@ -53,7 +53,7 @@ async def _newer(
     doubtful = difference(timestamps(differing), seen)
     if not len(doubtful):
         return hot
-    manifests = await together(ports.artifacts.load_manifest(node, ref) for ref in refs)
+    manifests = await gather(ports.artifacts.load_manifest(node, ref) for ref in refs)
     since = max(epoch_micros(manifest.as_of, "as_of") for manifest in manifests) / 1e6
     revised = await ports.hot.load_revisions(node, Segment(int(doubtful[0]), int(doubtful[-1]) + 1))
     fresh = timestamps(revised)[revised.column("recorded_at").to_numpy() > since]
@@ -158,7 +158,7 @@ async def _told(
         for ref, part in await _holding(ports, node, window)
         if any(not hole.intersect(part).is_empty for hole in empty)
     ]
-    manifests = await together(ports.artifacts.load_manifest(node, ref) for ref, _ in found)
+    manifests = await gather(ports.artifacts.load_manifest(node, ref) for ref, _ in found)
     return list(zip(found, manifests, strict=True))
 
 

@@ -16,7 +16,7 @@ from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.reading.reading import ReadMetadata, ReadResult
 from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.release import Snapshot
-from seamless_assets.core.releases.scan import Run, gaps_within
+from seamless_assets.core.releases.scan import Scan, gaps_within
 from seamless_assets.errors import AsOfRequired, CoverageMissing, InvalidChoice, NothingReleased
 from seamless_assets.flows.ports import Ports
 
@@ -36,9 +36,9 @@ async def read_released(
     bounds = window.whole_bars(grid_of(node.timeframe))
     refs = snapshot.overlapping(bounds)
     _refuse_missing(node, bounds, refs)
-    run = await ports.artifacts.load_run(node, refs)
-    bars = between(run.bars, *bounds)
-    metadata = _metadata(ports, node, bounds, context, snapshot, refs, run, bars)
+    scan = await ports.artifacts.load_scan(node, refs)
+    bars = between(scan.bars, *bounds)
+    metadata = _metadata(ports, node, bounds, context, snapshot, refs, scan, bars)
     return ReadResult(bars.select(chosen), metadata)
 
 
@@ -99,9 +99,9 @@ def _refuse_missing(node: NodeId, window: Segment, refs: Sequence[ArtifactRef]) 
         )
 
 
-def _coverage(node: NodeId, window: Segment, run: Run, present: int) -> Coverage:
+def _coverage(node: NodeId, window: Segment, scan: Scan, present: int) -> Coverage:
     """Coverage of a window that released artifacts hold whole; their manifests explain every hole."""
-    gaps = gaps_within(run.gaps, window)
+    gaps = gaps_within(scan.gaps, window)
     expected = node.timeframe.count(*window)
     missing = sum(node.timeframe.count(gap.start, gap.end) for gap in gaps if gap.reason == MISSING)
     return Coverage(expected, present, expected - present - missing, missing, gaps)
@@ -114,10 +114,10 @@ def _metadata(
     context: ComputeContext,
     snapshot: Snapshot,
     refs: Sequence[ArtifactRef],
-    run: Run,
+    scan: Scan,
     bars: pa.Table,
 ) -> ReadMetadata:
-    coverage = _coverage(node, window, run, bars.num_rows)
+    coverage = _coverage(node, window, scan, bars.num_rows)
     ts, missing = bars.column("ts"), coverage.missing
     folder = ports.artifacts.file_uri(node, "")
     last = node.timeframe.shift(ts[-1].as_py(), 1) if len(ts) else None
@@ -130,7 +130,7 @@ def _metadata(
         coverage_bounds=(ts[0].as_py(), last) if last is not None else None,
         coverage_ratio=coverage.ratio,
         gaps=coverage.gaps,
-        conformance_flags=dict(run.flags),
+        conformance_flags=dict(scan.flags),
         conformance_version=ports.policy.conformance_version,
         dataset_fingerprint=snapshot.dataset_fingerprint,
         as_of=snapshot.release.as_of if snapshot.release else None,

@@ -88,31 +88,31 @@ async def _merge(
     versions = {manifest.conformance_version for manifest in manifests}
     if len(versions) > 1:
         return None
-    run = await ports.artifacts.load_run(node, parts)
-    payload = encode_bars(run.bars, ports.policy.compression)
+    scan = await ports.artifacts.load_scan(node, parts)
+    payload = encode_bars(scan.bars, ports.policy.compression)
     manifest = Manifest(
         node_id=str(node),
         interval=node.timeframe.seconds or str(node.timeframe),
         partition=partition,
         range=(parts[0].start, parts[-1].end),
-        rows=run.bars.num_rows,
+        rows=scan.bars.num_rows,
         dataset_fingerprint=fingerprint(
-            run.bars, node_id=node, interval=node.timeframe, conformance_version=versions.pop()
+            scan.bars, node_id=node, interval=node.timeframe, conformance_version=versions.pop()
         ),
         file_sha256=sha256_text(payload),
         file_bytes=len(payload),
         conformance_version=manifests[0].conformance_version,
-        conformance_flags=run.flags,
-        absent=tuple(gap for gap in run.gaps if gap.reason != MISSING),
-        missing=tuple(gap for gap in run.gaps if gap.reason == MISSING),
+        conformance_flags=scan.flags,
+        absent=tuple(gap for gap in scan.gaps if gap.reason != MISSING),
+        missing=tuple(gap for gap in scan.gaps if gap.reason == MISSING),
         producer=ports.policy.producer,
         exchange=node.exchange,
         policy={**ports.policy.as_record(), COMPACTED: [part.fingerprint for part in parts]},
         publication_watermark=max(manifest.publication_watermark for manifest in manifests),
         as_of=instant_text(now_micros(ports)),
-        extents=find_extents(payload, run.bars),
+        extents=find_extents(payload, scan.bars),
     )
-    sealed = SealedArtifact(node, manifest, payload, run.bars)
+    sealed = SealedArtifact(node, manifest, payload, scan.bars)
     return _Merged(await ports.artifacts.put_artifact(sealed, snapshot.discarded), tuple(parts))
 
 

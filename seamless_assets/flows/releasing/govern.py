@@ -166,7 +166,7 @@ async def diff(ports: Ports, node: NodeId, as_of_before: str | None, as_of_after
             f"{node} has no release{f' at or before {at}' if at else ''}", node_id=str(node)
         )
     change = restore(before, after)
-    old, new = [await ports.artifacts.load_run(node, refs) for refs in (change.withdrawn, change.added)]
+    old, new = [await ports.artifacts.load_scan(node, refs) for refs in (change.withdrawn, change.added)]
     bars = revision_of("", old.bars, new.bars)
     return SnapshotDiff(str(node), before.release, after.release, change.added, change.withdrawn, bars)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from seamless_assets.aio.gathering import each
+from seamless_assets.aio.gather import map_bounded
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef, Manifest, artifact_number
 from seamless_assets.core.releases.audit import Flaw, audit_compaction, audit_file, audit_log, audit_manifest
@@ -79,7 +79,7 @@ async def verify(
             on_progress(done, len(refs))
         return item.size, item.flaws
 
-    examined = await each(refs, examine, AT_ONCE)
+    examined = await map_bounded(examine, refs, AT_ONCE)
     size = sum(size for size, _ in examined)
     flaws += [flaw for _, found in examined for flaw in found]
     merged = [(ref, entry) for entry in releases if entry.kind == "compaction" for ref in entry.added]
@@ -102,7 +102,7 @@ async def verify(
 async def _log(ports: Ports, node: NodeId, stored: Iterable[str]) -> tuple[list[Release], list[Flaw]]:
     """The readable records of the log among the `stored` files, and what is wrong with any."""
     numbers = [number for path in stored if (number := record_number(path)) is not None]
-    payloads = await each(numbers, lambda n: ports.artifacts.read_file(node, record_path(n)), AT_ONCE)
+    payloads = await map_bounded(lambda n: ports.artifacts.read_file(node, record_path(n)), numbers, AT_ONCE)
     return audit_log(node, dict(zip(numbers, payloads, strict=True)))
 
 

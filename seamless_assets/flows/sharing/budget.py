@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-from seamless_assets.aio.shielding import uncut, uncut_or_undone
+from seamless_assets.aio.shield import acquire_shielded, shielded
 from seamless_assets.core.sharing import token_bucket as arithmetic
 from seamless_assets.core.sharing.events import DroppedRequest
 from seamless_assets.core.sharing.token_bucket import Bucket, Budget, Place
@@ -101,12 +101,12 @@ class RateGate:
                 kept = await store.moved(key, budget, place) if late <= budget.tolerance_s else None
                 place = kept or await self._place(store, key, budget, cost)
         except (asyncio.CancelledError, RateLimited):
-            await uncut(asyncio.ensure_future(_give_back(store, key, budget, place)))
+            await shielded(asyncio.ensure_future(_give_back(store, key, budget, place)))
             raise
 
     async def _place(self, store: BudgetStore, key: str, budget: Budget, cost: float) -> Place:
         taking = asyncio.ensure_future(store.take(key, budget, cost))
-        place = await uncut_or_undone(taking, partial(_give_back, store, key, budget))
+        place = await acquire_shielded(taking, partial(_give_back, store, key, budget))
         if store is self._shared:
             self._born[key] = place.born
             self._outage.end()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from seamless_assets.aio.shielding import uncut
+from seamless_assets.aio.shield import shielded
 from seamless_assets.core.sharing.lease import Lease
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 from seamless_assets.flows.ports import Clock, LeaseStore, Observer
@@ -109,7 +109,7 @@ class FailoverLeases:
     async def _end_shared(self, shared: Lease, reason: str | None) -> None:
         """What cannot be given back because the coordinator is away ends there with its time."""
         try:
-            await uncut(asyncio.ensure_future(_end(self._shared, shared, reason)))
+            await shielded(asyncio.ensure_future(_end(self._shared, shared, reason)))
         except LeaseStoreUnavailable as error:
             self._outage.begin(error)
 

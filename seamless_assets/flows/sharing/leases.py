@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
-from seamless_assets.aio.shielding import uncut, uncut_or_undone
+from seamless_assets.aio.shield import acquire_shielded, shielded
 from seamless_assets.core.sharing.lease import Lease
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 from seamless_assets.flows.ports import Ports
@@ -75,7 +75,7 @@ async def _ask(ports: Ports, key: str, holder: str, ttl: float) -> Lease | None:
     while True:
         began = ports.clock.now()
         claiming = asyncio.ensure_future(ports.leases.claim(key, holder, ttl))
-        lease = await uncut_or_undone(claiming, partial(_unclaim, ports))
+        lease = await acquire_shielded(claiming, partial(_unclaim, ports))
         if lease is None or ports.clock.now() - began <= ttl / 3:
             return lease
 
@@ -121,7 +121,7 @@ async def _renew(ports: Ports, lease: Lease, third: float) -> bool:
 
 async def _give_back(ports: Ports, giving: Callable[[], Awaitable[None]]) -> None:
     """Give a lease back, cancelled or not; one that cannot be given back ends with its time."""
-    await uncut(asyncio.create_task(_given_back(ports, giving)))
+    await shielded(asyncio.create_task(_given_back(ports, giving)))
 
 
 async def _given_back(ports: Ports, giving: Callable[[], Awaitable[None]]) -> None:

@@ -17,7 +17,7 @@ from seamless_assets.adapters.artifacts.log_reader import WORTH_COPYING
 from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.release import Release, ReleaseLog, next_release, record_path
-from seamless_assets.core.releases.scan import Run
+from seamless_assets.core.releases.scan import Scan
 from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing
 from seamless_assets.testing.twins import START
 
@@ -28,10 +28,10 @@ async def published(store: ArtifactStore) -> list[ArtifactRef]:
     return refs
 
 
-async def loaded(store: ArtifactStore, refs: list[ArtifactRef]) -> Run:
-    run = await store.load_run(NODE, refs)
+async def loaded(store: ArtifactStore, refs: list[ArtifactRef]) -> Scan:
+    scan = await store.load_scan(NODE, refs)
     await store.close()
-    return run
+    return scan
 
 
 @pytest.mark.parametrize("at_once", [64, 2])
@@ -160,7 +160,7 @@ async def test_a_disk_that_takes_no_copy_is_no_error_of_a_read(flaky: Watched, t
     refs = await published(place.open(copies=folder))
     expected = await loaded(place.open(), refs)
     store = place.open(copies=folder)
-    assert await asyncio.gather(store.load_run(NODE, refs), store.load_run(NODE, refs)) == [expected] * 2
+    assert await asyncio.gather(store.load_scan(NODE, refs), store.load_scan(NODE, refs)) == [expected] * 2
     await store.close()
 
 

@@ -1,4 +1,4 @@
-"""Runs of released bars: verified when they are read, however they are packed, and held while they are so."""
+"""Scans of released bars: verified when they are read, however packed, and held while they are so."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from support.artifacts import NODE, seal_bars, sealed
 
 from seamless_assets.adapters.artifacts import proof as artifact_proof
-from seamless_assets.adapters.artifacts import scan as run_reader
+from seamless_assets.adapters.artifacts import scan as scanning
 from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.core.bars.extents import Extents
 from seamless_assets.core.bars.parquet import encode_bars
@@ -38,16 +38,16 @@ async def test_what_was_altered_after_it_was_read_is_refused(
     """By the process that read it too; whatever its time says."""
     store = ArtifactStore(str(tmp_path))
     ref = await store.put_artifact(sealed())
-    await store.load_run(NODE, [ref])
+    await store.load_scan(NODE, [ref])
     path = store.file_uri(NODE, getattr(ref, which))
     alter(path, keeps_time=keeps_time)
     for reader in (store, ArtifactStore(str(tmp_path))):
         with pytest.raises(ArtifactCorrupt):
-            await reader.load_run(NODE, [ref])
+            await reader.load_scan(NODE, [ref])
     os.unlink(path)
     for reader in (store, ArtifactStore(str(tmp_path))):
         with pytest.raises(ArtifactMissing):
-            await reader.load_run(NODE, [ref])
+            await reader.load_scan(NODE, [ref])
 
 
 def alter(path: str, *, keeps_time: bool) -> None:
@@ -77,20 +77,20 @@ def adjoining(*rows: int, quiet: int) -> list[SealedArtifact]:
 @pytest.mark.parametrize("batch", [1, 20, 1000])
 @pytest.mark.parametrize("quiet", [0, 5])
 @pytest.mark.parametrize("by", ["extents", "parquet"])
-async def test_a_run_holds_the_bars_of_its_artifacts_however_they_are_read(
+async def test_a_scan_holds_the_bars_of_its_artifacts_however_they_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int, quiet: int, by: str
 ) -> None:
-    monkeypatch.setattr(run_reader, "BATCH_ROWS", batch)
+    monkeypatch.setattr(scanning, "BATCH_ROWS", batch)
     monkeypatch.setattr(artifact_proof, "MANY_BARS", 0)
     monkeypatch.setattr(artifact_proof, {"extents": "decode_bars", "parquet": "fill_values"}[by], refused)
     made = adjoining(7, 9, 0, 3, 3, 25, 1, 8, quiet=quiet)
     store = ArtifactStore(str(tmp_path))
     refs = [await store.put_artifact(one) for one in made]
-    run = await store.load_run(NODE, refs)
-    assert run.bars.combine_chunks() == pa.concat_tables([one.bars for one in made]).combine_chunks()
-    assert run.gaps == tuple(joined(made)) and run.flags == {"gap": len(made)}
-    assert await store.load_run(NODE, refs) is run
-    assert (await store.load_run(NODE, [])).bars.num_rows == 0
+    scan = await store.load_scan(NODE, refs)
+    assert scan.bars.combine_chunks() == pa.concat_tables([one.bars for one in made]).combine_chunks()
+    assert scan.gaps == tuple(joined(made)) and scan.flags == {"gap": len(made)}
+    assert await store.load_scan(NODE, refs) is scan
+    assert (await store.load_scan(NODE, [])).bars.num_rows == 0
 
 
 async def test_where_every_few_bars_one_is_missing_the_file_tells_the_times(
@@ -98,19 +98,19 @@ async def test_where_every_few_bars_one_is_missing_the_file_tells_the_times(
 ) -> None:
     monkeypatch.setattr(artifact_proof, "opens_of", None)
     store, made = ArtifactStore(str(tmp_path)), adjoining(7, 7, 7, quiet=2)
-    run = await store.load_run(NODE, [await store.put_artifact(one) for one in made])
-    assert run.bars.combine_chunks() == pa.concat_tables([one.bars for one in made]).combine_chunks()
+    scan = await store.load_scan(NODE, [await store.put_artifact(one) for one in made])
+    assert scan.bars.combine_chunks() == pa.concat_tables([one.bars for one in made]).combine_chunks()
     monkeypatch.setattr(artifact_proof, "MANY_BARS", 7)
     with pytest.raises(TypeError):
-        await ArtifactStore(str(tmp_path)).load_run(NODE, [await store.put_artifact(one) for one in made])
+        await ArtifactStore(str(tmp_path)).load_scan(NODE, [await store.put_artifact(one) for one in made])
 
 
 @pytest.mark.parametrize("order", [[2, 0, 1], [0, 1, 1], [2, 1, 0]])
-async def test_artifacts_in_any_order_make_a_run(tmp_path: Path, order: list[int]) -> None:
+async def test_artifacts_in_any_order_make_a_scan(tmp_path: Path, order: list[int]) -> None:
     store, made = ArtifactStore(str(tmp_path)), adjoining(7, 8, 9, quiet=0)
     chosen = [made[at] for at in order]
-    run = await store.load_run(NODE, [await store.put_artifact(one) for one in chosen])
-    assert run.bars.combine_chunks() == pa.concat_tables([one.bars for one in chosen]).combine_chunks()
+    scan = await store.load_scan(NODE, [await store.put_artifact(one) for one in chosen])
+    assert scan.bars.combine_chunks() == pa.concat_tables([one.bars for one in chosen]).combine_chunks()
 
 
 def refused(*_: object) -> None:
@@ -133,11 +133,11 @@ async def test_garbage_is_collected_after_a_read_as_before_it(tmp_path: Path, is
     ref = await store.put_artifact(sealed())
     (gc.enable if is_on else gc.disable)()
     try:
-        await store.load_run(NODE, [ref])
+        await store.load_scan(NODE, [ref])
         assert gc.isenabled() == is_on
         flip(Path(store.file_uri(NODE, ref.manifest_path)))
         with pytest.raises(ArtifactCorrupt):
-            await ArtifactStore(str(tmp_path)).load_run(NODE, [ref])
+            await ArtifactStore(str(tmp_path)).load_scan(NODE, [ref])
         assert gc.isenabled() == is_on
     finally:
         gc.enable()
@@ -171,7 +171,7 @@ async def test_where_extents_do_not_tell_the_bars_the_file_does(
     store = ArtifactStore(str(tmp_path))
     await store.put_artifact(artifact)
     ref = replace(ArtifactRef.of(artifact.manifest), file_sha256=sha256_text(artifact.payload))
-    assert (await store.load_run(NODE, [ref])).bars == artifact.bars
+    assert (await store.load_scan(NODE, [ref])).bars == artifact.bars
 
 
 @pytest.mark.parametrize(
@@ -185,11 +185,11 @@ async def test_where_extents_do_not_tell_the_bars_the_file_does(
 async def test_a_process_holds_few_runs_and_not_too_many_bars(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[int], held: list[bool]
 ) -> None:
-    monkeypatch.setattr(run_reader, "KEPT_ROWS", 30)
-    monkeypatch.setattr(run_reader, "KEPT_RUNS", 4)
+    monkeypatch.setattr(scanning, "KEPT_ROWS", 30)
+    monkeypatch.setattr(scanning, "KEPT_SCANS", 4)
     store = ArtifactStore(str(tmp_path))
     refs = [await store.put_artifact(sealed(many)) for many in rows]
-    runs = [await store.load_run(NODE, [ref]) for ref in refs]
+    scans = [await store.load_scan(NODE, [ref]) for ref in refs]
     # From the newest on: what is loaded anew then drives out nothing that is still asked for.
-    pairs = list(zip(refs, runs, strict=True))[::-1]
-    assert [await store.load_run(NODE, [ref]) is run for ref, run in pairs] == held[::-1]
+    pairs = list(zip(refs, scans, strict=True))[::-1]
+    assert [await store.load_scan(NODE, [ref]) is scan for ref, scan in pairs] == held[::-1]

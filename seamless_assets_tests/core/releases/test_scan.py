@@ -15,7 +15,7 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.coverage import MISSING, Coverage, Gap, coverage_of
 from seamless_assets.core.releases.artifact import Manifest
-from seamless_assets.core.releases.scan import gaps_within, run_of
+from seamless_assets.core.releases.scan import gaps_within, scan_of
 from seamless_assets.testing.twins import START
 
 MINUTE = Timeframe("1m")
@@ -53,16 +53,16 @@ def part(number: int, bars: list[str]) -> tuple[Manifest, pa.Table]:
 def test_coverage_of_a_run_is_that_of_its_bars(world: list[list[str]], bounds: list[int]) -> None:
     parts = [part(number, bars) for number, bars in enumerate(world)]
     manifests, tables = zip(*parts, strict=True)
-    run = run_of(manifests, pa.concat_tables(tables))
+    scan = scan_of(manifests, pa.concat_tables(tables))
     window = Segment(START + bounds[0] * 60, START + bounds[1] * 60)
-    bars = between(run.bars, *window)
-    gaps = gaps_within(run.gaps, window)
+    bars = between(scan.bars, *window)
+    gaps = gaps_within(scan.gaps, window)
     every = [gap for manifest, _ in parts for gap in manifest.absent]
-    expected = coverage_of(MINUTE, window, run.bars["ts"].to_numpy(), every)
+    expected = coverage_of(MINUTE, window, scan.bars["ts"].to_numpy(), every)
     absent, missing = (
         sum((gap.end - gap.start) // 60 for gap in gaps if (gap.reason == MISSING) is is_missing)
         for is_missing in (False, True)
     )
     found = Coverage(bounds[1] - bounds[0], bars.num_rows, absent, missing, gaps)
     assert found == expected
-    assert run.flags == {"gap": PARTS}
+    assert scan.flags == {"gap": PARTS}

@@ -1,4 +1,8 @@
-"""Many things at once: the first error stops the rest and comes out as it is."""
+"""Many things at once: the first error ends the rest, and comes out as it is.
+
+Own, because `asyncio.gather` leaves the rest running, and `asyncio.TaskGroup` raises a group where callers
+handle typed errors, lets an error hide a cancellation of the caller, and knows no bound.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+async def gather(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """The results of all works, in their order; an error or a cancellation ends every one of them first."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
@@ -22,8 +26,8 @@ async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         raise
 
 
-async def each(items: Sequence[U], work: Callable[[U], Awaitable[T]], at_once: int) -> list[T]:
-    """`work` on every item, `at_once` of them at a time, the results in the order of the items."""
+async def map_bounded(work: Callable[[U], Awaitable[T]], items: Sequence[U], limit: int) -> list[T]:
+    """`work` on every item, `limit` of them at a time, the results in the order of the items."""
     numbered = enumerate(items)
     done: dict[int, T] = {}
 
@@ -31,5 +35,5 @@ async def each(items: Sequence[U], work: Callable[[U], Awaitable[T]], at_once: i
         for number, item in numbered:
             done[number] = await work(item)
 
-    await together(take() for _ in range(min(at_once, len(items))))
+    await gather(take() for _ in range(min(limit, len(items))))
     return [done[number] for number in sorted(done)]

@@ -1,4 +1,8 @@
-"""Waiting for what must not be left half done."""
+"""Waiting for what must not be left half done.
+
+Own, because `asyncio.shield` lets the shielded work run but returns to a cancelled caller at once: here the
+caller leaves when the work has ended, and holds nothing that it does not know of.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def uncut(work: asyncio.Future[T]) -> T:
+async def shielded(work: asyncio.Future[T]) -> T:
     """The outcome of a task or future, waited for to its end whatever cancels the caller meanwhile.
 
     A cancellation that came meanwhile is raised afterwards, and goes before the outcome.
@@ -27,11 +31,11 @@ async def uncut(work: asyncio.Future[T]) -> T:
     return work.result()
 
 
-async def uncut_or_undone(work: asyncio.Future[T], undo: Callable[[T], Awaitable[None]]) -> T:
-    """The same; where the caller was cancelled meanwhile, what came out is undone before that is raised."""
+async def acquire_shielded(acquiring: asyncio.Future[T], release: Callable[[T], Awaitable[None]]) -> T:
+    """The same for what has to be given back: `release` it where the caller was cancelled meanwhile."""
     try:
-        return await uncut(work)
+        return await shielded(acquiring)
     except asyncio.CancelledError:
-        if not work.cancelled() and work.exception() is None:
-            await uncut(asyncio.ensure_future(undo(work.result())))
+        if not acquiring.cancelled() and acquiring.exception() is None:
+            await shielded(asyncio.ensure_future(release(acquiring.result())))
         raise
