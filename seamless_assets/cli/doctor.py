@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from seamless_assets.core.sharing.retention import Finding
+from seamless_assets.core.sharing.health import Finding
 
 UNCUT = 10_000
 """The width of an output that is no terminal: what is told of a part stays on one line."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from seamless_assets.core.sharing.retention import Finding, StoreStatus
+from seamless_assets.core.sharing.health import Finding, StoreStatus
 from seamless_assets.errors import SeamlessError
 from seamless_assets.flows.ports import Ports
 

@@ -27,8 +27,8 @@ from seamless_assets.core.calendar.partition import UNITS
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext, choose_strategy
 from seamless_assets.core.reading.reading import ReadResult
+from seamless_assets.core.sharing.health import Finding
 from seamless_assets.core.sharing.policy import Policy
-from seamless_assets.core.sharing.retention import Finding
 from seamless_assets.errors import ConfigError
 from seamless_assets.flows.diagnose import diagnose
 from seamless_assets.flows.filling import history

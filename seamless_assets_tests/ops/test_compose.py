@@ -21,7 +21,7 @@ from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.adapters.questdb.address import QuestDbAddress
 from seamless_assets.adapters.questdb.store import QuestDbHotStore
 from seamless_assets.config.load import settings_from_mapping
-from seamless_assets.core.sharing.retention import StoreStatus
+from seamless_assets.core.sharing.health import StoreStatus
 
 FILE = ROOT / "ops" / "compose.yaml"
 

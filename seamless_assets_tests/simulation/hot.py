@@ -12,8 +12,8 @@ from seamless_assets.core.bars.table import BARS_SCHEMA, COLUMNS, REVISIONS_SCHE
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.ledger import Fact, facts_table
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.sharing.health import StoreStatus
 from seamless_assets.core.sharing.lease import Fence
-from seamless_assets.core.sharing.retention import StoreStatus
 from seamless_assets.errors import StaleToken
 from seamless_assets_tests.simulation.fate import Wire
 

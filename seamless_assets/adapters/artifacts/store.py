@@ -47,7 +47,7 @@ from seamless_assets.core.releases.artifact import (
 from seamless_assets.core.releases.fingerprint import fingerprint
 from seamless_assets.core.releases.release import Release, ReleaseLog, Snapshot, record_path
 from seamless_assets.core.releases.scan import Scan
-from seamless_assets.core.sharing.retention import StoreStatus
+from seamless_assets.core.sharing.health import StoreStatus
 from seamless_assets.errors import ArtifactCorrupt, FingerprintCollision, ReleaseConflict
 
 DEFAULT_TEMPLATE = "exchange={exchange}/symbol={symbol}/timeframe={timeframe}"

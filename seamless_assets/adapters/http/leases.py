@@ -10,8 +10,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 
+from seamless_assets.core.sharing.health import StoreStatus
 from seamless_assets.core.sharing.lease import Lease
-from seamless_assets.core.sharing.retention import StoreStatus
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 
 LEASES = "/v1/leases"

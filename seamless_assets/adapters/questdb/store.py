@@ -44,8 +44,9 @@ from seamless_assets.core.bars.table import COLUMNS, Written, table_of, timestam
 from seamless_assets.core.calendar.segment import Segment, merge_ranges
 from seamless_assets.core.coverage.ledger import FACTS_SCHEMA, Fact
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.sharing.health import StoreStatus
 from seamless_assets.core.sharing.lease import Fence, outranked
-from seamless_assets.core.sharing.retention import Evictable, StoreStatus, digest_of
+from seamless_assets.core.sharing.retention import Evictable, digest_of
 
 SHORT_READ_BARS = 5_000
 """Up to here the Postgres wire is faster than a Parquet export."""

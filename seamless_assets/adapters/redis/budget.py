@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from seamless_assets.adapters.redis.client import RedisScript
-from seamless_assets.core.sharing.retention import StoreStatus
+from seamless_assets.core.sharing.health import StoreStatus
 from seamless_assets.core.sharing.token_bucket import LONGEST_COOL_DOWN_S, Budget, Place
 from seamless_assets.errors import BudgetUnavailable
 

@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as TimedOut
 
-from seamless_assets.core.sharing.retention import StoreStatus
+from seamless_assets.core.sharing.health import StoreStatus
 from seamless_assets.errors import SeamlessError
 
 CONNECTIONS = 8

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from seamless_assets.adapters.redis.client import RedisScript
+from seamless_assets.core.sharing.health import StoreStatus
 from seamless_assets.core.sharing.lease import Lease
-from seamless_assets.core.sharing.retention import StoreStatus
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 
 PREFIX = "lease:"

@@ -32,8 +32,9 @@ from seamless_assets.core.bars.table import (
 from seamless_assets.core.calendar.segment import Segment, merge_ranges
 from seamless_assets.core.coverage.ledger import FACTS_SCHEMA, Fact, facts_table
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.sharing.health import StoreStatus
 from seamless_assets.core.sharing.lease import Fence, outranked
-from seamless_assets.core.sharing.retention import Evictable, StoreStatus, digest_of
+from seamless_assets.core.sharing.retention import Evictable, digest_of
 from seamless_assets.errors import HotStoreError
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""How long the hot store keeps bars that artifacts hold, and what it says of its own state."""
+"""How long the hot store keeps bars that artifacts hold."""
 
 from __future__ import annotations
 
@@ -11,27 +11,6 @@ from seamless_assets.core.calendar.partition import default_unit, partitions
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.canonical import sha256_text
-
-
-@dataclass(frozen=True, slots=True)
-class StoreStatus:
-    """What an operator wants to know of a store. `latency_ms` is that of one empty question."""
-
-    kind: str
-    address: str
-    version: str
-    lag: str
-    latency_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a look at one part of the pipeline found: its state, or why it has none, and what to do."""
-
-    part: str
-    is_well: bool
-    status: StoreStatus | None
-    advice: str
 
 
 @dataclass(frozen=True, slots=True)

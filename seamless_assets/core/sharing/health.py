@@ -1,0 +1,26 @@
+"""What a store says of its own state, and what a look at it found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """What an operator wants to know of a store. `latency_ms` is that of one empty question."""
+
+    kind: str
+    address: str
+    version: str
+    lag: str
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a look at one part of the pipeline found: its state, or why it has none, and what to do."""
+
+    part: str
+    is_well: bool
+    status: StoreStatus | None
+    advice: str

@@ -1,0 +1,49 @@
+"""What flows need of the world. Adapters satisfy these by shape; tests by in-memory twins.
+
+Times are epoch seconds UTC, ranges half-open, bars Arrow tables of `core.bars.table.BARS_SCHEMA`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from seamless_assets.aio.single_flight import SingleFlight
+from seamless_assets.core.sharing.policy import Policy
+from seamless_assets.flows.ports.artifact_store import ArtifactStore
+from seamless_assets.flows.ports.budget import BudgetStore
+from seamless_assets.flows.ports.clock import Clock
+from seamless_assets.flows.ports.exchange import CandleSource
+from seamless_assets.flows.ports.hot_store import HotStore
+from seamless_assets.flows.ports.leases import LeaseQuota, LeaseRegister, LeaseStore
+from seamless_assets.flows.ports.observer import Observer
+
+__all__ = [
+    "ArtifactStore",
+    "BudgetStore",
+    "CandleSource",
+    "Clock",
+    "HotStore",
+    "LeaseQuota",
+    "LeaseRegister",
+    "LeaseStore",
+    "Observer",
+    "Ports",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """All that a flow touches. `worker` names this process in leases and events."""
+
+    clock: Clock
+    source: CandleSource
+    hot: HotStore
+    artifacts: ArtifactStore
+    policy: Policy
+    rng: Random
+    leases: LeaseStore
+    observer: Observer
+    flights: SingleFlight
+    worker: str
+    quota: LeaseQuota

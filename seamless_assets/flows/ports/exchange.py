@@ -1,0 +1,65 @@
+"""Exchanges, as flows ask them for candles."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.coverage.plan import Page
+from seamless_assets.core.coverage.proof import Reach, Trades
+from seamless_assets.core.node import NodeId
+
+
+class CandleSource(Protocol):
+    """Exchanges, asked one page at a time. Every question is one request at most where not said otherwise."""
+
+    async def check_node(self, node: NodeId) -> None:
+        """Raise `UnknownExchange`, `UnknownSymbol` or `UnsupportedTimeframe`, with the valid choices.
+
+        A symbol that is listed no more is known as long as the markets it was in are remembered.
+        """
+
+    def documented_page(self, node: NodeId) -> int:
+        """The most bars a page holds as documented; every process says the same."""
+
+    def page_size(self, node: NodeId) -> int:
+        """The most bars a page is believed to hold; learned, so it may shrink."""
+
+    def learn_page_size(self, node: NodeId, size: int) -> None:
+        """Remember that pages are cut at `size` bars."""
+
+    async def fetch_candles(self, node: NodeId, window: Segment) -> Page:
+        """Candles as sent that open in `window`: `ts` in ms as the exchange wrote it, then o, h, l, c, v.
+
+        One request, no retry. Raises `ExchangeUnavailable`, `RateLimited`, `ExchangeRefused`.
+        """
+
+    async def fetch_trades(self, node: NodeId, window: Segment) -> Trades:
+        """The first trades of `window` that one page holds; none where the exchange serves none.
+
+        Raises `ExchangeUnavailable`, `RateLimited`, `ExchangeRefused`.
+        """
+
+    async def exchange_now(self, exchange: str) -> float:
+        """The exchange's clock; ours where it has none to ask."""
+
+    def reach(self, node: NodeId) -> Reach:
+        """Where the series begins and ends, as far as that was found out already."""
+
+    async def first_listed(self, node: NodeId) -> int | None:
+        """Open of the first bar the exchange ever had, searched once; None where it cannot be told."""
+
+    async def oldest_served(self, node: NodeId) -> int | None:
+        """Open of the oldest bar that is still served, where that is not the first one; else None."""
+
+    async def is_delisted(self, node: NodeId) -> bool:
+        """Whether the symbol is no longer traded; the market list is asked for anew where it is not fresh."""
+
+    async def last_traded(self, node: NodeId) -> int | None:
+        """Close of the last bar the exchange serves, searched once; None where it serves none."""
+
+    def coarser(self, node: NodeId) -> tuple[NodeId, ...]:
+        """Coarser series of the symbol whose bars can witness for its own, the finest first."""
+
+    def peers(self, node: NodeId) -> tuple[NodeId, ...]:
+        """Other symbols of the exchange in the same timeframe, as declared."""
