@@ -1,7 +1,9 @@
 """One command from a bare clone: make the environment, then run the main job or the tests.
 
     python3 ops/bootstrap.py demo
-    python3 ops/bootstrap.py test [pytest arguments]
+    python3 ops/bootstrap.py check                      # while writing: no services, under 90 seconds
+    python3 ops/bootstrap.py test [pytest arguments]    # before a push: everything, under 20 minutes
+    python3 ops/bootstrap.py deep [pytest arguments]    # now and then: thousands of seeds, for hours
 
 Needs Python 3.11+ and pip, nothing else. Everything lands in `.venv` beside this folder's parent; running
 again is quick while nothing changed, and an interrupted run is simply started again.
@@ -19,9 +21,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
+TESTS = Path("seamless_assets_tests")
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / ".installed"
-EXTRAS = {"demo": "", "test": "[dev]"}
+JOBS = ("demo", "check", "test", "deep")
+UNIT = ("aio", "config", "core", "flows", "test_determinism.py")
+"""Tests that need no service and take seconds, below the folder of tests."""
+ALL_TESTS = ("-n", "2", "--dist", "worksteal")
+DEEP_TESTS = (*ALL_TESTS, "-m", "deep", "--timeout", "14400")
 
 
 @dataclass(frozen=True)
@@ -51,21 +58,25 @@ def main() -> int:
     if sys.version_info < (3, 11):
         say(f"Python 3.11 or later is needed, this is {sys.version.split()[0]}; use a later one")
         return 2
-    if len(sys.argv) < 2 or sys.argv[1] not in EXTRAS:
-        say(f"usage: python3 ops/bootstrap.py {'|'.join(EXTRAS)}")
+    if len(sys.argv) < 2 or sys.argv[1] not in JOBS:
+        say(f"usage: python3 ops/bootstrap.py {'|'.join(JOBS)}")
         return 2
     os.chdir(ROOT)
     # Without its bytecode kept, ccxt is compiled anew in each process, which takes seconds.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     job, arguments = sys.argv[1], sys.argv[2:]
-    install(EXTRAS[job])
+    install("" if job == "demo" else "[dev]")
     if job == "demo":
         return run(VENV / "bin" / "seamless", "demo", *arguments)
+    if job == "check":
+        return lint() or test(arguments or ["-q", *ALL_TESTS, *(str(TESTS / name) for name in UNIT)])
     for service in SERVICES:
         provide(service)
     provide_questdb()
     provide_s3_server()
-    return test(arguments)
+    if job == "deep":
+        return test([*DEEP_TESTS, *arguments])
+    return lint() or test(arguments or list(ALL_TESTS))
 
 
 def install(extra: str) -> None:
@@ -163,21 +174,29 @@ def provide_s3_server() -> None:
         folder.rmdir()
 
 
-def test(arguments: list[str]) -> int:
-    """Lint, types, the house's walls, then the tests; the first failure ends it."""
+def lint() -> int:
+    """Format, lint, types and the house's walls; the first failure ends it."""
     tools = VENV / "bin"
     for command in (
         (tools / "ruff", "check", "--quiet", "."),
         (tools / "ruff", "format", "--check", "--quiet", "."),
         (tools / "mypy",),
         (tools / "lint-imports",),
-        (PYTHON, "-m", "pytest", *(arguments or ["-n", "2", "--dist", "worksteal"])),
     ):
-        say(f"{Path(str(command[0])).name} {' '.join(str(part) for part in command[1:])}")
-        status = run(*command)
-        if status:
+        if status := announced(*command):
             return status
     return 0
+
+
+def test(arguments: list[str]) -> int:
+    """Run pytest."""
+    return announced(PYTHON, "-m", "pytest", *arguments)
+
+
+def announced(*command: object) -> int:
+    """Say what is run, and run it."""
+    say(f"{Path(str(command[0])).name} {' '.join(str(part) for part in command[1:])}")
+    return run(*command)
 
 
 def fingerprint(extra: str) -> str:
