@@ -8,9 +8,21 @@ from __future__ import annotations
 import numpy as np
 
 
+def is_ascending(values: np.ndarray) -> bool:
+    """Whether the values are sorted, each once."""
+    return bool((values[1:] > values[:-1]).all())
+
+
+def require_ascending(values: np.ndarray, what: str) -> np.ndarray:
+    """The same array, for a search that needs it sorted. Raises `AssertionError` where it is not."""
+    if not is_ascending(values):
+        raise AssertionError(f"{what} are not sorted, or repeat")
+    return values
+
+
 def distinct(values: np.ndarray) -> np.ndarray:
     """The values sorted, each once; the same array where it is so already."""
-    if bool((values[1:] > values[:-1]).all()):
+    if is_ascending(values):
         return values
     ordered: np.ndarray = np.sort(values)
     firsts: np.ndarray = ordered[np.append(True, ordered[1:] != ordered[:-1])]

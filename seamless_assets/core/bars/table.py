@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from seamless_assets.core.bars.sorted_sets import require_ascending
+
 COLUMNS = ("ts", "open", "high", "low", "close", "volume")
 PRICES = ("open", "high", "low", "close")
 BARS_SCHEMA = pa.schema([("ts", pa.int64()), *((name, pa.float64()) for name in COLUMNS[1:])])
@@ -52,12 +54,20 @@ def timestamps(bars: pa.Table) -> np.ndarray:
 
 
 def between(bars: pa.Table, start: int, end: int) -> pa.Table:
-    """The bars of a table sorted by `ts` that open in `[start, end)`; nothing is copied."""
-    ends = bars.column("ts")
-    if bars.num_rows == 0 or (ends[0].as_py() >= start and ends[-1].as_py() < end):
-        return bars
-    low, high = (int(at) for at in np.searchsorted(timestamps(bars), (start, end)))
+    """The bars of a table sorted by `ts` that open in `[start, end)`; nothing is copied.
+
+    Raises `AssertionError` where the table is not sorted or repeats an open: see `within`.
+    """
+    opens = require_ascending(timestamps(bars), "bars")
+    low, high = (int(at) for at in np.searchsorted(opens, (start, end)))
     return bars.slice(low, max(0, high - low))
+
+
+def within(rows: pa.Table, start: int, end: int) -> pa.Table:
+    """The rows whose `ts` lies in `[start, end)`, in whatever order they came and however often."""
+    ts = timestamps(rows)
+    is_inside = (ts >= start) & (ts < end)
+    return rows if is_inside.all() else rows.filter(pa.array(is_inside))
 
 
 def sound_rows(bars: pa.Table) -> pa.Array:
@@ -80,7 +90,7 @@ def changes(held: pa.Table, bars: pa.Table, recorded_at: float) -> tuple[pa.Tabl
 
     Both tables are bars with unique opens, `held` sorted by `ts`. A bar held with equal values is neither.
     """
-    ts, known = timestamps(bars), timestamps(held)
+    ts, known = timestamps(bars), require_ascending(timestamps(held), "held bars")
     at = np.searchsorted(known, ts)
     is_held = at < len(known)
     is_held[is_held] = known[at[is_held]] == ts[is_held]

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from seamless_assets.core.bars.sorted_sets import distinct
+from seamless_assets.core.bars.sorted_sets import distinct, require_ascending
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 
@@ -59,7 +59,7 @@ def coverage_of(timeframe: Timeframe, window: Segment, ts: np.ndarray, absent: I
     A present bar wins over a proof of its absence. Earlier proofs win over later ones.
     """
     bounds = window.whole_bars(timeframe.grid)
-    low, high = np.searchsorted(ts, bounds)
+    low, high = np.searchsorted(require_ascending(ts, "opens"), bounds)
     inside = ts[low:high]
     expected = timeframe.count(bounds.start, bounds.end)
     if len(inside) == expected:
@@ -75,6 +75,7 @@ def holes(timeframe: Timeframe, window: Segment, ts: np.ndarray) -> list[Segment
         return []
     if len(ts) == 0:
         return [window]
+    require_ascending(ts, "opens")
     if timeframe.seconds is None:
         closes = np.array([timeframe.shift(int(opened), 1) for opened in ts], dtype=np.int64)
     else:

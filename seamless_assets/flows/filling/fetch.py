@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from seamless_assets.aio.gather import gather
 from seamless_assets.core.bars.conformance import conform
 from seamless_assets.core.bars.sorted_sets import difference, is_in
-from seamless_assets.core.bars.table import PRICES, between, empty_bars, sound_rows, timestamps
+from seamless_assets.core.bars.table import PRICES, between, empty_bars, sound_rows, timestamps, within
 from seamless_assets.core.calendar.segment import Segment, merge_ranges
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.coverage import MISSING
@@ -101,7 +101,7 @@ async def fetch_bars(ports: Ports, look: Look, earlier: Sequence[Fact] = ()) -> 
     return Fetched(
         bars=between(sound, *look.bounds),
         facts=_facts(ports, proofs, left, heard, earlier, lost),
-        candles=between(heard.candles, low, high),
+        candles=within(heard.candles, low, high),
         surprises=(*surprising(quiet, heard.pages, timeframe), *long),
         problems=tuple(dict.fromkeys(why for why in (*heard.failed.values(), *map(heard.why, left)) if why)),
     )
