@@ -55,13 +55,17 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """What became of a piece: ranges asked for, candles as sent, bars added and replaced, problems."""
+    """What became of a piece: ranges asked for, candles as sent, bars added and replaced, problems.
+
+    `away` is why the exchange gave no answer to some of it.
+    """
 
     asked: tuple[Segment, ...] = ()
     candles: pa.Table = field(default_factory=empty_bars)
     added: int = 0
     revised: int = 0
     problems: tuple[str, ...] = ()
+    away: ExchangeUnavailable | None = None
 
 
 async def settled_now(ports: Ports, node: NodeId) -> float:
@@ -152,7 +156,9 @@ async def _fill_under(
         tell("fail", written.added + written.revised, fetched.problems[0])
     else:
         tell("complete", written.added + written.revised)
-    return Filled(tuple(wanted), fetched.candles, written.added, written.revised, fetched.problems)
+    return Filled(
+        tuple(wanted), fetched.candles, written.added, written.revised, fetched.problems, fetched.away
+    )
 
 
 class _Teller:

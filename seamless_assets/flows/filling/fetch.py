@@ -44,7 +44,7 @@ BOTH_SIDES = "bars on both sides in one page"
 class Fetched:
     """What an exchange gave: bars, facts about holes, the candles as sent, and what went wrong.
 
-    `surprises` are holes without trades that are too long for chance.
+    `surprises` are holes without trades that are too long for chance. `away` is why some page had no answer.
     """
 
     bars: pa.Table
@@ -52,6 +52,7 @@ class Fetched:
     candles: pa.Table
     surprises: tuple[Segment, ...]
     problems: tuple[str, ...]
+    away: ExchangeUnavailable | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ async def fetch_bars(ports: Ports, look: Look, earlier: Sequence[Fact] = ()) -> 
         candles=within(heard.candles, low, high),
         surprises=(*surprising(quiet, heard.pages, timeframe), *long),
         problems=tuple(dict.fromkeys(why for why in (*heard.failed.values(), *map(heard.why, left)) if why)),
+        away=heard.away,
     )
 
 
@@ -116,11 +118,11 @@ def _is_long(ports: Ports, node: NodeId, proof: Proof) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _NoAnswer:
-    """A page that did not come, and why; `is_refusal` where the exchange is there and serves others."""
+    """A page that did not come, and why; `away` is None where the exchange is there and serves others."""
 
     window: Segment
     reason: str
-    is_refusal: bool = False
+    away: ExchangeUnavailable | None = None
 
 
 @dataclass
@@ -130,16 +132,18 @@ class _Heard:
     pages: list[Page] = field(default_factory=list)
     failed: dict[Segment, str] = field(default_factory=dict)
     refused: dict[Segment, str] = field(default_factory=dict)
+    away: ExchangeUnavailable | None = None
 
     def add(self, answer: Page | _NoAnswer) -> None:
         """Remember an answer; a page that was refused is an empty one, which proves nothing."""
         if isinstance(answer, Page):
             self.pages.append(answer)
-        elif answer.is_refusal:
+        elif answer.away is None:
             self.refused[answer.window] = answer.reason
             self.pages.append(Page(answer.window, empty_bars(), served=0))
         else:
             self.failed[answer.window] = answer.reason
+            self.away = self.away or answer.away
 
     def why(self, part: Segment) -> str | None:
         """What the exchange said where it was asked for `part` and gave no page."""
@@ -192,7 +196,7 @@ async def _ask(ports: Ports, look: Look, window: Segment) -> Page | _NoAnswer:
         page = await with_retries(ports, lambda: ports.source.fetch_candles(node, window))
         return closed_part(page, node.timeframe, look.closed)
     except ExchangeUnavailable as error:
-        return _NoAnswer(window, str(error))
+        return _NoAnswer(window, str(error), error)
     except MisalignedTimeframe:
         raise
     except ExchangeRefused as error:
@@ -202,8 +206,8 @@ async def _ask(ports: Ports, look: Look, window: Segment) -> Page | _NoAnswer:
             if not await with_retries(ports, lambda: ports.source.is_delisted(node)):
                 await with_retries(ports, lambda: ports.source.oldest_served(node))
         except ExchangeUnavailable as away:
-            return _NoAnswer(window, str(away))
-        return _NoAnswer(window, str(error), is_refusal=True)
+            return _NoAnswer(window, str(away), away)
+        return _NoAnswer(window, str(error))
 
 
 def _learn(ports: Ports, node: NodeId, pages: list[Page]) -> int:

@@ -46,7 +46,11 @@ NOTHING = Coverage(0, 0, 0, 0, ())
 
 @dataclass(frozen=True, slots=True)
 class PartitionReport:
-    """What became of one partition. `sealed` is None where nothing of it is settled yet."""
+    """What became of one partition.
+
+    `sealed` is None where nothing of it is settled yet; `away` is why the exchange gave no answer where it
+    was asked and did not.
+    """
 
     partition: Partition
     released: bool
@@ -54,6 +58,7 @@ class PartitionReport:
     as_of: str | None
     dataset_fingerprint: str | None
     problems: tuple[str, ...]
+    away: ExchangeUnavailable | None = None
 
     @property
     def coverage(self) -> Coverage:
@@ -101,11 +106,11 @@ async def materialize_each(
     ports: Ports, node: NodeId, window: Segment
 ) -> AsyncGenerator[PartitionReport, None]:
     """The same, handing over each partition's report as soon as it is done."""
-    away: tuple[str, ...] = ()
+    away: ExchangeUnavailable | None = None
     try:
         now = await ready_now(ports, node)
     except ExchangeUnavailable as error:
-        now, away = ports.clock.now(), (str(error),)
+        now, away = ports.clock.now(), error
     unit = ports.policy.partition_unit(node.timeframe)
     bars = ports.policy.stabilization_bars
     every = [
@@ -118,8 +123,8 @@ async def materialize_each(
             if part.is_empty:
                 yield PartitionReport(partition, False, None, None, None, (f"{partition.key}: {UNSETTLED}",))
             else:
-                filled = await refetched.part(part)
-                yield await _materialize_partition(ports, node, partition, now, filled, away)
+                filled = [Filled(problems=(str(away),), away=away)] if away else await refetched.part(part)
+                yield await _materialize_partition(ports, node, partition, now, filled)
 
 
 class _Refetching:
@@ -153,15 +158,17 @@ class _Refetching:
 
 
 async def _materialize_partition(
-    ports: Ports,
-    node: NodeId,
-    partition: Partition,
-    now: float,
-    filled: Sequence[Filled],
-    away: tuple[str, ...],
+    ports: Ports, node: NodeId, partition: Partition, now: float, filled: Sequence[Filled]
+) -> PartitionReport:
+    away = next((piece.away for piece in filled if piece.away), None)
+    return replace(await _sealed_and_released(ports, node, partition, now, filled), away=away)
+
+
+async def _sealed_and_released(
+    ports: Ports, node: NodeId, partition: Partition, now: float, filled: Sequence[Filled]
 ) -> PartitionReport:
     judged = await _judge_wire(ports, node, partition, filled)
-    withheld = dict.fromkeys((*away, *(problem for piece in filled for problem in piece.problems)))
+    withheld = dict.fromkeys(problem for piece in filled for problem in piece.problems)
     seen = distinct(np.concatenate([timestamps(piece.candles) // 1000 for piece in filled] or [NO_OPENS]))
     losing = ""
     while True:

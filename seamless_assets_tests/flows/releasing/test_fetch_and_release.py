@@ -133,6 +133,8 @@ async def test_what_the_exchange_withholds_is_missing_and_blocks_the_release(tmp
     report = await materialize(world, NODE, Segment(START, START + DAY))
     assert not report.released and report.as_of is None
     assert report.coverage.missing >= 180
+    (partition,) = report.partitions
+    assert partition.away is not None and partition.away.status == 503
     assert any("missing without proof" in problem for problem in report.problems)
     assert await world.artifacts.list_releases(NODE) == []
     by_hand = await release_by_hand(world, NODE, "the exchange lost these hours")
@@ -141,6 +143,20 @@ async def test_what_the_exchange_withholds_is_missing_and_blocks_the_release(tmp
         world, NODE, Segment(START, START + DAY), ComputeContext(), columns=["ts", "close"]
     )
     assert read.metadata.verdict == "PARTIAL" and read.bars.column_names == ["ts", "close"]
+
+
+async def test_an_exchange_that_is_away_is_told_apart_from_bars_that_it_has_not(tmp_path: Path) -> None:
+    class Away(TwinExchange):
+        async def check_node(self, node: NodeId) -> None:
+            raise ExchangeUnavailable("down", status=503)
+
+    bars, policy = walk(START - DAY, START + 3 * DAY), Policy(retry_backoff_ms=10, max_attempts=2)
+    away = await materialize(ports(tmp_path, Away(bars, TwinClock()), policy), NODE, TWO_DAYS)
+    assert [(part.away is not None, part.released) for part in away.partitions] == [(True, False)] * 2
+    assert away.problems[1].endswith("down")
+    holey = {ts: bar for ts, bar in bars.items() if ts % DAY < DAY / 2}
+    withheld = await materialize(ports(tmp_path, TwinExchange(holey, TwinClock()), policy), NODE, TWO_DAYS)
+    assert [part.away for part in withheld.partitions] == [None, None]
 
 
 async def test_a_rate_limit_is_waited_out_as_long_as_it_asks(tmp_path: Path) -> None:
