@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -70,34 +71,20 @@ def test_the_root_holds_what_it_should_and_nothing_else() -> None:
 
 
 def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
-    build = [
-        sys.executable,
-        "-m",
-        "uv",
-        "build",
-        "--wheel",
-        "--no-build-isolation",
-        "--out-dir",
-        str(tmp_path),
-        str(ROOT),
-    ]
-    if subprocess.run([sys.executable, "-m", "uv", "--version"], capture_output=True, check=False).returncode:
-        build = [
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "--no-deps",
-            "--no-build-isolation",
-            "-w",
-            str(tmp_path),
-            str(ROOT),
-        ]
-    built = subprocess.run(build, capture_output=True, text=True, check=False)
+    # setuptools leaves what it built before in the folder that it builds from.
+    source = tmp_path / "source"
+    shutil.copytree(PACKAGE, source / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    uv = (sys.executable, "-m", "uv")
+    if subprocess.run([*uv, "--version"], capture_output=True, check=False).returncode:
+        build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w"]
+    else:
+        build = [*uv, "build", "--wheel", "--no-build-isolation", "--out-dir"]
+    built = subprocess.run([*build, tmp_path, source], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     (wheel,) = tmp_path.glob("*.whl")
-    held = {
-        name for name in zipfile.ZipFile(wheel).namelist() if not name.split("/")[0].endswith(".dist-info")
-    }
+    names = zipfile.ZipFile(wheel).namelist()
+    held = {name for name in names if not name.split("/")[0].endswith(".dist-info")}
     expected = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*.py")} | {"seamless_assets/py.typed"}
     assert held == expected

@@ -6,20 +6,20 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
-import pyarrow as pa
 import pytest
-from support.object_stores import FlakyProxy, Place, S3Server, Trouble, require_s3_server
+from support.object_stores import FlakyProxy, InMemoryPlace, Place, S3Server, Trouble, require_s3_server
 from support.services import QuestDbServer
 from support.tls import Authority, make_authority
 
 from seamless_assets.adapters.questdb.address import QuestDbAddress
 from seamless_assets.adapters.questdb.store import QuestDbHotStore
 from seamless_assets.adapters.sqlite.store import SqliteHotStore
-from seamless_assets.core.bars.table import BARS_SCHEMA
 from seamless_assets.core.node import NodeId
 from seamless_assets.flows.ports import HotStore
+from seamless_assets.testing import InMemoryHotStore, bars_table
 
 OpenStore = Callable[[], HotStore]
+table = bars_table
 
 
 def address(server: QuestDbServer, **more: float) -> QuestDbAddress:
@@ -27,12 +27,15 @@ def address(server: QuestDbServer, **more: float) -> QuestDbAddress:
     return QuestDbAddress("127.0.0.1", server.http_port, server.pg_port, **more)  # type: ignore[arg-type]
 
 
-@pytest.fixture(params=["sqlite", "questdb"])
+@pytest.fixture(params=["memory", "sqlite", "questdb"])
 async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenStore]:
     """Opens a store on the test's data; closed with the test."""
     opened: list[HotStore] = []
+    in_memory = InMemoryHotStore()
 
     def build() -> HotStore:
+        if request.param == "memory":
+            return in_memory
         if request.param == "sqlite":
             return SqliteHotStore(tmp_path / "hot.sqlite")
         return QuestDbHotStore(address(request.getfixturevalue("questdb_server")))
@@ -50,12 +53,6 @@ async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
 def node() -> NodeId:
     """A node that no other test writes to."""
     return NodeId.parse(f"ohlcv:binance:T{uuid4().hex[:12]}/USDT:1m")
-
-
-def table(bars: dict[int, tuple[float, ...]]) -> pa.Table:
-    """Bars by open as a table."""
-    columns = list(zip(*[(ts, *row) for ts, row in bars.items()], strict=True))
-    return pa.table([pa.array(c, f.type) for c, f in zip(columns, BARS_SCHEMA, strict=True)], BARS_SCHEMA)
 
 
 def s3_server(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
@@ -76,9 +73,11 @@ def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     yield from s3_server("versitygw", tmp_path_factory)
 
 
-@pytest.fixture(params=["folder", "moto", "versitygw"])
+@pytest.fixture(params=["memory", "folder", "moto", "versitygw"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """An empty place for artifacts: a folder, or a prefix of a bucket."""
+    """An empty place for artifacts: memory, a folder, or a prefix of a bucket."""
+    if request.param == "memory":
+        return InMemoryPlace()
     if request.param == "folder":
         return Place(str(tmp_path / "artifacts"), None)
     return Place.in_bucket(request.getfixturevalue(request.param))

@@ -17,10 +17,12 @@ from redis.asyncio import Redis
 from support.services import RedisServer
 
 from seamless_assets.adapters.machine.budget import MachineBudget
+from seamless_assets.adapters.machine.clock import SystemClock
 from seamless_assets.adapters.redis.budget import RedisBudget
 from seamless_assets.core.sharing import token_bucket as arithmetic
 from seamless_assets.core.sharing.token_bucket import Bucket, Budget, Place
 from seamless_assets.errors import BudgetUnavailable
+from seamless_assets.testing import InMemoryBudgetStore
 
 BUDGET = Budget(tokens_per_interval=10, interval_ms=100_000, burst=4)
 OpenBudget = Callable[[], Any]
@@ -44,7 +46,7 @@ def key() -> str:
     return f"rl:ccxt:{uuid4()}"
 
 
-@pytest.fixture(params=["machine", "redis"])
+@pytest.fixture(params=["memory", "machine", "redis"])
 async def open_budget(request: pytest.FixtureRequest, tmp_path: Path, key: str) -> AsyncIterator[OpenBudget]:
     """Opens the store anew, as another process would; closed with the test."""
     opened: list[Any] = []
@@ -52,9 +54,15 @@ async def open_budget(request: pytest.FixtureRequest, tmp_path: Path, key: str) 
         server: RedisServer = request.getfixturevalue("redis_server")
         await seed(server.url, key, BUDGET)
 
+    in_memory = InMemoryBudgetStore(SystemClock())
+    kinds: dict[str, OpenBudget] = {
+        "memory": lambda: in_memory,
+        "machine": lambda: MachineBudget(tmp_path / "budget.sqlite"),
+        "redis": lambda: RedisBudget(server.url),
+    }
+
     def build() -> Any:
-        is_redis = request.param == "redis"
-        opened.append(RedisBudget(server.url) if is_redis else MachineBudget(tmp_path / "budget.sqlite"))
+        opened.append(kinds[request.param]())
         return opened[-1]
 
     yield build

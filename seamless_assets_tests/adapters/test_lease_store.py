@@ -17,6 +17,7 @@ from support.services import Coordinator, RedisServer
 from support.workers import leases_at
 
 from seamless_assets.adapters.http.leases import HttpLeases
+from seamless_assets.adapters.machine.clock import SystemClock
 from seamless_assets.adapters.machine.leases import MachineLeases
 from seamless_assets.adapters.redis.leases import RedisLeases
 from seamless_assets.adapters.sqlite.store import SqliteHotStore
@@ -24,16 +25,20 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.lease import Fence, Lease
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable, StaleToken
+from seamless_assets.testing import InMemoryLeaseStore
 from seamless_assets.testing.twins import START, walk
 
 LONG, SHORT = 60.0, 0.3
 NODE = NodeId.parse("ohlcv:binance:BTC/USDT:1m")
 OpenLeases = Callable[[], Any]
+BETWEEN_PROCESSES = pytest.mark.parametrize("place", ["machine", "redis", "http"], indirect=True)
 
 
-@pytest.fixture(params=["machine", "redis", "http"])
+@pytest.fixture(params=["memory", "machine", "redis", "http"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where a store of the test lies."""
+    if request.param == "memory":
+        return "memory"
     if request.param == "machine":
         return str(tmp_path / "leases.sqlite")
     name = {"redis": "redis_server", "http": "lease_coordinator"}[request.param]
@@ -45,9 +50,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 async def open_leases(place: str) -> AsyncIterator[OpenLeases]:
     """Opens the store anew, as another process would; closed with the test."""
     opened: list[Any] = []
+    in_memory = InMemoryLeaseStore(SystemClock())
 
     def build() -> Any:
-        opened.append(leases_at(place))
+        opened.append(in_memory if place == "memory" else leases_at(place))
         return opened[-1]
 
     yield build
@@ -159,6 +165,7 @@ async def test_an_unknown_lease_is_lost(open_leases: OpenLeases, key: str) -> No
         await open_leases().renew(Lease(key, 1, "w", time.time() + LONG), LONG)
 
 
+@BETWEEN_PROCESSES
 async def test_the_lease_of_a_killed_process_is_free_when_its_time_is_up(
     open_leases: OpenLeases, key: str, place: str
 ) -> None:
@@ -175,6 +182,7 @@ async def test_the_lease_of_a_killed_process_is_free_when_its_time_is_up(
     assert lease.token > token
 
 
+@BETWEEN_PROCESSES
 async def test_processes_that_start_at_once_never_hold_it_together(
     place: str, key: str, tmp_path: Path
 ) -> None:

@@ -24,6 +24,7 @@ from support.services import await_answer, free_port
 from seamless_assets.adapters.artifacts.copies import CopyFolder
 from seamless_assets.adapters.artifacts.s3_access import S3Access, client_options
 from seamless_assets.adapters.artifacts.store import DEFAULT_TEMPLATE, ArtifactStore
+from seamless_assets.testing import InMemoryFiles
 
 VERSITYGW = ROOT / ".venv" / "services" / "versitygw-1.8.0"
 
@@ -132,6 +133,34 @@ class Place:
 
     def _key(self, uri: str) -> dict[str, str]:
         return {"Bucket": BUCKET, "Key": uri.removeprefix(f"s3://{BUCKET}/")}
+
+
+class InMemoryPlace(Place):
+    """The same in memory: stores on shared files, each on an event loop of this process."""
+
+    def __init__(self) -> None:
+        self._files = InMemoryFiles()
+        super().__init__(self._files.root, None)
+
+    def open(self, template: str = DEFAULT_TEMPLATE, *told: Any, **options: Any) -> ArtifactStore:
+        """A store that has seen nothing of it yet."""
+        return ArtifactStore(self.root, template, files=self._files)
+
+    def read(self, uri: str) -> bytes:
+        """The bytes behind a URI."""
+        return self._files.held[self._path(uri)]
+
+    def write(self, uri: str, payload: bytes) -> None:
+        """Put bytes there, whatever is there."""
+        self._files.held[self._path(uri)] = payload
+        self._files.made_at.setdefault(self._path(uri), self._files.clock.now())
+
+    def remove(self, uri: str) -> None:
+        """Take away what is there."""
+        del self._files.held[self._path(uri)], self._files.made_at[self._path(uri)]
+
+    def _path(self, uri: str) -> str:
+        return uri.removeprefix(f"{self.root}/")
 
 
 def require_s3_server(kind: str) -> Path:

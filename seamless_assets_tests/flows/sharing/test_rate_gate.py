@@ -243,6 +243,7 @@ class StoppedClock(VirtualClock):
     """The clock of a process that is stopped until `until`: whoever wakes before, wakes then."""
 
     def __init__(self, until: float) -> None:
+        super().__init__()
         self._until = until
 
     async def sleep(self, seconds: float) -> None:

@@ -1,0 +1,137 @@
+"""An exchange in memory: bars by open, served in pages, as honest or as odd as a test wants it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.coverage.plan import Page
+from seamless_assets.core.coverage.proof import Reach, Trades
+from seamless_assets.core.node import NodeId
+from seamless_assets.errors import ExchangeUnavailable, UnknownSymbol
+from seamless_assets.flows.ports import Clock
+from seamless_assets.testing.bars import Row, candles
+from seamless_assets.testing.clock import ManualClock
+
+
+@dataclass
+class InMemoryExchange:
+    """Satisfies the flows' `CandleSource`: serves `bars` for every node, in pages of at most `page` rows.
+
+    `series` are other bars by node: other symbols are peers, coarser ones witnesses. What its clock has not
+    come to is not served. It believes its pages to hold `believed_page` bars until it learns better, and
+    documents `documented` (None: the truth). `listed`, `oldest` and `delisted` are what a search for the
+    series' ends finds. `fault` is called with the window of each request and its number (from 1), and may
+    raise what an exchange would; while it `is_away` every request raises `ExchangeUnavailable`. `asked` and
+    `asked_trades` are the windows of all requests so far.
+    """
+
+    bars: dict[int, Row] = field(default_factory=dict)
+    clock: Clock = field(default_factory=ManualClock)
+    page: int = 1000
+    believed_page: int = 1000
+    documented: int | None = None
+    listed: int | None = None
+    oldest: int | None = None
+    delisted: int | None = None
+    series: dict[NodeId, dict[int, Row]] = field(default_factory=dict)
+    trades: list[float] = field(default_factory=list)
+    newest_first: bool = False
+    is_away: bool = False
+    fault: Callable[[Segment, int], None] = lambda _window, _asked: None
+    asked: list[Segment] = field(default_factory=list)
+    asked_trades: list[Segment] = field(default_factory=list)
+    known: Reach = Reach()
+
+    async def check_node(self, node: NodeId) -> None:
+        """Raise `UnknownSymbol` for a node without bars."""
+        self._bars(node)
+
+    def documented_page(self, node: NodeId) -> int:
+        """The most bars a page holds as documented."""
+        return self.documented or self.page
+
+    def page_size(self, node: NodeId) -> int:
+        """The most bars a page is believed to hold."""
+        return self.believed_page
+
+    def learn_page_size(self, node: NodeId, size: int) -> None:
+        """Believe that pages are cut at `size` bars."""
+        self.believed_page = size
+
+    async def fetch_candles(self, node: NodeId, window: Segment) -> Page:
+        """The candles that open in `window`, as many as a page holds."""
+        self.asked.append(window)
+        await self._answer()
+        self.fault(window, len(self.asked))
+        bars, end = self._bars(node), min(window.end, int(self.clock.now()) + 1)
+        opens = sorted(ts for ts in bars if window.start <= ts < end)
+        sent = opens[-self.page :] if self.newest_first else opens[: self.page]
+        return Page(window, candles([(ts, *bars[ts]) for ts in sent]), served=len(sent))
+
+    async def fetch_trades(self, node: NodeId, window: Segment) -> Trades:
+        """The first thousand of `trades` from the start of `window` on."""
+        self.asked_trades.append(window)
+        await self._answer()
+        inside = [at for at in sorted(self.trades) if window.start <= at][:1000]
+        return Trades(window, np.array(inside))
+
+    async def exchange_now(self, exchange: str) -> float:
+        """Its clock."""
+        await self._answer()
+        return self.clock.now()
+
+    def reach(self, node: NodeId) -> Reach:
+        """Where the series begins and ends, as far as that was searched for."""
+        return self.known
+
+    async def first_listed(self, node: NodeId) -> int | None:
+        """`listed`, known from now on."""
+        await self._answer()
+        self.known = replace(self.known, listed=self.listed)
+        return self.listed
+
+    async def oldest_served(self, node: NodeId) -> int | None:
+        """`oldest`, known from now on."""
+        await self._answer()
+        self.known = replace(self.known, oldest=self.oldest)
+        return self.oldest
+
+    async def is_delisted(self, node: NodeId) -> bool:
+        """Whether there is a `delisted`."""
+        await self._answer()
+        return self.delisted is not None
+
+    async def last_traded(self, node: NodeId) -> int | None:
+        """`delisted`."""
+        await self._answer()
+        return self.delisted
+
+    def coarser(self, node: NodeId) -> tuple[NodeId, ...]:
+        """The coarser of `series`, the finest first."""
+        return tuple(
+            sorted((n for n in self.series if n.timeframe > node.timeframe), key=lambda n: n.timeframe)
+        )
+
+    def peers(self, node: NodeId) -> tuple[NodeId, ...]:
+        """Other symbols among `series` in the same timeframe."""
+        return tuple(n for n in self.series if n.symbol != node.symbol and n.timeframe == node.timeframe)
+
+    def _bars(self, node: NodeId) -> dict[int, Row]:
+        if node not in self.series and not self.bars and self.series:
+            known = tuple(str(other) for other in self.series)
+            raise UnknownSymbol(
+                f"{node} has no bars in the exchange in memory; add it to `series`, which holds {known}",
+                symbol=node.symbol,
+                choices=known,
+            )
+        return self.series.get(node, self.bars)
+
+    async def _answer(self) -> None:
+        await asyncio.sleep(0)
+        if self.is_away:
+            raise ExchangeUnavailable("the exchange in memory is away, because a test said so", status=None)
