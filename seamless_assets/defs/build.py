@@ -2,27 +2,62 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+
 from dagster import Definitions
 from dagster_aws.s3 import S3Resource
 
 from seamless_assets.config.load import Settings
-from seamless_assets.defs.assets import IO_MANAGER, build_assets
-from seamless_assets.defs.housekeeping import housekeeping, housekeeping_every_night
-from seamless_assets.defs.io_manager import SeamlessIOManager
+from seamless_assets.defs.assets import build_assets
+from seamless_assets.defs.housekeeping import build_housekeeping
+from seamless_assets.defs.io_manager import seamless_io_manager
 from seamless_assets.defs.jobs import build_jobs
+from seamless_assets.defs.names import DEFAULT_NAME, Names, prefix_of
 from seamless_assets.defs.resources import SeamlessResource
+from seamless_assets.errors import InvalidInput
 
 
-def build_definitions(settings: Settings, config: str = "", s3: S3Resource | None = None) -> Definitions:
-    """Definitions of settings; `config` is the path that runs open again, empty for the usual place.
+def build_definitions(
+    settings: Settings,
+    config: str = "",
+    s3: S3Resource | None = None,
+    *,
+    name: str = DEFAULT_NAME,
+    key_prefix: str | Sequence[str] = (),
+) -> Definitions:
+    """The assets, checks, jobs, schedules and resources of settings, to be merged with others.
 
-    `s3` is how a Dagster project reaches its buckets already, if it does.
+    Runs work with just these settings, wherever they happen: those of a file are named in the resource's
+    config by its absolute path, those of a mapping are kept out of it. `config`, the path of a file, is
+    for settings without one: runs read that file.
+
+    `s3` is how a Dagster project reaches its buckets already, if it does. `name` and `key_prefix` are for a
+    project that stands beside another: resources, jobs and steps are named by the one, asset keys begin with
+    the other. Raises `ConfigError` where two nodes have one asset key, `InvalidInput` for bad arguments.
     """
-    assets = build_assets(settings)
-    resource = SeamlessResource(config=config, s3=s3)
+    names = Names(name, prefix_of(key_prefix))
+    assets = build_assets(settings, names)
+    housekeeping, nightly = build_housekeeping(names)
     return Definitions(
         assets=assets,
         jobs=[*build_jobs(assets), housekeeping],
-        schedules=[housekeeping_every_night],
-        resources={"seamless": resource, IO_MANAGER: SeamlessIOManager(seamless=resource)},
+        schedules=[nightly],
+        resources={
+            names.project: _resource(settings, config, s3),
+            names.io_manager: seamless_io_manager(names.project),
+        },
     )
+
+
+def _resource(settings: Settings, config: str, s3: S3Resource | None) -> SeamlessResource:
+    own = str(settings.file) if settings.file else ""
+    asked = os.path.abspath(config) if config else ""
+    if own and asked and asked != own:
+        raise InvalidInput(
+            f"config is {config}, but the settings are those of {own}; leave one of the two out",
+            value=config,
+        )
+    if asked and not own:
+        return SeamlessResource(config=asked, s3=s3)
+    return SeamlessResource(config=own, given=settings, s3=s3)

@@ -5,6 +5,7 @@
 from dagster import (
     AssetObservation,
     Failure,
+    JobDefinition,
     MetadataValue,
     OpExecutionContext,
     ScheduleDefinition,
@@ -14,19 +15,46 @@ from dagster import (
 )
 
 from seamless_assets.core.node import NodeId
-from seamless_assets.defs.assets import asset_key
+from seamless_assets.defs.names import Names
 from seamless_assets.defs.resources import SeamlessResource
 from seamless_assets.errors import SeamlessError
 from seamless_assets.pipeline.connect import Seamless
 
 
-@op(description="Compact the closed months or years of every node, then remove its files that nothing needs.")
-def compact_and_clean_up(context: OpExecutionContext, seamless: SeamlessResource) -> None:
+def build_housekeeping(names: Names) -> tuple[JobDefinition, ScheduleDefinition]:
+    """The job, and its schedule, which is off until somebody switches it on."""
+
+    @op(
+        name=names.of("compact_and_clean_up"),
+        description="Compact the closed months or years of every node, then remove its files that nothing "
+        "needs.",
+        required_resource_keys={names.project},
+    )
+    def compact_and_clean_up(context: OpExecutionContext) -> None:
+        _keep_all(context, names)
+
+    @job(
+        name=names.of("housekeeping"),
+        description="Compact all nodes and remove what nothing needs; every as_of reads as before.",
+    )
+    def housekeeping() -> None:
+        compact_and_clean_up()
+
+    return housekeeping, ScheduleDefinition(
+        name=names.of("housekeeping_every_night"),
+        job=housekeeping,
+        cron_schedule="30 3 * * *",
+        execution_timezone="UTC",
+    )
+
+
+def _keep_all(context: OpExecutionContext, names: Names) -> None:
     """Node by node; one that fails stops no other, and fails the step at its end."""
+    resource: SeamlessResource = getattr(context.resources, names.project)
     rows, failed = [], []
-    for member in seamless.settings().nodes:
+    for member in resource.settings.nodes:
         try:
-            row = _keep_house(context, seamless.pipeline, member.node)
+            row = _keep_house(context, names, resource.pipeline, member.node)
         except SeamlessError as error:
             failed.append(f"{member.node}: {error}")
             context.log.error(failed[-1])
@@ -39,11 +67,13 @@ def compact_and_clean_up(context: OpExecutionContext, seamless: SeamlessResource
     context.add_output_metadata(shown)
 
 
-def _keep_house(context: OpExecutionContext, pipeline: Seamless, node: NodeId) -> dict[str, str | int]:
+def _keep_house(
+    context: OpExecutionContext, names: Names, pipeline: Seamless, node: NodeId
+) -> dict[str, str | int]:
     merged = pipeline.compact(node)
     if merged.release is not None and merged.after < merged.before:
         told = {"compacted": f"{merged.before} artifacts to {merged.after}", "as_of": merged.release.as_of}
-        context.log_event(AssetObservation(asset_key(node), metadata=told))
+        context.log_event(AssetObservation(names.asset_key(node), metadata=told))
     (cleaned,) = pipeline.gc(node)
     return {
         "node": str(node),
@@ -52,15 +82,3 @@ def _keep_house(context: OpExecutionContext, pipeline: Seamless, node: NodeId) -
         "files removed": len(cleaned.removed),
         "bytes freed": cleaned.freed,
     }
-
-
-@job(description="Compact all nodes and remove what nothing needs; every as_of reads as before.")
-def housekeeping() -> None:
-    """One step for all nodes."""
-    compact_and_clean_up()
-
-
-housekeeping_every_night = ScheduleDefinition(
-    name="housekeeping_every_night", job=housekeeping, cron_schedule="30 3 * * *", execution_timezone="UTC"
-)
-"""Off until somebody switches it on."""

@@ -10,14 +10,21 @@ the partitions of the run, else all that is released.
 from typing import Any
 
 import pyarrow as pa
-from dagster import ConfigurableIOManager, InputContext, OutputContext, ResourceDependency
+from dagster import (
+    InitResourceContext,
+    InputContext,
+    IOManager,
+    IOManagerDefinition,
+    OutputContext,
+    io_manager,
+)
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG, PARTITION_NAME_TAG
 
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.reading.reading import ReadResult
-from seamless_assets.defs.assets import asset_key
+from seamless_assets.defs.names import DEFAULT_NAME, NodesByKey
 from seamless_assets.defs.partitions import window_of_partitions
 from seamless_assets.defs.resources import SeamlessResource
 from seamless_assets.errors import InvalidInput
@@ -29,15 +36,30 @@ _PARTITIONED = frozenset({PARTITION_NAME_TAG, ASSET_PARTITION_RANGE_START_TAG})
 """Tags of a run over partitions; other runs take all that is released."""
 
 
-class SeamlessIOManager(ConfigurableIOManager):
+def seamless_io_manager(resource_key: str = DEFAULT_NAME) -> IOManagerDefinition:
+    """The IO manager over the pipeline of a resource, which a run opens once for all that use it."""
+
+    @io_manager(
+        required_resource_keys={resource_key},
+        description="Serves released bars of nodes to downstream assets.",
+    )
+    def serve(context: InitResourceContext) -> SeamlessIOManager:
+        return SeamlessIOManager(getattr(context.resources, resource_key))
+
+    return serve
+
+
+class SeamlessIOManager(IOManager):
     """Serves released bars to downstream assets."""
 
-    seamless: ResourceDependency[SeamlessResource]
+    def __init__(self, resource: SeamlessResource) -> None:
+        self._resource = resource
+        self._by_key = NodesByKey(resource.settings.nodes)
 
     def load_input(self, context: InputContext) -> Any:
         """Released bars of the upstream node, in the form of the input's type."""
-        pipeline = self.seamless.pipeline
-        node = _node_of(pipeline, context)
+        pipeline = self._resource.pipeline
+        node = self._by_key.node(context.asset_key)
         told = _instructions(context)
         reading = ComputeContext(
             world_id=str(told.get("world_id", "default")),
@@ -60,15 +82,6 @@ class SeamlessIOManager(ConfigurableIOManager):
             f"{context.asset_key.to_user_string()} cannot be written by the seamless IO manager, which "
             "serves released bars as inputs; give this asset an io_manager_key of its own"
         )
-
-
-def _node_of(pipeline: Seamless, context: InputContext) -> NodeId:
-    for declared in pipeline.settings.nodes:
-        if asset_key(declared.node) == context.asset_key:
-            return declared.node
-    raise InvalidInput(
-        f"{context.asset_key.to_user_string()} is no node of the settings; declare it in seamless.yaml"
-    )
 
 
 def _instructions(context: InputContext) -> dict[str, Any]:

@@ -1,46 +1,65 @@
-"""The pipeline as a Dagster resource: opened once per process, closed with it."""
+"""The pipeline as a Dagster resource: opened once per run process, closed with it."""
 
+# Dagster reads the annotations of resources at run time, so they are not postponed here.
+
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dagster import ConfigurableResource, InitResourceContext
+from dagster import ConfigurableResource, EnvVar, InitResourceContext, ResourceDependency
 from dagster_aws.s3 import S3Resource
-from pydantic import PrivateAttr
+from pydantic import PrivateAttr, field_validator
 
 from seamless_assets.adapters.artifacts.s3_access import S3Access
 from seamless_assets.config.load import Settings, load_settings
+from seamless_assets.errors import InvalidInput
 from seamless_assets.pipeline.connect import Seamless, connect
 
 
 class SeamlessResource(ConfigurableResource[Seamless]):
-    """`config` is the path of a `seamless.yaml`; empty means the usual place.
+    """Opens the pipeline of settings for a run.
+
+    `config` is the absolute path of a `seamless.yaml`; a relative one starts at the folder in which the
+    resource is made, not at the one in which a run starts. `given` are settings that were read already:
+    they are opened as they are, and never enter a run's config, so their secrets stay here. Run config that
+    names another file goes before them. With neither, a run reads the file of `load_settings()`.
 
     `s3` is dagster-aws's resource; where it is given, its region, endpoint and credentials reach the bucket
-    of the artifacts too, whatever the file says of them.
+    of the artifacts too, whatever the settings say of them.
     """
 
     config: str = ""
+    given: ResourceDependency[Settings | None] = None  # type: ignore[assignment]
     s3: S3Resource | None = None
     _pipeline: Seamless | None = PrivateAttr(default=None)
 
+    @field_validator("config")
+    @classmethod
+    def _absolute(cls, config: str) -> str:
+        return config if not config or isinstance(config, EnvVar) else os.path.abspath(config)
+
     @contextmanager
     def yield_for_execution(self, context: InitResourceContext) -> Iterator["SeamlessResource"]:  # type: ignore[override]
-        with connect(self.settings(), s3=_access(self.s3)) as pipeline:
+        with connect(self.settings, s3=_access(self.s3)) as pipeline:
             self._pipeline = pipeline
             try:
                 yield self
             finally:
                 self._pipeline = None
 
+    @property
     def settings(self) -> Settings:
-        """The settings it opens."""
+        """The settings it opens. Raises `ConfigError`."""
+        given = self.given
+        if isinstance(given, Settings) and self.config in ("", str(given.file)):
+            return given
         return load_settings(self.config or None)
 
     @property
     def pipeline(self) -> Seamless:
-        """The open pipeline, while a run lasts."""
+        """The open pipeline, while a run lasts. Raises `InvalidInput` at other times."""
         if self._pipeline is None:
-            raise RuntimeError("the pipeline is open only while a run lasts; use it inside an asset or op")
+            raise InvalidInput("the pipeline is open only while a run lasts; use it inside an asset or op")
         return self._pipeline
 
 

@@ -1,0 +1,83 @@
+"""What Dagster calls the parts of a project; projects of different names live side by side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from dagster import AssetKey
+
+from seamless_assets.config.load import NodeSettings
+from seamless_assets.core.node import NodeId
+from seamless_assets.errors import ConfigError, InvalidInput
+
+DEFAULT_NAME = "seamless"
+CHECK = "publishable"
+NODE_ID_METADATA = "seamless/node_id"
+_WORD = re.compile(r"[A-Za-z0-9_]+")
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of one project's definitions.
+
+    `project` is the key of its resource, and what its jobs and steps begin with, unless it is the default.
+    `key_prefix` stands before its asset keys. Raises `InvalidInput` for a name that Dagster does not take.
+    """
+
+    project: str = DEFAULT_NAME
+    key_prefix: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for part in (self.project, *self.key_prefix):
+            if not isinstance(part, str) or not _WORD.fullmatch(part):
+                raise InvalidInput(
+                    f"{part!r} cannot be a name in Dagster; use letters, digits and underscores", value=part
+                )
+
+    @property
+    def io_manager(self) -> str:
+        """The key of the IO manager that serves nodes as inputs."""
+        return f"{self.project}_io_manager"
+
+    def of(self, word: str) -> str:
+        """The name of a job, schedule or step that the default project calls `word`."""
+        return word if self.project == DEFAULT_NAME else f"{self.project}_{word}"
+
+    def asset_key(self, node: NodeId) -> AssetKey:
+        """The key of a node: `ohlcv/binance/BTC_USDT_1m` behind the prefix."""
+        return AssetKey([*self.key_prefix, *node.asset_key])
+
+
+class NodesByKey:
+    """The nodes of a project by their asset keys, whatever prefix stands before those.
+
+    Raises `ConfigError` where two nodes have one key.
+    """
+
+    def __init__(self, members: Iterable[NodeSettings]) -> None:
+        self._nodes: dict[tuple[str, ...], NodeId] = {}
+        for member in members:
+            other = self._nodes.setdefault(member.node.asset_key, member.node)
+            if other is not member.node:
+                key = "/".join(member.node.asset_key)
+                raise ConfigError(
+                    f"{member.node} and {other} have one asset key, {key}; remove one of them", problems=()
+                )
+
+    def node(self, key: AssetKey) -> NodeId:
+        """The node of a key. Raises `InvalidInput`."""
+        node = self._nodes.get(tuple(key.path[-3:]))
+        if node is None:
+            raise InvalidInput(
+                f"{key.to_user_string()} is no node of the settings; declare it in seamless.yaml, as the key "
+                "of a node is ohlcv/<exchange>/<BTC_USDT_1m>",
+                value=key.to_user_string(),
+            )
+        return node
+
+
+def prefix_of(told: str | Sequence[str]) -> tuple[str, ...]:
+    """A key prefix as Dagster takes it: one word, or several."""
+    return (told,) if isinstance(told, str) else tuple(told)

@@ -1,0 +1,90 @@
+"""One step over many nodes: they run side by side in one event loop, and each fails on its own."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.node import NodeId
+from seamless_assets.errors import ExchangeError
+from seamless_assets.flows.releasing.materialize import PartitionReport
+from seamless_assets.pipeline.connect import Seamless
+
+_DONE = object()
+
+
+@dataclass
+class NodeOutcome:
+    """What became of one node in a step: a report for each partition, and the error that ended it early."""
+
+    node: NodeId
+    reports: list[PartitionReport] = field(default_factory=list)
+    error: ExchangeError | None = None
+
+    @property
+    def problems(self) -> list[str]:
+        """What went wrong, in sentences."""
+        told = [problem for report in self.reports for problem in report.problems]
+        return [*told, str(self.error)] if self.error else told
+
+    @property
+    def released(self) -> list[PartitionReport]:
+        """The reports of the partitions that are released."""
+        return [report for report in self.reports if report.released]
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything settled is released."""
+        return self.error is None and all(report.released for report in self.reports if report.sealed)
+
+
+def materialize_nodes(
+    pipeline: Seamless, nodes: Sequence[NodeId], window: Segment
+) -> Iterator[tuple[NodeId, PartitionReport] | NodeOutcome]:
+    """Materialize all nodes at once; yield each partition's report as it comes, and a node when it is done.
+
+    An exchange's error ends its node alone. Raises whatever else ends one, and then stops the others.
+    """
+    news: queue.SimpleQueue[tuple[NodeId, Any]] = queue.SimpleQueue()
+
+    async def materialize(node: NodeId) -> None:
+        try:
+            async for report in pipeline.aio.materialize_each(node, *window):
+                news.put((node, report))
+        except BaseException as error:
+            news.put((node, error))
+            raise
+        news.put((node, _DONE))
+
+    async def materialize_all() -> None:
+        await asyncio.gather(*map(materialize, nodes), return_exceptions=True)
+
+    under_way = pipeline.aio.worker.start(materialize_all())
+    try:
+        yield from _collect(nodes, news)
+    finally:
+        under_way.cancel()
+
+
+def _collect(
+    nodes: Sequence[NodeId], news: queue.SimpleQueue[tuple[NodeId, Any]]
+) -> Iterator[tuple[NodeId, PartitionReport] | NodeOutcome]:
+    outcomes = {node: NodeOutcome(node) for node in nodes}
+    left = set(nodes)
+    while left:
+        node, what = news.get()
+        outcome = outcomes[node]
+        if isinstance(what, PartitionReport):
+            outcome.reports.append(what)
+            yield node, what
+            continue
+        if isinstance(what, ExchangeError):
+            outcome.error = what
+        elif isinstance(what, BaseException):
+            raise what
+        left.remove(node)
+        yield outcome
