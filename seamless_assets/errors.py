@@ -36,6 +36,7 @@
     │   └── BudgetUnavailable              the shared rate budget cannot be reached
     ├── ReadRefused
     │   ├── AsOfRequired (ValueError)
+    │   ├── AsOfInFuture (ValueError)      releases until then would change what is read
     │   ├── NothingReleased
     │   ├── CoverageMissing                `gaps` names what no released artifact holds
     │   └── SeamlessSLAExceeded
@@ -212,6 +213,10 @@ class ReadRefused(SeamlessError):
 
 class AsOfRequired(ReadRefused, ValueError):
     """This domain reads the past as it was known; say as of when."""
+
+
+class AsOfInFuture(ReadRefused, ValueError):
+    """`as_of` lies after now, so that what it reads would still change."""
 
 
 class NothingReleased(ReadRefused):

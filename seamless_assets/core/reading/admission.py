@@ -1,0 +1,111 @@
+"""Admission: what a read may touch, decided before anything is asked of a store or an exchange.
+
+domain    | as_of      | reads              | may fill          | serves
+----------|------------|--------------------|-------------------|---------------------------------
+none      | newest     | releases           | where a strategy is named | the release it makes
+backtest  | required   | releases           | never             | releases, all of the window
+dryrun    | required   | releases, hot store| as the strategy says | what it publishes
+live      | session's  | releases, hot store| as the strategy says | releases, hot bars, live tail
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from seamless_assets.core.calendar.instant import epoch_micros, instant_text
+from seamless_assets.core.reading.context import ComputeContext, Domain, Strategy
+from seamless_assets.errors import AsOfInFuture, AsOfRequired
+
+
+class Fill(Enum):
+    """When a read fills what is missing of its window."""
+
+    NEVER = "never"
+    FIRST = "first"
+    """Before it answers, whatever the size of the gap."""
+    BACKGROUND = "background"
+    """After it answered."""
+    BY_SIZE = "by_size"
+    """Before it answers where the gap is at most `max_sync_gap_bars`, else after."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What a read may do.
+
+    `publishes`: what it serves is a release, made where there is none. `blends`: bars that are not released
+    are served too. `follows`: the newest bar is waited for. `must_cover`: a window that releases do not hold
+    whole is an error.
+    """
+
+    domain: Domain | None
+    strategy: Strategy | None
+    fill: Fill
+    publishes: bool
+    blends: bool
+    follows: bool
+    must_cover: bool
+
+    @property
+    def asks_exchange(self) -> bool:
+        """Whether an exchange may be asked for the read, at once or later."""
+        return self.fill is not Fill.NEVER
+
+
+_FILLS: dict[Strategy, Fill] = {
+    "FAIL_FAST": Fill.NEVER,
+    "AUTO_BACKFILL": Fill.FIRST,
+    "PARTIAL_FILL": Fill.BACKGROUND,
+    "SEAMLESS": Fill.BY_SIZE,
+}
+
+
+def admit(
+    context: ComputeContext | None, strategy: Strategy | None, default: Strategy, now: float
+) -> Admission:
+    """What a read of `context` may do; `strategy` is the one that the call names, `default` the settings'.
+
+    Raises `AsOfRequired` where a backtest or a dry run is not bound, and `AsOfInFuture` where it is bound
+    to an instant that releases may still come before.
+    """
+    if context is None:
+        return _unbound(strategy)
+    if context.domain != "live":
+        _require_bound(context, now)
+    if context.domain == "backtest":
+        return Admission("backtest", strategy or default, Fill.NEVER, False, False, False, must_cover=True)
+    chosen = strategy or default
+    is_live = context.domain == "live"
+    return Admission(
+        domain=context.domain,
+        strategy=chosen,
+        fill=_FILLS[chosen],
+        publishes=not is_live,
+        blends=is_live,
+        follows=is_live and chosen == "SEAMLESS",
+        must_cover=False,
+    )
+
+
+def _unbound(strategy: Strategy | None) -> Admission:
+    fill = _FILLS[strategy] if strategy else Fill.NEVER
+    is_filled = fill is not Fill.NEVER
+    return Admission(None, strategy, fill, is_filled, blends=False, follows=False, must_cover=not is_filled)
+
+
+def _require_bound(context: ComputeContext, now: float) -> None:
+    if context.as_of is None:
+        if context.dataset_fingerprint is not None:
+            return
+        kind = "backtest" if context.domain == "backtest" else "dry run"
+        raise AsOfRequired(
+            f"a {kind} needs as_of: pass one of releases(node)[i].as_of, an ISO instant or epoch seconds "
+            "in ComputeContext(as_of=...), or a release's dataset_fingerprint"
+        )
+    if epoch_micros(context.as_of, "as_of") > now * 1_000_000:
+        raise AsOfInFuture(
+            f"as_of {context.as_of} lies after now ({instant_text(int(now * 1_000_000))}): releases until "
+            "then would change what it reads; bind a release's as_of, or an instant that has passed",
+            as_of=context.as_of,
+        )

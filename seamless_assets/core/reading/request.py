@@ -1,0 +1,108 @@
+"""What a caller asks of a read, judged once: every argument is used or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from seamless_assets.core.bars.table import COLUMNS
+from seamless_assets.core.calendar.instant import epoch_seconds
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.calendar.timeframe import grid_of
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.reading.context import ComputeContext, Strategy, choose, choose_strategy
+from seamless_assets.core.reading.sla import SLAPolicy, resolve_sla
+from seamless_assets.errors import InvalidChoice, InvalidInput, InvalidSegment
+
+FillGaps = Literal["previous_close"]
+FILLS: tuple[str, ...] = ("previous_close",)
+MOST_BARS = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """One read. `start` and `end` are epoch seconds, None where the caller leaves them open.
+
+    `limit` keeps the last so many bars, `fill` says what stands where no bar is.
+    """
+
+    node: NodeId
+    start: int | None
+    end: int | None
+    limit: int | None
+    context: ComputeContext | None
+    strategy: Strategy | None
+    sla: SLAPolicy
+    columns: tuple[str, ...]
+    fill: FillGaps | None
+
+    @classmethod
+    def parse(
+        cls,
+        node: str | NodeId,
+        start: Any = None,
+        end: Any = None,
+        *,
+        limit: int | None = None,
+        context: ComputeContext | None = None,
+        strategy: str | None = None,
+        sla: object = None,
+        columns: Sequence[str] | str | None = None,
+        fill: str | None = None,
+        default_sla: SLAPolicy,
+        presets: Mapping[str, SLAPolicy],
+    ) -> ReadRequest:
+        """The request of a call's arguments. Raises `InvalidInput` and its kinds."""
+        if context is not None and not isinstance(context, ComputeContext):
+            raise InvalidInput(f"context is {context!r}; give a ComputeContext", value=context)
+        begin = None if start is None else epoch_seconds(start, "start", round_up=True)
+        finish = None if end is None else epoch_seconds(end, "end")
+        if begin is not None and finish is not None and finish < begin:
+            raise InvalidSegment(f"end {end!r} is before start {start!r}; swap them", start=begin, end=finish)
+        return cls(
+            node=NodeId.parse(node),
+            start=begin,
+            end=finish,
+            limit=_limit(limit),
+            context=context,
+            strategy=None if strategy is None else choose_strategy(strategy),
+            sla=resolve_sla(sla, default_sla, presets),
+            columns=choose_columns(columns),
+            fill=None if fill is None else cast("FillGaps", choose(fill, FILLS, "fill")),
+        )
+
+    def window(self, first: int, end: int) -> Segment:
+        """The whole bars that are asked for, of a series that reaches from `first` to `end` as far as known.
+
+        An open end is `end`; an open start is `limit` bars before the end, or `first`.
+        """
+        grid = grid_of(self.node.timeframe)
+        finish = end if self.end is None else self.end
+        if self.start is not None:
+            begin = self.start
+        elif self.limit is not None:
+            begin = self.node.timeframe.shift(self.node.timeframe.floor(finish), -self.limit)
+        else:
+            begin = first
+        return Segment(min(begin, finish), finish).whole_bars(grid)
+
+
+def choose_columns(columns: Sequence[str] | str | None) -> tuple[str, ...]:
+    """The asked columns in the asked order, each once, all by default. Raises `InvalidChoice`."""
+    asked = COLUMNS if columns is None else (columns,) if isinstance(columns, str) else tuple(columns)
+    for name in asked:
+        choose(name, COLUMNS, "column")
+    if len(set(asked)) < len(asked):
+        raise InvalidChoice(
+            f"columns {', '.join(asked)} name one twice; ask for each once", value=asked, choices=COLUMNS
+        )
+    return tuple(asked)
+
+
+def _limit(limit: object) -> int | None:
+    if limit is None:
+        return None
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 0 < limit <= MOST_BARS:
+        raise InvalidInput(f"limit is {limit!r}; give a number of bars from 1 to {MOST_BARS}", value=limit)
+    return limit

@@ -1,0 +1,166 @@
+"""Service levels of a read: how long each phase may take, and what a breach leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+from seamless_assets.core.reading.context import choose
+from seamless_assets.errors import InvalidChoice, InvalidInput
+
+OnViolation = Literal["FAIL_FAST", "PARTIAL_FILL", "HOLD"]
+Phase = Literal["storage_wait", "backfill_wait", "live_wait", "total"]
+VIOLATIONS: tuple[OnViolation, ...] = get_args(OnViolation)
+PHASES: tuple[Phase, ...] = get_args(Phase)
+LONGEST_BUDGET_MS = 86_400_000
+"""A day: a read that may wait longer has no deadline."""
+
+
+def _require(name: str, value: object, is_sound: bool) -> None:
+    if not is_sound:
+        raise InvalidInput(f"{name} is {value!r}; give {_WANTED.get(name, _MILLISECONDS)}", value=value)
+
+
+_MILLISECONDS = f"milliseconds above 0 and up to {LONGEST_BUDGET_MS}"
+_WANTED = {
+    "max_sync_gap_bars": "a whole number of bars from 0 up",
+    "min_coverage": "a ratio from 0 to 1",
+    "max_lag": "seconds above 0",
+}
+
+
+def _number(name: str, value: object) -> float:
+    _require(name, value, _is_plain(value, (int, float)))
+    return float(value) if value == value else -1.0  # type: ignore[arg-type]  # a NaN is no budget
+
+
+def _is_plain(value: object, kind: type | tuple[type, ...]) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True, slots=True)
+class SLAPolicy:
+    """Budgets of one read in milliseconds, and what happens where one is exceeded.
+
+    `max_wait_*_ms` bound the phases, `total_deadline_ms` all of them together; a phase gets the smaller of
+    its budget and what remains of the total. `max_sync_gap_bars` is the largest gap, in bars, that a
+    SEAMLESS read fills before it answers. `min_coverage` (a ratio) and `max_lag` (seconds) are those of a
+    live read where its context names none. Raises `InvalidInput` for a budget that is no number of
+    milliseconds, and `InvalidChoice` for an unknown `on_violation`.
+    """
+
+    max_wait_storage_ms: float = 300
+    max_wait_backfill_ms: float = 5_000
+    max_wait_live_ms: float = 800
+    total_deadline_ms: float = 1_500
+    max_sync_gap_bars: int = 2
+    on_violation: OnViolation = "PARTIAL_FILL"
+    min_coverage: float | None = None
+    max_lag: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in _BUDGETS:
+            _require(name, getattr(self, name), 0 < _number(name, getattr(self, name)) <= LONGEST_BUDGET_MS)
+        bars = self.max_sync_gap_bars
+        _require("max_sync_gap_bars", bars, _is_plain(bars, int) and bars >= 0)
+        if self.min_coverage is not None:
+            _require("min_coverage", self.min_coverage, 0 <= _number("min_coverage", self.min_coverage) <= 1)
+        if self.max_lag is not None:
+            _require("max_lag", self.max_lag, 0 < _number("max_lag", self.max_lag) < float("inf"))
+        choose(self.on_violation, VIOLATIONS, "on_violation")
+
+    def budget_ms(self, phase: Phase) -> float:
+        """The budget of a phase by itself, in milliseconds."""
+        return float(getattr(self, _BUDGET_OF[phase]))
+
+    @classmethod
+    def from_mapping(cls, told: Mapping[str, Any], base: SLAPolicy) -> SLAPolicy:
+        """`base` with what a mapping says otherwise. Raises `InvalidChoice` for a key that is none."""
+        names = tuple(item.name for item in fields(cls))
+        for name in told:
+            choose(name, names, "sla key")
+        return replace(base, **told)
+
+
+_BUDGETS = ("max_wait_storage_ms", "max_wait_backfill_ms", "max_wait_live_ms", "total_deadline_ms")
+_BUDGET_OF: Mapping[Phase, str] = MappingProxyType(dict(zip(PHASES, _BUDGETS, strict=True)))
+
+PRESETS: Mapping[str, SLAPolicy] = MappingProxyType(
+    {
+        "baseline": SLAPolicy(
+            max_wait_storage_ms=3_000,
+            max_wait_backfill_ms=45_000,
+            max_wait_live_ms=5_000,
+            total_deadline_ms=60_000,
+            on_violation="FAIL_FAST",
+            min_coverage=0.98,
+            max_lag=45.0,
+        ),
+        "tolerant-partial": SLAPolicy(
+            max_wait_storage_ms=5_000,
+            max_wait_backfill_ms=75_000,
+            max_wait_live_ms=7_000,
+            total_deadline_ms=90_000,
+            on_violation="PARTIAL_FILL",
+            min_coverage=0.9,
+            max_lag=90.0,
+        ),
+    }
+)
+
+
+def resolve_sla(told: object, default: SLAPolicy, presets: Mapping[str, SLAPolicy] = PRESETS) -> SLAPolicy:
+    """The policy that an `sla` argument means.
+
+    None is `default`; a mapping changes single values of it; a text names a preset. Raises `InvalidInput`
+    and `InvalidChoice`, with the nearest preset.
+    """
+    if told is None:
+        return default
+    if isinstance(told, SLAPolicy):
+        return told
+    if isinstance(told, Mapping):
+        return SLAPolicy.from_mapping(told, default)
+    if isinstance(told, str):
+        if told in presets:
+            return presets[told]
+        near = get_close_matches(told, presets, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        message = f"sla preset {told!r} is not one of {', '.join(presets)}{hint}"
+        raise InvalidChoice(message, value=told, choices=tuple(presets))
+    raise InvalidInput(
+        f"sla is {told!r}; give an SLAPolicy, a mapping of its fields, or the name of a preset", value=told
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseReport:
+    """What one phase was given and took, in milliseconds; `is_cut` where it was ended by its budget."""
+
+    budget_ms: float
+    taken_ms: float
+    is_cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SLAReport:
+    """How a read kept to its policy, phase by phase."""
+
+    policy: SLAPolicy = field(default_factory=SLAPolicy)
+    phases: Mapping[str, PhaseReport] = field(default_factory=dict)
+
+    @property
+    def violations(self) -> tuple[str, ...]:
+        """The phases that were cut, in the order they come in."""
+        return tuple(name for name in PHASES if name in self.phases and self.phases[name].is_cut)
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain values, for logs and metadata."""
+        return {
+            "policy": asdict(self.policy),
+            "phases": {name: asdict(report) for name, report in self.phases.items()},
+            "violations": list(self.violations),
+        }

@@ -1,0 +1,105 @@
+"""The verdict on a read, from what is known once its bars are gathered.
+
+HOLD beats PARTIAL, PARTIAL beats PASS, and all reasons are reported, each as `code: sentence`. A reason
+that leads to HOLD stands before one that leads to PARTIAL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from seamless_assets.core.reading.context import Domain, Verdict
+from seamless_assets.core.reading.sla import OnViolation
+
+EffectiveMode = str
+"""What an outside world service decided: live, paper, shadow, compute-only or validate."""
+MODES: tuple[EffectiveMode, ...] = ("live", "paper", "shadow", "compute-only", "validate")
+_HOLDING_MODES = frozenset({"compute-only", "validate"})
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a verdict rests on.
+
+    `expected`, `absent` and `missing` count bars of the asked window; `lag_s` is the time since the last
+    delivered bar closed, by the exchange's clock, None where nothing was delivered. `as_of` and
+    `dataset_fingerprint` are those served, `bound_as_of` and `bound_fingerprint` those that the session is
+    bound to. `violations` names the phases that their budgets cut, `decision` what a world service said.
+    """
+
+    domain: Domain | None
+    expected: int
+    absent: int
+    missing: int
+    min_coverage: float = 0.0
+    allow_partial: bool = True
+    lag_s: float | None = None
+    max_lag_s: float | None = None
+    as_of: str | None = None
+    dataset_fingerprint: str | None = None
+    bound_as_of: str | None = None
+    bound_fingerprint: str | None = None
+    violations: tuple[str, ...] = ()
+    on_violation: OnViolation = "PARTIAL_FILL"
+    decision: EffectiveMode = "live"
+    decision_reason: str = ""
+
+    @property
+    def coverage_ratio(self) -> float:
+        """Present of what could be there; 1 where nothing could."""
+        possible = self.expected - self.absent
+        return (possible - self.missing) / possible if possible > 0 else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict with its reasons."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+
+
+def judge(evidence: Evidence) -> Judgement:
+    """The verdict on what was gathered."""
+    holding = tuple(_holding(evidence))
+    partial = tuple(_partial(evidence))
+    verdict: Verdict = "HOLD" if holding else "PARTIAL" if partial else "PASS"
+    return Judgement(verdict, (*holding, *partial))
+
+
+def _holding(of: Evidence) -> Iterator[str]:
+    if of.missing and of.coverage_ratio < of.min_coverage:
+        yield (
+            f"coverage_below_minimum: {of.coverage_ratio:.4f} of the bars are there, "
+            f"min_coverage is {of.min_coverage:g}"
+        )
+    elif of.missing and not of.allow_partial:
+        yield f"partial_not_allowed: {of.missing} bars are missing, and domains.live.allow_partial is false"
+    if of.violations and of.on_violation == "HOLD":
+        yield f"sla_exceeded: {', '.join(of.violations)} took longer than the budget"
+    if of.domain == "live":
+        yield from _holding_live(of)
+
+
+def _holding_live(of: Evidence) -> Iterator[str]:
+    if of.max_lag_s is not None and (of.lag_s is None or of.lag_s > of.max_lag_s):
+        since = "no bar was delivered" if of.lag_s is None else f"the last bar closed {of.lag_s:g} s ago"
+        yield f"lag_exceeded: {since}, max_lag is {of.max_lag_s:g} s"
+    if of.bound_as_of is not None and of.as_of is not None and of.as_of < of.bound_as_of:
+        yield f"as_of_regression: {of.as_of} is before {of.bound_as_of}, which the session has seen"
+    is_same_instant = of.as_of is not None and of.as_of == of.bound_as_of
+    if is_same_instant and of.bound_fingerprint not in (None, of.dataset_fingerprint):
+        yield (
+            f"fingerprint_drift: as of {of.as_of} the dataset was {of.bound_fingerprint}, "
+            f"now it is {of.dataset_fingerprint}"
+        )
+    if of.decision in _HOLDING_MODES:
+        yield of.decision_reason or f"world_decision: the world service decided {of.decision}"
+
+
+def _partial(of: Evidence) -> Iterator[str]:
+    if of.missing:
+        yield f"bars_missing: {of.missing} of {of.expected - of.absent} bars are not there"
+    if of.violations and of.on_violation != "HOLD":
+        yield f"sla_exceeded: {', '.join(of.violations)} took longer than the budget"

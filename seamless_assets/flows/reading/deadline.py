@@ -1,0 +1,76 @@
+"""The time that one read has: each phase gets the smaller of its budget and what remains of the total."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from seamless_assets.core.reading.sla import PHASES, Phase, PhaseReport, SLAPolicy, SLAReport
+
+T = TypeVar("T")
+
+
+class PhaseCut(Exception):
+    """A phase that its budget ended; caught where the read decides what that leads to."""
+
+    def __init__(self, phase: Phase) -> None:
+        super().__init__(phase)
+        self.phase = phase
+
+
+class Deadline:
+    """Measures the phases of one read by the event loop's clock, which no wall clock can set back."""
+
+    def __init__(self, policy: SLAPolicy) -> None:
+        self._policy = policy
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._taken_ms: dict[Phase, float] = {}
+        self._cut: set[Phase] = set()
+
+    async def run(self, phase: Phase, work: Awaitable[T]) -> T:
+        """The outcome of `work`. Raises `PhaseCut` once the phase has had its time.
+
+        What was cut is cancelled and not waited for: a store that hangs would hang its reader too.
+        """
+        task = asyncio.ensure_future(work)
+        began, budget_ms = self._loop.time(), self._remaining_ms(phase)
+        try:
+            await asyncio.wait({task}, timeout=max(0.0, budget_ms) / 1000)
+        except asyncio.CancelledError:
+            _abandon(task)
+            raise
+        finally:
+            taken_ms = (self._loop.time() - began) * 1000
+            self._taken_ms[phase] = self._taken_ms.get(phase, 0.0) + taken_ms
+        if not task.done():
+            self._cut.add(phase)
+            _abandon(task)
+            raise PhaseCut(phase)
+        return task.result()
+
+    def report(self) -> SLAReport:
+        """What every phase was given and took so far."""
+        taken = {**self._taken_ms, "total": self._elapsed_ms()}
+        cut = set(self._cut)
+        if taken["total"] >= self._policy.total_deadline_ms:
+            cut.add("total")
+        phases = [phase for phase in PHASES if phase in taken]
+        reports: dict[str, PhaseReport] = {
+            phase: PhaseReport(self._policy.budget_ms(phase), taken[phase], phase in cut) for phase in phases
+        }
+        return SLAReport(self._policy, reports)
+
+    def _remaining_ms(self, phase: Phase) -> float:
+        left_of_phase = self._policy.budget_ms(phase) - self._taken_ms.get(phase, 0.0)
+        return min(left_of_phase, self._policy.total_deadline_ms - self._elapsed_ms())
+
+    def _elapsed_ms(self) -> float:
+        return (self._loop.time() - self._began) * 1000
+
+
+def _abandon(task: asyncio.Future[T]) -> None:
+    task.cancel()
+    # Nobody asks for its outcome any more; without this the loop would complain of an error not looked at.
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
