@@ -1,0 +1,25 @@
+"""What the settings decide for reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from seamless_assets.core.reading.context import Strategy
+from seamless_assets.core.reading.sla import PRESETS, SLAPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSettings:
+    """Defaults of reads: strategy, service levels and their presets, and when a live read is held.
+
+    `max_lag` is in seconds, `min_coverage` a ratio, `starts` the declared first open of each node.
+    """
+
+    strategy: Strategy = "SEAMLESS"
+    sla: SLAPolicy = field(default_factory=SLAPolicy)
+    presets: Mapping[str, SLAPolicy] = PRESETS
+    max_lag: float = 120.0
+    min_coverage: float = 0.98
+    allow_partial: bool = True
+    starts: Mapping[str, int] = field(default_factory=dict)

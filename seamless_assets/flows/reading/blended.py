@@ -1,0 +1,100 @@
+"""A live read: what is released, what is hot, and what an exchange still has to say, within its deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.coverage.coverage import Gap
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.reading.admission import Admission, Fill
+from seamless_assets.core.reading.request import ReadRequest
+from seamless_assets.core.reading.sla import Phase
+from seamless_assets.core.releases.release import Snapshot
+from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.reading.deadline import Deadline, PhaseCut
+from seamless_assets.flows.reading.gathered import Gathered, gather_blended, nothing_gathered
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Missing ranges by when they are filled: the newest bars, what is filled first, what is filled later."""
+
+    tail: tuple[Segment, ...]
+    first: tuple[Segment, ...]
+    later: tuple[Segment, ...]
+
+
+def plan_fills(
+    node: NodeId, window: Segment, missing: Sequence[Gap], admission: Admission, most_bars: int
+) -> Wanted:
+    """When each missing range is filled, as the admission says; at most `most_bars` by a read BY_SIZE."""
+    parts = tuple(gap.segment for gap in missing)
+    if not parts or admission.fill is Fill.NEVER:
+        return Wanted((), (), ())
+    if admission.fill is Fill.FIRST:
+        return Wanted((), parts, ())
+    if admission.fill is Fill.BACKGROUND:
+        return Wanted((), (), parts)
+    tail: tuple[Segment, ...] = ()
+    if admission.follows and parts[-1].end == window.end and _bars(node, parts[-1:]) <= most_bars:
+        tail, parts = parts[-1:], parts[:-1]
+    is_small = _bars(node, parts) <= most_bars
+    return Wanted(tail, parts if is_small else (), () if is_small else parts)
+
+
+async def read_blended(
+    ports: Ports,
+    request: ReadRequest,
+    admission: Admission,
+    window: Segment,
+    snapshot: Snapshot,
+    deadline: Deadline,
+) -> tuple[Gathered, tuple[str, ...]]:
+    """What is there of `window` once the fills that the read waits for are done or cut, and their problems."""
+    node = request.node
+    gathered = await _gather(ports, node, window, snapshot, deadline)
+    wanted = plan_fills(
+        node, window, gathered.coverage.missing_gaps, admission, request.sla.max_sync_gap_bars
+    )
+    if wanted.later:
+        ports.fills.start(ports, node, wanted.later)
+    problems: list[str] = []
+    phases: tuple[tuple[Phase, tuple[Segment, ...]], ...] = (
+        ("backfill_wait", wanted.first),
+        ("live_wait", wanted.tail),
+    )
+    for phase, parts in phases:
+        if parts:
+            problems += await _filled(ports, node, parts, phase, deadline)
+    if wanted.first or wanted.tail:
+        again = await _gather(ports, node, window, snapshot, deadline)
+        # A second look that was cut knows less than the first.
+        gathered = again if again.coverage.present >= gathered.coverage.present else gathered
+    return gathered, tuple(problems)
+
+
+async def _gather(
+    ports: Ports, node: NodeId, window: Segment, snapshot: Snapshot, deadline: Deadline
+) -> Gathered:
+    try:
+        return await deadline.run("storage_wait", gather_blended(ports, node, window, snapshot))
+    except PhaseCut:
+        return nothing_gathered(node, window)
+
+
+async def _filled(
+    ports: Ports, node: NodeId, parts: Sequence[Segment], phase: Phase, deadline: Deadline
+) -> tuple[str, ...]:
+    filling = ports.fills.start(ports, node, parts)
+    try:
+        # The reader's time ends; the fill goes on for whoever reads next.
+        return await deadline.run(phase, asyncio.shield(filling))
+    except PhaseCut:
+        return ()
+
+
+def _bars(node: NodeId, parts: Sequence[Segment]) -> int:
+    return sum(node.timeframe.count(*part) for part in parts)

@@ -1,0 +1,89 @@
+"""What a read has gathered of its window before it is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pyarrow as pa
+
+from seamless_assets.core.bars.table import between, empty_bars, join, timestamps
+from seamless_assets.core.calendar.segment import Segment, outside
+from seamless_assets.core.coverage.coverage import MISSING, Coverage, Gap, coverage_of
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.releases.artifact import ArtifactRef
+from seamless_assets.core.releases.release import Snapshot
+from seamless_assets.core.releases.scan import gaps_within
+from seamless_assets.flows.filling.history import proven_gaps
+from seamless_assets.flows.ports import Ports
+
+Source = Literal["artifacts", "storage", "blended", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Bars of `window`, sorted, and what is known of those that are not there."""
+
+    window: Segment
+    bars: pa.Table = field(repr=False)
+    coverage: Coverage
+    flags: Mapping[str, int]
+    refs: tuple[ArtifactRef, ...]
+    source: Source
+
+
+def nothing_gathered(node: NodeId, window: Segment) -> Gathered:
+    """What is known of a window whose stores did not answer: nothing."""
+    whole = coverage_of(node.timeframe, window, timestamps(empty_bars()), ())
+    return Gathered(window, empty_bars(), whole, {}, (), "none")
+
+
+async def gather_released(ports: Ports, node: NodeId, window: Segment, snapshot: Snapshot) -> Gathered:
+    """Released bars of `window` at a snapshot; what no artifact of it holds counts as missing."""
+    refs = snapshot.overlapping(window)
+    scan = await ports.artifacts.load_scan(node, refs)
+    bars = between(scan.bars, *window)
+    proofs = [gap for gap in gaps_within(scan.gaps, window) if gap.reason != MISSING]
+    known = coverage_of(node.timeframe, window, timestamps(bars), proofs)
+    return Gathered(window, bars, known, dict(scan.flags), refs, "artifacts" if refs else "none")
+
+
+async def gather_blended(ports: Ports, node: NodeId, window: Segment, snapshot: Snapshot) -> Gathered:
+    """Released bars of `window` at a snapshot, and hot ones where it holds none; each bar once.
+
+    What is released at the snapshot stays as it was released, whatever was revised since.
+    """
+    released = await gather_released(ports, node, window, snapshot)
+    missing = [gap.segment for gap in released.coverage.missing_gaps]
+    if not missing:
+        return released
+    # One look over all gaps costs less than one for each.
+    reach = Segment(missing[0].start, missing[-1].end)
+    hot = await ports.hot.load_bars(node, reach)
+    fresh = join([between(hot, *part) for part in missing]) if hot.num_rows else empty_bars()
+    proofs = [gap for gap in released.coverage.gaps if gap.reason != MISSING]
+    # The earlier proof wins, so a release is not contradicted by what was found out since.
+    proofs += await proven_gaps(ports, node, reach)
+    bars = _merged(released.bars, fresh)
+    known = coverage_of(node.timeframe, window, timestamps(bars), proofs)
+    return Gathered(window, bars, known, released.flags, released.refs, _source(released, fresh))
+
+
+def _merged(released: pa.Table, fresh: pa.Table) -> pa.Table:
+    if not fresh.num_rows:
+        return released
+    if not released.num_rows:
+        return fresh
+    return join([released, fresh])
+
+
+def _source(released: Gathered, fresh: pa.Table) -> Source:
+    if not fresh.num_rows:
+        return released.source
+    return "blended" if released.bars.num_rows else "storage"
+
+
+def not_released(window: Segment, refs: Sequence[ArtifactRef]) -> list[Gap]:
+    """The parts of `window` that none of the artifacts `refs` holds."""
+    return [Gap(*part, "not released") for part in outside(window, ((ref.start, ref.end) for ref in refs))]
