@@ -49,6 +49,7 @@ from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.release import Release, ReleaseLog, next_release, record_path
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.reading.background import BackgroundFills
 from seamless_assets.flows.reading.read import read_released
 from seamless_assets.flows.releasing.compact import compact
 from seamless_assets.flows.releasing.publish import seal
@@ -159,6 +160,7 @@ def bare_ports(store: ArtifactStore, hot: Any = None) -> Ports:
         flights=absent,
         worker="bench",
         quota=LeaseQuota(),
+        fills=BackgroundFills(),
     )
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
@@ -25,8 +25,11 @@ from seamless_assets.aio.lazy import Lazy
 from seamless_assets.config.load import S3Settings, Settings, load_settings
 from seamless_assets.core.calendar.partition import UNITS
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.reading.context import ComputeContext, choose_strategy
+from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.reading.reading import ReadResult
+from seamless_assets.core.reading.request import ReadRequest
+from seamless_assets.core.reading.settings import ReadSettings
+from seamless_assets.core.reading.sla import UNBOUNDED, SLAPolicy
 from seamless_assets.core.sharing.health import Finding
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.errors import ConfigError
@@ -34,6 +37,7 @@ from seamless_assets.flows.diagnose import diagnose
 from seamless_assets.flows.filling import history
 from seamless_assets.flows.ports import CandleSource, HotStore, Ports
 from seamless_assets.flows.reading import read as reading
+from seamless_assets.flows.reading.background import BackgroundFills
 from seamless_assets.flows.releasing import materialize as materializing
 from seamless_assets.flows.releasing.materialize import MaterializeReport, PartitionReport
 from seamless_assets.flows.releasing.publish import Sealed
@@ -66,23 +70,32 @@ class AsyncSeamless(AsyncFilling, AsyncGovernance):
     async def read(
         self,
         node: str | NodeId,
-        start: Instant,
-        end: Instant,
+        start: Instant = None,
+        end: Instant = None,
         context: ComputeContext | None = None,
-        strategy: str = "SEAMLESS",
-        sla: Any = None,
-        columns: Sequence[str] | None = None,
+        strategy: str | None = None,
+        sla: SLAPolicy | Mapping[str, Any] | str | None = None,
+        columns: Sequence[str] | str | None = None,
+        limit: int | None = None,
+        fill: str | None = None,
     ) -> ReadResult:
         """See `Seamless.read`."""
-        parsed, window = NodeId.parse(node), window_of(start, end)
-        choose_strategy(strategy)
-        if context is not None:
-            reading.require_as_of(context)
-        return await self._do(
-            lambda ports: reading.read_released(
-                ports, parsed, window, context or ComputeContext(), columns=columns
-            )
+        is_past = context is None or context.domain == "backtest"
+        settings = read_settings(self.settings)
+        request = ReadRequest.parse(
+            node,
+            start,
+            end,
+            context=context,
+            strategy=strategy,
+            sla=sla,
+            columns=columns,
+            limit=limit,
+            fill=fill,
+            default_sla=settings.past_sla if is_past else settings.sla,
+            presets=settings.presets,
         )
+        return await self._do(lambda ports: reading.read(ports, request))
 
     async def materialize(self, node: str | NodeId, start: Instant, end: Instant) -> MaterializeReport:
         """See `Seamless.materialize`."""
@@ -128,20 +141,26 @@ class Seamless(Filling, Governance):
     def read(
         self,
         node: str | NodeId,
-        start: Instant,
-        end: Instant,
+        start: Instant = None,
+        end: Instant = None,
         context: ComputeContext | None = None,
-        strategy: str = "SEAMLESS",
-        sla: Any = None,
-        columns: Sequence[str] | None = None,
+        strategy: str | None = None,
+        sla: SLAPolicy | Mapping[str, Any] | str | None = None,
+        columns: Sequence[str] | str | None = None,
+        limit: int | None = None,
+        fill: str | None = None,
     ) -> ReadResult:
-        """Released bars of `[start, end)` as known at the context's `as_of`.
+        """Bars of `[start, end)` with a verdict, as the context's domain and the strategy allow.
 
-        Without a context the newest release is bound; `metadata.as_of` says which, and passing it back
-        gives the same bars for ever. Raises `NothingReleased`, `CoverageMissing`, `AsOfRequired`,
+        Without a context the newest release is bound and nothing is asked of an exchange;
+        `metadata.as_of` says which release it was, and passing it back gives the same bars for ever.
+        An open `end` is up to now, or the end of what is released; `limit` keeps the last so many bars.
+        `sla` is an `SLAPolicy`, a mapping of its fields or the name of a preset; `fill="previous_close"`
+        makes a row of each bar that is not there and marks it in the column `filled`. Raises
+        `NothingReleased`, `CoverageMissing`, `AsOfRequired`, `AsOfInFuture`, `SeamlessSLAExceeded`,
         `InvalidInput`.
         """
-        return self._run(self.aio.read(node, start, end, context, strategy, sla, columns))
+        return self._run(self.aio.read(node, start, end, context, strategy, sla, columns, limit, fill))
 
     def materialize(self, node: str | NodeId, start: Instant, end: Instant) -> MaterializeReport:
         """Fetch anew, conform, seal and release every partition that the window touches.
@@ -204,6 +223,8 @@ class _Opened:
             flights=coordination.flights,
             worker=coordination.worker,
             quota=LeaseQuota(),
+            reading=read_settings(settings),
+            fills=BackgroundFills(),
         )
 
     async def close(self) -> None:
@@ -294,6 +315,25 @@ def policy_of(settings: Settings) -> Policy:
         ),
         keep_days={unit: getattr(seamless.hot_store.keep_days, unit) for unit in UNITS},
     )
+
+
+def read_settings(settings: Settings) -> ReadSettings:
+    """What the settings decide for reads."""
+    told, live = settings.seamless.sla, settings.domains.live
+    sla = SLAPolicy(**told.model_dump())
+    return ReadSettings(
+        strategy=settings.seamless.strategy,
+        sla=sla,
+        past_sla=sla if "sla" in settings.seamless.model_fields_set else UNBOUNDED,
+        max_lag=live.max_lag_sec,
+        min_coverage=_or(live.min_coverage, settings.seamless.observability.coverage_ratio_threshold),
+        allow_partial=live.allow_partial,
+        starts={str(item.node): item.start for item in settings.nodes},
+    )
+
+
+def _or(told: float | None, otherwise: float) -> float:
+    return otherwise if told is None else told
 
 
 def _client_settings(settings: Settings, exchange: str) -> ClientSettings:

@@ -15,7 +15,7 @@ from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
 from seamless_assets.core.releases.release import Release
 from seamless_assets.errors import InvalidChoice, InvalidInput
 from seamless_assets.flows.ports import Ports
-from seamless_assets.flows.reading import read as reading
+from seamless_assets.flows.reading import released
 from seamless_assets.flows.releasing import clean_up as cleaning
 from seamless_assets.flows.releasing import compact as compacting
 from seamless_assets.flows.releasing import govern as governing
@@ -109,7 +109,7 @@ class AsyncGovernance(AsyncFace):
         """See `Governance.released_window`."""
         parsed = NodeId.parse(node)
         context = ComputeContext(as_of=as_of, dataset_fingerprint=dataset_fingerprint)
-        snapshot = await self._do(lambda ports: reading.bind_snapshot(ports, parsed, context))
+        snapshot = await self._do(lambda ports: released.bind_snapshot(ports, parsed, context))
         return Segment(snapshot.artifacts[0].start, max(ref.end for ref in snapshot.artifacts))
 
     async def snapshot_files(
@@ -118,7 +118,7 @@ class AsyncGovernance(AsyncFace):
         """See `Governance.snapshot_files`."""
         parsed = NodeId.parse(node)
         context = ComputeContext(as_of=as_of, dataset_fingerprint=dataset_fingerprint)
-        return await self._do(lambda ports: reading.snapshot_files(ports, parsed, context))
+        return await self._do(lambda ports: released.snapshot_files(ports, parsed, context))
 
 
 class Governance(Face):

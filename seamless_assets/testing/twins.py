@@ -12,6 +12,7 @@ from seamless_assets.adapters.sqlite.store import SqliteHotStore
 from seamless_assets.aio.single_flight import SingleFlight
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.reading.background import BackgroundFills
 from seamless_assets.flows.sharing.quota import LeaseQuota
 from seamless_assets.testing.bars import DAY as DAY
 from seamless_assets.testing.bars import START as START
@@ -39,4 +40,5 @@ def ports(tmp_path: object, exchange: TwinExchange, policy: Policy | None = None
         flights=SingleFlight(exchange.clock.now, policy.single_flight_ttl_ms / 1000),
         worker="tests:1:0",
         quota=LeaseQuota(),
+        fills=BackgroundFills(),
     )

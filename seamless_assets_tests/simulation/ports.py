@@ -16,6 +16,7 @@ from seamless_assets.errors import (
     SeamlessError,
 )
 from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.reading.background import BackgroundFills
 from seamless_assets.flows.sharing.budget import RateGate
 from seamless_assets.flows.sharing.failover import FailoverLeases
 from seamless_assets.flows.sharing.quota import LeaseQuota
@@ -77,6 +78,7 @@ class Shared:
             flights=SingleFlight(clock.now, self.policy.single_flight_ttl_ms / 1000),
             worker=worker.name,
             quota=LeaseQuota(),
+            fills=BackgroundFills(),
         )
 
     def gate(self, worker: Worker, fate: Fate) -> RateGate:

@@ -54,6 +54,10 @@ class Segment(_Bounds):
         start = min(max(self.start, other.start), self.end)
         return Segment(start, max(start, min(self.end, other.end)))
 
+    def until(self, end: int) -> Segment:
+        """What of it lies before `end`; empty at its start where nothing does."""
+        return Segment(self.start, max(self.start, min(self.end, end)))
+
     def whole_bars(self, grid: Grid) -> Segment:
         """The largest range of whole bars inside, empty where there is none."""
         start = ceil_to(grid, self.start)

@@ -61,18 +61,15 @@ _FILLS: dict[Strategy, Fill] = {
 }
 
 
-def admit(
-    context: ComputeContext | None, strategy: Strategy | None, default: Strategy, now: float
-) -> Admission:
+def admit(context: ComputeContext | None, strategy: Strategy | None, default: Strategy) -> Admission:
     """What a read of `context` may do; `strategy` is the one that the call names, `default` the settings'.
 
-    Raises `AsOfRequired` where a backtest or a dry run is not bound, and `AsOfInFuture` where it is bound
-    to an instant that releases may still come before.
+    Raises `AsOfRequired` where a backtest or a dry run is not bound.
     """
     if context is None:
         return _unbound(strategy)
     if context.domain != "live":
-        _require_bound(context, now)
+        _require_bound(context)
     if context.domain == "backtest":
         return Admission("backtest", strategy or default, Fill.NEVER, False, False, False, must_cover=True)
     chosen = strategy or default
@@ -94,18 +91,25 @@ def _unbound(strategy: Strategy | None) -> Admission:
     return Admission(None, strategy, fill, is_filled, blends=False, follows=False, must_cover=not is_filled)
 
 
-def _require_bound(context: ComputeContext, now: float) -> None:
-    if context.as_of is None:
-        if context.dataset_fingerprint is not None:
-            return
+def _require_bound(context: ComputeContext) -> None:
+    if context.as_of is None and context.dataset_fingerprint is None:
         kind = "backtest" if context.domain == "backtest" else "dry run"
         raise AsOfRequired(
             f"a {kind} needs as_of: pass one of releases(node)[i].as_of, an ISO instant or epoch seconds "
             "in ComputeContext(as_of=...), or a release's dataset_fingerprint"
         )
-    if epoch_micros(context.as_of, "as_of") > now * 1_000_000:
+
+
+def refuse_future(as_of: str | None, now: float, newest: str | None) -> None:
+    """Raise `AsOfInFuture` where releases may still come at or before `as_of`.
+
+    `newest` is the `as_of` of the node's last release: later ones come after it, whatever a clock says.
+    """
+    if as_of is None or (newest is not None and as_of <= newest):
+        return
+    if epoch_micros(as_of, "as_of") > now * 1_000_000:
         raise AsOfInFuture(
-            f"as_of {context.as_of} lies after now ({instant_text(int(now * 1_000_000))}): releases until "
-            "then would change what it reads; bind a release's as_of, or an instant that has passed",
-            as_of=context.as_of,
+            f"as_of {as_of} lies after now ({instant_text(int(now * 1_000_000))}): releases until then would "
+            "change what it reads; bind a release's as_of, or an instant that has passed",
+            as_of=as_of,
         )

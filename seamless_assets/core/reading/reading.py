@@ -46,7 +46,7 @@ class ReadMetadata:
     reasons: tuple[str, ...]
     source: str
     staleness_seconds: float | None
-    sla: Mapping[str, Any] = field(default_factory=dict)
+    sla: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

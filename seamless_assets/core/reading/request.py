@@ -12,7 +12,7 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import grid_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext, Strategy, choose, choose_strategy
-from seamless_assets.core.reading.sla import SLAPolicy, resolve_sla
+from seamless_assets.core.reading.sla import PRESETS, SLAPolicy, resolve_sla
 from seamless_assets.errors import InvalidChoice, InvalidInput, InvalidSegment
 
 FillGaps = Literal["previous_close"]
@@ -51,7 +51,7 @@ class ReadRequest:
         columns: Sequence[str] | str | None = None,
         fill: str | None = None,
         default_sla: SLAPolicy,
-        presets: Mapping[str, SLAPolicy],
+        presets: Mapping[str, SLAPolicy] = PRESETS,
     ) -> ReadRequest:
         """The request of a call's arguments. Raises `InvalidInput` and its kinds."""
         if context is not None and not isinstance(context, ComputeContext):
@@ -59,7 +59,9 @@ class ReadRequest:
         begin = None if start is None else epoch_seconds(start, "start", round_up=True)
         finish = None if end is None else epoch_seconds(end, "end")
         if begin is not None and finish is not None and finish < begin:
-            raise InvalidSegment(f"end {end!r} is before start {start!r}; swap them", start=begin, end=finish)
+            raise InvalidSegment(
+                f"end {end!r} is before start {start!r}; swap the two", start=begin, end=finish
+            )
         return cls(
             node=NodeId.parse(node),
             start=begin,

@@ -6,19 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from seamless_assets.core.reading.context import Strategy
-from seamless_assets.core.reading.sla import PRESETS, SLAPolicy
+from seamless_assets.core.reading.sla import PRESETS, UNBOUNDED, SLAPolicy
 
 
 @dataclass(frozen=True, slots=True)
 class ReadSettings:
     """Defaults of reads: strategy, service levels and their presets, and when a live read is held.
 
-    `max_lag` is in seconds, `min_coverage` a ratio, `starts` the declared first open of each node.
+    `past_sla` is that of reads that nothing but a release answers. `max_lag` is in seconds, `min_coverage`
+    a ratio, `starts` the declared first open of each node.
     """
 
     strategy: Strategy = "SEAMLESS"
     sla: SLAPolicy = field(default_factory=SLAPolicy)
-    presets: Mapping[str, SLAPolicy] = PRESETS
+    past_sla: SLAPolicy = UNBOUNDED
+    presets: Mapping[str, SLAPolicy] = field(default_factory=lambda: PRESETS)
     max_lag: float = 120.0
     min_coverage: float = 0.98
     allow_partial: bool = True

@@ -88,6 +88,15 @@ class SLAPolicy:
 _BUDGETS = ("max_wait_storage_ms", "max_wait_backfill_ms", "max_wait_live_ms", "total_deadline_ms")
 _BUDGET_OF: Mapping[Phase, str] = MappingProxyType(dict(zip(PHASES, _BUDGETS, strict=True)))
 
+UNBOUNDED = SLAPolicy(
+    max_wait_storage_ms=LONGEST_BUDGET_MS,
+    max_wait_backfill_ms=LONGEST_BUDGET_MS,
+    max_wait_live_ms=LONGEST_BUDGET_MS,
+    total_deadline_ms=LONGEST_BUDGET_MS,
+    on_violation="FAIL_FAST",
+)
+"""Of reads of the past that name no service level: they are repeated, not raced."""
+
 PRESETS: Mapping[str, SLAPolicy] = MappingProxyType(
     {
         "baseline": SLAPolicy(

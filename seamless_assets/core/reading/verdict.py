@@ -25,7 +25,8 @@ class Evidence:
     `expected`, `absent` and `missing` count bars of the asked window; `lag_s` is the time since the last
     delivered bar closed, by the exchange's clock, None where nothing was delivered. `as_of` and
     `dataset_fingerprint` are those served, `bound_as_of` and `bound_fingerprint` those that the session is
-    bound to. `violations` names the phases that their budgets cut, `decision` what a world service said.
+    bound to. `violations` names the phases that their budgets cut, `problems` are those of fills, and
+    `decision` is what a world service said.
     """
 
     domain: Domain | None
@@ -42,6 +43,7 @@ class Evidence:
     bound_fingerprint: str | None = None
     violations: tuple[str, ...] = ()
     on_violation: OnViolation = "PARTIAL_FILL"
+    problems: tuple[str, ...] = ()
     decision: EffectiveMode = "live"
     decision_reason: str = ""
 
@@ -103,3 +105,5 @@ def _partial(of: Evidence) -> Iterator[str]:
         yield f"bars_missing: {of.missing} of {of.expected - of.absent} bars are not there"
     if of.violations and of.on_violation != "HOLD":
         yield f"sla_exceeded: {', '.join(of.violations)} took longer than the budget"
+    if of.missing:
+        yield from (f"fill_failed: {problem}" for problem in of.problems)

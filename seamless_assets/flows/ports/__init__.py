@@ -5,15 +5,17 @@ Times are epoch seconds UTC, ranges half-open, bars Arrow tables of `core.bars.t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 from seamless_assets.aio.single_flight import SingleFlight
+from seamless_assets.core.reading.settings import ReadSettings
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.flows.ports.artifact_store import ArtifactStore
 from seamless_assets.flows.ports.budget import BudgetStore
 from seamless_assets.flows.ports.clock import Clock
 from seamless_assets.flows.ports.exchange import CandleSource
+from seamless_assets.flows.ports.fills import FillRunner
 from seamless_assets.flows.ports.hot_store import HotStore
 from seamless_assets.flows.ports.leases import LeaseQuota, LeaseRegister, LeaseStore
 from seamless_assets.flows.ports.observer import Observer
@@ -23,6 +25,7 @@ __all__ = [
     "BudgetStore",
     "CandleSource",
     "Clock",
+    "FillRunner",
     "HotStore",
     "LeaseQuota",
     "LeaseRegister",
@@ -47,3 +50,5 @@ class Ports:
     flights: SingleFlight
     worker: str
     quota: LeaseQuota
+    fills: FillRunner
+    reading: ReadSettings = field(default_factory=ReadSettings)

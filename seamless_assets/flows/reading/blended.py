@@ -53,7 +53,10 @@ async def read_blended(
     snapshot: Snapshot,
     deadline: Deadline,
 ) -> tuple[Gathered, tuple[str, ...]]:
-    """What is there of `window` once the fills that the read waits for are done or cut, and their problems."""
+    """What is there of `window` once the fills that the read waits for are done or cut.
+
+    The problems of those fills stand beside it.
+    """
     node = request.node
     gathered = await _gather(ports, node, window, snapshot, deadline)
     wanted = plan_fills(

@@ -1,145 +1,90 @@
-"""Read released bars as they were known at an `as_of`."""
+"""A read: admitted before anything is asked, gathered within its deadline, judged before it is served."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-import pyarrow as pa
-
-from seamless_assets.core.bars.table import COLUMNS, between
-from seamless_assets.core.calendar.instant import seconds_text
-from seamless_assets.core.calendar.segment import Segment, outside
-from seamless_assets.core.calendar.timeframe import grid_of
-from seamless_assets.core.coverage.coverage import MISSING, Coverage, Gap
+from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.reading.admission import Admission, admit
 from seamless_assets.core.reading.context import ComputeContext
-from seamless_assets.core.reading.reading import ReadMetadata, ReadResult
-from seamless_assets.core.releases.artifact import ArtifactRef
+from seamless_assets.core.reading.reading import ReadResult
+from seamless_assets.core.reading.request import ReadRequest
+from seamless_assets.core.reading.sla import UNBOUNDED
 from seamless_assets.core.releases.release import Snapshot
-from seamless_assets.core.releases.scan import Scan, gaps_within
-from seamless_assets.errors import AsOfRequired, CoverageMissing, InvalidChoice, NothingReleased
+from seamless_assets.errors import SeamlessSLAExceeded
 from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.reading.answer import NEWEST, Answer, serve
+from seamless_assets.flows.reading.blended import read_blended
+from seamless_assets.flows.reading.deadline import Deadline, PhaseCut
+from seamless_assets.flows.reading.gathered import nothing_gathered
+from seamless_assets.flows.reading.released import load_released
 
-ARTIFACTS = "artifacts"
+Columns = Sequence[str] | str | None
+
+
+async def read(ports: Ports, request: ReadRequest) -> ReadResult:
+    """Serve one read with its verdict.
+
+    Raises `AsOfRequired`, `AsOfInFuture`, `NothingReleased`, `CoverageMissing`, `StoreError`, and
+    `SeamlessSLAExceeded` where a phase was cut and nothing else may be served.
+    """
+    admission = admit(request.context, request.strategy, ports.reading.strategy)
+    deadline = Deadline(request.sla)
+    gather = _live if admission.blends else _released
+    answer = await gather(ports, request, admission, deadline)
+    if answer.sla.violations and request.sla.on_violation == "FAIL_FAST":
+        raise _exceeded(request, deadline)
+    return serve(ports, answer)
 
 
 async def read_released(
-    ports: Ports, node: NodeId, window: Segment, context: ComputeContext, *, columns: Sequence[str] | None
+    ports: Ports, node: NodeId, window: Segment, context: ComputeContext = NEWEST, *, columns: Columns = None
 ) -> ReadResult:
-    """The whole bars of `window` from released artifacts; the same `as_of` always gives the same bars.
+    """The whole bars of `window` from releases at the context's `as_of`, by default the newest.
 
-    Without an `as_of` the newest release is bound, and the metadata says which. Raises `NothingReleased`
-    and `CoverageMissing`, and `ArtifactCorrupt` rather than serve bytes that do not match the log.
+    Nothing else is touched, whatever the context's domain. Raises as `read` does.
     """
-    chosen = choose_columns(columns)
-    snapshot = await bind_snapshot(ports, node, context)
-    bounds = window.whole_bars(grid_of(node.timeframe))
-    refs = snapshot.overlapping(bounds)
-    _refuse_missing(node, bounds, refs)
-    scan = await ports.artifacts.load_scan(node, refs)
-    bars = between(scan.bars, *bounds)
-    metadata = _metadata(ports, node, bounds, context, snapshot, refs, scan, bars)
-    return ReadResult(bars.select(chosen), metadata)
+    is_bound = context.as_of is not None or context.dataset_fingerprint is not None
+    bound = replace(context, domain="backtest") if is_bound else None
+    request = ReadRequest.parse(node, *window, context=bound, columns=columns, default_sla=UNBOUNDED)
+    return await read(ports, request)
 
 
-async def bind_snapshot(ports: Ports, node: NodeId, context: ComputeContext) -> Snapshot:
-    """The snapshot of the context's `as_of` or `dataset_fingerprint`. Raises `NothingReleased`."""
-    snapshot = await ports.artifacts.load_snapshot(node, context.as_of, context.dataset_fingerprint)
-    if snapshot.release is None or not snapshot.artifacts:
-        log = await ports.artifacts.list_releases(node)
-        first = f"; its first release is of {log[0].as_of}" if log else "; materialize it first"
-        at = f" at or before {context.as_of}" if context.as_of else ""
-        of = f" of the dataset {context.dataset_fingerprint}" if context.dataset_fingerprint else ""
-        raise NothingReleased(f"{node} has no release{of}{at}{first}", node_id=str(node), as_of=context.as_of)
-    return snapshot
+async def _released(ports: Ports, request: ReadRequest, admission: Admission, deadline: Deadline) -> Answer:
+    try:
+        gathered, snapshot = await deadline.run("storage_wait", load_released(ports, request))
+    except PhaseCut:
+        raise _exceeded(request, deadline) from None
+    return Answer(request, admission, snapshot, gathered, (), deadline.report())
 
 
-async def snapshot_files(ports: Ports, node: NodeId, context: ComputeContext) -> list[str]:
-    """URIs of the Parquet files of a snapshot, ascending. Raises `NothingReleased`."""
-    snapshot = await bind_snapshot(ports, node, context)
-    folder = ports.artifacts.file_uri(node, "")
-    return [folder + ref.file_path for ref in snapshot.artifacts]
+async def _live(ports: Ports, request: ReadRequest, admission: Admission, deadline: Deadline) -> Answer:
+    node, context = request.node, request.context or NEWEST
+    # What has not closed cannot be there yet.
+    closed = node.timeframe.floor(int(ports.clock.now()))
+    window = request.window(ports.reading.starts.get(str(node), closed), closed).until(closed)
+    binding = ports.artifacts.load_snapshot(node, context.as_of, context.dataset_fingerprint)
+    try:
+        snapshot = await deadline.run("storage_wait", binding)
+    except PhaseCut:
+        nothing = nothing_gathered(node, window)
+        return Answer(request, admission, Snapshot(str(node), None, ()), nothing, (), deadline.report())
+    gathered, problems = await read_blended(ports, request, admission, window, snapshot, deadline)
+    return Answer(request, admission, snapshot, gathered, problems, deadline.report())
 
 
-def require_as_of(context: ComputeContext) -> None:
-    """Raise `AsOfRequired` where a backtest does not say as of when it reads."""
-    if context.domain == "backtest" and context.as_of is None and context.dataset_fingerprint is None:
-        raise AsOfRequired(
-            "a backtest needs as_of: pass one of releases(node)[i].as_of, an ISO instant or epoch seconds "
-            "in ComputeContext(as_of=...), or a release's dataset_fingerprint"
-        )
-
-
-def choose_columns(columns: Sequence[str] | None) -> list[str]:
-    """The asked columns in the asked order, each once, all by default. Raises `InvalidChoice`."""
-    asked = list(COLUMNS) if columns is None else [columns] if isinstance(columns, str) else list(columns)
-    for name in asked:
-        if name not in COLUMNS:
-            raise InvalidChoice(
-                f"column {name!r} is not one of {', '.join(COLUMNS)}", value=name, choices=COLUMNS
-            )
-    if len(set(asked)) < len(asked):
-        raise InvalidChoice(
-            f"columns {', '.join(asked)} name one twice; ask for each once", value=asked, choices=COLUMNS
-        )
-    return asked
-
-
-def _refuse_missing(node: NodeId, window: Segment, refs: Sequence[ArtifactRef]) -> None:
-    """Bars that a released artifact itself lists as missing were let through its gate; others were not."""
-    gaps = [Gap(*part, "not released") for part in outside(window, ((ref.start, ref.end) for ref in refs))]
-    if gaps:
-        named = ", ".join(f"[{seconds_text(gap.start)}, {seconds_text(gap.end)})" for gap in gaps[:3])
-        more = f" and {len(gaps) - 3} more" if len(gaps) > 3 else ""
-        raise CoverageMissing(
-            f"released artifacts of {node} do not hold {named}{more} of the asked "
-            f"[{seconds_text(window.start)}, {seconds_text(window.end)}); materialize them or ask for less",
-            node_id=str(node),
-            gaps=tuple(gaps),
-        )
-
-
-def _coverage(node: NodeId, window: Segment, scan: Scan, present: int) -> Coverage:
-    """Coverage of a window that released artifacts hold whole; their manifests explain every hole."""
-    gaps = gaps_within(scan.gaps, window)
-    expected = node.timeframe.count(*window)
-    missing = sum(node.timeframe.count(gap.start, gap.end) for gap in gaps if gap.reason == MISSING)
-    return Coverage(expected, present, expected - present - missing, missing, gaps)
-
-
-def _metadata(
-    ports: Ports,
-    node: NodeId,
-    window: Segment,
-    context: ComputeContext,
-    snapshot: Snapshot,
-    refs: Sequence[ArtifactRef],
-    scan: Scan,
-    bars: pa.Table,
-) -> ReadMetadata:
-    coverage = _coverage(node, window, scan, bars.num_rows)
-    ts, missing = bars.column("ts"), coverage.missing
-    folder = ports.artifacts.file_uri(node, "")
-    last = node.timeframe.shift(ts[-1].as_py(), 1) if len(ts) else None
-    return ReadMetadata(
-        node_id=str(node),
-        interval=node.timeframe.seconds or str(node.timeframe),
-        start=window.start,
-        end=window.end,
-        rows=bars.num_rows,
-        coverage_bounds=(ts[0].as_py(), last) if last is not None else None,
-        coverage_ratio=coverage.ratio,
-        gaps=coverage.gaps,
-        conformance_flags=dict(scan.flags),
-        conformance_version=ports.policy.conformance_version,
-        dataset_fingerprint=snapshot.dataset_fingerprint,
-        as_of=snapshot.release.as_of if snapshot.release else None,
-        requested_as_of=context.as_of,
-        manifest_uris=tuple([folder + ref.manifest_path for ref in refs]),
-        world_id=context.world_id,
-        domain=context.domain,
-        verdict="PARTIAL" if missing else "PASS",
-        reasons=(f"{missing} bars were released as missing",) if missing else (),
-        source=ARTIFACTS,
-        staleness_seconds=None,
+def _exceeded(request: ReadRequest, deadline: Deadline) -> SeamlessSLAExceeded:
+    report = deadline.report()
+    phase = report.violations[0]
+    told = report.phases[phase]
+    return SeamlessSLAExceeded(
+        f"{request.node}: {phase} was given {told.budget_ms:g} ms and was cut after {told.taken_ms:.0f} ms; "
+        "read again, ask for less, or raise the budget in sla",
+        node_id=str(request.node),
+        phase=phase,
+        budget_ms=told.budget_ms,
+        taken_ms=told.taken_ms,
+        violations=report.violations,
     )

@@ -5,11 +5,12 @@ What a row should give is said here in plain steps; the product says it in two f
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from itertools import product
 
 import pytest
 
-from seamless_assets.core.reading.admission import Fill, admit
+from seamless_assets.core.reading.admission import Fill, admit, refuse_future
 from seamless_assets.core.reading.context import DOMAINS, STRATEGIES, ComputeContext, Domain, Strategy
 from seamless_assets.core.reading.sla import VIOLATIONS, OnViolation
 from seamless_assets.core.reading.verdict import MODES, Evidence, judge
@@ -88,7 +89,7 @@ CALLS = list(product(DOMAINS, [None, *STRATEGIES], STRATEGIES))
 def test_a_strategy_fills_as_it_says_and_never_in_a_backtest(
     domain: Domain, strategy: Strategy | None, default: Strategy
 ) -> None:
-    told = admit(ComputeContext(domain=domain, as_of=PAST), strategy, default, NOW)
+    told = admit(ComputeContext(domain=domain, as_of=PAST), strategy, default)
     fills = {
         "FAIL_FAST": Fill.NEVER,
         "AUTO_BACKFILL": Fill.FIRST,
@@ -106,7 +107,7 @@ def test_a_strategy_fills_as_it_says_and_never_in_a_backtest(
 def test_without_a_context_releases_are_read_and_a_named_strategy_makes_one_first(
     strategy: Strategy | None,
 ) -> None:
-    told = admit(None, strategy, "SEAMLESS", NOW)
+    told = admit(None, strategy, "SEAMLESS")
     assert told.domain is None and told.blends is False
     assert told.publishes is (strategy not in (None, "FAIL_FAST"))
     assert told.must_cover is not told.publishes
@@ -115,11 +116,9 @@ def test_without_a_context_releases_are_read_and_a_named_strategy_makes_one_firs
 @pytest.mark.parametrize("domain", ["backtest", "dryrun"])
 def test_what_must_repeat_is_bound_to_the_past(domain: Domain) -> None:
     with pytest.raises(AsOfRequired):
-        admit(ComputeContext(domain=domain), None, "SEAMLESS", NOW)
-    with pytest.raises(AsOfInFuture, match="has passed"):
-        admit(ComputeContext(domain=domain, as_of=FUTURE), None, "SEAMLESS", NOW)
+        admit(ComputeContext(domain=domain), None, "SEAMLESS")
     named = ComputeContext(domain=domain, dataset_fingerprint="sha256:" + "0" * 64)
-    assert admit(named, None, "SEAMLESS", NOW).domain == domain
+    assert admit(named, None, "SEAMLESS").domain == domain
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -134,3 +133,21 @@ def test_partial_is_refused_where_the_settings_refuse_it() -> None:
     allowed = Evidence(domain="live", expected=100, absent=0, missing=1, allow_partial=True)
     refused = Evidence(domain="live", expected=100, absent=0, missing=1, allow_partial=False)
     assert (judge(allowed).verdict, judge(refused).verdict) == ("PARTIAL", "HOLD")
+
+
+@pytest.mark.parametrize(
+    ("as_of", "newest", "is_open"),
+    [
+        (PAST, None, False),
+        (FUTURE, None, True),
+        (FUTURE, PAST, True),
+        # The clock of whoever released it was ahead of ours: what it binds will not change.
+        (FUTURE, FUTURE, False),
+        (None, PAST, False),
+    ],
+)
+def test_an_as_of_that_later_releases_may_precede_is_refused(
+    as_of: str | None, newest: str | None, is_open: bool
+) -> None:
+    with pytest.raises(AsOfInFuture, match="has passed") if is_open else nullcontext():
+        refuse_future(as_of, NOW, newest)

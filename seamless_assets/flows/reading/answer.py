@@ -1,0 +1,124 @@
+"""From what a read gathered to what it serves: the verdict, the frame and the whole metadata."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from seamless_assets.core.reading.admission import Admission
+from seamless_assets.core.reading.carry import FILLED, carry_previous_close
+from seamless_assets.core.reading.context import ComputeContext
+from seamless_assets.core.reading.reading import ReadMetadata, ReadResult
+from seamless_assets.core.reading.request import ReadRequest
+from seamless_assets.core.reading.sla import SLAReport
+from seamless_assets.core.reading.verdict import Evidence, Judgement, judge
+from seamless_assets.core.releases.release import Snapshot
+from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.reading.gathered import Gathered
+
+NEWEST = ComputeContext()
+"""The context of a read that names none: it binds the newest release."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A read that has gathered what it can. `problems` are those of its fills."""
+
+    request: ReadRequest
+    admission: Admission
+    snapshot: Snapshot
+    gathered: Gathered
+    problems: tuple[str, ...]
+    sla: SLAReport
+
+    @property
+    def context(self) -> ComputeContext:
+        """The context that the caller named, or that of the newest release."""
+        return self.request.context or NEWEST
+
+    @property
+    def as_of(self) -> str | None:
+        """The release that is served."""
+        return self.snapshot.release.as_of if self.snapshot.release else None
+
+
+def serve(ports: Ports, answer: Answer) -> ReadResult:
+    """The result of a read, judged."""
+    bars, columns = _frame(answer)
+    ts = bars.column("ts")
+    node, gathered = answer.request.node, answer.gathered
+    judgement = _judged(ports, answer)
+    folder = ports.artifacts.file_uri(node, "")
+    metadata = ReadMetadata(
+        node_id=str(node),
+        interval=node.timeframe.seconds or str(node.timeframe),
+        start=gathered.window.start,
+        end=gathered.window.end,
+        rows=bars.num_rows,
+        coverage_bounds=(ts[0].as_py(), node.timeframe.shift(ts[-1].as_py(), 1)) if len(ts) else None,
+        coverage_ratio=gathered.coverage.ratio,
+        gaps=gathered.coverage.gaps,
+        conformance_flags=dict(gathered.flags),
+        conformance_version=ports.policy.conformance_version,
+        dataset_fingerprint=answer.snapshot.dataset_fingerprint,
+        as_of=answer.as_of,
+        requested_as_of=answer.context.as_of,
+        manifest_uris=tuple([folder + ref.manifest_path for ref in gathered.refs]),
+        world_id=answer.context.world_id,
+        domain=answer.context.domain,
+        verdict=judgement.verdict,
+        reasons=judgement.reasons,
+        source=gathered.source,
+        staleness_seconds=_lag(ports, answer) if answer.admission.domain == "live" else None,
+        sla=answer.sla.as_record(),
+    )
+    return ReadResult(bars.select(columns), metadata)
+
+
+def _frame(answer: Answer) -> tuple[pa.Table, list[str]]:
+    """The bars that are served, and their columns."""
+    request, bars = answer.request, answer.gathered.bars
+    columns = list(request.columns)
+    if request.fill is not None:
+        bars = carry_previous_close(bars, request.node.timeframe, answer.gathered.window)
+        columns.append(FILLED)
+    if request.limit is not None:
+        bars = bars.slice(max(0, bars.num_rows - request.limit))
+    return bars, columns
+
+
+def _judged(ports: Ports, answer: Answer) -> Judgement:
+    context, sla, settings = answer.context, answer.request.sla, ports.reading
+    is_live = answer.admission.domain == "live"
+    least = (context.min_coverage, sla.min_coverage, settings.min_coverage if is_live else 0.0)
+    return judge(
+        Evidence(
+            domain=answer.admission.domain,
+            expected=answer.gathered.coverage.expected,
+            absent=answer.gathered.coverage.absent,
+            missing=answer.gathered.coverage.missing,
+            min_coverage=_first(*least),
+            allow_partial=settings.allow_partial or not is_live,
+            lag_s=_lag(ports, answer),
+            max_lag_s=_first(context.max_lag, sla.max_lag, settings.max_lag),
+            as_of=answer.as_of,
+            dataset_fingerprint=answer.snapshot.dataset_fingerprint,
+            violations=answer.sla.violations,
+            on_violation=sla.on_violation,
+            problems=answer.problems,
+        )
+    )
+
+
+def _lag(ports: Ports, answer: Answer) -> float | None:
+    """Seconds since the last gathered bar closed; None where there is none."""
+    bars = answer.gathered.bars
+    if not bars.num_rows:
+        return None
+    return ports.clock.now() - answer.request.node.timeframe.shift(bars.column("ts")[-1].as_py(), 1)
+
+
+def _first(*values: float | None) -> float:
+    """The first that is told; the last one always is."""
+    return next(value for value in values if value is not None)

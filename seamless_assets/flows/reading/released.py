@@ -1,0 +1,85 @@
+"""Reads of released bars as they were known at an `as_of`."""
+
+from __future__ import annotations
+
+from seamless_assets.core.calendar.instant import seconds_text
+from seamless_assets.core.calendar.segment import Segment, outside
+from seamless_assets.core.coverage.coverage import Gap
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.reading.admission import refuse_future
+from seamless_assets.core.reading.context import ComputeContext
+from seamless_assets.core.reading.request import ReadRequest
+from seamless_assets.core.releases.release import Snapshot
+from seamless_assets.errors import CoverageMissing, NothingReleased
+from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.reading.answer import NEWEST
+from seamless_assets.flows.reading.gathered import Gathered, gather_released
+
+
+async def bind_snapshot(ports: Ports, node: NodeId, context: ComputeContext) -> Snapshot:
+    """The snapshot of the context's `as_of` or `dataset_fingerprint`.
+
+    Raises `NothingReleased` and `AsOfInFuture`.
+    """
+    snapshot = await ports.artifacts.load_snapshot(node, context.as_of, context.dataset_fingerprint)
+    if snapshot.release is None or not snapshot.artifacts:
+        log = await ports.artifacts.list_releases(node)
+        first = f"; its first release is of {log[0].as_of}" if log else "; materialize it first"
+        at = f" at or before {context.as_of}" if context.as_of else ""
+        of = f" of the dataset {context.dataset_fingerprint}" if context.dataset_fingerprint else ""
+        raise NothingReleased(f"{node} has no release{of}{at}{first}", node_id=str(node), as_of=context.as_of)
+    newest = (await ports.artifacts.load_snapshot(node)).release
+    refuse_future(context.as_of, ports.clock.now(), newest.as_of if newest else None)
+    return snapshot
+
+
+async def snapshot_files(ports: Ports, node: NodeId, context: ComputeContext) -> list[str]:
+    """URIs of the Parquet files of a snapshot, ascending. Raises `NothingReleased`."""
+    snapshot = await bind_snapshot(ports, node, context)
+    folder = ports.artifacts.file_uri(node, "")
+    return [folder + ref.file_path for ref in snapshot.artifacts]
+
+
+async def load_released(ports: Ports, request: ReadRequest) -> tuple[Gathered, Snapshot]:
+    """The released bars of the request's window; the same `as_of` always gives the same bars.
+
+    Raises `NothingReleased` and `CoverageMissing`, and `ArtifactCorrupt` rather than serve bytes that do
+    not match the log.
+    """
+    node = request.node
+    snapshot = await bind_snapshot(ports, node, request.context or NEWEST)
+    window = request.window(*reach(snapshot))
+    refuse_uncovered(node, window, snapshot)
+    gathered = await gather_released(ports, node, window, snapshot)
+    while request.limit is not None and request.start is None and gathered.bars.num_rows < request.limit:
+        # Bars that do not exist are none of the last so many.
+        wider = Segment(window.start - max(window.end - window.start, 1), window.end)
+        window = wider.intersect(Segment(*reach(snapshot))).whole_bars(node.timeframe.grid)
+        if window == gathered.window:
+            break
+        refuse_uncovered(node, window, snapshot)
+        gathered = await gather_released(ports, node, window, snapshot)
+    return gathered, snapshot
+
+
+def reach(snapshot: Snapshot) -> tuple[int, int]:
+    """From the first to the last released time of a snapshot that holds anything."""
+    return snapshot.artifacts[0].start, max(ref.end for ref in snapshot.artifacts)
+
+
+def refuse_uncovered(node: NodeId, window: Segment, snapshot: Snapshot) -> None:
+    """Raise `CoverageMissing` where no artifact of the snapshot holds a part of `window`.
+
+    Bars that a released artifact itself lists as missing were let through its gate; others were not.
+    """
+    held = ((ref.start, ref.end) for ref in snapshot.overlapping(window))
+    gaps = [Gap(*part, "not released") for part in outside(window, held)]
+    if gaps:
+        named = ", ".join(f"[{seconds_text(gap.start)}, {seconds_text(gap.end)})" for gap in gaps[:3])
+        more = f" and {len(gaps) - 3} more" if len(gaps) > 3 else ""
+        raise CoverageMissing(
+            f"released artifacts of {node} do not hold {named}{more} of the asked "
+            f"[{seconds_text(window.start)}, {seconds_text(window.end)}); materialize them or ask for less",
+            node_id=str(node),
+            gaps=tuple(gaps),
+        )
