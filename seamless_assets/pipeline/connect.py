@@ -209,6 +209,7 @@ class _Opened:
         clock = SystemClock()
         self._coordination = coordination = Coordination(settings, clock)
         self.shared = coordination.shared
+        self._fills = BackgroundFills()
         # ccxt takes longer to import than a year of released bars to read, and readers never need it.
         self._source = Lazy(lambda: _ccxt_source(settings, coordination))
         self.ports = Ports(
@@ -224,10 +225,11 @@ class _Opened:
             worker=coordination.worker,
             quota=LeaseQuota(),
             reading=read_settings(settings),
-            fills=BackgroundFills(),
+            fills=self._fills,
         )
 
     async def close(self) -> None:
+        await self._fills.close()
         await self._source.close()
         await self._coordination.close()
         await self._hot.close()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 
 from seamless_assets.core.bars.table import between, empty_bars, join, timestamps
 from seamless_assets.core.calendar.segment import Segment, outside
-from seamless_assets.core.coverage.coverage import MISSING, Coverage, Gap, coverage_of
+from seamless_assets.core.coverage.coverage import MISSING, Coverage, coverage_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.release import Snapshot
@@ -49,6 +50,23 @@ async def gather_released(ports: Ports, node: NodeId, window: Segment, snapshot:
     return Gathered(window, bars, known, dict(scan.flags), refs, "artifacts" if refs else "none")
 
 
+async def gather_layered(
+    ports: Ports, node: NodeId, window: Segment, bound: Snapshot, newest: Snapshot
+) -> Gathered:
+    """Released bars of `window` at `bound`, and at `newest` where the artifacts of `bound` do not reach."""
+    held = ((ref.start, ref.end) for ref in bound.overlapping(window))
+    layers = [await gather_released(ports, node, window, bound)]
+    layers += [await gather_released(ports, node, part, newest) for part in outside(window, held)]
+    bars = join([layer.bars for layer in layers])
+    proofs = [gap for layer in layers for gap in layer.coverage.gaps if gap.reason != MISSING]
+    flags: Counter[str] = Counter()
+    for layer in layers:
+        flags.update(layer.flags)
+    refs = tuple(sorted({ref for layer in layers for ref in layer.refs}, key=lambda ref: ref.start))
+    known = coverage_of(node.timeframe, window, timestamps(bars), proofs)
+    return Gathered(window, bars, known, dict(flags), refs, "artifacts" if refs else "none")
+
+
 async def gather_blended(ports: Ports, node: NodeId, window: Segment, snapshot: Snapshot) -> Gathered:
     """Released bars of `window` at a snapshot, and hot ones where it holds none; each bar once.
 
@@ -82,8 +100,3 @@ def _source(released: Gathered, fresh: pa.Table) -> Source:
     if not fresh.num_rows:
         return released.source
     return "blended" if released.bars.num_rows else "storage"
-
-
-def not_released(window: Segment, refs: Sequence[ArtifactRef]) -> list[Gap]:
-    """The parts of `window` that none of the artifacts `refs` holds."""
-    return [Gap(*part, "not released") for part in outside(window, ((ref.start, ref.end) for ref in refs))]

@@ -19,6 +19,7 @@ from seamless_assets.flows.reading.answer import NEWEST, Answer, serve
 from seamless_assets.flows.reading.blended import read_blended
 from seamless_assets.flows.reading.deadline import Deadline, PhaseCut
 from seamless_assets.flows.reading.gathered import nothing_gathered
+from seamless_assets.flows.reading.published import load_published
 from seamless_assets.flows.reading.released import load_released
 
 Columns = Sequence[str] | str | None
@@ -32,7 +33,7 @@ async def read(ports: Ports, request: ReadRequest) -> ReadResult:
     """
     admission = admit(request.context, request.strategy, ports.reading.strategy)
     deadline = Deadline(request.sla)
-    gather = _live if admission.blends else _released
+    gather = _live if admission.blends else _published if admission.publishes else _released
     answer = await gather(ports, request, admission, deadline)
     if answer.sla.violations and request.sla.on_violation == "FAIL_FAST":
         raise _exceeded(request, deadline)
@@ -58,6 +59,14 @@ async def _released(ports: Ports, request: ReadRequest, admission: Admission, de
     except PhaseCut:
         raise _exceeded(request, deadline) from None
     return Answer(request, admission, snapshot, gathered, (), deadline.report())
+
+
+async def _published(ports: Ports, request: ReadRequest, admission: Admission, deadline: Deadline) -> Answer:
+    try:
+        gathered, snapshot, problems = await load_published(ports, request, admission, deadline)
+    except PhaseCut:
+        raise _exceeded(request, deadline) from None
+    return Answer(request, admission, snapshot, gathered, problems, deadline.report())
 
 
 async def _live(ports: Ports, request: ReadRequest, admission: Admission, deadline: Deadline) -> Answer:

@@ -235,6 +235,20 @@ async def _judge_wire(ports: Ports, node: NodeId, partition: Partition, filled: 
     return replace(report, flags=flags)
 
 
+async def release_settled(ports: Ports, node: NodeId, window: Segment) -> list[PartitionReport]:
+    """Seal and release what is settled of the partitions that `window` touches, as it is known.
+
+    No candle is asked for. Raises `ExchangeUnavailable` where the exchange's clock cannot be read.
+    """
+    now = await settled_now(ports, node)
+    unit, bars = ports.policy.partition_unit(node.timeframe), ports.policy.stabilization_bars
+    return [
+        await _sealed_and_released(ports, node, partition, now, ())
+        for partition in partitions(node.timeframe, unit, window)
+        if not settled(partition.window, node.timeframe, now, bars).is_empty
+    ]
+
+
 async def publish(ports: Ports, node: NodeId, window: Segment) -> list[Sealed]:
     """Seal what is settled of the partitions that `window` touches; nothing is released."""
     now = await settled_now(ports, node)
