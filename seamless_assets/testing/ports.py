@@ -9,6 +9,7 @@ from seamless_assets.aio.single_flight import SingleFlight
 from seamless_assets.core.sharing.events import Event
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.flows.ports import ArtifactStore, Clock, HotStore, LeaseStore, Ports
+from seamless_assets.flows.reading.background import BackgroundFills
 from seamless_assets.flows.sharing.quota import LeaseQuota
 from seamless_assets.testing.artifact_store import InMemoryArtifactStore
 from seamless_assets.testing.exchange import InMemoryExchange
@@ -52,4 +53,5 @@ def in_memory_ports(
         flights=SingleFlight(clock.now, policy.single_flight_ttl_ms / 1000),
         worker=worker,
         quota=LeaseQuota(),
+        fills=BackgroundFills(),
     )
