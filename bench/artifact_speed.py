@@ -54,6 +54,7 @@ from seamless_assets.flows.reading.read import read_released
 from seamless_assets.flows.releasing.compact import compact
 from seamless_assets.flows.releasing.publish import seal
 from seamless_assets.flows.sharing.quota import LeaseQuota
+from seamless_assets.testing import InMemoryExchange
 
 DAY, MONTH_BARS, YEAR_DAYS = 86_400, 44_640, 365
 
@@ -148,9 +149,10 @@ async def publishing(folder: Path, rounds: int) -> list[Case]:
 def bare_ports(store: ArtifactStore, hot: Any = None) -> Ports:
     """Ports of which only clock, hot store, artifacts and policy are there."""
     absent: Any = None
+    nobody: Any = InMemoryExchange()
     return Ports(
         clock=SystemClock(),
-        source=absent,
+        source=nobody,
         hot=hot,
         artifacts=store,
         policy=Policy(),

@@ -25,6 +25,7 @@
     │       │   └── ArtifactDiscarded      a clean-up gave its name up before it was released
     │       ├── ArtifactCorrupt            bytes do not match what was promised
     │       ├── FingerprintCollision       equal fingerprints over different bytes
+    │       ├── SealRefused                bars out of order, out of place or not finite
     │       ├── ReleaseConflict            somebody else wrote this place of the log first
     │       └── ReleaseRefused             it would tear what is in force
     │           ├── ReleaseOutdated        others were released since it was sealed
@@ -169,6 +170,10 @@ class ArtifactCorrupt(ArtifactStoreError):
 
 class FingerprintCollision(ArtifactStoreError):
     """Equal fingerprints over different bars."""
+
+
+class SealRefused(ArtifactStoreError):
+    """Bars out of order, out of place or not finite; the store that handed them over is damaged."""
 
 
 class ReleaseConflict(ArtifactStoreError):

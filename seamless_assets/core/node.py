@@ -70,9 +70,18 @@ class NodeId:
 
     @property
     def path_values(self) -> dict[str, str]:
-        """Its parts, percent-encoded for use as path segments; injective."""
+        """Its parts, percent-encoded for use as path segments; they differ in more than case."""
         return {
-            "exchange": path_value(self.exchange),
+            "exchange": self.exchange,
+            "symbol": upper_path_value(self.symbol),
+            "timeframe": lower_path_value(str(self.timeframe)),
+        }
+
+    @property
+    def former_path_values(self) -> dict[str, str]:
+        """The same as the first version wrote them, where `1m` and `1M` differ in case alone."""
+        return {
+            "exchange": self.exchange,
             "symbol": path_value(self.symbol),
             "timeframe": path_value(str(self.timeframe)),
         }
@@ -97,6 +106,26 @@ def path_value(text: str) -> str:
     """`text` as one path segment: percent-encoded, and never `.` or `..`."""
     encoded = quote(text, safe="")
     return encoded.replace(".", "%2E") if set(encoded) == {"."} else encoded
+
+
+def upper_path_value(text: str) -> str:
+    """`text` as one path segment without lower-case letters: `kPEPE/USDC` is `%6BPEPE%2FUSDC`."""
+    return _encoded(path_value(text), "abcdefghijklmnopqrstuvwxyz")
+
+
+def lower_path_value(text: str) -> str:
+    """`text` as one path segment whose upper-case letters all stand behind a `%`: `1M` is `1%4D`."""
+    return _encoded(path_value(text), "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+
+def _encoded(segment: str, letters: str) -> str:
+    """A percent-encoded segment with these letters encoded too."""
+    # Behind each % stand two digits that are not the text's own.
+    parts = re.split("(%[0-9A-F]{2})", segment)
+    return "".join(
+        part if part.startswith("%") else "".join(f"%{ord(c):02X}" if c in letters else c for c in part)
+        for part in parts
+    )
 
 
 def _word_part(char: str, following: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from seamless_assets.core.bars.volume import VolumeUnit
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.plan import Page
 from seamless_assets.core.coverage.proof import Reach, Trades
@@ -27,7 +28,7 @@ class InMemoryExchange:
     documents `documented` (None: the truth). `listed`, `oldest` and `delisted` are what a search for the
     series' ends finds. `fault` is called with the window of each request and its number (from 1), and may
     raise what an exchange would; while it `is_away` every request raises `ExchangeUnavailable`. `asked` and
-    `asked_trades` are the windows of all requests so far.
+    `asked_trades` are the windows of all requests so far. `volume` is what its volumes count.
     """
 
     bars: dict[int, Row] = field(default_factory=dict)
@@ -46,6 +47,7 @@ class InMemoryExchange:
     asked: list[Segment] = field(default_factory=list)
     asked_trades: list[Segment] = field(default_factory=list)
     known: Reach = Reach()
+    volume: VolumeUnit | None = None
 
     async def check_node(self, node: NodeId) -> None:
         """Raise `UnknownSymbol` for a node without bars."""
@@ -120,6 +122,10 @@ class InMemoryExchange:
     def peers(self, node: NodeId) -> tuple[NodeId, ...]:
         """Other symbols among `series` in the same timeframe."""
         return tuple(n for n in self.series if n.symbol != node.symbol and n.timeframe == node.timeframe)
+
+    def volume_unit(self, node: NodeId) -> VolumeUnit | None:
+        """`volume`, for every node."""
+        return self.volume
 
     def _bars(self, node: NodeId) -> dict[int, Row]:
         if node not in self.series and not self.bars and self.series:

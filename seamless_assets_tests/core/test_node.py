@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pickle
 import re
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.core.node import NodeId, path_value, symbol_word
+from seamless_assets.core.node import NodeId, lower_path_value, path_value, symbol_word, upper_path_value
 from seamless_assets.errors import InvalidNodeId
 
 SYMBOLS = st.text(st.sampled_from("AaBb0129/:_-.%+é "), min_size=1, max_size=8)
@@ -168,3 +170,25 @@ def test_keys_and_paths_of_a_node() -> None:
     node = NodeId.parse("ohlcv:okx:BTC/USDT:USDT:1m")
     assert node.asset_key == ("ohlcv", "okx", "BTC_USDT__USDT_1m")
     assert node.path_values == {"exchange": "okx", "symbol": "BTC%2FUSDT%3AUSDT", "timeframe": "1m"}
+    assert node.former_path_values == node.path_values
+    months = NodeId.parse("ohlcv:hyperliquid:kPEPE/USDC:USDC:1M")
+    assert (months.path_values["symbol"], months.path_values["timeframe"]) == (
+        "%6BPEPE%2FUSDC%3AUSDC",
+        "1%4D",
+    )
+    assert months.former_path_values["timeframe"] == "1M"
+
+
+@pytest.mark.parametrize("encode", [upper_path_value, lower_path_value])
+@given(one=TEXTS, other=st.one_of(TEXTS, SYMBOLS))
+@example(one="1m", other="1M")
+@example(one="btc", other="BTC")
+@example(one="%6b", other="%6B")
+@example(one=".", other="..")
+def test_path_values_of_a_node_differ_in_more_than_case(
+    encode: Callable[[str], str], one: str, other: str
+) -> None:
+    for left, right in ((one, other), (one, one.swapcase())):
+        assert (encode(left).casefold() == encode(right).casefold()) is (left == right)
+    assert encode(one) not in ("", ".", "..") and re.fullmatch(r"[A-Za-z0-9_.~%-]+", encode(one))
+    assert unquote(encode(one)) == one

@@ -163,6 +163,9 @@ class Source:
     def peers(self, node: NodeId) -> tuple[NodeId, ...]:
         return ()
 
+    def volume_unit(self, node: NodeId) -> None:
+        return None
+
 
 def _market(rng: Random, span: Segment, step: int) -> dict[int, list[Row]]:
     """Bars by open, ascending, each with its first value; some are left out."""

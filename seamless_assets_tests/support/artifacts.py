@@ -2,21 +2,61 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from seamless_assets.core.bars.extents import find_extents
+from seamless_assets.core.bars.extents import Extents, Packing, find_packing
 from seamless_assets.core.bars.parquet import encode_bars
-from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
+from seamless_assets.core.bars.table import BARS_SCHEMA, COLUMNS, table_of
 from seamless_assets.core.canonical import sha256_text
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.releases.artifact import Manifest, SealedArtifact
+from seamless_assets.core.releases.artifact import Manifest, SealedArtifact, packing_facts
 from seamless_assets.core.releases.fingerprint import fingerprint
 from seamless_assets.testing.twins import START, walk
 
 NODE = NodeId.parse("ohlcv:okx:BTC/USDT:USDT:1m")
 AS_OF = "2025-01-02T00:00:00.000000Z"
+
+
+def encoded_before(bars: pa.Table) -> bytes:
+    """Bars as the first version wrote them: the bytes of volumes split, and no column numbered."""
+    sink = io.BytesIO()
+    pq.write_table(
+        bars.cast(pa.schema([field.with_nullable(False) for field in BARS_SCHEMA])),
+        sink,
+        compression={name: "none" if name == "ts" else "zstd" for name in COLUMNS},
+        write_statistics=["ts"],
+        use_dictionary=False,
+        column_encoding={
+            **dict.fromkeys(COLUMNS, "PLAIN"),
+            "ts": "DELTA_BINARY_PACKED",
+            "volume": "BYTE_STREAM_SPLIT",
+        },
+        store_schema=False,
+        max_rows_per_page=131_072,
+    )
+    return sink.getvalue()
+
+
+def sealed_before(artifact: SealedArtifact) -> SealedArtifact:
+    """An artifact as the first version sealed it."""
+    payload = encoded_before(artifact.bars)
+    manifest = replace(
+        artifact.manifest,
+        file_sha256=sha256_text(payload),
+        file_bytes=len(payload),
+        **packing_facts(artifact.manifest.policy, find_packing(payload, artifact.bars)),
+    )
+    return replace(artifact, manifest=manifest, payload=payload)
+
+
+def with_extents(artifact: SealedArtifact, extents: Extents) -> SealedArtifact:
+    """The artifact, its manifest telling other extents."""
+    manifest = artifact.manifest
+    return replace(artifact, manifest=replace(manifest, **packing_facts(manifest.policy, Packing(extents))))
 
 
 def seal_bars(bars: pa.Table, partition: str, end: int | None = None, **facts: object) -> SealedArtifact:
@@ -38,10 +78,9 @@ def seal_bars(bars: pa.Table, partition: str, end: int | None = None, **facts: o
         missing=(),
         producer={"name": "test"},
         exchange="okx",
-        policy={},
         publication_watermark=start + 86_400,
         as_of=AS_OF,
-        extents=find_extents(payload, bars),
+        **packing_facts({}, find_packing(payload, bars)),
     )
     return SealedArtifact(NODE, replace(manifest, **facts), payload, bars)  # type: ignore[arg-type]
 

@@ -85,11 +85,11 @@ def _filled_from_extents(
     if told != list(accumulate((file.ref.rows for file in files), initial=0)):
         return False
     packed = [
-        PackedFile(file.payload, manifest.extents, file.ref.rows)
+        PackedFile(file.payload, manifest.packing, file.ref.rows)
         for file, manifest in zip(files, manifests, strict=True)
         if file.ref.rows
     ]
-    if not all(file.extents for file in packed):
+    if not all(file.packing.extents for file in packed):
         return False
     try:
         fill_values(cells, packed)

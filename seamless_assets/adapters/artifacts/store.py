@@ -1,6 +1,6 @@
 """The artifact store: a folder or an S3 bucket, written only by create-if-absent.
 
-Layout below the store's root, all names percent-encoded:
+Layout below the store's root, all names percent-encoded, none of them differing from another in case alone:
 
     {partition_template}/{partition}/{digest}.parquet
     {partition_template}/{partition}/{digest}.manifest.json
@@ -29,11 +29,12 @@ from seamless_assets.adapters.artifacts.copied_bucket import CopiedBucket
 from seamless_assets.adapters.artifacts.copies import CopyFolder
 from seamless_assets.adapters.artifacts.files import Files
 from seamless_assets.adapters.artifacts.folder import FolderFiles
+from seamless_assets.adapters.artifacts.homes import Homes
 from seamless_assets.adapters.artifacts.log_reader import LogReader
 from seamless_assets.adapters.artifacts.proof import proven_file, proven_manifest, stored_bars
 from seamless_assets.adapters.artifacts.scan import ScanReader
 from seamless_assets.core.bars.cells import canonical_cells
-from seamless_assets.core.bars.extents import find_extents
+from seamless_assets.core.bars.extents import find_packing
 from seamless_assets.core.canonical import sha256_text
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import (
@@ -43,6 +44,7 @@ from seamless_assets.core.releases.artifact import (
     StoredFile,
     file_path,
     manifest_path,
+    packing_facts,
 )
 from seamless_assets.core.releases.fingerprint import fingerprint
 from seamless_assets.core.releases.release import Release, ReleaseLog, Snapshot, record_path
@@ -70,12 +72,11 @@ class ArtifactStore:
         files: Files | None = None,
         **options: Any,
     ) -> None:
-        self._template = template
         self._files = files or _open_files(uri, options, copies)
+        self._homes = Homes(self._files, template)
         self._copies = copies
         self._scans = ScanReader(self._files)
         self._log_reader = LogReader(self._files, copies)
-        self._folders: dict[NodeId, str] = {}
         self.root = self._files.root
 
     async def put_artifact(self, artifact: SealedArtifact, avoid: Collection[str] = ()) -> ArtifactRef:
@@ -86,8 +87,9 @@ class ArtifactStore:
         `ArtifactStoreError` where the store fails.
         """
         manifest, content = artifact.manifest, artifact.manifest.dataset_fingerprint
+        folder = await self._homes.find(artifact.node, is_written=True)
         copy = next(n for n in count() if file_path(manifest.partition, content, n) not in avoid)
-        file = self._path(artifact.node, file_path(manifest.partition, content, copy))
+        file = f"{folder}/{file_path(manifest.partition, content, copy)}"
         is_new = await self._files.create(file, artifact.payload)
         if not is_new:
             manifest = _with_file(artifact, await self._stored_twin(file, artifact))
@@ -95,7 +97,7 @@ class ArtifactStore:
             below = manifest_path(manifest.partition, content, edition)
             if below in avoid:
                 continue
-            path = self._path(artifact.node, below)
+            path = f"{folder}/{below}"
             if await self._files.create(path, manifest.to_json()):
                 break
             is_new, stored = False, Manifest.from_json(await self._files.read(path), self._files.uri(path))
@@ -109,7 +111,7 @@ class ArtifactStore:
 
     async def load_manifest(self, node: NodeId, ref: ArtifactRef) -> Manifest:
         """The manifest of `ref`. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
-        path = self._path(node, ref.manifest_path)
+        path = await self._path(node, ref.manifest_path)
         return proven_manifest(self._files.uri(path), await self._files.read(path), ref)
 
     async def load_artifact(self, node: NodeId, ref: ArtifactRef) -> pa.Table:
@@ -117,12 +119,12 @@ class ArtifactStore:
 
         Raises `ArtifactMissing`, `ArtifactCorrupt`.
         """
-        path = self._path(node, ref.file_path)
+        path = await self._path(node, ref.file_path)
         return proven_file(self._files.uri(path), await self._files.read(path), ref).bars()
 
     async def load_scan(self, node: NodeId, refs: Sequence[ArtifactRef]) -> Scan:
         """Bars, gaps and flags of artifacts in order. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
-        return await self._scans.load(node, self._node_folder(node), refs)
+        return await self._scans.load(node, await self._homes.find(node), refs)
 
     async def list_releases(self, node: NodeId) -> list[Release]:
         """The node's release log, verified as one chain; only records not yet seen are fetched."""
@@ -136,7 +138,8 @@ class ArtifactStore:
 
     async def append_release(self, node: NodeId, release: Release) -> None:
         """Add a record to the log. Raises `ReleaseConflict` where another has its number."""
-        path, payload = self._path(node, record_path(release.seq)), release.to_json()
+        folder = await self._homes.find(node, is_written=True)
+        path, payload = f"{folder}/{record_path(release.seq)}", release.to_json()
         # A request that was sent again after a lost answer finds its own record.
         if await self._files.create(path, payload) or await self._files.read(path) == payload:
             return
@@ -151,17 +154,19 @@ class ArtifactStore:
 
         What lies deeper is of a node whose folder lies in this one.
         """
-        listed = await self._files.list_files(self._node_folder(node))
-        every = [replace(file, path=self._below(node, file.path)) for file in listed]
+        folder = await self._homes.find(node)
+        listed = await self._files.list_files(folder)
+        every = [replace(file, path=file.path.removeprefix(f"{folder}/")) for file in listed]
         return [file for file in every if file.path.count("/") == 1]
 
     async def read_file(self, node: NodeId, path: str) -> bytes:
         """What is stored there now. Raises `ArtifactMissing`."""
-        return await self._files.read(self._path(node, path))
+        return await self._files.read(await self._path(node, path))
 
     async def remove_files(self, node: NodeId, paths: Sequence[str]) -> None:
         """Remove files; those that are not there are no error."""
-        await self._files.remove([self._path(node, path) for path in paths])
+        folder = await self._homes.find(node)
+        await self._files.remove([f"{folder}/{path}" for path in paths])
 
     async def status(self) -> StoreStatus:
         """Write a small file and read it back. Raises `ArtifactStoreError`."""
@@ -181,22 +186,14 @@ class ArtifactStore:
             await self._copies.settle()
 
     def file_uri(self, node: NodeId, path: str) -> str:
-        """Where a file of the node's folder is."""
-        return self._files.uri(self._path(node, path))
+        """Where a file of the node's folder is, once anything was asked of the node."""
+        return self._files.uri(f"{self._homes.known(node)}/{path}")
 
-    def _node_folder(self, node: NodeId) -> str:
-        if node not in self._folders:
-            self._folders[node] = self._template.format(**node.path_values)
-        return self._folders[node]
-
-    def _path(self, node: NodeId, below: str) -> str:
-        return f"{self._node_folder(node)}/{below}"
-
-    def _below(self, node: NodeId, path: str) -> str:
-        return path.removeprefix(f"{self._node_folder(node)}/")
+    async def _path(self, node: NodeId, below: str) -> str:
+        return f"{await self._homes.find(node)}/{below}"
 
     async def _log(self, node: NodeId) -> ReleaseLog:
-        return await self._log_reader.load(node, self._node_folder(node))
+        return await self._log_reader.load(node, await self._homes.find(node))
 
     async def _stored_twin(self, path: str, artifact: SealedArtifact) -> bytes:
         """The bytes already stored under this fingerprint, proven to hold the same bars."""
@@ -226,9 +223,10 @@ def _open_files(uri: str, options: Mapping[str, Any], copies: CopyFolder | None)
 
 
 def _with_file(artifact: SealedArtifact, payload: bytes) -> Manifest:
+    manifest = artifact.manifest
     return replace(
-        artifact.manifest,
+        manifest,
         file_sha256=sha256_text(payload),
         file_bytes=len(payload),
-        extents=find_extents(payload, artifact.bars),
+        **packing_facts(manifest.policy, find_packing(payload, artifact.bars)),
     )

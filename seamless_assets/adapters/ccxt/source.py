@@ -36,7 +36,9 @@ from seamless_assets.adapters.ccxt.listing import (
 )
 from seamless_assets.adapters.ccxt.memory import ExchangeMemory, Remembered
 from seamless_assets.adapters.ccxt.settings import ClientSettings, Gate
+from seamless_assets.adapters.ccxt.volume import volume_unit_of
 from seamless_assets.core.bars.table import BARS_SCHEMA, empty_bars
+from seamless_assets.core.bars.volume import VolumeUnit
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.plan import Page, page_of, witnesses_of
@@ -207,6 +209,12 @@ class CcxtSource:
         """Other declared symbols of the exchange in the same timeframe."""
         symbols = self._settings[node.exchange].symbols
         return tuple(NodeId(node.exchange, s, node.timeframe) for s in symbols if s != node.symbol)
+
+    def volume_unit(self, node: NodeId) -> VolumeUnit | None:
+        """What the node's volume counts, as far as the markets say that are known by now."""
+        client = self._clients.get(node.exchange)
+        market = (client.markets or {}).get(node.symbol) if client is not None else None
+        return volume_unit_of(node.exchange, market) if market else None
 
     async def close(self) -> None:
         """Close every client's connections."""

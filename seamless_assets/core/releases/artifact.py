@@ -6,13 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
+from msgspec import ValidationError, convert
 from msgspec.json import Decoder
 
-from seamless_assets.core.bars.extents import Extents
+from seamless_assets.core.bars.extents import VALUES, Extents, Packing
+from seamless_assets.core.bars.volume import VolumeUnit
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.canonical import canonical_json, read_record, sha256_text
@@ -20,7 +22,13 @@ from seamless_assets.core.coverage.coverage import MISSING, Gap
 from seamless_assets.core.node import NodeId, path_value
 from seamless_assets.errors import ArtifactCorrupt
 
+T = TypeVar("T")
 MANIFEST_VERSION: Literal[1] = 1
+EXTENTS, VOLUME = "extents", "volume"
+"""What a manifest's `policy` says beside the decisions: where its values lie, and what volume counts.
+
+Versions that share a store pass over what they do not know there; any other name they refuse.
+"""
 FILE_SUFFIX = ".parquet"
 MANIFEST_SUFFIX = ".manifest.json"
 _ARTIFACT_PATH = re.compile(
@@ -33,9 +41,9 @@ class Manifest:
     """What one artifact holds and how it came to be.
 
     `range` is the sealed `[start, end)` in epoch seconds, `interval` the bar's length in seconds (the
-    timeframe's text for months and years), `as_of` the instant of first publication, `extents` what
-    `core.extents` needs to read the file without opening it as Parquet (empty where only that will do). Only
-    the bars, node, interval and conformance version enter `dataset_fingerprint`.
+    timeframe's text for months and years), `as_of` the instant of first publication, `extents` the packing of
+    a file by earlier versions, whose volumes are split. Only the bars, node, interval and conformance version
+    enter `dataset_fingerprint`.
     """
 
     node_id: str
@@ -73,6 +81,17 @@ class Manifest:
         """The sealed range."""
         return Segment(self.start, self.end)
 
+    @property
+    def packing(self) -> Packing:
+        """Where its values lie in the file; no extents where only a Parquet reader can find them."""
+        extents = self.extents or _told(self.policy.get(EXTENTS), Extents) or ()
+        return Packing(extents, bool(self.extents)) if len(extents) == len(VALUES) else Packing()
+
+    @property
+    def volume(self) -> VolumeUnit | None:
+        """What one of `volume` is; None where nobody could tell when it was sealed."""
+        return _told(self.policy.get(VOLUME), VolumeUnit)
+
     def opens(self, timeframe: Timeframe, part: Segment) -> np.ndarray:
         """Sorted opens of its bars inside `part`, int64 epoch seconds: all of the grid but its gaps."""
         return _opens_but((*self.absent, *self.missing), timeframe, self.segment.intersect(part))
@@ -98,6 +117,15 @@ class Manifest:
 
 
 _DECODER = Decoder(Manifest)
+
+
+def packing_facts(policy: Mapping[str, Any], packing: Packing) -> dict[str, Any]:
+    """The fields of a manifest that tell of a packing, `policy` among them."""
+    told = {name: value for name, value in policy.items() if name != EXTENTS}
+    if packing.is_split:
+        return {"extents": packing.extents, "policy": told}
+    places = [list(extent) for extent in packing.extents]
+    return {"extents": (), "policy": {**told, EXTENTS: places} if places else told}
 
 
 def opens_of(manifests: Sequence[Manifest], timeframe: Timeframe) -> np.ndarray:
@@ -127,6 +155,13 @@ def manifest_edition(path: str) -> int | None:
     """The edition in a manifest's path; None for a path of another form."""
     numbered = artifact_number(path) if path.endswith(MANIFEST_SUFFIX) else None
     return numbered[1] if numbered else None
+
+
+def _told(value: Any, kind: type[T]) -> T | None:
+    try:
+        return None if value is None else convert(value, kind)
+    except ValidationError:
+        return None
 
 
 def _opens_but(holes: Sequence[Gap], timeframe: Timeframe, window: Segment) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from seamless_assets.core.bars.extents import find_extents
+from seamless_assets.core.bars.extents import find_packing
 from seamless_assets.core.bars.parquet import decode_bars
 from seamless_assets.core.bars.table import timestamps
 from seamless_assets.core.canonical import sha256_text
@@ -92,7 +92,7 @@ def audit_file(
         problems.append(f"its bars have the fingerprint {content}, its name says {ref.fingerprint}")
     if len(payload) != manifest.file_bytes or bars.num_rows != ref.rows:
         problems.append(f"it holds {bars.num_rows} bars, its manifest promises {manifest.rows}")
-    if manifest.extents and find_extents(payload, bars) != manifest.extents:
+    if manifest.packing.extents and find_packing(payload, bars) != manifest.packing:
         problems.append("its extents lie elsewhere than its manifest says")
     return bars, [Flaw(path, problem) for problem in problems]
 

@@ -25,6 +25,11 @@ LOG_FOLDER = "_releases"
 GENESIS = "sha256:" + "0" * 64
 """What the first release names as the one before it."""
 RECORD_VERSION: Literal[1] = 1
+LEAST_STEP_MICROS = 1_000
+"""From one `as_of` to the next, so that they stay apart where only milliseconds are kept.
+
+Records of earlier versions may stand closer.
+"""
 _RECORD_PATH = re.compile(rf"{LOG_FOLDER}/(?P<seq>[0-9]{{10}})\.json")
 _CHECKPOINT_EVERY, _KEPT_SNAPSHOTS = 256, 64
 
@@ -44,8 +49,8 @@ class Revision:
 class Release:
     """One entry of a node's release log.
 
-    `as_of` (ISO text, UTC, microseconds) grows strictly with `seq`; `previous` is the hash of the record
-    before; `dataset_fingerprint` is the Merkle root over all artifacts in force after this entry.
+    `as_of` (ISO text, UTC, microseconds) grows with `seq`, by a millisecond at least; `previous` is the hash
+    of the record before; `dataset_fingerprint` is the Merkle root over all artifacts in force after it.
 
     What a `rollback` or a `withdrawal` touches is pinned: no `automatic` release changes it until one
     `by_hand` does; one that changes nothing frees all. A `compaction` puts artifacts in force that hold the
@@ -237,7 +242,7 @@ def next_release(
     revisions: Sequence[Revision] = (),
     discarded: Sequence[str] = (),
 ) -> Release:
-    """The record that follows `before`; its `as_of` is `now`, or a microsecond after the last one.
+    """The record that follows `before`; its `as_of` is `now`, or a millisecond after the last one.
 
     Raises `ReleaseRefused` where artifacts in force would overlap.
     """
@@ -287,7 +292,7 @@ def record_number(path: str) -> int | None:
 
 def epoch_micros_after(release: Release) -> int:
     """The first instant (epoch microseconds) that a later release may carry."""
-    return epoch_micros(release.as_of, "as_of") + 1
+    return epoch_micros(release.as_of, "as_of") + LEAST_STEP_MICROS
 
 
 def verify_chain(log: Iterable[Release], uri: str, after: Release | None = None) -> None:

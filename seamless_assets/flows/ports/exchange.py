@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from seamless_assets.core.bars.volume import VolumeUnit
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.plan import Page
 from seamless_assets.core.coverage.proof import Reach, Trades
@@ -63,3 +64,6 @@ class CandleSource(Protocol):
 
     def peers(self, node: NodeId) -> tuple[NodeId, ...]:
         """Other symbols of the exchange in the same timeframe, as declared."""
+
+    def volume_unit(self, node: NodeId) -> VolumeUnit | None:
+        """What the node's volume counts, as far as the markets say that are known by now."""

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seamless_assets.core.bars.extents import find_extents
-from seamless_assets.core.bars.parquet import encode_bars
-from seamless_assets.core.calendar.instant import instant_text
+from seamless_assets.core.bars.volume import VolumeUnit
 from seamless_assets.core.calendar.partition import UNITS, PartitionUnit
-from seamless_assets.core.canonical import sha256_text
-from seamless_assets.core.coverage.coverage import MISSING
+from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.releases.artifact import ArtifactRef, Manifest, SealedArtifact
-from seamless_assets.core.releases.fingerprint import fingerprint
+from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.release import Release, Snapshot, next_release
 from seamless_assets.core.releases.supersession import COMPACTED, compactable
 from seamless_assets.errors import ArtifactDiscarded
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.releasing.commit import commit, now_micros, refuse_discarded
+from seamless_assets.flows.releasing.sealing import sealed_artifact
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,31 +86,24 @@ async def _merge(
     if len(versions) > 1:
         return None
     scan = await ports.artifacts.load_scan(node, parts)
-    payload = encode_bars(scan.bars, ports.policy.compression)
-    manifest = Manifest(
-        node_id=str(node),
-        interval=node.timeframe.seconds or str(node.timeframe),
+    sealed = sealed_artifact(
+        ports,
+        node,
+        scan.bars,
         partition=partition,
-        range=(parts[0].start, parts[-1].end),
-        rows=scan.bars.num_rows,
-        dataset_fingerprint=fingerprint(
-            scan.bars, node_id=node, interval=node.timeframe, conformance_version=versions.pop()
-        ),
-        file_sha256=sha256_text(payload),
-        file_bytes=len(payload),
-        conformance_version=manifests[0].conformance_version,
-        conformance_flags=scan.flags,
-        absent=tuple(gap for gap in scan.gaps if gap.reason != MISSING),
-        missing=tuple(gap for gap in scan.gaps if gap.reason == MISSING),
-        producer=ports.policy.producer,
-        exchange=node.exchange,
-        policy={**ports.policy.as_record(), COMPACTED: [part.fingerprint for part in parts]},
-        publication_watermark=max(manifest.publication_watermark for manifest in manifests),
-        as_of=instant_text(now_micros(ports)),
-        extents=find_extents(payload, scan.bars),
+        window=Segment(parts[0].start, parts[-1].end),
+        gaps=scan.gaps,
+        flags=scan.flags,
+        watermark=max(manifest.publication_watermark for manifest in manifests),
+        conformance_version=versions.pop(),
+        volume=_common([manifest.volume for manifest in manifests]),
+        decisions={COMPACTED: [part.fingerprint for part in parts]},
     )
-    sealed = SealedArtifact(node, manifest, payload, scan.bars)
     return _Merged(await ports.artifacts.put_artifact(sealed, snapshot.discarded), tuple(parts))
+
+
+def _common(units: Sequence[VolumeUnit | None]) -> VolumeUnit | None:
+    return units[0] if all(unit == units[0] for unit in units) else None
 
 
 def _above(unit: PartitionUnit) -> PartitionUnit:

@@ -24,6 +24,7 @@ from seamless_assets.errors import (
     ReleaseLosesBars,
     ReleaseOutdated,
     ReleasePinned,
+    SealRefused,
 )
 from seamless_assets.flows.filling.backfill import (
     CHUNKS_AT_ONCE,
@@ -172,7 +173,12 @@ async def _sealed_and_released(
     seen = distinct(np.concatenate([timestamps(piece.candles) // 1000 for piece in filled] or [NO_OPENS]))
     losing = ""
     while True:
-        sealed = await seal(ports, node, partition, now, judged.flags, seen)
+        try:
+            sealed = await seal(ports, node, partition, now, judged.flags, seen)
+        except SealRefused as error:
+            return PartitionReport(
+                partition, False, None, None, None, (f"{partition.key}: {error}", *withheld)
+            )
         if sealed is None:
             raise AssertionError(
                 f"{node} {partition.key}: settled bars vanished between two looks at one clock"

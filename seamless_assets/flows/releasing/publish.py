@@ -8,16 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from seamless_assets.core.bars.conformance import conform
-from seamless_assets.core.bars.extents import find_extents
-from seamless_assets.core.bars.parquet import encode_bars
 from seamless_assets.core.bars.table import timestamps
-from seamless_assets.core.calendar.instant import instant_text
 from seamless_assets.core.calendar.partition import Partition
 from seamless_assets.core.calendar.watermark import settled, watermark
-from seamless_assets.core.canonical import sha256_text
-from seamless_assets.core.coverage.coverage import MISSING, Coverage, Gap, coverage_of
+from seamless_assets.core.coverage.coverage import Coverage, Gap, coverage_of
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.releases.artifact import ArtifactRef, Manifest, SealedArtifact
+from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.fingerprint import fingerprint
 from seamless_assets.core.releases.release import Release, Revision, Snapshot, next_release
 from seamless_assets.core.releases.supersession import refuse_pinned, succeed
@@ -25,6 +21,7 @@ from seamless_assets.errors import ReleaseLosesBars, ReleaseOutdated
 from seamless_assets.flows.filling.history import known_bars, proven_gaps
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.releasing.commit import commit, now_micros, refuse_discarded, revisions
+from seamless_assets.flows.releasing.sealing import sealed_artifact
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,30 +65,20 @@ async def seal(
     bars, report = conform(stored, node.timeframe, severities=ports.policy.severities)
     known = coverage_of(node.timeframe, window, timestamps(bars), await proven_gaps(ports, node, window))
     all_flags = {**(flags or {}), **report.flags}
-    payload = encode_bars(bars, ports.policy.compression)
-    manifest = Manifest(
-        node_id=str(node),
-        interval=node.timeframe.seconds or str(node.timeframe),
+    artifact = sealed_artifact(
+        ports,
+        node,
+        bars,
         partition=partition.key,
-        range=(window.start, window.end),
-        rows=bars.num_rows,
-        dataset_fingerprint=fingerprint(
-            bars, node_id=node, interval=node.timeframe, conformance_version=ports.policy.conformance_version
-        ),
-        file_sha256=sha256_text(payload),
-        file_bytes=len(payload),
+        window=window,
+        gaps=known.gaps,
+        flags=all_flags,
+        watermark=watermark(node.timeframe, now, ports.policy.stabilization_bars),
         conformance_version=ports.policy.conformance_version,
-        conformance_flags=all_flags,
-        absent=tuple(gap for gap in known.gaps if gap.reason != MISSING),
-        missing=known.missing_gaps,
-        producer=ports.policy.producer,
-        exchange=node.exchange,
-        policy=ports.policy.as_record(),
-        publication_watermark=watermark(node.timeframe, now, ports.policy.stabilization_bars),
-        as_of=instant_text(now_micros(ports)),
-        extents=find_extents(payload, bars),
+        volume=ports.source.volume_unit(node),
+        decisions={},
     )
-    ref = await ports.artifacts.put_artifact(SealedArtifact(node, manifest, payload, bars), before.discarded)
+    ref = await ports.artifacts.put_artifact(artifact, before.discarded)
     return Sealed(
         ref=ref,
         coverage=known,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from support.artifacts import NODE, seal_bars, sealed
+from support.artifacts import NODE, seal_bars, sealed, sealed_before, with_extents
 
 from seamless_assets.adapters.artifacts import proof as artifact_proof
 from seamless_assets.adapters.artifacts import scan as scanning
 from seamless_assets.adapters.artifacts.store import ArtifactStore
-from seamless_assets.core.bars.extents import Extents
 from seamless_assets.core.bars.parquet import encode_bars
 from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
 from seamless_assets.core.canonical import sha256_text
@@ -60,8 +60,13 @@ def alter(path: str, *, keeps_time: bool) -> None:
             os.utime(path, ns=(told.st_atime_ns, told.st_mtime_ns))
 
 
-def adjoining(*rows: int, quiet: int) -> list[SealedArtifact]:
-    """Artifacts of so many bars, and after the last bar of each `quiet` minutes without trades."""
+def adjoining(
+    *rows: int, quiet: int, before: Callable[[int], bool] = lambda number: False
+) -> list[SealedArtifact]:
+    """Artifacts of so many bars, and after the last bar of each `quiet` minutes without trades.
+
+    Those that `before` names are of the first version.
+    """
     made, start = [], START
     for many in rows:
         last = start + many * 60
@@ -69,7 +74,8 @@ def adjoining(*rows: int, quiet: int) -> list[SealedArtifact]:
         bars = table_of(((ts, *values) for ts, values in walk(start, last).items()), BARS_SCHEMA)
         absent = (Gap(last, end, "no_trades"),) if quiet else ()
         facts = {"range": (start, end), "absent": absent, "conformance_flags": {"gap": 1}}
-        made.append(seal_bars(bars, "2025-01-01", end, **facts))
+        artifact = seal_bars(bars, "2025-01-01", end, **facts)
+        made.append(sealed_before(artifact) if before(len(made)) else artifact)
         start = end
     return made
 
@@ -77,13 +83,19 @@ def adjoining(*rows: int, quiet: int) -> list[SealedArtifact]:
 @pytest.mark.parametrize("batch", [1, 20, 1000])
 @pytest.mark.parametrize("quiet", [0, 5])
 @pytest.mark.parametrize("by", ["extents", "parquet"])
+@pytest.mark.parametrize("before", [lambda n: False, lambda n: True, lambda n: n % 3 == 1])
 async def test_a_scan_holds_the_bars_of_its_artifacts_however_they_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int, quiet: int, by: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    batch: int,
+    quiet: int,
+    by: str,
+    before: Callable[[int], bool],
 ) -> None:
     monkeypatch.setattr(scanning, "BATCH_ROWS", batch)
     monkeypatch.setattr(artifact_proof, "MANY_BARS", 0)
     monkeypatch.setattr(artifact_proof, {"extents": "decode_bars", "parquet": "fill_values"}[by], refused)
-    made = adjoining(7, 9, 0, 3, 3, 25, 1, 8, quiet=quiet)
+    made = adjoining(7, 9, 0, 3, 3, 25, 1, 8, quiet=quiet, before=before)
     store = ArtifactStore(str(tmp_path))
     refs = [await store.put_artifact(one) for one in made]
     scan = await store.load_scan(NODE, refs)
@@ -147,18 +159,14 @@ def repacked(artifact: SealedArtifact, compression: str) -> SealedArtifact:
     return replace(artifact, payload=encode_bars(artifact.bars, compression))
 
 
-def packed(artifact: SealedArtifact, extents: Extents) -> SealedArtifact:
-    return replace(artifact, manifest=replace(artifact.manifest, extents=extents))
-
-
 @pytest.mark.parametrize(
     "artifact",
     [
-        packed(sealed(), ()),
-        packed(sealed(), ((0, 4),) * 5),
-        packed(sealed(), ((10**6, 100),) * 5),
-        packed(sealed(), tuple((first, size - 1) for first, size in sealed().manifest.extents)),
-        packed(sealed(), sealed(11).manifest.extents),
+        with_extents(sealed(), ()),
+        with_extents(sealed(), ((0, 4),) * 5),
+        with_extents(sealed(), ((10**6, 100),) * 5),
+        with_extents(sealed(), tuple((first, size - 1) for first, size in sealed().manifest.packing.extents)),
+        with_extents(sealed(), sealed(11).manifest.packing.extents),
         sealed(end=START + 1200),
         repacked(sealed(), "snappy"),
     ],

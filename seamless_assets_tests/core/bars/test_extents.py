@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.artifacts import encoded_before
 
-from seamless_assets.core.bars.cells import canonical_cells, empty_cells
-from seamless_assets.core.bars.extents import VALUES, PackedFile, fill_values, find_extents
+from seamless_assets.core.bars.cells import bars_of, canonical_cells, empty_cells
+from seamless_assets.core.bars.extents import VALUES, PackedFile, Packing, fill_values, find_packing
 from seamless_assets.core.bars.parquet import encode_bars
 from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
 from seamless_assets.testing.twins import START, walk
@@ -25,23 +26,33 @@ VALUE = st.one_of(
 )
 
 
+def packed(payload: bytes, bars: pa.Table) -> PackedFile:
+    return PackedFile(payload, find_packing(payload, bars), bars.num_rows)
+
+
 def values_of(*files: PackedFile) -> np.ndarray:
     cells = empty_cells(sum(file.rows for file in files))
     fill_values(cells, files)
     return cells[1:]
 
 
-@given(st.lists(st.lists(st.tuples(*[VALUE] * len(VALUES)), min_size=1, max_size=40), max_size=5))
+@given(
+    st.lists(st.lists(st.tuples(*[VALUE] * len(VALUES)), min_size=1, max_size=40), max_size=5),
+    st.lists(st.booleans(), min_size=5, max_size=5),
+)
 def test_many_files_decode_to_their_bars_one_after_the_other(
-    parts: list[list[tuple[float, ...]]],
+    parts: list[list[tuple[float, ...]]], earlier: list[bool]
 ) -> None:
+    """Those of the first version among them, whose volumes have their bytes split."""
     tables = [table_of(((START + 60 * n, *row) for n, row in enumerate(part)), BARS_SCHEMA) for part in parts]
-    payloads = [encode_bars(bars) for bars in tables]
-    files = [
-        PackedFile(payload, find_extents(payload, bars), bars.num_rows)
-        for payload, bars in zip(payloads, tables, strict=True)
+    canonical = [bars_of(canonical_cells(bars)) for bars in tables]
+    payloads = [
+        encoded_before(bars) if is_earlier else encode_bars(bars)
+        for bars, is_earlier in zip(canonical, earlier, strict=False)
     ]
-    assert all(len(file.extents) == len(VALUES) for file in files)
+    files = [packed(payload, bars) for payload, bars in zip(payloads, tables, strict=True)]
+    assert all(len(file.packing.extents) == len(VALUES) for file in files)
+    assert [file.packing.is_split for file in files] == earlier[: len(files)]
     expected = [canonical_cells(bars)[1:] for bars in tables] or [empty_cells(0)[1:]]
     assert np.array_equal(values_of(*files), np.concatenate(expected, axis=1))
 
@@ -52,7 +63,7 @@ def test_a_month_of_minutes_has_one_page_a_column(rows: int) -> None:
         [START + 60 * np.arange(rows), *np.random.default_rng(1).normal(size=(5, rows))], BARS_SCHEMA
     )
     payload = encode_bars(bars)
-    file = PackedFile(payload, find_extents(payload, bars), rows)
+    file = packed(payload, bars)
     assert np.array_equal(values_of(file), canonical_cells(bars)[1:])
 
 
@@ -75,20 +86,21 @@ def as_file(bars: pa.Table, **options: object) -> bytes:
     ],
 )
 def test_a_file_that_is_packed_otherwise_or_holds_other_bars_has_none(payload: bytes) -> None:
-    assert find_extents(payload, BARS) == ()
+    assert find_packing(payload, BARS) == Packing()
 
 
 def test_extents_that_hold_something_else_are_refused() -> None:
     payload = encode_bars(BARS)
-    file = PackedFile(payload, find_extents(payload, BARS), BARS.num_rows)
+    file = packed(payload, BARS)
     assert np.array_equal(values_of(file), canonical_cells(BARS)[1:])
+    extents = file.packing.extents
     wrong = [
         replace(file, rows=99),
         replace(file, rows=101),
         replace(file, payload=payload[: len(payload) // 2]),
-        replace(file, extents=tuple((first + 1, size) for first, size in file.extents)),
-        replace(file, extents=tuple((first, size - 1) for first, size in file.extents)),
-        replace(file, extents=((0, 0),) * len(VALUES)),
+        replace(file, packing=Packing(tuple((first + 1, size) for first, size in extents))),
+        replace(file, packing=Packing(tuple((first, size - 1) for first, size in extents))),
+        replace(file, packing=Packing(((0, 0),) * len(VALUES))),
     ]
     for other in wrong:
         with pytest.raises(pa.ArrowInvalid, match="its extent of"):

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.artifacts import encoded_before
 
 from seamless_assets.core.bars.parquet import decode_bars, encode_bars
 from seamless_assets.core.bars.table import BARS_SCHEMA, COLUMNS, table_of
@@ -24,8 +25,19 @@ def test_prices_are_zstd_and_files_can_be_chosen_by_time() -> None:
     assert (told["min"], told["max"]) == (START, START + 86_400 - 60)
 
 
+def test_columns_are_numbered_and_encoded_as_most_engines_read_them() -> None:
+    payload = pa.BufferReader(encode_bars(BARS))
+    numbers = [field.metadata[b"PARQUET:field_id"] for field in pq.read_schema(payload)]
+    assert numbers == [b"1", b"2", b"3", b"4", b"5", b"6"]
+    group = pq.read_metadata(payload).row_group(0)
+    used = [set(group.column(at).encodings) - {"RLE"} for at in range(len(COLUMNS))]
+    assert used == [{"DELTA_BINARY_PACKED"}, *[{"PLAIN"}] * 5]
+
+
 def test_bars_come_back_whoever_wrote_the_file() -> None:
-    assert decode_bars(encode_bars(BARS)) == BARS
+    for payload in (encode_bars(BARS), encoded_before(BARS)):
+        assert decode_bars(payload) == BARS
+        assert decode_bars(payload).schema.equals(BARS_SCHEMA, check_metadata=True)
     assert encode_bars(pa.concat_tables([BARS.slice(0, 7), BARS.slice(7)])) == encode_bars(BARS)
     for schema in (BARS_SCHEMA, pa.schema([field.with_nullable(False) for field in BARS_SCHEMA])):
         decoded = decode_bars(as_file(BARS.cast(schema)))

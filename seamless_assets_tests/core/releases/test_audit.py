@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from support.artifacts import NODE, sealed
+from support.artifacts import NODE, sealed, sealed_before
 
 from seamless_assets.core.coverage.coverage import Gap
 from seamless_assets.core.releases.artifact import ArtifactRef, SealedArtifact
@@ -27,15 +27,18 @@ HOLED = sealed(end=START + 1200, absent=(gap(10, 20),))
 
 
 def test_an_artifact_as_it_was_sealed_has_no_flaw() -> None:
-    assert problems(HOLED) == [] and problems(HOLED, extents=()) == []
+    assert problems(HOLED) == [] and problems(HOLED, policy={}) == []
+    before = sealed_before(HOLED)
+    assert before.manifest.extents and problems(before) == [] and problems(before, extents=()) == []
     assert problems(sealed(0, end=START + 60, absent=(gap(0, 1),))) == []
 
 
 @pytest.mark.parametrize(
     ("facts", "told"),
     [
-        ({"extents": HOLED.manifest.extents[::-1]}, "its extents lie elsewhere"),
-        ({"extents": sealed(11).manifest.extents}, "its extents lie elsewhere"),
+        ({"policy": {"extents": HOLED.manifest.packing.extents[::-1]}}, "its extents lie elsewhere"),
+        ({"policy": {"extents": sealed(11).manifest.packing.extents}}, "its extents lie elsewhere"),
+        ({"policy": {}, "extents": HOLED.manifest.packing.extents}, "its extents lie elsewhere"),
         ({"absent": (gap(9, 19),)}, "not those that its manifest leaves"),
         ({"absent": (gap(0, 5), gap(15, 20))}, "not those that its manifest leaves"),
         ({"absent": (gap(10, 19),)}, "10 bars and 9 that are accounted for are not the 20"),

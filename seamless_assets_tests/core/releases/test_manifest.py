@@ -60,7 +60,8 @@ def test_opens_are_the_grid_but_for_the_gaps(name: str, data: st.DataObject) -> 
     "changed",
     [
         {},
-        {"extents": ()},
+        {"extents": ((4, 40),) * 5},
+        {"policy": {}},
         {"absent": (Gap(START, START + 60, "outage"),)},
         {"policy": {"x": 1e-7, "y": "\x7f\x01\n/é"}},
     ],
@@ -71,6 +72,7 @@ def test_a_manifest_is_stored_in_one_form(changed: dict[str, object]) -> None:
     assert Manifest.from_json(stored, "uri") == manifest
     assert Manifest.from_json(stored, "uri").to_json() == stored
     assert ("extents" in json.loads(stored)) == bool(manifest.extents)
+    assert len(Manifest.from_json(stored, "uri").packing.extents) == (5 if "policy" not in changed else 0)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def artifact(start: int, end: int, number: int) -> ArtifactRef:
 
 
 def long_log(releases: int) -> tuple[ReleaseLog, list[Release]]:
-    """Days that come, go and are merged, in records ten microseconds apart."""
+    """Days that come, go and are merged, in records ten microseconds apart as far as they may be."""
     dice, log, number = random.Random(3), ReleaseLog(NODE), 0
     while len(log.releases) < releases:
         number += 1
@@ -101,9 +101,42 @@ def test_a_record_of_another_kind_of_software_is_refused_though_its_hash_is_righ
 ) -> None:
     entry = long_log(3)[1][-1]
     assert Release.from_json(entry.to_json(), "here") == entry
-    body = {**as_record(entry), **change}
-    del body["hash"]
-    stored = canonical_json({**body, "hash": sha256_text(canonical_json(body))})
+    stored = signed({**as_record(entry), **change})
     with pytest.raises(ArtifactCorrupt, match="here is not a readable release record") as refused:
         Release.from_json(stored, "here")
     assert told in str(refused.value)
+
+
+@pytest.mark.parametrize("clock", [[0, 0, 0], [5_000_000, 1, 5_000_700], [10, 900, 1_800], [0, 1_000, 2_000]])
+def test_releases_stay_apart_where_only_milliseconds_are_kept(clock: list[int]) -> None:
+    """Whatever the clock does meanwhile."""
+    log = ReleaseLog(NODE)
+    for now in clock:
+        before = log.snapshot()
+        log.extend(
+            [next_release(before, added=[], withdrawn=[], now_micros=now, checks={}, reason="test")], "test"
+        )
+    instants = [epoch_micros(release.as_of) for release in log.releases]
+    assert instants[0] == clock[0] and all(
+        instant >= now for instant, now in zip(instants, clock, strict=True)
+    )
+    assert len({instant // 1_000 for instant in instants}) == len(clock)
+
+
+def test_records_of_earlier_versions_may_stand_a_microsecond_apart() -> None:
+    first = next_release(
+        snapshot_at(NODE, []), added=[], withdrawn=[], now_micros=5, checks={}, reason="test"
+    )
+    later = next_release(
+        snapshot_at(NODE, [first]), added=[], withdrawn=[], now_micros=5, checks={}, reason="test"
+    )
+    close = Release.from_json(signed({**as_record(later), "as_of": instant_text(6)}), "test")
+    log = ReleaseLog(NODE)
+    log.extend([first, close], "test")
+    assert log.snapshot(instant_text(5)).release == first and log.snapshot().release == close
+
+
+def signed(record: dict[str, object]) -> bytes:
+    """The stored form of a record under its own hash."""
+    body = {name: value for name, value in record.items() if name != "hash"}
+    return canonical_json({**body, "hash": sha256_text(canonical_json(body))})
