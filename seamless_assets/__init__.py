@@ -7,7 +7,7 @@ with sa.connect("seamless.yaml") as s:
     frame = s.read("ohlcv:binance:BTC/USDT:1m", "2025-01-01", "2025-01-08").to_pandas()
 """
 
-from seamless_assets.adapters.artifacts.s3_access import S3Access
+from seamless_assets.adapters.artifacts.storage.s3_access import S3Access
 from seamless_assets.config.load import Settings, load_settings
 from seamless_assets.core.bars.conformance import conform
 from seamless_assets.core.calendar.segment import Segment, merge_ranges, missing_ranges

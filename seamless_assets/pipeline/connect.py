@@ -14,8 +14,8 @@ from types import AsyncGeneratorType
 from typing import Any, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
-from seamless_assets.adapters.artifacts.copies import CopyFolder
-from seamless_assets.adapters.artifacts.s3_access import S3Access, client_options
+from seamless_assets.adapters.artifacts.storage.copies import CopyFolder
+from seamless_assets.adapters.artifacts.storage.s3_access import S3Access, client_options
 from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.adapters.ccxt.memory import ExchangeMemory
 from seamless_assets.adapters.ccxt.settings import ClientSettings

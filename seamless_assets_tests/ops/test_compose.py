@@ -16,7 +16,7 @@ from redis import Redis
 from support.object_stores import VERSITYGW, require_s3_server
 from support.services import QuestDbServer, RedisServer, await_answer, free_port
 
-from seamless_assets.adapters.artifacts.s3_access import S3Access, client_options
+from seamless_assets.adapters.artifacts.storage.s3_access import S3Access, client_options
 from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.adapters.questdb.address import QuestDbAddress
 from seamless_assets.adapters.questdb.store import QuestDbHotStore

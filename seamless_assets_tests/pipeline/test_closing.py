@@ -152,7 +152,7 @@ def test_a_lost_service_is_told_in_words(exchange: Sandbox, project: Path) -> No
 FORKING = """
 import asyncio, os, sys
 import seamless_assets as sa
-from seamless_assets.adapters.artifacts.bucket import BucketFiles
+from seamless_assets.adapters.artifacts.storage.bucket import BucketFiles
 
 NODE, START, END = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 

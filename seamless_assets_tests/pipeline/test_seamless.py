@@ -272,7 +272,7 @@ def test_a_real_market_with_holes_comes_back_with_its_holes(
 KILLED = """
 import os, sys
 import seamless_assets as sa
-from seamless_assets.adapters.artifacts.folder import FolderFiles
+from seamless_assets.adapters.artifacts.storage.folder import FolderFiles
 
 left = int(sys.argv[2])
 create = FolderFiles.create

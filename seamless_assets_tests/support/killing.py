@@ -14,7 +14,7 @@ from typing import Any
 
 from support.worlds import NODE, World, day
 
-from seamless_assets.adapters.artifacts.folder import FolderFiles
+from seamless_assets.adapters.artifacts.storage.folder import FolderFiles
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.flows.releasing.clean_up import clean_up
 from seamless_assets.flows.releasing.compact import compact

@@ -21,8 +21,8 @@ import boto3
 from conftest import ROOT, refuse
 from support.services import await_answer, free_port
 
-from seamless_assets.adapters.artifacts.copies import CopyFolder
-from seamless_assets.adapters.artifacts.s3_access import S3Access, client_options
+from seamless_assets.adapters.artifacts.storage.copies import CopyFolder
+from seamless_assets.adapters.artifacts.storage.s3_access import S3Access, client_options
 from seamless_assets.adapters.artifacts.store import DEFAULT_TEMPLATE, ArtifactStore
 from seamless_assets.testing import InMemoryFiles
 

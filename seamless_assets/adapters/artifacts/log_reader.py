@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping
 
 from seamless_assets.adapters.artifacts import log_copy
-from seamless_assets.adapters.artifacts.copies import CopyFolder
 from seamless_assets.adapters.artifacts.files import Files
+from seamless_assets.adapters.artifacts.storage.copies import CopyFolder
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.release import LOG_FOLDER, Release, ReleaseLog, record_number, record_path
 

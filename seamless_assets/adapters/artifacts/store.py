@@ -24,15 +24,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from seamless_assets.adapters.artifacts.bucket import BucketFiles
-from seamless_assets.adapters.artifacts.copied_bucket import CopiedBucket
-from seamless_assets.adapters.artifacts.copies import CopyFolder
 from seamless_assets.adapters.artifacts.files import Files
-from seamless_assets.adapters.artifacts.folder import FolderFiles
 from seamless_assets.adapters.artifacts.homes import Homes
 from seamless_assets.adapters.artifacts.log_reader import LogReader
 from seamless_assets.adapters.artifacts.proof import proven_file, proven_manifest, stored_bars
 from seamless_assets.adapters.artifacts.scan import ScanReader
+from seamless_assets.adapters.artifacts.storage.bucket import BucketFiles
+from seamless_assets.adapters.artifacts.storage.copied_bucket import CopiedBucket
+from seamless_assets.adapters.artifacts.storage.copies import CopyFolder
+from seamless_assets.adapters.artifacts.storage.folder import FolderFiles
 from seamless_assets.core.bars.cells import canonical_cells
 from seamless_assets.core.bars.extents import find_packing
 from seamless_assets.core.canonical import sha256_text

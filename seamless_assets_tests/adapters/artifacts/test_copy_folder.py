@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seamless_assets.adapters.artifacts.copies import CopyFolder
+from seamless_assets.adapters.artifacts.storage.copies import CopyFolder
 from seamless_assets.testing.twins import START
 
 MANY = 1_000_000

@@ -12,8 +12,8 @@ import pytest
 from support.artifacts import NODE, sealed
 from support.object_stores import Place, Trouble
 
-from seamless_assets.adapters.artifacts import bucket as bucket_files
 from seamless_assets.adapters.artifacts.log_reader import WORTH_COPYING
+from seamless_assets.adapters.artifacts.storage import bucket as bucket_files
 from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.release import Release, ReleaseLog, next_release, record_path

@@ -13,7 +13,7 @@ from dagster_aws.s3 import S3Resource
 from support.object_stores import BUCKET, KEY, REGION, SECRET, Place, S3Server, access
 
 import seamless_assets as sa
-from seamless_assets.adapters.artifacts.s3_access import S3Access, client_options
+from seamless_assets.adapters.artifacts.storage.s3_access import S3Access, client_options
 from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.config.load import Settings, settings_from_mapping
 from seamless_assets.core.node import NodeId

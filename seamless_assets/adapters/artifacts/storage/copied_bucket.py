@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from seamless_assets.adapters.artifacts.bucket import BucketFiles, Signed
-from seamless_assets.adapters.artifacts.copies import CopyFolder
 from seamless_assets.adapters.artifacts.files import Take
+from seamless_assets.adapters.artifacts.storage.bucket import BucketFiles, Signed
+from seamless_assets.adapters.artifacts.storage.copies import CopyFolder
 
 T = TypeVar("T")
 U = TypeVar("U")

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
-from seamless_assets.adapters.artifacts.folder import read_whole
+from seamless_assets.adapters.artifacts.storage.folder import read_whole
 
 _STALE_S = 3_600.0
 """A copy that was not finished by then never will be."""
