@@ -7,7 +7,6 @@ with sa.connect("seamless.yaml") as s:
     frame = s.read("ohlcv:binance:BTC/USDT:1m", "2025-01-01", "2025-01-08").to_pandas()
 """
 
-from seamless_assets.adapters.artifacts.storage.s3_access import S3Access
 from seamless_assets.config.load import Settings, load_settings
 from seamless_assets.core.bars.conformance import conform
 from seamless_assets.core.calendar.segment import Segment, merge_ranges, missing_ranges
@@ -15,11 +14,11 @@ from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.coverage import Coverage
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
-from seamless_assets.core.reading.reading import ReadMetadata, ReadResult
+from seamless_assets.core.reading.result import ReadMetadata, ReadResult
 from seamless_assets.core.releases.fingerprint import fingerprint
 from seamless_assets.core.releases.release import Release
 from seamless_assets.errors import SeamlessError
-from seamless_assets.pipeline.connect import Seamless, connect
+from seamless_assets.pipeline.connect import S3Access, Seamless, connect
 
 __all__ = [
     "ComputeContext",

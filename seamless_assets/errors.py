@@ -42,7 +42,9 @@
     │   ├── CoverageMissing                `gaps` names what no released artifact holds
     │   └── SeamlessSLAExceeded
     ├── ChecksFailed                       a blocking check stopped a release
-    └── ForkedProcess                      what is asked for belongs to the process we were forked from
+    ├── ForkedProcess                      what is asked for belongs to the process we were forked from
+    ├── NotPicklable (PicklingError)       it lives in this process alone
+    └── BlockingCall (RuntimeError)        it would wait for what it is called by
 
 Facts travel as attributes: `raise UnknownSymbol("...", symbol=..., choices=...)` makes
 `error.symbol` and `error.choices`. Messages name the input, the reason and the way out.
@@ -51,6 +53,7 @@ Facts travel as attributes: `raise UnknownSymbol("...", symbol=..., choices=...)
 from __future__ import annotations
 
 from collections.abc import Callable
+from pickle import PicklingError
 from typing import Any
 
 
@@ -242,3 +245,11 @@ class ChecksFailed(SeamlessError):
 
 class ForkedProcess(SeamlessError):
     """What is asked for belongs to the process that this one was forked from."""
+
+
+class NotPicklable(SeamlessError, PicklingError):
+    """It lives in this process alone: a loop, connections, what is under way on them."""
+
+
+class BlockingCall(SeamlessError, RuntimeError):
+    """A method that waits was called on the event loop that it would wait for."""

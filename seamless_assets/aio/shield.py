@@ -24,11 +24,15 @@ async def shielded(work: asyncio.Future[T]) -> T:
             await asyncio.wait({work})
         except asyncio.CancelledError as error:
             cancelled = error
-    if cancelled is not None:
-        if not work.cancelled():
-            work.exception()
+    if cancelled is None:
+        return work.result()
+    if not work.cancelled():
+        work.exception()
+    try:
         raise cancelled
-    return work.result()
+    finally:
+        # It holds this frame, and must not hold itself by it.
+        del cancelled
 
 
 async def acquire_shielded(acquiring: asyncio.Future[T], release: Callable[[T], Awaitable[None]]) -> T:

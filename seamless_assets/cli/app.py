@@ -10,9 +10,9 @@ from typing import Never
 
 import click
 
-from seamless_assets.adapters.machine.log import LOGGER
 from seamless_assets.cli import doctor, filling, releases
 from seamless_assets.errors import ConfigError, SeamlessError
+from seamless_assets.pipeline.wiring.log import LOGGER
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -88,8 +88,8 @@ def coordinator(host: str, port: int, state: Path) -> None:
     """Serve the leases of many machines over HTTP; workers find it by environment.coordinator_url."""
     import uvicorn
 
-    from seamless_assets.adapters.machine.log import LogEvents
-    from seamless_assets.pipeline.coordination import lease_register
+    from seamless_assets.pipeline.wiring.coordination import lease_register
+    from seamless_assets.pipeline.wiring.log import LogEvents
     from seamless_assets.service.coordinator import coordinator_app
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")

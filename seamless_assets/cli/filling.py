@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from seamless_assets.adapters.machine.log import LOGGER
 from seamless_assets.core.calendar.instant import seconds_text, typed_instant
 from seamless_assets.core.coverage.coverage import MISSING, Coverage, Gap
 from seamless_assets.core.coverage.ledger import Fact
 from seamless_assets.core.node import NodeId
+from seamless_assets.pipeline.wiring.log import LOGGER
 
 if TYPE_CHECKING:
     from seamless_assets.pipeline.connect import Seamless
@@ -62,8 +62,8 @@ def backfill(config: Path | None, node: str, start: str, end: str) -> None:
 @click.option("--all", "is_all", is_flag=True, help="List every gap, those without trades too.")
 def coverage(config: Path | None, node: str, start: str, end: str, is_all: bool) -> None:
     """Say which bars of NODE from START to END are there, which are proven absent, which are missing."""
+    from seamless_assets.core.calendar.window import window_of
     from seamless_assets.pipeline.connect import connect
-    from seamless_assets.pipeline.face import window_of
 
     window = window_of(typed_instant(start), typed_instant(end))
     with connect(config) as pipeline:

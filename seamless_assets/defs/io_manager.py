@@ -21,15 +21,15 @@ from dagster import (
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG, PARTITION_NAME_TAG
 
 from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.calendar.window import window_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
-from seamless_assets.core.reading.reading import ReadResult
+from seamless_assets.core.reading.result import ReadResult
 from seamless_assets.defs.names import DEFAULT_NAME, NodesByKey
 from seamless_assets.defs.partitions import window_of_partitions
 from seamless_assets.defs.resources import SeamlessResource
 from seamless_assets.errors import InvalidInput
 from seamless_assets.pipeline.connect import Seamless
-from seamless_assets.pipeline.face import window_of
 
 PREFIX = "seamless/"
 _PARTITIONED = frozenset({PARTITION_NAME_TAG, ASSET_PARTITION_RANGE_START_TAG})

@@ -10,10 +10,9 @@ from dagster import ConfigurableResource, EnvVar, InitResourceContext, ResourceD
 from dagster_aws.s3 import S3Resource
 from pydantic import PrivateAttr, field_validator
 
-from seamless_assets.adapters.artifacts.storage.s3_access import S3Access
 from seamless_assets.config.load import Settings, load_settings
 from seamless_assets.errors import InvalidInput
-from seamless_assets.pipeline.connect import Seamless, connect
+from seamless_assets.pipeline.connect import S3Access, Seamless, connect
 
 
 class SeamlessResource(ConfigurableResource[Seamless]):

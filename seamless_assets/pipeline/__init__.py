@@ -1,1 +1,1 @@
-"""`connect()`: the only place where adapters meet flows, and the face that people call."""
+"""`connect()`, the face that people call, and what carries it: the event loop below, the adapters wired."""

@@ -1,67 +1,50 @@
-"""The part of the face that fills the hot store and tells what it covers; `seamless` puts it together."""
+"""The part of the face that fills the hot store and tells what is covered."""
 
 from __future__ import annotations
 
 from concurrent.futures import Future
 
+from seamless_assets.core.calendar.window import Instant, window_of
 from seamless_assets.core.coverage.coverage import Coverage
 from seamless_assets.core.coverage.ledger import Fact
 from seamless_assets.core.node import NodeId
 from seamless_assets.flows.filling import backfill as backfilling
 from seamless_assets.flows.filling import history
 from seamless_assets.flows.filling.backfill import BackfillReport
-from seamless_assets.pipeline.face import AsyncFace, Face, Instant, window_of
+from seamless_assets.pipeline.base import AsyncBase
 
 
-class AsyncFilling(AsyncFace):
-    """Awaited methods on what the hot store holds."""
-
-    async def backfill(self, node: str | NodeId, start: Instant, end: Instant) -> BackfillReport:
-        """See `Filling.backfill`."""
-        known, window = self._declared(node), window_of(start, end)
-        return await self._do(lambda ports: backfilling.backfill(ports, known, window))
-
-    async def ensure_coverage(self, node: str | NodeId, start: Instant, end: Instant) -> Coverage:
-        """See `Filling.ensure_coverage`."""
-        return (await self.backfill(node, start, end)).coverage
-
-    async def coverage(self, node: str | NodeId, start: Instant, end: Instant) -> Coverage:
-        """See `Filling.coverage`."""
-        parsed, window = NodeId.parse(node), window_of(start, end)
-        return await self._do(lambda ports: history.coverage(ports, parsed, window))
-
-    async def ledger(self, node: str | NodeId, start: Instant, end: Instant) -> list[Fact]:
-        """See `Filling.ledger`."""
-        parsed, window = NodeId.parse(node), window_of(start, end)
-        return await self._do(lambda ports: history.ledger(ports, parsed, window))
-
-
-class Filling(Face):
+class Filling(AsyncBase):
     """Methods on what the hot store holds."""
 
-    aio: AsyncFilling
-
-    def backfill(self, node: str | NodeId, start: Instant, end: Instant) -> BackfillReport:
+    async def backfill(self, node: str | NodeId, start: Instant, end: Instant) -> BackfillReport:
         """Fetch what is missing of the window into the hot store, and nothing else; returns when it is done.
 
         Raises `ExchangeRefused` and `StoreError`; what an exchange withholds is in `problems`.
         """
-        return self._run(self.aio.backfill(node, start, end))
+        known, window = self._declared(node), window_of(start, end)
+        return await self._do(lambda ports: backfilling.backfill(ports, known, window))
 
     def backfill_in_background(
         self, node: str | NodeId, start: Instant, end: Instant
     ) -> Future[BackfillReport]:
-        """The same, begun and not waited for; `cancel()` ends it, and `close()` ends it too."""
-        return self._start(self.aio.backfill(node, start, end))
+        """Begin a `backfill` and return; the future's `cancel()` ends it, and so does closing the pipeline.
 
-    def ensure_coverage(self, node: str | NodeId, start: Instant, end: Instant) -> Coverage:
+        `await asyncio.wrap_future(...)` waits for it without holding up an event loop.
+        """
+        known, window = self._declared(node), window_of(start, end)
+        return self._start(self.backfill(known, *window))
+
+    async def ensure_coverage(self, node: str | NodeId, start: Instant, end: Instant) -> Coverage:
         """Fill the window and return only then, with what is covered; `missing` is 0 where all is well."""
-        return self._run(self.aio.ensure_coverage(node, start, end))
+        return (await self.backfill(node, start, end)).coverage
 
-    def coverage(self, node: str | NodeId, start: Instant, end: Instant) -> Coverage:
+    async def coverage(self, node: str | NodeId, start: Instant, end: Instant) -> Coverage:
         """Which bars of the window are known, hot or released, which proven absent, which missing."""
-        return self._run(self.aio.coverage(node, start, end))
+        parsed, window = NodeId.parse(node), window_of(start, end)
+        return await self._do(lambda ports: history.coverage(ports, parsed, window))
 
-    def ledger(self, node: str | NodeId, start: Instant, end: Instant) -> list[Fact]:
+    async def ledger(self, node: str | NodeId, start: Instant, end: Instant) -> list[Fact]:
         """What was found out of bars that are not there, oldest first: reason, evidence, looks, next look."""
-        return self._run(self.aio.ledger(node, start, end))
+        parsed, window = NodeId.parse(node), window_of(start, end)
+        return await self._do(lambda ports: history.ledger(ports, parsed, window))

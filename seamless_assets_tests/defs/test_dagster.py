@@ -21,7 +21,7 @@ from dagster import (
 
 import seamless_assets as sa
 from seamless_assets.config.load import Settings, load_settings
-from seamless_assets.core.reading.reading import ReadResult
+from seamless_assets.core.reading.result import ReadResult
 from seamless_assets.defs.assets import build_assets
 from seamless_assets.defs.build import build_definitions
 from seamless_assets.defs.names import CHECK

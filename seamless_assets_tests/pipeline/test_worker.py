@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from seamless_assets.pipeline import worker as _worker
+from seamless_assets.pipeline.stream import Stream
 from seamless_assets.pipeline.worker import Worker
 
 
@@ -58,7 +59,7 @@ async def endless(told: list[str], begun: threading.Event, name: str = "work") -
 
 def begin(worker: Worker, told: list[str]) -> Any:
     begun = threading.Event()
-    assert worker.opened
+    assert worker.adapters
     future = worker.start(endless(told, begun))
     assert begun.wait(30)
     return future
@@ -84,9 +85,9 @@ def test_work_that_cleaning_up_begins_is_ended_as_well(worker: Worker, told: lis
             await endless(told, begun)
         finally:
             worker.start(endless(told, threading.Event(), "more"))
-            assert worker.opened.ports is not None
+            assert worker.adapters.ports is not None
 
-    assert worker.opened
+    assert worker.adapters
     worker.start(stubborn())
     assert begun.wait(30)
     worker.stop()
@@ -105,8 +106,8 @@ def test_a_generator_that_nobody_drives_is_closed_first(worker: Worker, told: li
             ahead.cancel()
             await asyncio.gather(ahead, return_exceptions=True)
 
-    assert worker.opened
-    some = worker.adopted(lambda _: numbers())
+    assert worker.adapters
+    some = Stream(worker, lambda _: numbers())
 
     async def following() -> Any:
         return await anext(some)
@@ -141,7 +142,7 @@ def test_it_can_be_ended_from_its_own_loop(worker: Worker, told: list[str]) -> N
         worker.stop()
         return "done"
 
-    assert worker.opened and worker.run(last()) == "done"
+    assert worker.adapters and worker.run(last()) == "done"
     worker.stop()
     assert told == ["work cleaned up", "closed", "closed"]
 
@@ -178,7 +179,7 @@ def test_an_interrupted_call_is_cleaned_up_by_the_end(
         assert begun.wait(30)
         raise KeyboardInterrupt
 
-    assert worker.opened
+    assert worker.adapters
     monkeypatch.setattr(_worker, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         worker.run(endless(told, begun))
@@ -216,7 +217,7 @@ def test_what_adapters_raise_as_they_are_closed_reaches_who_closes(told: list[st
             raise OSError("no")
 
     worker = Worker(lambda: Broken(told))  # type: ignore[arg-type]
-    assert worker.opened
+    assert worker.adapters
     with pytest.raises(OSError, match="no"):
         worker.stop()
     worker.stop()

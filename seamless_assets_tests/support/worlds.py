@@ -9,7 +9,7 @@ from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
-from seamless_assets.core.reading.reading import ReadResult
+from seamless_assets.core.reading.result import ReadResult
 from seamless_assets.core.releases.release import Release
 from seamless_assets.flows.filling.backfill import refill
 from seamless_assets.flows.ports import Ports

@@ -9,8 +9,8 @@ import pyarrow as pa
 from seamless_assets.core.reading.admission import Admission
 from seamless_assets.core.reading.carry import FILLED, carry_previous_close
 from seamless_assets.core.reading.context import ComputeContext
-from seamless_assets.core.reading.reading import ReadMetadata, ReadResult
 from seamless_assets.core.reading.request import ReadRequest
+from seamless_assets.core.reading.result import ReadMetadata, ReadResult
 from seamless_assets.core.reading.sla import SLAReport
 from seamless_assets.core.reading.verdict import Evidence, Judgement, judge
 from seamless_assets.core.releases.release import Snapshot

@@ -9,8 +9,8 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.admission import Admission, admit
 from seamless_assets.core.reading.context import ComputeContext
-from seamless_assets.core.reading.reading import ReadResult
 from seamless_assets.core.reading.request import ReadRequest
+from seamless_assets.core.reading.result import ReadResult
 from seamless_assets.core.reading.sla import UNBOUNDED
 from seamless_assets.core.releases.release import Snapshot
 from seamless_assets.errors import SeamlessSLAExceeded

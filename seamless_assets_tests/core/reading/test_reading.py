@@ -10,7 +10,7 @@ import pytest
 
 from seamless_assets.core.bars import frames
 from seamless_assets.core.bars.table import BARS_SCHEMA
-from seamless_assets.core.reading.reading import ReadResult
+from seamless_assets.core.reading.result import ReadResult
 from seamless_assets.testing.twins import START, walk
 
 NO_METADATA: Any = None

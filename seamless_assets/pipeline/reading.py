@@ -1,0 +1,106 @@
+"""The part of the face that reads what was released."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from seamless_assets.core.calendar.instant import epoch_micros, instant_text
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.calendar.window import Instant
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.reading.context import ComputeContext
+from seamless_assets.core.reading.request import ReadRequest
+from seamless_assets.core.reading.result import ReadResult
+from seamless_assets.core.reading.sla import SLAPolicy
+from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
+from seamless_assets.core.releases.release import Release
+from seamless_assets.flows.reading import read as reading
+from seamless_assets.flows.reading import released
+from seamless_assets.flows.releasing import govern as governing
+from seamless_assets.flows.releasing.govern import SnapshotDiff
+from seamless_assets.pipeline.base import AsyncBase
+from seamless_assets.pipeline.wiring.policy import read_settings
+
+
+class Reading(AsyncBase):
+    """Methods that change nothing, and ask no exchange."""
+
+    async def read(
+        self,
+        node: str | NodeId,
+        start: Instant = None,
+        end: Instant = None,
+        context: ComputeContext | None = None,
+        strategy: str | None = None,
+        sla: SLAPolicy | Mapping[str, Any] | str | None = None,
+        columns: Sequence[str] | str | None = None,
+        limit: int | None = None,
+        fill: str | None = None,
+    ) -> ReadResult:
+        """Bars of `[start, end)` with a verdict, as the context's domain and the strategy allow.
+
+        Without a context the newest release is bound and nothing is asked of an exchange;
+        `metadata.as_of` says which release it was, and passing it back gives the same bars for ever.
+        An open `end` is up to now, or the end of what is released; `limit` keeps the last so many bars.
+        `sla` is an `SLAPolicy`, a mapping of its fields or the name of a preset; `fill="previous_close"`
+        makes a row of each bar that is not there and marks it in the column `filled`. Raises
+        `NothingReleased`, `CoverageMissing`, `AsOfRequired`, `AsOfInFuture`, `SeamlessSLAExceeded`,
+        `InvalidInput`.
+        """
+        is_past = context is None or context.domain == "backtest"
+        settings = read_settings(self.settings)
+        request = ReadRequest.parse(
+            node,
+            start,
+            end,
+            context=context,
+            strategy=strategy,
+            sla=sla,
+            columns=columns,
+            limit=limit,
+            fill=fill,
+            default_sla=settings.past_sla if is_past else settings.sla,
+            presets=settings.presets,
+        )
+        return await self._do(lambda ports: reading.read(ports, request))
+
+    async def releases(self, node: str | NodeId) -> list[Release]:
+        """The node's release log, oldest first; any entry's `as_of` can be passed back to `read`."""
+        parsed = NodeId.parse(node)
+        return await self._do(lambda ports: ports.artifacts.list_releases(parsed))
+
+    async def manifest(self, node: str | NodeId, ref: ArtifactRef) -> Manifest:
+        """The manifest of a released artifact, verified. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
+        parsed = NodeId.parse(node)
+        return await self._do(lambda ports: ports.artifacts.load_manifest(parsed, ref))
+
+    async def diff(self, node: str | NodeId, before: Instant, after: Instant = None) -> SnapshotDiff:
+        """How the dataset changed from one `as_of` to another, by default the newest one."""
+        parsed, bounds = NodeId.parse(node), (as_of_text(before), as_of_text(after))
+        return await self._do(lambda ports: governing.diff(ports, parsed, *bounds))
+
+    async def released_window(
+        self, node: str | NodeId, as_of: Instant = None, *, dataset_fingerprint: str | None = None
+    ) -> Segment:
+        """From the first to the last released bar at `as_of`. Raises `NothingReleased`."""
+        parsed = NodeId.parse(node)
+        context = ComputeContext(as_of=as_of, dataset_fingerprint=dataset_fingerprint)
+        snapshot = await self._do(lambda ports: released.bind_snapshot(ports, parsed, context))
+        return Segment(snapshot.artifacts[0].start, max(ref.end for ref in snapshot.artifacts))
+
+    async def snapshot_files(
+        self, node: str | NodeId, as_of: Instant = None, *, dataset_fingerprint: str | None = None
+    ) -> list[str]:
+        """The Parquet files that are the dataset at `as_of`, ascending, for engines that read such files.
+
+        They are immutable and hold each bar once. Raises `NothingReleased`.
+        """
+        parsed = NodeId.parse(node)
+        context = ComputeContext(as_of=as_of, dataset_fingerprint=dataset_fingerprint)
+        return await self._do(lambda ports: released.snapshot_files(ports, parsed, context))
+
+
+def as_of_text(as_of: Instant) -> str | None:
+    """An `as_of` as the release log writes it. Raises `InvalidTimestamp`."""
+    return None if as_of is None else instant_text(epoch_micros(as_of, "as_of"))

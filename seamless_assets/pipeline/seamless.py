@@ -1,0 +1,80 @@
+"""The face that people call, all parts of it: `AsyncSeamless`, and `Seamless`, its sync twin."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from seamless_assets.config.load import Settings
+from seamless_assets.pipeline.filling import Filling
+from seamless_assets.pipeline.reading import Reading
+from seamless_assets.pipeline.releasing import Releasing
+from seamless_assets.pipeline.sync import blocking, forwarding, iterating
+from seamless_assets.pipeline.upkeep import Upkeep
+from seamless_assets.pipeline.wiring.artifacts import S3Access
+
+
+class AsyncSeamless(Reading, Filling, Releasing, Upkeep):
+    """The methods of `Seamless`, to be awaited. Reached as `Seamless.aio`."""
+
+
+class Seamless:
+    """An open pipeline. Use it as a context manager, or call `close()`; `aio` is its async twin.
+
+    Times are epoch seconds, ISO 8601 texts or aware datetimes; windows are half-open and hold the whole
+    bars inside. A node is its id (`ohlcv:binance:BTC/USDT:1m`) or a `NodeId`. Threads may share it; pickled
+    (joblib, multiprocessing), it is its settings, credentials included, and connects anew where it is loaded.
+    """
+
+    def __init__(self, settings: Settings, s3: S3Access | None = None) -> None:
+        self.aio = AsyncSeamless(settings, s3)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings it was opened with."""
+        return self.aio.settings
+
+    read = blocking(AsyncSeamless.read)
+    releases = blocking(AsyncSeamless.releases)
+    manifest = blocking(AsyncSeamless.manifest)
+    diff = blocking(AsyncSeamless.diff)
+    released_window = blocking(AsyncSeamless.released_window)
+    snapshot_files = blocking(AsyncSeamless.snapshot_files)
+
+    backfill = blocking(AsyncSeamless.backfill)
+    backfill_in_background = forwarding(AsyncSeamless.backfill_in_background)
+    ensure_coverage = blocking(AsyncSeamless.ensure_coverage)
+    coverage = blocking(AsyncSeamless.coverage)
+    ledger = blocking(AsyncSeamless.ledger)
+
+    materialize = blocking(AsyncSeamless.materialize)
+    materialize_each = iterating(AsyncSeamless.materialize_each)
+    publish = blocking(AsyncSeamless.publish)
+    release = blocking(AsyncSeamless.release)
+    unpin = blocking(AsyncSeamless.unpin)
+    rollback = blocking(AsyncSeamless.rollback)
+    withdraw = blocking(AsyncSeamless.withdraw)
+
+    verify = blocking(AsyncSeamless.verify)
+    compact = blocking(AsyncSeamless.compact)
+    gc = blocking(AsyncSeamless.gc)
+    evict = blocking(AsyncSeamless.evict)
+    diagnose = blocking(AsyncSeamless.diagnose)
+
+    def close(self) -> None:
+        """Like `AsyncSeamless.close`, in the thread that calls it."""
+        self.aio.worker.stop()
+
+    close.__doc__ = AsyncSeamless.close.__doc__
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Settings, S3Access | None]]:
+        _, arguments = self.aio.__reduce__()
+        return type(self), arguments

@@ -1,0 +1,197 @@
+"""One life of an event loop in a thread of its own: what was begun on it, and the adapters that live on it.
+
+Own, because `anyio.from_thread` and `asyncio.run` cancel what is left again and again or not before their
+loop is closing; here what is left is cancelled once, cleans up with the adapters open, and is waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from types import AsyncGeneratorType
+from typing import Any, Protocol, TypeVar
+
+from seamless_assets.flows.diagnose import Question
+from seamless_assets.flows.ports import Ports
+
+T = TypeVar("T")
+Work = Coroutine[Any, Any, T]
+WAKE_S = 0.2
+"""How long a thread sleeps that waits: a signal that comes as it falls asleep is heard when it wakes."""
+
+
+class Wired(Protocol):
+    """Adapters that are wired together, and the servers among them that other machines share."""
+
+    @property
+    def ports(self) -> Ports: ...
+
+    @property
+    def shared(self) -> Sequence[tuple[str, Question]]: ...
+
+    async def close(self) -> None: ...
+
+
+class Session:
+    """Begins when it is made and ends by `leave`; `wire` opens the adapters once they are asked for."""
+
+    def __init__(self, wire: Callable[[], Wired]) -> None:
+        self.pid = os.getpid()
+        self._wire = wire
+        self._adapters: Wired | None = None
+        self._opening = threading.Lock()
+        self._begun: set[Future[Any]] = set()
+        """What has not ended yet; nothing that is over is kept."""
+        self._generators: set[AsyncGenerator[Any, None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._one_ended = asyncio.Event()
+        self._ended: Future[None] = Future()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._live, name="seamless-assets", daemon=True)
+        self._thread.start()
+
+    @property
+    def adapters(self) -> Wired:
+        """Opened now if they were not."""
+        with self._opening:
+            if self._adapters is None:
+                self._adapters = self._wire()
+            return self._adapters
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the caller runs on the session's loop."""
+        return threading.current_thread() is self._thread
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._thread.is_alive()
+
+    def start(self, work: Work[T]) -> Future[T]:
+        """Begin `work`; the future's `cancel()` ends it."""
+        begun: Future[T] = Future()
+        self._begun.add(begun)
+        self._loop.call_soon_threadsafe(self._begin, work, begun)
+        return begun
+
+    def adopt(self, generator: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        """Close the generator with the session, where nobody has by then."""
+        self._generators.add(generator)
+        return generator
+
+    async def step(self, generator: AsyncGenerator[T, None]) -> T:
+        """The next of an adopted generator, on the session's loop."""
+        try:
+            return await anext(generator)
+        finally:
+            if _has_ended(generator):
+                self._generators.discard(generator)
+
+    async def release(self, generator: AsyncGenerator[Any, None]) -> None:
+        """Close an adopted generator, on the session's loop; a cancelled caller does not cut that."""
+        if generator in self._generators:
+            await asyncio.shield(self._close(generator))
+
+    def abandon(self, generator: AsyncGenerator[Any, None]) -> None:
+        """Close an adopted generator soon, whoever says so: nobody will drive it any more."""
+        # Once the loop is closed, so is the generator.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._close_abandoned, generator)
+
+    def leave(self) -> None:
+        """Begin to end; what is begun after this must come from the session's own loop."""
+        self._ended = asyncio.run_coroutine_threadsafe(self._wind_up(), self._loop)
+        self._ended.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
+
+    def leave_unattended(self) -> None:
+        """End where nobody will wait for it; what the adapters raise as they are closed is logged."""
+        if self.pid == os.getpid():
+            self.leave()
+            self._ended.add_done_callback(self._log_trouble)
+
+    def wait(self) -> None:
+        """Return when it has ended. Raises what the adapters raised as they were closed."""
+        while self._thread.is_alive():
+            self._thread.join(WAKE_S)
+        self._ended.result()
+
+    def _begin(self, work: Work[T], begun: Future[T]) -> None:
+        if begun.cancelled():
+            work.close()
+            begun.set_running_or_notify_cancel()
+            self._end(begun)
+            return
+        task = self._loop.create_task(work)
+        task.add_done_callback(lambda _: _tell(task, begun))
+        task.add_done_callback(lambda _: self._end(begun))
+        # It holds the task and not the future, which would else hold itself and what came out.
+        begun.add_done_callback(partial(self._cancel, task))
+
+    def _cancel(self, task: asyncio.Task[Any], begun: Future[Any]) -> None:
+        if begun.cancelled():
+            self._loop.call_soon_threadsafe(task.cancel)
+
+    def _log_trouble(self, ended: Future[None]) -> None:
+        if error := ended.exception():
+            told = {"message": "closing a pipeline that nobody held any more failed", "exception": error}
+            self._loop.call_exception_handler(told)
+
+    def _end(self, begun: Future[Any]) -> None:
+        self._begun.discard(begun)
+        self._one_ended.set()
+
+    def _close_abandoned(self, generator: AsyncGenerator[Any, None]) -> None:
+        if generator in self._generators:
+            self._close(generator)
+
+    def _close(self, generator: AsyncGenerator[Any, None]) -> asyncio.Task[None]:
+        self._generators.discard(generator)
+        closing: asyncio.Task[None] = self._loop.create_task(_aclose(generator))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        return closing
+
+    async def _wind_up(self) -> None:
+        while self._begun:
+            for begun in tuple(self._begun):
+                # That cancels it once: a second time would cut the cleaning up after the first.
+                begun.cancel()
+            self._one_ended.clear()
+            await self._one_ended.wait()
+        for generator in tuple(self._generators):
+            self._close(generator)
+        await asyncio.gather(*self._closing)
+        adapters, self._adapters = self._adapters, None
+        if adapters is not None:
+            await adapters.close()
+
+    def _live(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.get_loop().run_forever()
+
+
+def _tell(task: asyncio.Task[T], begun: Future[T]) -> None:
+    """Hand over what became of a task; an error after a cancellation is for asyncio to log."""
+    if task.cancelled():
+        begun.cancel()
+    if not begun.set_running_or_notify_cancel():
+        return
+    error = task.exception()
+    if error is not None:
+        begun.set_exception(error)
+    else:
+        begun.set_result(task.result())
+
+
+async def _aclose(generator: AsyncGenerator[Any, None]) -> None:
+    await generator.aclose()
+
+
+def _has_ended(generator: AsyncGenerator[Any, None]) -> bool:
+    return isinstance(generator, AsyncGeneratorType) and generator.ag_frame is None

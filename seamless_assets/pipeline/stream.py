@@ -1,0 +1,41 @@
+"""A stream: what a flow yields, item by item, to an awaiting caller of any event loop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from functools import partial
+from typing import Never, Self, TypeVar
+from weakref import finalize
+
+from seamless_assets.errors import NotPicklable
+from seamless_assets.flows.ports import Ports
+from seamless_assets.pipeline.worker import Worker
+
+T = TypeVar("T")
+
+
+class Stream(AsyncIterator[T]):
+    """Items of a flow's generator, which runs on the worker's loop and only as far as it is asked.
+
+    Closing the pipeline ends it, and cancels who asks for more. It closes itself where it is dropped; leave
+    it by `async with contextlib.aclosing(...)` to wait for that.
+    """
+
+    def __init__(self, worker: Worker, make: Callable[[Ports], AsyncGenerator[T, None]]) -> None:
+        self._worker = worker
+        self._session, self._generator = worker.adopt(make)
+        finalize(self, self._session.abandon, self._generator).atexit = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        step = partial(self._session.step, self._generator)
+        return await self._worker.do_within(self._session, step)
+
+    async def aclose(self) -> None:
+        """End it before its end, and return when it has cleaned up."""
+        await self._worker.do_within(self._session, partial(self._session.release, self._generator))
+
+    def __reduce__(self) -> Never:
+        raise NotPicklable("a stream runs in this process; ask for it anew where it is wanted")

@@ -1,0 +1,79 @@
+"""The sync face, derived from the async one: each method is written once, there, with its docstring.
+
+The twins have the name, signature and docstring of their originals, for people, completion and type checkers.
+They work inside a running event loop too (a notebook): the flows run on the worker's loop, in its thread.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from seamless_assets.pipeline.worker import Worker
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class HasTwin(Protocol):
+    """Whose methods are derived from those of `aio`."""
+
+    @property
+    def aio(self) -> Any: ...
+
+
+def blocking(
+    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[HasTwin, P], T]:
+    """The twin of an awaited method: it returns when that is done."""
+
+    @wraps(method)
+    def call(self: HasTwin, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        worker: Worker = self.aio.worker
+        return worker.run(method(self.aio, *args, **kwargs))
+
+    return call
+
+
+def iterating(
+    method: Callable[Concatenate[Any, P], AsyncIterator[T]],
+) -> Callable[Concatenate[HasTwin, P], Iterator[T]]:
+    """The twin of a method that is iterated by `async for`."""
+
+    @wraps(method)
+    def call(self: HasTwin, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        return _driven(self.aio.worker, method(self.aio, *args, **kwargs))
+
+    item = str(method.__annotations__["return"]).removeprefix("AsyncIterator[").removesuffix("]")
+    returned: Any = Iterator[item]  # type: ignore[valid-type]
+    call.__annotations__ = {**method.__annotations__, "return": returned}
+    call.__signature__ = inspect.signature(method).replace(return_annotation=returned)  # type: ignore[attr-defined]
+    return call
+
+
+def forwarding(
+    method: Callable[Concatenate[Any, P], Future[T]],
+) -> Callable[Concatenate[HasTwin, P], Future[T]]:
+    """The twin of a method that nobody waits for: it begins something, and its future says how that ends."""
+
+    @wraps(method)
+    def call(self: HasTwin, /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        return method(self.aio, *args, **kwargs)
+
+    return call
+
+
+def _driven(worker: Worker, items: AsyncIterator[T]) -> Iterator[T]:
+    while True:
+        try:
+            item = worker.run(_next(items))
+        except StopAsyncIteration:
+            return
+        yield item
+
+
+async def _next(items: AsyncIterator[T]) -> T:
+    return await anext(items)

@@ -1,0 +1,70 @@
+"""The part of the face that keeps stores in order and tells how all is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from seamless_assets.core.calendar.partition import UNITS, PartitionUnit
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.sharing.health import Finding
+from seamless_assets.errors import InvalidChoice, InvalidInput
+from seamless_assets.flows.diagnose import diagnose
+from seamless_assets.flows.filling import history
+from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.releasing import clean_up as cleaning
+from seamless_assets.flows.releasing import compact as compacting
+from seamless_assets.flows.releasing import verify as verifying
+from seamless_assets.flows.releasing.clean_up import GRACE_S, CleanUpReport
+from seamless_assets.flows.releasing.compact import CompactReport
+from seamless_assets.flows.releasing.verify import VerifyReport
+from seamless_assets.pipeline.base import AsyncBase
+
+
+class Upkeep(AsyncBase):
+    """Methods that change no dataset."""
+
+    async def verify(
+        self, node: str | NodeId, *, on_progress: Callable[[int, int], None] | None = None
+    ) -> VerifyReport:
+        """Prove every hash from the release log down to the bars; each fault is in the report.
+
+        `on_progress` is called, in the pipeline's thread, with the artifacts that are proven and with all.
+        """
+        parsed = NodeId.parse(node)
+        return await self._do(lambda ports: verifying.verify(ports, parsed, on_progress))
+
+    async def compact(self, node: str | NodeId, unit: PartitionUnit | None = None) -> CompactReport:
+        """Merge small artifacts into one for each closed month (or `unit`), as an ordinary release.
+
+        Bars stay the same, which `verify` proves, and every older `as_of` reads its old files.
+        """
+        known = self._declared(node)
+        if unit is not None and unit not in UNITS:
+            raise InvalidChoice(f"unit {unit!r} is not one of {', '.join(UNITS)}", value=unit, choices=UNITS)
+        return await self._do(lambda ports: compacting.compact(ports, known, unit))
+
+    async def gc(self, node: str | NodeId | None = None, *, grace_s: float = GRACE_S) -> list[CleanUpReport]:
+        """Remove files that no release names and nobody waits for, older than `grace_s` seconds.
+
+        Of all declared nodes, or of one. No release, of any writer at any time, misses a file after it.
+        """
+        nodes = self._nodes() if node is None else [self._declared(node)]
+        if not grace_s >= 0:
+            raise InvalidInput(f"grace_s is {grace_s!r}; give seconds from 0 up", value=grace_s)
+
+        async def work(ports: Ports) -> list[CleanUpReport]:
+            return [await cleaning.clean_up(ports, known, grace_s) for known in nodes]
+
+        return await self._do(work)
+
+    async def evict(self) -> int:
+        """Drop hot bars that artifacts hold and that are older than `hot_store.keep_days`; the bars dropped.
+
+        What no released artifact holds always stays. Raises `StoreError`.
+        """
+        return await self._do(lambda ports: history.evict(ports, self._nodes()))
+
+    async def diagnose(self) -> list[Finding]:
+        """Whether each store, server and exchange answers, its version and lag, and what to do if not."""
+        exchanges, shared = tuple(self.settings.exchanges), self.worker.adapters.shared
+        return await self._do(lambda ports: diagnose(ports, exchanges, shared))

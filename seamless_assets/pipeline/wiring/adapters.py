@@ -1,0 +1,53 @@
+"""All adapters that the settings name, opened together and closed together."""
+
+from __future__ import annotations
+
+from random import Random
+
+from seamless_assets.adapters.machine.clock import SystemClock
+from seamless_assets.config.load import Settings
+from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.reading.background import BackgroundFills
+from seamless_assets.flows.sharing.quota import LeaseQuota
+from seamless_assets.pipeline.wiring.artifacts import S3Access, artifact_store
+from seamless_assets.pipeline.wiring.coordination import Coordination
+from seamless_assets.pipeline.wiring.exchanges import Exchanges
+from seamless_assets.pipeline.wiring.hot_store import hot_store
+from seamless_assets.pipeline.wiring.policy import policy_of, read_settings
+
+
+class Adapters:
+    """What the flows touch, as `ports`. Nothing is asked of an exchange, store or server yet."""
+
+    def __init__(self, settings: Settings, s3: S3Access | None) -> None:
+        # What may be refused comes before what has to be closed.
+        self._artifacts = artifact_store(settings, s3)
+        self._hot = hot_store(settings)
+        clock = SystemClock()
+        self._coordination = coordination = Coordination(settings, clock)
+        self._exchanges = Exchanges(settings, coordination.gate)
+        self._fills = BackgroundFills()
+        self.shared = coordination.shared
+        self.ports = Ports(
+            clock=clock,
+            source=self._exchanges.source,
+            hot=self._hot,
+            artifacts=self._artifacts,
+            policy=policy_of(settings),
+            rng=Random(),
+            leases=coordination.leases,
+            observer=coordination.observer,
+            flights=coordination.flights,
+            worker=coordination.worker,
+            quota=LeaseQuota(),
+            reading=read_settings(settings),
+            fills=self._fills,
+        )
+
+    async def close(self) -> None:
+        """End what goes on in the background, then close files and connections."""
+        await self._fills.close()
+        await self._exchanges.close()
+        await self._coordination.close()
+        await self._hot.close()
+        await self._artifacts.close()

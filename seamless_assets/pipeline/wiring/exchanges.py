@@ -1,0 +1,49 @@
+"""Exchanges as the settings declare them."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from seamless_assets.adapters.ccxt.memory import ExchangeMemory
+from seamless_assets.adapters.ccxt.settings import ClientSettings
+from seamless_assets.aio.lazy import Lazy
+from seamless_assets.config.load import Settings
+from seamless_assets.flows.ports import CandleSource
+from seamless_assets.flows.sharing.budget import RateGate
+
+
+class Exchanges:
+    """The source of candles, made at its first use.
+
+    ccxt takes longer to import than a year of released bars to read, and readers never need it.
+    """
+
+    def __init__(self, settings: Settings, gate: RateGate) -> None:
+        self._lazy = Lazy(lambda: _source(settings, gate))
+        self.source = cast(CandleSource, self._lazy)
+
+    async def close(self) -> None:
+        """Close the connections that were opened."""
+        await self._lazy.close()
+
+
+def _source(settings: Settings, gate: RateGate) -> CandleSource:
+    from seamless_assets.adapters.ccxt.source import CcxtSource
+
+    clients = {name: _client_settings(settings, name) for name in settings.exchanges}
+    return CcxtSource(clients, gate, ExchangeMemory(settings.seamless.state_dir / "exchanges.sqlite"))
+
+
+def _client_settings(settings: Settings, exchange: str) -> ClientSettings:
+    declared = settings.exchanges[exchange]
+    # A local exchange or a proxy has limits of its own, so it has a budget of its own.
+    place = f"@{declared.base_url}" if declared.base_url else ""
+    return ClientSettings(
+        budget_key=f"rl:{settings.budget_key(exchange)}{place}",
+        budget=settings.budget(exchange),
+        concurrency=settings.seamless.rate_limit.local_semaphore,
+        base_url=str(declared.base_url) if declared.base_url else None,
+        sandbox=declared.sandbox,
+        options=declared.client_options,
+        symbols=declared.symbols,
+    )

@@ -1,0 +1,38 @@
+"""The hot store that the settings name."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote, urlsplit
+
+from seamless_assets.adapters.sqlite.store import SqliteHotStore
+from seamless_assets.config.load import Settings
+from seamless_assets.flows.ports import HotStore
+
+
+def hot_store(settings: Settings) -> HotStore:
+    """A file or server, not looked at yet."""
+    told = settings.seamless.hot_store
+    if told.path is not None:
+        return SqliteHotStore(told.path)
+    # psycopg and the QuestDB client are needed by those who have a server.
+    from seamless_assets.adapters.questdb.address import QuestDbAddress
+    from seamless_assets.adapters.questdb.store import QuestDbHotStore
+
+    place = urlsplit(told.dsn)
+    return QuestDbHotStore(
+        QuestDbAddress(
+            host=place.hostname or "127.0.0.1",
+            http_port=place.port or 9000,
+            pg_port=told.pg_port,
+            tls=told.tls,
+            tls_ca=told.tls_ca,
+            tls_verify=told.tls_verify,
+            user=unquote(place.username) if place.username else None,
+            password=unquote(place.password) if place.password else None,
+            token=told.token.get_secret_value() if told.token else None,
+            pg_user=told.pg_user,
+            pg_password=told.pg_password.get_secret_value(),
+            timeout_s=told.timeout_ms / 1000,
+            retry_s=told.retry_ms / 1000,
+        )
+    )

@@ -1,0 +1,57 @@
+"""What the settings decide for the flows."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from seamless_assets.config.load import Settings
+from seamless_assets.core.calendar.partition import UNITS
+from seamless_assets.core.reading.settings import ReadSettings
+from seamless_assets.core.reading.sla import UNBOUNDED, SLAPolicy
+from seamless_assets.core.sharing.policy import Policy
+
+PACKAGE = "seamless-assets"
+
+
+def policy_of(settings: Settings) -> Policy:
+    """The settings in the words of the flows."""
+    seamless = settings.seamless
+    return Policy(
+        stabilization_bars=seamless.artifact.stabilization_bars,
+        max_attempts=seamless.backfill.max_attempts,
+        retry_backoff_ms=seamless.backfill.retry_backoff_ms,
+        jitter_ratio=seamless.backfill.jitter_ratio,
+        window_bars=seamless.backfill.window_bars,
+        lease_ttl_ms=seamless.backfill.distributed_lease_ttl_ms,
+        single_flight_ttl_ms=seamless.backfill.single_flight_ttl_ms,
+        coverage_ratio_threshold=seamless.observability.coverage_ratio_threshold,
+        conformance_version=seamless.conformance.version,
+        severities={**seamless.conformance.severities},
+        compression=seamless.artifact.compression,
+        early_fingerprint=seamless.artifact.early_fingerprint,
+        partition_units=dict(seamless.partitions),
+        producer={"name": PACKAGE, "version": version(PACKAGE)},
+        drops_flat_bars=frozenset(
+            name for name, exchange in settings.exchanges.items() if exchange.flat_bars == "drop"
+        ),
+        keep_days={unit: getattr(seamless.hot_store.keep_days, unit) for unit in UNITS},
+    )
+
+
+def read_settings(settings: Settings) -> ReadSettings:
+    """What the settings decide for reads."""
+    told, live = settings.seamless.sla, settings.domains.live
+    sla = SLAPolicy(**told.model_dump())
+    return ReadSettings(
+        strategy=settings.seamless.strategy,
+        sla=sla,
+        past_sla=sla if "sla" in settings.seamless.model_fields_set else UNBOUNDED,
+        max_lag=live.max_lag_sec,
+        min_coverage=_or(live.min_coverage, settings.seamless.observability.coverage_ratio_threshold),
+        allow_partial=live.allow_partial,
+        starts={str(item.node): item.start for item in settings.nodes},
+    )
+
+
+def _or(told: float | None, otherwise: float) -> float:
+    return otherwise if told is None else told
