@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from seamless_assets.core.reading.reading import ReadResult
 
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
-from seamless_assets.core.reading.reading import ReadResult
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.settings import ReadSettings
 from seamless_assets.core.reading.sla import SLAPolicy
@@ -40,6 +40,7 @@ SLA = SLAPolicy(
     total_deadline_ms=1_500,
     max_sync_gap_bars=5,
 )
+Outcome = ReadResult | SeamlessSLAExceeded
 LATE = START + DAY
 """When the virtual clock starts."""
 
@@ -94,9 +95,7 @@ def asking(strategy: str, bars: int = 5, **sla: Any) -> ReadRequest:
     )
 
 
-def timed(
-    work: Callable[[], Coroutine[Any, Any, ReadResult]],
-) -> tuple[ReadResult | SeamlessSLAExceeded, float]:
+def timed(work: Callable[[], Coroutine[Any, Any, ReadResult]]) -> tuple[Outcome, float]:
     """What a read came to, and the virtual milliseconds it took."""
 
     async def measure() -> tuple[Outcome, float]:
