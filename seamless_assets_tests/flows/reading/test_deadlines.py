@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from seamless_assets.core.reading.reading import ReadResult
 
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.reading.request import ReadRequest
+from seamless_assets.core.reading.result import ReadResult
 from seamless_assets.core.reading.settings import ReadSettings
 from seamless_assets.core.reading.sla import SLAPolicy
 from seamless_assets.errors import SeamlessSLAExceeded
