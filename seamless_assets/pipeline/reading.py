@@ -14,7 +14,7 @@ from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.result import ReadResult
 from seamless_assets.core.reading.sla import SLAPolicy
 from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
-from seamless_assets.core.releases.release import Release
+from seamless_assets.core.releases.release import Release, Snapshot
 from seamless_assets.flows.reading import read as reading
 from seamless_assets.flows.reading import released
 from seamless_assets.flows.releasing import govern as governing
@@ -80,13 +80,19 @@ class Reading(AsyncBase):
         parsed, bounds = NodeId.parse(node), (as_of_text(before), as_of_text(after))
         return await self._do(lambda ports: governing.diff(ports, parsed, *bounds))
 
+    async def snapshot(
+        self, node: str | NodeId, as_of: Instant = None, *, dataset_fingerprint: str | None = None
+    ) -> Snapshot:
+        """The artifacts in force at `as_of`, and the release that put them so. Raises `NothingReleased`."""
+        parsed = NodeId.parse(node)
+        context = ComputeContext(as_of=as_of, dataset_fingerprint=dataset_fingerprint)
+        return await self._do(lambda ports: released.bind_snapshot(ports, parsed, context))
+
     async def released_window(
         self, node: str | NodeId, as_of: Instant = None, *, dataset_fingerprint: str | None = None
     ) -> Segment:
         """From the first to the last released bar at `as_of`. Raises `NothingReleased`."""
-        parsed = NodeId.parse(node)
-        context = ComputeContext(as_of=as_of, dataset_fingerprint=dataset_fingerprint)
-        snapshot = await self._do(lambda ports: released.bind_snapshot(ports, parsed, context))
+        snapshot = await self.snapshot(node, as_of, dataset_fingerprint=dataset_fingerprint)
         return Segment(snapshot.artifacts[0].start, max(ref.end for ref in snapshot.artifacts))
 
     async def snapshot_files(

@@ -38,6 +38,7 @@ class Seamless:
     releases = blocking(AsyncSeamless.releases)
     manifest = blocking(AsyncSeamless.manifest)
     diff = blocking(AsyncSeamless.diff)
+    snapshot = blocking(AsyncSeamless.snapshot)
     released_window = blocking(AsyncSeamless.released_window)
     snapshot_files = blocking(AsyncSeamless.snapshot_files)
 

@@ -1,0 +1,119 @@
+"""The IO manager: assets, ops and checks take released bars of a node as a plain input.
+
+What an input holds follows its type annotation (`frames`), how it is read the input's metadata and the run's
+tags (`instructions`), and which time it covers Dagster's partition mapping (`windows`).
+"""
+
+# Dagster reads the annotations of resources at run time, so they are not postponed here.
+
+from typing import Any
+
+from dagster import (
+    InitResourceContext,
+    InputContext,
+    IOManager,
+    IOManagerDefinition,
+    OutputContext,
+    io_manager,
+)
+
+from seamless_assets.core.calendar.instant import seconds_text
+from seamless_assets.core.reading.result import ReadMetadata, ReadResult
+from seamless_assets.defs.inputs.frames import frame_maker
+from seamless_assets.defs.inputs.instructions import read_instructions
+from seamless_assets.defs.inputs.reading import NOT_ASKED, read_asked
+from seamless_assets.defs.inputs.windows import asked_window, step_of
+from seamless_assets.defs.names import DEFAULT_NAME, NodesByKey
+from seamless_assets.defs.resources import SeamlessResource
+from seamless_assets.errors import InvalidInput, ReadRefused
+
+
+def seamless_io_manager(resource_key: str = DEFAULT_NAME) -> IOManagerDefinition:
+    """The IO manager over the pipeline of a resource, which a run opens once for all that use it."""
+
+    @io_manager(
+        required_resource_keys={resource_key},
+        description="Serves released bars of nodes to downstream assets.",
+    )
+    def serve(context: InitResourceContext) -> SeamlessIOManager:
+        return SeamlessIOManager(getattr(context.resources, resource_key))
+
+    return serve
+
+
+class SeamlessIOManager(IOManager):
+    """Serves released bars to downstream assets."""
+
+    def __init__(self, resource: SeamlessResource) -> None:
+        self._resource = resource
+        self._by_key = NodesByKey(resource.settings.nodes)
+
+    def load_input(self, context: InputContext) -> Any:
+        """Bars of the upstream node, in the form of the input's type.
+
+        Raises what a read raises, `ReadRefused` where its verdict is to hold, and `InvalidInput` for a type,
+        instruction or asset that means nothing.
+        """
+        make_frame = frame_maker(context.dagster_type.typing_type)
+        if not context.has_asset_key:
+            raise InvalidInput("this input is of no asset; name the node's asset key in its In or AssetIn")
+        node = self._by_key.node(context.asset_key)
+        step = step_of(context)
+        told = read_instructions(context.definition_metadata, step.run_tags if step is not None else {})
+        result = read_asked(self._resource.pipeline, node, asked_window(context), told)
+        _tell(context, step, result.metadata)
+        if result.metadata.verdict not in ("PASS", "PARTIAL"):
+            _refuse(result, is_shown=context.dagster_type.typing_type is ReadResult)
+        return make_frame(result)
+
+    def handle_output(self, context: OutputContext, obj: Any) -> None:
+        """Nodes publish themselves; anything else belongs to another IO manager."""
+        raise InvalidInput(
+            f"{context.asset_key.to_user_string()} cannot be written by the seamless IO manager, which "
+            "serves released bars as inputs; give this asset an io_manager_key of its own"
+        )
+
+
+def _tell(context: InputContext, step: Any, read: ReadMetadata) -> None:
+    """Log what was read, and show it on the assets that are made of it."""
+    windows = _windows(read)
+    context.log.info(
+        f"{read.node_id}: {read.rows} bars of {windows} as of {read.as_of}, {read.dataset_fingerprint}"
+    )
+    if read.reasons or any(gap.reason == NOT_ASKED for gap in read.gaps):
+        context.log.warning(f"{read.node_id}: {read.verdict}, {'; '.join(read.reasons) or windows}")
+    if step is None or step.assets_def is None:
+        return
+    shown = {
+        "node_id": read.node_id,
+        "as_of": str(read.as_of),
+        "dataset_fingerprint": str(read.dataset_fingerprint),
+        "window": windows,
+        "rows": read.rows,
+        "coverage": round(read.coverage_ratio, 6),
+        "verdict": read.verdict,
+    }
+    named = {f"{context.name}/{name}": value for name, value in shown.items()}
+    for key in step.get_output_asset_keys():
+        step.add_asset_metadata(named, asset_key=key)
+
+
+def _windows(read: ReadMetadata) -> str:
+    holes = [gap for gap in read.gaps if gap.reason == NOT_ASKED]
+    starts = [read.start, *(gap.end for gap in holes)]
+    ends = [*(gap.start for gap in holes), read.end]
+    return ", ".join(
+        f"{seconds_text(start)} to {seconds_text(end)}" for start, end in zip(starts, ends, strict=True)
+    )
+
+
+def _refuse(result: ReadResult, is_shown: bool) -> None:
+    """A frame cannot say that its bars must not be acted on; a `ReadResult` can."""
+    if not is_shown:
+        read = result.metadata
+        raise ReadRefused(
+            f"{read.node_id}: the verdict is {read.verdict}: {'; '.join(read.reasons)}; mend that, ask for "
+            "less, or take the input as a ReadResult",
+            verdict=read.verdict,
+            reasons=read.reasons,
+        )

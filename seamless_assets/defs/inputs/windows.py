@@ -1,0 +1,145 @@
+"""Which time an input covers: what Dagster's partition mapping says, cut to the consumer's own window.
+
+| consumer | mapping of the input | window |
+|---|---|---|
+| without partitions of time (an unpartitioned asset, an op, a check) | none, or all | what is released |
+| the same | any other | the partitions it names |
+| with a window of its own | none | its own window |
+| the same | by time windows, with offsets | its own window, its ends moved by that many partitions |
+| the same | all | what is released |
+| the same | any other | the partitions it names |
+
+An asset's own window never holds more than the partitions that the mapping names, and nothing after its end:
+an input never looks ahead, unless its mapping says so in so many words. A partition that is not over yet is
+asked for as far as it is released.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from dagster import (
+    AllPartitionMapping,
+    DagsterInvariantViolationError,
+    InputContext,
+    MultiPartitionsDefinition,
+    MultiToSingleDimensionPartitionMapping,
+    PartitionMapping,
+    PartitionsDefinition,
+    TimeWindow,
+    TimeWindowPartitionMapping,
+    TimeWindowPartitionsDefinition,
+)
+
+from seamless_assets.core.calendar.segment import Segment, join_segments
+from seamless_assets.defs.partitions import window_of_partitions
+from seamless_assets.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The time that partitions ask for: ascending stretches that do not touch; None means what is released.
+
+    Where `is_open_ended`, a partition that is not over yet is asked for as far as it is released.
+    """
+
+    stretches: tuple[Segment, ...] | None = None
+    is_open_ended: bool = False
+
+
+def asked_window(context: InputContext) -> Asked:
+    """What the partitions of an input ask for."""
+    step = step_of(context)
+    own = _own_window(step)
+    mapping = _explicit_mapping(step, context)
+    if isinstance(mapping, AllPartitionMapping) or not (own or context.has_asset_partitions):
+        return Asked()
+    if own is None:
+        if step is not None and mapping is None:
+            return Asked()
+        return Asked(_partition_windows(context), is_open_ended=True)
+    if isinstance(mapping, TimeWindowPartitionMapping):
+        return Asked(_cut(_moved(step, own, mapping), context))
+    if mapping is None or isinstance(mapping, MultiToSingleDimensionPartitionMapping):
+        return Asked(_cut(own, context))
+    return Asked(_partition_windows(context), is_open_ended=True)
+
+
+def step_of(context: InputContext) -> Any:
+    """The step that loads an input; None outside a run."""
+    try:
+        return context.step_context
+    except DagsterInvariantViolationError:
+        return None
+
+
+def _explicit_mapping(step: Any, context: InputContext) -> PartitionMapping | None:
+    assets = step.assets_def if step is not None else None
+    mapping: PartitionMapping | None = assets and assets.get_partition_mapping_for_dep(context.asset_key)
+    return mapping
+
+
+def _own_window(step: Any) -> Segment | None:
+    """The window of the partitions that the step computes; None where they are none, or not of time."""
+    partitions: Any = step.entity_partitions_def if step is not None else None
+    if not _is_of_time(partitions):
+        return None
+    first, last = step.partition_key_range
+    return window_of_partitions(
+        TimeWindow(
+            partitions.time_window_for_partition_key(first).start,
+            partitions.time_window_for_partition_key(last).end,
+        )
+    )
+
+
+def _is_of_time(partitions: PartitionsDefinition | None) -> bool:
+    if isinstance(partitions, MultiPartitionsDefinition):
+        return sum(_is_of_time(dimension.partitions_def) for dimension in partitions.partitions_defs) == 1
+    return isinstance(partitions, TimeWindowPartitionsDefinition)
+
+
+def _partition_windows(context: InputContext) -> tuple[Segment, ...]:
+    partitions: Any = context.asset_partitions_def
+    if not isinstance(partitions, TimeWindowPartitionsDefinition):
+        raise InvalidInput(
+            f"{context.asset_key.to_user_string()} has partitions of another kind than nodes have, "
+            "which are days, months or years",
+            value=context.asset_key.to_user_string(),
+        )
+    keys = frozenset(context.asset_partition_keys)
+    # A key that lies outside of the node's partitions is asked for too, and then refused as not released.
+    windows = partitions.time_windows_for_partition_keys(keys, validate=False)
+    return tuple(join_segments(window_of_partitions(window) for window in windows))
+
+
+def _cut(own: Segment, context: InputContext) -> tuple[Segment, ...]:
+    if not context.has_asset_partitions:
+        return (own,)
+    parts: Iterable[Segment] = (window.intersect(own) for window in _partition_windows(context))
+    return tuple(part for part in parts if not part.is_empty)
+
+
+def _moved(step: Any, own: Segment, mapping: TimeWindowPartitionMapping) -> Segment:
+    """The window with its ends moved by the mapping's offsets, in partitions of the consumer."""
+    partitions: TimeWindowPartitionsDefinition = step.entity_partitions_def
+    return Segment(
+        _shifted(partitions, own.start, mapping.start_offset),
+        _shifted(partitions, own.end, mapping.end_offset),
+    )
+
+
+def _shifted(partitions: TimeWindowPartitionsDefinition, at: int, offset: int) -> int:
+    moment: datetime = datetime.fromtimestamp(at, partitions.start.tzinfo)
+    for _ in range(abs(offset)):
+        if offset < 0:
+            window = partitions.get_prev_partition_window(moment, respect_bounds=False)
+        else:
+            window = partitions.get_next_partition_window(moment, respect_bounds=False)
+        if window is None:
+            raise InvalidInput(f"no partition lies {offset} from {moment}", value=offset)
+        moment = window.start if offset < 0 else window.end
+    return int(moment.timestamp())
