@@ -27,7 +27,8 @@ from pydantic import (
 
 from seamless_assets.config import checks
 from seamless_assets.config.checks import Dsn
-from seamless_assets.core.calendar.instant import epoch_seconds
+from seamless_assets.core.bars.flags import Flag, Severity
+from seamless_assets.core.calendar.instant import OLDEST_MARKET, epoch_seconds
 from seamless_assets.core.calendar.partition import PartitionUnit, default_unit
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.node import NodeId
@@ -37,30 +38,12 @@ from seamless_assets.core.sharing.token_bucket import Budget
 NODE_ID_FORMAT = "ohlcv:{exchange}:{symbol}:{timeframe}"
 _CACHE_KEY = ("node_id", "start", "end", "interval", "conf_ver", "world_id", "as_of")
 _NODE_PARTS = ("exchange", "symbol", "timeframe")
-_OLDEST_START = 1_230_940_800
-"""2009-01-03: no market is older, so an earlier start is a slip such as `2025` for a date."""
-Severity = Literal["information", "warning", "blocking"]
-Flag = Literal[
-    "duplicate_ts",
-    "gap",
-    "missing_column",
-    "dtype_cast",
-    "dtype_mismatch",
-    "ts_cast",
-    "ts_timezone_normalized",
-    "invalid_timestamp",
-    "non_finite",
-    "misaligned_ts",
-    "ohlc_inconsistent",
-    "negative_volume",
-    "revised",
-]
 
 
 def _start(value: Any, info: ValidationInfo) -> int:
     start = epoch_seconds(value, "start")
     now = (info.context or {}).get("now", time.time())
-    if start < _OLDEST_START:
+    if start < OLDEST_MARKET:
         raise ValueError(f"{value} lies before any market; write a date like 2025-01-01")
     if start > now + 86_400:
         raise ValueError(f"{value} lies in the future; start is the day of the first bars to fetch")

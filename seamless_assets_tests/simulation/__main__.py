@@ -8,7 +8,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
-from seamless_assets_tests.simulation.runs import RUNS, failing, light_conformance
+from seamless_assets_tests.simulation.runs import RUNS, failing
 
 BLOCK = 10
 
@@ -33,9 +33,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _replay(kind: str, seed: int) -> int:
-    with light_conformance():
-        run = RUNS[kind](seed, None, None)
-        verdict = run.go()
+    run = RUNS[kind](seed, None, None)
+    verdict = run.go()
     sys.stdout.writelines(run.trace.lines)
     print(f"{kind} {seed}: trace {verdict.trace}, {verdict.befallen} mishaps")
     print("\n".join(verdict.faults) or "nothing was found wrong")

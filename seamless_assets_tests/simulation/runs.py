@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 
-from seamless_assets.core.bars import conformance
 from seamless_assets_tests.simulation.fate import Odds
 from seamless_assets_tests.simulation.fetching import FetchRun
 from seamless_assets_tests.simulation.governance import GovernanceRun
@@ -22,8 +20,7 @@ SEEDS = {"fetch": range(300), "governance": range(300)}
 
 def play(kind: str, seed: int, odds: Odds | None = None) -> Verdict:
     """One run from its beginning to its verdict."""
-    with light_conformance():
-        return RUNS[kind](seed, odds, 0).go()
+    return RUNS[kind](seed, odds, 0).go()
 
 
 def failing(kind: str, seeds: Iterable[int]) -> list[str]:
@@ -41,14 +38,3 @@ def told(kind: str, seed: int, verdict: Verdict) -> str:
     more = f" and {len(verdict.faults) - 1} more" if len(verdict.faults) > 1 else ""
     command = f"python -m seamless_assets_tests.simulation {kind} --seed {seed}"
     return f"{verdict.faults[0]}{more}\n  replay: {command}"
-
-
-@contextmanager
-def light_conformance() -> Iterator[None]:
-    """Without the second look of pandera's model, which takes nine tenths of a run and draws nothing."""
-    look = conformance._check_model
-    conformance._check_model = lambda columns, report: None
-    try:
-        yield
-    finally:
-        conformance._check_model = look

@@ -8,14 +8,13 @@ from itertools import pairwise
 
 import numpy as np
 
+from seamless_assets.core.calendar.instant import OLDEST_MARKET
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.plan import Page
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import ExchangeRefused, InvalidTimeframe, MisalignedTimeframe
 
-OLDEST_MARKET = 1_230_940_800
-"""2009-01-03, the first block; no crypto market is older."""
 _COARSEST = ("1M", "1w", "1d", "6h", "4h", "1h")
 _STEPS = ("1d", "1h", "1m")
 HEEDED_BARS = 5

@@ -24,7 +24,6 @@ from seamless_assets.adapters.ccxt.client import (
 )
 from seamless_assets.adapters.ccxt.listing import (
     HEEDED_BARS,
-    OLDEST_MARKET,
     first_open,
     kept_opens,
     known_frames,
@@ -39,6 +38,7 @@ from seamless_assets.adapters.ccxt.settings import ClientSettings, Gate
 from seamless_assets.adapters.ccxt.volume import volume_unit_of
 from seamless_assets.core.bars.table import BARS_SCHEMA, empty_bars
 from seamless_assets.core.bars.volume import VolumeUnit
+from seamless_assets.core.calendar.instant import OLDEST_MARKET
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.plan import Page, page_of, witnesses_of

@@ -1,78 +1,66 @@
 """Conformance v2: any frame of candles becomes canonical bars, and everything mended is counted.
 
 `conform` reports and does not raise for bad data. Counts are of the input, before anything is dropped;
-`gap` alone is of the result.
+`gap` alone is of the result. What each flag means and weighs stands in `flags`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from seamless_assets.core.bars.conformance_columns import OHLCV, Column, read_column, wanted_columns
-from seamless_assets.core.bars.epochs import SECONDS_LIMIT, Epochs, read_epochs
-from seamless_assets.core.bars.frames import column_names, column_of, like, rebuilt
-from seamless_assets.core.bars.schema import bars_model
+from seamless_assets.core.bars.conformance_columns import (
+    OHLCV,
+    Column,
+    differing,
+    hollow_cells,
+    read_column,
+    wanted_columns,
+)
+from seamless_assets.core.bars.epochs import SECONDS_LIMIT, Epochs, in_zone, read_epochs
+from seamless_assets.core.bars.flags import BLOCKING, MEANINGS, WARNING, is_inconsistent, severities_of
+from seamless_assets.core.bars.frames import column_names, column_of, is_plain_number, like, rebuilt, renamed
+from seamless_assets.core.bars.schema import broken_promises
 from seamless_assets.core.bars.table import PRICES
+from seamless_assets.core.calendar.instant import OLDEST_MARKET, seconds_text, zone_of
 from seamless_assets.core.calendar.timeframe import CalendarGrid, FixedGrid, Grid, grid_of
-from seamless_assets.errors import InvalidChoice, InvalidFrame, SeamlessError
+from seamless_assets.errors import InvalidFrame, InvalidInput, SeamlessError
 
 VERSION = "v2"
-INFORMATION, WARNING, BLOCKING = "information", "warning", "blocking"
-SEVERITIES: Mapping[str, str] = MappingProxyType(
+_EXCUSES = frozenset(
     {
-        "ts_cast": INFORMATION,
-        "ts_timezone_normalized": INFORMATION,
-        "dtype_cast": INFORMATION,
-        "revised": INFORMATION,
-        "gap": WARNING,
-        "duplicate_ts": WARNING,
-        "misaligned_ts": WARNING,
-        "negative_volume": WARNING,
-        "missing_column": BLOCKING,
-        "dtype_mismatch": BLOCKING,
-        "invalid_timestamp": BLOCKING,
-        "non_finite": BLOCKING,
-        "ohlc_inconsistent": BLOCKING,
+        "missing_column",
+        "dtype_mismatch",
+        "implausible_timestamp",
+        "non_finite",
+        "non_positive_price",
+        "ohlc_inconsistent",
+        "negative_volume",
     }
 )
-_MEANINGS = {
-    "gap": "bars are missing between the first and the last",
-    "duplicate_ts": "rows repeated a ts and were dropped",
-    "misaligned_ts": "rows were off the grid and were floored",
-    "negative_volume": "rows have a negative volume",
-    "missing_column": "columns are missing",
-    "dtype_mismatch": "columns hold values that their dtype cannot hold",
-    "invalid_timestamp": "rows had no readable ts and were dropped",
-    "non_finite": "cells are null or not finite",
-    "ohlc_inconsistent": "rows have a high or low that does not enclose open and close",
-    "ts_cast": "rows had their ts cast to epoch seconds",
-    "ts_timezone_normalized": "rows had their zone normalised to UTC",
-    "dtype_cast": "columns were cast",
-    "revised": "bars were revised",
-}
-_MODEL_EXCUSES = frozenset(
-    {"missing_column", "dtype_mismatch", "non_finite", "ohlc_inconsistent", "negative_volume"}
-)
+"""Flags that tell of what the contract of clean bars forbids."""
 _MOST_ROW_BITS = 28
+_MOST_NAMES = 12
 
 
 @dataclass(frozen=True)
 class Report:
     """What conformance found: `flags` by name with their counts, in the units of the taxonomy.
 
-    `blocking` names the flags that stop a release, `warnings` says in words what deserves a look.
+    `blocking` names the flags that stop a release and `problems` says them in words, with the columns and
+    the first cell concerned; `warnings` says in words what deserves a look.
     """
 
     flags: dict[str, int]
     blocking: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
     rows_in: int = 0
     rows_out: int = 0
     conformance_version: str = VERSION
@@ -88,27 +76,37 @@ def conform(
     interval: Any = 60,
     schema: str | Mapping[str, str] | None = "ohlcv",
     *,
+    rename: Mapping[Any, str] | None = None,
+    tz: Any = None,
     severities: Mapping[str, str] | None = None,
-    verify: bool = True,
 ) -> tuple[Any, Report]:
     """Canonical bars of a pandas, Arrow or polars frame, in the same kind of frame, and the report.
 
     `interval`: seconds, a `Timeframe`, or None (no grid: nothing is floored, no gap is seen). `schema`:
-    "ohlcv", None (the time column alone) or `{column: dtype name}`. `severities` overrides information,
-    warning or blocking by flag; without it `non_finite` blocks unless only `volume` is concerned.
+    "ohlcv", None (the time column alone) or `{column: dtype name}`. `rename`: the frame's names to ours,
+    such as `{"Open time": "ts", "Vol": "volume"}`; a name of the index counts. `tz`: the zone of times that
+    come without one, such as "Asia/Tokyo" or "+08:00" (None: UTC). `severities` overrides information,
+    warning or blocking by flag; without it `non_finite` blocks unless no price and no column that the
+    schema names is concerned but `volume`.
 
     Rows come sorted by `ts`, one for each; an aligned row beats a floored one, else the last row wins.
     Other columns are kept and missing ones stay missing; without `ts` there are no rows. No row is dropped
-    for its prices. `frame` is not changed. `verify` holds the result to its model once more. Raises
-    `InvalidFrame`, `InvalidTimeframe` and `InvalidChoice` for bad arguments, and `SeamlessError` where the
-    result is not what its model promises.
+    for its prices or for opening before any market. `frame` is not changed. Raises `InvalidFrame`,
+    `InvalidTimeframe`, `InvalidInput` and `InvalidChoice` for bad arguments, and `SeamlessError` where the
+    result breaks its own contract.
     """
+    frame = frame if rename is None else renamed(frame, rename)
     names = column_names(frame)
     wanted = wanted_columns(schema)
-    chosen = _checked(severities or {})
+    severities_of(severities)
     grid = None if interval is None else grid_of(interval)
+    zone = None if tz is None else zone_of(tz)
     try:
-        return _conform(frame, names, wanted, chosen, grid, verify)
+        epochs = read_epochs(column_of(frame, "ts")) if "ts" in names else None
+        if zone is not None and epochs is not None:
+            _refuse_useless_zone(epochs, tz)
+            epochs = in_zone(epochs, zone)
+        return _conform(frame, names, wanted, severities or {}, grid, epochs)
     except SeamlessError:
         raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
@@ -119,20 +117,29 @@ def conform(
         ) from error
 
 
+def _refuse_useless_zone(epochs: Epochs, tz: Any) -> None:
+    if epochs.readable.any() and not epochs.naive.any():
+        raise InvalidInput(
+            f"tz is {tz}, but no ts of the frame is a datetime or text without a zone: epochs are UTC and "
+            "aware times have a zone of their own; leave tz out",
+            value=tz,
+        )
+
+
 def _conform(
     frame: Any,
     names: list[str],
     wanted: Mapping[str, Any],
     severities: Mapping[str, str],
     grid: Grid | None,
-    verify: bool,
+    epochs: Epochs | None,
 ) -> tuple[Any, Report]:
-    flags = {"missing_column": sum(name not in names for name in wanted)}
-    if "ts" not in names:
+    lacking = [name for name in wanted if name not in names]
+    flags, details = {"missing_column": len(lacking)}, {"missing_column": _lacking_text(lacking, names)}
+    if epochs is None:
         empty = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in wanted.items()})
-        return like(frame, empty), _report(flags, {**SEVERITIES, **severities}, len(frame), 0)
+        return like(frame, empty), _report(flags, severities_of(severities), details, len(frame), 0)
     time = column_of(frame, "ts")
-    epochs = read_epochs(time)
     ts, floored = _on_grid(epochs, grid)
     # A bar that opens before what epochs can say is as unreadable as a time there.
     readable = epochs.readable & (ts >= -SECONDS_LIMIT)
@@ -141,32 +148,23 @@ def _conform(
     for name, dtype in wanted.items():
         if name != "ts" and name in names:
             columns[name] = read_column(column_of(frame, name), dtype)
-    flags["invalid_timestamp"] = int(len(ts) - np.count_nonzero(readable))
-    flags["misaligned_ts"] = 0 if grid is None else int(np.count_nonzero(floored & readable))
-    flags["ts_cast"] = int(np.count_nonzero(epochs.cast & readable))
-    flags["ts_timezone_normalized"] = int(np.count_nonzero(epochs.zoned & readable))
-    flags |= _value_flags(columns)
+    hollow = _hollow_cells(frame, names, columns)
+    flags |= _time_flags(epochs, ts, readable, np.zeros_like(floored) if grid is None else floored)
+    flags |= _value_flags(columns) | {"non_finite": sum(hollow.values())}
     rows = _rows_kept(ts, floored, readable)
     kept = {name: column.values if rows is None else column.values[rows] for name, column in columns.items()}
     flags["duplicate_ts"] = int(np.count_nonzero(readable)) - len(kept["ts"])
+    flags["conflicting_ts"] = (
+        _conflicts(frame, names, columns, readable, rows) if flags["duplicate_ts"] else 0
+    )
     flags["gap"] = _gap(kept["ts"], grid)
-    report = _report(flags, _judged(columns, severities), len(ts), len(kept["ts"]))
-    if verify and wanted == OHLCV and not _MODEL_EXCUSES & report.flags.keys():
-        _check_model(kept, report)
-    renewed = [name for name, column in columns.items() if column.changed]
-    return rebuilt(frame, kept, renewed, rows), report
-
-
-def _checked(severities: Mapping[str, str]) -> Mapping[str, str]:
-    for flag, severity in severities.items():
-        if flag not in SEVERITIES or severity not in (INFORMATION, WARNING, BLOCKING):
-            raise InvalidChoice(
-                f"severity {flag}: {severity} is not one of {', '.join(SEVERITIES)} with "
-                f"{INFORMATION}, {WARNING} or {BLOCKING}",
-                value=(flag, severity),
-                choices=tuple(SEVERITIES),
-            )
-    return severities
+    details |= _details(time, epochs, ts, columns, hollow)
+    weights = _weights(hollow, columns, severities)
+    report = _report(flags, weights, details, len(ts), len(kept["ts"]))
+    if wanted == OHLCV and not _EXCUSES & report.flags.keys() and (broken := broken_promises(kept)):
+        raise SeamlessError(f"conformed bars break their own contract: {'; '.join(broken)}", report=report)
+    changed_names = [name for name, column in columns.items() if column.changed]
+    return rebuilt(frame, kept, changed_names, rows), report
 
 
 def _on_grid(epochs: Epochs, grid: Grid | None) -> tuple[np.ndarray, np.ndarray]:
@@ -189,17 +187,37 @@ def _floor(seconds: np.ndarray, grid: Grid) -> np.ndarray:
     return first.astype("datetime64[M]").astype("datetime64[s]").astype(np.int64)
 
 
+def _hollow_cells(frame: Any, names: Iterable[str], columns: Mapping[str, Column]) -> dict[str, int]:
+    """Cells that are not finite, by numeric column, of the schema or not; columns without any left out."""
+    others = {name: hollow_cells(column_of(frame, name)) for name in names if name not in columns}
+    counts = {name: column.hollow for name, column in columns.items()} | others
+    return {name: count for name, count in counts.items() if count}
+
+
+def _time_flags(
+    epochs: Epochs, ts: np.ndarray, readable: np.ndarray, misaligned: np.ndarray
+) -> dict[str, int]:
+    masks = {
+        "implausible_timestamp": ts < OLDEST_MARKET,
+        "misaligned_ts": misaligned,
+        "ts_cast": epochs.cast,
+        "ts_timezone_normalized": epochs.zoned,
+    }
+    counts = {flag: int(np.count_nonzero(mask & readable)) for flag, mask in masks.items()}
+    return {"invalid_timestamp": int(len(ts) - np.count_nonzero(readable)), **counts}
+
+
 def _value_flags(columns: Mapping[str, Column]) -> dict[str, int]:
     said = [column.flag for column in columns.values()]
     flags = {flag: said.count(flag) for flag in ("dtype_cast", "dtype_mismatch")}
-    flags["non_finite"] = sum(column.hollow for column in columns.values())
-    if all(name in columns and columns[name].values.dtype.kind == "f" for name in PRICES):
-        o, h, low, c = (columns[name].values for name in PRICES)
-        flags["ohlc_inconsistent"] = int(
-            np.count_nonzero((h < o) | (h < c) | (h < low) | (low > o) | (low > c))
-        )
-    if "volume" in columns and columns["volume"].values.dtype.kind in "if":
-        flags["negative_volume"] = int(np.count_nonzero(columns["volume"].values < 0))
+    values = {name: column.values for name, column in columns.items() if column.values.dtype.kind in "if"}
+    prices = [values[name] for name in PRICES if name in values]
+    if prices:
+        flags["non_positive_price"] = int(np.count_nonzero(np.logical_or.reduce([p <= 0 for p in prices])))
+    if len(prices) == len(PRICES):
+        flags["ohlc_inconsistent"] = int(np.count_nonzero(is_inconsistent(*prices)))
+    if "volume" in values:
+        flags["negative_volume"] = int(np.count_nonzero(values["volume"] < 0))
     return flags
 
 
@@ -233,29 +251,100 @@ def _gap(ts: np.ndarray, grid: Grid | None) -> int:
     return grid.index(int(ts[-1])) - grid.index(int(ts[0])) + 1 - len(ts)
 
 
-def _judged(columns: Mapping[str, Column], severities: Mapping[str, str]) -> Mapping[str, str]:
-    blocks = any(column.hollow for name, column in columns.items() if name != "volume")
-    return {**SEVERITIES, "non_finite": BLOCKING if blocks else WARNING, **severities}
+def _conflicts(
+    frame: Any,
+    names: Iterable[str],
+    columns: Mapping[str, Column],
+    readable: np.ndarray,
+    rows: np.ndarray | None,
+) -> int:
+    """Dropped repeats of a ts with other values than the row that was kept.
+
+    Values are those of the schema's columns; where it has none but the time, of every numeric column.
+    """
+    assert rows is not None
+    ts = columns["ts"].values
+    is_dropped = readable.copy()
+    is_dropped[rows] = False
+    dropped = np.flatnonzero(is_dropped)
+    kept = rows[np.searchsorted(ts[rows], ts[dropped])]
+    values = [column.values for name, column in columns.items() if name != "ts"]
+    if not values:
+        every = (column_of(frame, name) for name in names if name != "ts")
+        values = [series.array for series in every if is_plain_number(series.dtype)]
+    masks = (differing(column, dropped, kept) for column in values)
+    return int(np.count_nonzero(np.logical_or.reduce([np.zeros(len(dropped), dtype=bool), *masks])))
 
 
-def _report(flags: Mapping[str, int], judged: Mapping[str, str], rows_in: int, rows_out: int) -> Report:
+def _weights(
+    hollow: Iterable[str], columns: Mapping[str, Column], severities: Mapping[str, str]
+) -> dict[str, str]:
+    blocks = any(name in PRICES or (name in columns and name != "volume") for name in hollow)
+    return severities_of({"non_finite": BLOCKING if blocks else WARNING, **severities})
+
+
+def _details(
+    time: pd.Series[Any],
+    epochs: Epochs,
+    ts: np.ndarray,
+    columns: Mapping[str, Column],
+    hollow: Mapping[str, int],
+) -> dict[str, str]:
+    """What a sentence about a flag adds to its count, by flag."""
+    details = {"non_finite": _some(f"{name} {count}" for name, count in hollow.items())}
+    details["dtype_mismatch"] = _some(n for n, column in columns.items() if column.flag == "dtype_mismatch")
+    unreadable = np.flatnonzero(~epochs.readable)
+    if len(unreadable):
+        details["invalid_timestamp"] = f"the first is {_cell_text(time.iloc[unreadable[0]])}"
+    early = np.flatnonzero(epochs.readable & (ts < OLDEST_MARKET))
+    if len(early):
+        cell, read = _cell_text(time.iloc[early[0]]), seconds_text(int(epochs.seconds[early[0]]))
+        details["implausible_timestamp"] = (
+            f"the first is {cell}, which says {read}; numbers are epochs, so write dates as 2025-01-31"
+        )
+    return details
+
+
+def _lacking_text(lacking: Iterable[str], names: Iterable[str]) -> str:
+    there = f"the frame has {_some(names) or 'none'}"
+    return f"{_some(lacking)}; {there}; rename= says which of them is which"
+
+
+def _some(names: Iterable[Any]) -> str:
+    told = [str(name) for name in names]
+    more = f" and {len(told) - _MOST_NAMES} more" if len(told) > _MOST_NAMES else ""
+    return ", ".join(told[:_MOST_NAMES]) + more
+
+
+def _cell_text(cell: Any) -> str:
+    plain = cell.item() if isinstance(cell, np.generic) else cell
+    try:
+        return reprlib.repr(plain)
+    except ValueError:  # an integer of thousands of digits has no text
+        return f"a value of type {type(plain).__name__}"
+
+
+def _report(
+    flags: Mapping[str, int],
+    weights: Mapping[str, str],
+    details: Mapping[str, str],
+    rows_in: int,
+    rows_out: int,
+) -> Report:
     found = {name: count for name, count in flags.items() if count}
+
+    def sentences(severity: str) -> tuple[str, ...]:
+        return tuple(
+            f"{name}: {count} {MEANINGS[name]}" + (f" ({details[name]})" if details.get(name) else "")
+            for name, count in found.items()
+            if weights[name] == severity
+        )
+
     return Report(
         flags=found,
-        blocking=tuple(name for name in found if judged[name] == BLOCKING),
-        warnings=tuple(
-            f"{name}: {count} {_MEANINGS[name]}" for name, count in found.items() if judged[name] == WARNING
-        ),
+        blocking=tuple(name for name in found if weights[name] == BLOCKING),
+        warnings=sentences(WARNING),
+        problems=sentences(BLOCKING),
         rows_in=rows_in,
         rows_out=rows_out,
     )
-
-
-def _check_model(columns: Mapping[str, np.ndarray], report: Report) -> None:
-    """Fail closed where pandera's model finds what no flag has told of."""
-    from pandera.errors import SchemaError
-
-    try:
-        bars_model().validate(pd.DataFrame(columns, copy=False), inplace=True)
-    except SchemaError as error:
-        raise SeamlessError(f"conformed bars break their own model: {error}", report=report) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from seamless_assets.core.canonical import is_text
 from seamless_assets.errors import InvalidChoice
 
 _LARGEST = int(sys.float_info.max)
+_NUMERIC_OBJECTS = {"decimal", "integer", "floating", "mixed-integer-float"}
 OHLCV: Mapping[str, Any] = {"ts": np.dtype("int64"), **dict.fromkeys(COLUMNS[1:], np.dtype("float64"))}
 
 
@@ -78,11 +80,42 @@ def read_column(series: pd.Series[Any], dtype: Any) -> Column:
     return Column(values, cast or infinite, "dtype_cast" if cast and len(series) else None, hollow)
 
 
+def hollow_cells(series: pd.Series[Any]) -> int:
+    """Cells of a numeric column that are null, NaN or infinite; 0 for a column of another kind.
+
+    Objects count as numeric where all that are not null are numbers.
+    """
+    if is_plain_number(series.dtype):
+        floats = series.to_numpy(dtype=np.float64, na_value=np.nan)
+        return len(floats) - int(np.count_nonzero(np.isfinite(floats)))
+    if series.dtype != "object" or pd.api.types.infer_dtype(series, skipna=True) not in _NUMERIC_OBJECTS:
+        return 0
+    nulls = series.isna().to_numpy()
+    return sum(bool(null) or not math.isfinite(cell) for cell, null in zip(series, nulls, strict=True))
+
+
+def differing(values: Any, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Mask of the pairs of positions whose values differ; a null equals a null."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
+        one, other = values[left], values[right]
+        mask: np.ndarray = (one != other) & ~((one != one) & (other != other))
+        return mask
+    try:
+        codes, _ = pd.factorize(values)
+    except TypeError:  # cells without a hash, such as lists
+        codes, _ = pd.factorize(np.array([repr(cell) for cell in values], dtype=object))
+    return np.asarray(codes[left] != codes[right])
+
+
 def _numbers(series: pd.Series[Any]) -> tuple[pd.Series[Any], int]:
     """The column as numbers, and how many cells hold something else."""
     kind = series.dtype
     if is_plain_number(kind):
         return series, 0
+    if pd.api.types.is_bool_dtype(kind) or (
+        kind == "object" and pd.api.types.infer_dtype(series, skipna=True) == "boolean"
+    ):
+        return series.astype("boolean").astype("Int8"), 0
     if kind != "object" and not isinstance(kind, pd.StringDtype):
         return pd.Series(np.full(len(series), np.nan)), int(series.notna().sum())
     unread = 0

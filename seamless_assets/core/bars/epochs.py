@@ -3,15 +3,15 @@
 The unit of a number is judged by its size, value by value: up to 4.1e9 (the end of 2099) it is seconds,
 and each further unit (ms, us, ns) is a thousand times larger. All arithmetic is on integers and floors,
 so a nanosecond before a boundary stays before it. Texts are numbers or ISO 8601; datetimes and texts
-without a zone are UTC. A time outside 1840 to 2099 is unreadable: as seconds it would look like another
-unit.
+without a zone are UTC unless `in_zone` says otherwise. A time outside 1840 to 2099 is unreadable: as
+seconds it would look like another unit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import date, tzinfo
 from decimal import ROUND_FLOOR, Decimal
 from typing import Any
 
@@ -37,14 +37,15 @@ class Epochs:
     """A time column in epoch seconds, and masks of its rows; all of shape `(rows,)`.
 
     `readable`: has a time at all; `cast`: was no plain epoch seconds; `zoned`: came with a time zone;
-    `fractional`: did not fall on a whole second. Unreadable rows are False in the other masks and 0 in
-    `seconds`.
+    `naive`: was a datetime or text without one; `fractional`: did not fall on a whole second. Unreadable
+    rows are False in the other masks and 0 in `seconds`.
     """
 
     seconds: np.ndarray
     readable: np.ndarray
     cast: np.ndarray
     zoned: np.ndarray
+    naive: np.ndarray
     fractional: np.ndarray
 
 
@@ -66,6 +67,22 @@ def read_epochs(series: pd.Series[Any]) -> Epochs:
     return _objects(series)
 
 
+def in_zone(epochs: Epochs, zone: tzinfo) -> Epochs:
+    """The same with the times that came without a zone as local times of `zone`.
+
+    A local time that the zone skips, or has twice, is unreadable.
+    """
+    local = pd.DatetimeIndex(epochs.seconds[epochs.naive].astype("datetime64[s]"))
+    moved = local.tz_localize(zone, ambiguous="NaT", nonexistent="NaT").tz_convert("UTC").tz_localize(None)
+    told = _datetimes(pd.Series(moved.as_unit("s")), zoned=True)
+    unclear = np.zeros(len(epochs.seconds), dtype=bool)
+    unclear[epochs.naive] = ~told.readable
+    seconds = epochs.seconds.copy()
+    seconds[epochs.naive] = told.seconds
+    masks = (epochs.readable, epochs.cast, epochs.zoned | epochs.naive, epochs.naive, epochs.fractional)
+    return Epochs(seconds, *(mask & ~unclear for mask in masks))
+
+
 def _integer_column(series: pd.Series[Any]) -> Epochs:
     held = series.notna().to_numpy()
     plain = (series if held.all() else series.fillna(0)).to_numpy()
@@ -78,7 +95,7 @@ def _integer_column(series: pd.Series[Any]) -> Epochs:
 def _integers(values: np.ndarray, readable: np.ndarray) -> Epochs:
     nothing = np.zeros(len(values), dtype=bool)
     if len(values) == 0 or (values.min() >= -SECONDS_LIMIT and values.max() <= SECONDS_LIMIT):
-        return Epochs(values, readable, nothing, nothing, nothing)
+        return Epochs(values, readable, nothing, nothing, nothing, nothing)
     readable = readable & (values >= -_LARGEST) & (values <= _LARGEST)
     values = np.where(readable, values, 0)
     size = np.abs(values)
@@ -87,7 +104,7 @@ def _integers(values: np.ndarray, readable: np.ndarray) -> Epochs:
     alike = steps.min() == steps.max()
     divisor = np.int64(_UNITS[steps[0]]) if alike else np.array(_UNITS, dtype=np.int64)[steps]
     seconds = values // divisor
-    return Epochs(seconds, readable, steps > 0, nothing, seconds * divisor != values)
+    return Epochs(seconds, readable, steps > 0, nothing, nothing, seconds * divisor != values)
 
 
 def _floats(values: np.ndarray) -> Epochs:
@@ -95,13 +112,7 @@ def _floats(values: np.ndarray) -> Epochs:
     held = np.where(readable, values, 0.0)
     whole = np.floor(held)
     epochs = _integers(whole.astype(np.int64), readable)
-    return Epochs(
-        epochs.seconds,
-        epochs.readable,
-        epochs.readable.copy(),
-        epochs.zoned,
-        epochs.fractional | (whole != held),
-    )
+    return replace(epochs, cast=epochs.readable.copy(), fractional=epochs.fractional | (whole != held))
 
 
 def _datetimes(series: pd.Series[Any], *, zoned: bool) -> Epochs:
@@ -111,10 +122,9 @@ def _datetimes(series: pd.Series[Any], *, zoned: bool) -> Epochs:
     seconds = stamps // per_second
     readable = ~np.isnat(values) & (np.abs(seconds) <= SECONDS_LIMIT)
     fractional = readable & (seconds * per_second != stamps)
-    seconds = np.where(readable, seconds, 0)
-    return Epochs(
-        seconds, readable, readable.copy(), readable.copy() if zoned else np.zeros_like(readable), fractional
-    )
+    seconds, none = np.where(readable, seconds, 0), np.zeros_like(readable)
+    own, other = (readable.copy(), none) if zoned else (none, readable.copy())
+    return Epochs(seconds, readable, readable.copy(), own, other, fractional)
 
 
 def _texts(series: pd.Series[Any]) -> Epochs:
@@ -141,7 +151,7 @@ def _iso_texts(text: pd.Series[Any]) -> Epochs:
     stamps = pd.to_datetime(text, errors="coerce", utc=True, format="ISO8601")
     epochs = _datetimes(stamps.dt.tz_localize(None), zoned=False)
     zoned = _matching(text, _ZONED) & epochs.readable
-    return Epochs(epochs.seconds, epochs.readable, epochs.cast, zoned, epochs.fractional)
+    return replace(epochs, zoned=zoned, naive=epochs.readable & ~zoned)
 
 
 def _objects(series: pd.Series[Any]) -> Epochs:
@@ -159,13 +169,15 @@ def _values(values: Sequence[Any]) -> Epochs:
     for at, value in enumerate(values):
         read = _number(value) or _moment(value)
         if read is not None and abs(read[0]) <= SECONDS_LIMIT:
-            epochs.seconds[at], epochs.cast[at], epochs.zoned[at], epochs.fractional[at] = read
+            epochs.seconds[at], epochs.cast[at], epochs.zoned[at], epochs.naive[at], epochs.fractional[at] = (
+                read
+            )
             epochs.readable[at] = True
     return epochs
 
 
-_Read = tuple[int, bool, bool, bool]
-"""Seconds; whether they were cast, had a zone, lost a fraction."""
+_Read = tuple[int, bool, bool, bool, bool]
+"""Seconds; whether they were cast, had a zone, were a datetime without one, lost a fraction."""
 
 
 def _number(value: Any) -> _Read | None:
@@ -184,7 +196,8 @@ def _number(value: Any) -> _Read | None:
     whole = int(exact.to_integral_value(ROUND_FLOOR))
     unit = _UNITS[sum(abs(whole) > SECONDS_LIMIT * smaller for smaller in _UNITS[:-1])]
     seconds, rest = divmod(whole, unit)
-    return seconds, unit > 1 or not isinstance(value, int | np.integer), False, bool(rest) or whole != exact
+    is_cast = unit > 1 or not isinstance(value, int | np.integer)
+    return seconds, is_cast, False, False, bool(rest) or whole != exact
 
 
 def _moment(value: Any) -> _Read | None:
@@ -197,7 +210,7 @@ def _moment(value: Any) -> _Read | None:
         seconds, rest = divmod(plain.as_unit("ns").value, 1_000_000_000)
     except (ValueError, OverflowError, AttributeError):  # past what nanoseconds can say, or not a time
         return None
-    return seconds, True, zoned, rest != 0
+    return seconds, True, zoned, not zoned, rest != 0
 
 
 def _matching(text: pd.Series[Any], pattern: str) -> np.ndarray:
@@ -205,7 +218,7 @@ def _matching(text: pd.Series[Any], pattern: str) -> np.ndarray:
 
 
 def _cast(epochs: Epochs) -> Epochs:
-    return Epochs(epochs.seconds, epochs.readable, epochs.readable.copy(), epochs.zoned, epochs.fractional)
+    return replace(epochs, cast=epochs.readable.copy())
 
 
 def _scattered(rows: int, parts: Sequence[tuple[np.ndarray, Epochs]]) -> Epochs:
@@ -217,5 +230,5 @@ def _scattered(rows: int, parts: Sequence[tuple[np.ndarray, Epochs]]) -> Epochs:
 
 
 def _none_readable(rows: int) -> Epochs:
-    masks = [np.zeros(rows, dtype=bool) for _ in range(4)]
+    masks = [np.zeros(rows, dtype=bool) for _ in range(5)]
     return Epochs(np.zeros(rows, dtype=np.int64), *masks)

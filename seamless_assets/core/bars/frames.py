@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seamless_assets.core.bars.cells import empty_cells
-from seamless_assets.errors import InvalidFrame
+from seamless_assets.errors import InvalidChoice, InvalidFrame, InvalidInput
 
 TIME = "ts"
 _POLARS_ALONE = {"Object", "Int128", "UInt128"}
@@ -41,6 +41,36 @@ def column_names(frame: Any) -> list[str]:
         repeated = sorted({str(name) for name in names if names.count(name) > 1})
         raise InvalidFrame(f"columns {', '.join(repeated)} appear twice; keep one of each", columns=repeated)
     return names
+
+
+def renamed(frame: Any, names: Mapping[Any, str]) -> Any:
+    """The frame with other names of columns, its own names to the new ones; a name of a pandas index counts.
+
+    Raises `InvalidInput` for what is no mapping to texts and `InvalidChoice` for names that are not there.
+    """
+    if not isinstance(names, Mapping) or not all(isinstance(new, str) for new in names.values()):
+        raise InvalidInput(
+            f'rename is {names!r}; give the frame\'s names and ours, such as {{"Open time": "ts"}}',
+            value=names,
+        )
+    index = frame.index.name if isinstance(frame, pd.DataFrame) else None
+    known = [*column_names(frame), *([] if index is None or _time_is_index(frame) else [index])]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InvalidChoice(
+            f"rename names {', '.join(map(repr, unknown))}, which the frame has not; it has "
+            f"{', '.join(map(str, known)) or 'no column'}",
+            value=unknown,
+            choices=tuple(known),
+        )
+    if isinstance(frame, pa.Table):
+        return frame.rename_columns([names.get(name, name) for name in frame.column_names])
+    if isinstance(frame, pd.DataFrame):
+        table = frame.rename(columns=names)
+        if index in names:
+            table.index = table.index.rename(names[index])
+        return table
+    return frame.rename(dict(names))
 
 
 def column_of(frame: Any, name: str) -> pd.Series[Any]:

@@ -1,51 +1,37 @@
-"""pandera's model of conformed bars: the contract of the result, checked on the result."""
+"""The contract of conformed bars, checked on the result.
+
+The tests state the same as a pandera model and hold the two against each other. pandera itself changes the
+environment of the process that imports it, so it stays out of the processes of users.
+"""
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 
 from seamless_assets.core.bars.epochs import SECONDS_LIMIT
-from seamless_assets.core.bars.table import PRICES
-
-if TYPE_CHECKING:
-    from pandera.pandas import DataFrameModel
+from seamless_assets.core.bars.table import COLUMNS
+from seamless_assets.core.calendar.instant import OLDEST_MARKET
 
 
-@cache
-def bars_model() -> type[DataFrameModel]:
-    """The model of bars without a flag. pandera takes a while to import, so it is imported at first use."""
-    import pandera.pandas as pandera
-
-    class Bars(pandera.DataFrameModel):
-        """Plain int64 and float64 columns; other columns may stand beside them."""
-
-        ts: np.int64 = pandera.Field(in_range={"min_value": -SECONDS_LIMIT, "max_value": SECONDS_LIMIT})
-        open: np.float64
-        high: np.float64
-        low: np.float64
-        close: np.float64
-        volume: np.float64 = pandera.Field(ge=0)
-
-        @pandera.check("ts", name="ts ascends without repeats")
-        def _ascends(cls, ts: pd.Series[int]) -> bool:  # noqa: N805
-            values = ts.to_numpy()
-            return bool((values[1:] > values[:-1]).all())
-
-        @pandera.check(*PRICES, "volume", name="numbers are finite")
-        def _is_finite(cls, numbers: pd.Series[float]) -> pd.Series[bool]:  # noqa: N805
-            return numbers.abs() < np.inf
-
-        @pandera.dataframe_check(name="high encloses open, close and low")
-        def _high_encloses(cls, bars: pd.DataFrame) -> pd.Series[bool]:  # noqa: N805
-            high = bars["high"]
-            return (high >= bars["open"]) & (high >= bars["close"]) & (high >= bars["low"])
-
-        @pandera.dataframe_check(name="low encloses open and close")
-        def _low_encloses(cls, bars: pd.DataFrame) -> pd.Series[bool]:  # noqa: N805
-            return (bars["low"] <= bars["open"]) & (bars["low"] <= bars["close"])
-
-    return Bars
+def broken_promises(bars: Mapping[str, np.ndarray]) -> list[str]:
+    """What of the contract the columns of clean bars break, in words; nothing where they keep it."""
+    lacking = [name for name in COLUMNS if name not in bars]
+    if lacking:
+        return [f"columns {', '.join(lacking)} are missing"]
+    foreign = [name for name in COLUMNS if bars[name].dtype != (np.int64 if name == "ts" else np.float64)]
+    if foreign:
+        return [f"columns {', '.join(foreign)} are not plain int64 and float64"]
+    ts, o, h, low, c, volume = (bars[name] for name in COLUMNS)
+    floor, ceiling = np.minimum(np.minimum(o, c), h), np.maximum(np.maximum(o, c), low)
+    promises = {
+        "ts lies between the first market and 2099": (ts >= OLDEST_MARKET) & (ts <= SECONDS_LIMIT),
+        "ts ascends without repeats": ts[1:] > ts[:-1],
+        "numbers are finite": np.isfinite(o) & np.isfinite(h) & np.isfinite(low) & np.isfinite(c),
+        "prices are above zero": low > 0,
+        "high encloses open, close and low": h >= ceiling,
+        "low encloses open, close and high": low <= floor,
+        "volume is finite and not negative": np.isfinite(volume) & (volume >= 0),
+    }
+    return [promise for promise, is_kept in promises.items() if not is_kept.all()]

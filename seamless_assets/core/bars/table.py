@@ -70,14 +70,6 @@ def within(rows: pa.Table, start: int, end: int) -> pa.Table:
     return rows if is_inside.all() else rows.filter(pa.array(is_inside))
 
 
-def sound_rows(bars: pa.Table) -> pa.Array:
-    """Mask of the bars that can be: prices above zero, `high` and `low` around `open` and `close`."""
-    o, h, lo, c = (np.asarray(bars.column(name)) for name in PRICES)
-    v = np.asarray(bars.column("volume"))
-    finite = np.isfinite(o) & np.isfinite(h) & np.isfinite(lo) & np.isfinite(c) & np.isfinite(v)
-    return pa.array(finite & (h >= np.maximum(o, c)) & (lo <= np.minimum(o, c)) & (lo > 0))
-
-
 def join(tables: list[pa.Table]) -> pa.Table:
     """Bars of several tables as one, sorted by `ts`; windows of the tables do not overlap."""
     if not tables:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import operator
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from typing import Any, SupportsIndex
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from seamless_assets.errors import InvalidTimestamp
+from seamless_assets.errors import InvalidInput, InvalidTimestamp
 
+OLDEST_MARKET = 1_230_940_800
+"""2009-01-03, the first block; no crypto market is older, so a time before it is a slip."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DIGITS = re.compile(r"-?[0-9]{1,20}")
+_OFFSET = re.compile(r"([+-])([01]\d|2[0-3]):?([0-5]\d)?")
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH_LIMIT = 4_100_000_000
 """Above this a number is no longer epoch seconds (year 2099)."""
@@ -61,6 +65,23 @@ def instant_text(micros: int) -> str:
 def seconds_text(ts: int) -> str:
     """Epoch seconds as `2025-01-31T00:00:00Z`."""
     return _text(_EPOCH + timedelta(seconds=ts), "seconds")
+
+
+def zone_of(zone: Any) -> tzinfo:
+    """A time zone of its IANA name, an offset such as `+08:00`, or a tzinfo. Raises `InvalidInput`."""
+    if isinstance(zone, tzinfo):
+        return zone
+    offset = _OFFSET.fullmatch(zone) if isinstance(zone, str) else None
+    if offset is not None:
+        sign, hours, minutes = offset.groups()
+        east = timedelta(hours=int(hours), minutes=int(minutes or 0))
+        return timezone(east if sign == "+" else -east)
+    try:
+        return ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, TypeError, ValueError, OSError) as error:
+        raise InvalidInput(
+            f"tz is {zone!r}, which is no time zone; write one such as Europe/Berlin or +08:00", value=zone
+        ) from error
 
 
 def _text(moment: datetime, precision: str) -> str:

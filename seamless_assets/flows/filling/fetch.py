@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 
 from seamless_assets.aio.gather import gather
 from seamless_assets.core.bars.conformance import conform
+from seamless_assets.core.bars.flags import sound_rows
 from seamless_assets.core.bars.sorted_sets import difference, is_in
-from seamless_assets.core.bars.table import PRICES, between, empty_bars, sound_rows, timestamps, within
+from seamless_assets.core.bars.table import PRICES, between, empty_bars, timestamps, within
 from seamless_assets.core.calendar.segment import Segment, merge_ranges
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.coverage import MISSING
@@ -79,7 +80,7 @@ async def fetch_bars(ports: Ports, look: Look, earlier: Sequence[Fact] = ()) -> 
     asking, proofs, left = wanted, list(beyond), wanted
     for _ in range(LOOKS):
         await _ask_round_by_round(ports, look, asking, heard)
-        conformed, _ = conform(heard.candles, timeframe, severities=ports.policy.severities, verify=False)
+        conformed, _ = conform(heard.candles, timeframe, severities=ports.policy.severities)
         sound, flat = _sorted_out(ports, look.node, conformed, held)
         proofs += flat
         left = left_open(unwitnessed(heard.pages, wanted, timeframe), proofs, timeframe)
@@ -224,7 +225,7 @@ def _sorted_out(ports: Ports, node: NodeId, bars: pa.Table, held: np.ndarray) ->
 
     A flat bar whose open is `held` with other values is a correction of it, and no proof.
     """
-    sound = bars.filter(sound_rows(bars))
+    sound = bars.filter(sound_rows(bars, ports.policy.severities))
     if node.exchange not in ports.policy.drops_flat_bars:
         return sound, []
     values = [sound.column(name).to_numpy() for name in PRICES]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from pandera.errors import SchemaError
+from support.bars_model import Bars
 
 import seamless_assets.core.bars.conformance as conformance
-from seamless_assets.core.bars.conformance import SEVERITIES, Report, conform
-from seamless_assets.core.bars.schema import bars_model
+from seamless_assets.core.bars.conformance import Report, conform
+from seamless_assets.core.bars.flags import MEANINGS, SEVERITIES, Flag
+from seamless_assets.core.bars.schema import broken_promises
 from seamless_assets.core.bars.table import COLUMNS
+from seamless_assets.core.calendar.instant import OLDEST_MARKET
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.errors import InvalidChoice, InvalidFrame, InvalidTimeframe, SeamlessError
 
@@ -109,7 +113,7 @@ def test_an_aligned_row_beats_a_floored_one_that_comes_later() -> None:
     bars, report = conform(candles([START, START + 1, START + 61, START + 62], volume=[1.0, 2.0, 3.0, 4.0]))
     assert bars["ts"].tolist() == minutes(0, 1)
     assert bars["volume"].tolist() == [1.0, 4.0]
-    assert report.flags == {"misaligned_ts": 3, "duplicate_ts": 2}
+    assert report.flags == {"misaligned_ts": 3, "duplicate_ts": 2, "conflicting_ts": 2}
 
 
 def test_a_fraction_of_a_second_off_the_grid_is_off_the_grid() -> None:
@@ -194,14 +198,17 @@ def test_warnings_speak_of_warnings_alone() -> None:
 
 
 def test_every_flag_has_a_severity_and_a_meaning() -> None:
-    assert SEVERITIES.keys() == conformance._MEANINGS.keys()
+    assert SEVERITIES.keys() == MEANINGS.keys() == set(get_args(Flag))
+
+
+def promises_broken(bars: pd.DataFrame) -> list[str]:
+    return broken_promises({name: bars[name].to_numpy() for name in bars})
 
 
 def test_the_model_accepts_what_conform_calls_clean_and_nothing_else() -> None:
     bars, _ = conform(candles(minutes(0, 1, 2)))
-    bars_model().validate(bars)
-    from pandera.errors import SchemaError
-
+    Bars.validate(bars)
+    assert promises_broken(bars) == []
     spoiled = [
         bars.assign(high=1.0),
         bars.assign(low=11.5),
@@ -213,15 +220,20 @@ def test_the_model_accepts_what_conform_calls_clean_and_nothing_else() -> None:
         bars.assign(ts=bars["ts"] * 1000),
         bars.astype({"volume": "float32"}),
         bars.drop(columns="low"),
+        bars.assign(open=0.0, low=0.0),
+        bars.assign(low=-1.0),
+        bars.assign(ts=bars["ts"] - OLDEST_MARKET),
+        bars.assign(volume=np.nan),
     ]
     for wrong in spoiled:
         with pytest.raises(SchemaError):
-            bars_model().validate(wrong)
+            Bars.validate(wrong)
+        assert promises_broken(wrong)
 
 
 def test_a_result_that_breaks_the_model_never_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conformance, "_value_flags", lambda columns: {})
-    with pytest.raises(SeamlessError, match="break their own model"):
+    with pytest.raises(SeamlessError, match="break their own contract: high encloses"):
         conform(candles(minutes(0), high=[1.0]))
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from seamless_assets.core.bars.conformance import conform
 from seamless_assets.core.bars.epochs import SECONDS_LIMIT
 from seamless_assets.core.bars.table import COLUMNS
+from seamless_assets.core.calendar.instant import OLDEST_MARKET
 from seamless_assets.core.calendar.timeframe import Timeframe, grid_of
 
 START = 1_735_689_600
@@ -33,28 +34,37 @@ PRICES = st.one_of(st.integers(-2, 3).map(float), st.sampled_from([math.nan, mat
 ROWS = st.lists(st.tuples(STAMPS, PRICES, PRICES, PRICES, PRICES, PRICES), max_size=14)
 
 
+def same(left: list[float], right: list[float]) -> bool:
+    return all(a == b or (a != a and b != b) for a, b in zip(left, right, strict=True))
+
+
 def oracle(rows: list[tuple[Any, ...]], interval: Any) -> tuple[dict[int, list[float]], Mapping[str, int]]:
     grid = None if interval is None else grid_of(interval)
     flags = dict.fromkeys(
         (
             "invalid_timestamp",
             "ts_cast",
+            "implausible_timestamp",
             "misaligned_ts",
             "non_finite",
+            "non_positive_price",
             "ohlc_inconsistent",
             "negative_volume",
             "duplicate_ts",
+            "conflicting_ts",
             "gap",
         ),
         0,
     )
     best: dict[int, tuple[bool, list[float]]] = {}
+    sent: dict[int, list[list[float]]] = {}
     for ts, *numbers in rows:
         held = [value if math.isfinite(value) else math.nan for value in numbers]
         flags["non_finite"] += sum(map(math.isnan, held))
         o, h, low, c, volume = held
         flags["ohlc_inconsistent"] += h < o or h < c or h < low or low > o or low > c
         flags["negative_volume"] += volume < 0
+        flags["non_positive_price"] += min(o, h, low, c, key=lambda p: p if p == p else 1) <= 0
         units = [unit for unit in (1, 10**3, 10**6, 10**9) if abs(ts) <= SECONDS_LIMIT * unit]
         if not units:
             flags["invalid_timestamp"] += 1
@@ -65,13 +75,16 @@ def oracle(rows: list[tuple[Any, ...]], interval: Any) -> tuple[dict[int, list[f
             flags["invalid_timestamp"] += 1
             continue
         flags["ts_cast"] += units[0] > 1
+        flags["implausible_timestamp"] += opened < OLDEST_MARKET
         floored = opened * units[0] != ts
         flags["misaligned_ts"] += floored and grid is not None
         known = best.get(opened)
-        if known is not None:
-            flags["duplicate_ts"] += 1
+        sent.setdefault(opened, []).append(held)
         if known is None or known[0] or not floored:
             best[opened] = (floored, held)
+    for opened, repeats in sent.items():
+        flags["duplicate_ts"] += len(repeats) - 1
+        flags["conflicting_ts"] += sum(not same(row, best[opened][1]) for row in repeats)
     opens = sorted(best)
     for left, right in pairwise(opens):
         flags["gap"] += 0 if grid is None else grid.index(right) - grid.index(left) - 1
@@ -98,4 +111,7 @@ def test_conform_does_what_the_oracle_does(rows: list[tuple[Any, ...]], interval
         )
     again, second = conform(conform(frame, interval)[0], interval)
     pd.testing.assert_frame_equal(again, conform(frame, interval)[0])
-    assert second.flags.keys() <= {"gap", "non_finite", "ohlc_inconsistent", "negative_volume"}
+    assert second.flags.keys() <= {
+        *("gap", "non_finite", "non_positive_price", "ohlc_inconsistent", "negative_volume"),
+        "implausible_timestamp",
+    }
