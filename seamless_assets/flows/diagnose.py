@@ -32,9 +32,10 @@ async def diagnose(
 
 async def _look(part: str, ask: Question) -> Finding:
     try:
-        return Finding(part, True, await ask(), "")
+        status = await ask()
     except SeamlessError as error:
         return Finding(part, False, None, str(error))
+    return Finding(part, True, status, status.warning)
 
 
 async def _exchange(ports: Ports, exchange: str) -> Finding:

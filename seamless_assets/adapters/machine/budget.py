@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import astuple
 from pathlib import Path
 from typing import TypeVar
 
-from seamless_assets.adapters.machine.file import MachineFile
+from seamless_assets.adapters.machine.file import MachineFile, Notify, nobody
+from seamless_assets.adapters.sqlite.file import Database
+from seamless_assets.adapters.sqlite.marks import MarkedTable
 from seamless_assets.core.sharing import token_bucket as arithmetic
 from seamless_assets.core.sharing.token_bucket import Bucket, Budget, Place
 from seamless_assets.errors import BudgetUnavailable
 
 T = TypeVar("T")
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+_BUCKETS = MarkedTable(
+    "rate_buckets",
+    {
+        "key": str,
+        "tokens": float,
+        "at": float,
+        "born": float,
+        "queued": int,
+        "cool_until": float,
+        "paused": float,
+    },
+)
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS rate_buckets (
     key TEXT PRIMARY KEY, tokens REAL NOT NULL, at REAL NOT NULL, born REAL NOT NULL,
-    queued INTEGER NOT NULL, cool_until REAL NOT NULL, paused REAL NOT NULL
+    queued INTEGER NOT NULL, cool_until REAL NOT NULL, paused REAL NOT NULL, mark INTEGER
 )""",
 )
 
@@ -27,8 +40,16 @@ _SCHEMA = (
 class MachineBudget:
     """A `BudgetStore` that all processes of this machine share; its time is the machine's."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = MachineFile(path, _SCHEMA, SCHEMA_VERSION, "the rate budget", BudgetUnavailable)
+    def __init__(self, path: Path, notify: Notify = nobody) -> None:
+        self._file = MachineFile(
+            path,
+            _SCHEMA,
+            SCHEMA_VERSION,
+            "the rate budget",
+            BudgetUnavailable,
+            upgrade=_add_marks,
+            notify=notify,
+        )
 
     async def take(self, key: str, budget: Budget, cost: float) -> Place:
         """A place in the queue of `key`. Raises `BudgetUnavailable`."""
@@ -63,25 +84,27 @@ class MachineBudget:
     async def _change(
         self, key: str, budget: Budget, change: Callable[[Bucket, float], tuple[Bucket, T]]
     ) -> T:
-        def work(db: sqlite3.Connection) -> T:
+        def work(db: Database) -> T:
             now = time.time()
-            bucket, outcome = change(_load(db, key) or arithmetic.full(budget, now), now)
-            _store(db, key, bucket)
+            bucket, outcome = change(self._load(db, key, budget, now), now)
+            _BUCKETS.put(db, [(key, *astuple(bucket))])
             return outcome
 
         return await self._file.run(work)
 
+    def _load(self, db: Database, key: str, budget: Budget, now: float) -> Bucket:
+        """The bucket of `key`; a new one where there is none, empty where one was spoiled."""
+        rows, spoiled = _BUCKETS.rows(db, "WHERE key = ?", (key,))
+        if spoiled:
+            db.damage.append(f"the bucket {key}")
+        for named, *cells in rows:
+            if named == key:
+                return Bucket(*cells)
+        # What a spoiled one had let through just before is not known.
+        return Bucket(0.0, now, now) if spoiled or self._file.was_damaged else arithmetic.full(budget, now)
 
-def _load(db: sqlite3.Connection, key: str) -> Bucket | None:
-    row = db.execute(
-        "SELECT tokens, at, born, queued, cool_until, paused FROM rate_buckets WHERE key = ?", (key,)
-    ).fetchone()
-    return Bucket(*row) if row else None
 
-
-def _store(db: sqlite3.Connection, key: str, bucket: Bucket) -> None:
-    db.execute(
-        "INSERT OR REPLACE INTO rate_buckets (key, tokens, at, born, queued, cool_until, paused) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (key, *astuple(bucket)),
-    )
+def _add_marks(db: Database) -> None:
+    if not _BUCKETS.has_marks(db):
+        _BUCKETS.add_column(db)
+        _BUCKETS.mark(db, "", (), "", lambda row: None not in row)

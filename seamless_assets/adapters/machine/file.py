@@ -9,28 +9,50 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from seamless_assets.adapters.sqlite.file import open_database, transaction
+from seamless_assets.adapters.sqlite.file import (
+    Database,
+    empty_database,
+    is_damage,
+    open_database,
+    transaction,
+)
 from seamless_assets.aio.shield import shielded
+from seamless_assets.core.sharing.events import DamagedState, Event
 from seamless_assets.errors import SeamlessError
 
 T = TypeVar("T")
-Work = Callable[[sqlite3.Connection], T]
+Work = Callable[[Database], T]
 Asked = tuple[Work[Any], asyncio.Future[Any]]
+Notify = Callable[[Event], None]
+
+
+def nobody(_: Event) -> None:
+    """Nobody is told."""
 
 
 class MachineFile:
     """Runs transactions on `path`; what goes wrong with the file becomes `error`, said of `what`.
 
-    What is asked for while one transaction is under way goes into the next one together.
+    What is asked for while one transaction is under way goes into the next one together. A damaged file is
+    told to `notify` and begun anew: what is kept here lasts for minutes, and everybody can do without it.
     """
 
     def __init__(
-        self, path: Path, schema: Sequence[str], version: int, what: str, error: type[SeamlessError]
+        self,
+        path: Path,
+        schema: Sequence[str],
+        version: int,
+        what: str,
+        error: type[SeamlessError],
+        *,
+        upgrade: Callable[[Database], None] | None = None,
+        notify: Notify = nobody,
     ) -> None:
-        self.path = path
-        self._schema, self._version = schema, version
+        self.path, self.was_damaged = path, False
+        self._schema, self._version, self._upgrade = schema, version, upgrade
+        self._notify = notify
         self._what, self._error = what, error
-        self._db: sqlite3.Connection | None = None
+        self._db: Database | None = None
         # A pool that others share may be full of slow writes just when a lease must be renewed.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
         self._asked: list[Asked] = []
@@ -76,14 +98,42 @@ class MachineFile:
 
     def _work(self, works: Sequence[Work[Any]]) -> list[Any]:
         try:
-            if self._db is None:
-                self._db = open_database(self.path, self._schema, self._version)
-            with transaction(self._db):
-                return [_outcome(self._db, work) for work in works]
+            return self._persist(works)
         except (sqlite3.Error, OSError) as error:
-            if self._db is not None and self._db.in_transaction:
-                self._db.rollback()
             return [self._unusable(error)] * len(works)
+
+    def _persist(self, works: Sequence[Work[Any]]) -> list[Any]:
+        """The outcomes, of a new file where this one is damaged and no other process has begun it anew."""
+        try:
+            return self._transact(works)
+        except sqlite3.Error as error:
+            self._close_damaged(error)
+        try:
+            return self._transact(works)
+        except sqlite3.Error as error:
+            self._close_damaged(error)
+            empty_database(self.path)
+            self.was_damaged = True
+            self._notify(DamagedState(str(self.path), f"all of it: {error}"))
+        return self._transact(works)
+
+    def _transact(self, works: Sequence[Work[Any]]) -> list[Any]:
+        if self._db is None:
+            self._db = open_database(self.path, self._schema, self._version, self._upgrade)
+        with transaction(self._db):
+            outcomes = [_outcome(self._db, work) for work in works]
+        found, self._db.damage = self._db.damage, []
+        for what in found:
+            self._notify(DamagedState(str(self.path), what))
+        return outcomes
+
+    def _close_damaged(self, error: sqlite3.Error) -> None:
+        """Close the file; raises the error again unless it tells of damage."""
+        if not is_damage(error, self.path):
+            raise error
+        if self._db is not None:
+            self._db.close()
+            self._db = None
 
     def _unusable(self, error: Exception) -> SeamlessError:
         return self._error(
@@ -93,7 +143,7 @@ class MachineFile:
         )
 
 
-def _outcome(db: sqlite3.Connection, work: Work[Any]) -> Any:
+def _outcome(db: Database, work: Work[Any]) -> Any:
     db.execute("SAVEPOINT work")
     try:
         outcome = work(db)

@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from seamless_assets.adapters.machine.file import MachineFile
+from seamless_assets.adapters.machine.file import MachineFile, Notify, nobody
+from seamless_assets.adapters.sqlite.file import Database
+from seamless_assets.adapters.sqlite.marks import MarkedTable
 from seamless_assets.core.sharing.lease import Lease, LeaseTally, next_token
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 REMEMBERED_S = 86_400.0
 PRUNED_EVERY = 1_000
+_LEASES = MarkedTable("leases", {"key": str, "token": int, "holder": str, "until": float, "ttl": float})
+_TALLY = MarkedTable("tally", {"outcome": str, "count": int})
 _SCHEMA = (
     # A row stays when its lease is given back (holder NULL), so that tokens only grow.
     """CREATE TABLE IF NOT EXISTS leases (
-    key TEXT PRIMARY KEY, token INTEGER NOT NULL, holder TEXT, until REAL NOT NULL, ttl REAL NOT NULL
+    key TEXT PRIMARY KEY, token INTEGER NOT NULL, holder TEXT, until REAL NOT NULL, ttl REAL NOT NULL,
+    mark INTEGER
 )""",
     "CREATE INDEX IF NOT EXISTS leases_by_end ON leases (until)",
     "CREATE INDEX IF NOT EXISTS leases_held ON leases (until) WHERE holder IS NOT NULL",
-    "CREATE TABLE IF NOT EXISTS tally (outcome TEXT PRIMARY KEY, count INTEGER NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS tally (outcome TEXT PRIMARY KEY, count INTEGER NOT NULL, mark INTEGER)",
 )
 
 
 class MachineLeases:
     """A `LeaseStore` in a file that all processes of this machine share; its time is the machine's."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = MachineFile(path, _SCHEMA, SCHEMA_VERSION, "the lease file", LeaseStoreUnavailable)
+    def __init__(self, path: Path, notify: Notify = nobody) -> None:
+        self._file = MachineFile(
+            path,
+            _SCHEMA,
+            SCHEMA_VERSION,
+            "the lease file",
+            LeaseStoreUnavailable,
+            upgrade=_add_marks,
+            notify=notify,
+        )
         self._claims = 0
 
     async def claim(self, key: str, holder: str, ttl: float) -> Lease | None:
@@ -37,9 +51,12 @@ class MachineLeases:
         self._claims += 1
         return await self._file.run(lambda db: _claim(db, key, holder, ttl, prune))
 
-    async def renew(self, lease: Lease, ttl: float) -> Lease:
-        """Hold on for `ttl` seconds from now. Raises `LeaseLost`, `LeaseStoreUnavailable`."""
-        return await self._file.run(lambda db: _renew(db, lease, ttl))
+    async def renew(self, lease: Lease, ttl: float, above: int | None = None) -> Lease:
+        """Hold on for `ttl` seconds from now, under a token above `above` where that is given.
+
+        Raises `LeaseLost`, `LeaseStoreUnavailable`.
+        """
+        return await self._file.run(lambda db: _renew(db, lease, ttl, above))
 
     async def complete(self, lease: Lease) -> None:
         """Give it back, the work done. Raises `LeaseLost`, `LeaseStoreUnavailable`."""
@@ -66,28 +83,24 @@ class MachineLeases:
         await self._file.close()
 
 
-def _claim(db: sqlite3.Connection, key: str, holder: str, ttl: float, prune: bool) -> Lease | None:
+def _claim(db: Database, key: str, holder: str, ttl: float, prune: bool) -> Lease | None:
     now = time.time()
     if prune:
         _prune(db, now - REMEMBERED_S)
-    row = db.execute("SELECT token, holder FROM leases WHERE key = ?", (key,)).fetchone()
-    live = _live(db, key)
+    known = _known(db, key)
+    live = known.live_at(now) if known else None
     if live is not None and live.holder != holder:
         return None
     if live is not None:
         return _renew(db, live, ttl)
-    last, left_by = row if row else (None, None)
-    if left_by is not None:
+    if known is not None and known.holder is not None:
         _count(db, "failed")
-    lease = Lease(key, next_token(last, now), holder, now + ttl)
-    db.execute(
-        "INSERT OR REPLACE INTO leases (key, token, holder, until, ttl) VALUES (?, ?, ?, ?, ?)",
-        (lease.key, lease.token, lease.holder, lease.until, ttl),
-    )
+    lease = Lease(key, next_token(known.token if known else None, now), holder, now + ttl)
+    _put(db, lease, ttl)
     return lease
 
 
-def _prune(db: sqlite3.Connection, before: float) -> None:
+def _prune(db: Database, before: float) -> None:
     """Forget what ended before; tokens are at least the microsecond of their claim, so they are outgrown."""
     left = db.execute("DELETE FROM leases WHERE until < ? RETURNING holder", (before,)).fetchall()
     for (holder,) in left:
@@ -95,20 +108,21 @@ def _prune(db: sqlite3.Connection, before: float) -> None:
             _count(db, "failed")
 
 
-def _renew(db: sqlite3.Connection, lease: Lease, ttl: float) -> Lease:
+def _renew(db: Database, lease: Lease, ttl: float, above: int | None = None) -> Lease:
     held = _own(db, lease)
-    until = time.time() + ttl
-    db.execute("UPDATE leases SET until = ?, ttl = ? WHERE key = ?", (until, ttl, lease.key))
-    return Lease(held.key, held.token, held.holder, until)
+    token = held.token if above is None else max(held.token, above + 1)
+    renewed = Lease(held.key, token, held.holder, time.time() + ttl)
+    _put(db, renewed, ttl)
+    return renewed
 
 
-def _end(db: sqlite3.Connection, lease: Lease, outcome: str) -> None:
-    _own(db, lease)
-    db.execute("UPDATE leases SET holder = NULL, until = ? WHERE key = ?", (time.time(), lease.key))
+def _end(db: Database, lease: Lease, outcome: str) -> None:
+    held = _own(db, lease)
+    _LEASES.put(db, [(held.key, held.token, None, time.time(), 0.0)])
     _count(db, outcome)
 
 
-def _own(db: sqlite3.Connection, lease: Lease) -> Lease:
+def _own(db: Database, lease: Lease) -> Lease:
     held = _live(db, lease.key)
     if held is None or held.token != lease.token:
         by = f"{held.holder} holds it now" if held else "it ran out or was given back"
@@ -121,37 +135,69 @@ def _own(db: sqlite3.Connection, lease: Lease) -> Lease:
     return held
 
 
-def _live(db: sqlite3.Connection, key: str) -> Lease | None:
-    row = db.execute(f"{_LIVE} AND key = ?", (*_window(), key)).fetchone()
-    return Lease(*row) if row else None
+class _Known(NamedTuple):
+    """A row: a lease that is held, was left or was given back (`holder` None)."""
+
+    key: str
+    token: int
+    holder: str | None
+    until: float
+    ttl: float
+
+    def live_at(self, now: float) -> Lease | None:
+        """The lease, if it is held at `now`.
+
+        A lease cannot last longer than it was granted for; one that seems to was granted before the clock
+        was set back, and ends at once instead of holding its key until the clock has caught up.
+        """
+        if self.holder is None or not now < self.until <= now + 2 * self.ttl:
+            return None
+        return Lease(self.key, self.token, self.holder, self.until)
 
 
-def _held(db: sqlite3.Connection) -> list[Lease]:
-    return [Lease(*row) for row in db.execute(f"{_LIVE} ORDER BY key", _window())]
+def _known(db: Database, key: str) -> _Known | None:
+    return next((known for known in _rows(db, "WHERE key = ?", (key,)) if known.key == key), None)
 
 
-# A lease cannot last longer than it was granted for; one that seems to was granted before the clock was
-# set back, and ends at once instead of holding its key until the clock has caught up.
-_LIVE = (
-    "SELECT key, token, holder, until FROM leases WHERE holder IS NOT NULL AND until > ? "
-    "AND until <= ? + 2 * ttl"
-)
+def _live(db: Database, key: str) -> Lease | None:
+    known = _known(db, key)
+    return known.live_at(time.time()) if known else None
 
 
-def _window() -> tuple[float, float]:
+def _held(db: Database) -> list[Lease]:
     now = time.time()
-    return now, now
+    held = _rows(db, "WHERE holder IS NOT NULL AND until > ? ORDER BY key", (now,))
+    return [lease for known in held if (lease := known.live_at(now)) is not None]
 
 
-def _count(db: sqlite3.Connection, outcome: str) -> None:
-    db.execute(
-        "INSERT INTO tally (outcome, count) VALUES (?, 1) "
-        "ON CONFLICT (outcome) DO UPDATE SET count = count + 1",
-        (outcome,),
-    )
+def _rows(db: Database, where: str, values: Sequence[str | float]) -> list[_Known]:
+    rows, spoiled = _LEASES.rows(db, where, values)
+    if spoiled:
+        db.damage.append(f"{spoiled} leases")
+    return [_Known(*row) for row in rows]
 
 
-def _tally(db: sqlite3.Connection) -> LeaseTally:
-    counts = dict(db.execute("SELECT outcome, count FROM tally").fetchall())
+def _put(db: Database, lease: Lease, ttl: float) -> None:
+    _LEASES.put(db, [(lease.key, lease.token, lease.holder, lease.until, ttl)])
+
+
+def _count(db: Database, outcome: str) -> None:
+    _TALLY.put(db, [(outcome, _counts(db).get(outcome, 0) + 1)])
+
+
+def _counts(db: Database) -> dict[str, int]:
+    rows, _ = _TALLY.rows(db, "", ())
+    return dict(rows)
+
+
+def _tally(db: Database) -> LeaseTally:
+    counts = _counts(db)
     (claimed,) = db.execute("SELECT count(*) FROM leases WHERE holder IS NOT NULL").fetchone()
     return LeaseTally(counts.get("completed", 0), counts.get("failed", 0), claimed)
+
+
+def _add_marks(db: Database) -> None:
+    for table in (_LEASES, _TALLY):
+        if not table.has_marks(db):
+            table.add_column(db)
+            table.mark(db, "", (), "", lambda row: None not in (row[0], row[1], row[-1]))

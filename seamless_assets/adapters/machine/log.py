@@ -9,6 +9,7 @@ from dataclasses import asdict
 from seamless_assets.core.sharing.events import (
     BackfillEvent,
     CoordinationEvent,
+    DamagedState,
     DroppedRequest,
     Event,
     LeaseEvent,
@@ -41,5 +42,7 @@ def _judged(event: Event) -> tuple[str, bool]:
             return f"lease_{event.kind}", event.kind == "fail"
         case DroppedRequest():
             return "request_dropped", False
+        case DamagedState():
+            return "state_damaged", True
         case CoordinationEvent():
             return f"{event.service}_{'found' if event.is_available else 'lost'}", not event.is_available

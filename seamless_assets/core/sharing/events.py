@@ -53,4 +53,12 @@ class LeaseEvent:
     reason: str = ""
 
 
-Event = BackfillEvent | CoordinationEvent | DroppedRequest | LeaseEvent
+@dataclass(frozen=True, slots=True)
+class DamagedState:
+    """Something in one of our own files is not as it was written, and is as if it were not there."""
+
+    file: str
+    what: str
+
+
+Event = BackfillEvent | CoordinationEvent | DamagedState | DroppedRequest | LeaseEvent

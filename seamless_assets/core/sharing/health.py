@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
-    """What an operator wants to know of a store. `latency_ms` is that of one empty question."""
+    """What an operator wants to know of a store that works. `latency_ms` is that of one empty question.
+
+    `warning` says what went wrong with a part of it or soon will, and what to do; empty for nothing.
+    """
 
     kind: str
     address: str
     version: str
     lag: str
     latency_ms: float
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ class Adapters:
     def __init__(self, settings: Settings, s3: S3Access | None) -> None:
         # What may be refused comes before what has to be closed.
         self._artifacts = artifact_store(settings, s3)
-        self._hot = hot_store(settings)
         clock = SystemClock()
         self._coordination = coordination = Coordination(settings, clock)
+        self._hot = hot_store(settings, coordination.observer)
         self._exchanges = Exchanges(settings, coordination.gate)
         self._fills = BackgroundFills()
         self.shared = coordination.shared

@@ -45,7 +45,7 @@ class Coordination:
         await self._closing.aclose()
 
     def _gate(self, settings: Settings, clock: Clock) -> RateGate:
-        machine = MachineBudget(settings.seamless.state_dir / "rate_budget.sqlite")
+        machine = MachineBudget(settings.seamless.state_dir / "rate_budget.sqlite", self.observer.notify)
         self._closing.push_async_callback(machine.close)
         if settings.redis_dsn is None:
             return RateGate(clock, self.observer, machine)
@@ -58,7 +58,7 @@ class Coordination:
         return RateGate(clock, self.observer, machine, shared)
 
     def _leases(self, settings: Settings, clock: Clock) -> LeaseStore:
-        machine = MachineLeases(settings.seamless.state_dir / "leases.sqlite")
+        machine = MachineLeases(settings.seamless.state_dir / "leases.sqlite", self.observer.notify)
         self._closing.push_async_callback(machine.close)
         if settings.coordinator_url is None:
             return machine

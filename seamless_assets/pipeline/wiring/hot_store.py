@@ -6,14 +6,14 @@ from urllib.parse import unquote, urlsplit
 
 from seamless_assets.adapters.sqlite.store import SqliteHotStore
 from seamless_assets.config.load import Settings
-from seamless_assets.flows.ports import HotStore
+from seamless_assets.flows.ports import HotStore, Observer
 
 
-def hot_store(settings: Settings) -> HotStore:
-    """A file or server, not looked at yet."""
+def hot_store(settings: Settings, observer: Observer) -> HotStore:
+    """A file or server, not looked at yet; `observer` hears of what is damaged in it."""
     told = settings.seamless.hot_store
     if told.path is not None:
-        return SqliteHotStore(told.path)
+        return SqliteHotStore(told.path, observer.notify)
     # psycopg and the QuestDB client are needed by those who have a server.
     from seamless_assets.adapters.questdb.address import QuestDbAddress
     from seamless_assets.adapters.questdb.store import QuestDbHotStore

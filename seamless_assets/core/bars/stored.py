@@ -1,0 +1,32 @@
+"""What may be in a store: bars that are read back are judged like those that come from outside."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from seamless_assets.core.bars.table import PRICES, timestamps
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.calendar.timeframe import FixedGrid, Timeframe
+
+
+def possible_rows(bars: pa.Table, timeframe: Timeframe, window: Segment) -> np.ndarray:
+    """Mask, shape `(rows,)`, of the rows that a store may hold of `window`.
+
+    They open in `window` and on the grid, their prices are finite, and their volume is finite or not known.
+    """
+    ts = timestamps(bars)
+    possible: np.ndarray = (window.start <= ts) & (ts < window.end)
+    possible[possible] = _on_grid(ts[possible], timeframe)
+    for name in PRICES:
+        possible &= np.isfinite(np.asarray(bars.column(name)))
+    possible &= ~np.isinf(np.asarray(bars.column("volume")))
+    return possible
+
+
+def _on_grid(ts: np.ndarray, timeframe: Timeframe) -> np.ndarray:
+    grid = timeframe.grid
+    if isinstance(grid, FixedGrid):
+        aligned: np.ndarray = (ts - grid.anchor) % grid.seconds == 0
+        return aligned
+    return np.fromiter((timeframe.floor(int(at)) == at for at in ts), dtype=bool, count=len(ts))
