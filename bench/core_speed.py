@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "seamless_assets
 
 from support.bars_model import Bars
 
-from seamless_assets.core.bars.conformance import conform
+from seamless_assets.core.bars.conformance.conform import conform
 from seamless_assets.core.releases.fingerprint import fingerprint
 
 NODE = "ohlcv:binance:BTC/USDT:1m"

@@ -8,7 +8,7 @@ with sa.connect("seamless.yaml") as s:
 """
 
 from seamless_assets.config.load import Settings, load_settings
-from seamless_assets.core.bars.conformance import conform
+from seamless_assets.core.bars.conformance.conform import conform
 from seamless_assets.core.calendar.segment import Segment, merge_ranges, missing_ranges
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.coverage import Coverage

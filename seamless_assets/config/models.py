@@ -27,7 +27,7 @@ from pydantic import (
 
 from seamless_assets.config import checks
 from seamless_assets.config.checks import Dsn
-from seamless_assets.core.bars.flags import Flag, Severity
+from seamless_assets.core.bars.conformance.flags import Flag, Severity
 from seamless_assets.core.calendar.instant import OLDEST_MARKET, epoch_seconds
 from seamless_assets.core.calendar.partition import PartitionUnit, default_unit
 from seamless_assets.core.calendar.timeframe import Timeframe

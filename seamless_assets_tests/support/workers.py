@@ -154,7 +154,6 @@ def fleet(folder: str, settings: str, count: str, window: str) -> None:
     """
     import ccxt.async_support  # noqa: F401
 
-    import seamless_assets.core.bars.schema
     import seamless_assets.pipeline.connect  # noqa: F401
 
     def work(number: int) -> None:

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seamless_assets.aio.gather import gather
-from seamless_assets.core.bars.conformance import conform
-from seamless_assets.core.bars.flags import sound_rows
+from seamless_assets.core.bars.conformance.conform import conform
+from seamless_assets.core.bars.conformance.flags import sound_rows
 from seamless_assets.core.bars.sorted_sets import difference, is_in
 from seamless_assets.core.bars.table import PRICES, between, empty_bars, timestamps, within
 from seamless_assets.core.calendar.segment import Segment, merge_ranges

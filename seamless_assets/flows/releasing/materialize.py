@@ -9,8 +9,8 @@ from typing import Self
 
 import numpy as np
 
-from seamless_assets.core.bars.conformance import Report, conform
-from seamless_assets.core.bars.flags import without_zero_rows
+from seamless_assets.core.bars.conformance.conform import Report, conform
+from seamless_assets.core.bars.conformance.flags import without_zero_rows
 from seamless_assets.core.bars.sorted_sets import distinct
 from seamless_assets.core.bars.table import join, timestamps, within
 from seamless_assets.core.calendar.partition import Partition, partitions

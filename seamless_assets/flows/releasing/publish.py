@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seamless_assets.core.bars.conformance import conform
+from seamless_assets.core.bars.conformance.conform import conform
 from seamless_assets.core.bars.table import timestamps
 from seamless_assets.core.calendar.partition import Partition
 from seamless_assets.core.calendar.watermark import settled, watermark

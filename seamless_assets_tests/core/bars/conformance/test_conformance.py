@@ -12,10 +12,10 @@ import pytest
 from pandera.errors import SchemaError
 from support.bars_model import Bars
 
-import seamless_assets.core.bars.conformance as conformance
-from seamless_assets.core.bars.conformance import Report, conform
-from seamless_assets.core.bars.flags import MEANINGS, SEVERITIES, Flag
-from seamless_assets.core.bars.schema import broken_promises
+import seamless_assets.core.bars.conformance.conform as conformance
+from seamless_assets.core.bars.conformance.conform import Report, conform
+from seamless_assets.core.bars.conformance.contract import broken_promises
+from seamless_assets.core.bars.conformance.flags import MEANINGS, SEVERITIES, Flag
 from seamless_assets.core.bars.table import COLUMNS
 from seamless_assets.core.calendar.instant import OLDEST_MARKET
 from seamless_assets.core.calendar.timeframe import Timeframe

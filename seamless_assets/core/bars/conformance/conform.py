@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from seamless_assets.core.bars.conformance_columns import (
+from seamless_assets.core.bars.conformance.columns import (
     OHLCV,
     Column,
     differing,
@@ -23,10 +23,16 @@ from seamless_assets.core.bars.conformance_columns import (
     read_column,
     wanted_columns,
 )
+from seamless_assets.core.bars.conformance.contract import broken_promises
+from seamless_assets.core.bars.conformance.flags import (
+    BLOCKING,
+    MEANINGS,
+    WARNING,
+    is_inconsistent,
+    severities_of,
+)
 from seamless_assets.core.bars.epochs import SECONDS_LIMIT, Epochs, in_zone, read_epochs
-from seamless_assets.core.bars.flags import BLOCKING, MEANINGS, WARNING, is_inconsistent, severities_of
 from seamless_assets.core.bars.frames import column_names, column_of, is_plain_number, like, rebuilt, renamed
-from seamless_assets.core.bars.schema import broken_promises
 from seamless_assets.core.bars.table import PRICES
 from seamless_assets.core.calendar.instant import OLDEST_MARKET, seconds_text, zone_of
 from seamless_assets.core.calendar.timeframe import CalendarGrid, FixedGrid, Grid, grid_of

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from seamless_assets.core.bars.conformance import conform
+from seamless_assets.core.bars.conformance.conform import conform
 from seamless_assets.core.bars.table import BARS_SCHEMA, COLUMNS
 from seamless_assets.core.calendar.timeframe import Timeframe
 
@@ -266,7 +266,7 @@ def test_recorded_markets_are_clean_but_for_the_minutes_without_trades(market_da
 
 def test_conforming_needs_neither_pandera_nor_polars() -> None:
     program = (
-        "import sys, pandas; from seamless_assets.core.bars.conformance import conform;"
+        "import sys, pandas; from seamless_assets.core.bars.conformance.conform import conform;"
         "import seamless_assets.core.releases.fingerprint;"
         "conform(pandas.DataFrame({name: [1735689600] for name in 'ts open high low close volume'.split()}));"
         "print(sorted({'pandera', 'polars'} & sys.modules.keys()))"

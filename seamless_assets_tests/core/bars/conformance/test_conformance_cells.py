@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from seamless_assets.core.bars.conformance import conform
+from seamless_assets.core.bars.conformance.conform import conform
 from seamless_assets.core.releases.fingerprint import fingerprint
 from seamless_assets.errors import InvalidFrame
 

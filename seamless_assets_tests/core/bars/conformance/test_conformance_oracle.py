@@ -13,7 +13,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seamless_assets.core.bars.conformance import conform
+from seamless_assets.core.bars.conformance.conform import conform
 from seamless_assets.core.bars.epochs import SECONDS_LIMIT
 from seamless_assets.core.bars.table import COLUMNS
 from seamless_assets.core.calendar.instant import OLDEST_MARKET

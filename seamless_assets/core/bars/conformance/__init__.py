@@ -1,0 +1,1 @@
+"""Conformance v2: frames become canonical bars, by one taxonomy and one contract."""
