@@ -47,21 +47,45 @@
     └── BlockingCall (RuntimeError)        it would wait for what it is called by
 
 Facts travel as attributes: `raise UnknownSymbol("...", symbol=..., choices=...)` makes
-`error.symbol` and `error.choices`. Messages name the input, the reason and the way out.
+`error.symbol` and `error.choices`. Messages name the input, the reason and the way out, and no password:
+`masked` is the one place that takes secrets out of what is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from pickle import PicklingError
 from typing import Any
+
+_MASK = "***"
+_USER = re.compile(r"(?<=//)[^\s/\"'<>]*@")
+_SIGNED = re.compile(
+    r"([?&;][^\s=&#\"'<>]*(?:key|token|secret|sign|sig|passw|pwd|passphrase|auth|credential)[^\s=&#\"'<>]*=)"
+    r"[^\s&#\"'<>]+",
+    re.IGNORECASE,
+)
+_HEADER = re.compile(r"(authorization\W{1,6}(?:\w+\s+)?)[A-Za-z0-9+/=._~-]+", re.IGNORECASE)
+
+
+def masked(text: str, secrets: Iterable[str] = ()) -> str:
+    """The text without what must not be told.
+
+    That is `secrets`, users and passwords of addresses, values of query strings that sign or say who asks,
+    and what an `Authorization` header says.
+    """
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, _MASK)
+    text = _USER.sub(f"{_MASK}@", text)
+    text = _SIGNED.sub(rf"\1{_MASK}", text)
+    return _HEADER.sub(rf"\1{_MASK}", text)
 
 
 class SeamlessError(Exception):
     """Base of all errors; keyword arguments become attributes."""
 
     def __init__(self, message: str, **facts: Any) -> None:
-        super().__init__(message)
+        super().__init__(masked(message))
         self.facts = facts
 
     def __getattr__(self, name: str) -> Any:

@@ -11,20 +11,18 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from seamless_assets.config.checks import Dsn, explain
-from seamless_assets.config.models import (
-    ExchangeSettings,
-    NodeSettings,
-    S3Settings,
-    SeamlessSettings,
-    Settings,
-)
+from seamless_assets.config.addresses import Dsn
+from seamless_assets.config.document.places import MOST_PROBLEMS, Document, Place, Problem
+from seamless_assets.config.document.reading import read_mapping, read_text, read_yaml
+from seamless_assets.config.document.variables import refuse_unwritable, substitute
+from seamless_assets.config.explain import explain, place_of
 from seamless_assets.config.rules import judge
-from seamless_assets.config.yaml_places import Document, Place, Problem, read_mapping, read_yaml, substitute
+from seamless_assets.config.sections import S3Settings, SeamlessSettings
+from seamless_assets.config.settings import ExchangeSettings, NodeSettings, Settings
 from seamless_assets.errors import ConfigError
 
 __all__ = [
@@ -55,49 +53,64 @@ exchanges:
     start: 2025-01-01
 """
 _ARTIFACT_FOLDER = "./data/artifacts"
-_KEY_MARK = "[key]"
 
 
-def load_settings(path: str | Path | None = None) -> Settings:
+def load_settings(path: str | os.PathLike[str] | None = None) -> Settings:
     """The settings of a file: `path`, else the file `SEAMLESS_CONFIG` names, else ./seamless.yaml.
 
     Their `file` is its absolute path, so that whoever is handed them can open the same file again.
     Raises `ConfigError`, whose `problems` lists everything that is wrong with it.
     """
-    file = Path(path or os.environ.get(FILE_VARIABLE) or DEFAULT_FILE)
-    absolute = Path(os.path.abspath(file))
-    return _settings(_read(absolute, str(file)), absolute.parent, os.environ, absolute)
+    named = (os.environ.get(FILE_VARIABLE) or DEFAULT_FILE) if path is None else path
+    name = _path(named, "the file of the settings")
+    absolute = Path(os.path.abspath(name))
+    return settings_of(_read(absolute, name), absolute.parent, os.environ, absolute)
 
 
 def settings_from_mapping(
-    mapping: Mapping[str, Any], base: str | Path = ".", environ: Mapping[str, str] | None = None
+    mapping: Mapping[str, Any], base: str | os.PathLike[str] = ".", environ: Mapping[str, str] | None = None
 ) -> Settings:
     """The settings of a mapping in the form of the file; relative folders start at `base`.
 
     `environ` stands in for the process's environment. Raises `ConfigError`.
     """
+    if not isinstance(mapping, Mapping):
+        raise _refused("settings", "must be a mapping of sections such as `seamless` and `exchanges`")
     document = read_mapping(mapping, "settings")
-    return _settings(document, Path(os.path.abspath(base)), os.environ if environ is None else environ)
+    folder = Path(os.path.abspath(_path(base, "base")))
+    return settings_of(document, folder, os.environ if environ is None else environ)
+
+
+def _path(told: Any, meant: str) -> str:
+    """A path that somebody gave. Raises `ConfigError` for what is none."""
+    path = os.fsdecode(told) if isinstance(told, (str, os.PathLike)) else ""
+    if not path or "\0" in path:
+        raise _refused(meant, f"is not a path: {told!r:.80}")
+    return path
 
 
 def _read(file: Path, name: str) -> Document:
     """The document of `file`, which its problems call `name`."""
     try:
-        return read_yaml(file.read_text(encoding="utf-8"), name)
+        return read_yaml(read_text(file), name)
     except FileNotFoundError:
         message = f"no such file; name one in {FILE_VARIABLE}, or create it with at least\n\n{SMALLEST_YAML}"
     except UnicodeDecodeError as error:
         message = f"is not UTF-8 (byte {error.start}); save it as UTF-8"
     except OSError as error:
         message = f"cannot be read: {error.strerror}"
-    raise _config_error(name, [Problem(name, None, "", message)])
+    except ValueError as error:
+        message = str(error)
+    raise _refused(name, message)
 
 
-def _settings(
+def settings_of(
     document: Document, base: Path, environ: Mapping[str, str], file: Path | None = None
 ) -> Settings:
+    """The settings that a document says. Raises `ConfigError` with everything that is wrong with it."""
     substitute(document, environ, optional="environment")
     _add_environment(document, environ)
+    refuse_unwritable(document)
     settings = None if document.is_broken(()) else _validated(document, base, file)
     if settings is not None:
         judge(settings, document)
@@ -129,16 +142,21 @@ def _validated(document: Document, base: Path, file: Path | None) -> Settings | 
         return Settings.model_validate(data, context=context)
     except ValidationError as error:
         faults = error.errors(include_url=False)
-    for fault in faults:
-        place = tuple(part for part in fault["loc"] if part != _KEY_MARK)
+    for fault in faults[:MOST_PROBLEMS]:
+        place = place_of(fault)
         if not document.is_broken(place):
-            document.break_at(place, explain(fault, _known_keys(place[:-1])))
-    for fault in reversed(faults):
-        _remove(data, tuple(part for part in fault["loc"] if part != _KEY_MARK))
+            document.break_at(place, explain(fault))
+    for place in sorted({place_of(fault) for fault in faults}, key=_removal_order):
+        _remove(data, place)
     try:
         return Settings.model_validate(data, context=context)
     except ValidationError:
         return None
+
+
+def _removal_order(place: Place) -> tuple[int, int]:
+    """Deeper places first, and later items of a list before earlier ones."""
+    return -len(place), -place[-1] if isinstance(place[-1], int) else 0
 
 
 def _remove(data: dict[str, Any], place: Place) -> None:
@@ -152,19 +170,13 @@ def _remove(data: dict[str, Any], place: Place) -> None:
         del holder[last]
 
 
-def _known_keys(place: Place) -> tuple[str, ...]:
-    """The keys that the section at `place` may have."""
-    kind: Any = Settings
-    for part in place:
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            kind = kind.model_fields[str(part)].annotation
-        else:
-            kind = get_args(kind)[-1]
-    return tuple(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
+def _refused(name: str, message: str) -> ConfigError:
+    return _config_error(name, [Problem(name, None, "", message)])
 
 
 def _config_error(file: str, problems: list[Problem]) -> ConfigError:
     ordered = tuple(sorted(problems, key=lambda problem: problem.line or 0))
     count = "1 problem" if len(ordered) == 1 else f"{len(ordered)} problems"
     lines = "\n".join(f"  {problem}" for problem in ordered)
-    return ConfigError(f"{file} has {count}:\n{lines}", problems=ordered)
+    more = "\n  and perhaps more, once these are mended" if len(ordered) >= MOST_PROBLEMS else ""
+    return ConfigError(f"{file} has {count}:\n{lines}{more}", problems=ordered)

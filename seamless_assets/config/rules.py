@@ -7,8 +7,9 @@ from itertools import chain
 from urllib.parse import urlsplit
 
 from seamless_assets.config import checks
-from seamless_assets.config.models import Settings
-from seamless_assets.config.yaml_places import Document, Place, key_text
+from seamless_assets.config.document.places import Document, Place, key_text
+from seamless_assets.config.settings import Settings
+from seamless_assets.config.unbuilt import given_unbuilt
 from seamless_assets.core.calendar.partition import PartitionUnit
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.node import symbol_word
@@ -16,18 +17,27 @@ from seamless_assets.core.node import symbol_word
 Finding = tuple[str, Place, *tuple[Place, ...]]
 """A message, the place it is about, and other places it rests on."""
 
+MOST_NODES = 50_000
 _DAY = 86_400
 _UNIT_SECONDS: dict[PartitionUnit, int] = {"day": _DAY, "month": 31 * _DAY, "year": 366 * _DAY}
 _ARTIFACT: Place = ("seamless", "artifact")
 _RATE_LIMIT: Place = ("seamless", "rate_limit")
 _SLA: Place = ("seamless", "sla")
+_HOT_STORE: Place = ("seamless", "hot_store")
+_OF_A_SERVER = frozenset(
+    ("pg_password", "pg_port", "pg_user", "retry_ms", "timeout_ms", "tls", "tls_ca", "tls_verify", "token")
+)
+_STATE_FILES = ("exchanges.sqlite", "leases.sqlite", "rate_budget.sqlite")
 
 
 def judge(settings: Settings, document: Document) -> None:
     """Add to `document` every problem between values, save those that rest on a broken value."""
-    findings = chain(_exchanges(document), *(rule(settings) for rule in _RULES))
-    for message, place, *others in findings:
-        if not any(document.is_broken(known) for known in (place, *others)):
+    told: set[Place] = set()
+    for message, place, *others in chain(_exchanges(document), *(rule(settings) for rule in _RULES)):
+        if document.is_full:
+            break
+        if place not in told and not any(document.is_broken(known) for known in (place, *others)):
+            told.add(place)
             document.report(place, message)
 
 
@@ -56,24 +66,34 @@ def _series(section: dict[str, object], place: Place, document: Document) -> Ite
 def _twins(items: list[object], place: Place, document: Document) -> Iterator[Finding]:
     first: dict[str, int] = {}
     for index, item in enumerate(items):
-        if not isinstance(item, str):
+        if not isinstance(item, str) or document.is_broken((*place, index)):
             continue
         # Nodes are told apart by the words of their asset keys.
         before = first.setdefault(symbol_word(item), index)
         if before != index:
             line = document.line((*place, before))
             where = key_text((*place, before)) + (f" on line {line}" if line else "")
-            yield f"{item} makes the same node as {where}; remove one", (*place, index)
+            yield f"{item[:60]} makes the same node as {where}; remove one", (*place, index)
+
+
+def _many(settings: Settings) -> Iterator[Finding]:
+    nodes = 0
+    for name, exchange in settings.exchanges.items():
+        nodes += len(exchange.symbols) * len(exchange.timeframes)
+        if nodes > MOST_NODES:
+            yield f"brings the series to {nodes}, more than {MOST_NODES}; split them", ("exchanges", name)
+            return
 
 
 def _accounts(settings: Settings) -> Iterator[Finding]:
     template: Place = (*_RATE_LIMIT, "key_template")
-    if "{account}" not in settings.seamless.rate_limit.key_template:
-        return
+    written = settings.seamless.rate_limit.key_template
     for name, exchange in settings.exchanges.items():
-        if exchange.account is None:
-            account: Place = ("exchanges", name, "account")
+        account: Place = ("exchanges", name, "account")
+        if "{account}" in written and exchange.account is None:
             yield f"{{account}} has no value for {name}; write {{account?}}, or name one", template, account
+        if "{account" not in written and exchange.account is not None:
+            yield "is used by rate_limit.key_template alone, which has no {account?}", account, template
 
 
 def _sla(settings: Settings) -> Iterator[Finding]:
@@ -108,6 +128,19 @@ def _backtest(settings: Settings) -> Iterator[Finding]:
         yield message, ("domains", "backtest", "require_as_of")
 
 
+def _s3(settings: Settings) -> Iterator[Finding]:
+    told, uri = settings.seamless.artifact.s3, settings.seamless.artifact.object_store_uri or ""
+    place: Place = (*_ARTIFACT, "s3")
+    if (told.access_key_id is None) != (told.secret_access_key is None):
+        yield "access_key_id and secret_access_key go together; tell both or neither", place
+    elif told.session_token is not None and told.access_key_id is None:
+        yield "means nothing without access_key_id and secret_access_key", (*place, "session_token")
+    elif told.profile is not None and told.access_key_id is not None:
+        yield "contradicts access_key_id; keep one of them", (*place, "profile"), (*place, "access_key_id")
+    if told.model_fields_set and uri and not uri.startswith("s3://"):
+        yield "is for s3:// only; remove it, or name a bucket in object_store_uri", place
+
+
 def _partitions(settings: Settings) -> Iterator[Finding]:
     for name, unit in settings.seamless.partitions.items():
         if Timeframe(name).approximate_seconds > _UNIT_SECONDS[unit]:
@@ -117,27 +150,43 @@ def _partitions(settings: Settings) -> Iterator[Finding]:
             yield message, ("seamless", "partitions", name)
 
 
-def _hot_store(settings: Settings) -> Iterator[Finding]:
+def _hot_file(settings: Settings) -> Iterator[Finding]:
     told = settings.seamless.hot_store
-    place: Place = ("seamless", "hot_store")
-    for name in sorted(_OF_A_SERVER & told.model_fields_set if told.path else ()):
-        yield "is for questdb:// only; remove it, or name a server in dsn", (*place, name)
-    if told.path:
+    if told.path is None:
+        return
+    for name in sorted(_OF_A_SERVER & told.model_fields_set):
+        yield "is for questdb:// only; remove it, or name a server in dsn", (*_HOT_STORE, name)
+    if told.path in {settings.seamless.state_dir / name for name in _STATE_FILES}:
+        yield "names a file of state_dir that holds other things; name another", (*_HOT_STORE, "dsn")
+
+
+def _hot_server(settings: Settings) -> Iterator[Finding]:
+    told = settings.seamless.hot_store
+    if told.path is not None:
         return
     for name in sorted({"tls_ca", "tls_verify"} & told.model_fields_set if not told.tls else ()):
-        yield "means nothing without tls: true", (*place, name), (*place, "tls")
+        yield "means nothing without tls: true", (*_HOT_STORE, name), (*_HOT_STORE, "tls")
     if told.tls and told.tls_ca is not None and not told.tls_ca.is_file():
-        yield f"{told.tls_ca} is not a file of PEM certificates", (*place, "tls_ca")
+        yield f"{told.tls_ca} is not a file of PEM certificates", (*_HOT_STORE, "tls_ca")
     if told.token is not None and urlsplit(told.dsn).username:
-        yield "contradicts the user in dsn; keep one of them", (*place, "token"), (*place, "dsn")
+        yield "contradicts the user in dsn; keep one of them", (*_HOT_STORE, "token"), (*_HOT_STORE, "dsn")
 
 
-_OF_A_SERVER = {"pg_port", "pg_user", "pg_password", "token", "tls", "tls_ca", "tls_verify"}
+def _unbuilt(settings: Settings) -> Iterator[Finding]:
+    for place, is_default in given_unbuilt(settings):
+        if not is_default:
+            yield "is not built yet, so this value would change nothing; remove it", place
+
+
 _RULES: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+    _many,
     _accounts,
     _sla,
     _burst,
     _backtest,
+    _s3,
     _partitions,
-    _hot_store,
+    _hot_file,
+    _hot_server,
+    _unbuilt,
 )

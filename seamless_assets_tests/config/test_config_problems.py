@@ -102,6 +102,24 @@ IN_SEAMLESS = [
     ("partitions: {1x: day}", "partitions.1x", "'1x' is not a timeframe"),
     ("partitions: {1w: day}", "partitions.1w", "a bar of 1w is longer than a day"),
     ("state_dir: ''", "state_dir", "must be a folder"),
+    ("state_dir: '~nobody-here/state'", "state_dir", "a user that is not known here"),
+    ("state_dir: /etc/passwd/state", "state_dir", "/etc/passwd is a file"),
+    ("state_dir: ./seamless.yaml", "state_dir", "seamless.yaml is a file"),
+    (f"state_dir: {'x' * 256}", "state_dir", "is too long for a path"),
+    ('state_dir: "a\\0b"', "state_dir", "holds a NUL character"),
+    (f"rate_limit: {{burst_tokens: {'9' * 400}}}", "rate_limit.burst_tokens", "must be a number, not a text"),
+    ("rate_limit: {burst_tokens: 1000000001}", "rate_limit.burst_tokens", "less than or equal to 1000000000"),
+    ("rate_limit: {interval_ms: 1e3, burst_tokens: 1}", "rate_limit.interval_ms", "must be a whole number"),
+    ("backfill: {max_attempts: 101}", "backfill.max_attempts", "less than or equal to 100"),
+    ("backfill: {retry_backoff_ms: 604800001}", "backfill.retry_backoff_ms", "less than or equal to"),
+    ("sla: {total_deadline_ms: 86400001}", "sla.total_deadline_ms", "less than or equal to 86400000"),
+    ("hot_store: {keep_days: {day: 1e9}}", "hot_store.keep_days.day", "less than or equal to 36500"),
+    ("hot_store: {timeout_ms: 5}", "hot_store.timeout_ms", "is for questdb:// only"),
+    ("partitions: {2y: year}", "partitions.2y", "is longer than a year"),
+    ("backfill: {mode: sync}", "backfill.mode", "is not built yet"),
+    ("conformance: {version: !!binary djI=}", "conformance.version", "a tag (!name) means nothing here"),
+    ("sla: !!set {max_wait_live_ms}", "sla", "a tag (!name) means nothing here"),
+    ("sla: {<<: 5}", "sla", "<< takes a mapping"),
 ]
 
 
@@ -157,6 +175,11 @@ IN_EXCHANGE = [
     ("account: ''", "account", "at least 1 character"),
     ("api_key: ${UNSET}", "api_key", "UNSET is not set; set it or write ${UNSET:-default}"),
     ("api_key: ${UNSET", "api_key", "write $${ for a literal"),
+    ('account: "a\\e[31m"', "account", "holds a line break or a control character"),
+    ('api_key: "abc\\n"', "api_key", "is there one at its end?"),
+    ("rate_limit_rps: 0.00001", "rate_limit_rps", "is fewer than one request in 10000 s"),
+    ("rate_limit_rps: .inf", "rate_limit_rps", "must be a finite number"),
+    ("timeframes: [2y]", "timeframes[0]", "is longer than a year"),
     ("fees: 1", "fees", "unknown key; the known ones are account,"),
 ]
 
@@ -319,6 +342,21 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"seamless: \xff\xfe")
     with pytest.raises(ConfigError, match=r"is not UTF-8 \(byte 10\)"):
         load_settings(tmp_path / "binary.yaml")
+
+
+def test_an_account_that_no_budget_tells_apart_is_refused(problems: Finder) -> None:
+    limit = "  rate_limit: {key_template: 'ccxt:{exchange}'}\n"
+    number, key, said = only(
+        problems(BASE.replace("exchanges:", f"{limit}exchanges:") + "    account: desk\n")
+    )
+    assert (number, key) == (7, "exchanges.binance.account")
+    assert "is used by rate_limit.key_template alone, which has no {account?}" in said
+
+
+def test_what_yaml_trips_over_is_told_without_its_text(problems: Finder) -> None:
+    for line in ("password: *hunter2", "password: !hunter2 x", "password: !hunter2"):
+        number, _, said = only(problems(f"{BASE}    {line}\n"))
+        assert number == 6 and "put quotes around" in said and "hunter2" not in said
 
 
 def test_a_wrong_variable_is_named() -> None:

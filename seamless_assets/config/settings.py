@@ -1,0 +1,232 @@
+"""All of `seamless.yaml` as frozen models, and what follows from them."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PrivateAttr, SecretStr
+
+from seamless_assets.config.addresses import Dsn
+from seamless_assets.config.document.places import key_text
+from seamless_assets.config.fields import (
+    Frame,
+    HeaderSecret,
+    HttpUrl,
+    LeaseUrl,
+    Milliseconds,
+    Pace,
+    ProxyUrl,
+    Ratio,
+    RedisUrl,
+    Seconds,
+    Section,
+    Start,
+    Symbol,
+    Text,
+    Truth,
+    Whole,
+    section,
+    template,
+)
+from seamless_assets.config.sections import SeamlessSettings
+from seamless_assets.config.unbuilt import given_unbuilt
+from seamless_assets.core.calendar.partition import PartitionUnit, default_unit
+from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.sharing.token_bucket import Budget
+
+_CACHE_KEY = ("node_id", "start", "end", "interval", "conf_ver", "world_id", "as_of")
+
+
+class CacheSettings(Section):
+    """The cache of reads, and the most that local copies of what was released may take; 0 keeps none."""
+
+    ttl_ms: Milliseconds = 60_000
+    max_shards: Annotated[Whole, Field(gt=0, le=1_000_000)] = 512
+    max_segment_mb: Annotated[Whole, Field(ge=0, le=1_000_000_000)] = 1_024
+    key_template: Annotated[str, template((*_CACHE_KEY, "domain", "dataset_fingerprint"), _CACHE_KEY)] = (
+        "{node_id}:{start}:{end}:{interval}:{conf_ver}:{world_id}:{as_of}"
+    )
+
+
+class BacktestSettings(Section):
+    """What a backtest may read."""
+
+    require_as_of: Truth = True
+    source: Literal["artifact_only"] = "artifact_only"
+
+
+class DryrunSettings(Section):
+    """What a dry run may read."""
+
+    require_as_of: Truth = True
+    source: Literal["artifact_only", "artifact_prefers"] = "artifact_prefers"
+
+
+class LiveSettings(Section):
+    """When a live session is held."""
+
+    max_lag_sec: Seconds = 120.0
+    allow_partial: Truth = True
+    monotonic_as_of: Truth = True
+    min_coverage: Ratio | None = None
+
+
+class DomainsSettings(Section):
+    """The section `domains`."""
+
+    backtest: BacktestSettings = section()
+    dryrun: DryrunSettings = section()
+    live: LiveSettings = section()
+
+
+class ExchangeSettings(Section):
+    """One exchange: how it is reached and which series are wanted. `start` is in epoch seconds.
+
+    `flat_bars`: whether bars without volume, which some exchanges send for minutes without trades, are kept
+    as bars or taken as proof that there was none.
+    """
+
+    symbols: tuple[Symbol, ...] = ()
+    timeframes: tuple[Frame, ...] = (Timeframe("1m"),)
+    start: Start = Field(default="2025-01-01", validate_default=True)
+    base_url: HttpUrl | None = None
+    sandbox: Truth = False
+    rate_limit_rps: Pace | None = None
+    account: Text | None = None
+    proxy: ProxyUrl | None = None
+    timeout_ms: Milliseconds | None = None
+    flat_bars: Literal["keep", "drop"] = "keep"
+    api_key: HeaderSecret | None = None
+    secret: SecretStr | None = None
+    password: SecretStr | None = None
+    uid: HeaderSecret | None = None
+    options: dict[str, Any] = Field(default={}, repr=False)
+
+    @property
+    def client_options(self) -> dict[str, Any]:
+        """What ccxt's constructor takes: keys, proxy, timeout and ccxt's own `options`. Holds secrets."""
+        keys = {"apiKey": self.api_key, "secret": self.secret, "password": self.password, "uid": self.uid}
+        taken: dict[str, Any] = {
+            name: key.get_secret_value() for name, key in keys.items() if key and key.get_secret_value()
+        }
+        if self.proxy:
+            taken["socksProxy" if self.proxy.startswith("socks") else "httpsProxy"] = str(self.proxy)
+        if self.timeout_ms:
+            taken["timeout"] = self.timeout_ms
+        if self.options:
+            taken["options"] = copy.deepcopy(self.options)
+        return taken
+
+
+class EnvironmentSettings(Section):
+    """The section `environment`, where an unset variable means: not configured."""
+
+    coordinator_url: LeaseUrl | None = None
+    rate_limiter_redis: RedisUrl | None = None
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """One declared series; `start` (epoch seconds) is where its first partition lies."""
+
+    node: NodeId
+    exchange: ExchangeSettings
+    start: int
+
+
+class Settings(Section):
+    """All of the configuration, valid and with its defaults filled in.
+
+    Settings know where they come from: `file` and `base`. They can be pickled, secrets included, for another
+    process that must work with the same ones.
+    """
+
+    seamless: SeamlessSettings = section()
+    cache: CacheSettings = section()
+    domains: DomainsSettings = section()
+    exchanges: dict[str, ExchangeSettings] = Field(default={})
+    environment: EnvironmentSettings = section()
+    _file: Path | None = PrivateAttr(default=None)
+    _base: Path = PrivateAttr(default_factory=Path.cwd)
+
+    def model_post_init(self, context: Any) -> None:
+        """Note what the reader of the file knows beside its values."""
+        told: Mapping[str, Any] = context or {}
+        self._file = told.get("file")
+        self._base = told.get("base", self._base)
+
+    @property
+    def file(self) -> Path | None:
+        """The absolute path of the file they were read from; None for settings made of a mapping."""
+        return self._file
+
+    @property
+    def base(self) -> Path:
+        """The absolute folder that relative paths start at."""
+        return self._base
+
+    @property
+    def idle_keys(self) -> tuple[str, ...]:
+        """Keys that were given, with the one value they may have: nothing acts on them yet."""
+        return tuple(key_text(place) for place, is_default in given_unbuilt(self) if is_default)
+
+    @cached_property
+    def nodes(self) -> tuple[NodeSettings, ...]:
+        """Every symbol x timeframe, in the order of the file."""
+        return tuple(
+            NodeSettings(NodeId(name, symbol, timeframe), exchange, exchange.start)
+            for name, exchange in self.exchanges.items()
+            for symbol in exchange.symbols
+            for timeframe in exchange.timeframes
+        )
+
+    @property
+    def coordinator_url(self) -> Dsn | None:
+        """Where leases are shared; None for this machine."""
+        return self.environment.coordinator_url
+
+    @property
+    def redis_dsn(self) -> Dsn | None:
+        """Redis of the rate limiter; None for one budget per machine."""
+        return self.seamless.rate_limit.redis_dsn or self.environment.rate_limiter_redis
+
+    def partition_unit(self, timeframe: Timeframe) -> PartitionUnit:
+        """The unit that partitions of a timeframe have."""
+        return self.seamless.partitions.get(str(timeframe)) or default_unit(timeframe)
+
+    def budget(self, exchange: str) -> Budget:
+        """The rate budget of an exchange.
+
+        Its `rate_limit_rps` goes before the common refill, and bounds the burst where `burst_tokens` is not
+        told: an exchange that allows n requests a second bans who sends more at once.
+        """
+        limit, rps = self.seamless.rate_limit, self.exchanges[exchange].rate_limit_rps
+        tokens = rps * limit.interval_ms / 1000 if rps else limit.tokens_per_interval
+        burst = limit.burst_tokens if "burst_tokens" in limit.model_fields_set else rps or limit.burst_tokens
+        return Budget(tokens, limit.interval_ms, burst, limit.min_interval_ms)
+
+    def budget_key(self, exchange: str) -> str:
+        """The `key_template` of an exchange, filled in; an unset `{account?}` takes its separator along."""
+        account = self.exchanges[exchange].account
+        template = self.seamless.rate_limit.key_template
+        if account is None:
+            template = re.sub(r"[^\w{}]?\{account\?\}", "", template)
+        return template.replace("{account?}", "{account}").format(exchange=exchange, account=account)
+
+    def min_interval_ms(self, exchange: str) -> float:
+        """Pause between two requests of one process while Redis is away."""
+        told = self.seamless.rate_limit.min_interval_ms
+        return 1000 / self.budget(exchange).tokens_per_second if told is None else told
+
+    def hasty(self) -> Settings:
+        """The same, but an outage of a store is an error at once."""
+        hot_store = self.seamless.hot_store.model_copy(update={"retry_ms": 0})
+        seamless = self.seamless.model_copy(update={"hot_store": hot_store})
+        return self.model_copy(update={"seamless": seamless})

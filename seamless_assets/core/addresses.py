@@ -1,0 +1,34 @@
+"""Addresses as state files, logs and requests may hold them: without users and passwords."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from hashlib import sha256
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+_DIGITS = 6
+
+
+def without_user(url: str) -> str:
+    """The address without its user, password, query and fragment."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def place_of(url: str) -> str:
+    """The address for use in a key: without a secret, and still another one for another user.
+
+    The few digits that tell users apart are no help to whoever guesses a password.
+    """
+    user = urlsplit(url).netloc.rpartition("@")[0]
+    return without_user(url) + (f"~{sha256(user.encode()).hexdigest()[:_DIGITS]}" if user else "")
+
+
+def authorization_of(url: str) -> str | None:
+    """What the `Authorization` header says for the user and password of an address; None without them."""
+    user, is_told, _ = urlsplit(url).netloc.rpartition("@")
+    if not is_told:
+        return None
+    name, _, password = user.partition(":")
+    words = f"{unquote(name)}:{unquote(password)}"
+    return f"Basic {b64encode(words.encode()).decode()}"

@@ -1,0 +1,114 @@
+"""Keys that say nothing, keys of the user's own, and keys that nothing acts on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.blueprint import BLUEPRINT
+
+from seamless_assets.config.load import SMALLEST_YAML, Settings, load_settings, settings_from_mapping
+from seamless_assets.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("UNSET", "QMTL_SEAMLESS_COORDINATOR_URL", "QMTL_CCXT_RATE_LIMITER_REDIS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def load(folder: Path, text: str) -> Settings:
+    file = folder / "seamless.yaml"
+    file.write_text(text)
+    return load_settings(file)
+
+
+def settings(**sections: Any) -> Settings:
+    sound = {
+        "seamless": {"artifact": {"object_store_uri": "store"}},
+        "exchanges": {"binance": {"symbols": ["BTC/USDT"]}},
+    }
+    return settings_from_mapping({**sound, **sections}, "/base", {})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "exchanges.binance.proxy",
+        "exchanges.binance.base_url",
+        "exchanges.binance.account",
+        "exchanges.binance.api_key",
+        "exchanges.binance.timeout_ms",
+        "exchanges.binance.rate_limit_rps",
+        "seamless.rate_limit.redis_dsn",
+        "seamless.hot_store.dsn",
+        "seamless.state_dir",
+        "seamless.artifact.s3.region",
+        "environment.coordinator_url",
+        "cache.max_segment_mb",
+    ],
+)
+@pytest.mark.parametrize("text", ["${NONE:-}", "${EMPTY}", "${EMPTY:-}${NONE:-}"])
+def test_a_variable_that_says_nothing_leaves_its_key_unset(line: str, text: str) -> None:
+    def of(told: str | None) -> Settings:
+        mapping: dict[str, Any] = {
+            "seamless": {"artifact": {"object_store_uri": "store"}},
+            "exchanges": {"binance": {"symbols": ["BTC/USDT"]}},
+        }
+        *above, last = line.split(".")
+        section = mapping
+        for part in above:
+            section = section.setdefault(part, {})
+        section[last] = told
+        return settings_from_mapping(mapping, "/base", {"EMPTY": ""})
+
+    assert of(text) == of(None)
+
+
+def test_keys_of_the_users_own_are_left_alone(tmp_path: Path) -> None:
+    text = """\
+x-common: &common {timeframes: ["1m"], x-note: ["${UNSET}", !tag x], start: 2025-01-01}
+seamless:
+  x-owner: {team: data, since: 2020}
+  artifact: {object_store_uri: ./data/artifacts, x-bucket: later}
+  hot_store: {dsn: "sqlite:///./data/hot.sqlite"}
+  partitions: {x-why: small}
+  conformance: {severity: {x-gap: unsure}}
+exchanges:
+  x-template: {symbols: 5, secret: "${UNSET}"}
+  binance:
+    <<: *common
+    x-anything: &loop [*loop]
+    x-twice: 1
+    x-twice: 2
+    symbols: ["BTC/USDT"]
+    options: {x-mine: 1}
+"""
+    assert load(tmp_path, text) == load(tmp_path, SMALLEST_YAML)
+    own = {"x-a": {1: object()}, "exchanges": {"binance": {"symbols": ["BTC/USDT"], "x-b": iter([])}}}
+    assert settings(**own) == settings()
+
+
+def test_keys_that_nothing_acts_on_are_told_of_and_have_one_value(tmp_path: Path) -> None:
+    whole = load(tmp_path, BLUEPRINT)
+    assert set(whole.idle_keys) == {
+        "seamless.backfill.mode",
+        "seamless.observability.backfill_completion_ratio_min",
+        "seamless.observability.storage_wait_warn_ms",
+        "seamless.observability.backfill_wait_warn_ms",
+        "cache.ttl_ms",
+        "cache.max_shards",
+        "cache.key_template",
+        "domains.dryrun.require_as_of",
+        "domains.dryrun.source",
+        "domains.live.monotonic_as_of",
+    }
+    assert load(tmp_path, SMALLEST_YAML).idle_keys == ()
+    for section, told in (
+        ("cache", {"ttl_ms": 1_000}),
+        ("domains", {"dryrun": {"source": "artifact_only"}}),
+        ("domains", {"live": {"monotonic_as_of": False}}),
+    ):
+        with pytest.raises(ConfigError, match=r"is not built yet, so .* change nothing; remove it"):
+            settings(**{section: told})
