@@ -37,10 +37,14 @@ def column_names(frame: Any) -> list[str]:
             f"{type(frame).__name__} is not a frame; give a pandas or polars DataFrame or a pyarrow Table",
             value=frame,
         )
+    _refuse_repeats(names)
+    return names
+
+
+def _refuse_repeats(names: list[Any]) -> None:
     if len(set(names)) < len(names):
         repeated = sorted({str(name) for name in names if names.count(name) > 1})
         raise InvalidFrame(f"columns {', '.join(repeated)} appear twice; keep one of each", columns=repeated)
-    return names
 
 
 def renamed(frame: Any, names: Mapping[Any, str]) -> Any:
@@ -53,8 +57,9 @@ def renamed(frame: Any, names: Mapping[Any, str]) -> Any:
             f'rename is {names!r}; give the frame\'s names and ours, such as {{"Open time": "ts"}}',
             value=names,
         )
+    columns = column_names(frame)
     index = frame.index.name if isinstance(frame, pd.DataFrame) else None
-    known = [*column_names(frame), *([] if index is None or _time_is_index(frame) else [index])]
+    known = columns if index is None or index in columns else [*columns, index]
     unknown = [name for name in names if name not in known]
     if unknown:
         raise InvalidChoice(
@@ -63,6 +68,7 @@ def renamed(frame: Any, names: Mapping[Any, str]) -> Any:
             value=unknown,
             choices=tuple(known),
         )
+    _refuse_repeats([names.get(name, name) for name in columns])
     if isinstance(frame, pa.Table):
         return frame.rename_columns([names.get(name, name) for name in frame.column_names])
     if isinstance(frame, pd.DataFrame):
@@ -102,7 +108,8 @@ def rebuilt(frame: Any, columns: Mapping[str, Any], changed: Collection[str], ro
     import polars
 
     kept = frame if rows is None else frame[rows]
-    return kept.with_columns([polars.Series(name, values) for name, values in columns.items()])
+    held = {name: polars.from_arrow(pa.array(values)) for name, values in columns.items()}
+    return kept.with_columns(**held)
 
 
 def is_plain_number(dtype: Any) -> bool:

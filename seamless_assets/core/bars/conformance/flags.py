@@ -51,7 +51,7 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
         "dtype_mismatch": "columns hold values that their dtype cannot hold",
         "dtype_cast": "columns were cast",
         "invalid_timestamp": "rows had no readable ts and were dropped",
-        "implausible_timestamp": "rows open before any market (2009-01-03)",
+        "implausible_timestamp": "rows open before any market, 2009-01-03",
         "misaligned_ts": "rows were off the grid and were floored",
         "ts_cast": "rows had their ts cast to epoch seconds",
         "ts_timezone_normalized": "rows had their zone normalised to UTC",
@@ -93,13 +93,13 @@ def refused_rows(bars: pa.Table, severities: Mapping[str, str] | None = None) ->
     `severities`, as `conform` takes them; one without any price above zero always is, being no bar at all.
     """
     weights = severities_of(severities)
-    prices = [np.asarray(bars.column(name)) for name in PRICES]
-    volume = np.asarray(bars.column("volume"))
+    prices = [_finite(bars, name) for name in PRICES]
+    volume = _finite(bars, "volume")
     priceless = ~np.logical_or.reduce([price > 0 for price in prices])
-    price_is_null = ~np.logical_and.reduce([np.isfinite(price) for price in prices])
+    price_is_null = np.logical_or.reduce([np.isnan(price) for price in prices])
     non_finite = price_is_null & (priceless | (weights["non_finite"] == BLOCKING))
     if (severities or {}).get("non_finite") == BLOCKING:
-        non_finite |= ~np.isfinite(volume)
+        non_finite |= np.isnan(volume)
     non_positive = np.logical_or.reduce([price <= 0 for price in prices])
     masks = {
         "non_finite": non_finite,
@@ -108,6 +108,11 @@ def refused_rows(bars: pa.Table, severities: Mapping[str, str] | None = None) ->
         "negative_volume": (volume < 0) & (weights["negative_volume"] == BLOCKING),
     }
     return {flag: mask for flag, mask in masks.items() if mask.any()}
+
+
+def _finite(bars: pa.Table, name: str) -> np.ndarray:
+    values = np.asarray(bars.column(name))
+    return np.where(np.isinf(values), np.nan, values)
 
 
 def sound_rows(bars: pa.Table, severities: Mapping[str, str] | None = None) -> pa.Array:
