@@ -55,6 +55,7 @@ from seamless_assets.flows.releasing.compact import compact
 from seamless_assets.flows.releasing.publish import seal
 from seamless_assets.flows.sharing.quota import LeaseQuota
 from seamless_assets.testing import InMemoryExchange
+from seamless_assets.testing.sessions import InMemorySessionStore
 
 DAY, MONTH_BARS, YEAR_DAYS = 86_400, 44_640, 365
 
@@ -163,6 +164,7 @@ def bare_ports(store: ArtifactStore, hot: Any = None) -> Ports:
         worker="bench",
         quota=LeaseQuota(),
         fills=BackgroundFills(),
+        sessions=InMemorySessionStore(),
     )
 
 

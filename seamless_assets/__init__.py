@@ -15,6 +15,7 @@ from seamless_assets.core.coverage.coverage import Coverage
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.reading.result import ReadMetadata, ReadResult
+from seamless_assets.core.reading.sla import SLAPolicy
 from seamless_assets.core.releases.fingerprint import fingerprint
 from seamless_assets.core.releases.release import Release
 from seamless_assets.errors import SeamlessError
@@ -28,6 +29,7 @@ __all__ = [
     "ReadResult",
     "Release",
     "S3Access",
+    "SLAPolicy",
     "Seamless",
     "SeamlessError",
     "Segment",

@@ -34,9 +34,11 @@
     ├── CoordinationError
     │   ├── LeaseLost                      the lease ran out or another worker took it over
     │   ├── LeaseStoreUnavailable          nobody can say who holds what; not the same as held
+    │   ├── SessionStoreError              what a world has seen cannot be read or written
     │   └── BudgetUnavailable              the shared rate budget cannot be reached
     ├── ReadRefused
     │   ├── AsOfRequired (ValueError)
+    │   ├── AsOfRegression (ValueError)    a session has seen a later release
     │   ├── AsOfInFuture (ValueError)      releases until then would change what is read
     │   ├── NothingReleased
     │   ├── CoverageMissing                `gaps` names what no released artifact holds
@@ -235,6 +237,10 @@ class LeaseStoreUnavailable(CoordinationError):
     """The lease store cannot be reached; that is not the same as a lease held by another."""
 
 
+class SessionStoreError(CoordinationError):
+    """What a world has seen cannot be read or written, so no read of it can keep its promise."""
+
+
 class BudgetUnavailable(CoordinationError):
     """The shared rate budget cannot be reached."""
 
@@ -245,6 +251,10 @@ class ReadRefused(SeamlessError):
 
 class AsOfRequired(ReadRefused, ValueError):
     """This domain reads the past as it was known; say as of when."""
+
+
+class AsOfRegression(ReadRefused, ValueError):
+    """A session has seen a later release than the one asked for; `bound_as_of` is that."""
 
 
 class AsOfInFuture(ReadRefused, ValueError):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from seamless_assets.core.calendar.instant import epoch_micros, instant_text
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.window import Instant
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.reading.context import ComputeContext
+from seamless_assets.core.reading.admission import admit
+from seamless_assets.core.reading.context import ComputeContext, Domain
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.result import ReadResult
-from seamless_assets.core.reading.sla import SLAPolicy
+from seamless_assets.core.reading.sla import SLAPolicy, resolve_sla
 from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
 from seamless_assets.core.releases.release import Release, Snapshot
 from seamless_assets.flows.reading import read as reading
@@ -21,6 +23,7 @@ from seamless_assets.flows.releasing import govern as governing
 from seamless_assets.flows.releasing.govern import SnapshotDiff
 from seamless_assets.pipeline.base import AsyncBase
 from seamless_assets.pipeline.wiring.policy import read_settings
+from seamless_assets.pipeline.world import AsyncWorldSession
 
 
 class Reading(AsyncBase):
@@ -48,9 +51,7 @@ class Reading(AsyncBase):
         `NothingReleased`, `CoverageMissing`, `AsOfRequired`, `AsOfInFuture`, `SeamlessSLAExceeded`,
         `InvalidInput`.
         """
-        is_past = context is None or context.domain == "backtest"
-        settings = read_settings(self.settings)
-        request = ReadRequest.parse(
+        return await self._read(
             node,
             start,
             end,
@@ -60,10 +61,57 @@ class Reading(AsyncBase):
             columns=columns,
             limit=limit,
             fill=fill,
+        )
+
+    async def _read(
+        self,
+        node: str | NodeId,
+        start: Instant,
+        end: Instant,
+        *,
+        context: ComputeContext | None,
+        keeps_as_of: bool = False,
+        **told: Any,
+    ) -> ReadResult:
+        is_past = context is None or context.domain == "backtest"
+        settings = read_settings(self.settings)
+        # In a live session the record decides, and moves; the context's as_of was its beginning.
+        if context is not None and context.domain == "live" and keeps_as_of:
+            context = replace(context, as_of=None)
+        request = ReadRequest.parse(
+            node,
+            start,
+            end,
+            context=context,
+            keeps_as_of=keeps_as_of,
             default_sla=settings.past_sla if is_past else settings.sla,
             presets=settings.presets,
+            **told,
         )
         return await self._do(lambda ports: reading.read(ports, request))
+
+    def session(
+        self,
+        world_id: str = "default",
+        domain: Domain = "live",
+        as_of: Instant = None,
+        max_lag: float | None = None,
+        min_coverage: float | None = None,
+        sla: SLAPolicy | Mapping[str, Any] | str | None = None,
+    ) -> AsyncWorldSession:
+        """Reads of one world in one domain, which share what the world has seen of each node.
+
+        A live session is bound to what is released when it starts, or at `as_of`, and never goes back; a
+        backtest and a dry run need an `as_of`. `max_lag` (seconds) and `min_coverage` (a ratio) are those of
+        `domains.live` unless told. Raises `InvalidInput` and its kinds, `AsOfRequired`.
+        """
+        context = ComputeContext(
+            world_id=world_id, domain=domain, as_of=as_of, max_lag=max_lag, min_coverage=min_coverage
+        )
+        settings = read_settings(self.settings)
+        admit(context, None, settings.strategy)
+        resolve_sla(sla, settings.sla, settings.presets)
+        return AsyncWorldSession(self.worker, self._read, context, sla)
 
     async def releases(self, node: str | NodeId) -> list[Release]:
         """The node's release log, oldest first; any entry's `as_of` can be passed back to `read`."""

@@ -6,16 +6,50 @@ from types import TracebackType
 from typing import Self
 
 from seamless_assets.config.load import Settings
+from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.pipeline.filling import Filling
 from seamless_assets.pipeline.reading import Reading
 from seamless_assets.pipeline.releasing import Releasing
-from seamless_assets.pipeline.sync import blocking, forwarding, iterating
+from seamless_assets.pipeline.sync import blocking, forwarding, iterating, wrapping
 from seamless_assets.pipeline.upkeep import Upkeep
 from seamless_assets.pipeline.wiring.artifacts import S3Access
+from seamless_assets.pipeline.world import AsyncWorldSession
 
 
 class AsyncSeamless(Reading, Filling, Releasing, Upkeep):
     """The methods of `Seamless`, to be awaited. Reached as `Seamless.aio`."""
+
+
+class WorldSession:
+    """Reads of one world in one domain. Use it as a context manager; `aio` is its async twin.
+
+    What it has seen is remembered beyond it, under the world's name: an `as_of` never goes back, restarts
+    and other processes included.
+    """
+
+    def __init__(self, aio: AsyncWorldSession) -> None:
+        self.aio = aio
+
+    @property
+    def context(self) -> ComputeContext:
+        """The context that every read of the session has."""
+        return self.aio.context
+
+    read = blocking(AsyncWorldSession.read)
+    as_of = blocking(AsyncWorldSession.as_of)
+    advance = blocking(AsyncWorldSession.advance)
+    pin = blocking(AsyncWorldSession.pin)
+    unpin = blocking(AsyncWorldSession.unpin)
+    state = blocking(AsyncWorldSession.state)
+    verdicts = blocking(AsyncWorldSession.verdicts)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """What the session has seen stays; there is nothing to let go of."""
 
 
 class Seamless:
@@ -35,6 +69,7 @@ class Seamless:
         return self.aio.settings
 
     read = blocking(AsyncSeamless.read)
+    session = wrapping(AsyncSeamless.session, WorldSession)
     releases = blocking(AsyncSeamless.releases)
     manifest = blocking(AsyncSeamless.manifest)
     diff = blocking(AsyncSeamless.diff)

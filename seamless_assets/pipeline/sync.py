@@ -16,6 +16,7 @@ from seamless_assets.pipeline.worker import Worker
 
 P = ParamSpec("P")
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class HasTwin(Protocol):
@@ -63,6 +64,20 @@ def forwarding(
     def call(self: HasTwin, /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         return method(self.aio, *args, **kwargs)
 
+    return call
+
+
+def wrapping(
+    method: Callable[Concatenate[Any, P], T], twin: Callable[[T], U]
+) -> Callable[Concatenate[HasTwin, P], U]:
+    """The twin of a method that asks for nothing and returns an async object, which has a `twin` too."""
+
+    @wraps(method)
+    def call(self: HasTwin, /, *args: P.args, **kwargs: P.kwargs) -> U:
+        return twin(method(self.aio, *args, **kwargs))
+
+    call.__annotations__ = {**method.__annotations__, "return": twin}
+    call.__signature__ = inspect.signature(method).replace(return_annotation=twin)  # type: ignore[attr-defined]
     return call
 
 

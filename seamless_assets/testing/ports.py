@@ -15,6 +15,7 @@ from seamless_assets.testing.artifact_store import InMemoryArtifactStore
 from seamless_assets.testing.exchange import InMemoryExchange
 from seamless_assets.testing.hot_store import InMemoryHotStore
 from seamless_assets.testing.leases import InMemoryLeaseStore
+from seamless_assets.testing.sessions import InMemorySessionStore
 
 
 @dataclass
@@ -54,4 +55,5 @@ def in_memory_ports(
         worker=worker,
         quota=LeaseQuota(),
         fills=BackgroundFills(),
+        sessions=InMemorySessionStore(),
     )

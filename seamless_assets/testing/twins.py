@@ -21,6 +21,7 @@ from seamless_assets.testing.bars import random_walk as walk
 from seamless_assets.testing.clock import ManualClock as TwinClock
 from seamless_assets.testing.exchange import InMemoryExchange as TwinExchange
 from seamless_assets.testing.ports import RecordingObserver as HeardEvents
+from seamless_assets.testing.sessions import InMemorySessionStore
 
 __all__ = ["DAY", "START", "HeardEvents", "TwinClock", "TwinExchange", "candles", "ports", "walk"]
 
@@ -41,4 +42,5 @@ def ports(tmp_path: object, exchange: TwinExchange, policy: Policy | None = None
         worker="tests:1:0",
         quota=LeaseQuota(),
         fills=BackgroundFills(),
+        sessions=InMemorySessionStore(),
     )

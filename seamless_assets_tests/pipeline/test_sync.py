@@ -18,10 +18,11 @@ import pytest
 
 import seamless_assets as sa
 from seamless_assets.errors import BlockingCall
-from seamless_assets.pipeline.seamless import AsyncSeamless
+from seamless_assets.pipeline.seamless import AsyncSeamless, WorldSession
 from seamless_assets.pipeline.stream import Stream
 from seamless_assets.pipeline.sync import blocking, forwarding, iterating
 from seamless_assets.pipeline.worker import Worker
+from seamless_assets.pipeline.world import AsyncWorldSession
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,6 +32,8 @@ def public_methods(face: type) -> set[str]:
 
 
 METHODS = sorted(public_methods(AsyncSeamless))
+TWINS = {AsyncWorldSession: WorldSession}
+"""What is made without waiting, and has a sync face of its own."""
 
 
 def test_each_method_has_its_twin() -> None:
@@ -46,6 +49,8 @@ def test_twins_have_one_signature_and_one_docstring(name: str) -> None:
     if typing.get_origin(promised) is AsyncIterator:
         assert typing.get_origin(returned) is Iterator
         assert typing.get_args(returned) == typing.get_args(promised)
+    elif promised in TWINS:
+        assert returned is TWINS[promised]
     else:
         assert returned == promised
         assert inspect.iscoroutinefunction(original) != (typing.get_origin(promised) is Future)

@@ -20,6 +20,7 @@ from seamless_assets.flows.reading.background import BackgroundFills
 from seamless_assets.flows.sharing.budget import RateGate
 from seamless_assets.flows.sharing.failover import FailoverLeases
 from seamless_assets.flows.sharing.quota import LeaseQuota
+from seamless_assets.testing.sessions import InMemorySessionStore
 from seamless_assets_tests.simulation.coordination import Budgets, BudgetShelf, Leases, LeaseShelf
 from seamless_assets_tests.simulation.exchange import Exchange, Source
 from seamless_assets_tests.simulation.fate import EVERYWHERE, Fate, Wire, Worker, WorkerClock
@@ -79,6 +80,7 @@ class Shared:
             worker=worker.name,
             quota=LeaseQuota(),
             fills=BackgroundFills(),
+            sessions=InMemorySessionStore(),
         )
 
     def gate(self, worker: Worker, fate: Fate) -> RateGate:

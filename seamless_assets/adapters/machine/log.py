@@ -13,6 +13,7 @@ from seamless_assets.core.sharing.events import (
     DroppedRequest,
     Event,
     LeaseEvent,
+    SessionEvent,
 )
 
 LOGGER = "seamless_assets"
@@ -40,6 +41,8 @@ def _judged(event: Event) -> tuple[str, bool]:
             return f"backfill_{event.kind}", event.kind == "fail"
         case LeaseEvent():
             return f"lease_{event.kind}", event.kind == "fail"
+        case SessionEvent():
+            return ("session_downgraded" if event.is_downgrade else "session_restored"), event.is_downgrade
         case DroppedRequest():
             return "request_dropped", False
         case DamagedState():

@@ -63,3 +63,7 @@ def choose(name: object, choices: tuple[str, ...], what: str) -> str:
     raise InvalidChoice(
         f"{what} {name!r} is not one of {', '.join(choices)}{hint}", value=name, choices=choices
     )
+
+
+NEWEST = ComputeContext()
+"""The context of a read that names none: it binds the newest release."""

@@ -24,7 +24,8 @@ MOST_BARS = 100_000_000
 class ReadRequest:
     """One read. `start` and `end` are epoch seconds, None where the caller leaves them open.
 
-    `limit` keeps the last so many bars, `fill` says what stands where no bar is.
+    `limit` keeps the last so many bars, `fill` says what stands where no bar is. `keeps_as_of`: a live read
+    serves the release that its session is bound to, not the newest.
     """
 
     node: NodeId
@@ -36,6 +37,7 @@ class ReadRequest:
     sla: SLAPolicy
     columns: tuple[str, ...]
     fill: FillGaps | None
+    keeps_as_of: bool = False
 
     @classmethod
     def parse(
@@ -50,6 +52,7 @@ class ReadRequest:
         sla: object = None,
         columns: Sequence[str] | str | None = None,
         fill: str | None = None,
+        keeps_as_of: bool = False,
         default_sla: SLAPolicy,
         presets: Mapping[str, SLAPolicy] = PRESETS,
     ) -> ReadRequest:
@@ -72,6 +75,7 @@ class ReadRequest:
             sla=resolve_sla(sla, default_sla, presets),
             columns=choose_columns(columns),
             fill=None if fill is None else cast("FillGaps", choose(fill, FILLS, "fill")),
+            keeps_as_of=keeps_as_of,
         )
 
     def window(self, first: int, end: int) -> Segment:

@@ -25,8 +25,8 @@ class Evidence:
     `expected`, `absent` and `missing` count bars of the asked window; `lag_s` is the time since the last
     delivered bar closed, by the exchange's clock, None where nothing was delivered. `as_of` and
     `dataset_fingerprint` are those served, `bound_as_of` and `bound_fingerprint` those that the session is
-    bound to. `violations` names the phases that their budgets cut, `problems` are those of fills, and
-    `decision` is what a world service said.
+    bound to, `pinned` the `as_of` that it was set back to. `violations` names the phases that their budgets
+    cut, `problems` are those of fills, and `decision` is what a world service said.
     """
 
     domain: Domain | None
@@ -41,6 +41,8 @@ class Evidence:
     dataset_fingerprint: str | None = None
     bound_as_of: str | None = None
     bound_fingerprint: str | None = None
+    pinned: str | None = None
+    pin_reason: str = ""
     violations: tuple[str, ...] = ()
     on_violation: OnViolation = "PARTIAL_FILL"
     problems: tuple[str, ...] = ()
@@ -66,8 +68,9 @@ def judge(evidence: Evidence) -> Judgement:
     """The verdict on what was gathered."""
     holding = tuple(_holding(evidence))
     partial = tuple(_partial(evidence))
+    noted = tuple(_noted(evidence))
     verdict: Verdict = "HOLD" if holding else "PARTIAL" if partial else "PASS"
-    return Judgement(verdict, (*holding, *partial))
+    return Judgement(verdict, (*holding, *partial, *noted))
 
 
 def _holding(of: Evidence) -> Iterator[str]:
@@ -107,3 +110,9 @@ def _partial(of: Evidence) -> Iterator[str]:
         yield f"sla_exceeded: {', '.join(of.violations)} took longer than the budget"
     if of.missing:
         yield from (f"fill_failed: {problem}" for problem in of.problems)
+
+
+def _noted(of: Evidence) -> Iterator[str]:
+    """What is told and changes no verdict."""
+    if of.pinned is not None:
+        yield f"pinned: the session is set to {of.pinned} until it is unpinned ({of.pin_reason})"

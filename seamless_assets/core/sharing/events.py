@@ -61,4 +61,24 @@ class DamagedState:
     what: str
 
 
-Event = BackfillEvent | CoordinationEvent | DamagedState | DroppedRequest | LeaseEvent
+@dataclass(frozen=True, slots=True)
+class SessionEvent:
+    """A session's state changed: ACTIVE, PARTIAL or HOLD, for which reasons, and on which dataset."""
+
+    world_id: str
+    domain: str
+    node_id: str
+    before: str
+    after: str
+    reasons: tuple[str, ...]
+    as_of: str | None
+    dataset_fingerprint: str | None
+
+    @property
+    def is_downgrade(self) -> bool:
+        """Whether less may be done than before."""
+        return _RANKS[self.after] > _RANKS[self.before]
+
+
+_RANKS = {"ACTIVE": 0, "PARTIAL": 1, "HOLD": 2}
+Event = BackfillEvent | CoordinationEvent | DamagedState | DroppedRequest | LeaseEvent | SessionEvent

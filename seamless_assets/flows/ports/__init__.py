@@ -19,6 +19,7 @@ from seamless_assets.flows.ports.fills import FillRunner
 from seamless_assets.flows.ports.hot_store import HotStore
 from seamless_assets.flows.ports.leases import LeaseQuota, LeaseRegister, LeaseStore
 from seamless_assets.flows.ports.observer import Observer
+from seamless_assets.flows.ports.sessions import SessionStore
 
 __all__ = [
     "ArtifactStore",
@@ -32,6 +33,7 @@ __all__ = [
     "LeaseStore",
     "Observer",
     "Ports",
+    "SessionStore",
 ]
 
 
@@ -51,4 +53,5 @@ class Ports:
     worker: str
     quota: LeaseQuota
     fills: FillRunner
+    sessions: SessionStore
     reading: ReadSettings = field(default_factory=ReadSettings)

@@ -8,17 +8,19 @@ import pyarrow as pa
 
 from seamless_assets.core.reading.admission import Admission
 from seamless_assets.core.reading.carry import FILLED, carry_previous_close
-from seamless_assets.core.reading.context import ComputeContext
+from seamless_assets.core.reading.context import NEWEST, ComputeContext
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.result import ReadMetadata, ReadResult
+from seamless_assets.core.reading.session import SessionKey, SessionRecord
 from seamless_assets.core.reading.sla import SLAReport
 from seamless_assets.core.reading.verdict import Evidence, Judgement, judge
 from seamless_assets.core.releases.release import Snapshot
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.gathered import Gathered
+from seamless_assets.flows.reading.sessions import remember
 
-NEWEST = ComputeContext()
-"""The context of a read that names none: it binds the newest release."""
+NO_SESSION = SessionRecord()
+"""Nothing that a world has seen before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Answer:
     gathered: Gathered
     problems: tuple[str, ...]
     sla: SLAReport
+    session: SessionRecord = NO_SESSION
 
     @property
     def context(self) -> ComputeContext:
@@ -43,12 +46,14 @@ class Answer:
         return self.snapshot.release.as_of if self.snapshot.release else None
 
 
-def serve(ports: Ports, answer: Answer) -> ReadResult:
-    """The result of a read, judged."""
+async def serve(ports: Ports, answer: Answer) -> ReadResult:
+    """The result of a read, judged; what it saw is remembered of its session. Raises `SessionStoreError`."""
     bars, columns = _frame(answer)
     ts = bars.column("ts")
     node, gathered = answer.request.node, answer.gathered
     judgement = _judged(ports, answer)
+    if answer.admission.domain in ("live", "dryrun"):
+        await remember(ports, SessionKey.of(answer.context, str(node)), judgement, answer.snapshot)
     folder = ports.artifacts.file_uri(node, "")
     metadata = ReadMetadata(
         node_id=str(node),
@@ -104,6 +109,10 @@ def _judged(ports: Ports, answer: Answer) -> Judgement:
             max_lag_s=_first(context.max_lag, sla.max_lag, settings.max_lag),
             as_of=answer.as_of,
             dataset_fingerprint=answer.snapshot.dataset_fingerprint,
+            bound_as_of=None if answer.session.pinned else answer.session.as_of,
+            bound_fingerprint=answer.session.dataset_fingerprint,
+            pinned=answer.session.pinned,
+            pin_reason=answer.session.pin_reason,
             violations=answer.sla.violations,
             on_violation=sla.on_violation,
             problems=answer.problems,

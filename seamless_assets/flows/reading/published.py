@@ -9,6 +9,7 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.watermark import watermark
 from seamless_assets.core.reading.admission import Admission, Fill
 from seamless_assets.core.reading.request import ReadRequest
+from seamless_assets.core.reading.session import SessionKey, add_made
 from seamless_assets.core.releases.release import Snapshot
 from seamless_assets.errors import CoverageMissing, NothingReleased
 from seamless_assets.flows.filling.history import coverage
@@ -28,15 +29,33 @@ async def load_published(
     What is fetched first is what the strategy says. Raises `CoverageMissing` where the window is not
     released afterwards either, and `PhaseCut`.
     """
-    if request.context is not None or admission.fill is Fill.NEVER:
+    key = SessionKey.of(request.context, str(request.node)) if request.context else None
+    if key is not None or admission.fill is Fill.NEVER:
         try:
             return *(await deadline.run("storage_wait", load_released(ports, request))), ()
-        except (NothingReleased, CoverageMissing):
-            if admission.fill is Fill.NEVER:
-                raise
+        except (NothingReleased, CoverageMissing) as refusal:
+            known = await deadline.run("storage_wait", _load_made(ports, request, key)) if key else None
+            if known is not None:
+                return *known, ()
+            if admission.fill is Fill.NEVER and key is None:
+                raise refusal
     problems = await deadline.run("backfill_wait", _publish(ports, request, admission))
     gathered, snapshot = await deadline.run("storage_wait", _load_newest(ports, request))
+    if key is not None and snapshot.release is not None:
+        made = snapshot.release.as_of
+        await ports.sessions.update(key, lambda record: add_made(record, made))
     return gathered, snapshot, problems
+
+
+async def _load_made(ports: Ports, request: ReadRequest, key: SessionKey) -> tuple[Gathered, Snapshot] | None:
+    """The window at the first release that the session made and that holds it."""
+    for as_of in (await ports.sessions.load(key)).made:
+        snapshot = await ports.artifacts.load_snapshot(request.node, as_of)
+        try:
+            return await _load_layered(ports, request, snapshot)
+        except CoverageMissing:
+            continue
+    return None
 
 
 async def _publish(ports: Ports, request: ReadRequest, admission: Admission) -> tuple[str, ...]:
@@ -61,9 +80,12 @@ async def _publish(ports: Ports, request: ReadRequest, admission: Admission) -> 
 
 
 async def _load_newest(ports: Ports, request: ReadRequest) -> tuple[Gathered, Snapshot]:
-    """The window at the newest release; a bound read keeps to what it is bound to where that holds it."""
+    return await _load_layered(ports, request, await ports.artifacts.load_snapshot(request.node))
+
+
+async def _load_layered(ports: Ports, request: ReadRequest, newest: Snapshot) -> tuple[Gathered, Snapshot]:
+    """The window at a release; a bound read keeps to what it is bound to where that holds it."""
     node, context = request.node, request.context
-    newest = await ports.artifacts.load_snapshot(node)
     end = watermark(node.timeframe, ports.clock.now(), ports.policy.stabilization_bars)
     window = request.window(ports.reading.starts.get(str(node), end), end)
     refuse_uncovered(node, window, newest)

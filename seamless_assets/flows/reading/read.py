@@ -8,19 +8,20 @@ from dataclasses import replace
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.admission import Admission, admit
-from seamless_assets.core.reading.context import ComputeContext
+from seamless_assets.core.reading.context import NEWEST, ComputeContext
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.result import ReadResult
 from seamless_assets.core.reading.sla import UNBOUNDED
 from seamless_assets.core.releases.release import Snapshot
 from seamless_assets.errors import SeamlessSLAExceeded
 from seamless_assets.flows.ports import Ports
-from seamless_assets.flows.reading.answer import NEWEST, Answer, serve
+from seamless_assets.flows.reading.answer import Answer, serve
 from seamless_assets.flows.reading.blended import read_blended
 from seamless_assets.flows.reading.deadline import Deadline, PhaseCut
 from seamless_assets.flows.reading.gathered import nothing_gathered
 from seamless_assets.flows.reading.published import load_published
 from seamless_assets.flows.reading.released import load_released
+from seamless_assets.flows.reading.sessions import bind_live
 
 Columns = Sequence[str] | str | None
 
@@ -37,7 +38,7 @@ async def read(ports: Ports, request: ReadRequest) -> ReadResult:
     answer = await gather(ports, request, admission, deadline)
     if answer.sla.violations and request.sla.on_violation == "FAIL_FAST":
         raise _exceeded(request, deadline)
-    return serve(ports, answer)
+    return await serve(ports, answer)
 
 
 async def read_released(
@@ -74,14 +75,13 @@ async def _live(ports: Ports, request: ReadRequest, admission: Admission, deadli
     # What has not closed cannot be there yet.
     closed = node.timeframe.floor(int(ports.clock.now()))
     window = request.window(ports.reading.starts.get(str(node), closed), closed).until(closed)
-    binding = ports.artifacts.load_snapshot(node, context.as_of, context.dataset_fingerprint)
     try:
-        snapshot = await deadline.run("storage_wait", binding)
+        session, snapshot = await deadline.run("storage_wait", bind_live(ports, request, context))
     except PhaseCut:
         nothing = nothing_gathered(node, window)
         return Answer(request, admission, Snapshot(str(node), None, ()), nothing, (), deadline.report())
     gathered, problems = await read_blended(ports, request, admission, window, snapshot, deadline)
-    return Answer(request, admission, snapshot, gathered, problems, deadline.report())
+    return Answer(request, admission, snapshot, gathered, problems, deadline.report(), session)
 
 
 def _exceeded(request: ReadRequest, deadline: Deadline) -> SeamlessSLAExceeded:

@@ -7,12 +7,11 @@ from seamless_assets.core.calendar.segment import Segment, outside
 from seamless_assets.core.coverage.coverage import Gap
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.admission import refuse_future
-from seamless_assets.core.reading.context import ComputeContext
+from seamless_assets.core.reading.context import NEWEST, ComputeContext
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.releases.release import Snapshot
 from seamless_assets.errors import CoverageMissing, NothingReleased
 from seamless_assets.flows.ports import Ports
-from seamless_assets.flows.reading.answer import NEWEST
 from seamless_assets.flows.reading.gathered import Gathered, gather_released
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from seamless_assets.adapters.machine.clock import SystemClock
+from seamless_assets.adapters.machine.sessions import MachineSessions
 from seamless_assets.config.load import Settings
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.background import BackgroundFills
@@ -27,6 +28,7 @@ class Adapters:
         self._hot = hot_store(settings, coordination.observer)
         self._exchanges = Exchanges(settings, coordination.gate)
         self._fills = BackgroundFills()
+        self._sessions = MachineSessions(settings.seamless.state_dir / "sessions.sqlite")
         self.shared = coordination.shared
         self.ports = Ports(
             clock=clock,
@@ -42,6 +44,7 @@ class Adapters:
             quota=LeaseQuota(),
             reading=read_settings(settings),
             fills=self._fills,
+            sessions=self._sessions,
         )
 
     async def close(self) -> None:
@@ -49,5 +52,6 @@ class Adapters:
         await self._fills.close()
         await self._exchanges.close()
         await self._coordination.close()
+        await self._sessions.close()
         await self._hot.close()
         await self._artifacts.close()

@@ -1,0 +1,127 @@
+"""Sessions: what a world has seen of a node, so that its `as_of` never goes back.
+
+A live session is bound to a release and moves forward alone; only a pin sets it back, and is told until it
+is lifted. A dry run keeps to the releases at its `as_of` and to those it made itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from seamless_assets.core.reading.context import ComputeContext, Domain, Verdict
+from seamless_assets.core.reading.verdict import Judgement
+from seamless_assets.errors import AsOfRegression
+
+SessionState = Literal["ACTIVE", "PARTIAL", "HOLD"]
+KEPT_VERDICTS = 500
+"""Changes of the verdict that a session remembers; the oldest are forgotten."""
+_STATE_OF: dict[Verdict, SessionState] = {
+    "PASS": "ACTIVE",
+    "PARTIAL": "PARTIAL",
+    "HOLD": "HOLD",
+    "REJECT": "HOLD",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SessionKey:
+    """Which session a read belongs to. `bound` is the `as_of` that a dry run is bound to, else empty."""
+
+    world_id: str
+    domain: Domain
+    node_id: str
+    bound: str = ""
+
+    @classmethod
+    def of(cls, context: ComputeContext, node_id: str) -> SessionKey:
+        """The session of a context and a node."""
+        bound = (context.as_of or context.dataset_fingerprint or "") if context.domain != "live" else ""
+        return cls(context.world_id, context.domain, node_id, bound)
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictChange:
+    """A verdict that differs from the one before: when (epoch seconds), why, and on which dataset."""
+
+    at: float
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    as_of: str | None
+    dataset_fingerprint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """What is remembered of a session.
+
+    `as_of` and `dataset_fingerprint` are the release it is bound to; `pinned` the `as_of` that it was set
+    back to, with its reason; `made` the `as_of` of releases that it made itself, oldest first.
+    """
+
+    as_of: str | None = None
+    dataset_fingerprint: str | None = None
+    pinned: str | None = None
+    pin_reason: str = ""
+    made: tuple[str, ...] = ()
+    verdicts: tuple[VerdictChange, ...] = ()
+
+    @property
+    def state(self) -> SessionState:
+        """What the last verdict means for whoever trades on it."""
+        return _STATE_OF[self.verdicts[-1].verdict] if self.verdicts else "ACTIVE"
+
+
+Change = Callable[[SessionRecord], SessionRecord]
+
+
+def advance(record: SessionRecord, as_of: str | None, fingerprint: str | None) -> SessionRecord:
+    """The session bound to a later release, or to the same; an earlier one leaves it as it is."""
+    if as_of is None or record.pinned is not None or (record.as_of is not None and as_of <= record.as_of):
+        return record
+    return replace(record, as_of=as_of, dataset_fingerprint=fingerprint)
+
+
+def require_advance(record: SessionRecord, as_of: str) -> None:
+    """Raise `AsOfRegression` where `as_of` lies before what the session has seen."""
+    if record.as_of is not None and as_of < record.as_of:
+        raise AsOfRegression(
+            f"as_of {as_of} is before {record.as_of}, which the session has seen; "
+            "pin(node, as_of, reason=...) alone sets a session back",
+            as_of=as_of,
+            bound_as_of=record.as_of,
+        )
+
+
+def pin(record: SessionRecord, as_of: str, fingerprint: str | None, reason: str) -> SessionRecord:
+    """The session set to `as_of`, for as long as the pin stands."""
+    return replace(record, as_of=as_of, dataset_fingerprint=fingerprint, pinned=as_of, pin_reason=reason)
+
+
+def unpin(record: SessionRecord) -> SessionRecord:
+    """The session free to move forward again, from where the pin set it."""
+    return replace(record, pinned=None, pin_reason="")
+
+
+def add_made(record: SessionRecord, as_of: str) -> SessionRecord:
+    """The session with a release that it made."""
+    return record if as_of in record.made else replace(record, made=(*record.made, as_of))
+
+
+def observe(
+    record: SessionRecord, judgement: Judgement, at: float, as_of: str | None, fingerprint: str | None
+) -> SessionRecord:
+    """The session with a verdict, where that differs from the last one by itself or by a reason's code."""
+    last = record.verdicts[-1] if record.verdicts else None
+    if last is not None and (last.verdict, _codes(last.reasons)) == (
+        judgement.verdict,
+        _codes(judgement.reasons),
+    ):
+        return record
+    change = VerdictChange(at, judgement.verdict, judgement.reasons, as_of, fingerprint)
+    return replace(record, verdicts=(*record.verdicts, change)[-KEPT_VERDICTS:])
+
+
+def _codes(reasons: tuple[str, ...]) -> set[str]:
+    return {reason.split(":", 1)[0] for reason in reasons}

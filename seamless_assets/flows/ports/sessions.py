@@ -1,0 +1,26 @@
+"""Where the sessions of worlds are remembered."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from seamless_assets.core.reading.session import Change, SessionKey, SessionRecord
+
+
+class SessionStore(Protocol):
+    """Sessions by key, shared by all who name the same world. All raise `SessionStoreError`."""
+
+    async def load(self, key: SessionKey) -> SessionRecord:
+        """What is remembered; an empty record where nothing is."""
+
+    async def update(self, key: SessionKey, change: Change) -> tuple[SessionRecord, SessionRecord]:
+        """Change a record at once, against all who change it too; the record before and after.
+
+        `change` may be called more than once; what it raises leaves the record as it was.
+        """
+
+    async def list_keys(self) -> list[SessionKey]:
+        """Every session that is remembered, in order."""
+
+    async def close(self) -> None:
+        """Let go of files and connections."""

@@ -1,0 +1,123 @@
+"""Sessions of worlds on a real pipeline: an as_of never goes back, holds end, dry runs repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import seamless_assets as sa
+from seamless_assets.config.load import Settings
+from seamless_assets.errors import AsOfRegression, AsOfRequired, CoverageMissing, InvalidInput
+from seamless_assets.sandbox.faults import Fault
+from seamless_assets.sandbox.server import Sandbox
+from seamless_assets.testing import DAY, START
+
+NODE = "ohlcv:binance:BTC/USDT:1h"
+
+
+@pytest.fixture
+def settings(exchange: Sandbox, settings_for: Callable[..., Settings]) -> Settings:
+    declared = {"base_url": exchange.url, "symbols": ["BTC/USDT"], "timeframes": ["1h"], "start": START}
+    return settings_for({"binance": declared}, partitions={"1h": "day"})
+
+
+@pytest.fixture
+def pipeline(settings: Settings) -> Iterator[sa.Seamless]:
+    with sa.connect(settings) as opened:
+        yield opened
+
+
+def corrected(exchange: Sandbox, pipeline: sa.Seamless, day: int) -> str:
+    """Release a day; with another seed a moment later its bars are others."""
+    report = pipeline.materialize(NODE, START + day * DAY, START + (day + 1) * DAY)
+    assert report.released and report.as_of
+    return report.as_of
+
+
+def test_an_as_of_never_goes_back_through_restarts_and_only_a_pin_sets_it_back(
+    exchange: Sandbox, pipeline: sa.Seamless, settings: Settings
+) -> None:
+    first, second = corrected(exchange, pipeline, 0), corrected(exchange, pipeline, 1)
+    world = pipeline.session(world_id="w1")
+    assert world.as_of(NODE) == second
+    third = corrected(exchange, pipeline, 2)
+    # What was released since is not seen until the session moves.
+    assert world.as_of(NODE) == second and world.advance(NODE) == third
+    with pytest.raises(AsOfRegression, match="pin"):
+        world.advance(NODE, first)
+    with sa.connect(settings) as again:
+        assert again.session(world_id="w1").as_of(NODE) == third
+        back = again.read(NODE, limit=3, context=sa.ComputeContext("w1", "live", first))
+        assert back.metadata.verdict == "HOLD"
+        assert any(reason.startswith("as_of_regression") for reason in back.metadata.reasons)
+        assert again.session(world_id="other").as_of(NODE) == third
+    assert world.pin(NODE, first, reason="the second day is doubtful") == first
+    pinned = world.read(NODE, START, START + DAY)
+    assert pinned.metadata.as_of == first and any("doubtful" in text for text in pinned.metadata.reasons)
+    # A pin holds the session, whatever is released; lifted, the session moves on from there.
+    assert world.advance(NODE) == first
+    world.unpin(NODE)
+    assert world.advance(NODE) == third
+    with pytest.raises(InvalidInput, match="reason"):
+        world.pin(NODE, first, reason=" ")
+
+
+def test_a_live_session_holds_while_bars_are_late_and_returns_by_itself(
+    exchange: Sandbox, pipeline: sa.Seamless, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = pipeline.session(world_id="w1", max_lag=1e12, sla="baseline")
+    caplog.set_level("INFO", "seamless_assets")
+    exchange.faults.add(Fault("status", code=500, times=None))
+    window = (START + 5 * DAY, START + 6 * DAY)
+    held = world.read(NODE, *window, strategy="AUTO_BACKFILL")
+    assert held.metadata.verdict == "HOLD" and world.state(NODE) == "HOLD"
+    assert any(reason.startswith("fill_failed") for reason in held.metadata.reasons)
+    exchange.faults.clear()
+    assert world.read(NODE, *window, strategy="AUTO_BACKFILL").metadata.verdict == "PASS"
+    assert world.state(NODE) == "ACTIVE"
+    assert [change.verdict for change in world.verdicts(NODE)] == ["HOLD", "PASS"]
+    told = [record.event["event"] for record in caplog.records if "event" in record.__dict__]  # type: ignore[attr-defined]
+    assert [name for name in told if name.startswith("session_")] == [
+        "session_downgraded",
+        "session_restored",
+    ]
+
+
+def test_a_dry_run_serves_what_it_published_from_then_on(exchange: Sandbox, pipeline: sa.Seamless) -> None:
+    bound = corrected(exchange, pipeline, 0)
+    dry = pipeline.session(world_id="w1", domain="dryrun", as_of=bound)
+    window = (START + DAY, START + 2 * DAY)
+    with pytest.raises(CoverageMissing):
+        dry.read(NODE, *window, strategy="FAIL_FAST")
+    made = dry.read(NODE, *window, strategy="AUTO_BACKFILL")
+    assert made.metadata.verdict == "PASS" and made.metadata.source == "artifacts"
+    assert (made.metadata.requested_as_of, made.metadata.as_of) == (bound, pipeline.releases(NODE)[-1].as_of)
+    corrected(exchange, pipeline, 2)
+    for strategy in ("FAIL_FAST", "SEAMLESS"):
+        again = dry.read(NODE, *window, strategy=strategy)
+        assert again.metadata.as_of == made.metadata.as_of and again.to_arrow().equals(made.to_arrow())
+    # What another world published is not this one's.
+    other = pipeline.session(world_id="w2", domain="dryrun", as_of=bound)
+    with pytest.raises(CoverageMissing):
+        other.read(NODE, START + 3 * DAY, START + 4 * DAY, strategy="FAIL_FAST")
+
+
+@pytest.mark.parametrize(
+    ("told", "error"),
+    [
+        ({"domain": "backtest"}, AsOfRequired),
+        ({"domain": "dryrun"}, AsOfRequired),
+        ({"domain": "paper"}, InvalidInput),
+        ({"world_id": ""}, InvalidInput),
+        ({"sla": "basline"}, InvalidInput),
+        ({"sla": {"total_deadline": 5}}, InvalidInput),
+        ({"as_of": "yesterday"}, InvalidInput),
+    ],
+)
+def test_what_a_session_cannot_be_is_refused_at_once(
+    pipeline: sa.Seamless, told: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        pipeline.session(**told)
