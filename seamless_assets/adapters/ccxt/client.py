@@ -123,7 +123,7 @@ class _Watched:
 
     def _refuse_if_banned(self) -> None:
         """Raise `RateLimited` while a ban lasts that is too long to be waited for in a queue."""
-        left = self._banned_until - time.time()
+        left = self._banned_until - time.monotonic()
         if left > 0:
             raise RateLimited(
                 f"{self.id} asks for {left:.0f} s without requests",  # type: ignore[attr-defined]
@@ -144,7 +144,7 @@ class _Watched:
                 settings = self._budget_settings
                 seconds = min(told.retry_after or UNTOLD_COOL_DOWN_S, LONGEST_COOL_DOWN_S)
                 if seconds > LONGEST_QUEUE_S:
-                    self._banned_until = time.time() + seconds
+                    self._banned_until = time.monotonic() + seconds
                     self._banned.set()
                 await self._gate.cool_down(settings.budget_key, settings.budget, seconds)
             raise

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 import ccxt.async_support as ccxt
@@ -22,6 +23,7 @@ from seamless_assets.adapters.ccxt.client import (
     new_client,
     restore_markets,
 )
+from seamless_assets.adapters.ccxt.clock import ExchangeClock, happened_within
 from seamless_assets.adapters.ccxt.listing import (
     HEEDED_BARS,
     first_open,
@@ -58,8 +60,6 @@ MARKETS_AGE_S = DAY_S
 FRESH_MARKETS_S = 5.0
 PAGE_SIZE_AGE_S = 3_600.0
 LISTED_AGE_S = 30 * DAY_S
-CLOCK_AGE_S = 600.0
-TRUSTED_SKEW_S = 5.0
 TRADES_PAGE = 1_000
 MANY_MARKETS = 10
 
@@ -82,7 +82,7 @@ class CcxtSource:
         self._searched: set[tuple[NodeId, str]] = set()
         self._ends: dict[NodeId, int | None] = {}
         self._misaligned: set[NodeId] = set()
-        self._skew: dict[str, tuple[float, float]] = {}
+        self._exchange_clocks: dict[str, ExchangeClock] = {}
         self._writes: set[asyncio.Task[None]] = set()
 
     async def check_node(self, node: NodeId) -> None:
@@ -96,7 +96,7 @@ class CcxtSource:
                 choices=tuple(known),
             )
         if node.symbol not in client.markets:
-            await self._renew_markets(node.exchange, time.time() - FRESH_MARKETS_S)
+            await self._renew_markets(node.exchange, FRESH_MARKETS_S)
         if node.symbol not in client.markets:
             near = get_close_matches(node.symbol, client.markets, n=3, cutoff=0.4)
             raise UnknownSymbol(
@@ -114,7 +114,7 @@ class CcxtSource:
     def page_size(self, node: NodeId) -> int:
         """The most bars a page is believed to hold; what was learned is put to the test now and then."""
         learned = self._page_sizes.get((node.exchange, node.timeframe))
-        is_fresh = learned is not None and time.time() - learned.seen_at < PAGE_SIZE_AGE_S
+        is_fresh = learned is not None and happened_within(PAGE_SIZE_AGE_S, learned.seen_at, time.time())
         return learned.value if learned is not None and is_fresh else self.documented_page(node)
 
     def learn_page_size(self, node: NodeId, size: int) -> None:
@@ -161,18 +161,18 @@ class CcxtSource:
         client = await self._ready_client(exchange)
         if not client.has.get("fetchTime"):
             return time.time()
-        began = time.time()
-        async with self._locks.setdefault(f"{exchange} clock", asyncio.Lock()):
-            skew, asked_at = self._skew.get(exchange, (0.0, 0.0))
-            is_old = abs(skew) > TRUSTED_SKEW_S or began - asked_at > CLOCK_AGE_S
-            if is_old and asked_at < began:
-                async with self._heard(exchange, f"{exchange} clock") as heard:
-                    told = await client.fetch_time()
-                    judge(heard, f"{exchange} clock")
-                    skew = float(told) / 1000 - time.time()
-                    _refuse_nonsense(f"{exchange} clock", float(told) / 1000)
-                self._skew[exchange] = skew, time.time()
-        return time.time() + skew
+        if exchange not in self._exchange_clocks:
+            self._exchange_clocks[exchange] = ExchangeClock(partial(self._ask_clock, exchange))
+        return await self._exchange_clocks[exchange].now()
+
+    async def _ask_clock(self, exchange: str) -> float:
+        what = f"{exchange} clock"
+        async with self._heard(exchange, what) as heard:
+            told = await self._client(exchange).fetch_time()
+            judge(heard, what)
+            now = float(told) / 1000
+        _refuse_nonsense(what, now)
+        return now
 
     def reach(self, node: NodeId) -> Reach:
         """Where the series begins and ends, as far as that was found out already."""
@@ -189,7 +189,7 @@ class CcxtSource:
     async def is_delisted(self, node: NodeId) -> bool:
         """Whether the symbol is no longer traded, as a market list says that was loaded just now."""
         client = await self._ready_client(node.exchange)
-        await self._renew_markets(node.exchange, time.time())
+        await self._renew_markets(node.exchange, 0.0)
         market = client.markets.get(node.symbol)
         return market is not None and market.get("active") is False
 
@@ -358,16 +358,17 @@ class CcxtSource:
             return
         restore_markets(client, stored.body)
         self._loaded_at[exchange] = stored.loaded_at
-        if time.time() - stored.loaded_at > MARKETS_AGE_S:
+        if not happened_within(MARKETS_AGE_S, stored.loaded_at, time.time()):
             # An old list serves as well while there is no new one to be had.
             with suppress(ExchangeUnavailable):
                 await self._ask_markets(exchange, client)
 
-    async def _renew_markets(self, exchange: str, loaded_before: float) -> None:
-        """Ask for the market list again, where it was loaded before that instant."""
-        client = self._client(exchange)
+    async def _renew_markets(self, exchange: str, max_age: float) -> None:
+        """Ask for the market list again, where it is more than `max_age` seconds older than this call."""
+        client, began = self._client(exchange), time.time()
         async with self._locks.setdefault(exchange, asyncio.Lock()):
-            if self._loaded_at.get(exchange, 0.0) < loaded_before:
+            age = max_age + time.time() - began
+            if not happened_within(age, self._loaded_at.get(exchange, 0.0), time.time()):
                 await self._ask_markets(exchange, client)
 
     async def _ask_markets(self, exchange: str, client: Any) -> None:
@@ -393,7 +394,7 @@ class CcxtSource:
 
     async def _recall(self, node: NodeId) -> None:
         known = (await self._memory.recall(self._place(node.exchange), str(node))).get("listed")
-        if known and time.time() - known.seen_at < LISTED_AGE_S:
+        if known and happened_within(LISTED_AGE_S, known.seen_at, time.time()):
             self._reach[node] = Reach(listed=known.value)
 
     def _place(self, exchange: str) -> str:
