@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.sharing.events import LeaseEvent, LeaseEventKind
-from seamless_assets.core.sharing.lease import Lease
+from seamless_assets.core.sharing.lease import MAX_TOKEN, Lease
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 from seamless_assets.flows.ports import LeaseRegister, Observer
 
@@ -35,7 +35,7 @@ HELD, MEANINGLESS, UNAVAILABLE = 409, 422, 503
 LONGEST_LEASE_MS = 86_400_000
 
 Key = Annotated[str, Field(min_length=1, max_length=1_024)]
-Token = Annotated[int, Field(gt=0)]
+Token = Annotated[int, Field(gt=0, lt=MAX_TOKEN)]
 LeaseMs = Annotated[int, Field(gt=0, le=LONGEST_LEASE_MS)]
 
 
@@ -65,9 +65,10 @@ class Ownership(_Body):
 
 
 class Renewal(Ownership):
-    """The same, and how long it is wanted from now."""
+    """The same, how long it is wanted from now, and above which token where a store knows a newer one."""
 
     lease_ms: LeaseMs
+    above: Token | None = None
 
 
 def coordinator_app(leases: LeaseRegister, observer: Observer) -> FastAPI:
@@ -114,7 +115,7 @@ def _granting(leases: LeaseRegister, observer: Observer) -> APIRouter:
 
     @router.post("/renew")
     async def renew(body: Renewal) -> dict[str, Any]:
-        return await _granted(leases, await leases.renew(body.lease, body.lease_ms / 1000))
+        return await _granted(leases, await leases.renew(body.lease, body.lease_ms / 1000, body.above))
 
     return router
 

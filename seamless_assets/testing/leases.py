@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field, replace
 
-from seamless_assets.core.sharing.lease import Lease, LeaseTally, next_token
+from seamless_assets.core.sharing.lease import Lease, LeaseTally, next_token, raised_token
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 from seamless_assets.flows.ports import Clock
 from seamless_assets.testing.clock import VirtualClock
@@ -36,10 +36,10 @@ class InMemoryLeaseStore:
         await asyncio.sleep(self.delay)
         return lease
 
-    async def renew(self, lease: Lease, ttl: float) -> Lease:
-        """The same for `ttl` seconds from now. Raises `LeaseLost`."""
+    async def renew(self, lease: Lease, ttl: float, above: int | None = None) -> Lease:
+        """The same for `ttl` seconds from now, under a token above `above` if given. Raises `LeaseLost`."""
         self._answer("renew")
-        renewed = self._renew(lease, ttl)
+        renewed = self._renew(lease, ttl, above)
         await asyncio.sleep(self.delay)
         return renewed
 
@@ -84,9 +84,10 @@ class InMemoryLeaseStore:
         lease = self.live[key] = Lease(key, token, holder, now + ttl)
         return lease
 
-    def _renew(self, lease: Lease, ttl: float) -> Lease:
+    def _renew(self, lease: Lease, ttl: float, above: int | None = None) -> Lease:
         self._own(lease)
-        renewed = self.live[lease.key] = replace(lease, until=self.clock.now() + ttl)
+        token = self.tokens[lease.key] = raised_token(lease.token, above)
+        renewed = self.live[lease.key] = replace(lease, token=token, until=self.clock.now() + ttl)
         return renewed
 
     async def _end(self, lease: Lease, outcome: str) -> None:

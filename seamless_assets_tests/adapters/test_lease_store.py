@@ -105,6 +105,20 @@ async def test_a_renewed_lease_lives_on(open_leases: OpenLeases, key: str) -> No
     await store.complete(renewed)
 
 
+async def test_a_token_can_be_raised_by_its_holder_alone(open_leases: OpenLeases, key: str) -> None:
+    store = open_leases()
+    lease = await store.claim(key, "w", LONG)
+    newer = lease.token + 40 * 86_400 * 1_000_000
+    raised = await open_leases().renew(lease, LONG, newer)
+    assert raised.token == newer + 1 and raised.holder == "w" and raised.until >= lease.until
+    for late in (store.renew(lease, LONG), store.renew(lease, LONG, newer), store.complete(lease)):
+        with pytest.raises(LeaseLost):
+            await late
+    assert (await store.renew(raised, LONG, lease.token)).token == raised.token
+    await store.complete(raised)
+    assert (await store.claim(key, "another", LONG)).token > raised.token
+
+
 async def test_a_lease_that_ran_out_is_lost_and_free(open_leases: OpenLeases, key: str) -> None:
     store = open_leases()
     lease = await store.claim(key, "w", SHORT)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from seamless_assets.core.sharing import token_bucket as arithmetic
-from seamless_assets.core.sharing.lease import Lease, next_token
+from seamless_assets.core.sharing.lease import Lease, next_token, raised_token
 from seamless_assets.core.sharing.token_bucket import Bucket, Budget, Place
 from seamless_assets.errors import BudgetUnavailable, LeaseLost
 from seamless_assets_tests.simulation.fate import Wire
@@ -40,10 +40,12 @@ class LeaseShelf:
         self.grants.add((key, token))
         return lease
 
-    def renew(self, lease: Lease, ttl: float) -> Lease:
-        """The same for `ttl` seconds from now. Raises `LeaseLost`."""
+    def renew(self, lease: Lease, ttl: float, above: int | None = None) -> Lease:
+        """The same for `ttl` seconds from now, under a token above `above`. Raises `LeaseLost`."""
         self._own(lease)
-        renewed = self.live[lease.key] = replace(lease, until=self.now() + ttl)
+        token = self.tokens[lease.key] = raised_token(lease.token, above)
+        self.grants.add((lease.key, token))
+        renewed = self.live[lease.key] = replace(lease, token=token, until=self.now() + ttl)
         return renewed
 
     def begin_to_end(self, lease: Lease) -> None:
@@ -79,8 +81,8 @@ class Leases:
     async def claim(self, key: str, holder: str, ttl: float) -> Lease | None:
         return await self._wire("claim", lambda: self._shelf.claim(key, holder, ttl))
 
-    async def renew(self, lease: Lease, ttl: float) -> Lease:
-        return await self._wire("renew", lambda: self._shelf.renew(lease, ttl))
+    async def renew(self, lease: Lease, ttl: float, above: int | None = None) -> Lease:
+        return await self._wire("renew", lambda: self._shelf.renew(lease, ttl, above))
 
     async def complete(self, lease: Lease) -> None:
         self._shelf.begin_to_end(lease)

@@ -32,9 +32,13 @@ class HttpLeases:
         status, told = await self._post("claim", key=key, lease_ms=_ms(ttl), holder=holder)
         return None if status == HELD else _lease(told, holder)
 
-    async def renew(self, lease: Lease, ttl: float) -> Lease:
-        """Hold on for `ttl` seconds from now. Raises `LeaseLost`, `LeaseStoreUnavailable`."""
-        return _lease(await self._owned("renew", lease, lease_ms=_ms(ttl)), lease.holder)
+    async def renew(self, lease: Lease, ttl: float, above: int | None = None) -> Lease:
+        """Hold on for `ttl` seconds from now, under a token above `above` where that is given.
+
+        Raises `LeaseLost`, `LeaseStoreUnavailable`.
+        """
+        told = await self._owned("renew", lease, lease_ms=_ms(ttl), above=above)
+        return _lease(told, lease.holder)
 
     async def complete(self, lease: Lease) -> None:
         """Give it back, the work done. Raises `LeaseLost`, `LeaseStoreUnavailable`."""

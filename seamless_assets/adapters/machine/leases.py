@@ -10,7 +10,7 @@ from typing import NamedTuple
 from seamless_assets.adapters.machine.file import MachineFile, Notify, nobody
 from seamless_assets.adapters.sqlite.file import Database
 from seamless_assets.adapters.sqlite.marks import MarkedTable
-from seamless_assets.core.sharing.lease import Lease, LeaseTally, next_token
+from seamless_assets.core.sharing.lease import Lease, LeaseTally, next_token, raised_token
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 
 SCHEMA_VERSION = 3
@@ -110,8 +110,7 @@ def _prune(db: Database, before: float) -> None:
 
 def _renew(db: Database, lease: Lease, ttl: float, above: int | None = None) -> Lease:
     held = _own(db, lease)
-    token = held.token if above is None else max(held.token, above + 1)
-    renewed = Lease(held.key, token, held.holder, time.time() + ttl)
+    renewed = Lease(held.key, raised_token(held.token, above), held.holder, time.time() + ttl)
     _put(db, renewed, ttl)
     return renewed
 

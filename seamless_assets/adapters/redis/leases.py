@@ -35,7 +35,10 @@ if op == 'claim' then
   return keep(ARGV[2], now + tonumber(ARGV[3]))
 end
 if not is_held or token ~= tonumber(ARGV[2]) then return {'', is_held and holder or ''} end
-if op == 'renew' then return keep(holder, now + tonumber(ARGV[3])) end
+if op == 'renew' then
+  token = math.max(token, tonumber(ARGV[4]) + 1)
+  return keep(holder, now + tonumber(ARGV[3]))
+end
 return keep('', now)
 """
 
@@ -51,9 +54,12 @@ class RedisLeases:
         told = await self._script.run(PREFIX + key, "claim", holder, ttl * 1e6)
         return _lease(key, told)
 
-    async def renew(self, lease: Lease, ttl: float) -> Lease:
-        """Hold on for `ttl` seconds from now. Raises `LeaseLost`, `LeaseStoreUnavailable`."""
-        return await self._owned(lease, "renew", ttl * 1e6)
+    async def renew(self, lease: Lease, ttl: float, above: int | None = None) -> Lease:
+        """Hold on for `ttl` seconds from now, under a token above `above` where that is given.
+
+        Raises `LeaseLost`, `LeaseStoreUnavailable`.
+        """
+        return await self._owned(lease, "renew", ttl * 1e6, str(above or 0))
 
     async def complete(self, lease: Lease) -> None:
         """Give it back, the work done. Raises `LeaseLost`, `LeaseStoreUnavailable`."""
@@ -77,7 +83,7 @@ class RedisLeases:
         """Close the connections."""
         await self._script.close()
 
-    async def _owned(self, lease: Lease, op: str, *more: float) -> Lease:
+    async def _owned(self, lease: Lease, op: str, *more: str | float) -> Lease:
         told = await self._script.run(PREFIX + lease.key, op, str(lease.token), *more)
         renewed = _lease(lease.key, told) if told[0] else None
         if renewed is None:

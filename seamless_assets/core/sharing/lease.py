@@ -9,6 +9,11 @@ from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import StaleToken
 
+MAX_TOKEN = 2**53 - 1
+"""No granter's clock comes near it (the year 2255), and every granter counts exactly up to it."""
+LONGEST_REASON = 1_000
+"""Characters of a reason that a lease store is told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -83,3 +88,15 @@ def next_token(last: int | None, now: float) -> int:
     So the tokens of two granters (a coordinator, and this machine while it is away) can be compared.
     """
     return max((last or 0) + 1, int(now * 1_000_000))
+
+
+def raised_token(token: int, above: int | None) -> int:
+    """The token of a lease that is renewed, above `above` where a store knows that as a newer one."""
+    return token if above is None else max(token, above + 1)
+
+
+def cut_reason(reason: str) -> str:
+    """A reason as lease stores keep it: what is too long is cut, and says so."""
+    if len(reason) <= LONGEST_REASON:
+        return reason
+    return f"{reason[:LONGEST_REASON]} ... (cut from {len(reason):,} characters)"

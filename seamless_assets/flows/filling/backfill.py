@@ -18,13 +18,13 @@ from seamless_assets.core.coverage.plan import chunk_bars
 from seamless_assets.core.coverage.proof import left_open
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.events import BackfillEvent, EventKind
-from seamless_assets.core.sharing.lease import Fence, Lease, chunks, lease_key
+from seamless_assets.core.sharing.lease import chunks, lease_key
 from seamless_assets.errors import ExchangeUnavailable, LeaseLost, StaleToken
 from seamless_assets.flows.filling.exchange_outages import name_outages
 from seamless_assets.flows.filling.fetch import Look, fetch_bars
 from seamless_assets.flows.filling.history import coverage
 from seamless_assets.flows.ports import Ports
-from seamless_assets.flows.sharing.leases import holding
+from seamless_assets.flows.sharing.leases import HeldLease, holding
 from seamless_assets.flows.sharing.retry import with_retries
 
 CHUNKS_AT_ONCE = 32
@@ -130,7 +130,7 @@ async def _fill(ports: Ports, node: NodeId, piece: Piece, closed: int, anew: boo
 
 
 async def _fill_under(
-    ports: Ports, node: NodeId, piece: Piece, closed: int, anew: bool, lease: Lease
+    ports: Ports, node: NodeId, piece: Piece, closed: int, anew: bool, lease: HeldLease
 ) -> Filled:
     due, facts = await _due(ports, node, piece.bounds)
     wanted = [piece.bounds] if anew else due
@@ -141,18 +141,18 @@ async def _fill_under(
     try:
         fetched = await fetch_bars(ports, Look(node, wanted, piece.bounds, closed), facts)
         known = {(fact.start, fact.end, fact.reason) for fact in facts if fact.is_proof}
-        written = await ports.hot.write_bars(
-            node,
-            fetched.bars,
-            [fact for fact in fetched.facts if (fact.start, fact.end, fact.reason) not in known],
-            recorded_at=ports.clock.now(),
-            fence=Fence(piece.chunk, lease.token),
+        facts = [fact for fact in fetched.facts if (fact.start, fact.end, fact.reason) not in known]
+        now = ports.clock.now()
+        written = await lease.fenced(
+            piece.chunk,
+            lambda fence: ports.hot.write_bars(node, fetched.bars, facts, recorded_at=now, fence=fence),
         )
         await name_outages(ports, node, fetched.surprises)
     except BaseException as error:
         tell("fail", reason=f"{type(error).__name__}: {error}")
         raise
     if fetched.problems:
+        lease.fail(fetched.problems[0])
         tell("fail", written.added + written.revised, fetched.problems[0])
     else:
         tell("complete", written.added + written.revised)
@@ -164,7 +164,7 @@ async def _fill_under(
 class _Teller:
     """Tells the observer of one look at a piece."""
 
-    def __init__(self, ports: Ports, node: NodeId, piece: Piece, lease: Lease) -> None:
+    def __init__(self, ports: Ports, node: NodeId, piece: Piece, lease: HeldLease) -> None:
         self._ports, self._node, self._piece, self._lease = ports, node, piece, lease
         self._began = ports.clock.now()
 

@@ -18,8 +18,11 @@ class LeaseStore(Protocol):
         A holder that claims again what it holds gets the same lease, so a lost answer can be asked for.
         """
 
-    async def renew(self, lease: Lease, ttl: float) -> Lease:
-        """Hold on for `ttl` seconds from now. Raises `LeaseLost`, `LeaseStoreUnavailable`."""
+    async def renew(self, lease: Lease, ttl: float, above: int | None = None) -> Lease:
+        """Hold on for `ttl` seconds from now, under a token above `above` where that is given.
+
+        Raises `LeaseLost`, `LeaseStoreUnavailable`.
+        """
 
     async def complete(self, lease: Lease) -> None:
         """Give it back, the work done. Raises `LeaseLost`, `LeaseStoreUnavailable`."""

@@ -54,19 +54,27 @@ class FailoverLeases:
         self._pairs[key, lease.token] = _Pair(shared, local)
         return lease
 
-    async def renew(self, lease: Lease, ttl: float) -> Lease:
-        """Hold on where it was claimed. Raises `LeaseLost` and, of this machine, `LeaseStoreUnavailable`."""
+    async def renew(self, lease: Lease, ttl: float, above: int | None = None) -> Lease:
+        """Hold on where it was claimed, under a token above `above` where that is given.
+
+        Raises `LeaseLost` and, of this machine, `LeaseStoreUnavailable`.
+        """
         pair = self._pair(lease)
-        renewed = await self._local.renew(pair.local, ttl)
-        if pair.shared is None or not self._outage.may_ask():
-            return Lease(lease.key, lease.token, lease.holder, renewed.until)
-        try:
-            renewed = await self._shared.renew(pair.shared, ttl)
-        except LeaseStoreUnavailable as error:
-            self._outage.begin(error)
-        else:
-            self._outage.end()
-        return Lease(lease.key, lease.token, lease.holder, renewed.until)
+        local = await self._local.renew(pair.local, ttl, above)
+        shared, until = pair.shared, local.until
+        self._pairs[lease.key, lease.token] = _Pair(shared, local)
+        if shared is not None and self._outage.may_ask():
+            try:
+                shared = await self._shared.renew(shared, ttl, above)
+            except LeaseStoreUnavailable as error:
+                self._outage.begin(error)
+            else:
+                self._outage.end()
+                until = shared.until
+        token = lease.token if above is None else max(local.token, shared.token if shared else 0)
+        del self._pairs[lease.key, lease.token]
+        self._pairs[lease.key, token] = _Pair(shared, local)
+        return Lease(lease.key, token, lease.holder, until)
 
     async def complete(self, lease: Lease) -> None:
         """Give it back where it was claimed, the work done."""

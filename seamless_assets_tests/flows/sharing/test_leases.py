@@ -11,14 +11,15 @@ from typing import Any, TypeVar
 
 import pytest
 
-from seamless_assets.core.sharing.lease import Lease
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.sharing.lease import Fence, Lease
 from seamless_assets.core.sharing.policy import Policy
-from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
+from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable, StaleToken
 from seamless_assets.flows.ports import LeaseStore, Ports
 from seamless_assets.flows.sharing.failover import FailoverLeases
 from seamless_assets.flows.sharing.leases import holding
 from seamless_assets.flows.sharing.quota import CLAIMS_PER_SECOND, HELD_AT_ONCE
-from seamless_assets.testing.twins import START, HeardEvents, TwinClock, TwinExchange, ports
+from seamless_assets.testing.twins import DAY, START, HeardEvents, TwinClock, TwinExchange, ports
 from seamless_assets.testing.virtual import MemoryLeases, VirtualClock, on_virtual_time
 
 KEY = "ohlcv:binance:BTC/USDT:1m@0-60"
@@ -132,6 +133,95 @@ async def test_an_error_gives_the_lease_back_with_its_reason(tmp_path: Path) -> 
         async with holding(world(tmp_path, leases), KEY):
             _ = 1 / 0
     assert [outcome for _, _, outcome in leases.ended] == ["ZeroDivisionError: division by zero"]
+
+
+async def test_work_that_came_to_nothing_is_given_back_as_failed(tmp_path: Path) -> None:
+    leases = MemoryLeases(clock=TwinClock())  # type: ignore[arg-type]
+    async with holding(world(tmp_path, leases), KEY) as lease:
+        lease.fail("the exchange is away " * 1_000)
+    ((_, _, outcome),) = leases.ended
+    assert outcome.startswith("the exchange is away") and outcome.endswith("(cut from 21,000 characters)")
+
+
+class Fences:
+    """A store that has seen a token."""
+
+    def __init__(self, newest: int) -> None:
+        self.newest = newest
+        self.chunks: list[Segment] = []
+
+    async def write(self, fence: Fence) -> int:
+        self.chunks.append(fence.chunk)
+        if fence.token < self.newest:
+            raise StaleToken("a later holder", token=fence.token, newest=self.newest)
+        self.newest = fence.token
+        return fence.token
+
+
+def test_a_holder_outranks_a_token_from_a_clock_that_was_wrong(tmp_path: Path) -> None:
+    async def work() -> None:
+        leases, ahead = MemoryLeases(), int((START + 40 * DAY) * 1_000_000)
+        fences, chunk = Fences(ahead), Segment(0, 60)
+        async with holding(world(tmp_path, leases), KEY) as lease:
+            claimed = lease.token
+            assert await lease.fenced(chunk, fences.write) == lease.token == ahead + 1 > claimed
+            assert await lease.fenced(chunk, fences.write) == ahead + 1
+            await asyncio.sleep(3 * TTL)
+        assert leases.ended == [(KEY, ahead + 1, "completed")] and set(fences.chunks) == {chunk}
+
+    on_virtual_time(work)
+
+
+def test_who_lost_its_lease_outranks_nobody(tmp_path: Path) -> None:
+    async def work() -> None:
+        leases = MemoryLeases()
+        fences = Fences(int((START + 40 * DAY) * 1_000_000))
+
+        async def body() -> None:
+            async with holding(world(tmp_path, leases), KEY) as lease:
+                leases.expire(KEY)
+                await leases.claim(KEY, "another", TTL)
+                await lease.fenced(Segment(0, 60), fences.write)
+
+        with pytest.raises(LeaseLost):
+            await body()
+        assert len(fences.chunks) == 1 and leases.live[KEY].holder == "another"
+
+    on_virtual_time(work)
+
+
+def test_where_nobody_can_say_who_holds_it_the_newer_token_stands(tmp_path: Path) -> None:
+    async def work() -> None:
+        leases, fences = MemoryLeases(), Fences(int((START + 40 * DAY) * 1_000_000))
+
+        async def body() -> None:
+            async with holding(world(tmp_path, leases), KEY) as lease:
+                leases.is_away = True
+                await lease.fenced(Segment(0, 60), fences.write)
+
+        with pytest.raises(StaleToken):
+            await body()
+
+    on_virtual_time(work)
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["coordinator there", "coordinator away"])
+def test_a_raised_token_is_held_by_both_halves_of_a_claim(tmp_path: Path, away: bool) -> None:
+    async def work() -> None:
+        shared, local = MemoryLeases(), MemoryLeases()
+        leases, _ = failover(shared, local)
+        lease = await leases.claim(KEY, "us", TTL)
+        assert lease
+        shared.is_away = away
+        raised = await leases.renew(lease, TTL, lease.token + 5)
+        assert raised.token >= lease.token + 6
+        shared.is_away = False
+        await asyncio.sleep(2.0)
+        assert (await leases.renew(raised, TTL)).token == raised.token
+        await leases.complete(raised)
+        assert not shared.live and not local.live
+
+    on_virtual_time(work)
 
 
 @pytest.mark.parametrize("steps", range(60))
@@ -288,9 +378,9 @@ class Unsteady(MemoryLeases):
         self.trouble()
         return self.lose(await super().claim(key, holder, ttl))
 
-    async def renew(self, lease: Lease, ttl: float) -> Lease:
+    async def renew(self, lease: Lease, ttl: float, above: int | None = None) -> Lease:
         self.trouble()
-        return self.lose(await super().renew(lease, ttl))
+        return self.lose(await super().renew(lease, ttl, above))
 
     def lose(self, answer: T) -> T:
         if self.rng.random() < 0.1:
