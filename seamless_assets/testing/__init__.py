@@ -22,6 +22,7 @@ from seamless_assets.testing.exchange import InMemoryExchange
 from seamless_assets.testing.hot_store import InMemoryHotStore
 from seamless_assets.testing.leases import InMemoryLeaseStore
 from seamless_assets.testing.ports import RecordingObserver, in_memory_ports
+from seamless_assets.testing.sessions import InMemorySessionStore
 
 __all__ = [
     "DAY",
@@ -33,6 +34,7 @@ __all__ = [
     "InMemoryFiles",
     "InMemoryHotStore",
     "InMemoryLeaseStore",
+    "InMemorySessionStore",
     "ManualClock",
     "RecordingObserver",
     "VirtualClock",

@@ -18,17 +18,27 @@ from seamless_assets.flows.ports import Clock
 from seamless_assets.testing.bars import Row, candles
 from seamless_assets.testing.clock import ManualClock
 
+FORMING = 0.125
+"""Share of its volume that a bar has while it forms."""
+
 
 @dataclass
 class InMemoryExchange:
     """Satisfies the flows' `CandleSource`: serves `bars` for every node, in pages of at most `page` rows.
 
-    `series` are other bars by node: other symbols are peers, coarser ones witnesses. What its clock has not
-    come to is not served. It believes its pages to hold `believed_page` bars until it learns better, and
-    documents `documented` (None: the truth). `listed`, `oldest` and `delisted` are what a search for the
-    series' ends finds. `fault` is called with the window of each request and its number (from 1), and may
-    raise what an exchange would; while it `is_away` every request raises `ExchangeUnavailable`. `asked` and
-    `asked_trades` are the windows of all requests so far. `volume` is what its volumes count.
+        `series` are other bars by node: other symbols are peers, coarser ones witnesses. What its clock has not
+        come to is not served. It believes its pages to hold `believed_page` bars until it learns better, and
+        documents `documented` (None: the truth). `listed`, `oldest` and `delisted` are what a search for the
+        series' ends finds. `fault` is called with the window of each request and its number (from 1), and may
+        raise what an exchange would; while it `is_away` every request raises `ExchangeUnavailable`. `asked` and
+        `asked_trades` are the windows of all requests so far. `volume` is what its volumes count.
+    =======
+        come to is not served, and a bar that forms has but a share of its volume. It believes its pages to hold
+        `believed_page` bars until it learns better, and documents `documented` (None: the truth). `listed`,
+        `oldest` and `delisted` are what a search for the series' ends finds. `fault` is called with the window
+        of each request and its number (from 1), and may raise what an exchange would; while it `is_away` every
+        request raises `ExchangeUnavailable`. `asked` and `asked_trades` are the windows of all requests so far.
+        `volume` is what its volumes count.
     """
 
     bars: dict[int, Row] = field(default_factory=dict)
@@ -73,7 +83,8 @@ class InMemoryExchange:
         bars, end = self._bars(node), min(window.end, int(self.clock.now()) + 1)
         opens = sorted(ts for ts in bars if window.start <= ts < end)
         sent = opens[-self.page :] if self.newest_first else opens[: self.page]
-        return Page(window, candles([(ts, *bars[ts]) for ts in sent]), served=len(sent))
+        rows = [(ts, *self._shown(node, ts, bars[ts])) for ts in sent]
+        return Page(window, candles(rows), served=len(rows))
 
     async def fetch_trades(self, node: NodeId, window: Segment) -> Trades:
         """The first thousand of `trades` from the start of `window` on."""
@@ -126,6 +137,10 @@ class InMemoryExchange:
     def volume_unit(self, node: NodeId) -> VolumeUnit | None:
         """`volume`, for every node."""
         return self.volume
+
+    def _shown(self, node: NodeId, ts: int, row: Row) -> Row:
+        is_forming = node.timeframe.shift(ts, 1) > self.clock.now()
+        return (*row[:4], row[4] * FORMING) if is_forming else row
 
     def _bars(self, node: NodeId) -> dict[int, Row]:
         if node not in self.series and not self.bars and self.series:

@@ -6,7 +6,6 @@ import asyncio
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +26,8 @@ from seamless_assets.core.sharing.retention import Evictable, digest_of
 from seamless_assets.errors import HotStoreError
 from seamless_assets.testing.bars import Row, bars_table
 
+_HELD = ("bars", "facts", "revisions", "fences", "evictions")
+
 
 @dataclass
 class InMemoryHotStore:
@@ -43,14 +44,14 @@ class InMemoryHotStore:
     evictions: dict[NodeId, list[Segment]] = field(default_factory=dict)
     is_away: bool = False
 
-    def backup(self) -> Self:
-        """All it holds now as another store."""
-        return copy.deepcopy(self)
+    def backup(self) -> InMemoryHotStore:
+        """All it holds now, as another store."""
+        return InMemoryHotStore(**copy.deepcopy({name: getattr(self, name) for name in _HELD}))
 
     def restore(self, backup: InMemoryHotStore) -> None:
         """Hold what the backup holds and nothing else."""
-        for name, held in vars(backup.backup()).items():
-            setattr(self, name, held)
+        for name in _HELD:
+            setattr(self, name, copy.deepcopy(getattr(backup, name)))
 
     async def load_bars(self, node: NodeId, window: Segment) -> pa.Table:
         """Bars that open in `window`, sorted by `ts`."""

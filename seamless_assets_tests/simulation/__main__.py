@@ -8,7 +8,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
-from seamless_assets_tests.simulation.runs import RUNS, failing
+from seamless_assets_tests.simulation.runner import WORKLOADS, failing
 
 BLOCK = 10
 
@@ -16,7 +16,7 @@ BLOCK = 10
 def main() -> int:
     """0 where every run was clean, 1 where one was not."""
     asked = _arguments()
-    kinds = [asked.run] if asked.run else list(RUNS)
+    kinds = [asked.workload] if asked.workload else list(WORKLOADS)
     if asked.seed is not None:
         return max(_replay(kind, asked.seed) for kind in kinds)
     return max(_sweep(kind, range(asked.first, asked.first + asked.seeds), asked.jobs) for kind in kinds)
@@ -24,8 +24,8 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m seamless_assets_tests.simulation", description=__doc__)
-    parser.add_argument("run", nargs="?", choices=list(RUNS), help="one kind of run (default: all)")
-    parser.add_argument("--seeds", type=int, default=100, help="how many seeds of each kind")
+    parser.add_argument("workload", nargs="?", choices=list(WORKLOADS), help="one of them (default: all)")
+    parser.add_argument("--seeds", type=int, default=100, help="how many seeds of each workload")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="replay this one, with everything that happened")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")
@@ -33,23 +33,23 @@ def _arguments() -> argparse.Namespace:
 
 
 def _replay(kind: str, seed: int) -> int:
-    run = RUNS[kind](seed, None, None)
-    verdict = run.go()
-    sys.stdout.writelines(run.trace.lines)
-    print(f"{kind} {seed}: trace {verdict.trace}, {verdict.befallen} mishaps")
-    print("\n".join(verdict.faults) or "nothing was found wrong")
-    return 1 if verdict.faults else 0
+    simulation = WORKLOADS[kind](seed, None, None)
+    result = simulation.run()
+    sys.stdout.writelines(simulation.trace.lines)
+    print(f"{kind} {seed}: trace {result.trace}, {result.injected} faults")
+    print("\n".join(result.violations) or "nothing was found wrong")
+    return 1 if result.violations else 0
 
 
 def _sweep(kind: str, seeds: range, jobs: int) -> int:
     blocks = [seeds[at : at + BLOCK] for at in range(0, len(seeds), BLOCK)]
     found: list[str] = []
     with ProcessPoolExecutor(jobs) as pool:
-        for faults in pool.map(partial(failing, kind), blocks):
-            found += faults
-            for fault in faults:
-                print(fault, flush=True)
-    print(f"{kind}: {len(seeds)} seeds, {len(found)} of them with faults")
+        for violations in pool.map(partial(failing, kind), blocks):
+            found += violations
+            for violation in violations:
+                print(violation, flush=True)
+    print(f"{kind}: {len(seeds)} seeds, {len(found)} of them with violations")
     return 1 if found else 0
 
 

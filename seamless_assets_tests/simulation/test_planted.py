@@ -12,19 +12,19 @@ from seamless_assets.core.releases.release import LOG_FOLDER
 from seamless_assets.flows.releasing import clean_up, compact, govern, publish
 from seamless_assets.flows.sharing import leases
 from seamless_assets.flows.sharing.budget import RateGate
-from seamless_assets_tests.simulation.coordination import BudgetShelf, LeaseShelf
-from seamless_assets_tests.simulation.hot import HotStore, Shelf
-from seamless_assets_tests.simulation.objects import Objects
-from seamless_assets_tests.simulation.ports import Shared
-from seamless_assets_tests.simulation.runs import SEEDS, play
+from seamless_assets.testing import InMemoryBudgetStore, InMemoryFiles, InMemoryHotStore, InMemoryLeaseStore
+from seamless_assets_tests.simulation.cluster import Cluster
+from seamless_assets_tests.simulation.hot_store import FaultyHotStore
+from seamless_assets_tests.simulation.process import Machine
+from seamless_assets_tests.simulation.runner import SEEDS, simulate
 
 
 def found(kind: str, *clues: str, first: int = 0) -> None:
-    """Some seed finds fault, and the fault is the planted one. `first` is the seed to begin with."""
+    """Some seed violates an invariant that the planted bug breaks. `first` is the seed to begin with."""
     seeds = SEEDS[kind]
     for seed in [*seeds[first:], *seeds[:first]]:
-        if faults := play(kind, seed).faults:
-            assert any(clue in fault for clue in clues for fault in faults), f"seed {seed} found {faults}"
+        if violations := "\n".join(simulate(kind, seed).violations):
+            assert any(clue in violations for clue in clues), f"seed {seed} found {violations}"
             return
     pytest.fail(f"{len(seeds)} seeds found nothing wrong")
 
@@ -38,64 +38,64 @@ def test_a_renewal_that_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_claim_made_again_that_gains_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    claim = LeaseShelf.claim
+    claim = InMemoryLeaseStore._claim
 
-    def as_it_was(self: LeaseShelf, key: str, holder: str, ttl: float) -> Any:
+    def as_it_was(self: InMemoryLeaseStore, key: str, holder: str, ttl: float) -> Any:
         held = self.live.get(key)
-        is_own = held is not None and held.holder == holder and held.until > self.now()
+        is_own = held is not None and held.holder == holder and held.until > self.clock.now()
         return held if is_own else claim(self, key, holder, ttl)
 
-    monkeypatch.setattr(LeaseShelf, "claim", as_it_was)
+    monkeypatch.setattr(InMemoryLeaseStore, "_claim", as_it_was)
     found("fetch", "ran out although nothing hindered its holder", first=276)
 
 
 def test_leases_that_everybody_gets(monkeypatch: pytest.MonkeyPatch) -> None:
-    claim = LeaseShelf.claim
+    claim = InMemoryLeaseStore._claim
 
-    def granted(self: LeaseShelf, key: str, *told: Any) -> Any:
+    def granted(self: InMemoryLeaseStore, key: str, *told: Any) -> Any:
         self.live.pop(key, None)
         return claim(self, key, *told)
 
-    monkeypatch.setattr(LeaseShelf, "claim", granted)
+    monkeypatch.setattr(InMemoryLeaseStore, "_claim", granted)
     found("fetch", "a stale write", "although nothing went wrong", "was left behind", first=18)
 
 
 def test_a_store_that_ignores_fences(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Shelf, "pass_fence", lambda *told: None)
+    monkeypatch.setattr(InMemoryHotStore, "_pass_fence", lambda *told: None)
     found("fetch", "a stale write")
 
 
 def test_a_writer_that_sends_no_fence(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = HotStore.write_bars
+    real = FaultyHotStore.write_bars
 
-    async def unfenced(self: HotStore, *told: Any, fence: Any, **more: Any) -> Any:
+    async def unfenced(self: FaultyHotStore, *told: Any, fence: Any, **more: Any) -> Any:
         return await real(self, *told, **more)
 
-    monkeypatch.setattr(HotStore, "write_bars", unfenced)
+    monkeypatch.setattr(FaultyHotStore, "write_bars", unfenced)
     found("fetch", "without a fence")
 
 
 def test_facts_that_are_written_before_their_bars(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = HotStore.write_bars
+    real = FaultyHotStore.write_bars
 
-    async def facts_first(self: HotStore, node: Any, bars: Any, facts: Sequence[Any], **told: Any) -> Any:
+    async def facts_first(self: Any, node: Any, bars: Any, facts: Sequence[Any], **told: Any) -> Any:
         await real(self, node, empty_bars(), facts, **told)
         return await real(self, node, bars, [], **told)
 
-    monkeypatch.setattr(HotStore, "write_bars", facts_first)
+    monkeypatch.setattr(FaultyHotStore, "write_bars", facts_first)
     found("fetch", "stands without its bars")
 
 
 def test_a_rate_budget_that_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Shared.gate
+    real = Cluster.gate
 
-    def own(self: Shared, *told: Any) -> RateGate:
-        shared, self.budget = self.budget, BudgetShelf(self.now)
+    def own(self: Cluster, *told: Any) -> RateGate:
+        shared, self.budget = self.budget, InMemoryBudgetStore(Machine(self.loop))
         gate = real(self, *told)
         self.budget = shared
         return gate
 
-    monkeypatch.setattr(Shared, "gate", own)
+    monkeypatch.setattr(Cluster, "gate", own)
     found("fetch", "the rate budget was exceeded")
 
 
@@ -134,14 +134,14 @@ def test_a_release_of_what_a_clean_up_gave_up(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_release_that_overwrites(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Objects.create
+    real = InMemoryFiles.create
 
-    def overwrite(self: Objects, path: str, payload: bytes, now: float) -> bool:
+    async def overwrite(self: InMemoryFiles, path: str, payload: bytes) -> bool:
         if f"/{LOG_FOLDER}/" in path:
             self.held.pop(path, None)
-        return real(self, path, payload, now)
+        return await real(self, path, payload)
 
-    monkeypatch.setattr(Objects, "create", overwrite)
+    monkeypatch.setattr(InMemoryFiles, "create", overwrite)
     found("governance", f"/{LOG_FOLDER}/", "is lost", "reads otherwise", "not over", "needs it")
 
 

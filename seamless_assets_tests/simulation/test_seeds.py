@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seamless_assets_tests.simulation.runs import RUNS, SEEDS, failing, play
+from seamless_assets_tests.simulation.runner import SEEDS, WORKLOADS, failing, simulate
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = 15
@@ -22,11 +22,11 @@ def test_nothing_goes_wrong(kind: str, seeds: range) -> None:
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("kind", RUNS)
+@pytest.mark.parametrize("kind", WORKLOADS)
 def test_a_seed_replays_exactly(kind: str) -> None:
-    seed = next(seed for seed in SEEDS[kind] if play(kind, seed).befallen > 20)
-    first, again = play(kind, seed), play(kind, seed)
-    assert first == again and first != play(kind, seed + 1)
+    seed = next(seed for seed in SEEDS[kind] if simulate(kind, seed).injected > 20)
+    first, again = simulate(kind, seed), simulate(kind, seed)
+    assert first == again and first != simulate(kind, seed + 1)
     for hash_seed in ("1", "2"):
         replayed = subprocess.run(
             [sys.executable, "-m", "seamless_assets_tests.simulation", kind, "--seed", str(seed)],
@@ -37,4 +37,4 @@ def test_a_seed_replays_exactly(kind: str) -> None:
             check=False,
         )
         assert replayed.returncode == 0, replayed.stdout[-2000:] + replayed.stderr
-        assert f"trace {first.trace}, {first.befallen} mishaps" in replayed.stdout
+        assert f"trace {first.trace}, {first.injected} faults" in replayed.stdout

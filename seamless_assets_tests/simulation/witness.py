@@ -5,54 +5,53 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
-from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.core.bars.parquet import decode_bars
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.release import LOG_FOLDER, Release, Snapshot, snapshot_at, verify_chain
 from seamless_assets.errors import ArtifactCorrupt
-from seamless_assets_tests.simulation.objects import ROOT, Objects
+from seamless_assets.testing import InMemoryArtifactStore, InMemoryFiles
 
 QUIET = ("compaction", "clean_up")
 """Kinds of releases that change no bar."""
 
 
-class Historian:
-    """Hears of every object that is made or removed, and remembers what each release promised."""
+class ReleaseWitness:
+    """Hears of every file that is made or removed, and remembers what each release promised."""
 
-    def __init__(self, objects: Objects, nodes: Sequence[NodeId], faults: list[str]) -> None:
-        self._objects = objects
-        self._store = ArtifactStore(ROOT)
+    def __init__(self, files: InMemoryFiles, nodes: Sequence[NodeId], violations: list[str]) -> None:
+        self._files = files
+        self._store = InMemoryArtifactStore(files)
         self._nodes = nodes
-        self._faults = faults
+        self._violations = violations
         self._records: dict[str, bytes] = {}
         self._needed: set[str] = set()
         self._decoded: dict[bytes, list[dict[str, float]]] = {}
         self.digests: dict[NodeId, dict[str, str]] = {node: {} for node in nodes}
         self.acknowledged: list[tuple[NodeId, Release]] = []
-        objects.on_change = self._look
+        files.on_change = self._look
 
     def log(self, node: NodeId) -> list[Release]:
         """The node's release records as they lie there, by number."""
         folder = self.path(node, f"{LOG_FOLDER}/")
         return [
             Release.from_json(payload, path)
-            for path, payload in sorted(self._objects.held.items())
+            for path, payload in sorted(self._files.held.items())
             if path.startswith(folder)
         ]
 
     def digest(self, node: NodeId, snapshot: Snapshot) -> str:
         """A hash of all bars of a snapshot. Raises `KeyError` where a file is gone."""
         paths = [self.path(node, ref.file_path) for ref in snapshot.artifacts]
-        return digest_of([row for path in paths for row in self._rows(self._objects.held[path])])
+        return digest_of([row for path in paths for row in self._rows(self._files.held[path])])
 
     def path(self, node: NodeId, below: str) -> str:
-        """Where a file of the node's folder lies among the objects."""
+        """Where a file of the node's folder lies among the files."""
         return self._store.file_uri(node, below).removeprefix(f"{self._store.root}/")
 
-    def judged(self) -> Iterator[str]:
+    def violations(self) -> Iterator[str]:
         """What is wrong with the logs and with what they promise."""
         for path, payload in self._records.items():
-            if self._objects.held.get(path) != payload:
+            if self._files.held.get(path) != payload:
                 yield f"release record {path} was changed or removed"
         for node in self._nodes:
             log = self.log(node)
@@ -78,25 +77,25 @@ class Historian:
         return self._decoded[payload]
 
     def _look(self, path: str) -> None:
-        if path not in self._objects.held:
+        if path not in self._files.held:
             if path in self._needed:
-                self._faults.append(f"{path} was removed, and a release needs it")
+                self._violations.append(f"{path} was removed, and a release needs it")
         elif f"/{LOG_FOLDER}/" in path:
             self._witness(path)
 
     def _witness(self, path: str) -> None:
-        self._records.setdefault(path, self._objects.held[path])
+        self._records.setdefault(path, self._files.held[path])
         node = next(node for node in self._nodes if path.startswith(self.path(node, "")))
         log = self.log(node)
         snapshot = snapshot_at(str(node), log)
         self._needed.update(self.path(node, ref.file_path) for ref in snapshot.artifacts)
         self._needed.update(self.path(node, ref.manifest_path) for ref in snapshot.artifacts)
-        if gone := sorted(self._needed - self._objects.held.keys()):
-            self._faults.append(f"release {log[-1].seq} of {node} needs {gone[0]}, which is not there")
+        if gone := sorted(self._needed - self._files.held.keys()):
+            self._violations.append(f"release {log[-1].seq} of {node} needs {gone[0]}, which is not there")
             return
         digest = self.digests[node].setdefault(log[-1].as_of, self.digest(node, snapshot))
         if log[-1].kind in QUIET and len(log) > 1 and digest != self.digests[node].get(log[-2].as_of):
-            self._faults.append(f"release {log[-1].seq} of {node}, a {log[-1].kind}, changed bars")
+            self._violations.append(f"release {log[-1].seq} of {node}, a {log[-1].kind}, changed bars")
 
 
 def digest_of(rows: Sequence[dict[str, float]]) -> str:

@@ -1,7 +1,7 @@
-"""A deterministic event loop on virtual time: many workers in one process, one seeded order of events.
+"""The scheduler: an event loop on virtual time that runs many simulated processes in one seeded order.
 
-Inside a worker callbacks run in the order in which they were registered, as asyncio promises; whose turn
-it is among workers with something to do is drawn from the seed. No I/O, no threads: what is handed to an
+Inside a process callbacks run in the order in which they were registered, as asyncio promises; whose turn
+it is among processes with something to do is drawn from the seed. No I/O, no threads: what is handed to an
 executor runs at once.
 """
 
@@ -16,15 +16,15 @@ from contextvars import Context, ContextVar, copy_context
 from random import Random
 from typing import Any
 
-OWNER: ContextVar[object] = ContextVar("owner", default=None)
-"""The worker on whose behalf code runs; whatever it starts belongs to the same worker."""
+PROCESS: ContextVar[object] = ContextVar("process", default=None)
+"""The process on whose behalf code runs; whatever it starts belongs to the same process."""
 
 
 class Stalled(AssertionError):
     """Nothing is left to happen, and the run is not over: somebody waits for what will never come."""
 
 
-class SimLoop(asyncio.AbstractEventLoop):
+class SeededLoop(asyncio.AbstractEventLoop):
     """Runs callbacks in a seeded order; `time()` is virtual epoch seconds and leaps to the next timer."""
 
     def __init__(self, rng: Random, start: float) -> None:
@@ -36,7 +36,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._tasks: dict[object, list[asyncio.Task[Any]]] = {}
         self._dead: set[object] = set()
         self._frozen: dict[object, float] = {}
-        self.mishaps: list[str] = []
+        self.unhandled: list[str] = []
 
     def time(self) -> float:
         """Virtual epoch seconds."""
@@ -55,31 +55,31 @@ class SimLoop(asyncio.AbstractEventLoop):
             asyncio._set_running_loop(None)
             sys.set_asyncgen_hooks(*hooks)
 
-    def kill(self, owner: object) -> None:
-        """From now on nothing of `owner` runs, not even its clean-up."""
-        self._dead.add(owner)
-        self._ready.pop(owner, None)
+    def kill(self, process: object) -> None:
+        """From now on nothing of `process` runs, not even its clean-up."""
+        self._dead.add(process)
+        self._ready.pop(process, None)
 
-    def freeze(self, owner: object, until: float) -> None:
-        """Nothing of `owner` runs before `until`; then it goes on as if no time had passed."""
-        self._frozen[owner] = max(until, self._frozen.get(owner, until))
-        self.call_at(self._frozen[owner], self._thaw, owner, context=Context())
+    def freeze(self, process: object, until: float) -> None:
+        """Nothing of `process` runs before `until`; then it goes on as if no time had passed."""
+        self._frozen[process] = max(until, self._frozen.get(process, until))
+        self.call_at(self._frozen[process], self._thaw, process, context=Context())
 
-    def _thaw(self, owner: object) -> None:
-        if self._frozen.get(owner, self._time) <= self._time:
-            self._frozen.pop(owner, None)
+    def _thaw(self, process: object) -> None:
+        if self._frozen.get(process, self._time) <= self._time:
+            self._frozen.pop(process, None)
 
-    def pending(self, owner: object) -> list[asyncio.Task[Any]]:
-        """The owner's tasks that are not done, oldest first."""
-        return [task for task in self._tasks.get(owner, []) if not task.done()]
+    def pending(self, process: object) -> list[asyncio.Task[Any]]:
+        """The process's tasks that are not done, oldest first."""
+        return [task for task in self._tasks.get(process, []) if not task.done()]
 
-    def bury(self) -> None:
+    def abandon(self) -> None:
         """Let go of every task that was left; what their clean-up does or raises is nobody's business."""
         asyncio._set_running_loop(self)
         try:
             while self._tasks:
-                owner, tasks = self._tasks.popitem()
-                self.kill(owner)
+                process, tasks = self._tasks.popitem()
+                self.kill(process)
                 for task in tasks:
                     _close(task)
         finally:
@@ -88,24 +88,24 @@ class SimLoop(asyncio.AbstractEventLoop):
             self._timers.clear()
 
     def _step(self, deadline: float) -> None:
-        waiting = [owner for owner, handles in self._ready.items() if handles and owner not in self._frozen]
-        if not waiting:
+        able = [one for one, handles in self._ready.items() if handles and one not in self._frozen]
+        if not able:
             self._leap(deadline)
             return
-        owner = waiting[0] if len(waiting) == 1 else self._rng.choice(waiting)
-        handle = self._ready[owner].popleft()
+        process = able[0] if len(able) == 1 else self._rng.choice(able)
+        handle = self._ready[process].popleft()
         if not handle.cancelled():
             handle._run()
 
     def _leap(self, deadline: float) -> None:
         while self._timers:
-            when, _, owner, timer = heapq.heappop(self._timers)
-            if timer.cancelled() or owner in self._dead:
+            when, _, process, timer = heapq.heappop(self._timers)
+            if timer.cancelled() or process in self._dead:
                 continue
             if when > deadline:
                 raise Stalled(f"the run is not over at its deadline {deadline}")
             self._time = max(self._time, when)
-            self._ready.setdefault(owner, deque()).append(timer)
+            self._ready.setdefault(process, deque()).append(timer)
             return
         raise Stalled(f"nothing is left to happen at {self._time}, and the run is not over")
 
@@ -114,9 +114,9 @@ class SimLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.Handle:
         context = copy_context() if context is None else context
         handle = asyncio.Handle(callback, args, self, context)
-        owner = context.get(OWNER)
-        if owner not in self._dead:
-            self._ready.setdefault(owner, deque()).append(handle)
+        process = context.get(PROCESS)
+        if process not in self._dead:
+            self._ready.setdefault(process, deque()).append(handle)
         return handle
 
     call_soon_threadsafe = call_soon
@@ -132,7 +132,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         context = copy_context() if context is None else context
         timer = asyncio.TimerHandle(when, callback, args, self, context)
         self._registered += 1
-        heapq.heappush(self._timers, (when, self._registered, context.get(OWNER), timer))
+        heapq.heappush(self._timers, (when, self._registered, context.get(PROCESS), timer))
         return timer
 
     def create_future(self) -> asyncio.Future[Any]:
@@ -141,7 +141,7 @@ class SimLoop(asyncio.AbstractEventLoop):
     def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> Any:
         context = copy_context() if context is None else context
         task = asyncio.Task(coro, loop=self, name=name or "", context=context)
-        owned = self._tasks.setdefault(context.get(OWNER), [])
+        owned = self._tasks.setdefault(context.get(PROCESS), [])
         owned.append(task)
         if len(owned) > 200:
             owned[:] = [known for known in owned if not known.done()]
@@ -156,7 +156,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         return done
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        self.mishaps.append(f"{context.get('message')}: {context.get('exception')!r}")
+        self.unhandled.append(f"{context.get('message')}: {context.get('exception')!r}")
 
     def get_debug(self) -> bool:
         return False
@@ -172,7 +172,7 @@ class SimLoop(asyncio.AbstractEventLoop):
 
 
 def _close(task: asyncio.Task[Any]) -> None:
-    """End a task's coroutine; a dead worker's ports answer with `GeneratorExit`, so clean-up ends at once."""
+    """End a task's coroutine; the ports of the dead raise `GeneratorExit`, so clean-up ends at once."""
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     if task.done():
         if not task.cancelled():

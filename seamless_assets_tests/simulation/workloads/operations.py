@@ -1,4 +1,4 @@
-"""What the workers of a governance run do: each act is one call of a real flow, and some are refused."""
+"""The operations of the governance workload: each is one call of a real flow, and some are refused."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from seamless_assets.flows.releasing.govern import release_by_hand, rollback, un
 from seamless_assets.flows.releasing.materialize import materialize
 from seamless_assets.flows.releasing.publish import release, seal
 from seamless_assets.flows.releasing.verify import verify
-from seamless_assets_tests.simulation.history import Historian, digest_of
+from seamless_assets_tests.simulation.witness import ReleaseWitness, digest_of
 
 
 @dataclass(frozen=True, slots=True)
-class Acts:
-    """The acts on nodes whose bars lie in `span`; what is read is held against what the historian saw."""
+class Operations:
+    """Operations on nodes whose bars lie in `span`; what is read is held against what the witness saw."""
 
     span: Segment
-    historian: Historian
-    faults: list[str]
+    witness: ReleaseWitness
+    violations: list[str]
 
     def drawn(self, rng: Random) -> Callable[[Ports, NodeId], Awaitable[None]]:
-        """One of the acts."""
+        """One of them."""
         every = [
             *(self.publish, self.publish, self.materialize, self.read, self.compact, self.clean),
             *(self.by_hand, self.roll_back, self.withdraw, self.unpin, self.verify),
@@ -99,11 +99,11 @@ class Acts:
     async def verify(self, ports: Ports, node: NodeId) -> None:
         """Prove every hash."""
         report = await verify(ports, node)
-        self.faults.extend(f"verify of {node} found {fault}" for fault in report.faults)
+        self.violations.extend(f"verify of {node} found {fault}" for fault in report.faults)
 
     async def read(self, ports: Ports, node: NodeId) -> None:
         """Read an earlier release again."""
-        released = self.historian.digests[node]
+        released = self.witness.digests[node]
         if not released:
             return
         as_of, promised = ports.rng.choice(list(released.items()))
@@ -116,8 +116,8 @@ class Acts:
         except CoverageMissing:
             return
         if digest_of(read.bars.to_pylist()) != promised:
-            self.faults.append(f"{node} as of {as_of} reads otherwise than it was released")
+            self.violations.append(f"{node} as of {as_of} reads otherwise than it was released")
 
     def _acknowledge(self, node: NodeId, entry: Release | None) -> None:
         if entry is not None:
-            self.historian.acknowledged.append((node, entry))
+            self.witness.acknowledged.append((node, entry))

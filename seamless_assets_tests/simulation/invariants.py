@@ -1,72 +1,92 @@
-"""What must hold after a fetch run, whatever went wrong on the way."""
+"""What must hold after a fetch workload, whatever went wrong on the way."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.events import BackfillEvent
 from seamless_assets.core.sharing.lease import lease_key
-from seamless_assets_tests.simulation.exchange import BUDGET, CoolDown, Request
-from seamless_assets_tests.simulation.hot import Write
-from seamless_assets_tests.simulation.ports import MACHINES
-
-if TYPE_CHECKING:
-    from seamless_assets_tests.simulation.fetching import FetchRun
+from seamless_assets_tests.simulation.cluster import BUDGET_SLOWNESS, MACHINES, Cluster
+from seamless_assets_tests.simulation.faults import MOST_LATENCIES, FaultRates
+from seamless_assets_tests.simulation.hot_store import Write
+from seamless_assets_tests.simulation.market import BUDGET, CoolDown, Request
 
 
-def judged(run: FetchRun) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class Backfilled:
+    """What a fetch workload that began at `began` left behind. `crashed` are the processes that vanished."""
+
+    cluster: Cluster
+    rates: FaultRates
+    windows: Mapping[NodeId, Segment]
+    began: float
+    crashed: AbstractSet[str]
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether nothing went wrong but slowness."""
+        return not any(self.rates.chances.values())
+
+    @property
+    def slack(self) -> float:
+        """How late, in seconds, a request may use its place, or hear of a cool-down."""
+        return 4 * BUDGET_SLOWNESS * MOST_LATENCIES * self.rates.latency
+
+
+def violations_of(run: Backfilled) -> Iterator[str]:
     """What is wrong with what the run left behind."""
     for node, window in run.windows.items():
         yield from _bars(run, node, window)
         yield from _facts(run, node)
     yield from _writes(run)
     # Who stood still between the gate and the exchange asks late, and no gate can help that.
-    if not run.odds.freeze:
+    if not run.rates.freeze:
         # A machine that has lost the budget of all goes on at a pace of its own, without bursts.
-        paces = MACHINES if run.shared.budget_fails else 1
-        yield from _pace(run.exchange.requests, run.slack, paces)
-    if not run.odds.freeze and not run.shared.budget_fails:
-        yield from _cool_downs(run.exchange.requests, run.exchange.cool_downs, run.slack)
-    if not run.odds.refuse and not run.odds.lose:
+        paces = MACHINES if run.cluster.budget_fails else 1
+        yield from _pace(run.cluster.market.requests, run.slack, paces)
+    if not run.rates.freeze and not run.cluster.budget_fails:
+        yield from _cool_downs(run.cluster.market.requests, run.cluster.market.cool_downs, run.slack)
+    if not run.rates.refuse and not run.rates.lose:
         yield from _leaks(run)
     if run.is_calm:
         yield from _order(run)
 
 
-def _bars(run: FetchRun, node: NodeId, window: Segment) -> Iterator[str]:
-    truth, held = run.exchange.bars[node], run.shared.hot.bars.get(node, {})
+def _bars(run: Backfilled, node: NodeId, window: Segment) -> Iterator[str]:
+    truth, held = run.cluster.market.history[node], run.cluster.hot.bars.get(node, {})
     if lost := [ts for ts in truth if window.start <= ts < window.end and ts not in held]:
         yield f"{node}: bars {lost[:3]} were never stored"
     if wrong := [ts for ts, row in held.items() if row not in truth.get(ts, [])]:
         yield f"{node}: bars {wrong[:3]} have values that they never had when closed"
 
 
-def _facts(run: FetchRun, node: NodeId) -> Iterator[str]:
-    for fact in run.shared.hot.facts.get(node, []):
-        denied = [ts for ts in run.exchange.bars[node] if fact.start <= ts < fact.end]
+def _facts(run: Backfilled, node: NodeId) -> Iterator[str]:
+    for fact in run.cluster.hot.facts.get(node, []):
+        denied = [ts for ts in run.cluster.market.history[node] if fact.start <= ts < fact.end]
         if fact.is_proof and denied:
             yield f"{node}: {fact} denies the bars {denied[:3]}"
 
 
-def _writes(run: FetchRun) -> Iterator[str]:
+def _writes(run: Backfilled) -> Iterator[str]:
     """Every write stands under a lease that was given out, and none under an older one than the last."""
-    granters = [run.shared.leases, *run.shared.machine_leases]
-    granted = set().union(*(granter.grants for granter in granters))
+    granters = run.cluster.lease_stores
+    granted = set().union(*(granter.granted for granter in granters))
     newest: dict[str, Write] = {}
-    for write in run.shared.hot.writes:
+    for write in run.cluster.hot.writes:
         if write.fence is None:
-            yield f"{write.worker} wrote {write.node} without a fence"
+            yield f"{write.process} wrote {write.node} without a fence"
             continue
         key = lease_key(write.node, write.fence.chunk)
         if (key, write.fence.token) not in granted:
-            yield f"{write.worker} wrote {key} under a token that nobody gave out"
+            yield f"{write.process} wrote {key} under a token that nobody gave out"
         last = newest.get(key)
         if last is not None and last.fence is not None and last.fence.token > write.fence.token:
-            yield f"{write.worker} wrote {key} after {last.worker}, under an older token: a stale write"
+            yield f"{write.process} wrote {key} after {last.process}, under an older token: a stale write"
         else:
             newest[key] = write
 
@@ -89,24 +109,24 @@ def _cool_downs(requests: Sequence[Request], pauses: Sequence[CoolDown], slack: 
     for pause in pauses:
         for request in requests:
             if pause.told + slack < request.at < pause.until:
-                yield f"{request.worker} asked at {request.at}, during the cool-down until {pause.until}"
+                yield f"{request.process} asked at {request.at}, during the cool-down until {pause.until}"
                 return
 
 
-def _leaks(run: FetchRun) -> Iterator[str]:
+def _leaks(run: Backfilled) -> Iterator[str]:
     """Who can reach the lease store leaves no lease behind, cancelled or not; only a crash does."""
-    for granter in (run.shared.leases, *run.shared.machine_leases):
+    for granter in run.cluster.lease_stores:
         for lease in granter.live.values():
-            if lease.until > run.loop.time() and lease.holder.split("#")[0] not in run.crew.crashed:
+            if lease.until > run.cluster.loop.time() and lease.holder.split("#")[0] not in run.crashed:
                 yield f"{lease} was left behind"
 
 
-def _order(run: FetchRun) -> Iterator[str]:
+def _order(run: Backfilled) -> Iterator[str]:
     """Where nothing went wrong, nothing is done twice and no lease runs out."""
-    for granter in (run.shared.leases, *run.shared.machine_leases):
+    for granter in run.cluster.lease_stores:
         if granter.lost:
             yield f"the lease {granter.lost[0]} ran out although nothing hindered its holder"
-    told = [event for event in run.shared.events if isinstance(event, BackfillEvent)]
+    told = [event for event in run.cluster.observer.events if isinstance(event, BackfillEvent)]
     done = Counter((event.node_id, event.start, event.end) for event in told if event.kind == "complete")
     settled = {str(node) for node, window in run.windows.items() if window.end <= run.began}
     for piece, times in done.items():
@@ -115,9 +135,9 @@ def _order(run: FetchRun) -> Iterator[str]:
             yield f"{piece} was filled {times} times, {vain} of them in vain, although nothing went wrong"
 
 
-def _vain_looks(run: FetchRun, node_id: str, start: int, end: int) -> int:
+def _vain_looks(run: Backfilled, node_id: str, start: int, end: int) -> int:
     """How many looks at a piece left some of it unexplained, each of which another one has to follow."""
-    facts = run.shared.hot.facts.get(NodeId.parse(node_id), [])
+    facts = run.cluster.hot.facts.get(NodeId.parse(node_id), [])
     return len(
         {fact.recorded_at for fact in facts if not fact.is_proof and fact.start < end and start < fact.end}
     )

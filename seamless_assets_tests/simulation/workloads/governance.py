@@ -1,4 +1,4 @@
-"""The governance run: many workers publish, release, undo, merge and clean up while everything goes wrong."""
+"""The governance workload: many processes publish, release, undo, merge and clean up."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.flows.releasing.clean_up import clean_up
 from seamless_assets.flows.releasing.govern import unreleased
 from seamless_assets.flows.releasing.verify import verify
-from seamless_assets.testing.twins import DAY, START
-from seamless_assets_tests.simulation.acts import Acts
-from seamless_assets_tests.simulation.crew import Crew
-from seamless_assets_tests.simulation.exchange import Exchange
-from seamless_assets_tests.simulation.fate import Fate, Odds, Trace, Worker
-from seamless_assets_tests.simulation.history import Historian
-from seamless_assets_tests.simulation.loop import SimLoop
-from seamless_assets_tests.simulation.ports import Shared
-from seamless_assets_tests.simulation.seeded import SeededRun
+from seamless_assets.testing import DAY, START
+from seamless_assets_tests.simulation.cluster import Cluster
+from seamless_assets_tests.simulation.faults import FaultInjector, FaultRates, Trace
+from seamless_assets_tests.simulation.market import Market
+from seamless_assets_tests.simulation.process import Process
+from seamless_assets_tests.simulation.scheduler import SeededLoop
+from seamless_assets_tests.simulation.simulation import Simulation
+from seamless_assets_tests.simulation.witness import ReleaseWitness
+from seamless_assets_tests.simulation.worker_pool import WorkerPool
+from seamless_assets_tests.simulation.workloads.operations import Operations
 
 NODES = (NodeId.parse("ohlcv:binance:BTC/USDT:1h"), NodeId.parse("ohlcv:okx:ETH/USDT:1h"))
-WORKERS = 6
+PROCESSES = 6
 STEPS = 7
 SPAN = Segment(START + 29 * DAY, START + 32 * DAY)
 """Two days of January, whose end closes a month that can be merged, and one of February."""
@@ -36,43 +37,51 @@ LATENCIES_HELD = 60
 POLICY = Policy(retry_backoff_ms=200, partition_units={"1h": "day"})
 
 
-class GovernanceRun(SeededRun):
-    """One seeded run. Without `odds` the seed draws them; `kept` lines of its trace are kept (None: all)."""
+class GovernanceWorkload(Simulation):
+    """One seeded run. Without `rates` the seed draws them; `kept` lines of its trace are kept (None: all)."""
 
-    def __init__(self, seed: int, odds: Odds | None = None, kept: int | None = 0) -> None:
+    def __init__(self, seed: int, rates: FaultRates | None = None, kept: int | None = 0) -> None:
         rng = Random(f"governance {seed}")
-        self.faults: list[str] = []
+        self.violations = []
         self.trace = Trace(kept)
         self.now = MONTH_END + rng.choice([-4, 6]) * 3600
         self.pause = rng.choice([10.0, 600.0, LIFE_S / STEPS])
-        self.loop = SimLoop(Random(rng.random()), self.now)
+        self.loop = SeededLoop(Random(rng.random()), self.now)
         self.deadline = self.now + DEADLINE_S
-        chosen = odds or drawn_odds(rng)
-        self.fate = Fate(self.loop, Random(rng.random()), chosen, self.trace)
-        self.exchange = Exchange(self.loop, Random(rng.random()), NODES, SPAN)
+        chosen = rates or drawn_rates(rng)
+        self.injector = FaultInjector(self.loop, Random(rng.random()), chosen, self.trace)
+        self.market = Market(self.loop, Random(rng.random()), NODES, SPAN)
         # A lease has to outlast the way to those who grant it.
         ttl = max(POLICY.lease_ttl_ms, LATENCIES_HELD * chosen.latency * 1000)
-        self.shared = Shared(self.exchange, replace(POLICY, lease_ttl_ms=ttl), self.loop.time)
-        self.historian = Historian(self.shared.objects, NODES, self.faults)
-        self.crew = Crew(self.loop, Random(rng.random()), self.fate, WORKERS, self._shift, self.faults)
-        self.acts = Acts(SPAN, self.historian, self.faults)
+        self.cluster = Cluster(self.loop, self.market, replace(POLICY, lease_ttl_ms=ttl))
+        self.witness = ReleaseWitness(self.cluster.files, NODES, self.violations)
+        self.pool = WorkerPool(
+            self.loop,
+            Random(rng.random()),
+            self.injector,
+            self.cluster.machine,
+            PROCESSES,
+            self._share,
+            self.violations,
+        )
+        self.operations = Operations(SPAN, self.witness, self.violations)
         self._rng = rng
 
-    async def _shift(self, worker: Worker) -> None:
-        ports = self.shared.ports(worker, self.fate)
+    async def _share(self, process: Process) -> None:
+        ports = self.cluster.ports(process, self.injector)
         for _ in range(STEPS):
-            act, node = self.acts.drawn(worker.rng), worker.rng.choice(NODES)
+            operation, node = self.operations.drawn(process.rng), process.rng.choice(NODES)
 
-            async def do(act: object = act, node: NodeId = node) -> bool:
-                await act(ports, node)  # type: ignore[operator]
+            async def do(operation: object = operation, node: NodeId = node) -> bool:
+                await operation(ports, node)  # type: ignore[operator]
                 return True
 
-            await self.crew.insist(worker, do)
-            await ports.clock.sleep(worker.rng.uniform(0, self.pause))
+            await self.pool.retry(process, do)
+            await ports.clock.sleep(process.rng.uniform(0, self.pause))
 
     def schedule(self) -> None:
         for node in NODES:
-            self.shared.hot.bars[node] = {}
+            self.cluster.hot.bars[node] = {}
         for ts in range(SPAN.start, SPAN.end, 3600):
             if ts + 3600 <= self.now:
                 self._close_bar(ts)
@@ -80,28 +89,26 @@ class GovernanceRun(SeededRun):
                 self.loop.call_at(ts + 3600, self._close_bar, ts, context=Context())
         for _ in range(5):
             self.loop.call_later(self._rng.uniform(0, LIFE_S), self._correct, context=Context())
-        self.loop.call_later(LIFE_S, self.fate.calm_down, context=Context())
+        self.loop.call_later(LIFE_S, self.injector.stop, context=Context())
 
     def _close_bar(self, ts: int) -> None:
         for node in NODES:
-            if rows := self.exchange.values(node, ts):
-                self.shared.hot.bars[node][ts] = rows[-1]
+            if rows := self.market.values(node, ts):
+                self.cluster.hot.bars[node][ts] = rows[-1]
 
     def _correct(self) -> None:
         node = self._rng.choice(NODES)
-        held = self.shared.hot.bars[node]
+        held = self.cluster.hot.bars[node]
         ts = self._rng.choice(list(held))
-        o, h, low, c, v = held[ts]
-        held[ts] = (o, h, low, c, v + 1.0)
-        self.exchange.bars[node][ts].append(held[ts])
+        held[ts] = self.market.correct(node, ts)
 
-    def judge(self) -> None:
-        """In peace a last clean-up removes what is useless, every hash is proven, and the log is judged."""
+    def check(self) -> None:
+        """In peace a last clean-up removes what is useless, every hash is proven, and the log is checked."""
         found = self.in_peace(self._inspected, DAY)
-        self.faults += [*found, *self.historian.judged()]
+        self.violations += [*found, *self.witness.violations()]
 
-    async def _inspected(self, inspector: Worker) -> list[str]:
-        ports = self.shared.ports(inspector, self.fate)
+    async def _inspected(self, inspector: Process) -> list[str]:
+        ports = self.cluster.ports(inspector, self.injector)
         found: list[str] = []
         for node in NODES:
             await clean_up(ports, node, grace_s=0.0)
@@ -116,14 +123,14 @@ class GovernanceRun(SeededRun):
         return found
 
 
-def drawn_odds(rng: Random) -> Odds:
-    """Odds that differ from seed to seed: some runs are calm, some are wild."""
+def drawn_rates(rng: Random) -> FaultRates:
+    """Rates that differ from seed to seed: some runs are calm, some are wild."""
     wildness = rng.choice([0.0, 0.3, 1.0, 3.0])
 
     def chance() -> float:
         return wildness * rng.choice([0.0, 0.01, 0.03])
 
-    return Odds(
+    return FaultRates(
         crash=chance(),
         cancel=chance(),
         stall=chance(),

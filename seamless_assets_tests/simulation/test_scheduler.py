@@ -1,4 +1,4 @@
-"""The ground that the simulation stands on: order, time, and a crash that runs no clean-up."""
+"""The scheduler and fault injection: order, time, and a crash that runs no clean-up."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from random import Random
 import pytest
 
 from seamless_assets.errors import StoreError
-from seamless_assets_tests.simulation.fate import Fate, Odds, Trace, Wire, Worker
-from seamless_assets_tests.simulation.loop import SimLoop, Stalled
+from seamless_assets_tests.simulation.faults import Channel, FaultInjector, FaultRates, Trace
+from seamless_assets_tests.simulation.process import Machine, Process
+from seamless_assets_tests.simulation.scheduler import SeededLoop, Stalled
 
 
-def stage(seed: int, odds: Odds | None = None) -> tuple[SimLoop, Fate, list[Worker]]:
-    loop = SimLoop(Random(seed), 1000.0)
-    fate = Fate(loop, Random(seed), odds or Odds(), Trace(None))
-    return loop, fate, [Worker(loop, number, f"w{number}", Random(seed), 0.0) for number in range(3)]
+def stage(seed: int, rates: FaultRates | None = None) -> tuple[SeededLoop, FaultInjector, list[Process]]:
+    loop = SeededLoop(Random(seed), 1000.0)
+    injector = FaultInjector(loop, Random(seed), rates or FaultRates(), Trace(None))
+    machine = Machine(loop)
+    return loop, injector, [Process(loop, machine, n, f"w{n}", Random(seed)) for n in range(3)]
 
 
 def order_of(seed: int) -> list[str]:
@@ -59,7 +61,7 @@ def test_a_frozen_worker_stands_still_while_others_go_on() -> None:
     loop, _, (frozen, free, _) = stage(1)
     seen: dict[str, list[float]] = {"w0": [], "w1": []}
 
-    async def tick(worker: Worker) -> None:
+    async def tick(worker: Process) -> None:
         while True:
             await asyncio.sleep(1.0)
             seen[worker.name].append(loop.time())
@@ -68,7 +70,7 @@ def test_a_frozen_worker_stands_still_while_others_go_on() -> None:
     free.start(tick(free))
     loop.freeze(frozen, 1005.5)
     loop.run_until(lambda: loop.time() >= 1008.0, 2000.0)
-    loop.bury()
+    loop.abandon()
     assert seen["w0"][0] == 1006.5 and seen["w1"][:4] == [1001.0, 1002.0, 1003.0, 1004.0]
 
 
@@ -77,20 +79,20 @@ def test_who_waits_for_ever_is_told() -> None:
     workers[0].start(asyncio.Event().wait())
     with pytest.raises(Stalled):
         loop.run_until(lambda: False, 1e9)
-    loop.bury()
+    loop.abandon()
 
 
 def test_a_crash_runs_no_cleanup_and_its_ports_stay_shut() -> None:
-    loop, fate, (worker, *_) = stage(1, Odds(crash=1.0))
+    loop, injector, (worker, *_) = stage(1, FaultRates(crash=1.0))
     done: list[str] = []
-    wire = Wire(worker, fate, "store", StoreError)
+    channel = Channel(worker, injector, "store", StoreError)
 
     async def journey() -> None:
         try:
-            await wire("write", lambda: done.append("written"))
+            await channel.call("write", lambda: _say(done, "written"))
         finally:
             done.append("clean-up began")
-            await wire("release", lambda: done.append("released"))
+            await channel.call("release", lambda: _say(done, "released"))
             done.append("clean-up ended")
 
     worker.start(journey())
@@ -98,16 +100,16 @@ def test_a_crash_runs_no_cleanup_and_its_ports_stay_shut() -> None:
     with pytest.raises(Stalled):
         loop.run_until(lambda: False, 1e9)
     assert done == []
-    loop.bury()
+    loop.abandon()
     assert "written" not in done and "released" not in done and "clean-up ended" not in done
-    assert loop.mishaps == []
+    assert loop.unhandled == []
 
 
 def test_a_lost_answer_leaves_the_effect_and_a_refusal_does_not() -> None:
-    for odds, expected in ((Odds(lose=1.0), ["written"]), (Odds(refuse=1.0), [])):
-        loop, fate, (worker, *_) = stage(1, odds)
+    for rates, expected in ((FaultRates(lose=1.0), ["written"]), (FaultRates(refuse=1.0), [])):
+        loop, injector, (worker, *_) = stage(1, rates)
         done: list[str] = []
-        wire = Wire(worker, fate, "store", StoreError)
-        task = worker.start(wire("write", lambda done=done: done.append("written")))
+        channel = Channel(worker, injector, "store", StoreError)
+        task = worker.start(channel.call("write", lambda done=done: _say(done, "written")))
         loop.run_until(task.done, 2000.0)
         assert isinstance(task.exception(), StoreError) and done == expected

@@ -1,0 +1,39 @@
+"""Runs workloads by name and seed, many at once, and tells a failing one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from seamless_assets_tests.simulation.faults import FaultRates
+from seamless_assets_tests.simulation.simulation import Result, Simulation
+from seamless_assets_tests.simulation.workloads.fetch import FetchWorkload
+from seamless_assets_tests.simulation.workloads.governance import GovernanceWorkload
+
+WORKLOADS: dict[str, Callable[[int, FaultRates | None, int | None], Simulation]] = {
+    "fetch": FetchWorkload,
+    "governance": GovernanceWorkload,
+}
+SEEDS = {"fetch": range(300), "governance": range(300)}
+"""What CI runs."""
+
+
+def simulate(kind: str, seed: int, rates: FaultRates | None = None) -> Result:
+    """Run one seed from its beginning to its result."""
+    return WORKLOADS[kind](seed, rates, 0).run()
+
+
+def failing(kind: str, seeds: Iterable[int]) -> list[str]:
+    """What the runs of these seeds found, each with the command that replays it."""
+    found = []
+    for seed in seeds:
+        result = simulate(kind, seed)
+        if result.violations:
+            found.append(report(kind, seed, result))
+    return found
+
+
+def report(kind: str, seed: int, result: Result) -> str:
+    """A failing seed in words."""
+    more = f" and {len(result.violations) - 1} more" if len(result.violations) > 1 else ""
+    command = f"python -m seamless_assets_tests.simulation {kind} --seed {seed}"
+    return f"{result.violations[0]}{more}\n  replay: {command}"
