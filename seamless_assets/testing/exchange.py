@@ -26,19 +26,13 @@ FORMING = 0.125
 class InMemoryExchange:
     """Satisfies the flows' `CandleSource`: serves `bars` for every node, in pages of at most `page` rows.
 
-        `series` are other bars by node: other symbols are peers, coarser ones witnesses. What its clock has not
-        come to is not served. It believes its pages to hold `believed_page` bars until it learns better, and
-        documents `documented` (None: the truth). `listed`, `oldest` and `delisted` are what a search for the
-        series' ends finds. `fault` is called with the window of each request and its number (from 1), and may
-        raise what an exchange would; while it `is_away` every request raises `ExchangeUnavailable`. `asked` and
-        `asked_trades` are the windows of all requests so far. `volume` is what its volumes count.
-    =======
-        come to is not served, and a bar that forms has but a share of its volume. It believes its pages to hold
-        `believed_page` bars until it learns better, and documents `documented` (None: the truth). `listed`,
-        `oldest` and `delisted` are what a search for the series' ends finds. `fault` is called with the window
-        of each request and its number (from 1), and may raise what an exchange would; while it `is_away` every
-        request raises `ExchangeUnavailable`. `asked` and `asked_trades` are the windows of all requests so far.
-        `volume` is what its volumes count.
+    `series` are other bars by node: other symbols are peers, coarser ones witnesses. What its clock has not
+    come to is not served, and a bar that forms has but a share of its volume. It believes its pages to hold
+    `believed_page` bars until it learns better, and documents `documented` (None: the truth). `listed`,
+    `oldest` and `delisted` are what a search for the series' ends finds. `fault` is called with the window
+    of each request and its number (from 1), and may raise what an exchange would; while it `is_away` every
+    request raises `ExchangeUnavailable`. `asked` and `asked_trades` are the windows of all requests so far.
+    `volume` is what its volumes count.
     """
 
     bars: dict[int, Row] = field(default_factory=dict)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
+from seamless_assets.core.bars.volume import VolumeUnit
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.plan import Page
 from seamless_assets.core.coverage.proof import Reach, Trades
@@ -169,8 +170,8 @@ class FaultyExchange:
     def peers(self, node: NodeId) -> tuple[NodeId, ...]:
         return ()
 
-    def volume_unit(self, node: NodeId) -> None:
-        return None
+    def volume_unit(self, node: NodeId) -> VolumeUnit | None:
+        return self._exchange.volume_unit(node)
 
 
 def _history(rng: Random, span: Segment, step: int) -> dict[int, list[Row]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
 
+from seamless_assets.errors import SeamlessError
 from seamless_assets_tests.simulation.cluster import Cluster
 from seamless_assets_tests.simulation.faults import FaultInjector, Trace
 from seamless_assets_tests.simulation.process import Machine, Process
@@ -46,8 +47,8 @@ class Simulation(ABC):
             self.loop.run_until(self._is_over, self.deadline)
             if not self.violations:
                 self.check()
-        except AssertionError as error:
-            self.violations.append(str(error))
+        except (AssertionError, SeamlessError) as error:
+            self.violations.append(f"{type(error).__name__}: {error}")
         finally:
             self.loop.abandon()
         violations = tuple(self.violations + self.loop.unhandled)

@@ -46,7 +46,7 @@ def test_a_claim_made_again_that_gains_no_time(monkeypatch: pytest.MonkeyPatch) 
         return held if is_own else claim(self, key, holder, ttl)
 
     monkeypatch.setattr(InMemoryLeaseStore, "_claim", as_it_was)
-    found("fetch", "ran out although nothing hindered its holder", first=276)
+    found("fetch", "ran out although nothing hindered its holder", first=49)
 
 
 def test_leases_that_everybody_gets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +62,7 @@ def test_leases_that_everybody_gets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_store_that_ignores_fences(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(InMemoryHotStore, "_pass_fence", lambda *told: None)
-    found("fetch", "a stale write")
+    found("fetch", "a stale write", first=7)
 
 
 def test_a_writer_that_sends_no_fence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +96,7 @@ def test_a_rate_budget_that_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> No
         return gate
 
     monkeypatch.setattr(Cluster, "gate", own)
-    found("fetch", "the rate budget was exceeded")
+    found("fetch", "the rate budget was exceeded", first=10)
 
 
 def test_no_pace_while_the_shared_budget_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,7 @@ def test_no_pace_while_the_shared_budget_is_away(monkeypatch: pytest.MonkeyPatch
         return None
 
     monkeypatch.setattr(RateGate, "_own_pace", at_once)
-    found("fetch", "the rate budget was exceeded")
+    found("fetch", "the rate budget was exceeded", first=15)
 
 
 def test_a_cool_down_that_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,15 +142,14 @@ def test_a_release_that_overwrites(monkeypatch: pytest.MonkeyPatch) -> None:
         return await real(self, path, payload)
 
     monkeypatch.setattr(InMemoryFiles, "create", overwrite)
-    found("governance", f"/{LOG_FOLDER}/", "is lost", "reads otherwise", "not over", "needs it")
+    found("governance", f"/{LOG_FOLDER}/", "is lost", "reads otherwise", "needs it", first=3)
 
 
 def test_a_compaction_that_drops_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    encode, fingerprint = compact.encode_bars, compact.fingerprint
+    real = compact.sealed_artifact
 
-    def short(bars: Any) -> Any:
-        return bars.slice(0, bars.num_rows - 1)
+    def short(ports: Any, node: Any, bars: Any, **facts: Any) -> Any:
+        return real(ports, node, bars.slice(0, bars.num_rows - 1), **facts)
 
-    monkeypatch.setattr(compact, "encode_bars", lambda bars, *told: encode(short(bars), *told))
-    monkeypatch.setattr(compact, "fingerprint", lambda bars, **told: fingerprint(short(bars), **told))
+    monkeypatch.setattr(compact, "sealed_artifact", short)
     found("governance", "changed bars")
