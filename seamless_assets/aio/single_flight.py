@@ -45,7 +45,7 @@ class SingleFlight:
 
     def _under_way(self, key: Hashable) -> _Flight | None:
         flight = self._flights.get(key)
-        if flight is None or flight.task.done() or self._now() - flight.began >= self._ttl:
+        if flight is None or flight.task.done() or not 0 <= self._now() - flight.began < self._ttl:
             return None
         return flight
 

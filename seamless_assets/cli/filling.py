@@ -170,7 +170,7 @@ def _each_gap(gaps: Sequence[Gap], bars: Mapping[Gap, int], facts: Sequence[Fact
 def _next_look(fact: Fact) -> str:
     if fact.is_proof or fact.next_try is None:
         return "never"
-    return "now" if fact.next_try <= time.time() else _time(int(fact.next_try))
+    return _time(int(fact.next_try)) if fact.rests_at(time.time()) else "now"
 
 
 def _time(ts: int) -> str:

@@ -83,6 +83,9 @@ def test_evicted_bars_are_not_forgotten_with_what_held_them(
         exchange.clock.set(START + DAY + 3_600)
         s.materialize(NODE, *DAY_ONE)
         truth = s.read(NODE, *DAY_ONE).to_arrow()
+        # How old a bar is the exchange's clock must say too.
+        assert s.evict() == 0
+        exchange.clock.set(START + 60 * DAY)
         assert s.evict() == truth.num_rows
         if undo == "withdraw":
             s.withdraw(NODE, "2025-01-01", reason="a mistake")

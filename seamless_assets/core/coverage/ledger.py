@@ -45,6 +45,13 @@ class Fact:
         """Whether it proves the bars absent."""
         return self.reason != MISSING
 
+    def rests_at(self, now: float) -> bool:
+        """Whether it is a vain look whose next one is still to come at `now` (epoch seconds).
+
+        A look that lies ahead of `now` was dated by a clock that was wrong, and nothing rests on it.
+        """
+        return not self.is_proof and self.next_try is not None and self.recorded_at <= now < self.next_try
+
 
 def facts_table(facts: Iterable[Fact]) -> pa.Table:
     """Facts as a table of `FACTS_SCHEMA`, in their order."""

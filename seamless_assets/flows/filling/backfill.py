@@ -20,12 +20,12 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.events import BackfillEvent, EventKind
 from seamless_assets.core.sharing.lease import chunks, lease_key
 from seamless_assets.errors import ExchangeUnavailable, LeaseLost, StaleToken
+from seamless_assets.flows.filling.clocks import ready_now
 from seamless_assets.flows.filling.exchange_outages import name_outages
 from seamless_assets.flows.filling.fetch import Look, fetch_bars
 from seamless_assets.flows.filling.history import coverage
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.sharing.leases import HeldLease, holding
-from seamless_assets.flows.sharing.retry import with_retries
 
 CHUNKS_AT_ONCE = 32
 MOST_TAKEOVERS = 5
@@ -66,17 +66,6 @@ class Filled:
     revised: int = 0
     problems: tuple[str, ...] = ()
     away: ExchangeUnavailable | None = None
-
-
-async def settled_now(ports: Ports, node: NodeId) -> float:
-    """The earlier of our clock and the exchange's, in epoch seconds."""
-    return min(ports.clock.now(), await ports.source.exchange_now(node.exchange))
-
-
-async def ready_now(ports: Ports, node: NodeId) -> float:
-    """The same, once the exchange is known to serve the node. Raises `ExchangeError`."""
-    await with_retries(ports, lambda: ports.source.check_node(node))
-    return await with_retries(ports, lambda: settled_now(ports, node))
 
 
 async def backfill(ports: Ports, node: NodeId, window: Segment) -> BackfillReport:
@@ -177,7 +166,7 @@ class _Teller:
                 end=self._piece.bounds.end,
                 worker=self._ports.worker,
                 token=self._lease.token,
-                duration_ms=(self._ports.clock.now() - self._began) * 1000,
+                duration_ms=max(0.0, self._ports.clock.now() - self._began) * 1000,
                 rows=rows,
                 reason=reason,
             )
@@ -189,9 +178,7 @@ async def _due(ports: Ports, node: NodeId, window: Segment) -> tuple[list[Segmen
     now = ports.clock.now()
     known = await coverage(ports, node, window)
     facts = facts_of(await ports.hot.load_facts(node, window))
-    resting = [
-        Segment(fact.start, fact.end) for fact in facts if not fact.is_proof and (fact.next_try or 0) > now
-    ]
+    resting = [Segment(fact.start, fact.end) for fact in facts if fact.rests_at(now)]
     return left_open([gap.segment for gap in known.missing_gaps], resting, node.timeframe), facts
 
 

@@ -16,7 +16,10 @@ from seamless_assets.core.coverage.coverage import Coverage, Gap, coverage_of, h
 from seamless_assets.core.coverage.ledger import Fact, facts_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
+from seamless_assets.core.releases.release import Snapshot
 from seamless_assets.core.sharing.retention import Evictable, aged_parts, digest_of
+from seamless_assets.errors import ExchangeError
+from seamless_assets.flows.filling.clocks import settled_now
 from seamless_assets.flows.ports import Ports
 
 
@@ -86,20 +89,30 @@ async def proven_gaps(ports: Ports, node: NodeId, window: Segment) -> list[Gap]:
 async def evict(ports: Ports, nodes: Sequence[NodeId]) -> int:
     """Drop hot bars that released artifacts hold and that are past their time; the bars dropped.
 
-    Raises `StoreError`.
+    How old bars are is judged by the earlier of our clock and the exchange's. Raises `StoreError`, and
+    `ExchangeError` after all others where an exchange cannot be asked; its bars stay.
     """
     aged: dict[NodeId, list[Evictable]] = {}
+    unasked: ExchangeError | None = None
     for node in nodes:
-        if parts := await _evictable(ports, node):
-            aged[node] = parts
-    return await ports.hot.evict(aged, ports.clock.now())
+        try:
+            if parts := await _evictable(ports, node):
+                aged[node] = parts
+        except ExchangeError as error:
+            unasked = unasked or error
+    dropped = await ports.hot.evict(aged, ports.clock.now())
+    if unasked is not None:
+        raise unasked
+    return dropped
 
 
 async def _evictable(ports: Ports, node: NodeId) -> list[Evictable]:
     """The aged parts of released artifacts whose hot bars are all in them; none where no bar is held."""
-    keep = ports.policy.keep_days[ports.policy.partition_unit(node.timeframe)]
-    snapshot, now = await ports.artifacts.load_snapshot(node), ports.clock.now()
-    aged = {ref: aged_parts(node.timeframe, ref.segment, now, keep) for ref in snapshot.artifacts}
+    snapshot = await ports.artifacts.load_snapshot(node)
+    aged = _aged(ports, node, snapshot, ports.clock.now())
+    if not aged:
+        return []
+    aged = _aged(ports, node, snapshot, await settled_now(ports, node))
     bounds = [at for parts in aged.values() for part in parts for at in part]
     if not bounds:
         return []
@@ -108,6 +121,13 @@ async def _evictable(ports: Ports, node: NodeId) -> list[Evictable]:
         return []
     told = [await _held_elsewhere(ports, node, ref, parts, opens) for ref, parts in aged.items()]
     return [part for parts in told for part in parts]
+
+
+def _aged(ports: Ports, node: NodeId, snapshot: Snapshot, now: float) -> dict[ArtifactRef, list[Segment]]:
+    """What of each artifact in force is past its time in the hot store at `now`."""
+    keep = ports.policy.keep_days[ports.policy.partition_unit(node.timeframe)]
+    aged = {ref: aged_parts(node.timeframe, ref.segment, now, keep) for ref in snapshot.artifacts}
+    return {ref: parts for ref, parts in aged.items() if parts}
 
 
 async def _held_elsewhere(

@@ -32,10 +32,9 @@ from seamless_assets.flows.filling.backfill import (
     Filled,
     fill,
     pieces,
-    ready_now,
-    settled_now,
     touched,
 )
+from seamless_assets.flows.filling.clocks import ready_now, settled_now
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.releasing.publish import Sealed, release, seal, total_coverage
 
