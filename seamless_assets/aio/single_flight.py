@@ -1,8 +1,13 @@
-"""Single flight: callers of one process who want the same at one time share one run of it."""
+"""Single flight: callers of one process who want the same at one time share one run of it.
+
+Own, because cached futures (aiocache, async_lru) keep what came out, or end with the caller who was first.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,13 +21,13 @@ T = TypeVar("T")
 class _Flight:
     task: asyncio.Task[Any]
     began: float
-    riders: int = 0
+    callers: int = 0
 
 
 class SingleFlight:
     """Runs by key. `now` is a clock in seconds; a run older than `ttl` seconds is joined by nobody new."""
 
-    def __init__(self, now: Callable[[], float], ttl: float) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic, ttl: float = math.inf) -> None:
         self._now, self._ttl = now, ttl
         self._flights: dict[Hashable, _Flight] = {}
 
@@ -32,13 +37,13 @@ class SingleFlight:
         A caller that is cancelled leaves the run to the others; with the last one it is cancelled too.
         """
         flight = self._under_way(key) or self._start(key, work)
-        flight.riders += 1
+        flight.callers += 1
         try:
             outcome: T = await asyncio.shield(flight.task)
             return outcome
         finally:
-            flight.riders -= 1
-            if not flight.riders and not flight.task.done():
+            flight.callers -= 1
+            if not flight.callers and not flight.task.done():
                 self._forget(key, flight)
                 flight.task.cancel()
                 await shielded(asyncio.ensure_future(asyncio.wait({flight.task})))
