@@ -6,8 +6,6 @@ Own, because cached futures (aiocache, async_lru) keep what came out, or end wit
 from __future__ import annotations
 
 import asyncio
-import math
-import time
 from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -27,7 +25,7 @@ class _Flight:
 class SingleFlight:
     """Runs by key. `now` is a clock in seconds; a run older than `ttl` seconds is joined by nobody new."""
 
-    def __init__(self, now: Callable[[], float] = time.monotonic, ttl: float = math.inf) -> None:
+    def __init__(self, now: Callable[[], float], ttl: float) -> None:
         self._now, self._ttl = now, ttl
         self._flights: dict[Hashable, _Flight] = {}
 

@@ -45,10 +45,11 @@ _CACHE_KEY = ("node_id", "start", "end", "interval", "conf_ver", "world_id", "as
 
 
 class CacheSettings(Section):
-    """The cache of reads, and the most that local copies of what was released may take; 0 keeps none."""
+    """The cache of reads, and the most that released bars may take of memory and of disk; 0 keeps none."""
 
     ttl_ms: Milliseconds = 60_000
     max_shards: Annotated[Whole, Field(gt=0, le=1_000_000)] = 512
+    max_memory_mb: Annotated[Whole, Field(ge=0, le=1_000_000)] = 256
     max_segment_mb: Annotated[Whole, Field(ge=0, le=1_000_000_000)] = 1_024
     key_template: Annotated[str, template((*_CACHE_KEY, "domain", "dataset_fingerprint"), _CACHE_KEY)] = (
         "{node_id}:{start}:{end}:{interval}:{conf_ver}:{world_id}:{as_of}"

@@ -35,7 +35,8 @@ class Homes:
                 found = former
             if found is None and not is_written:
                 return name
-            found = self._found[node] = found or name
+            # Who looked at the same time may have been quicker, and has it from then on.
+            found = self._found.setdefault(node, found or name)
         return found
 
     async def _has_log(self, folder: str) -> bool:

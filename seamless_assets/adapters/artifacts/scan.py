@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
+from operator import attrgetter
+
+from cachetools import LRUCache
 
 from seamless_assets.adapters.artifacts.files import Files
 from seamless_assets.adapters.artifacts.proof import ProvenFile, fill_bars, proven_file, proven_manifest
+from seamless_assets.aio.single_flight import SingleFlight
 from seamless_assets.core.bars.cells import bars_of, empty_cells
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
@@ -19,10 +23,16 @@ from seamless_assets.core.releases.scan import Scan, scan_of
 
 BATCH_ROWS = 50_000
 """About so many bars are loaded from the store at a time: a month of minutes."""
-KEPT_SCANS, KEPT_ROWS = 16, 6_000_000
-"""Scans that a process holds in memory, and their bars together, of 48 bytes each."""
+MAX_BYTES = 256_000_000
+"""What a process keeps of scans where nobody says how much: ten years of minutes, of 48 bytes each."""
+GAP_BYTES, FILE_BYTES = 160, 400
+"""About what a gap takes of memory, and the path and signature of a file."""
 LOOK_EACH_TIME = 32
 """Up to so many artifacts the files of a folder are looked at again at each read, else once a second."""
+
+
+_Key = tuple[str, *tuple[ArtifactRef, ...]]
+"""A node's folder, and the artifacts in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,36 +58,56 @@ class _Batch:
     signatures: Sequence[str]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Kept:
-    """A scan in memory, the paths it came from, and their signatures as they were when it was verified."""
+    """A scan in memory, the paths it came from, and their signatures as they were when it was verified.
+
+    `looked` is when they were last found to be those.
+    """
 
     scan: Scan
     paths: list[str]
     signatures: list[str]
     looked: float
 
+    @property
+    def nbytes(self) -> int:
+        """About what it takes of memory."""
+        scan = self.scan
+        return int(scan.bars.nbytes) + GAP_BYTES * len(scan.gaps) + FILE_BYTES * len(self.paths)
+
 
 class ScanReader:
-    """Reads scans from `files`."""
+    """Reads scans from `files`, each once for all who want it at one time, and keeps up to `max_bytes`.
 
-    def __init__(self, files: Files) -> None:
+    A scan that is larger than that alone is not kept. Callers share one event loop.
+    """
+
+    def __init__(self, files: Files, max_bytes: int = MAX_BYTES) -> None:
         self._files = files
-        self._kept: OrderedDict[tuple[str, ...], _Kept] = OrderedDict()
+        self._kept: LRUCache[_Key, _Kept] = LRUCache(max_bytes, getsizeof=attrgetter("nbytes"))
+        self._flights = SingleFlight(time.monotonic, math.inf)
 
     async def load(self, node: NodeId, folder: str, refs: Sequence[ArtifactRef]) -> Scan:
         """Bars, gaps and flags of artifacts in order. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
-        key = tuple([ref.manifest_sha256 for ref in refs])
-        kept = self._kept.get(key)
-        if kept is not None and await self._is_unchanged(kept):
-            self._kept.move_to_end(key)
-            return kept.scan
-        kept = self._kept[key] = await self._load(node, _batches(_places(folder, refs)))
-        self._let_go()
+        key: _Key = (folder, *refs)
+        # What is kept may be let go, and loaded anew by others, wherever this waits.
+        while (kept := self._kept.get(key)) is not None:
+            if await self._is_unchanged(key, kept):
+                return kept.scan
+            if self._kept.get(key) is kept:
+                del self._kept[key]
+        return await self._flights.do(("load", key), lambda: self._load_and_keep(key, node))
+
+    async def _load_and_keep(self, key: _Key, node: NodeId) -> Scan:
+        folder, *refs = key
+        kept = await self._load(node, _batches(_places(folder, refs)))
+        if kept.nbytes <= self._kept.maxsize:
+            self._kept[key] = kept
         return kept.scan
 
     async def _load(self, node: NodeId, batches: Sequence[Sequence[_Place]]) -> _Kept:
-        cells = empty_cells(batches[-1][-1].stop if batches else 0)
+        began, cells = time.monotonic(), empty_cells(batches[-1][-1].stop if batches else 0)
 
         def prove(number: int, payloads: Sequence[bytes], signatures: Sequence[str]) -> _Batch:
             places, files, manifests = batches[number], [], []
@@ -97,23 +127,24 @@ class ScanReader:
         loaded = await self._files.load(groups, prove, decode)
         scan = scan_of([manifest for manifests, _ in loaded for manifest in manifests], bars_of(cells))
         paths = [path for group in groups for path in group]
-        return _Kept(scan, paths, [known for _, told in loaded for known in told], time.monotonic())
+        return _Kept(scan, paths, [known for _, told in loaded for known in told], began)
 
-    def _let_go(self) -> None:
-        """Forget the scans longest not asked for that are too many; the newest stays however large."""
-        rows = sum(kept.scan.bars.num_rows for kept in self._kept.values())
-        while len(self._kept) > 1 and (len(self._kept) > KEPT_SCANS or rows > KEPT_ROWS):
-            rows -= self._kept.popitem(last=False)[1].scan.bars.num_rows
-
-    async def _is_unchanged(self, kept: _Kept) -> bool:
+    async def _is_unchanged(self, key: _Key, kept: _Kept) -> bool:
         """Whether the files of a folder are still those that were verified; buckets are trusted for that."""
         if not self._files.is_near:
             return True
-        now = time.monotonic()
-        if len(kept.signatures) > 2 * LOOK_EACH_TIME and now - kept.looked < 1.0:
+        if len(kept.signatures) <= 2 * LOOK_EACH_TIME:
+            return await self._files.signatures(kept.paths) == kept.signatures
+        if time.monotonic() - kept.looked < 1.0:
             return True
-        kept.looked = now
-        return await self._files.signatures(kept.paths) == kept.signatures
+        return await self._flights.do(("look", key, id(kept)), lambda: self._look_again(kept))
+
+    async def _look_again(self, kept: _Kept) -> bool:
+        began = time.monotonic()
+        if await self._files.signatures(kept.paths) != kept.signatures:
+            return False
+        kept.looked = began
+        return True
 
 
 @contextmanager

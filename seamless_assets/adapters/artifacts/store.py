@@ -28,7 +28,7 @@ from seamless_assets.adapters.artifacts.files import Files
 from seamless_assets.adapters.artifacts.homes import Homes
 from seamless_assets.adapters.artifacts.log_reader import LogReader
 from seamless_assets.adapters.artifacts.proof import proven_file, proven_manifest, stored_bars
-from seamless_assets.adapters.artifacts.scan import ScanReader
+from seamless_assets.adapters.artifacts.scan import MAX_BYTES, ScanReader
 from seamless_assets.adapters.artifacts.storage.bucket import BucketFiles
 from seamless_assets.adapters.artifacts.storage.copied_bucket import CopiedBucket
 from seamless_assets.adapters.artifacts.storage.copies import CopyFolder
@@ -59,8 +59,8 @@ class ArtifactStore:
     """Artifacts and release logs under one root; satisfies the flows' `ArtifactStore`.
 
     `uri` is a folder (absolute path or `file://`) or `s3://bucket/prefix`; `options` go to the object
-    store's client (region, endpoint, credentials); `files` take the place of both. Without `copies` they
-    live as long as the process.
+    store's client (region, endpoint, credentials); `files` take the place of both. What was read is kept in
+    memory up to `max_bytes`, and what was sent by a bucket in `copies`, where there are such.
     """
 
     def __init__(
@@ -69,13 +69,14 @@ class ArtifactStore:
         template: str = DEFAULT_TEMPLATE,
         copies: CopyFolder | None = None,
         *,
+        max_bytes: int = MAX_BYTES,
         files: Files | None = None,
         **options: Any,
     ) -> None:
         self._files = files or _open_files(uri, options, copies)
         self._homes = Homes(self._files, template)
         self._copies = copies
-        self._scans = ScanReader(self._files)
+        self._scans = ScanReader(self._files, max_bytes)
         self._log_reader = LogReader(self._files, copies)
         self.root = self._files.root
 

@@ -24,7 +24,8 @@ def artifact_store(settings: Settings, s3: S3Access | None) -> ArtifactStore:
     most = settings.cache.max_segment_mb * 1_000_000
     copies = CopyFolder(settings.seamless.state_dir / "segments", most) if most else None
     options = client_options(s3 or _s3_access(artifact.s3)) if uri.startswith("s3://") else {}
-    return ArtifactStore(uri, artifact.partition_template, copies, **options)
+    max_bytes = settings.cache.max_memory_mb * 1_000_000
+    return ArtifactStore(uri, artifact.partition_template, copies, max_bytes=max_bytes, **options)
 
 
 def _s3_access(told: S3Settings) -> S3Access:

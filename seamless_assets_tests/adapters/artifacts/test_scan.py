@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -14,13 +19,14 @@ from support.artifacts import NODE, seal_bars, sealed, sealed_before, with_exten
 
 from seamless_assets.adapters.artifacts import proof as artifact_proof
 from seamless_assets.adapters.artifacts import scan as scanning
+from seamless_assets.adapters.artifacts.storage.folder import FolderFiles
 from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.core.bars.parquet import encode_bars
 from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
 from seamless_assets.core.canonical import sha256_text
 from seamless_assets.core.coverage.coverage import Gap
 from seamless_assets.core.releases.artifact import ArtifactRef, SealedArtifact
-from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing
+from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing, ArtifactStoreError
 from seamless_assets.testing.twins import START, walk
 
 
@@ -185,19 +191,107 @@ async def test_where_extents_do_not_tell_the_bars_the_file_does(
 @pytest.mark.parametrize(
     ("rows", "held"),
     [
-        ([1, 2, 3, 4, 5], [False, True, True, True, True]),
-        ([1, 2, 9, 20], [False, False, True, True]),
-        ([1, 2, 40], [False, False, True]),
+        ([1, 2, 3, 4, 5], [True, True, True, True, True]),
+        ([10, 20, 30, 40, 50], [False, False, False, True, True]),
+        ([10, 20, 60, 30], [False, False, True, True]),
+        ([10, 20, 101], [True, True, False]),
     ],
 )
-async def test_a_process_holds_few_runs_and_not_too_many_bars(
+async def test_a_process_holds_as_many_bars_as_there_is_room_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[int], held: list[bool]
 ) -> None:
-    monkeypatch.setattr(scanning, "KEPT_ROWS", 30)
-    monkeypatch.setattr(scanning, "KEPT_SCANS", 4)
-    store = ArtifactStore(str(tmp_path))
+    """The last used stay; what is larger than all the room is held by nobody."""
+    monkeypatch.setattr(scanning, "FILE_BYTES", 0)
+    store = ArtifactStore(str(tmp_path), max_bytes=100 * 48)
     refs = [await store.put_artifact(sealed(many)) for many in rows]
     scans = [await store.load_scan(NODE, [ref]) for ref in refs]
     # From the newest on: what is loaded anew then drives out nothing that is still asked for.
     pairs = list(zip(refs, scans, strict=True))[::-1]
     assert [await store.load_scan(NODE, [ref]) is scan for ref, scan in pairs] == held[::-1]
+
+
+class Counted(FolderFiles):
+    """Counts loads, and lets others run in the middle of each look and load."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.loads: Counter[str] = Counter()
+        self.fails = False
+
+    async def load(self, groups: Any, take: Any, finish: Any) -> Any:
+        self.loads[groups[0][0]] += 1
+        await asyncio.sleep(0)
+        if self.fails:
+            raise ArtifactStoreError("the disk is away")
+        return await super().load(groups, take, finish)
+
+    async def signatures(self, paths: Any) -> Any:
+        await asyncio.sleep(0)
+        return await super().signatures(paths)
+
+
+async def windows(
+    tmp_path: Path, many: int, max_bytes: int
+) -> tuple[Counted, ArtifactStore, list[ArtifactRef]]:
+    """A store of so many artifacts, of 10 bars and one more each."""
+    files = Counted(str(tmp_path))
+    store = ArtifactStore(str(tmp_path), files=files, max_bytes=max_bytes)
+    return files, store, [await store.put_artifact(sealed(10 + number)) for number in range(many)]
+
+
+@pytest.mark.parametrize("max_bytes", [0, 5_000, 10**9])
+async def test_many_readers_of_many_windows_get_their_bars_however_few_are_kept(
+    tmp_path: Path, max_bytes: int
+) -> None:
+    _, store, refs = await windows(tmp_path, 6, max_bytes)
+
+    async def reader(seed: int) -> None:
+        rng = Random(seed)
+        for _ in range(20):
+            ref = rng.choice(refs)
+            assert (await store.load_scan(NODE, [ref])).bars.num_rows == ref.rows
+
+    await asyncio.gather(*(reader(seed) for seed in range(12)))
+
+
+@pytest.mark.parametrize("max_bytes", [0, 10**9])
+async def test_those_who_want_one_window_at_once_load_it_once(tmp_path: Path, max_bytes: int) -> None:
+    files, store, refs = await windows(tmp_path, 3, max_bytes)
+    scans = await asyncio.gather(*(store.load_scan(NODE, [ref]) for ref in refs * 5))
+    assert len({id(scan) for scan in scans}) == 3 and set(files.loads.values()) == {1}
+    await store.load_scan(NODE, refs[:1])
+    assert sum(files.loads.values()) == (3 if max_bytes else 4)
+
+
+async def test_readers_who_are_cancelled_or_fail_leave_nothing_to_others(tmp_path: Path) -> None:
+    files, store, (ref,) = await windows(tmp_path, 1, 10**9)
+    readers = [asyncio.ensure_future(store.load_scan(NODE, [ref])) for _ in range(3)]
+    await asyncio.sleep(0)
+    readers[0].cancel()
+    first, *others = await asyncio.gather(*readers, return_exceptions=True)
+    assert isinstance(first, asyncio.CancelledError) and [scan.bars.num_rows for scan in others] == [10, 10]
+    flip(Path(store.file_uri(NODE, ref.file_path)))
+    files.fails = True
+    outcomes = await asyncio.gather(*(store.load_scan(NODE, [ref]) for _ in range(3)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [ArtifactStoreError] * 3
+    files.fails = False
+    with pytest.raises(ArtifactCorrupt):
+        await store.load_scan(NODE, [ref])
+
+
+@pytest.mark.parametrize("many", [1, 70])
+async def test_of_many_files_a_look_serves_all_who_come_within_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    """A look that is under way has found nothing yet; one that fails is none."""
+    clock = [0.0]
+    monkeypatch.setattr(scanning, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    files, store, refs = await windows(tmp_path, many, 10**9)
+    await store.load_scan(NODE, refs)
+    flip(Path(store.file_uri(NODE, refs[0].file_path)))
+    if many > 32:
+        assert (await store.load_scan(NODE, refs)).bars.num_rows == sum(ref.rows for ref in refs)
+    clock[0] += 1.0
+    outcomes = await asyncio.gather(*(store.load_scan(NODE, refs) for _ in range(3)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [ArtifactCorrupt] * 3
+    assert sum(files.loads.values()) <= 3
