@@ -10,6 +10,7 @@
 | `seamless/sla` | the name of a preset, or a mapping of an `SLAPolicy`'s fields (JSON in a tag) |
 | `seamless/min_coverage` | the least ratio of bars that must be there |
 | `seamless/max_lag` | the greatest age of the last bar, in seconds, of a live read |
+| `seamless/node` | the node's id, for an input of an op, which is of no asset |
 
 The input's metadata goes before the run's tags. A name or value that means nothing is an error; names without
 the prefix belong to others and steer nothing.
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seamless_assets.core.calendar.instant import epoch_micros, epoch_seconds
+from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import DOMAINS, STRATEGIES, ComputeContext, choose
 from seamless_assets.errors import InvalidInput, InvalidTimestamp
 
@@ -47,6 +49,7 @@ class Instructions:
     sla: Mapping[str, Any] | str | None = None
     min_coverage: float | None = None
     world_id: str | None = None
+    node: NodeId | None = None
 
     @property
     def fills(self) -> bool:
@@ -116,6 +119,10 @@ def _text(value: Any, name: str) -> Any:
     return value
 
 
+def _node(value: Any, name: str) -> NodeId:
+    return NodeId.parse(_text(value, name))
+
+
 def _domain(value: Any, name: str) -> str:
     return choose(value, DOMAINS, name)
 
@@ -164,6 +171,7 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
     "sla": _sla,
     "min_coverage": _ratio,
     "max_lag": _seconds,
+    "node": _node,
 }
 _OF_THE_CONTEXT = ("as_of", "dataset_fingerprint", "domain", "world_id", "min_coverage", "max_lag")
-_OF_THE_READ = ("start", "end", "strategy", "sla", "min_coverage", "world_id")
+_OF_THE_READ = ("start", "end", "strategy", "sla", "min_coverage", "world_id", "node")

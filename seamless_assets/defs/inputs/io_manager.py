@@ -18,9 +18,10 @@ from dagster import (
 )
 
 from seamless_assets.core.calendar.instant import seconds_text
+from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.result import ReadMetadata, ReadResult
 from seamless_assets.defs.inputs.frames import frame_maker
-from seamless_assets.defs.inputs.instructions import read_instructions
+from seamless_assets.defs.inputs.instructions import PREFIX, Instructions, read_instructions
 from seamless_assets.defs.inputs.reading import NOT_ASKED, read_asked
 from seamless_assets.defs.inputs.windows import asked_window, step_of
 from seamless_assets.defs.names import DEFAULT_NAME, NodesByKey
@@ -55,16 +56,30 @@ class SeamlessIOManager(IOManager):
         instruction or asset that means nothing.
         """
         make_frame = frame_maker(context.dagster_type.typing_type)
-        if not context.has_asset_key:
-            raise InvalidInput("this input is of no asset; name the node's asset key in its In or AssetIn")
-        node = self._by_key.node(context.asset_key)
         step = step_of(context)
         told = read_instructions(context.definition_metadata, step.run_tags if step is not None else {})
+        node = self._node(context, told)
         result = read_asked(self._resource.pipeline, node, asked_window(context), told)
         _tell(context, step, result.metadata)
         if result.metadata.verdict not in ("PASS", "PARTIAL"):
             _refuse(result, is_shown=context.dagster_type.typing_type is ReadResult)
         return make_frame(result)
+
+    def _node(self, context: InputContext, told: Instructions) -> NodeId:
+        if not context.has_asset_key:
+            if told.node is None:
+                raise InvalidInput(
+                    f"this input is of no asset; name its node in its metadata, as {PREFIX}node: "
+                    "ohlcv:binance:BTC/USDT:1m"
+                )
+            return told.node
+        node = self._by_key.node(context.asset_key)
+        if told.node not in (None, node):
+            raise InvalidInput(
+                f"{PREFIX}node is {told.node}, but the input is the asset of {node}; leave one of them out",
+                value=str(told.node),
+            )
+        return node
 
     def handle_output(self, context: OutputContext, obj: Any) -> None:
         """Nodes publish themselves; anything else belongs to another IO manager."""

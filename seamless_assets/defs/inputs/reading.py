@@ -84,9 +84,8 @@ def _context(told: Instructions) -> ComputeContext:
 
 
 def _bound(told: Instructions, as_of: str | None) -> Instructions:
-    """The instructions, bound to a release unless they name a knowledge time themselves."""
-    context = _context(told)
-    return replace(told, context=context if context.as_of else replace(context, as_of=as_of))
+    """The instructions, bound to a release unless they say themselves what they are bound to."""
+    return told if told.context is not None else replace(told, context=replace(_context(told), as_of=as_of))
 
 
 def _until_released(stretches: Sequence[Segment], released: Sequence[Segment], now: float) -> list[Segment]:

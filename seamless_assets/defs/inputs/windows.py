@@ -29,6 +29,7 @@ from dagster import (
     MultiToSingleDimensionPartitionMapping,
     PartitionMapping,
     PartitionsDefinition,
+    SpecificPartitionsPartitionMapping,
     TimeWindow,
     TimeWindowPartitionMapping,
     TimeWindowPartitionsDefinition,
@@ -36,7 +37,7 @@ from dagster import (
 
 from seamless_assets.core.calendar.segment import Segment, join_segments
 from seamless_assets.defs.partitions import window_of_partitions
-from seamless_assets.errors import InvalidInput
+from seamless_assets.errors import InvalidChoice, InvalidInput
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ def asked_window(context: InputContext) -> Asked:
     mapping = _explicit_mapping(step, context)
     if isinstance(mapping, AllPartitionMapping) or not (own or context.has_asset_partitions):
         return Asked()
+    if isinstance(mapping, SpecificPartitionsPartitionMapping):
+        _refuse_unknown(mapping, context)
     if own is None:
         if step is not None and mapping is None:
             return Asked()
@@ -78,7 +81,9 @@ def step_of(context: InputContext) -> Any:
 
 def _explicit_mapping(step: Any, context: InputContext) -> PartitionMapping | None:
     assets = step.assets_def if step is not None else None
-    mapping: PartitionMapping | None = assets and assets.get_partition_mapping_for_dep(context.asset_key)
+    if assets is None or not context.has_asset_key:
+        return None
+    mapping: PartitionMapping | None = assets.get_partition_mapping_for_dep(context.asset_key)
     return mapping
 
 
@@ -116,6 +121,18 @@ def _partition_windows(context: InputContext) -> tuple[Segment, ...]:
     return tuple(join_segments(window_of_partitions(window) for window in windows))
 
 
+def _refuse_unknown(mapping: SpecificPartitionsPartitionMapping, context: InputContext) -> None:
+    """Dagster leaves out what a mapping names and the node has not."""
+    known = set(context.asset_partition_keys)
+    if unknown := [key for key in mapping.partition_keys if key not in known]:
+        raise InvalidChoice(
+            f"{context.asset_key.to_user_string()} has no partition {unknown[0]}; its partitions begin with "
+            f"{context.asset_partitions_def.get_first_partition_key()} and end with "
+            f"{context.asset_partitions_def.get_last_partition_key()}",
+            value=unknown[0],
+        )
+
+
 def _cut(own: Segment, context: InputContext) -> tuple[Segment, ...]:
     if not context.has_asset_partitions:
         return (own,)
@@ -126,10 +143,8 @@ def _cut(own: Segment, context: InputContext) -> tuple[Segment, ...]:
 def _moved(step: Any, own: Segment, mapping: TimeWindowPartitionMapping) -> Segment:
     """The window with its ends moved by the mapping's offsets, in partitions of the consumer."""
     partitions: TimeWindowPartitionsDefinition = step.entity_partitions_def
-    return Segment(
-        _shifted(partitions, own.start, mapping.start_offset),
-        _shifted(partitions, own.end, mapping.end_offset),
-    )
+    start = _shifted(partitions, own.start, mapping.start_offset)
+    return Segment(start, max(start, _shifted(partitions, own.end, mapping.end_offset)))
 
 
 def _shifted(partitions: TimeWindowPartitionsDefinition, at: int, offset: int) -> int:

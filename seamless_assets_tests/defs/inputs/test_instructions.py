@@ -1,0 +1,225 @@
+"""What metadata and tags say of a read: used, or refused, never ignored."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from dagster import AssetIn, DailyPartitionsDefinition, MetadataValue, asset
+from hypothesis import given
+from hypothesis import strategies as st
+from support.dagster_project import KEYS, NODES, Project
+
+import seamless_assets as sa
+from seamless_assets.core.calendar.instant import seconds_text
+from seamless_assets.core.reading.context import ComputeContext
+from seamless_assets.core.reading.result import ReadResult
+from seamless_assets.defs.inputs.instructions import _READERS, Instructions, read_instructions
+from seamless_assets.errors import (
+    AsOfRequired,
+    CoverageMissing,
+    InvalidChoice,
+    InvalidInput,
+    InvalidNodeId,
+    InvalidSegment,
+    InvalidTimestamp,
+    NothingReleased,
+    SeamlessError,
+)
+
+JANUARY_2, JANUARY_3 = 1_735_776_000, 1_735_862_400
+FINGERPRINT = "sha256:" + "0" * 64
+DAYS = DailyPartitionsDefinition("2024-12-01")
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["2025-01-02", "20250102", 20250102, 20250102.0, "2025-01-02T00:00:00Z", "2025-01-02T01:00:00+01:00",
+     JANUARY_2, str(JANUARY_2), float(JANUARY_2), f" {JANUARY_2} ", datetime(2025, 1, 2, tzinfo=UTC),
+     MetadataValue.timestamp(float(JANUARY_2)), MetadataValue.text("2025-01-02"),
+     MetadataValue.int(20250102)],
+    ids=repr,
+)  # fmt: skip
+def test_an_instant_is_what_people_mean_by_it(told: Any) -> None:
+    assert read_instructions({"seamless/start": told}, {}).start == JANUARY_2
+    assert read_instructions({"seamless/end": told}, {}).end == JANUARY_2
+    context = read_instructions({"seamless/as_of": told}, {}).context
+    assert context is not None and context.as_of == "2025-01-02T00:00:00.000000Z"
+
+
+@pytest.mark.parametrize("name", ["start", "end", "as_of"])
+@pytest.mark.parametrize(
+    "told",
+    ["", "yesterday", "2025", 2025, "202501", "20251301", 20251301, "1970", 0, "0", -5, "-5", True, None, 1.5,
+     "1.5", 99_999_999, JANUARY_2 * 1000, str(JANUARY_2 * 1000), datetime(2025, 1, 2), [],  # noqa: DTZ001
+     "٢٠٢٥٠١٠٢"],
+    ids=repr,
+)  # fmt: skip
+def test_what_is_no_instant_is_refused_and_never_1970(name: str, told: Any) -> None:
+    with pytest.raises(InvalidTimestamp, match=f"seamless/{name}"):
+        read_instructions({f"seamless/{name}": told}, {})
+
+
+@given(st.one_of(st.integers(), st.integers().map(str), st.floats(), st.integers(0, 10**8)))
+def test_a_number_is_a_date_or_a_time_with_markets(told: Any) -> None:
+    try:
+        start = read_instructions({"seamless/start": told}, {}).start
+    except InvalidTimestamp:
+        return
+    digits = str(int(told)).zfill(8) if isinstance(told, float) else str(told)
+    assert start is not None
+    assert start >= 1_230_940_800 or seconds_text(start)[:10].replace("-", "") == digits
+
+
+@pytest.mark.parametrize(
+    ("told", "nearest"),
+    [("seamless/asof", "seamless/as_of"), ("seamless/as-of", "seamless/as_of"),
+     ("seamless/As_Of", "seamless/as_of"), ("seamless/strat", "seamless/start"),
+     ("seamless/fingerprint", "seamless/dataset_fingerprint"),
+     ("seamless/mincoverage", "seamless/min_coverage"), ("seamless/worldid", "seamless/world_id")],
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["metadata", "tags"])
+def test_an_unknown_name_is_refused_with_the_nearest(told: str, nearest: str, place: str) -> None:
+    metadata, tags = ({told: "x"}, {}) if place == "metadata" else ({}, {told: "x"})
+    with pytest.raises(InvalidChoice, match=f"did you mean {nearest}"):
+        read_instructions(metadata, tags)
+
+
+@given(st.text(max_size=12).filter(lambda name: name not in _READERS))
+def test_no_name_of_ours_is_ignored(name: str) -> None:
+    with pytest.raises(InvalidChoice):
+        read_instructions({}, {f"seamless/{name}": "x"})
+
+
+@given(st.text(max_size=12).filter(lambda name: not name.startswith("seamless/")))
+def test_names_of_others_steer_nothing(name: str) -> None:
+    assert read_instructions({name: "2025-01-01"}, {name: "2025-01-01"}) == Instructions()
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "error"),
+    [
+        ("domain", "research", InvalidChoice),
+        ("domain", "Live", InvalidChoice),
+        ("domain", "", InvalidChoice),
+        ("strategy", "fail_fast", InvalidChoice),
+        ("strategy", None, InvalidChoice),
+        ("world_id", "", InvalidInput),
+        ("world_id", 3, InvalidInput),
+        ("dataset_fingerprint", "abc", InvalidInput),
+        ("dataset_fingerprint", 5, InvalidInput),
+        ("min_coverage", "most", InvalidInput),
+        ("min_coverage", 1.5, InvalidInput),
+        ("min_coverage", "nan", InvalidInput),
+        ("min_coverage", True, InvalidInput),
+        ("max_lag", "soon", InvalidInput),
+        ("max_lag", -1, InvalidInput),
+        ("max_lag", 60, InvalidInput),
+        ("sla", "{not json", InvalidInput),
+        ("node", "BTC/USDT", InvalidNodeId),
+        ("node", "", InvalidInput),
+    ],
+)
+def test_a_value_that_means_nothing_is_refused(name: str, told: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        read_instructions({f"seamless/{name}": told}, {})
+
+
+def test_metadata_go_before_tags_and_both_are_heard() -> None:
+    told = read_instructions(
+        {"seamless/as_of": "2025-01-03"},
+        {"seamless/as_of": "2025-01-02", "seamless/world_id": "w1", "dagster/partition": "x"},
+    )
+    assert told.context == ComputeContext(as_of="2025-01-03", world_id="w1")
+    live = read_instructions({}, {"seamless/domain": "live", "seamless/max_lag": "60"})
+    assert live.context == ComputeContext(domain="live", max_lag=60.0) and live.fills
+    sla = read_instructions({}, {"seamless/sla": '{"total_deadline_ms": 500}'}).sla
+    assert sla == {"total_deadline_ms": 500}
+    assert read_instructions({"seamless/sla": {"total_deadline_ms": 500}}, {}).sla == sla
+    assert read_instructions({"seamless/sla": "baseline"}, {}).sla == "baseline"
+
+
+def read(project: Project, told: dict[str, Any], partition: str | None = None, **tags: str) -> ReadResult:
+    """What an asset over the minutes gets."""
+    seen: list[ReadResult] = []
+
+    @asset(
+        ins={"bars": AssetIn(KEYS["1m"], metadata=told)},
+        partitions_def=DAYS if partition else None,
+        io_manager_key="nowhere",
+    )
+    def consumer(bars: ReadResult) -> None:
+        seen.append(bars)
+
+    assert project.run(consumer, partition=partition, **tags).success
+    return seen[0]
+
+
+def bounds(result: ReadResult) -> tuple[int, int]:
+    return result.metadata.start, result.metadata.end
+
+
+def test_a_bound_alone_moves_its_end_of_the_window(project: Project) -> None:
+    end = project.settled("1m")
+    assert bounds(read(project, {"seamless/start": "2025-01-02"})) == (JANUARY_2, end)
+    assert bounds(read(project, {"seamless/start": "2025-01-10T06:00Z"})) == (
+        JANUARY_2 + 8 * 86_400 + 21_600,
+        end,
+    )
+    assert bounds(read(project, {"seamless/end": "2025-01-03"})) == (JANUARY_2 - 86_400, JANUARY_3)
+    assert bounds(read(project, {"seamless/start": "2025-01-01"}, "2025-01-02")) == (
+        JANUARY_2 - 86_400,
+        JANUARY_3,
+    )
+    assert bounds(read(project, {"seamless/end": "2025-01-04"}, "2025-01-02")) == (
+        JANUARY_2,
+        JANUARY_3 + 86_400,
+    )
+    both = {"seamless/start": "2025-01-02T06:00Z", "seamless/end": "2025-01-02T07:00Z"}
+    assert bounds(read(project, both, "2025-01-03")) == (JANUARY_2 + 21_600, JANUARY_2 + 25_200)
+    tagged = read(project, {}, **{"seamless/start": "2025-01-02", "seamless/end": "2025-01-03"})
+    assert bounds(tagged) == (JANUARY_2, JANUARY_3)
+
+
+@pytest.mark.parametrize(
+    ("told", "error"),
+    [
+        ({"seamless/start": "2024-12-31"}, CoverageMissing),
+        ({"seamless/start": "2025-02-01"}, InvalidSegment),
+        ({"seamless/end": "2024-12-01"}, InvalidSegment),
+        ({"seamless/end": "2025-01-06"}, CoverageMissing),
+        ({"seamless/start": "2025-01-03", "seamless/end": "2025-01-02"}, InvalidSegment),
+        ({"seamless/as_of": "2020-01-01"}, NothingReleased),
+        ({"seamless/dataset_fingerprint": FINGERPRINT}, NothingReleased),
+        ({"seamless/domain": "backtest"}, AsOfRequired),
+        ({"seamless/sla": "bassline"}, InvalidChoice),
+        ({"seamless/sla": {"total_deadline": 5}}, InvalidChoice),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_read_is_a_typed_error(
+    told: Any, error: type[SeamlessError], project: Project
+) -> None:
+    with pytest.raises(error):
+        read(project, told)
+
+
+def test_a_read_is_bound_to_the_knowledge_that_is_named(project: Project) -> None:
+    with sa.connect(project.file) as pipeline:
+        first = pipeline.releases(NODES["1m"])[0]
+    for told in (
+        {"seamless/as_of": first.as_of},
+        {"seamless/dataset_fingerprint": first.dataset_fingerprint},
+        {"seamless/as_of": first.as_of, "seamless/world_id": "w1", "seamless/strategy": "AUTO_BACKFILL",
+         "seamless/sla": "baseline", "seamless/min_coverage": "0.98"},
+    ):  # fmt: skip
+        result = read(project, told)
+        assert (result.metadata.as_of, result.metadata.dataset_fingerprint) == (
+            first.as_of,
+            first.dataset_fingerprint,
+        )
+        assert bounds(result) == (JANUARY_2 - 86_400, JANUARY_2)
+        assert result.metadata.world_id == told.get("seamless/world_id", "default")
+    newest = read(project, {}, **{"seamless/world_id": "w2"}).metadata
+    assert (newest.as_of, newest.world_id) == (project.newest("1m"), "w2")
