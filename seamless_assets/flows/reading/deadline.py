@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from seamless_assets.aio.timing import monotonic
 from seamless_assets.core.reading.sla import PHASES, Phase, PhaseReport, SLAPolicy, SLAReport
 
 T = TypeVar("T")
@@ -24,8 +25,7 @@ class Deadline:
 
     def __init__(self, policy: SLAPolicy) -> None:
         self._policy = policy
-        self._loop = asyncio.get_running_loop()
-        self._began = self._loop.time()
+        self._began = monotonic()
         self._taken_ms: dict[Phase, float] = {}
         self._cut: set[Phase] = set()
 
@@ -35,14 +35,14 @@ class Deadline:
         What was cut is cancelled and not waited for: a store that hangs would hang its reader too.
         """
         task = asyncio.ensure_future(work)
-        began, budget_ms = self._loop.time(), self._remaining_ms(phase)
+        began, budget_ms = monotonic(), self._remaining_ms(phase)
         try:
             await asyncio.wait({task}, timeout=max(0.0, budget_ms) / 1000)
         except asyncio.CancelledError:
             _abandon(task)
             raise
         finally:
-            taken_ms = (self._loop.time() - began) * 1000
+            taken_ms = (monotonic() - began) * 1000
             self._taken_ms[phase] = self._taken_ms.get(phase, 0.0) + taken_ms
         if not task.done():
             self._cut.add(phase)
@@ -67,7 +67,7 @@ class Deadline:
         return min(left_of_phase, self._policy.total_deadline_ms - self._elapsed_ms())
 
     def _elapsed_ms(self) -> float:
-        return (self._loop.time() - self._began) * 1000
+        return (monotonic() - self._began) * 1000
 
 
 def _abandon(task: asyncio.Future[T]) -> None:

@@ -83,9 +83,10 @@ async def _useless(
     if not free:
         return []
     usable = listed.keys() - discarded
-    unnamed = [path for path in usable if manifest_edition(path) is not None and path not in named]
     stored = []
-    for path in sorted(unnamed):
+    for path in sorted(usable - named.keys()):
+        if manifest_edition(path) is None:
+            continue
         try:
             found = await read_unreleased(ports, node, path, usable)
         except ArtifactCorrupt:

@@ -82,8 +82,8 @@ async def _merge(
 ) -> _Merged | None:
     """Seal the bars of adjoining artifacts as one; None where they were conformed by different versions."""
     manifests = [await ports.artifacts.load_manifest(node, part) for part in parts]
-    versions = {manifest.conformance_version for manifest in manifests}
-    if len(versions) > 1:
+    version = manifests[0].conformance_version
+    if any(manifest.conformance_version != version for manifest in manifests):
         return None
     scan = await ports.artifacts.load_scan(node, parts)
     sealed = sealed_artifact(
@@ -95,7 +95,7 @@ async def _merge(
         gaps=scan.gaps,
         flags=scan.flags,
         watermark=max(manifest.publication_watermark for manifest in manifests),
-        conformance_version=versions.pop(),
+        conformance_version=version,
         volume=_common([manifest.volume for manifest in manifests]),
         decisions={COMPACTED: [part.fingerprint for part in parts]},
     )

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from seamless_assets.aio.shield import acquire_shielded, shielded
+from seamless_assets.aio.timing import monotonic
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.sharing.lease import Fence, Lease, cut_reason
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable, StaleToken
@@ -192,7 +193,7 @@ async def _given_back(ports: Ports, giving: Callable[[], Awaitable[None]]) -> No
 
 
 def _cut(body: asyncio.Timeout) -> None:
-    body.reschedule(asyncio.get_running_loop().time())
+    body.reschedule(monotonic())
 
 
 def _lost(lease: HeldLease) -> LeaseLost:
