@@ -44,6 +44,7 @@ from seamless_assets.core.bars.table import BARS_SCHEMA
 from seamless_assets.core.calendar.partition import partition_of_key
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.canonical import sha256_text
+from seamless_assets.core.reading.cache import ReadCache
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.release import Release, ReleaseLog, next_release, record_path
@@ -165,6 +166,7 @@ def bare_ports(store: ArtifactStore, hot: Any = None) -> Ports:
         quota=LeaseQuota(),
         fills=BackgroundFills(),
         sessions=InMemorySessionStore(),
+        frames=ReadCache(lambda: 0.0, 60.0, 64),
     )
 
 

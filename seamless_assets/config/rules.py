@@ -113,7 +113,7 @@ def _burst(settings: Settings) -> Iterator[Finding]:
         yield message, (*_RATE_LIMIT, "burst_tokens")
 
 
-def _backtest(settings: Settings) -> Iterator[Finding]:
+def _domains(settings: Settings) -> Iterator[Finding]:
     artifact = settings.seamless.artifact
     if artifact.object_store_uri is None:
         message = "backtests read artifacts only; name a folder or s3://bucket/prefix"
@@ -126,6 +126,12 @@ def _backtest(settings: Settings) -> Iterator[Finding]:
     if not settings.domains.backtest.require_as_of:
         message = "must stay true: a backtest without as_of cannot be repeated"
         yield message, ("domains", "backtest", "require_as_of")
+    if not settings.domains.dryrun.require_as_of:
+        message = "must stay true: a dry run without as_of cannot be repeated"
+        yield message, ("domains", "dryrun", "require_as_of")
+    if not settings.domains.live.monotonic_as_of:
+        message = "must stay true: the as_of of a live session never goes back, but for a pin"
+        yield message, ("domains", "live", "monotonic_as_of")
 
 
 def _s3(settings: Settings) -> Iterator[Finding]:
@@ -183,7 +189,7 @@ _RULES: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _accounts,
     _sla,
     _burst,
-    _backtest,
+    _domains,
     _s3,
     _partitions,
     _hot_file,

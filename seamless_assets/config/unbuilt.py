@@ -19,9 +19,6 @@ _KEYS = {
         "storage_wait_warn_ms",
         "backfill_wait_warn_ms",
     ),
-    "cache": ("ttl_ms", "max_shards", "key_template"),
-    "domains.dryrun": ("require_as_of", "source"),
-    "domains.live": ("monotonic_as_of",),
 }
 
 

@@ -109,7 +109,7 @@ class Reading(AsyncBase):
             world_id=world_id, domain=domain, as_of=as_of, max_lag=max_lag, min_coverage=min_coverage
         )
         settings = read_settings(self.settings)
-        admit(context, None, settings.strategy)
+        admit(context, None, settings)
         resolve_sla(sla, settings.sla, settings.presets)
         return AsyncWorldSession(self.worker, self._read, context, sla)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from seamless_assets.aio.single_flight import SingleFlight
+from seamless_assets.core.reading.cache import ReadCache
 from seamless_assets.core.sharing.events import Event
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.flows.ports import ArtifactStore, Clock, HotStore, LeaseStore, Ports
@@ -56,4 +57,5 @@ def in_memory_ports(
         quota=LeaseQuota(),
         fills=BackgroundFills(),
         sessions=InMemorySessionStore(),
+        frames=ReadCache(lambda: 0.0, 60.0, 64),
     )

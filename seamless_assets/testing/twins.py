@@ -10,6 +10,7 @@ from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.adapters.machine.leases import MachineLeases
 from seamless_assets.adapters.sqlite.store import SqliteHotStore
 from seamless_assets.aio.single_flight import SingleFlight
+from seamless_assets.core.reading.cache import ReadCache
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.background import BackgroundFills
@@ -43,4 +44,5 @@ def ports(tmp_path: object, exchange: TwinExchange, policy: Policy | None = None
         quota=LeaseQuota(),
         fills=BackgroundFills(),
         sessions=InMemorySessionStore(),
+        frames=ReadCache(lambda: 0.0, 60.0, 64),
     )

@@ -97,18 +97,11 @@ def test_keys_that_nothing_acts_on_are_told_of_and_have_one_value(tmp_path: Path
         "seamless.observability.backfill_completion_ratio_min",
         "seamless.observability.storage_wait_warn_ms",
         "seamless.observability.backfill_wait_warn_ms",
-        "cache.ttl_ms",
-        "cache.max_shards",
-        "cache.key_template",
-        "domains.dryrun.require_as_of",
-        "domains.dryrun.source",
-        "domains.live.monotonic_as_of",
     }
     assert load(tmp_path, SMALLEST_YAML).idle_keys == ()
     for section, told in (
-        ("cache", {"ttl_ms": 1_000}),
-        ("domains", {"dryrun": {"source": "artifact_only"}}),
-        ("domains", {"live": {"monotonic_as_of": False}}),
+        ("seamless", {"backfill": {"mode": "sync"}}),
+        ("seamless", {"observability": {"storage_wait_warn_ms": 1}}),
     ):
         with pytest.raises(ConfigError, match=r"is not built yet, so .* change nothing; remove it"):
             settings(**{section: told})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from seamless_assets.aio.single_flight import SingleFlight
+from seamless_assets.core.reading.cache import ReadCache
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.errors import (
     BudgetUnavailable,
@@ -93,6 +94,7 @@ class Cluster:
             quota=LeaseQuota(),
             fills=BackgroundFills(),
             sessions=self.sessions[machine],
+            frames=ReadCache(clock.now, 60.0, 4),
         )
 
     def gate(self, process: Process, injector: FaultInjector) -> RateGate:

@@ -15,6 +15,7 @@ from enum import Enum
 
 from seamless_assets.core.calendar.instant import epoch_micros, instant_text
 from seamless_assets.core.reading.context import ComputeContext, Domain, Strategy
+from seamless_assets.core.reading.settings import ReadSettings
 from seamless_assets.errors import AsOfInFuture, AsOfRequired
 
 
@@ -61,24 +62,27 @@ _FILLS: dict[Strategy, Fill] = {
 }
 
 
-def admit(context: ComputeContext | None, strategy: Strategy | None, default: Strategy) -> Admission:
-    """What a read of `context` may do; `strategy` is the one that the call names, `default` the settings'.
+def admit(context: ComputeContext | None, strategy: Strategy | None, settings: ReadSettings) -> Admission:
+    """What a read of `context` may do; `strategy` is the one that the call names, if it names one.
 
     Raises `AsOfRequired` where a backtest or a dry run is not bound.
     """
     if context is None:
         return _unbound(strategy)
+    chosen = strategy or settings.strategy
     if context.domain != "live":
         _require_bound(context)
     if context.domain == "backtest":
-        return Admission("backtest", strategy or default, Fill.NEVER, False, False, False, must_cover=True)
-    chosen = strategy or default
+        return Admission(
+            "backtest", strategy or settings.strategy, Fill.NEVER, False, False, False, must_cover=True
+        )
+    chosen = strategy or settings.strategy
     is_live = context.domain == "live"
     return Admission(
         domain=context.domain,
         strategy=chosen,
-        fill=_FILLS[chosen],
-        publishes=not is_live,
+        fill=_FILLS[chosen] if is_live or settings.dryrun_publishes else Fill.NEVER,
+        publishes=not is_live and settings.dryrun_publishes,
         blends=is_live,
         follows=is_live and chosen == "SEAMLESS",
         must_cover=False,

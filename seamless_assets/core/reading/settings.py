@@ -14,7 +14,8 @@ class ReadSettings:
     """Defaults of reads: strategy, service levels and their presets, and when a live read is held.
 
     `past_sla` is that of reads that nothing but a release answers. `max_lag` is in seconds, `min_coverage`
-    a ratio, `starts` the declared first open of each node.
+    a ratio, `dryrun_publishes` whether a dry run may make a release, `starts` the declared first open of
+    each node.
     """
 
     strategy: Strategy = "SEAMLESS"
@@ -24,4 +25,5 @@ class ReadSettings:
     max_lag: float = 120.0
     min_coverage: float = 0.98
     allow_partial: bool = True
+    dryrun_publishes: bool = True
     starts: Mapping[str, int] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from seamless_assets.aio.single_flight import SingleFlight
+from seamless_assets.core.reading.cache import ReadCache
 from seamless_assets.core.reading.settings import ReadSettings
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.flows.ports.artifact_store import ArtifactStore
@@ -54,4 +55,5 @@ class Ports:
     quota: LeaseQuota
     fills: FillRunner
     sessions: SessionStore
+    frames: ReadCache
     reading: ReadSettings = field(default_factory=ReadSettings)

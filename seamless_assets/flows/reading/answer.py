@@ -9,6 +9,7 @@ import pyarrow as pa
 from seamless_assets.core.reading.admission import Admission
 from seamless_assets.core.reading.carry import FILLED, carry_previous_close
 from seamless_assets.core.reading.context import NEWEST, ComputeContext
+from seamless_assets.core.reading.gathered import Gathered
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.result import ReadMetadata, ReadResult
 from seamless_assets.core.reading.session import SessionKey, SessionRecord
@@ -16,7 +17,6 @@ from seamless_assets.core.reading.sla import SLAReport
 from seamless_assets.core.reading.verdict import Evidence, Judgement, judge
 from seamless_assets.core.releases.release import Snapshot
 from seamless_assets.flows.ports import Ports
-from seamless_assets.flows.reading.gathered import Gathered
 from seamless_assets.flows.reading.sessions import remember
 
 NO_SESSION = SessionRecord()

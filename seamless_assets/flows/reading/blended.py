@@ -10,12 +10,13 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.coverage import Gap
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.admission import Admission, Fill
+from seamless_assets.core.reading.gathered import Gathered, nothing_gathered
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.sla import Phase
 from seamless_assets.core.releases.release import Snapshot
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.deadline import Deadline, PhaseCut
-from seamless_assets.flows.reading.gathered import Gathered, gather_blended, nothing_gathered
+from seamless_assets.flows.reading.gather import gather_blended
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from seamless_assets.core.calendar.partition import partitions
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.watermark import watermark
 from seamless_assets.core.reading.admission import Admission, Fill
+from seamless_assets.core.reading.gathered import Gathered
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.session import SessionKey, add_made
 from seamless_assets.core.releases.release import Snapshot
@@ -16,7 +17,7 @@ from seamless_assets.flows.filling.history import coverage
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.blended import plan_fills
 from seamless_assets.flows.reading.deadline import Deadline
-from seamless_assets.flows.reading.gathered import Gathered, gather_layered, gather_released
+from seamless_assets.flows.reading.gather import gather_layered, gather_released
 from seamless_assets.flows.reading.released import load_released, refuse_uncovered
 from seamless_assets.flows.releasing.materialize import release_settled
 

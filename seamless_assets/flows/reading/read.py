@@ -9,6 +9,7 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.admission import Admission, admit
 from seamless_assets.core.reading.context import NEWEST, ComputeContext
+from seamless_assets.core.reading.gathered import nothing_gathered
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.result import ReadResult
 from seamless_assets.core.reading.sla import UNBOUNDED
@@ -18,7 +19,6 @@ from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.answer import Answer, serve
 from seamless_assets.flows.reading.blended import read_blended
 from seamless_assets.flows.reading.deadline import Deadline, PhaseCut
-from seamless_assets.flows.reading.gathered import nothing_gathered
 from seamless_assets.flows.reading.published import load_published
 from seamless_assets.flows.reading.released import load_released
 from seamless_assets.flows.reading.sessions import bind_live
@@ -32,7 +32,7 @@ async def read(ports: Ports, request: ReadRequest) -> ReadResult:
     Raises `AsOfRequired`, `AsOfInFuture`, `NothingReleased`, `CoverageMissing`, `StoreError`, and
     `SeamlessSLAExceeded` where a phase was cut and nothing else may be served.
     """
-    admission = admit(request.context, request.strategy, ports.reading.strategy)
+    admission = admit(request.context, request.strategy, ports.reading)
     deadline = Deadline(request.sla)
     gather = _live if admission.blends else _published if admission.publishes else _released
     answer = await gather(ports, request, admission, deadline)

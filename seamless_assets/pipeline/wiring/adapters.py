@@ -14,7 +14,7 @@ from seamless_assets.pipeline.wiring.artifacts import S3Access, artifact_store
 from seamless_assets.pipeline.wiring.coordination import Coordination
 from seamless_assets.pipeline.wiring.exchanges import Exchanges
 from seamless_assets.pipeline.wiring.hot_store import hot_store
-from seamless_assets.pipeline.wiring.policy import policy_of, read_settings
+from seamless_assets.pipeline.wiring.policy import frames_of, policy_of, read_settings
 
 
 class Adapters:
@@ -45,6 +45,7 @@ class Adapters:
             reading=read_settings(settings),
             fills=self._fills,
             sessions=self._sessions,
+            frames=frames_of(settings),
         )
 
     async def close(self) -> None:

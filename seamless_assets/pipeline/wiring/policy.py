@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from time import monotonic
 
 from seamless_assets.config.load import Settings
 from seamless_assets.core.calendar.partition import UNITS
+from seamless_assets.core.reading.cache import ReadCache
 from seamless_assets.core.reading.settings import ReadSettings
 from seamless_assets.core.reading.sla import UNBOUNDED, SLAPolicy
 from seamless_assets.core.sharing.policy import Policy
@@ -49,9 +51,16 @@ def read_settings(settings: Settings) -> ReadSettings:
         max_lag=live.max_lag_sec,
         min_coverage=_or(live.min_coverage, settings.seamless.observability.coverage_ratio_threshold),
         allow_partial=live.allow_partial,
+        dryrun_publishes=settings.domains.dryrun.source == "artifact_prefers",
         starts={str(item.node): item.start for item in settings.nodes},
     )
 
 
 def _or(told: float | None, otherwise: float) -> float:
     return otherwise if told is None else told
+
+
+def frames_of(settings: Settings) -> ReadCache:
+    """The cache of reads, as large and as long-lived as the settings say."""
+    cache = settings.cache
+    return ReadCache(monotonic, cache.ttl_ms / 1000, cache.max_shards, cache.key_template)

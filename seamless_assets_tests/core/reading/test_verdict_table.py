@@ -12,6 +12,7 @@ import pytest
 
 from seamless_assets.core.reading.admission import Fill, admit, refuse_future
 from seamless_assets.core.reading.context import DOMAINS, STRATEGIES, ComputeContext, Domain, Strategy
+from seamless_assets.core.reading.settings import ReadSettings
 from seamless_assets.core.reading.sla import VIOLATIONS, OnViolation
 from seamless_assets.core.reading.verdict import MODES, Evidence, judge
 from seamless_assets.errors import AsOfInFuture, AsOfRequired
@@ -89,7 +90,7 @@ CALLS = list(product(DOMAINS, [None, *STRATEGIES], STRATEGIES))
 def test_a_strategy_fills_as_it_says_and_never_in_a_backtest(
     domain: Domain, strategy: Strategy | None, default: Strategy
 ) -> None:
-    told = admit(ComputeContext(domain=domain, as_of=PAST), strategy, default)
+    told = admit(ComputeContext(domain=domain, as_of=PAST), strategy, ReadSettings(strategy=default))
     fills = {
         "FAIL_FAST": Fill.NEVER,
         "AUTO_BACKFILL": Fill.FIRST,
@@ -107,7 +108,7 @@ def test_a_strategy_fills_as_it_says_and_never_in_a_backtest(
 def test_without_a_context_releases_are_read_and_a_named_strategy_makes_one_first(
     strategy: Strategy | None,
 ) -> None:
-    told = admit(None, strategy, "SEAMLESS")
+    told = admit(None, strategy, ReadSettings())
     assert told.domain is None and told.blends is False
     assert told.publishes is (strategy not in (None, "FAIL_FAST"))
     assert told.must_cover is not told.publishes
@@ -116,9 +117,9 @@ def test_without_a_context_releases_are_read_and_a_named_strategy_makes_one_firs
 @pytest.mark.parametrize("domain", ["backtest", "dryrun"])
 def test_what_must_repeat_is_bound_to_the_past(domain: Domain) -> None:
     with pytest.raises(AsOfRequired):
-        admit(ComputeContext(domain=domain), None, "SEAMLESS")
+        admit(ComputeContext(domain=domain), None, ReadSettings())
     named = ComputeContext(domain=domain, dataset_fingerprint="sha256:" + "0" * 64)
-    assert admit(named, None, "SEAMLESS").domain == domain
+    assert admit(named, None, ReadSettings()).domain == domain
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -151,3 +152,10 @@ def test_an_as_of_that_later_releases_may_precede_is_refused(
 ) -> None:
     with pytest.raises(AsOfInFuture, match="has passed") if is_open else nullcontext():
         refuse_future(as_of, NOW, newest)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_dry_run_of_artifacts_only_makes_none(strategy: Strategy) -> None:
+    settings = ReadSettings(dryrun_publishes=False)
+    told = admit(ComputeContext(domain="dryrun", as_of=PAST), strategy, settings)
+    assert told.fill is Fill.NEVER and not told.publishes

@@ -1,43 +1,20 @@
-"""What a read has gathered of its window before it is judged."""
+"""Gathering the bars of a window: released ones, in one layer or two, and hot ones."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
 
 import pyarrow as pa
 
 from seamless_assets.core.bars.table import between, empty_bars, join, timestamps
 from seamless_assets.core.calendar.segment import Segment, outside
-from seamless_assets.core.coverage.coverage import MISSING, Coverage, coverage_of
+from seamless_assets.core.coverage.coverage import MISSING, coverage_of
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.releases.artifact import ArtifactRef
+from seamless_assets.core.reading.gathered import Gathered, Source
 from seamless_assets.core.releases.release import Snapshot
 from seamless_assets.core.releases.scan import gaps_within
 from seamless_assets.flows.filling.history import proven_gaps
 from seamless_assets.flows.ports import Ports
-
-Source = Literal["artifacts", "storage", "blended", "none"]
-
-
-@dataclass(frozen=True, slots=True)
-class Gathered:
-    """Bars of `window`, sorted, and what is known of those that are not there."""
-
-    window: Segment
-    bars: pa.Table = field(repr=False)
-    coverage: Coverage
-    flags: Mapping[str, int]
-    refs: tuple[ArtifactRef, ...]
-    source: Source
-
-
-def nothing_gathered(node: NodeId, window: Segment) -> Gathered:
-    """What is known of a window whose stores did not answer: nothing."""
-    whole = coverage_of(node.timeframe, window, timestamps(empty_bars()), ())
-    return Gathered(window, empty_bars(), whole, {}, (), "none")
 
 
 async def gather_released(ports: Ports, node: NodeId, window: Segment, snapshot: Snapshot) -> Gathered:

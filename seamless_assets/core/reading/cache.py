@@ -1,0 +1,76 @@
+"""Frames that were read and may be read again, under keys that name all that two of them may differ by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+
+from cachetools import LRUCache, TTLCache
+
+from seamless_assets.core.reading.gathered import Gathered
+
+DEFAULT_TEMPLATE = "{node_id}:{start}:{end}:{interval}:{conf_ver}:{world_id}:{as_of}"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheKey:
+    """What a frame is of, and who may see it."""
+
+    node_id: str
+    start: int
+    end: int
+    interval: int | str
+    conformance_version: str
+    world_id: str
+    domain: str
+    as_of: str
+    dataset_fingerprint: str
+
+    def text(self, template: str = DEFAULT_TEMPLATE) -> str:
+        """The key as `template` writes it, domain and fingerprint behind it where it leaves them out.
+
+        Each value stands behind its length, so that no value can pass for two.
+        """
+        names = ("node_id", "start", "end", "interval", "conf_ver", "world_id", "domain", "as_of")
+        framed = [f"{len(str(value))}#{value}" for value in astuple(self)]
+        values = dict(zip((*names, "dataset_fingerprint"), framed, strict=True))
+        rest = [values[name] for name in ("domain", "dataset_fingerprint") if f"{{{name}}}" not in template]
+        return ":".join([template.format(**values), *rest])
+
+
+class ReadCache:
+    """At most `max_shards` frames, none older than `ttl` seconds by `timer`; the least used goes first.
+
+    Only what releases alone answer is kept. It holds bars and what is known of their gaps, never a verdict:
+    every hit is judged again. A world that reads in another domain than before begins anew.
+    """
+
+    def __init__(
+        self, timer: Callable[[], float], ttl: float, max_shards: int, template: str = DEFAULT_TEMPLATE
+    ) -> None:
+        self._template = template
+        self._shards: TTLCache[str, tuple[CacheKey, Gathered]] = TTLCache(max_shards, ttl, timer)
+        self._domains: LRUCache[str, str] = LRUCache(max_shards)
+
+    def __len__(self) -> int:
+        return len(self._shards)
+
+    def load(self, key: CacheKey) -> Gathered | None:
+        """The frame under `key`, where it is kept and young enough."""
+        self._enter(key)
+        shard = self._shards.get(key.text(self._template))
+        return shard[1] if shard else None
+
+    def keep(self, key: CacheKey, gathered: Gathered) -> None:
+        """Keep a frame, where releases alone answered it."""
+        self._enter(key)
+        if gathered.source == "artifacts":
+            self._shards[key.text(self._template)] = (key, gathered)
+
+    def _enter(self, key: CacheKey) -> None:
+        """Forget a world's frames where it reads in another domain now."""
+        if self._domains.get(key.world_id, key.domain) != key.domain:
+            left = [text for text, (held, _) in self._shards.items() if held.world_id == key.world_id]
+            for text in left:
+                self._shards.pop(text, None)
+        self._domains[key.world_id] = key.domain

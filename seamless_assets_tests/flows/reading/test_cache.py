@@ -1,0 +1,82 @@
+"""The cache of reads against a model of it, and what must never meet in it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.reading.cache import CacheKey, ReadCache
+from seamless_assets.core.reading.gathered import Gathered, nothing_gathered
+
+NODE = NodeId.parse("ohlcv:binance:BTC/USDT:1m")
+FRAME = nothing_gathered(NODE, Segment(0, 60))
+TEXTS = st.sampled_from(["", "a", "b", "a:b", ":", "1#a", "{start}", "ohlcv:x:A/B:1m"])
+KEYS = st.builds(
+    CacheKey,
+    node_id=TEXTS,
+    start=st.integers(0, 3),
+    end=st.integers(0, 3),
+    interval=st.sampled_from([60, "1M"]),
+    conformance_version=st.sampled_from(["v2", "v3"]),
+    world_id=TEXTS,
+    domain=st.sampled_from(["backtest", "dryrun", "live"]),
+    as_of=TEXTS,
+    dataset_fingerprint=st.sampled_from(["sha256:a", "sha256:b"]),
+)
+TEMPLATES = st.sampled_from(
+    [
+        "{node_id}:{start}:{end}:{interval}:{conf_ver}:{world_id}:{as_of}",
+        "{world_id}{as_of}{node_id}{start}{end}{interval}{conf_ver}{domain}",
+        "{node_id}/{start}-{end}/{interval}{conf_ver}/{world_id}@{as_of}+{dataset_fingerprint}",
+    ]
+)
+
+
+@given(KEYS, KEYS, TEMPLATES)
+def test_two_keys_have_one_text_only_where_they_are_equal(
+    one: CacheKey, other: CacheKey, template: str
+) -> None:
+    assert (one.text(template) == other.text(template)) is (one == other)
+
+
+STEPS = st.lists(st.tuples(st.sampled_from(["keep", "load", "wait"]), KEYS), max_size=40)
+
+
+@given(STEPS, st.integers(1, 5), TEMPLATES)
+def test_a_hit_is_what_was_kept_under_that_key_since_the_world_entered_its_domain(
+    steps: list[tuple[str, CacheKey]], most: int, template: str
+) -> None:
+    now = [0.0]
+    cache = ReadCache(lambda: now[0], 60.0, most, template)
+    model: dict[CacheKey, tuple[Gathered, float]] = {}
+    for number, (what, key) in enumerate(steps):
+        if what == "wait":
+            now[0] += 25.0
+            continue
+        model = {k: v for k, v in model.items() if k.world_id != key.world_id or k.domain == key.domain}
+        if what == "keep":
+            frame = replace(FRAME, flags={"number": number}, source="artifacts")
+            cache.keep(key, frame)
+            model[key] = (frame, now[0])
+            continue
+        found, expected = cache.load(key), model.get(key)
+        is_young = expected is not None and now[0] - expected[1] < 60.0
+        # What is kept may be forgotten for want of room, and is never anything else.
+        assert found is None or (is_young and expected is not None and found is expected[0])
+        assert len(cache) <= most
+
+
+def test_what_is_not_released_is_not_kept_and_room_is_made_by_the_least_used() -> None:
+    cache = ReadCache(lambda: 0.0, 60.0, 2)
+    keys = [CacheKey("n", start, 9, 60, "v2", "w", "live", "t", "sha256:a") for start in range(3)]
+    cache.keep(keys[0], replace(FRAME, source="blended"))
+    assert cache.load(keys[0]) is None
+    for key in keys[:2]:
+        cache.keep(key, replace(FRAME, source="artifacts"))
+    assert cache.load(keys[0]) is not None
+    cache.keep(keys[2], replace(FRAME, source="artifacts"))
+    assert [cache.load(key) is not None for key in keys] == [True, False, True]
