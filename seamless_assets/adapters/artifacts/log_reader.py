@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping
 
 from seamless_assets.adapters.artifacts import log_copy
@@ -22,6 +23,7 @@ class LogReader:
         self._files = files
         self._copies = None if files.is_near else copies
         self._logs: dict[NodeId, ReleaseLog] = {}
+        self._reading: defaultdict[NodeId, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def load(self, node: NodeId, folder: str) -> ReleaseLog:
         """The log below a node's folder as it is now. Raises `ArtifactCorrupt`, `ArtifactStoreError`."""
@@ -31,16 +33,22 @@ class LogReader:
             records = await self._records_after(folder, known)
             if not records:
                 return log
-            held = await self._copied(folder) if known == 0 else {}
-            lacking = [path for path, told in records.items() if path not in held or held[path][0] != told]
-            payloads = zip(lacking, await self._files.read_all(lacking), strict=True)
-            held.update((path, (records[path], payload)) for path, payload in payloads)
-            # Another read of this log may have been quicker.
-            if len(log.releases) == known:
-                fresh = [Release.from_json(held[path][1], self._files.uri(path)) for path in records]
-                log.extend(fresh, self._files.uri(f"{folder}/{LOG_FOLDER}"))
-                if known == 0 and len(lacking) >= WORTH_COPYING:
-                    self._keep(folder, {path: held[path] for path in records})
+            async with self._reading[node]:
+                # Another read of this log may have been quicker.
+                if len(log.releases) == known:
+                    await self._read_on(log, folder, records)
+
+    async def _read_on(self, log: ReleaseLog, folder: str, records: Mapping[str, str]) -> None:
+        """Add the records that follow what the log knows."""
+        is_new = not log.releases
+        held = await self._copied(folder) if is_new else {}
+        lacking = [path for path, told in records.items() if path not in held or held[path][0] != told]
+        payloads = zip(lacking, await self._files.read_all(lacking), strict=True)
+        held.update((path, (records[path], payload)) for path, payload in payloads)
+        fresh = [Release.from_json(held[path][1], self._files.uri(path)) for path in records]
+        log.extend(fresh, self._files.uri(f"{folder}/{LOG_FOLDER}"))
+        if is_new and len(lacking) >= WORTH_COPYING:
+            self._keep(folder, {path: held[path] for path in records})
 
     async def _records_after(self, folder: str, known: int) -> Mapping[str, str]:
         """The records that follow the known ones, by path, with their signatures where there may be copies.

@@ -184,7 +184,7 @@ class ArtifactStore:
     async def close(self) -> None:
         """Wait for what is still being written locally."""
         if self._copies is not None:
-            await self._copies.settle()
+            await self._copies.close()
 
     def file_uri(self, node: NodeId, path: str) -> str:
         """Where a file of the node's folder is, once anything was asked of the node."""

@@ -144,7 +144,8 @@ class _Watched:
                 settings = self._budget_settings
                 seconds = min(told.retry_after or UNTOLD_COOL_DOWN_S, LONGEST_COOL_DOWN_S)
                 if seconds > LONGEST_QUEUE_S:
-                    self._banned_until = time.monotonic() + seconds
+                    # One that comes late from a busy queue does not shorten another.
+                    self._banned_until = max(self._banned_until, time.monotonic() + seconds)
                     self._banned.set()
                 await self._gate.cool_down(settings.budget_key, settings.budget, seconds)
             raise

@@ -196,9 +196,11 @@ class CcxtSource:
     async def last_traded(self, node: NodeId) -> int | None:
         """Close of the last bar the exchange serves; None where it serves none."""
         async with self._locks.setdefault(f"{node} end", asyncio.Lock()):
-            if node not in self._ends:
-                self._ends[node] = await self._by_aligned(node, self._search_end)
-        return self._ends[node]
+            # A market list that comes meanwhile begins another table: what is found goes into the old one.
+            ends = self._ends
+            if node not in ends:
+                ends[node] = await self._by_aligned(node, self._search_end)
+            return ends[node]
 
     def coarser(self, node: NodeId) -> tuple[NodeId, ...]:
         """Coarser series that can witness for the node's own, the finest first."""
@@ -395,7 +397,9 @@ class CcxtSource:
     async def _recall(self, node: NodeId) -> None:
         known = (await self._memory.recall(self._place(node.exchange), str(node))).get("listed")
         if known and happened_within(LISTED_AGE_S, known.seen_at, time.time()):
-            self._reach[node] = Reach(listed=known.value)
+            # What was found out meanwhile goes before what is remembered.
+            reach = self.reach(node)
+            self._reach[node] = replace(reach, listed=known.value if reach.listed is None else reach.listed)
 
     def _place(self, exchange: str) -> str:
         settings = self._settings[exchange]

@@ -36,13 +36,18 @@ class IlpSenders:
 
     def close(self) -> None:
         """Close every idle sender."""
-        while self._idle:
-            self._idle.pop().close(flush=False)
+        idle, self._idle = self._idle, []
+        for sender in idle:
+            sender.close(flush=False)
 
     @contextmanager
     def _sender(self) -> Iterator[questdb.Sender]:
         """An idle sender, or a new one; a sender that failed is not used again."""
-        sender = self._idle.pop() if self._idle else self._new_sender()
+        try:
+            sender = self._idle.pop()
+        except IndexError:
+            # Not asked before: another thread may take the last one in between.
+            sender = self._new_sender()
         try:
             yield sender
         except BaseException:

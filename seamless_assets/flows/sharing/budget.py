@@ -118,8 +118,10 @@ class RateGate:
         try:
             while not waiting.done():
                 tick = asyncio.ensure_future(self._clock.sleep(LONGEST_PROBE_S))
-                await asyncio.wait({waiting, tick}, return_when=asyncio.FIRST_COMPLETED)
-                tick.cancel()
+                try:
+                    await asyncio.wait({waiting, tick}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    tick.cancel()
                 if await self._is_there(shared, key, budget):
                     return False
             waiting.result()
@@ -152,12 +154,16 @@ class RateGate:
         try:
             if past or self._outage.is_on:
                 await shared.settle(key, budget, past, self._born.get(key))
+                past = 0.0
                 self._outage.end()
             if (seconds := until - self._clock.now()) > 0:
                 await shared.cool_down(key, budget, seconds)
-        except BudgetUnavailable as error:
+        except (BudgetUnavailable, asyncio.CancelledError) as error:
+            # Told by whoever asks next; who was cancelled must not take it away.
             self._past[key] = self._past.get(key, 0.0) + past
             self._untold[key] = max(until, self._untold.get(key, 0.0))
+            if isinstance(error, asyncio.CancelledError):
+                raise
             self._outage.begin(error)
             return False
         return True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -101,3 +103,24 @@ async def test_what_was_begun_is_there_once_it_is_settled_and_a_fault_comes_out(
     with pytest.raises(ValueError, match="range"):
         await folder.settle()
     await folder.settle()
+
+
+async def test_what_was_written_is_over_and_its_thread_ends_with_the_folder(tmp_path: Path) -> None:
+    before = writers()
+    folder = CopyFolder(tmp_path, MANY)
+    for number in range(3):
+        folder.keep_soon([(f"one {number}", lambda: b"body")])
+    written = threading.Event()
+    folder.keep_soon([("last", lambda: written.set() or b"body")])
+    assert await asyncio.to_thread(written.wait, 30)
+    # The last one may still be on its way out.
+    assert len(folder._writing) <= 1
+    await folder.close()
+    assert writers() == before
+    folder.keep_soon([("later", lambda: b"body")])
+    await folder.close()
+    assert folder.load("later") == b"body" and not folder._writing
+
+
+def writers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("copies")]

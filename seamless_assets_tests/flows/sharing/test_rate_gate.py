@@ -292,3 +292,40 @@ def test_a_request_that_is_given_up_is_told_and_one_that_waits_is_not() -> None:
         assert "without requests" in banned.reason and banned.key == impatient.key == KEY
 
     on_virtual_time(main)
+
+
+@pytest.mark.parametrize("after", [0.001, 0.003])
+def test_who_is_cancelled_while_the_shared_budget_is_told_takes_nothing_away(after: float) -> None:
+    """What went past it, and a ban that it has not heard of, are told by whoever asks next."""
+
+    async def main() -> None:
+        shared, clock = SharedBudget(), VirtualClock()
+        gate = RateGate(clock, HeardEvents(), ProcessBudget(clock), shared)
+        shared.is_away = True
+        await gate.acquire(KEY, BUDGET, 1)
+        await gate.cool_down(KEY, BUDGET, 30)
+        shared.is_away = False
+        await asyncio.sleep(2)
+        impatient = asyncio.create_task(gate.acquire(KEY, BUDGET, 1))
+        await asyncio.sleep(after)
+        impatient.cancel()
+        await asyncio.wait({impatient})
+        await gate.acquire(KEY, BUDGET, 1)
+        assert now() >= 30
+
+    on_virtual_time(main)
+
+
+def test_who_is_cancelled_while_the_shared_budget_is_away_leaves_nothing_behind() -> None:
+    async def main() -> None:
+        shared, clock = SharedBudget(), VirtualClock()
+        gate = RateGate(clock, HeardEvents(), ProcessBudget(clock), shared)
+        shared.is_away = True
+        for _ in range(3):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await gate.acquire(KEY, BUDGET, 20)
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    on_virtual_time(main)

@@ -38,7 +38,7 @@ class CopyFolder:
         self._lock = threading.Lock()
         self._room: int | None = None
         """What may be written until the folder is looked through again; None before it ever was."""
-        self._writer = ThreadPoolExecutor(1, "copies")
+        self._writer: ThreadPoolExecutor | None = None
         self._writing: set[Future[None]] = set()
 
     def holds(self, name: str) -> bool:
@@ -94,14 +94,30 @@ class CopyFolder:
                 self.keep(name, make(), may_evict=may_evict)
 
         if copies:
+            if self._writer is None:
+                self._writer = ThreadPoolExecutor(1, "copies")
             writing = self._writer.submit(write)
             self._writing.add(writing)
+            writing.add_done_callback(self._forget)
 
     async def settle(self) -> None:
-        """Wait for what was begun."""
+        """Wait for what was begun. Raises what went wrong with it, or with what was begun before."""
         writing, self._writing = self._writing, set()
         for done in (await asyncio.to_thread(wait, writing)).done:
             done.result()
+
+    async def close(self) -> None:
+        """Settle, and end the thread that writes; the next copy begins another."""
+        try:
+            await self.settle()
+        finally:
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                writer.shutdown()
+
+    def _forget(self, written: Future[None]) -> None:
+        if not written.cancelled() and written.exception() is None:
+            self._writing.discard(written)
 
     def _path(self, name: str) -> str:
         return f"{self._folder}/{name}"

@@ -1,0 +1,83 @@
+"""Release logs that many read at once: each record is fetched once, and nobody misses one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from support.artifacts import NODE, sealed
+
+from seamless_assets.adapters.artifacts.storage.folder import FolderFiles
+from seamless_assets.adapters.artifacts.store import ArtifactStore
+from seamless_assets.core.releases.release import next_release
+from seamless_assets.errors import ArtifactStoreError
+
+
+class Counted(FolderFiles):
+    """Counts how often each record is fetched, and lets others run in the middle of it."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.fetched: Counter[str] = Counter()
+        self.asked = asyncio.Event()
+        self.fails = False
+
+    async def read_all(self, paths: Sequence[str]) -> list[bytes]:
+        self.fetched.update(paths)
+        self.asked.set()
+        await asyncio.sleep(0)
+        if self.fails:
+            raise ArtifactStoreError("the disk is away")
+        return await super().read_all(paths)
+
+
+async def release(store: ArtifactStore, rows: int) -> None:
+    """One record more at the end of the log."""
+    before = await store.load_snapshot(NODE)
+    ref = await store.put_artifact(sealed(rows))
+    checks = {"coverage": True}
+    entry = next_release(
+        before,
+        added=[ref],
+        withdrawn=before.artifacts,
+        now_micros=rows * 1_000_000,
+        checks=checks,
+        reason="",
+    )
+    await store.append_release(NODE, entry)
+
+
+async def test_many_readers_of_one_log_fetch_each_record_once(tmp_path: Path) -> None:
+    writer = ArtifactStore(str(tmp_path))
+    for rows in range(1, 6):
+        await release(writer, rows)
+    files = Counted(str(tmp_path))
+    reader = ArtifactStore(str(tmp_path), files=files)
+    logs = await asyncio.gather(*(reader.list_releases(NODE) for _ in range(10)))
+    assert [[entry.seq for entry in log] for log in logs] == [[1, 2, 3, 4, 5]] * 10
+    assert set(files.fetched.values()) == {1} and len(files.fetched) == 5
+    await release(writer, 6)
+    logs = await asyncio.gather(*(reader.list_releases(NODE) for _ in range(10)))
+    assert [log[-1].seq for log in logs] == [6] * 10 and set(files.fetched.values()) == {1}
+
+
+async def test_a_reader_that_fails_or_is_cancelled_leaves_the_log_to_the_others(tmp_path: Path) -> None:
+    await release(ArtifactStore(str(tmp_path)), 1)
+    files = Counted(str(tmp_path))
+    reader = ArtifactStore(str(tmp_path), files=files)
+    files.fails = True
+    outcomes = await asyncio.gather(*(reader.list_releases(NODE) for _ in range(3)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [ArtifactStoreError] * 3
+    files.fails = False
+    readers = [asyncio.ensure_future(reader.list_releases(NODE)) for _ in range(3)]
+    files.asked.clear()
+    await files.asked.wait()
+    readers[0].cancel()
+    first, *others = await asyncio.gather(*readers, return_exceptions=True)
+    assert isinstance(first, asyncio.CancelledError) and [len(log) for log in others] == [1, 1]
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.list_releases(NODE), 0)
+    assert len(await reader.list_releases(NODE)) == 1

@@ -1,0 +1,62 @@
+"""What is remembered of an exchange beside what is found out meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seamless_assets.adapters.ccxt.memory import ExchangeMemory, Remembered
+from seamless_assets.adapters.ccxt.settings import ClientSettings
+from seamless_assets.adapters.ccxt.source import CcxtSource
+from seamless_assets.core.coverage.proof import Reach
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.sharing.token_bucket import Budget
+
+NODE = NodeId.parse("ohlcv:binance:BTC/USDT:1m")
+
+
+@pytest.fixture
+async def source(tmp_path: Path) -> AsyncIterator[CcxtSource]:
+    settings = ClientSettings(
+        budget_key="rl:binance", budget=Budget(1, 1, 1), concurrency=1, base_url=None, sandbox=False
+    )
+    gate: Any = None
+    made = CcxtSource({"binance": settings}, gate, ExchangeMemory(tmp_path / "exchanges.sqlite"))
+    yield made
+    await made.close()
+
+
+@pytest.mark.parametrize("listed", [None, 7])
+async def test_what_is_found_out_while_memory_is_asked_stays(
+    source: CcxtSource, monkeypatch: pytest.MonkeyPatch, listed: int | None
+) -> None:
+    async def recall(*_: object) -> dict[str, Remembered]:
+        await asyncio.sleep(0)
+        source._reach[NODE] = Reach(listed=listed, oldest=9)
+        return {"listed": Remembered(5, time.time())}
+
+    monkeypatch.setattr(source._memory, "recall", recall)
+    await source._recall(NODE)
+    assert source.reach(NODE) == Reach(listed=listed or 5, oldest=9)
+
+
+async def test_an_end_that_was_searched_under_an_older_market_list_is_searched_anew(
+    source: CcxtSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter([1, 2])
+
+    async def search(*_: object) -> int:
+        await asyncio.sleep(0)
+        return next(found)
+
+    monkeypatch.setattr(source, "_by_aligned", search)
+    searching = asyncio.ensure_future(source.last_traded(NODE))
+    await asyncio.sleep(0)
+    source._ends = {}
+    assert await searching == 1
+    assert [await source.last_traded(NODE) for _ in range(2)] == [2, 2]
