@@ -8,7 +8,7 @@ from typing import Any
 
 from seamless_assets.core.calendar.instant import epoch_micros, instant_text
 from seamless_assets.core.calendar.segment import Segment
-from seamless_assets.core.calendar.window import Instant
+from seamless_assets.core.calendar.window import Instant, window_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.admission import admit
 from seamless_assets.core.reading.context import ComputeContext, Domain
@@ -16,9 +16,11 @@ from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.result import ReadResult
 from seamless_assets.core.reading.sla import SLAPolicy, resolve_sla
 from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
+from seamless_assets.core.releases.condition import Condition
 from seamless_assets.core.releases.release import Release, Snapshot
 from seamless_assets.flows.reading import read as reading
 from seamless_assets.flows.reading import released
+from seamless_assets.flows.reading.condition import conditions
 from seamless_assets.flows.releasing import govern as governing
 from seamless_assets.flows.releasing.govern import SnapshotDiff
 from seamless_assets.pipeline.base import AsyncBase
@@ -112,6 +114,15 @@ class Reading(AsyncBase):
         admit(context, None, settings)
         resolve_sla(sla, settings.sla, settings.presets)
         return AsyncWorldSession(self.worker, self._read, context, sla)
+
+    async def condition(self, node: str | NodeId, start: Instant, end: Instant) -> list[Condition]:
+        """The condition of every partition that the window touches, ascending, with its reason.
+
+        `available`, `degraded`, `pending` or `missing`, by releases and the hot store; no exchange is
+        asked. Raises `InvalidInput`, `StoreError`.
+        """
+        parsed, window = NodeId.parse(node), window_of(start, end)
+        return await self._do(lambda ports: conditions(ports, parsed, window))
 
     async def releases(self, node: str | NodeId) -> list[Release]:
         """The node's release log, oldest first; any entry's `as_of` can be passed back to `read`."""

@@ -70,6 +70,7 @@ class Seamless:
 
     read = blocking(AsyncSeamless.read)
     session = wrapping(AsyncSeamless.session, WorldSession)
+    condition = blocking(AsyncSeamless.condition)
     releases = blocking(AsyncSeamless.releases)
     manifest = blocking(AsyncSeamless.manifest)
     diff = blocking(AsyncSeamless.diff)

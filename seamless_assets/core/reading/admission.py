@@ -73,10 +73,7 @@ def admit(context: ComputeContext | None, strategy: Strategy | None, settings: R
     if context.domain != "live":
         _require_bound(context)
     if context.domain == "backtest":
-        return Admission(
-            "backtest", strategy or settings.strategy, Fill.NEVER, False, False, False, must_cover=True
-        )
-    chosen = strategy or settings.strategy
+        return Admission("backtest", chosen, Fill.NEVER, False, False, False, must_cover=True)
     is_live = context.domain == "live"
     return Admission(
         domain=context.domain,
