@@ -223,12 +223,21 @@ def _is_polars(frame: Any) -> bool:
     return kind.__module__.partition(".")[0] == "polars" and kind.__name__ == "DataFrame"
 
 
-def pandas_frame(bars: pa.Table) -> pd.DataFrame:
-    """Columns of 8-byte numbers as a new pandas frame with a plain range index; it shares no memory.
+def time_index(ts: np.ndarray) -> pd.DatetimeIndex:
+    """Opens (epoch seconds) as a UTC index named `time`, in nanoseconds."""
+    return pd.DatetimeIndex((ts * 1_000_000_000).view("datetime64[ns]"), name="time").tz_localize("UTC")
 
-    Many rows are copied by two threads, into one block of memory.
+
+def pandas_frame(bars: pa.Table, index: pd.Index | None = None) -> pd.DataFrame:
+    """Columns as a new pandas frame, with a plain range index unless told; it shares no memory.
+
+    Many rows of 8-byte numbers are copied by two threads, into one block of memory.
     """
     columns = [column.to_numpy() for column in bars.columns]
+    rows = pd.RangeIndex(bars.num_rows) if index is None else index
+    if any(column.itemsize != 8 for column in columns):
+        copies = {name: column.copy() for name, column in zip(bars.column_names, columns, strict=True)}
+        return pd.DataFrame(copies, index=rows, copy=False)
     block = empty_cells(bars.num_rows, len(columns))
 
     def copy(part: slice) -> None:
@@ -245,4 +254,4 @@ def pandas_frame(bars: pa.Table) -> pd.DataFrame:
             other.result()
     named = zip(bars.column_names, block, columns, strict=True)
     frame = {name: place.view(column.dtype) for name, place, column in named}
-    return pd.DataFrame(frame, index=pd.RangeIndex(bars.num_rows), copy=False)
+    return pd.DataFrame(frame, index=rows, copy=False)

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from seamless_assets.core.bars.frames import pandas_frame
+from seamless_assets.core.bars.frames import pandas_frame, time_index
 from seamless_assets.core.coverage.coverage import Gap
-from seamless_assets.core.reading.context import Verdict
+from seamless_assets.core.reading.context import Verdict, choose
+from seamless_assets.errors import InvalidInput
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
+
+
+INDEXES = ("time",)
+"""Indexes that a pandas frame may have in place of a column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +65,20 @@ class ReadResult:
         """The bars as an Arrow table."""
         return self.bars
 
-    def to_pandas(self) -> pd.DataFrame:
-        """The bars as a new pandas frame with a plain range index."""
-        return pandas_frame(self.bars)
+    def to_pandas(self, index: str | None = None) -> pd.DataFrame:
+        """The bars as a new pandas frame with a plain range index.
+
+        With `index="time"` it has a UTC `DatetimeIndex` in place of `ts`. Raises `InvalidChoice` for another
+        index, and `InvalidInput` where the read left `ts` out.
+        """
+        if index is None:
+            return pandas_frame(self.bars)
+        choose(index, INDEXES, "index")
+        if "ts" not in self.bars.column_names:
+            raise InvalidInput(
+                'index="time" needs the column ts; read it too', columns=self.bars.column_names
+            )
+        return pandas_frame(self.bars.drop_columns("ts"), time_index(self.bars.column("ts").to_numpy()))
 
     def to_polars(self) -> pl.DataFrame:
         """The bars as a polars frame; needs polars to be installed."""

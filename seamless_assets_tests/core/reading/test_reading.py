@@ -10,8 +10,13 @@ import pytest
 
 from seamless_assets.core.bars import frames
 from seamless_assets.core.bars.table import BARS_SCHEMA
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.core.reading.carry import carry_previous_close
 from seamless_assets.core.reading.result import ReadResult
-from seamless_assets.testing.twins import START, walk
+from seamless_assets.errors import InvalidChoice, InvalidInput
+from seamless_assets.testing import START, bars_table, random_walk
+from seamless_assets.testing.twins import walk
 
 NO_METADATA: Any = None
 
@@ -34,3 +39,33 @@ def test_a_pandas_frame_is_arrows_own_and_a_copy(
         if frame.size:
             frame.loc[0, columns[0]] = 1
             assert result.to_pandas().loc[0, columns[0]] != 1
+
+
+@pytest.mark.parametrize("columns", [["ts", "close"], ["open", "ts", "volume"]])
+def test_a_time_index_stands_in_place_of_ts(columns: list[str]) -> None:
+    bars = bars_table(random_walk(START, START + 600)).select(columns)
+    frame = ReadResult(bars, NO_METADATA).to_pandas(index="time")
+    assert list(frame.columns) == [name for name in columns if name != "ts"]
+    assert str(frame.index.dtype) == "datetime64[ns, UTC]" and frame.index.name == "time"
+    assert [int(at.timestamp()) for at in frame.index] == bars.column("ts").to_pylist()
+    assert frame["volume" if "volume" in columns else "close"].tolist() == bars.column(-1).to_pylist()
+
+
+def test_an_index_that_cannot_be_made_is_refused() -> None:
+    bars = bars_table(random_walk(START, START + 600))
+    with pytest.raises(InvalidChoice, match="time"):
+        ReadResult(bars, NO_METADATA).to_pandas(index="ts")
+    with pytest.raises(InvalidInput, match="read it too"):
+        ReadResult(bars.select(["close"]), NO_METADATA).to_pandas(index="time")
+
+
+def test_made_bars_are_marked_and_carry_the_close_before_them() -> None:
+    real = bars_table({START: (1.0, 3.0, 0.5, 2.0, 7.0), START + 180: (2.0, 2.5, 1.5, 2.25, 4.0)})
+    made = carry_previous_close(real, Timeframe("1m"), Segment(START - 120, START + 300))
+    frame = ReadResult(made, NO_METADATA).to_pandas()
+    assert frame["ts"].tolist() == [START + minute * 60 for minute in range(5)]
+    assert frame["filled"].tolist() == [False, True, True, False, True]
+    assert frame.loc[2, ["open", "high", "low", "close", "volume"]].tolist() == [2.0, 2.0, 2.0, 2.0, 0.0]
+    assert frame.loc[4, "close"] == 2.25 and frame.loc[3, "volume"] == 4.0
+    nothing = carry_previous_close(real[:0], Timeframe("1m"), Segment(START, START + 300))
+    assert nothing.num_rows == 0 and nothing.column_names[-1] == "filled"
