@@ -6,15 +6,16 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 import hypothesis
 import pytest
 from support.services import Coordinator, QuestDbServer, RedisServer
 
-from seamless_assets.config.load import Settings, settings_from_mapping
+from seamless_assets.config.load import Settings
 from seamless_assets.sandbox.server import Sandbox
-from seamless_assets.testing.twins import START
+
+pytest_plugins = ["seamless_assets.testing.pytest_plugin"]
 
 # The speed of the machine decides nothing.
 hypothesis.settings.register_profile("any machine", deadline=None)
@@ -49,34 +50,15 @@ def market_data() -> Path:
 
 
 @pytest.fixture
-def exchange() -> Iterator[Sandbox]:
-    """A running local exchange whose clock stands at 2025-01-11."""
-    with Sandbox(now=START + 10 * 86_400).running() as sandbox:
-        yield sandbox
+def exchange(local_exchange: Sandbox) -> Sandbox:
+    """The local exchange of the test, under a shorter name."""
+    return local_exchange
 
 
 @pytest.fixture
-def settings_for(tmp_path: Path) -> Callable[..., Settings]:
-    """Settings on embedded stores below `tmp_path`; exchanges as keyword arguments."""
-
-    def build(exchanges: dict[str, Any], **seamless: Any) -> Settings:
-        return settings_from_mapping(
-            {
-                "seamless": {
-                    "artifact": {"object_store_uri": "./artifacts"},
-                    "hot_store": {"dsn": "sqlite:///./hot.sqlite"},
-                    "state_dir": "./state",
-                    "backfill": {"retry_backoff_ms": 1},
-                    "rate_limit": {"tokens_per_interval": 1_000_000, "burst_tokens": 1_000_000},
-                    **seamless,
-                },
-                "exchanges": exchanges,
-            },
-            base=tmp_path,
-            environ={},
-        )
-
-    return build
+def settings_for(local_settings: Callable[..., Settings]) -> Callable[..., Settings]:
+    """Settings on embedded stores of the test, under the name of what they are asked for."""
+    return local_settings
 
 
 def require_questdb() -> Path:

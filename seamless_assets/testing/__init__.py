@@ -21,6 +21,7 @@ from seamless_assets.testing.clock import (
 from seamless_assets.testing.exchange import InMemoryExchange
 from seamless_assets.testing.hot_store import InMemoryHotStore
 from seamless_assets.testing.leases import InMemoryLeaseStore
+from seamless_assets.testing.pipeline import connect_in_memory
 from seamless_assets.testing.ports import RecordingObserver, in_memory_ports
 from seamless_assets.testing.sessions import InMemorySessionStore
 
@@ -41,6 +42,7 @@ __all__ = [
     "VirtualLoop",
     "bars_table",
     "candles",
+    "connect_in_memory",
     "in_memory_ports",
     "make_bars",
     "random_walk",

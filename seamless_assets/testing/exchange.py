@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from seamless_assets.core.coverage.proof import Reach, Trades
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import ExchangeUnavailable, UnknownSymbol
 from seamless_assets.flows.ports import Clock
-from seamless_assets.testing.bars import Row, candles
+from seamless_assets.testing.bars import START, Row, candles
 from seamless_assets.testing.clock import ManualClock
 
 FORMING = 0.125
@@ -28,11 +29,11 @@ class InMemoryExchange:
 
     `series` are other bars by node: other symbols are peers, coarser ones witnesses. What its clock has not
     come to is not served, and a bar that forms has but a share of its volume. It believes its pages to hold
-    `believed_page` bars until it learns better, and documents `documented` (None: the truth). `listed`,
-    `oldest` and `delisted` are what a search for the series' ends finds. `fault` is called with the window
-    of each request and its number (from 1), and may raise what an exchange would; while it `is_away` every
-    request raises `ExchangeUnavailable`. `asked` and `asked_trades` are the windows of all requests so far.
-    `volume` is what its volumes count.
+    `believed_page` bars until it learns better, and documents `documented` (None: the truth). `listed`
+    (`listings` by node), `oldest` and `delisted` are what a search for the series' ends finds; `volume` is
+    what its volumes count. `fault` is called with the window of each request and its number (from 1), and
+    may raise what an exchange would; while it `is_away` every request raises `ExchangeUnavailable`. `asked`
+    and `asked_trades` are the windows of all requests so far.
     """
 
     bars: dict[int, Row] = field(default_factory=dict)
@@ -41,6 +42,7 @@ class InMemoryExchange:
     believed_page: int = 1000
     documented: int | None = None
     listed: int | None = None
+    listings: dict[NodeId, int] = field(default_factory=dict)
     oldest: int | None = None
     delisted: int | None = None
     series: dict[NodeId, dict[int, Row]] = field(default_factory=dict)
@@ -50,8 +52,20 @@ class InMemoryExchange:
     fault: Callable[[Segment, int], None] = lambda _window, _asked: None
     asked: list[Segment] = field(default_factory=list)
     asked_trades: list[Segment] = field(default_factory=list)
-    known: Reach = Reach()
+    known: dict[NodeId, Reach] = field(default_factory=dict)
     volume: VolumeUnit | None = None
+
+    @classmethod
+    def serving(cls, series: Mapping[str | NodeId, Mapping[int, Row]], now: float | None = None) -> Self:
+        """An honest exchange of these series by node, its clock at `now` (None: an hour after the last bar).
+
+        Each series is taken to begin with its first bar.
+        """
+        parsed = {NodeId.parse(node): dict(bars) for node, bars in series.items()}
+        ends = [node.timeframe.shift(max(bars), 1) for node, bars in parsed.items() if bars]
+        clock = ManualClock(max(ends, default=START) + 3_600 if now is None else now)
+        begins = {node: min(bars) for node, bars in parsed.items() if bars}
+        return cls(series=parsed, clock=clock, listings=begins)
 
     async def check_node(self, node: NodeId) -> None:
         """Raise `UnknownSymbol` for a node without bars."""
@@ -94,18 +108,19 @@ class InMemoryExchange:
 
     def reach(self, node: NodeId) -> Reach:
         """Where the series begins and ends, as far as that was searched for."""
-        return self.known
+        return self.known.get(node, Reach())
 
     async def first_listed(self, node: NodeId) -> int | None:
-        """`listed`, known from now on."""
+        """The node's entry in `listings`, else `listed`; known from now on."""
         await self._answer()
-        self.known = replace(self.known, listed=self.listed)
-        return self.listed
+        listed = self.listings.get(node, self.listed)
+        self.known[node] = replace(self.reach(node), listed=listed)
+        return listed
 
     async def oldest_served(self, node: NodeId) -> int | None:
         """`oldest`, known from now on."""
         await self._answer()
-        self.known = replace(self.known, oldest=self.oldest)
+        self.known[node] = replace(self.reach(node), oldest=self.oldest)
         return self.oldest
 
     async def is_delisted(self, node: NodeId) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from random import Random
 
 from seamless_assets.aio.single_flight import SingleFlight
 from seamless_assets.core.reading.cache import ReadCache
+from seamless_assets.core.reading.settings import ReadSettings
 from seamless_assets.core.sharing.events import Event
 from seamless_assets.core.sharing.policy import Policy
-from seamless_assets.flows.ports import ArtifactStore, Clock, HotStore, LeaseStore, Ports
+from seamless_assets.flows.ports import ArtifactStore, Clock, FillRunner, HotStore, LeaseStore, Ports
 from seamless_assets.flows.reading.background import BackgroundFills
 from seamless_assets.flows.sharing.quota import LeaseQuota
 from seamless_assets.testing.artifact_store import InMemoryArtifactStore
@@ -38,11 +40,16 @@ def in_memory_ports(
     artifacts: ArtifactStore | None = None,
     leases: LeaseStore | None = None,
     clock: Clock | None = None,
+    fills: FillRunner | None = None,
+    reading: ReadSettings | None = None,
     worker: str = "test",
     seed: int = 7,
 ) -> Ports:
-    """Ports over the given exchange and stores, or over new ones in memory; all on the exchange's clock."""
-    clock, policy = clock or exchange.clock, policy or Policy(retry_backoff_ms=10)
+    """Ports over the given exchange and stores, or over new ones in memory; all on the exchange's clock.
+
+    Unless the `policy` says otherwise leases never run out: on a `ManualClock` every wait moves time.
+    """
+    clock, policy = clock or exchange.clock, policy or Policy(retry_backoff_ms=10, lease_ttl_ms=math.inf)
     return Ports(
         clock=clock,
         source=exchange,
@@ -55,7 +62,8 @@ def in_memory_ports(
         flights=SingleFlight(clock.now, policy.single_flight_ttl_ms / 1000),
         worker=worker,
         quota=LeaseQuota(),
-        fills=BackgroundFills(),
+        fills=fills or BackgroundFills(),
+        reading=reading or ReadSettings(),
         sessions=InMemorySessionStore(),
-        frames=ReadCache(lambda: 0.0, 60.0, 64),
+        frames=ReadCache(clock.now, 60.0, 64),
     )
