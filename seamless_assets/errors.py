@@ -25,6 +25,7 @@
     │       │   └── ArtifactDiscarded      a clean-up gave its name up before it was released
     │       ├── ArtifactCorrupt            bytes do not match what was promised
     │       ├── FingerprintCollision       equal fingerprints over different bytes
+    │       ├── CreateIfAbsentUnsupported  a store that writes over what is there
     │       ├── SealRefused                bars out of order, out of place or not finite
     │       ├── ReleaseConflict            somebody else wrote this place of the log first
     │       └── ReleaseRefused             it would tear what is in force
@@ -199,6 +200,10 @@ class ArtifactCorrupt(ArtifactStoreError):
 
 class FingerprintCollision(ArtifactStoreError):
     """Equal fingerprints over different bars."""
+
+
+class CreateIfAbsentUnsupported(ArtifactStoreError):
+    """The store writes over what is there, so that no release in it would be safe."""
 
 
 class SealRefused(ArtifactStoreError):

@@ -100,7 +100,10 @@ class RateLimitSettings(Section):
 
 
 class S3Settings(Section):
-    """How a bucket is reached; what is not told comes from boto3's usual places."""
+    """How a bucket is reached; what is not told comes from boto3's usual places.
+
+    `timeout_ms` is how long it may be silent in the middle of an answer.
+    """
 
     region: Text | None = None
     endpoint_url: EndpointUrl | None = None
@@ -108,6 +111,7 @@ class S3Settings(Section):
     secret_access_key: SecretStr | None = None
     session_token: SecretStr | None = None
     profile: Text | None = None
+    timeout_ms: Milliseconds = 10_000
 
 
 class ArtifactSettings(Section):

@@ -60,6 +60,11 @@ class InMemoryFiles:
         await self._answer()
         return path in self.held
 
+    async def is_there(self, path: str) -> bool:
+        """Whether there is such a file."""
+        await self._answer()
+        return path in self.held
+
     async def read_all(self, paths: Sequence[str]) -> list[bytes]:
         """The bytes of each. Raises `ArtifactMissing`."""
         return [await self.read(path) for path in paths]

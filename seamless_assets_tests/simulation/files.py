@@ -65,6 +65,9 @@ class FaultyFiles:
     async def exists(self, path: str, beside: str) -> bool:
         return await self._channel.ask("exists", lambda: self._files.exists(path, beside))
 
+    async def is_there(self, path: str) -> bool:
+        return await self._channel.ask("is_there", lambda: self._files.is_there(path))
+
     async def read_all(self, paths: Sequence[str]) -> list[bytes]:
         return [await self.read(path) for path in paths]
 

@@ -5,17 +5,17 @@ Both kinds answer the same calls; paths are relative to the root and use `/`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Awaitable, Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
-from obstore.exceptions import BaseError
-
 from seamless_assets.core.releases.artifact import StoredFile
-from seamless_assets.errors import ArtifactMissing, ArtifactStoreError
+from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing, ArtifactStoreError
 
 T = TypeVar("T")
 U = TypeVar("U")
+C = TypeVar("C", bound=Sized)
 Take = Callable[[int, Sequence[bytes], Sequence[str]], T]
 """What is made of a group of files: its number, their bytes, their signatures."""
 PROBE = "_probe"
@@ -46,6 +46,9 @@ class Files(Protocol):
     async def exists(self, path: str, beside: str) -> bool:
         """Whether there is such a file, where `beside` is known to be one. Raises `ArtifactStoreError`."""
 
+    async def is_there(self, path: str) -> bool:
+        """Whether there is such a file, in a store that is known to be there. Raises `ArtifactStoreError`."""
+
     async def read_all(self, paths: Sequence[str]) -> list[bytes]:
         """The bytes of each. Raises like `read`."""
 
@@ -74,23 +77,66 @@ class Files(Protocol):
         """Write a small file and read it back. Raises `ArtifactStoreError`."""
 
 
+MOST_BYTES = 2 << 30
+"""No artifact is larger: a year of seconds takes a quarter of it."""
+MOST_RECORD_BYTES = 64 << 20
+"""Neither is a manifest or a record of a log."""
+
+
+def most_bytes(path: str) -> int:
+    """The most that is read of a file of this name."""
+    return MOST_RECORD_BYTES if path.endswith(".json") else MOST_BYTES
+
+
+def too_large(uri: str, size: int) -> ArtifactCorrupt:
+    return ArtifactCorrupt(f"{uri} is of {size} bytes, more than any file of its kind; restore it", uri=uri)
+
+
 @contextmanager
-def reported(uri: str, advice: str = "", *, may_be_missing: bool = True) -> Iterator[None]:
+def reported(uri: str, *, may_be_missing: bool = True) -> Iterator[None]:
     """Errors of the store in our words."""
     try:
         yield
-    except (BaseError, OSError) as error:
-        raise translated(error, uri, advice, may_be_missing=may_be_missing) from error
+    except OSError as error:
+        raise translated(error, uri, may_be_missing=may_be_missing) from error
 
 
 def missing(uri: str) -> ArtifactMissing:
     return ArtifactMissing(f"{uri} is not there; it was removed or never written", uri=uri)
 
 
-def translated(
-    error: Exception, uri: str, advice: str = "", *, may_be_missing: bool = True
-) -> ArtifactStoreError:
+def translated(error: Exception, uri: str, *, may_be_missing: bool = True) -> ArtifactStoreError:
     if may_be_missing and isinstance(error, FileNotFoundError):
         return missing(uri)
-    told = str(error).partition(_LONG_STORY)[0]
-    return ArtifactStoreError(f"artifact store cannot reach {uri}: {told}{advice}", uri=uri)
+    return ArtifactStoreError(f"artifact store cannot reach {uri}: {in_short(error)}", uri=uri)
+
+
+def in_short(error: Exception) -> str:
+    """What an error says, without what its client says twice."""
+    return str(error).partition(_LONG_STORY)[0]
+
+
+async def listed_or_none(files: Files, listing: Callable[[], Awaitable[C]], first: str) -> C:
+    """What a `listing` shows; where that is nothing, the file `first`, which it would show, is not there.
+
+    A page of a proxy or a login form counts as an empty listing, and so does that of another bucket. Raises
+    `ArtifactStoreError` where a listing does not show what is there.
+    """
+    found = await listing()
+    if found or not await files.is_there(first):
+        return found
+    found = await listing()
+    if not found:
+        folder, name = os.path.split(first)
+        raise ArtifactStoreError(
+            f"the listing of {files.uri(folder)} does not show {name}, and it is there: what answers is no "
+            "object store, or another bucket; check the endpoint, proxies and the bucket's name",
+            uri=files.uri(first),
+        )
+    return found
+
+
+def refuse_changed(uri: str, held: bytes, written: bytes) -> None:
+    """Raise `ArtifactStoreError` where what was just written is not what is read."""
+    if held != written:
+        raise ArtifactStoreError(f"{uri} does not hold what was just written there", uri=uri)

@@ -28,9 +28,12 @@ def to_bytes(records: Records) -> bytes:
 
 
 def from_bytes(body: bytes | None) -> Records:
-    """The records of a copy; none of none."""
-    if body is None:
+    """The records of a copy; none where there is none, or where it is no copy of a log."""
+    try:
+        table = pa.ipc.open_stream(body or b"").read_all()
+    except (pa.ArrowException, OSError):
         return {}
-    table = pa.ipc.open_stream(body).read_all()
+    if table.schema != _SCHEMA or any(column.null_count for column in table.columns):
+        return {}
     paths, signatures, payloads = (column.to_pylist() for column in table.columns)
     return dict(zip(paths, zip(signatures, payloads, strict=True), strict=True))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from seamless_assets.adapters.artifacts import log_copy
-from seamless_assets.adapters.artifacts.files import Files
+from seamless_assets.adapters.artifacts.files import Files, listed_or_none
 from seamless_assets.adapters.artifacts.storage.copies import CopyFolder
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.release import LOG_FOLDER, Release, ReleaseLog, record_number, record_path
+from seamless_assets.errors import ArtifactCorrupt
 
 WORTH_COPYING = 16
 """Records that are fetched at once before the copy of a log is written anew."""
@@ -43,23 +44,39 @@ class LogReader:
         is_new = not log.releases
         held = await self._copied(folder) if is_new else {}
         lacking = [path for path, told in records.items() if path not in held or held[path][0] != told]
-        payloads = zip(lacking, await self._files.read_all(lacking), strict=True)
-        held.update((path, (records[path], payload)) for path, payload in payloads)
-        fresh = [Release.from_json(held[path][1], self._files.uri(path)) for path in records]
-        log.extend(fresh, self._files.uri(f"{folder}/{LOG_FOLDER}"))
+        held.update(await self._fetched(records, lacking))
+        try:
+            self._extend(log, folder, records, held)
+        except ArtifactCorrupt:
+            # Bytes can be damaged on their way, or in a copy; what the store sends now decides.
+            lacking = list(records)
+            held = await self._fetched(records, lacking)
+            self._extend(log, folder, records, held)
         if is_new and len(lacking) >= WORTH_COPYING:
             self._keep(folder, {path: held[path] for path in records})
+
+    def _extend(
+        self, log: ReleaseLog, folder: str, records: Mapping[str, str], held: log_copy.Records
+    ) -> None:
+        fresh = [Release.from_json(held[path][1], self._files.uri(path)) for path in records]
+        log.extend(fresh, self._files.uri(f"{folder}/{LOG_FOLDER}"))
+
+    async def _fetched(self, records: Mapping[str, str], lacking: Sequence[str]) -> log_copy.Records:
+        payloads = zip(lacking, await self._files.read_all(lacking), strict=True)
+        return {path: (records[path], payload) for path, payload in payloads}
 
     async def _records_after(self, folder: str, known: int) -> Mapping[str, str]:
         """The records that follow the known ones, by path, with their signatures where there may be copies.
 
         One question answers that there are none.
         """
-        if known:
-            following, last = (f"{folder}/{record_path(seq)}" for seq in (known + 1, known))
-            if not await self._files.exists(following, last):
-                return {}
-        after = f"{folder}/{record_path(known)}" if known else None
+        following, last = (f"{folder}/{record_path(seq)}" for seq in (known + 1, known))
+        if known and not await self._files.exists(following, last):
+            return {}
+        after = last if known else None
+        return await listed_or_none(self._files, lambda: self._listed(folder, after), following)
+
+    async def _listed(self, folder: str, after: str | None) -> Mapping[str, str]:
         if self._copies is None:
             listed = dict.fromkeys(await self._files.list_paths(f"{folder}/{LOG_FOLDER}", after), "")
         else:

@@ -13,18 +13,21 @@ verified when they are first loaded, and then served from local copies.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from seamless_assets.adapters.artifacts.files import Files
+from seamless_assets.adapters.artifacts.exclusive import require_create_if_absent
+from seamless_assets.adapters.artifacts.files import Files, listed_or_none
 from seamless_assets.adapters.artifacts.homes import Homes
 from seamless_assets.adapters.artifacts.log_reader import LogReader
 from seamless_assets.adapters.artifacts.proof import proven_file, proven_manifest, stored_bars
@@ -50,8 +53,11 @@ from seamless_assets.core.releases.fingerprint import fingerprint
 from seamless_assets.core.releases.release import Release, ReleaseLog, Snapshot, record_path
 from seamless_assets.core.releases.scan import Scan
 from seamless_assets.core.sharing.health import StoreStatus
-from seamless_assets.errors import ArtifactCorrupt, FingerprintCollision, ReleaseConflict
+from seamless_assets.errors import ArtifactCorrupt, ArtifactStoreError, FingerprintCollision, ReleaseConflict
 
+T = TypeVar("T")
+PROBE_S = 15.0
+"""A store that has not done by then what a look at it asks is not well."""
 DEFAULT_TEMPLATE = "exchange={exchange}/symbol={symbol}/timeframe={timeframe}"
 
 
@@ -76,6 +82,9 @@ class ArtifactStore:
         self._files = files or _open_files(uri, options, copies)
         self._homes = Homes(self._files, template)
         self._copies = copies
+        self._checking = asyncio.Lock()
+        # A folder's own way to create a file cannot write over another.
+        self._is_checked = self._files.is_near
         self._scans = ScanReader(self._files, max_bytes)
         self._log_reader = LogReader(self._files, copies)
         self.root = self._files.root
@@ -87,13 +96,14 @@ class ArtifactStore:
         `ArtifactCorrupt` where the stored bytes are not what the fingerprint promises,
         `ArtifactStoreError` where the store fails.
         """
+        await self._require_create_if_absent()
         manifest, content = artifact.manifest, artifact.manifest.dataset_fingerprint
         folder = await self._homes.find(artifact.node, is_written=True)
         copy = next(n for n in count() if file_path(manifest.partition, content, n) not in avoid)
         file = f"{folder}/{file_path(manifest.partition, content, copy)}"
         is_new = await self._files.create(file, artifact.payload)
         if not is_new:
-            manifest = _with_file(artifact, await self._stored_twin(file, artifact))
+            manifest = _with_file(artifact, await self._proven(file, partial(_twin, artifact)))
         for edition in count():
             below = manifest_path(manifest.partition, content, edition)
             if below in avoid:
@@ -101,7 +111,8 @@ class ArtifactStore:
             path = f"{folder}/{below}"
             if await self._files.create(path, manifest.to_json()):
                 break
-            is_new, stored = False, Manifest.from_json(await self._files.read(path), self._files.uri(path))
+            is_new = False
+            stored = await self._proven(path, lambda uri, held: Manifest.from_json(held, uri))
             if stored.same_facts(manifest):
                 manifest = stored
                 break
@@ -113,7 +124,7 @@ class ArtifactStore:
     async def load_manifest(self, node: NodeId, ref: ArtifactRef) -> Manifest:
         """The manifest of `ref`. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
         path = await self._path(node, ref.manifest_path)
-        return proven_manifest(self._files.uri(path), await self._files.read(path), ref)
+        return await self._proven(path, lambda uri, held: proven_manifest(uri, held, ref))
 
     async def load_artifact(self, node: NodeId, ref: ArtifactRef) -> pa.Table:
         """The bars of `ref`, shape `(rows, 6)`, past the local copies.
@@ -121,7 +132,7 @@ class ArtifactStore:
         Raises `ArtifactMissing`, `ArtifactCorrupt`.
         """
         path = await self._path(node, ref.file_path)
-        return proven_file(self._files.uri(path), await self._files.read(path), ref).bars()
+        return await self._proven(path, lambda uri, held: proven_file(uri, held, ref).bars())
 
     async def load_scan(self, node: NodeId, refs: Sequence[ArtifactRef]) -> Scan:
         """Bars, gaps and flags of artifacts in order. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
@@ -138,11 +149,17 @@ class ArtifactStore:
         return (await self._log(node)).snapshot(as_of, fingerprint)
 
     async def append_release(self, node: NodeId, release: Release) -> None:
-        """Add a record to the log. Raises `ReleaseConflict` where another has its number."""
+        """Add a record to the log. Raises `ReleaseConflict` where another has its number.
+
+        Raises `CreateIfAbsentUnsupported` in a store that could not say so.
+        """
+        await self._require_create_if_absent()
         folder = await self._homes.find(node, is_written=True)
         path, payload = f"{folder}/{record_path(release.seq)}", release.to_json()
-        # A request that was sent again after a lost answer finds its own record.
-        if await self._files.create(path, payload) or await self._files.read(path) == payload:
+        # A request that was sent again after a lost answer finds its own record, and whoever was told to have
+        # created it may have been told wrongly: what stands there says who was first.
+        await self._files.create(path, payload)
+        if await self._files.read(path) == payload:
             return
         raise ReleaseConflict(
             f"release {release.seq} of {node} was written by another process; read the log and retry",
@@ -156,7 +173,9 @@ class ArtifactStore:
         What lies deeper is of a node whose folder lies in this one.
         """
         folder = await self._homes.find(node)
-        listed = await self._files.list_files(folder)
+        listed = await listed_or_none(
+            self._files, lambda: self._files.list_files(folder), f"{folder}/{record_path(1)}"
+        )
         every = [replace(file, path=file.path.removeprefix(f"{folder}/")) for file in listed]
         return [file for file in every if file.path.count("/") == 1]
 
@@ -170,9 +189,20 @@ class ArtifactStore:
         await self._files.remove([f"{folder}/{path}" for path in paths])
 
     async def status(self) -> StoreStatus:
-        """Write a small file and read it back. Raises `ArtifactStoreError`."""
+        """Do what the work needs: write a small file, read it, and fail to create one that is there.
+
+        Raises `CreateIfAbsentUnsupported`, `ArtifactStoreError`, the latter too where that takes `PROBE_S`.
+        """
         began = time.perf_counter()
-        await self._files.probe()
+        try:
+            async with asyncio.timeout(PROBE_S):
+                await self._files.probe()
+                await require_create_if_absent(self._files)
+        except TimeoutError as error:
+            raise ArtifactStoreError(
+                f"{self.root} did not answer within {PROBE_S:.0f} s; check endpoint and network",
+                uri=self.root,
+            ) from error
         return StoreStatus(
             kind=self._files.kind,
             address=self.root,
@@ -190,30 +220,26 @@ class ArtifactStore:
         """Where a file of the node's folder is, once anything was asked of the node."""
         return self._files.uri(f"{self._homes.known(node)}/{path}")
 
+    async def _require_create_if_absent(self) -> None:
+        """Before the first write: see that the store is one that can be written to."""
+        async with self._checking:
+            if not self._is_checked:
+                await require_create_if_absent(self._files)
+                self._is_checked = True
+
+    async def _proven(self, path: str, prove: Callable[[str, bytes], T]) -> T:
+        """What `prove` makes of a file's URI and bytes; where it refuses these, they are asked for again."""
+        uri = self._files.uri(path)
+        try:
+            return prove(uri, await self._files.read(path))
+        except ArtifactCorrupt:
+            return prove(uri, await self._files.read(path))
+
     async def _path(self, node: NodeId, below: str) -> str:
         return f"{await self._homes.find(node)}/{below}"
 
     async def _log(self, node: NodeId) -> ReleaseLog:
         return await self._log_reader.load(node, await self._homes.find(node))
-
-    async def _stored_twin(self, path: str, artifact: SealedArtifact) -> bytes:
-        """The bytes already stored under this fingerprint, proven to hold the same bars."""
-        payload = await self._files.read(path)
-        if payload == artifact.payload:
-            return payload
-        manifest, uri = artifact.manifest, self._files.uri(path)
-        bars = stored_bars(uri, payload)
-        found = fingerprint(
-            bars,
-            node_id=artifact.node,
-            interval=artifact.node.timeframe,
-            conformance_version=manifest.conformance_version,
-        )
-        if found != manifest.dataset_fingerprint:
-            raise ArtifactCorrupt(f"{uri} holds bars of fingerprint {found}; restore or remove it", uri=uri)
-        if not np.array_equal(canonical_cells(bars), canonical_cells(artifact.bars)):
-            raise FingerprintCollision(f"other bars already stand at {uri}; report this", uri=uri)
-        return payload
 
 
 def _open_files(uri: str, options: Mapping[str, Any], copies: CopyFolder | None) -> Files:
@@ -231,3 +257,22 @@ def _with_file(artifact: SealedArtifact, payload: bytes) -> Manifest:
         file_bytes=len(payload),
         **packing_facts(manifest.policy, find_packing(payload, artifact.bars)),
     )
+
+
+def _twin(artifact: SealedArtifact, uri: str, payload: bytes) -> bytes:
+    """The bytes already stored under the artifact's fingerprint, proven to hold the same bars."""
+    if payload == artifact.payload:
+        return payload
+    manifest = artifact.manifest
+    bars = stored_bars(uri, payload)
+    found = fingerprint(
+        bars,
+        node_id=artifact.node,
+        interval=artifact.node.timeframe,
+        conformance_version=manifest.conformance_version,
+    )
+    if found != manifest.dataset_fingerprint:
+        raise ArtifactCorrupt(f"{uri} holds bars of fingerprint {found}; restore or remove it", uri=uri)
+    if not np.array_equal(canonical_cells(bars), canonical_cells(artifact.bars)):
+        raise FingerprintCollision(f"other bars already stand at {uri}; report this", uri=uri)
+    return payload

@@ -37,4 +37,5 @@ def _s3_access(told: S3Settings) -> S3Access:
         secret_access_key=secret.get_secret_value() if secret else None,
         session_token=token.get_secret_value() if token else None,
         profile=told.profile,
+        timeout_s=told.timeout_ms / 1000,
     )

@@ -5,25 +5,31 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import cache, cached_property, partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, GenericError
+from obstore.exceptions import AlreadyExistsError, BaseError, GenericError
 from obstore.store import from_url
 
-from seamless_assets.adapters.artifacts.files import PROBE, Take, missing, reported
+from seamless_assets.adapters.artifacts.files import (
+    PROBE,
+    Take,
+    in_short,
+    missing,
+    most_bytes,
+    refuse_changed,
+    too_large,
+)
+from seamless_assets.adapters.artifacts.storage.s3_answers import answer_of
 from seamless_assets.aio.gather import gather
 from seamless_assets.core.releases.artifact import StoredFile
-from seamless_assets.errors import ArtifactMissing, ArtifactStoreError, ForkedProcess
+from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing, ArtifactStoreError, ForkedProcess
 
 T = TypeVar("T")
 U = TypeVar("U")
-Signed = tuple[bytes, str]
-"""Bytes of a file, and its signature as it was when they were read."""
-Fetch = Callable[[Sequence[str]], Awaitable[list[Signed]]]
 AT_ONCE = 64
 """Requests to a bucket side by side."""
 GROUPS_AT_ONCE = 4
@@ -35,11 +41,30 @@ RETRIES: Any = {
         "max_backoff": timedelta(seconds=10),
         "base": 2,
     },
-    "retry_timeout": timedelta(minutes=2),
+    "retry_timeout": timedelta(seconds=30),
 }
-"""How throttling, server errors and lost connections of a bucket are waited out."""
+"""How throttling, server errors, silence and lost connections of a bucket are waited out."""
 FIRST_PAUSE_S, LAST_PAUSE_S, RESEND_S = 0.02, 0.5, 30.0
 """Pauses between sendings of one request, and how long they go on."""
+PAGE_S = 60.0
+"""The longest wait for the next objects of a listing."""
+WRITES_TAKE = 3
+"""So many times as long as reads: the client counts the sending of a file as silence of the bucket."""
+
+
+class Signed(NamedTuple):
+    """Bytes of a file, its signature as it was when they were read, and whether they are a local copy's."""
+
+    payload: bytes
+    signature: str
+    is_copy: bool = False
+
+
+Fetch = Callable[[Sequence[str]], Awaitable[list[Signed]]]
+
+
+class OddAnswer(GenericError):
+    """An answer that no object store gives, from a proxy or a login page; it may be better the next time."""
 
 
 class BucketFiles:
@@ -63,6 +88,14 @@ class BucketFiles:
         """Opened at the first use, so that a store that cannot be had is an error like any other."""
         return from_url(self.root, **{"retry_config": RETRIES, **self._options})
 
+    @cached_property
+    def _writing_store(self) -> Any:
+        options = {"retry_config": RETRIES, **self._options}
+        client = dict(options.get("client_options") or {})
+        if "read_timeout" in client:
+            client["read_timeout"] = WRITES_TAKE * client["read_timeout"]
+        return from_url(self.root, **{**options, "client_options": client})
+
     def uri(self, path: str) -> str:
         """Where a file is."""
         return f"{self.root}/{path}"
@@ -73,18 +106,26 @@ class BucketFiles:
 
     async def read(self, path: str) -> bytes:
         """Its bytes. Raises `ArtifactMissing`, `ArtifactStoreError`."""
-        return (await self._get(path))[0]
+        return (await self._get(path)).payload
 
     async def exists(self, path: str, beside: str) -> bool:
         """Whether there is such a file, where `beside` is known to be one. Raises `ArtifactStoreError`.
 
         A bucket that is gone, or that does not know who asks, answers as if nothing were there.
         """
-        there, is_known_there = await gather(self._is_found(each) for each in (path, beside))
+        there, is_known_there = await gather(self.is_there(each) for each in (path, beside))
         if not there and not is_known_there:
             uri = self.uri(beside)
             raise ArtifactStoreError(f"{uri} was there and is not found any more{self.advice}", uri=uri)
         return there
+
+    async def is_there(self, path: str) -> bool:
+        """Whether there is such a file, in a bucket that is known to be there."""
+        try:
+            await self._head(path)
+        except ArtifactMissing:
+            return False
+        return True
 
     async def read_all(self, paths: Sequence[str]) -> list[bytes]:
         """The bytes of each, many at once. Raises like `read`."""
@@ -101,10 +142,9 @@ class BucketFiles:
         """Files below `prefix` (of names later than `after`), in order of their paths."""
 
         async def collect() -> list[StoredFile]:
-            listed = obstore.list(self._store, prefix=prefix, offset=after)
             return [
                 StoredFile(item["path"], item["size"], item["last_modified"].timestamp(), _signature(item))
-                async for batch in listed
+                async for batch in self._batches(prefix, after)
                 for item in batch
             ]
 
@@ -123,16 +163,16 @@ class BucketFiles:
     async def probe(self) -> None:
         """Write a small file and read it back. Raises `ArtifactStoreError`."""
         await self._put(PROBE, b"probe", "overwrite")
-        await self.read(PROBE)
+        refuse_changed(self.uri(PROBE), await self.read(PROBE), b"probe")
 
     async def signatures(self, paths: Sequence[str]) -> list[str]:
         """What changes when a file does, of each. Raises like `read`."""
         if len(paths) <= AT_ONCE:
             return await self._each(self._head, paths)
         found = await self._listed(paths)
-        for path in paths:
-            if path not in found:
-                raise missing(self.uri(path))
+        # What a listing does not show is there all the same, or not, as it says when it is asked for.
+        unseen = [path for path in paths if path not in found]
+        found.update(zip(unseen, await self._each(self._head, unseen), strict=True))
         return [found[path] for path in paths]
 
     async def _listed(self, paths: Sequence[str]) -> dict[str, str]:
@@ -141,7 +181,7 @@ class BucketFiles:
 
         async def collect() -> dict[str, str]:
             found: dict[str, str] = {}
-            async for batch in obstore.list(self._store, prefix=folder, offset=before):
+            async for batch in self._batches(folder, before):
                 found.update((item["path"], _signature(item)) for item in batch)
                 if batch and batch[-1]["path"] >= last:
                     break
@@ -156,16 +196,51 @@ class BucketFiles:
 
         return await gather(one(path) for path in paths)
 
+    async def _batches(self, prefix: str, after: str | None) -> AsyncIterator[Sequence[Any]]:
+        """A listing, some objects at a time. Raises `OddAnswer` unless each is below `prefix`, once."""
+        listed, seen = obstore.list(self._store, prefix=prefix, offset=after), set[str]()
+        while True:
+            try:
+                batch = await asyncio.wait_for(anext(listed, None), PAGE_S)
+            except TimeoutError as error:
+                raise OddAnswer(f"no objects of its listing came for {PAGE_S:.0f} s") from error
+            if batch is None:
+                return
+            for path in (item["path"] for item in batch):
+                if not path.startswith(f"{prefix}/") or path in seen:
+                    raise OddAnswer(f"its listing holds {path}, which was not asked for or comes again")
+                seen.add(path)
+            yield batch
+
     async def _load(
         self, fetch: Fetch, groups: Sequence[Sequence[str]], take: Take[T], finish: Callable[[T], U]
     ) -> list[U]:
         async def one(number: int, paths: Sequence[str]) -> U:
             async with self._loading:
-                found = await fetch(paths)
-                payloads, signatures = [payload for payload, _ in found], [known for _, known in found]
-                return await asyncio.to_thread(lambda: finish(take(number, payloads, signatures)))
+                taken = await self._taken(fetch, number, paths, take)
+                return await asyncio.to_thread(finish, taken)
 
         return await gather(one(number, paths) for number, paths in enumerate(groups))
+
+    async def _taken(self, fetch: Fetch, number: int, paths: Sequence[str], take: Take[T]) -> T:
+        """What `take` makes of a group; what it refuses is asked for again, past every copy."""
+
+        async def attempt(found: Sequence[Signed]) -> T:
+            payloads, signatures = [file.payload for file in found], [file.signature for file in found]
+            return await asyncio.to_thread(take, number, payloads, signatures)
+
+        found = await fetch(paths)
+        try:
+            taken = await attempt(found)
+        except ArtifactCorrupt:
+            # Bytes can be damaged on their way, or in a copy.
+            found = await self._fetch(paths)
+            taken = await attempt(found)
+        self._proven(paths, found)
+        return taken
+
+    def _proven(self, paths: Sequence[str], found: Sequence[Signed]) -> None:
+        """Hears which files were as they were promised."""
 
     async def _fetch(self, paths: Sequence[str]) -> list[Signed]:
         """The bytes of each and its signature."""
@@ -174,30 +249,35 @@ class BucketFiles:
     async def _get(self, path: str) -> Signed:
         async def get() -> Signed:
             answer = await obstore.get_async(self._store, path)
-            return bytes(await answer.bytes_async()), _signature(answer.meta)
+            signature, size = _signature(answer.meta), answer.meta["size"]
+            if size > most_bytes(path):
+                raise too_large(self.uri(path), size)
+            payload = bytes(await answer.bytes_async())
+            if len(payload) != size:
+                raise OddAnswer(f"{len(payload)} bytes came of {size}")
+            return Signed(payload, signature)
 
         return await self._resent(path, get, may_be_missing=True)
 
     async def _head(self, path: str) -> str:
         async def head() -> str:
-            return _signature(await obstore.head_async(self._store, path))
+            try:
+                return _signature(await obstore.head_async(self._store, path))
+            except BaseError:
+                # Only the answer to a GET says why, and it may be a better one.
+                return _signature((await obstore.get_async(self._store, path)).meta)
 
         return await self._resent(path, head, may_be_missing=True)
 
-    async def _is_found(self, path: str) -> bool:
-        try:
-            await self._head(path)
-        except ArtifactMissing:
-            return False
-        return True
-
     async def _put(self, path: str, payload: bytes, mode: Any) -> bool:
-
         async def put() -> bool:
             try:
-                await obstore.put_async(self._store, path, payload, mode=mode, use_multipart=False)
-            except AlreadyExistsError:
-                return False
+                await obstore.put_async(self._writing_store, path, payload, mode=mode, use_multipart=False)
+            except AlreadyExistsError as error:
+                # So a bucket answers too while another write is under way that may come to nothing.
+                if await self.is_there(path):
+                    return False
+                raise OddAnswer("it was said to be there already, and it is not") from error
             return True
 
         return await self._resent(path, put)
@@ -212,15 +292,29 @@ class BucketFiles:
         """
         _refuse_forked()
         pause, deadline = FIRST_PAUSE_S, time.monotonic() + RESEND_S
-        with reported(self.uri(path), self.advice, may_be_missing=may_be_missing):
-            while True:
-                try:
-                    return await send()
-                except GenericError:
-                    if pause > LAST_PAUSE_S or time.monotonic() > deadline:
-                        raise
-                await asyncio.sleep(pause)
-                pause *= 2
+        while True:
+            try:
+                return await send()
+            except (BaseError, OSError) as error:
+                is_over = pause > LAST_PAUSE_S or time.monotonic() > deadline
+                may_pass = isinstance(error, GenericError | AlreadyExistsError)
+                if is_over or not may_pass or answer_of(error).is_final:
+                    raise self._translated(error, path, may_be_missing=may_be_missing) from error
+            await asyncio.sleep(pause)
+            pause *= 2
+
+    def _translated(self, error: Exception, path: str, *, may_be_missing: bool) -> ArtifactStoreError:
+        """An error of the client in our words, with what there is to do about it."""
+        answer, uri = answer_of(error), self.uri(path)
+        if may_be_missing and isinstance(error, FileNotFoundError) and answer.code != "NoSuchBucket":
+            return missing(uri)
+        advice = f"; {answer.advice}" if answer.advice else ""
+        return ArtifactStoreError(
+            f"artifact store cannot reach {uri}: {in_short(error)}{advice}{self.advice}",
+            uri=uri,
+            status=answer.status,
+            code=answer.code,
+        )
 
 
 @cache
@@ -239,6 +333,9 @@ def _refuse_forked() -> None:
 
 
 def _signature(told: Any) -> str:
+    """The signature of an object. Raises `OddAnswer` where it has no ETag, which every object has."""
+    if not told["e_tag"]:
+        raise OddAnswer("the answer has no ETag: whatever answered is no object store")
     # To the second, as some answers tell no more of a time.
     modified = int(told["last_modified"].timestamp())
-    return f"{told['size']} {modified} {told['e_tag'] or ''}"
+    return f"{told['size']} {modified} {told['e_tag']}"

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from seamless_assets.adapters.artifacts.files import Take
 from seamless_assets.adapters.artifacts.storage.bucket import BucketFiles, Signed
 from seamless_assets.adapters.artifacts.storage.copies import CopyFolder
+from seamless_assets.errors import ArtifactMissing, ArtifactStoreError
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -27,25 +28,46 @@ class CopiedBucket(BucketFiles):
         self._copies = copies
 
     async def keep(self, written: Sequence[tuple[str, bytes]]) -> None:
-        """Copy what was just written there, as far as there is room. Raises like `read`."""
-        signatures = await self.signatures([path for path, _ in written])
-        signed = [(payload, known) for (_, payload), known in zip(written, signatures, strict=True)]
+        """Copy what was just written there, as far as there is room.
+
+        A bucket that cannot be asked meanwhile is no error: what is written is written, copied or not.
+        """
+        try:
+            signatures = await self.signatures([path for path, _ in written])
+        except ArtifactStoreError:
+            return
+        signed = [Signed(payload, known) for (_, payload), known in zip(written, signatures, strict=True)]
         # What nobody has read yet does not drive out what somebody did.
         self._keep([path for path, _ in written], signed, may_evict=False)
 
     async def load(self, groups: Sequence[Sequence[str]], take: Take[T], finish: Callable[[T], U]) -> list[U]:
-        """What `take`, and then `finish`, make of each group of files, in a thread. Raises like `read`."""
+        """What `take`, and then `finish`, make of each group of files, in a thread. Raises like `read`.
+
+        A file is copied once `take` has taken it, so that no copy is ever of bytes that it refused.
+        """
         held = [path for paths in groups for path in paths if self._copies.holds(self._name(path))]
-        known = dict(zip(held, await self.signatures(held), strict=True)) if held else {}
-        return await self._load(partial(self._fetch_lacking, known), groups, take, finish)
+        return await self._load(partial(self._fetch_lacking, await self._known(held)), groups, take, finish)
+
+    async def _known(self, held: Sequence[str]) -> dict[str, str]:
+        """The signatures of files of which there are copies; of a file that cannot be asked for, none."""
+        try:
+            return dict(zip(held, await self.signatures(held), strict=True)) if held else {}
+        except ArtifactMissing:
+            raise
+        except ArtifactStoreError:
+            # Whether it can be had is for the sending to say.
+            return {}
 
     async def _fetch_lacking(self, known: Mapping[str, str], paths: Sequence[str]) -> list[Signed]:
         copied = await asyncio.to_thread(self._copied, {path: known[path] for path in paths if path in known})
         lacking = [path for path in paths if path not in copied]
-        fetched = await self._fetch(lacking)
-        self._keep(lacking, fetched, may_evict=True)
-        both = copied | dict(zip(lacking, fetched, strict=True))
+        both = copied | dict(zip(lacking, await self._fetch(lacking), strict=True))
         return [both[path] for path in paths]
+
+    def _proven(self, paths: Sequence[str], found: Sequence[Signed]) -> None:
+        """Copy the files that came from the bucket."""
+        sent = [at for at, file in enumerate(found) if not file.is_copy]
+        self._keep([paths[at] for at in sent], [found[at] for at in sent], may_evict=True)
 
     def _copied(self, signatures: Mapping[str, str]) -> dict[str, Signed]:
         """The files of which there are copies that have these signatures."""
@@ -53,11 +75,11 @@ class CopiedBucket(BucketFiles):
         for path, signature in signatures.items():
             known, _, payload = (self._copies.load(self._name(path)) or b"").partition(b"\n")
             if known.decode(errors="replace") == signature:
-                found[path] = payload, signature
+                found[path] = Signed(payload, signature, is_copy=True)
         return found
 
     def _keep(self, paths: Sequence[str], signed: Sequence[Signed], *, may_evict: bool) -> None:
-        bodies = [partial(b"\n".join, (known.encode(), payload)) for payload, known in signed]
+        bodies = [partial(b"\n".join, (file.signature.encode(), file.payload)) for file in signed]
         names = [self._name(path) for path in paths]
         self._copies.keep_soon(list(zip(names, bodies, strict=True)), may_evict=may_evict)
 

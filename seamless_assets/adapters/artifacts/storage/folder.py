@@ -52,6 +52,10 @@ class FolderFiles:
         """Whether there is such a file; `beside` does not matter."""
         return self._is_there(path)
 
+    async def is_there(self, path: str) -> bool:
+        """Whether there is such a file."""
+        return self._is_there(path)
+
     async def read_all(self, paths: Sequence[str]) -> list[bytes]:
         """The bytes of each. Raises like `read`."""
         return await asyncio.to_thread(lambda: [self._read(path)[0] for path in paths])

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from seamless_assets.errors import ArtifactStoreError
+
+LONGEST_REQUEST_S = 300.0
+"""Even where a byte comes now and then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +27,21 @@ class S3Access:
     profile: str | None = None
     is_unsigned: bool = False
     is_verified: bool = True
+    timeout_s: float = 10.0
+    """How long the bucket may be silent in the middle of an answer; writes have three times as long."""
 
 
 def client_options(access: S3Access) -> dict[str, Any]:
     """What the object store's client takes. Raises `ArtifactStoreError` where nobody has credentials."""
     told = {"region": access.region, "endpoint": access.endpoint_url}
     # A plain http address is somebody's own choice: nothing leads there by default.
-    client = {"allow_http": True, "allow_invalid_certificates": not access.is_verified}
+    client = {
+        "allow_http": True,
+        "allow_invalid_certificates": not access.is_verified,
+        "connect_timeout": timedelta(seconds=access.timeout_s),
+        "read_timeout": timedelta(seconds=access.timeout_s),
+        "timeout": timedelta(seconds=LONGEST_REQUEST_S),
+    }
     options: dict[str, Any] = {name: value for name, value in told.items() if value}
     options["client_options"] = client
     if access.is_unsigned:
