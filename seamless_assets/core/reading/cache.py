@@ -9,6 +9,10 @@ from cachetools import LRUCache, TTLCache
 
 from seamless_assets.core.reading.gathered import Gathered
 
+MAX_BYTES = 256_000_000
+"""What is kept where nobody says how much: ten years of minutes."""
+GAP_BYTES = 160
+"""About what a gap takes of memory."""
 DEFAULT_TEMPLATE = "{node_id}:{start}:{end}:{interval}:{conf_ver}:{world_id}:{as_of}"
 
 
@@ -38,18 +42,28 @@ class CacheKey:
         return ":".join([template.format(**values), *rest])
 
 
-class ReadCache:
-    """At most `max_shards` frames, none older than `ttl` seconds by `timer`; the least used goes first.
+Shard = tuple[CacheKey, Gathered]
 
+
+class ReadCache:
+    """At most `max_shards` frames of `max_bytes`, none older than `ttl` seconds by `timer`.
+
+    The least used goes first. A frame counts with all the memory that it keeps from being freed, which is
+    that of the artifacts it was cut from.
     Only what releases alone answer is kept. It holds bars and what is known of their gaps, never a verdict:
     every hit is judged again. A world that reads in another domain than before begins anew.
     """
 
     def __init__(
-        self, timer: Callable[[], float], ttl: float, max_shards: int, template: str = DEFAULT_TEMPLATE
+        self,
+        timer: Callable[[], float],
+        ttl: float,
+        max_shards: int,
+        template: str = DEFAULT_TEMPLATE,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
-        self._template = template
-        self._shards: TTLCache[str, tuple[CacheKey, Gathered]] = TTLCache(max_shards, ttl, timer)
+        self._template, self._max_shards = template, max_shards
+        self._shards: TTLCache[str, Shard] = TTLCache(max_bytes, ttl, timer, _bytes_of)
         self._domains: LRUCache[str, str] = LRUCache(max_shards)
 
     def __len__(self) -> int:
@@ -64,8 +78,14 @@ class ReadCache:
     def keep(self, key: CacheKey, gathered: Gathered) -> None:
         """Keep a frame, where releases alone answered it."""
         self._enter(key)
-        if gathered.source == "artifacts":
-            self._shards[key.text(self._template)] = (key, gathered)
+        shard = (key, gathered)
+        if gathered.source != "artifacts" or _bytes_of(shard) > self._shards.maxsize:
+            return
+        text = key.text(self._template)
+        self._shards.pop(text, None)
+        while len(self._shards) >= self._max_shards:
+            self._shards.popitem()
+        self._shards[text] = shard
 
     def _enter(self, key: CacheKey) -> None:
         """Forget a world's frames where it reads in another domain now."""
@@ -74,3 +94,7 @@ class ReadCache:
             for text in left:
                 self._shards.pop(text, None)
         self._domains[key.world_id] = key.domain
+
+
+def _bytes_of(shard: Shard) -> int:
+    return int(shard[1].bars.get_total_buffer_size()) + GAP_BYTES * len(shard[1].coverage.gaps)

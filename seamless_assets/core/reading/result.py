@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -87,3 +87,14 @@ class ReadResult:
         frame = polars.from_arrow(self.bars)
         assert isinstance(frame, polars.DataFrame)
         return frame
+
+    def __reduce__(self) -> tuple[Callable[[bytes, ReadMetadata], ReadResult], tuple[bytes, ReadMetadata]]:
+        # Arrow pickles the whole block that bars were cut from.
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self.bars.schema) as stream:
+            stream.write_table(self.bars)
+        return _unpickled, (sink.getvalue().to_pybytes(), self.metadata)
+
+
+def _unpickled(bars: bytes, metadata: ReadMetadata) -> ReadResult:
+    return ReadResult(pa.ipc.open_stream(bars).read_all(), metadata)

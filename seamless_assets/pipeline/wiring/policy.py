@@ -63,4 +63,5 @@ def _or(told: float | None, otherwise: float) -> float:
 def frames_of(settings: Settings) -> ReadCache:
     """The cache of reads, as large and as long-lived as the settings say."""
     cache = settings.cache
-    return ReadCache(monotonic, cache.ttl_ms / 1000, cache.max_shards, cache.key_template)
+    max_bytes = cache.max_memory_mb * 1_000_000
+    return ReadCache(monotonic, cache.ttl_ms / 1000, cache.max_shards, cache.key_template, max_bytes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import pandas as pd
@@ -69,3 +71,13 @@ def test_made_bars_are_marked_and_carry_the_close_before_them() -> None:
     assert frame.loc[4, "close"] == 2.25 and frame.loc[3, "volume"] == 4.0
     nothing = carry_previous_close(real[:0], Timeframe("1m"), Segment(START, START + 300))
     assert nothing.num_rows == 0 and nothing.column_names[-1] == "filled"
+
+
+def test_a_pickled_result_is_its_bars_and_not_the_block_they_were_cut_from() -> None:
+    block = bars_table(random_walk(START, START + 600 * 60))
+    result = ReadResult(block.slice(10, 5).select(["ts", "close"]), NO_METADATA)
+    pickled = pickle.dumps(result)
+    assert pickle.loads(pickled) == result and len(pickled) < 2_000
+    assert copy.deepcopy(result) == result
+    empty = ReadResult(block.slice(0, 0), NO_METADATA)
+    assert pickle.loads(pickle.dumps(empty)) == empty

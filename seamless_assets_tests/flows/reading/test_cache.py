@@ -7,9 +7,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.reading.cache import CacheKey, ReadCache
+from seamless_assets.core.reading.cache import GAP_BYTES, CacheKey, ReadCache
 from seamless_assets.core.reading.gathered import Gathered, nothing_gathered
 
 NODE = NodeId.parse("ohlcv:binance:BTC/USDT:1m")
@@ -80,3 +81,17 @@ def test_what_is_not_released_is_not_kept_and_room_is_made_by_the_least_used() -
     assert cache.load(keys[0]) is not None
     cache.keep(keys[2], replace(FRAME, source="artifacts"))
     assert [cache.load(key) is not None for key in keys] == [True, False, True]
+
+
+def test_frames_are_held_as_far_as_there_is_room_for_what_they_keep_from_being_freed() -> None:
+    """A few bars that are cut from a large block keep all of it."""
+    block = table_of([(60 * n, 1.0, 1.0, 1.0, 1.0, 1.0) for n in range(1000)], BARS_SCHEMA)
+    frames = [replace(FRAME, source="artifacts", bars=block.slice(n, 1)) for n in range(3)]
+    keys = [CacheKey("n", start, 9, 60, "v2", "w", "live", "t", "sha256:a") for start in range(3)]
+    size = block.get_total_buffer_size() + GAP_BYTES
+    for room, held in ((size - 1, []), (size, [2]), (2 * size, [1, 2]), (9 * size, [0, 1, 2])):
+        cache = ReadCache(lambda: 0.0, 60.0, 8, max_bytes=room)
+        for key, frame in zip(keys, frames, strict=True):
+            cache.keep(key, frame)
+            cache.keep(key, frame)
+        assert [n for n, key in enumerate(keys) if cache.load(key) is frames[n]] == held
