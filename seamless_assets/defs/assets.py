@@ -1,13 +1,13 @@
 """Nodes as partitioned assets: one step per exchange, timeframe and shard, one result per node.
 
 Inside a step the nodes run side by side and fail on their own: a bad symbol never stops the others.
-The blocking check belongs to the same step (write, audit, publish); a node that fails it gets the failed
-check and no materialization.
+The blocking check belongs to the same step (write, audit, publish); a partition that fails it is not
+materialized. An exchange that gives no answer is no verdict on bars: it fails the step, which is retried.
 """
 
 # Dagster reads the annotations of assets at run time, so they are not postponed here.
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -15,6 +15,7 @@ from dagster import (
     AssetCheckResult,
     AssetCheckSpec,
     AssetExecutionContext,
+    AssetKey,
     AssetsDefinition,
     AssetSpec,
     BackfillPolicy,
@@ -30,8 +31,10 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.defs.names import CHECK, NODE_ID_METADATA, Names, NodesByKey
 from seamless_assets.defs.partitions import partitions_definition, window_of_partitions
 from seamless_assets.defs.resources import SeamlessResource
-from seamless_assets.defs.results import check_released, node_results, progress
+from seamless_assets.defs.results import NodeResults, check_released, progress
 from seamless_assets.defs.step import NodeOutcome, materialize_nodes
+from seamless_assets.errors import ExchangeUnavailable
+from seamless_assets.pipeline.connect import Seamless
 
 SHARD_SIZE = 100
 RETRIES = RetryPolicy(max_retries=2, delay=5, backoff=Backoff.EXPONENTIAL, jitter=Jitter.FULL)
@@ -76,16 +79,28 @@ def _shard_asset(
         selected = context.selected_asset_keys
         for key in sorted({check.asset_key for check in context.selected_asset_check_keys} - selected):
             yield check_released(pipeline, key, by_key.node(key))
-        keys = {by_key.node(key): key for key in selected}
-        if keys:
-            window = window_of_partitions(context.partition_time_window)
-            for told in materialize_nodes(pipeline, list(keys), window):
-                if isinstance(told, NodeOutcome):
-                    yield from node_results(context, pipeline, keys[told.node], told)
-                else:
-                    context.log.info(progress(*told))
+        if selected:
+            yield from _materialize(context, pipeline, {by_key.node(key): key for key in selected})
 
     return materialize_shard
+
+
+def _materialize(
+    context: AssetExecutionContext, pipeline: Seamless, keys: Mapping[NodeId, AssetKey]
+) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
+    """Materialize nodes and tell of each; raises `ExchangeUnavailable` in the end where one had no answer."""
+    window = window_of_partitions(context.partition_time_window)
+    results, unanswered = NodeResults(context, pipeline, len(keys)), []
+    for told in materialize_nodes(pipeline, list(keys), window):
+        if isinstance(told, NodeOutcome):
+            yield from results.of(keys[told.node], told)
+            unanswered += [(told.node, told.away)] if told.away else []
+        else:
+            context.log.info(progress(*told))
+    if unanswered:
+        first = unanswered[0][1]
+        nodes = ", ".join(str(node) for node, _ in unanswered)
+        raise ExchangeUnavailable(f"no answer for {nodes}: {first}", **first.facts) from first
 
 
 def _spec(names: Names, node: NodeId) -> AssetSpec:

@@ -1,9 +1,12 @@
-"""What a materialization shows in the UI: the manifest, counts, and pictures."""
+"""What the page of a materialized partition shows: its manifest, counts, and pictures.
+
+A name has one value on a page: `as_of` and `dataset_fingerprint` are those of the release, so the manifest's
+own are shown as `first_published` and `artifact_fingerprint`.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from dagster import MetadataValue
@@ -11,23 +14,36 @@ from dagster import MetadataValue
 from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.coverage.coverage import Coverage
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.defs.pictures import candles_picture, coverage_picture
 from seamless_assets.flows.releasing.materialize import PartitionReport
-from seamless_assets.flows.releasing.publish import total_coverage
+from seamless_assets.flows.releasing.publish import Sealed
 from seamless_assets.pipeline.connect import Seamless
 
+SHOWN_AS = {"dataset_fingerprint": "artifact_fingerprint", "as_of": "first_published"}
 
-def partition_metadata(report: PartitionReport) -> dict[str, Any]:
-    """Facts of one released partition: fingerprint, counts, uri."""
-    if report.sealed is None:
-        raise ValueError(f"partition {report.partition.key} holds nothing settled")
-    preview = report.sealed.preview_fingerprint
+
+def partition_metadata(
+    pipeline: Seamless, node: NodeId, report: PartitionReport, *, is_pictured: bool
+) -> dict[str, Any]:
+    """All that the page of a released partition shows; pictures first, where it has any."""
+    sealed = report.sealed
+    if sealed is None:
+        raise ValueError(f"partition {report.partition.key} of {node} holds nothing settled")
+    preview = sealed.preview_fingerprint
     return {
-        "dagster/uri": report.sealed.artifact_uri,
-        "dagster/partition_row_count": report.sealed.ref.rows,
-        "fingerprint": report.sealed.ref.fingerprint,
+        **(_pictures(pipeline, node, report, sealed) if is_pictured else {}),
+        "dagster/uri": sealed.artifact_uri,
+        "dagster/partition_row_count": sealed.ref.rows,
         **coverage_metadata(report.coverage),
-        "manifest_uri": report.sealed.manifest_uri,
+        "node_id": str(node),
+        "as_of": report.as_of,
+        "dataset_fingerprint": report.dataset_fingerprint,
+        "artifact_fingerprint": sealed.ref.fingerprint,
+        "manifest_uri": sealed.manifest_uri,
+        "window": f"{seconds_text(sealed.ref.start)} to {seconds_text(sealed.ref.end)}",
+        **_settled(pipeline, report, sealed),
+        "manifest": MetadataValue.json(_manifest(pipeline, node, sealed)),
         **({"preview_fingerprint": preview} if preview else {}),
     }
 
@@ -41,25 +57,24 @@ def coverage_metadata(coverage: Coverage) -> dict[str, Any]:
     }
 
 
-def node_metadata(pipeline: Seamless, node: NodeId, released: Sequence[PartitionReport]) -> dict[str, Any]:
-    """All that a node's materialization shows, over the partitions it released; pictures first."""
-    coverage = total_coverage([report.coverage for report in released])
-    last = released[-1]
-    if last.sealed is None:
-        raise ValueError(f"partition {last.partition.key} of {node} holds nothing settled")
-    start, end = released[0].partition.window.start, last.sealed.ref.end
-    bars = pipeline.read(node, start, end).to_arrow()
-    manifest = json.loads(pipeline.manifest(node, last.sealed.ref).to_json())
+def _settled(pipeline: Seamless, report: PartitionReport, sealed: Sealed) -> dict[str, Any]:
+    """How far a partition is settled; of one that is not over yet, how long ago that was (seconds)."""
+    end = sealed.ref.end
+    if end >= report.partition.window.end:
+        return {"is_over": True}
+    lag = round(pipeline.aio.ports.clock.now() - end)
+    return {"is_over": False, "settled_until": MetadataValue.timestamp(float(end)), "lag_seconds": lag}
+
+
+def _pictures(pipeline: Seamless, node: NodeId, report: PartitionReport, sealed: Sealed) -> dict[str, Any]:
+    start, end = sealed.ref.segment
+    read = pipeline.read(node, start, end, context=ComputeContext(as_of=report.as_of))
     return {
-        "candles": MetadataValue.md(candles_picture(bars, str(node))),
-        "coverage_strip": MetadataValue.md(coverage_picture(coverage, start, end)),
-        **partition_metadata(last),
-        **coverage_metadata(coverage),
-        "dagster/partition_row_count": coverage.present,
-        "node_id": str(node),
-        "partitions": len(released),
-        "range": f"{seconds_text(start)} to {seconds_text(end)}",
-        "as_of": last.as_of,
-        "dataset_fingerprint": last.dataset_fingerprint,
-        "manifest": MetadataValue.json(manifest),
+        "candles": MetadataValue.md(candles_picture(read.to_arrow(), f"{node}, {report.partition.key}")),
+        "coverage_strip": MetadataValue.md(coverage_picture(report.coverage, start, end)),
     }
+
+
+def _manifest(pipeline: Seamless, node: NodeId, sealed: Sealed) -> dict[str, Any]:
+    written: dict[str, Any] = json.loads(pipeline.manifest(node, sealed.ref).to_json())
+    return {SHOWN_AS.get(name, name): value for name, value in written.items()}

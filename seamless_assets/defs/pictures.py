@@ -16,13 +16,17 @@ from seamless_assets.core.bars.table import timestamps
 from seamless_assets.core.coverage.coverage import MISSING, Coverage
 
 MOST_CANDLES = 120
+WIDTH_IN = 8.0
+_CANDLE_EDGES = {"left": 0.09, "right": 0.98, "top": 0.92, "bottom": 0.11, "hspace": 0.08}
+_STRIP_EDGES = {"left": 0.03, "right": 0.97, "top": 0.74, "bottom": 0.42}
 UP, DOWN, ABSENT, LOST = "#1b9e77", "#d95f02", "#c9ced6", "#c2185b"
 
 
 def candles_picture(bars: pa.Table, title: str) -> str:
     """A candle chart with volume; many bars are drawn as fewer, wider candles."""
-    figure = Figure(figsize=(8, 3.6), dpi=80, layout="constrained")
-    price, volume = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    # A fixed layout and lines for bodies: a picture takes a third of the time that others take.
+    figure = Figure(figsize=(WIDTH_IN, 3.6), dpi=80)
+    price, volume = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1), gridspec_kw=_CANDLE_EDGES)
     price.set_title(title, fontsize=10, loc="left")
     if bars.num_rows:
         _draw_candles(price, volume, bars)
@@ -35,8 +39,8 @@ def candles_picture(bars: pa.Table, title: str) -> str:
 
 def coverage_picture(coverage: Coverage, start: int, end: int) -> str:
     """A strip of the window: present, proven absent, missing."""
-    figure = Figure(figsize=(8, 0.9), dpi=80, layout="constrained")
-    axis = figure.subplots()
+    figure = Figure(figsize=(WIDTH_IN, 0.9), dpi=80)
+    axis = figure.subplots(gridspec_kw=_STRIP_EDGES)
     low, high = _days([start, end])
     axis.axvspan(low, high, color=UP, lw=0)
     for gap in coverage.gaps:
@@ -60,12 +64,24 @@ def _draw_candles(price: Any, volume: Any, bars: pa.Table) -> None:
     opens, closes = o[edges], c[np.append(edges[1:], bars.num_rows) - 1]
     highs, lows = np.maximum.reduceat(h, edges), np.minimum.reduceat(low, edges)
     x = _days(timestamps(bars)[edges])
-    width = float(np.min(np.diff(x))) * 0.7 if len(x) > 1 else 0.01
+    width = _body_width(x)
     colors = np.where(closes >= opens, UP, DOWN)
     price.vlines(x, lows, highs, color=colors, lw=0.8)
-    price.bar(x, closes - opens, width, bottom=opens, color=colors)
-    volume.bar(x, np.add.reduceat(v, edges), width, color=colors)
+    # A candle that closes where it opened is a line, not nothing.
+    flat = np.where(opens == closes, np.ptp(price.get_ylim()) / 400, 0)
+    price.vlines(x, opens - flat, closes + flat, color=colors, lw=width)
+    volume.vlines(x, 0, np.add.reduceat(v, edges), color=colors, lw=width)
+    volume.set_ylim(bottom=0)
     _date_axis(volume)
+
+
+def _body_width(x: np.ndarray) -> float:
+    """Width of a candle's body in points, where the narrowest step between candles leaves some space."""
+    if len(x) < 2:
+        return 12.0
+    step = float(np.min(np.diff(x)))
+    share = step / (float(x[-1] - x[0]) * 1.1)
+    return max(0.5, 0.7 * share * WIDTH_IN * 72 * (_CANDLE_EDGES["right"] - _CANDLE_EDGES["left"]))
 
 
 def _date_axis(axis: Any) -> None:

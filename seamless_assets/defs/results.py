@@ -10,20 +10,25 @@ from dagster import (
     AssetCheckSeverity,
     AssetExecutionContext,
     AssetKey,
+    AssetMaterialization,
     DataVersion,
     MaterializeResult,
 )
+from dagster._core.definitions.data_version import DATA_VERSION_IS_USER_PROVIDED_TAG, DATA_VERSION_TAG
 
 from seamless_assets.core.bars.table import timestamps
 from seamless_assets.core.coverage.coverage import Coverage, coverage_of
 from seamless_assets.core.node import NodeId
-from seamless_assets.defs.metadata import coverage_metadata, node_metadata, partition_metadata
+from seamless_assets.defs.metadata import coverage_metadata, partition_metadata
 from seamless_assets.defs.names import CHECK
 from seamless_assets.defs.step import NodeOutcome
 from seamless_assets.errors import ReadRefused, StoreError
 from seamless_assets.flows.releasing.materialize import PartitionReport
 from seamless_assets.flows.releasing.publish import total_coverage
 from seamless_assets.pipeline.connect import Seamless
+
+MOST_PICTURED = 60
+"""Partitions that show pictures, in one step: drawing them takes a sixth of a second each, and 25 KB."""
 
 
 def progress(node: NodeId, report: PartitionReport) -> str:
@@ -36,25 +41,47 @@ def progress(node: NodeId, report: PartitionReport) -> str:
     )
 
 
-def node_results(
-    context: AssetExecutionContext, pipeline: Seamless, key: AssetKey, outcome: NodeOutcome
-) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
-    """The check of a node, and its materialization where it passed."""
-    coverage = total_coverage([report.coverage for report in outcome.reports])
-    yield _check_result(key, outcome.passed, coverage, outcome.problems)
-    if not outcome.passed or not outcome.released:
-        context.log.warning(f"{outcome.node}: nothing is materialized: {'; '.join(outcome.problems)}")
-        return
-    if len(outcome.reports) > 1:
-        for report in outcome.released:
-            context.add_asset_metadata(
-                partition_metadata(report), asset_key=key, partition_key=report.partition.key
-            )
-    yield MaterializeResult(
-        asset_key=key,
-        metadata=node_metadata(pipeline, outcome.node, outcome.released),
-        data_version=DataVersion(str(outcome.released[-1].dataset_fingerprint)),
-    )
+class NodeResults:
+    """Tells of one node after the other, of those that a step runs, `nodes` in number."""
+
+    def __init__(self, context: AssetExecutionContext, pipeline: Seamless, nodes: int) -> None:
+        self._context, self._pipeline = context, pipeline
+        self._pictured = max(1, MOST_PICTURED // max(1, nodes))
+
+    def of(self, key: AssetKey, outcome: NodeOutcome) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
+        """The check of a node, and its materialization where all partitions are released.
+
+        Where some are not, those that are get events of their own, and nothing is yielded that assets made
+        of it would wait for. Where the exchange gave no answer there is nothing to check.
+        """
+        if outcome.away is None:
+            coverage = total_coverage([report.coverage for report in outcome.reports])
+            yield _check_result(key, outcome.passed, coverage, outcome.problems)
+        if outcome.is_complete:
+            yield self._materialization(key, outcome)
+            return
+        for report, metadata in self._pages(outcome):
+            self._context.log_event(_event(key, report, metadata))
+        left = ", ".join(report.partition.key for report in outcome.reports if not report.released)
+        self._context.log.warning(
+            f"{outcome.node}: not materialized: {left or 'all'}; {'; '.join(outcome.problems)}"
+        )
+
+    def _materialization(self, key: AssetKey, outcome: NodeOutcome) -> MaterializeResult[Any]:
+        pages = list(self._pages(outcome))
+        version = DataVersion(str(outcome.released[-1].dataset_fingerprint))
+        if len(pages) == 1:
+            return MaterializeResult(asset_key=key, metadata=pages[0][1], data_version=version)
+        for report, metadata in pages:
+            self._context.add_asset_metadata(metadata, asset_key=key, partition_key=report.partition.key)
+        # What stands here would stand on every page.
+        return MaterializeResult(asset_key=key, data_version=version)
+
+    def _pages(self, outcome: NodeOutcome) -> Iterator[tuple[PartitionReport, dict[str, Any]]]:
+        released = outcome.released
+        for left, report in zip(range(len(released), 0, -1), released, strict=True):
+            is_pictured = left <= self._pictured
+            yield report, partition_metadata(self._pipeline, outcome.node, report, is_pictured=is_pictured)
 
 
 def check_released(pipeline: Seamless, key: AssetKey, node: NodeId) -> AssetCheckResult:
@@ -68,6 +95,14 @@ def check_released(pipeline: Seamless, key: AssetKey, node: NodeId) -> AssetChec
     threshold = pipeline.settings.seamless.observability.coverage_ratio_threshold
     problems = [] if coverage.ratio >= threshold else [f"coverage {coverage.ratio:.4f} is below {threshold}"]
     return _check_result(key, not problems, coverage, problems)
+
+
+def _event(key: AssetKey, report: PartitionReport, metadata: dict[str, Any]) -> AssetMaterialization:
+    version = {
+        DATA_VERSION_TAG: str(report.dataset_fingerprint),
+        DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
+    }
+    return AssetMaterialization(key, partition=report.partition.key, metadata=metadata, tags=version)
 
 
 def _check_result(

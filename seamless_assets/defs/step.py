@@ -10,7 +10,7 @@ from typing import Any
 
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
-from seamless_assets.errors import ExchangeError
+from seamless_assets.errors import ExchangeError, ExchangeUnavailable
 from seamless_assets.flows.releasing.materialize import PartitionReport
 from seamless_assets.pipeline.connect import Seamless
 
@@ -40,6 +40,18 @@ class NodeOutcome:
     def passed(self) -> bool:
         """Whether everything settled is released."""
         return self.error is None and all(report.released for report in self.reports if report.sealed)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every partition is released, so that there is none without settled bars among them."""
+        return self.error is None and bool(self.reports) and all(report.released for report in self.reports)
+
+    @property
+    def away(self) -> ExchangeUnavailable | None:
+        """Why the exchange gave no answer, where something is not released for want of it."""
+        if isinstance(self.error, ExchangeUnavailable):
+            return self.error
+        return next((report.away for report in self.reports if report.away and not report.released), None)
 
 
 def materialize_nodes(

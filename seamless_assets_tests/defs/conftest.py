@@ -17,7 +17,7 @@ from seamless_assets.sandbox.server import Sandbox
 def written(tmp_path: Path, exchange: Sandbox) -> Callable[..., Path]:
     """A seamless.yaml on embedded stores, pointing at the local exchange."""
 
-    def write(*symbols: str, timeframes: tuple[str, ...] = ("1m",)) -> Path:
+    def write(*symbols: str, timeframes: tuple[str, ...] = ("1m",), **more: Any) -> Path:
         path = tmp_path / "seamless.yaml"
         declared = {
             "base_url": exchange.url,
@@ -30,6 +30,7 @@ def written(tmp_path: Path, exchange: Sandbox) -> Callable[..., Path]:
             "hot_store": {"dsn": "sqlite:///./hot.sqlite"},
             "state_dir": "./state",
             "rate_limit": {"tokens_per_interval": 1_000_000, "burst_tokens": 1_000_000},
+            **more,
         }
         path.write_text(yaml.safe_dump({"seamless": seamless, "exchanges": {"binance": declared}}))
         return path

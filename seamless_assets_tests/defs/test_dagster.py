@@ -107,7 +107,7 @@ def test_a_range_is_one_run_with_facts_for_each_partition(
         assert instance.get_materialized_partitions(key) == {"2025-01-01", "2025-01-02", "2025-01-03"}
     found = instance.fetch_materializations(BTC, limit=10).records
     rows = {
-        r.partition_key: r.asset_materialization.metadata["fingerprint"].value
+        r.partition_key: r.asset_materialization.metadata["artifact_fingerprint"].value
         for r in found
         if r.asset_materialization
     }
