@@ -35,6 +35,7 @@
     ├── CoordinationError
     │   ├── LeaseLost                      the lease ran out or another worker took it over
     │   ├── LeaseStoreUnavailable          nobody can say who holds what; not the same as held
+    │   ├── WorldServiceUnavailable        no decision of a world service can be had
     │   ├── SessionStoreError              what a world has seen cannot be read or written
     │   └── BudgetUnavailable              the shared rate budget cannot be reached
     ├── ReadRefused
@@ -240,6 +241,10 @@ class LeaseLost(CoordinationError):
 
 class LeaseStoreUnavailable(CoordinationError):
     """The lease store cannot be reached; that is not the same as a lease held by another."""
+
+
+class WorldServiceUnavailable(CoordinationError):
+    """No decision of a world service can be had; without one no world trades live."""
 
 
 class SessionStoreError(CoordinationError):

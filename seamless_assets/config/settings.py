@@ -131,6 +131,7 @@ class EnvironmentSettings(Section):
 
     coordinator_url: LeaseUrl | None = None
     rate_limiter_redis: RedisUrl | None = None
+    world_service_url: HttpUrl | None = None
 
 
 @dataclass(frozen=True)

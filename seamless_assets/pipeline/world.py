@@ -12,8 +12,8 @@ from seamless_assets.core.canonical import is_text
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.reading.result import ReadResult
-from seamless_assets.core.reading.session import SessionKey, SessionRecord, SessionState, VerdictChange
 from seamless_assets.core.reading.sla import SLAPolicy
+from seamless_assets.core.worlds.session import SessionKey, SessionRecord, SessionState, VerdictChange
 from seamless_assets.errors import InvalidInput
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading import sessions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import astuple, dataclass, field
 
-from seamless_assets.core.reading.session import Change, SessionKey, SessionRecord
+from seamless_assets.core.worlds.session import Change, SessionKey, SessionRecord
 from seamless_assets.errors import SessionStoreError
 
 

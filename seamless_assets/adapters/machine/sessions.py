@@ -10,7 +10,7 @@ from msgspec import ValidationError
 from msgspec.json import Decoder, encode
 
 from seamless_assets.adapters.machine.file import MachineFile
-from seamless_assets.core.reading.session import Change, SessionKey, SessionRecord
+from seamless_assets.core.worlds.session import Change, SessionKey, SessionRecord
 from seamless_assets.errors import SessionStoreError
 
 SCHEMA_VERSION = 1

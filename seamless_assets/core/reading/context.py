@@ -14,7 +14,10 @@ from seamless_assets.errors import InvalidChoice, InvalidInput
 Domain = Literal["backtest", "dryrun", "live"]
 Strategy = Literal["FAIL_FAST", "AUTO_BACKFILL", "PARTIAL_FILL", "SEAMLESS"]
 Verdict = Literal["PASS", "PARTIAL", "HOLD", "REJECT"]
+Mode = Literal["live", "paper", "shadow", "compute-only", "validate"]
+"""What a world service lets a world do."""
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
+MODES: tuple[Mode, ...] = get_args(Mode)
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 _FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from seamless_assets.core.reading.context import Domain, Verdict
+from seamless_assets.core.reading.context import Domain, Mode, Verdict
 from seamless_assets.core.reading.sla import OnViolation
 
-EffectiveMode = str
-"""What an outside world service decided: live, paper, shadow, compute-only or validate."""
-MODES: tuple[EffectiveMode, ...] = ("live", "paper", "shadow", "compute-only", "validate")
 _HOLDING_MODES = frozenset({"compute-only", "validate"})
+_DRY_MODES = frozenset({"paper", "shadow"})
+UNAVAILABLE = "decision_unavailable"
+"""The code of a decision that could not be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Evidence:
     violations: tuple[str, ...] = ()
     on_violation: OnViolation = "PARTIAL_FILL"
     problems: tuple[str, ...] = ()
-    decision: EffectiveMode = "live"
+    decision: Mode = "live"
     decision_reason: str = ""
 
     @property
@@ -100,7 +100,7 @@ def _holding_live(of: Evidence) -> Iterator[str]:
             f"now it is {of.dataset_fingerprint}"
         )
     if of.decision in _HOLDING_MODES:
-        yield of.decision_reason or f"world_decision: the world service decided {of.decision}"
+        yield _decided(of)
 
 
 def _partial(of: Evidence) -> Iterator[str]:
@@ -116,3 +116,12 @@ def _noted(of: Evidence) -> Iterator[str]:
     """What is told and changes no verdict."""
     if of.pinned is not None:
         yield f"pinned: the session is set to {of.pinned} until it is unpinned ({of.pin_reason})"
+    if of.decision in _DRY_MODES:
+        yield _decided(of)
+
+
+def _decided(of: Evidence) -> str:
+    if of.decision_reason.startswith(f"{UNAVAILABLE}:"):
+        return of.decision_reason
+    why = f" ({of.decision_reason})" if of.decision_reason else ""
+    return f"world_decision: the world service decided {of.decision}{why}"

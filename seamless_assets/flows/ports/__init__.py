@@ -21,6 +21,7 @@ from seamless_assets.flows.ports.hot_store import HotStore
 from seamless_assets.flows.ports.leases import LeaseQuota, LeaseRegister, LeaseStore
 from seamless_assets.flows.ports.observer import Observer
 from seamless_assets.flows.ports.sessions import SessionStore
+from seamless_assets.flows.ports.worlds import WorldDecisions, WorldService
 
 __all__ = [
     "ArtifactStore",
@@ -35,6 +36,8 @@ __all__ = [
     "Observer",
     "Ports",
     "SessionStore",
+    "WorldDecisions",
+    "WorldService",
 ]
 
 
@@ -56,4 +59,5 @@ class Ports:
     fills: FillRunner
     sessions: SessionStore
     frames: ReadCache
+    decisions: WorldDecisions | None = None
     reading: ReadSettings = field(default_factory=ReadSettings)

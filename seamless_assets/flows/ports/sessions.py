@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from seamless_assets.core.reading.session import Change, SessionKey, SessionRecord
+from seamless_assets.core.worlds.session import Change, SessionKey, SessionRecord
 
 
 class SessionStore(Protocol):

@@ -12,10 +12,11 @@ from seamless_assets.core.reading.context import NEWEST, ComputeContext
 from seamless_assets.core.reading.gathered import Gathered
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.result import ReadMetadata, ReadResult
-from seamless_assets.core.reading.session import SessionKey, SessionRecord
 from seamless_assets.core.reading.sla import SLAReport
 from seamless_assets.core.reading.verdict import Evidence, Judgement, judge
 from seamless_assets.core.releases.release import Snapshot
+from seamless_assets.core.worlds.decision import Decision
+from seamless_assets.core.worlds.session import SessionKey, SessionRecord
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.sessions import remember
 
@@ -34,6 +35,7 @@ class Answer:
     problems: tuple[str, ...]
     sla: SLAReport
     session: SessionRecord = NO_SESSION
+    decision: Decision | None = None
 
     @property
     def context(self) -> ComputeContext:
@@ -113,6 +115,8 @@ def _judged(ports: Ports, answer: Answer) -> Judgement:
             bound_fingerprint=answer.session.dataset_fingerprint,
             pinned=answer.session.pinned,
             pin_reason=answer.session.pin_reason,
+            decision=answer.decision.mode if answer.decision else "live",
+            decision_reason=answer.decision.reason if answer.decision else "",
             violations=answer.sla.violations,
             on_violation=sla.on_violation,
             problems=answer.problems,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from seamless_assets.core.calendar.instant import instant_text
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.admission import Admission, admit
@@ -14,8 +15,10 @@ from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.result import ReadResult
 from seamless_assets.core.reading.sla import UNBOUNDED
 from seamless_assets.core.releases.release import Snapshot
+from seamless_assets.core.worlds.decision import DRY_MODES, Decision, unavailable
+from seamless_assets.core.worlds.session import SessionKey
 from seamless_assets.errors import SeamlessSLAExceeded
-from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.ports import Ports, WorldDecisions
 from seamless_assets.flows.reading.answer import Answer, serve
 from seamless_assets.flows.reading.blended import read_blended
 from seamless_assets.flows.reading.deadline import Deadline, PhaseCut
@@ -34,11 +37,15 @@ async def read(ports: Ports, request: ReadRequest) -> ReadResult:
     """
     admission = admit(request.context, request.strategy, ports.reading)
     deadline = Deadline(request.sla)
+    decision: Decision | None = None
+    if request.context is not None and request.context.domain == "live" and ports.decisions is not None:
+        request, decision = await _decided(ports, ports.decisions, request.context, request, deadline)
+        admission = admit(request.context, request.strategy, ports.reading)
     gather = _live if admission.blends else _published if admission.publishes else _released
     answer = await gather(ports, request, admission, deadline)
     if answer.sla.violations and request.sla.on_violation == "FAIL_FAST":
         raise _exceeded(request, deadline)
-    return await serve(ports, answer)
+    return await serve(ports, replace(answer, decision=decision))
 
 
 async def read_released(
@@ -52,6 +59,27 @@ async def read_released(
     bound = replace(context, domain="backtest") if is_bound else None
     request = ReadRequest.parse(node, *window, context=bound, columns=columns, default_sla=UNBOUNDED)
     return await read(ports, request)
+
+
+async def _decided(
+    ports: Ports,
+    decisions: WorldDecisions,
+    context: ComputeContext,
+    request: ReadRequest,
+    deadline: Deadline,
+) -> tuple[ReadRequest, Decision]:
+    """What the world service decides of a live read, and the request as it is served then."""
+    session = await ports.sessions.load(SessionKey.of(context, str(request.node)))
+    bound = context.as_of or session.as_of
+    try:
+        decision = await deadline.run("live_wait", decisions.in_force(context.world_id, bound))
+    except PhaseCut:
+        decision = unavailable("it took longer than the read may wait for it")
+    if decision.mode not in DRY_MODES:
+        return request, decision
+    now = instant_text(int(ports.clock.now() * 1_000_000))
+    dry = replace(context, domain="dryrun", as_of=decision.as_of or bound or now)
+    return replace(request, context=dry, keeps_as_of=False), decision
 
 
 async def _released(ports: Ports, request: ReadRequest, admission: Admission, deadline: Deadline) -> Answer:

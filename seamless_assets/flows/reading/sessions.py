@@ -6,7 +6,10 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.admission import refuse_future
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.reading.request import ReadRequest
-from seamless_assets.core.reading.session import (
+from seamless_assets.core.reading.verdict import Judgement
+from seamless_assets.core.releases.release import Snapshot
+from seamless_assets.core.sharing.events import SessionEvent
+from seamless_assets.core.worlds.session import (
     SessionKey,
     SessionRecord,
     advance,
@@ -15,9 +18,6 @@ from seamless_assets.core.reading.session import (
     require_advance,
     unpin,
 )
-from seamless_assets.core.reading.verdict import Judgement
-from seamless_assets.core.releases.release import Snapshot
-from seamless_assets.core.sharing.events import SessionEvent
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.released import bind_snapshot
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from random import Random
 
 from seamless_assets.adapters.machine.clock import SystemClock
 from seamless_assets.adapters.machine.sessions import MachineSessions
 from seamless_assets.config.load import Settings
-from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.ports import Clock, Ports
 from seamless_assets.flows.reading.background import BackgroundFills
+from seamless_assets.flows.reading.decisions import Decisions
 from seamless_assets.flows.sharing.quota import LeaseQuota
 from seamless_assets.pipeline.wiring.artifacts import S3Access, artifact_store
 from seamless_assets.pipeline.wiring.coordination import Coordination
@@ -21,6 +23,7 @@ class Adapters:
     """What the flows touch, as `ports`. Nothing is asked of an exchange, store or server yet."""
 
     def __init__(self, settings: Settings, s3: S3Access | None) -> None:
+        self._closing = AsyncExitStack()
         # What may be refused comes before what has to be closed.
         self._artifacts = artifact_store(settings, s3)
         clock = SystemClock()
@@ -46,11 +49,23 @@ class Adapters:
             fills=self._fills,
             sessions=self._sessions,
             frames=frames_of(settings),
+            decisions=self._decisions(settings, clock),
         )
+
+    def _decisions(self, settings: Settings, clock: Clock) -> Decisions | None:
+        url = settings.environment.world_service_url
+        if url is None:
+            return None
+        from seamless_assets.adapters.http.worlds import HttpWorldService
+
+        service = HttpWorldService(str(url))
+        self._closing.push_async_callback(service.close)
+        return Decisions(service, clock)
 
     async def close(self) -> None:
         """End what goes on in the background, then close files and connections."""
         await self._fills.close()
+        await self._closing.aclose()
         await self._exchanges.close()
         await self._coordination.close()
         await self._sessions.close()

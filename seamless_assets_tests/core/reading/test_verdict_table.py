@@ -11,10 +11,18 @@ from itertools import product
 import pytest
 
 from seamless_assets.core.reading.admission import Fill, admit, refuse_future
-from seamless_assets.core.reading.context import DOMAINS, STRATEGIES, ComputeContext, Domain, Strategy
+from seamless_assets.core.reading.context import (
+    DOMAINS,
+    MODES,
+    STRATEGIES,
+    ComputeContext,
+    Domain,
+    Mode,
+    Strategy,
+)
 from seamless_assets.core.reading.settings import ReadSettings
 from seamless_assets.core.reading.sla import VIOLATIONS, OnViolation
-from seamless_assets.core.reading.verdict import MODES, Evidence, judge
+from seamless_assets.core.reading.verdict import Evidence, judge
 from seamless_assets.errors import AsOfInFuture, AsOfRequired
 
 NOW = 1_735_700_000.0
@@ -123,7 +131,7 @@ def test_what_must_repeat_is_bound_to_the_past(domain: Domain) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_world_service_can_hold_a_live_read_and_nothing_else(mode: str) -> None:
+def test_a_world_service_can_hold_a_live_read_and_nothing_else(mode: Mode) -> None:
     for domain in DOMAINS:
         told = judge(Evidence(domain=domain, expected=1, absent=0, missing=0, decision=mode))
         holds = domain == "live" and mode in ("compute-only", "validate")

@@ -1,0 +1,1 @@
+"""Worlds: what each has seen of a node, and what an outside service decides for it."""
