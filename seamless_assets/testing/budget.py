@@ -5,7 +5,7 @@ from __future__ import annotations
 from seamless_assets.core.sharing.token_bucket import Bucket, Budget
 from seamless_assets.errors import BudgetUnavailable
 from seamless_assets.flows.ports import Clock
-from seamless_assets.flows.sharing.budget import ProcessBudget
+from seamless_assets.flows.sharing.process_budget import ProcessBudget
 
 
 class InMemoryBudgetStore(ProcessBudget):

@@ -20,11 +20,12 @@ from seamless_assets.adapters.machine.budget import MachineBudget
 from seamless_assets.adapters.machine.clock import SystemClock
 from seamless_assets.adapters.redis.budget import RedisBudget
 from seamless_assets.core.sharing import token_bucket as arithmetic
-from seamless_assets.core.sharing.token_bucket import Bucket, Budget, Place
+from seamless_assets.core.sharing.token_bucket import LONGEST_COOL_DOWN_S, Bucket, Budget, Place
 from seamless_assets.errors import BudgetUnavailable
 from seamless_assets.testing import InMemoryBudgetStore
 
 BUDGET = Budget(tokens_per_interval=10, interval_ms=100_000, burst=4)
+NUMBERS = [name for name in Bucket.__dataclass_fields__ if name != "free"]
 OpenBudget = Callable[[], Any]
 
 
@@ -35,8 +36,8 @@ async def seed(url: str, key: str, budget: Budget) -> Bucket:
     seconds, micros = await client.time()
     now = seconds + micros / 1_000_000
     bucket = arithmetic.full(budget, now)
-    state = {name: repr(getattr(bucket, name)) for name in Bucket.__dataclass_fields__}
-    await client.hset(key, mapping={**state, "run": run})
+    state = {name: repr(getattr(bucket, name)) for name in NUMBERS}
+    await client.hset(key, mapping={**state, "free": "", "run": run})
     await client.aclose()
     return bucket
 
@@ -78,15 +79,24 @@ async def test_all_processes_queue_in_one_line(open_budget: OpenBudget, key: str
     assert waits[4:] == pytest.approx([10 * turn for turn in range(1, 21)], abs=4)
 
 
-async def test_the_last_gives_its_place_back_and_another_gets_it(open_budget: OpenBudget, key: str) -> None:
+async def test_a_place_that_is_given_back_goes_to_the_next(open_budget: OpenBudget, key: str) -> None:
     store, other = open_budget(), open_budget()
     places = [await store.take(key, BUDGET, 4) for _ in range(4)]
     await other.give_back(key, BUDGET, places[2])
     kept = await other.take(key, BUDGET, 4)
-    assert kept.wait > places[3].wait
-    await other.give_back(key, BUDGET, kept)
+    assert places[1].wait < kept.wait < places[3].wait
+    await other.give_back(key, BUDGET, places[3])
     again = await other.take(key, BUDGET, 4)
-    assert again.wait <= kept.wait and again.number == kept.number
+    assert kept.wait < again.wait <= places[3].wait and again.number == kept.number + 1
+
+
+@pytest.mark.parametrize("order", [1, -1])
+async def test_cancelled_waiters_hold_up_nobody(open_budget: OpenBudget, key: str, order: int) -> None:
+    store, other = open_budget(), open_budget()
+    places = [await store.take(key, BUDGET, 4) for _ in range(20)]
+    for place in places[1:][::order]:
+        await other.give_back(key, BUDGET, place)
+    assert (await other.take(key, BUDGET, 4)).wait <= places[1].wait
 
 
 async def test_a_cool_down_holds_up_everybody(open_budget: OpenBudget, key: str) -> None:
@@ -121,7 +131,7 @@ async def test_a_cancelled_call_breaks_nothing(open_budget: OpenBudget, key: str
     assert isinstance(await store.take(key, BUDGET, 1), Place)
 
 
-@pytest.mark.parametrize("luck", range(3))
+@pytest.mark.parametrize("luck", range(6))
 async def test_the_script_does_the_same_sums_as_the_core(
     redis_server: RedisServer, key: str, luck: int
 ) -> None:
@@ -138,18 +148,19 @@ async def test_the_script_does_the_same_sums_as_the_core(
             if not places:
                 continue
             place = places.pop(-1 if rng.random() < 0.5 else rng.randrange(len(places)))
-            more = (place.cost, place.number, place.paused, place.born)
+            more = (place.cost, place.paused, place.born, place.turn)
         elif op == "settle":
             known_as = rng.choice([None, bucket.born, 5.0])
             more = (cost, -1.0 if known_as is None else known_as)
         else:
             more = (cost,)
-        wait, queued, paused, born, cooling, now = map(float, await store._run(op, key, budget, *more))
+        told = await store._run(op, key, budget, *more)
+        wait, queued, paused, born, cooling, now, turn = map(float, told)
         if op == "take":
             bucket, place = arithmetic.take(budget, bucket, now, cost)
             places.append(place)
             assert (wait, queued, paused, born) == (place.wait, place.number, place.paused, place.born)
-            assert cooling == place.cooling
+            assert (cooling, turn) == (place.cooling, place.turn)
         elif op == "moved":
             moved = arithmetic.moved(bucket, place)
             assert moved is not None and (wait, paused) == (moved.wait, moved.paused)
@@ -164,12 +175,44 @@ async def test_the_script_does_the_same_sums_as_the_core(
     state = await client.hgetall(key)
     left = await client.pttl(key)
     await client.aclose()
-    # `moved` refills the bucket in Redis and not in the core, so the last digit may differ.
-    assert {name: float(state[name]) for name in Bucket.__dataclass_fields__} == pytest.approx(
-        {name: getattr(bucket, name) for name in Bucket.__dataclass_fields__}, abs=1e-9
+    assert {name: float(state[name]) for name in NUMBERS} == pytest.approx(
+        {name: getattr(bucket, name) for name in NUMBERS}, abs=1e-9
     )
+    free = list(map(float, state["free"].split()))
+    assert list(zip(free[::2], free[1::2], strict=True)) == [pytest.approx(turn) for turn in bucket.free]
     until_full = (budget.burst - bucket.tokens) / budget.tokens_per_second + max(0, bucket.cool_until - now)
     assert left > 1000 * until_full
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        {"tokens": "x"},
+        {"tokens": "nan"},
+        {"tokens": "-1e300"},
+        {"at": "inf"},
+        {"cool_until": "95617584000"},
+        {"spare": "-5"},
+        {"refilled": "nan", "queued": "many"},
+        {"free": "1 2 3"},
+        {"free": "x y"},
+        {"run": ""},
+    ],
+    ids=repr,
+)
+async def test_a_bucket_in_redis_that_cannot_be_is_one_that_was_lost(
+    redis_server: RedisServer, key: str, spoiled: dict[str, str]
+) -> None:
+    await seed(redis_server.url, key, BUDGET)
+    client = Redis.from_url(redis_server.url)
+    await client.hset(key, mapping=spoiled)
+    await client.aclose()
+    store = RedisBudget(redis_server.url)
+    first = await store.take(key, BUDGET, 1)
+    assert 0 <= first.wait <= LONGEST_COOL_DOWN_S + 100
+    await store.give_back(key, BUDGET, first)
+    assert await store.moved(key, BUDGET, await store.take(key, BUDGET, 1)) is not None
+    await store.close()
 
 
 async def test_a_restarted_server_starts_empty_and_voids_old_places(own_redis: RedisServer, key: str) -> None:

@@ -169,7 +169,7 @@ def test_the_doctor_knows_what_is_well(
     found = rows(told)
     assert code == 0 and {row["state"] for row in found.values()} == {"well"}
     assert found["hot store"]["version"].startswith("SQLite (embedded: one machine, many processes)")
-    assert found["hot store"]["version"].endswith("schema 1") and found["hot store"]["lag"].endswith("ed")
+    assert found["hot store"]["version"].endswith("schema 2") and found["hot store"]["lag"].endswith("ed")
     assert found["hot store"]["address"] == str(tmp_path / "hot.sqlite")
     assert "its clock is" in found["binance"]["lag"] and "set this machine's clock by NTP" in told
     server = f"dsn: 'questdb://127.0.0.1:{questdb_server.http_port}', pg_port: {questdb_server.pg_port}"

@@ -14,8 +14,8 @@ from seamless_assets.errors import (
 )
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.background import BackgroundFills
-from seamless_assets.flows.sharing.budget import RateGate
 from seamless_assets.flows.sharing.failover import FailoverLeases
+from seamless_assets.flows.sharing.gate import RateGate
 from seamless_assets.flows.sharing.quota import LeaseQuota
 from seamless_assets.testing import InMemoryBudgetStore, InMemorySessionStore, RecordingObserver
 from seamless_assets_tests.simulation.faults import EVERYWHERE, Channel, FaultInjector, ProcessClock

@@ -13,7 +13,7 @@ from seamless_assets.core.coverage.proof import Reach, Trades
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.token_bucket import Budget
 from seamless_assets.errors import ExchangeUnavailable, RateLimited
-from seamless_assets.flows.sharing.budget import RateGate
+from seamless_assets.flows.sharing.gate import RateGate
 from seamless_assets.testing import InMemoryExchange
 from seamless_assets_tests.simulation.faults import Channel
 from seamless_assets_tests.simulation.process import Machine

@@ -11,7 +11,7 @@ from seamless_assets.core.bars.table import empty_bars
 from seamless_assets.core.releases.release import LOG_FOLDER
 from seamless_assets.flows.releasing import clean_up, compact, govern, publish
 from seamless_assets.flows.sharing import leases
-from seamless_assets.flows.sharing.budget import RateGate
+from seamless_assets.flows.sharing.gate import RateGate
 from seamless_assets.testing import InMemoryBudgetStore, InMemoryFiles, InMemoryHotStore, InMemoryLeaseStore
 from seamless_assets_tests.simulation.cluster import Cluster
 from seamless_assets_tests.simulation.hot_store import FaultyHotStore

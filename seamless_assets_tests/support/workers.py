@@ -84,10 +84,6 @@ def presses(url: str, folder: str, redis: str, budget: str, seconds: str, cool_a
     """Fork workers that send requests as fast as their gates let them; the first hears a 429 at `cool_at`."""
     import aiohttp  # noqa: F401
 
-    import seamless_assets.adapters.machine.budget
-    import seamless_assets.adapters.redis.budget
-    import seamless_assets.flows.sharing.budget  # noqa: F401
-
     def work(number: int) -> None:
         asyncio.run(press(url, Path(folder), redis, budget, float(seconds), 0 if number else float(cool_at)))
 
@@ -104,7 +100,7 @@ async def press(url: str, folder: Path, redis: str, budget: str, seconds: float,
     from seamless_assets.adapters.machine.log import LogEvents
     from seamless_assets.adapters.redis.budget import RedisBudget
     from seamless_assets.core.sharing.token_bucket import Budget
-    from seamless_assets.flows.sharing.budget import RateGate
+    from seamless_assets.flows.sharing.gate import RateGate
 
     allowed = Budget(*json.loads(budget))
     machine = MachineBudget(folder / "budget.sqlite")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from seamless_assets.core.sharing.token_bucket import Bucket, Budget, Place
 from seamless_assets.errors import BudgetUnavailable
 
 T = TypeVar("T")
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _BUCKETS = MarkedTable(
     "rate_buckets",
     {
@@ -27,12 +27,18 @@ _BUCKETS = MarkedTable(
         "queued": int,
         "cool_until": float,
         "paused": float,
+        "refilled": float,
+        "spare": float,
+        "heaviest": float,
+        "free": str,
     },
 )
+_ADDED = ("refilled REAL", "spare REAL", "heaviest REAL", "free TEXT", "mark INTEGER")
+"""Columns that the first schemas did not have."""
 _SCHEMA = (
-    """CREATE TABLE IF NOT EXISTS rate_buckets (
+    f"""CREATE TABLE IF NOT EXISTS rate_buckets (
     key TEXT PRIMARY KEY, tokens REAL NOT NULL, at REAL NOT NULL, born REAL NOT NULL,
-    queued INTEGER NOT NULL, cool_until REAL NOT NULL, paused REAL NOT NULL, mark INTEGER
+    queued INTEGER NOT NULL, cool_until REAL NOT NULL, paused REAL NOT NULL, {", ".join(_ADDED)}
 )""",
 )
 
@@ -47,7 +53,7 @@ class MachineBudget:
             SCHEMA_VERSION,
             "the rate budget",
             BudgetUnavailable,
-            upgrade=_add_marks,
+            upgrade=_add_columns,
             notify=notify,
         )
 
@@ -87,7 +93,7 @@ class MachineBudget:
         def work(db: Database) -> T:
             now = time.time()
             bucket, outcome = change(self._load(db, key, budget, now), now)
-            _BUCKETS.put(db, [(key, *astuple(bucket))])
+            _BUCKETS.put(db, [_row(key, bucket)])
             return outcome
 
         return await self._file.run(work)
@@ -97,14 +103,30 @@ class MachineBudget:
         rows, spoiled = _BUCKETS.rows(db, "WHERE key = ?", (key,))
         if spoiled:
             db.damage.append(f"the bucket {key}")
-        for named, *cells in rows:
+        for named, *numbers, free in rows:
             if named == key:
-                return Bucket(*cells)
-        # What a spoiled one had let through just before is not known.
-        return Bucket(0.0, now, now) if spoiled or self._file.was_damaged else arithmetic.full(budget, now)
+                return replace(Bucket(*numbers), free=_turns(free))
+        is_lost = spoiled or self._file.was_damaged
+        return arithmetic.emptied(now) if is_lost else arithmetic.full(budget, now)
 
 
-def _add_marks(db: Database) -> None:
-    if not _BUCKETS.has_marks(db):
-        _BUCKETS.add_column(db)
-        _BUCKETS.mark(db, "", (), "", lambda row: None not in row)
+def _row(key: str, bucket: Bucket) -> tuple[str | float, ...]:
+    *numbers, free = astuple(bucket)
+    return (key, *numbers, " ".join(f"{turn!r} {tokens!r}" for turn, tokens in free))
+
+
+def _turns(text: str) -> tuple[tuple[float, float], ...]:
+    numbers = list(map(float, text.split()))
+    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _add_columns(db: Database) -> None:
+    known = {name for _, name, *_ in db.execute("PRAGMA table_info(rate_buckets)")}
+    for column in _ADDED:
+        if column.split()[0] not in known:
+            db.execute(f"ALTER TABLE rate_buckets ADD COLUMN {column}")
+    db.execute(
+        "UPDATE rate_buckets SET refilled = coalesce(refilled, 0.0), spare = coalesce(spare, 0.0), "
+        "heaviest = coalesce(heaviest, 0.0), free = coalesce(free, '')"
+    )
+    _BUCKETS.mark(db, "", (), "", lambda row: None not in row)

@@ -40,8 +40,8 @@ class RedisScript:
         self._script = self._client.register_script(source)
         self._address, self._what, self._error = _without_password(url), what, error
 
-    async def run(self, key: str, *arguments: str | float) -> list[str]:
-        """What the script returns for `key`; it may have run twice."""
+    async def run(self, key: str, *arguments: str | float, is_repeatable: bool = True) -> list[str]:
+        """What the script returns for `key`; where it `is_repeatable`, it may have run twice."""
         told = [argument if isinstance(argument, str) else repr(argument) for argument in arguments]
         with self._typed():
             try:
@@ -49,6 +49,8 @@ class RedisScript:
             except (ConnectionLost, TimedOut):
                 # A connection of before a restart of the server, or an answer that a busy process saw late.
                 await self._pool.disconnect(inuse_connections=False)
+                if not is_repeatable:
+                    raise
                 return await self._answer(key, told)
 
     async def _answer(self, key: str, told: Sequence[str]) -> list[str]:

@@ -2,25 +2,30 @@
 
 Any window of `interval` admits at most `tokens_per_interval + burst`; a request that costs more than the
 burst puts its cost in the place of the burst. Places are taken at once and waited for afterwards, so those
-who wait queue in the order in which they came.
+who wait queue in the order in which they came. A turn that is given back is there for whoever comes next;
+those behind keep theirs.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from seamless_assets.errors import InvalidInput
 
 LONGEST_COOL_DOWN_S = 3 * 86_400.0
-"""The longest ban that an exchange is known to speak out."""
+"""The longest ban that an exchange is known to speak out; no queue is longer either."""
+MOST_FREE = 1_000
+"""Turns given back that a bucket remembers; what is beyond is lost."""
+_CLOSE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
     """Requests allowed: `tokens_per_interval` each `interval_ms`, and `burst` at once.
 
-    `min_interval_ms` is the pause between two requests of one process that cannot reach a shared bucket;
-    None for that of the refill rate.
+    `min_interval_ms` is the pause between any two requests of one process, whoever shares the bucket. None
+    for none, and for that of the refill rate while a shared bucket cannot be reached.
     """
 
     tokens_per_interval: float
@@ -51,6 +56,9 @@ class Bucket:
 
     `queued` numbers the last place in the queue. Nothing is admitted before `cool_until`; `paused` adds up
     the seconds of all cool-downs. `born` tells this bucket from one that was lost: places of that are void.
+    `refilled` adds up the tokens that time has brought, used or not: a turn has come when it is reached.
+    `free` are turns to come that were given back, ascending, each with its tokens; `spare` are tokens of
+    such turns that nobody took, and `heaviest` is what the heaviest of those who wait may need at once.
     """
 
     tokens: float
@@ -59,13 +67,17 @@ class Bucket:
     queued: int = 0
     cool_until: float = 0.0
     paused: float = 0.0
+    refilled: float = 0.0
+    spare: float = 0.0
+    heaviest: float = 0.0
+    free: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """A taken place: what it cost and the seconds to wait; the rest names it to its bucket.
 
-    `cooling` is the part of the wait that a cool-down makes.
+    `cooling` is the part of the wait that a cool-down makes; `turn` is when it comes, as the bucket counts.
     """
 
     cost: float
@@ -74,6 +86,7 @@ class Place:
     paused: float
     born: float
     cooling: float = 0.0
+    turn: float = 0.0
 
 
 def full(budget: Budget, now: float) -> Bucket:
@@ -81,18 +94,41 @@ def full(budget: Budget, now: float) -> Bucket:
     return Bucket(budget.burst, now, now)
 
 
-def take(budget: Budget, bucket: Bucket, now: float, cost: float) -> tuple[Bucket, Place]:
-    """Take `cost` tokens now, in debt if need be; the wait is the time until the debt is refilled.
+def emptied(now: float) -> Bucket:
+    """A bucket of which nobody knows what it let through just before."""
+    return Bucket(0.0, now, now)
 
-    A cost above the burst waits for a full bucket only, and its rest is owed by those who come after. A
+
+def take(budget: Budget, bucket: Bucket, now: float, cost: float) -> tuple[Bucket, Place]:
+    """Take `cost` tokens now, in debt if need be; the wait is the time until its turn.
+
+    A turn that was given back and suffices is taken before the queue grows longer. A cost above the burst
+    waits at the end of the queue for a full bucket only, and its rest is owed by those who come after. A
     clock that jumps back refills nothing, and makes nobody wait for it to catch up.
     """
     held = _refilled(budget, bucket, now)
-    lacking = max(0.0, min(cost, budget.burst) - held.tokens)
+    need = min(cost, budget.burst)
+    turn, taken = _turn(held, need) if need == cost else _end_of_queue(held, need)
+    heaviest = need if held.tokens >= 0 else max(held.heaviest, need)
+    taken = replace(taken, tokens=taken.tokens - (cost - need), queued=held.queued + 1, heaviest=heaviest)
     cooling = max(0.0, held.cool_until - now)
-    wait = lacking / budget.tokens_per_second + cooling
-    taken = replace(held, tokens=held.tokens - cost, queued=held.queued + 1)
-    return taken, Place(cost, wait, taken.queued, held.paused, held.born, cooling)
+    wait = (turn - held.refilled) / budget.tokens_per_second + cooling
+    return taken, Place(cost, wait, taken.queued, held.paused, held.born, cooling, turn)
+
+
+def _turn(held: Bucket, need: float) -> tuple[float, Bucket]:
+    """The next turn that `need` tokens can have, and the bucket without them."""
+    if held.spare >= need:
+        return held.refilled, replace(held, spare=held.spare - need)
+    for at, (turn, tokens) in enumerate(held.free):
+        if tokens >= need:
+            left = ((turn, tokens - need),) if tokens > need else ()
+            return turn, replace(held, free=(*held.free[:at], *left, *held.free[at + 1 :]))
+    return _end_of_queue(held, need)
+
+
+def _end_of_queue(held: Bucket, need: float) -> tuple[float, Bucket]:
+    return held.refilled + max(0.0, need - held.tokens), replace(held, tokens=held.tokens - need)
 
 
 def moved(bucket: Bucket, place: Place) -> Place | None:
@@ -104,15 +140,30 @@ def moved(bucket: Bucket, place: Place) -> Place | None:
 
 
 def give_back(budget: Budget, bucket: Bucket, now: float, place: Place) -> Bucket:
-    """The bucket after a waiter that never asked has returned its place.
+    """The bucket after a waiter that never asked has returned its place, wherever that stands in the queue.
 
-    Only the last in the queue can return it: those behind keep their times, so a place before theirs,
-    given to a newcomer, would be used twice.
+    Those behind keep their turns. The end of the queue is no turn but a shorter queue.
     """
     held = _refilled(budget, bucket, now)
-    if bucket.born != place.born or bucket.queued != place.number:
+    if bucket.born != place.born:
         return held
-    return replace(held, tokens=min(budget.burst, held.tokens + place.cost), queued=held.queued - 1)
+    turns = sorted((*held.free, *_turns(place, budget.burst)))
+    tokens = held.tokens
+    while turns and turns[-1][0] >= held.refilled - tokens - _CLOSE:
+        tokens += turns.pop()[1]
+    return _passed(budget, replace(held, tokens=tokens, free=tuple(turns[:MOST_FREE])))
+
+
+def _turns(place: Place, burst: float) -> list[tuple[float, float]]:
+    """The turns that a place leaves free: its own, and later ones where it cost more than the burst."""
+    turn, left = place.turn, place.cost
+    turns: list[tuple[float, float]] = []
+    while left > 0 and len(turns) < MOST_FREE:
+        tokens = min(left, burst)
+        turn += tokens if turns else 0.0
+        turns.append((turn, tokens))
+        left -= tokens
+    return turns
 
 
 def cool_down(budget: Budget, bucket: Bucket, now: float, seconds: float) -> Bucket:
@@ -134,12 +185,38 @@ def settle(budget: Budget, bucket: Bucket, now: float, cost: float, born: float 
     if held.tokens >= 0:
         return replace(held, tokens=max(0.0, held.tokens - cost))
     pause = min(cost, budget.burst) / budget.tokens_per_second
-    return replace(held, cool_until=max(held.cool_until, now) + pause, paused=held.paused + pause)
+    until = max(held.cool_until, now) + pause
+    return replace(held, cool_until=until, paused=held.paused + pause, spare=0.0)
 
 
 def _refilled(budget: Budget, bucket: Bucket, now: float) -> Bucket:
+    """The bucket at `now`. One that cannot be is as one that was lost."""
+    if not _can_be(budget, bucket):
+        return emptied(now)
+    cool_until = min(bucket.cool_until, bucket.at + LONGEST_COOL_DOWN_S)
     if now < bucket.at:
-        return replace(bucket, at=now, cool_until=bucket.cool_until - (bucket.at - now))
-    cooled = min(now, max(bucket.at, bucket.cool_until)) - bucket.at
+        return replace(bucket, at=now, cool_until=cool_until - (bucket.at - now))
+    cooled = min(now, max(bucket.at, cool_until)) - bucket.at
     refill = (now - bucket.at - cooled) * budget.tokens_per_second
-    return replace(bucket, tokens=min(budget.burst, bucket.tokens + refill), at=now)
+    tokens = min(budget.burst, bucket.tokens + refill)
+    refilled = bucket.refilled + refill
+    return _passed(budget, replace(bucket, tokens=tokens, at=now, cool_until=cool_until, refilled=refilled))
+
+
+def _passed(budget: Budget, bucket: Bucket) -> Bucket:
+    """The bucket once the tokens of free turns that have come are spare, or its own where nobody waits.
+
+    Beside what those who wait may need at once, no more is spare than the burst holds.
+    """
+    come = sum(tokens for turn, tokens in bucket.free if turn <= bucket.refilled)
+    free = tuple((turn, tokens) for turn, tokens in bucket.free if turn > bucket.refilled)
+    spare = min(bucket.spare + come, max(0.0, budget.burst - bucket.heaviest))
+    if bucket.tokens < 0:
+        return replace(bucket, spare=spare, free=free)
+    return replace(bucket, tokens=min(budget.burst, bucket.tokens + spare), spare=0.0, free=())
+
+
+def _can_be(budget: Budget, bucket: Bucket) -> bool:
+    numbers = (bucket.tokens, bucket.at, bucket.cool_until, bucket.paused, bucket.refilled, bucket.spare)
+    longest_debt = LONGEST_COOL_DOWN_S * budget.tokens_per_second + budget.burst
+    return all(map(math.isfinite, numbers)) and bucket.tokens >= -longest_debt and bucket.spare >= 0

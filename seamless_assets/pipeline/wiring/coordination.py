@@ -16,8 +16,8 @@ from seamless_assets.aio.single_flight import SingleFlight
 from seamless_assets.config.load import Settings
 from seamless_assets.flows.diagnose import Question
 from seamless_assets.flows.ports import Clock, LeaseRegister, LeaseStore, Observer
-from seamless_assets.flows.sharing.budget import RateGate
 from seamless_assets.flows.sharing.failover import FailoverLeases
+from seamless_assets.flows.sharing.gate import RateGate
 
 
 def lease_register(file: Path) -> LeaseRegister:

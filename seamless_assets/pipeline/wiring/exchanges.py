@@ -9,7 +9,7 @@ from seamless_assets.adapters.ccxt.settings import ClientSettings
 from seamless_assets.aio.lazy import Lazy
 from seamless_assets.config.load import Settings
 from seamless_assets.flows.ports import CandleSource
-from seamless_assets.flows.sharing.budget import RateGate
+from seamless_assets.flows.sharing.gate import RateGate
 
 
 class Exchanges:

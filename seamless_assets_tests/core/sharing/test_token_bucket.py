@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from seamless_assets.core.sharing.token_bucket import (
+    LONGEST_COOL_DOWN_S,
     Budget,
     Place,
     cool_down,
@@ -69,14 +71,93 @@ def test_no_window_admits_more_than_its_tokens_and_the_burst(steps: list[tuple[f
         assert not [at for at, _ in admitted if start + 1e-4 < at < end - 1e-4]
 
 
-def test_the_last_in_the_queue_returns_its_place_and_no_other() -> None:
+def test_a_place_in_the_middle_is_there_for_the_next_and_those_behind_keep_theirs() -> None:
     bucket, _ = take(BUDGET, full(BUDGET, 100.0), 100.0, 4)
     bucket, first = take(BUDGET, bucket, 100.0, 1)
     bucket, second = take(BUDGET, bucket, 100.0, 1)
-    assert give_back(BUDGET, bucket, 100.0, first) == bucket
-    returned = give_back(BUDGET, bucket, 100.1, second)
+    freed = give_back(BUDGET, bucket, 100.0, first)
+    assert freed.tokens == bucket.tokens
+    taken, newcomer = take(BUDGET, freed, 100.1, 1)
+    assert newcomer.wait == pytest.approx(first.wait - 0.1)
+    assert take(BUDGET, taken, 100.1, 1)[1].wait == pytest.approx(second.wait + 0.4 - 0.1)
+    returned = give_back(BUDGET, taken, 100.1, second)
     assert take(BUDGET, returned, 100.1, 1)[1].wait == pytest.approx(second.wait - 0.1)
-    assert give_back(BUDGET, returned, 100.1, first).tokens == pytest.approx(0.25)
+    assert give_back(BUDGET, returned, 100.1, newcomer).tokens == pytest.approx(0.25)
+
+
+def test_a_turn_that_nobody_took_is_there_at_once() -> None:
+    bucket, _ = take(BUDGET, full(BUDGET, 100.0), 100.0, 4)
+    places = []
+    for _ in range(6):
+        bucket, place = take(BUDGET, bucket, 100.0, 1)
+        places.append(place)
+    bucket = give_back(BUDGET, bucket, 100.0, places[1])
+    late = 100.0 + places[3].wait
+    bucket, newcomer = take(BUDGET, bucket, late, 1)
+    assert newcomer.wait == 0.0
+    assert take(BUDGET, bucket, late, 1)[1].wait == pytest.approx(places[5].wait + 0.4 - places[3].wait)
+
+
+@given(
+    costs=st.lists(st.floats(0.5, 9), min_size=1, max_size=25),
+    pauses=st.lists(st.floats(0, 0.05), min_size=25, max_size=25),
+    luck=st.randoms(use_true_random=False),
+)
+def test_who_comes_after_all_are_cancelled_waits_for_nobody(
+    costs: list[float], pauses: list[float], luck: Random
+) -> None:
+    bucket, _ = take(BUDGET, full(BUDGET, NOW), NOW, 4)
+    now, places = NOW, []
+    for cost in costs:
+        bucket, place = take(BUDGET, bucket, now, cost)
+        places.append(place)
+    luck.shuffle(places)
+    for place, pause in zip(places, pauses, strict=False):
+        now += pause
+        bucket = give_back(BUDGET, bucket, now, place)
+    alone = take(BUDGET, take(BUDGET, full(BUDGET, NOW), NOW, 4)[0], now, 1)[1].wait
+    # A turn that came and went while others waited may be lost, as far as the burst holds no more.
+    gone = sum(place.cost for place in places if NOW + place.wait <= now)
+    newcomer = take(BUDGET, bucket, now, 1)[1].wait
+    assert alone - 1e-4 <= newcomer <= alone + gone / BUDGET.tokens_per_second + 1e-4
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_twenty_cancelled_waiters_hold_up_nobody(order: int) -> None:
+    budget = Budget(5, 1_000, 1)
+    bucket, _ = take(budget, full(budget, 0.0), 0.0, 1)
+    places = []
+    for _ in range(20):
+        bucket, place = take(budget, bucket, 0.0, 1)
+        places.append(place)
+    for place in places[::order]:
+        bucket = give_back(budget, bucket, 0.0, place)
+    assert take(budget, bucket, 0.0, 1)[1].wait == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        {"tokens": float("nan")},
+        {"tokens": -1e300},
+        {"tokens": float("-inf")},
+        {"at": float("inf")},
+        {"paused": float("nan")},
+        {"refilled": float("nan")},
+        {"spare": -1.0},
+        {"cool_until": float("nan")},
+    ],
+)
+def test_a_bucket_that_cannot_be_is_one_that_was_lost(spoiled: dict[str, float]) -> None:
+    bucket, place = take(BUDGET, full(BUDGET, 100.0), 100.0, 1)
+    found, fresh = take(BUDGET, replace(bucket, **spoiled), 200.0, 1)
+    assert fresh.wait == pytest.approx(0.4) and moved(found, place) is None
+
+
+def test_no_cool_down_lasts_longer_than_any_that_is_known() -> None:
+    bucket = replace(full(BUDGET, 100.0), cool_until=95_617_584_000.0)
+    assert take(BUDGET, bucket, 100.0, 1)[1].wait <= LONGEST_COOL_DOWN_S
+    assert take(BUDGET, bucket, 101.0 + LONGEST_COOL_DOWN_S, 1)[1].wait == 0.0
 
 
 def test_a_steady_flow_of_large_costs_keeps_to_the_rate() -> None:

@@ -13,7 +13,8 @@ from seamless_assets.adapters.redis.budget import GRACE_S
 from seamless_assets.core.sharing.events import CoordinationEvent, DroppedRequest
 from seamless_assets.core.sharing.token_bucket import Bucket, Budget, Place
 from seamless_assets.errors import BudgetUnavailable, RateLimited
-from seamless_assets.flows.sharing.budget import ProcessBudget, RateGate
+from seamless_assets.flows.sharing.gate import RateGate
+from seamless_assets.flows.sharing.process_budget import ProcessBudget
 from seamless_assets.testing.twins import HeardEvents
 from seamless_assets.testing.virtual import VirtualClock, on_virtual_time
 
@@ -168,6 +169,62 @@ def test_the_minimum_interval_of_a_process_holds_while_the_shared_budget_is_away
         await asyncio.gather(*(ask() for _ in range(10)))
         times = sorted(at for at, _ in admitted)
         assert all(later - sooner >= 1.99 for sooner, later in pairwise(times))
+
+    on_virtual_time(main)
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["shared", "of the machine"])
+@pytest.mark.parametrize("burst", [1, 20])
+def test_the_minimum_interval_of_a_process_holds_beside_any_budget(shared: bool, burst: int) -> None:
+    async def main() -> None:
+        clock, admitted = VirtualClock(), dict[int, list[float]]()
+        budget = Budget(40, 10_000, burst, min_interval_ms=700)
+        machine, cluster = ProcessBudget(clock), SharedBudget()
+        gates = [RateGate(clock, HeardEvents(), machine, cluster if shared else None) for _ in range(3)]
+
+        async def ask(number: int) -> None:
+            await gates[number].acquire(KEY, budget, 1)
+            admitted.setdefault(number, []).append(now())
+
+        asked = [asyncio.create_task(ask(number % 3)) for number in range(60)]
+        await asyncio.sleep(3.0)
+        await gates[0].cool_down(KEY, budget, 5.0)
+        asked[40].cancel()
+        await asyncio.wait(asked)
+        for times in admitted.values():
+            assert all(later - sooner >= 0.699 for sooner, later in pairwise(times))
+            # Nor does it take longer than the interval and the budget make it take.
+            assert len(times) >= 19 and times[-1] < 5.0 + max(20 * 0.8, 60 * 0.25 + 1)
+
+    on_virtual_time(main)
+
+
+class SetClock(VirtualClock):
+    """A clock that somebody sets while it is used."""
+
+    ahead = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.ahead
+
+
+@pytest.mark.parametrize("days", [40, -40, 3_650, 1 / 24])
+@pytest.mark.parametrize("is_set_right", [True, False], ids=["set right", "set wrong"])
+def test_a_clock_that_is_set_holds_no_request_up(days: float, is_set_right: bool) -> None:
+    async def main() -> None:
+        clock, shared = SetClock(), SharedBudget()
+        gate = RateGate(clock, HeardEvents(), ProcessBudget(clock), shared)
+        budget = Budget(40, 10_000, 1, min_interval_ms=500)
+        clock.ahead = days * 86_400 if is_set_right else 0.0
+        shared.is_away = True
+        await gate.cool_down(KEY, budget, 30.0)
+        await asyncio.sleep(3.0)
+        clock.ahead = 0.0 if is_set_right else days * 86_400
+        shared.is_away = False
+        began = now()
+        for _ in range(4):
+            await gate.acquire(KEY, budget, 1)
+        assert now() - began <= 30.0 + 4 * 0.6 + 2.0
 
     on_virtual_time(main)
 

@@ -1,24 +1,27 @@
 """The gate that every request to an exchange passes: a shared rate budget, and what holds while it is away.
 
-With a budget of the cluster: that; and while it cannot be reached, this process's minimum interval and one
-pace without bursts for this machine. Without: one budget for this machine.
+With a budget of the cluster: that; and while it cannot be reached, a minimum interval of this process and one
+pace without bursts for this machine. Without: one budget for this machine. A minimum interval that the
+settings name holds always.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from seamless_assets.aio.shield import acquire_shielded, shielded
 from seamless_assets.core.sharing import token_bucket as arithmetic
 from seamless_assets.core.sharing.events import DroppedRequest
-from seamless_assets.core.sharing.token_bucket import Bucket, Budget, Place
+from seamless_assets.core.sharing.token_bucket import Budget, Place
 from seamless_assets.errors import BudgetUnavailable, RateLimited
 from seamless_assets.flows.ports import BudgetStore, Clock, Observer
 from seamless_assets.flows.sharing.outage import LONGEST_PROBE_S, Outage
+from seamless_assets.flows.sharing.process_budget import ProcessBudget
 from seamless_assets.flows.sharing.retry import LONGEST_WAIT_S
 
 OUTAGE_MARK = "#outage"
@@ -35,10 +38,12 @@ class RateGate:
         self._process = ProcessBudget(clock)
         self._outage = Outage("rate_limiter", clock, observer)
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._leaving: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._left_at: dict[str, float] = {}
         self._emptied: dict[str, int] = {}
         self._born: dict[str, float] = {}
         self._past: dict[str, float] = {}
-        self._untold: dict[str, float] = {}
+        self._untold: dict[str, _CoolDown] = {}
 
     async def acquire(self, key: str, budget: Budget, cost: float) -> None:
         """Wait until a request of `cost` tokens under `key` may go out.
@@ -50,11 +55,25 @@ class RateGate:
         try:
             await self._admit(key, budget, cost)
         except (asyncio.CancelledError, RateLimited) as error:
-            waited_ms, reason = (self._clock.now() - began) * 1000, str(error) or "cancelled"
+            waited_ms, reason = max(0.0, self._clock.now() - began) * 1000, str(error) or "cancelled"
             self._observer.notify(DroppedRequest(key, waited_ms, reason))
             raise
 
     async def _admit(self, key: str, budget: Budget, cost: float) -> None:
+        if not budget.min_interval_ms:
+            await self._budgeted(key, budget, cost)
+            return
+        # One at a time: who waited for the budget meanwhile would leave together with others.
+        async with self._leaving[key]:
+            await self._clock.sleep(self._pause_left(key, budget.min_interval_ms / 1000))
+            await self._budgeted(key, budget, cost)
+            self._left_at[key] = self._clock.now()
+
+    def _pause_left(self, key: str, pause: float) -> float:
+        """Seconds until the minimum interval since the last request is over, also by a clock that was set."""
+        return pause - min(pause, max(0.0, self._clock.now() - self._left_at.get(key, -math.inf)))
+
+    async def _budgeted(self, key: str, budget: Budget, cost: float) -> None:
         if self._shared is None:
             await self._through(self._machine, key, budget, cost)
             return
@@ -77,8 +96,8 @@ class RateGate:
         await self._process.cool_down(key, _process_pace(budget), seconds)
         with suppress(BudgetUnavailable):
             await self._machine.cool_down(key + OUTAGE_MARK, _machine_pace(budget), seconds)
-        until = self._clock.now() + min(seconds, arithmetic.LONGEST_COOL_DOWN_S)
-        self._untold[key] = max(until, self._untold.get(key, 0.0))
+        asked = _CoolDown(self._clock.now(), min(seconds, arithmetic.LONGEST_COOL_DOWN_S))
+        self._untold[key] = asked.or_longer(self._untold.get(key))
         await self._is_there(self._shared, key, budget)
 
     async def _through(
@@ -150,18 +169,19 @@ class RateGate:
         """Whether the shared budget can be asked; it is told first what it missed."""
         if not self._outage.may_ask():
             return False
-        past, until = self._past.pop(key, 0.0), self._untold.pop(key, 0.0)
+        past, untold = self._past.pop(key, 0.0), self._untold.pop(key, None)
         try:
             if past or self._outage.is_on:
                 await shared.settle(key, budget, past, self._born.get(key))
                 past = 0.0
                 self._outage.end()
-            if (seconds := until - self._clock.now()) > 0:
+            if untold is not None and (seconds := untold.left_at(self._clock.now())) > 0:
                 await shared.cool_down(key, budget, seconds)
         except (BudgetUnavailable, asyncio.CancelledError) as error:
             # Told by whoever asks next; who was cancelled must not take it away.
             self._past[key] = self._past.get(key, 0.0) + past
-            self._untold[key] = max(until, self._untold.get(key, 0.0))
+            if untold is not None:
+                self._untold[key] = untold.or_longer(self._untold.get(key))
             if isinstance(error, asyncio.CancelledError):
                 raise
             self._outage.begin(error)
@@ -169,40 +189,22 @@ class RateGate:
         return True
 
 
-class ProcessBudget:
-    """A `BudgetStore` of one process."""
+@dataclass(frozen=True, slots=True)
+class _CoolDown:
+    """Seconds without requests that an exchange asked for, and when."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._buckets: dict[str, Bucket] = {}
+    asked_at: float
+    seconds: float
 
-    async def take(self, key: str, budget: Budget, cost: float) -> Place:
-        """A place in the queue of `key`."""
-        now = self._clock.now()
-        self._buckets[key], place = arithmetic.take(budget, self._bucket(key, budget), now, cost)
-        return place
+    def left_at(self, now: float) -> float:
+        """What is left of it; never more than was asked for, whatever the clock was set to meanwhile."""
+        return self.seconds - max(0.0, now - self.asked_at)
 
-    async def moved(self, key: str, budget: Budget, place: Place) -> Place | None:
-        """The place once its wait is over; None if it is void."""
-        return arithmetic.moved(self._bucket(key, budget), place)
-
-    async def give_back(self, key: str, budget: Budget, place: Place) -> None:
-        """Return a place whose request never went out."""
-        bucket = self._bucket(key, budget)
-        self._buckets[key] = arithmetic.give_back(budget, bucket, self._clock.now(), place)
-
-    async def cool_down(self, key: str, budget: Budget, seconds: float) -> None:
-        """Admit nothing under `key` for `seconds`."""
-        bucket = self._bucket(key, budget)
-        self._buckets[key] = arithmetic.cool_down(budget, bucket, self._clock.now(), seconds)
-
-    async def settle(self, key: str, budget: Budget, cost: float, born: float | None) -> None:
-        """Count requests of `cost` that went out past it."""
-        bucket = self._bucket(key, budget)
-        self._buckets[key] = arithmetic.settle(budget, bucket, self._clock.now(), cost, born)
-
-    def _bucket(self, key: str, budget: Budget) -> Bucket:
-        return self._buckets.get(key) or arithmetic.full(budget, self._clock.now())
+    def or_longer(self, other: _CoolDown | None) -> _CoolDown:
+        """This one, or the other if that ends later."""
+        if other is None or other.left_at(self.asked_at) <= self.seconds:
+            return self
+        return other
 
 
 async def _give_back(store: BudgetStore, key: str, budget: Budget, place: Place) -> None:
