@@ -47,7 +47,9 @@ from seamless_assets.core.canonical import sha256_text
 from seamless_assets.core.reading.cache import ReadCache
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.releases.artifact import ArtifactRef
-from seamless_assets.core.releases.release import Release, ReleaseLog, next_release, record_path
+from seamless_assets.core.releases.log import ReleaseLog
+from seamless_assets.core.releases.release import Release, record_path
+from seamless_assets.core.releases.snapshot import next_release
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.background import BackgroundFills

@@ -17,7 +17,8 @@ from seamless_assets.core.reading.result import ReadResult
 from seamless_assets.core.reading.sla import SLAPolicy, resolve_sla
 from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
 from seamless_assets.core.releases.condition import Condition
-from seamless_assets.core.releases.release import Release, Snapshot
+from seamless_assets.core.releases.release import Release
+from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.flows.reading import read as reading
 from seamless_assets.flows.reading import released
 from seamless_assets.flows.reading.condition import conditions

@@ -7,7 +7,9 @@ from hashlib import sha256
 
 from seamless_assets.core.bars.parquet import decode_bars
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.releases.release import LOG_FOLDER, Release, Snapshot, snapshot_at, verify_chain
+from seamless_assets.core.releases.log import snapshot_at, verify_chain
+from seamless_assets.core.releases.release import LOG_FOLDER, Release
+from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.errors import ArtifactCorrupt
 from seamless_assets.testing import InMemoryArtifactStore, InMemoryFiles
 

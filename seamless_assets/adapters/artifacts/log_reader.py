@@ -10,7 +10,8 @@ from seamless_assets.adapters.artifacts import log_copy
 from seamless_assets.adapters.artifacts.files import Files, listed_or_none
 from seamless_assets.adapters.artifacts.storage.copies import CopyFolder
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.releases.release import LOG_FOLDER, Release, ReleaseLog, record_number, record_path
+from seamless_assets.core.releases.log import ReleaseLog
+from seamless_assets.core.releases.release import LOG_FOLDER, Release, record_number, record_path
 from seamless_assets.errors import ArtifactCorrupt
 
 WORTH_COPYING = 16

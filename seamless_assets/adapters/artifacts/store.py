@@ -50,8 +50,10 @@ from seamless_assets.core.releases.artifact import (
     packing_facts,
 )
 from seamless_assets.core.releases.fingerprint import fingerprint
-from seamless_assets.core.releases.release import Release, ReleaseLog, Snapshot, record_path
+from seamless_assets.core.releases.log import ReleaseLog
+from seamless_assets.core.releases.release import Release, record_path
 from seamless_assets.core.releases.scan import Scan
+from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.core.sharing.health import StoreStatus
 from seamless_assets.errors import ArtifactCorrupt, ArtifactStoreError, FingerprintCollision, ReleaseConflict
 

@@ -14,8 +14,9 @@ from seamless_assets.core.bars.table import timestamps
 from seamless_assets.core.canonical import sha256_text
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
-from seamless_assets.core.releases.fingerprint import fingerprint
-from seamless_assets.core.releases.release import Release, ReleaseLog, dataset_fingerprint, record_path
+from seamless_assets.core.releases.fingerprint import dataset_fingerprint, fingerprint
+from seamless_assets.core.releases.log import ReleaseLog
+from seamless_assets.core.releases.release import Release, record_path
 from seamless_assets.errors import ArtifactCorrupt, InvalidFrame
 
 

@@ -1,8 +1,9 @@
-"""The content fingerprint of bars: equal bars, equal fingerprints, whoever computes them and when."""
+"""Fingerprints of bars and of datasets: equal content, equal fingerprints, whoever computes them and when."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +17,7 @@ from seamless_assets.core.bars.table import COLUMNS
 from seamless_assets.core.calendar.timeframe import interval_of
 from seamless_assets.core.canonical import is_text
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.errors import InvalidFrame, InvalidInput
 
 _FORMAT = b"seamless-assets bars 1\n"
@@ -81,3 +83,17 @@ def _floats(bars: Any, name: str) -> np.ndarray:
         return series.to_numpy(dtype=np.float64, na_value=np.nan)
     except (ArithmeticError, ValueError) as error:
         raise InvalidFrame(f"column {name} holds what is no float64: {error}", column=name) from error
+
+
+def dataset_fingerprint(node_id: str, artifacts: Sequence[ArtifactRef]) -> str:
+    """Merkle root over `(start, end, fingerprint)` of ordered artifacts, bound to the node."""
+    leaves = [_digest(b"\0", f"{ref.start}:{ref.end}:{ref.fingerprint}".encode()) for ref in artifacts]
+    while len(leaves) > 1:
+        pairs = [leaves[at : at + 2] for at in range(0, len(leaves), 2)]
+        leaves = [_digest(b"\1", *pair) if len(pair) == 2 else pair[0] for pair in pairs]
+    root = _digest(b"\2", f"{len(artifacts)}:{node_id}".encode(), *leaves)
+    return f"sha256:{root.hex()}"
+
+
+def _digest(prefix: bytes, *parts: bytes) -> bytes:
+    return hashlib.sha256(prefix + b"".join(parts)).digest()

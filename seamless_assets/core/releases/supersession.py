@@ -10,7 +10,8 @@ from seamless_assets.core.calendar.partition import PartitionUnit, partitions
 from seamless_assets.core.calendar.segment import Segment, outside
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
-from seamless_assets.core.releases.release import Release, Snapshot, differing
+from seamless_assets.core.releases.release import Release
+from seamless_assets.core.releases.snapshot import Snapshot, differing
 from seamless_assets.errors import ReleasePinned, ReleaseRefused
 
 

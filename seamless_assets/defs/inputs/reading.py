@@ -17,7 +17,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.reading.result import ReadMetadata, ReadResult
 from seamless_assets.core.reading.sla import SLAPolicy, resolve_sla
-from seamless_assets.core.releases.release import Snapshot
+from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.defs.inputs.instructions import PREFIX, Instructions
 from seamless_assets.defs.inputs.windows import Asked
 from seamless_assets.errors import InvalidInput

@@ -16,7 +16,7 @@ from seamless_assets.core.coverage.coverage import Coverage, Gap, coverage_of, h
 from seamless_assets.core.coverage.ledger import Fact, facts_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
-from seamless_assets.core.releases.release import Snapshot
+from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.core.sharing.retention import Evictable, aged_parts, digest_of
 from seamless_assets.errors import ExchangeError
 from seamless_assets.flows.filling.clocks import settled_now

@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef, Manifest, SealedArtifact, StoredFile
-from seamless_assets.core.releases.release import Release, Snapshot
+from seamless_assets.core.releases.release import Release
 from seamless_assets.core.releases.scan import Scan
+from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.core.sharing.health import StoreStatus
 
 

@@ -14,7 +14,7 @@ from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.result import ReadMetadata, ReadResult
 from seamless_assets.core.reading.sla import SLAReport
 from seamless_assets.core.reading.verdict import Evidence, Judgement, judge
-from seamless_assets.core.releases.release import Snapshot
+from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.core.worlds.decision import Decision
 from seamless_assets.core.worlds.session import SessionKey, SessionRecord
 from seamless_assets.flows.ports import Ports

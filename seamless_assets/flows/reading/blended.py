@@ -13,7 +13,7 @@ from seamless_assets.core.reading.admission import Admission, Fill
 from seamless_assets.core.reading.gathered import Gathered, nothing_gathered
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.sla import Phase
-from seamless_assets.core.releases.release import Snapshot
+from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.deadline import Deadline, PhaseCut
 from seamless_assets.flows.reading.gather import gather_blended

@@ -11,8 +11,8 @@ from seamless_assets.core.calendar.segment import Segment, outside
 from seamless_assets.core.coverage.coverage import MISSING, coverage_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.gathered import Gathered, Source
-from seamless_assets.core.releases.release import Snapshot
 from seamless_assets.core.releases.scan import gaps_within
+from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.flows.filling.history import proven_gaps
 from seamless_assets.flows.ports import Ports
 

@@ -10,7 +10,7 @@ from seamless_assets.core.calendar.watermark import watermark
 from seamless_assets.core.reading.admission import Admission, Fill
 from seamless_assets.core.reading.gathered import Gathered
 from seamless_assets.core.reading.request import ReadRequest
-from seamless_assets.core.releases.release import Snapshot
+from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.core.worlds.session import SessionKey, add_made
 from seamless_assets.errors import CoverageMissing, NothingReleased
 from seamless_assets.flows.filling.history import coverage

@@ -14,7 +14,7 @@ from seamless_assets.core.reading.gathered import nothing_gathered
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.result import ReadResult
 from seamless_assets.core.reading.sla import UNBOUNDED
-from seamless_assets.core.releases.release import Snapshot
+from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.core.worlds.decision import DRY_MODES, Decision, unavailable
 from seamless_assets.core.worlds.session import SessionKey
 from seamless_assets.errors import SeamlessSLAExceeded

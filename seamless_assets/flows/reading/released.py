@@ -11,7 +11,7 @@ from seamless_assets.core.reading.cache import CacheKey
 from seamless_assets.core.reading.context import NEWEST, ComputeContext
 from seamless_assets.core.reading.gathered import Gathered
 from seamless_assets.core.reading.request import ReadRequest
-from seamless_assets.core.releases.release import Snapshot
+from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.errors import CoverageMissing, NothingReleased
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.gather import gather_released

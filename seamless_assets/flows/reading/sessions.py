@@ -7,7 +7,7 @@ from seamless_assets.core.reading.admission import refuse_future
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.verdict import Judgement
-from seamless_assets.core.releases.release import Snapshot
+from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.core.sharing.events import SessionEvent
 from seamless_assets.core.worlds.session import (
     SessionKey,

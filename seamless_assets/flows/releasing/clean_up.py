@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import StoredFile, artifact_number, manifest_edition
-from seamless_assets.core.releases.release import Release, Snapshot, next_release
+from seamless_assets.core.releases.release import Release
+from seamless_assets.core.releases.snapshot import Snapshot, next_release
 from seamless_assets.core.releases.supersession import awaiting, by_path
 from seamless_assets.errors import ArtifactCorrupt
 from seamless_assets.flows.ports import Ports

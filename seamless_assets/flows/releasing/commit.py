@@ -12,7 +12,8 @@ from seamless_assets.core.bars.sorted_sets import difference
 from seamless_assets.core.bars.table import COLUMNS, between, timestamps
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef
-from seamless_assets.core.releases.release import Release, Revision, Snapshot, differing
+from seamless_assets.core.releases.release import Release, Revision
+from seamless_assets.core.releases.snapshot import Snapshot, differing
 from seamless_assets.core.releases.supersession import Change
 from seamless_assets.errors import ArtifactDiscarded, ReleaseConflict
 from seamless_assets.flows.ports import Ports

@@ -10,7 +10,8 @@ from seamless_assets.core.calendar.partition import UNITS, PartitionUnit
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef
-from seamless_assets.core.releases.release import Release, Snapshot, next_release
+from seamless_assets.core.releases.release import Release
+from seamless_assets.core.releases.snapshot import Snapshot, next_release
 from seamless_assets.core.releases.supersession import COMPACTED, compactable
 from seamless_assets.errors import ArtifactDiscarded
 from seamless_assets.flows.ports import Ports

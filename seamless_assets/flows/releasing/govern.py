@@ -16,7 +16,8 @@ from seamless_assets.core.releases.artifact import (
     manifest_edition,
     manifest_path,
 )
-from seamless_assets.core.releases.release import Release, ReleaseKind, Revision, Snapshot, next_release
+from seamless_assets.core.releases.release import Release, ReleaseKind, Revision
+from seamless_assets.core.releases.snapshot import Snapshot, next_release
 from seamless_assets.core.releases.supersession import (
     Change,
     awaiting,

@@ -15,7 +15,8 @@ from seamless_assets.core.coverage.coverage import Coverage, Gap, coverage_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.fingerprint import fingerprint
-from seamless_assets.core.releases.release import Release, Revision, Snapshot, next_release
+from seamless_assets.core.releases.release import Release, Revision
+from seamless_assets.core.releases.snapshot import Snapshot, next_release
 from seamless_assets.core.releases.supersession import refuse_pinned, succeed
 from seamless_assets.errors import ReleaseLosesBars, ReleaseOutdated
 from seamless_assets.flows.filling.history import known_bars, proven_gaps

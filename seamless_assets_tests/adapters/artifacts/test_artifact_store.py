@@ -14,7 +14,9 @@ from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.core.bars.parquet import decode_bars, encode_bars
 from seamless_assets.core.canonical import sha256_text
 from seamless_assets.core.releases.artifact import ArtifactRef
-from seamless_assets.core.releases.release import Release, next_release, snapshot_at
+from seamless_assets.core.releases.log import snapshot_at
+from seamless_assets.core.releases.release import Release
+from seamless_assets.core.releases.snapshot import next_release
 from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing, ReleaseConflict
 from seamless_assets.testing.twins import START
 

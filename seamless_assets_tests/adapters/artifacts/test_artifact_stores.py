@@ -16,7 +16,9 @@ from support.artifacts import sealed
 from support.object_stores import Place, Trouble
 from support.worlds import END_OF_JANUARY, NODE, World, day
 
-from seamless_assets.core.releases.release import Release, next_release, snapshot_at
+from seamless_assets.core.releases.log import snapshot_at
+from seamless_assets.core.releases.release import Release
+from seamless_assets.core.releases.snapshot import next_release
 from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing, ArtifactStoreError, ReleaseConflict
 from seamless_assets.flows.releasing.clean_up import clean_up
 from seamless_assets.flows.releasing.compact import compact

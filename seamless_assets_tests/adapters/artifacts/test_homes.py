@@ -14,7 +14,8 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.releases.artifact import ArtifactRef, SealedArtifact
-from seamless_assets.core.releases.release import next_release, record_path
+from seamless_assets.core.releases.release import record_path
+from seamless_assets.core.releases.snapshot import next_release
 from seamless_assets.errors import ArtifactCorrupt
 from seamless_assets.flows.reading.read import read_released
 from seamless_assets.flows.releasing.compact import compact

@@ -16,8 +16,10 @@ from seamless_assets.adapters.artifacts.log_reader import WORTH_COPYING
 from seamless_assets.adapters.artifacts.storage import bucket as bucket_files
 from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.core.releases.artifact import ArtifactRef
-from seamless_assets.core.releases.release import Release, ReleaseLog, next_release, record_path
+from seamless_assets.core.releases.log import ReleaseLog
+from seamless_assets.core.releases.release import Release, record_path
 from seamless_assets.core.releases.scan import Scan
+from seamless_assets.core.releases.snapshot import next_release
 from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing
 from seamless_assets.testing.twins import START
 

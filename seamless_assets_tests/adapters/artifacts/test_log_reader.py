@@ -12,7 +12,7 @@ from support.artifacts import NODE, sealed
 
 from seamless_assets.adapters.artifacts.storage.folder import FolderFiles
 from seamless_assets.adapters.artifacts.store import ArtifactStore
-from seamless_assets.core.releases.release import next_release
+from seamless_assets.core.releases.snapshot import next_release
 from seamless_assets.errors import ArtifactStoreError
 
 

@@ -18,7 +18,9 @@ from seamless_assets.adapters.artifacts.storage import bucket as storage
 from seamless_assets.adapters.artifacts.storage.copies import CopyFolder
 from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.core.releases.artifact import ArtifactRef
-from seamless_assets.core.releases.release import Release, next_release, record_path, snapshot_at
+from seamless_assets.core.releases.log import snapshot_at
+from seamless_assets.core.releases.release import Release, record_path
+from seamless_assets.core.releases.snapshot import next_release
 from seamless_assets.errors import (
     ArtifactCorrupt,
     ArtifactMissing,

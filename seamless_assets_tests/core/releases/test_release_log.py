@@ -9,7 +9,9 @@ import pytest
 from seamless_assets.core.calendar.instant import epoch_micros, instant_text
 from seamless_assets.core.canonical import canonical_json, sha256_text
 from seamless_assets.core.releases.artifact import ArtifactRef
-from seamless_assets.core.releases.release import Release, ReleaseLog, as_record, next_release, snapshot_at
+from seamless_assets.core.releases.log import ReleaseLog, snapshot_at
+from seamless_assets.core.releases.release import Release, as_record
+from seamless_assets.core.releases.snapshot import next_release
 from seamless_assets.errors import ArtifactCorrupt
 from seamless_assets.testing.twins import DAY, START
 

@@ -12,7 +12,7 @@ from support.worlds import JANUARY, NODE, World, day
 
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.reading.context import ComputeContext
-from seamless_assets.core.releases.release import snapshot_at
+from seamless_assets.core.releases.log import snapshot_at
 from seamless_assets.errors import (
     ArtifactDiscarded,
     InvalidChoice,

@@ -1,0 +1,146 @@
+"""The release log: a chain of records, the only thing that moves a node's `as_of`."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+
+from seamless_assets.core.calendar.segment import Segment, join_segments, outside
+from seamless_assets.core.releases.artifact import ArtifactRef
+from seamless_assets.core.releases.release import GENESIS, Release
+from seamless_assets.core.releases.snapshot import Snapshot, differing, ordered
+from seamless_assets.errors import ArtifactCorrupt
+
+_CHECKPOINT_EVERY, _KEPT_SNAPSHOTS = 256, 64
+
+
+class ReleaseLog:
+    """A node's log in memory: grows at its end, and knows the snapshot after any of its records."""
+
+    def __init__(self, node_id: str) -> None:
+        self.node_id = node_id
+        self.releases: list[Release] = []
+        self._newest = _State(node_id)
+        self._checkpoints = [_State(node_id)]
+        self._snapshots: dict[int, Snapshot] = {}
+
+    def extend(self, fresh: Sequence[Release], uri: str) -> None:
+        """Add the records that follow. Raises `ArtifactCorrupt` unless they continue the node's chain."""
+        for release in fresh:
+            if release.node_id != self.node_id:
+                raise ArtifactCorrupt(
+                    f"release log {uri} of {self.node_id} holds record {release.seq} of {release.node_id}; "
+                    "move the files back to where they belong",
+                    uri=uri,
+                    seq=release.seq,
+                )
+        verify_chain(fresh, uri, after=self.releases[-1] if self.releases else None)
+        for release in fresh:
+            self._newest.apply(release)
+            self.releases.append(release)
+            if len(self.releases) % _CHECKPOINT_EVERY == 0:
+                self._checkpoints.append(self._newest.copy())
+
+    def snapshot(self, as_of: str | None = None, fingerprint: str | None = None) -> Snapshot:
+        """The snapshot after the last record at or before `as_of` that has the dataset `fingerprint`.
+
+        None means any. A snapshot without a release answers where there is no such record.
+        """
+        count = len(self.releases)
+        if as_of is not None:
+            count = bisect_right(self.releases, as_of, key=lambda release: release.as_of)
+        while fingerprint and count and self.releases[count - 1].dataset_fingerprint != fingerprint:
+            count -= 1
+        if count not in self._snapshots:
+            if len(self._snapshots) >= _KEPT_SNAPSHOTS:
+                self._snapshots.pop(next(iter(self._snapshots)))
+            self._snapshots[count] = self._replayed(count)
+        return self._snapshots[count]
+
+    def _replayed(self, count: int) -> Snapshot:
+        if count == len(self.releases):
+            return self._newest.snapshot()
+        state = self._checkpoints[count // _CHECKPOINT_EVERY].copy()
+        for release in self.releases[count - count % _CHECKPOINT_EVERY : count]:
+            state.apply(release)
+        return state.snapshot()
+
+
+class _State:
+    """What is in force while a log is replayed."""
+
+    def __init__(self, node_id: str) -> None:
+        self.node_id = node_id
+        self.release: Release | None = None
+        self.held: dict[str, ArtifactRef] = {}
+        self.parts: dict[str, tuple[ArtifactRef, ...]] = {}
+        self.pinned: list[Segment] = []
+        self.discarded: set[str] = set()
+
+    def copy(self) -> _State:
+        twin = _State(self.node_id)
+        twin.release, twin.held, twin.parts = self.release, dict(self.held), dict(self.parts)
+        twin.pinned, twin.discarded = list(self.pinned), set(self.discarded)
+        return twin
+
+    def apply(self, release: Release) -> None:
+        for ref in release.withdrawn:
+            self.held.pop(ref.manifest_sha256, None)
+        self.held.update((ref.manifest_sha256, ref) for ref in release.added)
+        self.discarded.update(release.discarded)
+        if release.kind == "compaction":
+            self.parts.update((ref.manifest_sha256, _within(ref, release.withdrawn)) for ref in release.added)
+        elif release.kind in ("rollback", "withdrawal"):
+            self.pinned = join_segments([*self.pinned, *self._touched(release)])
+        elif release.kind == "by_hand":
+            freed = self._touched(release) if release.added else self.pinned
+            self.pinned = [part for pin in self.pinned for part in outside(pin, freed)]
+        self.release = release
+
+    def _touched(self, release: Release) -> list[Segment]:
+        new, old = differing(self.parts, release.added, release.withdrawn)
+        return [ref.segment for ref in (*new, *old)]
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(
+            node_id=self.node_id,
+            release=self.release,
+            artifacts=ordered(self.held.values()),
+            parts=dict(self.parts),
+            pinned=tuple(self.pinned),
+            discarded=frozenset(self.discarded),
+        )
+
+
+def snapshot_at(node_id: str, log: Sequence[Release], as_of: str | None = None) -> Snapshot:
+    """The snapshot after the last release with `release.as_of <= as_of` (None: after all)."""
+    state = _State(node_id)
+    for release in log:
+        if as_of is not None and release.as_of > as_of:
+            break
+        state.apply(release)
+    return state.snapshot()
+
+
+def verify_chain(log: Iterable[Release], uri: str, after: Release | None = None) -> None:
+    """Raise `ArtifactCorrupt` unless `log` is one unbroken chain from its first record, or from `after`."""
+    last, previous, as_of = (after.seq, after.hash, after.as_of) if after else (0, GENESIS, "")
+    for seq, release in enumerate(log, start=last + 1):
+        problem = _break(release, seq, previous, as_of)
+        if problem:
+            raise ArtifactCorrupt(f"release log {uri} breaks at record {seq}: {problem}", uri=uri, seq=seq)
+        previous, as_of = release.hash, release.as_of
+
+
+def _break(release: Release, seq: int, previous: str, as_of: str) -> str | None:
+    if release.seq != seq:
+        return f"it says it is number {release.seq}"
+    if release.previous != previous:
+        return "it does not follow the record before it"
+    if release.as_of <= as_of:
+        return f"its as_of {release.as_of} is not after {as_of}"
+    return None
+
+
+def _within(ref: ArtifactRef, others: Iterable[ArtifactRef]) -> tuple[ArtifactRef, ...]:
+    return tuple(other for other in others if ref.start <= other.start and other.end <= ref.end)

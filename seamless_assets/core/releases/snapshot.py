@@ -1,0 +1,123 @@
+"""Snapshots: the artifacts in force after a record of the log, and the record that follows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from seamless_assets.core.calendar.instant import instant_text
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.releases.artifact import ArtifactRef
+from seamless_assets.core.releases.fingerprint import dataset_fingerprint
+from seamless_assets.core.releases.release import (
+    GENESIS,
+    Release,
+    ReleaseKind,
+    Revision,
+    as_record,
+    epoch_micros_after,
+)
+from seamless_assets.errors import ReleaseRefused
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The artifacts that make a node's dataset at an `as_of`, ordered by start, disjoint.
+
+    `parts` says which artifacts a compacted one stands for (by the hash of its manifest), `pinned` which
+    ranges only a release by hand may change, `discarded` which paths below the node's folder are given up.
+    """
+
+    node_id: str
+    release: Release | None
+    artifacts: tuple[ArtifactRef, ...]
+    parts: Mapping[str, tuple[ArtifactRef, ...]] = field(default_factory=dict)
+    pinned: tuple[Segment, ...] = ()
+    discarded: frozenset[str] = frozenset()
+
+    @property
+    def dataset_fingerprint(self) -> str | None:
+        """The Merkle root of its artifacts; None before the first release."""
+        return self.release.dataset_fingerprint if self.release else None
+
+    def overlapping(self, window: Segment) -> tuple[ArtifactRef, ...]:
+        """Its artifacts that hold any time of `window`, ascending."""
+        start, end = window
+        return tuple(ref for ref in self.artifacts if ref.start < end and start < ref.end)
+
+
+def next_release(
+    before: Snapshot,
+    *,
+    added: Sequence[ArtifactRef],
+    withdrawn: Sequence[ArtifactRef],
+    now_micros: int,
+    checks: Mapping[str, bool],
+    reason: str,
+    kind: ReleaseKind = "automatic",
+    revisions: Sequence[Revision] = (),
+    discarded: Sequence[str] = (),
+) -> Release:
+    """The record that follows `before`; its `as_of` is `now`, or a millisecond after the last one.
+
+    Raises `ReleaseRefused` where artifacts in force would overlap.
+    """
+    last = before.release
+    gone = {ref.manifest_sha256 for ref in withdrawn}
+    kept = [ref for ref in before.artifacts if ref.manifest_sha256 not in gone]
+    in_force = ordered([*kept, *added])
+    _refuse_overlap(before.node_id, in_force)
+    as_of = max(now_micros, epoch_micros_after(last) if last else now_micros)
+    draft = Release(
+        node_id=before.node_id,
+        seq=last.seq + 1 if last else 1,
+        as_of=instant_text(as_of),
+        previous=last.hash if last else GENESIS,
+        dataset_fingerprint=dataset_fingerprint(before.node_id, in_force),
+        added=tuple(added),
+        withdrawn=tuple(withdrawn),
+        checks=dict(checks),
+        reason=reason,
+        kind=kind,
+        revisions=tuple(revisions),
+        discarded=tuple(discarded),
+    )
+    return replace(draft, hash=as_record(draft)["hash"])
+
+
+def differing(
+    parts: Mapping[str, tuple[ArtifactRef, ...]],
+    added: Iterable[ArtifactRef],
+    withdrawn: Iterable[ArtifactRef],
+) -> tuple[list[ArtifactRef], list[ArtifactRef]]:
+    """Artifacts that are new and that are gone, a compacted one being taken for its `parts`; ascending."""
+    new, old = set(_leaves(parts, added)), set(_leaves(parts, withdrawn))
+    return list(ordered(new - old)), list(ordered(old - new))
+
+
+def ordered(refs: Iterable[ArtifactRef]) -> tuple[ArtifactRef, ...]:
+    """Artifacts by start."""
+    return tuple(sorted(refs, key=lambda ref: (ref.start, ref.end, ref.fingerprint)))
+
+
+def _refuse_overlap(node_id: str, artifacts: Sequence[ArtifactRef]) -> None:
+    for left, right in pairwise(artifacts):
+        if right.start < left.end:
+            raise ReleaseRefused(
+                f"{node_id}: the artifacts of {left.partition} and {right.partition} overlap; release one of "
+                "them alone, or withdraw what is in force there first",
+                node_id=node_id,
+                partitions=(left.partition, right.partition),
+            )
+
+
+def _leaves(
+    parts: Mapping[str, tuple[ArtifactRef, ...]], refs: Iterable[ArtifactRef]
+) -> Iterator[ArtifactRef]:
+    for ref in refs:
+        below = parts.get(ref.manifest_sha256)
+        if below is None:
+            yield ref
+        else:
+            yield from _leaves(parts, below)
