@@ -9,7 +9,13 @@ import pytest
 
 import seamless_assets as sa
 from seamless_assets.config.load import Settings
-from seamless_assets.errors import AsOfRegression, AsOfRequired, CoverageMissing, InvalidInput
+from seamless_assets.errors import (
+    AsOfRegression,
+    AsOfRequired,
+    CoverageMissing,
+    InvalidInput,
+    NothingReleased,
+)
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.server import Sandbox
 from seamless_assets.testing import DAY, START
@@ -121,3 +127,8 @@ def test_what_a_session_cannot_be_is_refused_at_once(
 ) -> None:
     with pytest.raises(error):
         pipeline.session(**told)
+
+
+def test_a_misspelt_node_is_told_the_nearest_declared_one(pipeline: sa.Seamless) -> None:
+    with pytest.raises(NothingReleased, match=r"did you mean ohlcv:binance:BTC/USDT:1h\?"):
+        pipeline.read("ohlcv:binance:BTC/USTD:1h", START, START + DAY)

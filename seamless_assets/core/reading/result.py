@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from seamless_assets.core.bars.frames import pandas_frame, time_index
+from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.coverage.coverage import Gap
 from seamless_assets.core.reading.context import Verdict, choose
 from seamless_assets.errors import InvalidInput
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+_SHOWN = 5
 INDEXES = ("time",)
 """Indexes that a pandas frame may have in place of a column."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ReadMetadata:
     """Everything known of a delivered frame.
 
@@ -52,6 +54,21 @@ class ReadMetadata:
     source: str
     staleness_seconds: float | None
     sla: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def __repr__(self) -> str:
+        """What a person asks first, on a screen; long lists as their lengths."""
+        window = f"[{seconds_text(self.start)}, {seconds_text(self.end)})"
+        held = f"{self.rows} rows, coverage {self.coverage_ratio:.4f}, {len(self.gaps)} gaps"
+        lines = [f"{self.verdict}: {self.node_id} {window}"]
+        lines += [f"  {reason}" for reason in self.reasons[:_SHOWN]]
+        if len(self.reasons) > _SHOWN:
+            lines.append(f"  and {len(self.reasons) - _SHOWN} more reasons")
+        lines += [
+            f"{held}, {len(self.manifest_uris)} artifacts, from {self.source}",
+            f"as_of {self.as_of}, asked {self.requested_as_of}, world {self.world_id}, domain {self.domain}",
+            f"{self.dataset_fingerprint}, conformance {self.conformance_version}",
+        ]
+        return f"<ReadMetadata {chr(10).join(lines)}>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.calendar.segment import Segment, outside
 from seamless_assets.core.coverage.coverage import Gap
@@ -27,6 +29,9 @@ async def bind_snapshot(ports: Ports, node: NodeId, context: ComputeContext) -> 
         log = await ports.artifacts.list_releases(node)
         first = f"; its first release is of {log[0].as_of}" if log else "; materialize it first"
         at = f" at or before {context.as_of}" if context.as_of else ""
+        known = ports.reading.starts
+        near = get_close_matches(str(node), known, n=1) if str(node) not in known else []
+        first += f"; did you mean {near[0]}?" if near else ""
         of = f" of the dataset {context.dataset_fingerprint}" if context.dataset_fingerprint else ""
         raise NothingReleased(f"{node} has no release{of}{at}{first}", node_id=str(node), as_of=context.as_of)
     newest = (await ports.artifacts.load_snapshot(node)).release

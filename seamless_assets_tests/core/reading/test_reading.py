@@ -14,8 +14,9 @@ from seamless_assets.core.bars import frames
 from seamless_assets.core.bars.table import BARS_SCHEMA
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.core.coverage.coverage import Gap
 from seamless_assets.core.reading.carry import carry_previous_close
-from seamless_assets.core.reading.result import ReadResult
+from seamless_assets.core.reading.result import ReadMetadata, ReadResult
 from seamless_assets.errors import InvalidChoice, InvalidInput
 from seamless_assets.testing import START, bars_table, random_walk
 from seamless_assets.testing.twins import walk
@@ -81,3 +82,36 @@ def test_a_pickled_result_is_its_bars_and_not_the_block_they_were_cut_from() -> 
     assert copy.deepcopy(result) == result
     empty = ReadResult(block.slice(0, 0), NO_METADATA)
     assert pickle.loads(pickle.dumps(empty)) == empty
+
+
+def test_metadata_of_any_size_fits_a_screen() -> None:
+    many = 50_000
+    gaps = tuple(Gap(START + n * 120, START + n * 120 + 60, "no_trades") for n in range(many))
+    metadata = ReadMetadata(
+        node_id="ohlcv:binance:BTC/USDT:1m",
+        interval=60,
+        start=START,
+        end=START + many * 120,
+        rows=many,
+        coverage_bounds=(START, START + many * 120),
+        coverage_ratio=1.0,
+        gaps=gaps,
+        conformance_flags={"gap": many},
+        conformance_version="v2",
+        dataset_fingerprint="sha256:" + "0" * 64,
+        as_of="2025-01-01T00:00:00.000000Z",
+        requested_as_of=None,
+        manifest_uris=("s3://bucket/" + "x" * 200,) * 4_000,
+        world_id="w1",
+        domain="live",
+        verdict="HOLD",
+        reasons=tuple(f"code_{n}: sentence" for n in range(40)),
+        source="artifacts",
+        staleness_seconds=None,
+    )
+    lines = repr(metadata).splitlines()
+    assert len(lines) < 15 and max(len(line) for line in lines) < 160
+    assert "HOLD: ohlcv:binance:BTC/USDT:1m [2025-01-01T00:00:00Z" in lines[0] and "50000 gaps" in repr(
+        metadata
+    )
+    assert repr(ReadResult(bars_table({}), metadata)).count("\n") < 15
