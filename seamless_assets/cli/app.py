@@ -76,7 +76,9 @@ for _command in (*doctor.COMMANDS, *filling.COMMANDS, *releases.COMMANDS):
 
 @cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8765, show_default=True, help="Port to listen on.")
+@click.option(
+    "--port", type=click.IntRange(1, 65_535), default=8765, show_default=True, help="Port to listen on."
+)
 @click.option(
     "--state",
     type=click.Path(path_type=Path),
@@ -86,18 +88,15 @@ for _command in (*doctor.COMMANDS, *filling.COMMANDS, *releases.COMMANDS):
 )
 def coordinator(host: str, port: int, state: Path) -> None:
     """Serve the leases of many machines over HTTP; workers find it by environment.coordinator_url."""
-    import uvicorn
-
     from seamless_assets.pipeline.wiring.coordination import lease_register
     from seamless_assets.pipeline.wiring.log import LogEvents
     from seamless_assets.service.coordinator import coordinator_app
+    from seamless_assets.service.serving import serve
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     state = state / "coordinator.sqlite" if state.is_dir() else state
     click.echo(f"leases of {state.absolute()} on http://{host}:{port}")
-    uvicorn.run(
-        coordinator_app(lease_register(state), LogEvents()), host=host, port=port, log_level="warning"
-    )
+    serve(coordinator_app(lease_register(state), LogEvents()), host, port)
 
 
 class Trouble(logging.Handler):

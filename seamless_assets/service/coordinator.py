@@ -1,14 +1,15 @@
 """The lease coordinator: leases of many machines over HTTP, remembered in one SQLite file.
 
     POST /v1/leases/claim     {"key", "lease_ms", "holder"?}
-    POST /v1/leases/renew     {"key", "token", "lease_ms"}
+    POST /v1/leases/renew     {"key", "token", "lease_ms", "above"?}
     POST /v1/leases/complete  {"key", "token"}
     POST /v1/leases/fail      {"key", "token", "reason"?}
     GET  /v1/leases           GET /healthz
 
-A grant is `{"lease": {"key", "token", "holder", "lease_until_ms"}, "completion_ratio"}`. 409 is a no, with
-the reason in `error`; 422 a body that cannot mean anything, with the reasons in `detail`; 503 means that
-the file cannot be used.
+A grant is `{"lease": {"key", "token", "holder", "lease_until_ms"}, "completion_ratio"}`; the ratio is that of
+the lease, 1.0 once its work is done and 0.0 else. 409 is a no, with the reason in `error`; 422 a body that
+cannot mean anything or holds a key that is not used, with the reasons in `detail`; 413 and 408 one that is
+too long or too slow; 503 means that the file cannot be used.
 """
 
 from __future__ import annotations
@@ -27,12 +28,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.sharing.events import LeaseEvent, LeaseEventKind
-from seamless_assets.core.sharing.lease import MAX_TOKEN, Lease
+from seamless_assets.core.sharing.lease import MAX_TOKEN, Lease, cut_reason
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 from seamless_assets.flows.ports import LeaseRegister, Observer
+from seamless_assets.service.limits import BODY_BYTES, BodyLimits
 
 HELD, MEANINGLESS, UNAVAILABLE = 409, 422, 503
 LONGEST_LEASE_MS = 86_400_000
+DONE, NOT_DONE = 1.0, 0.0
+MOST_REASONS, LONGEST_NAME = 20, 100
 
 Key = Annotated[str, Field(min_length=1, max_length=1_024)]
 Token = Annotated[int, Field(gt=0, lt=MAX_TOKEN)]
@@ -40,7 +44,7 @@ LeaseMs = Annotated[int, Field(gt=0, le=LONGEST_LEASE_MS)]
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     key: Key
 
@@ -56,12 +60,17 @@ class Ownership(_Body):
     """A lease as its holder knows it."""
 
     token: Token
-    reason: Annotated[str, Field(max_length=10_000)] = ""
 
     @property
     def lease(self) -> Lease:
         """The lease that is spoken of; its holder and end are the store's to know."""
         return Lease(self.key, self.token, "", 0.0)
+
+
+class Failure(Ownership):
+    """The same, and why its work came to nothing; what is too long is cut."""
+
+    reason: Annotated[str, Field(max_length=BODY_BYTES)] = ""
 
 
 class Renewal(Ownership):
@@ -80,14 +89,18 @@ def coordinator_app(leases: LeaseRegister, observer: Observer) -> FastAPI:
         await leases.close()
 
     app = FastAPI(title="seamless-assets lease coordinator", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_middleware(BodyLimits)
     app.include_router(_granting(leases, observer))
     app.include_router(_giving_back(leases, observer))
     app.include_router(_looking(leases))
 
     @app.exception_handler(RequestValidationError)
     async def meaningless(_: Request, error: RequestValidationError) -> JSONResponse:
-        # What was sent is not sent back: it may be a NaN or half a character, which no JSON can hold.
-        detail = [{name: told[name] for name in ("type", "loc", "msg")} for told in error.errors()]
+        # Of what was sent only names are sent back: the rest may be a NaN, which no JSON can hold.
+        detail = [
+            {"type": told["type"], "loc": [_printable(part) for part in told["loc"]], "msg": told["msg"]}
+            for told in error.errors()[:MOST_REASONS]
+        ]
         return JSONResponse({"detail": detail}, MEANINGLESS)
 
     @app.exception_handler(LeaseLost)
@@ -111,11 +124,11 @@ def _granting(leases: LeaseRegister, observer: Observer) -> APIRouter:
         if lease is None:
             return _held(body.key, await leases.holder_of(body.key))
         observer.notify(_event("claim", lease))
-        return await _granted(leases, lease)
+        return _granted(lease)
 
     @router.post("/renew")
     async def renew(body: Renewal) -> dict[str, Any]:
-        return await _granted(leases, await leases.renew(body.lease, body.lease_ms / 1000, body.above))
+        return _granted(await leases.renew(body.lease, body.lease_ms / 1000, body.above))
 
     return router
 
@@ -127,13 +140,14 @@ def _giving_back(leases: LeaseRegister, observer: Observer) -> APIRouter:
     async def complete(body: Ownership) -> dict[str, Any]:
         await leases.complete(body.lease)
         observer.notify(_event("complete", body.lease))
-        return {"completion_ratio": (await leases.tally()).completion_ratio}
+        return {"completion_ratio": DONE}
 
     @router.post("/fail")
-    async def fail(body: Ownership) -> dict[str, Any]:
-        await leases.fail(body.lease, body.reason)
-        observer.notify(_event("fail", body.lease, body.reason))
-        return {"completion_ratio": (await leases.tally()).completion_ratio}
+    async def fail(body: Failure) -> dict[str, Any]:
+        reason = cut_reason(body.reason)
+        await leases.fail(body.lease, reason)
+        observer.notify(_event("fail", body.lease, reason))
+        return {"completion_ratio": NOT_DONE}
 
     return router
 
@@ -159,8 +173,13 @@ def _looking(leases: LeaseRegister) -> APIRouter:
     return router
 
 
-async def _granted(leases: LeaseRegister, lease: Lease) -> dict[str, Any]:
-    return {"lease": _record(lease), "completion_ratio": (await leases.tally()).completion_ratio}
+def _printable(part: str | int) -> str | int:
+    """A name as any JSON can hold it, without half characters and not too long."""
+    return part if isinstance(part, int) else part[:LONGEST_NAME].encode(errors="replace").decode()
+
+
+def _granted(lease: Lease) -> dict[str, Any]:
+    return {"lease": _record(lease), "completion_ratio": NOT_DONE}
 
 
 def _held(key: str, holder: Lease | None) -> JSONResponse:
