@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dagster import (
     DailyPartitionsDefinition,
     MonthlyPartitionsDefinition,
+    PartitionsDefinition,
     TimeWindow,
     TimeWindowPartitionsDefinition,
 )
 
-from seamless_assets.core.calendar.partition import KEY_FORMATS, PartitionUnit, partition_start
+from seamless_assets.core.calendar.partition import (
+    KEY_FORMATS,
+    PartitionUnit,
+    partition_of_key,
+    partition_start,
+)
 from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.calendar.timeframe import Timeframe
 
 _YEARS = "0 0 1 1 *"
 
@@ -28,6 +36,28 @@ def partitions_definition(unit: PartitionUnit, start: int) -> TimeWindowPartitio
     if unit == "month":
         return MonthlyPartitionsDefinition(first, timezone="UTC", fmt=fmt, end_offset=1)
     return TimeWindowPartitionsDefinition(first, cron_schedule=_YEARS, fmt=fmt, timezone="UTC", end_offset=1)
+
+
+@dataclass(frozen=True)
+class NodePartitions:
+    """The partitions of a node of some timeframe."""
+
+    timeframe: Timeframe
+    unit: PartitionUnit
+
+    def are(self, other: PartitionsDefinition) -> bool:
+        """Whether another definition means the same by its keys, whenever it starts and ends."""
+        own = partitions_definition(self.unit, 0)
+        return isinstance(other, TimeWindowPartitionsDefinition) and all(
+            getattr(other, name) == getattr(own, name) for name in ("cron_schedule", "fmt", "timezone")
+        )
+
+    def window(self, key: str) -> Segment:
+        """The opens of the bars in a partition; a bar over its end (a week over New Year) is among them.
+
+        Raises `InvalidChoice` for a key of another form.
+        """
+        return partition_of_key(self.timeframe, self.unit, key).window
 
 
 def window_of_partitions(window: TimeWindow) -> Segment:

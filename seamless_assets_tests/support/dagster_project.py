@@ -14,12 +14,13 @@ from seamless_assets.config.load import load_settings
 from seamless_assets.defs.build import build_definitions
 
 NOW = datetime(2025, 1, 10, 12, 30, tzinfo=UTC)
-NODES = {timeframe: f"ohlcv:binance:BTC/USDT:{timeframe}" for timeframe in ("1m", "1h", "1d")}
+NODES = {timeframe: f"ohlcv:binance:BTC/USDT:{timeframe}" for timeframe in ("1m", "1h", "1d", "1w")}
 KEYS = {timeframe: AssetKey(["ohlcv", "binance", f"BTC_USDT_{timeframe}"]) for timeframe in NODES}
 RELEASED = {
     "1m": [("2025-01-01", "2025-01-04"), ("2025-01-06", "2025-01-07"), ("2025-01-10", "2025-01-11")],
     "1h": [("2024-12-01", "2025-02-01")],
     "1d": [("2024-01-01", "2026-01-01")],
+    "1w": [("2022-01-01", "2024-01-01")],
 }
 """What is materialized, the running partition of each among it; of 1m not without holes."""
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -9,6 +9,7 @@ tags (`instructions`), and which time it covers Dagster's partition mapping (`wi
 from typing import Any
 
 from dagster import (
+    DagsterInvariantViolationError,
     InitResourceContext,
     InputContext,
     IOManager,
@@ -25,6 +26,7 @@ from seamless_assets.defs.inputs.instructions import PREFIX, Instructions, read_
 from seamless_assets.defs.inputs.reading import NOT_ASKED, read_asked
 from seamless_assets.defs.inputs.windows import asked_window, step_of
 from seamless_assets.defs.names import DEFAULT_NAME, NodesByKey
+from seamless_assets.defs.partitions import NodePartitions
 from seamless_assets.defs.resources import SeamlessResource
 from seamless_assets.errors import InvalidInput, ReadRefused
 
@@ -55,14 +57,17 @@ class SeamlessIOManager(IOManager):
         Raises what a read raises, `ReadRefused` where its verdict is to hold, and `InvalidInput` for a type,
         instruction or asset that means nothing.
         """
-        make_frame = frame_maker(context.dagster_type.typing_type)
+        wanted = _wanted_type(context)
+        make_frame = frame_maker(wanted)
         step = step_of(context)
         told = read_instructions(context.definition_metadata, step.run_tags if step is not None else {})
         node = self._node(context, told)
-        result = read_asked(self._resource.pipeline, node, asked_window(context), told)
+        unit = self._resource.settings.partition_unit(node.timeframe)
+        asked = asked_window(context, NodePartitions(node.timeframe, unit))
+        result = read_asked(self._resource.pipeline, node, asked, told)
         _tell(context, step, result.metadata)
         if result.metadata.verdict not in ("PASS", "PARTIAL"):
-            _refuse(result, is_shown=context.dagster_type.typing_type is ReadResult)
+            _refuse(result, is_shown=wanted is ReadResult)
         return make_frame(result)
 
     def _node(self, context: InputContext, told: Instructions) -> NodeId:
@@ -89,6 +94,13 @@ class SeamlessIOManager(IOManager):
         )
 
 
+def _wanted_type(context: InputContext) -> Any:
+    try:
+        return context.dagster_type.typing_type
+    except DagsterInvariantViolationError:  # a context made by hand need not name a type
+        return Any
+
+
 def _tell(context: InputContext, step: Any, read: ReadMetadata) -> None:
     """Log what was read, and show it on the assets that are made of it."""
     windows = _windows(read)
@@ -97,6 +109,11 @@ def _tell(context: InputContext, step: Any, read: ReadMetadata) -> None:
     )
     if read.reasons or any(gap.reason == NOT_ASKED for gap in read.gaps):
         context.log.warning(f"{read.node_id}: {read.verdict}, {'; '.join(read.reasons) or windows}")
+    elif not read.rows:
+        context.log.warning(
+            f"{read.node_id}: no whole bar lies in {windows}; a mapping such as "
+            "TimeWindowPartitionMapping(start_offset=-1) looks further back"
+        )
     if step is None or step.assets_def is None:
         return
     shown = {

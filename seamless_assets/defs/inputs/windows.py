@@ -16,7 +16,7 @@ asked for as far as it is released.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -36,7 +36,7 @@ from dagster import (
 )
 
 from seamless_assets.core.calendar.segment import Segment, join_segments
-from seamless_assets.defs.partitions import window_of_partitions
+from seamless_assets.defs.partitions import NodePartitions, window_of_partitions
 from seamless_assets.errors import InvalidChoice, InvalidInput
 
 
@@ -51,24 +51,24 @@ class Asked:
     is_open_ended: bool = False
 
 
-def asked_window(context: InputContext) -> Asked:
-    """What the partitions of an input ask for."""
+def asked_window(context: InputContext, node: NodePartitions) -> Asked:
+    """What the partitions of an input, which is a node of such partitions, ask for. Raises `InvalidInput`."""
     step = step_of(context)
     own = _own_window(step)
     mapping = _explicit_mapping(step, context)
-    if isinstance(mapping, AllPartitionMapping) or not (own or context.has_asset_partitions):
+    if isinstance(mapping, AllPartitionMapping) or (own is None and not context.has_asset_partitions):
         return Asked()
     if isinstance(mapping, SpecificPartitionsPartitionMapping):
         _refuse_unknown(mapping, context)
     if own is None:
         if step is not None and mapping is None:
             return Asked()
-        return Asked(_partition_windows(context), is_open_ended=True)
+        return Asked(_partition_windows(context, node), is_open_ended=True)
     if isinstance(mapping, TimeWindowPartitionMapping):
-        return Asked(_cut(_moved(step, own, mapping), context))
+        return Asked(_cut(_moved(step, own, mapping), context, node))
     if mapping is None or isinstance(mapping, MultiToSingleDimensionPartitionMapping):
-        return Asked(_cut(own, context))
-    return Asked(_partition_windows(context), is_open_ended=True)
+        return Asked(_cut(own, context, node))
+    return Asked(_partition_windows(context, node), is_open_ended=True)
 
 
 def step_of(context: InputContext) -> Any:
@@ -107,18 +107,26 @@ def _is_of_time(partitions: PartitionsDefinition | None) -> bool:
     return isinstance(partitions, TimeWindowPartitionsDefinition)
 
 
-def _partition_windows(context: InputContext) -> tuple[Segment, ...]:
-    partitions: Any = context.asset_partitions_def
-    if not isinstance(partitions, TimeWindowPartitionsDefinition):
-        raise InvalidInput(
-            f"{context.asset_key.to_user_string()} has partitions of another kind than nodes have, "
-            "which are days, months or years",
-            value=context.asset_key.to_user_string(),
-        )
-    keys = frozenset(context.asset_partition_keys)
-    # A key that lies outside of the node's partitions is asked for too, and then refused as not released.
-    windows = partitions.time_windows_for_partition_keys(keys, validate=False)
-    return tuple(join_segments(window_of_partitions(window) for window in windows))
+def _partition_windows(context: InputContext, node: NodePartitions) -> tuple[Segment, ...]:
+    try:
+        known = context.asset_partitions_def
+    except DagsterInvariantViolationError:
+        # A project that knows the node by its key alone; it may name the ends of a range.
+        first, last = context.asset_partition_key_range
+        return (Segment(node.window(first).start, node.window(last).end),)
+    return tuple(join_segments(_windows_of(known, context.asset_partition_keys, node)))
+
+
+def _windows_of(known: PartitionsDefinition, keys: Sequence[str], node: NodePartitions) -> Iterable[Segment]:
+    """What keys stand for; those of a project that knows the node by other partitions are read as theirs."""
+    if node.are(known):
+        return [node.window(key) for key in keys]
+    if isinstance(known, TimeWindowPartitionsDefinition):
+        return [window_of_partitions(known.time_window_for_partition_key(key)) for key in keys]
+    raise InvalidInput(
+        f"partitions of a node are {node.unit}s; those of this input are {known}, which are no time",
+        value=str(known),
+    )
 
 
 def _refuse_unknown(mapping: SpecificPartitionsPartitionMapping, context: InputContext) -> None:
@@ -133,10 +141,10 @@ def _refuse_unknown(mapping: SpecificPartitionsPartitionMapping, context: InputC
         )
 
 
-def _cut(own: Segment, context: InputContext) -> tuple[Segment, ...]:
+def _cut(own: Segment, context: InputContext, node: NodePartitions) -> tuple[Segment, ...]:
     if not context.has_asset_partitions:
         return (own,)
-    parts: Iterable[Segment] = (window.intersect(own) for window in _partition_windows(context))
+    parts: Iterable[Segment] = (window.intersect(own) for window in _partition_windows(context, node))
     return tuple(part for part in parts if not part.is_empty)
 
 

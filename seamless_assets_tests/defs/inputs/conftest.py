@@ -34,7 +34,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, still: None) -> Iterator[P
                 "base_url": exchange.url,
                 "symbols": ["BTC/USDT"],
                 "timeframes": list(NODES),
-                "start": "2024-01-01",
+                "start": "2022-01-01",
             }
         }
         seamless = {

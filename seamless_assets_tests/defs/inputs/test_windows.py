@@ -28,6 +28,8 @@ from dagster import (
     WeeklyPartitionsDefinition,
     asset,
     asset_check,
+    build_input_context,
+    build_resources,
     graph_asset,
     op,
 )
@@ -44,14 +46,15 @@ from seamless_assets.errors import CoverageMissing, InvalidChoice
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 DAYS = DailyPartitionsDefinition("2024-12-01")
-DAYS_LIKE_THE_NODE = DailyPartitionsDefinition("2024-01-01", end_offset=1)
-OLDER_DAYS = DailyPartitionsDefinition("2023-12-01")
+DAYS_LIKE_THE_NODE = DailyPartitionsDefinition("2022-01-01", end_offset=1)
+OLD_DAYS = DailyPartitionsDefinition("2021-12-01")
 EVENING_DAYS = DailyPartitionsDefinition("2024-12-01", hour_offset=18)
 HOURS = HourlyPartitionsDefinition("2024-12-01-00:00")
 HALF_HOURS = HourlyPartitionsDefinition("2024-12-01-00:00", minute_offset=30)
 WEEKS = WeeklyPartitionsDefinition("2024-12-01")
+MONDAYS = WeeklyPartitionsDefinition("2022-12-05", day_offset=1)
 MONTHS = MonthlyPartitionsDefinition("2024-01-01")
-YEARS = TimeWindowPartitionsDefinition("2024", cron_schedule="0 0 1 1 *", fmt="%Y")
+YEARS = TimeWindowPartitionsDefinition("2022", cron_schedule="0 0 1 1 *", fmt="%Y")
 COINS = StaticPartitionsDefinition(["a", "b"])
 DAYS_AND_COINS = MultiPartitionsDefinition({"coin": COINS, "day": DAYS})
 NEW_YORK = DailyPartitionsDefinition("2024-12-01", timezone="America/New_York")
@@ -92,6 +95,10 @@ CASES: list[Any] = [
     (YEARS, "2024", "1d", None, [("2024-01-01", "2025-01-01")]),
     (DAYS_AND_COINS, "a|2025-01-02", "1m", None, [("2025-01-02", "2025-01-03")]),
     (DAYS_AND_COINS, "b|2025-01-05", "1h", None, [("2025-01-05", "2025-01-06")]),
+    (YEARS, "2022", "1w", None, [("2022-01-03", "2022-12-26")]),
+    (MONDAYS, "2022-12-26", "1w", None, [("2022-12-26", "2023-01-02")]),
+    (OLD_DAYS, "2023-01-01", "1w", None, []),
+    (OLD_DAYS, "2023-01-01", "1w", TimeWindowPartitionMapping(-6), [("2022-12-26", "2023-01-02")]),
     # Offsets move its ends, in its own partitions.
     (DAYS, "2025-01-02", "1m", Before, [("2025-01-01", "2025-01-03")]),
     (DAYS, "2025-01-02", "1m", Shifted, [("2025-01-01", "2025-01-02")]),
@@ -103,7 +110,7 @@ CASES: list[Any] = [
     (HALF_HOURS, "2025-01-02-02:30", "1m", Before, [("2025-01-02T01:30Z", "2025-01-02T03:30Z")]),
     (WEEKS, "2024-12-29", "1h", Shifted, [("2024-12-22", "2024-12-29")]),
     (MONTHS, "2024-03-01", "1d", Before, [("2024-02-01", "2024-04-01")]),
-    (OLDER_DAYS, "2023-12-15", "1m", MaybeNone, []),
+    (OLD_DAYS, "2021-12-15", "1m", MaybeNone, []),
     # Any other mapping gives the partitions that it names.
     (DAYS_LIKE_THE_NODE, "2025-01-02", "1m", IdentityPartitionMapping(), [("2025-01-02", "2025-01-03")]),
     (DAYS, "2025-01-03", "1m", Specific(["2025-01-02"]), [("2025-01-02", "2025-01-03")]),
@@ -115,6 +122,7 @@ CASES: list[Any] = [
      [("2025-01-03", "2025-01-04"), ("2025-01-10", "settled")]),
     (None, None, "1m", Specific([]), []),
     (None, None, "1d", Specific(["2024"]), [("2024-01-01", "2025-01-01")]),
+    (None, None, "1w", Specific(["2022"]), [("2022-01-03", "2023-01-02")]),
     (DAYS, "2025-01-03", "1m", LastPartitionMapping(), [("2025-01-10", "settled")]),
     (None, None, "1m", LastPartitionMapping(), [("2025-01-10", "settled")]),
     (None, None, "1h", LastPartitionMapping(), [("2025-01-01", "settled")]),
@@ -214,9 +222,9 @@ def test_what_is_asked_for_and_not_released_is_refused_by_name(
 
 
 def test_partitions_that_the_node_has_not_are_refused(project: Project) -> None:
-    consumer, _ = consumer_of("1m", None, Specific(["2025-01-02", "2023-12-31"]))
+    consumer, _ = consumer_of("1m", None, Specific(["2025-01-02", "2021-12-31"]))
     with pytest.raises(
-        InvalidChoice, match="has no partition 2023-12-31; its partitions begin with 2024-01-01"
+        InvalidChoice, match="has no partition 2021-12-31; its partitions begin with 2022-01-01"
     ):
         project.run(consumer)
 
@@ -288,21 +296,22 @@ def test_nodes_and_what_is_made_of_them_run_together(project: Project) -> None:
 
 
 def test_other_projects_may_know_a_node_by_its_key_alone(project: Project) -> None:
-    """Without partitions of its node, an asset still gets no more than its own window."""
-    seen: list[ReadResult] = []
+    """Without the partitions of its node, or by others, an asset gets no more than its own window."""
+    resources = build_definitions(load_settings(project.file)).resources or {}
+    for partitions in (None, MonthlyPartitionsDefinition("2024-01-01"), WEEKS):
+        foreign, seen = consumer_of("1h", DAYS, None)
+        spec = AssetSpec(KEYS["1h"], partitions_def=partitions).with_io_manager_key("seamless_io_manager")
+        stranger = Definitions(assets=[spec, foreign], resources={**dict(resources), "nowhere": NOWHERE})
+        job = stranger.resolve_implicit_global_asset_job_def()
+        run = job.execute_in_process(instance=project.instance, partition_key="2024-12-05", run_config=QUIET)
+        assert run.success
+        assert seen[0].to_arrow()["ts"].to_pylist() == project.opens("1h", ("2024-12-05", "2024-12-06"))
 
-    @asset(ins={"bars": AssetIn(KEYS["1h"])}, partitions_def=DAYS, io_manager_key="nowhere")
-    def foreign(bars: ReadResult) -> None:
-        seen.append(bars)
 
-    settings = load_settings(project.file)
-    own = build_definitions(settings)
-    stranger = Definitions(
-        assets=[AssetSpec(KEYS["1h"]).with_io_manager_key("seamless_io_manager"), foreign],
-        resources={**dict(own.resources or {}), "nowhere": NOWHERE},
-    )
-    job = stranger.resolve_implicit_global_asset_job_def()
-    assert job.execute_in_process(
-        instance=project.instance, partition_key="2024-12-05", run_config=QUIET
-    ).success
-    assert seen[0].to_arrow()["ts"].to_pylist() == project.opens("1h", ("2024-12-05", "2024-12-06"))
+def test_a_context_made_by_hand_reads_a_partition(project: Project) -> None:
+    manager = build_definitions(load_settings(project.file))
+    with build_resources(dict(manager.resources or {})) as opened:
+        for told in ({}, {"asset_partitions_def": DAYS_LIKE_THE_NODE}):
+            context = build_input_context(asset_key=KEYS["1m"], partition_key="2025-01-02", **told)
+            frame = opened.seamless_io_manager.load_input(context)
+            assert list(frame.ts) == project.opens("1m", ("2025-01-02", "2025-01-03"))
