@@ -10,11 +10,7 @@ from uuid import uuid4
 
 import aiohttp
 import pytest
-from aiohttp import web
 from support.services import Coordinator
-
-from seamless_assets.adapters.http.leases import HttpLeases
-from seamless_assets.errors import LeaseStoreUnavailable
 
 
 async def post(server: Coordinator, action: str, **body: Any) -> tuple[int, dict[str, Any]]:
@@ -153,23 +149,3 @@ async def test_leases_and_the_completion_ratio_outlive_the_server(
     status, _ = await post(own_coordinator, "renew", key=f"{key}3", token=token, lease_ms=60_000)
     assert status == 200
     assert (await get(own_coordinator, "/healthz"))["status"] == "ok"
-
-
-@pytest.mark.parametrize(
-    ("status", "body"), [(409, "<html>conflict</html>"), (200, "{}"), (500, '{"error": "no"}'), (200, "[1]")]
-)
-async def test_an_answer_that_is_not_the_coordinators_means_it_is_away(status: int, body: str) -> None:
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(status=status, text=body, content_type="application/json")
-
-    app = web.Application()
-    app.router.add_post("/{path:.*}", answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    leases = HttpLeases(f"http://127.0.0.1:{runner.addresses[0][1]}")
-    with pytest.raises(LeaseStoreUnavailable):
-        await leases.claim("k", "w", 60)
-    await leases.close()
-    await runner.cleanup()

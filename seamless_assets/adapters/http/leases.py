@@ -1,23 +1,67 @@
-"""Leases of an HTTP coordinator (`seamless coordinator`): the client side of `/v1/leases`."""
+"""Leases of an HTTP coordinator (`seamless coordinator`): the client side of `/v1/leases`.
+
+Whatever an address answers that is not what a coordinator says means that the coordinator is away.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
+from msgspec import Meta, MsgspecError, Struct
+from msgspec.json import decode
 
 from seamless_assets.core.sharing.health import StoreStatus
-from seamless_assets.core.sharing.lease import Lease
+from seamless_assets.core.sharing.lease import MAX_TOKEN, Lease, cut_reason
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 
 LEASES = "/v1/leases"
 TIMEOUT_S = 5.0
 CONNECTIONS = 8
-HELD = 409
+ANSWER_BYTES = 16 * 2**20
+"""More than a list of fifty thousand leases needs."""
+OK, HELD = 200, 409
+LATEST_MS = 253_402_300_800_000
+"""The end of the year 9999."""
+
+
+class _Record(Struct):
+    key: str
+    token: Annotated[int, Meta(gt=0, lt=MAX_TOKEN)]
+    lease_until_ms: Annotated[int, Meta(gt=0, lt=LATEST_MS)]
+    holder: str = ""
+
+    def as_lease(self, holder: str) -> Lease:
+        return Lease(self.key, self.token, self.holder or holder, self.lease_until_ms / 1000)
+
+
+class _Grant(Struct):
+    lease: _Record
+
+
+class _End(Struct):
+    completion_ratio: Annotated[float, Meta(ge=0, le=1)]
+
+
+class _List(Struct):
+    leases: list[_Record]
+
+
+class _Health(Struct):
+    version: str
+    now_ms: Annotated[int, Meta(gt=0, lt=LATEST_MS)]
+
+
+class _Refusal(Struct):
+    error: str
+    holder: str | None = None
+
+
+A = TypeVar("A", bound=_Grant | _End | _List | _Health | _Refusal)
 
 
 class HttpLeases:
@@ -29,100 +73,121 @@ class HttpLeases:
 
     async def claim(self, key: str, holder: str, ttl: float) -> Lease | None:
         """Claim `key` for `ttl` seconds; None while another holds it. Raises `LeaseStoreUnavailable`."""
-        status, told = await self._post("claim", key=key, lease_ms=_ms(ttl), holder=holder)
-        return None if status == HELD else _lease(told, holder)
+        told = await self._post("claim", _Grant, key=key, lease_ms=_ms(ttl), holder=holder)
+        return None if isinstance(told, _Refusal) else self._granted(told, key, holder)
 
     async def renew(self, lease: Lease, ttl: float, above: int | None = None) -> Lease:
         """Hold on for `ttl` seconds from now, under a token above `above` where that is given.
 
         Raises `LeaseLost`, `LeaseStoreUnavailable`.
         """
-        told = await self._owned("renew", lease, lease_ms=_ms(ttl), above=above)
-        return _lease(told, lease.holder)
+        more = {} if above is None else {"above": above}
+        told = await self._owned("renew", _Grant, lease, lease_ms=_ms(ttl), **more)
+        return self._granted(told, lease.key, lease.holder)
 
     async def complete(self, lease: Lease) -> None:
         """Give it back, the work done. Raises `LeaseLost`, `LeaseStoreUnavailable`."""
-        await self._owned("complete", lease)
+        await self._owned("complete", _End, lease)
 
     async def fail(self, lease: Lease, reason: str) -> None:
         """Give it back, the work not done. Raises `LeaseLost`, `LeaseStoreUnavailable`."""
-        await self._owned("fail", lease, reason=reason)
+        await self._owned("fail", _End, lease, reason=cut_reason(reason))
 
     async def held(self) -> list[Lease]:
         """Every lease that is held, by key. Raises `LeaseStoreUnavailable`."""
-        _, told = await self._ask("GET", LEASES, {200: "leases"})
-        return [_lease({"lease": record}, "") for record in told["leases"]]
+        told = await self._get(LEASES, _List)
+        return [record.as_lease("") for record in told.leases]
 
     async def status(self) -> StoreStatus:
         """What an operator wants to know of the coordinator. Raises `LeaseStoreUnavailable`."""
         began, asked_at = time.perf_counter(), time.time()
-        _, told = await self._ask("GET", "/healthz", {200: "version"})
+        told = await self._get("/healthz", _Health)
         return StoreStatus(
             kind="lease coordinator",
             address=self._address(),
-            version=str(told["version"]),
-            lag=f"its clock is {told['now_ms'] / 1000 - asked_at:+.1f} s from ours",
+            version=told.version,
+            lag=f"its clock is {told.now_ms / 1000 - asked_at:+.1f} s from ours",
             latency_ms=(time.perf_counter() - began) * 1000,
         )
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
-    async def _owned(self, action: str, lease: Lease, **more: Any) -> dict[str, Any]:
-        status, told = await self._post(action, key=lease.key, token=lease.token, **more)
-        if status == HELD:
-            raise LeaseLost(str(told["error"]), key=lease.key, token=lease.token, holder=told.get("holder"))
+    def _granted(self, told: _Grant, key: str, holder: str) -> Lease:
+        if told.lease.key != key:
+            raise self._odd(f"it grants {told.lease.key[:200]!r} where {key} was asked for")
+        return told.lease.as_lease(holder)
+
+    async def _owned(self, action: str, kind: type[A], lease: Lease, **more: Any) -> A:
+        told = await self._post(action, kind, key=lease.key, token=lease.token, **more)
+        if isinstance(told, _Refusal):
+            raise LeaseLost(told.error, key=lease.key, token=lease.token, holder=told.holder)
         return told
 
-    async def _post(self, action: str, **body: Any) -> tuple[int, dict[str, Any]]:
-        return await self._ask("POST", f"{LEASES}/{action}", {200: "completion_ratio", HELD: "error"}, body)
+    async def _post(self, action: str, kind: type[A], **body: Any) -> A | _Refusal:
+        status, payload = await self._ask("POST", f"{LEASES}/{action}", body)
+        return self._read(status, payload, _Refusal) if status == HELD else self._read(status, payload, kind)
 
-    async def _ask(
-        self, method: str, path: str, wanted: Mapping[int, str], body: Any = None
-    ) -> tuple[int, dict[str, Any]]:
-        """Status and body of an answer that is the coordinator's own: one of `wanted`, with that field."""
+    async def _get(self, path: str, kind: type[A]) -> A:
+        return self._read(*await self._ask("GET", path, None), kind)
+
+    def _read(self, status: int, payload: bytes, kind: type[A]) -> A:
+        try:
+            if status not in (OK, HELD):
+                raise ValueError
+            return decode(payload, type=kind)
+        except (MsgspecError, ValueError, RecursionError) as error:
+            told = " ".join(payload[:200].decode(errors="replace").split())
+            raise self._odd(f"it answers {status}: {told}") from error
+
+    async def _ask(self, method: str, path: str, body: Any) -> tuple[int, bytes]:
+        """Status and body of an answer. Whatever is asked may be asked twice."""
         try:
             try:
-                status, told = await self._answer(method, path, body)
+                return await self._answer(method, path, body)
             except aiohttp.ClientConnectorError:
                 raise
             except (aiohttp.ClientError, TimeoutError):
                 # A connection that the server had closed, or an answer that a busy process saw too late.
-                # Whatever is asked may be asked twice.
-                status, told = await self._answer(method, path, body)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise self._unavailable(str(error) or type(error).__name__) from error
-        if not isinstance(told, dict) or wanted.get(status) not in told:
-            raise self._unavailable(f"it answers {status}: {str(told)[:200]}")
-        return status, told
+                return await self._answer(method, path, body)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._unavailable(
+                f"cannot be reached: {str(error) or type(error).__name__}",
+                "check that `seamless coordinator` runs there",
+            ) from error
 
-    async def _answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+    async def _answer(self, method: str, path: str, body: Any) -> tuple[int, bytes]:
         if self._session is None:
             patience = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT_S, sock_read=TIMEOUT_S)
             connections = aiohttp.TCPConnector(limit=CONNECTIONS)
             self._session = aiohttp.ClientSession(timeout=patience, connector=connections)
-        async with self._session.request(method, f"{self._base}{path}", json=body) as answer:
-            return answer.status, await answer.json()
+        asked = self._session.request(method, f"{self._base}{path}", json=body, allow_redirects=False)
+        async with asked as answer, asyncio.timeout(TIMEOUT_S):
+            payload = bytearray()
+            async for piece in answer.content.iter_any():
+                payload += piece
+                if len(payload) > ANSWER_BYTES:
+                    raise self._odd(f"its answer is longer than {ANSWER_BYTES} bytes")
+            return answer.status, bytes(payload)
 
-    def _unavailable(self, reason: str) -> LeaseStoreUnavailable:
+    def _odd(self, reason: str) -> LeaseStoreUnavailable:
+        return self._unavailable(
+            f"does not answer as one does: {reason}",
+            "check that environment.coordinator_url names a `seamless coordinator` of this version",
+        )
+
+    def _unavailable(self, reason: str, advice: str) -> LeaseStoreUnavailable:
         address = self._address()
         return LeaseStoreUnavailable(
-            f"the lease coordinator at {address} cannot be reached: {reason}; check that `seamless "
-            "coordinator` runs there",
-            address=address,
+            f"the lease coordinator at {address} {reason}; {advice}", address=address
         )
 
     def _address(self) -> str:
         parts = urlsplit(self._base)
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def _lease(told: dict[str, Any], holder: str) -> Lease:
-    lease = told["lease"]
-    return Lease(lease["key"], lease["token"], lease.get("holder", holder), lease["lease_until_ms"] / 1000)
 
 
 def _ms(ttl: float) -> int:
