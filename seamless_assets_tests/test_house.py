@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
+import statistics
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -15,7 +17,8 @@ import seamless_assets as sa
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "seamless_assets"
-LONGEST_FILE = 500
+LONGEST_FILE, MEDIAN_FILE, LONGEST_TEST = 450, 120, 500
+MOST_AT_THE_TOP, MOST_FILES = 16, 12
 FOLDERS = {"seamless_assets", "seamless_assets_tests", "docs", "bench", "ops", ".ci"}
 FILES = {
     *(".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "constraints.txt"),
@@ -44,16 +47,57 @@ def test_importing_the_package_loads_neither_dagster_nor_ccxt() -> None:
     assert told.stdout.strip() == "[]"
 
 
+def test_the_testing_room_needs_no_pytest() -> None:
+    code = "import sys, seamless_assets.testing; print('pytest' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "False"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert not any(needed.startswith("pytest") for needed in project["dependencies"])
+
+
 def test_every_exported_name_is_there_and_documented() -> None:
     assert sorted(sa.__all__) == sa.__all__
     assert all(getattr(sa, name).__doc__ for name in sa.__all__)
 
 
 def test_files_stay_small() -> None:
-    folders = (ROOT / name for name in ("seamless_assets", "seamless_assets_tests", "ops", "bench"))
-    files = (path for folder in folders for path in folder.rglob("*.py"))
-    long = {str(path) for path in files if len(path.read_text().splitlines()) > LONGEST_FILE}
-    assert long == set()
+    lengths = {path: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
+    assert {str(path) for path, lines in lengths.items() if lines > LONGEST_FILE} == set()
+    assert statistics.median(lengths.values()) <= MEDIAN_FILE
+    others = (
+        path for name in ("seamless_assets_tests", "ops", "bench") for path in (ROOT / name).rglob("*.py")
+    )
+    assert {str(path) for path in others if len(path.read_text().splitlines()) > LONGEST_TEST} == set()
+
+
+def test_the_product_is_told_by_its_folders() -> None:
+    """Few plain nouns at the top, and no folder so full that its names say nothing."""
+    top = {path.name for path in listed(PACKAGE)} - {"py.typed"}
+    assert len(top) <= MOST_AT_THE_TOP
+    assert {name for name in top if name.startswith("_")} == {"__init__.py"}
+    rooms = [PACKAGE, *(path for path in PACKAGE.rglob("*") if path.is_dir() and path.name != "__pycache__")]
+    files = {room: [path.name for path in listed(room) if path.is_file()] for room in rooms}
+    assert {
+        str(room) for room, names in files.items() if len(set(names) - {"__init__.py"}) > MOST_FILES
+    } == set()
+    hidden = {name for names in files.values() for name in names if name.startswith("_")}
+    assert hidden <= {"__init__.py", "__main__.py"}
+
+
+def listed(folder: Path) -> list[Path]:
+    """What lies in a folder, but for what Python wants or leaves there."""
+    return [path for path in folder.iterdir() if path.name != "__pycache__"]
+
+
+def test_the_page_of_the_house_names_rooms_that_are_there() -> None:
+    page = (ROOT / "docs" / "house.md").read_text()
+    built, _, rest = page.partition("Not built yet")
+    named = set(re.findall(r"`((?:[a-z_]+/)+(?:[a-z_]+\.py)?)`", built + rest.partition("\n## ")[2]))
+    tops = {path.name for path in listed(PACKAGE)}
+    paths = {name for name in named if name.split("/")[0] in tops}
+    assert len(paths) > 30
+    assert {name for name in paths if not (PACKAGE / name).exists()} == set()
+    assert {name for name in tops - {"__init__.py", "py.typed"} if name not in page} == set()
 
 
 def test_only_config_looks_at_the_environment() -> None:

@@ -29,7 +29,7 @@ from seamless_assets.core.sharing.lease import Fence
 from seamless_assets.core.sharing.retention import Evictable, digest_of
 from seamless_assets.core.sharing.token_bucket import LONGEST_COOL_DOWN_S, Budget
 from seamless_assets.errors import HotStoreError, StaleToken
-from seamless_assets.testing.twins import START, walk
+from seamless_assets.testing import START, random_walk
 
 NODE = NodeId.parse("ohlcv:binance:BTC/USDT:1m")
 OTHER = NodeId.parse("ohlcv:binance:ETH/USDT:1m")
@@ -58,7 +58,7 @@ async def fill(path: Path) -> None:
     """A small store with something of everything."""
     store = SqliteHotStore(path)
     for node in (NODE, OTHER):
-        bars = walk(*WINDOW, seed=len(str(node)))
+        bars = random_walk(*WINDOW, seed=len(str(node)))
         await store.write_bars(node, table(bars), facts(), recorded_at=1.0, fence=Fence(CHUNK, 1_000_000))
         for ts in range(START, START + 600, 60):
             bars[ts] = tuple(value / 2 for value in bars[ts])
@@ -132,7 +132,7 @@ async def test_a_value_that_was_changed_is_as_if_it_were_not_there(
     assert told == {what: [] if what.endswith(kind) else rows for what, rows in sound[1].items()}
     assert heard and all(isinstance(event, DamagedState) for event in heard)
     assert "backfill" in (await store.status()).warning
-    again = table(walk(*CHUNK, seed=3))
+    again = table(random_walk(*CHUNK, seed=3))
     await store.write_bars(NODE, again, [], recorded_at=5.0, fence=Fence(CHUNK, 9_000_000))
     assert await store.load_bars(NODE, CHUNK) == again
     await store.close()
@@ -143,7 +143,9 @@ async def test_a_fence_that_was_changed_stops_nobody(
     sound: tuple[Path, Told], tmp_path: Path, token: str
 ) -> None:
     store = SqliteHotStore(changed(sound[0], tmp_path, f"UPDATE OR IGNORE fences SET token = {token}"))
-    await store.write_bars(NODE, table(walk(*CHUNK)), [], recorded_at=4.0, fence=Fence(CHUNK, 3_000_000))
+    await store.write_bars(
+        NODE, table(random_walk(*CHUNK)), [], recorded_at=4.0, fence=Fence(CHUNK, 3_000_000)
+    )
     with pytest.raises(StaleToken):
         await store.write_bars(NODE, empty_bars(), [], recorded_at=5.0, fence=Fence(CHUNK, 2_000_000))
     await store.close()
@@ -155,7 +157,7 @@ async def judge_hot(path: Path, true: Told) -> None:
         told = await everything(store)
         for what, rows in told.items():
             assert set(rows) <= set(true[what]), what
-        fresh = table(walk(*CHUNK, seed=3))
+        fresh = table(random_walk(*CHUNK, seed=3))
         written = await store.write_bars(NODE, fresh, facts(), recorded_at=9.0, fence=Fence(CHUNK, 3_000_000))
         assert written.added + written.revised == fresh.num_rows
         assert await store.load_bars(NODE, CHUNK) == fresh
@@ -277,7 +279,7 @@ async def test_a_spoiled_byte_of_the_log_before_a_checkpoint_makes_no_wrong_answ
     path = tmp_path / "open" / "hot.sqlite"
     await fill(path)
     store = SqliteHotStore(path)
-    bars = table(walk(*CHUNK, seed=3))
+    bars = table(random_walk(*CHUNK, seed=3))
     true = await everything(store)
     await store.write_bars(NODE, bars, [], recorded_at=9.0, fence=Fence(CHUNK, 3_000_000))
     for what, rows in (await everything(store)).items():

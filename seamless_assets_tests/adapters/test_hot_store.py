@@ -21,7 +21,7 @@ from seamless_assets.core.sharing.lease import Fence
 from seamless_assets.core.sharing.retention import Evictable, digest_of
 from seamless_assets.errors import StaleToken
 from seamless_assets.flows.ports import HotStore
-from seamless_assets.testing.twins import DAY, START, walk
+from seamless_assets.testing import DAY, START, random_walk
 
 HOUR = Segment(START, START + 3600)
 ODD_SYMBOLS = ["A';DROP/TABLE--", 'B"/C', "D\\/E", "F%s/G", "{H}/I", "$1/J", "BTC/USDT:USDT-251226", "Ü/Ω"]
@@ -30,17 +30,17 @@ ODD_SYMBOLS = ["A';DROP/TABLE--", 'B"/C', "D\\/E", "F%s/G", "{H}/I", "$1/J", "BT
 async def test_a_write_says_what_it_changed_and_again_changes_nothing(
     open_store: OpenStore, node: NodeId
 ) -> None:
-    store, bars = open_store(), walk(START, START + 600)
+    store, bars = open_store(), random_walk(START, START + 600)
     assert await store.write_bars(node, table(bars), [], recorded_at=1.0) == Written(10, 0)
     assert await store.write_bars(node, table(bars), [], recorded_at=2.0) == Written(0, 0)
-    more = bars | walk(START + 600, START + 720)
+    more = bars | random_walk(START + 600, START + 720)
     assert await store.write_bars(node, table(more), [], recorded_at=3.0) == Written(2, 0)
     assert await store.load_bars(node, HOUR) == table(more)
     assert (await store.load_revisions(node, HOUR)).num_rows == 0
 
 
 async def test_the_last_write_wins_and_leaves_a_revision(open_store: OpenStore, node: NodeId) -> None:
-    store, bars = open_store(), walk(START, START + 600)
+    store, bars = open_store(), random_walk(START, START + 600)
     await store.write_bars(node, table(bars), [], recorded_at=1.0)
     lower = {START + 60: tuple(value / 2 for value in bars[START + 60])}
     assert await store.write_bars(node, table(bars | lower), [], recorded_at=2.0) == Written(0, 1)
@@ -56,7 +56,7 @@ async def test_the_last_write_wins_and_leaves_a_revision(open_store: OpenStore, 
 async def test_windows_are_half_open_and_unsorted_batches_are_sorted(
     open_store: OpenStore, node: NodeId
 ) -> None:
-    store, bars = open_store(), walk(START, START + 600)
+    store, bars = open_store(), random_walk(START, START + 600)
     await store.write_bars(node, table(dict(reversed(bars.items()))), [], recorded_at=1.0)
     read = await store.load_bars(node, Segment(START + 60, START + 180))
     assert read["ts"].to_pylist() == [START + 60, START + 120] and read.schema == BARS_SCHEMA
@@ -68,7 +68,7 @@ async def test_windows_are_half_open_and_unsorted_batches_are_sorted(
 
 
 async def test_short_and_long_reads_agree(open_store: OpenStore, node: NodeId) -> None:
-    store, bars = open_store(), walk(START, START + 6 * DAY, skip=0.1)
+    store, bars = open_store(), random_walk(START, START + 6 * DAY, skip=0.1)
     await store.write_bars(node, table(bars), [], recorded_at=1.0)
     week = Segment(START, START + 7 * DAY)
     whole = await store.load_bars(node, week)
@@ -84,12 +84,12 @@ async def test_any_name_is_a_value_and_never_a_statement(
     store = open_store()
     odd = replace(node, symbol=f"{symbol}{node.symbol.split('/')[0]}")
     fact = Fact(START + 600, START + 660, "no_trades", f"evidence of {symbol}", 1.0)
-    await store.write_bars(odd, table(walk(START, START + 600)), [fact], recorded_at=1.0)
+    await store.write_bars(odd, table(random_walk(START, START + 600)), [fact], recorded_at=1.0)
     week = Segment(START, START + 30 * DAY)
     assert (
         await store.load_bars(odd, HOUR)
         == await store.load_bars(odd, week)
-        == table(walk(START, START + 600))
+        == table(random_walk(START, START + 600))
     )
     assert facts_of(await store.load_facts(odd, HOUR)) == [fact]
     assert await store.load_bars(node, HOUR) == empty_bars()
@@ -122,7 +122,7 @@ async def test_the_ledger_keeps_every_fact_in_order(open_store: OpenStore, node:
 async def test_a_stale_holder_is_refused_and_changes_nothing(open_store: OpenStore, node: NodeId) -> None:
     store, chunk = open_store(), Segment(START, START + 1200)
     old, new = Fence(chunk, 1_000_000), Fence(chunk, 2_000_000)
-    bars = walk(START, START + 600)
+    bars = random_walk(START, START + 600)
     other = {ts: tuple(value * 2 for value in row) for ts, row in bars.items()}
     await store.write_bars(node, table(bars), [], recorded_at=1.0, fence=old)
     await store.write_bars(node, table(other), [], recorded_at=2.0, fence=new)
@@ -132,7 +132,7 @@ async def test_a_stale_holder_is_refused_and_changes_nothing(open_store: OpenSto
     assert await store.load_bars(node, HOUR) == table(other)
     await store.write_bars(node, table(other), [], recorded_at=4.0, fence=new)
     beside = Fence(Segment(START + 1200, START + 2400), 1_500_000)
-    late = walk(START + 1200, START + 1800)
+    late = random_walk(START + 1200, START + 1800)
     assert await store.write_bars(node, table(late), [], recorded_at=5.0, fence=beside) == Written(10, 0)
 
 
@@ -142,7 +142,7 @@ async def test_facts_alone_raise_the_fence_too(open_store: OpenStore, node: Node
     await store.write_bars(node, empty_bars(), [fact], recorded_at=1.0, fence=Fence(chunk, 2_000_000))
     with pytest.raises(StaleToken):
         await store.write_bars(
-            node, table(walk(START, START + 600)), [], recorded_at=2.0, fence=Fence(chunk, 1_000_000)
+            node, table(random_walk(START, START + 600)), [], recorded_at=2.0, fence=Fence(chunk, 1_000_000)
         )
     assert await store.load_bars(node, HOUR) == empty_bars()
 
@@ -150,7 +150,7 @@ async def test_facts_alone_raise_the_fence_too(open_store: OpenStore, node: Node
 async def test_eviction_takes_only_what_it_may_and_remembers_it(open_store: OpenStore, node: NodeId) -> None:
     store, start = open_store(), 1_293_926_400  # Sunday, 2011-01-02: no other test writes near it
     monday, weeks = start + DAY, 3
-    bars = walk(monday, monday + weeks * 7 * DAY, step=300)
+    bars = random_walk(monday, monday + weeks * 7 * DAY, step=300)
     fine = replace(node, timeframe=Timeframe("5m"))
     await store.write_bars(fine, table(bars), [], recorded_at=1.0)
     whole = Segment(monday, monday + weeks * 7 * DAY)
@@ -170,7 +170,7 @@ async def test_eviction_takes_only_what_it_may_and_remembers_it(open_store: Open
 
 
 async def test_all_is_there_after_it_was_opened_anew(open_store: OpenStore, node: NodeId) -> None:
-    first, bars = open_store(), walk(START, START + 3600)
+    first, bars = open_store(), random_walk(START, START + 3600)
     fence = Fence(HOUR, 2_000_000)
     fact = Fact(START + 3600, START + 3660, "no_trades", "bars on both sides", 1.0)
     await first.write_bars(node, table(bars), [fact], recorded_at=1.0, fence=fence)
@@ -194,7 +194,7 @@ async def test_a_million_bars_come_back(open_store: OpenStore, node: NodeId) -> 
 
 
 async def test_writers_and_readers_at_once_lose_and_tear_nothing(open_store: OpenStore, node: NodeId) -> None:
-    stores, bars = [open_store() for _ in range(4)], walk(START, START + DAY)
+    stores, bars = [open_store() for _ in range(4)], random_walk(START, START + DAY)
     opens = sorted(bars)
     day = Segment(START, START + DAY)
     written = asyncio.Event()

@@ -26,7 +26,7 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.ledger import Fact
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import HotStoreError
-from seamless_assets.testing.twins import DAY, START, walk
+from seamless_assets.testing import DAY, START, random_walk
 
 NODE = NodeId.parse("ohlcv:binance:BTC/USDT:1m")
 KILLS = 10
@@ -45,7 +45,7 @@ async def opened(place: QuestDbAddress) -> AsyncIterator[QuestDbHotStore]:
 
 def batch(number: int) -> dict[int, tuple[float, ...]]:
     start = START + number * BATCH * 60
-    return walk(start, start + BATCH * 60, seed=number)
+    return random_walk(start, start + BATCH * 60, seed=number)
 
 
 async def test_ten_kills_in_the_middle_lose_nothing_acknowledged(own_questdb: QuestDbServer) -> None:

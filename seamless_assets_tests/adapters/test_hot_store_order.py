@@ -16,11 +16,11 @@ from seamless_assets.core.coverage.ledger import Fact, facts_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.lease import Fence
 from seamless_assets.errors import StaleToken
-from seamless_assets.testing.twins import DAY, START, walk
+from seamless_assets.testing import DAY, START, random_walk
 
 HOUR = Segment(START, START + 3600)
 MONTH = Segment(START, START + 30 * DAY)
-BARS = walk(START, START + 600)
+BARS = random_walk(START, START + 600)
 OTHER = {ts: tuple(value * 2 for value in row) for ts, row in BARS.items()}
 OLD, NEW = Fence(HOUR, 1_736_000_000_000_000), Fence(HOUR, 1_736_000_000_000_001)
 
@@ -61,7 +61,7 @@ async def test_a_write_without_a_lease_over_two_chunks_blocks_the_holder_of_neit
     first, second = Fence(Segment(START, half), 5), Fence(Segment(half, START + 600), 9)
     for fence in (first, second):
         await store.write_bars(node, table(within(fence, 1)), [], recorded_at=1.0, fence=fence)
-    more = OTHER | walk(START + 600, START + 660)
+    more = OTHER | random_walk(START + 600, START + 660)
     assert await store.write_bars(node, table(more), [], recorded_at=2.0) == Written(1, 10)
     assert await store.load_bars(node, HOUR) == table(more)
     for fence in (first, second, replace(first, token=7)):
@@ -129,7 +129,7 @@ async def test_a_bar_that_changed_since_it_was_looked_at_is_not_evicted(
 ) -> None:
     store, monday = open_store(), 1_104_710_400  # 2005-01-03: no other test writes near it
     fine, week = replace(node, timeframe=Timeframe("5m")), Segment(monday, monday + 7 * DAY)
-    bars = walk(monday, monday + 7 * DAY, step=300)
+    bars = random_walk(monday, monday + 7 * DAY, step=300)
     await store.write_bars(fine, table(bars), [], recorded_at=1.0)
     looked_at = await seen(store, fine, week)
     changed = {monday + 600: (1.0, 2.0, 0.5, 1.5, 3.0)}

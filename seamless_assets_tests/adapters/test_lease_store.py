@@ -25,8 +25,7 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.lease import Fence, Lease
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable, StaleToken
-from seamless_assets.testing import InMemoryLeaseStore
-from seamless_assets.testing.twins import START, walk
+from seamless_assets.testing import START, InMemoryLeaseStore, random_walk
 
 LONG, SHORT = 60.0, 0.3
 NODE = NodeId.parse("ohlcv:binance:BTC/USDT:1m")
@@ -138,11 +137,11 @@ async def test_what_a_former_holder_still_writes_is_refused(
     open_leases: OpenLeases, key: str, tmp_path: Path
 ) -> None:
     store, hot = open_leases(), SqliteHotStore(tmp_path / "hot.sqlite")
-    chunk, bars = Segment(START, START + 600), table(walk(START, START + 600))
+    chunk, bars = Segment(START, START + 600), table(random_walk(START, START + 600))
     former = await store.claim(key, "w", SHORT)
     await asyncio.sleep(1.2 * SHORT)
     later = await store.claim(key, "another", LONG)
-    fresh = table(walk(START, START + 600, seed=8))
+    fresh = table(random_walk(START, START + 600, seed=8))
     await hot.write_bars(NODE, fresh, [], recorded_at=1.0, fence=Fence(chunk, later.token))
     with pytest.raises(StaleToken):
         await hot.write_bars(NODE, bars, [], recorded_at=2.0, fence=Fence(chunk, former.token))

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from seamless_assets.aio.single_flight import SingleFlight
-from seamless_assets.testing.virtual import on_virtual_time
+from seamless_assets.testing import run_on_virtual_time
 
 
 class Work:
@@ -39,7 +39,7 @@ def test_all_who_want_the_same_share_one_run_and_later_ones_start_anew() -> None
         assert await asyncio.gather(*(single.do("k", work) for _ in range(5))) == [1] * 5
         assert await asyncio.gather(single.do("k", work), single.do("other", work)) == [2, 3]
 
-    on_virtual_time(main)
+    run_on_virtual_time(main)
 
 
 @pytest.mark.parametrize("cancelled", [0, 1, 2])
@@ -54,7 +54,7 @@ def test_a_cancelled_rider_leaves_the_run_to_the_others(cancelled: int) -> None:
         assert isinstance(outcomes[cancelled], asyncio.CancelledError)
         assert (work.runs, work.cancelled) == (1, 0)
 
-    on_virtual_time(main)
+    run_on_virtual_time(main)
 
 
 def test_the_last_rider_cancelled_ends_the_run_before_it_leaves() -> None:
@@ -69,7 +69,7 @@ def test_the_last_rider_cancelled_ends_the_run_before_it_leaves() -> None:
         assert await single.do("k", work) == 2
         assert len(asyncio.all_tasks()) == 1
 
-    on_virtual_time(main)
+    run_on_virtual_time(main)
 
 
 def test_errors_are_shared_and_not_kept() -> None:
@@ -79,7 +79,7 @@ def test_errors_are_shared_and_not_kept() -> None:
         assert all(isinstance(outcome, ValueError) for outcome in outcomes) and work.runs == 1
         assert await single.do("k", Work()) == 1
 
-    on_virtual_time(main)
+    run_on_virtual_time(main)
 
 
 def test_a_run_that_hangs_is_not_joined_for_ever() -> None:
@@ -92,4 +92,4 @@ def test_a_run_that_hangs_is_not_joined_for_ever() -> None:
         third = asyncio.create_task(single.do("k", work))
         assert await asyncio.gather(second, third) == [2, 2] and work.runs == 2
 
-    on_virtual_time(main)
+    run_on_virtual_time(main)

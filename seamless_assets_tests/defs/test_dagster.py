@@ -30,7 +30,7 @@ from seamless_assets.errors import ConfigError
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.replay import Replay
 from seamless_assets.sandbox.server import Sandbox
-from seamless_assets.testing.twins import DAY, START
+from seamless_assets.testing import DAY, START
 
 BTC, ETH = AssetKey(["ohlcv", "binance", "BTC_USDT_1m"]), AssetKey(["ohlcv", "binance", "ETH_USDT_1m"])
 

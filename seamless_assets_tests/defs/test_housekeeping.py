@@ -14,7 +14,7 @@ from dagster import AssetKey, DagsterInstance, DefaultScheduleStatus
 import seamless_assets as sa
 from seamless_assets.config.load import load_settings
 from seamless_assets.defs.build import build_definitions
-from seamless_assets.testing.twins import START
+from seamless_assets.testing import START
 
 BTC, ETH = "ohlcv:binance:BTC/USDT:1h", "ohlcv:binance:ETH/USDT:1h"
 YEAR = ("2024-01-01", "2025-01-01")

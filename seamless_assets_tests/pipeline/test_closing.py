@@ -20,7 +20,7 @@ from seamless_assets.core.sharing.lease import Lease
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.market import Market
 from seamless_assets.sandbox.server import Sandbox
-from seamless_assets.testing.twins import DAY, START
+from seamless_assets.testing import DAY, START
 
 NODE = "ohlcv:binance:ADA/BTC:1m"
 WINDOW = (START, START + 10 * DAY)

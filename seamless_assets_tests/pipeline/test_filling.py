@@ -16,7 +16,7 @@ from seamless_assets.config.load import Settings
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.market import Market
 from seamless_assets.sandbox.server import Sandbox
-from seamless_assets.testing.twins import DAY, START
+from seamless_assets.testing import DAY, START
 
 NODE = "ohlcv:binance:ADA/BTC:1m"
 WINDOW = ("2025-01-02", "2025-01-03")

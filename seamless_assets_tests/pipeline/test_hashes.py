@@ -16,7 +16,7 @@ import seamless_assets as sa
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.flows.releasing.compact import compact
 from seamless_assets.flows.releasing.govern import rollback, withdraw
-from seamless_assets.testing.twins import DAY, START
+from seamless_assets.testing import DAY, START
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "hashes.md"
 MONTH = Segment(START + 28 * DAY, START + 31 * DAY)

@@ -20,7 +20,7 @@ from seamless_assets.cli.app import cli
 from seamless_assets.config.load import Settings
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.server import Sandbox
-from seamless_assets.testing.twins import DAY, START
+from seamless_assets.testing import DAY, START
 
 NODE = "ohlcv:binance:ADA/BTC:1m"
 OUTAGE_S = float(os.environ.get("OUTAGE_S", "0"))

@@ -22,7 +22,7 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.lease import chunks
 from seamless_assets.sandbox.server import Sandbox
-from seamless_assets.testing.twins import DAY, START
+from seamless_assets.testing import DAY, START
 
 WORKERS, KILLED = 8, 3
 TOKENS, INTERVAL_S, BURST = 30, 2.0, 10

@@ -19,7 +19,7 @@ import seamless_assets as sa
 from seamless_assets import errors
 from seamless_assets.cli.app import cli
 from seamless_assets.sandbox.server import Sandbox
-from seamless_assets.testing.twins import DAY, START
+from seamless_assets.testing import DAY, START
 
 NODE = "ohlcv:binance:BTC/USDT:1m"
 YAML = """\

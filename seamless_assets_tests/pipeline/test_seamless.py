@@ -21,7 +21,7 @@ from seamless_assets.config.load import Settings
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.replay import Replay
 from seamless_assets.sandbox.server import Sandbox
-from seamless_assets.testing.twins import DAY, START
+from seamless_assets.testing import DAY, START
 
 NODE = "ohlcv:binance:BTC/USDT:1m"
 NAIVE = datetime(2025, 1, 1)  # noqa: DTZ001

@@ -16,7 +16,7 @@ import seamless_assets as sa
 from seamless_assets.config.load import settings_from_mapping
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.server import Sandbox
-from seamless_assets.testing.twins import DAY, START
+from seamless_assets.testing import DAY, START
 
 TOKENS, INTERVAL_S, BURST = 20, 2.0, 5
 ON_THEIR_WAY_S = 0.3

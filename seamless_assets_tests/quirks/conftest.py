@@ -15,7 +15,7 @@ import seamless_assets as sa
 from seamless_assets.config.load import Settings
 from seamless_assets.sandbox.market import DEFAULT_MARKETS
 from seamless_assets.sandbox.server import Sandbox
-from seamless_assets.testing.twins import DAY, START
+from seamless_assets.testing import DAY, START
 
 NOW = START + 10 * DAY
 YOUNG = [replace(market, listed=START - 250 * DAY) for market in DEFAULT_MARKETS]

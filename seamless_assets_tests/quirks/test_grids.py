@@ -17,7 +17,7 @@ from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.generator import Generator
 from seamless_assets.sandbox.market import Market
 from seamless_assets.sandbox.replay import Replay
-from seamless_assets.testing.twins import DAY, START
+from seamless_assets.testing import DAY, START
 
 HOUR = 3_600
 Staged = Callable[..., Stage]

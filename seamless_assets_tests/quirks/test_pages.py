@@ -14,7 +14,7 @@ from seamless_assets.config.load import Settings
 from seamless_assets.errors import UnknownSymbol, UnsupportedTimeframe
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.market import Market
-from seamless_assets.testing.twins import DAY, START
+from seamless_assets.testing import DAY, START
 
 HOUR = 3_600
 Staged = Callable[..., Stage]

@@ -12,7 +12,7 @@ from quirks.test_pages import CANDLES, VENUES
 
 from seamless_assets.core.sharing.token_bucket import LONGEST_COOL_DOWN_S
 from seamless_assets.sandbox.faults import Fault
-from seamless_assets.testing.twins import DAY, START
+from seamless_assets.testing import DAY, START
 
 HOUR = 3_600
 Staged = Callable[..., Stage]

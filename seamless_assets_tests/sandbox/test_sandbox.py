@@ -20,7 +20,7 @@ from seamless_assets.sandbox.generator import Generator, aggregate
 from seamless_assets.sandbox.market import Market
 from seamless_assets.sandbox.replay import Replay
 from seamless_assets.sandbox.server import Sandbox
-from seamless_assets.testing.twins import DAY, START
+from seamless_assets.testing import DAY, START
 
 MARKET = Market("ADA/BTC", 0.00001, quiet=0.14)
 LATER = START + 400 * DAY

@@ -12,7 +12,7 @@ import pytest
 
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.sandbox.server import DIALECTS, Sandbox
-from seamless_assets.testing.twins import DAY, START
+from seamless_assets.testing import DAY, START
 
 NOW = START + 10 * DAY
 SYMBOLS = {

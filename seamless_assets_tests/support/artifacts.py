@@ -15,7 +15,7 @@ from seamless_assets.core.canonical import sha256_text
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import Manifest, SealedArtifact, packing_facts
 from seamless_assets.core.releases.fingerprint import fingerprint
-from seamless_assets.testing.twins import START, walk
+from seamless_assets.testing import START, random_walk
 
 NODE = NodeId.parse("ohlcv:okx:BTC/USDT:USDT:1m")
 AS_OF = "2025-01-02T00:00:00.000000Z"
@@ -87,5 +87,5 @@ def seal_bars(bars: pa.Table, partition: str, end: int | None = None, **facts: o
 
 def sealed(rows: int = 10, end: int | None = None, **facts: object) -> SealedArtifact:
     """An artifact of `rows` bars of the first minutes of 2025."""
-    made = ((ts, *values) for ts, values in walk(START, START + rows * 60).items())
+    made = ((ts, *values) for ts, values in random_walk(START, START + rows * 60).items())
     return seal_bars(table_of(made, BARS_SCHEMA), "2025-01-01", end, **facts)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from support.ports import embedded_ports
+
 from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
@@ -15,7 +17,7 @@ from seamless_assets.flows.filling.backfill import refill
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.read import read_released
 from seamless_assets.flows.releasing.materialize import materialize
-from seamless_assets.testing.twins import DAY, START, TwinClock, TwinExchange, ports, walk
+from seamless_assets.testing import DAY, START, InMemoryExchange, ManualClock, random_walk
 
 NODE = NodeId.parse("ohlcv:binance:BTC/USDT:5m")
 FEBRUARY = START + 31 * DAY
@@ -32,9 +34,9 @@ class World:
     """Bars of `window` and a day on either side; the clock stands an hour after `window`."""
 
     def __init__(self, folder: Path, window: Segment, store: ArtifactStore | None = None) -> None:
-        clock = TwinClock(time=window.end + 3_600)
-        self.exchange = TwinExchange(walk(window.start - DAY, window.end + DAY, step=300), clock)
-        made = ports(folder, self.exchange)
+        clock = ManualClock(time=window.end + 3_600)
+        self.exchange = InMemoryExchange(random_walk(window.start - DAY, window.end + DAY, step=300), clock)
+        made = embedded_ports(folder, self.exchange)
         self.ports: Ports = replace(made, artifacts=store) if store else made
 
     def correct(self, ts: int) -> None:

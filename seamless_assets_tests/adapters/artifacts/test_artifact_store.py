@@ -18,7 +18,7 @@ from seamless_assets.core.releases.log import snapshot_at
 from seamless_assets.core.releases.release import Release
 from seamless_assets.core.releases.snapshot import next_release
 from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing, ReleaseConflict
-from seamless_assets.testing.twins import START
+from seamless_assets.testing import START
 
 
 def first_release(ref: ArtifactRef) -> Release:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from seamless_assets.adapters.artifacts.storage.copies import CopyFolder
-from seamless_assets.testing.twins import START
+from seamless_assets.testing import START
 
 MANY = 1_000_000
 

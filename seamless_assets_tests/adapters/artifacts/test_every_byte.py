@@ -20,7 +20,7 @@ from seamless_assets.errors import ArtifactCorrupt
 from seamless_assets.flows.reading.read import read_released
 from seamless_assets.flows.releasing.publish import release
 from seamless_assets.flows.releasing.verify import verify
-from seamless_assets.testing.twins import START
+from seamless_assets.testing import START
 
 WINDOW = Segment(START, START + 120)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.artifacts import sealed
+from support.ports import embedded_ports
 
 from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.core.calendar.segment import Segment
@@ -21,7 +22,7 @@ from seamless_assets.flows.reading.read import read_released
 from seamless_assets.flows.releasing.compact import compact
 from seamless_assets.flows.releasing.materialize import materialize
 from seamless_assets.flows.releasing.verify import verify
-from seamless_assets.testing.twins import DAY, START, TwinClock, TwinExchange, ports, walk
+from seamless_assets.testing import DAY, START, InMemoryExchange, ManualClock, random_walk
 
 LOWER = NodeId.parse("ohlcv:hyperliquid:kPEPE/USDC:USDC:1h")
 MONTHS = NodeId.parse("ohlcv:okx:BTC/USDT:USDT:1M")
@@ -123,8 +124,8 @@ async def test_a_log_under_both_names_goes_on_under_that_of_today(tmp_path: Path
 
 
 async def test_a_store_by_the_first_version_is_read_proven_extended_and_compacted(tmp_path: Path) -> None:
-    clock = TwinClock(time=START + 30 * DAY)
-    made = ports(tmp_path, TwinExchange(walk(START, START + 60 * DAY, step=3_600), clock))
+    clock = ManualClock(time=START + 30 * DAY)
+    made = embedded_ports(tmp_path, InMemoryExchange(random_walk(START, START + 60 * DAY, step=3_600), clock))
     january = Segment(START, START + 29 * DAY)
     assert (await materialize(made, LOWER, january)).released
     before = await read_released(made, LOWER, january, ComputeContext(), columns=None)

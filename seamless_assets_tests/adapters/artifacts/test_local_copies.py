@@ -21,7 +21,7 @@ from seamless_assets.core.releases.release import Release, record_path
 from seamless_assets.core.releases.scan import Scan
 from seamless_assets.core.releases.snapshot import next_release
 from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing
-from seamless_assets.testing.twins import START
+from seamless_assets.testing import START
 
 
 async def published(store: ArtifactStore) -> list[ArtifactRef]:

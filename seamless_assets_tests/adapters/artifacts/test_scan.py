@@ -27,7 +27,7 @@ from seamless_assets.core.canonical import sha256_text
 from seamless_assets.core.coverage.coverage import Gap
 from seamless_assets.core.releases.artifact import ArtifactRef, SealedArtifact
 from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing, ArtifactStoreError
-from seamless_assets.testing.twins import START, walk
+from seamless_assets.testing import START, random_walk
 
 
 def flip(path: Path) -> None:
@@ -77,7 +77,7 @@ def adjoining(
     for many in rows:
         last = start + many * 60
         end = last + quiet * 60
-        bars = table_of(((ts, *values) for ts, values in walk(start, last).items()), BARS_SCHEMA)
+        bars = table_of(((ts, *values) for ts, values in random_walk(start, last).items()), BARS_SCHEMA)
         absent = (Gap(last, end, "no_trades"),) if quiet else ()
         facts = {"range": (start, end), "absent": absent, "conformance_flags": {"gap": 1}}
         artifact = seal_bars(bars, "2025-01-01", end, **facts)

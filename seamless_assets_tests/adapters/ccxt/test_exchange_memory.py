@@ -14,7 +14,7 @@ import seamless_assets as sa
 from seamless_assets.adapters.ccxt.memory import ExchangeMemory, MarketList
 from seamless_assets.config.load import Settings
 from seamless_assets.sandbox.server import Sandbox
-from seamless_assets.testing.twins import START
+from seamless_assets.testing import START
 
 NODE = "ohlcv:binance:BTC/USDT:1m"
 LISTED = MarketList([{"symbol": "BTC/USDT", "id": "BTCUSDT"}], [{"symbol": "A/B", "id": "AB"}], {"by": {}})

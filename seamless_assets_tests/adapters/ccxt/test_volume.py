@@ -16,7 +16,7 @@ from seamless_assets.config.load import Settings
 from seamless_assets.core.bars.volume import VolumeUnit
 from seamless_assets.sandbox.market import Market
 from seamless_assets.sandbox.server import Sandbox
-from seamless_assets.testing.twins import START
+from seamless_assets.testing import START
 
 SPOT = {"base": "BTC", "quote": "USDT", "spot": True}
 LINEAR = {**SPOT, "spot": False, "swap": True, "linear": True, "contractSize": 0.01}

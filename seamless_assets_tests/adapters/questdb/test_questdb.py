@@ -27,10 +27,10 @@ from seamless_assets.core.coverage.ledger import Fact
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.lease import Fence
 from seamless_assets.errors import HotStoreError, StaleToken
-from seamless_assets.testing.twins import DAY, START, walk
+from seamless_assets.testing import DAY, START, random_walk
 
 HOUR = Segment(START, START + 3600)
-BARS = walk(START, START + 600)
+BARS = random_walk(START, START + 600)
 OTHER = {ts: tuple(value * 2 for value in row) for ts, row in BARS.items()}
 FACT = Fact(START, START + 60, "missing", "not sent", 1.0)
 OLD, NEW = Fence(HOUR, 1_736_000_000_000_000), Fence(HOUR, 1_736_000_000_000_001)
@@ -86,7 +86,7 @@ async def test_a_write_into_a_partition_on_its_way_out_is_not_lost(
     async with opened(address(questdb_server)) as evictor, opened(address(questdb_server)) as writer:
         start = START - 8_000 * DAY  # no other test writes near it
         hour, other = Segment(start, start + 3600), replace(node, exchange="okx")
-        released, late = walk(start, start + 600), walk(start + 1200, start + 1800, seed=3)
+        released, late = random_walk(start, start + 600), random_walk(start + 1200, start + 1800, seed=3)
         await evictor.write_bars(node, table(released), [], recorded_at=1.0)
         evictable = {node: [await seen(evictor, node, hour)]}
         writing: list[asyncio.Task[Written]] = []
@@ -119,7 +119,7 @@ async def test_a_bar_that_changes_just_before_its_partition_is_announced_keeps_a
 ) -> None:
     async with opened(address(questdb_server)) as evictor, opened(address(questdb_server)) as writer:
         start = START - 10_000 * DAY  # no other test writes near it
-        hour, bars = Segment(start, start + 3600), walk(start, start + 600)
+        hour, bars = Segment(start, start + 3600), random_walk(start, start + 600)
         await evictor.write_bars(node, table(bars), [], recorded_at=1.0)
         evictable = {node: [await seen(evictor, node, hour)]}
         changed = {start + 60: (1.0, 2.0, 0.5, 1.5, 3.0)}
@@ -143,8 +143,8 @@ async def test_an_abandoned_sweep_holds_writers_up_for_a_while_only(
         start = START - 9_000 * DAY  # no other test writes near it
         hour, bars, more = (
             Segment(start, start + 3600),
-            walk(start, start + 600),
-            walk(start, start + 600, seed=5),
+            random_walk(start, start + 600),
+            random_walk(start, start + 600, seed=5),
         )
         await store.write_bars(node, table(bars), [], recorded_at=1.0)
         evictable = {node: [await seen(store, node, hour)]}
@@ -183,7 +183,7 @@ async def test_more_long_reads_than_the_server_exports_at_once_all_come(
     questdb_server: QuestDbServer, node: NodeId
 ) -> None:
     stores = [QuestDbHotStore(address(questdb_server)) for _ in range(4)]
-    bars = table(walk(START, START + 5 * DAY))
+    bars = table(random_walk(START, START + 5 * DAY))
     await stores[0].write_bars(node, bars, [], recorded_at=1.0)
     reads = (store.load_bars(node, Segment(START, START + 30 * DAY)) for store in stores for _ in range(4))
     assert all(read == bars for read in await asyncio.gather(*reads))

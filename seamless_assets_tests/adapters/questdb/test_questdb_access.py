@@ -20,7 +20,7 @@ from seamless_assets.core.bars.table import Written
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.ledger import Fact, facts_of
 from seamless_assets.errors import HotStoreError
-from seamless_assets.testing.twins import DAY, START
+from seamless_assets.testing import DAY, START
 
 SECRETS = {
     "QDB_HTTP_USER": "seamless",

@@ -16,10 +16,10 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.ledger import Fact
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.lease import Fence
-from seamless_assets.testing.twins import DAY, START, walk
+from seamless_assets.testing import DAY, START, random_walk
 
 FENCE = Fence(Segment(START, START + DAY), 1_736_000_000_000_000)
-BARS = walk(START, START + 120)
+BARS = random_walk(START, START + 120)
 FACT = Fact(START + 120, START + 180, "no_trades", "bars on both sides", 1.0)
 
 
@@ -93,7 +93,7 @@ async def test_a_write_that_brings_nothing_new_sends_nothing(
 async def test_a_long_write_reads_only_what_is_held_already(
     questdb_server: QuestDbServer, node: NodeId
 ) -> None:
-    long = walk(START, START + 6 * DAY)
+    long = random_walk(START, START + 6 * DAY)
     async with opened(address(questdb_server)) as store:
         await store.load_bars(node, FENCE.chunk)
         told = listened_to(store)

@@ -16,7 +16,7 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.ledger import Fact, facts_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import HotStoreError
-from seamless_assets.testing.twins import START, walk
+from seamless_assets.testing import START, random_walk
 
 NODE = NodeId.parse("ohlcv:binance:BTC/USDT:1m")
 SWAP = NodeId.parse("ohlcv:binance:BTC/USDT:USDT:1m")
@@ -28,11 +28,11 @@ def table(bars: dict[int, tuple[float, ...]]) -> pa.Table:
 
 
 async def test_a_write_says_what_it_changed(tmp_path: Path) -> None:
-    store, bars = SqliteHotStore(tmp_path / "a" / "hot.sqlite"), walk(START, START + 600)
+    store, bars = SqliteHotStore(tmp_path / "a" / "hot.sqlite"), random_walk(START, START + 600)
     assert await store.write_bars(NODE, table(bars), [], recorded_at=5.0) == Written(10, 0)
     assert await store.write_bars(NODE, table(bars), [], recorded_at=5.0) == Written(0, 0)
     bars[START] = tuple(value / 2 for value in bars[START])
-    more = bars | walk(START + 600, START + 720)
+    more = bars | random_walk(START + 600, START + 720)
     assert await store.write_bars(NODE, table(more), [], recorded_at=5.0) == Written(2, 1)
     assert await store.load_bars(NODE, Segment(START, START + 720)) == table(more)
     await store.close()
@@ -40,12 +40,12 @@ async def test_a_write_says_what_it_changed(tmp_path: Path) -> None:
 
 async def test_windows_are_half_open_and_nodes_apart(tmp_path: Path) -> None:
     store = SqliteHotStore(tmp_path / "hot.sqlite")
-    await store.write_bars(NODE, table(walk(START, START + 600)), [], recorded_at=5.0)
+    await store.write_bars(NODE, table(random_walk(START, START + 600)), [], recorded_at=5.0)
     read = await store.load_bars(NODE, Segment(START + 60, START + 180))
     assert read["ts"].to_pylist() == [START + 60, START + 120]
     assert await store.load_bars(SWAP, Segment(START, START + 600)) == empty_bars()
     odd = NodeId("binance", "A';DROP/TABLE--bars", NODE.timeframe)
-    await store.write_bars(odd, table(walk(START, START + 60)), [], recorded_at=5.0)
+    await store.write_bars(odd, table(random_walk(START, START + 60)), [], recorded_at=5.0)
     assert (await store.load_bars(odd, Segment(START, START + 600))).num_rows == 1
     await store.close()
 
@@ -67,7 +67,7 @@ async def test_bars_and_facts_are_kept_together_or_not_at_all(tmp_path: Path) ->
     store = SqliteHotStore(tmp_path / "hot.sqlite")
     bad = Fact(START, START + 60, None, "", 1.0)  # type: ignore[arg-type]
     with pytest.raises(HotStoreError, match="NOT NULL"):
-        await store.write_bars(NODE, table(walk(START, START + 60)), [bad], recorded_at=5.0)
+        await store.write_bars(NODE, table(random_walk(START, START + 60)), [bad], recorded_at=5.0)
     assert (await store.load_bars(NODE, Segment(START, START + 60))).num_rows == 0
     await store.close()
 
@@ -84,7 +84,7 @@ async def test_pages_that_were_spoiled_are_told_by_a_look_and_by_a_read(
 ) -> None:
     path, window = tmp_path / "hot.sqlite", Segment(START, START + 600_000)
     store = SqliteHotStore(path)
-    await store.write_bars(NODE, table(walk(*window)), [], recorded_at=5.0)
+    await store.write_bars(NODE, table(random_walk(*window)), [], recorded_at=5.0)
     assert (await store.status()).kind.startswith("SQLite")
     await store.close()
     payload = bytearray(path.read_bytes())
@@ -113,14 +113,14 @@ from seamless_assets.adapters.sqlite.store import SqliteHotStore
 from seamless_assets.core.node import NodeId
 sys.path.insert(0, sys.argv[3])
 from test_sqlite import table
-from seamless_assets.testing.twins import START, walk
 
 async def main():
     store = SqliteHotStore(Path(sys.argv[1]))
     node = NodeId.parse("ohlcv:binance:BTC/USDT:1m")
     first = START + int(sys.argv[2]) * 6000
     for n in range(20):
-        await store.write_bars(node, table(walk(first + n * 300, first + (n + 1) * 300)), [], recorded_at=5.0)
+        bars = random_walk(first + n * 300, first + (n + 1) * 300)
+        await store.write_bars(node, table(bars), [], recorded_at=5.0)
     await store.close()
 
 asyncio.run(main())

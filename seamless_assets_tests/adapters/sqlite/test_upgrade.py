@@ -20,7 +20,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.lease import Fence
 from seamless_assets.core.sharing.token_bucket import Budget
 from seamless_assets.errors import StaleToken
-from seamless_assets.testing.twins import START, walk
+from seamless_assets.testing import START, random_walk
 
 NODE = NodeId.parse("ohlcv:binance:BTC/USDT:1m")
 WINDOW = Segment(START, START + 600)
@@ -67,7 +67,7 @@ SPOILED = {
 
 @pytest.mark.parametrize("how", list(SPOILED))
 async def test_a_hot_store_of_the_first_release_is_taken_over(tmp_path: Path, how: str) -> None:
-    bars = table(walk(*WINDOW))
+    bars = table(random_walk(*WINDOW))
     blobs = [np.asarray(bars.column(name)).tobytes() for name in COLUMNS]
     with closing(sqlite3.connect(tmp_path / "hot.sqlite")) as db, db:
         db.executescript(HOT)

@@ -9,9 +9,9 @@ import pytest
 from seamless_assets.core.bars.cells import bars_of, canonical_cells, empty_cells, fill_cells
 from seamless_assets.core.bars.table import BARS_SCHEMA, empty_bars, table_of
 from seamless_assets.errors import InvalidFrame
-from seamless_assets.testing.twins import START, walk
+from seamless_assets.testing import START, random_walk
 
-BARS = table_of(((ts, *values) for ts, values in walk(START, START + 3_600).items()), BARS_SCHEMA)
+BARS = table_of(((ts, *values) for ts, values in random_walk(START, START + 3_600).items()), BARS_SCHEMA)
 
 
 def with_volume(*values: float | None) -> pa.Table:

@@ -17,9 +17,9 @@ from seamless_assets.core.bars.cells import bars_of, canonical_cells, empty_cell
 from seamless_assets.core.bars.extents import VALUES, PackedFile, Packing, fill_values, find_packing
 from seamless_assets.core.bars.parquet import encode_bars
 from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
-from seamless_assets.testing.twins import START, walk
+from seamless_assets.testing import START, random_walk
 
-BARS = table_of(((ts, *values) for ts, values in walk(START, START + 6_000).items()), BARS_SCHEMA)
+BARS = table_of(((ts, *values) for ts, values in random_walk(START, START + 6_000).items()), BARS_SCHEMA)
 MAGIC = np.frombuffer(bytes.fromhex("28b52ffd") * 2, "<f8")[0]
 VALUE = st.one_of(
     st.floats(allow_infinity=False), st.sampled_from([0.0, -0.0, MAGIC]), st.integers(0, 999).map(float)

@@ -12,9 +12,9 @@ from support.artifacts import encoded_before
 
 from seamless_assets.core.bars.parquet import decode_bars, encode_bars
 from seamless_assets.core.bars.table import BARS_SCHEMA, COLUMNS, table_of
-from seamless_assets.testing.twins import START, walk
+from seamless_assets.testing import START, random_walk
 
-BARS = table_of(((ts, *values) for ts, values in walk(START, START + 86_400).items()), BARS_SCHEMA)
+BARS = table_of(((ts, *values) for ts, values in random_walk(START, START + 86_400).items()), BARS_SCHEMA)
 
 
 def test_prices_are_zstd_and_files_can_be_chosen_by_time() -> None:

@@ -17,7 +17,7 @@ from seamless_assets.core.coverage.plan import Page, closed_part, page_of, unwit
 from seamless_assets.core.coverage.proof import silent
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import MisalignedTimeframe
-from seamless_assets.testing.twins import DAY, START
+from seamless_assets.testing import DAY, START
 
 HOUR_MS = 3_600_000
 EVER = Segment(0, 2 * START)

@@ -24,7 +24,7 @@ from seamless_assets.core.coverage.plan import (
     witnesses_of,
 )
 from seamless_assets.core.sharing.lease import chunks
-from seamless_assets.testing.twins import START, candles
+from seamless_assets.testing import START, candles
 
 MINUTE = Timeframe("1m")
 FOREVER = START * 2

@@ -19,7 +19,6 @@ from seamless_assets.core.reading.carry import carry_previous_close
 from seamless_assets.core.reading.result import ReadMetadata, ReadResult
 from seamless_assets.errors import InvalidChoice, InvalidInput
 from seamless_assets.testing import START, bars_table, random_walk
-from seamless_assets.testing.twins import walk
 
 NO_METADATA: Any = None
 
@@ -30,7 +29,7 @@ def test_a_pandas_frame_is_arrows_own_and_a_copy(
     columns: list[str], many: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(frames, "_MANY_ROWS", many)
-    rows = [(ts, *values) for ts, values in walk(START, START + 3_600).items()]
+    rows = [(ts, *values) for ts, values in random_walk(START, START + 3_600).items()]
     rows[7] = (*rows[7][:5], None)  # type: ignore[assignment]
     whole = pa.Table.from_pylist(
         [dict(zip(BARS_SCHEMA.names, row, strict=True)) for row in rows], BARS_SCHEMA

@@ -10,7 +10,7 @@ from support.artifacts import NODE, sealed, sealed_before
 from seamless_assets.core.coverage.coverage import Gap
 from seamless_assets.core.releases.artifact import ArtifactRef, SealedArtifact
 from seamless_assets.core.releases.audit import audit_file
-from seamless_assets.testing.twins import START
+from seamless_assets.testing import START
 
 
 def problems(artifact: SealedArtifact, **facts: object) -> list[str]:

@@ -15,7 +15,7 @@ from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.coverage import Gap
 from seamless_assets.core.releases.artifact import Manifest, opens_of
 from seamless_assets.errors import ArtifactCorrupt
-from seamless_assets.testing.twins import START
+from seamless_assets.testing import START
 
 MANIFEST = sealed().manifest
 BARS = 40

@@ -13,7 +13,7 @@ from seamless_assets.core.releases.log import ReleaseLog, snapshot_at
 from seamless_assets.core.releases.release import Release, as_record
 from seamless_assets.core.releases.snapshot import next_release
 from seamless_assets.errors import ArtifactCorrupt
-from seamless_assets.testing.twins import DAY, START
+from seamless_assets.testing import DAY, START
 
 NODE = "ohlcv:binance:BTC/USDT:1m"
 DAYS = 9

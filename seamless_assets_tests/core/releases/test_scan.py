@@ -16,7 +16,7 @@ from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.coverage import MISSING, Coverage, Gap, coverage_of
 from seamless_assets.core.releases.artifact import Manifest
 from seamless_assets.core.releases.scan import gaps_within, scan_of
-from seamless_assets.testing.twins import START
+from seamless_assets.testing import START
 
 MINUTE = Timeframe("1m")
 PARTS, BARS = 4, 6

@@ -9,6 +9,7 @@ from random import Random
 import numpy as np
 import pyarrow as pa
 import pytest
+from support.ports import embedded_ports
 
 from seamless_assets.core.bars.table import timestamps
 from seamless_assets.core.calendar.segment import Segment
@@ -17,7 +18,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.lease import chunks
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.flows.releasing.materialize import materialize
-from seamless_assets.testing.twins import DAY, START, TwinClock, TwinExchange, ports, walk
+from seamless_assets.testing import DAY, START, InMemoryExchange, ManualClock, random_walk
 
 NODE = NodeId.parse("ohlcv:binance:BTC/USDT:1m")
 DAYS = Segment(START, START + 3 * DAY)
@@ -30,7 +31,7 @@ ORDERS: dict[str, Callable[[int, Random], list[int]]] = {
 }
 
 
-class Shuffling(TwinExchange):
+class Shuffling(InMemoryExchange):
     """Sends the rows of each page in another order."""
 
     order: Callable[[int, Random], list[int]]
@@ -46,14 +47,14 @@ class Shuffling(TwinExchange):
 @pytest.mark.parametrize("edge", EDGES[::2])
 async def test_one_bad_bar_spoils_its_own_day_and_no_other(tmp_path: Path, order: str, edge: int) -> None:
     """A hole over a chunk's edge has pages of both chunks asked beyond it."""
-    exchange = Shuffling(walk(START - DAY, START + 5 * DAY, skip=0.2), TwinClock())
+    exchange = Shuffling(random_walk(START - DAY, START + 5 * DAY, skip=0.2), ManualClock())
     exchange.order = ORDERS[order]
     for ts in range(edge - 180, edge + 180, 60):
         exchange.bars.pop(ts, None)
     bad = max(ts for ts in exchange.bars if ts < edge - 7_200)
     o, h, low, c, v = exchange.bars[bad]
     exchange.bars[bad] = (o, low, h, c, v)
-    report = await materialize(ports(tmp_path, exchange), NODE, DAYS)
+    report = await materialize(embedded_ports(tmp_path, exchange), NODE, DAYS)
     for part in report.partitions:
         window, sealed = part.partition.window, part.sealed
         is_spoiled = window.start <= bad < window.end
@@ -67,7 +68,7 @@ async def test_one_bad_bar_spoils_its_own_day_and_no_other(tmp_path: Path, order
 
 @pytest.mark.parametrize("order", ORDERS)
 async def test_repeats_are_counted_as_one_answer_held_them(tmp_path: Path, order: str) -> None:
-    exchange = Shuffling(walk(START - DAY, START + 5 * DAY), TwinClock())
+    exchange = Shuffling(random_walk(START - DAY, START + 5 * DAY), ManualClock())
     exchange.order = ORDERS[order]
     repeated = [EDGES[0] - 60, EDGES[0], EDGES[1] + 600]
     fetch = exchange.fetch_candles
@@ -78,7 +79,7 @@ async def test_repeats_are_counted_as_one_answer_held_them(tmp_path: Path, order
         return Page(window, pa.concat_tables([again, page.candles]), page.served + again.num_rows)
 
     exchange.fetch_candles = twice  # type: ignore[method-assign]
-    report = await materialize(ports(tmp_path, exchange), NODE, DAYS)
+    report = await materialize(embedded_ports(tmp_path, exchange), NODE, DAYS)
     counted = {
         part.partition.window: part.sealed.flags.get("duplicate_ts", 0)
         for part in report.partitions

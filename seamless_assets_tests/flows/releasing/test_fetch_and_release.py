@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from support.ports import embedded_ports
 
 from seamless_assets.core.bars.table import BARS_SCHEMA
 from seamless_assets.core.calendar.segment import Segment
@@ -18,7 +19,7 @@ from seamless_assets.flows.filling.history import evict
 from seamless_assets.flows.reading.read import read_released
 from seamless_assets.flows.releasing.govern import release_by_hand
 from seamless_assets.flows.releasing.materialize import materialize, publish
-from seamless_assets.testing.twins import DAY, START, TwinClock, TwinExchange, ports, walk
+from seamless_assets.testing import DAY, START, InMemoryExchange, ManualClock, random_walk
 
 NODE = NodeId.parse("ohlcv:binance:BTC/USDT:1m")
 TWO_DAYS = Segment(START, START + 2 * DAY)
@@ -30,8 +31,8 @@ TWO_DAYS = Segment(START, START + 2 * DAY)
     ids=["honest", "cuts pages", "cuts pages, newest first", "gives more than believed"],
 )
 async def test_every_bar_arrives_and_every_hole_is_proven(tmp_path: Path, venue: dict[str, object]) -> None:
-    exchange = TwinExchange(walk(START - DAY, START + 3 * DAY, skip=0.3), TwinClock(), **venue)
-    world = ports(tmp_path, exchange)
+    exchange = InMemoryExchange(random_walk(START - DAY, START + 3 * DAY, skip=0.3), ManualClock(), **venue)
+    world = embedded_ports(tmp_path, exchange)
     report = await materialize(world, NODE, TWO_DAYS)
     expected = [ts for ts in exchange.bars if TWO_DAYS.start <= ts < TWO_DAYS.end]
     assert report.released
@@ -49,16 +50,16 @@ async def test_every_bar_arrives_and_every_hole_is_proven(tmp_path: Path, venue:
 async def test_a_page_that_is_cut_just_before_the_end_of_closed_time_is_asked_for_its_rest(
     tmp_path: Path,
 ) -> None:
-    clock = TwinClock(time=START + 298 * 60 + 5)
-    exchange = TwinExchange(walk(START - DAY, START + DAY), clock, page=295, believed_page=300)
-    world = ports(tmp_path, exchange)
+    clock = ManualClock(time=START + 298 * 60 + 5)
+    exchange = InMemoryExchange(random_walk(START - DAY, START + DAY), clock, page=295, believed_page=300)
+    world = embedded_ports(tmp_path, exchange)
     report = await backfill(world, NODE, Segment(START, START + 298 * 60))
     assert (report.coverage.present, report.coverage.missing) == (298, 0)
 
 
 async def test_nothing_is_asked_twice_once_it_is_settled(tmp_path: Path) -> None:
-    exchange = TwinExchange(walk(START - DAY, START + 3 * DAY, skip=0.5), TwinClock())
-    world = ports(tmp_path, exchange)
+    exchange = InMemoryExchange(random_walk(START - DAY, START + 3 * DAY, skip=0.5), ManualClock())
+    world = embedded_ports(tmp_path, exchange)
     await backfill(world, NODE, TWO_DAYS)
     asked = len(exchange.asked)
     report = await backfill(world, NODE, TWO_DAYS)
@@ -67,8 +68,8 @@ async def test_nothing_is_asked_twice_once_it_is_settled(tmp_path: Path) -> None
 
 
 async def test_the_same_content_changes_nothing_and_a_correction_is_a_revision(tmp_path: Path) -> None:
-    exchange = TwinExchange(walk(START - DAY, START + 3 * DAY), TwinClock())
-    world = ports(tmp_path, exchange)
+    exchange = InMemoryExchange(random_walk(START - DAY, START + 3 * DAY), ManualClock())
+    world = embedded_ports(tmp_path, exchange)
     first = await materialize(world, NODE, TWO_DAYS)
     again = await materialize(world, NODE, TWO_DAYS)
     assert (again.as_of, again.dataset_fingerprint, again.released) == (
@@ -93,9 +94,9 @@ async def test_the_same_content_changes_nothing_and_a_correction_is_a_revision(t
 
 
 async def test_a_partition_grows_as_bars_settle_and_old_snapshots_stay(tmp_path: Path) -> None:
-    clock = TwinClock(time=START + 3600 + 30)
-    exchange = TwinExchange(walk(START - DAY, START + DAY), clock)
-    world = ports(tmp_path, exchange)
+    clock = ManualClock(time=START + 3600 + 30)
+    exchange = InMemoryExchange(random_walk(START - DAY, START + DAY), clock)
+    world = embedded_ports(tmp_path, exchange)
     early = await materialize(world, NODE, Segment(START, START + DAY))
     assert early.coverage.expected == 58
     clock.time = START + 2 * 3600
@@ -115,8 +116,8 @@ async def test_a_partition_grows_as_bars_settle_and_old_snapshots_stay(tmp_path:
 
 async def test_bars_before_the_listing_are_proven_absent(tmp_path: Path) -> None:
     listed = START + 5 * 3600
-    exchange = TwinExchange(walk(listed, START + 2 * DAY), TwinClock(), listed=listed)
-    report = await materialize(ports(tmp_path, exchange), NODE, Segment(START, START + DAY))
+    exchange = InMemoryExchange(random_walk(listed, START + 2 * DAY), ManualClock(), listed=listed)
+    report = await materialize(embedded_ports(tmp_path, exchange), NODE, Segment(START, START + DAY))
     assert report.released
     assert [tuple(gap) for gap in report.coverage.gaps] == [(START, listed, "pre_listing")]
 
@@ -128,8 +129,10 @@ async def test_what_the_exchange_withholds_is_missing_and_blocks_the_release(tmp
         if not window.intersect(hole).is_empty:
             raise ExchangeUnavailable("down", status=503)
 
-    exchange = TwinExchange(walk(START - DAY, START + 2 * DAY), TwinClock(), believed_page=60, fault=fault)
-    world = ports(tmp_path, exchange, Policy(retry_backoff_ms=10, max_attempts=2))
+    exchange = InMemoryExchange(
+        random_walk(START - DAY, START + 2 * DAY), ManualClock(), believed_page=60, fault=fault
+    )
+    world = embedded_ports(tmp_path, exchange, Policy(retry_backoff_ms=10, max_attempts=2))
     report = await materialize(world, NODE, Segment(START, START + DAY))
     assert not report.released and report.as_of is None
     assert report.coverage.missing >= 180
@@ -146,37 +149,39 @@ async def test_what_the_exchange_withholds_is_missing_and_blocks_the_release(tmp
 
 
 async def test_an_exchange_that_is_away_is_told_apart_from_bars_that_it_has_not(tmp_path: Path) -> None:
-    class Away(TwinExchange):
+    class Away(InMemoryExchange):
         async def check_node(self, node: NodeId) -> None:
             raise ExchangeUnavailable("down", status=503)
 
-    bars, policy = walk(START - DAY, START + 3 * DAY), Policy(retry_backoff_ms=10, max_attempts=2)
-    away = await materialize(ports(tmp_path, Away(bars, TwinClock()), policy), NODE, TWO_DAYS)
+    bars, policy = random_walk(START - DAY, START + 3 * DAY), Policy(retry_backoff_ms=10, max_attempts=2)
+    away = await materialize(embedded_ports(tmp_path, Away(bars, ManualClock()), policy), NODE, TWO_DAYS)
     assert [(part.away is not None, part.released) for part in away.partitions] == [(True, False)] * 2
     assert away.problems[1].endswith("down")
     holey = {ts: bar for ts, bar in bars.items() if ts % DAY < DAY / 2}
-    withheld = await materialize(ports(tmp_path, TwinExchange(holey, TwinClock()), policy), NODE, TWO_DAYS)
+    withheld = await materialize(
+        embedded_ports(tmp_path, InMemoryExchange(holey, ManualClock()), policy), NODE, TWO_DAYS
+    )
     assert [part.away for part in withheld.partitions] == [None, None]
 
 
 async def test_a_rate_limit_is_waited_out_as_long_as_it_asks(tmp_path: Path) -> None:
-    clock = TwinClock()
+    clock = ManualClock()
     started = clock.time
 
     def fault(window: Segment, asked: int) -> None:
         if asked == 1:
             raise RateLimited("slow down", status=429, retry_after=30.0)
 
-    exchange = TwinExchange(walk(START - DAY, START + 2 * DAY), clock, fault=fault)
-    report = await materialize(ports(tmp_path, exchange), NODE, Segment(START, START + DAY))
+    exchange = InMemoryExchange(random_walk(START - DAY, START + 2 * DAY), clock, fault=fault)
+    report = await materialize(embedded_ports(tmp_path, exchange), NODE, Segment(START, START + DAY))
     assert report.released and clock.time - started >= 30
 
 
 async def test_an_unsound_bar_is_neither_stored_nor_taken_for_no_trades(tmp_path: Path) -> None:
-    exchange = TwinExchange(walk(START - DAY, START + 2 * DAY), TwinClock())
+    exchange = InMemoryExchange(random_walk(START - DAY, START + 2 * DAY), ManualClock())
     o, h, low, c, v = exchange.bars[START + 60]
     exchange.bars[START + 60] = (o, low, h, c, v)
-    world = ports(tmp_path, exchange)
+    world = embedded_ports(tmp_path, exchange)
     report = await materialize(world, NODE, Segment(START, START + DAY))
     assert not report.released
     assert "ohlc_inconsistent" in report.problems[0]
@@ -185,8 +190,8 @@ async def test_an_unsound_bar_is_neither_stored_nor_taken_for_no_trades(tmp_path
 
 
 async def test_publishing_alone_releases_nothing(tmp_path: Path) -> None:
-    exchange = TwinExchange(walk(START - DAY, START + 2 * DAY), TwinClock())
-    world = ports(tmp_path, exchange)
+    exchange = InMemoryExchange(random_walk(START - DAY, START + 2 * DAY), ManualClock())
+    world = embedded_ports(tmp_path, exchange)
     await backfill(world, NODE, Segment(START, START + DAY))
     sealed = await publish(world, NODE, Segment(START, START + DAY))
     assert [item.ref.rows for item in sealed] == [1440]
@@ -195,8 +200,8 @@ async def test_publishing_alone_releases_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_correction_that_no_artifact_holds_is_never_evicted(tmp_path: Path) -> None:
-    exchange = TwinExchange(walk(START - DAY, START + 3 * DAY), TwinClock())
-    world = ports(tmp_path, exchange, Policy(retry_backoff_ms=10, keep_days={"day": 1.0}))
+    exchange = InMemoryExchange(random_walk(START - DAY, START + 3 * DAY), ManualClock())
+    world = embedded_ports(tmp_path, exchange, Policy(retry_backoff_ms=10, keep_days={"day": 1.0}))
     await materialize(world, NODE, TWO_DAYS)
     row = (1.0, 2.0, 0.5, 1.5, 3.0)
     late = pa.table([[value] for value in (START + 600, *row)], BARS_SCHEMA)
@@ -210,9 +215,9 @@ async def test_a_correction_that_no_artifact_holds_is_never_evicted(tmp_path: Pa
 
 
 async def test_an_eviction_reads_no_day_that_is_gone_already(tmp_path: Path) -> None:
-    window, after = Segment(START, START + 20 * DAY), TwinClock(time=START + 30 * DAY)
-    exchange = TwinExchange(walk(START - DAY, window.end + DAY), after)
-    world = ports(tmp_path, exchange, Policy(retry_backoff_ms=10, keep_days={"day": 13.0}))
+    window, after = Segment(START, START + 20 * DAY), ManualClock(time=START + 30 * DAY)
+    exchange = InMemoryExchange(random_walk(START - DAY, window.end + DAY), after)
+    world = embedded_ports(tmp_path, exchange, Policy(retry_backoff_ms=10, keep_days={"day": 13.0}))
     await materialize(world, NODE, window)
     assert await evict(world, [NODE]) == 17 * (DAY // 60)
     after.time += DAY

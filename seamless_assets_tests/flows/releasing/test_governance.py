@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.ports import embedded_ports
 from support.worlds import JANUARY, NODE, World, day
 
 from seamless_assets.core.calendar.segment import Segment
@@ -28,7 +29,7 @@ from seamless_assets.flows.releasing.govern import diff, release_by_hand, rollba
 from seamless_assets.flows.releasing.materialize import materialize, publish
 from seamless_assets.flows.releasing.publish import release
 from seamless_assets.flows.releasing.verify import verify
-from seamless_assets.testing.twins import DAY, START, ports
+from seamless_assets.testing import DAY, START
 
 TWO_DAYS = Segment(START, START + 2 * DAY)
 THIRD_DAY = day(2)
@@ -339,7 +340,7 @@ async def test_releases_of_many_workers_at_once_lose_none(tmp_path: Path) -> Non
     for one in days:
         await backfill(world.ports, NODE, one)
     sealed = [(await publish(world.ports, NODE, one))[0] for one in days]
-    workers = [ports(tmp_path, world.exchange) for _ in days]
+    workers = [embedded_ports(tmp_path, world.exchange) for _ in days]
     await asyncio.gather(
         *(
             release(worker, NODE, [item.ref], {}, "side by side")

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any, TypeVar
 
 import pytest
+from support.ports import embedded_ports
 
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.sharing.lease import Fence, Lease
@@ -19,8 +20,16 @@ from seamless_assets.flows.ports import LeaseStore, Ports
 from seamless_assets.flows.sharing.failover import FailoverLeases
 from seamless_assets.flows.sharing.leases import holding
 from seamless_assets.flows.sharing.quota import CLAIMS_PER_SECOND, HELD_AT_ONCE
-from seamless_assets.testing.twins import DAY, START, HeardEvents, TwinClock, TwinExchange, ports
-from seamless_assets.testing.virtual import MemoryLeases, VirtualClock, on_virtual_time
+from seamless_assets.testing import (
+    DAY,
+    START,
+    InMemoryExchange,
+    InMemoryLeaseStore,
+    ManualClock,
+    RecordingObserver,
+    VirtualClock,
+    run_on_virtual_time,
+)
 
 KEY = "ohlcv:binance:BTC/USDT:1m@0-60"
 TTL = 30.0
@@ -28,7 +37,7 @@ T = TypeVar("T")
 
 
 def world(tmp_path: Path, leases: LeaseStore) -> Ports:
-    base = ports(tmp_path, TwinExchange({}, TwinClock()))
+    base = embedded_ports(tmp_path, InMemoryExchange({}, ManualClock()))
     return replace(base, clock=VirtualClock(), leases=leases, policy=Policy(lease_ttl_ms=TTL * 1000))
 
 
@@ -38,7 +47,7 @@ def now() -> float:
 
 def test_a_lease_is_renewed_while_the_work_lasts_and_completed_after_it(tmp_path: Path) -> None:
     async def work() -> None:
-        leases = MemoryLeases()
+        leases = InMemoryLeaseStore()
         async with holding(world(tmp_path, leases), KEY) as lease:
             for _ in range(100):
                 await asyncio.sleep(TTL / 10)
@@ -46,23 +55,23 @@ def test_a_lease_is_renewed_while_the_work_lasts_and_completed_after_it(tmp_path
         assert leases.ended == [(KEY, lease.token, "completed")] and not leases.live
         assert leases.calls.count("renew") == pytest.approx(10 * TTL / (TTL / 3), abs=1)
 
-    on_virtual_time(work)
+    run_on_virtual_time(work)
 
 
 def test_a_slow_store_is_renewed_in_time(tmp_path: Path) -> None:
     async def work() -> None:
-        leases = MemoryLeases(delay=TTL / 3.5)
+        leases = InMemoryLeaseStore(delay=TTL / 3.5)
         async with holding(world(tmp_path, leases), KEY):
             for _ in range(50):
                 await asyncio.sleep(TTL / 5)
                 assert leases.live[KEY].until > now()
 
-    on_virtual_time(work)
+    run_on_virtual_time(work)
 
 
 def test_who_waits_gets_the_lease_soon_after_it_is_given_back(tmp_path: Path) -> None:
     async def work() -> None:
-        shared = world(tmp_path, MemoryLeases())
+        shared = world(tmp_path, InMemoryLeaseStore())
         order: list[tuple[str, float]] = []
 
         async def hold(name: str, seconds: float) -> None:
@@ -74,25 +83,25 @@ def test_who_waits_gets_the_lease_soon_after_it_is_given_back(tmp_path: Path) ->
         assert [name for name, _ in order] == ["first", "second"]
         assert 200 <= order[1][1] <= 202
 
-    on_virtual_time(work)
+    run_on_virtual_time(work)
 
 
 def test_what_a_crashed_holder_left_is_taken_over_when_its_time_is_up(tmp_path: Path) -> None:
     async def work() -> None:
-        leases = MemoryLeases()
+        leases = InMemoryLeaseStore()
         crashed = await leases.claim(KEY, "crashed", TTL)
         assert crashed
         async with holding(world(tmp_path, leases), KEY) as lease:
             assert TTL <= now() <= TTL + 1.5
             assert lease.token > crashed.token
 
-    on_virtual_time(work)
+    run_on_virtual_time(work)
 
 
 @pytest.mark.parametrize("away", [False, True], ids=["taken over", "store away"])
 def test_a_lease_that_cannot_be_renewed_stops_the_work_before_it_ends(tmp_path: Path, away: bool) -> None:
     async def work() -> None:
-        leases = MemoryLeases()
+        leases = InMemoryLeaseStore()
         stopped: list[float] = []
 
         async def body() -> None:
@@ -110,12 +119,12 @@ def test_a_lease_that_cannot_be_renewed_stops_the_work_before_it_ends(tmp_path: 
             await body()
         assert stopped[0] <= TTL and asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
 
-    on_virtual_time(work)
+    run_on_virtual_time(work)
 
 
 def test_a_store_that_is_away_for_a_moment_stops_nothing(tmp_path: Path) -> None:
     async def work() -> None:
-        leases = MemoryLeases()
+        leases = InMemoryLeaseStore()
         async with holding(world(tmp_path, leases), KEY):
             for _ in range(20):
                 leases.is_away = True
@@ -124,11 +133,11 @@ def test_a_store_that_is_away_for_a_moment_stops_nothing(tmp_path: Path) -> None
                 await asyncio.sleep(TTL / 2)
         assert not leases.live
 
-    on_virtual_time(work)
+    run_on_virtual_time(work)
 
 
 async def test_an_error_gives_the_lease_back_with_its_reason(tmp_path: Path) -> None:
-    leases = MemoryLeases(clock=TwinClock())  # type: ignore[arg-type]
+    leases = InMemoryLeaseStore(clock=ManualClock())  # type: ignore[arg-type]
     with pytest.raises(ZeroDivisionError):
         async with holding(world(tmp_path, leases), KEY):
             _ = 1 / 0
@@ -136,7 +145,7 @@ async def test_an_error_gives_the_lease_back_with_its_reason(tmp_path: Path) -> 
 
 
 async def test_work_that_came_to_nothing_is_given_back_as_failed(tmp_path: Path) -> None:
-    leases = MemoryLeases(clock=TwinClock())  # type: ignore[arg-type]
+    leases = InMemoryLeaseStore(clock=ManualClock())  # type: ignore[arg-type]
     async with holding(world(tmp_path, leases), KEY) as lease:
         lease.fail("the exchange is away " * 1_000)
     ((_, _, outcome),) = leases.ended
@@ -160,7 +169,7 @@ class Fences:
 
 def test_a_holder_outranks_a_token_from_a_clock_that_was_wrong(tmp_path: Path) -> None:
     async def work() -> None:
-        leases, ahead = MemoryLeases(), int((START + 40 * DAY) * 1_000_000)
+        leases, ahead = InMemoryLeaseStore(), int((START + 40 * DAY) * 1_000_000)
         fences, chunk = Fences(ahead), Segment(0, 60)
         async with holding(world(tmp_path, leases), KEY) as lease:
             claimed = lease.token
@@ -169,12 +178,12 @@ def test_a_holder_outranks_a_token_from_a_clock_that_was_wrong(tmp_path: Path) -
             await asyncio.sleep(3 * TTL)
         assert leases.ended == [(KEY, ahead + 1, "completed")] and set(fences.chunks) == {chunk}
 
-    on_virtual_time(work)
+    run_on_virtual_time(work)
 
 
 def test_who_lost_its_lease_outranks_nobody(tmp_path: Path) -> None:
     async def work() -> None:
-        leases = MemoryLeases()
+        leases = InMemoryLeaseStore()
         fences = Fences(int((START + 40 * DAY) * 1_000_000))
 
         async def body() -> None:
@@ -187,12 +196,12 @@ def test_who_lost_its_lease_outranks_nobody(tmp_path: Path) -> None:
             await body()
         assert len(fences.chunks) == 1 and leases.live[KEY].holder == "another"
 
-    on_virtual_time(work)
+    run_on_virtual_time(work)
 
 
 def test_where_nobody_can_say_who_holds_it_the_newer_token_stands(tmp_path: Path) -> None:
     async def work() -> None:
-        leases, fences = MemoryLeases(), Fences(int((START + 40 * DAY) * 1_000_000))
+        leases, fences = InMemoryLeaseStore(), Fences(int((START + 40 * DAY) * 1_000_000))
 
         async def body() -> None:
             async with holding(world(tmp_path, leases), KEY) as lease:
@@ -202,13 +211,13 @@ def test_where_nobody_can_say_who_holds_it_the_newer_token_stands(tmp_path: Path
         with pytest.raises(StaleToken):
             await body()
 
-    on_virtual_time(work)
+    run_on_virtual_time(work)
 
 
 @pytest.mark.parametrize("away", [False, True], ids=["coordinator there", "coordinator away"])
 def test_a_raised_token_is_held_by_both_halves_of_a_claim(tmp_path: Path, away: bool) -> None:
     async def work() -> None:
-        shared, local = MemoryLeases(), MemoryLeases()
+        shared, local = InMemoryLeaseStore(), InMemoryLeaseStore()
         leases, _ = failover(shared, local)
         lease = await leases.claim(KEY, "us", TTL)
         assert lease
@@ -221,13 +230,13 @@ def test_a_raised_token_is_held_by_both_halves_of_a_claim(tmp_path: Path, away: 
         await leases.complete(raised)
         assert not shared.live and not local.live
 
-    on_virtual_time(work)
+    run_on_virtual_time(work)
 
 
 @pytest.mark.parametrize("steps", range(60))
 def test_a_cancellation_at_any_step_leaves_no_lease(tmp_path: Path, steps: int) -> None:
     async def work() -> None:
-        leases = MemoryLeases(delay=0.03)
+        leases = InMemoryLeaseStore(delay=0.03)
 
         async def body() -> None:
             async with holding(world(tmp_path, leases), KEY):
@@ -240,12 +249,12 @@ def test_a_cancellation_at_any_step_leaves_no_lease(tmp_path: Path, steps: int) 
         assert task.cancelled() or steps >= 50
         assert not leases.live and len(asyncio.all_tasks()) == 1
 
-    on_virtual_time(work)
+    run_on_virtual_time(work)
 
 
 def test_a_lease_lost_while_the_caller_cancels_is_a_cancellation(tmp_path: Path) -> None:
     async def work() -> None:
-        leases = MemoryLeases()
+        leases = InMemoryLeaseStore()
 
         async def body() -> None:
             async with holding(world(tmp_path, leases), KEY):
@@ -258,18 +267,18 @@ def test_a_lease_lost_while_the_caller_cancels_is_a_cancellation(tmp_path: Path)
         await asyncio.wait({task})
         assert task.cancelled()
 
-    on_virtual_time(work)
+    run_on_virtual_time(work)
 
 
 async def test_a_store_that_is_away_is_not_a_lease_held_by_another(tmp_path: Path) -> None:
     with pytest.raises(LeaseStoreUnavailable):
-        async with holding(world(tmp_path, MemoryLeases(is_away=True)), KEY):
+        async with holding(world(tmp_path, InMemoryLeaseStore(is_away=True)), KEY):
             pass
 
 
 def test_a_process_holds_few_leases_at_once_and_asks_for_them_in_moderation(tmp_path: Path) -> None:
     async def work() -> None:
-        leases, most = MemoryLeases(), 0
+        leases, most = InMemoryLeaseStore(), 0
         ours = world(tmp_path, leases)
         taken = [await leases.claim(f"ohlcv:binance:{number}", "another", 20.0) for number in range(500)]
         assert all(taken)
@@ -288,21 +297,23 @@ def test_a_process_holds_few_leases_at_once_and_asks_for_them_in_moderation(tmp_
         assert 16 <= most <= HELD_AT_ONCE
         assert now() < 20 + 2.5 * 500 / CLAIMS_PER_SECOND
 
-    on_virtual_time(work)
+    run_on_virtual_time(work)
 
 
-def failover(shared: MemoryLeases, local: MemoryLeases) -> tuple[FailoverLeases, HeardEvents]:
-    heard = HeardEvents()
+def failover(
+    shared: InMemoryLeaseStore, local: InMemoryLeaseStore
+) -> tuple[FailoverLeases, RecordingObserver]:
+    heard = RecordingObserver()
     return FailoverLeases(shared, local, VirtualClock(), heard), heard
 
 
-def told(heard: HeardEvents) -> list[Any]:
+def told(heard: RecordingObserver) -> list[Any]:
     return [event.is_available for event in heard.events]  # type: ignore[union-attr]
 
 
 def test_work_goes_on_under_this_machines_lease_while_the_coordinator_is_away(tmp_path: Path) -> None:
     async def work() -> None:
-        shared, local = MemoryLeases(is_away=True), MemoryLeases()
+        shared, local = InMemoryLeaseStore(is_away=True), InMemoryLeaseStore()
         leases, heard = failover(shared, local)
         async with holding(world(tmp_path, leases), KEY):
             assert await leases.claim(KEY, "another process of this machine", TTL) is None
@@ -315,12 +326,12 @@ def test_work_goes_on_under_this_machines_lease_while_the_coordinator_is_away(tm
         assert told(heard) == [False, True]
         assert not shared.live and not local.live
 
-    on_virtual_time(work)
+    run_on_virtual_time(work)
 
 
 def test_a_coordinator_lost_in_the_middle_stops_no_work_and_lets_no_second_in(tmp_path: Path) -> None:
     async def work() -> None:
-        shared, local = MemoryLeases(), MemoryLeases()
+        shared, local = InMemoryLeaseStore(), InMemoryLeaseStore()
         leases, heard = failover(shared, local)
         other, _ = failover(shared, local)
         async with holding(world(tmp_path, leases), KEY):
@@ -331,12 +342,12 @@ def test_a_coordinator_lost_in_the_middle_stops_no_work_and_lets_no_second_in(tm
         assert not local.live and told(heard) == [False]
         assert await other.claim(KEY, "other", TTL) is not None
 
-    on_virtual_time(work)
+    run_on_virtual_time(work)
 
 
 def test_a_lease_taken_over_at_the_coordinator_is_lost(tmp_path: Path) -> None:
     async def work() -> None:
-        shared, local = MemoryLeases(), MemoryLeases()
+        shared, local = InMemoryLeaseStore(), InMemoryLeaseStore()
         leases, _ = failover(shared, local)
 
         async def body() -> None:
@@ -349,21 +360,21 @@ def test_a_lease_taken_over_at_the_coordinator_is_lost(tmp_path: Path) -> None:
             await body()
         assert not local.live and shared.live[KEY].holder == "another machine"
 
-    on_virtual_time(work)
+    run_on_virtual_time(work)
 
 
 def test_a_key_held_on_this_machine_is_given_back_to_the_coordinator(tmp_path: Path) -> None:
     async def work() -> None:
-        shared, local = MemoryLeases(), MemoryLeases()
+        shared, local = InMemoryLeaseStore(), InMemoryLeaseStore()
         leases, _ = failover(shared, local)
         await local.claim(KEY, "claimed while the coordinator was away", TTL)
         assert await leases.claim(KEY, "us", TTL) is None
         assert not shared.live
 
-    on_virtual_time(work)
+    run_on_virtual_time(work)
 
 
-class Unsteady(MemoryLeases):
+class Unsteady(InMemoryLeaseStore):
     """A store whose answers are late or lost, after the work was done."""
 
     def __init__(self, luck: int) -> None:
@@ -392,7 +403,7 @@ class Unsteady(MemoryLeases):
 @pytest.mark.parametrize("alone", [True, False], ids=["one store", "a coordinator and this machine"])
 def test_no_two_ever_work_under_one_lease(tmp_path: Path, luck: int, alone: bool) -> None:
     async def work() -> None:
-        leases, rng, local = Unsteady(luck), Random(luck), MemoryLeases()
+        leases, rng, local = Unsteady(luck), Random(luck), InMemoryLeaseStore()
         stores = [leases if alone else failover(leases, local)[0] for _ in range(3)]
         processes = [
             replace(world(tmp_path, store), worker=f"w{number}") for number, store in enumerate(stores)
@@ -425,4 +436,4 @@ def test_no_two_ever_work_under_one_lease(tmp_path: Path, luck: int, alone: bool
         assert done >= 8 and len(asyncio.all_tasks()) == 1
         assert all(lease.until <= now() + START + TTL for lease in leases.live.values())
 
-    on_virtual_time(work)
+    run_on_virtual_time(work)

@@ -15,8 +15,7 @@ from seamless_assets.core.sharing.token_bucket import Bucket, Budget, Place
 from seamless_assets.errors import BudgetUnavailable, RateLimited
 from seamless_assets.flows.sharing.gate import RateGate
 from seamless_assets.flows.sharing.process_budget import ProcessBudget
-from seamless_assets.testing.twins import HeardEvents
-from seamless_assets.testing.virtual import VirtualClock, on_virtual_time
+from seamless_assets.testing import RecordingObserver, VirtualClock, run_on_virtual_time
 
 BUDGET = Budget(tokens_per_interval=40, interval_ms=10_000, burst=20)
 KEY = "rl:ccxt:binance"
@@ -97,7 +96,7 @@ def test_no_window_admits_too_much_while_the_shared_budget_comes_and_goes(luck: 
     async def main() -> None:
         rng, admitted = Random(luck), Admitted()
         shared, machine = SharedBudget(), ProcessBudget(VirtualClock())
-        gates = [RateGate(VirtualClock(), HeardEvents(), machine, shared) for _ in range(4)]
+        gates = [RateGate(VirtualClock(), RecordingObserver(), machine, shared) for _ in range(4)]
         workers = [
             asyncio.create_task(work_on(gate, admitted, 300, Random(rng.random())))
             for gate in gates
@@ -112,7 +111,7 @@ def test_no_window_admits_too_much_while_the_shared_budget_comes_and_goes(luck: 
         check_windows(admitted)
         assert sum(cost for _, cost in admitted) > 0.5 * 4 * 300
 
-    on_virtual_time(main)
+    run_on_virtual_time(main)
 
 
 @pytest.mark.parametrize("luck", range(3))
@@ -120,7 +119,7 @@ def test_one_that_hung_and_remembers_is_told_what_went_past_it(luck: int) -> Non
     async def main() -> None:
         rng, admitted = Random(luck), Admitted()
         shared = SharedBudget()
-        gate = RateGate(VirtualClock(), HeardEvents(), ProcessBudget(VirtualClock()), shared)
+        gate = RateGate(VirtualClock(), RecordingObserver(), ProcessBudget(VirtualClock()), shared)
         workers = [asyncio.create_task(work_on(gate, admitted, 300, Random(rng.random()))) for _ in range(6)]
         while now() < 300:
             await asyncio.sleep(rng.random() * 30)
@@ -129,12 +128,12 @@ def test_one_that_hung_and_remembers_is_told_what_went_past_it(luck: int) -> Non
         await asyncio.wait(workers)
         check_windows(admitted)
 
-    on_virtual_time(main)
+    run_on_virtual_time(main)
 
 
 def test_an_outage_is_said_once_and_the_way_back_is_found() -> None:
     async def main() -> None:
-        shared, heard, admitted = SharedBudget(), HeardEvents(), Admitted()
+        shared, heard, admitted = SharedBudget(), RecordingObserver(), Admitted()
         gate = RateGate(VirtualClock(), heard, ProcessBudget(VirtualClock()), shared)
         workers = [asyncio.create_task(work_on(gate, admitted, 200, Random(n))) for n in range(5)]
         await asyncio.sleep(50)
@@ -151,7 +150,7 @@ def test_an_outage_is_said_once_and_the_way_back_is_found() -> None:
         told = [(event.service, event.is_available) for event in outages]
         assert told == [("rate_limiter", False), ("rate_limiter", True)]
 
-    on_virtual_time(main)
+    run_on_virtual_time(main)
 
 
 @pytest.mark.parametrize("file", [True, False], ids=["with its file", "without its file"])
@@ -160,7 +159,7 @@ def test_the_minimum_interval_of_a_process_holds_while_the_shared_budget_is_away
         clock, shared, admitted = VirtualClock(), SharedBudget(), Admitted()
         shared.is_away = True
         slow = Budget(40, 10_000, 20, min_interval_ms=2_000)
-        gate = RateGate(clock, HeardEvents(), ProcessBudget(clock) if file else Away(clock), shared)
+        gate = RateGate(clock, RecordingObserver(), ProcessBudget(clock) if file else Away(clock), shared)
 
         async def ask() -> None:
             await gate.acquire(KEY, slow, 1)
@@ -170,7 +169,7 @@ def test_the_minimum_interval_of_a_process_holds_while_the_shared_budget_is_away
         times = sorted(at for at, _ in admitted)
         assert all(later - sooner >= 1.99 for sooner, later in pairwise(times))
 
-    on_virtual_time(main)
+    run_on_virtual_time(main)
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["shared", "of the machine"])
@@ -180,7 +179,7 @@ def test_the_minimum_interval_of_a_process_holds_beside_any_budget(shared: bool,
         clock, admitted = VirtualClock(), dict[int, list[float]]()
         budget = Budget(40, 10_000, burst, min_interval_ms=700)
         machine, cluster = ProcessBudget(clock), SharedBudget()
-        gates = [RateGate(clock, HeardEvents(), machine, cluster if shared else None) for _ in range(3)]
+        gates = [RateGate(clock, RecordingObserver(), machine, cluster if shared else None) for _ in range(3)]
 
         async def ask(number: int) -> None:
             await gates[number].acquire(KEY, budget, 1)
@@ -196,7 +195,7 @@ def test_the_minimum_interval_of_a_process_holds_beside_any_budget(shared: bool,
             # Nor does it take longer than the interval and the budget make it take.
             assert len(times) >= 19 and times[-1] < 5.0 + max(20 * 0.8, 60 * 0.25 + 1)
 
-    on_virtual_time(main)
+    run_on_virtual_time(main)
 
 
 class SetClock(VirtualClock):
@@ -213,7 +212,7 @@ class SetClock(VirtualClock):
 def test_a_clock_that_is_set_holds_no_request_up(days: float, is_set_right: bool) -> None:
     async def main() -> None:
         clock, shared = SetClock(), SharedBudget()
-        gate = RateGate(clock, HeardEvents(), ProcessBudget(clock), shared)
+        gate = RateGate(clock, RecordingObserver(), ProcessBudget(clock), shared)
         budget = Budget(40, 10_000, 1, min_interval_ms=500)
         clock.ahead = days * 86_400 if is_set_right else 0.0
         shared.is_away = True
@@ -226,14 +225,14 @@ def test_a_clock_that_is_set_holds_no_request_up(days: float, is_set_right: bool
             await gate.acquire(KEY, budget, 1)
         assert now() - began <= 30.0 + 4 * 0.6 + 2.0
 
-    on_virtual_time(main)
+    run_on_virtual_time(main)
 
 
 @pytest.mark.parametrize("away", [None, "at the time", "later"])
 def test_a_cool_down_stops_all_workers_together(away: str | None) -> None:
     async def main() -> None:
         shared, machine, admitted = SharedBudget(), ProcessBudget(VirtualClock()), Admitted()
-        gates = [RateGate(VirtualClock(), HeardEvents(), machine, shared) for _ in range(3)]
+        gates = [RateGate(VirtualClock(), RecordingObserver(), machine, shared) for _ in range(3)]
         workers = [
             asyncio.create_task(work_on(gate, admitted, 150, Random(number)))
             for number, gate in enumerate(gates)
@@ -250,7 +249,7 @@ def test_a_cool_down_stops_all_workers_together(away: str | None) -> None:
         assert not [at for at, _ in admitted if told < at < 109.9]
         assert len([at for at, _ in admitted if at > 110]) > 10
 
-    on_virtual_time(main)
+    run_on_virtual_time(main)
 
 
 @pytest.mark.parametrize("away", [None, False, True], ids=["one machine", "shared", "shared, and away"])
@@ -258,7 +257,7 @@ def test_a_ban_that_is_not_waited_out_is_told_to_everybody(away: bool | None) ->
     async def main() -> None:
         shared, machine = SharedBudget(), ProcessBudget(VirtualClock())
         gates = [
-            RateGate(VirtualClock(), HeardEvents(), machine, None if away is None else shared)
+            RateGate(VirtualClock(), RecordingObserver(), machine, None if away is None else shared)
             for _ in range(2)
         ]
         shared.is_away = bool(away)
@@ -276,13 +275,13 @@ def test_a_ban_that_is_not_waited_out_is_told_to_everybody(away: bool | None) ->
         await gates[1].acquire(KEY, BUDGET, 1)
         assert now() < 7_300
 
-    on_virtual_time(main)
+    run_on_virtual_time(main)
 
 
 def test_a_cancelled_waiter_leaves_its_place_to_the_next() -> None:
     async def main() -> None:
         machine = ProcessBudget(VirtualClock())
-        gate = RateGate(VirtualClock(), HeardEvents(), machine)
+        gate = RateGate(VirtualClock(), RecordingObserver(), machine)
         await gate.acquire(KEY, BUDGET, 20)
         waiters = [asyncio.create_task(gate.acquire(KEY, BUDGET, 1)) for _ in range(100)]
         await asyncio.sleep(0.1)
@@ -293,7 +292,7 @@ def test_a_cancelled_waiter_leaves_its_place_to_the_next() -> None:
         await gate.acquire(KEY, BUDGET, 1)
         assert now() - began < 0.3
 
-    on_virtual_time(main)
+    run_on_virtual_time(main)
 
 
 class StoppedClock(VirtualClock):
@@ -310,8 +309,8 @@ class StoppedClock(VirtualClock):
 def test_a_process_that_was_stopped_does_not_send_all_at_once_what_was_due_meanwhile() -> None:
     async def main() -> None:
         machine, admitted = ProcessBudget(VirtualClock()), Admitted()
-        stopped = RateGate(StoppedClock(60.0), HeardEvents(), machine)
-        running = RateGate(VirtualClock(), HeardEvents(), machine)
+        stopped = RateGate(StoppedClock(60.0), RecordingObserver(), machine)
+        running = RateGate(VirtualClock(), RecordingObserver(), machine)
 
         async def ask(gate: RateGate) -> None:
             await gate.acquire(KEY, BUDGET, 1)
@@ -324,18 +323,18 @@ def test_a_process_that_was_stopped_does_not_send_all_at_once_what_was_due_meanw
         check_windows(admitted)
         assert len(admitted) == 300
 
-    on_virtual_time(main)
+    run_on_virtual_time(main)
 
 
 async def test_without_a_shared_budget_a_broken_file_is_an_error() -> None:
-    gate = RateGate(VirtualClock(), HeardEvents(), Away(VirtualClock()))
+    gate = RateGate(VirtualClock(), RecordingObserver(), Away(VirtualClock()))
     with pytest.raises(BudgetUnavailable):
         await gate.acquire(KEY, BUDGET, 1)
 
 
 def test_a_request_that_is_given_up_is_told_and_one_that_waits_is_not() -> None:
     async def main() -> None:
-        heard = HeardEvents()
+        heard = RecordingObserver()
         gate = RateGate(VirtualClock(), heard, ProcessBudget(VirtualClock()), SharedBudget())
         await asyncio.gather(*(gate.acquire(KEY, BUDGET, 20) for _ in range(3)))
         with suppress(TimeoutError):
@@ -348,7 +347,7 @@ def test_a_request_that_is_given_up_is_told_and_one_that_waits_is_not() -> None:
         assert (impatient.reason, impatient.waited_ms) == ("cancelled", pytest.approx(100, abs=5))
         assert "without requests" in banned.reason and banned.key == impatient.key == KEY
 
-    on_virtual_time(main)
+    run_on_virtual_time(main)
 
 
 @pytest.mark.parametrize("after", [0.001, 0.003])
@@ -357,7 +356,7 @@ def test_who_is_cancelled_while_the_shared_budget_is_told_takes_nothing_away(aft
 
     async def main() -> None:
         shared, clock = SharedBudget(), VirtualClock()
-        gate = RateGate(clock, HeardEvents(), ProcessBudget(clock), shared)
+        gate = RateGate(clock, RecordingObserver(), ProcessBudget(clock), shared)
         shared.is_away = True
         await gate.acquire(KEY, BUDGET, 1)
         await gate.cool_down(KEY, BUDGET, 30)
@@ -370,13 +369,13 @@ def test_who_is_cancelled_while_the_shared_budget_is_told_takes_nothing_away(aft
         await gate.acquire(KEY, BUDGET, 1)
         assert now() >= 30
 
-    on_virtual_time(main)
+    run_on_virtual_time(main)
 
 
 def test_who_is_cancelled_while_the_shared_budget_is_away_leaves_nothing_behind() -> None:
     async def main() -> None:
         shared, clock = SharedBudget(), VirtualClock()
-        gate = RateGate(clock, HeardEvents(), ProcessBudget(clock), shared)
+        gate = RateGate(clock, RecordingObserver(), ProcessBudget(clock), shared)
         shared.is_away = True
         for _ in range(3):
             with suppress(TimeoutError):
@@ -385,4 +384,4 @@ def test_who_is_cancelled_while_the_shared_budget_is_away_leaves_nothing_behind(
         await asyncio.sleep(0)
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    on_virtual_time(main)
+    run_on_virtual_time(main)
