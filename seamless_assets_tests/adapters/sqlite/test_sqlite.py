@@ -113,6 +113,7 @@ from seamless_assets.adapters.sqlite.store import SqliteHotStore
 from seamless_assets.core.node import NodeId
 sys.path.insert(0, sys.argv[3])
 from test_sqlite import table
+from seamless_assets.testing import START, random_walk
 
 async def main():
     store = SqliteHotStore(Path(sys.argv[1]))
