@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dagster import Definitions
-from dagster_aws.s3 import S3Resource
 
 from seamless_assets.config.load import Settings
 from seamless_assets.defs.assets import build_assets
@@ -14,8 +14,11 @@ from seamless_assets.defs.housekeeping import build_housekeeping
 from seamless_assets.defs.inputs.io_manager import seamless_io_manager
 from seamless_assets.defs.jobs import build_jobs
 from seamless_assets.defs.names import DEFAULT_NAME, Names, prefix_of
-from seamless_assets.defs.resources import SeamlessResource
+from seamless_assets.defs.resources import SeamlessResource, s3_access
 from seamless_assets.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from dagster_aws.s3 import S3Resource
 
 
 def build_definitions(
@@ -51,6 +54,7 @@ def build_definitions(
 
 
 def _resource(settings: Settings, config: str, s3: S3Resource | None) -> SeamlessResource:
+    s3_access(s3)  # what is no such resource is refused here, not in each run
     own = str(settings.file) if settings.file else ""
     asked = os.path.abspath(config) if config else ""
     if own and asked and asked != own:

@@ -15,7 +15,6 @@ from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.coverage.coverage import Coverage
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
-from seamless_assets.defs.pictures import candles_picture, coverage_picture
 from seamless_assets.flows.releasing.materialize import PartitionReport
 from seamless_assets.flows.releasing.publish import Sealed
 from seamless_assets.pipeline.connect import Seamless
@@ -67,6 +66,9 @@ def _settled(pipeline: Seamless, report: PartitionReport, sealed: Sealed) -> dic
 
 
 def _pictures(pipeline: Seamless, node: NodeId, report: PartitionReport, sealed: Sealed) -> dict[str, Any]:
+    # Matplotlib is for runs that draw, and not for each process that loads the definitions.
+    from seamless_assets.defs.pictures import candles_picture, coverage_picture
+
     start, end = sealed.ref.segment
     read = pipeline.read(node, start, end, context=ComputeContext(as_of=report.as_of))
     return {

@@ -5,9 +5,9 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from dagster import ConfigurableResource, EnvVar, InitResourceContext, ResourceDependency
-from dagster_aws.s3 import S3Resource
 from pydantic import PrivateAttr, field_validator
 
 from seamless_assets.config.load import Settings, load_settings
@@ -23,13 +23,13 @@ class SeamlessResource(ConfigurableResource[Seamless]):
     they are opened as they are, and never enter a run's config, so their secrets stay here. Run config that
     names another file goes before them. With neither, a run reads the file of `load_settings()`.
 
-    `s3` is dagster-aws's resource; where it is given, its region, endpoint and credentials reach the bucket
-    of the artifacts too, whatever the settings say of them.
+    `s3` is dagster-aws's `S3Resource`; where it is given, its region, endpoint and credentials reach the
+    bucket of the artifacts too, whatever the settings say of them.
     """
 
     config: str = ""
     given: ResourceDependency[Settings | None] = None  # type: ignore[assignment]
-    s3: S3Resource | None = None
+    s3: ResourceDependency[Any] = None  # type: ignore[assignment]
     _pipeline: Seamless | None = PrivateAttr(default=None)
 
     @field_validator("config")
@@ -39,7 +39,7 @@ class SeamlessResource(ConfigurableResource[Seamless]):
 
     @contextmanager
     def yield_for_execution(self, context: InitResourceContext) -> Iterator["SeamlessResource"]:  # type: ignore[override]
-        with connect(self.settings, s3=_access(self.s3)) as pipeline:
+        with connect(self.settings, s3=s3_access(self.s3)) as pipeline:
             self._pipeline = pipeline
             try:
                 yield self
@@ -62,9 +62,15 @@ class SeamlessResource(ConfigurableResource[Seamless]):
         return self._pipeline
 
 
-def _access(s3: S3Resource | None) -> S3Access | None:
+def s3_access(s3: Any) -> S3Access | None:
+    """The access of an `S3Resource`. Raises `InvalidInput` for anything else."""
     if s3 is None:
         return None
+    # dagster-aws takes longer to import than all else together; only those who give one have it.
+    from dagster_aws.s3 import S3Resource
+
+    if not isinstance(s3, S3Resource):
+        raise InvalidInput(f"s3 is {s3!r}; give dagster-aws's S3Resource", value=s3)
     return S3Access(
         region=s3.region_name,
         endpoint_url=s3.endpoint_url,

@@ -207,3 +207,20 @@ def test_worker_processes_started_elsewhere_keep_to_their_projects(
     settings = settings_from_mapping(declared(exchange, "ETH/USDT"), base=mapped, environ={})
     assert (released(str(mine), BTC), released(settings, ETH)) == (1, 1)
     assert not (other.parent / "artifacts").exists() and not (tmp_path / "artifacts").exists()
+
+
+def test_definitions_load_without_what_only_runs_need(project: Callable[..., Path]) -> None:
+    code = (
+        "import sys\n"
+        "from seamless_assets.config.load import load_settings\n"
+        "from seamless_assets.defs.build import build_definitions\n"
+        f"build_definitions(load_settings({str(project('mine', 'BTC/USDT'))!r})).get_repository_def()\n"
+        "late = 'matplotlib', 'dagster_aws', 'ccxt', 'boto3', 'polars', 'questdb', 'redis'\n"
+        "assert not [name for name in late if name in sys.modules]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_s3_resource_is_nothing_else(project: Callable[..., Path]) -> None:
+    with pytest.raises(InvalidInput, match="give dagster-aws's S3Resource"):
+        build_definitions(load_settings(project("mine", "BTC/USDT")), s3="bucket")  # type: ignore[arg-type]
