@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from seamless_assets.core.calendar.instant import typed_instant
 from seamless_assets.core.calendar.partition import UNITS, PartitionUnit
-from seamless_assets.errors import NothingReleased
+from seamless_assets.errors import NothingReleased, StoreError
 
 if TYPE_CHECKING:
     from seamless_assets.core.releases.release import Release
@@ -116,8 +116,13 @@ def verify(config: Path | None, nodes: tuple[str, ...]) -> None:
     is_sound = True
     with _open(config) as pipeline:
         for node in nodes or [str(item.node) for item in pipeline.settings.nodes]:
-            with _progress(node) as on_progress:
-                report = pipeline.verify(node, on_progress=on_progress)
+            try:
+                with _progress(node) as on_progress:
+                    report = pipeline.verify(node, on_progress=on_progress)
+            except StoreError as error:
+                click.echo(f"{node}: cannot be verified: {error}", err=True)
+                is_sound = False
+                continue
             click.echo(
                 f"{node}: {report.releases} releases, {report.artifacts} artifacts, "
                 f"{report.file_bytes} bytes, {len(report.faults)} faults"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from seamless_assets.core.calendar.partition import UNITS, PartitionUnit
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.health import Finding
-from seamless_assets.errors import InvalidChoice, InvalidInput
+from seamless_assets.errors import InvalidChoice, InvalidInput, SeamlessError
 from seamless_assets.flows.diagnose import diagnose
 from seamless_assets.flows.filling import history
 from seamless_assets.flows.ports import Ports
@@ -46,14 +46,24 @@ class Upkeep(AsyncBase):
     async def gc(self, node: str | NodeId | None = None, *, grace_s: float = GRACE_S) -> list[CleanUpReport]:
         """Remove files that no release names and nobody waits for, older than `grace_s` seconds.
 
-        Of all declared nodes, or of one. No release, of any writer at any time, misses a file after it.
+        Of all declared nodes, or of one. No release, of any writer at any time, misses a file after it. A
+        node that cannot be cleaned up stops no other; the first error is raised when all were looked at.
         """
         nodes = self._nodes() if node is None else [self._declared(node)]
         if not grace_s >= 0:
             raise InvalidInput(f"grace_s is {grace_s!r}; give seconds from 0 up", value=grace_s)
 
         async def work(ports: Ports) -> list[CleanUpReport]:
-            return [await cleaning.clean_up(ports, known, grace_s) for known in nodes]
+            reports: list[CleanUpReport] = []
+            errors: list[SeamlessError] = []
+            for known in nodes:
+                try:
+                    reports.append(await cleaning.clean_up(ports, known, grace_s))
+                except SeamlessError as error:
+                    errors.append(error)
+            if errors:
+                raise errors[0]
+            return reports
 
         return await self._do(work)
 

@@ -77,8 +77,8 @@ class Files(Protocol):
         """Write a small file and read it back. Raises `ArtifactStoreError`."""
 
 
-MOST_BYTES = 2 << 30
-"""No artifact is larger: a year of seconds takes a quarter of it."""
+MOST_BYTES = 1 << 30
+"""No artifact is larger: a year of seconds takes half of it."""
 MOST_RECORD_BYTES = 64 << 20
 """Neither is a manifest or a record of a log."""
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 
 from seamless_assets.adapters.artifacts import log_copy
 from seamless_assets.adapters.artifacts.files import Files, listed_or_none
+from seamless_assets.adapters.artifacts.heads import SeenHeads
 from seamless_assets.adapters.artifacts.storage.copies import CopyFolder
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.releases.log import ReleaseLog
+from seamless_assets.core.releases.log import Head, ReleaseLog
 from seamless_assets.core.releases.release import LOG_FOLDER, Release, record_number, record_path
 from seamless_assets.errors import ArtifactCorrupt
 
@@ -19,10 +20,13 @@ WORTH_COPYING = 16
 
 
 class LogReader:
-    """Reads logs from `files`; `copies` spares a bucket its records that were read before."""
+    """Reads logs from `files`; `copies` spares a bucket its records that were read before.
 
-    def __init__(self, files: Files, copies: CopyFolder | None) -> None:
-        self._files = files
+    `heads` remember where logs ended.
+    """
+
+    def __init__(self, files: Files, copies: CopyFolder | None, heads: SeenHeads | None = None) -> None:
+        self._files, self._heads = files, heads
         self._copies = None if files.is_near else copies
         self._logs: dict[NodeId, ReleaseLog] = {}
         self._reading: defaultdict[NodeId, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -39,6 +43,23 @@ class LogReader:
                 # Another read of this log may have been quicker.
                 if len(log.releases) == known:
                     await self._read_on(log, folder, records)
+                    await self._remember(log, folder)
+
+    async def add(self, node: NodeId, folder: str, release: Release) -> None:
+        """Add a record that was just written, so that it need not be read, where it follows what is known."""
+        log = self._logs.setdefault(node, ReleaseLog(str(node)))
+        async with self._reading[node]:
+            if len(log.releases) == release.seq - 1:
+                log.extend([release], self._files.uri(f"{folder}/{LOG_FOLDER}"))
+                await self._remember(log, folder)
+
+    async def last_seen(self, folder: str) -> Head | None:
+        """The last record of a log that was seen before."""
+        return await asyncio.to_thread(self._heads.load, self._files.uri(folder)) if self._heads else None
+
+    async def _remember(self, log: ReleaseLog, folder: str) -> None:
+        if self._heads is not None:
+            await asyncio.to_thread(self._heads.remember, self._files.uri(folder), log)
 
     async def _read_on(self, log: ReleaseLog, folder: str, records: Mapping[str, str]) -> None:
         """Add the records that follow what the log knows."""

@@ -28,6 +28,7 @@ import pyarrow as pa
 
 from seamless_assets.adapters.artifacts.exclusive import require_create_if_absent
 from seamless_assets.adapters.artifacts.files import Files, listed_or_none
+from seamless_assets.adapters.artifacts.heads import SeenHeads
 from seamless_assets.adapters.artifacts.homes import Homes
 from seamless_assets.adapters.artifacts.log_reader import LogReader
 from seamless_assets.adapters.artifacts.proof import proven_file, proven_manifest, stored_bars
@@ -50,7 +51,7 @@ from seamless_assets.core.releases.artifact import (
     packing_facts,
 )
 from seamless_assets.core.releases.fingerprint import fingerprint
-from seamless_assets.core.releases.log import ReleaseLog
+from seamless_assets.core.releases.log import Head, ReleaseLog
 from seamless_assets.core.releases.release import Release, record_path
 from seamless_assets.core.releases.scan import Scan
 from seamless_assets.core.releases.snapshot import Snapshot
@@ -68,7 +69,8 @@ class ArtifactStore:
 
     `uri` is a folder (absolute path or `file://`) or `s3://bucket/prefix`; `options` go to the object
     store's client (region, endpoint, credentials); `files` take the place of both. What was read is kept in
-    memory up to `max_bytes`, and what was sent by a bucket in `copies`, where there are such.
+    memory up to `max_bytes`, and what was sent by a bucket in `copies`, where there are such; `heads`
+    remember where the logs ended.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class ArtifactStore:
         *,
         max_bytes: int = MAX_BYTES,
         files: Files | None = None,
+        heads: SeenHeads | None = None,
         **options: Any,
     ) -> None:
         self._files = files or _open_files(uri, options, copies)
@@ -88,7 +91,7 @@ class ArtifactStore:
         # A folder's own way to create a file cannot write over another.
         self._is_checked = self._files.is_near
         self._scans = ScanReader(self._files, max_bytes)
-        self._log_reader = LogReader(self._files, copies)
+        self._log_reader = LogReader(self._files, copies, heads)
         self.root = self._files.root
 
     async def put_artifact(self, artifact: SealedArtifact, avoid: Collection[str] = ()) -> ArtifactRef:
@@ -150,6 +153,10 @@ class ArtifactStore:
         """The snapshot after the last release at or before `as_of`, and of that dataset `fingerprint`."""
         return (await self._log(node)).snapshot(as_of, fingerprint)
 
+    async def last_seen(self, node: NodeId) -> Head | None:
+        """The last record of the node's log that this machine has seen before; None where none is known."""
+        return await self._log_reader.last_seen(await self._homes.find(node))
+
     async def append_release(self, node: NodeId, release: Release) -> None:
         """Add a record to the log. Raises `ReleaseConflict` where another has its number.
 
@@ -162,6 +169,7 @@ class ArtifactStore:
         # created it may have been told wrongly: what stands there says who was first.
         await self._files.create(path, payload)
         if await self._files.read(path) == payload:
+            await self._log_reader.add(node, folder, release)
             return
         raise ReleaseConflict(
             f"release {release.seq} of {node} was written by another process; read the log and retry",

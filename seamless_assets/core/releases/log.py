@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from seamless_assets.core.calendar.segment import Segment, join_segments, outside
 from seamless_assets.core.releases.artifact import ArtifactRef
@@ -12,6 +13,14 @@ from seamless_assets.core.releases.snapshot import Snapshot, differing, ordered
 from seamless_assets.errors import ArtifactCorrupt
 
 _CHECKPOINT_EVERY, _KEPT_SNAPSHOTS = 256, 64
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last record of a log: its number and its hash."""
+
+    seq: int
+    hash: str
 
 
 class ReleaseLog:
@@ -40,6 +49,15 @@ class ReleaseLog:
             self.releases.append(release)
             if len(self.releases) % _CHECKPOINT_EVERY == 0:
                 self._checkpoints.append(self._newest.copy())
+
+    @property
+    def head(self) -> Head | None:
+        """Its last record; None of an empty log."""
+        return Head(self.releases[-1].seq, self.releases[-1].hash) if self.releases else None
+
+    def holds(self, head: Head) -> bool:
+        """Whether it is the log that once ended with `head`, or goes on from it."""
+        return 0 < head.seq <= len(self.releases) and self.releases[head.seq - 1].hash == head.hash
 
     def snapshot(self, as_of: str | None = None, fingerprint: str | None = None) -> Snapshot:
         """The snapshot after the last record at or before `as_of` that has the dataset `fingerprint`.

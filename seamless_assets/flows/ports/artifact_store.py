@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef, Manifest, SealedArtifact, StoredFile
+from seamless_assets.core.releases.log import Head
 from seamless_assets.core.releases.release import Release
 from seamless_assets.core.releases.scan import Scan
 from seamless_assets.core.releases.snapshot import Snapshot
@@ -46,6 +47,9 @@ class ArtifactStore(Protocol):
 
     async def append_release(self, node: NodeId, release: Release) -> None:
         """Add one record. Raises `ReleaseConflict` where another stands in that place of the log."""
+
+    async def last_seen(self, node: NodeId) -> Head | None:
+        """The last record of the log that this machine has seen before; None where none is known."""
 
     async def list_files(self, node: NodeId) -> list[StoredFile]:
         """Everything that lies one folder below the node's own, records and leftovers too, in no order."""

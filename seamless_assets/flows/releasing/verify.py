@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -11,12 +11,14 @@ from seamless_assets.aio.gather import map_bounded
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef, Manifest, artifact_number
 from seamless_assets.core.releases.audit import Flaw, audit_compaction, audit_file, audit_log, audit_manifest
+from seamless_assets.core.releases.log import Head
 from seamless_assets.core.releases.release import Release, record_number, record_path
-from seamless_assets.errors import ArtifactMissing
+from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing
 from seamless_assets.flows.ports import Ports
 
 AT_ONCE = 16
 """Files read side by side."""
+NOT_THERE = "it is not there; it was removed or never written"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +65,22 @@ async def verify(
 ) -> VerifyReport:
     """Prove every record, manifest and file that the log ever named; nothing is taken from a cache.
 
-    `on_progress` hears how many artifacts are proven, of how many. Raises `ArtifactStoreError` where the
-    store cannot be asked; what is wrong is in `faults`.
+    A log that ends before the last record that this machine has seen of it is a fault too, and so is a place
+    where no record can be written. `on_progress` hears how many artifacts are proven, of how many. Raises
+    `ArtifactStoreError` where the store cannot be asked; what is wrong is in `faults`.
     """
-    stored = [file.path for file in await ports.artifacts.list_files(node) if not file.is_leftover]
+    stored, blocked = await _stored(ports, node)
     releases, flaws = await _log(ports, node, stored)
+    flaws += await _end_of_log(ports, node, releases)
+    if not flaws:
+        # So it is read as readers do, and its end is remembered.
+        await ports.artifacts.list_releases(node)
     refs = list(dict.fromkeys(ref for entry in releases for ref in entry.added))
     done = 0
 
     async def examine(ref: ArtifactRef) -> tuple[int, tuple[Flaw, ...]]:
         nonlocal done
-        item = await _examine(ports, node, ref)
+        item = await _examine_again(ports, node, ref)
         done += 1
         if on_progress is not None:
             on_progress(done, len(refs))
@@ -90,7 +97,10 @@ async def verify(
         releases=len(releases),
         artifacts=len(refs),
         file_bytes=size,
-        faults=tuple(Fault(ports.artifacts.file_uri(node, flaw.path), flaw.problem) for flaw in flaws),
+        faults=(
+            *blocked,
+            *(Fault(ports.artifacts.file_uri(node, flaw.path), flaw.problem) for flaw in flaws),
+        ),
         strays=tuple(
             ports.artifacts.file_uri(node, path)
             for path in sorted(stored)
@@ -99,11 +109,54 @@ async def verify(
     )
 
 
+async def _stored(ports: Ports, node: NodeId) -> tuple[list[str], list[Fault]]:
+    """Paths of what lies in the node's folder, or what stands in the way of a look."""
+    try:
+        files = await ports.artifacts.list_files(node)
+    except ArtifactCorrupt as error:
+        return [], [Fault(str(error.facts.get("uri", "")), str(error))]
+    return [file.path for file in files if not file.is_leftover], []
+
+
 async def _log(ports: Ports, node: NodeId, stored: Iterable[str]) -> tuple[list[Release], list[Flaw]]:
     """The readable records of the log among the `stored` files, and what is wrong with any."""
     numbers = [number for path in stored if (number := record_number(path)) is not None]
-    payloads = await map_bounded(lambda n: ports.artifacts.read_file(node, record_path(n)), numbers, AT_ONCE)
-    return audit_log(node, dict(zip(numbers, payloads, strict=True)))
+
+    async def audited() -> tuple[list[Release], list[Flaw]]:
+        read = await map_bounded(lambda n: _read(ports, node, record_path(n)), numbers, AT_ONCE)
+        held = {
+            number: payload for number, (payload, _) in zip(numbers, read, strict=True) if payload is not None
+        }
+        releases, flaws = audit_log(node, held)
+        return releases, [*(flaw for _, lost in read for flaw in lost), *flaws]
+
+    releases, flaws = await audited()
+    # Bytes can be damaged on their way: what is told twice is true.
+    return await audited() if flaws else (releases, flaws)
+
+
+async def _end_of_log(ports: Ports, node: NodeId, releases: Sequence[Release]) -> list[Flaw]:
+    """Whether the log goes as far as it was ever seen, and the next record has a place."""
+    flaws = []
+    seen = await ports.artifacts.last_seen(node)
+    if seen is not None and not any(Head(entry.seq, entry.hash) == seen for entry in releases):
+        flaws.append(
+            Flaw(
+                record_path(seen.seq),
+                f"this machine has seen record {seen.seq} with the hash {seen.hash}, and it is not there; "
+                "restore the log, or if it was begun anew on purpose, remove state_dir/heads",
+            )
+        )
+    following = record_path(max((entry.seq for entry in releases), default=0) + 1)
+    payload, lost = await _read(ports, node, following)
+    if payload is not None:
+        flaws.append(Flaw(following, "it is there, and the listing of the log does not show it"))
+    return flaws + [flaw for flaw in lost if flaw.problem != NOT_THERE]
+
+
+async def _examine_again(ports: Ports, node: NodeId, ref: ArtifactRef) -> _Examined:
+    item = await _examine(ports, node, ref)
+    return await _examine(ports, node, ref) if item.flaws else item
 
 
 async def _examine(ports: Ports, node: NodeId, ref: ArtifactRef) -> _Examined:
@@ -134,4 +187,6 @@ async def _read(ports: Ports, node: NodeId, path: str) -> tuple[bytes | None, li
     try:
         return await ports.artifacts.read_file(node, path), []
     except ArtifactMissing:
-        return None, [Flaw(path, "it is not there; it was removed or never written")]
+        return None, [Flaw(path, NOT_THERE)]
+    except ArtifactCorrupt as error:
+        return None, [Flaw(path, str(error))]

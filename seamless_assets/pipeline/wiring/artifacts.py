@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from seamless_assets.adapters.artifacts.heads import SeenHeads
 from seamless_assets.adapters.artifacts.storage.copies import CopyFolder
 from seamless_assets.adapters.artifacts.storage.s3_access import S3Access, client_options
 from seamless_assets.adapters.artifacts.store import ArtifactStore
@@ -25,7 +26,10 @@ def artifact_store(settings: Settings, s3: S3Access | None) -> ArtifactStore:
     copies = CopyFolder(settings.seamless.state_dir / "segments", most) if most else None
     options = client_options(s3 or _s3_access(artifact.s3)) if uri.startswith("s3://") else {}
     max_bytes = settings.cache.max_memory_mb * 1_000_000
-    return ArtifactStore(uri, artifact.partition_template, copies, max_bytes=max_bytes, **options)
+    heads = SeenHeads(settings.seamless.state_dir / "heads")
+    return ArtifactStore(
+        uri, artifact.partition_template, copies, max_bytes=max_bytes, heads=heads, **options
+    )
 
 
 def _s3_access(told: S3Settings) -> S3Access:

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
-from seamless_assets.adapters.artifacts.storage.folder import read_whole
+from seamless_assets.adapters.artifacts.storage.regular import read_whole, regular_file
 
 _STALE_S = 3_600.0
 """A copy that was not finished by then never will be."""
@@ -48,20 +48,16 @@ class CopyFolder:
     def load(self, name: str) -> bytes | None:
         """The copy of this name; None where there is none that is as it was written."""
         try:
-            file = os.open(self._path(name), os.O_RDONLY)
+            with regular_file(self._path(name)) as (file, told):
+                if told.st_size > self._max_bytes:
+                    return None
+                if time.time() - told.st_mtime > _RECENT_S:
+                    # Of a folder that may only be read nothing is driven out, so no time is needed there.
+                    with suppress(OSError):
+                        os.utime(file)
+                stored = read_whole(file, told.st_size)
         except OSError:
             return None
-        try:
-            told = os.fstat(file)
-            if time.time() - told.st_mtime > _RECENT_S:
-                # Of a folder that may only be read nothing is driven out, so no time is needed there.
-                with suppress(OSError):
-                    os.utime(file)
-            stored = read_whole(file, told.st_size)
-        except OSError:
-            return None
-        finally:
-            os.close(file)
         digest, body = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
         return body if hashlib.sha256(body).digest() == digest else None
 

@@ -13,8 +13,18 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
-from seamless_assets.adapters.artifacts.files import PROBE, Take, reported, translated
+from seamless_assets.adapters.artifacts.files import (
+    PROBE,
+    Take,
+    most_bytes,
+    refuse_changed,
+    reported,
+    too_large,
+    translated,
+)
+from seamless_assets.adapters.artifacts.storage.regular import IrregularFile, read_whole, regular_file
 from seamless_assets.core.releases.artifact import StoredFile
+from seamless_assets.errors import ArtifactCorrupt, ArtifactStoreError
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -49,8 +59,13 @@ class FolderFiles:
         return (await asyncio.to_thread(self._read, path))[0]
 
     async def exists(self, path: str, beside: str) -> bool:
-        """Whether there is such a file; `beside` does not matter."""
-        return self._is_there(path)
+        """Whether there is such a file, where `beside` is known to be one. Raises `ArtifactStoreError`."""
+        if self._is_there(path):
+            return True
+        if not self._is_there(beside):
+            uri = self.uri(beside)
+            raise ArtifactStoreError(f"{uri} was there and is not found any more; restore it", uri=uri)
+        return False
 
     async def is_there(self, path: str) -> bool:
         """Whether there is such a file."""
@@ -113,14 +128,14 @@ class FolderFiles:
 
     def _is_there(self, path: str) -> bool:
         # One look at a folder takes microseconds, a turn through another thread a hundred.
-        return os.path.exists(f"{self.root}/{path}")
+        return os.path.lexists(f"{self.root}/{path}")
 
     def _probe(self) -> None:
         with reported(self.uri(PROBE), may_be_missing=False):
             _make_folder(self.root)
             probe = Path(self.root, PROBE)
             probe.write_bytes(b"probe")
-            probe.read_bytes()
+            refuse_changed(self.uri(PROBE), probe.read_bytes(), b"probe")
 
     def _create(self, path: str, payload: bytes) -> bool:
         uri = self.uri(path)
@@ -146,12 +161,14 @@ class FolderFiles:
         """Its bytes, and its signature from before they were read."""
         uri = self.uri(path)
         try:
-            file = os.open(uri, os.O_RDONLY)
-            try:
-                told = os.fstat(file)
+            with regular_file(uri) as (file, told):
+                if told.st_size > most_bytes(path):
+                    raise too_large(uri, told.st_size)
                 return read_whole(file, told.st_size), _signature_of(told)
-            finally:
-                os.close(file)
+        except IrregularFile as error:
+            raise ArtifactCorrupt(
+                f"{uri} is no regular file, but a folder, a link or a pipe; take it away", uri=uri
+            ) from error
         except OSError as error:
             raise translated(error, uri) from error
 
@@ -167,23 +184,35 @@ class FolderFiles:
             return os.listdir(f"{self.root}/{folder}")
         except FileNotFoundError:
             return []
+        except NotADirectoryError as error:
+            raise _no_folder(self.uri(folder)) from error
 
     def _walk(self, folder: str) -> Iterator[StoredFile]:
+        folders = [folder]
+        while folders:
+            below = folders.pop()
+            for entry in self._entries(below):
+                path = f"{below}/{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(path)
+                    continue
+                with suppress(FileNotFoundError):
+                    told = entry.stat(follow_symlinks=False)
+                    is_leftover = bool(_LEFTOVER.search(entry.name))
+                    yield StoredFile(path, told.st_size, told.st_mtime, _signature_of(told), is_leftover)
+
+    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
         try:
-            entries = list(os.scandir(f"{self.root}/{folder}"))
+            with os.scandir(f"{self.root}/{folder}") as entries:
+                return list(entries)
         except FileNotFoundError:
-            return
-        for entry in entries:
-            path = f"{folder}/{entry.name}"
-            if entry.is_dir(follow_symlinks=False):
-                yield from self._walk(path)
-                continue
-            try:
-                told = entry.stat()
-            except FileNotFoundError:
-                continue
-            is_leftover = bool(_LEFTOVER.search(entry.name))
-            yield StoredFile(path, told.st_size, told.st_mtime, _signature_of(told), is_leftover)
+            return []
+        except NotADirectoryError as error:
+            raise _no_folder(self.uri(folder)) from error
+
+
+def _no_folder(uri: str) -> ArtifactCorrupt:
+    return ArtifactCorrupt(f"{uri} is no folder; take away what stands in its place", uri=uri)
 
 
 def _make_folder(folder: str) -> None:
@@ -201,14 +230,6 @@ def _sync_folder(folder: str) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
-
-
-def read_whole(file: int, size: int) -> bytes:
-    """What an open file holds; one call reads no more than two gibibytes."""
-    parts = [os.read(file, size)]
-    while parts[-1] and sum(map(len, parts)) < size:
-        parts.append(os.read(file, size))
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _signature_of(told: os.stat_result) -> str:
