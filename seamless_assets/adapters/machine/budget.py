@@ -12,6 +12,7 @@ from seamless_assets.adapters.machine.file import MachineFile, Notify, nobody
 from seamless_assets.adapters.sqlite.file import Database
 from seamless_assets.adapters.sqlite.marks import MarkedTable
 from seamless_assets.core.sharing import token_bucket as arithmetic
+from seamless_assets.core.sharing.health import StoreStatus
 from seamless_assets.core.sharing.token_bucket import Bucket, Budget, Place
 from seamless_assets.errors import BudgetUnavailable
 
@@ -82,6 +83,10 @@ class MachineBudget:
         await self._change(
             key, budget, lambda held, now: (arithmetic.settle(budget, held, now, cost, born), None)
         )
+
+    async def status(self) -> StoreStatus:
+        """What an operator wants to know of the file. Raises `BudgetUnavailable`."""
+        return await self._file.status("rate budget")
 
     async def close(self) -> None:
         """Close the file."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,7 @@ from seamless_assets.adapters.sqlite.file import (
 )
 from seamless_assets.aio.shield import shielded
 from seamless_assets.core.sharing.events import DamagedState, Event
+from seamless_assets.core.sharing.health import StoreStatus
 from seamless_assets.errors import SeamlessError
 
 T = TypeVar("T")
@@ -69,6 +71,20 @@ class MachineFile:
         if self._serving is None:
             self._serving = asyncio.create_task(self._serve())
         return await shielded(outcome)
+
+    async def status(self, kind: str) -> StoreStatus:
+        """What an operator wants to know of the file, which was written to. Raises its error."""
+        began = time.perf_counter()
+        await self.run(lambda db: db.execute(f"PRAGMA user_version = {self._version}"))
+        latency_ms = (time.perf_counter() - began) * 1000
+        return StoreStatus(
+            kind=kind,
+            address=str(self.path),
+            version=f"SQLite {sqlite3.sqlite_version}, schema {self._version}",
+            lag="none",
+            latency_ms=latency_ms,
+            warning="it was damaged and has been begun anew" if self.was_damaged else "",
+        )
 
     async def close(self) -> None:
         """Close the file; nothing can be asked of it afterwards."""

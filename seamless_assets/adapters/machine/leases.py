@@ -10,6 +10,7 @@ from typing import NamedTuple
 from seamless_assets.adapters.machine.file import MachineFile, Notify, nobody
 from seamless_assets.adapters.sqlite.file import Database
 from seamless_assets.adapters.sqlite.marks import MarkedTable
+from seamless_assets.core.sharing.health import StoreStatus
 from seamless_assets.core.sharing.lease import Lease, LeaseTally, next_token, raised_token
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 
@@ -77,6 +78,10 @@ class MachineLeases:
     async def tally(self) -> LeaseTally:
         """What became of all leases of this file. Raises `LeaseStoreUnavailable`."""
         return await self._file.run(_tally)
+
+    async def status(self) -> StoreStatus:
+        """What an operator wants to know of the file. Raises `LeaseStoreUnavailable`."""
+        return await self._file.status("leases")
 
     async def close(self) -> None:
         """Close the file."""

@@ -9,6 +9,7 @@ from seamless_assets.core.sharing.health import StoreStatus
 from seamless_assets.core.sharing.token_bucket import LONGEST_COOL_DOWN_S, Budget, Place
 from seamless_assets.errors import BudgetUnavailable
 
+PREFIX = "rl:"
 TIMEOUT_S = 1.0
 GRACE_S = 2.0
 """How long a server that has just started admits nobody: by then, all who did without it are back."""
@@ -148,7 +149,7 @@ class RedisBudget:
     """A `BudgetStore` that all workers of a cluster share."""
 
     def __init__(self, url: str) -> None:
-        self._script = RedisScript(url, _SCRIPT, "the rate budget", BudgetUnavailable, TIMEOUT_S)
+        self._script = RedisScript(url, _SCRIPT, PREFIX, "the rate budget", BudgetUnavailable, TIMEOUT_S)
 
     async def take(self, key: str, budget: Budget, cost: float) -> Place:
         """A place in the queue of `key`. Raises `BudgetUnavailable`."""

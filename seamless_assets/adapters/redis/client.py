@@ -5,26 +5,41 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ClusterDownError, RedisError
 from redis.exceptions import ConnectionError as ConnectionLost
-from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as TimedOut
 
+from seamless_assets.adapters.redis.causes import dropped_keys, explained, scattered
 from seamless_assets.core.sharing.health import StoreStatus
 from seamless_assets.errors import SeamlessError
 
 CONNECTIONS = 8
+_PROBE = """
+local time = redis.call('TIME')
+redis.call('INFO', 'server')
+redis.call('HSET', KEYS[1], 'at', time[1])
+redis.call('PEXPIRE', KEYS[1], '60000')
+local found = redis.call('HMGET', KEYS[1], 'at')
+redis.call('DEL', KEYS[1])
+return found[1] .. '.' .. string.format('%06d', time[2])
+"""
+"""Does what budgets and leases do, and gives the server's time."""
 
 
 class RedisScript:
-    """One Lua script on the server at `url`; what fails becomes `error`, said of `what`."""
+    """One Lua script on the server at `url`, over keys that begin with `prefix`.
+
+    What fails becomes `error`, said of `what`.
+    """
 
     def __init__(
-        self, url: str, source: str, what: str, error: type[SeamlessError], timeout_s: float
+        self, url: str, source: str, prefix: str, what: str, error: type[SeamlessError], timeout_s: float
     ) -> None:
         # A retry would hide an outage from those who have something else to fall back to.
         self._pool = BlockingConnectionPool.from_url(
@@ -38,6 +53,7 @@ class RedisScript:
         )
         self._client = Redis.from_pool(self._pool)
         self._script = self._client.register_script(source)
+        self._probe, self._probe_key = self._client.register_script(_PROBE), f"{prefix}probe"
         self._address, self._what, self._error = _without_password(url), what, error
 
     async def run(self, key: str, *arguments: str | float, is_repeatable: bool = True) -> list[str]:
@@ -63,17 +79,22 @@ class RedisScript:
             return {str(key) async for key in self._client.scan_iter(match=pattern, count=1000)}
 
     async def status(self) -> StoreStatus:
-        """What an operator wants to know of the server."""
+        """What an operator wants to know of the server, once it has done a piece of our work."""
         with self._typed():
             told = await self._client.info("server")
+            if told.get("redis_mode") == "cluster":
+                _refuse_scattered(await self._client.cluster("INFO"))
             began, asked_at = time.perf_counter(), time.time()
-            seconds, micros = await self._client.time()
+            now = float(await self._probe(keys=[self._probe_key], args=[]))
+            latency_ms = (time.perf_counter() - began) * 1000
+            memory = await self._client.info("memory")
         return StoreStatus(
             kind="Redis",
             address=self._address,
             version=str(told["redis_version"]),
-            lag=f"its clock is {seconds + micros / 1e6 - asked_at:+.1f} s from ours",
-            latency_ms=(time.perf_counter() - began) * 1000,
+            lag=f"its clock is {now - asked_at:+.1f} s from ours",
+            latency_ms=latency_ms,
+            warning=dropped_keys(memory),
         )
 
     async def close(self) -> None:
@@ -86,12 +107,16 @@ class RedisScript:
         try:
             yield
         except (RedisError, OSError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
             raise self._error(
-                f"{self._what} at {self._address} cannot be reached: {reason}; check that the server runs "
-                "and that its address and password are right",
-                address=self._address,
+                f"{self._what} at {self._address} {explained(error)}", address=self._address
             ) from error
+
+
+def _refuse_scattered(cluster: Any) -> None:
+    """Raise `ClusterDownError` for a node that does not serve all keys alone."""
+    told = cluster if isinstance(cluster, dict) else dict(line.split(":", 1) for line in cluster.split())
+    if reason := scattered(told):
+        raise ClusterDownError(reason)
 
 
 def _without_password(url: str) -> str:

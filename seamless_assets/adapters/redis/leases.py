@@ -14,16 +14,21 @@ _SCRIPT = """
 local key, op = KEYS[1], ARGV[1]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-local state = redis.call('HMGET', key, 'token', 'holder', 'until')
-local token, holder, ends = tonumber(state[1] or 0), state[2] or '', tonumber(state[3] or 0)
-local is_held = holder ~= '' and ends > now
+local state = redis.call('HMGET', key, 'token', 'holder', 'until', 'ttl')
+local function number(text) local told = tonumber(text or 0) or 0; return told == told and told or 0 end
+local token, holder, ends, ttl = number(state[1]), state[2] or '', number(state[3]), number(state[4])
+if token > 9007199254740991 then token = 0 end
+-- A lease cannot last longer than it was granted for; one that seems to was granted before the clock was set
+-- back.
+local is_held = holder ~= '' and ends > now and (not state[4] or ends <= now + 2 * ttl)
 
 local function keep(holder, ends)
-  local whole = string.format('%.0f', token)
-  redis.call('HSET', key, 'token', whole, 'holder', holder, 'until', string.format('%.0f', ends))
+  local whole, last = string.format('%.0f', token), string.format('%.0f', ends)
+  local span = string.format('%.0f', ends - now)
+  redis.call('HSET', key, 'token', whole, 'holder', holder, 'until', last, 'ttl', span)
   -- The key outlives its lease, so that tokens only grow; later ones outgrow it by the clock.
   redis.call('PEXPIRE', key, string.format('%.0f', math.max(0, ends - now) / 1000 + 86400000))
-  return {whole, holder, string.format('%.0f', ends)}
+  return {whole, holder, last}
 end
 
 if op == 'look' then
@@ -47,7 +52,7 @@ class RedisLeases:
     """A `LeaseStore` that all workers of a cluster share."""
 
     def __init__(self, url: str) -> None:
-        self._script = RedisScript(url, _SCRIPT, "the lease store", LeaseStoreUnavailable, TIMEOUT_S)
+        self._script = RedisScript(url, _SCRIPT, PREFIX, "the lease store", LeaseStoreUnavailable, TIMEOUT_S)
 
     async def claim(self, key: str, holder: str, ttl: float) -> Lease | None:
         """Claim `key` for `ttl` seconds; None while another holds it. Raises `LeaseStoreUnavailable`."""

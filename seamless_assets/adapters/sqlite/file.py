@@ -54,9 +54,16 @@ def open_database(
 
 def is_damage(error: Exception, path: Path) -> bool:
     """Whether an error says that the file at `path` is no whole database of ours, which no retry mends."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
     # A spoiled header calls the file read-only, whatever the disk says.
-    return code in DAMAGE or (code == sqlite3.SQLITE_READONLY and os.access(path, os.W_OK))
+    may_write = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    return code & 0xFF in DAMAGE or (code == sqlite3.SQLITE_READONLY and may_write)
+
+
+def probe_write(db: sqlite3.Connection) -> None:
+    """Write what is there already, as far as the disk. Raises `sqlite3.Error`."""
+    with transaction(db):
+        db.execute(f"PRAGMA user_version = {_version(db)}")
 
 
 def look_for_damage(db: sqlite3.Connection) -> None:

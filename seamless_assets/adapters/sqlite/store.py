@@ -25,6 +25,7 @@ from seamless_assets.adapters.sqlite.file import (
     is_damage,
     look_for_damage,
     open_database,
+    probe_write,
     transaction,
 )
 from seamless_assets.aio.shield import shielded
@@ -111,7 +112,8 @@ class SqliteHotStore:
         return [window.intersect(found) for found in ranges]
 
     async def status(self) -> StoreStatus:
-        """What an operator wants to know of the file. Raises `HotStoreError`, also for a damaged file."""
+        """What an operator wants to know of the file, which was written to. Raises `HotStoreError`."""
+        await self._run(probe_write)
         began = time.perf_counter()
         waiting = await self._run(lambda _: _size(Path(f"{self._path}-wal")))
         answered = time.perf_counter()

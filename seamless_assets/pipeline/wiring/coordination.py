@@ -28,7 +28,7 @@ def lease_register(file: Path) -> LeaseRegister:
 class Coordination:
     """The rate gate, the leases, and who hears of them. Nothing is connected to before its first use.
 
-    `shared` names what other machines use too, each with the question how it is.
+    `shared` names what other processes and machines use too, each with the question how it is.
     """
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
@@ -48,6 +48,7 @@ class Coordination:
         machine = MachineBudget(settings.seamless.state_dir / "rate_budget.sqlite", self.observer.notify)
         self._closing.push_async_callback(machine.close)
         if settings.redis_dsn is None:
+            self.shared.append(("rate budget", machine.status))
             return RateGate(clock, self.observer, machine)
         # redis-py takes a fifth of a second to import; only those who share a budget need it.
         from seamless_assets.adapters.redis.budget import RedisBudget
@@ -61,6 +62,7 @@ class Coordination:
         machine = MachineLeases(settings.seamless.state_dir / "leases.sqlite", self.observer.notify)
         self._closing.push_async_callback(machine.close)
         if settings.coordinator_url is None:
+            self.shared.append(("leases", machine.status))
             return machine
         shared = self._coordinator(settings.coordinator_url)
         return FailoverLeases(shared, machine, clock, self.observer)

@@ -1,0 +1,153 @@
+"""A Redis that answers and does not do the work: it is told by whoever works with it, and by the doctor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import require_redis
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from support.services import RedisServer
+
+from seamless_assets.adapters.redis.budget import RedisBudget
+from seamless_assets.adapters.redis.causes import explained
+from seamless_assets.adapters.redis.leases import RedisLeases
+from seamless_assets.core.sharing.token_bucket import Budget
+from seamless_assets.errors import BudgetUnavailable, LeaseStoreUnavailable
+
+BUDGET = Budget(20, 1_000, 5)
+CLUSTER = ["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"]
+Command = tuple[str, ...]
+TROUBLES: dict[str, tuple[list[str], list[Command], str]] = {
+    "full": ([], [("CONFIG", "SET", "maxmemory", "1")], r"it is full.*raise its maxmemory"),
+    "replica": (["--replicaof", "127.0.0.1 1"], [], "it is a replica.*name the primary"),
+    "replica cut off": (
+        ["--replicaof", "127.0.0.1 1", "--replica-serve-stale-data", "no"],
+        [],
+        "it is a replica.*name the primary",
+    ),
+    "cluster": (CLUSTER, [], "a node of a cluster.*name a server outside"),
+    "no replicas": (["--min-replicas-to-write", "1"], [], "too few replicas"),
+    "rules": ([], [("ACL", "SETUSER", "default", "-@all", "+info", "+acl")], "access rules.*EVALSHA"),
+    "rules of keys": ([], [("ACL", "SETUSER", "default", "resetkeys", "~other*")], "access rules.*rl:"),
+    "no scripts": (["--rename-command", "EVALSHA", ""], [], "does not know, or was told to forget"),
+    "password": (["--requirepass", "secret"], [], "does not let us in.*user and password"),
+}
+Start = Callable[[list[str], list[Command]], RedisServer]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a server with arguments and runs commands on it."""
+    servers: list[RedisServer] = []
+
+    def started(settings: list[str], commands: list[Command]) -> RedisServer:
+        server = RedisServer(require_redis(), tmp_path / "redis", settings=settings)
+        servers.append(server)
+        server.start()
+        asyncio.run(run(server, commands))
+        return server
+
+    yield started
+    for server in servers:
+        server.kill()
+
+
+async def run(server: RedisServer, commands: list[Command]) -> None:
+    async with Redis.from_url(server.url) as client:
+        for command in commands:
+            await client.execute_command(*command)
+
+
+@pytest.mark.parametrize("trouble", list(TROUBLES))
+def test_what_hinders_the_work_is_named_with_the_way_out(start: Start, trouble: str) -> None:
+    settings, commands, told = TROUBLES[trouble]
+    server = start(settings, commands)
+
+    async def work() -> None:
+        budget, leases = RedisBudget(server.url), RedisLeases(server.url)
+        with pytest.raises(BudgetUnavailable, match=told):
+            await budget.take("rl:work", BUDGET, 1.0)
+        with pytest.raises(BudgetUnavailable, match=told):
+            await budget.status()
+        with pytest.raises(LeaseStoreUnavailable, match=told):
+            await leases.claim("work", "w", 60.0)
+        with pytest.raises(LeaseStoreUnavailable, match=told):
+            await leases.status()
+        await budget.close()
+        await leases.close()
+
+    asyncio.run(work())
+
+
+def test_a_cluster_of_one_does_the_work_and_one_of_more_is_refused(start: Start) -> None:
+    server = start(CLUSTER, [("CLUSTER", "ADDSLOTSRANGE", "0", "16383")])
+
+    async def work() -> None:
+        leases = RedisLeases(server.url)
+        while "cluster" in await failing(leases):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        assert (await leases.status()).warning == ""
+        await run(server, [("CLUSTER", "DELSLOTS", "5")])
+        while "cluster" not in await failing(leases):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        await leases.close()
+
+    asyncio.run(work())
+
+
+async def failing(leases: RedisLeases) -> str:
+    try:
+        await leases.status()
+    except LeaseStoreUnavailable as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
+def test_keys_that_may_be_dropped_are_told(start: Start, policy: str) -> None:
+    server = start(["--maxmemory", "100mb", "--maxmemory-policy", policy], [])
+
+    async def work() -> None:
+        budget = RedisBudget(server.url)
+        status = await budget.status()
+        assert policy in status.warning and "maxmemory-policy noeviction" in status.warning
+        await run(server, [("CONFIG", "SET", "maxmemory-policy", "noeviction")])
+        assert (await budget.status()).warning == ""
+        await budget.close()
+
+    asyncio.run(work())
+
+
+def test_a_look_leaves_nothing_behind(start: Start) -> None:
+    server = start([], [])
+
+    async def work() -> None:
+        budget, leases = RedisBudget(server.url), RedisLeases(server.url)
+        await budget.status()
+        await leases.status()
+        async with Redis.from_url(server.url) as client:
+            assert await client.dbsize() == 0
+        await budget.close()
+        await leases.close()
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("LOADING Redis is loading the dataset in memory", "still loading.*wait"),
+        ("MISCONF Redis is configured to save RDB snapshots", "cannot save to its disk"),
+        ("DB index is out of range", "no database of that number"),
+        ("WRONGTYPE Operation against a key", "another program uses our keys"),
+        ("BUSY Redis is busy running a script", "SCRIPT KILL"),
+        ("something nobody has heard of", "cannot be reached.*check that the server runs"),
+    ],
+)
+def test_other_answers_are_explained_too(text: str, told: str) -> None:
+    with pytest.raises(AssertionError, match=told):
+        raise AssertionError(explained(RedisError(text)))
