@@ -191,7 +191,8 @@ def test_the_doctor_knows_what_is_well(
 
 
 def test_the_doctor_names_what_is_not_and_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "artifacts").write_text("in the way")
+    # Settings refuse a place that is a file; in this folder nobody can write.
+    (tmp_path / "artifacts").symlink_to("/proc/self")
     nobody = f"127.0.0.1:{free_port()}"
     server = f"dsn: 'questdb://user:secret@{nobody}'"
     code, told = doctor(tmp_path, f"http://{nobody}", server, f"redis://:secret@{nobody}", f"http://{nobody}")
