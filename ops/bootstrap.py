@@ -46,6 +46,7 @@ SERVICES = (
     Service("Maven", "mvn", ("maven",)),
     Service("Redis", "redis-server", ("redis-server",)),
     Service("OpenSSL", "openssl", ("openssl",)),
+    Service("Prometheus's tools", "promtool", ("prometheus",)),
 )
 QUESTDB = "org.questdb:questdb:9.3.4"
 S3_SERVER = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"

@@ -36,6 +36,7 @@
     │   ├── LeaseLost                      the lease ran out or another worker took it over
     │   ├── LeaseStoreUnavailable          nobody can say who holds what; not the same as held
     │   ├── WorldServiceUnavailable        no decision of a world service can be had
+    │   ├── MetricsUnavailable             what was counted cannot be read or written
     │   ├── SessionStoreError              what a world has seen cannot be read or written
     │   └── BudgetUnavailable              the shared rate budget cannot be reached
     ├── ReadRefused
@@ -245,6 +246,10 @@ class LeaseStoreUnavailable(CoordinationError):
 
 class WorldServiceUnavailable(CoordinationError):
     """No decision of a world service can be had; without one no world trades live."""
+
+
+class MetricsUnavailable(CoordinationError):
+    """What the processes of this machine have counted cannot be read or written."""
 
 
 class SessionStoreError(CoordinationError):

@@ -10,7 +10,7 @@ from typing import Never
 
 import click
 
-from seamless_assets.cli import doctor, filling, releases
+from seamless_assets.cli import doctor, filling, metrics, releases
 from seamless_assets.errors import ConfigError, SeamlessError
 from seamless_assets.pipeline.wiring.log import LOGGER
 
@@ -70,7 +70,7 @@ def evict(config: Path | None) -> None:
         click.echo(f"{pipeline.evict()} bars dropped from the hot store")
 
 
-for _command in (*doctor.COMMANDS, *filling.COMMANDS, *releases.COMMANDS):
+for _command in (*doctor.COMMANDS, *filling.COMMANDS, *metrics.COMMANDS, *releases.COMMANDS):
     cli.add_command(_command)
 
 

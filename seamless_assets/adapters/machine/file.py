@@ -36,7 +36,8 @@ class MachineFile:
     """Runs transactions on `path`; what goes wrong with the file becomes `error`, said of `what`.
 
     What is asked for while one transaction is under way goes into the next one together. A damaged file is
-    told to `notify` and begun anew: what is kept here lasts for minutes, and everybody can do without it.
+    told to `notify` and begun anew, where what it keeps lasts for minutes and everybody can do without it;
+    one that is `lasting` is refused instead, for a person to restore.
     """
 
     def __init__(
@@ -49,10 +50,11 @@ class MachineFile:
         *,
         upgrade: Callable[[Database], None] | None = None,
         notify: Notify = nobody,
+        lasting: bool = False,
     ) -> None:
         self.path, self.was_damaged = path, False
         self._schema, self._version, self._upgrade = schema, version, upgrade
-        self._notify = notify
+        self._notify, self._lasting = notify, lasting
         self._what, self._error = what, error
         self._db: Database | None = None
         # A pool that others share may be full of slow writes just when a lease must be renewed.
@@ -145,7 +147,7 @@ class MachineFile:
 
     def _close_damaged(self, error: sqlite3.Error) -> None:
         """Close the file; raises the error again unless it tells of damage."""
-        if not is_damage(error, self.path):
+        if self._lasting or not is_damage(error, self.path):
             raise error
         if self._db is not None:
             self._db.close()

@@ -13,6 +13,7 @@ from seamless_assets.core.sharing.events import (
     DroppedRequest,
     Event,
     LeaseEvent,
+    ReadEvent,
     SessionEvent,
 )
 
@@ -29,8 +30,8 @@ class LogEvents:
         """Log the event; its fields stand in the message as JSON, and in the record as `event`."""
         name, is_trouble = _judged(event)
         level = logging.WARNING if is_trouble else logging.INFO
-        record = {"event": name, **asdict(event)}
         if self._log.isEnabledFor(level):
+            record = {"event": name, **asdict(event)}
             self._log.log(level, "%s", json.dumps(record), extra={"event": record})
 
 
@@ -41,6 +42,8 @@ def _judged(event: Event) -> tuple[str, bool]:
             return f"backfill_{event.kind}", event.kind == "fail"
         case LeaseEvent():
             return f"lease_{event.kind}", event.kind == "fail"
+        case ReadEvent():
+            return "read", False
         case SessionEvent():
             return ("session_downgraded" if event.is_downgrade else "session_restored"), event.is_downgrade
         case DroppedRequest():

@@ -6,10 +6,10 @@ import sqlite3
 from dataclasses import astuple
 from pathlib import Path
 
-from msgspec import ValidationError
 from msgspec.json import Decoder, encode
 
 from seamless_assets.adapters.machine.file import MachineFile
+from seamless_assets.adapters.sqlite.marks import MarkedTable
 from seamless_assets.core.worlds.session import Change, SessionKey, SessionRecord
 from seamless_assets.errors import SessionStoreError
 
@@ -17,18 +17,21 @@ SCHEMA_VERSION = 1
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS sessions (
     world_id TEXT NOT NULL, domain TEXT NOT NULL, node_id TEXT NOT NULL, bound TEXT NOT NULL,
-    record BLOB NOT NULL, PRIMARY KEY (world_id, domain, node_id, bound)
+    record TEXT NOT NULL, mark INTEGER NOT NULL, PRIMARY KEY (world_id, domain, node_id, bound)
 )""",
 )
+_TABLE = MarkedTable("sessions", dict.fromkeys(("world_id", "domain", "node_id", "bound", "record"), str))
+_WHERE = "WHERE world_id = ? AND domain = ? AND node_id = ? AND bound = ?"
 _DECODER = Decoder(SessionRecord)
-_SELECT = "SELECT record FROM sessions WHERE world_id = ? AND domain = ? AND node_id = ? AND bound = ?"
 
 
 class MachineSessions:
     """A `SessionStore` in a file. What cannot be read back is an error: an `as_of` must not be forgotten."""
 
     def __init__(self, path: Path) -> None:
-        self._file = MachineFile(path, _SCHEMA, SCHEMA_VERSION, "the session file", SessionStoreError)
+        self._file = MachineFile(
+            path, _SCHEMA, SCHEMA_VERSION, "the session file", SessionStoreError, lasting=True
+        )
 
     async def load(self, key: SessionKey) -> SessionRecord:
         """What is remembered; an empty record where nothing is."""
@@ -48,24 +51,21 @@ class MachineSessions:
 
 
 def _load(db: sqlite3.Connection, key: SessionKey) -> SessionRecord:
-    row = db.execute(_SELECT, astuple(key)).fetchone()
-    if row is None:
-        return SessionRecord()
-    try:
-        return _DECODER.decode(row[0])
-    except (ValidationError, UnicodeDecodeError, ValueError) as error:
+    sound, damaged = _TABLE.rows(db, _WHERE, astuple(key))
+    if damaged:
         raise SessionStoreError(
-            f"what is remembered of session {key.world_id!r} of {key.node_id} cannot be read: {error}; "
+            f"what is remembered of session {key.world_id!r} of {key.node_id} was changed behind our back; "
             "restore the file sessions.sqlite of seamless.state_dir, or remove it to begin its sessions anew",
             key=key,
-        ) from error
+        )
+    return _DECODER.decode(sound[0][-1]) if sound else SessionRecord()
 
 
 def _update(db: sqlite3.Connection, key: SessionKey, change: Change) -> tuple[SessionRecord, SessionRecord]:
     before = _load(db, key)
     after = change(before)
     if after != before:
-        db.execute("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?)", (*astuple(key), encode(after)))
+        _TABLE.put(db, [(*astuple(key), encode(after).decode())])
     return before, after
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -80,5 +81,26 @@ class SessionEvent:
         return _RANKS[self.after] > _RANKS[self.before]
 
 
+@dataclass(frozen=True, slots=True)
+class ReadEvent:
+    """A read was answered or cut: its phases in ms, which of them were cut, and what came of it.
+
+    `deadline_ms` is None for reads without a deadline, `verdict` empty where the read raised instead.
+    """
+
+    node_id: str
+    world_id: str
+    domain: str
+    verdict: str
+    phases: Mapping[str, float]
+    violations: tuple[str, ...]
+    deadline_ms: float | None
+    coverage_ratio: float
+    rows: int
+    staleness_seconds: float | None
+
+
 _RANKS = {"ACTIVE": 0, "PARTIAL": 1, "HOLD": 2}
-Event = BackfillEvent | CoordinationEvent | DamagedState | DroppedRequest | LeaseEvent | SessionEvent
+Event = (
+    BackfillEvent | CoordinationEvent | DamagedState | DroppedRequest | LeaseEvent | ReadEvent | SessionEvent
+)

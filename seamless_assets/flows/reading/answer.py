@@ -12,9 +12,10 @@ from seamless_assets.core.reading.context import NEWEST, ComputeContext
 from seamless_assets.core.reading.gathered import Gathered
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.result import ReadMetadata, ReadResult
-from seamless_assets.core.reading.sla import SLAReport
+from seamless_assets.core.reading.sla import LONGEST_BUDGET_MS, SLAReport
 from seamless_assets.core.reading.verdict import Evidence, Judgement, judge
 from seamless_assets.core.releases.snapshot import Snapshot
+from seamless_assets.core.sharing.events import ReadEvent
 from seamless_assets.core.worlds.decision import Decision
 from seamless_assets.core.worlds.session import SessionKey, SessionRecord
 from seamless_assets.flows.ports import Ports
@@ -56,6 +57,7 @@ async def serve(ports: Ports, answer: Answer) -> ReadResult:
     judgement = _judged(ports, answer)
     if answer.admission.domain in ("live", "dryrun"):
         await remember(ports, SessionKey.of(answer.context, str(node)), judgement, answer.snapshot)
+    _tell(ports, answer, judgement)
     folder = ports.artifacts.file_uri(node, "")
     metadata = ReadMetadata(
         node_id=str(node),
@@ -81,6 +83,25 @@ async def serve(ports: Ports, answer: Answer) -> ReadResult:
         sla=answer.sla.as_record(),
     )
     return ReadResult(bars.select(columns), metadata)
+
+
+def _tell(ports: Ports, answer: Answer, judgement: Judgement) -> None:
+    deadline = answer.request.sla.total_deadline_ms
+    is_live = answer.admission.domain == "live"
+    ports.observer.notify(
+        ReadEvent(
+            node_id=str(answer.request.node),
+            world_id=answer.context.world_id if answer.admission.domain else "",
+            domain=answer.admission.domain or "",
+            verdict=judgement.verdict,
+            phases={name: report.taken_ms for name, report in answer.sla.phases.items()},
+            violations=answer.sla.violations,
+            deadline_ms=deadline if deadline < LONGEST_BUDGET_MS else None,
+            coverage_ratio=answer.gathered.coverage.ratio,
+            rows=answer.gathered.bars.num_rows,
+            staleness_seconds=_lag(ports, answer) if is_live else None,
+        )
+    )
 
 
 def _frame(answer: Answer) -> tuple[pa.Table, list[str]]:

@@ -18,6 +18,7 @@ from seamless_assets.flows.diagnose import Question
 from seamless_assets.flows.ports import Clock, LeaseRegister, LeaseStore, Observer
 from seamless_assets.flows.sharing.failover import FailoverLeases
 from seamless_assets.flows.sharing.gate import RateGate
+from seamless_assets.pipeline.wiring.metrics import CountingObserver, metrics_file
 
 
 def lease_register(file: Path) -> LeaseRegister:
@@ -34,7 +35,9 @@ class Coordination:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._closing = AsyncExitStack()
         self.shared: list[tuple[str, Question]] = []
-        self.observer: Observer = LogEvents()
+        counting = CountingObserver(LogEvents(), metrics_file(settings))
+        self._closing.push_async_callback(counting.close)
+        self.observer: Observer = counting
         self.worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self.flights = SingleFlight(clock.now, settings.seamless.backfill.single_flight_ttl_ms / 1000)
         self.gate = self._gate(settings, clock)

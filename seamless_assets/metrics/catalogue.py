@@ -1,0 +1,223 @@
+"""Every metric with its labels, buckets and the alert that is drawn from it: one place for all three.
+
+Durations in `_ms` are milliseconds, with buckets of milliseconds; ratios lie in 0..1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["counter", "gauge", "histogram"]
+Severity = Literal["warning", "critical"]
+
+MS_BUCKETS: tuple[float, ...] = (
+    *(1.0, 3.0, 10.0, 30.0, 100.0, 200.0, 300.0, 500.0, 800.0, 1_500.0, 3_000.0, 5_000.0),
+    *(10_000.0, 30_000.0, 60_000.0, 120_000.0, 600_000.0, 3_600_000.0),
+)
+SECOND_BUCKETS = (0.1, 0.3, 0.5, 1.0, 1.5, 3.0, 5.0, 10.0, 30.0, 60.0, 90.0, 300.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """When somebody should look: `{metric}` in `expr` stands for the metric's name.
+
+    `for_minutes` is how long it must be so. `summary` says what it means, `action` what to do.
+    """
+
+    name: str
+    expr: str
+    for_minutes: int
+    severity: Severity
+    summary: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric of the catalogue."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    alert: Alert | None = None
+
+
+def _slow(name: str, phase: str, budget_ms: int) -> Alert:
+    return Alert(
+        name=f"Seamless{name}Slow",
+        expr=f"histogram_quantile(0.95, sum by (le, domain) (rate({{metric}}_bucket[5m]))) > {budget_ms}",
+        for_minutes=5,
+        severity="warning",
+        summary=f"the slowest twentieth of {phase} waits takes more than {budget_ms} ms",
+        action="look at `seamless doctor` for what is slow, and at the load of the machine",
+    )
+
+
+_READ = ("domain",)
+
+CATALOGUE: tuple[Metric, ...] = (
+    Metric(
+        "seamless_storage_wait_ms",
+        "histogram",
+        "Time a read waited for its stores.",
+        _READ,
+        MS_BUCKETS,
+        _slow("Storage", "storage", 300),
+    ),
+    Metric(
+        "seamless_backfill_wait_ms",
+        "histogram",
+        "Time a read waited for a fill.",
+        _READ,
+        MS_BUCKETS,
+        _slow("Backfill", "backfill", 5_000),
+    ),
+    Metric(
+        "seamless_live_wait_ms",
+        "histogram",
+        "Time a read waited for the newest bars.",
+        _READ,
+        MS_BUCKETS,
+        _slow("Live", "live", 800),
+    ),
+    Metric(
+        "seamless_total_ms",
+        "histogram",
+        "Time of a read from its call to its answer.",
+        _READ,
+        MS_BUCKETS,
+    ),
+    Metric(
+        "seamless_sla_deadline_seconds",
+        "histogram",
+        "Deadlines that reads were given.",
+        _READ,
+        SECOND_BUCKETS,
+    ),
+    Metric(
+        "seamless_sla_violations_total",
+        "counter",
+        "Phases of reads that their budgets cut.",
+        ("domain", "phase"),
+        alert=Alert(
+            "SeamlessDeadlineExceeded",
+            'sum by (domain) (increase({metric}{{phase="total"}}[5m])) > 0',
+            0,
+            "critical",
+            "reads were cut at their total deadline",
+            "look at which phase took the time (metadata.sla), then at `seamless doctor`",
+        ),
+    ),
+    Metric(
+        "coverage_ratio",
+        "gauge",
+        "Delivered of the bars that could be, in the last read of a node.",
+        ("node_id", "world_id"),
+        alert=Alert(
+            "SeamlessCoverageLow",
+            "{metric} < 0.98",
+            5,
+            "warning",
+            "reads of a node lack more than a fiftieth of its bars",
+            "see `seamless coverage` for the gaps; `seamless backfill` asks for them anew",
+        ),
+    ),
+    Metric(
+        "domain_gate_holds",
+        "counter",
+        "Sessions that went to HOLD.",
+        ("world_id", "domain"),
+        alert=Alert(
+            "SeamlessSessionsHeld",
+            "sum by (world_id) (increase({metric}[15m])) > 2",
+            0,
+            "warning",
+            "a world's sessions go to HOLD again and again",
+            "see the reasons in the log lines session_downgraded",
+        ),
+    ),
+    Metric("partial_fill_returns", "counter", "Reads that were answered in part.", ("world_id", "domain")),
+    Metric(
+        "live_staleness_seconds",
+        "gauge",
+        "Age of the last bar of the last live read of a node.",
+        ("node_id", "world_id"),
+        alert=Alert(
+            "SeamlessLiveStale",
+            "{metric} > 120",
+            2,
+            "warning",
+            "live reads of a node are older than domains.live.max_lag_sec allows by default",
+            "look at `seamless doctor` for the exchange, then at its fills in the log",
+        ),
+    ),
+    Metric(
+        "seamless_backfill_windows_total",
+        "counter",
+        "Pieces of history that were to be filled, by outcome.",
+        ("exchange", "outcome"),
+        alert=Alert(
+            "SeamlessBackfillsFail",
+            'sum by (exchange) (increase({metric}{{outcome="complete"}}[10m])) / '
+            "sum by (exchange) (increase({metric}[10m])) < 0.95",
+            10,
+            "warning",
+            "more than a twentieth of the fills of an exchange fail",
+            "see the reasons in the log lines backfill_fail",
+        ),
+    ),
+    Metric(
+        "gap_repair_latency_ms",
+        "histogram",
+        "Time to close a gap once it was looked at.",
+        ("exchange",),
+        MS_BUCKETS,
+    ),
+    Metric(
+        "seamless_rl_dropped_total",
+        "counter",
+        "Requests given up while they waited for the rate budget.",
+        ("key",),
+        alert=Alert(
+            "SeamlessRequestsDropped",
+            "sum by (key) (increase({metric}[5m])) > 0",
+            0,
+            "critical",
+            "requests are given up at the rate budget",
+            "ask for less at once, or raise the budget where the exchange allows it",
+        ),
+    ),
+    Metric(
+        "seamless_shared_service_up",
+        "gauge",
+        "Whether a service that workers share answers: 1, or 0 while this machine stands in for it.",
+        ("service",),
+        alert=Alert(
+            "SeamlessSharedServiceLost",
+            "{metric} == 0",
+            1,
+            "warning",
+            "a shared rate budget or lease store is away; each machine goes by itself",
+            "see `seamless doctor`, and bring Redis or the coordinator back; workers return by themselves",
+        ),
+    ),
+    Metric("seamless_lease_events_total", "counter", "What a coordinator granted and took back.", ("kind",)),
+    Metric(
+        "seamless_damaged_state_total",
+        "counter",
+        "Damaged things found in files of our own, which are as if they were not there.",
+        ("file",),
+        alert=Alert(
+            "SeamlessStateDamaged",
+            "sum by (file) (increase({metric}[1h])) > 0",
+            0,
+            "warning",
+            "a state file holds what was not written so",
+            "look at the disk; what is missing is fetched anew by itself",
+        ),
+    ),
+)
+BY_NAME = {metric.name: metric for metric in CATALOGUE}

@@ -1,0 +1,56 @@
+"""The text that Prometheus scrapes, made of what all processes of a machine have handed over.
+
+Own, because `prometheus_client` ends every counter in `_total`, and some names of the catalogue do not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+from seamless_assets.metrics.catalogue import CATALOGUE, Metric
+from seamless_assets.metrics.tally import COUNT, SUM, Tally
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+Parts = Mapping[str, float]
+
+
+def exposition(tally: Tally) -> str:
+    """All metrics of the catalogue in Prometheus's text format, those without a number too."""
+    series: dict[str, dict[tuple[str, ...], dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    for (name, labels, part), value in (*tally.added.items(), *tally.gauges.items()):
+        series[name][labels][part] = value
+    lines: list[str] = []
+    for metric in CATALOGUE:
+        lines += [f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}"]
+        for labels, parts in sorted(series.get(metric.name, {}).items()):
+            lines += _samples(metric, labels, parts)
+    return "\n".join([*lines, ""])
+
+
+def _samples(metric: Metric, labels: tuple[str, ...], parts: Parts) -> Iterator[str]:
+    named = list(zip(metric.labels, labels, strict=True))
+    if metric.kind != "histogram":
+        yield f"{metric.name}{_braced(named)} {_number(parts[''])}"
+        return
+    total = 0.0
+    for bound in metric.buckets:
+        total += parts.get(repr(bound), 0.0)
+        yield f"{metric.name}_bucket{_braced([*named, ('le', _number(bound))])} {_number(total)}"
+    count = _number(parts.get(COUNT, 0.0))
+    yield f"{metric.name}_bucket{_braced([*named, ('le', '+Inf')])} {count}"
+    yield f"{metric.name}_sum{_braced(named)} {_number(parts.get(SUM, 0.0))}"
+    yield f"{metric.name}_count{_braced(named)} {count}"
+
+
+def _braced(labels: list[tuple[str, str]]) -> str:
+    told = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels)
+    return f"{{{told}}}" if told else ""
+
+
+def _number(value: float) -> str:
+    if math.isfinite(value):
+        return str(int(value)) if value == int(value) else repr(value)
+    return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"

@@ -1,0 +1,73 @@
+"""What each event adds to which metric: the one place where events become numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from seamless_assets.core.sharing.events import (
+    BackfillEvent,
+    CoordinationEvent,
+    DamagedState,
+    DroppedRequest,
+    Event,
+    LeaseEvent,
+    ReadEvent,
+    SessionEvent,
+)
+
+NO_WORLD = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One observation: a count to add, a gauge's new value, or a value for a histogram."""
+
+    metric: str
+    labels: tuple[str, ...]
+    value: float
+
+
+def samples(event: Event) -> Iterator[Sample]:
+    """The observations of an event, labels in the order of the catalogue."""
+    match event:
+        case ReadEvent():
+            yield from _of_read(event)
+        case SessionEvent() if event.after == "HOLD":
+            yield Sample("domain_gate_holds", (event.world_id, event.domain), 1)
+        case BackfillEvent() if event.kind != "attempt":
+            exchange = event.node_id.split(":")[1]
+            yield Sample("seamless_backfill_windows_total", (exchange, event.kind), 1)
+            if event.kind == "complete" and event.rows:
+                yield Sample("gap_repair_latency_ms", (exchange,), event.duration_ms)
+        case DroppedRequest():
+            yield Sample("seamless_rl_dropped_total", (event.key,), 1)
+        case CoordinationEvent():
+            yield Sample("seamless_shared_service_up", (event.service,), float(event.is_available))
+        case LeaseEvent():
+            yield Sample("seamless_lease_events_total", (event.kind,), 1)
+        case DamagedState():
+            yield Sample("seamless_damaged_state_total", (event.file,), 1)
+
+
+def _of_read(event: ReadEvent) -> Iterator[Sample]:
+    domain = event.domain or "none"
+    for phase, taken_ms in event.phases.items():
+        yield Sample(_PHASES[phase], (domain,), taken_ms)
+    if event.deadline_ms is not None:
+        yield Sample("seamless_sla_deadline_seconds", (domain,), event.deadline_ms / 1000)
+    for phase in event.violations:
+        yield Sample("seamless_sla_violations_total", (domain, phase), 1)
+    yield Sample("coverage_ratio", (event.node_id, event.world_id), event.coverage_ratio)
+    if event.verdict == "PARTIAL":
+        yield Sample("partial_fill_returns", (event.world_id, domain), 1)
+    if event.staleness_seconds is not None:
+        yield Sample("live_staleness_seconds", (event.node_id, event.world_id), event.staleness_seconds)
+
+
+_PHASES = {
+    "storage_wait": "seamless_storage_wait_ms",
+    "backfill_wait": "seamless_backfill_wait_ms",
+    "live_wait": "seamless_live_wait_ms",
+    "total": "seamless_total_ms",
+}

@@ -1,0 +1,84 @@
+"""What happens is logged and counted; counts are handed over to a file of the machine, to be scraped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from pathlib import Path
+
+from seamless_assets.adapters.machine.log import LOGGER
+from seamless_assets.adapters.machine.numbers import MachineNumbers
+from seamless_assets.config.load import Settings
+from seamless_assets.core.sharing.events import Event
+from seamless_assets.errors import MetricsUnavailable
+from seamless_assets.flows.ports import Observer
+from seamless_assets.metrics.exposition import exposition
+from seamless_assets.metrics.recording import samples
+from seamless_assets.metrics.tally import Tally
+
+HANDED_OVER_EVERY_S = 5.0
+
+
+def metrics_file(settings: Settings) -> Path:
+    """Where all processes of this machine count."""
+    return settings.seamless.state_dir / "metrics.sqlite"
+
+
+async def scrape(file: Path) -> str:
+    """What the processes of this machine have counted, for Prometheus. Raises `MetricsUnavailable`."""
+    numbers = MachineNumbers(file)
+    try:
+        return exposition(Tally(await numbers.load()))
+    finally:
+        await numbers.close()
+
+
+class CountingObserver:
+    """An `Observer` beside another: counts what it hears, hands that over every few seconds and at its end.
+
+    A count that cannot be handed over stays for the next time; nobody waits for it.
+    """
+
+    def __init__(self, heard_by: Observer, file: Path) -> None:
+        self._heard_by, self._numbers = heard_by, MachineNumbers(file)
+        self._tally, self._lock = Tally(), threading.Lock()
+        self._handing_over: asyncio.Task[None] | None = None
+
+    def notify(self, event: Event) -> None:
+        """Pass it on, and count it; from any thread."""
+        self._heard_by.notify(event)
+        with self._lock:
+            self._tally.record(samples(event))
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            # Another thread's event is handed over with the next one of the loop, or at the end.
+            return
+        if self._handing_over is None:
+            self._handing_over = loop.create_task(self._hand_over_soon())
+
+    async def close(self) -> None:
+        """Hand over what is left, and close the file."""
+        if self._handing_over is not None:
+            self._handing_over.cancel()
+            await asyncio.wait({self._handing_over})
+        await self._hand_over()
+        await self._numbers.close()
+
+    async def _hand_over_soon(self) -> None:
+        await asyncio.sleep(HANDED_OVER_EVERY_S)
+        self._handing_over = None
+        await self._hand_over()
+
+    async def _hand_over(self) -> None:
+        with self._lock:
+            taken = self._tally.take()
+        if not taken:
+            return
+        try:
+            await self._numbers.add(taken.added, taken.gauges)
+        except MetricsUnavailable as error:
+            logging.getLogger(LOGGER).warning("%s", error)
+            with self._lock:
+                self._tally.restore(taken)

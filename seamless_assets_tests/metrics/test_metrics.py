@@ -1,0 +1,191 @@
+"""Metrics: one catalogue for names, labels and alerts; counts of short processes add up, not pile up."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT, require_program
+from fastapi import FastAPI
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seamless_assets.adapters.machine.numbers import MOST_SERIES, MachineNumbers
+from seamless_assets.core.sharing import events
+from seamless_assets.metrics.alerts import alert_rules
+from seamless_assets.metrics.catalogue import BY_NAME, CATALOGUE
+from seamless_assets.metrics.exposition import exposition
+from seamless_assets.metrics.recording import Sample, samples
+from seamless_assets.metrics.tally import Tally
+from seamless_assets.pipeline.wiring.metrics import scrape
+from seamless_assets.service.metrics import metrics_app
+
+RULES = ROOT / "ops" / "prometheus" / "alerts.yaml"
+READ = events.ReadEvent(
+    node_id="ohlcv:binance:BTC/USDT:1m",
+    world_id="w1",
+    domain="live",
+    verdict="PARTIAL",
+    phases={"storage_wait": 12.0, "backfill_wait": 700.0, "live_wait": 5.0, "total": 720.0},
+    violations=("backfill_wait", "total"),
+    deadline_ms=1_500,
+    coverage_ratio=0.9,
+    rows=90,
+    staleness_seconds=33.5,
+)
+HEARD: tuple[events.Event, ...] = (
+    READ,
+    events.SessionEvent("w1", "live", "n", "ACTIVE", "HOLD", ("lag_exceeded: x",), None, None),
+    events.BackfillEvent("complete", "ohlcv:okx:BTC/USDT:1m", 0, 60, "w", 1, 40.0, 60),
+    events.BackfillEvent("fail", "ohlcv:okx:BTC/USDT:1m", 0, 60, "w", 1, 40.0, 0, "away"),
+    events.DroppedRequest("rl:ccxt:okx:", 100.0, "cancelled"),
+    events.CoordinationEvent("leases", False, "away"),
+    events.LeaseEvent("claim", "key", 1, "w"),
+    events.DamagedState("hot.sqlite", "a block"),
+)
+
+
+async def got(app: FastAPI, path: str) -> tuple[int, str]:
+    """Status and body of a GET, without a server."""
+    told: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b""}
+    await app(scope, receive, send)
+    return told[0]["status"], b"".join(message.get("body", b"") for message in told[1:]).decode()
+
+
+def test_every_sample_is_of_the_catalogue_and_every_metric_has_a_source() -> None:
+    told = [sample for event in HEARD for sample in samples(event)]
+    assert {sample.metric for sample in told} == set(BY_NAME)
+    assert all(len(sample.labels) == len(BY_NAME[sample.metric].labels) for sample in told)
+    assert len(BY_NAME) == len(CATALOGUE)
+    for metric in CATALOGUE:
+        assert (metric.kind == "histogram") is bool(metric.buckets) and metric.help.endswith(".")
+        assert list(metric.buckets) == sorted(set(metric.buckets))
+
+
+def test_the_rules_that_are_checked_in_are_those_of_the_catalogue() -> None:
+    assert yaml.safe_load(RULES.read_text()) == alert_rules()
+    for rule in alert_rules()["groups"][0]["rules"]:
+        named = set(re.findall(r"[a-z_]{6,}", rule["expr"]))
+        assert any(metric.name in rule["expr"] for metric in CATALOGUE if metric.alert), named
+
+
+def test_prometheus_reads_the_rules_and_the_exposition(tmp_path: Path) -> None:
+    promtool = require_program("promtool", "it reads the alert rules as Prometheus does")
+    checked = subprocess.run([promtool, "check", "rules", RULES], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    tally = Tally()
+    for event in HEARD:
+        tally.record(samples(event))
+    linted = subprocess.run(
+        [promtool, "check", "metrics"], input=exposition(tally), capture_output=True, text=True, check=False
+    )
+    # Some names of the catalogue break promtool's style on purpose; nothing may break its grammar.
+    assert "error while linting" not in linted.stderr, linted.stderr
+
+
+SAMPLES = st.builds(
+    Sample,
+    metric=st.just("seamless_total_ms"),
+    labels=st.tuples(st.sampled_from(["live", "a\nb", 'q"\\'])),
+    value=st.floats(0, 1e7),
+)
+
+
+@given(st.lists(SAMPLES, max_size=30))
+def test_a_histogram_counts_each_value_once_and_its_buckets_only_grow(told: list[Sample]) -> None:
+    tally = Tally()
+    tally.record(told)
+    text = exposition(tally)
+    for domain in {sample.labels[0] for sample in told}:
+        values = [sample.value for sample in told if sample.labels[0] == domain]
+        escaped = domain.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+        found = re.findall(
+            rf'seamless_total_ms_bucket{{domain="{re.escape(escaped)}",le="([^"]+)"}} (\d+)', text
+        )
+        assert [int(count) for _, count in found] == [
+            sum(value <= float(bound) for value in values) for bound, _ in found
+        ]
+        assert int(found[-1][1]) == len(values)
+
+
+async def test_counts_of_many_processes_add_up_in_rows_that_do_not_grow_with_them(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.sqlite"
+    for _ in range(50):
+        tally, numbers = Tally(), MachineNumbers(file)
+        tally.record(samples(READ))
+        await numbers.add(tally.added, tally.gauges)
+        await numbers.close()
+    text = await scrape(file)
+    assert 'seamless_total_ms_count{domain="live"} 50' in text
+    assert 'partial_fill_returns{world_id="w1",domain="live"} 50' in text
+    assert 'coverage_ratio{node_id="ohlcv:binance:BTC/USDT:1m",world_id="w1"} 0.9' in text
+    numbers = MachineNumbers(file)
+    assert len(await numbers.load()) == len({*tally.added, *tally.gauges})
+    await numbers.close()
+
+
+async def test_what_floods_a_metric_is_counted_together(tmp_path: Path) -> None:
+    numbers = MachineNumbers(tmp_path / "metrics.sqlite")
+    flood = {("domain_gate_holds", (f"w{n}", "live"), ""): 1.0 for n in range(MOST_SERIES + 500)}
+    await numbers.add(flood, {})
+    await numbers.add(flood, {})
+    kept = await numbers.load()
+    assert len(kept) == MOST_SERIES + 1
+    assert kept["domain_gate_holds", ("other", "other"), ""] == 1_000
+    assert kept["domain_gate_holds", ("w0", "live"), ""] == 2
+    await numbers.close()
+
+
+def test_a_reading_process_leaves_its_counts_behind(tmp_path: Path) -> None:
+    (tmp_path / "seamless.yaml").write_text(
+        "seamless: {artifact: {object_store_uri: ./a}, state_dir: ./state}\n"
+        'exchanges: {binance: {symbols: ["BTC/USDT"], timeframes: ["1m"]}}\n'
+    )
+    code = (
+        "import seamless_assets as sa\n"
+        "with sa.connect('seamless.yaml') as s:\n"
+        "    live = sa.ComputeContext(domain='live')\n"
+        "    s.read('ohlcv:binance:BTC/USDT:1m', limit=3, context=live, strategy='FAIL_FAST')\n"
+    )
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    file = tmp_path / "state" / "metrics.sqlite"
+    app = metrics_app(lambda: scrape(file))
+    _, text = asyncio.run(got(app, "/metrics"))
+    assert 'seamless_total_ms_count{domain="live"} 2' in text
+    assert 'domain_gate_holds{world_id="default",domain="live"} 1' in text
+
+
+def test_a_file_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    (tmp_path / "metrics.sqlite").mkdir()
+    status, text = asyncio.run(got(metrics_app(lambda: scrape(tmp_path / "metrics.sqlite")), "/metrics"))
+    assert status == 503 and "metrics.sqlite" in text
+
+
+@pytest.mark.parametrize("at", ["loop", "thread"])
+async def test_events_of_any_thread_are_counted(tmp_path: Path, at: str) -> None:
+    from seamless_assets.adapters.machine.log import LogEvents
+    from seamless_assets.pipeline.wiring.metrics import CountingObserver
+
+    file = tmp_path / "metrics.sqlite"
+    observer = CountingObserver(LogEvents(), file)
+    if at == "loop":
+        observer.notify(READ)
+    else:
+        await asyncio.to_thread(observer.notify, READ)
+    await observer.close()
+    assert 'seamless_total_ms_count{domain="live"} 1' in await scrape(file)
