@@ -13,13 +13,13 @@ from typing import Any
 
 from dagster import (
     AssetCheckResult,
-    AssetCheckSpec,
     AssetExecutionContext,
     AssetKey,
     AssetsDefinition,
     AssetSpec,
     BackfillPolicy,
     Backoff,
+    Failure,
     Jitter,
     MaterializeResult,
     RetryPolicy,
@@ -28,12 +28,14 @@ from dagster import (
 
 from seamless_assets.config.load import NodeSettings, Settings
 from seamless_assets.core.node import NodeId
-from seamless_assets.defs.names import CHECK, NODE_ID_METADATA, Names, NodesByKey
+from seamless_assets.defs.checks import check_specs, run_checks
+from seamless_assets.defs.inputs.instructions import read_instructions
+from seamless_assets.defs.names import NODE_ID_METADATA, Names, NodesByKey
 from seamless_assets.defs.partitions import partitions_definition, window_of_partitions
 from seamless_assets.defs.resources import SeamlessResource
-from seamless_assets.defs.results import NodeResults, check_released, progress
+from seamless_assets.defs.results import NodeResults, progress
 from seamless_assets.defs.step import NodeOutcome, materialize_nodes
-from seamless_assets.errors import ExchangeUnavailable
+from seamless_assets.errors import ExchangeUnavailable, InvalidInput
 from seamless_assets.pipeline.connect import Seamless
 
 SHARD_SIZE = 100
@@ -63,7 +65,7 @@ def _shard_asset(
     @multi_asset(
         name=names.of(f"ohlcv_{first.exchange}_{first.timeframe}{f'_{shard}' if shard else ''}"),
         specs=[_spec(names, member.node) for member in members],
-        check_specs=[_check_spec(names, member.node) for member in members],
+        check_specs=[spec for member in members for spec in check_specs(names.asset_key(member.node))],
         partitions_def=partitions_definition(unit, members[0].start),
         can_subset=True,
         backfill_policy=BackfillPolicy.single_run(),
@@ -76,13 +78,22 @@ def _shard_asset(
     ) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
         resource: SeamlessResource = getattr(context.resources, names.project)
         pipeline = resource.pipeline
+        _refuse_unknown_tags(context)
         selected = context.selected_asset_keys
-        for key in sorted({check.asset_key for check in context.selected_asset_check_keys} - selected):
-            yield check_released(pipeline, key, by_key.node(key))
+        alone = [check for check in context.selected_asset_check_keys if check.asset_key not in selected]
+        yield from run_checks(pipeline, by_key, alone)
         if selected:
             yield from _materialize(context, pipeline, {by_key.node(key): key for key in selected})
 
     return materialize_shard
+
+
+def _refuse_unknown_tags(context: AssetExecutionContext) -> None:
+    """Tags under our prefix are for the inputs of a run; one that means nothing fails all of it."""
+    try:
+        read_instructions({}, context.run.tags)
+    except InvalidInput as error:
+        raise Failure(f"a tag of the run: {error}", allow_retries=False) from error
 
 
 def _materialize(
@@ -113,12 +124,3 @@ def _spec(names: Names, node: NodeId) -> AssetSpec:
         metadata={NODE_ID_METADATA: str(node)},
         tags={"seamless/exchange": node.exchange, "seamless/timeframe": str(node.timeframe)},
     ).with_io_manager_key(names.io_manager)
-
-
-def _check_spec(names: Names, node: NodeId) -> AssetCheckSpec:
-    return AssetCheckSpec(
-        CHECK,
-        asset=names.asset_key(node),
-        blocking=True,
-        description="Bars conform, and what is missing without proof stays below the threshold.",
-    )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from dagster import (
     AssetCheckResult,
-    AssetCheckSeverity,
     AssetExecutionContext,
     AssetKey,
     AssetMaterialization,
@@ -16,13 +15,10 @@ from dagster import (
 )
 from dagster._core.definitions.data_version import DATA_VERSION_IS_USER_PROVIDED_TAG, DATA_VERSION_TAG
 
-from seamless_assets.core.bars.table import timestamps
-from seamless_assets.core.coverage.coverage import Coverage, coverage_of
 from seamless_assets.core.node import NodeId
-from seamless_assets.defs.metadata import coverage_metadata, partition_metadata
-from seamless_assets.defs.names import CHECK
+from seamless_assets.defs.checks import judge_publishable, judge_settled
+from seamless_assets.defs.metadata import partition_metadata
 from seamless_assets.defs.step import NodeOutcome
-from seamless_assets.errors import ReadRefused, StoreError
 from seamless_assets.flows.releasing.materialize import PartitionReport
 from seamless_assets.flows.releasing.publish import total_coverage
 from seamless_assets.pipeline.connect import Seamless
@@ -49,14 +45,15 @@ class NodeResults:
         self._pictured = max(1, MOST_PICTURED // max(1, nodes))
 
     def of(self, key: AssetKey, outcome: NodeOutcome) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
-        """The check of a node, and its materialization where all partitions are released.
+        """The checks of a node, and its materialization where all partitions are released.
 
         Where some are not, those that are get events of their own, and nothing is yielded that assets made
         of it would wait for. Where the exchange gave no answer there is nothing to check.
         """
         if outcome.away is None:
             coverage = total_coverage([report.coverage for report in outcome.reports])
-            yield _check_result(key, outcome.passed, coverage, outcome.problems)
+            yield judge_publishable(key, outcome.passed, coverage, outcome.problems)
+            yield judge_settled(self._pipeline, key, outcome.node)
         if outcome.is_complete:
             yield self._materialization(key, outcome)
             return
@@ -84,35 +81,9 @@ class NodeResults:
             yield report, partition_metadata(self._pipeline, outcome.node, report, is_pictured=is_pictured)
 
 
-def check_released(pipeline: Seamless, key: AssetKey, node: NodeId) -> AssetCheckResult:
-    """The check asked for alone: it judges what is released, every byte of it verified on the way."""
-    try:
-        window = pipeline.released_window(node)
-        read = pipeline.read(node, *window)
-    except (ReadRefused, StoreError) as error:
-        return _check_result(key, False, total_coverage([]), [str(error)])
-    coverage = coverage_of(node.timeframe, window, timestamps(read.to_arrow()), read.metadata.gaps)
-    threshold = pipeline.settings.seamless.observability.coverage_ratio_threshold
-    problems = [] if coverage.ratio >= threshold else [f"coverage {coverage.ratio:.4f} is below {threshold}"]
-    return _check_result(key, not problems, coverage, problems)
-
-
 def _event(key: AssetKey, report: PartitionReport, metadata: dict[str, Any]) -> AssetMaterialization:
     version = {
         DATA_VERSION_TAG: str(report.dataset_fingerprint),
         DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
     }
     return AssetMaterialization(key, partition=report.partition.key, metadata=metadata, tags=version)
-
-
-def _check_result(
-    key: AssetKey, passed: bool, coverage: Coverage, problems: Sequence[str]
-) -> AssetCheckResult:
-    return AssetCheckResult(
-        asset_key=key,
-        check_name=CHECK,
-        passed=passed,
-        severity=AssetCheckSeverity.ERROR,
-        description="; ".join(problems) or "all bars conform and are accounted for",
-        metadata=coverage_metadata(coverage),
-    )

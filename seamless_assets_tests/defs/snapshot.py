@@ -82,7 +82,7 @@ def events(definitions: Definitions) -> dict[str, Any]:
     return {
         "materialization": _types(materialized.metadata),
         "tags": sorted(name for name in materialized.tags or {} if "input" not in name),
-        "check": _types(checks[0].metadata),
+        "checks": {check.check_name: _types(check.metadata) for check in checks},
     }
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from dagster import (
+    AssetCheckKey,
     AssetKey,
     AssetSelection,
     DagsterInstance,
@@ -24,7 +25,7 @@ from seamless_assets.config.load import Settings, load_settings
 from seamless_assets.core.reading.result import ReadResult
 from seamless_assets.defs.assets import build_assets
 from seamless_assets.defs.build import build_definitions
-from seamless_assets.defs.names import CHECK
+from seamless_assets.defs.names import PUBLISHABLE
 from seamless_assets.defs.partitions import partitions_definition
 from seamless_assets.errors import ConfigError
 from seamless_assets.sandbox.faults import Fault
@@ -120,7 +121,9 @@ def test_a_failed_check_stops_its_node_and_no_other(
     exchange.faults.add(Fault("inverted", path="klines", symbol="BTCUSDT", times=None))
     path = written("BTC/USDT", "ETH/USDT", "NO/PE")
     result = run(path, instance, partition="2025-01-02")
-    checks = {e.asset_key.path[2]: e for e in result.get_asset_check_evaluations() if e.check_name == CHECK}
+    checks = {
+        e.asset_key.path[2]: e for e in result.get_asset_check_evaluations() if e.check_name == PUBLISHABLE
+    }
     assert {symbol: check.passed for symbol, check in checks.items()} == {
         "BTC_USDT_1m": False,
         "ETH_USDT_1m": True,
@@ -204,7 +207,7 @@ def test_the_check_alone_proves_what_is_released(
     def check() -> Any:
         outcome = materialize(
             build_assets(load_settings(path)),
-            selection=AssetSelection.checks_for_assets(BTC),
+            selection=AssetSelection.checks(AssetCheckKey(BTC, PUBLISHABLE)),
             resources=resources,
             instance=instance,
             raise_on_error=False,

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import AssetKey, DagsterInstance
+from dagster import (
+    AssetCheckKey,
+    AssetCheckSeverity,
+    AssetKey,
+    AssetSelection,
+    DagsterInstance,
+    Definitions,
+    define_asset_job,
+)
 
 import seamless_assets as sa
 from seamless_assets.config.load import load_settings
@@ -47,6 +55,11 @@ def log_of(path: Path, node: str) -> dict[str, Release]:
     """The release of each partition."""
     with sa.connect(path) as pipeline:
         return {ref.partition: entry for entry in pipeline.releases(node) for ref in entry.added}
+
+
+def checks(result: Any) -> dict[str, Any]:
+    """The evaluations of a run over one node, by name."""
+    return {check.check_name: check for check in result.get_asset_check_evaluations()}
 
 
 def is_told_of(page: dict[str, Any], partition: str, entry: Release) -> None:
@@ -109,6 +122,59 @@ def test_the_running_partition_says_how_far_it_is_settled(
     assert page["is_over"] is False and page["settled_until"] == end and page["lag_seconds"] > 0
 
 
+def test_a_running_partition_warns_until_it_is_over(
+    written: Callable[..., Path], instance: DagsterInstance
+) -> None:
+    path = written("BTC/USDT")
+    older = checks(run(path, instance, "1m", "2025-01-09"))["settled"]
+    assert older.passed and older.description == "2025-01-09 is over and settled to its end"
+    running = run(path, instance, "1m", "2025-01-10")
+    told = checks(running)["settled"]
+    with sa.connect(path) as pipeline:
+        end = pipeline.released_window("ohlcv:binance:BTC/USDT:1m").end
+    assert running.success and not told.passed and told.severity == AssetCheckSeverity.WARN
+    assert f"2025-01-10 is settled until {seconds_text(end)} and goes on to 2025-01-11" in told.description
+    assert told.metadata["settled_until"].value == end and told.metadata["lag_seconds"].value > 0
+    # Filling up the past finishes nothing.
+    assert not checks(run(path, instance, "1m", "2025-01-08"))["settled"].passed
+
+
+@pytest.mark.parametrize("name", ["publishable", "settled"])
+def test_a_check_alone_judges_what_is_released(
+    name: str, written: Callable[..., Path], instance: DagsterInstance
+) -> None:
+    path = written("BTC/USDT", "ETH/USDT")
+    key = AssetKey(["ohlcv", "binance", "BTC_USDT_1m"])
+    selection = AssetSelection.checks(AssetCheckKey(key, name))
+    job = Definitions(jobs=[define_asset_job("alone", selection)])
+    both = Definitions.merge(build_definitions(load_settings(path)), job)
+
+    def judge() -> Any:
+        done = both.resolve_job_def("alone").execute_in_process(instance=instance, raise_on_error=False)
+        (evaluation,) = done.get_asset_check_evaluations()
+        assert (evaluation.asset_key, evaluation.check_name) == (key, name)
+        return evaluation
+
+    assert not judge().passed and "has no release" in judge().description
+    run(path, instance, "1m", "2025-01-08", "2025-01-09")
+    assert judge().passed
+    run(path, instance, "1m", "2025-01-10")
+    assert judge().passed is (name == "publishable")
+
+
+@pytest.mark.parametrize("tag", ["seamless/asof", "seamless/start"])
+def test_a_tag_that_means_nothing_fails_the_run_at_once(
+    tag: str, written: Callable[..., Path], instance: DagsterInstance
+) -> None:
+    job = build_definitions(load_settings(written("BTC/USDT"))).resolve_job_def(KINDS["1m"])
+    result = job.execute_in_process(
+        instance=instance, raise_on_error=False, partition_key="2025-01-09", tags={tag: "soon"}
+    )
+    assert not result.success and not any(event.is_step_up_for_retry for event in result.all_events)
+    (failure,) = (event for event in result.all_events if event.is_step_failure)
+    assert tag in str(failure.step_failure_data.user_failure_data.description)
+
+
 def test_of_a_range_only_what_is_released_is_materialized(
     written: Callable[..., Path], instance: DagsterInstance, exchange: Sandbox
 ) -> None:
@@ -122,7 +188,7 @@ def test_of_a_range_only_what_is_released_is_materialized(
     assert sorted(shown) == sorted(log)
     for partition, page in shown.items():
         is_told_of(page, partition, log[partition])
-    (check,) = result.get_asset_check_evaluations()
+    check = checks(result)["publishable"]
     assert not check.passed and "ohlc_inconsistent" in str(check.description)
     versions = {
         str(record.partition_key): (record.asset_materialization.tags or {})["dagster/data_version"]
@@ -139,5 +205,5 @@ def test_a_partition_in_which_nothing_is_settled_is_not_materialized(
     result = run(path, instance, "1m", "2025-01-09", "2025-01-12")
     assert result.success
     assert sorted(pages(instance, "BTC_USDT", "1m")) == ["2025-01-09", "2025-01-10"]
-    (check,) = result.get_asset_check_evaluations()
+    check = checks(result)["publishable"]
     assert check.passed and "2025-01-12: nothing is settled yet" in str(check.description)

@@ -108,7 +108,7 @@ def test_the_graph_shows_every_node(browser: Any, url: str) -> None:
     browser.get(f"{url}/asset-groups")
     shows(browser, "binance", "coinbase")
     browser.get(f"{url}/locations/__repository__@seamless_assets/asset-groups/binance/lineage")
-    shows(browser, "BTC_USDT_1m", "ETH_USDT_1m", "BTC_USDT_1h", "ETH_USDT_1h", "1 / 1 Passed")
+    shows(browser, "BTC_USDT_1m", "ETH_USDT_1m", "BTC_USDT_1h", "ETH_USDT_1h", "2 / 2 Passed")
 
 
 def test_a_partition_shows_its_manifest_and_its_candles(browser: Any, url: str) -> None:

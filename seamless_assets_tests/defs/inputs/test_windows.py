@@ -256,7 +256,7 @@ def test_a_check_of_ones_own_gets_its_partition_or_what_is_released(
         asset_selection=[KEYS["1m"]],
         run_config=QUIET,
     )
-    assert all(evaluation.passed for evaluation in done.get_asset_check_evaluations())
+    assert {check.check_name: check.passed for check in done.get_asset_check_evaluations()}["enough"]
     expected = [("2025-01-02", "2025-01-03")] if partitions else settled(project, "1m", ALL_1M)
     assert seen[0].to_arrow()["ts"].to_pylist() == project.opens("1m", *expected)
 
