@@ -46,8 +46,8 @@ def _samples(metric: Metric, labels: tuple[str, ...], parts: Parts) -> Iterator[
 
 
 def _braced(labels: list[tuple[str, str]]) -> str:
-    told = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels)
-    return f"{{{told}}}" if told else ""
+    text = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels)
+    return f"{{{text}}}" if text else ""
 
 
 def _number(value: float) -> str:

@@ -74,7 +74,7 @@ class Reading(AsyncBase):
         *,
         context: ComputeContext | None,
         keeps_as_of: bool = False,
-        **told: Any,
+        **arguments: Any,
     ) -> ReadResult:
         is_past = context is None or context.domain == "backtest"
         settings = read_settings(self.settings)
@@ -89,7 +89,7 @@ class Reading(AsyncBase):
             keeps_as_of=keeps_as_of,
             default_sla=settings.past_sla if is_past else settings.sla,
             presets=settings.presets,
-            **told,
+            **arguments,
         )
         return await self._do(lambda ports: reading.read(ports, request))
 
@@ -106,7 +106,7 @@ class Reading(AsyncBase):
 
         A live session is bound to what is released when it starts, or at `as_of`, and never goes back; a
         backtest and a dry run need an `as_of`. `max_lag` (seconds) and `min_coverage` (a ratio) are those of
-        `domains.live` unless told. Raises `InvalidInput` and its kinds, `AsOfRequired`.
+        `domains.live` unless given. Raises `InvalidInput` and its kinds, `AsOfRequired`.
         """
         context = ComputeContext(
             world_id=world_id, domain=domain, as_of=as_of, max_lag=max_lag, min_coverage=min_coverage

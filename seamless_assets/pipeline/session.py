@@ -139,8 +139,8 @@ class Session:
 
     def _log_trouble(self, ended: Future[None]) -> None:
         if error := ended.exception():
-            told = {"message": "closing a pipeline that nobody held any more failed", "exception": error}
-            self._loop.call_exception_handler(told)
+            context = {"message": "closing a pipeline that nobody held any more failed", "exception": error}
+            self._loop.call_exception_handler(context)
 
     def _end(self, begun: Future[Any]) -> None:
         self._begun.discard(begun)

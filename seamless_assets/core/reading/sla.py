@@ -77,12 +77,12 @@ class SLAPolicy:
         return float(getattr(self, _BUDGET_OF[phase]))
 
     @classmethod
-    def from_mapping(cls, told: Mapping[str, Any], base: SLAPolicy) -> SLAPolicy:
+    def from_mapping(cls, given: Mapping[str, Any], base: SLAPolicy) -> SLAPolicy:
         """`base` with what a mapping says otherwise. Raises `InvalidChoice` for a key that is none."""
         names = tuple(item.name for item in fields(cls))
-        for name in told:
+        for name in given:
             choose(name, names, "sla key")
-        return replace(base, **told)
+        return replace(base, **given)
 
 
 _BUDGETS = ("max_wait_storage_ms", "max_wait_backfill_ms", "max_wait_live_ms", "total_deadline_ms")
@@ -121,27 +121,27 @@ PRESETS: Mapping[str, SLAPolicy] = MappingProxyType(
 )
 
 
-def resolve_sla(told: object, default: SLAPolicy, presets: Mapping[str, SLAPolicy] = PRESETS) -> SLAPolicy:
+def resolve_sla(given: object, default: SLAPolicy, presets: Mapping[str, SLAPolicy] = PRESETS) -> SLAPolicy:
     """The policy that an `sla` argument means.
 
     None is `default`; a mapping changes single values of it; a text names a preset. Raises `InvalidInput`
     and `InvalidChoice`, with the nearest preset.
     """
-    if told is None:
+    if given is None:
         return default
-    if isinstance(told, SLAPolicy):
-        return told
-    if isinstance(told, Mapping):
-        return SLAPolicy.from_mapping(told, default)
-    if isinstance(told, str):
-        if told in presets:
-            return presets[told]
-        near = get_close_matches(told, presets, n=1)
+    if isinstance(given, SLAPolicy):
+        return given
+    if isinstance(given, Mapping):
+        return SLAPolicy.from_mapping(given, default)
+    if isinstance(given, str):
+        if given in presets:
+            return presets[given]
+        near = get_close_matches(given, presets, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        message = f"sla preset {told!r} is not one of {', '.join(presets)}{hint}"
-        raise InvalidChoice(message, value=told, choices=tuple(presets))
+        message = f"sla preset {given!r} is not one of {', '.join(presets)}{hint}"
+        raise InvalidChoice(message, value=given, choices=tuple(presets))
     raise InvalidInput(
-        f"sla is {told!r}; give an SLAPolicy, a mapping of its fields, or the name of a preset", value=told
+        f"sla is {given!r}; give an SLAPolicy, a mapping of its fields, or the name of a preset", value=given
     )
 
 

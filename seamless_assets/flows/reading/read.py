@@ -115,13 +115,13 @@ async def _live(ports: Ports, request: ReadRequest, admission: Admission, deadli
 def _exceeded(request: ReadRequest, deadline: Deadline) -> SeamlessSLAExceeded:
     report = deadline.report()
     phase = report.violations[0]
-    told = report.phases[phase]
+    cut = report.phases[phase]
     return SeamlessSLAExceeded(
-        f"{request.node}: {phase} was given {told.budget_ms:g} ms and was cut after {told.taken_ms:.0f} ms; "
+        f"{request.node}: {phase} was given {cut.budget_ms:g} ms and was cut after {cut.taken_ms:.0f} ms; "
         "read again, ask for less, or raise the budget in sla",
         node_id=str(request.node),
         phase=phase,
-        budget_ms=told.budget_ms,
-        taken_ms=told.taken_ms,
+        budget_ms=cut.budget_ms,
+        taken_ms=cut.taken_ms,
         violations=report.violations,
     )
