@@ -189,3 +189,21 @@ async def test_events_of_any_thread_are_counted(tmp_path: Path, at: str) -> None
         await asyncio.to_thread(observer.notify, READ)
     await observer.close()
     assert 'seamless_total_ms_count{domain="live"} 1' in await scrape(file)
+
+
+async def test_a_file_that_comes_back_gets_what_was_counted_meanwhile(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from seamless_assets.adapters.machine.log import LogEvents
+    from seamless_assets.pipeline.wiring import metrics as wiring
+
+    file = tmp_path / "metrics.sqlite"
+    file.mkdir()
+    observer = wiring.CountingObserver(LogEvents(), file)
+    for _ in range(3):
+        observer.notify(READ)
+        await observer.hand_over()
+    assert sum("metrics.sqlite" in record.message for record in caplog.records) == 1
+    file.rmdir()
+    await observer.close()
+    assert 'seamless_total_ms_count{domain="live"} 3' in await scrape(file)

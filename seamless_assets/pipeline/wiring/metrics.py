@@ -37,13 +37,14 @@ async def scrape(file: Path) -> str:
 class CountingObserver:
     """An `Observer` beside another: counts what it hears, hands that over every few seconds and at its end.
 
-    A count that cannot be handed over stays for the next time; nobody waits for it.
+    A count that cannot be handed over stays for the next time, and is told of once; nobody waits for it.
     """
 
     def __init__(self, heard_by: Observer, file: Path) -> None:
         self._heard_by, self._numbers = heard_by, MachineNumbers(file)
         self._tally, self._lock = Tally(), threading.Lock()
         self._handing_over: asyncio.Task[None] | None = None
+        self._is_away = False
 
     def notify(self, event: Event) -> None:
         """Pass it on, and count it; from any thread."""
@@ -63,15 +64,16 @@ class CountingObserver:
         if self._handing_over is not None:
             self._handing_over.cancel()
             await asyncio.wait({self._handing_over})
-        await self._hand_over()
+        await self.hand_over()
         await self._numbers.close()
 
     async def _hand_over_soon(self) -> None:
         await asyncio.sleep(HANDED_OVER_EVERY_S)
         self._handing_over = None
-        await self._hand_over()
+        await self.hand_over()
 
-    async def _hand_over(self) -> None:
+    async def hand_over(self) -> None:
+        """Hand over now what was counted since the last time."""
         with self._lock:
             taken = self._tally.take()
         if not taken:
@@ -79,6 +81,10 @@ class CountingObserver:
         try:
             await self._numbers.add(taken.added, taken.gauges)
         except MetricsUnavailable as error:
-            logging.getLogger(LOGGER).warning("%s", error)
+            if not self._is_away:
+                logging.getLogger(LOGGER).warning("%s", error)
+            self._is_away = True
             with self._lock:
                 self._tally.restore(taken)
+        else:
+            self._is_away = False
