@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from seamless_assets.dialects.base import Query, Refusal, Route, number, rows_of, spot, text, timeframe_of
@@ -131,8 +132,6 @@ class _Venue:
 
 
 def _iso(at: float) -> str:
-    from datetime import UTC, datetime
-
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.core.bars.cells import empty_cells
 from seamless_assets.errors import InvalidChoice, InvalidFrame, InvalidInput
 
@@ -105,7 +106,8 @@ def rebuilt(frame: Any, columns: Mapping[str, Any], changed: Collection[str], ro
         return _rebuilt_pandas(frame, columns, changed, rows)
     if isinstance(frame, pa.Table):
         return _rebuilt_arrow(frame, columns, rows)
-    import polars
+    with late_imports("polars"):
+        import polars
 
     kept = frame if rows is None else frame[rows]
     held = {name: polars.from_arrow(pa.array(values)) for name, values in columns.items()}
@@ -127,7 +129,8 @@ def like(frame: Any, table: pd.DataFrame) -> Any:
     arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
     if isinstance(frame, pa.Table):
         return arrow
-    import polars
+    with late_imports("polars"):
+        import polars
 
     return polars.from_arrow(arrow)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.core.bars.frames import pandas_frame, time_index
 from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.coverage.coverage import Gap
@@ -99,7 +100,8 @@ class ReadResult:
 
     def to_polars(self) -> pl.DataFrame:
         """The bars as a polars frame; needs polars to be installed."""
-        import polars
+        with late_imports("polars"):
+            import polars
 
         frame = polars.from_arrow(self.bars)
         assert isinstance(frame, polars.DataFrame)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from seamless_assets.adapters.machine.budget import MachineBudget
 from seamless_assets.adapters.machine.leases import MachineLeases
 from seamless_assets.adapters.machine.log import LogEvents
+from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.aio.single_flight import SingleFlight
 from seamless_assets.config.load import Settings
 from seamless_assets.flows.diagnose import Question
@@ -54,7 +55,8 @@ class Coordination:
             self.shared.append(("rate budget", machine.status))
             return RateGate(clock, self.observer, machine)
         # redis-py takes a fifth of a second to import; only those who share a budget need it.
-        from seamless_assets.adapters.redis.budget import RedisBudget
+        with late_imports("redis"):
+            from seamless_assets.adapters.redis.budget import RedisBudget
 
         shared = RedisBudget(settings.redis_dsn)
         self.shared.append(("rate budget", shared.status))
@@ -72,13 +74,15 @@ class Coordination:
 
     def _coordinator(self, url: str) -> LeaseStore:
         if urlsplit(url).scheme.startswith("redis"):
-            from seamless_assets.adapters.redis.leases import RedisLeases
+            with late_imports("redis"):
+                from seamless_assets.adapters.redis.leases import RedisLeases
 
             redis = RedisLeases(url)
             self.shared.append(("leases", redis.status))
             self._closing.push_async_callback(redis.close)
             return redis
-        from seamless_assets.adapters.http.leases import HttpLeases
+        with late_imports("aiohttp"):
+            from seamless_assets.adapters.http.leases import HttpLeases
 
         http = HttpLeases(url)
         self.shared.append(("leases", http.status))

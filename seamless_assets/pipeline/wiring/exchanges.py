@@ -6,6 +6,7 @@ from typing import cast
 
 from seamless_assets.adapters.ccxt.memory import ExchangeMemory
 from seamless_assets.adapters.ccxt.settings import ClientSettings
+from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.aio.lazy import Lazy
 from seamless_assets.config.load import Settings
 from seamless_assets.flows.ports import CandleSource
@@ -28,7 +29,8 @@ class Exchanges:
 
 
 def _source(settings: Settings, gate: RateGate) -> CandleSource:
-    from seamless_assets.adapters.ccxt.source import CcxtSource
+    with late_imports("aiohttp", "ccxt"):
+        from seamless_assets.adapters.ccxt.source import CcxtSource
 
     clients = {name: _client_settings(settings, name) for name in settings.exchanges}
     return CcxtSource(clients, gate, ExchangeMemory(settings.seamless.state_dir / "exchanges.sqlite"))

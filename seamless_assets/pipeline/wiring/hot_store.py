@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import unquote, urlsplit
 
 from seamless_assets.adapters.sqlite.store import SqliteHotStore
+from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.config.load import Settings
 from seamless_assets.flows.ports import HotStore, Observer
 
@@ -15,8 +16,9 @@ def hot_store(settings: Settings, observer: Observer) -> HotStore:
     if told.path is not None:
         return SqliteHotStore(told.path, observer.notify)
     # psycopg and the QuestDB client are needed by those who have a server.
-    from seamless_assets.adapters.questdb.address import QuestDbAddress
-    from seamless_assets.adapters.questdb.store import QuestDbHotStore
+    with late_imports("aiohttp", "psycopg", "questdb"):
+        from seamless_assets.adapters.questdb.address import QuestDbAddress
+        from seamless_assets.adapters.questdb.store import QuestDbHotStore
 
     place = urlsplit(told.dsn)
     return QuestDbHotStore(

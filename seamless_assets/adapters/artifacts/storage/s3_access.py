@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.errors import ArtifactStoreError
 
 LONGEST_REQUEST_S = 300.0
@@ -55,9 +56,10 @@ def client_options(access: S3Access) -> dict[str, Any]:
 
 def _from_boto(profile: str | None) -> dict[str, Any]:
     # boto3 takes a third of a second to import; readers of a folder never need it.
-    from boto3.session import Session
-    from botocore.exceptions import BotoCoreError
-    from obstore.auth.boto3 import Boto3CredentialProvider
+    with late_imports("boto3"):
+        from boto3.session import Session
+        from botocore.exceptions import BotoCoreError
+        from obstore.auth.boto3 import Boto3CredentialProvider
 
     try:
         session = Session(profile_name=profile)

@@ -1,0 +1,94 @@
+"""Late imports: one thread at a time, whole packages first, and nowhere in the package otherwise."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import seamless_assets as sa
+from seamless_assets.aio import late_imports as module
+from seamless_assets.aio.late_imports import late_imports
+
+PACKAGE = Path(sa.__file__).parent
+OF_ONE_THREAD = ("cli/", "sandbox/__main__.py", "aio/late_imports.py")
+"""What begins a process has it for itself."""
+FRAME = "dict.fromkeys('ts open high low close volume'.split(), [1735689600])"
+
+
+def unguarded(tree: ast.AST, in_function: bool = False, is_guarded: bool = False) -> Iterator[int]:
+    """Lines of the imports inside functions that no `with late_imports(...)` holds."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom) and in_function and not is_guarded:
+            yield node.lineno
+        inside = in_function or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        guarded = is_guarded or (
+            isinstance(node, ast.With) and "late_imports(" in ast.unparse(node.items[0].context_expr)
+        )
+        yield from unguarded(node, inside, guarded)
+
+
+def test_what_is_imported_late_is_imported_by_one_thread_at_a_time() -> None:
+    found = {
+        f"{name}:{line}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if not (name := path.relative_to(PACKAGE).as_posix()).startswith(OF_ONE_THREAD)
+        for line in unguarded(ast.parse(path.read_text()))
+    }
+    assert found == set()
+
+
+def test_the_look_at_the_code_finds_an_import_in_a_function() -> None:
+    code = "import a\ndef f():\n    import b\n    with late_imports('c'):\n        import c\n"
+    assert list(unguarded(ast.parse(code))) == [3]
+
+
+def test_nobody_else_imports_late_meanwhile_but_the_same_thread_may() -> None:
+    def is_free() -> bool:
+        free = module._one_at_a_time.acquire(blocking=False)
+        if free:
+            module._one_at_a_time.release()
+        return free
+
+    with ThreadPoolExecutor(1) as other:
+        with late_imports(), late_imports("json"):
+            assert not other.submit(is_free).result()
+        with pytest.raises(ModuleNotFoundError), late_imports("no_such_package"):
+            raise AssertionError
+        assert other.submit(is_free).result()
+
+
+def test_a_package_is_imported_whole_before_what_is_inside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "knotted").mkdir()
+    (tmp_path / "knotted" / "__init__.py").write_text("import knotted.left")
+    for name, other in (("left", "right"), ("right", "left")):
+        (tmp_path / "knotted" / f"{name}.py").write_text(f"import knotted.{other}")
+    monkeypatch.syspath_prepend(tmp_path)
+    with late_imports("knotted"):
+        assert {"knotted", "knotted.left", "knotted.right"} <= sys.modules.keys()
+
+
+def test_calls_on_frames_import_nothing_late() -> None:
+    calls = [
+        f"sa.conform(pandas.DataFrame({FRAME}))",
+        f"sa.conform(pyarrow.table({FRAME}))",
+        f"sa.conform(pandas.DataFrame({FRAME}).assign(ts=['2025-01-01']), tz='Asia/Tokyo')",
+        f"sa.fingerprint(pandas.DataFrame({FRAME}), node_id='ohlcv:binance:A/B:1m', interval=60)",
+        "sa.missing_ranges([(0, 60)], (0, 120), 60)",
+    ]
+    program = (
+        "import sys, json, pandas, pyarrow, seamless_assets as sa; known = set(sys.modules);"
+        f"{'; '.join(calls)}; print(json.dumps(sorted(set(sys.modules) - known)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    late = {name.split(".")[0] for name in json.loads(done.stdout)}
+    # Arrow's own bridge to pandas, which is one module.
+    assert late <= {"pyarrow"}
