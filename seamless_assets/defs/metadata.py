@@ -11,6 +11,7 @@ from typing import Any
 
 from dagster import MetadataValue
 
+from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.coverage.coverage import Coverage
 from seamless_assets.core.node import NodeId
@@ -67,7 +68,8 @@ def _settled(pipeline: Seamless, report: PartitionReport, sealed: Sealed) -> dic
 
 def _pictures(pipeline: Seamless, node: NodeId, report: PartitionReport, sealed: Sealed) -> dict[str, Any]:
     # Matplotlib is for runs that draw, and not for each process that loads the definitions.
-    from seamless_assets.defs.pictures import candles_picture, coverage_picture
+    with late_imports("matplotlib"):
+        from seamless_assets.defs.pictures import candles_picture, coverage_picture
 
     start, end = sealed.ref.segment
     read = pipeline.read(node, start, end, context=ComputeContext(as_of=report.as_of))

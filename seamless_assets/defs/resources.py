@@ -10,6 +10,7 @@ from typing import Any
 from dagster import ConfigurableResource, EnvVar, InitResourceContext, ResourceDependency
 from pydantic import PrivateAttr, field_validator
 
+from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.config.load import Settings, load_settings
 from seamless_assets.errors import InvalidInput
 from seamless_assets.pipeline.connect import S3Access, Seamless, connect
@@ -67,7 +68,8 @@ def s3_access(s3: Any) -> S3Access | None:
     if s3 is None:
         return None
     # dagster-aws takes longer to import than all else together; only those who give one have it.
-    from dagster_aws.s3 import S3Resource
+    with late_imports("dagster_aws"):
+        from dagster_aws.s3 import S3Resource
 
     if not isinstance(s3, S3Resource):
         raise InvalidInput(f"s3 is {s3!r}; give dagster-aws's S3Resource", value=s3)

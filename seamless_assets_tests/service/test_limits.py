@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from seamless_assets.testing.twins import HeardEvents
 from support.services import Coordinator, free_port
 
 from seamless_assets.adapters.machine.leases import MachineLeases
@@ -18,7 +19,6 @@ from seamless_assets.service import serving
 from seamless_assets.service.coordinator import coordinator_app
 from seamless_assets.service.limits import BODY_BYTES, BodyLimits
 from seamless_assets.service.serving import ImpatientProtocol
-from seamless_assets.testing.twins import HeardEvents
 
 CLAIM = b'{"key": "k", "lease_ms": 1000}'
 HEAD = b"POST /v1/leases/claim HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

@@ -7,6 +7,7 @@ from random import Random
 
 from seamless_assets.adapters.machine.clock import SystemClock
 from seamless_assets.adapters.machine.sessions import MachineSessions
+from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.config.load import Settings
 from seamless_assets.flows.ports import Clock, Ports
 from seamless_assets.flows.reading.background import BackgroundFills
@@ -56,7 +57,8 @@ class Adapters:
         url = settings.environment.world_service_url
         if url is None:
             return None
-        from seamless_assets.adapters.http.worlds import HttpWorldService
+        with late_imports("aiohttp"):
+            from seamless_assets.adapters.http.worlds import HttpWorldService
 
         service = HttpWorldService(str(url))
         self._closing.push_async_callback(service.close)
