@@ -1,0 +1,73 @@
+"""The page on Dagster is run: its code is a project, and what it says of names is so."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from dagster import AssetKey, DagsterInstance, Definitions, FilesystemIOManager
+
+from seamless_assets.adapters.machine.clock import SystemClock
+from seamless_assets.defs.inputs.instructions import _READERS, PREFIX
+from seamless_assets.defs.names import NODE_ID_METADATA, PUBLISHABLE, SETTLED
+
+START, DAY = 1_735_689_600, 86_400
+PAGE = (ROOT / "docs" / "dagster.md").read_text()
+HOURS = AssetKey(["ohlcv", "binance", "BTC_USDT_1h"])
+
+
+@pytest.fixture
+def project(written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The page's first block as a module beside a seamless.yaml, in January 2025."""
+    monkeypatch.setattr(SystemClock, "now", lambda _: START + 10 * DAY)
+    folder = written("BTC/USDT", timeframes=("1h",)).parent
+    code, *_ = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (folder / "project.py").write_text(code)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.chdir(folder)
+    import project
+
+    yield project
+    del sys.modules["project"]
+
+
+def test_the_project_of_the_page_runs(
+    project: Any, instance: DagsterInstance, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = Definitions(resources={"io_manager": FilesystemIOManager(base_dir=str(tmp_path / "kept"))})
+    definitions = Definitions.merge(project.defs, kept)
+    Definitions.validate_loadable(definitions)
+    job = definitions.resolve_implicit_global_asset_job_def()
+    done = job.execute_in_process(instance=instance, partition_key="2025-01", asset_selection=[HOURS])
+    passed = {check.check_name: check.passed for check in done.get_asset_check_evaluations()}
+    assert passed == {"publishable": True, "settled": False, "has_volume": True}
+    mean = job.execute_in_process(
+        instance=instance, partition_key="2025-01-08", asset_selection=[project.weekly_mean.key]
+    )
+    assert mean.success
+    event = instance.get_latest_materialization_event(project.weekly_mean.key)
+    assert event is not None and event.asset_materialization is not None
+    shown = event.asset_materialization.metadata
+    assert shown["bars/window"].value == "2025-01-02T00:00:00Z to 2025-01-09T00:00:00Z"
+    assert {"bars/as_of", "bars/dataset_fingerprint", "bars/coverage"} <= set(shown)
+    _, notebook = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    capsys.readouterr()
+    exec(compile(notebook, "docs/dagster.md", "exec"), {})
+    assert "mean" in capsys.readouterr().out
+
+
+def test_the_page_names_all_there_is(project: Any) -> None:
+    told = set(re.findall(rf"`({PREFIX}\w+)`", PAGE))
+    assert told == {f"{PREFIX}{name}" for name in _READERS} | {NODE_ID_METADATA}
+    repository = project.defs.get_repository_def()
+    jobs = {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")}
+    schedules = {schedule.name for schedule in repository.schedule_defs}
+    assert jobs == {"materialize_ohlcv_binance_1h", "housekeeping"}
+    resources = {name for name in project.defs.resources if name.startswith("seamless")}
+    others = {PUBLISHABLE, SETTLED, "housekeeping", "materialize_ohlcv_<exchange>_<timeframe>"}
+    assert all(f"`{name}`" in PAGE for name in schedules | resources | others)
