@@ -21,8 +21,8 @@ from rich.console import Console
 from seamless_assets.config.load import NodeSettings, Settings, load_settings
 from seamless_assets.core.calendar.partition import KEY_FORMATS
 from seamless_assets.core.reading.context import ComputeContext
-from seamless_assets.defs.assets import build_assets
 from seamless_assets.defs.build import build_definitions
+from seamless_assets.defs.nodes.assets import build_assets
 from seamless_assets.errors import ChecksFailed, ConfigError
 from seamless_assets.pipeline.connect import connect
 from seamless_assets.sandbox.server import Sandbox

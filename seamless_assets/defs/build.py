@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from dagster import Definitions
 
 from seamless_assets.config.load import Settings
-from seamless_assets.defs.assets import build_assets
 from seamless_assets.defs.housekeeping import build_housekeeping
 from seamless_assets.defs.inputs.io_manager import seamless_io_manager
 from seamless_assets.defs.jobs import build_jobs
 from seamless_assets.defs.names import DEFAULT_NAME, Names, prefix_of
+from seamless_assets.defs.nodes.assets import build_assets
 from seamless_assets.defs.resources import SeamlessResource, s3_access
 from seamless_assets.errors import InvalidInput
 

@@ -23,9 +23,9 @@ from dagster import (
 import seamless_assets as sa
 from seamless_assets.config.load import Settings, load_settings
 from seamless_assets.core.reading.result import ReadResult
-from seamless_assets.defs.assets import build_assets
 from seamless_assets.defs.build import build_definitions
 from seamless_assets.defs.names import PUBLISHABLE
+from seamless_assets.defs.nodes.assets import build_assets
 from seamless_assets.defs.partitions import partitions_definition
 from seamless_assets.errors import ConfigError
 from seamless_assets.sandbox.faults import Fault

@@ -10,8 +10,8 @@ import pytest
 from dagster import AssetKey, DagsterInstance, RetryPolicy
 
 from seamless_assets.config.load import load_settings
-from seamless_assets.defs import assets
 from seamless_assets.defs.build import build_definitions
+from seamless_assets.defs.nodes import assets
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.server import Sandbox
 

@@ -21,8 +21,8 @@ import seamless_assets as sa
 from seamless_assets.config.load import load_settings
 from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.releases.release import Release
-from seamless_assets.defs import results
 from seamless_assets.defs.build import build_definitions
+from seamless_assets.defs.nodes import results
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.server import Sandbox
 

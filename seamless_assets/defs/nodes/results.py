@@ -16,9 +16,9 @@ from dagster import (
 from dagster._core.definitions.data_version import DATA_VERSION_IS_USER_PROVIDED_TAG, DATA_VERSION_TAG
 
 from seamless_assets.core.node import NodeId
-from seamless_assets.defs.checks import judge_publishable, judge_settled
-from seamless_assets.defs.metadata import partition_metadata
-from seamless_assets.defs.step import NodeOutcome
+from seamless_assets.defs.nodes.checks import judge_publishable, judge_settled
+from seamless_assets.defs.nodes.metadata import partition_metadata
+from seamless_assets.defs.nodes.step import NodeOutcome
 from seamless_assets.flows.releasing.materialize import PartitionReport
 from seamless_assets.flows.releasing.publish import total_coverage
 from seamless_assets.pipeline.connect import Seamless

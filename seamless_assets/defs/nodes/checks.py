@@ -20,8 +20,8 @@ from seamless_assets.core.calendar.partition import partitions
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.coverage import Coverage, coverage_of
 from seamless_assets.core.node import NodeId
-from seamless_assets.defs.metadata import coverage_metadata
 from seamless_assets.defs.names import PUBLISHABLE, SETTLED, NodesByKey
+from seamless_assets.defs.nodes.metadata import coverage_metadata
 from seamless_assets.errors import NothingReleased, ReadRefused, StoreError
 from seamless_assets.flows.releasing.publish import total_coverage
 from seamless_assets.pipeline.connect import Seamless

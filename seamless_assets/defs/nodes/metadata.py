@@ -69,7 +69,7 @@ def _settled(pipeline: Seamless, report: PartitionReport, sealed: Sealed) -> dic
 def _pictures(pipeline: Seamless, node: NodeId, report: PartitionReport, sealed: Sealed) -> dict[str, Any]:
     # Matplotlib is for runs that draw, and not for each process that loads the definitions.
     with late_imports("matplotlib"):
-        from seamless_assets.defs.pictures import candles_picture, coverage_picture
+        from seamless_assets.defs.nodes.pictures import candles_picture, coverage_picture
 
     start, end = sealed.ref.segment
     read = pipeline.read(node, start, end, context=ComputeContext(as_of=report.as_of))

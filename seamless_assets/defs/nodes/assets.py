@@ -28,13 +28,13 @@ from dagster import (
 
 from seamless_assets.config.load import NodeSettings, Settings
 from seamless_assets.core.node import NodeId
-from seamless_assets.defs.checks import check_specs, run_checks
 from seamless_assets.defs.inputs.instructions import read_instructions
 from seamless_assets.defs.names import NODE_ID_METADATA, Names, NodesByKey
+from seamless_assets.defs.nodes.checks import check_specs, run_checks
+from seamless_assets.defs.nodes.results import NodeResults, progress
+from seamless_assets.defs.nodes.step import NodeOutcome, materialize_nodes
 from seamless_assets.defs.partitions import partitions_definition, window_of_partitions
 from seamless_assets.defs.resources import SeamlessResource
-from seamless_assets.defs.results import NodeResults, progress
-from seamless_assets.defs.step import NodeOutcome, materialize_nodes
 from seamless_assets.errors import ExchangeUnavailable, InvalidInput
 from seamless_assets.pipeline.connect import Seamless
 

@@ -1,0 +1,1 @@
+"""Nodes as assets: how they are defined, run, checked and shown."""
