@@ -64,6 +64,8 @@ from pickle import PicklingError
 from typing import Any
 
 _MASK = "***"
+_SHORTEST_SECRET = 4
+"""What is shorter protects nothing, and stands in too many other words to be taken out of them."""
 _USER = re.compile(r"(?<=//)[^\s/\"'<>]*@")
 _SIGNED = re.compile(
     r"([?&;][^\s=&#\"'<>]*(?:key|token|secret|sign|sig|passw|pwd|passphrase|auth|credential)[^\s=&#\"'<>]*=)"
@@ -71,19 +73,37 @@ _SIGNED = re.compile(
     re.IGNORECASE,
 )
 _HEADER = re.compile(r"(authorization\W{1,6}(?:\w+\s+)?)[A-Za-z0-9+/=._~-]+", re.IGNORECASE)
+_KEY_HEADER = re.compile(
+    r"(\b(?:[a-z]+-)+\w*(?:token|key|sign|secret|pass)\w*[\"']?\s*[:=]\s*[\"']?)[^\s\"',;&]+", re.IGNORECASE
+)
 
 
 def masked(text: str, secrets: Iterable[str] = ()) -> str:
     """The text without what must not be told.
 
     That is `secrets`, users and passwords of addresses, values of query strings that sign or say who asks,
-    and what an `Authorization` header says.
+    and what headers such as `Authorization` or `X-API-Key` say.
     """
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, _MASK)
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, _MASK)
     text = _USER.sub(f"{_MASK}@", text)
     text = _SIGNED.sub(rf"\1{_MASK}", text)
-    return _HEADER.sub(rf"\1{_MASK}", text)
+    text = _HEADER.sub(rf"\1{_MASK}", text)
+    return _KEY_HEADER.sub(rf"\1{_MASK}", text)
+
+
+def mask_causes(error: BaseException, secrets: Iterable[str] = ()) -> None:
+    """Take secrets out of the texts of an error and of what it came from: tracebacks show all of them."""
+    told = tuple(secrets)
+    seen: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in seen:
+        if isinstance(following, OSError) and isinstance(following.strerror, str):
+            following.strerror = masked(following.strerror, told)
+        following.args = tuple(masked(arg, told) if isinstance(arg, str) else arg for arg in following.args)
+        seen.append(following)
+        following = following.__cause__ or following.__context__
 
 
 class SeamlessError(Exception):

@@ -24,6 +24,14 @@ def place_of(url: str) -> str:
     return without_user(url) + (f"~{sha256(user.encode()).hexdigest()[:_DIGITS]}" if user else "")
 
 
+def secrets_of(url: str) -> tuple[str, ...]:
+    """What of an address is never told: its password, or the user where it has none."""
+    user = urlsplit(url).netloc.rpartition("@")[0]
+    name, _, password = user.partition(":")
+    secret = password or name
+    return tuple(dict.fromkeys(filter(None, (user, secret, unquote(secret)))))
+
+
 def authorization_of(url: str) -> str | None:
     """What the `Authorization` header says for the user and password of an address; None without them."""
     user, is_told, _ = urlsplit(url).netloc.rpartition("@")

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import ccxt
 
-from seamless_assets.errors import ExchangeError, ExchangeRefused, ExchangeUnavailable, RateLimited
+from seamless_assets.errors import ExchangeError, ExchangeRefused, ExchangeUnavailable, RateLimited, masked
 
 RATE_LIMIT_STATUSES = frozenset({418, 429})
 UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
@@ -88,9 +88,7 @@ def unreadable(error: Exception, heard: list[Answer], what: str) -> ExchangeUnav
 
 
 def _short(error: BaseException, secrets: Sequence[str]) -> str:
-    text = " ".join(str(error).split())
-    for secret in secrets:
-        text = text.replace(secret, "***")
+    text = masked(" ".join(str(error).split()), secrets)
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 

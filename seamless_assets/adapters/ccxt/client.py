@@ -22,6 +22,7 @@ from seamless_assets.adapters.ccxt.answers import Answer, answers, typed
 from seamless_assets.adapters.ccxt.costs import candle_unit, tokens
 from seamless_assets.adapters.ccxt.memory import MarketList
 from seamless_assets.adapters.ccxt.settings import ClientSettings, Gate
+from seamless_assets.core.addresses import authorization_of, without_user
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.token_bucket import LONGEST_COOL_DOWN_S
 from seamless_assets.errors import RateLimited, UnknownExchange
@@ -94,7 +95,8 @@ class _Watched:
         self.gone: dict[str, Any] = {}
         self._banned, self._banned_until = asyncio.Event(), 0.0
         self._gate, self._budget_settings = gate, settings
-        self._base = urlsplit(settings.base_url.rstrip("/")) if settings.base_url else None
+        self._base = urlsplit(without_user(settings.base_url).rstrip("/")) if settings.base_url else None
+        self._authorization = authorization_of(settings.base_url) if settings.base_url else None
         self._candle_unit = candle_unit(self.api)  # type: ignore[attr-defined]
         if settings.secrets:
             self.logger = _without_debug(self.logger)
@@ -132,9 +134,11 @@ class _Watched:
             )
         self._banned.clear()
 
-    async def fetch(self, url: str, *args: Any, **kwargs: Any) -> Any:
+    async def fetch(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
+        if self._authorization:
+            headers = {**(headers or {}), "Authorization": self._authorization}
         try:
-            return await super().fetch(self._redirected(url), *args, **kwargs)  # type: ignore[misc]
+            return await super().fetch(self._redirected(url), method, headers, body)  # type: ignore[misc]
         except PROXY_ERRORS as error:
             # ccxt knows only aiohttp's own errors.
             raise ccxt.ExchangeNotAvailable(f"{self.id} by proxy: {url}") from error  # type: ignore[attr-defined]

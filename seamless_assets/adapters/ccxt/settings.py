@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from seamless_assets.core.addresses import place_of, secrets_of
 from seamless_assets.core.sharing.token_bucket import Budget
 
 _KEYS = ("apiKey", "secret", "password", "uid")
+_PROXIES = ("httpsProxy", "socksProxy")
+_SECRET = re.compile(r"key|secret|token|pass|auth", re.IGNORECASE)
 
 
 class Gate(Protocol):
@@ -23,19 +27,31 @@ class Gate(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """One exchange's client. `options` are ccxt's own (keys, proxies, `options`); `symbols` are declared."""
+    """One exchange's client. `options` are ccxt's own (keys, proxies, `options`); `symbols` are declared.
+
+    `base_url` may hold a user and password. They are told to the server and to nobody else: what is kept of
+    it in files and told of it is its `place`.
+    """
 
     budget_key: str
     budget: Budget
     concurrency: int = 10
-    base_url: str | None = None
+    base_url: str | None = field(default=None, repr=False)
     sandbox: bool = False
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     symbols: tuple[str, ...] = ()
 
     @property
+    def place(self) -> str:
+        """Where the exchange is reached, for use in keys; empty for its own address."""
+        return place_of(self.base_url) if self.base_url else ""
+
+    @property
     def secrets(self) -> tuple[str, ...]:
-        """What must never be told: keys, and the user and password of a proxy."""
-        told = [str(self.options[name]) for name in _KEYS if self.options.get(name)]
-        proxies = [str(self.options[name]) for name in ("httpsProxy", "socksProxy") if name in self.options]
-        return (*told, *(proxy.split("://", 1)[-1].rpartition("@")[0] for proxy in proxies if "@" in proxy))
+        """What must never be told: keys, and who asks a proxy or `base_url`."""
+        keys = [str(self.options[name]) for name in _KEYS if self.options.get(name)]
+        more = self.options.get("options") or {}
+        keys += [str(value) for name, value in more.items() if _SECRET.search(str(name))]
+        urls = [str(self.options[name]) for name in _PROXIES if name in self.options]
+        urls += [self.base_url] if self.base_url else []
+        return (*keys, *(secret for url in urls for secret in secrets_of(url)))

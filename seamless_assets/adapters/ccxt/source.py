@@ -53,6 +53,7 @@ from seamless_assets.errors import (
     SeamlessError,
     UnknownSymbol,
     UnsupportedTimeframe,
+    mask_causes,
 )
 
 DAY_S = 86_400.0
@@ -403,7 +404,7 @@ class CcxtSource:
 
     def _place(self, exchange: str) -> str:
         settings = self._settings[exchange]
-        return f"{exchange}@{settings.base_url or ''}{'#sandbox' if settings.sandbox else ''}"
+        return f"{exchange}@{settings.place}{'#sandbox' if settings.sandbox else ''}"
 
     def _keep(self, write: Awaitable[None]) -> None:
         task = asyncio.ensure_future(write)
@@ -417,7 +418,9 @@ class CcxtSource:
         try:
             yield heard
         except ccxt.BaseError as error:
-            raise typed(error, heard, what, self._settings[exchange].secrets) from error
+            told = typed(error, heard, what, self._settings[exchange].secrets)
+            mask_causes(error, self._settings[exchange].secrets)
+            raise told from error
         except UNREADABLE as error:
             if not heard or isinstance(error, SeamlessError):
                 raise

@@ -9,12 +9,12 @@ import asyncio
 import math
 import time
 from typing import Annotated, Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 from msgspec import Meta, MsgspecError, Struct
 from msgspec.json import decode
 
+from seamless_assets.core.addresses import authorization_of, without_user
 from seamless_assets.core.sharing.health import StoreStatus
 from seamless_assets.core.sharing.lease import MAX_TOKEN, Lease, cut_reason
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
@@ -68,7 +68,9 @@ class HttpLeases:
     """A `LeaseStore` behind a coordinator's URL; its time is the coordinator's."""
 
     def __init__(self, url: str) -> None:
-        self._base = url.rstrip("/")
+        # Who asks is told in a header: what is told of an address stands in logs and errors.
+        self._base = without_user(url).rstrip("/")
+        self._authorization = authorization_of(url)
         self._session: aiohttp.ClientSession | None = None
 
     async def claim(self, key: str, holder: str, ttl: float) -> Lease | None:
@@ -104,7 +106,7 @@ class HttpLeases:
         told = await self._get("/healthz", _Health)
         return StoreStatus(
             kind="lease coordinator",
-            address=self._address(),
+            address=self._base,
             version=told.version,
             lag=f"its clock is {told.now_ms / 1000 - asked_at:+.1f} s from ours",
             latency_ms=(time.perf_counter() - began) * 1000,
@@ -163,7 +165,8 @@ class HttpLeases:
         if self._session is None:
             patience = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT_S, sock_read=TIMEOUT_S)
             connections = aiohttp.TCPConnector(limit=CONNECTIONS)
-            self._session = aiohttp.ClientSession(timeout=patience, connector=connections)
+            headers = {"Authorization": self._authorization} if self._authorization else {}
+            self._session = aiohttp.ClientSession(timeout=patience, connector=connections, headers=headers)
         asked = self._session.request(method, f"{self._base}{path}", json=body, allow_redirects=False)
         async with asked as answer, asyncio.timeout(TIMEOUT_S):
             payload = bytearray()
@@ -180,14 +183,9 @@ class HttpLeases:
         )
 
     def _unavailable(self, reason: str, advice: str) -> LeaseStoreUnavailable:
-        address = self._address()
         return LeaseStoreUnavailable(
-            f"the lease coordinator at {address} {reason}; {advice}", address=address
+            f"the lease coordinator at {self._base} {reason}; {advice}", address=self._base
         )
-
-    def _address(self) -> str:
-        parts = urlsplit(self._base)
-        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _ms(ttl: float) -> int:

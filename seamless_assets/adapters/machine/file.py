@@ -59,6 +59,7 @@ class MachineFile:
         self._db: Database | None = None
         # A pool that others share may be full of slow writes just when a lease must be renewed.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
+        self._is_closed = False
         self._asked: list[Asked] = []
         self._serving: asyncio.Task[None] | None = None
 
@@ -66,8 +67,10 @@ class MachineFile:
         """The outcome of `work` in a write transaction; once asked for it ends, even where we are cancelled.
 
         Its transaction is not its alone: a project error, or a value that SQLite cannot hold, undoes what
-        `work` wrote and nothing else.
+        `work` wrote and nothing else. After `close` it is an error of this file's kind.
         """
+        if self._is_closed:
+            raise self._error(f"{self._what} {self.path} was closed before this was asked", path=self.path)
         outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._asked.append((work, outcome))
         if self._serving is None:
@@ -90,6 +93,7 @@ class MachineFile:
 
     async def close(self) -> None:
         """Close the file; nothing can be asked of it afterwards."""
+        self._is_closed = True
         if self._serving is not None:
             await asyncio.wait({self._serving})
         self._thread.shutdown()

@@ -16,6 +16,7 @@ from seamless_assets.core.sharing.events import (
     ReadEvent,
     SessionEvent,
 )
+from seamless_assets.errors import masked
 
 LOGGER = "seamless_assets"
 
@@ -32,6 +33,7 @@ class LogEvents:
         level = logging.WARNING if is_trouble else logging.INFO
         if self._log.isEnabledFor(level):
             record = {"event": name, **asdict(event)}
+            record = {key: masked(told) if isinstance(told, str) else told for key, told in record.items()}
             self._log.log(level, "%s", json.dumps(record), extra={"event": record})
 
 

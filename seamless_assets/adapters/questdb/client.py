@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 2.0
 FIRST_POLL_S, POLL_GROWTH, LONGEST_POLL_S = 0.004, 1.5, 0.1
+_ANSWERS = {"dataset", "ddl", "dml"}
+"""What the server calls what came of a query, of a change of tables, and of a change of rows."""
 ROWS_PER_REQUEST = 100_000
 THREADS = 8
 EXPORTS = 2
@@ -69,7 +71,12 @@ class QuestDbClient:
 
     async def execute(self, sql: str) -> list[list[Any]]:
         """Run one statement over HTTP; the rows of its answer. Raises `HotStoreError`."""
-        answer = json.loads(await self._persist(lambda: self._get("exec", {"query": sql})))
+        answer = _parsed(await self._persist(lambda: self._get("exec", {"query": sql})))
+        if not answer.keys() & _ANSWERS:
+            raise HotStoreError(
+                f"{self.address} answers {sql}, but not as QuestDB does; check the address and what is there",
+                query=sql,
+            )
         rows: list[list[Any]] = answer.get("dataset", [])
         return rows
 
@@ -285,6 +292,15 @@ def _is_hopeless(error: Exception) -> bool:
 
 def _told(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _parsed(payload: bytes) -> dict[str, Any]:
+    """A JSON object; an empty one for all else."""
+    try:
+        told = json.loads(payload)
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def _reason(payload: bytes) -> str:

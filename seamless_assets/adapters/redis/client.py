@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -16,8 +15,9 @@ from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import TimeoutError as TimedOut
 
 from seamless_assets.adapters.redis.causes import dropped_keys, explained, scattered
+from seamless_assets.core.addresses import secrets_of, without_user
 from seamless_assets.core.sharing.health import StoreStatus
-from seamless_assets.errors import SeamlessError
+from seamless_assets.errors import SeamlessError, mask_causes
 
 CONNECTIONS = 8
 _PROBE = """
@@ -53,8 +53,9 @@ class RedisScript:
         )
         self._client = Redis.from_pool(self._pool)
         self._script = self._client.register_script(source)
+        self._secrets = secrets_of(url)
         self._probe, self._probe_key = self._client.register_script(_PROBE), f"{prefix}probe"
-        self._address, self._what, self._error = _without_password(url), what, error
+        self._address, self._what, self._error = without_user(url), what, error
 
     async def run(self, key: str, *arguments: str | float, is_repeatable: bool = True) -> list[str]:
         """What the script returns for `key`; where it `is_repeatable`, it may have run twice."""
@@ -107,6 +108,7 @@ class RedisScript:
         try:
             yield
         except (RedisError, OSError) as error:
+            mask_causes(error, self._secrets)
             raise self._error(
                 f"{self._what} at {self._address} {explained(error)}", address=self._address
             ) from error
@@ -117,8 +119,3 @@ def _refuse_scattered(cluster: Any) -> None:
     told = cluster if isinstance(cluster, dict) else dict(line.split(":", 1) for line in cluster.split())
     if reason := scattered(told):
         raise ClusterDownError(reason)
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -9,6 +9,7 @@ from seamless_assets.adapters.ccxt.settings import ClientSettings
 from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.aio.lazy import Lazy
 from seamless_assets.config.load import Settings
+from seamless_assets.core.addresses import place_of
 from seamless_assets.flows.ports import CandleSource
 from seamless_assets.flows.sharing.gate import RateGate
 
@@ -39,7 +40,7 @@ def _source(settings: Settings, gate: RateGate) -> CandleSource:
 def _client_settings(settings: Settings, exchange: str) -> ClientSettings:
     declared = settings.exchanges[exchange]
     # A local exchange or a proxy has limits of its own, so it has a budget of its own.
-    place = f"@{declared.base_url}" if declared.base_url else ""
+    place = f"@{place_of(declared.base_url)}" if declared.base_url else ""
     return ClientSettings(
         budget_key=f"rl:{settings.budget_key(exchange)}{place}",
         budget=settings.budget(exchange),

@@ -7,9 +7,23 @@ from pathlib import Path
 
 import pytest
 
+from seamless_assets.adapters.machine.budget import MachineBudget
 from seamless_assets.adapters.machine.leases import MachineLeases
 from seamless_assets.core.sharing.lease import Lease
-from seamless_assets.errors import LeaseLost
+from seamless_assets.core.sharing.token_bucket import Budget
+from seamless_assets.errors import BudgetUnavailable, LeaseLost, LeaseStoreUnavailable
+
+
+async def test_who_asks_a_closed_file_is_told_so_and_waits_for_nothing(tmp_path: Path) -> None:
+    leases, budget = MachineLeases(tmp_path / "leases.sqlite"), MachineBudget(tmp_path / "budget.sqlite")
+    place = await budget.take("key", Budget(1, 1_000, 1), 1)
+    await leases.held()
+    for file in (leases, budget):
+        await file.close()
+    with pytest.raises(LeaseStoreUnavailable, match="was closed"):
+        await leases.held()
+    with pytest.raises(BudgetUnavailable, match="was closed"):
+        await budget.give_back("key", Budget(1, 1_000, 1), place)
 
 
 @pytest.mark.parametrize(

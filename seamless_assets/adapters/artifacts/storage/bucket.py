@@ -26,7 +26,13 @@ from seamless_assets.adapters.artifacts.files import (
 from seamless_assets.adapters.artifacts.storage.s3_answers import answer_of
 from seamless_assets.aio.gather import gather
 from seamless_assets.core.releases.artifact import StoredFile
-from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing, ArtifactStoreError, ForkedProcess
+from seamless_assets.errors import (
+    ArtifactCorrupt,
+    ArtifactMissing,
+    ArtifactStoreError,
+    ForkedProcess,
+    mask_causes,
+)
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -44,6 +50,7 @@ RETRIES: Any = {
     "retry_timeout": timedelta(seconds=30),
 }
 """How throttling, server errors, silence and lost connections of a bucket are waited out."""
+_SECRETS = ("secret_access_key", "session_token")
 FIRST_PAUSE_S, LAST_PAUSE_S, RESEND_S = 0.02, 0.5, 30.0
 """Pauses between sendings of one request, and how long they go on."""
 PAGE_S = 60.0
@@ -80,6 +87,7 @@ class BucketFiles:
     def __init__(self, root: str, options: Mapping[str, Any] | None = None) -> None:
         self.root = root
         self._options = dict(options or {})
+        self._secrets = [str(self._options[name]) for name in _SECRETS if self._options.get(name)]
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._loading = asyncio.Semaphore(GROUPS_AT_ONCE)
 
@@ -299,6 +307,8 @@ class BucketFiles:
                 is_over = pause > LAST_PAUSE_S or time.monotonic() > deadline
                 may_pass = isinstance(error, GenericError | AlreadyExistsError)
                 if is_over or not may_pass or answer_of(error).is_final:
+                    # An answer may repeat what it was asked with.
+                    mask_causes(error, self._secrets)
                     raise self._translated(error, path, may_be_missing=may_be_missing) from error
             await asyncio.sleep(pause)
             pause *= 2
