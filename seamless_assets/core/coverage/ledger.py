@@ -11,6 +11,8 @@ from seamless_assets.core.coverage.coverage import MISSING
 
 LOOKS_S = (60.0, 300.0, 1_800.0, 7_200.0, 86_400.0)
 """Seconds from a vain look to the next; the last holds for all that follow."""
+CLOCK_TOLERANCE_S = 600.0
+"""The clocks of workers differ: a look that is dated no further ahead is one of just now."""
 FACTS_SCHEMA = pa.schema(
     [
         ("start", pa.int64()),
@@ -48,9 +50,11 @@ class Fact:
     def rests_at(self, now: float) -> bool:
         """Whether it is a vain look whose next one is still to come at `now` (epoch seconds).
 
-        A look that lies ahead of `now` was dated by a clock that was wrong, and nothing rests on it.
+        A look that lies far ahead of `now` was dated by a clock that was wrong, and nothing rests on it.
         """
-        return not self.is_proof and self.next_try is not None and self.recorded_at <= now < self.next_try
+        if self.is_proof or self.next_try is None:
+            return False
+        return self.recorded_at - CLOCK_TOLERANCE_S <= now < self.next_try
 
 
 def facts_table(facts: Iterable[Fact]) -> pa.Table:
