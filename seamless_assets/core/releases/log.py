@@ -94,11 +94,13 @@ class _State:
         self.parts: dict[str, tuple[ArtifactRef, ...]] = {}
         self.pinned: list[Segment] = []
         self.discarded: set[str] = set()
+        self.since: dict[str, str] = {}
 
     def copy(self) -> _State:
         twin = _State(self.node_id)
         twin.release, twin.held, twin.parts = self.release, dict(self.held), dict(self.parts)
         twin.pinned, twin.discarded = list(self.pinned), set(self.discarded)
+        twin.since = dict(self.since)
         return twin
 
     def apply(self, release: Release) -> None:
@@ -113,6 +115,8 @@ class _State:
         elif release.kind == "by_hand":
             freed = self._touched(release) if release.added else self.pinned
             self.pinned = [part for pin in self.pinned for part in outside(pin, freed)]
+        new, _ = differing(self.parts, release.added, release.withdrawn)
+        self.since.update((ref.manifest_sha256, release.as_of) for ref in new)
         self.release = release
 
     def _touched(self, release: Release) -> list[Segment]:
@@ -127,6 +131,7 @@ class _State:
             parts=dict(self.parts),
             pinned=tuple(self.pinned),
             discarded=frozenset(self.discarded),
+            since=dict(self.since),
         )
 
 

@@ -26,7 +26,9 @@ class Snapshot:
     """The artifacts that make a node's dataset at an `as_of`, ordered by start, disjoint.
 
     `parts` says which artifacts a compacted one stands for (by the hash of its manifest), `pinned` which
-    ranges only a release by hand may change, `discarded` which paths below the node's folder are given up.
+    ranges only a release by hand may change, `discarded` which paths below the node's folder are given up,
+    `since` the `as_of` of the record that put an artifact in force last (by the hash of its manifest; of a
+    compacted one those of its parts).
     """
 
     node_id: str
@@ -35,6 +37,7 @@ class Snapshot:
     parts: Mapping[str, tuple[ArtifactRef, ...]] = field(default_factory=dict)
     pinned: tuple[Segment, ...] = ()
     discarded: frozenset[str] = frozenset()
+    since: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def dataset_fingerprint(self) -> str | None:
@@ -45,6 +48,12 @@ class Snapshot:
         """Its artifacts that hold any time of `window`, ascending."""
         start, end = window
         return tuple(ref for ref in self.artifacts if ref.start < end and start < ref.end)
+
+    def dated(self, ref: ArtifactRef) -> Iterator[tuple[Segment, str]]:
+        """Ranges of an artifact, each with the `as_of` of the record that put its content in force last."""
+        for leaf in _leaves(self.parts, [ref]):
+            if leaf.manifest_sha256 in self.since:
+                yield leaf.segment, self.since[leaf.manifest_sha256]
 
 
 def next_release(

@@ -6,10 +6,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 
 from seamless_assets.aio.gather import map_bounded
-from seamless_assets.core.bars.table import empty_bars
+from seamless_assets.core.bars.table import empty_bars, timestamps
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.watermark import watermark
 from seamless_assets.core.coverage.coverage import Coverage
@@ -23,7 +24,7 @@ from seamless_assets.errors import ExchangeUnavailable, LeaseLost, StaleToken
 from seamless_assets.flows.filling.clocks import ready_now
 from seamless_assets.flows.filling.exchange_outages import name_outages
 from seamless_assets.flows.filling.fetch import Look, fetch_bars
-from seamless_assets.flows.filling.history import coverage
+from seamless_assets.flows.filling.history import NO_OPENS, coverage
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.sharing.leases import HeldLease, holding
 
@@ -57,7 +58,8 @@ class Piece:
 class Filled:
     """What became of a piece: ranges asked for, candles as sent, bars added and replaced, problems.
 
-    `away` is why the exchange gave no answer to some of it.
+    `away` is why the exchange gave no answer to some of it, `opens` are those of the bars that it sent and
+    that were stored.
     """
 
     asked: tuple[Segment, ...] = ()
@@ -66,6 +68,7 @@ class Filled:
     revised: int = 0
     problems: tuple[str, ...] = ()
     away: ExchangeUnavailable | None = None
+    opens: np.ndarray = field(default_factory=lambda: NO_OPENS)
 
 
 async def backfill(ports: Ports, node: NodeId, window: Segment) -> BackfillReport:
@@ -146,7 +149,13 @@ async def _fill_under(
     else:
         tell("complete", written.added + written.revised)
     return Filled(
-        tuple(wanted), fetched.candles, written.added, written.revised, fetched.problems, fetched.away
+        tuple(wanted),
+        fetched.candles,
+        written.added,
+        written.revised,
+        fetched.problems,
+        fetched.away,
+        timestamps(fetched.bars),
     )
 
 

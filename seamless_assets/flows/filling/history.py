@@ -22,45 +22,44 @@ from seamless_assets.errors import ExchangeError
 from seamless_assets.flows.filling.clocks import settled_now
 from seamless_assets.flows.ports import Ports
 
+OUTAGE = "outage"
+NO_OPENS = np.array([], dtype=np.int64)
+_Told = tuple[tuple[ArtifactRef, Segment], Manifest]
+"""An artifact with its part of a window, and its manifest."""
 
-async def known_bars(ports: Ports, node: NodeId, window: Segment, seen: np.ndarray | None = None) -> pa.Table:
-    """Bars that open in `window`, sorted; a hot bar goes before a released one.
 
-    With `seen`, the opens that an exchange sent just now, a hot bar of another open does so only where it
-    was revised since the release: the hot store may be older, one that was restored for instance.
+async def known_bars(ports: Ports, node: NodeId, window: Segment, seen: np.ndarray = NO_OPENS) -> pa.Table:
+    """Bars that open in `window`, sorted, as they were released or are known by now.
+
+    A hot bar that differs from the released one goes before it only where that is shown to be newer: among
+    the opens `seen`, whose bars an exchange sent just now, or revised after the release that put the other in
+    force. The hot store may be an older one, another machine's, or have lost what it knew.
     """
     hot = await ports.hot.load_bars(node, window)
-    if seen is None:
-        holding = await _lacking(ports, node, window, timestamps(hot))
-    else:
-        holding = await _holding(ports, node, window)
+    snapshot = await ports.artifacts.load_snapshot(node)
+    holding = await _holding(ports, node, snapshot, window)
     tables = await gather(ports.artifacts.load_artifact(node, ref) for ref, _ in holding)
     parts = [between(table, *part) for table, (_, part) in zip(tables, holding, strict=True)]
     released = join(parts) if parts else empty_bars()
-    if seen is not None:
-        hot = await _newer(ports, node, hot, released, [ref for ref, _ in holding], seen)
+    _, differing = changes(released, hot, 0.0)
+    doubtful = difference(timestamps(differing), seen)
+    if len(doubtful):
+        fresh = await _revised_since(ports, node, snapshot, [ref for ref, _ in holding], doubtful)
+        hot = hot.filter(pa.array(~is_in(timestamps(hot), difference(doubtful, fresh))))
     unknown = ~is_in(timestamps(released), timestamps(hot))
     return join([hot, released.filter(pa.array(unknown))])
 
 
-async def _newer(
-    ports: Ports,
-    node: NodeId,
-    hot: pa.Table,
-    released: pa.Table,
-    refs: Sequence[ArtifactRef],
-    seen: np.ndarray,
-) -> pa.Table:
-    """The hot bars without those that differ from released ones and that nothing shows to be newer."""
-    _, differing = changes(released, hot, 0.0)
-    doubtful = difference(timestamps(differing), seen)
-    if not len(doubtful):
-        return hot
-    manifests = await gather(ports.artifacts.load_manifest(node, ref) for ref in refs)
-    since = max(epoch_micros(manifest.as_of, "as_of") for manifest in manifests) / 1e6
-    revised = await ports.hot.load_revisions(node, Segment(int(doubtful[0]), int(doubtful[-1]) + 1))
-    fresh = timestamps(revised)[revised.column("recorded_at").to_numpy() > since]
-    return hot.filter(pa.array(~is_in(timestamps(hot), difference(doubtful, fresh))))
+async def _revised_since(
+    ports: Ports, node: NodeId, snapshot: Snapshot, refs: Sequence[ArtifactRef], opens: np.ndarray
+) -> np.ndarray:
+    """The opens among `opens`, sorted, that were revised after what is in force of them was released."""
+    revised = await ports.hot.load_revisions(node, Segment(int(opens[0]), int(opens[-1]) + 1))
+    at, since = timestamps(revised), np.full(revised.num_rows, np.inf)
+    for segment, as_of in (dated for ref in refs for dated in snapshot.dated(ref)):
+        since[(at >= segment.start) & (at < segment.end)] = epoch_micros(as_of, "as_of") / 1e6
+    fresh: np.ndarray = at[revised.column("recorded_at").to_numpy() > since]
+    return fresh
 
 
 async def coverage(ports: Ports, node: NodeId, window: Segment) -> Coverage:
@@ -69,9 +68,29 @@ async def coverage(ports: Ports, node: NodeId, window: Segment) -> Coverage:
     A bar that was released exists, whatever an exchange says that has dropped it since.
     """
     opens = await ports.hot.load_opens(node, window)
-    for (_, part), manifest in await _told(ports, node, window, opens):
+    told = await _told(ports, node, window, opens)
+    for (_, part), manifest in told:
         opens = union(opens, manifest.opens(node.timeframe, part))
-    return coverage_of(node.timeframe, window, opens, await proven_gaps(ports, node, window))
+    return await _explained(ports, node, window, opens, told)
+
+
+async def coverage_of_known(ports: Ports, node: NodeId, window: Segment, opens: np.ndarray) -> Coverage:
+    """Coverage of `window` where the bars that are known of it (`known_bars`) have these sorted `opens`."""
+    return await _explained(ports, node, window, opens, await _told(ports, node, window, opens))
+
+
+async def _explained(
+    ports: Ports, node: NodeId, window: Segment, opens: np.ndarray, told: Sequence[_Told]
+) -> Coverage:
+    """Coverage of the bars with these `opens`, its holes explained by what was released and by the ledger.
+
+    What was released as absent stays so, whatever became of the ledger; only what turned out an outage since
+    then is called so.
+    """
+    proven = await proven_gaps(ports, node, window)
+    outages = [gap for gap in proven if gap.reason == OUTAGE]
+    released = [gap for _, manifest in told for gap in manifest.absent]
+    return coverage_of(node.timeframe, window, opens, [*outages, *released, *proven])
 
 
 async def ledger(ports: Ports, node: NodeId, window: Segment) -> list[Fact]:
@@ -83,7 +102,7 @@ async def proven_gaps(ports: Ports, node: NodeId, window: Segment) -> list[Gap]:
     """The ledger's proofs that touch `window`, oldest first, but what turned out an outage before all."""
     facts = facts_of(await ports.hot.load_facts(node, window))
     proven = [Gap(fact.start, fact.end, fact.reason) for fact in facts if fact.is_proof]
-    return sorted(proven, key=lambda gap: gap.reason != "outage")
+    return sorted(proven, key=lambda gap: gap.reason != OUTAGE)
 
 
 async def evict(ports: Ports, nodes: Sequence[NodeId]) -> int:
@@ -152,21 +171,7 @@ async def _held_elsewhere(
     return evictable
 
 
-async def _lacking(
-    ports: Ports, node: NodeId, window: Segment, opens: np.ndarray
-) -> list[tuple[ArtifactRef, Segment]]:
-    """Artifacts with bars of `window` that the hot `opens` lack, each with its part of the window."""
-    told = await _told(ports, node, window, opens)
-    return [
-        (ref, part)
-        for (ref, part), manifest in told
-        if len(difference(manifest.opens(node.timeframe, part), opens))
-    ]
-
-
-async def _told(
-    ports: Ports, node: NodeId, window: Segment, opens: np.ndarray
-) -> list[tuple[tuple[ArtifactRef, Segment], Manifest]]:
+async def _told(ports: Ports, node: NodeId, window: Segment, opens: np.ndarray) -> list[_Told]:
     """Artifacts that tell of holes in the hot `opens`, each with its part of the window and its manifest."""
     bounds = window.whole_bars(node.timeframe.grid)
     low, high = np.searchsorted(opens, bounds)
@@ -175,20 +180,22 @@ async def _told(
         return []
     found = [
         (ref, part)
-        for ref, part in await _holding(ports, node, window)
+        for ref, part in await _holding(ports, node, await ports.artifacts.load_snapshot(node), window)
         if any(not hole.intersect(part).is_empty for hole in empty)
     ]
     manifests = await gather(ports.artifacts.load_manifest(node, ref) for ref, _ in found)
     return list(zip(found, manifests, strict=True))
 
 
-async def _holding(ports: Ports, node: NodeId, window: Segment) -> list[tuple[ArtifactRef, Segment]]:
+async def _holding(
+    ports: Ports, node: NodeId, snapshot: Snapshot, window: Segment
+) -> list[tuple[ArtifactRef, Segment]]:
     """Artifacts that answer for `window`: those in force, each with its part.
 
     Where bars were evicted that none in force holds any more, it is the newest in the log that did: what
     was withdrawn is not in force, but it is not forgotten either.
     """
-    in_force = (await ports.artifacts.load_snapshot(node)).overlapping(window)
+    in_force = snapshot.overlapping(window)
     found = [(ref, ref.segment.intersect(window)) for ref in in_force]
     held = [ref.segment for ref in in_force]
     evicted = await ports.hot.load_evictions(node, window)

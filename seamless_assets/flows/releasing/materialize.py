@@ -35,13 +35,13 @@ from seamless_assets.flows.filling.backfill import (
     touched,
 )
 from seamless_assets.flows.filling.clocks import ready_now, settled_now
+from seamless_assets.flows.filling.history import NO_OPENS
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.releasing.publish import Sealed, release, seal, total_coverage
 
 OF_THE_WIRE = frozenset({"gap", "ts_cast"})
 """Flags of a fetch that say nothing of the bars: exchanges write ms, and gaps are judged of the result."""
 UNSETTLED = "nothing is settled yet"
-NO_OPENS = np.array([], dtype=np.int64)
 NOTHING = Coverage(0, 0, 0, 0, ())
 
 
@@ -170,7 +170,7 @@ async def _sealed_and_released(
 ) -> PartitionReport:
     judged = await _judge_wire(ports, node, partition, filled)
     withheld = dict.fromkeys(problem for piece in filled for problem in piece.problems)
-    seen = distinct(np.concatenate([timestamps(piece.candles) // 1000 for piece in filled] or [NO_OPENS]))
+    seen = distinct(np.concatenate([NO_OPENS, *(piece.opens for piece in filled)]))
     losing = ""
     while True:
         try:

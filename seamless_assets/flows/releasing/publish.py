@@ -11,7 +11,7 @@ from seamless_assets.core.bars.conformance.conform import conform
 from seamless_assets.core.bars.table import timestamps
 from seamless_assets.core.calendar.partition import Partition
 from seamless_assets.core.calendar.watermark import settled, watermark
-from seamless_assets.core.coverage.coverage import Coverage, Gap, coverage_of
+from seamless_assets.core.coverage.coverage import Coverage, Gap
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.fingerprint import fingerprint
@@ -19,7 +19,7 @@ from seamless_assets.core.releases.release import Release, Revision
 from seamless_assets.core.releases.snapshot import Snapshot, next_release
 from seamless_assets.core.releases.supersession import refuse_pinned, succeed
 from seamless_assets.errors import ReleaseLosesBars, ReleaseOutdated
-from seamless_assets.flows.filling.history import known_bars, proven_gaps
+from seamless_assets.flows.filling.history import NO_OPENS, coverage_of_known, known_bars
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.releasing.commit import commit, now_micros, refuse_discarded, revisions
 from seamless_assets.flows.releasing.sealing import sealed_artifact
@@ -50,12 +50,12 @@ async def seal(
     partition: Partition,
     now: float,
     flags: Mapping[str, int] | None = None,
-    seen: np.ndarray | None = None,
+    seen: np.ndarray = NO_OPENS,
 ) -> Sealed | None:
     """Seal the settled bars of a partition as they are known; None where nothing is settled yet.
 
-    `flags` are conformance flags of the fetch that filled the hot store, `seen` the opens that it was sent
-    (see `known_bars`). The same content again finds the artifact that is there.
+    `flags` are conformance flags of the fetch that filled the hot store, `seen` the opens of the bars that it
+    brought (see `known_bars`). The same content again finds the artifact that is there.
     """
     window = settled(partition.window, node.timeframe, now, ports.policy.stabilization_bars)
     if window.is_empty:
@@ -64,7 +64,7 @@ async def seal(
     before = await ports.artifacts.load_snapshot(node)
     stored = await known_bars(ports, node, window, seen)
     bars, report = conform(stored, node.timeframe, severities=ports.policy.severities)
-    known = coverage_of(node.timeframe, window, timestamps(bars), await proven_gaps(ports, node, window))
+    known = await coverage_of_known(ports, node, window, timestamps(bars))
     all_flags = {**(flags or {}), **report.flags}
     artifact = sealed_artifact(
         ports,
