@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import uvicorn
-from seamless_assets.testing.twins import HeardEvents
 from support.services import Coordinator, free_port
 
 from seamless_assets.adapters.machine.leases import MachineLeases
@@ -19,6 +18,7 @@ from seamless_assets.service import serving
 from seamless_assets.service.coordinator import coordinator_app
 from seamless_assets.service.limits import BODY_BYTES, BodyLimits
 from seamless_assets.service.serving import ImpatientProtocol
+from seamless_assets.testing import RecordingObserver
 
 CLAIM = b'{"key": "k", "lease_ms": 1000}'
 HEAD = b"POST /v1/leases/claim HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -96,7 +96,7 @@ class AnnouncedServer(uvicorn.Server):
 @asynccontextmanager
 async def served(folder: Path) -> AsyncIterator[int]:
     """A coordinator in this process, so that its limits can be set; its port."""
-    app = coordinator_app(MachineLeases(folder / "leases.sqlite"), HeardEvents())
+    app = coordinator_app(MachineLeases(folder / "leases.sqlite"), RecordingObserver())
     port = free_port()
     config = uvicorn.Config(
         app, host="127.0.0.1", port=port, log_level="critical", http=ImpatientProtocol, timeout_keep_alive=1
