@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from seamless_assets.core.calendar.instant import epoch_seconds, typed_instant
-from seamless_assets.errors import SeamlessError
+from seamless_assets.errors import InvalidInput, SeamlessError
 from seamless_assets.sandbox.market import DEFAULT_MARKETS
 from seamless_assets.sandbox.replay import Replay
 from seamless_assets.sandbox.server import Sandbox
@@ -18,30 +18,33 @@ from seamless_assets.sandbox.server import Sandbox
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse arguments, serve, and print the address once it answers."""
-    told = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        sandbox = _build(told)
+        asyncio.run(_serve(_build(options)))
     except SeamlessError as error:
         sys.exit(str(error))
-    asyncio.run(_serve(sandbox))
+    except OSError as error:
+        sys.exit(f"{options.host}:{options.port} cannot be listened on ({error}); --port 0 takes a free one")
 
 
-def _build(told: argparse.Namespace) -> Sandbox:
+def _build(options: argparse.Namespace) -> Sandbox:
     replay = Replay()
-    for argument in told.replay:
+    for argument in options.replay:
         replay.add_file(argument)
-    for argument in told.replay_trades:
+    for argument in options.replay_trades:
         replay.add_trades(argument)
-    listed = dict(_listing(argument) for argument in told.listed)
-    markets = [replace(m, listed=listed.get(m.symbol, m.listed)) for m in DEFAULT_MARKETS]
+    listed = dict(_listing(argument) for argument in options.listed)
+    markets = {market.symbol: market for market in (*replay.markets(), *DEFAULT_MARKETS)}
+    if unknown := listed.keys() - markets.keys():
+        raise InvalidInput(f"--listed names {', '.join(sorted(unknown))}; there is no such market")
     return Sandbox(
-        told.host,
-        told.port,
-        seed=told.seed,
-        now=None if told.now is None else epoch_seconds(typed_instant(told.now), "--now"),
-        markets=markets,
+        options.host,
+        options.port,
+        seed=options.seed,
+        now=None if options.now is None else epoch_seconds(typed_instant(options.now), "--now"),
+        markets=[replace(m, listed=listed.get(m.symbol, m.listed)) for m in markets.values()],
         replay=replay,
-        rate_limit=told.rate_limit,
+        rate_limit=options.rate_limit,
     )
 
 
@@ -88,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _listing(argument: str) -> tuple[str, int]:
     symbol, _, day = argument.partition("=")
+    if not day:
+        raise InvalidInput(f"--listed {argument!r} is not SYMBOL=DATE, such as BTC/USDT=2024-01-01")
     return symbol, epoch_seconds(typed_instant(day), "--listed")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.errors import InvalidInput
 from seamless_assets.sandbox.clock import SandboxClock
 from seamless_assets.sandbox.generator import BAR, MINUTE, Generator, aggregate, trades_of
 from seamless_assets.sandbox.market import DEFAULT_MARKETS, Market
@@ -35,8 +36,13 @@ class Book:
         self.replay = replay or Replay()
         self._closed_days: dict[str, np.ndarray] = {}
         self.markets = {market.symbol: market for market in markets}
-        for symbol in self.replay.symbols:
-            self.markets.setdefault(symbol, Market(symbol, 1.0))
+        for market in self.replay.markets():
+            self.markets.setdefault(market.symbol, market)
+        for symbol in sorted(set(self.replay.traded) - self.markets.keys()):
+            raise InvalidInput(
+                f"trades of {symbol} are replayed, but it is no market; replay its bars too",
+                value=symbol,
+            )
 
     def candles(self, symbol: str, timeframe: Timeframe, start: int, end: int) -> np.ndarray:
         """Candles that open in `[start, end)`, ascending, the forming one of now included."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +16,9 @@ LISTED = 1_577_836_800
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """One symbol: `quiet` is the share of minutes without a trade, `price` where it began.
+    """One symbol, as ccxt writes it: spot, a perpetual swap or a dated future; others raise `InvalidInput`.
+
+    `quiet` is the share of minutes without a trade, `price` where it began.
 
     From `delisted` on it is not traded: listed as halted, gone from the list, or even its past refused, as
     `afterwards` says. `retention` is how many bars of a timeframe are served; a page that begins before
@@ -36,9 +39,8 @@ class Market:
     offsets: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        base, _, rest = self.symbol.partition("/")
-        if not base or not rest:
-            raise InvalidInput(f"symbol {self.symbol!r} is not of the form BASE/QUOTE or BASE/QUOTE:SETTLE")
+        if wrong := _fault_of(self.symbol):
+            raise InvalidInput(f"symbol {self.symbol!r} {wrong}", value=self.symbol)
 
     def is_halted(self, now: float) -> bool:
         """Whether it is no longer traded at `now`."""
@@ -47,23 +49,53 @@ class Market:
     @property
     def base(self) -> str:
         """What is traded."""
-        return self.symbol.partition("/")[0]
+        return self._part("base") or ""
 
     @property
     def quote(self) -> str:
         """What it is priced in."""
-        return self.symbol.partition("/")[2].partition(":")[0]
+        return self._part("quote") or ""
 
     @property
     def is_swap(self) -> bool:
         """Whether it is a perpetual swap."""
-        return ":" in self.symbol and self.expiry is None
+        return self._part("settle") is not None and self.expiry is None
 
     @property
     def expiry(self) -> datetime | None:
         """When a dated future (`BTC/USDT:USDT-251226`) ends; None for what does not."""
-        day = self.symbol.partition(":")[2].partition("-")[2]
-        return datetime.strptime(f"{day}08+0000", "%y%m%d%H%z") if day else None
+        day = self._part("day")
+        return None if day is None else _end_of(day)
+
+    def _part(self, name: str) -> str | None:
+        form = _FORM.fullmatch(self.symbol)
+        return None if form is None else form[name]
+
+
+_FORM = re.compile(
+    r"(?P<base>[^\s/:]+)/(?P<quote>[^\s/:]+)"
+    r"(?::(?P<settle>[^\s/:-]+)(?:-(?P<day>[0-9]{6})(?P<option>-[0-9.]+-[CP])?)?)?"
+)
+
+
+def _fault_of(symbol: object) -> str | None:
+    """Why a symbol cannot be traded here; None where it can."""
+    form = _FORM.fullmatch(symbol) if isinstance(symbol, str) and symbol.isprintable() else None
+    if form is None:
+        return "is not of the form BASE/QUOTE, BASE/QUOTE:SETTLE or BASE/QUOTE:SETTLE-YYMMDD"
+    if form["option"]:
+        return "is an option; the local exchange trades spot, perpetual swaps and dated futures"
+    if form["settle"] not in (None, form["quote"]):
+        return f"settles in {form['settle']}; the local exchange has contracts that settle in their quote"
+    try:
+        _end_of(form["day"] or "991231")
+    except ValueError:
+        return f"ends on {form['day']}, which is no day; write it as YYMMDD"
+    return None
+
+
+def _end_of(day: str) -> datetime:
+    return datetime.strptime(f"{day}08+0000", "%y%m%d%H%z")
 
 
 _COINS = (
