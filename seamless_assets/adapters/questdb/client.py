@@ -14,7 +14,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,6 +29,7 @@ from seamless_assets.adapters.questdb.address import QuestDbAddress
 from seamless_assets.adapters.questdb.download import download
 from seamless_assets.adapters.questdb.ilp import IlpSenders
 from seamless_assets.adapters.questdb.wire import PostgresWire
+from seamless_assets.aio.shield import shielded
 from seamless_assets.errors import HotStoreError
 
 if TYPE_CHECKING:
@@ -41,9 +41,15 @@ FIRST_POLL_S, POLL_GROWTH, LONGEST_POLL_S = 0.004, 1.5, 0.1
 _ANSWERS = {"dataset", "ddl", "dml"}
 """What the server calls what came of a query, of a change of tables, and of a change of rows."""
 ROWS_PER_REQUEST = 100_000
+DESIGNATED = "ts"
+"""The designated timestamp of every table of ours."""
 THREADS = 8
 EXPORTS = 2
 """At once; a server of two processors takes no more from all its clients together, and refuses the rest."""
+
+
+class TableMissing(HotStoreError):
+    """A table that was there is gone: the server was emptied, or somebody dropped it."""
 
 
 class _AwayError(Exception):
@@ -58,10 +64,15 @@ def literal(text: str) -> str:
 
 
 class QuestDbClient:
-    """One server, with its pooled connections. Belongs to the event loop of its first call."""
+    """One server, with its pooled connections. Belongs to the event loop of its first call.
+
+    `outages` counts those that ended.
+    """
 
     def __init__(self, address: QuestDbAddress) -> None:
-        self.address = address
+        self.address, self.outages = address, 0
+        self._server_time: float | None = None
+        self._numbers: dict[str, int] = {}
         self._session: aiohttp.ClientSession | None = None
         self._tls = address.tls_context()
         self._threads: ThreadPoolExecutor | None = None
@@ -71,14 +82,7 @@ class QuestDbClient:
 
     async def execute(self, sql: str) -> list[list[Any]]:
         """Run one statement over HTTP; the rows of its answer. Raises `HotStoreError`."""
-        answer = _parsed(await self._persist(lambda: self._get("exec", {"query": sql})))
-        if not answer.keys() & _ANSWERS:
-            raise HotStoreError(
-                f"{self.address} answers {sql}, but not as QuestDB does; check the address and what is there",
-                query=sql,
-            )
-        rows: list[list[Any]] = answer.get("dataset", [])
-        return rows
+        return self._dataset(sql, await self._persist(lambda: self._get("exec", {"query": sql})))
 
     async def execute_once(self, sql: str) -> None:
         """Run one statement that must not run twice, so without asking again. Raises `HotStoreError`."""
@@ -93,9 +97,10 @@ class QuestDbClient:
     async def export(self, sql: str) -> pa.Table:
         """The rows of a query as Arrow, by the path that is fastest for many. Raises `HotStoreError`."""
         payload = await self._persist(lambda: self._download({"query": sql, "fmt": "parquet"}))
-        if not payload:
-            raise HotStoreError(f"{self.address} sent no Parquet for {sql}", query=sql)
-        return await self._in_thread(pq.read_table, io.BytesIO(payload))
+        try:
+            return await self._in_thread(pq.read_table, io.BytesIO(payload))
+        except (pa.ArrowException, OSError) as error:
+            raise self._odd(sql, payload) from error
 
     async def fetch(self, sql: str, values: Sequence[Any], types: Sequence[str]) -> list[np.ndarray]:
         """The columns of a query with `%s` bound to `values`, by the path that is fastest for few rows.
@@ -104,6 +109,17 @@ class QuestDbClient:
         """
         return await self._persist(lambda: self._ask(sql, self._wire.columns(sql, values, types)))
 
+    async def now(self) -> int:
+        """The server's clock in epoch microseconds, asked once and then as it was last heard."""
+        if self._server_time is None:
+            ((now,),) = await self.rows("SELECT cast(now() AS LONG)", ())
+            self.hear_time(int(now))
+        return int((self._server_time or 0.0) + time.monotonic() * 1_000_000)
+
+    def hear_time(self, now: int) -> None:
+        """Take note of the server's clock, as an answer told it."""
+        self._server_time = now - time.monotonic() * 1_000_000
+
     async def rows(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """The rows of a query with `%s` bound to `values`, as Python objects. Raises `HotStoreError`."""
         return await self._persist(lambda: self._ask(sql, self._wire.rows(sql, values)))
@@ -111,26 +127,50 @@ class QuestDbClient:
     async def ingest(self, table: str, frame: pd.DataFrame) -> None:
         """Append rows, `ts` as designated timestamp; returns once the server keeps them for good.
 
-        Each `ROWS_PER_REQUEST` rows are one transaction; while one is sent, the next is encoded. Raises
-        `HotStoreError`.
+        Each `ROWS_PER_REQUEST` rows are one transaction; while one is sent, the next is encoded. The caller
+        has just looked at the table. Before anything is sent again it is looked at here: of rows for a table
+        that is gone the server would make one of its own. Raises `HotStoreError`, `TableMissing`.
         """
         starts = range(0, len(frame) + ROWS_PER_REQUEST, ROWS_PER_REQUEST)
         parts = (frame.iloc[at : at + ROWS_PER_REQUEST] for at in starts)
-        rows = await self._encode(table, next(parts))
+        rows, is_seen = await self._encode(table, next(parts)), True
         for part in parts:
-            rows, _ = await asyncio.gather(
-                self._encode(table, part), self._persist(partial(self._send, table, rows))
-            )
+            encoding = asyncio.ensure_future(self._encode(table, part))
+            try:
+                await self._send_to_known(table, rows, is_seen)
+            finally:
+                rows, is_seen = await shielded(encoding), False
+
+    async def _send_to_known(self, table: str, rows: Buffer, is_seen: bool) -> None:
+        """Send rows until they are taken, each time to a table that is there and ours, as far as is seen."""
+
+        async def send() -> None:
+            nonlocal is_seen
+            if not is_seen:
+                await self._look_at(table)
+            is_seen = False
+            await self._send(table, rows)
+
+        await self._persist(send)
+
+    async def _look_at(self, table: str) -> None:
+        """Raise `TableMissing` where a table of ours is gone, `HotStoreError` where another has its name."""
+        sql = f"SELECT designatedTimestamp FROM tables() WHERE table_name = {literal(table)}"
+        found = self._dataset(sql, await self._get("exec", {"query": sql}))
+        if not found:
+            raise self._missing(f"rows for {table}", "it has no such table any more")
+        if found != [[DESIGNATED]]:
+            raise self._refused(f"rows for {table}", "another table has its name; run `seamless doctor`")
 
     async def await_applied(self, *tables: str) -> None:
         """Wait until reads see every write acknowledged so far.
 
         A table that the server has suspended (its disk was full) is resumed once. Raises `HotStoreError`,
-        also after `timeout_s`.
+        also after `timeout_s` in which the server was there, and `TableMissing` where it was emptied since.
         """
         if not tables:
             return
-        deadline, delay = time.monotonic() + self.address.timeout_s, FIRST_POLL_S
+        patience, delay = Patience(self, self.address.timeout_s), FIRST_POLL_S
         await asyncio.sleep(FIRST_POLL_S)
         rows = await self._progress(tables)
         target = {name: written for name, _, _, written, _ in rows}
@@ -142,7 +182,7 @@ class QuestDbClient:
                 if suspended:
                     await self.execute(f"ALTER TABLE {name} RESUME WAL")
                     resumed.add(name)
-            if time.monotonic() > deadline:
+            if patience.is_over():
                 raise self._refused(
                     f"to apply writes to {', '.join(tables)} in {self.address.timeout_s:g} s",
                     "is its disk or processor exhausted?",
@@ -150,13 +190,26 @@ class QuestDbClient:
             await asyncio.sleep(delay)
             delay = min(delay * POLL_GROWTH, LONGEST_POLL_S)
             rows = await self._progress(tables)
+            if any(written < target[name] for name, _, _, written, _ in rows):
+                raise self._missing(f"to keep writes to {', '.join(tables)}", "it was emptied since")
 
     async def _progress(self, tables: Sequence[str]) -> list[list[Any]]:
         names = ", ".join(map(literal, tables))
-        return await self.execute(
-            "SELECT name, suspended, writerTxn, sequencerTxn, errorMessage FROM wal_tables() "
-            f"WHERE name IN ({names})"
+        rows = await self.execute(
+            "SELECT name, suspended, writerTxn, sequencerTxn, errorMessage, id FROM wal_tables() "
+            f"JOIN tables() ON name = table_name WHERE name IN ({names})"
         )
+        if gone := {*tables} - {name for name, *_ in rows}:
+            raise self._missing(f"to keep writes to {', '.join(sorted(gone))}", "it has no such table")
+        for name, *_, number in rows:
+            if self._numbers.setdefault(name, number) != number:
+                raise self._missing(f"to keep writes to {name}", "the table was made anew meanwhile")
+        return [row[:-1] for row in rows]
+
+    def forget_tables(self) -> None:
+        """Know no table any more: of one that is made anew, an open sender still writes to the old one."""
+        self._numbers.clear()
+        self._senders.close()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -176,11 +229,14 @@ class QuestDbClient:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
     async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
-        deadline, delay = time.monotonic() + self.address.retry_s, FIRST_DELAY_S
+        deadline, delay, was_away = time.monotonic() + self.address.retry_s, FIRST_DELAY_S, False
         while True:
             try:
-                return await call()
+                answer = await call()
+                self.outages += was_away
+                return answer
             except _AwayError as error:
+                was_away = True
                 if time.monotonic() + delay > deadline:
                     raise HotStoreError(
                         f"hot store {self.address} does not answer: {error}; start it, or raise "
@@ -218,8 +274,16 @@ class QuestDbClient:
         if status == 429 or status >= 500:
             raise _AwayError(f"HTTP {status}: {_reason(payload)}")
         if status >= 400:
-            raise self._refused(sql, _reason(payload))
+            raise self._unlike(sql, _reason(payload))
         return payload
+
+    def _dataset(self, sql: str, payload: bytes) -> list[list[Any]]:
+        """The rows of an answer in JSON; none for a statement that has none."""
+        answer = _parsed(payload)
+        if not answer.keys() & _ANSWERS:
+            raise self._odd(sql, payload)
+        rows: list[list[Any]] = answer.get("dataset", [])
+        return rows
 
     def _http(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -240,7 +304,7 @@ class QuestDbClient:
                 raise self._refused("to be asked", f"{_told(error)}; {_ADVICE}") from error
             raise _AwayError(_told(error)) from error
         except psycopg.Error as error:
-            raise self._refused(sql, str(error)) from error
+            raise self._unlike(sql, str(error)) from error
 
     async def _send(self, table: str, rows: Buffer) -> None:
         with self._taking(table):
@@ -265,6 +329,35 @@ class QuestDbClient:
     def _refused(self, what: str, reason: str) -> HotStoreError:
         return HotStoreError(f"hot store {self.address} refused {what}: {reason}", address=str(self.address))
 
+    def _missing(self, what: str, reason: str) -> TableMissing:
+        return TableMissing(f"hot store {self.address} refused {what}: {reason}", address=str(self.address))
+
+    def _unlike(self, sql: str, reason: str) -> HotStoreError:
+        """The error for a statement that does not fit what the server holds."""
+        return self._missing(sql, reason) if _GONE in reason else self._refused(sql, reason)
+
+    def _odd(self, sql: str, payload: bytes) -> HotStoreError:
+        told = " ".join(payload[:200].decode(errors="replace").split()) or "nothing"
+        return HotStoreError(
+            f"hot store {self.address} answers {sql}, but not as QuestDB does: {told}; check that "
+            "seamless.hot_store.dsn names a QuestDB server, with no proxy that answers for it",
+            address=str(self.address),
+        )
+
+
+class Patience:
+    """Time that a server has for something; after an outage it begins anew."""
+
+    def __init__(self, client: QuestDbClient, seconds: float) -> None:
+        self._client, self._seconds = client, seconds
+        self._outages, self._until = client.outages, time.monotonic() + seconds
+
+    def is_over(self) -> bool:
+        """Whether the server was there for so long."""
+        if self._client.outages != self._outages:
+            self._outages, self._until = self._client.outages, time.monotonic() + self._seconds
+        return time.monotonic() > self._until
+
 
 _AWAY_CODES = frozenset(
     {
@@ -282,6 +375,7 @@ _HOPELESS = (
 )
 """What a connection that will never stand says; neither libpq nor the sender gives these a code."""
 _ADVICE = "check user, password, token and the tls settings in seamless.hot_store"
+_GONE = "table does not exist"
 _INVALID = '"code":"invalid"'
 """How the server marks rows that it will never take."""
 

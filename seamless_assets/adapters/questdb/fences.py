@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
-from seamless_assets.adapters.questdb.client import FIRST_POLL_S, LONGEST_POLL_S, QuestDbClient, literal
+from seamless_assets.adapters.questdb.client import (
+    FIRST_POLL_S,
+    LONGEST_POLL_S,
+    Patience,
+    QuestDbClient,
+    literal,
+)
 from seamless_assets.adapters.questdb.schema import FACTS, FENCES, SWEEPS, bars_table
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.sharing.lease import Fence, outranked
+from seamless_assets.core.sharing.lease import MAX_TOKEN, Fence, outranked
 from seamless_assets.errors import HotStoreError
 
 _LOOK = f"""SELECT
@@ -28,11 +33,12 @@ _LOOK = f"""SELECT
 FROM (
     SELECT max(token) newest, max(CASE WHEN NOT done AND token < %s THEN token END) unfinished,
         sum(CASE WHEN writer = %s THEN 1 ELSE 0 END) raised
-    FROM {FENCES} WHERE node = %s AND start < %s AND "end" > %s
+    FROM {FENCES} WHERE node = %s AND start < %s AND "end" > %s AND token <= {MAX_TOKEN}
 ) CROSS JOIN (
     SELECT cast(max(coalesce(ended, until)) AS LONG) swept
-    FROM {SWEEPS} WHERE bars = %s AND start < %s AND "end" > %s
+    FROM {SWEEPS} WHERE bars = %s AND start < %s AND "end" > %s AND ts <= now()
 )"""
+# A sweep that begins in the future was announced by a clock that was wrong, and is over.
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,8 @@ class Writer:
             yield await self._look()
             return
         start, end = self._fence.chunk
-        now = int(time.time() * 1_000_000)
+        # By the server's clock, which decides how long it is kept.
+        now = await self._client.now()
         row = (
             f'INSERT INTO {FENCES} (ts, node, writer, start, "end", token, done) VALUES '
             f"(cast({now} AS TIMESTAMP), {literal(str(self._node))}, {self._id}, {start}, {end}"
@@ -78,8 +85,8 @@ class Writer:
             found = await self._look()
         if not found.is_raised:
             raise HotStoreError(
-                f"{self._client.address} keeps no fence of this machine's time, {now // 10**6} s; set its "
-                "clock by NTP",
+                f"{self._client.address} does not keep the fence that was raised in it, of its own time "
+                f"{now // 10**6} s; set its clock by NTP, and see whether {FENCES} can be written",
                 address=str(self._client.address),
             )
         yield found
@@ -87,10 +94,10 @@ class Writer:
 
     async def look_again(self) -> Look:
         """What there is once no sweep of the span is under way. Raises as `entered` does."""
-        deadline = time.monotonic() + self._client.address.retry_s + self._client.address.timeout_s
-        delay = FIRST_POLL_S
+        told = self._client.address
+        patience, delay = Patience(self._client, told.retry_s + told.timeout_s), FIRST_POLL_S
         while (found := await self._look()).swept > found.now:
-            if time.monotonic() > deadline:
+            if patience.is_over():
                 raise HotStoreError(
                     f"bars of [{self._span.start}, {self._span.end}) are being evicted from "
                     f"{self._client.address}; write again",
@@ -111,6 +118,7 @@ class Writer:
             ["int64"] * 5,
         )
         now, newest, unfinished, raised, swept = (int(value) for (value,) in found)
+        self._client.hear_time(now)
         if self._fence is not None and newest > token:
             raise outranked(self._node, self._fence, newest)
         return Look(now, newest, unfinished, swept, bool(raised))
@@ -124,6 +132,7 @@ async def newest_tokens(client: QuestDbClient, node: NodeId, ts: np.ndarray) -> 
     tokens = np.zeros(len(ts), dtype=np.int64)
     fences = await client.rows(
         f'SELECT start, "end", max(token) FROM {FENCES} WHERE node = %s AND start <= %s AND "end" > %s '
+        f"AND token <= {MAX_TOKEN} "
         'GROUP BY start, "end"',
         (str(node), int(ts.max()), int(ts.min())),
     )

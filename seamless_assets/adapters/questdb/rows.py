@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from seamless_assets.core.bars.stored import possible_opens
 from seamless_assets.core.bars.table import (
     BARS_SCHEMA,
     COLUMNS,
@@ -24,6 +25,7 @@ from seamless_assets.core.bars.table import (
     timestamps,
 )
 from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.ledger import Fact, facts_table
 from seamless_assets.core.node import NodeId
 
@@ -143,10 +145,19 @@ def evictions_frame(gone: Mapping[NodeId, Segment], recorded_at: float) -> pd.Da
     return frame
 
 
-def seconds(column: pa.ChunkedArray) -> np.ndarray:
-    """A column of timestamps as epoch seconds, int64."""
-    told: np.ndarray = pc.cast(column, pa.timestamp("s", "UTC")).cast(pa.int64()).to_numpy()
+def micros_of(rows: pa.Table) -> np.ndarray:
+    """The column `ts` of rows as epoch microseconds, int64."""
+    told: np.ndarray = pc.cast(rows.column("ts"), pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
     return told
+
+
+def possible(
+    micros: np.ndarray, rows: pa.Table, timeframe: Timeframe, window: Segment, schema: pa.Schema
+) -> pa.Table:
+    """Those of `rows` that may be in the store, with `ts` in seconds and as `schema`."""
+    timed = rows.set_column(0, "ts", pa.array(micros // 1_000_000)).cast(schema)
+    mask = (micros % 1_000_000 == 0) & possible_opens(timestamps(timed), timeframe, window)
+    return timed if mask.all() else timed.filter(pa.array(mask))
 
 
 def _versioned(bars: pa.Table, versions: np.ndarray) -> pa.Table:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from seamless_assets.adapters.questdb import sweeps
 from seamless_assets.adapters.questdb.address import QuestDbAddress
-from seamless_assets.adapters.questdb.client import QuestDbClient, literal
+from seamless_assets.adapters.questdb.client import QuestDbClient, TableMissing, literal
 from seamless_assets.adapters.questdb.fences import Look, Writer, last_fact, newest_tokens
 from seamless_assets.adapters.questdb.rows import (
     ORDER,
@@ -26,9 +28,10 @@ from seamless_assets.adapters.questdb.rows import (
     evictions_frame,
     facts_frame,
     in_force,
+    micros_of,
+    possible,
     replaced_tokens,
     revisions_of,
-    seconds,
     sent_rows,
 )
 from seamless_assets.adapters.questdb.schema import (
@@ -37,12 +40,14 @@ from seamless_assets.adapters.questdb.schema import (
     FACTS,
     SCHEMA_VERSION,
     bars_table,
+    check_tables,
     migrate,
+    write_version,
 )
 from seamless_assets.core.bars.sorted_sets import distinct
-from seamless_assets.core.bars.table import COLUMNS, Written, table_of, timestamps
+from seamless_assets.core.bars.table import COLUMNS, PRICES, Written, table_of, timestamps
 from seamless_assets.core.calendar.segment import Segment, merge_ranges
-from seamless_assets.core.coverage.ledger import FACTS_SCHEMA, Fact
+from seamless_assets.core.coverage.ledger import FACTS_SCHEMA, Fact, possible_fact
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.health import StoreStatus
 from seamless_assets.core.sharing.lease import Fence, outranked
@@ -53,7 +58,29 @@ SHORT_READ_BARS = 5_000
 _ROW_COLUMNS = (*COLUMNS, *ORDER)
 # Rows of the first schema version have no version of their own.
 _SELECTED = {name: name for name in _ROW_COLUMNS} | {"version": "coalesce(version, 0) version"}
+# A row without a price is none, whoever wrote it.
+_KNOWN_PRICES = "".join(f" AND {name} IS NOT NULL" for name in PRICES)
 _FACT_COLUMNS = ", ".join(f'"{name}"' for name in FACTS_SCHEMA.names)
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Method = Callable[Concatenate["QuestDbHotStore", P], Coroutine[Any, Any, T]]
+
+
+def on_our_tables(method: Method[P, T]) -> Method[P, T]:
+    """A method that finds its tables made; where they are gone meanwhile it makes them, and starts anew."""
+
+    @wraps(method)
+    async def on_them(store: QuestDbHotStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        await store.make_ready()
+        try:
+            return await method(store, *args, **kwargs)
+        except TableMissing:
+            await store.make_ready(anew=True)
+            return await method(store, *args, **kwargs)
+
+    return on_them
 
 
 class QuestDbHotStore:
@@ -62,23 +89,24 @@ class QuestDbHotStore:
     def __init__(self, address: QuestDbAddress) -> None:
         self._client = QuestDbClient(address)
         self._migrating = asyncio.Lock()
-        self._is_ready = False
+        self._made = 0
 
+    @on_our_tables
     async def load_bars(self, node: NodeId, window: Segment) -> pa.Table:
         """Bars that open in `window`, sorted by `ts`. Raises `HotStoreError`."""
-        await self._ready()
         bars = await self._load_rows(node, window, COLUMNS)
         ts = timestamps(bars)
         if bool((ts[1:] > ts[:-1]).all()):
             return bars
         return (await self._load_in_force(node, window)).select(COLUMNS)
 
+    @on_our_tables
     async def load_opens(self, node: NodeId, window: Segment) -> np.ndarray:
         """Opens of the bars in `window`, shape `(rows,)`, sorted. Raises `HotStoreError`."""
-        await self._ready()
         opens = timestamps(await self._load_rows(node, window, ("ts",)))
         return distinct(opens)
 
+    @on_our_tables
     async def write_bars(
         self,
         node: NodeId,
@@ -93,7 +121,6 @@ class QuestDbHotStore:
         Without a fence each bar borrows the token of the newest holder of its chunk. Raises `StaleToken`,
         `HotStoreError`.
         """
-        await self._ready()
         span = _span_of(bars, facts)
         if fence is None and span.is_empty:
             return Written(0, 0)
@@ -106,6 +133,8 @@ class QuestDbHotStore:
                 await self._client.ingest(FACTS, frame)
             await self._client.await_applied(*sent, *([FACTS] if facts else []))
             again = await writer.look_again() if sent or facts else found
+            if fence is not None and not again.is_raised:
+                raise TableMissing(f"{self._client.address} was emptied while bars of {node} were written")
             while sent and again.swept >= found.now:
                 found = again
                 _, sent = await self._send_bars(node, bars, recorded_at, fence, found)
@@ -113,20 +142,20 @@ class QuestDbHotStore:
                 again = await writer.look_again()
         return written
 
+    @on_our_tables
     async def load_facts(self, node: NodeId, window: Segment) -> pa.Table:
         """Facts that touch `window`, oldest first. Raises `HotStoreError`."""
-        await self._ready()
         # Numbers of the first schema version start anew with each write.
         rows = await self._client.rows(
             f"SELECT {_FACT_COLUMNS} FROM {FACTS} WHERE node = %s AND start < {window.end} "
             f'AND "end" > {window.start} ORDER BY greatest(seq, cast(ts AS LONG)), seq',
             (str(node),),
         )
-        return table_of(rows, FACTS_SCHEMA)
+        return table_of((row for row in rows if possible_fact(*row)), FACTS_SCHEMA)
 
+    @on_our_tables
     async def load_revisions(self, node: NodeId, window: Segment) -> pa.Table:
         """Revised bars that open in `window`, oldest first. Raises `HotStoreError`."""
-        await self._ready()
         told = ", ".join(_SELECTED[name].replace("version", "b.version", 1) for name in _ROW_COLUMNS[1:])
         table, inside = bars_table(node.timeframe), "node = %s AND {0}ts >= %s AND {0}ts < %s"
         micros, *rest = await self._client.fetch(
@@ -137,13 +166,13 @@ class QuestDbHotStore:
         )
         return revisions_of(pa.table([micros // 1_000_000, *rest], ROWS_SCHEMA))
 
+    @on_our_tables
     async def evict(self, evictable: Mapping[NodeId, Sequence[Evictable]], recorded_at: float) -> int:
         """Drop the partitions whose every bar lies in `evictable` and is still the same; the bars dropped.
 
         The server drops whole partitions only, so what shares one with bars that must stay stays too.
         Raises `HotStoreError`.
         """
-        await self._ready()
         dropped = 0
         joined = {n: merge_ranges([part.segment for part in p], n.timeframe) for n, p in evictable.items()}
         for table in BARS:
@@ -163,9 +192,9 @@ class QuestDbHotStore:
                 await sweeps.end(self._client, sweep)
         return dropped
 
+    @on_our_tables
     async def load_evictions(self, node: NodeId, window: Segment) -> list[Segment]:
         """Ranges of `window` whose bars were evicted, joined. Raises `HotStoreError`."""
-        await self._ready()
         rows = await self._client.rows(
             f'SELECT start, "end" FROM {EVICTIONS} WHERE node = %s '
             f'AND start < {window.end} AND "end" > {window.start}',
@@ -174,9 +203,11 @@ class QuestDbHotStore:
         ranges = merge_ranges([Segment(*row) for row in rows], node.timeframe)
         return [window.intersect(found) for found in ranges]
 
+    @on_our_tables
     async def status(self) -> StoreStatus:
-        """What an operator wants to know of the server. Raises `HotStoreError`."""
-        await self._ready()
+        """What an operator wants to know of the server, which was written to. Raises `HotStoreError`."""
+        await check_tables(self._client)
+        await write_version(self._client)
         ((build,),) = await self._client.execute("SELECT build()")
         lag = await self._client.execute(
             "SELECT coalesce(sum(sequencerTxn - writerTxn), 0) FROM wal_tables() WHERE name LIKE 'seamless%'"
@@ -195,12 +226,16 @@ class QuestDbHotStore:
         """Close every connection."""
         await self._client.close()
 
-    async def _ready(self) -> None:
-        if not self._is_ready:
-            async with self._migrating:
-                if not self._is_ready:
-                    await migrate(self._client)
-                    self._is_ready = True
+    async def make_ready(self, anew: bool = False) -> None:
+        """Make or check the tables before their first use, or once more. Raises `HotStoreError`."""
+        number = self._made
+        if self._made and not anew:
+            return
+        async with self._migrating:
+            if self._made == number:
+                self._client.forget_tables()
+                await migrate(self._client)
+                self._made += 1
 
     async def _send_bars(
         self, node: NodeId, bars: pa.Table, recorded_at: float, fence: Fence | None, found: Look
@@ -244,15 +279,15 @@ class QuestDbHotStore:
         if not _is_short(node, window):
             told = ", ".join(_SELECTED[name] for name in columns)
             table = await self._client.export(f"SELECT {told} {_inside(node, window)} ORDER BY ts")
-            return table.set_column(0, "ts", pa.array(seconds(table.column("ts")))).cast(schema)
+            return possible(micros_of(table), table, node.timeframe, window, schema)
         told = "".join(f", {_SELECTED[name]}" for name in columns[1:])
         micros, *rest = await self._client.fetch(
             f"SELECT cast(ts AS LONG){told} FROM {bars_table(node.timeframe)} "
-            "WHERE node = %s AND ts >= %s AND ts < %s ORDER BY ts",
+            f"WHERE node = %s AND ts >= %s AND ts < %s {_KNOWN_PRICES} ORDER BY ts",
             _bound(node, window),
             _types(schema),
         )
-        return pa.table([micros // 1_000_000, *rest], schema)
+        return possible(micros, pa.table([micros, *rest], schema), node.timeframe, window, schema)
 
     async def _unchanged(
         self, evictable: Mapping[NodeId, Sequence[Evictable]], held: Mapping[NodeId, sweeps.Held]
@@ -300,7 +335,7 @@ def _is_short(node: NodeId, window: Segment) -> bool:
 def _inside(node: NodeId, window: Segment) -> str:
     return (
         f"FROM {bars_table(node.timeframe)} WHERE node = {literal(str(node))} "
-        f"AND ts >= {window.start * 1_000_000} AND ts < {window.end * 1_000_000}"
+        f"AND ts >= {window.start * 1_000_000} AND ts < {window.end * 1_000_000}{_KNOWN_PRICES}"
     )
 
 

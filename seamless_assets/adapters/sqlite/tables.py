@@ -16,7 +16,7 @@ from seamless_assets.adapters.sqlite.file import Database
 from seamless_assets.adapters.sqlite.marks import MarkedTable, Row
 from seamless_assets.core.bars.table import REVISIONS_SCHEMA, table_of
 from seamless_assets.core.calendar.segment import Segment
-from seamless_assets.core.coverage.ledger import FACTS_SCHEMA, Fact, facts_table
+from seamless_assets.core.coverage.ledger import FACTS_SCHEMA, Fact, facts_table, possible_fact
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.lease import Fence, outranked
 from seamless_assets.errors import InvalidNodeId
@@ -168,7 +168,7 @@ def _is_range(start: int, end: int) -> bool:
 
 
 _CAN_BE: dict[str, Callable[[Row], bool]] = {
-    "facts": lambda row: _is_range(*row[1:3]) and bool(row[3]) and math.isfinite(row[5]) and row[6] >= 0,
+    "facts": lambda row: possible_fact(*row[1:]),
     "revisions": lambda row: _is_range(row[1], row[1] + 1) and math.isfinite(row[-1]),
     "evictions": lambda row: _is_range(*row[1:3]),
     "fences": lambda row: _is_range(*row[1:3]) and row[3] > 0,

@@ -15,12 +15,17 @@ def possible_rows(bars: pa.Table, timeframe: Timeframe, window: Segment) -> np.n
 
     They open in `window` and on the grid, their prices are finite, and their volume is finite or not known.
     """
-    ts = timestamps(bars)
-    possible: np.ndarray = (window.start <= ts) & (ts < window.end)
-    possible[possible] = _on_grid(ts[possible], timeframe)
+    possible = possible_opens(timestamps(bars), timeframe, window)
     for name in PRICES:
         possible &= np.isfinite(np.asarray(bars.column(name)))
     possible &= ~np.isinf(np.asarray(bars.column("volume")))
+    return possible
+
+
+def possible_opens(ts: np.ndarray, timeframe: Timeframe, window: Segment) -> np.ndarray:
+    """Mask of the opens (epoch seconds) that lie in `window` and on the grid."""
+    possible: np.ndarray = (window.start <= ts) & (ts < window.end)
+    possible[possible] = _on_grid(ts[possible], timeframe)
     return possible
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from typing import Any
 
 import pyarrow as pa
 
@@ -67,6 +69,29 @@ def facts_table(facts: Iterable[Fact]) -> pa.Table:
 def facts_of(table: pa.Table) -> list[Fact]:
     """The rows of a table of `FACTS_SCHEMA` as facts."""
     return [Fact(**row) for row in table.to_pylist()]
+
+
+def possible_fact(
+    start: Any,
+    end: Any,
+    reason: Any,
+    evidence: Any,
+    recorded_at: Any,
+    attempts: Any,
+    next_try: Any,
+) -> bool:
+    """Whether a row that a store hands back can be a fact."""
+    moments = [recorded_at] if next_try is None else [recorded_at, next_try]
+    return (
+        isinstance(start, int)
+        and isinstance(end, int)
+        and start < end
+        and bool(reason)
+        and isinstance(evidence, str)
+        and all(isinstance(moment, float) and math.isfinite(moment) for moment in moments)
+        and isinstance(attempts, int)
+        and attempts >= 0
+    )
 
 
 def next_look(looks: int) -> float:
