@@ -155,7 +155,7 @@ async def test_a_table_that_is_not_as_it_is_made_is_told_before_it_is_written_to
     store: QuestDbHotStore, node: NodeId, how: str
 ) -> None:
     statement, told = FOREIGN[how]
-    client = store._client
+    client = QuestDbClient(store._client.address)
     if statement.startswith("CREATE"):
         await client.execute(f"DROP TABLE {FINE}")
     await client.execute(statement)
@@ -175,6 +175,7 @@ async def test_a_table_that_is_not_as_it_is_made_is_told_before_it_is_written_to
     await fresh.write_bars(node, table(BARS), [], recorded_at=2.0, fence=FENCE)
     assert await fresh.load_bars(node, WINDOW) == table(BARS)
     await fresh.close()
+    await client.close()
 
 
 async def test_rows_that_cannot_be_bars_are_as_if_they_were_not_there(
