@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from seamless_assets.config import addresses, checks
+from seamless_assets.config import addresses, checks, labels
 from seamless_assets.config.addresses import Dsn
 from seamless_assets.core.calendar.timeframe import Timeframe
 
@@ -65,6 +65,10 @@ Ratio = Annotated[Number, Field(ge=0, le=1)]
 Port = Annotated[Whole, Field(gt=0, le=65_535)]
 Text = Annotated[str, Field(min_length=1), AfterValidator(checks.text)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(checks.header)]
+GroupName = Annotated[str, AfterValidator(labels.group)]
+Owner = Annotated[str, AfterValidator(labels.owner)]
+TagKey = Annotated[str, AfterValidator(labels.tag_key)]
+TagValue = Annotated[str, AfterValidator(labels.tag_value)]
 Folder = Annotated[Path, BeforeValidator(checks.folder)]
 File = Annotated[Path, BeforeValidator(checks.file)]
 Symbol = Annotated[str, AfterValidator(checks.symbol)]

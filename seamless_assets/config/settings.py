@@ -16,10 +16,12 @@ from seamless_assets.config.addresses import Dsn
 from seamless_assets.config.document.places import key_text
 from seamless_assets.config.fields import (
     Frame,
+    GroupName,
     HeaderSecret,
     HttpUrl,
     LeaseUrl,
     Milliseconds,
+    Owner,
     Pace,
     ProxyUrl,
     Ratio,
@@ -28,6 +30,8 @@ from seamless_assets.config.fields import (
     Section,
     Start,
     Symbol,
+    TagKey,
+    TagValue,
     Text,
     Truth,
     Whole,
@@ -91,7 +95,8 @@ class ExchangeSettings(Section):
     """One exchange: how it is reached and which series are wanted. `start` is in epoch seconds.
 
     `flat_bars`: whether bars without volume, which some exchanges send for minutes without trades, are kept
-    as bars or taken as proof that there was none.
+    as bars or taken as proof that there was none. `group`, `owners` and `tags` are what Dagster shows of its
+    assets beside them.
     """
 
     symbols: tuple[Symbol, ...] = ()
@@ -104,6 +109,9 @@ class ExchangeSettings(Section):
     proxy: ProxyUrl | None = None
     timeout_ms: Milliseconds | None = None
     flat_bars: Literal["keep", "drop"] = "keep"
+    group: GroupName | None = None
+    owners: tuple[Owner, ...] = ()
+    tags: dict[TagKey, TagValue] = Field(default_factory=dict)
     api_key: HeaderSecret | None = None
     secret: SecretStr | None = None
     password: SecretStr | None = None

@@ -22,6 +22,7 @@ from dagster import (
 
 import seamless_assets as sa
 from seamless_assets.config.load import Settings, load_settings
+from seamless_assets.core.bars.table import BARS_SCHEMA
 from seamless_assets.core.reading.result import ReadResult
 from seamless_assets.defs.build import build_definitions
 from seamless_assets.defs.names import PUBLISHABLE
@@ -254,3 +255,20 @@ def test_two_nodes_with_one_key_are_refused(settings_for: Callable[..., Settings
     twice = declared.exchanges["binance"].model_copy(update={"symbols": ("BTC/USDT", "BTC/USDT")})
     with pytest.raises(ConfigError, match="have one asset key, ohlcv/binance/BTC_USDT_1m"):
         build_assets(declared.model_copy(update={"exchanges": {"binance": twice}}))
+
+
+def test_assets_show_what_the_settings_say_of_them(settings_for: Callable[..., Settings]) -> None:
+    told = {"group": "market", "owners": ["team:research"], "tags": {"tier": "gold"}}
+    plain, shown = (
+        build_assets(settings_for({"kraken": {"symbols": ["BTC/USD:BTC-251226"], **more}}))[0]
+        for more in ({}, told)
+    )
+    (spec,), (other,) = shown.specs, plain.specs
+    assert (spec.group_name, list(spec.owners), spec.tags["tier"]) == ("market", ["team:research"], "gold")
+    assert (other.group_name, list(other.owners)) == ("kraken", [])
+    assert spec.metadata["seamless/node_id"] == "ohlcv:kraken:BTC/USD:BTC-251226:1m"
+    assert spec.code_version == "v2" and spec.tags["seamless/exchange"] == "kraken"
+    columns = spec.metadata["dagster/column_schema"].columns
+    assert [(column.name, column.type) for column in columns] == [
+        (field.name, str(field.type).replace("double", "float64")) for field in BARS_SCHEMA
+    ]

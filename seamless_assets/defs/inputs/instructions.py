@@ -23,14 +23,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from seamless_assets.core.calendar.instant import epoch_micros, epoch_seconds
+from seamless_assets.core.calendar.instant import OLDEST_MARKET, epoch_micros, epoch_seconds
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import DOMAINS, STRATEGIES, ComputeContext, choose
 from seamless_assets.errors import InvalidInput, InvalidTimestamp
 
 PREFIX = "seamless/"
-_OLDEST = 1_230_940_800
-"""2009-01-03: a number before any market is a slip, such as 2025 for a date."""
 _DATE_DIGITS = 8
 
 
@@ -96,7 +94,7 @@ def _instant(value: Any, name: str) -> Any:
     digits = str(plain).strip() if is_text_or_number else ""
     if digits.isdecimal() and digits.isascii():
         plain = digits if len(digits) == _DATE_DIGITS else int(digits)
-    if isinstance(plain, int) and not isinstance(plain, bool) and plain < _OLDEST:
+    if isinstance(plain, int) and not isinstance(plain, bool) and plain < OLDEST_MARKET:
         raise InvalidTimestamp(
             f"{name} {value} lies before any market; write a date like 2025-01-31, or epoch seconds",
             value=value,

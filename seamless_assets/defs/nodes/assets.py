@@ -23,6 +23,8 @@ from dagster import (
     Jitter,
     MaterializeResult,
     RetryPolicy,
+    TableColumn,
+    TableSchema,
     multi_asset,
 )
 
@@ -39,6 +41,18 @@ from seamless_assets.errors import ExchangeUnavailable, InvalidInput
 from seamless_assets.pipeline.connect import Seamless
 
 SHARD_SIZE = 100
+SCHEMA = {
+    "dagster/column_schema": TableSchema(
+        [
+            TableColumn("ts", "int64", "The bar's open, in epoch seconds UTC."),
+            TableColumn("open", "float64", "The first price of the bar."),
+            TableColumn("high", "float64", "The highest price of the bar."),
+            TableColumn("low", "float64", "The lowest price of the bar."),
+            TableColumn("close", "float64", "The last price of the bar."),
+            TableColumn("volume", "float64", "What was traded in the bar; a manifest says in which unit."),
+        ]
+    )
+}
 RETRIES = RetryPolicy(max_retries=2, delay=5, backoff=Backoff.EXPONENTIAL, jitter=Jitter.FULL)
 
 
@@ -64,7 +78,7 @@ def _shard_asset(
 
     @multi_asset(
         name=names.of(f"ohlcv_{first.exchange}_{first.timeframe}{f'_{shard}' if shard else ''}"),
-        specs=[_spec(names, member.node) for member in members],
+        specs=[_spec(names, member, settings.seamless.conformance.version) for member in members],
         check_specs=[spec for member in members for spec in check_specs(names.asset_key(member.node))],
         partitions_def=partitions_definition(unit, members[0].start),
         can_subset=True,
@@ -83,7 +97,7 @@ def _shard_asset(
         alone = [check for check in context.selected_asset_check_keys if check.asset_key not in selected]
         yield from run_checks(pipeline, by_key, alone)
         if selected:
-            yield from _materialize(context, pipeline, {by_key.node(key): key for key in selected})
+            yield from _materialize(context, pipeline, {by_key.node(key): key for key in sorted(selected)})
 
     return materialize_shard
 
@@ -114,13 +128,18 @@ def _materialize(
         raise ExchangeUnavailable(f"no answer for {nodes}: {first}", **first.facts) from first
 
 
-def _spec(names: Names, node: NodeId) -> AssetSpec:
+def _spec(names: Names, member: NodeSettings, conformance: str) -> AssetSpec:
+    node, exchange = member.node, member.exchange
+    own = {"seamless/exchange": node.exchange, "seamless/timeframe": str(node.timeframe)}
     return AssetSpec(
         names.asset_key(node),
-        group_name=node.exchange,
+        group_name=exchange.group or node.exchange,
         kinds={"ccxt", "parquet"},
         skippable=True,
         description=f"Candles of {node.symbol} on {node.exchange}, {node.timeframe} each.",
-        metadata={NODE_ID_METADATA: str(node)},
-        tags={"seamless/exchange": node.exchange, "seamless/timeframe": str(node.timeframe)},
+        # What bars mean changes with the rules that they are conformed by, and with nothing else.
+        code_version=conformance,
+        owners=exchange.owners,
+        metadata={NODE_ID_METADATA: str(node), **SCHEMA},
+        tags={**exchange.tags, **own},
     ).with_io_manager_key(names.io_manager)

@@ -13,7 +13,11 @@ from dagster import (
     DataVersion,
     MaterializeResult,
 )
-from dagster._core.definitions.data_version import DATA_VERSION_IS_USER_PROVIDED_TAG, DATA_VERSION_TAG
+from dagster._core.definitions.data_version import (
+    CODE_VERSION_TAG,
+    DATA_VERSION_IS_USER_PROVIDED_TAG,
+    DATA_VERSION_TAG,
+)
 
 from seamless_assets.core.node import NodeId
 from seamless_assets.defs.nodes.checks import judge_publishable, judge_settled
@@ -58,7 +62,7 @@ class NodeResults:
             yield self._materialization(key, outcome)
             return
         for report, metadata in self._pages(outcome):
-            self._context.log_event(_event(key, report, metadata))
+            self._context.log_event(self._event(key, report, metadata))
         left = ", ".join(report.partition.key for report in outcome.reports if not report.released)
         self._context.log.warning(
             f"{outcome.node}: not materialized: {left or 'all'}; {'; '.join(outcome.problems)}"
@@ -80,10 +84,12 @@ class NodeResults:
             is_pictured = left <= self._pictured
             yield report, partition_metadata(self._pipeline, outcome.node, report, is_pictured=is_pictured)
 
-
-def _event(key: AssetKey, report: PartitionReport, metadata: dict[str, Any]) -> AssetMaterialization:
-    version = {
-        DATA_VERSION_TAG: str(report.dataset_fingerprint),
-        DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
-    }
-    return AssetMaterialization(key, partition=report.partition.key, metadata=metadata, tags=version)
+    def _event(
+        self, key: AssetKey, report: PartitionReport, metadata: dict[str, Any]
+    ) -> AssetMaterialization:
+        versions = {
+            CODE_VERSION_TAG: str(self._context.assets_def.code_versions_by_key[key]),
+            DATA_VERSION_TAG: str(report.dataset_fingerprint),
+            DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
+        }
+        return AssetMaterialization(key, partition=report.partition.key, metadata=metadata, tags=versions)
