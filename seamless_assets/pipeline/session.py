@@ -13,11 +13,11 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from types import AsyncGeneratorType
 from typing import Any, Protocol, TypeVar
 
 from seamless_assets.flows.diagnose import Question
 from seamless_assets.flows.ports import Ports
+from seamless_assets.pipeline.producer import Producer
 
 T = TypeVar("T")
 Work = Coroutine[Any, Any, T]
@@ -47,7 +47,7 @@ class Session:
         self._opening = threading.Lock()
         self._begun: set[Future[Any]] = set()
         """What has not ended yet; nothing that is over is kept."""
-        self._generators: set[AsyncGenerator[Any, None]] = set()
+        self._producers: set[Producer[Any]] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._one_ended = asyncio.Event()
         self._ended: Future[None] = Future()
@@ -80,29 +80,30 @@ class Session:
         self._loop.call_soon_threadsafe(self._begin, work, begun)
         return begun
 
-    def adopt(self, generator: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-        """Close the generator with the session, where nobody has by then."""
-        self._generators.add(generator)
-        return generator
+    def adopt(self, generator: AsyncGenerator[T, None]) -> Producer[T]:
+        """Run a generator on this loop, one step at a time; it is closed with the session at the latest."""
+        producer = Producer(generator)
+        self._producers.add(producer)
+        return producer
 
-    async def step(self, generator: AsyncGenerator[T, None]) -> T:
-        """The next of an adopted generator, on the session's loop."""
+    async def step(self, producer: Producer[T]) -> T:
+        """The next item of a producer, on the session's loop."""
         try:
-            return await anext(generator)
+            return await producer.step()
         finally:
-            if _has_ended(generator):
-                self._generators.discard(generator)
+            if producer.has_ended:
+                self._producers.discard(producer)
 
-    async def release(self, generator: AsyncGenerator[Any, None]) -> None:
-        """Close an adopted generator, on the session's loop; a cancelled caller does not cut that."""
-        if generator in self._generators:
-            await asyncio.shield(self._close(generator))
+    async def release(self, producer: Producer[Any]) -> None:
+        """Close a producer, on the session's loop; a cancelled caller does not cut that."""
+        if producer in self._producers:
+            await asyncio.shield(self._close(producer))
 
-    def abandon(self, generator: AsyncGenerator[Any, None]) -> None:
-        """Close an adopted generator soon, whoever says so: nobody will drive it any more."""
-        # Once the loop is closed, so is the generator.
+    def abandon(self, producer: Producer[Any]) -> None:
+        """Close a producer soon, whoever says so: nobody will ask it any more."""
+        # Once the loop is closed, so is the producer.
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._close_abandoned, generator)
+            self._loop.call_soon_threadsafe(self._close_abandoned, producer)
 
     def leave(self) -> None:
         """Begin to end; what is begun after this must come from the session's own loop."""
@@ -146,13 +147,13 @@ class Session:
         self._begun.discard(begun)
         self._one_ended.set()
 
-    def _close_abandoned(self, generator: AsyncGenerator[Any, None]) -> None:
-        if generator in self._generators:
-            self._close(generator)
+    def _close_abandoned(self, producer: Producer[Any]) -> None:
+        if producer in self._producers:
+            self._close(producer)
 
-    def _close(self, generator: AsyncGenerator[Any, None]) -> asyncio.Task[None]:
-        self._generators.discard(generator)
-        closing: asyncio.Task[None] = self._loop.create_task(_aclose(generator))
+    def _close(self, producer: Producer[Any]) -> asyncio.Task[None]:
+        self._producers.discard(producer)
+        closing = self._loop.create_task(producer.close())
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
         return closing
@@ -164,8 +165,8 @@ class Session:
                 begun.cancel()
             self._one_ended.clear()
             await self._one_ended.wait()
-        for generator in tuple(self._generators):
-            self._close(generator)
+        for producer in tuple(self._producers):
+            self._close(producer)
         await asyncio.gather(*self._closing)
         adapters, self._adapters = self._adapters, None
         if adapters is not None:
@@ -187,11 +188,3 @@ def _tell(task: asyncio.Task[T], begun: Future[T]) -> None:
         begun.set_exception(error)
     else:
         begun.set_result(task.result())
-
-
-async def _aclose(generator: AsyncGenerator[Any, None]) -> None:
-    await generator.aclose()
-
-
-def _has_ended(generator: AsyncGenerator[Any, None]) -> bool:
-    return isinstance(generator, AsyncGeneratorType) and generator.ag_frame is None

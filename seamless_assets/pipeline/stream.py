@@ -23,19 +23,18 @@ class Stream(AsyncIterator[T]):
 
     def __init__(self, worker: Worker, make: Callable[[Ports], AsyncGenerator[T, None]]) -> None:
         self._worker = worker
-        self._session, self._generator = worker.adopt(make)
-        finalize(self, self._session.abandon, self._generator).atexit = False
+        self._session, self._producer = worker.adopt(make)
+        finalize(self, self._session.abandon, self._producer).atexit = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> T:
-        step = partial(self._session.step, self._generator)
-        return await self._worker.do_within(self._session, step)
+        return await self._worker.do_within(self._session, partial(self._session.step, self._producer))
 
     async def aclose(self) -> None:
-        """End it before its end, and return when it has cleaned up."""
-        await self._worker.do_within(self._session, partial(self._session.release, self._generator))
+        """End it before its end, and return when it has cleaned up; who asks for an item is cancelled."""
+        await self._worker.do_within(self._session, partial(self._session.release, self._producer))
 
     def __reduce__(self) -> Never:
         raise NotPicklable("a stream runs in this process; ask for it anew where it is wanted")

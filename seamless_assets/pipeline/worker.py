@@ -16,6 +16,7 @@ from weakref import finalize
 
 from seamless_assets.errors import BlockingCall, ForkedProcess, NotPicklable
 from seamless_assets.flows.ports import Ports
+from seamless_assets.pipeline.producer import Producer
 from seamless_assets.pipeline.session import WAKE_S, Session, Wired, Work
 
 T = TypeVar("T")
@@ -95,10 +96,8 @@ class Worker:
             return await work()
         return await asyncio.wrap_future(self._started_within(session, work))
 
-    def adopt(
-        self, make: Callable[[Ports], AsyncGenerator[T, None]]
-    ) -> tuple[Session, AsyncGenerator[T, None]]:
-        """A generator over the ports of the session, which closes it where nobody does before."""
+    def adopt(self, make: Callable[[Ports], AsyncGenerator[T, None]]) -> tuple[Session, Producer[T]]:
+        """A generator over the ports of the session, to be driven on its loop."""
         self._refuse_inherited()
         if here := self._here():
             return here, here.adopt(make(here.adapters.ports))

@@ -1,0 +1,127 @@
+"""Streams: a flow's generator on the worker's loop, whoever asks for its items, and however that ends."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import CancelledError
+from contextlib import aclosing
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from seamless_assets.pipeline.stream import Stream
+from seamless_assets.pipeline.worker import Worker
+
+
+class Adapters:
+    """None at all."""
+
+    shared = ()
+    ports: Any = SimpleNamespace()
+
+    async def close(self) -> None:
+        """Nothing was opened."""
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    made = Worker(Adapters)
+    yield made
+    made.stop()
+
+
+class Numbers:
+    """Yields numbers; before each it waits until it may go on, and cleaning up takes a while."""
+
+    def __init__(self) -> None:
+        self.may_go_on, self.asked = threading.Event(), threading.Event()
+        self.under_way, self.most, self.told = 0, 0, list[str]()
+        self.may_go_on.set()
+
+    async def generate(self, _: Any) -> AsyncGenerator[int, None]:
+        try:
+            for number in range(1_000):
+                self.under_way += 1
+                self.most = max(self.most, self.under_way)
+                self.asked.set()
+                try:
+                    while not self.may_go_on.is_set():  # noqa: ASYNC110
+                        await asyncio.sleep(0.001)
+                finally:
+                    self.under_way -= 1
+                yield number
+        finally:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            self.told.append("cleaned up")
+
+
+async def test_items_come_one_by_one_to_any_loop(worker: Worker) -> None:
+    numbers = Numbers()
+    async with aclosing(Stream(worker, numbers.generate)) as stream:
+        assert [await anext(stream) for _ in range(3)] == [0, 1, 2]
+    assert numbers.told == ["cleaned up"]
+    with pytest.raises(StopAsyncIteration):
+        await anext(stream)
+
+
+async def test_those_who_ask_at_once_take_turns(worker: Worker) -> None:
+    numbers = Numbers()
+    stream = Stream(worker, numbers.generate)
+    assert sorted(await asyncio.gather(*(anext(stream) for _ in range(8)))) == list(range(8))
+    assert numbers.most == 1
+
+
+async def test_closing_cancels_who_waits_for_an_item(worker: Worker) -> None:
+    numbers = Numbers()
+    numbers.may_go_on.clear()
+    stream = Stream(worker, numbers.generate)
+    waiting = asyncio.ensure_future(anext(stream))
+    assert await asyncio.to_thread(numbers.asked.wait, 30)
+    await stream.aclose()
+    (outcome,) = await asyncio.gather(waiting, return_exceptions=True)
+    assert isinstance(outcome, asyncio.CancelledError) and numbers.told == ["cleaned up"]
+
+
+async def test_one_that_is_dropped_in_the_middle_of_a_step_cleans_up(
+    worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    numbers = Numbers()
+    numbers.may_go_on.clear()
+    waiting = asyncio.ensure_future(anext(Stream(worker, numbers.generate)))
+    assert await asyncio.to_thread(numbers.asked.wait, 30)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    del waiting
+    await asyncio.to_thread(worker.stop)
+    assert numbers.told == ["cleaned up"] and caplog.records == []
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_closing_the_pipeline_ends_it_and_says_so(worker: Worker, begun: bool) -> None:
+    numbers = Numbers()
+    stream = Stream(worker, numbers.generate)
+    if begun:
+        assert await anext(stream) == 0
+    await asyncio.to_thread(worker.stop)
+    assert numbers.told == (["cleaned up"] if begun else [])
+    with pytest.raises(asyncio.CancelledError, match="closed before"):
+        await anext(stream)
+
+
+def test_it_runs_no_further_than_it_is_asked(worker: Worker) -> None:
+    numbers = Numbers()
+    stream = Stream(worker, numbers.generate)
+
+    async def one() -> int:
+        return await anext(stream)
+
+    assert [worker.run(one()) for _ in range(2)] == [0, 1]
+    numbers.asked.clear()
+    worker.stop()
+    assert not numbers.asked.is_set()
+    with pytest.raises(CancelledError):
+        worker.run(one())
