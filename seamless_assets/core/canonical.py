@@ -35,7 +35,7 @@ def read_record(payload: bytes, decoder: Decoder[T], version: str, known: int) -
     """
     try:
         record = decoder.decode(payload)
-    except MsgspecError as error:
+    except (MsgspecError, RecursionError) as error:
         raise ValueError(_other_version(payload, version, known) or str(error)) from error
     # The decoder passes over names it does not know. Its own encoding is the canonical form but for rare
     # numbers and characters, and takes a tenth of the time.
@@ -50,7 +50,7 @@ def read_record(payload: bytes, decoder: Decoder[T], version: str, known: int) -
 def _other_version(payload: bytes, version: str, known: int) -> str | None:
     try:
         record = decode(payload)
-    except MsgspecError:
+    except (MsgspecError, RecursionError):
         return None
     found = record.get(version, known) if isinstance(record, dict) else known
     return None if found == known else f"its {version} is {found}, and this release reads {known}"

@@ -20,6 +20,7 @@ from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.canonical import canonical_json, read_record, sha256_text
 from seamless_assets.core.coverage.coverage import MISSING, Gap
 from seamless_assets.core.node import NodeId, path_value
+from seamless_assets.core.releases.plausible import refuse_implausible_manifest
 from seamless_assets.errors import ArtifactCorrupt
 
 T = TypeVar("T")
@@ -111,7 +112,9 @@ class Manifest:
     def from_json(cls, payload: bytes, uri: str) -> Manifest:
         """The manifest of stored bytes; raises `ArtifactCorrupt` where they are none."""
         try:
-            return read_record(payload, _DECODER, "manifest_version", MANIFEST_VERSION)
+            manifest = read_record(payload, _DECODER, "manifest_version", MANIFEST_VERSION)
+            refuse_implausible_manifest(manifest)
+            return manifest
         except ValueError as error:
             raise ArtifactCorrupt(f"{uri} is not a readable manifest: {error}", uri=uri) from error
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from seamless_assets.core.calendar.segment import Segment, join_segments, outside
@@ -12,7 +12,11 @@ from seamless_assets.core.releases.release import GENESIS, Release
 from seamless_assets.core.releases.snapshot import Snapshot, differing, ordered
 from seamless_assets.errors import ArtifactCorrupt
 
+MOST_MERGES = 16
+"""Days become months and months years; nobody merges more often."""
 _CHECKPOINT_EVERY, _KEPT_SNAPSHOTS = 256, 64
+_Span = tuple[int, int, str]
+"""Start and end of an artifact, and the hash of its manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +36,14 @@ class ReleaseLog:
         self._newest = _State(node_id)
         self._checkpoints = [_State(node_id)]
         self._snapshots: dict[int, Snapshot] = {}
+        self._spans: list[_Span] = []
+        self._depths: Mapping[str, int] = {}
 
     def extend(self, fresh: Sequence[Release], uri: str) -> None:
-        """Add the records that follow. Raises `ArtifactCorrupt` unless they continue the node's chain."""
+        """Add the records that follow.
+
+        Raises `ArtifactCorrupt` unless they continue the node's chain and keep what is in force disjoint.
+        """
         for release in fresh:
             if release.node_id != self.node_id:
                 raise ArtifactCorrupt(
@@ -44,6 +53,9 @@ class ReleaseLog:
                     seq=release.seq,
                 )
         verify_chain(fresh, uri, after=self.releases[-1] if self.releases else None)
+        depths = _depths_after(self._depths, fresh, uri)
+        self._spans = _spans_after(self._spans, fresh, uri)
+        self._depths = depths
         for release in fresh:
             self._newest.apply(release)
             self.releases.append(release)
@@ -109,7 +121,7 @@ class _State:
         self.held.update((ref.manifest_sha256, ref) for ref in release.added)
         self.discarded.update(release.discarded)
         if release.kind == "compaction":
-            self.parts.update((ref.manifest_sha256, _within(ref, release.withdrawn)) for ref in release.added)
+            self.parts.update(_parts_of(release))
         elif release.kind in ("rollback", "withdrawal"):
             self.pinned = join_segments([*self.pinned, *self._touched(release)])
         elif release.kind == "by_hand":
@@ -151,8 +163,12 @@ def verify_chain(log: Iterable[Release], uri: str, after: Release | None = None)
     for seq, release in enumerate(log, start=last + 1):
         problem = _break(release, seq, previous, as_of)
         if problem:
-            raise ArtifactCorrupt(f"release log {uri} breaks at record {seq}: {problem}", uri=uri, seq=seq)
+            raise _breaks(uri, seq, problem)
         previous, as_of = release.hash, release.as_of
+
+
+def _breaks(uri: str, seq: int, problem: str) -> ArtifactCorrupt:
+    return ArtifactCorrupt(f"release log {uri} breaks at record {seq}: {problem}", uri=uri, seq=seq)
 
 
 def _break(release: Release, seq: int, previous: str, as_of: str) -> str | None:
@@ -165,5 +181,52 @@ def _break(release: Release, seq: int, previous: str, as_of: str) -> str | None:
     return None
 
 
-def _within(ref: ArtifactRef, others: Iterable[ArtifactRef]) -> tuple[ArtifactRef, ...]:
-    return tuple(other for other in others if ref.start <= other.start and other.end <= ref.end)
+def _spans_after(spans: Sequence[_Span], fresh: Iterable[Release], uri: str) -> list[_Span]:
+    """Where artifacts in force lie once the records took effect. Raises `ArtifactCorrupt` if two overlap."""
+    held = list(spans)
+    for release in fresh:
+        for span in map(_span, release.withdrawn):
+            at = bisect_left(held, span)
+            if at < len(held) and held[at] == span:
+                del held[at]
+        for span in map(_span, release.added):
+            at = bisect_left(held, span)
+            before, after = held[max(0, at - 1) : at], held[at : at + 1]
+            if any(one[0] < span[1] and span[0] < one[1] for one in (*before, *after)):
+                raise _breaks(uri, release.seq, "artifacts that it puts in force overlap")
+            held.insert(at, span)
+    return held
+
+
+def _depths_after(depths: Mapping[str, int], fresh: Sequence[Release], uri: str) -> Mapping[str, int]:
+    """How often merged artifacts were merged, by the hash of their manifest. Raises `ArtifactCorrupt`."""
+    found = dict(depths)
+    for release in (release for release in fresh if release.kind == "compaction"):
+        for name, parts in _parts_of(release).items():
+            depth = 1 + max(found.get(part.manifest_sha256, 0) for part in parts)
+            if depth > MOST_MERGES:
+                raise _breaks(uri, release.seq, f"it merges what was merged {MOST_MERGES} times before")
+            found[name] = depth
+    return found
+
+
+def _span(ref: ArtifactRef) -> _Span:
+    return ref.start, ref.end, ref.manifest_sha256
+
+
+def _parts_of(release: Release) -> dict[str, tuple[ArtifactRef, ...]]:
+    """The artifacts that each of a compaction stands for, by the hash of its manifest.
+
+    Each is smaller than the whole, so that no artifact is a part of itself.
+    """
+    withdrawn = ordered(release.withdrawn)
+    found = {}
+    for ref in release.added:
+        first = bisect_left(withdrawn, ref.start, key=lambda part: part.start)
+        last = bisect_left(withdrawn, ref.end, key=lambda part: part.start)
+        parts = [
+            part for part in withdrawn[first:last] if part.end <= ref.end and part.segment != ref.segment
+        ]
+        if parts:
+            found[ref.manifest_sha256] = tuple(parts)
+    return found

@@ -12,6 +12,7 @@ from msgspec.json import Decoder, decode
 from seamless_assets.core.calendar.instant import epoch_micros
 from seamless_assets.core.canonical import canonical_json, read_record, sha256_text
 from seamless_assets.core.releases.artifact import ArtifactRef
+from seamless_assets.core.releases.plausible import refuse_implausible_release
 from seamless_assets.errors import ArtifactCorrupt
 
 ReleaseKind = Literal["automatic", "by_hand", "rollback", "withdrawal", "compaction", "clean_up"]
@@ -83,6 +84,7 @@ class Release:
             # Keys are sorted, so the hash stands inside, a comma follows it, and the rest is what it covers.
             if sha256_text(payload.replace(f'"hash":"{release.hash}",'.encode(), b"", 1)) != release.hash:
                 raise ValueError("it does not match its own hash")
+            refuse_implausible_release(release)
             return release
         except ValueError as error:
             raise ArtifactCorrupt(f"{uri} is not a readable release record: {error}", uri=uri) from error

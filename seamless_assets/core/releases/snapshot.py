@@ -10,6 +10,7 @@ from seamless_assets.core.calendar.instant import instant_text
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.fingerprint import dataset_fingerprint
+from seamless_assets.core.releases.plausible import LAST_MICROS
 from seamless_assets.core.releases.release import (
     GENESIS,
     Release,
@@ -70,7 +71,7 @@ def next_release(
 ) -> Release:
     """The record that follows `before`; its `as_of` is `now`, or a millisecond after the last one.
 
-    Raises `ReleaseRefused` where artifacts in force would overlap.
+    Raises `ReleaseRefused` where artifacts in force would overlap, or no instant is left.
     """
     last = before.release
     gone = {ref.manifest_sha256 for ref in withdrawn}
@@ -78,6 +79,12 @@ def next_release(
     in_force = ordered([*kept, *added])
     _refuse_overlap(before.node_id, in_force)
     as_of = max(now_micros, epoch_micros_after(last) if last else now_micros)
+    if as_of > LAST_MICROS:
+        told = f", and take the record away that is dated {last.as_of}" if last else ""
+        raise ReleaseRefused(
+            f"{before.node_id}: a release would be dated past the year 2099; set this machine's clock{told}",
+            node_id=before.node_id,
+        )
     draft = Release(
         node_id=before.node_id,
         seq=last.seq + 1 if last else 1,
@@ -124,9 +131,11 @@ def _refuse_overlap(node_id: str, artifacts: Sequence[ArtifactRef]) -> None:
 def _leaves(
     parts: Mapping[str, tuple[ArtifactRef, ...]], refs: Iterable[ArtifactRef]
 ) -> Iterator[ArtifactRef]:
-    for ref in refs:
+    left = list(refs)[::-1]
+    while left:
+        ref = left.pop()
         below = parts.get(ref.manifest_sha256)
         if below is None:
             yield ref
         else:
-            yield from _leaves(parts, below)
+            left += reversed(below)

@@ -60,11 +60,13 @@ async def clean_up(ports: Ports, node: NodeId, grace_s: float = GRACE_S) -> Clea
         )
 
     await commit(ports, node, plan)
-    given_up = (await ports.artifacts.load_snapshot(node)).discarded
+    # Whatever a record gives up: records stay, and so does what any of them names as an artifact.
+    named = by_path(await ports.artifacts.list_releases(node))
+    given_up = (await ports.artifacts.load_snapshot(node)).discarded - named.keys()
     removed = [
         file
         for path, file in sorted(listed.items())
-        if path in given_up or (file.is_leftover and path in aged)
+        if (path in given_up and artifact_number(path)) or (file.is_leftover and path in aged)
     ]
     await ports.artifacts.remove_files(node, [file.path for file in removed])
     return CleanUpReport(str(node), tuple(file.path for file in removed), sum(file.size for file in removed))
