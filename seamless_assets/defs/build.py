@@ -12,7 +12,7 @@ from seamless_assets.config.load import Settings
 from seamless_assets.defs.housekeeping import build_housekeeping
 from seamless_assets.defs.inputs.io_manager import seamless_io_manager
 from seamless_assets.defs.jobs import build_jobs
-from seamless_assets.defs.names import DEFAULT_NAME, Names, prefix_of
+from seamless_assets.defs.names import DEFAULT_NAME, ProjectNames, prefix_of
 from seamless_assets.defs.nodes.assets import build_assets
 from seamless_assets.defs.resources import SeamlessResource, s3_access
 from seamless_assets.errors import InvalidInput
@@ -39,7 +39,7 @@ def build_definitions(
     project that stands beside another: resources, jobs and steps are named by the one, asset keys begin with
     the other. Raises `ConfigError` where two nodes have one asset key, `InvalidInput` for bad arguments.
     """
-    names = Names(name, prefix_of(key_prefix))
+    names = ProjectNames(name, prefix_of(key_prefix))
     assets = build_assets(settings, names)
     housekeeping, nightly = build_housekeeping(names)
     return Definitions(

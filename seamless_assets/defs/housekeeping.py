@@ -15,17 +15,17 @@ from dagster import (
 )
 
 from seamless_assets.core.node import NodeId
-from seamless_assets.defs.names import Names
+from seamless_assets.defs.names import ProjectNames
 from seamless_assets.defs.resources import SeamlessResource
 from seamless_assets.errors import SeamlessError
 from seamless_assets.pipeline.connect import Seamless
 
 
-def build_housekeeping(names: Names) -> tuple[JobDefinition, ScheduleDefinition]:
+def build_housekeeping(names: ProjectNames) -> tuple[JobDefinition, ScheduleDefinition]:
     """The job, and its schedule, which is off until somebody switches it on."""
 
     @op(
-        name=names.of("compact_and_clean_up"),
+        name=names.prefixed("compact_and_clean_up"),
         description="Compact the closed months or years of every node, then remove its files that nothing "
         "needs.",
         required_resource_keys={names.project},
@@ -34,21 +34,21 @@ def build_housekeeping(names: Names) -> tuple[JobDefinition, ScheduleDefinition]
         _keep_all(context, names)
 
     @job(
-        name=names.of("housekeeping"),
+        name=names.prefixed("housekeeping"),
         description="Compact all nodes and remove what nothing needs; every as_of reads as before.",
     )
     def housekeeping() -> None:
         compact_and_clean_up()
 
     return housekeeping, ScheduleDefinition(
-        name=names.of("housekeeping_every_night"),
+        name=names.prefixed("housekeeping_every_night"),
         job=housekeeping,
         cron_schedule="30 3 * * *",
         execution_timezone="UTC",
     )
 
 
-def _keep_all(context: OpExecutionContext, names: Names) -> None:
+def _keep_all(context: OpExecutionContext, names: ProjectNames) -> None:
     """Node by node; one that fails stops no other, and fails the step at its end."""
     resource: SeamlessResource = getattr(context.resources, names.project)
     rows, failed = [], []
@@ -68,12 +68,12 @@ def _keep_all(context: OpExecutionContext, names: Names) -> None:
 
 
 def _keep_house(
-    context: OpExecutionContext, names: Names, pipeline: Seamless, node: NodeId
+    context: OpExecutionContext, names: ProjectNames, pipeline: Seamless, node: NodeId
 ) -> dict[str, str | int]:
     merged = pipeline.compact(node)
     if merged.release is not None and merged.after < merged.before:
-        told = {"compacted": f"{merged.before} artifacts to {merged.after}", "as_of": merged.release.as_of}
-        context.log_event(AssetObservation(names.asset_key(node), metadata=told))
+        shown = {"compacted": f"{merged.before} artifacts to {merged.after}", "as_of": merged.release.as_of}
+        context.log_event(AssetObservation(names.asset_key(node), metadata=shown))
     (cleaned,) = pipeline.gc(node)
     return {
         "node": str(node),

@@ -19,7 +19,7 @@ _WORD = re.compile(r"[A-Za-z0-9_]+")
 
 
 @dataclass(frozen=True)
-class Names:
+class ProjectNames:
     """The names of one project's definitions.
 
     `project` is the key of its resource, and what its jobs and steps begin with, unless it is the default.
@@ -41,7 +41,7 @@ class Names:
         """The key of the IO manager that serves nodes as inputs."""
         return f"{self.project}_io_manager"
 
-    def of(self, word: str) -> str:
+    def prefixed(self, word: str) -> str:
         """The name of a job, schedule or step that the default project calls `word`."""
         return word if self.project == DEFAULT_NAME else f"{self.project}_{word}"
 
@@ -78,6 +78,6 @@ class NodesByKey:
         return node
 
 
-def prefix_of(told: str | Sequence[str]) -> tuple[str, ...]:
+def prefix_of(prefix: str | Sequence[str]) -> tuple[str, ...]:
     """A key prefix as Dagster takes it: one word, or several."""
-    return (told,) if isinstance(told, str) else tuple(told)
+    return (prefix,) if isinstance(prefix, str) else tuple(prefix)

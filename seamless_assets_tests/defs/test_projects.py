@@ -18,7 +18,7 @@ from dagster._core.remote_representation.external_data import RepositorySnap
 import seamless_assets as sa
 from seamless_assets.config.load import load_settings, settings_from_mapping
 from seamless_assets.defs.build import build_definitions
-from seamless_assets.defs.names import Names
+from seamless_assets.defs.names import ProjectNames
 from seamless_assets.defs.resources import SeamlessResource
 from seamless_assets.errors import ConfigError, InvalidInput
 from seamless_assets.sandbox.server import Sandbox
@@ -154,8 +154,8 @@ def test_two_projects_in_one_process_keep_apart(
     )
     Definitions.validate_loadable(both)
     first, second = (
-        Names().asset_key(sa.NodeId.parse(BTC)),
-        Names("second", ("second",)).asset_key(sa.NodeId.parse(BTC)),
+        ProjectNames().asset_key(sa.NodeId.parse(BTC)),
+        ProjectNames("second", ("second",)).asset_key(sa.NodeId.parse(BTC)),
     )
     assert materialize(both, instance, "materialize_second_ohlcv_binance_1h").success
     assert (released(str(one), BTC), released(str(two), BTC)) == (0, 1)

@@ -63,27 +63,27 @@ def read_instructions(metadata: Mapping[str, Any], tags: Mapping[str, str]) -> I
     Raises `InvalidChoice` for an unknown name and `InvalidInput` for a value that cannot mean anything.
     """
     known = tuple(PREFIX + name for name in _READERS)
-    told: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, value in {**tags, **metadata}.items():
         if name.startswith(PREFIX):
             choose(name, known, "instruction")
             plain = getattr(value, "value", value)
-            told[name.removeprefix(PREFIX)] = _READERS[name.removeprefix(PREFIX)](plain, name)
-    return _combined(told)
+            values[name.removeprefix(PREFIX)] = _READERS[name.removeprefix(PREFIX)](plain, name)
+    return _combined(values)
 
 
-def _combined(told: Mapping[str, Any]) -> Instructions:
-    is_bound = bool(told.keys() & {"as_of", "dataset_fingerprint", "domain"})
-    context = ComputeContext(**{name: told[name] for name in _OF_THE_CONTEXT if name in told})
-    if "max_lag" in told and context.domain != "live":
+def _combined(values: Mapping[str, Any]) -> Instructions:
+    is_bound = bool(values.keys() & {"as_of", "dataset_fingerprint", "domain"})
+    context = ComputeContext(**{name: values[name] for name in _OF_THE_CONTEXT if name in values})
+    if "max_lag" in values and context.domain != "live":
         raise InvalidInput(
             f"{PREFIX}max_lag is for live reads, and bars of a release do not age; leave it out, or say "
             f"{PREFIX}domain: live",
-            value=told["max_lag"],
+            value=values["max_lag"],
         )
     return Instructions(
         context=context if is_bound else None,
-        **{name: told[name] for name in _OF_THE_READ if name in told},
+        **{name: values[name] for name in _OF_THE_READ if name in values},
     )
 
 

@@ -23,8 +23,9 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.result import ReadMetadata, ReadResult
 from seamless_assets.defs.inputs.frames import frame_maker
 from seamless_assets.defs.inputs.instructions import PREFIX, Instructions, read_instructions
-from seamless_assets.defs.inputs.reading import NOT_ASKED, read_asked
-from seamless_assets.defs.inputs.windows import asked_window, step_of
+from seamless_assets.defs.inputs.joining import NOT_REQUESTED
+from seamless_assets.defs.inputs.reading import InputReader
+from seamless_assets.defs.inputs.windows import requested_window, step_of
 from seamless_assets.defs.names import DEFAULT_NAME, NodesByKey
 from seamless_assets.defs.partitions import NodePartitions
 from seamless_assets.defs.resources import SeamlessResource
@@ -60,29 +61,31 @@ class SeamlessIOManager(IOManager):
         wanted = _wanted_type(context)
         make_frame = frame_maker(wanted)
         step = step_of(context)
-        told = read_instructions(context.definition_metadata, step.run_tags if step is not None else {})
-        node = self._node(context, told)
+        tags = step.run_tags if step is not None else {}
+        instructions = read_instructions(context.definition_metadata, tags)
+        node = self._node(context, instructions)
         unit = self._resource.settings.partition_unit(node.timeframe)
-        asked = asked_window(context, NodePartitions(node.timeframe, unit))
-        result = read_asked(self._resource.pipeline, node, asked, told)
+        request = requested_window(context, NodePartitions(node.timeframe, unit))
+        result = InputReader(self._resource.pipeline, node, instructions).read(request)
         _tell(context, step, result.metadata)
         if result.metadata.verdict not in ("PASS", "PARTIAL"):
             _refuse(result, is_shown=wanted is ReadResult)
         return make_frame(result)
 
-    def _node(self, context: InputContext, told: Instructions) -> NodeId:
+    def _node(self, context: InputContext, instructions: Instructions) -> NodeId:
         if not context.has_asset_key:
-            if told.node is None:
+            if instructions.node is None:
                 raise InvalidInput(
                     f"this input is of no asset; name its node in its metadata, as {PREFIX}node: "
                     "ohlcv:binance:BTC/USDT:1m"
                 )
-            return told.node
+            return instructions.node
         node = self._by_key.node(context.asset_key)
-        if told.node not in (None, node):
+        if instructions.node not in (None, node):
             raise InvalidInput(
-                f"{PREFIX}node is {told.node}, but the input is the asset of {node}; leave one of them out",
-                value=str(told.node),
+                f"{PREFIX}node is {instructions.node}, but the input is the asset of {node}; leave one of "
+                "the two out",
+                value=str(instructions.node),
             )
         return node
 
@@ -107,7 +110,7 @@ def _tell(context: InputContext, step: Any, read: ReadMetadata) -> None:
     context.log.info(
         f"{read.node_id}: {read.rows} bars of {windows} as of {read.as_of}, {read.dataset_fingerprint}"
     )
-    if read.reasons or any(gap.reason == NOT_ASKED for gap in read.gaps):
+    if read.reasons or any(gap.reason == NOT_REQUESTED for gap in read.gaps):
         context.log.warning(f"{read.node_id}: {read.verdict}, {'; '.join(read.reasons) or windows}")
     elif not read.rows:
         context.log.warning(
@@ -131,7 +134,7 @@ def _tell(context: InputContext, step: Any, read: ReadMetadata) -> None:
 
 
 def _windows(read: ReadMetadata) -> str:
-    holes = [gap for gap in read.gaps if gap.reason == NOT_ASKED]
+    holes = [gap for gap in read.gaps if gap.reason == NOT_REQUESTED]
     starts = [read.start, *(gap.end for gap in holes)]
     ends = [*(gap.start for gap in holes), read.end]
     return ", ".join(

@@ -1,108 +1,148 @@
-"""From what is asked of an input to its bars: stretches of time, each read at one `as_of`, joined."""
+"""From the window that an input requests to its bars: segments of time, each read at one `as_of`, joined."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from typing import Any
-
-import pyarrow as pa
 
 from seamless_assets.core.bars.table import empty_bars
 from seamless_assets.core.calendar.segment import Segment, join_segments
-from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.core.coverage.coverage import MISSING, Gap
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.reading.result import ReadMetadata, ReadResult
 from seamless_assets.core.reading.sla import SLAPolicy, resolve_sla
-from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.defs.inputs.instructions import PREFIX, Instructions
-from seamless_assets.defs.inputs.windows import Asked
+from seamless_assets.defs.inputs.joining import join_results
+from seamless_assets.defs.inputs.windows import WindowRequest
 from seamless_assets.errors import InvalidInput
 from seamless_assets.pipeline.connect import Seamless
 from seamless_assets.pipeline.wiring.policy import read_settings
 
-NOT_ASKED = "not asked for"
-"""Why there are no bars between two stretches."""
 
+@dataclass(frozen=True)
+class InputReader:
+    """Reads one input of a step. Raises what a read raises, and `InvalidInput`."""
 
-def read_asked(pipeline: Seamless, node: NodeId, asked: Asked, told: Instructions) -> ReadResult:
-    """The bars that partitions and instructions ask for. Raises what a read raises, and `InvalidInput`."""
-    if (told.start is not None and told.end is not None) or (asked.stretches is None and told.fills):
-        return _read(pipeline, node, told, told.start, told.end)
-    stretches = asked.stretches
-    now = pipeline.aio.ports.clock.now()
-    if stretches is None or (asked.is_open_ended and any(part.end > now for part in stretches)):
-        snapshot = _snapshot(pipeline, node, told)
+    pipeline: Seamless
+    node: NodeId
+    instructions: Instructions
+
+    def read(self, request: WindowRequest) -> ReadResult:
+        """The bars that partitions request, as the instructions say."""
+        start, end = self.instructions.start, self.instructions.end
+        is_open = request.segments is None and self.instructions.fills
+        if is_open or (start is not None and end is not None):
+            return self._read(start, end)
+        reader, segments = self._resolved(request)
+        bounded = bound_segments(segments, start, end)
+        return reader._read_all(bounded) if bounded else self._nothing()
+
+    def _resolved(self, request: WindowRequest) -> tuple[InputReader, Sequence[Segment]]:
+        """The segments to read; where they hang on what is released, a reader that is bound to just that."""
+        segments, now = request.segments, self.pipeline.aio.ports.clock.now()
+        is_running = request.is_open_ended and any(part.end > now for part in segments or ())
+        if segments is not None and not is_running:
+            return self, segments
+        context = self._context
+        snapshot = self.pipeline.snapshot(
+            self.node, context.as_of, dataset_fingerprint=context.dataset_fingerprint
+        )
         released = join_segments(ref.segment for ref in snapshot.artifacts)
-        stretches = tuple(released if stretches is None else _until_released(stretches, released, now))
-        # What is released now is read as of now, whatever is released meanwhile.
-        told = told if told.fills else _bound(told, snapshot.release.as_of if snapshot.release else None)
-    parts = _bounded(stretches, told)
-    if not parts:
-        return _nothing(pipeline, node, told)
-    results = [_read(pipeline, node, told, *part) for part in parts]
-    newest = max((result.metadata.as_of or "" for result in results), default="")
-    if any(result.metadata.as_of != newest for result in results) and not _is_session(told):
-        at_one = _bound(replace(told, strategy=None), newest)
-        results = [_read(pipeline, node, at_one, *part) for part in parts]
-    return _joined(node.timeframe, results)
+        reader = self if self.instructions.fills or not snapshot.release else self._at(snapshot.release.as_of)
+        return reader, released if segments is None else cut_to_released(segments, released, now)
+
+    def _read_all(self, segments: Sequence[Segment]) -> ReadResult:
+        results = [self._read(*segment) for segment in segments]
+        newest = max(result.metadata.as_of or "" for result in results)
+        if not self._is_session and any(result.metadata.as_of != newest for result in results):
+            # A strategy released something between two of them.
+            reader = replace(self, instructions=replace(self.instructions, strategy=None))._at(newest)
+            results = [reader._read(*segment) for segment in segments]
+        return join_results(self.node.timeframe, results)
+
+    def _read(self, start: int | None, end: int | None) -> ReadResult:
+        how = self.instructions
+        result = self.pipeline.read(
+            self.node, start, end, context=how.context, strategy=how.strategy, sla=self._sla
+        )
+        if how.context is None and how.world_id is not None:
+            return replace(result, metadata=replace(result.metadata, world_id=how.world_id))
+        return result
+
+    def _at(self, as_of: str) -> InputReader:
+        """The reader bound to a release, unless its instructions say what it is bound to."""
+        if self.instructions.context is not None:
+            return self
+        context = replace(self._context, as_of=as_of)
+        return replace(self, instructions=replace(self.instructions, context=context))
+
+    @property
+    def _context(self) -> ComputeContext:
+        how = self.instructions
+        return how.context or ComputeContext(how.world_id or "default", min_coverage=how.min_coverage)
+
+    @property
+    def _is_session(self) -> bool:
+        return self.instructions.context is not None and self._context.domain != "backtest"
+
+    @property
+    def _sla(self) -> SLAPolicy | Mapping[str, Any] | str | None:
+        """The service level; where there is no context it knows the least coverage too."""
+        how = self.instructions
+        if how.context is not None or how.min_coverage is None:
+            return how.sla
+        settings = read_settings(self.pipeline.settings)
+        policy = resolve_sla(how.sla, settings.past_sla, settings.presets)
+        return replace(policy, min_coverage=how.min_coverage)
+
+    def _nothing(self) -> ReadResult:
+        """No bars, for an input that is mapped to no partition."""
+        context, timeframe = self._context, self.node.timeframe
+        metadata = ReadMetadata(
+            node_id=str(self.node),
+            interval=timeframe.seconds or str(timeframe),
+            start=0,
+            end=0,
+            rows=0,
+            coverage_bounds=None,
+            coverage_ratio=1.0,
+            gaps=(),
+            conformance_flags={},
+            conformance_version=self.pipeline.settings.seamless.conformance.version,
+            dataset_fingerprint=None,
+            as_of=None,
+            requested_as_of=context.as_of,
+            manifest_uris=(),
+            world_id=context.world_id,
+            domain=context.domain,
+            verdict="PASS",
+            reasons=("not_requested: the input is mapped to no partition",),
+            source="none",
+            staleness_seconds=None,
+        )
+        return ReadResult(empty_bars(), metadata)
 
 
-def _is_session(told: Instructions) -> bool:
-    return told.context is not None and told.context.domain != "backtest"
+def cut_to_released(
+    segments: Sequence[Segment], released: Sequence[Segment], now: float
+) -> Sequence[Segment]:
+    """Segments of which those that are not over at `now` end where what is released of them does.
 
-
-def _read(
-    pipeline: Seamless, node: NodeId, told: Instructions, start: int | None, end: int | None
-) -> ReadResult:
-    result = pipeline.read(
-        node, start, end, context=told.context, strategy=told.strategy, sla=_sla(pipeline, told)
-    )
-    if told.context is None and told.world_id is not None:
-        return replace(result, metadata=replace(result.metadata, world_id=told.world_id))
-    return result
-
-
-def _sla(pipeline: Seamless, told: Instructions) -> SLAPolicy | Mapping[str, Any] | str | None:
-    """The service level of a read; without a context it is what knows the least coverage."""
-    if told.context is not None or told.min_coverage is None:
-        return told.sla
-    settings = read_settings(pipeline.settings)
-    return replace(resolve_sla(told.sla, settings.past_sla, settings.presets), min_coverage=told.min_coverage)
-
-
-def _snapshot(pipeline: Seamless, node: NodeId, told: Instructions) -> Snapshot:
-    context = _context(told)
-    return pipeline.snapshot(node, context.as_of, dataset_fingerprint=context.dataset_fingerprint)
-
-
-def _context(told: Instructions) -> ComputeContext:
-    return told.context or ComputeContext(world_id=told.world_id or "default", min_coverage=told.min_coverage)
-
-
-def _bound(told: Instructions, as_of: str | None) -> Instructions:
-    """The instructions, bound to a release unless they say themselves what they are bound to."""
-    return told if told.context is not None else replace(told, context=replace(_context(told), as_of=as_of))
-
-
-def _until_released(stretches: Sequence[Segment], released: Sequence[Segment], now: float) -> list[Segment]:
-    """Stretches of which those that are not over yet end where what is released of them does."""
+    One of which nothing is released stays as it is: reading it says so.
+    """
     cut = []
-    for stretch in stretches:
-        ends = [part.end for part in map(stretch.intersect, released) if not part.is_empty]
-        cut.append(Segment(stretch.start, ends[-1]) if stretch.end > now and ends else stretch)
+    for segment in segments:
+        ends = [part.end for part in map(segment.intersect, released) if not part.is_empty]
+        cut.append(Segment(segment.start, ends[-1]) if segment.end > now and ends else segment)
     return cut
 
 
-def _bounded(stretches: Sequence[Segment], told: Instructions) -> list[Segment]:
-    """Stretches with the start or the end that was told instead of theirs."""
-    start, end = told.start, told.end
+def bound_segments(segments: Sequence[Segment], start: int | None, end: int | None) -> Sequence[Segment]:
+    """Segments that start at `start`, or end at `end`, instead. Raises `InvalidInput` for none."""
     if start is None and end is None:
-        return list(stretches)
-    if not stretches:
+        return segments
+    if not segments:
         missing = "end" if end is None else "start"
         raise InvalidInput(
             f"the input is mapped to no partition, so that nothing says where its window has its {missing}; "
@@ -110,70 +150,7 @@ def _bounded(stretches: Sequence[Segment], told: Instructions) -> list[Segment]:
             value=start if end is None else end,
         )
     if start is not None:
-        later = [part for part in stretches if part.end > start] or [stretches[-1]]
+        later = [part for part in segments if part.end > start] or [segments[-1]]
         return [Segment(start, later[0].end), *later[1:]]
-    earlier = [part for part in stretches if part.start < (end or 0)] or [stretches[0]]
+    earlier = [part for part in segments if end is not None and part.start < end] or [segments[0]]
     return [*earlier[:-1], Segment(earlier[-1].start, end)]
-
-
-def _nothing(pipeline: Seamless, node: NodeId, told: Instructions) -> ReadResult:
-    """No bars, for an input that is mapped to no partition."""
-    context = _context(told)
-    metadata = ReadMetadata(
-        node_id=str(node),
-        interval=node.timeframe.seconds or str(node.timeframe),
-        start=0,
-        end=0,
-        rows=0,
-        coverage_bounds=None,
-        coverage_ratio=1.0,
-        gaps=(),
-        conformance_flags={},
-        conformance_version=pipeline.settings.seamless.conformance.version,
-        dataset_fingerprint=None,
-        as_of=None,
-        requested_as_of=context.as_of,
-        manifest_uris=(),
-        world_id=context.world_id,
-        domain=context.domain,
-        verdict="PASS",
-        reasons=("not_asked: the input is mapped to no partition",),
-        source="none",
-        staleness_seconds=None,
-    )
-    return ReadResult(empty_bars(), metadata)
-
-
-def _joined(timeframe: Timeframe, results: Sequence[ReadResult]) -> ReadResult:
-    """Reads of ascending windows as one, what lies between them among its gaps."""
-    if len(results) == 1:
-        return results[0]
-    told = [result.metadata for result in results]
-    between = [Gap(left.end, right.start, NOT_ASKED) for left, right in pairwise(told)]
-    missing = sum(
-        timeframe.count(gap.start, gap.end) for one in told for gap in one.gaps if gap.reason == MISSING
-    )
-    bounds = [one.coverage_bounds for one in told if one.coverage_bounds]
-    rows = sum(one.rows for one in told)
-    flags: dict[str, int] = {}
-    for one in told:
-        for name, count in one.conformance_flags.items():
-            flags[name] = flags.get(name, 0) + count
-    metadata = replace(
-        told[-1],
-        start=told[0].start,
-        rows=rows,
-        coverage_bounds=(bounds[0][0], bounds[-1][1]) if bounds else None,
-        coverage_ratio=rows / (rows + missing) if rows + missing else 1.0,
-        gaps=tuple(sorted((*between, *(gap for one in told for gap in one.gaps)))),
-        conformance_flags=flags,
-        requested_as_of=told[0].requested_as_of,
-        manifest_uris=tuple(dict.fromkeys(uri for one in told for uri in one.manifest_uris)),
-        verdict=_worst([one.verdict for one in told]),
-        reasons=tuple(dict.fromkeys(reason for one in told for reason in one.reasons)),
-    )
-    return ReadResult(pa.concat_tables([result.bars for result in results]), metadata)
-
-
-def _worst(verdicts: Sequence[Any]) -> Any:
-    return max(verdicts, key=("PASS", "PARTIAL", "HOLD", "REJECT").index)

@@ -41,34 +41,34 @@ from seamless_assets.errors import InvalidChoice, InvalidInput
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The time that partitions ask for: ascending stretches that do not touch; None means what is released.
+class WindowRequest:
+    """The time that partitions ask for: ascending segments that do not touch; None means what is released.
 
     Where `is_open_ended`, a partition that is not over yet is asked for as far as it is released.
     """
 
-    stretches: tuple[Segment, ...] | None = None
+    segments: tuple[Segment, ...] | None = None
     is_open_ended: bool = False
 
 
-def asked_window(context: InputContext, node: NodePartitions) -> Asked:
+def requested_window(context: InputContext, node: NodePartitions) -> WindowRequest:
     """What the partitions of an input, which is a node of such partitions, ask for. Raises `InvalidInput`."""
     step = step_of(context)
     own = _own_window(step)
     mapping = _explicit_mapping(step, context)
     if isinstance(mapping, AllPartitionMapping) or (own is None and not context.has_asset_partitions):
-        return Asked()
+        return WindowRequest()
     if isinstance(mapping, SpecificPartitionsPartitionMapping):
         _refuse_unknown(mapping, context)
     if own is None:
         if step is not None and mapping is None:
-            return Asked()
-        return Asked(_partition_windows(context, node), is_open_ended=True)
+            return WindowRequest()
+        return WindowRequest(_partition_windows(context, node), is_open_ended=True)
     if isinstance(mapping, TimeWindowPartitionMapping):
-        return Asked(_cut(_moved(step, own, mapping), context, node))
+        return WindowRequest(_cut(_moved(step, own, mapping), context, node))
     if mapping is None or isinstance(mapping, MultiToSingleDimensionPartitionMapping):
-        return Asked(_cut(own, context, node))
-    return Asked(_partition_windows(context, node), is_open_ended=True)
+        return WindowRequest(_cut(own, context, node))
+    return WindowRequest(_partition_windows(context, node), is_open_ended=True)
 
 
 def step_of(context: InputContext) -> Any:

@@ -31,9 +31,9 @@ from dagster import (
 from seamless_assets.config.load import NodeSettings, Settings
 from seamless_assets.core.node import NodeId
 from seamless_assets.defs.inputs.instructions import read_instructions
-from seamless_assets.defs.names import NODE_ID_METADATA, Names, NodesByKey
+from seamless_assets.defs.names import NODE_ID_METADATA, NodesByKey, ProjectNames
 from seamless_assets.defs.nodes.checks import check_specs, run_checks
-from seamless_assets.defs.nodes.results import NodeResults, progress
+from seamless_assets.defs.nodes.results import NodeEvents, progress
 from seamless_assets.defs.nodes.step import NodeOutcome, materialize_nodes
 from seamless_assets.defs.partitions import partitions_definition, window_of_partitions
 from seamless_assets.defs.resources import SeamlessResource
@@ -56,9 +56,9 @@ SCHEMA = {
 RETRIES = RetryPolicy(max_retries=2, delay=5, backoff=Backoff.EXPONENTIAL, jitter=Jitter.FULL)
 
 
-def build_assets(settings: Settings, names: Names | None = None) -> list[AssetsDefinition]:
+def build_assets(settings: Settings, names: ProjectNames | None = None) -> list[AssetsDefinition]:
     """All declared nodes as assets; asks no exchange. Raises `ConfigError` where two have one key."""
-    called = names or Names()
+    called = names or ProjectNames()
     by_key = NodesByKey(settings.nodes)
     ordered = sorted(settings.nodes, key=lambda item: (item.node.exchange, str(item.node.timeframe)))
     groups = groupby(ordered, key=lambda item: (item.node.exchange, str(item.node.timeframe)))
@@ -71,13 +71,13 @@ def build_assets(settings: Settings, names: Names | None = None) -> list[AssetsD
 
 
 def _shard_asset(
-    settings: Settings, names: Names, by_key: NodesByKey, members: Sequence[NodeSettings], shard: int
+    settings: Settings, names: ProjectNames, by_key: NodesByKey, members: Sequence[NodeSettings], shard: int
 ) -> AssetsDefinition:
     first = members[0].node
     unit = settings.partition_unit(first.timeframe)
 
     @multi_asset(
-        name=names.of(f"ohlcv_{first.exchange}_{first.timeframe}{f'_{shard}' if shard else ''}"),
+        name=names.prefixed(f"ohlcv_{first.exchange}_{first.timeframe}{f'_{shard}' if shard else ''}"),
         specs=[_spec(names, member, settings.seamless.conformance.version) for member in members],
         check_specs=[spec for member in members for spec in check_specs(names.asset_key(member.node))],
         partitions_def=partitions_definition(unit, members[0].start),
@@ -115,20 +115,22 @@ def _materialize(
 ) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
     """Materialize nodes and tell of each; raises `ExchangeUnavailable` in the end where one had no answer."""
     window = window_of_partitions(context.partition_time_window)
-    results, unanswered = NodeResults(context, pipeline, len(keys)), []
-    for told in materialize_nodes(pipeline, list(keys), window):
-        if isinstance(told, NodeOutcome):
-            yield from results.of(keys[told.node], told)
-            unanswered += [(told.node, told.away)] if told.away else []
-        else:
-            context.log.info(progress(*told))
+    events = NodeEvents(context, pipeline, len(keys))
+    unanswered: list[tuple[NodeId, ExchangeUnavailable]] = []
+    for news in materialize_nodes(pipeline, list(keys), window):
+        if not isinstance(news, NodeOutcome):
+            context.log.info(progress(*news))
+            continue
+        yield from events.of_node(keys[news.node], news)
+        if news.away:
+            unanswered.append((news.node, news.away))
     if unanswered:
         first = unanswered[0][1]
         nodes = ", ".join(str(node) for node, _ in unanswered)
         raise ExchangeUnavailable(f"no answer for {nodes}: {first}", **first.facts) from first
 
 
-def _spec(names: Names, member: NodeSettings, conformance: str) -> AssetSpec:
+def _spec(names: ProjectNames, member: NodeSettings, conformance: str) -> AssetSpec:
     node, exchange = member.node, member.exchange
     own = {"seamless/exchange": node.exchange, "seamless/timeframe": str(node.timeframe)}
     return AssetSpec(

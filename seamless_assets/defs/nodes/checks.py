@@ -93,9 +93,9 @@ def judge_settled(pipeline: Seamless, key: AssetKey, node: NodeId) -> AssetCheck
     unit = pipeline.settings.partition_unit(node.timeframe)
     newest = partitions(node.timeframe, unit, Segment(node.timeframe.shift(end, -1), end))[-1]
     is_over = end >= newest.window.end
-    told = f"{newest.key} is over and settled to its end"
+    description = f"{newest.key} is over and settled to its end"
     if not is_over:
-        told = (
+        description = (
             f"{newest.key} is settled until {seconds_text(end)} and goes on to "
             f"{seconds_text(newest.window.end)}; materialize it again after that"
         )
@@ -104,15 +104,15 @@ def judge_settled(pipeline: Seamless, key: AssetKey, node: NodeId) -> AssetCheck
         "settled_until": MetadataValue.timestamp(float(end)),
         "lag_seconds": round(pipeline.aio.ports.clock.now() - end),
     }
-    return _settled(key, is_over, told, shown)
+    return _settled(key, is_over, description, shown)
 
 
-def _settled(key: AssetKey, passed: bool, told: str, shown: dict[str, Any]) -> AssetCheckResult:
+def _settled(key: AssetKey, passed: bool, description: str, shown: dict[str, Any]) -> AssetCheckResult:
     return AssetCheckResult(
         asset_key=key,
         check_name=SETTLED,
         passed=passed,
         severity=AssetCheckSeverity.WARN,
-        description=told,
+        description=description,
         metadata=shown,
     )

@@ -41,14 +41,16 @@ def progress(node: NodeId, report: PartitionReport) -> str:
     )
 
 
-class NodeResults:
+class NodeEvents:
     """Tells of one node after the other, of those that a step runs, `nodes` in number."""
 
     def __init__(self, context: AssetExecutionContext, pipeline: Seamless, nodes: int) -> None:
         self._context, self._pipeline = context, pipeline
         self._pictured = max(1, MOST_PICTURED // max(1, nodes))
 
-    def of(self, key: AssetKey, outcome: NodeOutcome) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
+    def of_node(
+        self, key: AssetKey, outcome: NodeOutcome
+    ) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
         """The checks of a node, and its materialization where all partitions are released.
 
         Where some are not, those that are get events of their own, and nothing is yielded that assets made

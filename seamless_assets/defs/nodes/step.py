@@ -28,8 +28,8 @@ class NodeOutcome:
     @property
     def problems(self) -> list[str]:
         """What went wrong, in sentences."""
-        told = [problem for report in self.reports for problem in report.problems]
-        return [*told, str(self.error)] if self.error else told
+        problems = [problem for report in self.reports for problem in report.problems]
+        return [*problems, str(self.error)] if self.error else problems
 
     @property
     def released(self) -> list[PartitionReport]:

@@ -187,5 +187,5 @@ def test_an_asset_and_a_node_that_contradict_are_refused(project: Project) -> No
     )
     def consumer(bars: pa.Table) -> None: ...
 
-    with pytest.raises(InvalidInput, match="leave one of them out"):
+    with pytest.raises(InvalidInput, match="leave one of the two out"):
         project.run(consumer)

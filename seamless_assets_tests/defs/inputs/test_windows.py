@@ -41,7 +41,7 @@ from seamless_assets.core.bars.table import BARS_SCHEMA
 from seamless_assets.core.calendar.instant import epoch_seconds
 from seamless_assets.core.reading.result import ReadResult
 from seamless_assets.defs.build import build_definitions
-from seamless_assets.defs.inputs.reading import NOT_ASKED
+from seamless_assets.defs.inputs.joining import NOT_REQUESTED
 from seamless_assets.errors import CoverageMissing, InvalidChoice
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -168,19 +168,19 @@ def test_an_input_covers_what_its_mapping_says(case: Any, project: Project) -> N
     consumer, seen = consumer_of(timeframe, partitions, mapping)
     assert project.run(consumer, partition=key).success
     (result,) = seen
-    stretches = settled(project, timeframe, expected)
-    assert result.to_arrow()["ts"].to_pylist() == project.opens(timeframe, *stretches)
+    segments = settled(project, timeframe, expected)
+    assert result.to_arrow()["ts"].to_pylist() == project.opens(timeframe, *segments)
     assert result.to_arrow().schema == BARS_SCHEMA
-    between = [gap[:2] for gap in result.metadata.gaps if gap.reason == NOT_ASKED]
-    assert len(between) == max(0, len(stretches) - 1)
+    between = [gap[:2] for gap in result.metadata.gaps if gap.reason == NOT_REQUESTED]
+    assert len(between) == max(0, len(segments) - 1)
     assert result.metadata.rows == result.bars.num_rows
-    if stretches:
+    if segments:
         assert result.metadata.as_of == project.newest(timeframe)
 
 
-def settled(project: Project, timeframe: str, stretches: Any) -> list[tuple[Any, Any]]:
+def settled(project: Project, timeframe: str, segments: Any) -> list[tuple[Any, Any]]:
     end = project.settled(timeframe)
-    return [(start, end if until == "settled" else until) for start, until in stretches]
+    return [(start, end if until == "settled" else until) for start, until in segments]
 
 
 @pytest.mark.parametrize(
