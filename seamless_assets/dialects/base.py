@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,7 +12,10 @@ import numpy as np
 
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.dialects.market_data import Market, MarketData
+from seamless_assets.errors import InvalidInput
 
+MAX_NUMBER = 9e18
+"""More than any time in nanoseconds, and still a whole number of 64 bits."""
 Query = Mapping[str, str]
 Handler = Callable[[Query], Any]
 
@@ -38,10 +42,31 @@ def text(value: float) -> str:
     return f"{Decimal(repr(float(value))):f}"
 
 
+def always(answer: Any) -> Handler:
+    """A handler that gives one answer, whatever the query."""
+    return lambda _query: answer
+
+
+def real(query: Query, name: str, default: float) -> float:
+    """A number of the query. Raises `InvalidInput` for what is none, or larger than any time or count."""
+    text = query.get(name, "")
+    try:
+        value = float(text) if text else float(default)
+    except ValueError:
+        value = math.nan
+    if not abs(value) <= MAX_NUMBER:
+        raise InvalidInput(f"{name} is {text[:100]!r}; give a number", value=text)
+    return value
+
+
 def number(query: Query, name: str, default: int) -> int:
-    """A whole number of the query."""
-    value = query.get(name)
-    return int(float(value)) if value not in (None, "") else default
+    """A whole number of the query, rounded towards zero. Raises `InvalidInput`, as `real` does."""
+    return int(real(query, name, default))
+
+
+def page_size(query: Query, name: str, default: int, cap: int) -> int:
+    """Rows that the query asks for, from 1 to `cap`."""
+    return max(1, min(number(query, name, default), cap))
 
 
 def window(query: Query, start: str, end: str, unit: int, data: MarketData) -> tuple[int | None, int]:
@@ -77,8 +102,21 @@ def listed(data: MarketData, markets: Mapping[str, Market]) -> dict[str, Market]
     return {name: market for name, market in markets.items() if data.is_listed(market.symbol)}
 
 
-def timeframe_of(names: Mapping[str, str], told: str | None, refusal: Refusal) -> Timeframe:
-    """The timeframe that a venue calls `told`; raises `refusal` for one it does not have."""
-    if told is None or told not in names:
+def by_name(markets: Iterable[Market], name_of: Callable[[Market], str]) -> dict[str, Market]:
+    """Markets by a venue's name of them. Raises `InvalidInput` where two would have one name."""
+    named: dict[str, Market] = {}
+    for market in markets:
+        other = named.setdefault(name_of(market), market)
+        if other is not market:
+            raise InvalidInput(
+                f"{other.symbol} and {market.symbol} have one name, {name_of(market)}; leave one of them out",
+                value=market.symbol,
+            )
+    return named
+
+
+def timeframe_of(names: Mapping[str, str], name: str | None, refusal: Refusal) -> Timeframe:
+    """The timeframe that a venue calls `name`; raises `refusal` for one it does not have."""
+    if name is None or name not in names:
         raise refusal
-    return Timeframe(names[told])
+    return Timeframe(names[name])

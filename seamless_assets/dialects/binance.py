@@ -8,8 +8,10 @@ from seamless_assets.dialects.base import (
     Query,
     Refusal,
     Route,
+    always,
+    by_name,
     listed,
-    number,
+    page_size,
     rows_of,
     spot,
     swaps,
@@ -25,6 +27,8 @@ _BAD_SYMBOL = Refusal(400, {"code": -1121, "msg": "Invalid symbol."})
 _BAD_INTERVAL = Refusal(400, {"code": -1120, "msg": "Invalid interval."})
 _ILLEGAL_START = Refusal(400, {"code": -1100, "msg": "Illegal characters found in parameter 'startTime'."})
 _TOO_OLD = Refusal(400, {"code": -1102, "msg": "Candlestick too long ago."})
+_SIGNED_LISTS = ("capital/config/getall", "margin/allPairs", "margin/isolated/allPairs", "margin/allAssets")
+"""What ccxt asks with keys before it asks for markets; an account without any of it answers so."""
 _FILTERS = [
     {"filterType": "PRICE_FILTER", "minPrice": "0.00000001", "maxPrice": "1000000", "tickSize": "0.00000001"},
     {"filterType": "LOT_SIZE", "minQty": "0.00000001", "maxQty": "9000000", "stepSize": "0.00000001"},
@@ -32,8 +36,11 @@ _FILTERS = [
 
 
 def routes(data: MarketData) -> list[Route]:
-    """Endpoints of spot (`/api/v3`), linear (`/fapi/v1`) and an empty inverse market (`/dapi/v1`)."""
-    made = []
+    """Endpoints of spot (`/api/v3`), linear (`/fapi/v1`), empty markets of other kinds, and those for keys."""
+    made = [
+        *(Route("binance", f"/sapi/v1/{path}", always([])) for path in _SIGNED_LISTS),
+        Route("binance", "/eapi/v1/exchangeInfo", always({"optionContracts": [], "optionSymbols": []})),
+    ]
     for base, markets, cap in (
         ("/api/v3", spot(data), 1000),
         ("/fapi/v1", swaps(data), 1500),
@@ -52,7 +59,7 @@ def routes(data: MarketData) -> list[Route]:
 class _Venue:
     def __init__(self, data: MarketData, markets: list[Market], cap: int) -> None:
         self._data, self._cap = data, cap
-        self._markets = {f"{market.base}{market.quote}": market for market in markets}
+        self._markets = by_name(markets, lambda market: f"{market.base}{market.quote}")
 
     def info(self, query: Query) -> Any:
         return {
@@ -70,7 +77,7 @@ class _Venue:
     def klines(self, query: Query) -> Any:
         market = self._market(query)
         frame = timeframe_of(_NAMES, query.get("interval"), _BAD_INTERVAL)
-        limit = min(number(query, "limit", 500), self._cap)
+        limit = page_size(query, "limit", 500, self._cap)
         if query.get("startTime", "").startswith("-"):
             raise _ILLEGAL_START
         start, end = window(query, "startTime", "endTime", 1000, self._data)
@@ -104,7 +111,7 @@ class _Venue:
         market = self._market(query)
         start, end = window(query, "startTime", "endTime", 1000, self._data)
         begin = end - 3600 if start is None else start
-        found = self._data.trades(market.symbol, begin, end + 1, min(number(query, "limit", 500), 1000))
+        found = self._data.trades(market.symbol, begin, end + 1, page_size(query, "limit", 500, 1000))
         return [
             {
                 "a": int(at * 1000),

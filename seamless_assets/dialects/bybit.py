@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.dialects.base import (
     Query,
     Route,
+    by_name,
     futures,
     listed,
-    number,
+    page_size,
     rows_of,
     spot,
     swaps,
@@ -20,6 +22,12 @@ from seamless_assets.dialects.base import (
 from seamless_assets.dialects.market_data import Market, MarketData
 
 CAP = 1000
+_SIGNED: dict[str, Any] = {
+    "asset/coin/query-info": {"rows": []},
+    "user/query-api": {"readOnly": 1, "unified": 0, "uta": 1},
+    "account/info": {"unifiedMarginStatus": 5},
+}
+"""The answers to what ccxt asks with keys: an account without coins, which may read."""
 _INTERVALS = {
     "1": "1m", "3": "3m", "5": "5m", "15": "15m", "30": "30m", "60": "1h", "120": "2h", "240": "4h", "360": "6h",
     "720": "12h", "D": "1d", "W": "1w", "M": "1M",
@@ -27,7 +35,7 @@ _INTERVALS = {
 
 
 def routes(data: MarketData) -> list[Route]:
-    """Endpoints below `/v5/market`."""
+    """Endpoints below `/v5/market`, and what ccxt asks with keys."""
     venue = _Venue(data)
     named = {
         "time": venue.time,
@@ -35,44 +43,47 @@ def routes(data: MarketData) -> list[Route]:
         "kline": venue.candles,
         "recent-trade": venue.trades,
     }
-    return [Route("bybit", f"/v5/market/{name}", handler) for name, handler in named.items()]
+    return [
+        *(Route("bybit", f"/v5/market/{name}", handler) for name, handler in named.items()),
+        *(Route("bybit", f"/v5/{name}", partial(venue.signed, result)) for name, result in _SIGNED.items()),
+    ]
 
 
 class _Venue:
     def __init__(self, data: MarketData) -> None:
         self._data = data
         self._markets = {
-            "spot": {f"{m.base}{m.quote}": m for m in spot(data)},
-            "linear": {
-                **{f"{m.base}{m.quote}": m for m in swaps(data)},
-                **{f"{m.base}{m.quote}-{m.expiry:%d%b%y}".upper(): m for m in futures(data)},
-            },
+            "spot": by_name(spot(data), _name),
+            "linear": by_name([*swaps(data), *futures(data)], _name),
         }
+
+    def signed(self, result: Any, query: Query) -> Any:
+        return self._ok(result)
 
     def time(self, query: Query) -> Any:
         now = self._data.clock.now()
-        return self._said({"timeSecond": str(int(now)), "timeNano": str(int(now * 1e9))})
+        return self._ok({"timeSecond": str(int(now)), "timeNano": str(int(now * 1e9))})
 
     def instruments(self, query: Query) -> Any:
         category = query.get("category", "spot")
         known, now = listed(self._data, self._markets.get(category, {})), self._data.clock.now()
         described = [_instrument(name, market, now) for name, market in known.items()]
-        return self._said({"category": category, "list": described, "nextPageCursor": ""})
+        return self._ok({"category": category, "list": described, "nextPageCursor": ""})
 
     def candles(self, query: Query) -> Any:
         market = self._market(query)
         frame = _INTERVALS.get(query.get("interval", ""))
         if market is None:
-            return self._refused("params error: Symbol Invalid")
+            return self._error("params error: Symbol Invalid")
         if frame is None:
-            return self._refused("params error: Invalid period!")
+            return self._error("params error: Invalid period!")
         timeframe = Timeframe(frame)
-        limit = min(number(query, "limit", 200), CAP)
+        limit = page_size(query, "limit", 200, CAP)
         start, end = window(query, "start", "end", 1000, self._data)
         if start is None:
             found = self._data.newest(market.symbol, timeframe, end + 1, limit)
         elif self._data.is_too_old(market.symbol, timeframe, start):
-            return self._refused("params error: too long ago")
+            return self._error("params error: too long ago")
         else:
             # An end that is not told lies `limit` bars after the start.
             reach = end if "end" in query else min(end, timeframe.shift(start, limit) - 1)
@@ -82,18 +93,15 @@ class _Venue:
             [str(ts * 1000), text(o), text(h), text(low), text(c), text(v), text(v * c)]
             for ts, o, h, low, c, v in rows_of(found[::-1])
         ]
-        return self._said(
-            {"category": query.get("category", "spot"), "symbol": query["symbol"], "list": rows}
-        )
+        return self._ok({"category": query.get("category", "spot"), "symbol": query["symbol"], "list": rows})
 
     def trades(self, query: Query) -> Any:
         market = self._market(query)
         if market is None:
-            return self._refused("params error: Symbol Invalid")
+            return self._error("params error: Symbol Invalid")
         now = self._data.clock.now()
-        found = self._data.trades(market.symbol, now - 3600, now, 1000)[
-            -min(number(query, "limit", 60), 1000) :
-        ]
+        newest = page_size(query, "limit", 60, 1000)
+        found = self._data.trades(market.symbol, now - 3600, now, 1000)[-newest:]
         rows = [
             {
                 "execId": str(n),
@@ -106,13 +114,13 @@ class _Venue:
             }
             for n, (at, price, amount, side) in enumerate(found[::-1])
         ]
-        return self._said({"category": query.get("category", "spot"), "list": rows})
+        return self._ok({"category": query.get("category", "spot"), "list": rows})
 
     def _market(self, query: Query) -> Market | None:
         market = self._markets.get(query.get("category", "spot"), {}).get(query.get("symbol", ""))
         return None if market is None or self._data.is_refused(market.symbol) else market
 
-    def _said(self, result: Any) -> Any:
+    def _ok(self, result: Any) -> Any:
         return {
             "retCode": 0,
             "retMsg": "OK",
@@ -121,7 +129,7 @@ class _Venue:
             "time": int(self._data.clock.now() * 1000),
         }
 
-    def _refused(self, reason: str) -> Any:
+    def _error(self, reason: str) -> Any:
         return {
             "retCode": 10001,
             "retMsg": reason,
@@ -129,6 +137,10 @@ class _Venue:
             "retExtInfo": {},
             "time": int(self._data.clock.now() * 1000),
         }
+
+
+def _name(market: Market) -> str:
+    return f"{market.base}{market.quote}" + (f"-{market.expiry:%d%b%y}".upper() if market.expiry else "")
 
 
 def _instrument(name: str, market: Market, now: float) -> dict[str, Any]:

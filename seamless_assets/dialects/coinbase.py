@@ -5,7 +5,20 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from seamless_assets.dialects.base import Query, Refusal, Route, number, rows_of, spot, text, timeframe_of
+from seamless_assets.dialects.base import (
+    Handler,
+    Query,
+    Refusal,
+    Route,
+    always,
+    by_name,
+    number,
+    page_size,
+    rows_of,
+    spot,
+    text,
+    timeframe_of,
+)
 from seamless_assets.dialects.market_data import Market, MarketData
 
 CAP = 350
@@ -21,7 +34,13 @@ _UNKNOWN = Refusal(
         "message": "valid product_id is required",
     },
 )
-_MARKET = "/api/v3/brokerage/market/products"
+_PRODUCTS = ("/api/v3/brokerage/market/products", "/api/v3/brokerage/products")
+"""For everybody, and for those with keys."""
+_FEES = {
+    "total_volume": "0",
+    "total_fees": "0",
+    "fee_tier": {"pricing_tier": "", "taker_fee_rate": "0.012", "maker_fee_rate": "0.006"},
+}
 
 
 def _invalid(reason: str) -> Refusal:
@@ -29,25 +48,27 @@ def _invalid(reason: str) -> Refusal:
 
 
 def routes(data: MarketData) -> list[Route]:
-    """Endpoints of Advanced Trade (public) and the currency lists of v2."""
+    """Endpoints of Advanced Trade and the currency lists of v2."""
     venue = _Venue(data)
-    named = {
+    named: dict[str, Handler] = {
         "/v2/time": venue.time,
         "/api/v3/brokerage/time": venue.time,
         "/v2/currencies": venue.fiat,
         "/v2/currencies/crypto": venue.crypto,
         "/v2/exchange-rates": venue.rates,
-        _MARKET: venue.products,
-        f"{_MARKET}/{{product}}/candles": venue.candles,
-        f"{_MARKET}/{{product}}/ticker": venue.trades,
+        "/api/v3/brokerage/transaction_summary": always(_FEES),
     }
+    for products in _PRODUCTS:
+        named[products] = venue.products
+        named[f"{products}/{{product}}/candles"] = venue.candles
+        named[f"{products}/{{product}}/ticker"] = venue.trades
     return [Route("coinbase", path, handler) for path, handler in named.items()]
 
 
 class _Venue:
     def __init__(self, data: MarketData) -> None:
         self._data = data
-        self._markets = {f"{market.base}-{market.quote}": market for market in spot(data)}
+        self._markets = by_name(spot(data), lambda market: f"{market.base}-{market.quote}")
 
     def time(self, query: Query) -> Any:
         now = self._data.clock.now()
@@ -107,7 +128,7 @@ class _Venue:
     def trades(self, query: Query) -> Any:
         market, now = self._market(query), self._data.clock.now()
         start, end = number(query, "start", int(now) - 3600), number(query, "end", int(now))
-        found = self._data.trades(market.symbol, start, end, number(query, "limit", 100))
+        found = self._data.trades(market.symbol, start, end, page_size(query, "limit", 100, 1000))
         return {
             "trades": [
                 {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.dialects.base import Query, Route, number, rows_of, spot, text
+from seamless_assets.dialects.base import Query, Route, by_name, number, page_size, real, rows_of, spot, text
 from seamless_assets.dialects.market_data import Market, MarketData
 
 RETENTION = 720
@@ -38,11 +38,11 @@ def routes(data: MarketData) -> list[Route]:
 class _Venue:
     def __init__(self, data: MarketData) -> None:
         self._data = data
-        self._markets = {f"{market.base}{market.quote}": market for market in spot(data)}
+        self._markets = by_name(spot(data), lambda market: f"{market.base}{market.quote}")
 
     def assets(self, query: Query) -> Any:
         names = {name for market in self._markets.values() for name in (market.base, market.quote)}
-        return _said(
+        return _ok(
             {
                 name: {
                     "aclass": "currency",
@@ -56,27 +56,27 @@ class _Venue:
         )
 
     def pairs(self, query: Query) -> Any:
-        return _said({name: _pair(name, market) for name, market in self._markets.items()})
+        return _ok({name: _pair(name, market) for name, market in self._markets.items()})
 
     def time(self, query: Query) -> Any:
-        return _said({"unixtime": int(self._data.clock.now())})
+        return _ok({"unixtime": int(self._data.clock.now())})
 
     def status(self, query: Query) -> Any:
-        return _said({"status": "online", "timestamp": "2025-01-01T00:00:00Z"})
+        return _ok({"status": "online", "timestamp": "2025-01-01T00:00:00Z"})
 
     def candles(self, query: Query) -> Any:
         name, frame = query.get("pair", ""), _MINUTES.get(query.get("interval", "1"))
         if name not in self._markets:
-            return _refused("EQuery:Unknown asset pair")
+            return _error("EQuery:Unknown asset pair")
         if frame is None:
-            return _refused("EGeneral:Invalid arguments:interval")
+            return _error("EGeneral:Invalid arguments:interval")
         timeframe, now = Timeframe(frame), int(self._data.clock.now())
         market = self._markets[name]
         start = max(timeframe.shift(now, 1 - RETENTION), timeframe.floor(market.listed))
         since = number(query, "since", 0)
         rows = [row for row in _filled(self._data, market, timeframe, start, now + 1) if row[0] > since]
         closed = timeframe.shift(now, -1)
-        return _said(
+        return _ok(
             {
                 name: [
                     [ts, *(text(value) for value in (o, h, low, c, c)), text(v), 4 if v else 0]
@@ -89,16 +89,18 @@ class _Venue:
     def trades(self, query: Query) -> Any:
         name = query.get("pair", "")
         if name not in self._markets:
-            return _refused("EQuery:Unknown asset pair")
-        now, told = self._data.clock.now(), query.get("since")
-        since = now - 3600 if told is None else float(told) / (1e9 if float(told) > 1e12 else 1)
-        found = self._data.trades(self._markets[name].symbol, since, now, number(query, "count", 1000))
+            return _error("EQuery:Unknown asset pair")
+        now = self._data.clock.now()
+        since = real(query, "since", now - 3600)
+        since = since / 1e9 if since > 1e12 else since
+        count = page_size(query, "count", 1000, 1000)
+        found = self._data.trades(self._markets[name].symbol, since, now, count)
         last = found[-1][0] if found else since
         rows = [
             [text(price), text(amount), at, side[0], "l", "", n]
             for n, (at, price, amount, side) in enumerate(found)
         ]
-        return _said({name: rows, "last": str(int(last * 1e9))})
+        return _ok({name: rows, "last": str(int(last * 1e9))})
 
 
 def _filled(
@@ -138,9 +140,9 @@ def _pair(name: str, market: Market) -> dict[str, Any]:
     }
 
 
-def _said(result: Any) -> Any:
+def _ok(result: Any) -> Any:
     return {"error": [], "result": result}
 
 
-def _refused(reason: str) -> Any:
+def _error(reason: str) -> Any:
     return {"error": [reason]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.dialects.base import Query, Route, number, rows_of, spot, swaps, text
+from seamless_assets.dialects.base import Query, Route, by_name, number, page_size, rows_of, spot, swaps, text
 from seamless_assets.dialects.market_data import Market, MarketData
 
 CAP = 300
@@ -17,7 +17,7 @@ _BARS = {
 
 
 def routes(data: MarketData) -> list[Route]:
-    """Endpoints below `/api/v5`."""
+    """Endpoints below `/api/v5`, and what ccxt asks with keys."""
     venue = _Venue(data)
     named = {
         "public/time": venue.time,
@@ -26,6 +26,7 @@ def routes(data: MarketData) -> list[Route]:
         "market/history-candles": venue.history,
         "market/trades": venue.trades,
         "market/history-trades": venue.trades,
+        "asset/currencies": venue.currencies,
     }
     return [Route("okx", f"/api/v5/{name}", handler) for name, handler in named.items()]
 
@@ -33,16 +34,18 @@ def routes(data: MarketData) -> list[Route]:
 class _Venue:
     def __init__(self, data: MarketData) -> None:
         self._data = data
-        self._markets = {f"{m.base}-{m.quote}": m for m in spot(data)}
-        self._markets |= {f"{m.base}-{m.quote}-SWAP": m for m in swaps(data)}
+        self._markets = by_name([*spot(data), *swaps(data)], _name)
+
+    def currencies(self, query: Query) -> Any:
+        return _ok([])
 
     def time(self, query: Query) -> Any:
-        return _said([{"ts": str(int(self._data.clock.now() * 1000))}])
+        return _ok([{"ts": str(int(self._data.clock.now() * 1000))}])
 
     def instruments(self, query: Query) -> Any:
         kind = query.get("instType", "SPOT")
         listed = [_instrument(name, market) for name, market in self._markets.items()]
-        return _said([item for item in listed if item["instType"] == kind])
+        return _ok([item for item in listed if item["instType"] == kind])
 
     def recent(self, query: Query) -> Any:
         return self._candles(query, reach=RECENT)
@@ -53,16 +56,16 @@ class _Venue:
     def _candles(self, query: Query, reach: int | None) -> Any:
         market, frame = self._markets.get(query.get("instId", "")), _BARS.get(query.get("bar", "1m"))
         if market is None:
-            return _refused("51001", "Instrument ID does not exist")
+            return _error("51001", "Instrument ID does not exist")
         if frame is None:
-            return _refused("51000", "Parameter bar error")
+            return _error("51000", "Parameter bar error")
         timeframe, now = Timeframe(frame), int(self._data.clock.now())
-        limit = min(number(query, "limit", 100), CAP)
+        limit = page_size(query, "limit", 100, CAP)
         end = min(-(-number(query, "after", (now + 1) * 1000) // 1000), now + 1)
         oldest = timeframe.shift(now, -reach) if reach else 0
         start = max(number(query, "before", -1) // 1000 + 1, oldest, timeframe.shift(end, -4 * limit))
         found = self._data.candles(market.symbol, timeframe, start, end)[-limit:][::-1]
-        return _said(
+        return _ok(
             [
                 [
                     str(ts * 1000),
@@ -82,10 +85,10 @@ class _Venue:
     def trades(self, query: Query) -> Any:
         market = self._markets.get(query.get("instId", ""))
         if market is None:
-            return _refused("51001", "Instrument ID does not exist")
-        now, limit = self._data.clock.now(), min(number(query, "limit", 100), 500)
+            return _error("51001", "Instrument ID does not exist")
+        now, limit = self._data.clock.now(), page_size(query, "limit", 100, 500)
         found = self._data.trades(market.symbol, now - 3600, now, 1000)[-limit:][::-1]
-        return _said(
+        return _ok(
             [
                 {
                     "instId": query["instId"],
@@ -98,6 +101,10 @@ class _Venue:
                 for at, price, amount, side in found
             ]
         )
+
+
+def _name(market: Market) -> str:
+    return f"{market.base}-{market.quote}" + ("-SWAP" if market.is_swap else "")
 
 
 def _instrument(name: str, market: Market) -> dict[str, Any]:
@@ -123,9 +130,9 @@ def _instrument(name: str, market: Market) -> dict[str, Any]:
     }
 
 
-def _said(data: Any) -> Any:
+def _ok(data: Any) -> Any:
     return {"code": "0", "msg": "", "data": data}
 
 
-def _refused(code: str, reason: str) -> Any:
+def _error(code: str, reason: str) -> Any:
     return {"code": code, "msg": reason, "data": []}

@@ -13,7 +13,7 @@ from seamless_assets.sandbox.generator import BAR, MINUTE, Generator, aggregate,
 from seamless_assets.sandbox.market import DEFAULT_MARKETS, Market
 from seamless_assets.sandbox.replay import Replay
 
-MOST_TRADES = 1000
+MAX_TRADES = 1000
 DAY = 86_400
 ONE_DAY = Timeframe("1d")
 ONE_MINUTE = Timeframe("1m")
@@ -128,9 +128,14 @@ class Book:
         recorded = self.replay.trades(symbol)
         if recorded is not None:
             low, high = np.searchsorted(recorded["at"], [start, min(end, self.clock.now() + 1)])
-            return [tuple(row) for row in recorded[low:high][: min(limit, MOST_TRADES)].tolist()]
-        bars = self.candles(
-            symbol, ONE_MINUTE, int(start) // MINUTE * MINUTE, int(min(end, self.clock.now() + 1))
-        )
-        made = trades_of(bars[: limit // 4 + 2])
-        return [trade for trade in made if start <= trade[0] < end][: min(limit, MOST_TRADES)]
+            return [tuple(row) for row in recorded[low:high][: min(limit, MAX_TRADES)].tolist()]
+        most, reach = min(limit, MAX_TRADES), min(end, self.clock.now() + 1)
+        first = max(int(start), self.markets[symbol].listed) // MINUTE * MINUTE
+        span, found = DAY, list[tuple[float, float, float, str]]()
+        # A day holds enough for a page of most markets; a quiet one is walked in ever longer steps.
+        while first < reach and len(found) < most:
+            last = min(first + span, int(reach) + 1)
+            made = trades_of(self.candles(symbol, ONE_MINUTE, first, last)[: most // 4 + 2])
+            found += [trade for trade in made if start <= trade[0] < end]
+            first, span = last, 2 * span
+        return found[:most]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+from msgspec import Meta, ValidationError, convert
 
 from seamless_assets.errors import InvalidChoice, InvalidInput
 
@@ -12,6 +16,12 @@ FaultKind = Literal[
     "ignore_since", "ignore_until", "empty", "short_page", "short_window", "edges", "hide",
     "null_fields", "inverted", "zero_prices",
 ]  # fmt: skip
+MAX_FAULTS = 1_000
+Seconds = Annotated[float, Meta(ge=0, le=1e6)]
+Time = Annotated[float, Meta(ge=-1e12, le=1e12)]
+"""Epoch seconds."""
+HeaderName = Annotated[str, Meta(pattern="^[A-Za-z0-9-]+$")]
+HeaderText = Annotated[str, Meta(pattern="^[ -~]*$")]
 KINDS: tuple[str, ...] = get_args(FaultKind)
 
 
@@ -20,24 +30,25 @@ class Fault:
     """One fault: which requests it hits and what happens to them.
 
     `path` and `symbol` match as parts of the request, empty matches all. `times` counts down, None is for
-    ever. `status` answers with `code` (with `retry_after` and `body` where told), `json` with `body` and
-    status 200; `delay` waits `seconds`. `ignore_since` hears neither bound of time, `ignore_until` not the
-    upper one. `short_page` cuts to `rows`, `short_window` to what opens within the first `rows` bars of
-    time; `edges` leaves out the first and the last row of a page, as exclusive bounds do; `hide` the rows
-    that open in `[start, end)`. `null_fields`, `inverted` (high below low) and `zero_prices` spoil the
-    middle row of a page.
+    ever. `status` answers with `code`, `headers` and, where they are given, `retry_after` (seconds) and
+    `body`; `json` with `body` and status 200; `delay` waits `seconds`. `ignore_since` ignores both bounds of
+    time, `ignore_until` the upper one. `short_page` cuts to `rows`, `short_window` to what opens within the
+    first `rows` bars of time; `edges` leaves out the first and the last row of a page, as exclusive bounds
+    do; `hide` the rows that open in `[start, end)`. `null_fields`, `inverted` (high below low) and
+    `zero_prices` change the middle row of a page. Raises `InvalidChoice` and `InvalidInput`.
     """
 
     kind: FaultKind
     path: str = ""
     symbol: str = ""
-    times: int | None = 1
-    code: int = 503
-    retry_after: float | None = None
-    seconds: float = 0.0
-    rows: int = 10
-    start: float = 0.0
-    end: float = 0.0
+    times: Annotated[int, Meta(ge=1)] | None = 1
+    code: Annotated[int, Meta(ge=200, le=599)] = 503
+    retry_after: Seconds | None = None
+    headers: dict[HeaderName, HeaderText] = field(default_factory=dict)
+    seconds: Seconds = 0.0
+    rows: Annotated[int, Meta(ge=0)] = 10
+    start: Time = 0.0
+    end: Time = 0.0
     body: Any = None
 
     def __post_init__(self) -> None:
@@ -45,6 +56,12 @@ class Fault:
             raise InvalidChoice(
                 f"fault {self.kind!r} is not one of {', '.join(KINDS)}", value=self.kind, choices=KINDS
             )
+        for name, form in _forms().items():
+            value = getattr(self, name)
+            try:
+                convert(value, form)
+            except ValidationError as error:
+                raise InvalidInput(f"{name} of a fault is {value!r}: {error}", value=value) from error
 
     @classmethod
     def from_record(cls, record: Any) -> Fault:
@@ -55,6 +72,12 @@ class Fault:
             raise InvalidInput(f"{record!r} is no fault: {error}", value=record) from error
 
 
+@cache
+def _forms() -> Mapping[str, Any]:
+    """The type of each field, with its bounds."""
+    return {name: form for name, form in get_type_hints(Fault, include_extras=True).items() if name != "kind"}
+
+
 class Faults:
     """The faults in force, asked at each request in the order in which they were added."""
 
@@ -62,7 +85,9 @@ class Faults:
         self._active: list[Fault] = []
 
     def add(self, fault: Fault) -> None:
-        """Put a fault in force."""
+        """Put a fault in force. Raises `InvalidInput` where there are too many."""
+        if len(self._active) >= MAX_FAULTS:
+            raise InvalidInput(f"{MAX_FAULTS} faults are in force already; lift them first")
         self._active.append(fault)
 
     def clear(self) -> None:

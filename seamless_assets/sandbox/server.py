@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import threading
 import time
 from collections import deque
@@ -24,7 +25,7 @@ from seamless_assets.dialects import binance, bybit, coinbase, kraken, okx
 from seamless_assets.dialects.base import Refusal, Route
 from seamless_assets.dialects.market_data import MarketData
 from seamless_assets.errors import InvalidInput, SeamlessError
-from seamless_assets.sandbox import answers
+from seamless_assets.sandbox import injection
 from seamless_assets.sandbox.book import Book
 from seamless_assets.sandbox.clock import SandboxClock
 from seamless_assets.sandbox.faults import Fault, Faults
@@ -40,7 +41,10 @@ DIALECTS: Mapping[str, Callable[[MarketData], list[Route]]] = {
     "okx": okx.routes,
 }
 """What each venue answers, by its name."""
-REMEMBERED_REQUESTS = 100_000
+MAX_REQUESTS = 20_000
+"""As many of the latest requests are remembered."""
+MAX_QUERY = 1_000
+"""So many characters of a path and of a query are remembered."""
 CLIENT_GONE = 499
 """The status of a request whose client did not wait for the answer."""
 
@@ -60,8 +64,9 @@ class Sandbox:
     """A local exchange on `host:port`; port 0 takes a free one.
 
     `now` stops its clock at an epoch second. `replay` holds recorded bars that go before the made-up ones
-    of `seed`. `rate_limit` answers 429 to more than that many requests in `rate_window` seconds. Use it as an
-    async context manager, or `with sandbox.running():` in a thread of its own.
+    of `seed`. `rate_limit` answers 429 to more than that many requests in `rate_window` seconds. `requests`
+    are the latest ones. Use it as an async context manager, or `with sandbox.running():` in a thread of its
+    own. Raises `InvalidInput`.
     """
 
     def __init__(
@@ -76,13 +81,21 @@ class Sandbox:
         rate_limit: int | None = None,
         rate_window: float = 60.0,
     ) -> None:
+        if not 0 <= port <= 65_535:
+            raise InvalidInput(f"port is {port}; give one up to 65535, or 0 for a free one", value=port)
+        if not (rate_limit is None or rate_limit >= 1) or not 0 < rate_window < math.inf:
+            raise InvalidInput(
+                f"rate_limit is {rate_limit} in {rate_window} seconds; give whole numbers from 1 on, or None",
+                value=rate_limit,
+            )
         self.host, self.port = host, port
         self.clock = SandboxClock(now)
         self.faults = Faults()
-        self.requests: deque[Request] = deque(maxlen=REMEMBERED_REQUESTS)
+        self.requests: deque[Request] = deque(maxlen=MAX_REQUESTS)
         self.book = Book(self.clock, markets=markets, generator=Generator(seed), replay=replay)
         self._rate_limit, self._rate_window = rate_limit, rate_window
         self._recent: deque[float] = deque()
+        self._exchange_of: dict[object, str] = {}
         self._runner: web.AppRunner | None = None
         self._closing = asyncio.Event()
 
@@ -92,10 +105,12 @@ class Sandbox:
         return f"http://{self.host}:{self.port}"
 
     async def __aenter__(self) -> Self:
-        app = web.Application(middlewares=[self._watched])
+        app = web.Application(middlewares=[self._recorded, _typed])
         for routes in DIALECTS.values():
             for route in routes(self.book):
-                app.router.add_get(route.path, _endpoint(route))
+                endpoint = _endpoint(route)
+                self._exchange_of[endpoint] = route.exchange
+                app.router.add_get(route.path, endpoint)
         self._add_steering(app.router)
         self._closing = asyncio.Event()
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
@@ -131,25 +146,25 @@ class Sandbox:
             loop.close()
 
     @web.middleware
-    async def _watched(
+    async def _recorded(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         if request.path.startswith("/_sandbox/"):
             return await handler(request)
         status = CLIENT_GONE
         try:
-            response = self._limited() or await self._faulted(request, handler)
+            response = self._rate_limited() or await self._injected(request, handler)
             status = response.status
         except web.HTTPException as refused:
             status = refused.status
             raise
         finally:
-            self.requests.append(
-                Request(time.monotonic(), _exchange_of(request), request.path, request.query_string, status)
-            )
+            exchange = self._exchange_of.get(request.match_info.handler, "unknown")
+            path, query = request.path[:MAX_QUERY], request.query_string[:MAX_QUERY]
+            self.requests.append(Request(time.monotonic(), exchange, path, query, status))
         return response
 
-    def _limited(self) -> web.Response | None:
+    def _rate_limited(self) -> web.Response | None:
         if self._rate_limit is None:
             return None
         now = time.monotonic()
@@ -157,36 +172,36 @@ class Sandbox:
             self._recent.popleft()
         if len(self._recent) >= self._rate_limit:
             wait = self._recent[0] + self._rate_window - now
-            return answers.status(429, retry_after=max(wait, 0.01))
+            return injection.failure(Fault("status", code=429, retry_after=max(wait, 0.01)))
         self._recent.append(now)
         return None
 
-    async def _faulted(
+    async def _injected(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         fault = self.faults.take(request.path_qs)
         if fault is None:
             return await handler(request)
         if fault.kind == "status":
-            return answers.status(fault.code, fault.retry_after, fault.body)
+            return injection.failure(fault)
         if fault.kind == "html":
-            return answers.html()
+            return injection.maintenance_page()
         if fault.kind == "json":
             return web.json_response(fault.body)
         if fault.kind in ("hang", "delay"):
             wait = fault.seconds or (3600.0 if fault.kind == "hang" else 0.0)
             await _wait(self._closing, wait)
-        if fault.kind in answers.UNHEARD:
-            request = answers.unbounded(request, fault.kind)
+        if fault.kind in injection.IGNORED_PARAMETERS:
+            request = injection.without_bounds(request, fault.kind)
         answer = await handler(request)
         body = answer.body if isinstance(answer, web.Response) else b""
         payload = bytes(body) if isinstance(body, bytes | bytearray) else b""
         if fault.kind == "reset":
-            return await answers.reset(request, payload)
+            return await injection.reset(request, payload)
         if fault.kind == "truncated":
             return web.Response(body=payload[: len(payload) // 2], content_type="application/json")
-        if fault.kind in answers.SPOILING:
-            return web.json_response(answers.spoiled(json.loads(payload), fault))
+        if fault.kind in injection.PAGE_FAULTS:
+            return web.json_response(injection.corrupted(json.loads(payload), fault))
         return answer
 
     def _add_steering(self, router: web.UrlDispatcher) -> None:
@@ -201,13 +216,13 @@ class Sandbox:
             return web.json_response({})
 
         async def clock(request: web.Request) -> web.Response:
-            told = (await _json(request)).get("now")
-            if told is None:
+            body = await _json(request)
+            if body.keys() != {"now"}:
+                raise InvalidInput(f'the body has {", ".join(body) or "nothing"}; give {{"now": ...}} alone')
+            if body["now"] is None:
                 self.clock.release()
-            elif isinstance(told, int | float):
-                self.clock.set(told)
             else:
-                raise InvalidInput(f"now is {told!r}; give epoch seconds, or null for real time")
+                self.clock.set(body["now"])
             return web.json_response({"now": self.clock.now()})
 
         async def faults(_: web.Request) -> web.Response:
@@ -224,15 +239,15 @@ class Sandbox:
         router.add_get("/_sandbox/health", health)
         router.add_get("/_sandbox/requests", requests)
         router.add_delete("/_sandbox/requests", forget)
-        router.add_put("/_sandbox/clock", _typed(clock))
+        router.add_put("/_sandbox/clock", clock)
         router.add_get("/_sandbox/faults", faults)
-        router.add_post("/_sandbox/faults", _typed(add))
+        router.add_post("/_sandbox/faults", add)
         router.add_delete("/_sandbox/faults", lift)
 
 
 def _endpoint(route: Route) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(request: web.Request) -> web.Response:
-        asked = request.get(answers.QUERY, request.query)
+        asked = request.get(injection.QUERY, request.query)
         try:
             return web.json_response(route.handler({**asked, **request.match_info}))
         except Refusal as refusal:
@@ -241,26 +256,29 @@ def _endpoint(route: Route) -> Callable[[web.Request], Awaitable[web.Response]]:
     return answer
 
 
-def _typed(
-    handler: Callable[[web.Request], Awaitable[web.Response]],
-) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def answer(request: web.Request) -> web.Response:
-        try:
-            return await handler(request)
-        except SeamlessError as error:
-            return web.json_response({"error": str(error)}, status=400)
-
-    return answer
+@web.middleware
+async def _typed(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """What a request asks for and cannot have is an answer 400 that says why."""
+    try:
+        return await handler(request)
+    except SeamlessError as error:
+        return web.json_response({"error": str(error)}, status=400)
 
 
 async def _json(request: web.Request) -> dict[str, Any]:
     try:
-        told = json.loads(await request.read())
-    except ValueError as error:
+        body = json.loads(await request.read(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"the body is no JSON: {error}") from error
-    if not isinstance(told, dict):
-        raise InvalidInput(f"the body is {told!r}; give a JSON object")
-    return told
+    if not isinstance(body, dict):
+        raise InvalidInput(f"the body is {body!r}; give a JSON object")
+    return body
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 async def _wait(closing: asyncio.Event, seconds: float) -> None:
@@ -268,17 +286,3 @@ async def _wait(closing: asyncio.Event, seconds: float) -> None:
         await asyncio.wait_for(closing.wait(), seconds)
     except TimeoutError:
         return
-
-
-def _exchange_of(request: web.Request) -> str:
-    first = request.path.split("/")[1:4]
-    prefixes = {"0": "kraken", "v2": "coinbase", "fapi": "binance", "dapi": "binance"}
-    if request.path.startswith("/v5/"):
-        return "bybit"
-    if request.path.startswith("/api/v5/"):
-        return "okx"
-    if request.path.startswith("/api/v3/brokerage/"):
-        return "coinbase"
-    if request.path.startswith("/api/v3/"):
-        return "binance"
-    return prefixes.get(first[0], "unknown")
