@@ -28,7 +28,7 @@ from seamless_assets.flows.releasing.publish import total_coverage
 from seamless_assets.pipeline.connect import Seamless
 
 MOST_PICTURED = 60
-"""Partitions that show pictures, in one step: drawing them takes a sixth of a second each, and 25 KB."""
+"""Partitions that show pictures, in one step: drawing them takes a tenth of a second each, and 10 KB."""
 
 
 def progress(node: NodeId, report: PartitionReport) -> str:
