@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from random import Random
+from typing import Never
 
 from seamless_assets.aio.single_flight import SingleFlight
 from seamless_assets.core.reading.cache import ReadCache
 from seamless_assets.core.reading.settings import ReadSettings
 from seamless_assets.core.sharing.policy import Policy
+from seamless_assets.errors import NotPicklable
 from seamless_assets.flows.ports.artifact_store import ArtifactStore
 from seamless_assets.flows.ports.budget import BudgetStore
 from seamless_assets.flows.ports.clock import Clock
@@ -61,3 +63,9 @@ class Ports:
     frames: ReadCache
     decisions: WorldDecisions | None = None
     reading: ReadSettings = field(default_factory=ReadSettings)
+
+    def __reduce__(self) -> Never:
+        raise NotPicklable(
+            "stores, servers and exchanges cannot be pickled; pickle the pipeline or its settings, which "
+            "connect anew where they are loaded"
+        )
