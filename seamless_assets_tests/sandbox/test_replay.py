@@ -253,7 +253,7 @@ TRADES: dict[str, Any] = {
         {"price": ["2", "1"], "amount": [Decimal("0.5"), Decimal("0.25")]},
         {"side": pa.array(["sell", "buy"]).dictionary_encode()},
     ],
-    ids=str,
+    ids=["as is", "ms", "ns", "texts", "decimals", "dictionary"],
 )
 def test_recorded_trades_come_in_order(written: Any, changed: dict[str, Any]) -> None:
     trades = read_trades(written(**{**TRADES, **changed}))
