@@ -39,6 +39,7 @@ from seamless_assets.adapters.artifacts.storage.copies import CopyFolder
 from seamless_assets.adapters.artifacts.storage.folder import FolderFiles
 from seamless_assets.core.bars.cells import canonical_cells
 from seamless_assets.core.bars.extents import find_packing
+from seamless_assets.core.calendar.instant import instant_text
 from seamless_assets.core.canonical import sha256_text
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import (
@@ -59,6 +60,8 @@ from seamless_assets.core.sharing.health import StoreStatus
 from seamless_assets.errors import ArtifactCorrupt, ArtifactStoreError, FingerprintCollision, ReleaseConflict
 
 T = TypeVar("T")
+AHEAD_S = 60.0
+"""Clocks of machines may differ by less."""
 PROBE_S = 15.0
 """A store that has not done by then what a look at it asks is not well."""
 DEFAULT_TEMPLATE = "exchange={exchange}/symbol={symbol}/timeframe={timeframe}"
@@ -92,6 +95,7 @@ class ArtifactStore:
         self._is_checked = self._files.is_near
         self._scans = ScanReader(self._files, max_bytes)
         self._log_reader = LogReader(self._files, copies, heads)
+        self._heads = heads
         self.root = self._files.root
 
     async def put_artifact(self, artifact: SealedArtifact, avoid: Collection[str] = ()) -> ArtifactRef:
@@ -219,6 +223,7 @@ class ArtifactStore:
             version=f"obstore {version('obstore')}",
             lag="none, writes are seen at once",
             latency_ms=(time.perf_counter() - began) * 1000,
+            warning=await asyncio.to_thread(self._dated_ahead),
         )
 
     async def close(self) -> None:
@@ -229,6 +234,19 @@ class ArtifactStore:
     def file_uri(self, node: NodeId, path: str) -> str:
         """Where a file of the node's folder is, once anything was asked of the node."""
         return self._files.uri(f"{self._homes.known(node)}/{path}")
+
+    def _dated_ahead(self) -> str:
+        """What there is to say of logs that end with a record dated after this machine's clock."""
+        now = instant_text(int((time.time() + AHEAD_S) * 1_000_000))
+        ahead = list(self._heads.dated_after(now)) if self._heads else []
+        if not ahead:
+            return ""
+        named = ", ".join(f"{seen.node_id} until {seen.as_of}" for seen in ahead[:3])
+        more = f" and {len(ahead) - 3} more" if len(ahead) > 3 else ""
+        return (
+            f"releases are dated ahead of this machine's clock, and who reads as of now does not see them: "
+            f"{named}{more}; set the clock by NTP, and see docs/reading-snapshots.md, a release dated ahead"
+        )
 
     async def _require_create_if_absent(self) -> None:
         """Before the first write: see that the store is one that can be written to."""

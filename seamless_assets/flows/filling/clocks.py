@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from seamless_assets.core.node import NodeId
+from seamless_assets.errors import ExchangeError
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.sharing.retry import with_retries
+
+TRUSTED_SKEW_S = 5.0
+"""Clocks that differ by less are taken for the same."""
+ANSWER_S = 10.0
 
 
 async def settled_now(ports: Ports, node: NodeId) -> float:
     """The earlier of our clock and the exchange's, in epoch seconds."""
     return min(ports.clock.now(), await ports.source.exchange_now(node.exchange))
+
+
+async def dated_now(ports: Ports, node: NodeId) -> float:
+    """The instant by which what lasts is dated, in epoch seconds: ours, unless the exchange's contradicts it.
+
+    A clock that is ahead of the exchange's by more than `TRUSTED_SKEW_S` would hide what is dated by others
+    until then. An exchange that cannot be asked within `ANSWER_S` contradicts nothing.
+    """
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            theirs = await ports.source.exchange_now(node.exchange)
+    except (ExchangeError, TimeoutError):
+        return ports.clock.now()
+    ours = ports.clock.now()
+    return theirs if ours - theirs > TRUSTED_SKEW_S else ours
 
 
 async def ready_now(ports: Ports, node: NodeId) -> float:

@@ -58,7 +58,9 @@ async def _revised_since(
     at, since = timestamps(revised), np.full(revised.num_rows, np.inf)
     for segment, as_of in (dated for ref in refs for dated in snapshot.dated(ref)):
         since[(at >= segment.start) & (at < segment.end)] = epoch_micros(as_of, "as_of") / 1e6
-    fresh: np.ndarray = at[revised.column("recorded_at").to_numpy() > since]
+    # What lies ahead of now was dated by a clock that was wrong.
+    recorded = revised.column("recorded_at").to_numpy()
+    fresh: np.ndarray = at[(recorded > since) & (recorded <= ports.clock.now())]
     return fresh
 
 

@@ -18,7 +18,7 @@ from seamless_assets.core.releases.snapshot import Snapshot, next_release
 from seamless_assets.core.releases.supersession import awaiting, by_path
 from seamless_assets.errors import ArtifactCorrupt
 from seamless_assets.flows.ports import Ports
-from seamless_assets.flows.releasing.commit import commit, now_micros
+from seamless_assets.flows.releasing.commit import commit, instant_micros
 from seamless_assets.flows.releasing.govern import read_unreleased
 
 GRACE_S = 7 * 86_400.0
@@ -52,7 +52,7 @@ async def clean_up(ports: Ports, node: NodeId, grace_s: float = GRACE_S) -> Clea
             before,
             added=(),
             withdrawn=(),
-            now_micros=now_micros(ports),
+            now_micros=await instant_micros(ports, node),
             checks={},
             reason=REASON,
             kind="clean_up",

@@ -10,16 +10,20 @@ import pyarrow as pa
 
 from seamless_assets.core.bars.sorted_sets import difference
 from seamless_assets.core.bars.table import COLUMNS, between, timestamps
+from seamless_assets.core.calendar.instant import epoch_micros
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.release import Release, Revision
 from seamless_assets.core.releases.snapshot import Snapshot, differing
 from seamless_assets.core.releases.supersession import Change
 from seamless_assets.errors import ArtifactDiscarded, ReleaseConflict
+from seamless_assets.flows.filling.clocks import dated_now
 from seamless_assets.flows.ports import Ports
 
 REVISION_EXAMPLES = 10
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.005, 1.0
+AHEAD_S = 60.0
+"""Clocks of machines may differ by less."""
 
 
 async def commit(
@@ -45,9 +49,20 @@ async def commit(
         return entry
 
 
-def now_micros(ports: Ports) -> int:
-    """Our clock in epoch microseconds."""
-    return int(ports.clock.now() * 1_000_000)
+async def instant_micros(ports: Ports, node: NodeId) -> int:
+    """The instant that a record is dated by, in epoch microseconds: none that the exchange contradicts."""
+    return int(await dated_now(ports, node) * 1_000_000)
+
+
+def dated_ahead(ports: Ports, node: NodeId, newest: Release | None) -> str | None:
+    """What there is to say of a log whose last record is dated after our clock; None where it is not."""
+    if newest is None or epoch_micros(newest.as_of, "as_of") / 1e6 <= ports.clock.now() + AHEAD_S:
+        return None
+    return (
+        f"{node}: release {newest.seq} is dated {newest.as_of}, ahead of this machine's clock, so that who "
+        "reads as of now sees neither it nor what is released after it; see docs/reading-snapshots.md, "
+        "a release dated ahead"
+    )
 
 
 def refuse_discarded(node: NodeId, before: Snapshot, refs: Iterable[ArtifactRef]) -> None:

@@ -15,7 +15,7 @@ from seamless_assets.core.releases.snapshot import Snapshot, next_release
 from seamless_assets.core.releases.supersession import COMPACTED, compactable
 from seamless_assets.errors import ArtifactDiscarded
 from seamless_assets.flows.ports import Ports
-from seamless_assets.flows.releasing.commit import commit, now_micros, refuse_discarded
+from seamless_assets.flows.releasing.commit import commit, instant_micros, refuse_discarded
 from seamless_assets.flows.releasing.sealing import sealed_artifact
 
 
@@ -69,7 +69,7 @@ async def _compact(ports: Ports, node: NodeId, unit: PartitionUnit) -> Release |
             before,
             added=[item.ref for item in whole],
             withdrawn=parts,
-            now_micros=now_micros(ports),
+            now_micros=await instant_micros(ports, node),
             checks={},
             reason=f"{len(parts)} artifacts merged into {len(whole)}",
             kind="compaction",
@@ -87,7 +87,7 @@ async def _merge(
     if any(manifest.conformance_version != version for manifest in manifests):
         return None
     scan = await ports.artifacts.load_scan(node, parts)
-    sealed = sealed_artifact(
+    sealed = await sealed_artifact(
         ports,
         node,
         scan.bars,
@@ -96,6 +96,7 @@ async def _merge(
         gaps=scan.gaps,
         flags=scan.flags,
         watermark=max(manifest.publication_watermark for manifest in manifests),
+        after=snapshot.release,
         conformance_version=version,
         volume=_common([manifest.volume for manifest in manifests]),
         decisions={COMPACTED: [part.fingerprint for part in parts]},

@@ -38,7 +38,7 @@ from seamless_assets.errors import (
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.releasing.commit import (
     commit,
-    now_micros,
+    instant_micros,
     refuse_discarded,
     revision_of,
     revisions,
@@ -175,10 +175,18 @@ async def diff(ports: Ports, node: NodeId, as_of_before: str | None, as_of_after
 async def unreleased(
     ports: Ports, node: NodeId, log: Sequence[Release], discarded: Collection[str]
 ) -> list[tuple[ArtifactRef, Manifest]]:
-    """Stored artifacts that no release ever named and no clean-up gave up. Raises `ArtifactCorrupt`."""
-    files = {file.path for file in await ports.artifacts.list_files(node)} - set(discarded)
-    paths = sorted(path for path in files - by_path(log).keys() if manifest_edition(path) is not None)
-    found = [await read_unreleased(ports, node, path, files) for path in paths]
+    """Stored artifacts that no release ever named and no clean-up gave up, the oldest file first.
+
+    Raises `ArtifactCorrupt`.
+    """
+    listed = sorted(await ports.artifacts.list_files(node), key=lambda file: (file.modified, file.path))
+    files, named = {file.path for file in listed} - set(discarded), by_path(log)
+    paths = [file.path for file in listed if file.path in files and file.path not in named]
+    found = [
+        await read_unreleased(ports, node, path, files)
+        for path in paths
+        if manifest_edition(path) is not None
+    ]
     return [item for item in found if item is not None]
 
 
@@ -220,7 +228,7 @@ async def _entry(
         before,
         added=change.added,
         withdrawn=change.withdrawn,
-        now_micros=now_micros(ports),
+        now_micros=await instant_micros(ports, node),
         checks={},
         reason=reason,
         kind=kind,

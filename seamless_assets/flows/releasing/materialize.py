@@ -37,6 +37,7 @@ from seamless_assets.flows.filling.backfill import (
 from seamless_assets.flows.filling.clocks import ready_now, settled_now
 from seamless_assets.flows.filling.history import NO_OPENS
 from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.releasing.commit import dated_ahead
 from seamless_assets.flows.releasing.publish import Sealed, release, seal, total_coverage
 
 OF_THE_WIRE = frozenset({"gap", "ts_cast"})
@@ -219,6 +220,8 @@ async def _release_checked(
             )
         except ReleasePinned as held:
             problems = (str(held), *problems)
+        if ahead := dated_ahead(ports, node, entry):
+            problems = (*problems, ahead)
     return PartitionReport(
         partition=partition,
         released=entry is not None,

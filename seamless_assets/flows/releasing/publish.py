@@ -21,7 +21,7 @@ from seamless_assets.core.releases.supersession import refuse_pinned, succeed
 from seamless_assets.errors import ReleaseLosesBars, ReleaseOutdated
 from seamless_assets.flows.filling.history import NO_OPENS, coverage_of_known, known_bars
 from seamless_assets.flows.ports import Ports
-from seamless_assets.flows.releasing.commit import commit, now_micros, refuse_discarded, revisions
+from seamless_assets.flows.releasing.commit import commit, instant_micros, refuse_discarded, revisions
 from seamless_assets.flows.releasing.sealing import sealed_artifact
 
 
@@ -66,7 +66,7 @@ async def seal(
     bars, report = conform(stored, node.timeframe, severities=ports.policy.severities)
     known = await coverage_of_known(ports, node, window, timestamps(bars))
     all_flags = {**(flags or {}), **report.flags}
-    artifact = sealed_artifact(
+    artifact = await sealed_artifact(
         ports,
         node,
         bars,
@@ -75,6 +75,7 @@ async def seal(
         gaps=known.gaps,
         flags=all_flags,
         watermark=watermark(node.timeframe, now, ports.policy.stabilization_bars),
+        after=before.release,
         conformance_version=ports.policy.conformance_version,
         volume=ports.source.volume_unit(node),
         decisions={},
@@ -132,7 +133,7 @@ async def release(
             before,
             added=change.added,
             withdrawn=change.withdrawn,
-            now_micros=now_micros(ports),
+            now_micros=await instant_micros(ports, node),
             checks=checks,
             reason=reason,
             revisions=revised,

@@ -17,12 +17,13 @@ from seamless_assets.core.coverage.coverage import MISSING, Gap
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import VOLUME, Manifest, SealedArtifact, packing_facts
 from seamless_assets.core.releases.fingerprint import fingerprint
+from seamless_assets.core.releases.release import Release, epoch_micros_after
 from seamless_assets.core.releases.sealing import refuse_unsound
 from seamless_assets.flows.ports import Ports
-from seamless_assets.flows.releasing.commit import now_micros
+from seamless_assets.flows.releasing.commit import instant_micros
 
 
-def sealed_artifact(
+async def sealed_artifact(
     ports: Ports,
     node: NodeId,
     bars: pa.Table,
@@ -32,14 +33,15 @@ def sealed_artifact(
     gaps: Sequence[Gap],
     flags: Mapping[str, int],
     watermark: int,
+    after: Release | None,
     conformance_version: str,
     volume: VolumeUnit | None,
     decisions: Mapping[str, Any],
 ) -> SealedArtifact:
     """The artifact of the `bars` of `window`, whose `gaps` say what is not there.
 
-    `decisions` are told beside those of the policy. Raises `SealRefused` where bars are out of order, out of
-    `window` or not finite.
+    `decisions` are told beside those of the policy; it is dated after the release `after`. Raises
+    `SealRefused` where bars are out of order, out of `window` or not finite.
     """
     refuse_unsound(node, window, bars)
     payload = encode_bars(bars, ports.policy.compression)
@@ -62,7 +64,7 @@ def sealed_artifact(
         producer=ports.policy.producer,
         exchange=node.exchange,
         publication_watermark=watermark,
-        as_of=instant_text(now_micros(ports)),
+        as_of=instant_text(max(await instant_micros(ports, node), epoch_micros_after(after) if after else 0)),
         **packing_facts(policy, find_packing(payload, bars)),
     )
     return SealedArtifact(node, manifest, payload, bars)

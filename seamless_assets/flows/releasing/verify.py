@@ -15,6 +15,7 @@ from seamless_assets.core.releases.log import Head
 from seamless_assets.core.releases.release import Release, record_number, record_path
 from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing
 from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.releasing.commit import dated_ahead
 
 AT_ONCE = 16
 """Files read side by side."""
@@ -72,7 +73,7 @@ async def verify(
     stored, blocked = await _stored(ports, node)
     releases, flaws = await _log(ports, node, stored)
     flaws += await _end_of_log(ports, node, releases)
-    if not flaws:
+    if not flaws and not blocked:
         # So it is read as readers do, and its end is remembered.
         await ports.artifacts.list_releases(node)
     refs = list(dict.fromkeys(ref for entry in releases for ref in entry.added))
@@ -147,6 +148,9 @@ async def _end_of_log(ports: Ports, node: NodeId, releases: Sequence[Release]) -
                 "restore the log, or if it was begun anew on purpose, remove state_dir/heads",
             )
         )
+    newest = max(releases, key=lambda entry: entry.seq, default=None)
+    if newest is not None and (ahead := dated_ahead(ports, node, newest)):
+        flaws.append(Flaw(record_path(newest.seq), ahead))
     following = record_path(max((entry.seq for entry in releases), default=0) + 1)
     payload, lost = await _read(ports, node, following)
     if payload is not None:

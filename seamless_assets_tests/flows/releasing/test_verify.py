@@ -158,10 +158,10 @@ async def test_a_log_begun_anew_is_told_until_what_was_seen_is_forgotten(
     anew.correct(day(29).start)
     assert await anew.materialize(END_OF_JANUARY)
     for _ in range(2):
-        report = await verified(world, tmp_path)
+        report = await verified(anew, tmp_path)
         assert [fault.problem for fault in report.faults if "state_dir/heads" in fault.problem]
     shutil.rmtree(tmp_path / "state" / "heads")
-    assert (await verified(world, tmp_path)).is_sound
+    assert (await verified(anew, tmp_path)).is_sound
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "garbage", "other mark", "huge seq"])
