@@ -7,34 +7,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from seamless_assets.cli.options import CONFIG, opened
+from seamless_assets.cli.terminal import cell, say, say_table, table, waiting_for
 from seamless_assets.core.sharing.health import Finding
-
-UNCUT = 10_000
-"""The width of an output that is no terminal: what is told of a part stays on one line."""
 
 
 @click.command()
-@click.option("--config", type=click.Path(path_type=Path), default=None, help="seamless.yaml to use.")
+@CONFIG
 def doctor(config: Path | None) -> None:
     """Say whether each store, server and exchange can be reached, and what to do; status 1 if one cannot."""
     from seamless_assets.config.load import load_settings
-    from seamless_assets.pipeline.connect import connect
 
-    with connect(load_settings(config).hasty()) as pipeline:
-        findings = pipeline.diagnose()
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = UNCUT
-    with console.capture() as told:
-        console.print(_facts(findings))
-        if any(finding.advice for finding in findings):
-            console.print()
-            console.print(_advice(findings))
-    click.echo("\n".join(line.rstrip() for line in told.get().splitlines()))
+    pending: list[tuple[str, ...]] = [()]
+    waiting = waiting_for(told=lambda: ", ".join(pending[-1]))
+    with opened(load_settings(config).hasty()) as pipeline, waiting:
+        findings = pipeline.diagnose(on_pending=pending.append)
+    say_table(_facts(findings))
+    if any(finding.advice for finding in findings):
+        say()
+        say_table(_advice(findings))
     if not all(finding.is_well for finding in findings):
         sys.exit(1)
 
@@ -43,27 +36,20 @@ COMMANDS: list[click.Command] = [doctor]
 
 
 def _facts(findings: Sequence[Finding]) -> Table:
-    table = _table("part", "state", "answers in", "version", "lag", "address")
+    made = table("part", "state", "answers in", "version", "lag", "address", whole=("part", "state"))
     for finding in findings:
-        state = Text("well", "green") if finding.is_well else Text("not reachable", "red")
+        state = cell("well", "green") if finding.is_well else cell("not reachable", "red")
         facts: tuple[str, ...] = ()
         if (status := finding.status) is not None:
             version = f"{status.kind} {status.version}".strip()
             facts = (f"{status.latency_ms:.0f} ms", version, status.lag, status.address)
-        table.add_row(Text(finding.part), state, *map(Text, facts))
-    return table
+        made.add_row(cell(finding.part), state, *map(cell, facts))
+    return made
 
 
 def _advice(findings: Sequence[Finding]) -> Table:
-    table = _table("part", "what to do")
+    made = table("part", "what to do", whole=("part",))
     for finding in findings:
         if finding.advice:
-            table.add_row(Text(finding.part), Text(finding.advice))
-    return table
-
-
-def _table(*names: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in names:
-        table.add_column(name, overflow="fold", no_wrap=name in ("part", "state"))
-    return table
+            made.add_row(cell(finding.part), cell(finding.advice))
+    return made

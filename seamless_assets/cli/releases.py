@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from seamless_assets.cli.options import CONFIG, NODE, artifacts_of, opened, progress_bar
+from seamless_assets.cli.terminal import say, waiting_for
 from seamless_assets.core.calendar.instant import typed_instant
 from seamless_assets.core.calendar.partition import UNITS, PartitionUnit
 from seamless_assets.errors import NothingReleased, StoreError
@@ -20,24 +20,20 @@ if TYPE_CHECKING:
     from seamless_assets.core.releases.release import Release
     from seamless_assets.pipeline.connect import Seamless
 
-_CONFIG = click.option(
-    "--config", type=click.Path(path_type=Path), default=None, help="seamless.yaml to use."
-)
 _REASON = click.option("--reason", required=True, help="Why; the release log keeps it.")
-_NODE = click.argument("node")
 _FIRST_INSTANT = 100_000_000
 """A smaller number of seconds is meant as the number of a release."""
 COMMANDS: list[click.Command] = []
 
 
 def _command(work: Callable[..., None]) -> click.Command:
-    made = click.command()(_CONFIG(work))
+    made = click.command()(CONFIG(work))
     COMMANDS.append(made)
     return made
 
 
 @_command
-@_NODE
+@NODE
 def releases(config: Path | None, node: str) -> None:
     """List the release log of NODE, oldest first."""
     with _open(config) as pipeline:
@@ -46,7 +42,7 @@ def releases(config: Path | None, node: str) -> None:
 
 
 @_command
-@_NODE
+@NODE
 @_REASON
 @click.option("--partition", default=None, help="Only what waits inside it: 2025-01-31, 2025-01 or 2025.")
 @click.option("--fingerprint", default=None, help="Release the artifact of this content.")
@@ -59,7 +55,7 @@ def release(
 
 
 @_command
-@_NODE
+@NODE
 @_REASON
 def unpin(config: Path | None, node: str, reason: str) -> None:
     """Let releases change again what rollbacks and withdrawals of NODE hold."""
@@ -68,7 +64,7 @@ def unpin(config: Path | None, node: str, reason: str) -> None:
 
 
 @_command
-@_NODE
+@NODE
 @_REASON
 @click.option("--to", type=int, default=None, help="Number of the release to go back to.")
 @click.option("--as-of", default=None, help="Or an instant.")
@@ -79,7 +75,7 @@ def rollback(config: Path | None, node: str, reason: str, to: int | None, as_of:
 
 
 @_command
-@_NODE
+@NODE
 @click.argument("partition")
 @_REASON
 def withdraw(config: Path | None, node: str, partition: str, reason: str) -> None:
@@ -89,13 +85,13 @@ def withdraw(config: Path | None, node: str, partition: str, reason: str) -> Non
 
 
 @_command
-@_NODE
+@NODE
 @click.option("--unit", type=click.Choice(UNITS), default=None, help="Size of the merged artifacts.")
 def compact(config: Path | None, node: str, unit: PartitionUnit | None) -> None:
     """Merge the small artifacts of NODE into larger ones that hold the same bars."""
     with _open(config) as pipeline:
         report = pipeline.compact(node, unit)
-    click.echo(f"{report.node_id}: {report.before} artifacts are {report.after} now")
+    say(f"{report.node_id}: {report.before} artifacts are {report.after} now")
 
 
 @_command
@@ -106,7 +102,7 @@ def gc(config: Path | None, node: str | None, grace_days: float) -> None:
     with _open(config) as pipeline:
         reports = pipeline.gc(node, grace_s=grace_days * 86_400)
     for report in reports:
-        click.echo(f"{report.node_id}: {len(report.removed)} files removed, {report.freed} bytes")
+        say(f"{report.node_id}: {len(report.removed)} files removed, {report.freed} bytes")
 
 
 @_command
@@ -117,27 +113,27 @@ def verify(config: Path | None, nodes: tuple[str, ...]) -> None:
     with _open(config) as pipeline:
         for node in nodes or [str(item.node) for item in pipeline.settings.nodes]:
             try:
-                with _progress(node) as on_progress:
+                with progress_bar(node) as on_progress:
                     report = pipeline.verify(node, on_progress=on_progress)
             except StoreError as error:
-                click.echo(f"{node}: cannot be verified: {error}", err=True)
+                say(f"{node}: cannot be verified: {error}", err=True)
                 is_sound = False
                 continue
-            click.echo(
+            say(
                 f"{node}: {report.releases} releases, {report.artifacts} artifacts, "
                 f"{report.file_bytes} bytes, {len(report.faults)} faults"
             )
             for fault in report.faults:
-                click.echo(f"  {fault.uri}: {fault.problem}")
+                say(f"  {fault.uri}: {fault.problem}")
             for uri in report.strays:
-                click.echo(f"  {uri}: neither a record nor an artifact by its name; nothing reads it")
+                say(f"  {uri}: neither a record nor an artifact by its name; nothing reads it")
             is_sound = is_sound and report.is_sound
     if not is_sound:
         sys.exit(1)
 
 
 @_command
-@_NODE
+@NODE
 @click.argument("before")
 @click.argument("after", required=False)
 def diff(config: Path | None, node: str, before: str, after: str | None) -> None:
@@ -147,41 +143,29 @@ def diff(config: Path | None, node: str, before: str, after: str | None) -> None
     """
     with _open(config) as pipeline:
         told = pipeline.diff(node, _as_of(pipeline, node, before), _as_of(pipeline, node, after))
-    click.echo(f"from {told.before.as_of} {told.before.dataset_fingerprint}")
-    click.echo(f"to   {told.after.as_of} {told.after.dataset_fingerprint}")
-    click.echo(f"bars: {told.bars.added} new, {told.bars.removed} gone, {told.bars.changed} changed")
+    say(f"from {told.before.as_of} {told.before.dataset_fingerprint}")
+    say(f"to   {told.after.as_of} {told.after.dataset_fingerprint}")
+    say(f"bars: {told.bars.added} new, {told.bars.removed} gone, {told.bars.changed} changed")
     for sign, refs in (("+", told.added), ("-", told.withdrawn)):
         for ref in refs:
-            click.echo(f"{sign} {ref.partition} {ref.rows} bars {ref.fingerprint}")
+            say(f"{sign} {ref.partition} {ref.rows} bars {ref.fingerprint}")
 
 
 @_command
-@_NODE
+@NODE
 @click.option("--as-of", default=None, help="An instant, or a release's number; by default the newest.")
 def files(config: Path | None, node: str, as_of: str | None) -> None:
     """List the Parquet files that are the dataset of NODE, one a line."""
     with _open(config) as pipeline:
         for uri in pipeline.snapshot_files(node, _as_of(pipeline, node, as_of)):
-            click.echo(uri)
+            say(uri)
 
 
 @contextmanager
 def _open(config: Path | None) -> Iterator[Seamless]:
-    # Dagster and ccxt are no part of what these commands need before a store is asked.
-    from seamless_assets.pipeline.connect import connect
-
-    with connect(config) as pipeline:
+    """The pipeline, for work that waits for the artifact store above all."""
+    with opened(config) as pipeline, waiting_for(artifacts_of(pipeline)):
         yield pipeline
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on the terminal, where there is one, which is gone in the end."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
 def _instant(told: str | None) -> Any:
@@ -203,7 +187,7 @@ def _as_of(pipeline: Seamless, node: str, told: str | None) -> Any:
 
 def _say(entry: Release) -> None:
     changed = sum(item.added + item.removed + item.changed for item in entry.revisions)
-    click.echo(
+    say(
         f"{entry.seq:6} {entry.as_of} {entry.kind:10} +{len(entry.added)} -{len(entry.withdrawn)} "
         f"{entry.dataset_fingerprint} {entry.reason}{f' ({changed} bars revised)' if changed else ''}"
     )

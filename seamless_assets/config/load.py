@@ -36,6 +36,8 @@ __all__ = [
     "S3Settings",
     "SeamlessSettings",
     "Settings",
+    "environment_of",
+    "is_file_named",
     "load_settings",
     "settings_from_mapping",
 ]
@@ -79,6 +81,17 @@ def settings_from_mapping(
     document = read_mapping(mapping, "settings")
     folder = Path(os.path.abspath(_path(base, "base")))
     return settings_of(document, folder, os.environ if environ is None else environ)
+
+
+def is_file_named() -> bool:
+    """Whether the environment names the file of the settings."""
+    return bool(os.environ.get(FILE_VARIABLE))
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """This process's environment, for another one that is to find the file of `settings`."""
+    named = {FILE_VARIABLE: str(settings.file)} if settings.file else {}
+    return {**os.environ, **named}
 
 
 def _path(told: Any, meant: str) -> str:

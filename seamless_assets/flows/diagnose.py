@@ -16,18 +16,33 @@ Question = Callable[[], Awaitable[StoreStatus]]
 
 
 async def diagnose(
-    ports: Ports, exchanges: Sequence[str], shared: Sequence[tuple[str, Question]] = ()
+    ports: Ports,
+    exchanges: Sequence[str],
+    shared: Sequence[tuple[str, Question]] = (),
+    on_pending: Callable[[tuple[str, ...]], None] | None = None,
 ) -> list[Finding]:
     """Look at the stores, what workers share (names and questions) and each exchange, all at once.
 
-    Raises nothing.
+    `on_pending` hears, whenever it changes, which parts have not answered yet. Raises nothing.
     """
-    return await asyncio.gather(
-        _look("hot store", ports.hot.status),
-        _look("artifact store", ports.artifacts.status),
-        *(_look(part, ask) for part, ask in shared),
-        *(_exchange(ports, exchange) for exchange in exchanges),
-    )
+    looks = {
+        "hot store": _look("hot store", ports.hot.status),
+        "artifact store": _look("artifact store", ports.artifacts.status),
+        **{part: _look(part, ask) for part, ask in shared},
+        **{exchange: _exchange(ports, exchange) for exchange in exchanges},
+    }
+    pending = dict.fromkeys(looks)
+
+    async def told(part: str, look: Awaitable[Finding]) -> Finding:
+        found = await look
+        del pending[part]
+        if on_pending is not None:
+            on_pending(tuple(pending))
+        return found
+
+    if on_pending is not None:
+        on_pending(tuple(pending))
+    return await asyncio.gather(*(told(part, look) for part, look in looks.items()))
 
 
 async def _look(part: str, ask: Question) -> Finding:

@@ -74,7 +74,10 @@ class Upkeep(AsyncBase):
         """
         return await self._do(lambda ports: history.evict(ports, self._nodes()))
 
-    async def diagnose(self) -> list[Finding]:
-        """Whether each store, server and exchange answers, its version and lag, and what to do if not."""
+    async def diagnose(self, *, on_pending: Callable[[tuple[str, ...]], None] | None = None) -> list[Finding]:
+        """Whether each store, server and exchange answers, its version and lag, and what to do if not.
+
+        `on_pending` is called, in the pipeline's thread, with the parts that have not answered yet.
+        """
         exchanges, shared = tuple(self.settings.exchanges), self.worker.adapters.shared
-        return await self._do(lambda ports: diagnose(ports, exchanges, shared))
+        return await self._do(lambda ports: diagnose(ports, exchanges, shared, on_pending))

@@ -1,0 +1,52 @@
+"""What commands have in common: options, and the pipeline that they open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from seamless_assets.cli.terminal import cell, progress_console
+
+if TYPE_CHECKING:
+    from seamless_assets.config.load import Settings
+    from seamless_assets.pipeline.connect import Seamless
+
+CONFIG = click.option("--config", type=click.Path(path_type=Path), default=None, help="seamless.yaml to use.")
+PORT = click.IntRange(1, 65_535)
+HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+NODE = click.argument("node")
+
+
+@contextmanager
+def opened(config: Path | Settings | None) -> Iterator[Seamless]:
+    """The pipeline of a file, closed afterwards."""
+    # Dagster and ccxt are no part of what most commands need before a store is asked.
+    from seamless_assets.pipeline.connect import connect
+
+    with connect(config) as pipeline:
+        yield pipeline
+
+
+@contextmanager
+def progress_bar(title: str, total: int | None = None) -> Iterator[Callable[[float, int | None], None]]:
+    """A bar on the terminal, where there is one, gone in the end; it is moved to what is done, of what."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = progress_console()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(cell(title).plain.replace("[", r"\["), total=total)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+def artifacts_of(pipeline: Seamless) -> str:
+    """The artifact store, as it is named to who waits for it."""
+    return f"the artifact store {pipeline.settings.seamless.artifact.object_store_uri}"
+
+
+def hot_store_of(pipeline: Seamless) -> str:
+    """The hot store, as it is named to who waits for it."""
+    return f"the hot store {pipeline.settings.seamless.hot_store.dsn.masked}"

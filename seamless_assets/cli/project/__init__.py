@@ -1,0 +1,1 @@
+"""A project as a whole: its file, the demo, Dagster's UI."""

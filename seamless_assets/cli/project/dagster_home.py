@@ -1,0 +1,55 @@
+"""Where Dagster keeps what it knows of a project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seamless_assets.config.load import Settings, environment_of
+
+INSTANCE = """\
+# One pool per exchange; a run holds its place for as long as it lasts.
+concurrency:
+  pools:
+    granularity: run
+    default_limit: 4
+
+# A step asks again by its own policy; a run is retried only when its worker died.
+run_retries:
+  enabled: true
+  max_retries: 2
+  retry_on_asset_or_op_failure: false
+
+run_monitoring:
+  enabled: true
+
+telemetry:
+  enabled: false
+
+# No invitation to subscribe in front of the assets.
+nux:
+  enabled: false
+"""
+"""How Dagster runs a project that says nothing of it."""
+
+
+def dagster_environment(settings: Settings) -> dict[str, str]:
+    """The environment of Dagster's programs: they find the settings, and `DAGSTER_HOME` where none is set.
+
+    That is the project's folder where it has a dagster.yaml, else data/dagster below it, with one of ours.
+    """
+    environment = environment_of(settings)
+    if not environment.get("DAGSTER_HOME"):
+        environment["DAGSTER_HOME"] = str(_home(settings))
+    return environment
+
+
+def _home(settings: Settings) -> Path:
+    if (settings.base / "dagster.yaml").exists():
+        (settings.base / "data" / "dagster").mkdir(parents=True, exist_ok=True)
+        return settings.base
+    home = settings.base / "data" / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    instance = home / "dagster.yaml"
+    if not instance.exists():
+        instance.write_text(INSTANCE, encoding="utf-8")
+    return home

@@ -1,0 +1,111 @@
+"""Dagster's UI and daemon on a project, ended together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from seamless_assets.cli.project.dagster_home import dagster_environment
+from seamless_assets.cli.project.local_exchange import is_free, local_exchanges
+from seamless_assets.cli.terminal import say
+from seamless_assets.config.load import load_settings
+from seamless_assets.errors import InvalidInput, SeamlessError
+
+MODULE = "seamless_assets.definitions"
+LOOK_S = 0.2
+GRACE_S = 10.0
+"""How long programs may take to end by themselves."""
+
+
+def run_ui(config: Path | None, host: str, port: int, *, with_sandbox: bool) -> None:
+    """Run the UI and the daemon until stopped, with the local exchange beside them.
+
+    Raises `ConfigError`, `InvalidInput` for a port that is taken, and `SeamlessError` where one of them
+    ends by itself.
+    """
+    settings = load_settings(config)
+    if not is_free(host, port):
+        raise InvalidInput(f"{host}:{port} is taken by another program; choose another --port", value=port)
+    environment = dagster_environment(settings)
+    project = ("-m", MODULE, "-d", str(settings.base))
+    programs = {
+        "dagster-webserver": ("dagster_webserver", "-h", host, "-p", str(port), *project),
+        "dagster-daemon": ("dagster._daemon", "run", *project),
+    }
+    exchanges = local_exchanges(settings, must_be_ours=False) if with_sandbox else nullcontext()
+    with exchanges, _running(programs, settings.base, environment) as started:
+        _watch(started, f"http://{host}:{port}")
+
+
+@contextmanager
+def _running(
+    commands: Mapping[str, Sequence[str]], folder: Path, environment: Mapping[str, str]
+) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """Python modules as programs in process groups of their own, all of which have ended in the end."""
+    started: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for name, command in commands.items():
+            words = [sys.executable, "-m", *command]
+            started[name] = subprocess.Popen(words, cwd=folder, env=dict(environment), start_new_session=True)
+        yield started
+    finally:
+        with _undisturbed():
+            _end(list(started.values()))
+
+
+def _end(programs: Sequence[subprocess.Popen[bytes]]) -> None:
+    for program in programs:
+        _signal_group(program, signal.SIGINT)
+    deadline = time.monotonic() + GRACE_S
+    for program in programs:
+        # What is left of a group, its leader gone or not, had its time.
+        with suppress(subprocess.TimeoutExpired):
+            program.wait(max(0.0, deadline - time.monotonic()))
+        _signal_group(program, signal.SIGKILL)
+        program.wait()
+
+
+def _signal_group(program: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(program.pid, number)
+
+
+def _watch(programs: Mapping[str, subprocess.Popen[bytes]], url: str) -> None:
+    """Wait until one of the programs ends; say when the UI answers."""
+    is_told = False
+    while True:
+        for name, program in programs.items():
+            if (status := program.poll()) is not None:
+                raise SeamlessError(f"{name} ended by itself, with exit status {status}; see what it said")
+        if not is_told and _answers(url):
+            is_told = True
+            say(f"Dagster: {url} (Ctrl-C stops it)")
+        time.sleep(LOOK_S)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let no second Ctrl-C leave programs behind."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(f"{url}/server_info", timeout=1) as answer:
+            return bool(answer.status == 200)
+    except (URLError, OSError):
+        return False

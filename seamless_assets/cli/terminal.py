@@ -1,0 +1,154 @@
+"""The terminal: the one place where commands write.
+
+Whatever it is (no UTF-8, a pipe that nobody reads any more, closed), a command does its work and ends in
+order; and what stands in a message is shown, never obeyed: escapes and control characters are written out.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from threading import Timer
+from typing import TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+UNCUT = 10_000
+"""The width of an output that is no terminal: what is told of a thing stays on one line."""
+PATIENCE_S = 2.0
+"""A command that waits longer says for what."""
+_DANGEROUS = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Categories of characters that a terminal may obey, or that change how others are shown."""
+
+
+def open_streams() -> None:
+    """Let every text be written on what standard output and error are, closed ones included."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        reconfigure = getattr(getattr(sys, name), "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+class Unwritten(Exception):
+    """The output takes no more; `reason` says why, and is empty where its reader is gone."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.reason = "" if isinstance(error, BrokenPipeError) else error.strerror
+
+
+def close_streams() -> None:
+    """Write what is still to be written. Raises `Unwritten`."""
+    for stream in (sys.stdout, sys.stderr):
+        _write("", stream)
+
+
+def discard_output() -> None:
+    """Let what is written from here on go nowhere, so that the end of the process finds nothing to write."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def shown(text: str) -> str:
+    """The text with all that a terminal would obey written out: `\\x1b` for an escape."""
+    return "".join(_written_out(char) if _is_dangerous(char) else char for char in text)
+
+
+def say(text: str = "", *, err: bool = False) -> None:
+    """Write lines. Raises `Unwritten`."""
+    _write(f"{shown(text)}\n", sys.stderr if err else sys.stdout)
+
+
+def warn(text: str) -> None:
+    """Write lines to standard error. That nobody can read them ends no work."""
+    try:
+        say(text, err=True)
+    except Unwritten:
+        return
+
+
+def say_table(table: Table) -> None:
+    """Write a table. Raises `Unwritten`."""
+    screen = _screen()
+    with screen.capture() as told:
+        screen.print(table)
+    _write("".join(f"{line.rstrip()}\n" for line in told.get().splitlines()), sys.stdout)
+
+
+def table(*names: str, whole: Iterable[str] = ()) -> Table:
+    """A table without lines; columns that are `whole` are never broken."""
+    made = Table(box=None, pad_edge=False)
+    for name in names:
+        made.add_column(name, overflow="fold", no_wrap=name in whole)
+    return made
+
+
+def cell(text: str, style: str = "") -> Text:
+    """A cell of a table."""
+    return Text(shown(text).replace("\n", " "), style)
+
+
+def can_write(text: str) -> bool:
+    """Whether standard output has the characters of a text."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def progress_console() -> Console:
+    """Where a bar of progress moves: on standard error, and only where that is a terminal."""
+    return Console(stderr=True)
+
+
+@contextmanager
+def waiting_for(*what: str, told: Callable[[], str] | None = None) -> Iterator[None]:
+    """Say what is waited for, once that takes longer than anybody expects; `told` knows it then."""
+
+    def tell() -> None:
+        warn(f"waiting for {told() if told else ', '.join(what)}")
+
+    timer = Timer(PATIENCE_S, tell)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _write(text: str, stream: TextIO) -> None:
+    # Not by click, which writes UTF-8 where it finds ASCII.
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError as error:
+        raise Unwritten(error) from error
+
+
+def _screen() -> Console:
+    screen = Console(highlight=False)
+    if not screen.is_terminal:
+        screen.width = UNCUT
+    return screen
+
+
+def _is_dangerous(char: str) -> bool:
+    return char not in "\n\t" and unicodedata.category(char) in _DANGEROUS
+
+
+def _written_out(char: str) -> str:
+    return char.encode("unicode_escape", "surrogatepass").decode()

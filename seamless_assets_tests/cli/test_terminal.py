@@ -1,0 +1,223 @@
+"""Whatever a terminal is, and whatever a message holds: work is done, shown, and ended in order."""
+
+from __future__ import annotations
+
+import ast
+import io
+import os
+import pty
+import subprocess
+import sys
+import threading
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+import click
+import pytest
+from cli.conftest import NODE, Typed
+from hypothesis import given
+from hypothesis import strategies as st
+
+import seamless_assets.cli
+from seamless_assets.cli import app, terminal
+from seamless_assets.cli.terminal import shown, waiting_for
+from seamless_assets.errors import ConfigError, SeamlessError
+from seamless_assets.sandbox.faults import Fault
+from seamless_assets.sandbox.server import Sandbox
+
+TOOL = Path(sys.executable).with_name("seamless")
+HOUR = (NODE, "2025-01-01T00:00:00Z", "2025-01-01T01:00:00Z")
+LATER = (NODE, "2025-01-01T06:00:00Z", "2025-01-01T07:00:00Z")
+ENCODINGS = ["ascii", "cp1252", "utf-8"]
+COMMANDS = [
+    ("check",),
+    ("backfill", *HOUR),
+    ("coverage", NODE, "2025-01-01", "2025-01-02", "--all"),
+    ("doctor",),
+    ("releases", NODE),
+    ("verify",),
+    ("metrics",),
+]
+HOSTILE = "\x1b[2Jgone\x9b31m\r\x07\u202eevil\u2028"
+OBEYED = set("\x1b\x9b\r\x07\u202e\u2028")
+
+
+def test_every_command_ends_well_on_every_console(project: Path, typed: Typed) -> None:
+    for command in COMMANDS:
+        told = {encoding: typed(*command, encoding=encoding) for encoding in ENCODINGS}
+        assert {one.status for one in told.values()} == {0}, (command, told)
+        assert all(one.out for one in told.values()) or command[0] == "releases", command
+        names = [one for one in told.values() if "USDT" in one.out]
+        assert all(r"\u5e01" in one.out or "币" in one.out for one in names), command
+
+
+def test_a_strip_is_drawn_with_what_the_console_has(project: Path, typed: Typed) -> None:
+    typed("backfill", *HOUR)
+    window = (NODE, "2025-01-01T00:00:00Z", "2025-01-01T02:00:00Z")
+    blocks, signs = typed("coverage", *window), typed("coverage", *window, encoding="cp1252")
+    assert "█" * 30 + "!" * 30 in blocks.out and "█ present" in blocks.out
+    assert "#" * 30 + "!" * 30 in signs.out and "# present" in signs.out
+
+
+@given(st.text() | st.text("\x1b\x9b[]2Jm\r\n\t\b\x7f\u202e\u2028\ud800a"))
+def test_what_is_shown_cannot_be_obeyed(text: str) -> None:
+    told = shown(text)
+    spoken = {unicodedata.category(char) for char in told if char not in "\n\t"}
+    assert not spoken & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    assert shown(told) == told
+    assert told == text or not text.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("kind", [SeamlessError, ConfigError, click.ClickException, click.UsageError])
+def test_a_message_is_shown_and_not_obeyed(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    @click.command()
+    def fail() -> None:
+        terminal.say(HOSTILE)
+        raise kind(HOSTILE)
+
+    monkeypatch.setitem(app.cli.commands, "fail", fail)
+    told = typed("fail")
+    assert told.status in (1, 2)
+    for text in (told.out, told.err):
+        assert r"\x1b[2Jgone\x9b31m\r\x07\u202eevil\u2028" in text
+        assert not set(text) & OBEYED
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("coverage", f"ohlcv:binance:{HOSTILE}X/Y:1m", "2025-01-01", "2025-01-02"),
+        ("coverage", NODE, HOSTILE, "2025-01-02"),
+        ("releases", NODE, "--config", f"{HOSTILE}.yaml"),
+        ("rollback", NODE, "--reason", HOSTILE, "--to", "1"),
+        (HOSTILE,),
+        ("check", f"--{HOSTILE}"),
+        ("ui", "--port", HOSTILE),
+    ],
+)
+def test_what_was_typed_is_shown_and_not_obeyed(project: Path, typed: Typed, words: tuple[str, ...]) -> None:
+    told = typed(*words)
+    assert told.status in (1, 2) and told.err
+    assert not set(told.err + told.out) & OBEYED
+
+
+def test_what_an_exchange_says_is_shown_and_not_obeyed(
+    project: Path, exchange: Sandbox, typed: Typed
+) -> None:
+    body = {"code": -1, "msg": HOSTILE}
+    exchange.faults.add(Fault("status", path="klines", code=400, body=body, times=None))
+    told = typed("backfill", *HOUR)
+    assert told.status == 1 and "gone" in told.out + told.err and not set(told.out + told.err) & OBEYED
+
+
+def test_only_one_place_writes() -> None:
+    folder = Path(seamless_assets.cli.__file__).parent
+    writing = {"echo", "secho", "print", "Console", "write", "show"}
+    for path in folder.rglob("*.py"):
+        if path.name == "terminal.py":
+            continue
+        calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        names = {call.id if isinstance(call, ast.Name) else getattr(call, "attr", "") for call in calls}
+        assert not names & writing, path
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "99999999999"])
+@pytest.mark.parametrize("command", ["ui", "coordinator", "metrics"])
+def test_a_port_out_of_range_is_refused(typed: Typed, command: str, port: str) -> None:
+    told = typed(command, "--port", port)
+    assert told.status == 2 and "--port" in told.err
+
+
+def test_progress_says_what_is_done_and_no_more(project: Path, exchange: Sandbox) -> None:
+    exchange.faults.add(Fault("status", path="klines", code=503, times=None))
+    assert "60/60" not in on_a_terminal("backfill", *HOUR, folder=project)
+    exchange.faults.clear()
+    assert "60/60" in on_a_terminal("backfill", *LATER, folder=project)
+
+
+def on_a_terminal(*words: str, folder: Path) -> str:
+    """What a command writes where its output is a terminal."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([TOOL, *words], cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs) as command:
+        os.close(theirs)
+        told = bytearray()
+        while piece := read_some(ours):
+            told += piece
+        os.close(ours)
+    assert command.returncode in (0, 1)
+    return told.decode()
+
+
+def read_some(terminal_: int) -> bytes:
+    try:
+        return os.read(terminal_, 65_536)
+    except OSError:
+        # How a terminal tells that nobody has it open any more.
+        return b""
+
+
+@pytest.fixture
+def written_to(monkeypatch: pytest.MonkeyPatch) -> Callable[[TextIO | None], tuple[int, str]]:
+    """Check the project's file with another standard output; the status, and what standard error holds."""
+
+    def check(out: TextIO | None) -> tuple[int, str]:
+        err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+        with monkeypatch.context() as patch:
+            for name, told in (("stdout", out), ("stderr", err), ("argv", ["seamless", "check"])):
+                patch.setattr(sys, name, told)
+            terminal.open_streams()
+            status = app.run()
+            terminal.discard_output()
+            sys.stdout.close()
+            err.flush()
+        return status, err.buffer.getvalue().decode()  # type: ignore[attr-defined]
+
+    return check
+
+
+def test_outputs_that_take_nothing(
+    project: Path, written_to: Callable[[TextIO | None], tuple[int, str]]
+) -> None:
+    assert written_to(None) == (0, "")
+    with open("/dev/full", "w") as full:
+        assert written_to(full) == (1, "the output cannot be written: No space left on device\n")
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as broken:
+        assert written_to(broken) == (1, "")
+
+
+def test_a_command_whose_reader_is_gone_says_nothing_of_it(project: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    told = subprocess.run([TOOL, "check"], stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (told.returncode, told.stderr) == (1, b"")
+
+
+def test_what_is_waited_for_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "PATIENCE_S", 0.0)
+    told = threading.Event()
+
+    def name(what: str) -> Callable[[], str]:
+        def tell() -> str:
+            told.set()
+            return what
+
+        return tell
+
+    with waiting_for(told=name("kraken")):
+        assert told.wait(60)
+    while "kraken" not in (err := capsys.readouterr().err):
+        pass
+    assert err == "waiting for kraken\n"
+    monkeypatch.setattr(terminal, "PATIENCE_S", 3_600.0)
+    with waiting_for("what comes at once"):
+        pass
+    assert capsys.readouterr().err == ""
