@@ -167,7 +167,7 @@ IN_EXCHANGE = [
     ("start: 2025-01-01 12:00:00", "start", "has no time zone"),
     ("start: 2099-01-01", "start", "lies in the future"),
     ("start: 2025", "start", "write a date like 2025-01-01"),
-    ("start: [2025]", "start", "give whole epoch seconds"),
+    ("start: [2025]", "start", "give epoch seconds"),
     ("timeframes: []", "timeframes", "names no timeframe"),
     ("timeframes: 1m", "timeframes", "must be a list"),
     ("timeframes: [1m, 7x]", "timeframes[1]", "'7x' is not a timeframe"),

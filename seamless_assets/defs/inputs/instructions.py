@@ -94,7 +94,7 @@ def _instant(value: Any, name: str) -> Any:
     digits = str(plain).strip() if is_text_or_number else ""
     if digits.isdecimal() and digits.isascii():
         plain = digits if len(digits) == _DATE_DIGITS else int(digits)
-    if isinstance(plain, int) and not isinstance(plain, bool) and plain < OLDEST_MARKET:
+    if isinstance(plain, int | float) and not isinstance(plain, bool) and plain < OLDEST_MARKET:
         raise InvalidTimestamp(
             f"{name} {value} lies before any market; write a date like 2025-01-31, or epoch seconds",
             value=value,
