@@ -49,6 +49,7 @@ class Cluster:
         self.policy = policy
         self.budget_fails = budget_fails
         self.exchange_slowness = exchange_slowness
+        self.near_bytes: int | None = None
         self.hot = RecordingHotStore()
         self.observer = RecordingObserver()
         true_time = Machine(loop)
@@ -84,7 +85,7 @@ class Cluster:
             clock=clock,
             source=FaultyExchange(self.market, calls, self.gate(process, injector)),
             hot=FaultyHotStore(self.hot, channel("hot", HotStoreError)),
-            artifacts=FaultyArtifactStore(self.files, process, injector),
+            artifacts=FaultyArtifactStore(self.files, process, injector, self.near_bytes),
             policy=self.policy,
             rng=process.rng,
             leases=FailoverLeases(leases, own_leases, clock, self.observer),

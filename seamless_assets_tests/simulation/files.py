@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from seamless_assets.adapters.artifacts.files import PROBE, Take
+from seamless_assets.adapters.artifacts.scan import MAX_BYTES
 from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.core.releases.artifact import StoredFile
 from seamless_assets.errors import ArtifactStoreError
@@ -37,9 +38,11 @@ class FaultyFiles:
     """Satisfies the artifact store's `Files`."""
 
     kind = "memory"
-    is_near = False
 
-    def __init__(self, files: StagedFiles, process: Process, injector: FaultInjector) -> None:
+    def __init__(
+        self, files: StagedFiles, process: Process, injector: FaultInjector, *, is_near: bool
+    ) -> None:
+        self.is_near = is_near
         self.root = files.root
         self._files = files
         self._process = process
@@ -94,7 +97,7 @@ class FaultyFiles:
             await self._channel.call("remove", lambda path=path: self._remove(path))
 
     async def signatures(self, paths: Sequence[str]) -> list[str]:
-        return await self._files.signatures(paths)
+        return await self._channel.ask("signatures", lambda: self._files.signatures(paths))
 
     async def probe(self) -> None:
         await self.create(PROBE, b"probe")
@@ -112,7 +115,13 @@ class FaultyFiles:
 
 
 class FaultyArtifactStore(ArtifactStore):
-    """The real artifact store of one process on the files that all share."""
+    """The real artifact store of one process on the files that all share.
 
-    def __init__(self, files: StagedFiles, process: Process, injector: FaultInjector) -> None:
-        super().__init__(files.root, files=FaultyFiles(files, process, injector))
+    With `near_bytes` they are as near as a folder's, and the process keeps so much of what it read.
+    """
+
+    def __init__(
+        self, files: StagedFiles, process: Process, injector: FaultInjector, near_bytes: int | None = None
+    ) -> None:
+        faulty = FaultyFiles(files, process, injector, is_near=near_bytes is not None)
+        super().__init__(files.root, files=faulty, max_bytes=MAX_BYTES if near_bytes is None else near_bytes)

@@ -8,12 +8,14 @@ from seamless_assets_tests.simulation.faults import FaultRates
 from seamless_assets_tests.simulation.simulation import Result, Simulation
 from seamless_assets_tests.simulation.workloads.fetch import FetchWorkload
 from seamless_assets_tests.simulation.workloads.governance import GovernanceWorkload
+from seamless_assets_tests.simulation.workloads.readers import ReadersWorkload
 
 WORKLOADS: dict[str, Callable[[int, FaultRates | None, int | None], Simulation]] = {
     "fetch": FetchWorkload,
     "governance": GovernanceWorkload,
+    "readers": ReadersWorkload,
 }
-SEEDS = {"fetch": range(300), "governance": range(300)}
+SEEDS = {"fetch": range(300), "governance": range(300), "readers": range(30)}
 """What CI runs."""
 
 

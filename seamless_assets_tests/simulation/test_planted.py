@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from seamless_assets.adapters.artifacts.log_reader import LogReader
+from seamless_assets.adapters.artifacts.scan import ScanReader
 from seamless_assets.core.bars.table import empty_bars
+from seamless_assets.core.releases.log import ReleaseLog
 from seamless_assets.core.releases.release import LOG_FOLDER
 from seamless_assets.flows.releasing import clean_up, compact, govern, publish
 from seamless_assets.flows.sharing import leases
@@ -153,3 +156,26 @@ def test_a_compaction_that_drops_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(compact, "sealed_artifact", short)
     found("governance", "changed bars")
+
+
+def test_a_scan_that_is_looked_up_again_after_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def load(self: ScanReader, node: Any, folder: str, refs: Sequence[Any]) -> Any:
+        key = (folder, *refs)
+        kept = self._kept.get(key)
+        if kept is not None and await self._is_unchanged(key, kept):
+            return self._kept[key].scan
+        return await self._load_and_keep(key, node)
+
+    monkeypatch.setattr(ScanReader, "load", load)
+    found("readers", "died of KeyError", first=9)
+
+
+def test_a_log_that_two_readers_read_on_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def load(self: LogReader, node: Any, folder: str) -> Any:
+        log = self._logs.setdefault(node, ReleaseLog(str(node)))
+        while records := await self._records_after(folder, len(log.releases)):
+            await self._read_on(log, folder, records)
+        return log
+
+    monkeypatch.setattr(LogReader, "load", load)
+    found("readers", "read as damaged")

@@ -43,8 +43,12 @@ class ReleaseWitness:
 
     def digest(self, node: NodeId, snapshot: Snapshot) -> str:
         """A hash of all bars of a snapshot. Raises `KeyError` where a file is gone."""
+        return digest_of(self.bars(node, snapshot))
+
+    def bars(self, node: NodeId, snapshot: Snapshot) -> list[dict[str, float]]:
+        """All bars of a snapshot. Raises `KeyError` where a file is gone."""
         paths = [self.path(node, ref.file_path) for ref in snapshot.artifacts]
-        return digest_of([row for path in paths for row in self._rows(self._files.held[path])])
+        return [row for path in paths for row in self._rows(self._files.held[path])]
 
     def path(self, node: NodeId, below: str) -> str:
         """Where a file of the node's folder lies among the files."""

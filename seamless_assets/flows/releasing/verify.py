@@ -70,9 +70,7 @@ async def verify(
     where no record can be written. `on_progress` hears how many artifacts are proven, of how many. Raises
     `ArtifactStoreError` where the store cannot be asked; what is wrong is in `faults`.
     """
-    stored, blocked = await _stored(ports, node)
-    releases, flaws = await _log(ports, node, stored)
-    flaws += await _end_of_log(ports, node, releases)
+    stored, blocked, releases, flaws = await _whole_log(ports, node)
     if not flaws and not blocked:
         # So it is read as readers do, and its end is remembered.
         await ports.artifacts.list_releases(node)
@@ -108,6 +106,22 @@ async def verify(
             if record_number(path) is None and artifact_number(path) is None
         ),
     )
+
+
+async def _whole_log(ports: Ports, node: NodeId) -> tuple[list[str], list[Fault], list[Release], list[Flaw]]:
+    """What lies in the node's folder, what stands in the way of that, the log, and what is wrong with it.
+
+    Where it does not seem to go as far as it should, a writer may have been quicker: the folder is listed
+    again, until that shows no record more.
+    """
+    known = -1
+    while True:
+        stored, blocked = await _stored(ports, node)
+        releases, flaws = await _log(ports, node, stored)
+        cut = await _end_of_log(ports, node, releases)
+        if not cut or len(releases) == known:
+            return stored, blocked, releases, flaws + cut
+        known = len(releases)
 
 
 async def _stored(ports: Ports, node: NodeId) -> tuple[list[str], list[Fault]]:

@@ -11,6 +11,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.release import LOG_FOLDER
 from seamless_assets.core.releases.supersession import awaiting, by_path
 from seamless_assets.core.sharing.policy import Policy
+from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.releasing.clean_up import clean_up
 from seamless_assets.flows.releasing.govern import unreleased
 from seamless_assets.flows.releasing.verify import verify
@@ -68,7 +69,9 @@ class GovernanceWorkload(Simulation):
         self._rng = rng
 
     async def _share(self, process: Process) -> None:
-        ports = self.cluster.ports(process, self.injector)
+        await self._operate(process, self.cluster.ports(process, self.injector))
+
+    async def _operate(self, process: Process, ports: Ports) -> None:
         for _ in range(STEPS):
             operation, node = self.operations.drawn(process.rng), process.rng.choice(NODES)
 

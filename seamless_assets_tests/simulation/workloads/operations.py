@@ -11,7 +11,7 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.releases.release import Release
-from seamless_assets.errors import CoverageMissing, NothingReleased, ReleaseRefused
+from seamless_assets.errors import ArtifactCorrupt, CoverageMissing, NothingReleased, ReleaseRefused
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.read import read_released
 from seamless_assets.flows.releasing.clean_up import clean_up
@@ -116,6 +116,27 @@ class Operations:
         except CoverageMissing:
             return
         if digest_of(read.bars.to_pylist()) != promised:
+            self.violations.append(f"{node} as of {as_of} reads otherwise than it was released")
+
+    async def read_part(self, ports: Ports, node: NodeId) -> None:
+        """Read some days of an earlier release."""
+        released = list(self.witness.digests[node])
+        days = [partition.window for partition in partitions(node.timeframe, "day", self.span)]
+        first, last = sorted(ports.rng.choices(range(len(days)), k=2))
+        window = Segment(days[first].start, days[last].end)
+        if not released:
+            return
+        as_of = ports.rng.choice(released)
+        try:
+            snapshot = await ports.artifacts.load_snapshot(node, as_of)
+            read = await read_released(ports, node, window, ComputeContext(as_of=as_of))
+        except (CoverageMissing, NothingReleased):
+            return
+        except ArtifactCorrupt as error:
+            self.violations.append(f"{node}: sound files are read as damaged: {error}")
+            return
+        bars = [row for row in self.witness.bars(node, snapshot) if window.start <= row["ts"] < window.end]
+        if read.bars.to_pylist() != bars:
             self.violations.append(f"{node} as of {as_of} reads otherwise than it was released")
 
     def _acknowledge(self, node: NodeId, entry: Release | None) -> None:
