@@ -125,6 +125,8 @@ def verify(config: Path | None, nodes: tuple[str, ...]) -> None:
             )
             for fault in report.faults:
                 say(f"  {fault.uri}: {fault.problem}")
+            for warning in report.warnings:
+                say(f"  {warning}")
             for uri in report.strays:
                 say(f"  {uri}: neither a record nor an artifact by its name; nothing reads it")
             is_sound = is_sound and report.is_sound

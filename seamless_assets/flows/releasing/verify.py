@@ -34,6 +34,7 @@ class Fault:
 class VerifyReport:
     """What was looked at, and every fault. `file_bytes` counts the Parquet files.
 
+    `warnings` say what is as it was written and still hinders readers, such as a release that is dated ahead.
     `strays` are the URIs of files that are neither records nor artifacts by their names: nothing reads or
     removes them, and they are no faults.
     """
@@ -44,6 +45,7 @@ class VerifyReport:
     file_bytes: int
     faults: tuple[Fault, ...]
     strays: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def is_sound(self) -> bool:
@@ -74,6 +76,7 @@ async def verify(
     if not flaws and not blocked:
         # So it is read as readers do, and its end is remembered.
         await ports.artifacts.list_releases(node)
+    ahead = dated_ahead(ports, node, max(releases, key=lambda entry: entry.seq, default=None))
     refs = list(dict.fromkeys(ref for entry in releases for ref in entry.added))
     done = 0
 
@@ -105,6 +108,7 @@ async def verify(
             for path in sorted(stored)
             if record_number(path) is None and artifact_number(path) is None
         ),
+        warnings=(ahead,) if ahead else (),
     )
 
 
@@ -162,9 +166,6 @@ async def _end_of_log(ports: Ports, node: NodeId, releases: Sequence[Release]) -
                 "restore the log, or if it was begun anew on purpose, remove state_dir/heads",
             )
         )
-    newest = max(releases, key=lambda entry: entry.seq, default=None)
-    if newest is not None and (ahead := dated_ahead(ports, node, newest)):
-        flaws.append(Flaw(record_path(newest.seq), ahead))
     following = record_path(max((entry.seq for entry in releases), default=0) + 1)
     payload, lost = await _read(ports, node, following)
     if payload is not None:
