@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from urllib.error import URLError
@@ -21,6 +21,7 @@ from seamless_assets.errors import InvalidInput, SeamlessError
 
 MODULE = "seamless_assets.definitions"
 LOOK_S = 0.2
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE_S = 10.0
 """How long programs may take to end by themselves."""
 
@@ -54,10 +55,15 @@ def _running(
     try:
         for name, command in commands.items():
             words = [sys.executable, "-m", *command]
-            started[name] = subprocess.Popen(words, cwd=folder, env=dict(environment), start_new_session=True)
+            # A program that runs and is not known of would never be ended.
+            with _deferred():
+                started[name] = subprocess.Popen(
+                    words, cwd=folder, env=dict(environment), start_new_session=True
+                )
         yield started
     finally:
-        with _undisturbed():
+        # No second Ctrl-C leaves programs behind.
+        with _handled(signal.SIG_IGN):
             _end(list(started.values()))
 
 
@@ -92,15 +98,23 @@ def _watch(programs: Mapping[str, subprocess.Popen[bytes]], url: str) -> None:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let no second Ctrl-C leave programs behind."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+def _deferred() -> Iterator[None]:
+    """Let what asks us to end be heard afterwards."""
+    came: list[int] = []
+    with _handled(lambda number, _: came.append(number)):
+        yield
+    for number in came:
+        signal.raise_signal(number)
+
+
+@contextmanager
+def _handled(handler: Callable[[int, object], None] | signal.Handlers) -> Iterator[None]:
+    usual = {number: signal.signal(number, handler) for number in _STOPS}
     try:
         yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        for number, before in usual.items():
+            signal.signal(number, before)
 
 
 def _answers(url: str) -> bool:
