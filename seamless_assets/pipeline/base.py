@@ -12,10 +12,10 @@ from seamless_assets.config.load import Settings
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import InvalidChoice
 from seamless_assets.flows.ports import Ports
-from seamless_assets.pipeline.stream import Stream
+from seamless_assets.pipeline.loop.stream import Stream
+from seamless_assets.pipeline.loop.worker import Worker
 from seamless_assets.pipeline.wiring.adapters import Adapters
 from seamless_assets.pipeline.wiring.artifacts import S3Access
-from seamless_assets.pipeline.worker import Worker
 
 T = TypeVar("T")
 

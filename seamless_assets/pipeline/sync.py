@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from seamless_assets.pipeline.worker import Worker
+from seamless_assets.pipeline.loop.worker import Worker
 
 P = ParamSpec("P")
 T = TypeVar("T")

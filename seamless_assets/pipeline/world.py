@@ -17,7 +17,7 @@ from seamless_assets.core.worlds.session import SessionKey, SessionRecord, Sessi
 from seamless_assets.errors import InvalidInput
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading import sessions
-from seamless_assets.pipeline.worker import Worker
+from seamless_assets.pipeline.loop.worker import Worker
 
 Read = Callable[..., Coroutine[Any, Any, ReadResult]]
 SLA = SLAPolicy | Mapping[str, Any] | str | None

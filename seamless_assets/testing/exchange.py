@@ -11,14 +11,16 @@ import numpy as np
 
 from seamless_assets.core.bars.volume import VolumeUnit
 from seamless_assets.core.calendar.segment import Segment
-from seamless_assets.core.coverage.plan import Page
-from seamless_assets.core.coverage.proof import Reach, Trades
+from seamless_assets.core.coverage.pages import Page
+from seamless_assets.core.coverage.proof import Reach
+from seamless_assets.core.coverage.witnesses import Trades
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import ExchangeUnavailable, UnknownSymbol
 from seamless_assets.flows.ports import Clock
 from seamless_assets.testing.bars import START, Row, candles
 from seamless_assets.testing.clock import ManualClock
 
+MOST_TRADES = 1_000
 FORMING = 0.125
 """Share of its volume that a bar has while it forms."""
 
@@ -31,7 +33,8 @@ class InMemoryExchange:
     come to is not served, and a bar that forms has but a share of its volume. It believes its pages to hold
     `believed_page` bars until it learns better, and documents `documented` (None: the truth). `listed`
     (`listings` by node), `oldest` and `delisted` are what a search for the series' ends finds; `volume` is
-    what its volumes count. `fault` is called with the window of each request and its number (from 1), and
+    what its volumes count, `trades` the times of trades (None: one in the middle of each bar with a volume).
+    `fault` is called with the window of each request and its number (from 1), and
     may raise what an exchange would; while it `is_away` every request raises `ExchangeUnavailable`. `asked`
     and `asked_trades` are the windows of all requests so far.
     """
@@ -46,7 +49,7 @@ class InMemoryExchange:
     oldest: int | None = None
     delisted: int | None = None
     series: dict[NodeId, dict[int, Row]] = field(default_factory=dict)
-    trades: list[float] = field(default_factory=list)
+    trades: list[float] | None = None
     newest_first: bool = False
     is_away: bool = False
     fault: Callable[[Segment, int], None] = lambda _window, _asked: None
@@ -95,32 +98,37 @@ class InMemoryExchange:
         return Page(window, candles(rows), served=len(rows))
 
     async def fetch_trades(self, node: NodeId, window: Segment) -> Trades:
-        """The first thousand of `trades` from the start of `window` on."""
+        """The first thousand trades from the start of `window` on."""
         self.asked_trades.append(window)
         await self._answer()
-        inside = [at for at in sorted(self.trades) if window.start <= at][:1000]
-        return Trades(window, np.array(inside))
+        now = self.clock.now()
+        inside = [at for at in self._trades(node, window.start) if window.start <= at <= now]
+        return Trades(window, np.array(inside[:MOST_TRADES]))
 
     async def exchange_now(self, exchange: str) -> float:
         """Its clock."""
         await self._answer()
         return self.clock.now()
 
-    def reach(self, node: NodeId) -> Reach:
+    async def reach(self, node: NodeId, window: Segment) -> Reach:
         """Where the series begins and ends, as far as that was searched for."""
-        return self.known.get(node, Reach())
+        return self._known(node)
+
+    async def forget_listing(self, node: NodeId) -> None:
+        """Know where the node's series begins no more, until that is searched again."""
+        self.known[node] = replace(self._known(node), listed=None)
 
     async def first_listed(self, node: NodeId) -> int | None:
         """The node's entry in `listings`, else `listed`; known from now on."""
         await self._answer()
         listed = self.listings.get(node, self.listed)
-        self.known[node] = replace(self.reach(node), listed=listed)
+        self.known[node] = replace(self._known(node), listed=listed)
         return listed
 
     async def oldest_served(self, node: NodeId) -> int | None:
         """`oldest`, known from now on."""
         await self._answer()
-        self.known[node] = replace(self.reach(node), oldest=self.oldest)
+        self.known[node] = replace(self._known(node), oldest=self.oldest)
         return self.oldest
 
     async def is_delisted(self, node: NodeId) -> bool:
@@ -135,9 +143,13 @@ class InMemoryExchange:
 
     def coarser(self, node: NodeId) -> tuple[NodeId, ...]:
         """The coarser of `series`, the finest first."""
-        return tuple(
-            sorted((n for n in self.series if n.timeframe > node.timeframe), key=lambda n: n.timeframe)
-        )
+        coarser = (n for n in self.series if n.symbol == node.symbol and n.timeframe > node.timeframe)
+        return tuple(sorted(coarser, key=lambda n: n.timeframe))
+
+    def finer(self, node: NodeId) -> tuple[NodeId, ...]:
+        """The finer of `series`, the longest first."""
+        finer = (n for n in self.series if n.symbol == node.symbol and n.timeframe < node.timeframe)
+        return tuple(sorted(finer, key=lambda n: n.timeframe, reverse=True))
 
     def peers(self, node: NodeId) -> tuple[NodeId, ...]:
         """Other symbols among `series` in the same timeframe."""
@@ -146,6 +158,16 @@ class InMemoryExchange:
     def volume_unit(self, node: NodeId) -> VolumeUnit | None:
         """`volume`, for every node."""
         return self.volume
+
+    def _trades(self, node: NodeId, start: int) -> list[float]:
+        if self.trades is not None:
+            return sorted(self.trades)
+        bars, frame = self._bars(node), node.timeframe
+        traded = sorted(ts for ts, row in bars.items() if ts >= frame.floor(start) and row[4] > 0)
+        return [(ts + frame.shift(ts, 1)) / 2 for ts in traded]
+
+    def _known(self, node: NodeId) -> Reach:
+        return self.known.get(node, Reach())
 
     def _shown(self, node: NodeId, ts: int, row: Row) -> Row:
         is_forming = node.timeframe.shift(ts, 1) > self.clock.now()

@@ -11,9 +11,9 @@ from seamless_assets.config.load import Settings, settings_from_mapping
 from seamless_assets.flows.diagnose import Question
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.background import BackgroundFills
+from seamless_assets.pipeline.loop.worker import Worker
 from seamless_assets.pipeline.seamless import Seamless
 from seamless_assets.pipeline.wiring.policy import policy_of, read_settings
-from seamless_assets.pipeline.worker import Worker
 from seamless_assets.testing.exchange import InMemoryExchange
 from seamless_assets.testing.ports import in_memory_ports
 

@@ -27,7 +27,7 @@ from seamless_assets.adapters.artifacts.storage.folder import FolderFiles
 from seamless_assets.adapters.sqlite.store import SqliteHotStore
 from seamless_assets.config.load import Settings, settings_from_mapping
 from seamless_assets.errors import ArtifactStoreError, SeamlessError
-from seamless_assets.pipeline import worker as workers
+from seamless_assets.pipeline.loop import worker as workers
 from seamless_assets.pipeline.seamless import AsyncSeamless
 from seamless_assets.pipeline.world import AsyncWorldSession
 from seamless_assets.sandbox.market import Market

@@ -18,10 +18,10 @@ import pytest
 
 import seamless_assets as sa
 from seamless_assets.errors import BlockingCall
+from seamless_assets.pipeline.loop.stream import Stream
+from seamless_assets.pipeline.loop.worker import Worker
 from seamless_assets.pipeline.seamless import AsyncSeamless, WorldSession
-from seamless_assets.pipeline.stream import Stream
 from seamless_assets.pipeline.sync import blocking, forwarding, iterating
-from seamless_assets.pipeline.worker import Worker
 from seamless_assets.pipeline.world import AsyncWorldSession
 
 ROOT = Path(__file__).resolve().parents[2]

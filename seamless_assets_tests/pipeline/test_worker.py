@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from seamless_assets.pipeline import worker as _worker
-from seamless_assets.pipeline.stream import Stream
-from seamless_assets.pipeline.worker import Worker
+from seamless_assets.pipeline.loop import worker as _worker
+from seamless_assets.pipeline.loop.stream import Stream
+from seamless_assets.pipeline.loop.worker import Worker
 
 
 class Adapters:

@@ -100,7 +100,9 @@ def test_15_a_ban_of_hours_is_not_waited_out(staged: Staged) -> None:
 @pytest.mark.parametrize("seconds", [float("inf"), 999_999_999_999.0])
 def test_15_no_ban_is_believed_to_last_for_ever(staged: Staged, seconds: float) -> None:
     stage, node, start = stage_of(staged, "binance")
-    stage.exchange.faults.add(Fault("status", path="klines", code=429, retry_after=seconds, times=None))
+    stage.exchange.faults.add(
+        Fault("status", path="klines", code=429, headers={"Retry-After": f"{seconds}"}, times=None)
+    )
     stage.backfill(node, start, NOW)
     told = " ".join(stage.backfill(node, NOW - 9 * HOUR, NOW).problems)
     (left,) = {int(found) for found in re.findall(r"asks for (\d+) s without requests", told)}

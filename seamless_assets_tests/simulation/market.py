@@ -8,8 +8,9 @@ from random import Random
 
 from seamless_assets.core.bars.volume import VolumeUnit
 from seamless_assets.core.calendar.segment import Segment
-from seamless_assets.core.coverage.plan import Page
-from seamless_assets.core.coverage.proof import Reach, Trades
+from seamless_assets.core.coverage.pages import Page
+from seamless_assets.core.coverage.proof import Reach
+from seamless_assets.core.coverage.witnesses import Trades
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.token_bucket import Budget
 from seamless_assets.errors import ExchangeUnavailable, RateLimited
@@ -147,8 +148,11 @@ class FaultyExchange:
     async def fetch_trades(self, node: NodeId, window: Segment) -> Trades:
         return await self._channel.ask("fetch_trades", lambda: self._exchange.fetch_trades(node, window))
 
-    def reach(self, node: NodeId) -> Reach:
+    async def reach(self, node: NodeId, window: Segment) -> Reach:
         return self._reach.get(node, Reach())
+
+    async def forget_listing(self, node: NodeId) -> None:
+        self._reach.pop(node, None)
 
     async def first_listed(self, node: NodeId) -> int | None:
         await self._channel.ask("first_listed", lambda: self._exchange.first_listed(node))
@@ -165,6 +169,9 @@ class FaultyExchange:
         return await self._channel.ask("last_traded", lambda: self._exchange.last_traded(node))
 
     def coarser(self, node: NodeId) -> tuple[NodeId, ...]:
+        return ()
+
+    def finer(self, node: NodeId) -> tuple[NodeId, ...]:
         return ()
 
     def peers(self, node: NodeId) -> tuple[NodeId, ...]:

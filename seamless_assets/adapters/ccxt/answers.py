@@ -6,20 +6,37 @@ exchange; the HTTP answer decides first, ccxt's exception second.
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 import ccxt
+import pyarrow as pa
 
-from seamless_assets.errors import ExchangeError, ExchangeRefused, ExchangeUnavailable, RateLimited, masked
+from seamless_assets.adapters.ccxt.limits import told_pause
+from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
+from seamless_assets.errors import (
+    ExchangeError,
+    ExchangeRefused,
+    ExchangeUnavailable,
+    RateLimited,
+    SeamlessError,
+    mask_causes,
+    masked,
+)
 
+_COLUMNS = len(BARS_SCHEMA)
+_MOST_MS = 2**63
 RATE_LIMIT_STATUSES = frozenset({418, 429})
-UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+UNREADABLE = (
+    *(TypeError, ValueError, LookupError, AttributeError, ArithmeticError),
+    *(RecursionError, AssertionError, UnboundLocalError),
+)
 """What ccxt stumbles over where an answer is JSON of another shape than it knows."""
 
 
@@ -34,19 +51,62 @@ class Answer:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds to wait as the exchange asks, or None."""
-        told = next((value for name, value in self.headers.items() if name.lower() == "retry-after"), None)
-        if told is None:
-            return None
-        try:
-            seconds = float(told)
-        except ValueError:
-            return _seconds_until(told)
-        return None if math.isnan(seconds) else max(0.0, seconds)
+        """Seconds to wait as the exchange asks in its headers, or None."""
+        return told_pause(self.headers)
 
 
+@dataclass
+class Call:
+    """One call to ccxt: the answers of all its requests, in the order in which they came, and its tasks.
+
+    ccxt sends some requests side by side and leaves the others alone where one fails.
+    """
+
+    answers: list[Answer] = field(default_factory=list)
+    tasks: set[asyncio.Task[object]] = field(default_factory=set)
+
+    async def end(self) -> None:
+        """End the requests that nobody waits for any more."""
+        left = {task for task in self.tasks if task is not asyncio.current_task() and not task.done()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
+
+
+current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)
+"""The call under way in this task and in those that it began; None outside of one."""
 answers: ContextVar[list[Answer] | None] = ContextVar("answers", default=None)
-"""Answers of the call under way in this task; None outside of one."""
+"""The answer to the request under way in this task, once it is there; None outside of one."""
+
+
+@asynccontextmanager
+async def calling(what: str, secrets: Sequence[str] = ()) -> AsyncIterator[list[Answer]]:
+    """Call ccxt: gives the answers as they come, and raises what goes wrong as errors of this project.
+
+    None of `secrets` is in their messages, and no request of the call outlives it.
+    """
+    call = Call()
+    token = current_call.set(call)
+    try:
+        yield call.answers
+    except ccxt.BaseError as error:
+        told = typed(error, answers_to(error, call), what, secrets)
+        mask_causes(error, secrets)
+        raise told from error
+    except UNREADABLE as error:
+        if not call.answers or isinstance(error, SeamlessError):
+            raise
+        raise unreadable(error, call.answers, what) from error
+    finally:
+        current_call.reset(token)
+        await call.end()
+
+
+def answers_to(error: BaseException, call: Call | None) -> list[Answer]:
+    """The answer that an error is about; the last of the call where ccxt found fault with it afterwards."""
+    own: list[Answer] | None = getattr(error, "answers", None)
+    return own if own is not None else call.answers if call is not None else []
 
 
 def judge(heard: list[Answer], what: str) -> None:
@@ -69,7 +129,8 @@ def typed(
         # ccxt names the request alone; what went wrong with it stands in the error beneath.
         message += f" ({type(error.__cause__).__name__}: {_short(error.__cause__, secrets)})"
     if status in RATE_LIMIT_STATUSES or isinstance(error, ccxt.DDoSProtection | ccxt.RateLimitExceeded):
-        return RateLimited(message, status=status, retry_after=last.retry_after if last else None)
+        pause = told_pause(last.headers if last else {}, str(error))
+        return RateLimited(message, status=status, retry_after=pause)
     # A connection that breaks in the middle of an answer is a bare ExchangeError, and no answer was heard.
     is_broken = last is None and type(error) is ccxt.ExchangeError
     is_unusable = last is not None and (last.status >= 500 or not last.is_readable)
@@ -92,11 +153,55 @@ def _short(error: BaseException, secrets: Sequence[str]) -> str:
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
-def _seconds_until(told: str) -> float | None:
-    """Seconds until an HTTP date, which is UTC whatever zone it leaves out."""
+def read_rows(sent: Any, what: str) -> tuple[pa.Table, int]:
+    """The rows that have a time, as a table whose other cells may be null, and how many rows have none.
+
+    Raises `ExchangeUnavailable` where rows were sent and none of them can be read: no candles look like that.
+    """
+    rows = list(sent) if isinstance(sent, Sequence) and not isinstance(sent, str | bytes) else None
+    if rows is None:
+        kind = type(sent).__name__
+        raise ExchangeUnavailable(f"{what}: {kind} came in place of a list of candles", status=None)
+    if (table := _sound_rows(rows)) is not None:
+        return table, 0
+    read = [row for row in map(_row, rows) if row is not None]
+    if not read:
+        raise ExchangeUnavailable(f"{what}: none of {len(rows)} rows is a candle with a time", status=None)
+    return table_of(read, BARS_SCHEMA), len(rows) - len(read)
+
+
+def _sound_rows(rows: list[Any]) -> pa.Table | None:
+    """The rows as a table, where all of them are as they should be: nearly always, and this is quick."""
+    if any(type(row) is not list or len(row) < _COLUMNS or type(row[0]) is not int for row in rows):
+        return None
     try:
-        moment = parsedate_to_datetime(told)
+        return table_of([row[:_COLUMNS] for row in rows], BARS_SCHEMA)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        return None
+
+
+def read_times(trades: Iterable[Any]) -> list[float]:
+    """Sorted times of trades in epoch seconds; those without a time say nothing."""
+    times = (_number(trade.get("timestamp")) for trade in trades)
+    return sorted(at / 1000 for at in times if at is not None)
+
+
+def _row(row: Any) -> tuple[Any, ...] | None:
+    if not isinstance(row, Sequence) or isinstance(row, str | bytes) or not row:
+        return None
+    at = _number(row[0])
+    if at is None or not -_MOST_MS < at < _MOST_MS:
+        return None
+    cells = [_number(cell) for cell in row[1:_COLUMNS]]
+    return (int(at), *cells, *[None] * (_COLUMNS - 1 - len(cells)))
+
+
+def _number(cell: Any) -> float | int | None:
+    """A cell as a finite number; None for all else, so that a null and what is no number are alike."""
+    if isinstance(cell, bool) or not isinstance(cell, int | float | str):
+        return None
+    try:
+        number = float(cell) if isinstance(cell, str) else cell
+        return number if math.isfinite(number) else None
     except (ValueError, OverflowError):
         return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())

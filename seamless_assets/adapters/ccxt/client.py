@@ -1,7 +1,7 @@
 """ccxt clients that are paced, redirected and listened to.
 
 Every HTTP request of a client passes the gate (the rate budget) first, goes to `base_url` where one is
-set, and leaves its real answer behind for `ccxt_answers` to judge.
+set, and leaves its real answer behind for `answers` to judge.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
@@ -18,17 +19,19 @@ from urllib.parse import urlsplit, urlunsplit
 import aiohttp_socks
 import ccxt.async_support as ccxt
 
-from seamless_assets.adapters.ccxt.answers import Answer, answers, typed
-from seamless_assets.adapters.ccxt.costs import candle_unit, tokens
+from seamless_assets.adapters.ccxt.answers import UNREADABLE, Answer, answers, current_call, typed
+from seamless_assets.adapters.ccxt.limits import candle_unit, tokens
 from seamless_assets.adapters.ccxt.memory import MarketList
 from seamless_assets.adapters.ccxt.settings import ClientSettings, Gate
 from seamless_assets.core.addresses import authorization_of, without_user
+from seamless_assets.core.coverage.plan import SMALLEST_PAGE
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.token_bucket import LONGEST_COOL_DOWN_S
 from seamless_assets.errors import RateLimited, UnknownExchange
 
 DEFAULT_PAGE = 500
 REQUEST_TIMEOUT_MS = 20_000
+KEYS = ("apiKey", "secret", "password", "uid")
 UNTOLD_COOL_DOWN_S = 1.0
 LONGEST_QUEUE_S = 300.0
 PROXY_ERRORS = (aiohttp_socks.ProxyError, aiohttp_socks.ProxyConnectionError, aiohttp_socks.ProxyTimeoutError)
@@ -57,7 +60,7 @@ def documented_page(client: Any, node: NodeId) -> int:
     features = (client.features or {}).get(market) or {}
     linear = features.get("linear") if market == "swap" else features
     limit = ((linear or {}).get("fetchOHLCV") or {}).get("limit")
-    return int(limit) if limit else DEFAULT_PAGE
+    return max(SMALLEST_PAGE, int(limit)) if limit else DEFAULT_PAGE
 
 
 def dump_markets(client: Any) -> MarketList:
@@ -71,11 +74,16 @@ def dump_markets(client: Any) -> MarketList:
     return MarketList(listed, list(client.gone.values()), helpers)
 
 
-def restore_markets(client: Any, listed: MarketList) -> None:
-    """Give a client the market list of `dump_markets`."""
-    client.options.update(listed.helpers)
-    client.set_markets(listed.markets)
-    add_gone(client, listed.gone)
+def restore_markets(client: Any, listed: MarketList) -> bool:
+    """Give a client the market list of `dump_markets`; False where ccxt can make nothing of it."""
+    try:
+        client.options.update(listed.helpers)
+        client.set_markets(listed.markets)
+        add_gone(client, listed.gone)
+    except UNREADABLE:
+        client.markets, client.markets_by_id, client.gone = None, None, {}
+        return False
+    return True
 
 
 def add_gone(client: Any, gone: Iterable[Any]) -> None:
@@ -101,6 +109,18 @@ class _Watched:
         if settings.secrets:
             self.logger = _without_debug(self.logger)
 
+    @contextmanager
+    def without_keys(self) -> Iterator[None]:
+        """Ask as somebody who has no account."""
+        kept = {name: getattr(self, name, None) for name in KEYS}
+        try:
+            for name in KEYS:
+                setattr(self, name, "" if kept[name] is not None else None)
+            yield
+        finally:
+            for name, value in kept.items():
+                setattr(self, name, value)
+
     def calculate_rate_limiter_cost(
         self, api: Any, method: Any, path: str, params: Any, config: Any = None
     ) -> float:
@@ -108,6 +128,8 @@ class _Watched:
         return tokens(told, path, config or {}, self._candle_unit)
 
     async def throttle(self, cost: float = 1.0) -> None:
+        if (call := current_call.get()) and (task := asyncio.current_task()):
+            call.tasks.add(task)
         self._refuse_if_banned()
         settings = self._budget_settings
         admitted = asyncio.ensure_future(self._gate.acquire(settings.budget_key, settings.budget, cost))
@@ -137,22 +159,37 @@ class _Watched:
     async def fetch(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
         if self._authorization:
             headers = {**(headers or {}), "Authorization": self._authorization}
+        own: list[Answer] = []
+        token = answers.set(own)
         try:
             return await super().fetch(self._redirected(url), method, headers, body)  # type: ignore[misc]
         except PROXY_ERRORS as error:
             # ccxt knows only aiohttp's own errors.
             raise ccxt.ExchangeNotAvailable(f"{self.id} by proxy: {url}") from error  # type: ignore[attr-defined]
         except ccxt.BaseError as error:
-            told = typed(error, answers.get() or [], url)
+            error.answers, error.is_signed = own, self._is_signed(url, headers, body)
+            told = typed(error, own, url)
             if isinstance(told, RateLimited):
-                settings = self._budget_settings
-                seconds = min(told.retry_after or UNTOLD_COOL_DOWN_S, LONGEST_COOL_DOWN_S)
-                if seconds > LONGEST_QUEUE_S:
-                    # One that comes late from a busy queue does not shorten another.
-                    self._banned_until = max(self._banned_until, time.monotonic() + seconds)
-                    self._banned.set()
-                await self._gate.cool_down(settings.budget_key, settings.budget, seconds)
+                await self._pause(told.retry_after or UNTOLD_COOL_DOWN_S)
             raise
+        finally:
+            answers.reset(token)
+            if call := current_call.get():
+                call.answers += own
+
+    def _is_signed(self, *request: Any) -> bool:
+        """Whether a request tells who we are."""
+        key = getattr(self, "apiKey", None)
+        return isinstance(key, str) and key != "" and key in repr(request)
+
+    async def _pause(self, seconds: float) -> None:
+        """Let no worker that shares the budget ask anything for so long."""
+        settings, seconds = self._budget_settings, min(seconds, LONGEST_COOL_DOWN_S)
+        if seconds > LONGEST_QUEUE_S:
+            # One that comes late from a busy queue does not shorten another.
+            self._banned_until = max(self._banned_until, time.monotonic() + seconds)
+            self._banned.set()
+        await self._gate.cool_down(settings.budget_key, settings.budget, seconds)
 
     def on_rest_response(self, code: int, reason: str, url: str, method: str, *rest: Any) -> Any:
         heard = answers.get()

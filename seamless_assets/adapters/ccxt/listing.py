@@ -11,7 +11,7 @@ import numpy as np
 from seamless_assets.core.calendar.instant import OLDEST_MARKET
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.core.coverage.plan import Page
+from seamless_assets.core.coverage.pages import Page
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import ExchangeRefused, InvalidTimeframe, MisalignedTimeframe
 
@@ -44,20 +44,25 @@ async def first_open(ask: Ask, series: Sequence[NodeId], size: int, now: int) ->
     """Open of the first bar of the last of `series`; None where there is none.
 
     `size` is a page of the coarsest. Pages are asked from the first one on, as a market that was listed
-    again after years has empty pages between others. Where finer bars are no longer kept, the coarse one
-    says when.
+    again after years has empty pages between others.
     """
-    first = None
     for page in _coarse_pages(series[0], size, now):
         opens = await opens_of(ask, series[0], page)
         if len(opens):
-            first = int(opens[0])
-            break
+            return await first_within(ask, series, int(opens[0]))
+    return None
+
+
+async def first_within(ask: Ask, series: Sequence[NodeId], first: int) -> int:
+    """Open of the first bar of the last of `series` that shares time with the first bar of the first of them.
+
+    It may begin before that one, as weeks do with months. Where finer bars are no longer kept, the coarse
+    one says when.
+    """
     for coarse, fine in pairwise(series):
-        if first is None:
-            return None
-        opens = await kept_opens(ask, fine, Segment(first, coarse.timeframe.shift(first, 1)))
-        first = int(opens[0]) if len(opens) else fine.timeframe.ceil(first)
+        start = fine.timeframe.floor(first)
+        opens = await kept_opens(ask, fine, Segment(start, coarse.timeframe.shift(first, 1)))
+        first = int(opens[0]) if len(opens) else start
     return first
 
 
@@ -93,8 +98,8 @@ async def last_close(ask: Ask, series: Sequence[NodeId], size: int, now: int) ->
         if last is None:
             return None
         end = coarse.timeframe.shift(last, 1)
-        opens = await opens_of(ask, fine, Segment(fine.timeframe.ceil(last), end))
-        last = int(opens[-1]) if len(opens) else fine.timeframe.shift(end, -1)
+        opens = await opens_of(ask, fine, Segment(fine.timeframe.floor(last), end))
+        last = int(opens[-1]) if len(opens) else fine.timeframe.floor(end - 1)
     return None if last is None else series[-1].timeframe.shift(last, 1)
 
 

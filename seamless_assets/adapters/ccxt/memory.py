@@ -16,12 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from seamless_assets.adapters.sqlite.file import open_database, transaction
+from seamless_assets.adapters.sqlite.file import empty_database, is_damage, open_database, transaction
 from seamless_assets.aio.shield import shielded
 from seamless_assets.errors import StoreError
 
 T = TypeVar("T")
 SCHEMA_VERSION = 1
+MOST_BYTES = 256 * 1024 * 1024
+"""The longest market list that is read."""
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS markets (
     place TEXT PRIMARY KEY, loaded_at REAL NOT NULL, body BLOB NOT NULL
@@ -38,6 +40,11 @@ class Remembered(NamedTuple):
 
     value: int
     seen_at: float
+
+    @property
+    def can_be(self) -> bool:
+        """Whether it is a number and a time at all; a damaged file may hold anything."""
+        return type(self.value) is int and isinstance(self.seen_at, int | float)
 
 
 class MarketList(NamedTuple):
@@ -79,19 +86,24 @@ class ExchangeMemory:
                 "SELECT name, value, seen_at FROM facts WHERE place = ? AND subject = ?", (place, subject)
             ).fetchall()
         )
-        return {name: Remembered(value, seen_at) for name, value, seen_at in rows}
+        told = (Remembered(value, seen_at) for _, value, seen_at in rows)
+        return {row[0]: known for row, known in zip(rows, told, strict=True) if known.can_be}
 
     async def remember(self, place: str, subject: str, name: str, value: int) -> None:
         """Keep one value that was found out just now."""
         row = (place, subject, name, value, time.time())
         await self._run(lambda db: _put(db, "INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?)", row))
 
+    async def forget(self, place: str, subject: str, name: str) -> None:
+        """Drop a value that turned out wrong."""
+        row = (place, subject, name)
+        statement = "DELETE FROM facts WHERE place = ? AND subject = ? AND name = ?"
+        await self._run(lambda db: _put(db, statement, row))
+
     async def close(self) -> None:
         """Close the file."""
         with self._lock:
-            if self._db is not None:
-                self._db.close()
-                self._db = None
+            self._closed()
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         # A thread cannot be cancelled, and its connection is not closed under it.
@@ -100,15 +112,31 @@ class ExchangeMemory:
     def _work(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock:
             try:
-                if self._db is None:
-                    self._db = open_database(self._path, _SCHEMA, SCHEMA_VERSION)
-                return work(self._db)
+                try:
+                    return self._worked(work)
+                except sqlite3.Error as error:
+                    if not is_damage(error, self._path):
+                        raise
+                # All of it can be learned again.
+                self._closed()
+                empty_database(self._path)
+                return self._worked(work)
             except (sqlite3.Error, OSError) as error:
                 raise StoreError(
                     f"the memory of exchanges {self._path} cannot be used: {error}; set "
                     "seamless.state_dir to a folder that all processes of this machine can write",
                     path=self._path,
                 ) from error
+
+    def _worked(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._db is None:
+            self._db = open_database(self._path, _SCHEMA, SCHEMA_VERSION)
+        return work(self._db)
+
+    def _closed(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
 
 
 def _put(db: sqlite3.Connection, statement: str, row: tuple[object, ...]) -> None:
@@ -118,7 +146,7 @@ def _put(db: sqlite3.Connection, statement: str, row: tuple[object, ...]) -> Non
 
 def _markets(db: sqlite3.Connection, place: str) -> StoredMarkets | None:
     row = db.execute("SELECT body, loaded_at FROM markets WHERE place = ?", (place,)).fetchone()
-    body = _unpacked(row[0]) if row else None
+    body = _unpacked(row[0]) if row and isinstance(row[1], int | float) else None
     return StoredMarkets(body, row[1]) if body else None
 
 
@@ -129,8 +157,17 @@ def _packed(body: MarketList) -> bytes:
 def _unpacked(packed: bytes) -> MarketList | None:
     """The market list of `_packed`; None for anything else."""
     try:
-        body = MarketList(**json.loads(zlib.decompress(packed)))
-        is_whole = all("symbol" in market and "id" in market for market in (*body.markets, *body.gone))
-    except (zlib.error, ValueError, TypeError):
+        unpacking = zlib.decompressobj()
+        text = unpacking.decompress(packed, MOST_BYTES)
+        body = MarketList(**json.loads(text)) if unpacking.eof else None
+    except (zlib.error, ValueError, TypeError, RecursionError):
         return None
-    return body if is_whole and isinstance(body.helpers, dict) else None
+    if body is None or not isinstance(body.helpers, dict):
+        return None
+    lists = (body.markets, body.gone)
+    is_whole = all(isinstance(listed, list) and all(map(_is_market, listed)) for listed in lists)
+    return body if is_whole else None
+
+
+def _is_market(market: Any) -> bool:
+    return isinstance(market, dict) and all(isinstance(market.get(name), str) for name in ("symbol", "id"))

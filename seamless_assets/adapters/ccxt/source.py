@@ -4,65 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from collections.abc import Awaitable, Mapping
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
-import ccxt.async_support as ccxt
 import numpy as np
-import pyarrow as pa
 
-from seamless_assets.adapters.ccxt.answers import UNREADABLE, Answer, answers, judge, typed, unreadable
-from seamless_assets.adapters.ccxt.client import (
-    add_gone,
-    documented_page,
-    dump_markets,
-    new_client,
-    restore_markets,
-)
+from seamless_assets.adapters.ccxt.answers import calling, judge, read_rows, read_times
+from seamless_assets.adapters.ccxt.client import documented_page, new_client
 from seamless_assets.adapters.ccxt.clock import ExchangeClock, happened_within
-from seamless_assets.adapters.ccxt.listing import (
-    HEEDED_BARS,
-    first_open,
-    kept_opens,
-    known_frames,
-    ladder,
-    last_close,
-    oldest_allowed,
-    opens_of,
-    page_before,
-)
+from seamless_assets.adapters.ccxt.listing import known_frames
+from seamless_assets.adapters.ccxt.markets import Markets
 from seamless_assets.adapters.ccxt.memory import ExchangeMemory, Remembered
+from seamless_assets.adapters.ccxt.reach import SeriesReach
 from seamless_assets.adapters.ccxt.settings import ClientSettings, Gate
 from seamless_assets.adapters.ccxt.volume import volume_unit_of
-from seamless_assets.core.bars.table import BARS_SCHEMA, empty_bars
+from seamless_assets.core.bars.table import empty_bars
 from seamless_assets.core.bars.volume import VolumeUnit
 from seamless_assets.core.calendar.instant import OLDEST_MARKET
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.core.coverage.plan import Page, page_of, witnesses_of
-from seamless_assets.core.coverage.proof import Reach, Trades
+from seamless_assets.core.coverage.pages import Page, page_of
+from seamless_assets.core.coverage.plan import SMALLEST_PAGE
+from seamless_assets.core.coverage.proof import Reach
+from seamless_assets.core.coverage.witnesses import Trades, coarser_frames, finer_frames
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import (
     ExchangeRefused,
     ExchangeUnavailable,
     MisalignedTimeframe,
-    SeamlessError,
     UnknownSymbol,
     UnsupportedTimeframe,
-    mask_causes,
 )
 
-DAY_S = 86_400.0
-MARKETS_AGE_S = DAY_S
 FRESH_MARKETS_S = 5.0
 PAGE_SIZE_AGE_S = 3_600.0
-LISTED_AGE_S = 30 * DAY_S
 TRADES_PAGE = 1_000
-MANY_MARKETS = 10
+NEWEST_CLOCK = 4_000_000_000
+"""2096; a clock that is later is none."""
 
 
 class CcxtSource:
@@ -76,14 +56,10 @@ class CcxtSource:
         self._gate, self._memory = gate, memory
         self._clients: dict[str, Any] = {}
         self._slots: dict[str, asyncio.Semaphore] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
-        self._loaded_at: dict[str, float] = {}
+        self._markets: dict[str, Markets] = {}
+        self._clocks: dict[str, ExchangeClock] = {}
         self._page_sizes: dict[tuple[str, Timeframe], Remembered] = {}
-        self._reach: dict[NodeId, Reach] = {}
-        self._searched: set[tuple[NodeId, str]] = set()
-        self._ends: dict[NodeId, int | None] = {}
-        self._misaligned: set[NodeId] = set()
-        self._exchange_clocks: dict[str, ExchangeClock] = {}
+        self._reach = SeriesReach(self, memory)
         self._writes: set[asyncio.Task[None]] = set()
 
     async def check_node(self, node: NodeId) -> None:
@@ -105,23 +81,30 @@ class CcxtSource:
                 node_id=str(node),
                 choices=tuple(near),
             )
-        if node not in self._reach:
-            await self._recall(node)
+        await self._reach.recall(node)
 
     def documented_page(self, node: NodeId) -> int:
         """The most bars a page holds, as ccxt knows it."""
         return documented_page(self._client(node.exchange), node)
 
     def page_size(self, node: NodeId) -> int:
-        """The most bars a page is believed to hold; what was learned is put to the test now and then."""
-        learned = self._page_sizes.get((node.exchange, node.timeframe))
-        is_fresh = learned is not None and happened_within(PAGE_SIZE_AGE_S, learned.seen_at, time.time())
-        return learned.value if learned is not None and is_fresh else self.documented_page(node)
+        """The most bars a page is believed to hold; what was learned is put to the test now and then.
+
+        A timeframe of which nothing was learned is believed to be cut like the others of the exchange.
+        """
+        learned = {
+            frame: known.value
+            for (exchange, frame), known in self._page_sizes.items()
+            if exchange == node.exchange and happened_within(PAGE_SIZE_AGE_S, known.seen_at, time.time())
+        }
+        told = learned.get(node.timeframe, min(learned.values(), default=0))
+        most = self.documented_page(node)
+        return told if SMALLEST_PAGE <= told <= most else most
 
     def learn_page_size(self, node: NodeId, size: int) -> None:
         """Remember that the exchange cuts its pages at `size` bars."""
         self._page_sizes[node.exchange, node.timeframe] = Remembered(size, time.time())
-        self._keep(self._memory.remember(self._place(node.exchange), str(node.timeframe), "page", size))
+        self._keep(self._memory.remember(self.place(node.exchange), str(node.timeframe), "page", size))
 
     async def fetch_candles(self, node: NodeId, window: Segment) -> Page:
         """One page of candles that open in `window`, `ts` in ms; rows outside are refused.
@@ -129,18 +112,25 @@ class CcxtSource:
         What lies before the first market, or before the oldest bar that is served, is not asked for.
         Raises `ExchangeUnavailable`, `RateLimited`, `ExchangeRefused`.
         """
-        oldest = self.reach(node).oldest
-        asked = Segment(max(window.start, oldest or OLDEST_MARKET), window.end)
-        if asked.start >= asked.end:
+        oldest = self._reach.known(node).oldest
+        asked = Segment(min(max(window.start, oldest or OLDEST_MARKET), window.end), window.end)
+        if asked.is_empty:
             return Page(window, empty_bars(), served=0)
         limit = min(self.page_size(node), node.timeframe.count(*asked) + 1)
         try:
-            rows = await self._rows(node, asked.start, limit, until=asked.end)
-        except ExchangeRefused:
-            if oldest is not None and self.reach(node).oldest == oldest:
-                self._forget_oldest(node)
+            return await self._page(node, window, asked.start, limit, until=asked.end)
+        except MisalignedTimeframe:
             raise
-        return self._page(node, window, rows)
+        except ExchangeRefused:
+            if oldest is not None and self._reach.known(node).oldest == oldest:
+                # What was the oldest bar served is refused by now.
+                await self._reach.forget(node, "oldest")
+            raise
+
+    async def newest_page(self, node: NodeId, since: int) -> Page:
+        """The page that the exchange gives from an open on, where no end is told."""
+        ever = Segment(0, int(await self.exchange_now(node.exchange)) + 1)
+        return await self._page(node, ever, since, self.page_size(node), until=None)
 
     async def fetch_trades(self, node: NodeId, window: Segment) -> Trades:
         """One page of trades from the beginning of `window` on; none where the exchange serves none."""
@@ -148,10 +138,10 @@ class CcxtSource:
         if not client.has.get("fetchTrades"):
             return Trades(window, np.array([]))
         what = f"trades of {node} from {window.start}"
-        async with self._slots[node.exchange], self._heard(node.exchange, what) as heard:
+        async with self._slots[node.exchange], self._calling(node.exchange, what) as heard:
             trades = await client.fetch_trades(node.symbol, since=window.start * 1000, limit=TRADES_PAGE)
             judge(heard, what)
-            times = sorted(trade["timestamp"] / 1000 for trade in trades)
+            times = read_times(trades)
         return Trades(window, np.array(times))
 
     async def exchange_now(self, exchange: str) -> float:
@@ -162,30 +152,27 @@ class CcxtSource:
         client = await self._ready_client(exchange)
         if not client.has.get("fetchTime"):
             return time.time()
-        if exchange not in self._exchange_clocks:
-            self._exchange_clocks[exchange] = ExchangeClock(partial(self._ask_clock, exchange))
-        return await self._exchange_clocks[exchange].now()
+        if exchange not in self._clocks:
+            self._clocks[exchange] = ExchangeClock(partial(self._ask_clock, exchange))
+        return await self._clocks[exchange].now()
 
-    async def _ask_clock(self, exchange: str) -> float:
-        what = f"{exchange} clock"
-        async with self._heard(exchange, what) as heard:
-            told = await self._client(exchange).fetch_time()
-            judge(heard, what)
-            now = float(told) / 1000
-        _refuse_nonsense(what, now)
-        return now
-
-    def reach(self, node: NodeId) -> Reach:
-        """Where the series begins and ends, as far as that was found out already."""
-        return self._reach.get(node, Reach())
+    async def reach(self, node: NodeId, window: Segment) -> Reach:
+        """Where the series begins and ends, as far as that was found out and matters for `window`."""
+        return await self._reach.of(node, window)
 
     async def first_listed(self, node: NodeId) -> int | None:
         """Open of the first bar ever, searched once by coarser bars; None where it cannot be told."""
-        return await self._find(node, "listed", self._search_listing)
+        await self._ready_client(node.exchange)
+        return await self._reach.first_listed(node)
+
+    async def forget_listing(self, node: NodeId) -> None:
+        """Search the first bar anew when it is asked for: there is one before it."""
+        await self._reach.forget(node, "listed")
 
     async def oldest_served(self, node: NodeId) -> int | None:
         """Open of the oldest bar still served, where the exchange keeps less than everything."""
-        return await self._find(node, "oldest", self._search_oldest)
+        await self._ready_client(node.exchange)
+        return await self._reach.oldest_served(node)
 
     async def is_delisted(self, node: NodeId) -> bool:
         """Whether the symbol is no longer traded, as a market list says that was loaded just now."""
@@ -196,17 +183,20 @@ class CcxtSource:
 
     async def last_traded(self, node: NodeId) -> int | None:
         """Close of the last bar the exchange serves; None where it serves none."""
-        async with self._locks.setdefault(f"{node} end", asyncio.Lock()):
-            # A market list that comes meanwhile begins another table: what is found goes into the old one.
-            ends = self._ends
-            if node not in ends:
-                ends[node] = await self._by_aligned(node, self._search_end)
-            return ends[node]
+        await self._ready_client(node.exchange)
+        return await self._reach.last_traded(node)
 
     def coarser(self, node: NodeId) -> tuple[NodeId, ...]:
         """Coarser series that can witness for the node's own, the finest first."""
-        frames = witnesses_of(node.timeframe, sorted(self._aligned(node)))
-        return tuple(NodeId(node.exchange, node.symbol, frame) for frame in frames)
+        return self._series(node, coarser_frames(node.timeframe, self._usable_frames(node)))
+
+    def finer(self, node: NodeId) -> tuple[NodeId, ...]:
+        """Finer series that its bars are made of, the longest first."""
+        return self._series(node, finer_frames(node.timeframe, self._usable_frames(node)))
+
+    def frames(self, node: NodeId) -> list[Timeframe]:
+        """Timeframes that the exchange says it serves of the symbol, ascending."""
+        return sorted(known_frames(self._client(node.exchange).timeframes or {}))
 
     def peers(self, node: NodeId) -> tuple[NodeId, ...]:
         """Other declared symbols of the exchange in the same timeframe."""
@@ -219,6 +209,11 @@ class CcxtSource:
         market = (client.markets or {}).get(node.symbol) if client is not None else None
         return volume_unit_of(node.exchange, market) if market else None
 
+    def place(self, exchange: str) -> str:
+        """Where what is learned of an exchange is remembered: an exchange at one address."""
+        settings = self._settings[exchange]
+        return f"{exchange}@{settings.place}{'#sandbox' if settings.sandbox else ''}"
+
     async def close(self) -> None:
         """Close every client's connections."""
         clients, self._clients = self._clients, {}
@@ -226,221 +221,72 @@ class CcxtSource:
         await asyncio.gather(*(client.close() for client in clients.values()))
         await self._memory.close()
 
-    async def _rows(self, node: NodeId, since: int, limit: int, until: int | None) -> list[Any]:
-        """Candles as ccxt parsed them."""
+    async def _page(self, node: NodeId, window: Segment, since: int, limit: int, until: int | None) -> Page:
+        """One page as it was sent, its rows in `window`. Raises `ExchangeError`."""
         client = await self._ready_client(node.exchange)
         what = f"{node} from {since}" + (f" to {until}" if until else "")
         params = {"until": until * 1000 - 1} if until else {}
-        async with self._slots[node.exchange], self._heard(node.exchange, what) as heard:
-            rows: list[Any] = await client.fetch_ohlcv(
+        async with self._slots[node.exchange], self._calling(node.exchange, what) as heard:
+            rows = await client.fetch_ohlcv(
                 node.symbol, str(node.timeframe), since=since * 1000, limit=limit, params=params
             )
             judge(heard, what)
-        return rows
-
-    def _page(self, node: NodeId, window: Segment, rows: list[Any]) -> Page:
-        """The page of what was sent. Raises `MisalignedTimeframe`."""
-        sent = _candles([row[:6] for row in rows if row[0] is not None])
+            sent, unreadable = read_rows(rows, what)
         try:
-            return page_of(node, window, sent, self._aligned(node))
+            return page_of(node, window, sent, self._usable_frames(node), unreadable)
         except MisalignedTimeframe:
-            self._misaligned.add(node)
+            self._reach.leave_out(node)
             raise
 
-    async def _witness(self, node: NodeId, window: Segment) -> Page:
-        """One page of candles, all of them on our grid. Raises `MisalignedTimeframe`."""
-        page = await self.fetch_candles(node, window)
-        if page.astray:
-            self._misaligned.add(node)
-            raise MisalignedTimeframe(f"bars of {node} open off the grid", node_id=str(node))
-        return page
+    async def _ask_clock(self, exchange: str) -> float:
+        what = f"{exchange} clock"
+        async with self._calling(exchange, what) as heard:
+            told = await self._client(exchange).fetch_time()
+            judge(heard, what)
+            now = float(told) / 1000
+        if not OLDEST_MARKET <= now <= NEWEST_CLOCK:
+            raise ExchangeUnavailable(f"{what}: it says {now:.0f} s since 1970; not believed", status=None)
+        return now
 
-    def _aligned(self, node: NodeId) -> list[Timeframe]:
-        """Timeframes that the exchange serves of the symbol, but for those found on another grid."""
-        served = known_frames(self._client(node.exchange).timeframes or {})
-        return [f for f in served if NodeId(node.exchange, node.symbol, f) not in self._misaligned]
+    def _usable_frames(self, node: NodeId) -> list[Timeframe]:
+        """Timeframes that the exchange serves of the symbol, but for those on another grid or refused."""
+        return [f for f in self.frames(node) if self._reach.is_usable(NodeId(node.exchange, node.symbol, f))]
 
-    async def _find(
-        self, node: NodeId, name: str, search: Callable[[NodeId], Awaitable[int | None]]
-    ) -> int | None:
-        """One side of the node's reach, searched by one task at a time and then remembered."""
-        async with self._locks.setdefault(f"{node} {name}", asyncio.Lock()):
-            known: int | None = getattr(self.reach(node), name)
-            if known is None and (node, name) not in self._searched:
-                known = await self._by_aligned(node, search)
-                self._searched.add((node, name))
-            if known is not None:
-                self._reach[node] = replace(self.reach(node), **{name: known})
-        return known
-
-    def _forget_oldest(self, node: NodeId) -> None:
-        """What was the oldest bar served is refused by now: search again when it is asked for."""
-        self._reach[node] = replace(self.reach(node), oldest=None)
-        self._searched.discard((node, "oldest"))
-
-    async def _by_aligned(
-        self, node: NodeId, search: Callable[[NodeId], Awaitable[int | None]]
-    ) -> int | None:
-        """What the search finds, begun anew where a series it goes by turns out to be on another grid."""
-        while True:
-            known = len(self._misaligned)
-            try:
-                return await search(node)
-            except MisalignedTimeframe:
-                if node in self._misaligned or len(self._misaligned) == known:
-                    raise
-
-    async def _search_listing(self, node: NodeId) -> int | None:
-        await self._ready_client(node.exchange)
-        series = ladder(node, map(str, self._aligned(node)))
-        now = int(await self.exchange_now(node.exchange))
-        found = await first_open(self._witness, series, self.page_size(series[0]), now)
-        if found is None:
-            return None
-        for witness in (node, *self.coarser(node)):
-            is_new = witness is node or witness not in series
-            before = page_before(witness, witness.timeframe.floor(found), self.page_size(witness))
-            if is_new and len(await kept_opens(self._witness, witness, before)):
-                return None
-        await self._memory.remember(self._place(node.exchange), str(node), "listed", found)
-        return found
-
-    async def _search_end(self, node: NodeId) -> int | None:
-        await self._ready_client(node.exchange)
-        series = ladder(node, map(str, self._aligned(node)))
-        now = int(await self.exchange_now(node.exchange))
-        found = await last_close(self._witness, series, self.page_size(series[0]), now)
-        if found is None:
-            return None
-        after = Segment(found, node.timeframe.shift(found, self.page_size(node)))
-        return None if len(await opens_of(self._witness, node, after)) else found
-
-    async def _search_oldest(self, node: NodeId) -> int | None:
-        listed = await self.first_listed(node)
-        size = self.page_size(node)
-        try:
-            rows = await self._rows(node, listed or OLDEST_MARKET, size, until=None)
-        except ExchangeRefused:
-            now = int(await self.exchange_now(node.exchange))
-            return await oldest_allowed(self.fetch_candles, node, listed or OLDEST_MARKET, now)
-        ever = Segment(0, int(await self.exchange_now(node.exchange)) + 1)
-        opens = [int(ts) for ts in self._page(node, ever, rows).opens(node.timeframe)]
-        if not opens or listed is None or opens[0] <= listed:
-            return None
-        # An exchange that ignores `since` shows its newest page whatever is asked, and proves nothing.
-        oldest, middle = opens[0], opens[len(opens) // 2]
-        asked = Segment(middle, node.timeframe.shift(middle, HEEDED_BARS))
-        heeds_since = len(await opens_of(self._witness, node, asked)) > 0
-        before = page_before(node, oldest, size)
-        return oldest if heeds_since and not len(await opens_of(self._witness, node, before)) else None
+    def _series(self, node: NodeId, frames: list[Timeframe]) -> tuple[NodeId, ...]:
+        return tuple(NodeId(node.exchange, node.symbol, frame) for frame in frames)
 
     def _client(self, exchange: str) -> Any:
         client = self._clients.get(exchange)
         if client is None:
             settings = self._settings.get(exchange)
             client = self._clients[exchange] = new_client(exchange, settings, self._gate)
+            secrets = self._settings[exchange].secrets
             self._slots[exchange] = asyncio.Semaphore(self._settings[exchange].concurrency)
+            self._markets[exchange] = Markets(client, self._memory, self.place(exchange), secrets)
         return client
 
     async def _ready_client(self, exchange: str) -> Any:
         client = self._client(exchange)
         if not client.markets:
-            async with self._locks.setdefault(exchange, asyncio.Lock()):
-                if not client.markets:
-                    await self._load_markets(exchange, client)
+            await self._recall_page_sizes(exchange, client)
+            await self._markets[exchange].load()
         return client
 
-    async def _load_markets(self, exchange: str, client: Any) -> None:
-        for frame in client.timeframes or {}:
-            known = (await self._memory.recall(self._place(exchange), frame)).get("page")
+    async def _recall_page_sizes(self, exchange: str, client: Any) -> None:
+        for frame in known_frames(client.timeframes or {}):
+            known = (await self._memory.recall(self.place(exchange), str(frame))).get("page")
             if known:
-                self._page_sizes[exchange, Timeframe(frame)] = known
-        stored = await self._memory.load_markets(self._place(exchange))
-        if stored is None:
-            await self._ask_markets(exchange, client)
-            return
-        restore_markets(client, stored.body)
-        self._loaded_at[exchange] = stored.loaded_at
-        if not happened_within(MARKETS_AGE_S, stored.loaded_at, time.time()):
-            # An old list serves as well while there is no new one to be had.
-            with suppress(ExchangeUnavailable):
-                await self._ask_markets(exchange, client)
+                self._page_sizes.setdefault((exchange, frame), known)
 
     async def _renew_markets(self, exchange: str, max_age: float) -> None:
         """Ask for the market list again, where it is more than `max_age` seconds older than this call."""
-        client, began = self._client(exchange), time.time()
-        async with self._locks.setdefault(exchange, asyncio.Lock()):
-            age = max_age + time.time() - began
-            if not happened_within(age, self._loaded_at.get(exchange, 0.0), time.time()):
-                await self._ask_markets(exchange, client)
+        if await self._markets[exchange].renew(max_age):
+            self._reach.markets_changed(exchange)
 
-    async def _ask_markets(self, exchange: str, client: Any) -> None:
-        before = dict(client.markets or {})
-        what = f"{exchange} markets"
-        try:
-            async with self._heard(exchange, what) as heard:
-                await client.load_markets(reload=True)
-                for answer in heard:
-                    judge([answer], what)
-            _refuse_remnant(what, len(before), len(client.markets))
-        except BaseException:
-            if before:
-                client.set_markets(list(before.values()))
-            else:
-                client.markets = None
-            raise
-        add_gone(client, [market for symbol, market in before.items() if symbol not in client.markets])
-        self._loaded_at[exchange] = time.time()
-        # A symbol that was no longer traded may be traded again.
-        self._ends = {node: end for node, end in self._ends.items() if node.exchange != exchange}
-        await self._memory.store_markets(self._place(exchange), dump_markets(client))
-
-    async def _recall(self, node: NodeId) -> None:
-        known = (await self._memory.recall(self._place(node.exchange), str(node))).get("listed")
-        if known and happened_within(LISTED_AGE_S, known.seen_at, time.time()):
-            # What was found out meanwhile goes before what is remembered.
-            reach = self.reach(node)
-            self._reach[node] = replace(reach, listed=known.value if reach.listed is None else reach.listed)
-
-    def _place(self, exchange: str) -> str:
-        settings = self._settings[exchange]
-        return f"{exchange}@{settings.place}{'#sandbox' if settings.sandbox else ''}"
+    def _calling(self, exchange: str, what: str) -> Any:
+        return calling(what, self._settings[exchange].secrets)
 
     def _keep(self, write: Awaitable[None]) -> None:
         task = asyncio.ensure_future(write)
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
-
-    @asynccontextmanager
-    async def _heard(self, exchange: str, what: str) -> AsyncIterator[list[Answer]]:
-        heard: list[Answer] = []
-        token = answers.set(heard)
-        try:
-            yield heard
-        except ccxt.BaseError as error:
-            told = typed(error, heard, what, self._settings[exchange].secrets)
-            mask_causes(error, self._settings[exchange].secrets)
-            raise told from error
-        except UNREADABLE as error:
-            if not heard or isinstance(error, SeamlessError):
-                raise
-            raise unreadable(error, heard, what) from error
-        finally:
-            answers.reset(token)
-
-
-def _candles(rows: list[Any]) -> pa.Table:
-    columns = list(zip(*rows, strict=True)) or [()] * len(BARS_SCHEMA)
-    return pa.table([pa.array(c, f.type) for c, f in zip(columns, BARS_SCHEMA, strict=True)], BARS_SCHEMA)
-
-
-def _refuse_nonsense(what: str, now: float) -> None:
-    """A clock before the first market is none."""
-    if not now >= OLDEST_MARKET:
-        raise ExchangeUnavailable(f"{what}: it says {now:.0f} s since 1970; not believed")
-
-
-def _refuse_remnant(what: str, before: int, after: int) -> None:
-    """A list that lost most of its markets at once is a fault of the answer, not a day of delistings."""
-    if after == 0 or (before >= MANY_MARKETS and 2 * after < before):
-        raise ExchangeUnavailable(f"{what}: the list holds {after} markets, {before} before; not believed")

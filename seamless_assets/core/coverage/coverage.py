@@ -13,7 +13,9 @@ from seamless_assets.core.bars.sorted_sets import distinct, require_ascending
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 
-AbsentReason = Literal["no_trades", "outage", "pre_listing", "post_delisting", "retention"]
+AbsentReason = Literal[
+    "no_trades", "outage", "halted", "pre_listing", "post_delisting", "retention", "declared"
+]
 ABSENT_REASONS: tuple[AbsentReason, ...] = get_args(AbsentReason)
 MISSING = "missing"
 
@@ -76,14 +78,32 @@ def holes(timeframe: Timeframe, window: Segment, ts: np.ndarray) -> list[Segment
     if len(ts) == 0:
         return [window]
     require_ascending(ts, "opens")
-    if timeframe.seconds is None:
-        closes = np.array([timeframe.shift(int(opened), 1) for opened in ts], dtype=np.int64)
-    else:
-        closes = ts + timeframe.seconds
-    starts = np.concatenate(([window.start], closes))
+    starts = np.concatenate(([window.start], _closes(ts, timeframe)))
     ends = np.concatenate((ts, [window.end]))
     at = np.flatnonzero(starts < ends)
     return [Segment(int(starts[i]), int(ends[i])) for i in at]
+
+
+def holes_in(timeframe: Timeframe, spans: Iterable[Segment], ts: np.ndarray) -> list[Segment]:
+    """The same of several ranges."""
+    return [hole for span in spans for hole in holes(timeframe, span, ts[slice(*np.searchsorted(ts, span))])]
+
+
+def bars_of(opens: np.ndarray, timeframe: Timeframe) -> list[Segment]:
+    """The joined ranges of the bars that open at sorted `opens`."""
+    if len(opens) == 0:
+        return []
+    closes = _closes(require_ascending(opens, "opens"), timeframe)
+    is_cut = closes[:-1] != opens[1:]
+    starts, ends = opens[np.append(True, is_cut)], closes[np.append(is_cut, True)]
+    return [Segment(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+
+def _closes(opens: np.ndarray, timeframe: Timeframe) -> np.ndarray:
+    if timeframe.seconds is None:
+        return np.array([timeframe.shift(int(opened), 1) for opened in opens], dtype=np.int64)
+    closes: np.ndarray = opens + timeframe.seconds
+    return closes
 
 
 def _explained(empty: Sequence[Segment], proofs: Sequence[Gap]) -> tuple[Gap, ...]:

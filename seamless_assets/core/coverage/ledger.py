@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import pyarrow as pa
 
-from seamless_assets.core.coverage.coverage import MISSING
+from seamless_assets.core.bars.epochs import SECONDS_LIMIT
+from seamless_assets.core.calendar.segment import Segment, outside
+from seamless_assets.core.coverage.coverage import ABSENT_REASONS, MISSING, Gap
 
 LOOKS_S = (60.0, 300.0, 1_800.0, 7_200.0, 86_400.0)
 """Seconds from a vain look to the next; the last holds for all that follow."""
 CLOCK_TOLERANCE_S = 600.0
 """The clocks of workers differ: a look that is dated no further ahead is one of just now."""
+DENIED = "denied"
+"""The reason of a look that found bars to exist though they are not sent: no earlier proof outweighs it."""
+DECLARED, REVOKED = "declared", "revoked"
+"""The reasons of what an operator says of bars, and of taking it back."""
+_REASONS = frozenset({*ABSENT_REASONS, MISSING, DENIED, REVOKED})
+_UNDENIABLE = frozenset({DECLARED, "retention"})
+_MOST_LOOKS = 1_000_000
+AWAITING = "bars on both sides, but too long for chance, and nothing else tells of it yet"
+"""The evidence of a look at a hole that wants a second witness."""
 FACTS_SCHEMA = pa.schema(
     [
         ("start", pa.int64()),
@@ -32,8 +43,9 @@ FACTS_SCHEMA = pa.schema(
 class Fact:
     """One appended line of the coverage ledger, about the bars of `[start, end)`.
 
-    `reason` is an absent reason (a proof) or `missing` (a look that proved nothing). `recorded_at` and
-    `next_try` are epoch seconds; `attempts` counts the looks so far.
+    `reason` is an absent reason (a proof), `missing` or `denied` (a look that proved nothing, or the
+    contrary) or `revoked` (an operator took back what was declared). `recorded_at` and `next_try` are epoch
+    seconds; `attempts` counts the looks so far.
     """
 
     start: int
@@ -46,17 +58,42 @@ class Fact:
 
     @property
     def is_proof(self) -> bool:
-        """Whether it proves the bars absent."""
-        return self.reason != MISSING
+        """Whether it says that the bars do not exist."""
+        return self.reason in ABSENT_REASONS
+
+    @property
+    def is_look(self) -> bool:
+        """Whether it tells of a look after which bars stayed missing."""
+        return self.reason in (MISSING, DENIED)
+
+    @property
+    def segment(self) -> Segment:
+        """Its range alone."""
+        return Segment(self.start, self.end)
 
     def rests_at(self, now: float) -> bool:
         """Whether it is a vain look whose next one is still to come at `now` (epoch seconds).
 
         A look that lies far ahead of `now` was dated by a clock that was wrong, and nothing rests on it.
         """
-        if self.is_proof or self.next_try is None:
+        if not self.is_look or self.next_try is None:
             return False
         return self.recorded_at - CLOCK_TOLERANCE_S <= now < self.next_try
+
+
+def proven_gaps(facts: Sequence[Fact], released: Sequence[Gap] = ()) -> list[Gap]:
+    """What was `released` as absent and facts prove so, in the order in which they were recorded.
+
+    The first of several proofs counts, but an outage goes before all other reasons, and what an operator
+    declared after them.
+    """
+    gaps = list(released)
+    for fact in facts:
+        if fact.is_proof:
+            gaps.append(Gap(fact.start, fact.end, fact.reason))
+        elif fact.reason != MISSING:
+            gaps = [part for gap in gaps for part in _without(gap, fact)]
+    return sorted(gaps, key=lambda gap: (gap.reason == DECLARED) - (gap.reason == "outage"))
 
 
 def facts_table(facts: Iterable[Fact]) -> pa.Table:
@@ -67,8 +104,13 @@ def facts_table(facts: Iterable[Fact]) -> pa.Table:
 
 
 def facts_of(table: pa.Table) -> list[Fact]:
-    """The rows of a table of `FACTS_SCHEMA` as facts."""
-    return [Fact(**row) for row in table.to_pylist()]
+    """The rows of a table of `FACTS_SCHEMA` as facts, in their order.
+
+    A row that no fact can be, as a damaged file has them, is as if it were not there; one that puts the next
+    look off for longer than is ever done does so no longer than that.
+    """
+    facts = [Fact(**row) for row in table.to_pylist() if _can_be(row)]
+    return [fact if fact.next_try is None else replace(fact, next_try=_in_time(fact)) for fact in facts]
 
 
 def possible_fact(
@@ -97,3 +139,28 @@ def possible_fact(
 def next_look(looks: int) -> float:
     """Seconds until the next look after `looks` (from 1) that proved nothing: a few soon, then rarely."""
     return LOOKS_S[min(looks, len(LOOKS_S)) - 1]
+
+
+def _without(gap: Gap, fact: Fact) -> list[Gap]:
+    """What a denial, or the revocation of what was declared, leaves of a gap."""
+    is_meant = gap.reason == DECLARED if fact.reason == REVOKED else gap.reason not in _UNDENIABLE
+    if not is_meant or fact.end <= gap.start or gap.end <= fact.start:
+        return [gap]
+    return [Gap(*part, gap.reason) for part in outside(gap.segment, [fact.segment])]
+
+
+def _can_be(row: dict[str, Any]) -> bool:
+    """Whether a fact of this program can look so."""
+    return (
+        possible_fact(**row)
+        and max(abs(row["start"]), abs(row["end"])) <= SECONDS_LIMIT
+        and 0 <= row["recorded_at"] <= SECONDS_LIMIT
+        and row["reason"] in _REASONS
+        and 1 <= row["attempts"] <= _MOST_LOOKS
+    )
+
+
+def _in_time(fact: Fact) -> float:
+    latest = fact.recorded_at + LOOKS_S[-1]
+    told = fact.next_try if fact.next_try is not None else latest
+    return min(told, latest) if math.isfinite(told) else latest

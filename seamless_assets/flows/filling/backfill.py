@@ -14,17 +14,19 @@ from seamless_assets.core.bars.table import empty_bars, timestamps
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.watermark import watermark
 from seamless_assets.core.coverage.coverage import Coverage
-from seamless_assets.core.coverage.ledger import Fact, facts_of
+from seamless_assets.core.coverage.ledger import Fact, facts_of, proven_gaps
 from seamless_assets.core.coverage.plan import chunk_bars
-from seamless_assets.core.coverage.proof import left_open
+from seamless_assets.core.coverage.proof import subtract
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.events import BackfillEvent, EventKind
 from seamless_assets.core.sharing.lease import chunks, lease_key
 from seamless_assets.errors import ExchangeUnavailable, LeaseLost, StaleToken
 from seamless_assets.flows.filling.clocks import ready_now
 from seamless_assets.flows.filling.exchange_outages import name_outages
-from seamless_assets.flows.filling.fetch import Look, fetch_bars
+from seamless_assets.flows.filling.fetch import fetch_bars
 from seamless_assets.flows.filling.history import NO_OPENS, coverage
+from seamless_assets.flows.filling.pages import FetchRequest
+from seamless_assets.flows.filling.witness_pages import WitnessPages
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.sharing.leases import HeldLease, holding
 
@@ -85,14 +87,17 @@ async def backfill(ports: Ports, node: NodeId, window: Segment) -> BackfillRepor
     due, _ = await _due(ports, node, target)
     every = pieces(ports, node, target)
     wanted = [every[at] for at in touched(every, due)]
-    filled = await map_bounded(lambda piece: fill(ports, node, piece, closed), wanted, CHUNKS_AT_ONCE)
+    witnesses = WitnessPages(ports, closed)
+    filled = await map_bounded(lambda piece: fill(ports, node, piece, witnesses), wanted, CHUNKS_AT_ONCE)
     return _report(node, window, filled, await coverage(ports, node, target))
 
 
 async def refill(ports: Ports, node: NodeId, window: Segment, closed: int) -> list[Filled]:
     """Fetch all of `window` anew and store it; it ends at or before `closed`, the end of closed bars."""
-    every = pieces(ports, node, window)
-    return await map_bounded(lambda piece: fill(ports, node, piece, closed, anew=True), every, CHUNKS_AT_ONCE)
+    every, witnesses = pieces(ports, node, window), WitnessPages(ports, closed)
+    return await map_bounded(
+        lambda piece: fill(ports, node, piece, witnesses, anew=True), every, CHUNKS_AT_ONCE
+    )
 
 
 def pieces(ports: Ports, node: NodeId, window: Segment) -> list[Piece]:
@@ -102,52 +107,56 @@ def pieces(ports: Ports, node: NodeId, window: Segment) -> list[Piece]:
     return [Piece(chunk, bounds.intersect(chunk)) for chunk in chunks(node.timeframe, bounds, bars)]
 
 
-async def fill(ports: Ports, node: NodeId, piece: Piece, closed: int, *, anew: bool = False) -> Filled:
+async def fill(
+    ports: Ports, node: NodeId, piece: Piece, witnesses: WitnessPages, *, anew: bool = False
+) -> Filled:
     """Fetch what is missing of a piece, or all of it `anew`, and store it; callers of one process share that.
 
-    What a worker fetched under a lease that it lost is dropped, and the piece is looked at again.
+    Bars are closed that end by `witnesses.closed`; the pieces of one call share its witnesses. What a worker
+    fetched under a lease that it lost is dropped, and the piece is looked at again.
     """
-    return await ports.flights.do((node, piece, anew), lambda: _fill(ports, node, piece, closed, anew))
+    return await ports.flights.do((node, piece, anew), lambda: _fill(ports, node, piece, witnesses, anew))
 
 
-async def _fill(ports: Ports, node: NodeId, piece: Piece, closed: int, anew: bool) -> Filled:
+async def _fill(ports: Ports, node: NodeId, piece: Piece, witnesses: WitnessPages, anew: bool) -> Filled:
     problem = ""
     for _ in range(MOST_TAKEOVERS):
         try:
             async with holding(ports, lease_key(node, piece.chunk)) as lease:
-                return await _fill_under(ports, node, piece, closed, anew, lease)
+                return await _fill_under(ports, node, piece, witnesses, anew, lease)
         except (LeaseLost, StaleToken) as error:
             problem = str(error)
     return Filled(problems=(problem,))
 
 
 async def _fill_under(
-    ports: Ports, node: NodeId, piece: Piece, closed: int, anew: bool, lease: HeldLease
+    ports: Ports, node: NodeId, piece: Piece, witnesses: WitnessPages, anew: bool, lease: HeldLease
 ) -> Filled:
     due, facts = await _due(ports, node, piece.bounds)
     wanted = [piece.bounds] if anew else due
     if not wanted:
         return Filled()
-    tell = _Teller(ports, node, piece, lease)
-    tell("attempt")
+    report = _Reporter(ports, node, piece, lease)
+    report("attempt")
     try:
-        fetched = await fetch_bars(ports, Look(node, wanted, piece.bounds, closed), facts)
-        known = {(fact.start, fact.end, fact.reason) for fact in facts if fact.is_proof}
+        request = FetchRequest(node, wanted, piece.bounds, witnesses.closed)
+        fetched = await fetch_bars(ports, request, witnesses, facts)
+        known = {tuple(gap) for gap in proven_gaps(facts)}
         facts = [fact for fact in fetched.facts if (fact.start, fact.end, fact.reason) not in known]
         now = ports.clock.now()
         written = await lease.fenced(
             piece.chunk,
             lambda fence: ports.hot.write_bars(node, fetched.bars, facts, recorded_at=now, fence=fence),
         )
-        await name_outages(ports, node, fetched.surprises)
+        await name_outages(ports, node, fetched.long_holes)
     except BaseException as error:
-        tell("fail", reason=f"{type(error).__name__}: {error}")
+        report("fail", reason=f"{type(error).__name__}: {error}")
         raise
     if fetched.problems:
         lease.fail(fetched.problems[0])
-        tell("fail", written.added + written.revised, fetched.problems[0])
+        report("fail", written.added + written.revised, fetched.problems[0])
     else:
-        tell("complete", written.added + written.revised)
+        report("complete", written.added + written.revised)
     return Filled(
         tuple(wanted),
         fetched.candles,
@@ -159,7 +168,7 @@ async def _fill_under(
     )
 
 
-class _Teller:
+class _Reporter:
     """Tells the observer of one look at a piece."""
 
     def __init__(self, ports: Ports, node: NodeId, piece: Piece, lease: HeldLease) -> None:
@@ -188,7 +197,7 @@ async def _due(ports: Ports, node: NodeId, window: Segment) -> tuple[list[Segmen
     known = await coverage(ports, node, window)
     facts = facts_of(await ports.hot.load_facts(node, window))
     resting = [Segment(fact.start, fact.end) for fact in facts if fact.rests_at(now)]
-    return left_open([gap.segment for gap in known.missing_gaps], resting, node.timeframe), facts
+    return subtract([gap.segment for gap in known.missing_gaps], resting, node.timeframe), facts
 
 
 def touched(every: Sequence[Piece], due: Iterable[Segment]) -> list[int]:

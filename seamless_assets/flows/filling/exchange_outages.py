@@ -13,9 +13,10 @@ import numpy as np
 from seamless_assets.core.bars.sorted_sets import distinct
 from seamless_assets.core.bars.table import empty_bars
 from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.coverage.chance import SHORTEST_OUTAGE, is_surprising
 from seamless_assets.core.coverage.coverage import holes
-from seamless_assets.core.coverage.ledger import Fact
-from seamless_assets.core.coverage.proof import SHORTEST_OUTAGE, is_surprising
+from seamless_assets.core.coverage.ledger import AWAITING, DENIED, Fact, facts_of
+from seamless_assets.core.coverage.proof import subtract
 from seamless_assets.core.node import NodeId
 from seamless_assets.flows.filling.history import coverage
 from seamless_assets.flows.ports import Ports
@@ -27,9 +28,9 @@ MOST_HOLES = 5
 AROUND_BARS = 100
 
 
-async def name_outages(ports: Ports, node: NodeId, surprises: Sequence[Segment]) -> None:
-    """Record as outage what enough other symbols lack too of the node's surprisingly long holes."""
-    for hole in surprises[:MOST_HOLES]:
+async def name_outages(ports: Ports, node: NodeId, long_holes: Sequence[Segment]) -> None:
+    """Record as outage what enough other symbols lack too of holes that are too long for chance."""
+    for hole in long_holes[:MOST_HOLES]:
         sharing = [peer for peer in ports.source.peers(node)[:MOST_PEERS] if await _lacks(ports, peer, hole)]
         if len(sharing) < ENOUGH_PEERS:
             continue
@@ -42,12 +43,21 @@ async def name_outages(ports: Ports, node: NodeId, surprises: Sequence[Segment])
 
 
 async def _lacks(ports: Ports, peer: NodeId, hole: Segment) -> bool:
-    """Whether all is known of the peer's bars, and most of `hole` is absent where that is no chance."""
+    """Whether all is known of the peer's bars, and most of `hole` is empty where that is no chance.
+
+    What awaits more than bars on both sides is empty too: this is what it may wait for.
+    """
     frame = peer.timeframe
     around = Segment(frame.shift(hole.start, -AROUND_BARS), frame.shift(hole.end, AROUND_BARS))
     inside, near = await coverage(ports, peer, hole), await coverage(ports, peer, around)
-    is_most = 2 * inside.absent > inside.expected and inside.missing == 0
-    return is_most and is_surprising(inside.absent, near.absent - inside.absent, near.present + near.absent)
+    facts = facts_of(await ports.hot.load_facts(peer, hole))
+    waiting = [fact.segment for fact in facts if fact.evidence == AWAITING]
+    unknown = subtract([gap.segment for gap in inside.missing_gaps], waiting, frame)
+    if unknown or any(fact.reason == DENIED for fact in facts):
+        return False
+    empty = inside.absent + inside.missing
+    others = near.absent - inside.absent
+    return 2 * empty > inside.expected and is_surprising(empty, others, near.present + others + empty)
 
 
 async def _record(ports: Ports, node: NodeId, outage: Segment) -> None:

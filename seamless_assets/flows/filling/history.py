@@ -14,6 +14,7 @@ from seamless_assets.core.calendar.instant import epoch_micros
 from seamless_assets.core.calendar.segment import Segment, outside
 from seamless_assets.core.coverage.coverage import Coverage, Gap, coverage_of, holes
 from seamless_assets.core.coverage.ledger import Fact, facts_of
+from seamless_assets.core.coverage.ledger import proven_gaps as gaps_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
 from seamless_assets.core.releases.snapshot import Snapshot
@@ -22,7 +23,6 @@ from seamless_assets.errors import ExchangeError
 from seamless_assets.flows.filling.clocks import settled_now
 from seamless_assets.flows.ports import Ports
 
-OUTAGE = "outage"
 NO_OPENS = np.array([], dtype=np.int64)
 _Told = tuple[tuple[ArtifactRef, Segment], Manifest]
 """An artifact with its part of a window, and its manifest."""
@@ -86,13 +86,12 @@ async def _explained(
 ) -> Coverage:
     """Coverage of the bars with these `opens`, its holes explained by what was released and by the ledger.
 
-    What was released as absent stays so, whatever became of the ledger; only what turned out an outage since
-    then is called so.
+    What was released as absent stays so, whatever became of the ledger, until a witness or an operator says
+    the contrary; what turned out an outage since then is called so.
     """
-    proven = await proven_gaps(ports, node, window)
-    outages = [gap for gap in proven if gap.reason == OUTAGE]
+    facts = facts_of(await ports.hot.load_facts(node, window))
     released = [gap for _, manifest in told for gap in manifest.absent]
-    return coverage_of(node.timeframe, window, opens, [*outages, *released, *proven])
+    return coverage_of(node.timeframe, window, opens, gaps_of(facts, released))
 
 
 async def ledger(ports: Ports, node: NodeId, window: Segment) -> list[Fact]:
@@ -101,10 +100,8 @@ async def ledger(ports: Ports, node: NodeId, window: Segment) -> list[Fact]:
 
 
 async def proven_gaps(ports: Ports, node: NodeId, window: Segment) -> list[Gap]:
-    """The ledger's proofs that touch `window`, oldest first, but what turned out an outage before all."""
-    facts = facts_of(await ports.hot.load_facts(node, window))
-    proven = [Gap(fact.start, fact.end, fact.reason) for fact in facts if fact.is_proof]
-    return sorted(proven, key=lambda gap: gap.reason != OUTAGE)
+    """What the ledger proves absent of `window`; the first of several proofs of a bar counts."""
+    return gaps_of(facts_of(await ports.hot.load_facts(node, window)))
 
 
 async def evict(ports: Ports, nodes: Sequence[NodeId]) -> int:

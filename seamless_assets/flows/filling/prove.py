@@ -1,49 +1,137 @@
-"""Prove: why bars are not there. An empty answer alone proves nothing."""
+"""Prove: why bars are not there. An empty answer alone proves nothing, and bars on both sides not always."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
-from typing import TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 
-from seamless_assets.core.bars.sorted_sets import is_in
+from seamless_assets.core.bars.sorted_sets import is_in, union
 from seamless_assets.core.bars.table import join, timestamps
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.core.coverage.plan import Page, page_around
-from seamless_assets.core.coverage.proof import Proof, Trades, by_coarser, by_trades, left_open, silent
+from seamless_assets.core.coverage.chance import Emptiness
+from seamless_assets.core.coverage.coverage import holes_in
+from seamless_assets.core.coverage.ledger import AWAITING, Fact, facts_of
+from seamless_assets.core.coverage.pages import Page, known_opens, witnessed_spans
+from seamless_assets.core.coverage.proof import Denial, Proof, clipped, common, pause_reason, subtract
+from seamless_assets.core.coverage.witnesses import volumes_in
 from seamless_assets.core.node import NodeId
-from seamless_assets.errors import ExchangeError, ExchangeRefused, ExchangeUnavailable
+from seamless_assets.flows.filling.pages import FetchRequest
+from seamless_assets.flows.filling.reach import prove_by_reach
+from seamless_assets.flows.filling.witness_pages import WitnessPages
+from seamless_assets.flows.filling.witnesses import (
+    hear_coarser,
+    hear_finer,
+    hear_pause,
+    hear_trades,
+    in_order,
+)
 from seamless_assets.flows.ports import Ports
-from seamless_assets.flows.sharing.retry import with_retries
 
-T = TypeVar("T")
 SHORT_BARS = 10
-MOST_COARSE_PAGES = 3
 MOST_TRADED_HOLES = 3
-MOST_TRADE_PAGES = 5
-LONGEST_TRADED_S = 6 * 3_600
-LEAD_S = 600
-REMEMBERED_S = 400 * 86_400
+ENOUGH_BARS = 500
+"""Bars of pages that tell how usual empty ones are; with fewer the store is asked too."""
+REMEMBERED_BARS = 2_000
+LASTING_S = 86_400
+LASTING_LOOKS = 3
+BOTH_SIDES = "bars on both sides in one page"
+LASTING = "bars on both sides at every look for a day, and nothing else to ask"
 
 
-async def explain(
-    ports: Ports, node: NodeId, open_holes: Sequence[Segment], closed: int, bars: pa.Table
-) -> list[Proof]:
-    """Proofs for holes that no page brackets, `bars` being what was fetched around them.
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What the pages of a request gave.
 
-    The reach of the exchange comes first, then coarser bars, then trades. A short hole at the end of time
-    waits for the bars that come after it.
+    `bars` are sound and sorted, `held` are opens of the store, `empty` the wanted ranges without either.
+    Rows that cannot be were sent in the ranges of `unsound`, rows of zeros in those of `blank`.
     """
-    timeframe = node.timeframe
-    left = [hole for hole in open_holes if not is_recent(hole, timeframe, closed)]
-    found = await _by_reach(ports, node, left, bars) if left else []
-    if left := left_open(left, found, timeframe):
-        found += await _by_coarser(ports, node, left, closed, bars)
-    if left := left_open(left, found, timeframe):
-        found += await _by_trades(ports, node, left)
+
+    pages: Sequence[Page]
+    bars: pa.Table
+    held: np.ndarray
+    empty: Sequence[Segment]
+    unsound: Sequence[Segment]
+    blank: Sequence[Segment]
+
+
+@dataclass
+class Absence:
+    """What became of empty ranges: proofs, denials, and those `awaiting` more than bars on both sides.
+
+    `unusual` are those that are no matter of chance, whatever became of them.
+    """
+
+    proofs: list[Proof] = field(default_factory=list)
+    denials: list[Denial] = field(default_factory=list)
+    awaiting: list[Segment] = field(default_factory=list)
+    unusual: Sequence[Segment] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Holes:
+    """Holes with bars on both sides in one page, in their whole length, and how usual such are."""
+
+    timeframe: Timeframe
+    spans: Sequence[Segment]
+    whole: Sequence[Segment]
+    usual: Emptiness
+
+    def likely(self, empty: Sequence[Segment]) -> list[Segment]:
+        """The parts of `empty` in holes that can be chance."""
+        return common(empty, [hole for hole in self.whole if self._is_likely(hole)])
+
+    def unlikely(self, empty: Sequence[Segment]) -> list[Segment]:
+        """The parts of `empty` in holes that are too long for that."""
+        return common(empty, [hole for hole in self.whole if not self._is_likely(hole)])
+
+    def around(self, part: Segment) -> Segment | None:
+        """The whole hole that a part lies in."""
+        return next((h for h in self.whole if h.start <= part.start and part.end <= h.end), None)
+
+    def _is_likely(self, hole: Segment) -> bool:
+        return self.usual.allows(self.timeframe.count(*hole))
+
+
+async def prove_absence(
+    ports: Ports, witnesses: WitnessPages, request: FetchRequest, sent: Sent, earlier: Sequence[Fact]
+) -> Absence:
+    """Why the bars of `sent.empty` are not there, as far as that can be told.
+
+    Bars on both sides in one page are enough for a hole that the series makes likely, unless a witness says
+    the contrary. For all others the reach of the exchange comes first, then coarser bars, finer ones, trades.
+    A short hole at the end of time that nothing follows waits for the bars that come after it. `earlier` are
+    the ledger's facts.
+    """
+    node, frame = request.node, request.node.timeframe
+    known = await _holes_of(ports, request, sent)
+    likely = subtract(known.likely(sent.empty), sent.blank, frame)
+    unlikely = [*known.unlikely(sent.empty), *known.likely(subtract(sent.empty, likely, frame))]
+    ended = [
+        hole
+        for hole in subtract(sent.empty, known.whole, frame)
+        if not is_recent(hole, frame, request.closed)
+    ]
+    found = Absence(await prove_by_reach(ports, node, ended, sent.bars) if ended else [])
+    found.unusual = subtract(sorted([*unlikely, *ended]), found.proofs, frame)
+    left = subtract([*unlikely, *ended], found.proofs, frame)
+    pauses: list[Proof] = []
+    if left or (likely and not known.usual.is_usual):
+        pauses = await _ask_coarser(ports, witnesses, request, sent, known, sorted([*likely, *left]), found)
+    accepted = subtract(subtract(likely, found.denials, frame), found.proofs, frame)
+    found.proofs += [Proof(*part, "no_trades", BOTH_SIDES) for part in accepted]
+    left = subtract([*unlikely, *ended, *likely], found.proofs, frame)
+    await _ask_finer_and_trades(ports, witnesses, node, known, left, found)
+    undenied = subtract(sorted(left), [*found.proofs, *found.denials], frame)
+    found.proofs += clipped(pauses, undenied)
+    undenied = subtract(undenied, found.proofs, frame)
+    own = await _own_pauses(ports, witnesses, node, undenied)
+    found.proofs += clipped([pause for pause in own if pause.reason == "halted"], undenied)
+    bracketed = [*known.whole, *(pause.segment for pause in own)]
+    _wait_for_more(ports, frame, bracketed, subtract(undenied, found.proofs, frame), earlier, found)
     return found
 
 
@@ -52,64 +140,56 @@ def is_recent(hole: Segment, timeframe: Timeframe, closed: int) -> bool:
     return hole.end >= closed and timeframe.count(*hole) < SHORT_BARS
 
 
-async def _by_reach(ports: Ports, node: NodeId, open_holes: Sequence[Segment], bars: pa.Table) -> list[Proof]:
-    opens = timestamps(bars)
-    first, last = (opens[0], opens[-1]) if len(opens) else (open_holes[-1].end, -1)
-    if open_holes[0].start < first:
-        listed = await _asked(ports, lambda: ports.source.first_listed(node))
-        if any((listed or 0) < hole.end <= first for hole in open_holes):
-            await _asked(ports, lambda: ports.source.oldest_served(node))
-    reach = ports.source.reach(node)
-    if open_holes[-1].end > last:
-        reach = replace(reach, delisted=await _delisted_at(ports, node, open_holes[-1]))
-    return [proof for hole in open_holes for proof in reach.proofs(hole)]
+async def _holes_of(ports: Ports, request: FetchRequest, sent: Sent) -> Holes:
+    """The holes that whole pages bracket; held bars are there, sent or not."""
+    frame = request.node.timeframe
+    opens = union(known_opens(sent.pages, frame), sent.held)
+    spans = witnessed_spans([page for page in sent.pages if page.is_whole], frame)
+    whole = holes_in(frame, spans, opens)
+    lengths, bars = [frame.count(*hole) for hole in whole], sum(frame.count(*span) for span in spans)
+    if whole and bars < ENOUGH_BARS:
+        more, so_many = await _remembered(ports, request.node, Segment(spans[0].start, spans[-1].end))
+        lengths, bars = lengths + more, bars + so_many
+    return Holes(frame, spans, whole, Emptiness.of(lengths, bars))
 
 
-async def _delisted_at(ports: Ports, node: NodeId, hole: Segment) -> int | None:
-    """Close of the last bar of a delisted symbol; as the store has it, where the exchange refuses to tell."""
-    if not await _asked(ports, lambda: ports.source.is_delisted(node)):
-        return None
-    try:
-        return await with_retries(ports, lambda: ports.source.last_traded(node))
-    except ExchangeRefused:
-        known = await ports.hot.load_opens(node, Segment(hole.end - REMEMBERED_S, hole.end))
-        return node.timeframe.shift(int(known[-1]), 1) if len(known) else None
-    except ExchangeUnavailable:
-        return None
+async def _remembered(ports: Ports, node: NodeId, shown: Segment) -> tuple[list[int], int]:
+    """Lengths of holes that the store knows before what pages have shown, and of how many bars it knows."""
+    frame = node.timeframe
+    before = Segment(frame.shift(shown.start, -REMEMBERED_BARS), shown.start)
+    present = len(await ports.hot.load_opens(node, before))
+    facts = facts_of(await ports.hot.load_facts(node, before)) if present else []
+    quiet = {fact.segment.intersect(before) for fact in facts if fact.reason == "no_trades"}
+    lengths = [frame.count(*hole) for hole in sorted(quiet)]
+    return lengths, present + sum(lengths)
 
 
-async def _by_coarser(
-    ports: Ports, node: NodeId, open_holes: Sequence[Segment], closed: int, bars: pa.Table
+async def _ask_coarser(
+    ports: Ports,
+    witnesses: WitnessPages,
+    request: FetchRequest,
+    sent: Sent,
+    known: Holes,
+    empty: Sequence[Segment],
+    found: Absence,
 ) -> list[Proof]:
-    found: list[Proof] = []
-    left = list(open_holes)
-    for coarse in ports.source.coarser(node):
-        if left:
-            found += await _by_one_coarser(ports, node, coarse, left, closed, bars)
-            left = left_open(left, found, node.timeframe)
-    return found
-
-
-async def _by_one_coarser(
-    ports: Ports, node: NodeId, coarse: NodeId, left: Sequence[Segment], closed: int, bars: pa.Table
-) -> list[Proof]:
-    """What bars of `coarse` show: their volumes, and where they are not there, for as far as that goes."""
-    frame = coarse.timeframe
-    end, size = frame.floor(closed), ports.source.page_size(coarse)
-    cells = _merged([Segment(frame.floor(hole.start), frame.ceil(hole.end)) for hole in left])
-    windows = [page_around(cell, frame, size, end) for cell in cells if cell.end <= end]
-    asked = [await _asked(ports, _candles(ports, coarse, window)) for window in windows[:MOST_COARSE_PAGES]]
-    pages = [page for page in asked if page is not None]
-    if not pages:
+    """Add what coarser bars say of `empty` ranges; the pauses that they show too, but account for nothing."""
+    node = request.node
+    coarser = in_order(node, ports.source.coarser(node))
+    if not coarser:
         return []
-    bounds = Segment(pages[0].asked.start, max(page.asked.end for page in pages))
-    quiet = [
-        Proof(*part, "no_trades", f"no {frame} bar either")
-        for part in silent(pages, bounds, frame)
-        if any(not hole.intersect(part).is_empty for hole in left)
+    cells = coarser[0].timeframe
+    window = Segment(cells.floor(empty[0].start), cells.ceil(max(part.end for part in empty)))
+    complete = subtract(known.spans, sent.unsound, node.timeframe)
+    bars = volumes_in(await _known_bars(ports, node, window, sent.bars), node.timeframe, complete)
+    said = await hear_coarser(ports, witnesses, node, empty, bars)
+    found.proofs += said.proofs
+    found.denials += [
+        Denial(*part, denial.evidence)
+        for denial in said.denials
+        for part in subtract([denial.segment], said.proofs, node.timeframe)
     ]
-    known = await _known_bars(ports, node, Segment(cells[0].start, cells[-1].end), bars)
-    return quiet + by_coarser(left_open(left, quiet, node.timeframe), node.timeframe, frame, pages, known)
+    return said.pauses
 
 
 async def _known_bars(ports: Ports, node: NodeId, window: Segment, fresh: pa.Table) -> pa.Table:
@@ -119,52 +199,60 @@ async def _known_bars(ports: Ports, node: NodeId, window: Segment, fresh: pa.Tab
     return join([stored.filter(pa.array(is_older)), fresh])
 
 
-async def _by_trades(ports: Ports, node: NodeId, open_holes: Sequence[Segment]) -> list[Proof]:
-    found: list[Proof] = []
-    for hole in open_holes[:MOST_TRADED_HOLES]:
-        if hole.end - hole.start <= LONGEST_TRADED_S:
-            answers = await _trades_around(ports, node, hole)
-            found += by_trades([hole], node.timeframe, answers)
-    return found
+async def _ask_finer_and_trades(
+    ports: Ports,
+    witnesses: WitnessPages,
+    node: NodeId,
+    known: Holes,
+    left: Sequence[Segment],
+    found: Absence,
+) -> None:
+    """Add what finer bars say of the ranges `left`, and trades of the first of them.
+
+    Trades have the last word: they may be older than the bars that deny a hole, or lie beside it.
+    """
+    frame = node.timeframe
+    said = await hear_finer(ports, witnesses, node, subtract(left, found.denials, frame))
+    found.proofs += said.proofs
+    found.denials += said.denials
+    for part in subtract(left, found.proofs, frame)[:MOST_TRADED_HOLES]:
+        whole = known.around(part)
+        told = await hear_trades(witnesses, node, whole or part, is_bracketed=whole is not None)
+        proofs, denials = clipped(told.proofs, [part]), clipped(told.denials, [part])
+        found.denials = [
+            Denial(*rest, denial.evidence)
+            for denial in found.denials
+            for rest in subtract([denial.segment], proofs, frame)
+        ]
+        found.proofs += proofs
+        found.denials += denials
 
 
-async def _trades_around(ports: Ports, node: NodeId, hole: Segment) -> list[Trades]:
-    """Pages of trades from before `hole` to after it, each beginning where the one before ended."""
-    answers: list[Trades] = []
-    since = hole.start - LEAD_S
-    for _ in range(MOST_TRADE_PAGES):
-        answer = await _asked(ports, _trades(ports, node, Segment(since, hole.end + LEAD_S)))
-        if answer is None or len(answer.times) == 0:
-            break
-        answers.append(answer)
-        newest = int(answer.times[-1])
-        if newest >= hole.end or newest <= since:
-            break
-        since = newest
-    return answers
+async def _own_pauses(
+    ports: Ports, witnesses: WitnessPages, node: NodeId, left: Sequence[Segment]
+) -> list[Proof]:
+    """Pauses that pages of the node's own series show, where there is no longer one to ask."""
+    if ports.source.coarser(node):
+        return []
+    found = [await hear_pause(witnesses, node, part) for part in left]
+    return [pause for pause in found if pause is not None]
 
 
-def _candles(ports: Ports, node: NodeId, window: Segment) -> Callable[[], Awaitable[Page]]:
-    return lambda: ports.source.fetch_candles(node, window)
-
-
-def _trades(ports: Ports, node: NodeId, window: Segment) -> Callable[[], Awaitable[Trades]]:
-    return lambda: ports.source.fetch_trades(node, window)
-
-
-async def _asked(ports: Ports, ask: Callable[[], Awaitable[T]]) -> T | None:
-    """The answer; None where the exchange gives none, which leaves the bars missing."""
-    try:
-        return await with_retries(ports, ask)
-    except ExchangeError:
-        return None
-
-
-def _merged(cells: Sequence[Segment]) -> list[Segment]:
-    merged: list[Segment] = []
-    for cell in cells:
-        if merged and cell.start <= merged[-1].end:
-            merged[-1] = Segment(merged[-1].start, max(merged[-1].end, cell.end))
+def _wait_for_more(
+    ports: Ports,
+    frame: Timeframe,
+    bracketed: Sequence[Segment],
+    left: Sequence[Segment],
+    earlier: Sequence[Fact],
+    found: Absence,
+) -> None:
+    """Holes that have bars on both sides and nothing else are believed when looks of a day found the same."""
+    unexplained = [fact for fact in earlier if fact.evidence == AWAITING]
+    since = ports.clock.now() - LASTING_S
+    open_ended = subtract(left, bracketed, frame)
+    for part in subtract(left, open_ended, frame):
+        looks = [f.recorded_at for f in unexplained if f.start <= part.start and part.end <= f.end]
+        if len(looks) >= LASTING_LOOKS and min(looks) <= since:
+            found.proofs.append(Proof(*part, pause_reason(part), LASTING))
         else:
-            merged.append(cell)
-    return merged
+            found.awaiting.append(part)

@@ -6,8 +6,9 @@ from typing import Protocol
 
 from seamless_assets.core.bars.volume import VolumeUnit
 from seamless_assets.core.calendar.segment import Segment
-from seamless_assets.core.coverage.plan import Page
-from seamless_assets.core.coverage.proof import Reach, Trades
+from seamless_assets.core.coverage.pages import Page
+from seamless_assets.core.coverage.proof import Reach
+from seamless_assets.core.coverage.witnesses import Trades
 from seamless_assets.core.node import NodeId
 
 
@@ -44,11 +45,17 @@ class CandleSource(Protocol):
     async def exchange_now(self, exchange: str) -> float:
         """The exchange's clock; ours where it has none to ask."""
 
-    def reach(self, node: NodeId) -> Reach:
-        """Where the series begins and ends, as far as that was found out already."""
+    async def reach(self, node: NodeId, window: Segment) -> Reach:
+        """Where the series begins and ends, as far as that was found out already and matters for `window`.
+
+        What an earlier process found is put to the test before it is told, in a few requests.
+        """
 
     async def first_listed(self, node: NodeId) -> int | None:
         """Open of the first bar the exchange ever had, searched once; None where it cannot be told."""
+
+    async def forget_listing(self, node: NodeId) -> None:
+        """Search the first bar anew when it is asked for: there is one before it."""
 
     async def oldest_served(self, node: NodeId) -> int | None:
         """Open of the oldest bar that is still served, where that is not the first one; else None."""
@@ -61,6 +68,9 @@ class CandleSource(Protocol):
 
     def coarser(self, node: NodeId) -> tuple[NodeId, ...]:
         """Coarser series of the symbol whose bars can witness for its own, the finest first."""
+
+    def finer(self, node: NodeId) -> tuple[NodeId, ...]:
+        """Finer series of the symbol that its own bars are made of, the best witness first."""
 
     def peers(self, node: NodeId) -> tuple[NodeId, ...]:
         """Other symbols of the exchange in the same timeframe, as declared."""

@@ -36,6 +36,7 @@ from seamless_assets.flows.filling.backfill import (
 )
 from seamless_assets.flows.filling.clocks import ready_now, settled_now
 from seamless_assets.flows.filling.history import NO_OPENS
+from seamless_assets.flows.filling.witness_pages import WitnessPages
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.releasing.commit import dated_ahead
 from seamless_assets.flows.releasing.publish import Sealed, release, seal, total_coverage
@@ -133,7 +134,7 @@ class _Refetching:
     """Fetches the adjoining `parts` anew, some pieces ahead; what is under way ends with its context."""
 
     def __init__(self, ports: Ports, node: NodeId, parts: Sequence[Segment], closed: int) -> None:
-        self._ports, self._node, self._closed = ports, node, closed
+        self._ports, self._node, self._witnesses = ports, node, WitnessPages(ports, closed)
         self._every = pieces(ports, node, Segment(parts[0].start, parts[-1].end)) if parts else []
         self._under_way: dict[int, asyncio.Task[Filled]] = {}
 
@@ -151,7 +152,7 @@ class _Refetching:
         ahead = range(needed[0], min(needed[-1] + CHUNKS_AT_ONCE, len(self._every))) if needed else ()
         for at in ahead:
             if at not in self._under_way:
-                work = fill(self._ports, self._node, self._every[at], self._closed, anew=True)
+                work = fill(self._ports, self._node, self._every[at], self._witnesses, anew=True)
                 self._under_way[at] = asyncio.ensure_future(work)
         filled = [await self._under_way[at] for at in needed]
         for at in needed[:-1]:

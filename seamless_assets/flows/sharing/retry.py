@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from seamless_assets.errors import ExchangeUnavailable, RateLimited
+from seamless_assets.errors import ExchangeError, ExchangeUnavailable, RateLimited
 from seamless_assets.flows.ports import Ports
 
 T = TypeVar("T")
@@ -28,3 +28,11 @@ async def with_retries(ports: Ports, ask: Callable[[], Awaitable[T]]) -> T:
                 raise
             await ports.clock.sleep(ports.policy.retry_delay(attempt, ports.rng.random(), told))
             attempt += 1
+
+
+async def ask_or_none(ports: Ports, ask: Callable[[], Awaitable[T]]) -> T | None:
+    """The same; None where the exchange gives no answer: for answers that only add to what is known."""
+    try:
+        return await with_retries(ports, ask)
+    except ExchangeError:
+        return None

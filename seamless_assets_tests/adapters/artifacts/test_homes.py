@@ -15,6 +15,7 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.releases.artifact import ArtifactRef, SealedArtifact
+from seamless_assets.core.releases.fingerprint import fingerprint
 from seamless_assets.core.releases.release import record_path
 from seamless_assets.core.releases.snapshot import next_release
 from seamless_assets.errors import ArtifactCorrupt
@@ -30,8 +31,15 @@ MINUTES = NodeId.parse("ohlcv:okx:BTC/USDT:USDT:1m")
 
 
 def of(node: NodeId, rows: int = 10) -> SealedArtifact:
-    artifact = sealed(rows)
-    return replace(artifact, node=node, manifest=replace(artifact.manifest, node_id=str(node)))
+    """An artifact of a node, its range as long as so many of its bars."""
+    artifact = sealed(rows, node.timeframe.shift(START, rows))
+    manifest = replace(
+        artifact.manifest,
+        node_id=str(node),
+        interval=node.timeframe.seconds or str(node.timeframe),
+        dataset_fingerprint=fingerprint(artifact.bars, node_id=node, interval=node.timeframe),
+    )
+    return replace(artifact, node=node, manifest=manifest)
 
 
 async def released(store: ArtifactStore, node: NodeId) -> ArtifactRef:

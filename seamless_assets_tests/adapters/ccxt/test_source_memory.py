@@ -13,9 +13,11 @@ import pytest
 from seamless_assets.adapters.ccxt.memory import ExchangeMemory, Remembered
 from seamless_assets.adapters.ccxt.settings import ClientSettings
 from seamless_assets.adapters.ccxt.source import CcxtSource
+from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.proof import Reach
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.token_bucket import Budget
+from seamless_assets.testing import DAY, START
 
 NODE = NodeId.parse("ohlcv:binance:BTC/USDT:1m")
 
@@ -31,32 +33,43 @@ async def source(tmp_path: Path) -> AsyncIterator[CcxtSource]:
     await made.close()
 
 
-@pytest.mark.parametrize("listed", [None, 7])
+@pytest.mark.parametrize("listed", [None, START - 7 * DAY])
 async def test_what_is_found_out_while_memory_is_asked_stays(
     source: CcxtSource, monkeypatch: pytest.MonkeyPatch, listed: int | None
 ) -> None:
+    reach = source._reach
+    searched: list[NodeId] = []
+
     async def recall(*_: object) -> dict[str, Remembered]:
         await asyncio.sleep(0)
-        source._reach[NODE] = Reach(listed=listed, oldest=9)
-        return {"listed": Remembered(5, time.time())}
+        reach._known[NODE] = Reach(listed=listed, oldest=9)
+        return {"listed": Remembered(START, time.time())}
+
+    async def search(node: NodeId) -> int | None:
+        searched.append(node)
+        return reach._recalled.pop(node)
 
     monkeypatch.setattr(source._memory, "recall", recall)
-    await source._recall(NODE)
-    assert source.reach(NODE) == Reach(listed=listed or 5, oldest=9)
+    monkeypatch.setattr(reach, "_search_listing", search)
+    await reach.recall(NODE)
+    assert reach.known(NODE) == Reach(listed=listed, oldest=9)
+    window = Segment(START - 9 * DAY, START)
+    assert await source.reach(NODE, window) == Reach(listed=listed or START, oldest=9)
+    assert searched == ([] if listed else [NODE])
 
 
 async def test_an_end_that_was_searched_under_an_older_market_list_is_searched_anew(
     source: CcxtSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = iter([1, 2])
+    found, reach = iter([1, 2]), source._reach
 
     async def search(*_: object) -> int:
         await asyncio.sleep(0)
         return next(found)
 
-    monkeypatch.setattr(source, "_by_aligned", search)
-    searching = asyncio.ensure_future(source.last_traded(NODE))
+    monkeypatch.setattr(reach, "_by_usable", search)
+    searching = asyncio.ensure_future(reach.last_traded(NODE))
     await asyncio.sleep(0)
-    source._ends = {}
+    reach.markets_changed("binance")
     assert await searching == 1
-    assert [await source.last_traded(NODE) for _ in range(2)] == [2, 2]
+    assert [await reach.last_traded(NODE) for _ in range(2)] == [2, 2]

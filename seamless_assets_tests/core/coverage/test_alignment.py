@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from seamless_assets.core.bars.table import BARS_SCHEMA, table_of, timestamps
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.core.coverage.alignment import slip_ms
-from seamless_assets.core.coverage.plan import Page, closed_part, page_of, unwitnessed
-from seamless_assets.core.coverage.proof import silent
+from seamless_assets.core.coverage.alignment import tolerance_ms
+from seamless_assets.core.coverage.pages import Page, bracketed_holes, closed_part, page_of, unwitnessed
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import MisalignedTimeframe
 from seamless_assets.testing import DAY, START
@@ -40,7 +39,7 @@ def test_rows_that_are_all_off_by_the_same_are_refused(
     frame: Timeframe, numbers: list[int], data: st.DataObject
 ) -> None:
     shortest = min(bar(frame, n + 1) - bar(frame, n) for n in numbers) * 1000
-    offset = data.draw(st.integers(slip_ms(frame) + 1, shortest - 1))
+    offset = data.draw(st.integers(tolerance_ms(frame) + 1, shortest - 1))
     with pytest.raises(MisalignedTimeframe) as refused:
         page(str(frame), [bar(frame, n) * 1000 + offset for n in numbers])
     if not frame.is_calendar:
@@ -54,9 +53,11 @@ def test_rows_that_are_all_off_by_the_same_are_refused(
 def test_a_slip_keeps_every_row_under_its_own_open(
     frame: Timeframe, numbers: list[int], data: st.DataObject
 ) -> None:
-    slips = data.draw(st.lists(st.integers(0, slip_ms(frame)), min_size=len(numbers), max_size=len(numbers)))
+    slips = data.draw(
+        st.lists(st.integers(0, tolerance_ms(frame)), min_size=len(numbers), max_size=len(numbers))
+    )
     kept = page(str(frame), [bar(frame, n) * 1000 + slip for n, slip in zip(numbers, slips, strict=True)])
-    assert kept.opens(frame).tolist() == [bar(frame, n) for n in numbers] and kept.astray == ()
+    assert kept.opens(frame).tolist() == [bar(frame, n) for n in numbers] and kept.off_grid == ()
 
 
 @given(some, st.data())
@@ -70,7 +71,7 @@ def test_times_of_first_trades_are_floored(numbers: list[int], data: st.DataObje
             unique=True,
         )
     )
-    late = [lag for lag in lags if lag > slip_ms(frame)]
+    late = [lag for lag in lags if lag > tolerance_ms(frame)]
     if 2 * len(late) <= len(lags):
         return
     kept = page("1h", [bar(frame, n) * 1000 + lag for n, lag in zip(numbers, lags, strict=True)])
@@ -92,7 +93,7 @@ def test_a_few_rows_of_another_grid_are_left_out_and_nothing_is_shown_of_their_b
     assert kept.opens(frame).tolist() == [bar(frame, n) for n in ours]
     held = [Segment(bar(frame, strange[0]), bar(frame, strange[-1] + 1))]
     assert unwitnessed([kept], held, frame) == held
-    assert silent([kept], held[0], frame) == []
+    assert bracketed_holes([kept], held[0], frame) == []
 
 
 def test_holes_among_strange_rows_between_ours_prove_nothing() -> None:
@@ -100,7 +101,7 @@ def test_holes_among_strange_rows_between_ours_prove_nothing() -> None:
     ours = [*range(10), *range(16, 30)]
     strange = [bar(frame, n) * 1000 + 16 * HOUR_MS for n in (10, 11, 14)]
     kept = page("1d", sorted([bar(frame, n) * 1000 for n in ours] + strange))
-    assert silent([kept], EVER, frame) == [Segment(bar(frame, 13), bar(frame, 14))]
+    assert bracketed_holes([kept], EVER, frame) == [Segment(bar(frame, 13), bar(frame, 14))]
     assert unwitnessed([kept], [Segment(bar(frame, 0), bar(frame, 30))], frame) == [
         Segment(bar(frame, 10), bar(frame, 13)),
         Segment(bar(frame, 14), bar(frame, 16)),
@@ -110,7 +111,7 @@ def test_holes_among_strange_rows_between_ours_prove_nothing() -> None:
 def test_a_single_row_far_off_the_grid_shows_nothing() -> None:
     alone = page("1d", [START * 1000 + 8 * HOUR_MS])
     assert alone.candles.num_rows == 0 and alone.served == 1
-    assert alone.astray == (Segment(START, START + 2 * DAY),)
+    assert alone.off_grid == (Segment(START, START + 2 * DAY),)
 
 
 def test_the_first_bar_of_a_market_may_be_told_by_its_listing() -> None:

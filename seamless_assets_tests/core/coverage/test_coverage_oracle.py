@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from seamless_assets.core.calendar.segment import Segment, merge_ranges, missing_ranges
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.coverage import ABSENT_REASONS, MISSING, Gap, coverage_of, holes
-from seamless_assets.core.coverage.proof import left_open
+from seamless_assets.core.coverage.proof import subtract
 from seamless_assets.core.sharing.lease import chunks
 
 FRAMES = [Timeframe(text) for text in ("1m", "5m", "1h", "1w", "1M")]
@@ -77,11 +77,11 @@ def test_what_is_missing_is_what_no_segment_covers(
 
 
 @given(st.data(), frames)
-def test_left_open_is_missing_ranges_of_each(data: st.DataObject, timeframe: Timeframe) -> None:
+def test_subtract_is_missing_ranges_of_each(data: st.DataObject, timeframe: Timeframe) -> None:
     settled = data.draw(st.lists(ranges(timeframe, True), max_size=6))
     wanted = merge_ranges(data.draw(st.lists(ranges(timeframe, True), max_size=4)), timeframe)
     expected = [part for segment in wanted for part in missing_ranges(settled, segment, timeframe)]
-    assert left_open(wanted, settled, timeframe) == expected
+    assert subtract(wanted, settled, timeframe) == expected
 
 
 @given(st.data(), frames, st.booleans())

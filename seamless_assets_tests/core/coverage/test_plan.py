@@ -11,18 +11,9 @@ from hypothesis import strategies as st
 
 from seamless_assets.core.calendar.segment import Segment, merge_ranges
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.core.coverage.plan import (
-    Page,
-    chunk_bars,
-    known_opens,
-    learned_page_size,
-    may_be_cut,
-    merged_candles,
-    pages_over,
-    probe,
-    unwitnessed,
-    witnesses_of,
-)
+from seamless_assets.core.coverage.pages import Page, known_opens, merged_candles, unwitnessed
+from seamless_assets.core.coverage.plan import chunk_bars, learned_page_size, may_be_cut, pages_over, probe
+from seamless_assets.core.coverage.witnesses import coarser_frames, finer_frames
 from seamless_assets.core.sharing.lease import chunks
 from seamless_assets.testing import START, candles
 
@@ -149,9 +140,15 @@ def test_the_latest_page_wins() -> None:
 
 def test_witnesses_are_made_of_whole_bars() -> None:
     served = sorted(map(Timeframe, ("1m", "3m", "5m", "15m", "1h", "4h", "1d", "1w", "1M")))
-    assert [str(f) for f in witnesses_of(MINUTE, served)] == ["5m", "1h", "1d"]
-    assert [str(f) for f in witnesses_of(Timeframe("1h"), served)] == ["1d"]
-    assert witnesses_of(Timeframe("1d"), served) == [] and witnesses_of(Timeframe("1M"), served) == []
+    assert [str(f) for f in coarser_frames(MINUTE, served)] == ["5m", "1h", "1d", "1M"]
+    assert [str(f) for f in coarser_frames(Timeframe("1h"), served)] == ["1d", "1M"]
+    assert [str(f) for f in coarser_frames(Timeframe("1d"), served)] == ["1M"]
+    assert [str(f) for f in coarser_frames(Timeframe("1d"), served[:-1])] == ["1w"]
+    assert coarser_frames(Timeframe("1w"), served) == [] and coarser_frames(Timeframe("1M"), served) == []
+    assert [str(f) for f in finer_frames(Timeframe("1w"), served)] == ["1d"]
+    assert [str(f) for f in finer_frames(Timeframe("1M"), served)] == ["1d"]
+    assert [str(f) for f in finer_frames(Timeframe("1d"), served)] == ["4h"]
+    assert finer_frames(MINUTE, [Timeframe("1s"), *served]) == []
 
 
 def test_a_page_of_candles_may_be_misaligned_or_calendar() -> None:

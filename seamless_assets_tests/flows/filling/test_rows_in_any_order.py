@@ -13,7 +13,8 @@ from support.ports import embedded_ports
 
 from seamless_assets.core.bars.table import timestamps
 from seamless_assets.core.calendar.segment import Segment
-from seamless_assets.core.coverage.plan import Page, chunk_bars
+from seamless_assets.core.coverage.pages import Page
+from seamless_assets.core.coverage.plan import chunk_bars
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.lease import chunks
 from seamless_assets.core.sharing.policy import Policy

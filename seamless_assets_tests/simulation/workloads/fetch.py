@@ -15,6 +15,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.lease import chunks
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.flows.filling.backfill import backfill, refill
+from seamless_assets.flows.filling.prove import BOTH_SIDES
 from seamless_assets.flows.ports import Ports
 from seamless_assets.testing import DAY, START
 from seamless_assets_tests.simulation.cluster import Cluster
@@ -119,8 +120,11 @@ class FetchWorkload(Simulation):
             await refill(ports, node, self.windows[node], self.windows[node].end)
 
     def _look_at(self, node: NodeId, fact: Fact) -> None:
-        """A proof names bars of one page on both sides; those of its chunk must be stored by now."""
-        if fact.reason != "no_trades":
+        """A proof names bars of one page on both sides; those of its chunk must be stored by now.
+
+        Trades tell of a bar before it is closed.
+        """
+        if fact.evidence != BOTH_SIDES:
             return
         (chunk, *_) = chunks(node.timeframe, Segment(fact.start, fact.end), CHUNK)
         window = self.windows[node].intersect(chunk)

@@ -9,7 +9,7 @@ from weakref import finalize
 
 from seamless_assets.errors import NotPicklable
 from seamless_assets.flows.ports import Ports
-from seamless_assets.pipeline.worker import Worker
+from seamless_assets.pipeline.loop.worker import Worker
 
 T = TypeVar("T")
 

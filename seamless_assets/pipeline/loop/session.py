@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from seamless_assets.flows.diagnose import Question
 from seamless_assets.flows.ports import Ports
-from seamless_assets.pipeline.producer import Producer
+from seamless_assets.pipeline.loop.producer import Producer
 
 T = TypeVar("T")
 Work = Coroutine[Any, Any, T]

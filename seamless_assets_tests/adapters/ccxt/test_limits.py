@@ -7,7 +7,7 @@ from typing import Any
 import ccxt.async_support as ccxt
 import pytest
 
-from seamless_assets.adapters.ccxt.costs import candle_unit, tokens
+from seamless_assets.adapters.ccxt.limits import candle_unit, tokens
 
 
 def endpoint(exchange: str, *place: str) -> tuple[Any, str, Any]:

@@ -16,8 +16,8 @@ from weakref import finalize
 
 from seamless_assets.errors import BlockingCall, ForkedProcess, NotPicklable
 from seamless_assets.flows.ports import Ports
-from seamless_assets.pipeline.producer import Producer
-from seamless_assets.pipeline.session import WAKE_S, Session, Wired, Work
+from seamless_assets.pipeline.loop.producer import Producer
+from seamless_assets.pipeline.loop.session import WAKE_S, Session, Wired, Work
 
 T = TypeVar("T")
 

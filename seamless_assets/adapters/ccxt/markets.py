@@ -1,0 +1,108 @@
+"""The market list of an exchange: loaded once for all processes, renewed when old, never half believed."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import Any
+
+import ccxt.async_support as ccxt
+
+from seamless_assets.adapters.ccxt.answers import calling, judge
+from seamless_assets.adapters.ccxt.client import UNTOLD_COOL_DOWN_S, add_gone, dump_markets, restore_markets
+from seamless_assets.adapters.ccxt.clock import happened_within
+from seamless_assets.adapters.ccxt.memory import ExchangeMemory
+from seamless_assets.aio.single_flight import SingleFlight
+from seamless_assets.errors import ExchangeUnavailable, RateLimited
+
+DAY_S = 86_400.0
+MARKETS_AGE_S = DAY_S
+MANY_MARKETS = 10
+_LONGEST_LOAD_S = 600.0
+
+
+class Markets:
+    """The markets of one client. `place` is where they are remembered, `secrets` are told nowhere.
+
+    Callers of one process share a load and its failure: one refusal is one, however many wait.
+    """
+
+    def __init__(self, client: Any, memory: ExchangeMemory, place: str, secrets: tuple[str, ...]) -> None:
+        self._client, self._memory, self._place, self._secrets = client, memory, place, secrets
+        self._flights = SingleFlight(time.monotonic, _LONGEST_LOAD_S)
+        self._refused_until = 0.0
+        self.loaded_at = 0.0
+
+    async def load(self) -> None:
+        """Have markets, remembered ones or new ones. Raises `ExchangeError`."""
+        if not self._client.markets:
+            await self._flights.do("load", self._load)
+
+    async def renew(self, max_age: float) -> bool:
+        """Ask for the list again where it is more than `max_age` seconds older than this call.
+
+        Whether it was.
+        """
+        began = time.time()
+        await self.load()
+        if happened_within(max_age + time.time() - began, self.loaded_at, time.time()):
+            return False
+        await self._flights.do("ask", self._ask)
+        return True
+
+    async def _load(self) -> None:
+        stored = await self._memory.load_markets(self._place)
+        if stored is not None and restore_markets(self._client, stored.body):
+            self.loaded_at = stored.loaded_at
+        if not self._client.markets:
+            await self._flights.do("ask", self._ask)
+        elif not happened_within(MARKETS_AGE_S, self.loaded_at, time.time()):
+            # An old list serves as well while there is no new one to be had.
+            with suppress(ExchangeUnavailable):
+                await self._flights.do("ask", self._ask)
+
+    async def _ask(self) -> None:
+        self._wait_for_the_end_of_a_refusal()
+        client, what = self._client, f"{self._client.id} markets"
+        before = dict(client.markets or {})
+        try:
+            async with calling(what, self._secrets) as heard:
+                await _load_with_or_without_keys(client)
+                for answer in heard:
+                    judge([answer], what)
+            _refuse_remnant(what, len(before), len(client.markets or ()))
+        except BaseException as error:
+            if isinstance(error, RateLimited):
+                self._refused_until = time.monotonic() + (error.retry_after or UNTOLD_COOL_DOWN_S)
+            if before:
+                client.set_markets(list(before.values()))
+            else:
+                client.markets = None
+            raise
+        add_gone(client, [market for symbol, market in before.items() if symbol not in client.markets])
+        self.loaded_at = time.time()
+        await self._memory.store_markets(self._place, dump_markets(client))
+
+    def _wait_for_the_end_of_a_refusal(self) -> None:
+        """Raise `RateLimited` while the exchange wants no requests, before any is made."""
+        left = self._refused_until - time.monotonic()
+        if left > 0:
+            message = f"{self._client.id} markets: refused just now, and wanted again in {left:.1f} s"
+            raise RateLimited(message, status=None, retry_after=left)
+
+
+async def _load_with_or_without_keys(client: Any) -> None:
+    """Load markets; without keys where a request that was signed with them fails: candles need none of it."""
+    try:
+        await client.load_markets(reload=True)
+    except ccxt.BaseError as error:
+        if not getattr(error, "is_signed", False) or isinstance(error, ccxt.DDoSProtection):
+            raise
+        with client.without_keys():
+            await client.load_markets(reload=True)
+
+
+def _refuse_remnant(what: str, before: int, after: int) -> None:
+    """A list that lost most of its markets at once is a fault of the answer, not a day of delistings."""
+    if after == 0 or (before >= MANY_MARKETS and 2 * after < before):
+        raise ExchangeUnavailable(f"{what}: the list holds {after} markets, {before} before; not believed")

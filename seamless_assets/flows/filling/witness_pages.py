@@ -1,0 +1,147 @@
+"""Pages that are asked for as witnesses: each once in a call, and cut at the same places for all its chunks.
+
+A page of hours spans weeks of minutes, so the chunks of a call share what few of them are needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from seamless_assets.aio.single_flight import SingleFlight
+from seamless_assets.core.bars.table import empty_bars
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.coverage.pages import Page, closed_part, known_opens
+from seamless_assets.core.coverage.plan import SMALLEST_PAGE
+from seamless_assets.core.coverage.witnesses import Trades
+from seamless_assets.core.node import NodeId
+from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.sharing.retry import ask_or_none
+
+T = TypeVar("T")
+MOST_STEPS = 100
+"""Pages on each side of a pause, before it is given up to find where it ends."""
+FEWEST_LEFT_OUT = 3
+
+
+class WitnessPages:
+    """What was asked for as a witness in one call to the flows; `closed` is the end of closed time."""
+
+    def __init__(self, ports: Ports, closed: int) -> None:
+        self.closed = closed
+        self._ports = ports
+        self._flights = SingleFlight(ports.clock.now, math.inf)
+        self._answers: dict[tuple[Any, ...], Any] = {}
+        self._sizes: dict[NodeId, int] = {}
+
+    async def over(self, node: NodeId, parts: Sequence[Segment]) -> list[Page]:
+        """The pages over `parts` of closed time that came, ascending.
+
+        Where they are cut, shorter ones are asked for, of this series from now on.
+        """
+        numbers: set[int] = set()
+        for start, stop in parts:
+            numbers.update(self._numbers(node, Segment(start, max(start, min(stop, self.closed)))))
+        pages = [page for number in sorted(numbers) if (page := await self._page(node, number)) is not None]
+        cut = [page.served for page in pages if any(_is_cut_before(page, node, part) for part in parts)]
+        if not cut or max(cut) >= self._size(node):
+            return pages
+        self._sizes[node] = max(cut)
+        return await self.over(node, parts)
+
+    async def around(self, node: NodeId, hole: Segment, most_steps: int = MOST_STEPS) -> list[Page] | None:
+        """Pages side by side from the nearest bar before `hole` to the nearest after it.
+
+        None where one of them does not come, or where no bar is found so many pages to a side.
+        """
+        numbers = self._numbers(node, hole)
+        inside = [await self._page(node, number) for number in numbers]
+        before = await self._until_a_bar(node, inside, numbers.start, -1, Segment(0, hole.start), most_steps)
+        side = Segment(hole.end, max(hole.end, self.closed))
+        after = await self._until_a_bar(node, inside, numbers.stop - 1, 1, side, most_steps)
+        pages = [*before[::-1], *inside, *after]
+        found = [page for page in pages if page is not None and page.is_whole]
+        return found if len(found) == len(pages) and self._brackets(node, found, hole) else None
+
+    async def trades(self, node: NodeId, window: Segment) -> Trades | None:
+        """The first trades of `window`; None where the exchange gives no answer."""
+        return await self._once(
+            (node, "trades", window), lambda: self._ports.source.fetch_trades(node, window)
+        )
+
+    async def _until_a_bar(
+        self,
+        node: NodeId,
+        inside: Sequence[Page | None],
+        number: int,
+        step: int,
+        side: Segment,
+        most: int,
+    ) -> list[Page | None]:
+        """Pages beyond page `number`, one after the other, until there is a bar on that `side`."""
+        asked: list[Page | None] = []
+        newest: Sequence[Page | None] = inside
+        while len(asked) < most and all(page is not None for page in newest):
+            if any(_has_bar(page, node, side) for page in newest if page is not None):
+                break
+            number += step
+            if not self._window(node, number).start < self.closed or self._window(node, number).end <= 0:
+                break
+            newest = [await self._page(node, number)]
+            asked += newest
+        return asked
+
+    def _brackets(self, node: NodeId, pages: Sequence[Page], hole: Segment) -> bool:
+        opens = known_opens(pages, node.timeframe)
+        return bool(len(opens)) and bool(opens[0] < hole.start and opens[-1] >= hole.end)
+
+    def _size(self, node: NodeId) -> int:
+        return self._sizes.get(node) or self._ports.source.page_size(node)
+
+    def _numbers(self, node: NodeId, part: Segment) -> range:
+        size, grid = self._size(node), node.timeframe.grid
+        if part.is_empty:
+            return range(0)
+        return range(grid.index(part.start) // size, grid.index(part.end - 1) // size + 1)
+
+    def _window(self, node: NodeId, number: int) -> Segment:
+        size, grid = self._size(node), node.timeframe.grid
+        start, end = grid.open(number * size), grid.open((number + 1) * size)
+        return Segment(start, max(start, min(end, node.timeframe.floor(self.closed))))
+
+    async def _page(self, node: NodeId, number: int) -> Page | None:
+        window = self._window(node, number)
+        return Page(window, empty_bars(), served=0) if window.is_empty else await self._candles(node, window)
+
+    async def _candles(self, node: NodeId, window: Segment) -> Page | None:
+        async def ask() -> Page:
+            page = await self._ports.source.fetch_candles(node, window)
+            return closed_part(page, node.timeframe, node.timeframe.floor(self.closed))
+
+        return await self._once((node, window), ask)
+
+    async def _once(self, key: tuple[Any, ...], ask: Callable[[], Awaitable[T]]) -> T | None:
+        """The answer of one question of this call; None where the exchange gives none."""
+        if key not in self._answers:
+            self._answers[key] = await self._flights.do(key, lambda: ask_or_none(self._ports, ask))
+        answer: T | None = self._answers[key]
+        return answer
+
+
+def _has_bar(page: Page, node: NodeId, side: Segment) -> bool:
+    low, high = np.searchsorted(page.opens(node.timeframe), side)
+    return bool(low < high)
+
+
+def _is_cut_before(page: Page, node: NodeId, part: Segment) -> bool:
+    """Whether a page that was asked for `part` leaves out so many bars at that end that it may be full."""
+    shown, part = page.witnessed(node.timeframe), part.intersect(page.asked)
+    if shown is None or part.is_empty or page.served < SMALLEST_PAGE:
+        return False
+    count = node.timeframe.count
+    head, tail = count(page.asked.start, shown.start), count(shown.end, page.asked.end)
+    many = max(FEWEST_LEFT_OUT, page.served // 10)
+    return (part.start < shown.start and head >= many) or (part.end > shown.end and tail >= many)

@@ -1,0 +1,1 @@
+"""The event loop under the face: its thread, what runs on it, and how that ends."""
