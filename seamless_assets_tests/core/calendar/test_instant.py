@@ -80,6 +80,9 @@ class Whole:
     def __index__(self) -> int:
         return NEW_YEAR
 
+    def __repr__(self) -> str:
+        return "Whole"
+
 
 @pytest.mark.parametrize(
     ("value", "down", "up"),
