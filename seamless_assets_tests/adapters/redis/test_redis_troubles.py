@@ -10,7 +10,7 @@ import pytest
 from conftest import require_redis
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from support.services import RedisServer
+from support.services import RedisServer, free_port
 
 from seamless_assets.adapters.redis.budget import RedisBudget
 from seamless_assets.adapters.redis.causes import explained
@@ -45,7 +45,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
     servers: list[RedisServer] = []
 
     def started(settings: list[str], commands: list[Command]) -> RedisServer:
-        server = RedisServer(require_redis(), tmp_path / "redis", settings=settings)
+        # By default a cluster's second port lies 10,000 above the first, which may be no port at all.
+        bus = ["--cluster-port", str(free_port())] if settings[:2] == CLUSTER[:2] else []
+        server = RedisServer(require_redis(), tmp_path / "redis", settings=[*settings, *bus])
         servers.append(server)
         server.start()
         asyncio.run(run(server, commands))
