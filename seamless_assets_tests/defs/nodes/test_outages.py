@@ -72,7 +72,8 @@ def test_an_outage_fails_the_step_and_judges_nothing(
 def test_an_outage_that_ends_is_over_at_the_next_attempt(
     path: Path, instance: DagsterInstance, exchange: Sandbox
 ) -> None:
-    exchange.faults.add(Fault("status", path="exchangeInfo", times=1))
+    # Not a refusal for too many requests, which is kept for a second.
+    exchange.faults.add(Fault("status", path="exchangeInfo", body={"msg": "down"}, times=1))
     result = run(path, instance, partition_key="2025-01-02")
     assert result.success and retries(result) == 1
     assert instance.get_materialized_partitions(BTC) == {"2025-01-02"}
