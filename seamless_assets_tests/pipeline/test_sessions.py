@@ -46,7 +46,7 @@ def test_an_as_of_never_goes_back_through_restarts_and_only_a_pin_sets_it_back(
     exchange: Sandbox, pipeline: sa.Seamless, settings: Settings
 ) -> None:
     first, second = corrected(exchange, pipeline, 0), corrected(exchange, pipeline, 1)
-    world = pipeline.loop.session(world_id="w1")
+    world = pipeline.session(world_id="w1")
     assert world.as_of(NODE) == second
     third = corrected(exchange, pipeline, 2)
     # What was released since is not seen until the session moves.
@@ -73,7 +73,7 @@ def test_an_as_of_never_goes_back_through_restarts_and_only_a_pin_sets_it_back(
 def test_a_live_session_holds_while_bars_are_late_and_returns_by_itself(
     exchange: Sandbox, pipeline: sa.Seamless, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world = pipeline.loop.session(world_id="w1", max_lag=1e12, sla="baseline")
+    world = pipeline.session(world_id="w1", max_lag=1e12, sla="baseline")
     caplog.set_level("INFO", "seamless_assets")
     exchange.faults.add(Fault("status", code=500, times=None))
     window = (START + 5 * DAY, START + 6 * DAY)
@@ -93,7 +93,7 @@ def test_a_live_session_holds_while_bars_are_late_and_returns_by_itself(
 
 def test_a_dry_run_serves_what_it_published_from_then_on(exchange: Sandbox, pipeline: sa.Seamless) -> None:
     bound = corrected(exchange, pipeline, 0)
-    dry = pipeline.loop.session(world_id="w1", domain="dryrun", as_of=bound)
+    dry = pipeline.session(world_id="w1", domain="dryrun", as_of=bound)
     window = (START + DAY, START + 2 * DAY)
     with pytest.raises(CoverageMissing):
         dry.read(NODE, *window, strategy="FAIL_FAST")
@@ -105,7 +105,7 @@ def test_a_dry_run_serves_what_it_published_from_then_on(exchange: Sandbox, pipe
         again = dry.read(NODE, *window, strategy=strategy)
         assert again.metadata.as_of == made.metadata.as_of and again.to_arrow().equals(made.to_arrow())
     # What another world published is not this one's.
-    other = pipeline.loop.session(world_id="w2", domain="dryrun", as_of=bound)
+    other = pipeline.session(world_id="w2", domain="dryrun", as_of=bound)
     with pytest.raises(CoverageMissing):
         other.read(NODE, START + 3 * DAY, START + 4 * DAY, strategy="FAIL_FAST")
 
@@ -126,7 +126,7 @@ def test_what_a_session_cannot_be_is_refused_at_once(
     pipeline: sa.Seamless, told: dict[str, Any], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        pipeline.loop.session(**told)
+        pipeline.session(**told)
 
 
 def test_a_misspelt_node_is_told_the_nearest_declared_one(pipeline: sa.Seamless) -> None:
