@@ -100,7 +100,6 @@ async def test_a_429_heard_by_one_pipeline_stops_the_other(
     assert [request for request in exchange.requests if request.at > calm[1]]
 
 
-@pytest.mark.deep
 async def test_a_ban_heard_by_one_pipeline_is_known_to_the_other(
     exchange: Sandbox, own_redis: RedisServer, tmp_path: Path
 ) -> None:

@@ -66,7 +66,7 @@ def test_every_recorded_hole_is_proven_once(
     assert (report.coverage.present, report.coverage.missing) == (len(minutes), 0)
     asked = stage.asked("klines")
     # Pages of minutes, and the few of hours and fives that account for what is too long for chance.
-    assert asked <= 1.3 * (end - start) / MINUTE / 1000 + 5
+    assert asked <= 1.3 * (end - start) / MINUTE / 1000 + 3
     again = stage.backfill(node, start, end)
     assert again.fetched == () and stage.asked("klines") == asked
 

@@ -40,7 +40,6 @@ def test_a_renewal_that_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     found("fetch", "ran out although nothing hindered its holder", first=58)
 
 
-@pytest.mark.deep
 def test_a_claim_made_again_that_gains_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     claim = InMemoryLeaseStore._claim
 

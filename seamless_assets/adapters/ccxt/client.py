@@ -23,6 +23,7 @@ from seamless_assets.adapters.ccxt.answers import UNREADABLE, Answer, answers, c
 from seamless_assets.adapters.ccxt.limits import candle_unit, tokens
 from seamless_assets.adapters.ccxt.memory import MarketList
 from seamless_assets.adapters.ccxt.settings import ClientSettings, Gate
+from seamless_assets.aio.shield import shielded
 from seamless_assets.core.addresses import authorization_of, without_user
 from seamless_assets.core.coverage.plan import SMALLEST_PAGE
 from seamless_assets.core.node import NodeId
@@ -189,7 +190,9 @@ class _Watched:
             # One that comes late from a busy queue does not shorten another.
             self._banned_until = max(self._banned_until, time.monotonic() + seconds)
             self._banned.set()
-        await self._gate.cool_down(settings.budget_key, settings.budget, seconds)
+        # Requests that were refused meanwhile end the call, and with it the one that heard of the ban.
+        telling = asyncio.ensure_future(self._gate.cool_down(settings.budget_key, settings.budget, seconds))
+        await shielded(telling)
 
     def on_rest_response(self, code: int, reason: str, url: str, method: str, *rest: Any) -> Any:
         heard = answers.get()

@@ -48,8 +48,9 @@ Shard = tuple[CacheKey, Gathered]
 class ReadCache:
     """At most `max_shards` frames of `max_bytes`, none older than `ttl` seconds by `timer`.
 
-    The least used goes first. A frame counts with all the memory that it keeps from being freed, which is
-    that of the artifacts it was cut from.
+    `timer` is a clock that is never set back. The least used goes first. A frame counts with all the memory
+    that it keeps from being freed, which is that of the artifacts it was cut from.
+
     Only what releases alone answer is kept. It holds bars and what is known of their gaps, never a verdict:
     every hit is judged again. A world that reads in another domain than before begins anew.
     """
