@@ -65,8 +65,9 @@ def test_every_recorded_hole_is_proven_once(
     assert absent(stage, node, start, end) == holes
     assert (report.coverage.present, report.coverage.missing) == (len(minutes), 0)
     asked = stage.asked("klines")
-    # Pages of minutes, and the few of hours and fives that account for what is too long for chance.
-    assert asked <= 1.3 * (end - start) / MINUTE / 1000 + 3
+    # Each page of minutes, and at most each of the fives and hours that account for what is no chance, once.
+    pages = {step: (end - start) / step / 1000 for step in (MINUTE, 300, HOUR)}
+    assert asked <= pages[MINUTE] + 3 + pages[300] + 1 + pages[HOUR] + 1
     again = stage.backfill(node, start, end)
     assert again.fetched == () and stage.asked("klines") == asked
 

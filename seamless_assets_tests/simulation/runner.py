@@ -15,7 +15,7 @@ WORKLOADS: dict[str, Callable[[int, FaultRates | None, int | None], Simulation]]
     "governance": GovernanceWorkload,
     "readers": ReadersWorkload,
 }
-SEEDS = {"fetch": range(300), "governance": range(300), "readers": range(30)}
+SEEDS = {"fetch": range(450), "governance": range(300), "readers": range(30)}
 """What CI runs."""
 
 
