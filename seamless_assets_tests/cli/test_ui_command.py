@@ -34,6 +34,12 @@ class Started:
         """Return once the UI answers."""
         await_answer(self.command, f"http://127.0.0.1:{self.port}/server_info", self.log)
 
+    def await_words(self, words: str) -> None:
+        """Return once the command has said `words`."""
+        while words not in self.log.read_text():
+            assert self.command.poll() is None, self.log.read_text()
+            time.sleep(0.05)
+
     def await_program(self, folder: Path, words: str) -> int:
         """The process of a program that the command starts, as soon as there is one."""
         while not (found := [pid for pid, told in started_in(folder).items() if words in told]):
@@ -93,6 +99,8 @@ def assets(port: int) -> list[list[str]]:
 
 def test_it_shows_the_series_until_it_is_stopped(project: Path, elsewhere: Path, ui: Started) -> None:
     ui.await_answer()
+    # The command looks for itself whether the UI answers, and not at the same moment.
+    ui.await_words("Ctrl-C stops it")
     assert [key[:2] for key in assets(ui.port)] == [["ohlcv", "binance"]]
     assert len(started_in(project)) >= 4
     status, told = ui.end(ui.command.pid, signal.SIGINT)
