@@ -1,37 +1,48 @@
-"""What every part of the face stands on: settings, and the ports that the worker opens at the first call."""
+"""What every part of the face stands on: settings, and the portal to the loop that the flows run on."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from seamless_assets.config.load import Settings
 from seamless_assets.core.node import NodeId
-from seamless_assets.errors import InvalidChoice
+from seamless_assets.core.reading.settings import ReadSettings
+from seamless_assets.errors import InvalidChoice, NotPicklable
 from seamless_assets.flows.ports import Ports
+from seamless_assets.pipeline.loop.portal import Portal
 from seamless_assets.pipeline.loop.stream import Stream
-from seamless_assets.pipeline.loop.worker import Worker
 from seamless_assets.pipeline.wiring.adapters import Adapters
 from seamless_assets.pipeline.wiring.artifacts import S3Access
+from seamless_assets.pipeline.wiring.policy import read_settings
 
 T = TypeVar("T")
 
 
 class AsyncBase:
-    """Methods to await, from any event loop; the flows run on the worker's own."""
+    """Methods to await, from any event loop; the flows run on the portal's.
 
-    def __init__(self, settings: Settings, s3: S3Access | None = None) -> None:
+    `portal` goes before what the settings say of stores, servers and exchanges (in memory, for tests).
+    """
+
+    def __init__(self, settings: Settings, s3: S3Access | None = None, portal: Portal | None = None) -> None:
         self.settings = settings
-        self._s3 = s3
-        self.worker = Worker(lambda: Adapters(settings, s3))
+        self._s3, self._own_portal = s3, portal
+        self.portal = portal or Portal(lambda: Adapters(settings, s3))
 
     @property
     def ports(self) -> Ports:
         """All that the flows touch, opened now if it was not."""
-        return self.worker.adapters.ports
+        return self.portal.adapters.ports
+
+    @cached_property
+    def read_settings(self) -> ReadSettings:
+        """What the settings decide for reads."""
+        return read_settings(self.settings)
 
     async def close(self) -> None:
         """End what is under way, as its `cancel()` would, then close stores and connections.
@@ -39,10 +50,10 @@ class AsyncBase:
         May be called again, and by many at once; what is called afterwards opens them anew. Called by what
         the pipeline itself runs, it ends the pipeline after that.
         """
-        if self.worker.is_here:
-            self.worker.stop()
+        if self.portal.is_here:
+            self.portal.stop()
         else:
-            await asyncio.to_thread(self.worker.stop)
+            await asyncio.to_thread(self.portal.stop)
 
     async def __aenter__(self) -> Self:
         return self
@@ -53,16 +64,18 @@ class AsyncBase:
         await self.close()
 
     def __reduce__(self) -> tuple[type[Self], tuple[Settings, S3Access | None]]:
+        if self._own_portal is not None:
+            raise NotPicklable("what is in memory is in this process alone; make it anew where it is wanted")
         return type(self), (self.settings, self._s3)
 
     async def _do(self, work: Callable[[Ports], Coroutine[Any, Any, T]]) -> T:
-        return await self.worker.do(work)
+        return await self.portal.do(work)
 
     def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        return self.worker.start(work)
+        return self.portal.start(work)
 
     def _stream(self, make: Callable[[Ports], AsyncGenerator[T, None]]) -> AsyncIterator[T]:
-        return Stream(self.worker, make)
+        return Stream(self.portal, make)
 
     def _nodes(self) -> list[NodeId]:
         return [item.node for item in self.settings.nodes]

@@ -25,7 +25,6 @@ from seamless_assets.flows.reading.condition import conditions
 from seamless_assets.flows.releasing import govern as governing
 from seamless_assets.flows.releasing.govern import SnapshotDiff
 from seamless_assets.pipeline.base import AsyncBase
-from seamless_assets.pipeline.wiring.policy import read_settings
 from seamless_assets.pipeline.world import AsyncWorldSession
 
 
@@ -77,7 +76,7 @@ class Reading(AsyncBase):
         **arguments: Any,
     ) -> ReadResult:
         is_past = context is None or context.domain == "backtest"
-        settings = read_settings(self.settings)
+        settings = self.read_settings
         # In a live session the record decides, and moves; the context's as_of was its beginning.
         if context is not None and context.domain == "live" and keeps_as_of:
             context = replace(context, as_of=None)
@@ -111,10 +110,10 @@ class Reading(AsyncBase):
         context = ComputeContext(
             world_id=world_id, domain=domain, as_of=as_of, max_lag=max_lag, min_coverage=min_coverage
         )
-        settings = read_settings(self.settings)
+        settings = self.read_settings
         admit(context, None, settings)
         resolve_sla(sla, settings.sla, settings.presets)
-        return AsyncWorldSession(self.worker, self._read, context, sla)
+        return AsyncWorldSession(self.portal, self._read, context, sla)
 
     async def condition(self, node: str | NodeId, start: Instant, end: Instant) -> list[Condition]:
         """The condition of every partition that the window touches, ascending, with its reason.

@@ -8,6 +8,7 @@ from typing import Self
 from seamless_assets.config.load import Settings
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.pipeline.filling import Filling
+from seamless_assets.pipeline.loop.portal import Portal
 from seamless_assets.pipeline.reading import Reading
 from seamless_assets.pipeline.releasing import Releasing
 from seamless_assets.pipeline.sync import blocking, forwarding, iterating, wrapping
@@ -60,8 +61,8 @@ class Seamless:
     (joblib, multiprocessing), it is its settings, credentials included, and connects anew where it is loaded.
     """
 
-    def __init__(self, settings: Settings, s3: S3Access | None = None) -> None:
-        self.aio = AsyncSeamless(settings, s3)
+    def __init__(self, settings: Settings, s3: S3Access | None = None, portal: Portal | None = None) -> None:
+        self.aio = AsyncSeamless(settings, s3, portal)
 
     @property
     def settings(self) -> Settings:
@@ -100,7 +101,7 @@ class Seamless:
 
     def close(self) -> None:
         """Like `AsyncSeamless.close`, in the thread that calls it."""
-        self.aio.worker.stop()
+        self.aio.portal.stop()
 
     close.__doc__ = AsyncSeamless.close.__doc__
 

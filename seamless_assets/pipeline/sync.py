@@ -1,7 +1,7 @@
 """The sync face, derived from the async one: each method is written once, there, with its docstring.
 
 The twins have the name, signature and docstring of their originals, for people, completion and type checkers.
-They work inside a running event loop too (a notebook): the flows run on the worker's loop, in its thread.
+They work inside a running event loop too (a notebook): the flows run on the portal's loop, in its thread.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from seamless_assets.pipeline.loop.worker import Worker
+from seamless_assets.pipeline.loop.portal import Portal
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,8 +33,8 @@ def blocking(
 
     @wraps(method)
     def call(self: HasTwin, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        worker: Worker = self.aio.worker
-        return worker.run(method(self.aio, *args, **kwargs))
+        portal: Portal = self.aio.portal
+        return portal.run(method(self.aio, *args, **kwargs))
 
     return call
 
@@ -46,7 +46,7 @@ def iterating(
 
     @wraps(method)
     def call(self: HasTwin, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        return _driven(self.aio.worker, method(self.aio, *args, **kwargs))
+        return _driven(self.aio.portal, method(self.aio, *args, **kwargs))
 
     item = str(method.__annotations__["return"]).removeprefix("AsyncIterator[").removesuffix("]")
     returned: Any = Iterator[item]  # type: ignore[valid-type]
@@ -81,10 +81,10 @@ def wrapping(
     return call
 
 
-def _driven(worker: Worker, items: AsyncIterator[T]) -> Iterator[T]:
+def _driven(portal: Portal, items: AsyncIterator[T]) -> Iterator[T]:
     while True:
         try:
-            item = worker.run(_next(items))
+            item = portal.run(_next(items))
         except StopAsyncIteration:
             return
         yield item

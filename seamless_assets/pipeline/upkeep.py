@@ -79,5 +79,5 @@ class Upkeep(AsyncBase):
 
         `on_pending` is called, in the pipeline's thread, with the parts that have not answered yet.
         """
-        exchanges, shared = tuple(self.settings.exchanges), self.worker.adapters.shared
+        exchanges, shared = tuple(self.settings.exchanges), self.portal.adapters.shared
         return await self._do(lambda ports: diagnose(ports, exchanges, shared, on_pending))

@@ -17,7 +17,7 @@ from seamless_assets.core.worlds.session import SessionKey, SessionRecord, Sessi
 from seamless_assets.errors import InvalidInput
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading import sessions
-from seamless_assets.pipeline.loop.worker import Worker
+from seamless_assets.pipeline.loop.portal import Portal
 
 Read = Callable[..., Coroutine[Any, Any, ReadResult]]
 SLA = SLAPolicy | Mapping[str, Any] | str | None
@@ -26,8 +26,8 @@ SLA = SLAPolicy | Mapping[str, Any] | str | None
 class AsyncWorldSession:
     """The methods of `WorldSession`, to be awaited."""
 
-    def __init__(self, worker: Worker, read: Read, context: ComputeContext, sla: SLA) -> None:
-        self.worker = worker
+    def __init__(self, portal: Portal, read: Read, context: ComputeContext, sla: SLA) -> None:
+        self.portal = portal
         self.context = context
         self._read, self._sla = read, sla
         self._started_at: str | None = None
@@ -142,7 +142,7 @@ class AsyncWorldSession:
         return await sessions.bind(ports, node, self.context, self._started_at)
 
     async def _do(self, work: Any) -> SessionRecord:
-        record: SessionRecord = await self.worker.do(work)
+        record: SessionRecord = await self.portal.do(work)
         return record
 
     def _require_live(self, what: str) -> None:

@@ -11,7 +11,7 @@ from seamless_assets.config.load import Settings, settings_from_mapping
 from seamless_assets.flows.diagnose import Question
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.background import BackgroundFills
-from seamless_assets.pipeline.loop.worker import Worker
+from seamless_assets.pipeline.loop.portal import Portal
 from seamless_assets.pipeline.seamless import Seamless
 from seamless_assets.pipeline.wiring.policy import policy_of, read_settings
 from seamless_assets.testing.exchange import InMemoryExchange
@@ -26,13 +26,11 @@ def connect_in_memory(exchange: InMemoryExchange, seamless: Mapping[str, Any] | 
     gone when it is closed. Raises `ConfigError`.
     """
     settings = _settings(exchange, seamless or {})
-    pipeline = Seamless(settings)
-    pipeline.aio.worker = Worker(lambda: _Twins(exchange, settings))
-    return pipeline
+    return Seamless(settings, portal=Portal(lambda: _Twins(exchange, settings)))
 
 
 class _Twins:
-    """The ports of a session, and nothing to close."""
+    """The ports of a pipeline in memory, and nothing to close but fills."""
 
     def __init__(self, exchange: InMemoryExchange, settings: Settings) -> None:
         self.shared: list[tuple[str, Question]] = []

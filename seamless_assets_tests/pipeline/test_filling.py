@@ -101,7 +101,7 @@ def test_the_ledger_tells_looks_and_the_next_one(pipeline: sa.Seamless, exchange
     for part in ("klines", "aggTrades"):
         exchange.faults.add(Fault("empty", path=part, times=None))
     pipeline.backfill(NODE, START, START + 3_600)
-    pipeline.aio.worker.run(_look_again(pipeline))
+    pipeline.aio.portal.run(_look_again(pipeline))
     looks = [fact for fact in pipeline.ledger(NODE, START, START + 3_600) if fact.reason == "missing"]
     assert [fact.attempts for fact in looks] == [1, 2]
     delays = [(fact.next_try or 0.0) - fact.recorded_at for fact in looks]

@@ -58,13 +58,13 @@ def test_a_pickled_pipeline_connects_anew_where_it_is_loaded(settings: Settings)
     with sa.connect(settings, s3=access) as s:
         assert s.materialize(NODE, *WINDOW).released
         for twin in (pickle.loads(pickle.dumps(s)), copy.deepcopy(s), copy.copy(s)):
-            assert twin.settings == s.settings and twin.aio.worker is not s.aio.worker
+            assert twin.settings == s.settings and twin.aio.portal is not s.aio.portal
             assert twin.aio.__reduce__() == s.aio.__reduce__()
             with twin:
                 assert twin.read(NODE, *WINDOW).to_arrow() == s.read(NODE, *WINDOW).to_arrow()
         again = pickle.loads(pickle.dumps(s.aio))
         assert type(again) is type(s.aio) and again.settings == s.settings
-        again.worker.stop()
+        again.portal.stop()
 
 
 def test_a_pickled_method_is_that_of_a_pipeline_that_connects_anew(settings: Settings) -> None:
@@ -76,7 +76,7 @@ def test_a_pickled_method_is_that_of_a_pipeline_that_connects_anew(settings: Set
 
 
 PARTS: dict[str, Callable[[sa.Seamless], Any]] = {
-    "worker": lambda s: s.aio.worker,
+    "worker": lambda s: s.aio.portal,
     "ports": lambda s: s.aio.ports,
     "stream": lambda s: s.aio.materialize_each(NODE, *WINDOW),
     "session": lambda s: s.session("w"),

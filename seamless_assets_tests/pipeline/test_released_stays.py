@@ -157,12 +157,12 @@ def test_a_worker_that_was_held_up_does_not_release_what_it_had_read_before(
             may_go_on.set()
 
         store.put_artifact = held_up  # type: ignore[method-assign]
-        under_way = slow.aio.worker.start(slow.aio.materialize(NODE, *DAY_ONE))
+        under_way = slow.aio.portal.start(slow.aio.materialize(NODE, *DAY_ONE))
         assert is_sealed.wait(60)
         correct(exchange)
         assert quick.materialize(NODE, *DAY_ONE).released
         new = volumes(quick)
-        slow.aio.worker.start(let_go()).result()
+        slow.aio.portal.start(let_go()).result()
         assert under_way.result(60).released
         assert (volumes(quick), len(quick.releases(NODE))) == (new, 1)
 

@@ -27,7 +27,7 @@ from seamless_assets.adapters.artifacts.storage.folder import FolderFiles
 from seamless_assets.adapters.sqlite.store import SqliteHotStore
 from seamless_assets.config.load import Settings, settings_from_mapping
 from seamless_assets.errors import ArtifactStoreError, SeamlessError
-from seamless_assets.pipeline.loop import worker as workers
+from seamless_assets.pipeline.loop import portal as portals
 from seamless_assets.pipeline.seamless import AsyncSeamless
 from seamless_assets.pipeline.world import AsyncWorldSession
 from seamless_assets.sandbox.market import Market
@@ -135,7 +135,7 @@ def settings(exchange: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Set
 def pipeline(settings: Settings) -> Iterator[sa.Seamless]:
     with sa.connect(settings) as opened:
         assert opened.materialize(NODE, *WINDOW).released
-        opened.aio.worker.run(all_threads(opened))
+        opened.aio.portal.run(all_threads(opened))
         # What is there by now is nobody's concern, and need not be looked at again and again.
         gc.collect()
         gc.freeze()
@@ -180,7 +180,7 @@ class Soak:
             assert {name: n for name, n in grown.items() if name not in self._grows} == {}
 
     def _counts(self) -> Counter[str]:
-        self._pipeline.aio.worker.start(quiet()).result(60)
+        self._pipeline.aio.portal.start(quiet()).result(60)
         if self._runner is not None:
             self._runner.run(quiet())
         self._exchange.requests.clear()
@@ -198,7 +198,7 @@ KEPT: dict[str, Callable[[sa.Seamless], Any]] = {
     "a result": lambda s: s.read(NODE, *WINDOW),
     "an error": lambda s: failure(lambda: s.read(NODE, START - DAY, START)),
     "what it began": lambda s: s.backfill_in_background(NODE, *WINDOW),
-    "a thread": lambda s: sa.connect(s.settings).aio.worker.adapters,
+    "a thread": lambda s: sa.connect(s.settings).aio.portal.adapters,
     # Two, as an idle connection may be closed meanwhile.
     "files": lambda s: os.pipe(),
     "memory": lambda s: pa.allocate_buffer(2_000),
@@ -399,7 +399,7 @@ def test_calls_that_are_cut_leave_nothing_behind(
 
         stores(hang)
         if how == "interrupted":
-            monkeypatch.setattr(workers, "wait", interrupt)
+            monkeypatch.setattr(portals, "wait", interrupt)
         rounds(pipeline, exchange, once, runner)
     assert sum(cut.values()) > WARM_UP * len(EVERY)
 

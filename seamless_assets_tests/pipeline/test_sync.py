@@ -18,8 +18,8 @@ import pytest
 
 import seamless_assets as sa
 from seamless_assets.errors import BlockingCall
+from seamless_assets.pipeline.loop.portal import Portal
 from seamless_assets.pipeline.loop.stream import Stream
-from seamless_assets.pipeline.loop.worker import Worker
 from seamless_assets.pipeline.seamless import AsyncSeamless, WorldSession
 from seamless_assets.pipeline.sync import blocking, forwarding, iterating
 from seamless_assets.pipeline.world import AsyncWorldSession
@@ -89,7 +89,7 @@ class AsyncCounter:
     """A face of its own, to see the derivation alone."""
 
     def __init__(self) -> None:
-        self.worker = Worker(Adapters)
+        self.portal = Portal(Adapters)
         self.told: list[str] = []
 
     async def double(self, number: int, *, error: Exception | None = None) -> int:
@@ -102,11 +102,11 @@ class AsyncCounter:
     def up_to(self, number: int) -> AsyncIterator[int]:
         """The numbers below."""
         assert number >= 0
-        return Stream(self.worker, lambda _: self._up_to(number))
+        return Stream(self.portal, lambda _: self._up_to(number))
 
     def later(self, number: int) -> Future[int]:
         """Twice the number, in time."""
-        return self.worker.start(self.double(number))
+        return self.portal.start(self.double(number))
 
     async def _up_to(self, number: int) -> typing.AsyncGenerator[int, None]:
         try:
@@ -131,7 +131,7 @@ class Counter:
 def counter() -> Iterator[Counter]:
     made = Counter()
     yield made
-    made.aio.worker.stop()
+    made.aio.portal.stop()
 
 
 def used(counter: Counter) -> None:
@@ -162,7 +162,7 @@ def test_what_nobody_asks_on_for_cleans_up_when_it_is_dropped(counter: Counter) 
     for number in counter.up_to(3):
         if number == 1:
             break
-    counter.aio.worker.stop()
+    counter.aio.portal.stop()
     assert counter.aio.told == ["cleaned up"]
 
 
@@ -172,4 +172,4 @@ def test_waiting_for_oneself_is_refused(counter: Counter) -> None:
 
     for call in (lambda: counter.double(1), lambda: next(iter(counter.up_to(1)))):
         with pytest.raises(BlockingCall, match="await its twin"):
-            counter.aio.worker.run(within(call))
+            counter.aio.portal.run(within(call))

@@ -75,7 +75,7 @@ def materialize_nodes(
     async def materialize_all() -> None:
         await asyncio.gather(*map(materialize, nodes), return_exceptions=True)
 
-    under_way = pipeline.aio.worker.start(materialize_all())
+    under_way = pipeline.aio.portal.start(materialize_all())
     try:
         yield from _collect(nodes, news)
     finally:

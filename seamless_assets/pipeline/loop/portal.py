@@ -1,7 +1,7 @@
 """The event loop under the face, for callers of any thread and any event loop.
 
-A session lasts from the first call to `stop()`: what was begun is cancelled and waited for, then the
-adapters are closed, then the loop ends. The next call begins another session.
+Its thread lasts from the first call to `stop()`: what was begun is cancelled and waited for, then the
+adapters are closed, then the loop ends. The next call begins another.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from weakref import finalize
 from seamless_assets.errors import BlockingCall, ForkedProcess, NotPicklable
 from seamless_assets.flows.ports import Ports
 from seamless_assets.pipeline.loop.producer import Producer
-from seamless_assets.pipeline.loop.session import WAKE_S, Session, Wired, Work
+from seamless_assets.pipeline.loop.thread import WAKE_S, LoopThread, Wired, Work
 
 T = TypeVar("T")
 
 
-class Worker:
-    """Runs work on the session under way; `wire` opens the adapters of each session once they are asked for.
+class Portal:
+    """Runs work on an event loop of its own; `wire` opens the adapters there once they are asked for.
 
-    A process that was forked from one with a session gets `ForkedProcess`: loop and connections are not its.
-    A worker that nobody holds any more ends its session by itself.
+    A process that was forked from one with such a loop gets `ForkedProcess`: loop and connections are not
+    its. A portal that nobody holds any more ends its thread by itself.
     """
 
     def __init__(self, wire: Callable[[], Wired]) -> None:
         self._wire = wire
-        self._session: Session | None = None
-        self._end_of_session: finalize[..., Worker] | None = None
-        self._ending: list[Session] = []
+        self._thread: LoopThread | None = None
+        self._end_of_thread: finalize[..., Portal] | None = None
+        self._ending: list[LoopThread] = []
         self._lock = threading.Lock()
 
     @property
     def adapters(self) -> Wired:
-        """The adapters of the session, opened now if they were not."""
+        """The adapters that live on the loop, opened now if they were not."""
         self._refuse_inherited()
         if here := self._here():
             return here.adapters
@@ -47,7 +47,7 @@ class Worker:
 
     @property
     def is_here(self) -> bool:
-        """Whether the caller runs on the worker's own loop."""
+        """Whether the caller runs on the loop."""
         return self._here() is not None
 
     def start(self, work: Work[T]) -> Future[T]:
@@ -83,42 +83,42 @@ class Worker:
             del future
 
     async def do(self, work: Callable[[Ports], Work[T]]) -> T:
-        """The same for an awaiting caller, of any event loop, with the ports of the session."""
+        """The same for an awaiting caller, of any event loop, with the ports that live there."""
         self._refuse_inherited()
         if here := self._here():
             return await work(here.adapters.ports)
         return await asyncio.wrap_future(self._started(work))
 
-    async def do_within(self, session: Session, work: Callable[[], Work[T]]) -> T:
-        """Do what only that session can; where it has ended, the caller is cancelled."""
+    async def do_within(self, thread: LoopThread, work: Callable[[], Work[T]]) -> T:
+        """Do what belongs to that thread; where it has ended, the caller is cancelled."""
         self._refuse_inherited()
-        if session.is_here:
+        if thread.is_here:
             return await work()
-        return await asyncio.wrap_future(self._started_within(session, work))
+        return await asyncio.wrap_future(self._started_within(thread, work))
 
-    def adopt(self, make: Callable[[Ports], AsyncGenerator[T, None]]) -> tuple[Session, Producer[T]]:
-        """A generator over the ports of the session, to be driven on its loop."""
+    def adopt(self, make: Callable[[Ports], AsyncGenerator[T, None]]) -> tuple[LoopThread, Producer[T]]:
+        """A generator over the ports, to be driven on the loop of the thread that comes with it."""
         self._refuse_inherited()
         if here := self._here():
             return here, here.adopt(make(here.adapters.ports))
         with self._lock:
-            session = self._current()
-            return session, session.adopt(make(session.adapters.ports))
+            thread = self._current()
+            return thread, thread.adopt(make(thread.adapters.ports))
 
     def stop(self) -> None:
-        """End the session, and return when it has ended; from its own loop it is only told to end."""
+        """End the thread, and return when it has ended; on the loop itself it is only told to end."""
         if self._is_inherited():
             return
         with self._lock:
-            if self._session is not None and self._end_of_session is not None:
-                self._end_of_session.detach()
-                self._session.leave()
-                self._ending.append(self._session)
+            if self._thread is not None and self._end_of_thread is not None:
+                self._end_of_thread.detach()
+                self._thread.leave()
+                self._ending.append(self._thread)
             ending = tuple(self._ending)
-            self._session = None
-        for session in ending:
-            if not session.is_here:
-                self._await_end(session)
+            self._thread = None
+        for thread in ending:
+            if not thread.is_here:
+                self._await_end(thread)
 
     def __reduce__(self) -> Never:
         raise NotPicklable(
@@ -126,38 +126,38 @@ class Worker:
             "connect anew where they are loaded"
         )
 
-    def _current(self) -> Session:
-        if self._session is None:
-            self._session = session = Session(self._wire)
-            self._end_of_session = finalize(self, session.leave_unattended)
-            self._end_of_session.atexit = False
-        return self._session
+    def _current(self) -> LoopThread:
+        if self._thread is None:
+            self._thread = thread = LoopThread(self._wire)
+            self._end_of_thread = finalize(self, thread.leave_unattended)
+            self._end_of_thread.atexit = False
+        return self._thread
 
     def _started(self, work: Callable[[Ports], Work[T]]) -> Future[T]:
         with self._lock:
-            session = self._current()
-            return session.start(work(session.adapters.ports))
+            thread = self._current()
+            return thread.start(work(thread.adapters.ports))
 
-    def _started_within(self, session: Session, work: Callable[[], Work[T]]) -> Future[T]:
+    def _started_within(self, thread: LoopThread, work: Callable[[], Work[T]]) -> Future[T]:
         with self._lock:
-            if session is not self._session:
+            if thread is not self._thread:
                 raise asyncio.CancelledError("the pipeline was closed before this came to its end")
-            return session.start(work())
+            return thread.start(work())
 
-    def _await_end(self, session: Session) -> None:
+    def _await_end(self, thread: LoopThread) -> None:
         try:
-            session.wait()
+            thread.wait()
         finally:
             with self._lock:
-                self._ending = [other for other in self._ending if other is not session]
+                self._ending = [other for other in self._ending if other is not thread]
 
-    def _here(self) -> Session | None:
-        """The session on whose loop the caller runs."""
-        known = (self._session, *self._ending)
-        return next((session for session in known if session is not None and session.is_here), None)
+    def _here(self) -> LoopThread | None:
+        """The thread on whose loop the caller runs."""
+        known = (self._thread, *self._ending)
+        return next((thread for thread in known if thread is not None and thread.is_here), None)
 
     def _is_inherited(self) -> bool:
-        return self._session is not None and self._session.pid != os.getpid()
+        return self._thread is not None and self._thread.pid != os.getpid()
 
     def _refuse_inherited(self) -> None:
         # A lock may have been held when the process was forked; it is not touched here.

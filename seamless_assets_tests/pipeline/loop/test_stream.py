@@ -1,4 +1,4 @@
-"""Streams: a flow's generator on the worker's loop, whoever asks for its items, and however that ends."""
+"""Streams: a flow's generator on the portal's loop, whoever asks for its items, and however that ends."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from seamless_assets.pipeline.loop.portal import Portal
 from seamless_assets.pipeline.loop.stream import Stream
-from seamless_assets.pipeline.loop.worker import Worker
 
 
 class Adapters:
@@ -27,8 +27,8 @@ class Adapters:
 
 
 @pytest.fixture
-def worker() -> Iterator[Worker]:
-    made = Worker(Adapters)
+def portal() -> Iterator[Portal]:
+    made = Portal(Adapters)
     yield made
     made.stop()
 
@@ -59,26 +59,26 @@ class Numbers:
             self.told.append("cleaned up")
 
 
-async def test_items_come_one_by_one_to_any_loop(worker: Worker) -> None:
+async def test_items_come_one_by_one_to_any_loop(portal: Portal) -> None:
     numbers = Numbers()
-    async with aclosing(Stream(worker, numbers.generate)) as stream:
+    async with aclosing(Stream(portal, numbers.generate)) as stream:
         assert [await anext(stream) for _ in range(3)] == [0, 1, 2]
     assert numbers.told == ["cleaned up"]
     with pytest.raises(StopAsyncIteration):
         await anext(stream)
 
 
-async def test_those_who_ask_at_once_take_turns(worker: Worker) -> None:
+async def test_those_who_ask_at_once_take_turns(portal: Portal) -> None:
     numbers = Numbers()
-    stream = Stream(worker, numbers.generate)
+    stream = Stream(portal, numbers.generate)
     assert sorted(await asyncio.gather(*(anext(stream) for _ in range(8)))) == list(range(8))
     assert numbers.most == 1
 
 
-async def test_closing_cancels_who_waits_for_an_item(worker: Worker) -> None:
+async def test_closing_cancels_who_waits_for_an_item(portal: Portal) -> None:
     numbers = Numbers()
     numbers.may_go_on.clear()
-    stream = Stream(worker, numbers.generate)
+    stream = Stream(portal, numbers.generate)
     waiting = asyncio.ensure_future(anext(stream))
     assert await asyncio.to_thread(numbers.asked.wait, 30)
     await stream.aclose()
@@ -87,41 +87,41 @@ async def test_closing_cancels_who_waits_for_an_item(worker: Worker) -> None:
 
 
 async def test_one_that_is_dropped_in_the_middle_of_a_step_cleans_up(
-    worker: Worker, caplog: pytest.LogCaptureFixture
+    portal: Portal, caplog: pytest.LogCaptureFixture
 ) -> None:
     numbers = Numbers()
     numbers.may_go_on.clear()
-    waiting = asyncio.ensure_future(anext(Stream(worker, numbers.generate)))
+    waiting = asyncio.ensure_future(anext(Stream(portal, numbers.generate)))
     assert await asyncio.to_thread(numbers.asked.wait, 30)
     waiting.cancel()
     await asyncio.wait({waiting})
     del waiting
-    await asyncio.to_thread(worker.stop)
+    await asyncio.to_thread(portal.stop)
     assert numbers.told == ["cleaned up"] and caplog.records == []
 
 
 @pytest.mark.parametrize("begun", [True, False])
-async def test_closing_the_pipeline_ends_it_and_says_so(worker: Worker, begun: bool) -> None:
+async def test_closing_the_pipeline_ends_it_and_says_so(portal: Portal, begun: bool) -> None:
     numbers = Numbers()
-    stream = Stream(worker, numbers.generate)
+    stream = Stream(portal, numbers.generate)
     if begun:
         assert await anext(stream) == 0
-    await asyncio.to_thread(worker.stop)
+    await asyncio.to_thread(portal.stop)
     assert numbers.told == (["cleaned up"] if begun else [])
     with pytest.raises(asyncio.CancelledError, match="closed before"):
         await anext(stream)
 
 
-def test_it_runs_no_further_than_it_is_asked(worker: Worker) -> None:
+def test_it_runs_no_further_than_it_is_asked(portal: Portal) -> None:
     numbers = Numbers()
-    stream = Stream(worker, numbers.generate)
+    stream = Stream(portal, numbers.generate)
 
     async def one() -> int:
         return await anext(stream)
 
-    assert [worker.run(one()) for _ in range(2)] == [0, 1]
+    assert [portal.run(one()) for _ in range(2)] == [0, 1]
     numbers.asked.clear()
-    worker.stop()
+    portal.stop()
     assert not numbers.asked.is_set()
     with pytest.raises(CancelledError):
-        worker.run(one())
+        portal.run(one())

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from seamless_assets.pipeline.loop import worker as _worker
+from seamless_assets.pipeline.loop import portal as portals
+from seamless_assets.pipeline.loop.portal import Portal
 from seamless_assets.pipeline.loop.stream import Stream
-from seamless_assets.pipeline.loop.worker import Worker
 
 
 class Adapters:
@@ -38,8 +38,8 @@ def told() -> list[str]:
 
 
 @pytest.fixture
-def worker(told: list[str]) -> Iterator[Worker]:
-    made = Worker(lambda: Adapters(told))  # type: ignore[arg-type]
+def portal(told: list[str]) -> Iterator[Portal]:
+    made = Portal(lambda: Adapters(told))  # type: ignore[arg-type]
     yield made
     made.stop()
     gc.collect()
@@ -57,44 +57,44 @@ async def endless(told: list[str], begun: threading.Event, name: str = "work") -
         told.append(f"{name} cleaned up")
 
 
-def begin(worker: Worker, told: list[str]) -> Any:
+def begin(portal: Portal, told: list[str]) -> Any:
     begun = threading.Event()
-    assert worker.adapters
-    future = worker.start(endless(told, begun))
+    assert portal.adapters
+    future = portal.start(endless(told, begun))
     assert begun.wait(30)
     return future
 
 
-def test_what_was_begun_ends_before_the_adapters_are_closed(worker: Worker, told: list[str]) -> None:
-    future = begin(worker, told)
-    worker.stop()
+def test_what_was_begun_ends_before_the_adapters_are_closed(portal: Portal, told: list[str]) -> None:
+    future = begin(portal, told)
+    portal.stop()
     assert future.cancelled() and told == ["work cleaned up", "closed"]
 
 
-def test_what_was_cancelled_is_waited_for_too(worker: Worker, told: list[str]) -> None:
-    begin(worker, told).cancel()
-    worker.stop()
+def test_what_was_cancelled_is_waited_for_too(portal: Portal, told: list[str]) -> None:
+    begin(portal, told).cancel()
+    portal.stop()
     assert told == ["work cleaned up", "closed"]
 
 
-def test_work_that_cleaning_up_begins_is_ended_as_well(worker: Worker, told: list[str]) -> None:
+def test_work_that_cleaning_up_begins_is_ended_as_well(portal: Portal, told: list[str]) -> None:
     begun = threading.Event()
 
     async def stubborn() -> None:
         try:
             await endless(told, begun)
         finally:
-            worker.start(endless(told, threading.Event(), "more"))
-            assert worker.adapters.ports is not None
+            portal.start(endless(told, threading.Event(), "more"))
+            assert portal.adapters.ports is not None
 
-    assert worker.adapters
-    worker.start(stubborn())
+    assert portal.adapters
+    portal.start(stubborn())
     assert begun.wait(30)
-    worker.stop()
+    portal.stop()
     assert told == ["work cleaned up", "more cleaned up", "closed"]
 
 
-def test_a_generator_that_nobody_drives_is_closed_first(worker: Worker, told: list[str]) -> None:
+def test_a_generator_that_nobody_drives_is_closed_first(portal: Portal, told: list[str]) -> None:
     async def numbers() -> Any:
         begun = threading.Event()
         ahead = asyncio.ensure_future(endless(told, begun, "ahead"))
@@ -106,22 +106,22 @@ def test_a_generator_that_nobody_drives_is_closed_first(worker: Worker, told: li
             ahead.cancel()
             await asyncio.gather(ahead, return_exceptions=True)
 
-    assert worker.adapters
-    some = Stream(worker, lambda _: numbers())
+    assert portal.adapters
+    some = Stream(portal, lambda _: numbers())
 
     async def following() -> Any:
         return await anext(some)
 
-    assert worker.run(following()) == 1
-    worker.stop()
+    assert portal.run(following()) == 1
+    portal.stop()
     assert told == ["ahead cleaned up", "closed"]
 
 
-def test_every_closer_returns_when_all_has_ended(worker: Worker, told: list[str]) -> None:
-    future = begin(worker, told)
+def test_every_closer_returns_when_all_has_ended(portal: Portal, told: list[str]) -> None:
+    future = begin(portal, told)
 
     def stop(_: int) -> list[str]:
-        worker.stop()
+        portal.stop()
         return list(told)
 
     with ThreadPoolExecutor(8) as threads:
@@ -129,25 +129,25 @@ def test_every_closer_returns_when_all_has_ended(worker: Worker, told: list[str]
     assert future.cancelled() and seen == [["work cleaned up", "closed"]] * 8
 
 
-def test_it_can_be_ended_from_its_own_loop(worker: Worker, told: list[str]) -> None:
-    future = begin(worker, told)
+def test_it_can_be_ended_from_its_own_loop(portal: Portal, told: list[str]) -> None:
+    future = begin(portal, told)
     ended = threading.Event()
-    future.add_done_callback(lambda _: (worker.stop(), ended.set()))
+    future.add_done_callback(lambda _: (portal.stop(), ended.set()))
     future.cancel()
     assert ended.wait(30)
-    worker.stop()
+    portal.stop()
     assert told == ["work cleaned up", "closed"]
 
     async def last() -> str:
-        worker.stop()
+        portal.stop()
         return "done"
 
-    assert worker.adapters and worker.run(last()) == "done"
-    worker.stop()
+    assert portal.adapters and portal.run(last()) == "done"
+    portal.stop()
     assert told == ["work cleaned up", "closed", "closed"]
 
 
-def test_calls_that_meet_an_end_are_done_or_cancelled_and_never_touch_what_is_closed(worker: Worker) -> None:
+def test_calls_that_meet_an_end_are_done_or_cancelled_and_never_touch_what_is_closed(portal: Portal) -> None:
     async def work(ports: Any) -> int:
         for _ in range(3):
             await asyncio.sleep(0)
@@ -156,22 +156,22 @@ def test_calls_that_meet_an_end_are_done_or_cancelled_and_never_touch_what_is_cl
 
     def call(number: int) -> int:
         try:
-            return worker.run(worker.do(work)) if number % 2 else asyncio.run(worker.do(work))
+            return portal.run(portal.do(work)) if number % 2 else asyncio.run(portal.do(work))
         except (CancelledError, asyncio.CancelledError):
             return 0
 
     def stop(_: int) -> int:
-        worker.stop()
+        portal.stop()
         return 0
 
     with ThreadPoolExecutor(8) as threads:
         outcomes = list(threads.map(lambda n: (stop if n % 5 == 0 else call)(n), range(300)))
     assert 0 < sum(outcomes) <= 240
-    assert worker.run(worker.do(work)) == 1
+    assert portal.run(portal.do(work)) == 1
 
 
 def test_an_interrupted_call_is_cleaned_up_by_the_end(
-    worker: Worker, told: list[str], monkeypatch: pytest.MonkeyPatch
+    portal: Portal, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun = threading.Event()
 
@@ -179,15 +179,15 @@ def test_an_interrupted_call_is_cleaned_up_by_the_end(
         assert begun.wait(30)
         raise KeyboardInterrupt
 
-    assert worker.adapters
-    monkeypatch.setattr(_worker, "wait", interrupted)
+    assert portal.adapters
+    monkeypatch.setattr(portals, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        worker.run(endless(told, begun))
-    worker.stop()
+        portal.run(endless(told, begun))
+    portal.stop()
     assert told == ["work cleaned up", "closed"]
 
 
-def test_a_signal_that_does_not_wake_the_caller_is_heard(worker: Worker, told: list[str]) -> None:
+def test_a_signal_that_does_not_wake_the_caller_is_heard(portal: Portal, told: list[str]) -> None:
     class Interrupted(Exception):
         pass
 
@@ -204,10 +204,10 @@ def test_a_signal_that_does_not_wake_the_caller_is_heard(worker: Worker, told: l
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
         with pytest.raises(Interrupted):
-            worker.run(deaf())
+            portal.run(deaf())
     finally:
         signal.signal(signal.SIGUSR1, before)
-    worker.stop()
+    portal.stop()
     assert told == []
 
 
@@ -216,8 +216,8 @@ def test_what_adapters_raise_as_they_are_closed_reaches_who_closes(told: list[st
         async def close(self) -> None:
             raise OSError("no")
 
-    worker = Worker(lambda: Broken(told))  # type: ignore[arg-type]
-    assert worker.adapters
+    portal = Portal(lambda: Broken(told))  # type: ignore[arg-type]
+    assert portal.adapters
     with pytest.raises(OSError, match="no"):
-        worker.stop()
-    worker.stop()
+        portal.stop()
+    portal.stop()

@@ -37,7 +37,7 @@ class Wired(Protocol):
     async def close(self) -> None: ...
 
 
-class Session:
+class LoopThread:
     """Begins when it is made and ends by `leave`; `wire` opens the adapters once they are asked for."""
 
     def __init__(self, wire: Callable[[], Wired]) -> None:
@@ -65,7 +65,7 @@ class Session:
 
     @property
     def is_here(self) -> bool:
-        """Whether the caller runs on the session's loop."""
+        """Whether the caller runs on its loop."""
         return threading.current_thread() is self._thread
 
     @property
@@ -81,13 +81,13 @@ class Session:
         return begun
 
     def adopt(self, generator: AsyncGenerator[T, None]) -> Producer[T]:
-        """Run a generator on this loop, one step at a time; it is closed with the session at the latest."""
+        """Run a generator on this loop, one step at a time; it is closed with the thread at the latest."""
         producer = Producer(generator)
         self._producers.add(producer)
         return producer
 
     async def step(self, producer: Producer[T]) -> T:
-        """The next item of a producer, on the session's loop."""
+        """The next item of a producer, on its loop."""
         try:
             return await producer.step()
         finally:
@@ -95,7 +95,7 @@ class Session:
                 self._producers.discard(producer)
 
     async def release(self, producer: Producer[Any]) -> None:
-        """Close a producer, on the session's loop; a cancelled caller does not cut that."""
+        """Close a producer, on its loop; a cancelled caller does not cut that."""
         if producer in self._producers:
             await asyncio.shield(self._close(producer))
 
@@ -106,7 +106,7 @@ class Session:
             self._loop.call_soon_threadsafe(self._close_abandoned, producer)
 
     def leave(self) -> None:
-        """Begin to end; what is begun after this must come from the session's own loop."""
+        """Begin to end; what is begun after this must come from its own loop."""
         self._ended = asyncio.run_coroutine_threadsafe(self._wind_up(), self._loop)
         self._ended.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
 
