@@ -11,7 +11,7 @@
     ├── ConfigError (ValueError)           seamless.yaml is wrong; `problems` lists all of it
     ├── ExchangeError
     │   ├── ExchangeUnavailable            network, 5xx, maintenance, unreadable answer; worth a retry
-    │   │   └── RateLimited                429, 418 and their kin; `retry_after` in seconds where told
+    │   │   └── RateLimited                429, 418 and their kin; `retry_after` in seconds where given
     │   └── ExchangeRefused                asking again cannot help
     │       ├── UnknownExchange
     │       ├── UnknownSymbol
@@ -53,7 +53,7 @@
 
 Facts travel as attributes: `raise UnknownSymbol("...", symbol=..., choices=...)` makes
 `error.symbol` and `error.choices`. Messages name the input, the reason and the way out, and no password:
-`masked` is the one place that takes secrets out of what is told.
+`masked` is the one place that takes secrets out of what is shown.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ _KEY_HEADER = re.compile(
 
 
 def masked(text: str, secrets: Iterable[str] = ()) -> str:
-    """The text without what must not be told.
+    """The text without what must not be shown.
 
     That is `secrets`, users and passwords of addresses, values of query strings that sign or say who asks,
     and what headers such as `Authorization` or `X-API-Key` say.
@@ -95,13 +95,15 @@ def masked(text: str, secrets: Iterable[str] = ()) -> str:
 
 def mask_causes(error: BaseException, secrets: Iterable[str] = ()) -> None:
     """Take secrets out of the texts of an error and of what it came from: tracebacks show all of them."""
-    told = tuple(secrets)
+    known_secrets = tuple(secrets)
     seen: list[BaseException] = []
     following: BaseException | None = error
     while following is not None and following not in seen:
         if isinstance(following, OSError) and isinstance(following.strerror, str):
-            following.strerror = masked(following.strerror, told)
-        following.args = tuple(masked(arg, told) if isinstance(arg, str) else arg for arg in following.args)
+            following.strerror = masked(following.strerror, known_secrets)
+        following.args = tuple(
+            masked(arg, known_secrets) if isinstance(arg, str) else arg for arg in following.args
+        )
         seen.append(following)
         following = following.__cause__ or following.__context__
 

@@ -34,9 +34,9 @@ class Trouble(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one plain line."""
-        told = getattr(record, "event", {})
-        if "service" in told:
-            warn(f"{told['event'].replace('_', ' ')}: {told['detail']}")
+        event = getattr(record, "event", {})
+        if "service" in event:
+            warn(f"{event['event'].replace('_', ' ')}: {event['detail']}")
 
 
 def terminated(number: int, _: object) -> Never:
@@ -72,7 +72,7 @@ def main() -> Never:
     """The console script."""
     open_streams()
     for number in (signal.SIGTERM, signal.SIGHUP):
-        # What was told to outlive its terminal does.
+        # What was started to outlive its terminal (nohup) does.
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, terminated)
     logging.getLogger(LOGGER).addHandler(Trouble(logging.WARNING))

@@ -45,8 +45,8 @@ def _by_reason(bars: Mapping[Gap, int]) -> Table:
         found.setdefault(gap.reason, []).append(count)
     for reason, counts in sorted(found.items(), key=lambda item: (item[0] != MISSING, -sum(item[1]))):
         style = "red" if reason == MISSING else ""
-        told = (reason, str(sum(counts)), str(len(counts)), str(max(counts)))
-        made.add_row(*(cell(text, style) for text in told))
+        texts = (reason, str(sum(counts)), str(len(counts)), str(max(counts)))
+        made.add_row(*(cell(text, style) for text in texts))
     return made
 
 
@@ -56,10 +56,10 @@ def _each_gap(gaps: Sequence[Gap], bars: Mapping[Gap, int], facts: Sequence[Fact
     for gap in gaps:
         about = [f for f in facts if f.reason == gap.reason and f.start < gap.end and gap.start < f.end]
         last = about[-1] if about else None
-        told = ("never looked for", "0", "now")
+        looks = ("never looked for", "0", "now")
         if last is not None:
-            told = (last.evidence, str(last.attempts), _next_look(last))
-        made.add_row(*map(cell, (_time(gap.start), _time(gap.end), str(bars[gap]), gap.reason, *told)))
+            looks = (last.evidence, str(last.attempts), _next_look(last))
+        made.add_row(*map(cell, (_time(gap.start), _time(gap.end), str(bars[gap]), gap.reason, *looks)))
     return made
 
 

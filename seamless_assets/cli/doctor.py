@@ -21,7 +21,7 @@ def doctor(config: Path | None) -> None:
     from seamless_assets.config.load import load_settings
 
     pending: list[tuple[str, ...]] = [()]
-    waiting = waiting_for(told=lambda: ", ".join(pending[-1]))
+    waiting = waiting_for(describe=lambda: ", ".join(pending[-1]))
     with opened(load_settings(config).hasty()) as pipeline, waiting:
         findings = pipeline.diagnose(on_pending=pending.append)
     say_table(_facts(findings))

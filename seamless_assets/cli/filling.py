@@ -105,7 +105,9 @@ def _watched(pipeline: Seamless, node: NodeId, bars: int) -> Iterator[None]:
         log.setLevel(logging.INFO)
         log.propagate = False
         try:
-            with waiting_for(told=lambda: f"{node.exchange}{where}: {heard.done} of {bars} bars came so far"):
+            with waiting_for(
+                describe=lambda: f"{node.exchange}{where}: {heard.done} of {bars} bars came so far"
+            ):
                 yield
         except (KeyboardInterrupt, SystemExit):
             say(f"stopped; {heard.done} of {bars} bars are done and stored, the same command does the rest")
@@ -126,8 +128,8 @@ class _Heard(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Move the bar of progress on."""
-        told = getattr(record, "event", {})
-        if told.get("event") == "backfill_complete" and told["node_id"] == str(self._node):
-            filled = self._node.timeframe.count(told["start"], told["end"])
+        event = getattr(record, "event", {})
+        if event.get("event") == "backfill_complete" and event["node_id"] == str(self._node):
+            filled = self._node.timeframe.count(event["start"], event["end"])
             self.done = min(self._bars, self.done + filled)
             self._move(self.done, self._bars)

@@ -144,11 +144,11 @@ def diff(config: Path | None, node: str, before: str, after: str | None) -> None
     Each is an instant or the number of a release.
     """
     with _open(config) as pipeline:
-        told = pipeline.diff(node, _as_of(pipeline, node, before), _as_of(pipeline, node, after))
-    say(f"from {told.before.as_of} {told.before.dataset_fingerprint}")
-    say(f"to   {told.after.as_of} {told.after.dataset_fingerprint}")
-    say(f"bars: {told.bars.added} new, {told.bars.removed} gone, {told.bars.changed} changed")
-    for sign, refs in (("+", told.added), ("-", told.withdrawn)):
+        changes = pipeline.diff(node, _as_of(pipeline, node, before), _as_of(pipeline, node, after))
+    say(f"from {changes.before.as_of} {changes.before.dataset_fingerprint}")
+    say(f"to   {changes.after.as_of} {changes.after.dataset_fingerprint}")
+    say(f"bars: {changes.bars.added} new, {changes.bars.removed} gone, {changes.bars.changed} changed")
+    for sign, refs in (("+", changes.added), ("-", changes.withdrawn)):
         for ref in refs:
             say(f"{sign} {ref.partition} {ref.rows} bars {ref.fingerprint}")
 
@@ -170,19 +170,19 @@ def _open(config: Path | None) -> Iterator[Seamless]:
         yield pipeline
 
 
-def _instant(told: str | None) -> Any:
-    return None if told is None else typed_instant(told)
+def _instant(typed: str | None) -> Any:
+    return None if typed is None else typed_instant(typed)
 
 
-def _as_of(pipeline: Seamless, node: str, told: str | None) -> Any:
+def _as_of(pipeline: Seamless, node: str, typed: str | None) -> Any:
     """An instant, or that of the release whose number was typed: no release is as old as such a number."""
-    instant = _instant(told)
+    instant = _instant(typed)
     if not isinstance(instant, int) or instant >= _FIRST_INSTANT:
         return instant
     log = pipeline.releases(node)
     if not 1 <= instant <= len(log):
         raise NothingReleased(
-            f"{node} has no release {told}; there is 1 to {len(log)}", node_id=node, seq=instant
+            f"{node} has no release {typed}; there is 1 to {len(log)}", node_id=node, seq=instant
         )
     return log[instant - 1].as_of
 

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 UNCUT = 10_000
-"""The width of an output that is no terminal: what is told of a thing stays on one line."""
+"""The width of an output that is no terminal: what is said of a thing stays on one line."""
 PATIENCE_S = 2.0
 """A command that waits longer says for what."""
 _DANGEROUS = ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -82,9 +82,9 @@ def warn(text: str) -> None:
 def say_table(table: Table) -> None:
     """Write a table. Raises `Unwritten`."""
     screen = _screen()
-    with screen.capture() as told:
+    with screen.capture() as captured:
         screen.print(table)
-    _write("".join(f"{line.rstrip()}\n" for line in told.get().splitlines()), sys.stdout)
+    _write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()), sys.stdout)
 
 
 def table(*names: str, whole: Iterable[str] = ()) -> Table:
@@ -115,11 +115,11 @@ def progress_console() -> Console:
 
 
 @contextmanager
-def waiting_for(*what: str, told: Callable[[], str] | None = None) -> Iterator[None]:
-    """Say what is waited for, once that takes longer than anybody expects; `told` knows it then."""
+def waiting_for(*what: str, describe: Callable[[], str] | None = None) -> Iterator[None]:
+    """Say what is waited for, once that takes longer than anybody expects; `describe` is asked then."""
 
     def tell() -> None:
-        warn(f"waiting for {told() if told else ', '.join(what)}")
+        warn(f"waiting for {describe() if describe else ', '.join(what)}")
 
     timer = Timer(PATIENCE_S, tell)
     timer.daemon = True

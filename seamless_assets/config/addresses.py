@@ -105,8 +105,8 @@ def _parts(value: object, schemes: tuple[str, ...]) -> SplitResult:
     if not separator:
         raise ValueError(f"has no scheme; start it with {forms}")
     if scheme not in schemes:
-        told = f"the unknown scheme {scheme}://" if _SCHEME.fullmatch(scheme) else "an unknown scheme"
-        raise ValueError(f"has {told}; use {forms}")
+        unknown = f"the unknown scheme {scheme}://" if _SCHEME.fullmatch(scheme) else "an unknown scheme"
+        raise ValueError(f"has {unknown}; use {forms}")
     if len(value) > LONGEST:
         raise ValueError(f"is longer than {LONGEST} characters")
     if _BLANK.search(value) or ("s3" not in schemes and _is_ambiguous(rest)):

@@ -85,15 +85,15 @@ def object_store(value: Any, info: ValidationInfo) -> str:
     """`scheme://bucket/prefix` unchanged, or an absolute folder. Raises `ValueError`."""
     if not isinstance(value, (str, Path)) or not str(value):
         raise ValueError("must be a folder or s3://bucket/prefix")
-    told = str(value)
-    scheme, separator, rest = told.partition("://")
-    if not separator and re.match(r"(s3|gs|az|file):", told):
+    text = str(value)
+    scheme, separator, rest = text.partition("://")
+    if not separator and re.match(r"(s3|gs|az|file):", text):
         raise ValueError("has a scheme with fewer than two slashes; write s3://bucket/prefix")
     if not separator or (scheme == "file" and rest.startswith("/")):
-        return str(_folder(rest if separator else told, info))
+        return str(_folder(rest if separator else text, info))
     if scheme == "file":
         raise ValueError("file:// takes an absolute path; write the folder alone, such as ./data/artifacts")
-    return addresses.bucket_url(told)
+    return addresses.bucket_url(text)
 
 
 def hot_store(value: Any, info: ValidationInfo) -> Dsn:
@@ -141,13 +141,13 @@ def timeframe_name(value: str) -> str:
 
 def start(value: Any, info: ValidationInfo) -> int:
     """Epoch seconds of the first day wanted. Raises `ValueError`."""
-    told = epoch_seconds(value, "start")
+    seconds = epoch_seconds(value, "start")
     now = (info.context or {}).get("now", time.time())
-    if told < OLDEST_MARKET:
+    if seconds < OLDEST_MARKET:
         raise ValueError(f"{value} lies before any market; write a date like 2025-01-01")
-    if told > now + 86_400:
+    if seconds > now + 86_400:
         raise ValueError(f"{value} lies in the future; start is the day of the first bars to fetch")
-    return told
+    return seconds
 
 
 def pace(value: float) -> float:

@@ -84,9 +84,11 @@ def _parts_of(kind: Any) -> Iterator[Any]:
         yield from _parts_of(part)
 
 
-def _guess(told: Any, known: list[str]) -> str:
+def _guess(given: Any, known: list[str]) -> str:
     folded = {choice.lower(): choice for choice in known}
-    near = get_close_matches(str(told)[:LONGEST_SHOWN].lower(), folded, n=1) if isinstance(told, str) else []
+    near = (
+        get_close_matches(str(given)[:LONGEST_SHOWN].lower(), folded, n=1) if isinstance(given, str) else []
+    )
     return f"; did you mean {folded[near[0]]}?" if near else ""
 
 

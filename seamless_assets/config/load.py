@@ -94,11 +94,11 @@ def environment_of(settings: Settings) -> dict[str, str]:
     return {**os.environ, **named}
 
 
-def _path(told: Any, meant: str) -> str:
+def _path(given: Any, meant: str) -> str:
     """A path that somebody gave. Raises `ConfigError` for what is none."""
-    path = os.fsdecode(told) if isinstance(told, (str, os.PathLike)) else ""
+    path = os.fsdecode(given) if isinstance(given, (str, os.PathLike)) else ""
     if not path or "\0" in path:
-        raise _refused(meant, f"is not a path: {told!r:.80}")
+        raise _refused(meant, f"is not a path: {given!r:.80}")
     return path
 
 

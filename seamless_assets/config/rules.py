@@ -32,12 +32,12 @@ _STATE_FILES = ("exchanges.sqlite", "leases.sqlite", "rate_budget.sqlite")
 
 def judge(settings: Settings, document: Document) -> None:
     """Add to `document` every problem between values, save those that rest on a broken value."""
-    told: set[Place] = set()
+    reported: set[Place] = set()
     for message, place, *others in chain(_exchanges(document), *(rule(settings) for rule in _RULES)):
         if document.is_full:
             break
-        if place not in told and not any(document.is_broken(known) for known in (place, *others)):
-            told.add(place)
+        if place not in reported and not any(document.is_broken(known) for known in (place, *others)):
+            reported.add(place)
             document.report(place, message)
 
 
@@ -135,15 +135,15 @@ def _domains(settings: Settings) -> Iterator[Finding]:
 
 
 def _s3(settings: Settings) -> Iterator[Finding]:
-    told, uri = settings.seamless.artifact.s3, settings.seamless.artifact.object_store_uri or ""
+    s3, uri = settings.seamless.artifact.s3, settings.seamless.artifact.object_store_uri or ""
     place: Place = (*_ARTIFACT, "s3")
-    if (told.access_key_id is None) != (told.secret_access_key is None):
+    if (s3.access_key_id is None) != (s3.secret_access_key is None):
         yield "access_key_id and secret_access_key go together; tell both or neither", place
-    elif told.session_token is not None and told.access_key_id is None:
+    elif s3.session_token is not None and s3.access_key_id is None:
         yield "means nothing without access_key_id and secret_access_key", (*place, "session_token")
-    elif told.profile is not None and told.access_key_id is not None:
+    elif s3.profile is not None and s3.access_key_id is not None:
         yield "contradicts access_key_id; keep one of them", (*place, "profile"), (*place, "access_key_id")
-    if told.model_fields_set and uri and not uri.startswith("s3://"):
+    if s3.model_fields_set and uri and not uri.startswith("s3://"):
         yield "is for s3:// only; remove it, or name a bucket in object_store_uri", place
 
 
@@ -157,24 +157,24 @@ def _partitions(settings: Settings) -> Iterator[Finding]:
 
 
 def _hot_file(settings: Settings) -> Iterator[Finding]:
-    told = settings.seamless.hot_store
-    if told.path is None:
+    hot = settings.seamless.hot_store
+    if hot.path is None:
         return
-    for name in sorted(_OF_A_SERVER & told.model_fields_set):
+    for name in sorted(_OF_A_SERVER & hot.model_fields_set):
         yield "is for questdb:// only; remove it, or name a server in dsn", (*_HOT_STORE, name)
-    if told.path in {settings.seamless.state_dir / name for name in _STATE_FILES}:
+    if hot.path in {settings.seamless.state_dir / name for name in _STATE_FILES}:
         yield "names a file of state_dir that holds other things; name another", (*_HOT_STORE, "dsn")
 
 
 def _hot_server(settings: Settings) -> Iterator[Finding]:
-    told = settings.seamless.hot_store
-    if told.path is not None:
+    hot = settings.seamless.hot_store
+    if hot.path is not None:
         return
-    for name in sorted({"tls_ca", "tls_verify"} & told.model_fields_set if not told.tls else ()):
+    for name in sorted({"tls_ca", "tls_verify"} & hot.model_fields_set if not hot.tls else ()):
         yield "means nothing without tls: true", (*_HOT_STORE, name), (*_HOT_STORE, "tls")
-    if told.tls and told.tls_ca is not None and not told.tls_ca.is_file():
-        yield f"{told.tls_ca} is not a file of PEM certificates", (*_HOT_STORE, "tls_ca")
-    if told.token is not None and urlsplit(told.dsn).username:
+    if hot.tls and hot.tls_ca is not None and not hot.tls_ca.is_file():
+        yield f"{hot.tls_ca} is not a file of PEM certificates", (*_HOT_STORE, "tls_ca")
+    if hot.token is not None and urlsplit(hot.dsn).username:
         yield "contradicts the user in dsn; keep one of them", (*_HOT_STORE, "token"), (*_HOT_STORE, "dsn")
 
 

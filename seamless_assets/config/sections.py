@@ -100,7 +100,7 @@ class RateLimitSettings(Section):
 
 
 class S3Settings(Section):
-    """How a bucket is reached; what is not told comes from boto3's usual places.
+    """How a bucket is reached; what is not set comes from boto3's usual places.
 
     `timeout_ms` is how long it may be silent in the middle of an answer.
     """

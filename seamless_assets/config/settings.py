@@ -168,9 +168,9 @@ class Settings(Section):
 
     def model_post_init(self, context: Any) -> None:
         """Note what the reader of the file knows beside its values."""
-        told: Mapping[str, Any] = context or {}
-        self._file = told.get("file")
-        self._base = told.get("base", self._base)
+        known: Mapping[str, Any] = context or {}
+        self._file = known.get("file")
+        self._base = known.get("base", self._base)
 
     @property
     def file(self) -> Path | None:
@@ -215,7 +215,7 @@ class Settings(Section):
         """The rate budget of an exchange.
 
         Its `rate_limit_rps` goes before the common refill, and bounds the burst where `burst_tokens` is not
-        told: an exchange that allows n requests a second bans who sends more at once.
+        set: an exchange that allows n requests a second bans who sends more at once.
         """
         limit, rps = self.seamless.rate_limit, self.exchanges[exchange].rate_limit_rps
         tokens = rps * limit.interval_ms / 1000 if rps else limit.tokens_per_interval
@@ -232,8 +232,8 @@ class Settings(Section):
 
     def min_interval_ms(self, exchange: str) -> float:
         """Pause between two requests of one process while Redis is away."""
-        told = self.seamless.rate_limit.min_interval_ms
-        return 1000 / self.budget(exchange).tokens_per_second if told is None else told
+        interval_ms = self.seamless.rate_limit.min_interval_ms
+        return 1000 / self.budget(exchange).tokens_per_second if interval_ms is None else interval_ms
 
     def hasty(self) -> Settings:
         """The same, but an outage of a store is an error at once."""

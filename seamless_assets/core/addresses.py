@@ -25,7 +25,7 @@ def place_of(url: str) -> str:
 
 
 def secrets_of(url: str) -> tuple[str, ...]:
-    """What of an address is never told: its password, or the user where it has none."""
+    """What of an address is never shown: its password, or the user where it has none."""
     user = urlsplit(url).netloc.rpartition("@")[0]
     name, _, password = user.partition(":")
     secret = password or name
@@ -34,8 +34,8 @@ def secrets_of(url: str) -> tuple[str, ...]:
 
 def authorization_of(url: str) -> str | None:
     """What the `Authorization` header says for the user and password of an address; None without them."""
-    user, is_told, _ = urlsplit(url).netloc.rpartition("@")
-    if not is_told:
+    user, has_user, _ = urlsplit(url).netloc.rpartition("@")
+    if not has_user:
         return None
     name, _, password = user.partition(":")
     words = f"{unquote(name)}:{unquote(password)}"

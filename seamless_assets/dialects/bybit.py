@@ -85,7 +85,7 @@ class _Venue:
         elif self._data.is_too_old(market.symbol, timeframe, start):
             return self._error("params error: too long ago")
         else:
-            # An end that is not told lies `limit` bars after the start.
+            # An end that is not given lies `limit` bars after the start.
             reach = end if "end" in query else min(end, timeframe.shift(start, limit) - 1)
             oldest = max(start, timeframe.shift(min(reach, int(self._data.clock.now())), -4 * limit))
             found = self._data.candles(market.symbol, timeframe, oldest, reach + 1)[-limit:]

@@ -33,7 +33,7 @@ async def diagnose(
     }
     pending = dict.fromkeys(looks)
 
-    async def told(part: str, look: Awaitable[Finding]) -> Finding:
+    async def noted(part: str, look: Awaitable[Finding]) -> Finding:
         found = await look
         del pending[part]
         if on_pending is not None:
@@ -42,7 +42,7 @@ async def diagnose(
 
     if on_pending is not None:
         on_pending(tuple(pending))
-    return await asyncio.gather(*(told(part, look) for part, look in looks.items()))
+    return await asyncio.gather(*(noted(part, look) for part, look in looks.items()))
 
 
 async def _look(part: str, ask: Question) -> Finding:

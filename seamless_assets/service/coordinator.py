@@ -98,8 +98,8 @@ def coordinator_app(leases: LeaseRegister, observer: Observer) -> FastAPI:
     async def meaningless(_: Request, error: RequestValidationError) -> JSONResponse:
         # Of what was sent only names are sent back: the rest may be a NaN, which no JSON can hold.
         detail = [
-            {"type": told["type"], "loc": [_printable(part) for part in told["loc"]], "msg": told["msg"]}
-            for told in error.errors()[:MOST_REASONS]
+            {"type": fault["type"], "loc": [_printable(part) for part in fault["loc"]], "msg": fault["msg"]}
+            for fault in error.errors()[:MOST_REASONS]
         ]
         return JSONResponse({"detail": detail}, MEANINGLESS)
 

@@ -92,8 +92,8 @@ class SeenHeads:
 
 def _read(path: str) -> SeenHead | None:
     try:
-        with regular_file(path) as (file, told):
-            seen, mark = _DECODER.decode(read_whole(file, min(told.st_size, _MOST_BYTES)))
+        with regular_file(path) as (file, status):
+            seen, mark = _DECODER.decode(read_whole(file, min(status.st_size, _MOST_BYTES)))
     except (OSError, MsgspecError):
         return None
     return seen if mark == seen.mark else None

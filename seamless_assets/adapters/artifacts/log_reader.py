@@ -65,7 +65,9 @@ class LogReader:
         """Add the records that follow what the log knows."""
         is_new = not log.releases
         held = await self._copied(folder) if is_new else {}
-        lacking = [path for path, told in records.items() if path not in held or held[path][0] != told]
+        lacking = [
+            path for path, signature in records.items() if path not in held or held[path][0] != signature
+        ]
         held.update(await self._fetched(records, lacking))
         try:
             self._extend(log, folder, records, held)
@@ -105,7 +107,9 @@ class LogReader:
             files = await self._files.list_files(f"{folder}/{LOG_FOLDER}", after)
             listed = {file.path: file.signature for file in files}
         below = len(folder) + 1
-        return {path: told for path, told in listed.items() if record_number(path[below:]) is not None}
+        return {
+            path: signature for path, signature in listed.items() if record_number(path[below:]) is not None
+        }
 
     async def _copied(self, folder: str) -> log_copy.Records:
         if self._copies is None:

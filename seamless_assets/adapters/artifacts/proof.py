@@ -81,8 +81,8 @@ def _filled_from_extents(
     if cells.shape[1] < MANY_BARS * gaps or not is_in_order:
         return False
     opens = opens_of(manifests, node.timeframe)
-    told = [*np.searchsorted(opens, [manifest.start for manifest in manifests]).tolist(), len(opens)]
-    if told != list(accumulate((file.ref.rows for file in files), initial=0)):
+    offsets = [*np.searchsorted(opens, [manifest.start for manifest in manifests]).tolist(), len(opens)]
+    if offsets != list(accumulate((file.ref.rows for file in files), initial=0)):
         return False
     packed = [
         PackedFile(file.payload, manifest.packing, file.ref.rows)

@@ -127,7 +127,7 @@ class ScanReader:
         loaded = await self._files.load(groups, prove, decode)
         scan = scan_of([manifest for manifests, _ in loaded for manifest in manifests], bars_of(cells))
         paths = [path for group in groups for path in group]
-        return _Kept(scan, paths, [known for _, told in loaded for known in told], began)
+        return _Kept(scan, paths, [known for _, signatures in loaded for known in signatures], began)
 
     async def _is_unchanged(self, key: _Key, kept: _Kept) -> bool:
         """Whether the files of a folder are still those that were verified; buckets are trusted for that."""

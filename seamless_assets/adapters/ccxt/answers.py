@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import ccxt
 import pyarrow as pa
 
-from seamless_assets.adapters.ccxt.limits import told_pause
+from seamless_assets.adapters.ccxt.limits import pause_asked_for
 from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
 from seamless_assets.errors import (
     ExchangeError,
@@ -52,7 +52,7 @@ class Answer:
     @property
     def retry_after(self) -> float | None:
         """Seconds to wait as the exchange asks in its headers, or None."""
-        return told_pause(self.headers)
+        return pause_asked_for(self.headers)
 
 
 @dataclass
@@ -91,9 +91,9 @@ async def calling(what: str, secrets: Sequence[str] = ()) -> AsyncIterator[list[
     try:
         yield call.answers
     except ccxt.BaseError as error:
-        told = typed(error, answers_to(error, call), what, secrets)
+        typed_error = typed(error, answers_to(error, call), what, secrets)
         mask_causes(error, secrets)
-        raise told from error
+        raise typed_error from error
     except UNREADABLE as error:
         if not call.answers or isinstance(error, SeamlessError):
             raise
@@ -129,7 +129,7 @@ def typed(
         # ccxt names the request alone; what went wrong with it stands in the error beneath.
         message += f" ({type(error.__cause__).__name__}: {_short(error.__cause__, secrets)})"
     if status in RATE_LIMIT_STATUSES or isinstance(error, ccxt.DDoSProtection | ccxt.RateLimitExceeded):
-        pause = told_pause(last.headers if last else {}, str(error))
+        pause = pause_asked_for(last.headers if last else {}, str(error))
         return RateLimited(message, status=status, retry_after=pause)
     # A connection that breaks in the middle of an answer is a bare ExchangeError, and no answer was heard.
     is_broken = last is None and type(error) is ccxt.ExchangeError

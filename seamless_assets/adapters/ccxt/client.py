@@ -33,7 +33,7 @@ from seamless_assets.errors import RateLimited, UnknownExchange
 DEFAULT_PAGE = 500
 REQUEST_TIMEOUT_MS = 20_000
 KEYS = ("apiKey", "secret", "password", "uid")
-UNTOLD_COOL_DOWN_S = 1.0
+DEFAULT_COOL_DOWN_S = 1.0
 LONGEST_QUEUE_S = 300.0
 PROXY_ERRORS = (aiohttp_socks.ProxyError, aiohttp_socks.ProxyConnectionError, aiohttp_socks.ProxyTimeoutError)
 
@@ -125,8 +125,8 @@ class _Watched:
     def calculate_rate_limiter_cost(
         self, api: Any, method: Any, path: str, params: Any, config: Any = None
     ) -> float:
-        told = super().calculate_rate_limiter_cost(api, method, path, params, config or {})  # type: ignore[misc]
-        return tokens(told, path, config or {}, self._candle_unit)
+        weight = super().calculate_rate_limiter_cost(api, method, path, params, config or {})  # type: ignore[misc]
+        return tokens(weight, path, config or {}, self._candle_unit)
 
     async def throttle(self, cost: float = 1.0) -> None:
         if (call := current_call.get()) and (task := asyncio.current_task()):
@@ -169,9 +169,9 @@ class _Watched:
             raise ccxt.ExchangeNotAvailable(f"{self.id} by proxy: {url}") from error  # type: ignore[attr-defined]
         except ccxt.BaseError as error:
             error.answers, error.is_signed = own, self._is_signed(url, headers, body)
-            told = typed(error, own, url)
-            if isinstance(told, RateLimited):
-                await self._pause(told.retry_after or UNTOLD_COOL_DOWN_S)
+            typed_error = typed(error, own, url)
+            if isinstance(typed_error, RateLimited):
+                await self._pause(typed_error.retry_after or DEFAULT_COOL_DOWN_S)
             raise
         finally:
             answers.reset(token)

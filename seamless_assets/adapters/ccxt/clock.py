@@ -43,9 +43,9 @@ class ExchangeClock:
         async with self._asking:
             known = self._answer
             if known is None or (known.asked_at < began and known.may_be_wrong()):
-                told = await self._ask()
+                theirs = await self._ask()
                 ours, asked_at = time.time(), time.monotonic()
-                known = self._answer = _Answer(told - ours, asked_at, ours - asked_at)
+                known = self._answer = _Answer(theirs - ours, asked_at, ours - asked_at)
         return time.time() + known.skew
 
 

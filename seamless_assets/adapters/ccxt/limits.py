@@ -1,7 +1,7 @@
 """What requests cost, and how long an exchange that refuses one wants none.
 
 A plain candle request costs one token, and heavier ones in proportion; ccxt counts in units of each
-exchange's own limiter (a candle request is 5 on bybit, 0.4 on binance). How long to wait is told by
+exchange's own limiter (a candle request is 5 on bybit, 0.4 on binance). How long to wait is said by
 `Retry-After`, by headers of the exchange's own, or in words.
 """
 
@@ -31,23 +31,23 @@ _OLDEST_EPOCH_S, _NEWEST_EPOCH_S = 1e9, 1e10
 _UNITS = (1.0, 1e3, 1e6, 1e9)
 
 
-def told_pause(headers: Mapping[str, str], said: str = "") -> float | None:
+def pause_asked_for(headers: Mapping[str, str], said: str = "") -> float | None:
     """Seconds without requests that a refusal asks for; None where it does not say.
 
     `Retry-After` goes before what `said` (its body) tells, and that before headers with the time at which a
     limit is reset: as an epoch in s, ms, us or ns, or as what is left of it. Epochs are of the exchange's
     own clock, which is its `Date`.
     """
-    told = {name.lower(): value for name, value in headers.items()}
-    now = _http_date(told.get("date", "")) or time.time()
-    waits = [_retry_after(value, now) for name, value in told.items() if _RETRY_AFTER.fullmatch(name)]
+    by_name = {name.lower(): value for name, value in headers.items()}
+    now = _http_date(by_name.get("date", "")) or time.time()
+    waits = [_retry_after(value, now) for name, value in by_name.items() if _RETRY_AFTER.fullmatch(name)]
     if known := [wait for wait in waits if wait is not None]:
         return max(known)
     if found := _UNTIL.search(said):
         return _until_reset(found[1], now)
     resets = [
         wait / (1000 if _IN_MS.fullmatch(name) else 1)
-        for name, value in told.items()
+        for name, value in by_name.items()
         if _RESET.fullmatch(name) and (wait := _until_reset(value, now))
     ]
     return min(resets, default=None)
@@ -92,7 +92,7 @@ def _retry_after(value: str, now: float) -> float | None:
 
 
 def _until_reset(value: str, now: float) -> float | None:
-    """What is left until a time that is told as an epoch in any unit, as a date, or as what is left of it."""
+    """What is left until a time: an epoch in any unit, a date, or the seconds that are left of it."""
     number = _number(value)
     if number is None:
         moment = _http_date(value) or _iso_date(value)

@@ -9,7 +9,7 @@ from typing import Any
 import ccxt.async_support as ccxt
 
 from seamless_assets.adapters.ccxt.answers import calling, judge
-from seamless_assets.adapters.ccxt.client import UNTOLD_COOL_DOWN_S, add_gone, dump_markets, restore_markets
+from seamless_assets.adapters.ccxt.client import DEFAULT_COOL_DOWN_S, add_gone, dump_markets, restore_markets
 from seamless_assets.adapters.ccxt.clock import happened_within
 from seamless_assets.adapters.ccxt.memory import ExchangeMemory
 from seamless_assets.aio.single_flight import SingleFlight
@@ -22,7 +22,7 @@ _LONGEST_LOAD_S = 600.0
 
 
 class Markets:
-    """The markets of one client. `place` is where they are remembered, `secrets` are told nowhere.
+    """The markets of one client. `place` is where they are remembered, `secrets` are shown nowhere.
 
     Callers of one process share a load and its failure: one refusal is one, however many wait.
     """
@@ -73,7 +73,7 @@ class Markets:
             _refuse_remnant(what, len(before), len(client.markets or ()))
         except BaseException as error:
             if isinstance(error, RateLimited):
-                self._refused_until = time.monotonic() + (error.retry_after or UNTOLD_COOL_DOWN_S)
+                self._refused_until = time.monotonic() + (error.retry_after or DEFAULT_COOL_DOWN_S)
             if before:
                 client.set_markets(list(before.values()))
             else:

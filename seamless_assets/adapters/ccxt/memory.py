@@ -86,8 +86,8 @@ class ExchangeMemory:
                 "SELECT name, value, seen_at FROM facts WHERE place = ? AND subject = ?", (place, subject)
             ).fetchall()
         )
-        told = (Remembered(value, seen_at) for _, value, seen_at in rows)
-        return {row[0]: known for row, known in zip(rows, told, strict=True) if known.can_be}
+        entries = (Remembered(value, seen_at) for _, value, seen_at in rows)
+        return {row[0]: known for row, known in zip(rows, entries, strict=True) if known.can_be}
 
     async def remember(self, place: str, subject: str, name: str, value: int) -> None:
         """Keep one value that was found out just now."""

@@ -43,7 +43,7 @@ class Series(Protocol):
         """One page of candles."""
 
     async def newest_page(self, node: NodeId, since: int) -> Page:
-        """The first page from an open on that the exchange gives where no end is told."""
+        """The first page from an open on that the exchange gives where no end is given."""
 
     def page_size(self, node: NodeId) -> int:
         """The most bars a page is believed to hold."""
@@ -114,7 +114,7 @@ class SeriesReach:
         self._ends = {node: end for node, end in self._ends.items() if node.exchange != exchange}
 
     async def first_listed(self, node: NodeId) -> int | None:
-        """Open of the first bar ever; None where it cannot be told."""
+        """Open of the first bar ever; None where it cannot be found."""
         return await self._find(node, "listed", self._search_listing)
 
     async def oldest_served(self, node: NodeId) -> int | None:

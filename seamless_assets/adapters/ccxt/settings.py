@@ -29,8 +29,8 @@ class Gate(Protocol):
 class ClientSettings:
     """One exchange's client. `options` are ccxt's own (keys, proxies, `options`); `symbols` are declared.
 
-    `base_url` may hold a user and password. They are told to the server and to nobody else: what is kept of
-    it in files and told of it is its `place`.
+    `base_url` may hold a user and password. They are sent to the server and shown to nobody: what is kept of
+    it in files and shown of it is its `place`.
     """
 
     budget_key: str
@@ -48,7 +48,7 @@ class ClientSettings:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must never be told: keys, and who asks a proxy or `base_url`."""
+        """What must never be shown: keys, and who asks a proxy or `base_url`."""
         keys = [str(self.options[name]) for name in _KEYS if self.options.get(name)]
         more = self.options.get("options") or {}
         keys += [str(value) for name, value in more.items() if _SECRET.search(str(name))]

@@ -97,9 +97,9 @@ class CcxtSource:
             for (exchange, frame), known in self._page_sizes.items()
             if exchange == node.exchange and happened_within(PAGE_SIZE_AGE_S, known.seen_at, time.time())
         }
-        told = learned.get(node.timeframe, min(learned.values(), default=0))
+        size = learned.get(node.timeframe, min(learned.values(), default=0))
         most = self.documented_page(node)
-        return told if SMALLEST_PAGE <= told <= most else most
+        return size if SMALLEST_PAGE <= size <= most else most
 
     def learn_page_size(self, node: NodeId, size: int) -> None:
         """Remember that the exchange cuts its pages at `size` bars."""
@@ -128,7 +128,7 @@ class CcxtSource:
             raise
 
     async def newest_page(self, node: NodeId, since: int) -> Page:
-        """The page that the exchange gives from an open on, where no end is told."""
+        """The page that the exchange gives from an open on, where no end is given."""
         ever = Segment(0, int(await self.exchange_now(node.exchange)) + 1)
         return await self._page(node, ever, since, self.page_size(node), until=None)
 
@@ -161,7 +161,7 @@ class CcxtSource:
         return await self._reach.of(node, window)
 
     async def first_listed(self, node: NodeId) -> int | None:
-        """Open of the first bar ever, searched once by coarser bars; None where it cannot be told."""
+        """Open of the first bar ever, searched once by coarser bars; None where it cannot be found."""
         await self._ready_client(node.exchange)
         return await self._reach.first_listed(node)
 
@@ -241,9 +241,9 @@ class CcxtSource:
     async def _ask_clock(self, exchange: str) -> float:
         what = f"{exchange} clock"
         async with self._calling(exchange, what) as heard:
-            told = await self._client(exchange).fetch_time()
+            server_ms = await self._client(exchange).fetch_time()
             judge(heard, what)
-            now = float(told) / 1000
+            now = float(server_ms) / 1000
         if not OLDEST_MARKET <= now <= NEWEST_CLOCK:
             raise ExchangeUnavailable(f"{what}: it says {now:.0f} s since 1970; not believed", status=None)
         return now

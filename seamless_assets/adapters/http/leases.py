@@ -68,15 +68,15 @@ class HttpLeases:
     """A `LeaseStore` behind a coordinator's URL; its time is the coordinator's."""
 
     def __init__(self, url: str) -> None:
-        # Who asks is told in a header: what is told of an address stands in logs and errors.
+        # Who asks is named in a header: what is shown of an address stands in logs and errors.
         self._base = without_user(url).rstrip("/")
         self._authorization = authorization_of(url)
         self._session: aiohttp.ClientSession | None = None
 
     async def claim(self, key: str, holder: str, ttl: float) -> Lease | None:
         """Claim `key` for `ttl` seconds; None while another holds it. Raises `LeaseStoreUnavailable`."""
-        told = await self._post("claim", _Grant, key=key, lease_ms=_ms(ttl), holder=holder)
-        return None if isinstance(told, _Refusal) else self._granted(told, key, holder)
+        answer = await self._post("claim", _Grant, key=key, lease_ms=_ms(ttl), holder=holder)
+        return None if isinstance(answer, _Refusal) else self._granted(answer, key, holder)
 
     async def renew(self, lease: Lease, ttl: float, above: int | None = None) -> Lease:
         """Hold on for `ttl` seconds from now, under a token above `above` where that is given.
@@ -84,8 +84,8 @@ class HttpLeases:
         Raises `LeaseLost`, `LeaseStoreUnavailable`.
         """
         more = {} if above is None else {"above": above}
-        told = await self._owned("renew", _Grant, lease, lease_ms=_ms(ttl), **more)
-        return self._granted(told, lease.key, lease.holder)
+        grant = await self._owned("renew", _Grant, lease, lease_ms=_ms(ttl), **more)
+        return self._granted(grant, lease.key, lease.holder)
 
     async def complete(self, lease: Lease) -> None:
         """Give it back, the work done. Raises `LeaseLost`, `LeaseStoreUnavailable`."""
@@ -97,18 +97,18 @@ class HttpLeases:
 
     async def held(self) -> list[Lease]:
         """Every lease that is held, by key. Raises `LeaseStoreUnavailable`."""
-        told = await self._get(LEASES, _List)
-        return [record.as_lease("") for record in told.leases]
+        answer = await self._get(LEASES, _List)
+        return [record.as_lease("") for record in answer.leases]
 
     async def status(self) -> StoreStatus:
         """What an operator wants to know of the coordinator. Raises `LeaseStoreUnavailable`."""
         began, asked_at = time.perf_counter(), time.time()
-        told = await self._get("/healthz", _Health)
+        health = await self._get("/healthz", _Health)
         return StoreStatus(
             kind="lease coordinator",
             address=self._base,
-            version=told.version,
-            lag=f"its clock is {told.now_ms / 1000 - asked_at:+.1f} s from ours",
+            version=health.version,
+            lag=f"its clock is {health.now_ms / 1000 - asked_at:+.1f} s from ours",
             latency_ms=(time.perf_counter() - began) * 1000,
         )
 
@@ -118,16 +118,16 @@ class HttpLeases:
         if session is not None:
             await session.close()
 
-    def _granted(self, told: _Grant, key: str, holder: str) -> Lease:
-        if told.lease.key != key:
-            raise self._odd(f"it grants {told.lease.key[:200]!r} where {key} was asked for")
-        return told.lease.as_lease(holder)
+    def _granted(self, grant: _Grant, key: str, holder: str) -> Lease:
+        if grant.lease.key != key:
+            raise self._odd(f"it grants {grant.lease.key[:200]!r} where {key} was asked for")
+        return grant.lease.as_lease(holder)
 
     async def _owned(self, action: str, kind: type[A], lease: Lease, **more: Any) -> A:
-        told = await self._post(action, kind, key=lease.key, token=lease.token, **more)
-        if isinstance(told, _Refusal):
-            raise LeaseLost(told.error, key=lease.key, token=lease.token, holder=told.holder)
-        return told
+        answer = await self._post(action, kind, key=lease.key, token=lease.token, **more)
+        if isinstance(answer, _Refusal):
+            raise LeaseLost(answer.error, key=lease.key, token=lease.token, holder=answer.holder)
+        return answer
 
     async def _post(self, action: str, kind: type[A], **body: Any) -> A | _Refusal:
         status, payload = await self._ask("POST", f"{LEASES}/{action}", body)
@@ -142,8 +142,8 @@ class HttpLeases:
                 raise ValueError
             return decode(payload, type=kind)
         except (MsgspecError, ValueError, RecursionError) as error:
-            told = " ".join(payload[:200].decode(errors="replace").split())
-            raise self._odd(f"it answers {status}: {told}") from error
+            excerpt = " ".join(payload[:200].decode(errors="replace").split())
+            raise self._odd(f"it answers {status}: {excerpt}") from error
 
     async def _ask(self, method: str, path: str, body: Any) -> tuple[int, bytes]:
         """Status and body of an answer. Whatever is asked may be asked twice."""

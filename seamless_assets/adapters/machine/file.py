@@ -29,15 +29,15 @@ Notify = Callable[[Event], None]
 
 
 def nobody(_: Event) -> None:
-    """Nobody is told."""
+    """Nobody is notified."""
 
 
 class MachineFile:
     """Runs transactions on `path`; what goes wrong with the file becomes `error`, said of `what`.
 
     What is asked for while one transaction is under way goes into the next one together. A damaged file is
-    told to `notify` and begun anew, where what it keeps lasts for minutes and everybody can do without it;
-    one that is `lasting` is refused instead, for a person to restore.
+    reported to `notify` and begun anew, where what it keeps lasts for minutes and everybody can do without
+    it; one that is `lasting` is refused instead, for a person to restore.
     """
 
     def __init__(
@@ -178,8 +178,8 @@ def _outcome(db: Database, work: Work[Any]) -> Any:
 
 def _deliver(asked: Sequence[Asked], working: asyncio.Future[list[Any]]) -> None:
     error = working.exception()
-    told = [error] * len(asked) if error else working.result()
-    for (_, outcome), answer in zip(asked, told, strict=True):
+    outcomes = [error] * len(asked) if error else working.result()
+    for (_, outcome), answer in zip(asked, outcomes, strict=True):
         if isinstance(answer, BaseException):
             outcome.set_exception(answer)
         else:

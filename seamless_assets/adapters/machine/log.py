@@ -33,7 +33,9 @@ class LogEvents:
         level = logging.WARNING if is_trouble else logging.INFO
         if self._log.isEnabledFor(level):
             record = {"event": name, **asdict(event)}
-            record = {key: masked(told) if isinstance(told, str) else told for key, told in record.items()}
+            record = {
+                key: masked(value) if isinstance(value, str) else value for key, value in record.items()
+            }
             self._log.log(level, "%s", json.dumps(record), extra={"event": record})
 
 

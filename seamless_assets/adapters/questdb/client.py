@@ -117,7 +117,7 @@ class QuestDbClient:
         return int((self._server_time or 0.0) + time.monotonic() * 1_000_000)
 
     def hear_time(self, now: int) -> None:
-        """Take note of the server's clock, as an answer told it."""
+        """Take note of the server's clock, as an answer gave it."""
         self._server_time = now - time.monotonic() * 1_000_000
 
     async def rows(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -253,19 +253,19 @@ class QuestDbClient:
             async with self._http().get(url, params=query) as answer:
                 return self._accepted(query["query"], answer.status, await answer.read())
         except aiohttp.ClientConnectorCertificateError as error:
-            raise self._refused("to be asked", f"{_told(error)}; {_ADVICE}") from error
+            raise self._refused("to be asked", f"{_cause(error)}; {_ADVICE}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _AwayError(_told(error)) from error
+            raise _AwayError(_cause(error)) from error
 
     async def _download(self, query: dict[str, str]) -> bytes:
         try:
             async with self._exporting:
-                told = await self._in_thread(download, self.address, self._tls, "exp", query)
+                answer = await self._in_thread(download, self.address, self._tls, "exp", query)
         except ssl.SSLCertVerificationError as error:
-            raise self._refused("to be asked", f"{_told(error)}; {_ADVICE}") from error
+            raise self._refused("to be asked", f"{_cause(error)}; {_ADVICE}") from error
         except (HTTPException, OSError) as error:
-            raise _AwayError(_told(error)) from error
-        return self._accepted(query["query"], *told)
+            raise _AwayError(_cause(error)) from error
+        return self._accepted(query["query"], *answer)
 
     def _accepted(self, sql: str, status: int, payload: bytes) -> bytes:
         """The body of an answer, unless its status says no."""
@@ -287,10 +287,10 @@ class QuestDbClient:
 
     def _http(self) -> aiohttp.ClientSession:
         if self._session is None:
-            told = self.address
-            timeout = aiohttp.ClientTimeout(total=told.timeout_s)
+            address = self.address
+            timeout = aiohttp.ClientTimeout(total=address.timeout_s)
             self._session = aiohttp.ClientSession(
-                headers=told.http_headers(),
+                headers=address.http_headers(),
                 timeout=timeout,
                 connector=aiohttp.TCPConnector(ssl=self._tls or True),
             )
@@ -301,8 +301,8 @@ class QuestDbClient:
             return await answer
         except (psycopg.OperationalError, OSError) as error:
             if _is_hopeless(error):
-                raise self._refused("to be asked", f"{_told(error)}; {_ADVICE}") from error
-            raise _AwayError(_told(error)) from error
+                raise self._refused("to be asked", f"{_cause(error)}; {_ADVICE}") from error
+            raise _AwayError(_cause(error)) from error
         except psycopg.Error as error:
             raise self._unlike(sql, str(error)) from error
 
@@ -322,7 +322,7 @@ class QuestDbClient:
         except questdb.QuestDBError as error:
             is_hopeless = error.code in _DENIED_CODES or _is_hopeless(error)
             if error.code in _AWAY_CODES and _INVALID not in str(error) and not is_hopeless:
-                raise _AwayError(_told(error)) from error
+                raise _AwayError(_cause(error)) from error
             advice = f"; {_ADVICE}" if is_hopeless else ""
             raise self._refused(f"rows for {table}", f"{error}{advice}") from error
 
@@ -337,9 +337,9 @@ class QuestDbClient:
         return self._missing(sql, reason) if _GONE in reason else self._refused(sql, reason)
 
     def _odd(self, sql: str, payload: bytes) -> HotStoreError:
-        told = " ".join(payload[:200].decode(errors="replace").split()) or "nothing"
+        excerpt = " ".join(payload[:200].decode(errors="replace").split()) or "nothing"
         return HotStoreError(
-            f"hot store {self.address} answers {sql}, but not as QuestDB does: {told}; check that "
+            f"hot store {self.address} answers {sql}, but not as QuestDB does: {excerpt}; check that "
             "seamless.hot_store.dsn names a QuestDB server, with no proxy that answers for it",
             address=str(self.address),
         )
@@ -384,17 +384,17 @@ def _is_hopeless(error: Exception) -> bool:
     return any(reason in str(error) for reason in _HOPELESS)
 
 
-def _told(error: BaseException) -> str:
+def _cause(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _parsed(payload: bytes) -> dict[str, Any]:
     """A JSON object; an empty one for all else."""
     try:
-        told = json.loads(payload)
+        answer = json.loads(payload)
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return answer if isinstance(answer, dict) else {}
 
 
 def _reason(payload: bytes) -> str:

@@ -94,8 +94,8 @@ class Writer:
 
     async def look_again(self) -> Look:
         """What there is once no sweep of the span is under way. Raises as `entered` does."""
-        told = self._client.address
-        patience, delay = Patience(self._client, told.retry_s + told.timeout_s), FIRST_POLL_S
+        address = self._client.address
+        patience, delay = Patience(self._client, address.retry_s + address.timeout_s), FIRST_POLL_S
         while (found := await self._look()).swept > found.now:
             if patience.is_over():
                 raise HotStoreError(

@@ -56,15 +56,15 @@ class IlpSenders:
         self._idle.append(sender)
 
     def _new_sender(self) -> questdb.Sender:
-        told = self._address
+        address = self._address
         options: dict[str, Any] = {"auto_flush": False, "retry_timeout": 0, "protocol_version": 2}
-        options |= {"request_timeout": int(told.timeout_s * 1000), "request_min_throughput": 0}
-        options |= told.sender_tls()
-        if told.token:
-            options["token"] = told.token
-        elif told.user:
-            options |= {"username": told.user, "password": told.password or ""}
-        scheme = "https" if told.tls else "http"
-        sender = questdb.Sender.from_conf(f"{scheme}::addr={told.host}:{told.http_port};", **options)
+        options |= {"request_timeout": int(address.timeout_s * 1000), "request_min_throughput": 0}
+        options |= address.sender_tls()
+        if address.token:
+            options["token"] = address.token
+        elif address.user:
+            options |= {"username": address.user, "password": address.password or ""}
+        scheme = "https" if address.tls else "http"
+        sender = questdb.Sender.from_conf(f"{scheme}::addr={address.host}:{address.http_port};", **options)
         sender.establish()  # type: ignore[no-untyped-call]
         return sender

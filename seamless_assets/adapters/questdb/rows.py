@@ -147,8 +147,8 @@ def evictions_frame(gone: Mapping[NodeId, Segment], recorded_at: float) -> pd.Da
 
 def micros_of(rows: pa.Table) -> np.ndarray:
     """The column `ts` of rows as epoch microseconds, int64."""
-    told: np.ndarray = pc.cast(rows.column("ts"), pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
-    return told
+    micros: np.ndarray = pc.cast(rows.column("ts"), pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
+    return micros
 
 
 def possible(

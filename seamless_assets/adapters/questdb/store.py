@@ -156,10 +156,10 @@ class QuestDbHotStore:
     @on_our_tables
     async def load_revisions(self, node: NodeId, window: Segment) -> pa.Table:
         """Revised bars that open in `window`, oldest first. Raises `HotStoreError`."""
-        told = ", ".join(_SELECTED[name].replace("version", "b.version", 1) for name in _ROW_COLUMNS[1:])
+        selected = ", ".join(_SELECTED[name].replace("version", "b.version", 1) for name in _ROW_COLUMNS[1:])
         table, inside = bars_table(node.timeframe), "node = %s AND {0}ts >= %s AND {0}ts < %s"
         micros, *rest = await self._client.fetch(
-            f"SELECT cast(b.ts AS LONG), {told} FROM {table} b JOIN (SELECT DISTINCT ts FROM {table} "
+            f"SELECT cast(b.ts AS LONG), {selected} FROM {table} b JOIN (SELECT DISTINCT ts FROM {table} "
             f"WHERE {inside.format('')} AND version != 1) r ON b.ts = r.ts WHERE b.{inside.format('b.')}",
             _bound(node, window) * 2,
             _types(ROWS_SCHEMA),
@@ -277,12 +277,12 @@ class QuestDbHotStore:
         if window.is_empty:
             return schema.empty_table()
         if not _is_short(node, window):
-            told = ", ".join(_SELECTED[name] for name in columns)
-            table = await self._client.export(f"SELECT {told} {_inside(node, window)} ORDER BY ts")
+            selected = ", ".join(_SELECTED[name] for name in columns)
+            table = await self._client.export(f"SELECT {selected} {_inside(node, window)} ORDER BY ts")
             return possible(micros_of(table), table, node.timeframe, window, schema)
-        told = "".join(f", {_SELECTED[name]}" for name in columns[1:])
+        selected = "".join(f", {_SELECTED[name]}" for name in columns[1:])
         micros, *rest = await self._client.fetch(
-            f"SELECT cast(ts AS LONG){told} FROM {bars_table(node.timeframe)} "
+            f"SELECT cast(ts AS LONG){selected} FROM {bars_table(node.timeframe)} "
             f"WHERE node = %s AND ts >= %s AND ts < %s {_KNOWN_PRICES} ORDER BY ts",
             _bound(node, window),
             _types(schema),

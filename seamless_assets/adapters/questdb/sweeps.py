@@ -18,7 +18,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.errors import HotStoreError
 
 PATIENCE = 4
-"""A sweep is over after so many times the longest request, whether its end was told or not."""
+"""A sweep is over after so many times the longest request, whether its end was reported or not."""
 
 
 @dataclass(frozen=True, slots=True)

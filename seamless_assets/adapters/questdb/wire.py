@@ -77,18 +77,18 @@ class PostgresWire:
         return answer
 
     def _connect(self) -> _Connection:
-        told = self._address
+        address = self._address
         place = make_conninfo(
-            host=told.host,
-            port=told.pg_port,
-            user=told.pg_user,
-            password=told.pg_password,
+            host=address.host,
+            port=address.pg_port,
+            user=address.pg_user,
+            password=address.pg_password,
             dbname="qdb",
-            connect_timeout=max(2, int(told.timeout_s)),
-            **told.pg_tls(),
+            connect_timeout=max(2, int(address.timeout_s)),
+            **address.pg_tls(),
         )
         connection = _Connection.connect(place, autocommit=True)
-        connection.timeout_s = told.timeout_s
+        connection.timeout_s = address.timeout_s
         return connection
 
 

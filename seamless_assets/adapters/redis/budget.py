@@ -134,9 +134,9 @@ else
   give_back(tonumber(cost), tonumber(its_turn))
 end
 
-local told = {}
-for _, one in ipairs(free) do told[#told + 1] = text(one[1]) .. ' ' .. text(one[2]) end
-local fields = {'free', table.concat(told, ' '), 'run', run}
+local gaps = {}
+for _, one in ipairs(free) do gaps[#gaps + 1] = text(one[1]) .. ' ' .. text(one[2]) end
+local fields = {'free', table.concat(gaps, ' '), 'run', run}
 for _, name in ipairs(names) do fields[#fields + 1], fields[#fields + 2] = name, text(b[name]) end
 redis.call('HSET', key, unpack(fields))
 local idle = (burst - b.tokens) / rate + math.max(0, b.cool_until - now) + 2 * interval + 60
@@ -153,17 +153,17 @@ class RedisBudget:
 
     async def take(self, key: str, budget: Budget, cost: float) -> Place:
         """A place in the queue of `key`. Raises `BudgetUnavailable`."""
-        told = await self._run("take", key, budget, cost)
-        wait, number, paused, born, cooling, _, turn = map(float, told)
+        reply = await self._run("take", key, budget, cost)
+        wait, number, paused, born, cooling, _, turn = map(float, reply)
         return Place(cost, wait, int(number), paused, born, cooling, turn)
 
     async def moved(self, key: str, budget: Budget, place: Place) -> Place | None:
         """The place once its wait is over; None if it is void. Raises `BudgetUnavailable`."""
-        told = await self._run("moved", key, budget, *_named(place))
-        if not told:
+        reply = await self._run("moved", key, budget, *_named(place))
+        if not reply:
             return None
-        added = float(told[0])
-        return replace(place, wait=added, paused=float(told[2]), cooling=added)
+        added = float(reply[0])
+        return replace(place, wait=added, paused=float(reply[2]), cooling=added)
 
     async def give_back(self, key: str, budget: Budget, place: Place) -> None:
         """Return a place whose request never went out. Raises `BudgetUnavailable`."""

@@ -59,19 +59,19 @@ class RedisScript:
 
     async def run(self, key: str, *arguments: str | float, is_repeatable: bool = True) -> list[str]:
         """What the script returns for `key`; where it `is_repeatable`, it may have run twice."""
-        told = [argument if isinstance(argument, str) else repr(argument) for argument in arguments]
+        texts = [argument if isinstance(argument, str) else repr(argument) for argument in arguments]
         with self._typed():
             try:
-                return await self._answer(key, told)
+                return await self._answer(key, texts)
             except (ConnectionLost, TimedOut):
                 # A connection of before a restart of the server, or an answer that a busy process saw late.
                 await self._pool.disconnect(inuse_connections=False)
                 if not is_repeatable:
                     raise
-                return await self._answer(key, told)
+                return await self._answer(key, texts)
 
-    async def _answer(self, key: str, told: Sequence[str]) -> list[str]:
-        answer: list[str] = await self._script(keys=[key], args=told)
+    async def _answer(self, key: str, arguments: Sequence[str]) -> list[str]:
+        answer: list[str] = await self._script(keys=[key], args=arguments)
         return answer
 
     async def keys(self, pattern: str) -> set[str]:
@@ -82,8 +82,8 @@ class RedisScript:
     async def status(self) -> StoreStatus:
         """What an operator wants to know of the server, once it has done a piece of our work."""
         with self._typed():
-            told = await self._client.info("server")
-            if told.get("redis_mode") == "cluster":
+            info = await self._client.info("server")
+            if info.get("redis_mode") == "cluster":
                 _refuse_scattered(await self._client.cluster("INFO"))
             began, asked_at = time.perf_counter(), time.time()
             now = float(await self._probe(keys=[self._probe_key], args=[]))
@@ -92,7 +92,7 @@ class RedisScript:
         return StoreStatus(
             kind="Redis",
             address=self._address,
-            version=str(told["redis_version"]),
+            version=str(info["redis_version"]),
             lag=f"its clock is {now - asked_at:+.1f} s from ours",
             latency_ms=latency_ms,
             warning=dropped_keys(memory),
@@ -116,6 +116,6 @@ class RedisScript:
 
 def _refuse_scattered(cluster: Any) -> None:
     """Raise `ClusterDownError` for a node that does not serve all keys alone."""
-    told = cluster if isinstance(cluster, dict) else dict(line.split(":", 1) for line in cluster.split())
-    if reason := scattered(told):
+    info = cluster if isinstance(cluster, dict) else dict(line.split(":", 1) for line in cluster.split())
+    if reason := scattered(info):
         raise ClusterDownError(reason)

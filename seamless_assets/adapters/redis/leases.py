@@ -15,7 +15,7 @@ local key, op = KEYS[1], ARGV[1]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local state = redis.call('HMGET', key, 'token', 'holder', 'until', 'ttl')
-local function number(text) local told = tonumber(text or 0) or 0; return told == told and told or 0 end
+local function number(text) local value = tonumber(text or 0) or 0; return value == value and value or 0 end
 local token, holder, ends, ttl = number(state[1]), state[2] or '', number(state[3]), number(state[4])
 if token > 9007199254740991 then token = 0 end
 -- A lease cannot last longer than it was granted for; one that seems to was granted before the clock was set
@@ -56,8 +56,8 @@ class RedisLeases:
 
     async def claim(self, key: str, holder: str, ttl: float) -> Lease | None:
         """Claim `key` for `ttl` seconds; None while another holds it. Raises `LeaseStoreUnavailable`."""
-        told = await self._script.run(PREFIX + key, "claim", holder, ttl * 1e6)
-        return _lease(key, told)
+        reply = await self._script.run(PREFIX + key, "claim", holder, ttl * 1e6)
+        return _lease(key, reply)
 
     async def renew(self, lease: Lease, ttl: float, above: int | None = None) -> Lease:
         """Hold on for `ttl` seconds from now, under a token above `above` where that is given.
@@ -89,21 +89,21 @@ class RedisLeases:
         await self._script.close()
 
     async def _owned(self, lease: Lease, op: str, *more: str | float) -> Lease:
-        told = await self._script.run(PREFIX + lease.key, op, str(lease.token), *more)
-        renewed = _lease(lease.key, told) if told[0] else None
+        reply = await self._script.run(PREFIX + lease.key, op, str(lease.token), *more)
+        renewed = _lease(lease.key, reply) if reply[0] else None
         if renewed is None:
-            by = f"{told[1]} holds it now" if told[1] else "it ran out or was given back"
+            by = f"{reply[1]} holds it now" if reply[1] else "it ran out or was given back"
             raise LeaseLost(
                 f"{lease.holder} no longer holds {lease.key} (token {lease.token}): {by}; claim it again",
                 key=lease.key,
                 token=lease.token,
-                holder=told[1] or None,
+                holder=reply[1] or None,
             )
         return renewed
 
 
-def _lease(key: str, told: list[str]) -> Lease | None:
-    if not told:
+def _lease(key: str, reply: list[str]) -> Lease | None:
+    if not reply:
         return None
-    token, holder, ends = told
+    token, holder, ends = reply
     return Lease(key, int(token), holder, int(ends) / 1e6)

@@ -49,7 +49,7 @@ T = TypeVar("T")
 LOOK_BYTES = 2 * 2**30
 """Up to this size the whole file is looked at for damage; that takes a second or two."""
 MOST_TOLD = 1_000
-"""Of so many damaged things each is told once; of more each time it is met."""
+"""Of so many damaged things each is reported once; of more each time it is met."""
 _UNUSABLE = "check that the file is writable, the disk has room and no other program locks it"
 _DAMAGED = (
     "the file is damaged: move it away, with its -wal and -shm; released bars are in the artifacts, "
@@ -190,12 +190,12 @@ def _look(db: Database) -> dict[str, int]:
 
 
 def _warning(spoiled: Mapping[str, int]) -> str:
-    told = ", ".join(f"{count} {name}" for name, count in spoiled.items() if count)
-    if not told:
+    counts = ", ".join(f"{count} {name}" for name, count in spoiled.items() if count)
+    if not counts:
         return ""
     return (
-        f"not as they were written, so as if they were not there: {told}; `seamless backfill` fetches their "
-        "bars again. Look after the disk"
+        f"not as they were written, so as if they were not there: {counts}; `seamless backfill` fetches "
+        "their bars again. Look after the disk"
     )
 
 

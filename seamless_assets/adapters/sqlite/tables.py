@@ -158,9 +158,9 @@ def _rows(
     return [row[1:] for row in rows]
 
 
-def _append(db: Database, table: MarkedTable, row: int, node: NodeId, told: pa.Table) -> None:
-    columns = (column.to_pylist() for column in told.columns)
-    table.put(db, zip([row] * told.num_rows, *columns, strict=True), str(node))
+def _append(db: Database, table: MarkedTable, row: int, node: NodeId, rows: pa.Table) -> None:
+    columns = (column.to_pylist() for column in rows.columns)
+    table.put(db, zip([row] * rows.num_rows, *columns, strict=True), str(node))
 
 
 def _is_range(start: int, end: int) -> bool:

@@ -86,13 +86,13 @@ def _signal_group(program: subprocess.Popen[bytes], number: signal.Signals) -> N
 
 def _watch(programs: Mapping[str, subprocess.Popen[bytes]], url: str) -> None:
     """Wait until one of the programs ends; say when the UI answers."""
-    is_told = False
+    is_announced = False
     while True:
         for name, program in programs.items():
             if (status := program.poll()) is not None:
                 raise SeamlessError(f"{name} ended by itself, with exit status {status}; see what it said")
-        if not is_told and _answers(url):
-            is_told = True
+        if not is_announced and _answers(url):
+            is_announced = True
             say(f"Dagster: {url} (Ctrl-C stops it)")
         time.sleep(LOOK_S)
 

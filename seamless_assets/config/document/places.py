@@ -13,7 +13,7 @@ Place = tuple[str | int, ...]
 OWN_KEY = "x-"
 """Keys that begin so are the user's own: no part of the data, whatever they hold."""
 MOST_PROBLEMS = 200
-"""A file with more problems is told the first ones: the rest costs time and tells nothing new."""
+"""Of a file with more problems the first ones are reported: the rest costs time and says nothing new."""
 LONGEST_KEY = 60
 _UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -49,7 +49,7 @@ class Document:
 
     @property
     def is_full(self) -> bool:
-        """Whether there are as many problems as anybody is told."""
+        """Whether there are as many problems as are reported."""
         return len(self.problems) >= MOST_PROBLEMS
 
     def report(self, place: Place, message: str) -> None:

@@ -181,8 +181,8 @@ class _NodeReader:
                 first[key.value] = line
                 continue
             self._document.lines[key_place] = line
-            told = f"is written twice; first on line {first[key.value]}" if is_text else NO_KEY
-            self._document.report(key_place, told)
+            problem = f"is written twice; first on line {first[key.value]}" if is_text else NO_KEY
+            self._document.report(key_place, problem)
 
     def _noted(self, written: yaml.Node, value: yaml.Node, place: Place) -> Any:
         self._document.lines[place] = written.start_mark.line + 1

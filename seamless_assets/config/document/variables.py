@@ -26,9 +26,9 @@ def substitute(document: Document, environ: Mapping[str, str], optional: str) ->
         text = holder[part]
         if not isinstance(text, str) or "${" not in text:
             continue
-        told, unset, faults = expansion.of(text)
+        value, unset, faults = expansion.of(text)
         if unset and place[0] == optional and not faults:
-            told, unset = "", []
+            value, unset = "", []
         faults += [
             f"the environment variable {name} is not set; set it or write ${{{name}:-default}}"
             for name in unset[:MOST_NAMED]
@@ -36,7 +36,7 @@ def substitute(document: Document, environ: Mapping[str, str], optional: str) ->
         if faults:
             document.break_at(place, "; ".join(faults))
         else:
-            holder[part] = told or None
+            holder[part] = value or None
 
 
 def refuse_unwritable(document: Document) -> None:
@@ -66,24 +66,24 @@ class _Expansion:
         """The text with its references replaced, the variables that are not set, and what is malformed."""
         unset: list[str] = []
         faults: list[str] = []
-        told = _REFERENCE.sub(lambda found: self._told(found, unset, faults), text)
-        return told, list(dict.fromkeys(unset)), list(dict.fromkeys(faults))
+        expanded = _REFERENCE.sub(lambda found: self._value(found, unset, faults), text)
+        return expanded, list(dict.fromkeys(unset)), list(dict.fromkeys(faults))
 
-    def _told(self, found: re.Match[str], unset: list[str], faults: list[str]) -> str:
+    def _value(self, found: re.Match[str], unset: list[str], faults: list[str]) -> str:
         name, default = found["name"], found["default"]
         if found[0] == _LITERAL:
             return "${"
         if name is None:
             faults.append("`${` must be ${NAME} or ${NAME:-default}; write $${ for a literal ${")
             return ""
-        told = self._environ.get(name)
+        value = self._environ.get(name)
         if default is not None:
-            told = told or default
-        elif told is None:
+            value = value or default
+        elif value is None:
             unset.append(name)
             return ""
-        self._left -= len(told)
+        self._left -= len(value)
         if self._left < 0:
             faults.append(f"with this the variables say more than {MOST_CHARACTERS} characters; say less")
             return ""
-        return told
+        return value

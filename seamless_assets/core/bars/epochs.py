@@ -74,11 +74,11 @@ def in_zone(epochs: Epochs, zone: tzinfo) -> Epochs:
     """
     local = pd.DatetimeIndex(epochs.seconds[epochs.naive].astype("datetime64[s]"))
     moved = local.tz_localize(zone, ambiguous="NaT", nonexistent="NaT").tz_convert("UTC").tz_localize(None)
-    told = _datetimes(pd.Series(moved.as_unit("s")), zoned=True)
+    moved_epochs = _datetimes(pd.Series(moved.as_unit("s")), zoned=True)
     unclear = np.zeros(len(epochs.seconds), dtype=bool)
-    unclear[epochs.naive] = ~told.readable
+    unclear[epochs.naive] = ~moved_epochs.readable
     seconds = epochs.seconds.copy()
-    seconds[epochs.naive] = told.seconds
+    seconds[epochs.naive] = moved_epochs.seconds
     masks = (epochs.readable, epochs.cast, epochs.zoned | epochs.naive, epochs.naive, epochs.fractional)
     return Epochs(seconds, *(mask & ~unclear for mask in masks))
 

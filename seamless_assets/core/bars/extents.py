@@ -50,10 +50,10 @@ class PackedFile:
 
 def find_packing(payload: bytes, bars: pa.Table) -> Packing:
     """The packing of a file of these bars; without extents where decoding them would not give just these."""
-    told = pq.read_metadata(pa.BufferReader(payload))
-    if told.num_row_groups != 1 or told.num_columns != len(COLUMNS):
+    footer = pq.read_metadata(pa.BufferReader(payload))
+    if footer.num_row_groups != 1 or footer.num_columns != len(COLUMNS):
         return Packing()
-    columns = [told.row_group(0).column(at) for at in range(1, len(COLUMNS))]
+    columns = [footer.row_group(0).column(at) for at in range(1, len(COLUMNS))]
     extents = []
     for chunk in columns:
         stop = chunk.data_page_offset + chunk.total_compressed_size

@@ -59,12 +59,12 @@ def epoch_seconds(value: Any, name: str = "timestamp", *, round_up: bool = False
     return seconds
 
 
-def typed_instant(told: str) -> int | str:
+def typed_instant(text: str) -> int | str:
     """An instant as a person types it: digits are epoch seconds, all else is a text to be read.
 
     Eight digits that read as a date are one: 20250131.
     """
-    return int(told) if _DIGITS.fullmatch(told) and _date_of(told) is None else told
+    return int(text) if _DIGITS.fullmatch(text) and _date_of(text) is None else text
 
 
 def instant_text(micros: int) -> str:
@@ -177,15 +177,15 @@ def _shown(value: Any) -> str:
 
 
 def _from_text(text: str, name: str) -> datetime:
-    told = text.strip()
+    stripped = text.strip()
     with suppress(ValueError):
-        if len(told) <= _LONGEST_DATE:
-            day = date.fromisoformat(told)
+        if len(stripped) <= _LONGEST_DATE:
+            day = date.fromisoformat(stripped)
             return datetime(day.year, day.month, day.day, tzinfo=UTC)
         # Python takes any sign between date and time.
-        if _DATE_AND_TIME.match(told):
-            return datetime.fromisoformat(told)
-    hint = "epoch seconds go in as a number" if _DIGITS.fullmatch(told) else "write it like 2025-01-31"
+        if _DATE_AND_TIME.match(stripped):
+            return datetime.fromisoformat(stripped)
+    hint = "epoch seconds go in as a number" if _DIGITS.fullmatch(stripped) else "write it like 2025-01-31"
     raise InvalidTimestamp(
         f"{name} {_shown(text)} is not ISO 8601; {hint}, a time like 2025-01-31T12:00:00Z", value=text
     )

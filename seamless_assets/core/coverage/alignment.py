@@ -1,6 +1,6 @@
 """Whether the rows that an exchange sent open where our bars do.
 
-A row a little after an open is late by accident, and one anywhere inside a bar may be told by its first
+A row a little after an open is late by accident, and one anywhere inside a bar may be dated by its first
 trade; both are floored. Rows that are off by much, and all by the same, are bars of another grid: each of
 them holds trades of two of our bars, and shows nothing of either.
 """
@@ -45,7 +45,7 @@ def floored(seconds: np.ndarray, timeframe: Timeframe) -> np.ndarray:
 
 
 def tolerance_ms(timeframe: Timeframe) -> int:
-    """How long after an open a row may be told and be taken for one that is told at it."""
+    """How long after an open a row may be dated and be taken for one dated at it."""
     return min(LONGEST_TOLERANCE_S * 1000, timeframe.approximate_seconds * 1000 // TOLERANCES_PER_BAR)
 
 
@@ -120,9 +120,9 @@ def _when(frame: Timeframe, found: OffGridRows) -> str:
 
 
 def _listed(places: Sequence[str]) -> str:
-    told = list(dict.fromkeys(places))
-    more = f" or {len(told) - MOST_EXAMPLES} other times" if len(told) > MOST_EXAMPLES else ""
-    return " or ".join(told[:MOST_EXAMPLES]) + more
+    distinct = list(dict.fromkeys(places))
+    more = f" or {len(distinct) - MOST_EXAMPLES} other times" if len(distinct) > MOST_EXAMPLES else ""
+    return " or ".join(distinct[:MOST_EXAMPLES]) + more
 
 
 def _moment(at: int) -> datetime:

@@ -162,5 +162,5 @@ def _can_be(row: dict[str, Any]) -> bool:
 
 def _in_time(fact: Fact) -> float:
     latest = fact.recorded_at + LOOKS_S[-1]
-    told = fact.next_try if fact.next_try is not None else latest
-    return min(told, latest) if math.isfinite(told) else latest
+    next_look = fact.next_try if fact.next_try is not None else latest
+    return min(next_look, latest) if math.isfinite(next_look) else latest

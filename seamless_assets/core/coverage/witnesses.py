@@ -139,8 +139,8 @@ def by_volume(empty: Sequence[Segment], bars: Volumes, coarser: Volumes) -> Test
             if coarser.traded[at] == 0:
                 proofs.append(Proof(*part, "no_trades", f"the {frame} bar has no volume"))
             elif is_equal[at]:
-                told = f"the {frame} bar holds the volume of its {bars.timeframe} bars and no more"
-                proofs.append(Proof(*part, "no_trades", told))
+                evidence = f"the {frame} bar holds the volume of its {bars.timeframe} bars and no more"
+                proofs.append(Proof(*part, "no_trades", evidence))
             elif is_heard and more[at] > 0 and bars.is_complete(cell):
                 denials.append(Denial(*part, f"the {frame} bar holds more than its {bars.timeframe} bars"))
     return Testimony(tuple(joined(proofs)), tuple(denials))

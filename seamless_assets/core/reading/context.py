@@ -28,7 +28,7 @@ class ComputeContext:
 
     `as_of` takes a release's `as_of`, an ISO 8601 text, epoch seconds or an aware datetime, and is kept
     as ISO text in UTC. `dataset_fingerprint` asks for the last release of just that dataset, at or before
-    `as_of` where both are told. `max_lag` is in seconds, `min_coverage` a ratio. Raises `InvalidInput`.
+    `as_of` where both are given. `max_lag` is in seconds, `min_coverage` a ratio. Raises `InvalidInput`.
     """
 
     world_id: str = "default"

@@ -113,7 +113,7 @@ def _partial(of: Evidence) -> Iterator[str]:
 
 
 def _noted(of: Evidence) -> Iterator[str]:
-    """What is told and changes no verdict."""
+    """What is reported and changes no verdict."""
     if of.pinned is not None:
         yield f"pinned: the session is set to {of.pinned} until it is unpinned ({of.pin_reason})"
     if of.decision in _DRY_MODES:

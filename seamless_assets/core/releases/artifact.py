@@ -85,13 +85,13 @@ class Manifest:
     @property
     def packing(self) -> Packing:
         """Where its values lie in the file; no extents where only a Parquet reader can find them."""
-        extents = self.extents or _told(self.policy.get(EXTENTS), Extents) or ()
+        extents = self.extents or _converted(self.policy.get(EXTENTS), Extents) or ()
         return Packing(extents, bool(self.extents)) if len(extents) == len(VALUES) else Packing()
 
     @property
     def volume(self) -> VolumeUnit | None:
         """What one of `volume` is; None where nobody could tell when it was sealed."""
-        return _told(self.policy.get(VOLUME), VolumeUnit)
+        return _converted(self.policy.get(VOLUME), VolumeUnit)
 
     def opens(self, timeframe: Timeframe, part: Segment) -> np.ndarray:
         """Sorted opens of its bars inside `part`, int64 epoch seconds: all of the grid but its gaps."""
@@ -124,11 +124,11 @@ _DECODER = Decoder(Manifest)
 
 def packing_facts(policy: Mapping[str, Any], packing: Packing) -> dict[str, Any]:
     """The fields of a manifest that tell of a packing, `policy` among them."""
-    told = {name: value for name, value in policy.items() if name != EXTENTS}
+    decisions = {name: value for name, value in policy.items() if name != EXTENTS}
     if packing.is_split:
-        return {"extents": packing.extents, "policy": told}
+        return {"extents": packing.extents, "policy": decisions}
     places = [list(extent) for extent in packing.extents]
-    return {"extents": (), "policy": {**told, EXTENTS: places} if places else told}
+    return {"extents": (), "policy": {**decisions, EXTENTS: places} if places else decisions}
 
 
 def opens_of(manifests: Sequence[Manifest], timeframe: Timeframe) -> np.ndarray:
@@ -160,7 +160,7 @@ def manifest_edition(path: str) -> int | None:
     return numbered[1] if numbered else None
 
 
-def _told(value: Any, kind: type[T]) -> T | None:
+def _converted(value: Any, kind: type[T]) -> T | None:
     try:
         return None if value is None else convert(value, kind)
     except ValidationError:

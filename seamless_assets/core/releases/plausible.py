@@ -98,10 +98,10 @@ def _require_gaps(gaps: Sequence[Gap], start: int, end: int) -> None:
 
 def _require_instant(text: str, name: str) -> None:
     try:
-        told = instant_text(epoch_micros(text, name))
+        canonical = instant_text(epoch_micros(text, name))
     except InvalidInput as error:
         raise ValueError(f"its {name} is no instant") from error
-    _require(text == told, f"its {name} is not written as an instant is")
+    _require(text == canonical, f"its {name} is not written as an instant is")
     _require(text <= _LAST_AS_OF, f"its {name} lies past the year 2099")
 
 

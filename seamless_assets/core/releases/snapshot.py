@@ -80,9 +80,10 @@ def next_release(
     _refuse_overlap(before.node_id, in_force)
     as_of = max(now_micros, epoch_micros_after(last) if last else now_micros)
     if as_of > LAST_MICROS:
-        told = f", and take the record away that is dated {last.as_of}" if last else ""
+        way_out = f", and take the record away that is dated {last.as_of}" if last else ""
         raise ReleaseRefused(
-            f"{before.node_id}: a release would be dated past the year 2099; set this machine's clock{told}",
+            f"{before.node_id}: a release would be dated past the year 2099; set this machine's clock"
+            f"{way_out}",
             node_id=before.node_id,
         )
     draft = Release(

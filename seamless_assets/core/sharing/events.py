@@ -45,7 +45,7 @@ class DroppedRequest:
 
 @dataclass(frozen=True, slots=True)
 class LeaseEvent:
-    """What a coordinator granted or took back; `holder` is told with a claim alone."""
+    """What a coordinator granted or took back; `holder` is given with a claim alone."""
 
     kind: LeaseEventKind
     key: str

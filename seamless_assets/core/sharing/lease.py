@@ -12,7 +12,7 @@ from seamless_assets.errors import StaleToken
 MAX_TOKEN = 2**53 - 1
 """No granter's clock comes near it (the year 2255), and every granter counts exactly up to it."""
 LONGEST_REASON = 1_000
-"""Characters of a reason that a lease store is told."""
+"""Characters of a reason that a lease store is given."""
 
 
 @dataclass(frozen=True, slots=True)

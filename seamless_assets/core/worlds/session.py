@@ -1,7 +1,7 @@
 """Sessions: what a world has seen of a node, so that its `as_of` never goes back.
 
-A live session is bound to a release and moves forward alone; only a pin sets it back, and is told until it
-is lifted. A dry run keeps to the releases at its `as_of` and to those it made itself.
+A live session is bound to a release and moves forward alone; only a pin sets it back, and is reported until
+it is lifted. A dry run keeps to the releases at its `as_of` and to those it made itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Outages: a hole that several symbols of one exchange share, told from minutes in which nobody traded.
+"""Outages: a hole that several symbols of one exchange share, known by minutes in which nobody traded.
 
 What the ledgers of the other symbols know decides, so nothing is asked for it. Bars are stored before
 anybody looks, so of workers that fill several symbols at once the last one sees what they share.

@@ -181,12 +181,12 @@ def _looks(
     answers: Answers,
 ) -> list[tuple[Segment, str, str]]:
     """The ranges that stay missing, and what is known of each."""
-    told = [(part, MISSING, "the exchange sent an unsound bar") for part in unsound]
-    told += [(denial.segment, DENIED, denial.evidence) for denial in found.denials]
-    told += [(part, MISSING, AWAITING) for part in found.awaiting]
+    found_out = [(part, MISSING, "the exchange sent an unsound bar") for part in unsound]
+    found_out += [(denial.segment, DENIED, denial.evidence) for denial in found.denials]
+    found_out += [(part, MISSING, AWAITING) for part in found.awaiting]
     looks: list[tuple[Segment, str, str]] = []
     left = list(unknown)
-    for part, reason, evidence in told:
+    for part, reason, evidence in found_out:
         pieces = common(left, [part])
         looks += [(piece, reason, evidence) for piece in pieces]
         left = subtract(left, pieces, frame)

@@ -24,7 +24,7 @@ from seamless_assets.flows.filling.clocks import settled_now
 from seamless_assets.flows.ports import Ports
 
 NO_OPENS = np.array([], dtype=np.int64)
-_Told = tuple[tuple[ArtifactRef, Segment], Manifest]
+_ReleasedPart = tuple[tuple[ArtifactRef, Segment], Manifest]
 """An artifact with its part of a window, and its manifest."""
 
 
@@ -70,19 +70,19 @@ async def coverage(ports: Ports, node: NodeId, window: Segment) -> Coverage:
     A bar that was released exists, whatever an exchange says that has dropped it since.
     """
     opens = await ports.hot.load_opens(node, window)
-    told = await _told(ports, node, window, opens)
-    for (_, part), manifest in told:
+    released = await _released_parts(ports, node, window, opens)
+    for (_, part), manifest in released:
         opens = union(opens, manifest.opens(node.timeframe, part))
-    return await _explained(ports, node, window, opens, told)
+    return await _explained(ports, node, window, opens, released)
 
 
 async def coverage_of_known(ports: Ports, node: NodeId, window: Segment, opens: np.ndarray) -> Coverage:
     """Coverage of `window` where the bars that are known of it (`known_bars`) have these sorted `opens`."""
-    return await _explained(ports, node, window, opens, await _told(ports, node, window, opens))
+    return await _explained(ports, node, window, opens, await _released_parts(ports, node, window, opens))
 
 
 async def _explained(
-    ports: Ports, node: NodeId, window: Segment, opens: np.ndarray, told: Sequence[_Told]
+    ports: Ports, node: NodeId, window: Segment, opens: np.ndarray, parts: Sequence[_ReleasedPart]
 ) -> Coverage:
     """Coverage of the bars with these `opens`, its holes explained by what was released and by the ledger.
 
@@ -90,7 +90,7 @@ async def _explained(
     the contrary; what turned out an outage since then is called so.
     """
     facts = facts_of(await ports.hot.load_facts(node, window))
-    released = [gap for _, manifest in told for gap in manifest.absent]
+    released = [gap for _, manifest in parts for gap in manifest.absent]
     return coverage_of(node.timeframe, window, opens, gaps_of(facts, released))
 
 
@@ -137,8 +137,8 @@ async def _evictable(ports: Ports, node: NodeId) -> list[Evictable]:
     opens = await ports.hot.load_opens(node, Segment(min(bounds), max(bounds)))
     if not len(opens):
         return []
-    told = [await _held_elsewhere(ports, node, ref, parts, opens) for ref, parts in aged.items()]
-    return [part for parts in told for part in parts]
+    evictable = [await _held_elsewhere(ports, node, ref, parts, opens) for ref, parts in aged.items()]
+    return [part for parts in evictable for part in parts]
 
 
 def _aged(ports: Ports, node: NodeId, snapshot: Snapshot, now: float) -> dict[ArtifactRef, list[Segment]]:
@@ -170,8 +170,10 @@ async def _held_elsewhere(
     return evictable
 
 
-async def _told(ports: Ports, node: NodeId, window: Segment, opens: np.ndarray) -> list[_Told]:
-    """Artifacts that tell of holes in the hot `opens`, each with its part of the window and its manifest."""
+async def _released_parts(
+    ports: Ports, node: NodeId, window: Segment, opens: np.ndarray
+) -> list[_ReleasedPart]:
+    """Released artifacts over holes of the hot `opens`, each with its part of the window and its manifest."""
     bounds = window.whole_bars(node.timeframe.grid)
     low, high = np.searchsorted(opens, bounds)
     empty = holes(node.timeframe, bounds, opens[low:high])

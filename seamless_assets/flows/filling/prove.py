@@ -99,7 +99,7 @@ class Holes:
 async def prove_absence(
     ports: Ports, witnesses: WitnessPages, request: FetchRequest, sent: Sent, earlier: Sequence[Fact]
 ) -> Absence:
-    """Why the bars of `sent.empty` are not there, as far as that can be told.
+    """Why the bars of `sent.empty` are not there, as far as that can be known.
 
     Bars on both sides in one page are enough for a hole that the series makes likely, unless a witness says
     the contrary. For all others the reach of the exchange comes first, then coarser bars, finer ones, trades.
@@ -217,8 +217,8 @@ async def _ask_finer_and_trades(
     found.denials += said.denials
     for part in subtract(left, found.proofs, frame)[:MOST_TRADED_HOLES]:
         whole = known.around(part)
-        told = await hear_trades(witnesses, node, whole or part, is_bracketed=whole is not None)
-        proofs, denials = clipped(told.proofs, [part]), clipped(told.denials, [part])
+        heard = await hear_trades(witnesses, node, whole or part, is_bracketed=whole is not None)
+        proofs, denials = clipped(heard.proofs, [part]), clipped(heard.denials, [part])
         found.denials = [
             Denial(*rest, denial.evidence)
             for denial in found.denials

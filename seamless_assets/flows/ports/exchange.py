@@ -48,11 +48,11 @@ class CandleSource(Protocol):
     async def reach(self, node: NodeId, window: Segment) -> Reach:
         """Where the series begins and ends, as far as that was found out already and matters for `window`.
 
-        What an earlier process found is put to the test before it is told, in a few requests.
+        What an earlier process found is put to the test before it is returned, in a few requests.
         """
 
     async def first_listed(self, node: NodeId) -> int | None:
-        """Open of the first bar the exchange ever had, searched once; None where it cannot be told."""
+        """Open of the first bar the exchange ever had, searched once; None where it cannot be found."""
 
     async def forget_listing(self, node: NodeId) -> None:
         """Search the first bar anew when it is asked for: there is one before it."""

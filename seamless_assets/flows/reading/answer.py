@@ -154,5 +154,5 @@ def _lag(ports: Ports, answer: Answer) -> float | None:
 
 
 def _first(*values: float | None) -> float:
-    """The first that is told; the last one always is."""
+    """The first that is given; the last one always is."""
     return next(value for value in values if value is not None)

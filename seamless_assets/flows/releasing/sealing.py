@@ -40,7 +40,7 @@ async def sealed_artifact(
 ) -> SealedArtifact:
     """The artifact of the `bars` of `window`, whose `gaps` say what is not there.
 
-    `decisions` are told beside those of the policy; it is dated after the release `after`. Raises
+    `decisions` are recorded beside those of the policy; it is dated after the release `after`. Raises
     `SealRefused` where bars are out of order, out of `window` or not finite.
     """
     refuse_unsound(node, window, bars)

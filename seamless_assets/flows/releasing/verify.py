@@ -150,7 +150,7 @@ async def _log(ports: Ports, node: NodeId, stored: Iterable[str]) -> tuple[list[
         return releases, [*(flaw for _, lost in read for flaw in lost), *flaws]
 
     releases, flaws = await audited()
-    # Bytes can be damaged on their way: what is told twice is true.
+    # Bytes can be damaged on their way: what is read twice alike is true.
     return await audited() if flaws else (releases, flaws)
 
 
@@ -179,12 +179,12 @@ async def _examine_again(ports: Ports, node: NodeId, ref: ArtifactRef) -> _Exami
 
 
 async def _examine(ports: Ports, node: NodeId, ref: ArtifactRef) -> _Examined:
-    told, lost = await _read(ports, node, ref.manifest_path)
+    stored, lost = await _read(ports, node, ref.manifest_path)
     payload, lost_file = await _read(ports, node, ref.file_path)
     flaws = [*lost, *lost_file]
     manifest = bars = None
-    if told is not None:
-        manifest, found = audit_manifest(node, ref, told)
+    if stored is not None:
+        manifest, found = audit_manifest(node, ref, stored)
         flaws += found
     if payload is not None:
         bars, found = audit_file(node, ref, manifest, payload)
@@ -193,7 +193,7 @@ async def _examine(ports: Ports, node: NodeId, ref: ArtifactRef) -> _Examined:
 
 
 async def _compaction(ports: Ports, node: NodeId, ref: ArtifactRef, entry: Release) -> list[Flaw]:
-    """Whether a merged artifact holds the bars of its parts; flaws of either are told already."""
+    """Whether a merged artifact holds the bars of its parts; flaws of either are reported already."""
     parts = [part for part in entry.withdrawn if ref.start <= part.start and part.end <= ref.end]
     whole, *pieces = [await _examine(ports, node, one) for one in (ref, *parts)]
     tables = [piece.bars for piece in pieces if piece.bars is not None]

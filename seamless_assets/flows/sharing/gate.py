@@ -43,7 +43,7 @@ class RateGate:
         self._emptied: dict[str, int] = {}
         self._born: dict[str, float] = {}
         self._past: dict[str, float] = {}
-        self._untold: dict[str, _CoolDown] = {}
+        self._unshared: dict[str, _CoolDown] = {}
 
     async def acquire(self, key: str, budget: Budget, cost: float) -> None:
         """Wait until a request of `cost` tokens under `key` may go out.
@@ -97,7 +97,7 @@ class RateGate:
         with suppress(BudgetUnavailable):
             await self._machine.cool_down(key + OUTAGE_MARK, _machine_pace(budget), seconds)
         asked = _CoolDown(self._clock.now(), min(seconds, arithmetic.LONGEST_COOL_DOWN_S))
-        self._untold[key] = asked.or_longer(self._untold.get(key))
+        self._unshared[key] = asked.or_longer(self._unshared.get(key))
         await self._is_there(self._shared, key, budget)
 
     async def _through(
@@ -166,22 +166,22 @@ class RateGate:
             await self._through(self._process, key, _process_pace(budget), cost)
 
     async def _is_there(self, shared: BudgetStore, key: str, budget: Budget) -> bool:
-        """Whether the shared budget can be asked; it is told first what it missed."""
+        """Whether the shared budget can be asked; what it missed is handed to it first."""
         if not self._outage.may_ask():
             return False
-        past, untold = self._past.pop(key, 0.0), self._untold.pop(key, None)
+        past, unshared = self._past.pop(key, 0.0), self._unshared.pop(key, None)
         try:
             if past or self._outage.is_on:
                 await shared.settle(key, budget, past, self._born.get(key))
                 past = 0.0
                 self._outage.end()
-            if untold is not None and (seconds := untold.left_at(self._clock.now())) > 0:
+            if unshared is not None and (seconds := unshared.left_at(self._clock.now())) > 0:
                 await shared.cool_down(key, budget, seconds)
         except (BudgetUnavailable, asyncio.CancelledError) as error:
-            # Told by whoever asks next; who was cancelled must not take it away.
+            # Handed over by whoever asks next; who was cancelled must not take it away.
             self._past[key] = self._past.get(key, 0.0) + past
-            if untold is not None:
-                self._untold[key] = untold.or_longer(self._untold.get(key))
+            if unshared is not None:
+                self._unshared[key] = unshared.or_longer(self._unshared.get(key))
             if isinstance(error, asyncio.CancelledError):
                 raise
             self._outage.begin(error)
@@ -223,8 +223,8 @@ def _banned(key: str, seconds: float) -> RateLimited:
 
 def _process_pace(budget: Budget) -> Budget:
     """One request each minimum interval; no limit but a formal one where that is 0."""
-    told = budget.min_interval_ms
-    pause = 1000 / budget.tokens_per_second if told is None else told
+    interval_ms = budget.min_interval_ms
+    pause = 1000 / budget.tokens_per_second if interval_ms is None else interval_ms
     return Budget(1, max(pause, 1e-3), 1)
 
 

@@ -23,10 +23,10 @@ async def with_retries(ports: Ports, ask: Callable[[], Awaitable[T]]) -> T:
         try:
             return await ask()
         except ExchangeUnavailable as error:
-            told = error.retry_after if isinstance(error, RateLimited) else None
-            if attempt >= ports.policy.max_attempts or (told or 0.0) > LONGEST_WAIT_S:
+            retry_after = error.retry_after if isinstance(error, RateLimited) else None
+            if attempt >= ports.policy.max_attempts or (retry_after or 0.0) > LONGEST_WAIT_S:
                 raise
-            await ports.clock.sleep(ports.policy.retry_delay(attempt, ports.rng.random(), told))
+            await ports.clock.sleep(ports.policy.retry_delay(attempt, ports.rng.random(), retry_after))
             attempt += 1
 
 

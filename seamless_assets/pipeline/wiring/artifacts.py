@@ -32,14 +32,14 @@ def artifact_store(settings: Settings, s3: S3Access | None) -> ArtifactStore:
     )
 
 
-def _s3_access(told: S3Settings) -> S3Access:
-    secret, token = told.secret_access_key, told.session_token
+def _s3_access(settings: S3Settings) -> S3Access:
+    secret, token = settings.secret_access_key, settings.session_token
     return S3Access(
-        region=told.region,
-        endpoint_url=told.endpoint_url,
-        access_key_id=told.access_key_id,
+        region=settings.region,
+        endpoint_url=settings.endpoint_url,
+        access_key_id=settings.access_key_id,
         secret_access_key=secret.get_secret_value() if secret else None,
         session_token=token.get_secret_value() if token else None,
-        profile=told.profile,
-        timeout_s=told.timeout_ms / 1000,
+        profile=settings.profile,
+        timeout_s=settings.timeout_ms / 1000,
     )

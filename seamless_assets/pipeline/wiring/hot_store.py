@@ -12,29 +12,29 @@ from seamless_assets.flows.ports import HotStore, Observer
 
 def hot_store(settings: Settings, observer: Observer) -> HotStore:
     """A file or server, not looked at yet; `observer` hears of what is damaged in it."""
-    told = settings.seamless.hot_store
-    if told.path is not None:
-        return SqliteHotStore(told.path, observer.notify)
+    hot = settings.seamless.hot_store
+    if hot.path is not None:
+        return SqliteHotStore(hot.path, observer.notify)
     # psycopg and the QuestDB client are needed by those who have a server.
     with late_imports("aiohttp", "psycopg", "questdb"):
         from seamless_assets.adapters.questdb.address import QuestDbAddress
         from seamless_assets.adapters.questdb.store import QuestDbHotStore
 
-    place = urlsplit(told.dsn)
+    place = urlsplit(hot.dsn)
     return QuestDbHotStore(
         QuestDbAddress(
             host=place.hostname or "127.0.0.1",
             http_port=place.port or 9000,
-            pg_port=told.pg_port,
-            tls=told.tls,
-            tls_ca=told.tls_ca,
-            tls_verify=told.tls_verify,
+            pg_port=hot.pg_port,
+            tls=hot.tls,
+            tls_ca=hot.tls_ca,
+            tls_verify=hot.tls_verify,
             user=unquote(place.username) if place.username else None,
             password=unquote(place.password) if place.password else None,
-            token=told.token.get_secret_value() if told.token else None,
-            pg_user=told.pg_user,
-            pg_password=told.pg_password.get_secret_value(),
-            timeout_s=told.timeout_ms / 1000,
-            retry_s=told.retry_ms / 1000,
+            token=hot.token.get_secret_value() if hot.token else None,
+            pg_user=hot.pg_user,
+            pg_password=hot.pg_password.get_secret_value(),
+            timeout_s=hot.timeout_ms / 1000,
+            retry_s=hot.retry_ms / 1000,
         )
     )

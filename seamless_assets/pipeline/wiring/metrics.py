@@ -37,7 +37,7 @@ async def scrape(file: Path) -> str:
 class CountingObserver:
     """An `Observer` beside another: counts what it hears, hands that over every few seconds and at its end.
 
-    A count that cannot be handed over stays for the next time, and is told of once; nobody waits for it.
+    A count that cannot be handed over stays for the next time, and is reported once; nobody waits for it.
     """
 
     def __init__(self, heard_by: Observer, file: Path) -> None:

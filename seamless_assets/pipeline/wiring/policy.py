@@ -42,8 +42,7 @@ def policy_of(settings: Settings) -> Policy:
 
 def read_settings(settings: Settings) -> ReadSettings:
     """What the settings decide for reads."""
-    told, live = settings.seamless.sla, settings.domains.live
-    sla = SLAPolicy(**told.model_dump())
+    sla, live = SLAPolicy(**settings.seamless.sla.model_dump()), settings.domains.live
     return ReadSettings(
         strategy=settings.seamless.strategy,
         sla=sla,
@@ -56,8 +55,8 @@ def read_settings(settings: Settings) -> ReadSettings:
     )
 
 
-def _or(told: float | None, otherwise: float) -> float:
-    return otherwise if told is None else told
+def _or(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value
 
 
 def frames_of(settings: Settings) -> ReadCache:

@@ -342,10 +342,10 @@ def _refuse_forked() -> None:
         )
 
 
-def _signature(told: Any) -> str:
+def _signature(meta: Any) -> str:
     """The signature of an object. Raises `OddAnswer` where it has no ETag, which every object has."""
-    if not told["e_tag"]:
+    if not meta["e_tag"]:
         raise OddAnswer("the answer has no ETag: whatever answered is no object store")
     # To the second, as some answers tell no more of a time.
-    modified = int(told["last_modified"].timestamp())
-    return f"{told['size']} {modified} {told['e_tag']}"
+    modified = int(meta["last_modified"].timestamp())
+    return f"{meta['size']} {modified} {meta['e_tag']}"

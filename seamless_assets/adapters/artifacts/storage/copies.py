@@ -48,14 +48,14 @@ class CopyFolder:
     def load(self, name: str) -> bytes | None:
         """The copy of this name; None where there is none that is as it was written."""
         try:
-            with regular_file(self._path(name)) as (file, told):
-                if told.st_size > self._max_bytes:
+            with regular_file(self._path(name)) as (file, status):
+                if status.st_size > self._max_bytes:
                     return None
-                if time.time() - told.st_mtime > _RECENT_S:
+                if time.time() - status.st_mtime > _RECENT_S:
                     # Of a folder that may only be read nothing is driven out, so no time is needed there.
                     with suppress(OSError):
                         os.utime(file)
-                stored = read_whole(file, told.st_size)
+                stored = read_whole(file, status.st_size)
         except OSError:
             return None
         digest, body = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
@@ -136,10 +136,10 @@ class CopyFolder:
         now, copies = time.time(), []
         for entry in os.scandir(self._folder):
             with suppress(FileNotFoundError):
-                told = entry.stat()
+                status = entry.stat()
                 if not entry.name.endswith(".tmp"):
-                    copies.append((told.st_mtime, told.st_size, entry.path))
-                elif now - told.st_mtime > _STALE_S:
+                    copies.append((status.st_mtime, status.st_size, entry.path))
+                elif now - status.st_mtime > _STALE_S:
                     os.unlink(entry.path)
         held = sum(size for _, size, _ in copies)
         if held <= self._max_bytes:

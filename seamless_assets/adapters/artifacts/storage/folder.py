@@ -161,10 +161,10 @@ class FolderFiles:
         """Its bytes, and its signature from before they were read."""
         uri = self.uri(path)
         try:
-            with regular_file(uri) as (file, told):
-                if told.st_size > most_bytes(path):
-                    raise too_large(uri, told.st_size)
-                return read_whole(file, told.st_size), _signature_of(told)
+            with regular_file(uri) as (file, status):
+                if status.st_size > most_bytes(path):
+                    raise too_large(uri, status.st_size)
+                return read_whole(file, status.st_size), _signature_of(status)
         except IrregularFile as error:
             raise ArtifactCorrupt(
                 f"{uri} is no regular file, but a folder, a link or a pipe; take it away", uri=uri
@@ -197,9 +197,11 @@ class FolderFiles:
                     folders.append(path)
                     continue
                 with suppress(FileNotFoundError):
-                    told = entry.stat(follow_symlinks=False)
+                    status = entry.stat(follow_symlinks=False)
                     is_leftover = bool(_LEFTOVER.search(entry.name))
-                    yield StoredFile(path, told.st_size, told.st_mtime, _signature_of(told), is_leftover)
+                    yield StoredFile(
+                        path, status.st_size, status.st_mtime, _signature_of(status), is_leftover
+                    )
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
         try:
@@ -232,5 +234,5 @@ def _sync_folder(folder: str) -> None:
         os.close(opened)
 
 
-def _signature_of(told: os.stat_result) -> str:
-    return f"{told.st_size} {told.st_mtime_ns} {told.st_ctime_ns} {told.st_ino}"
+def _signature_of(status: os.stat_result) -> str:
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"

@@ -24,10 +24,10 @@ def regular_file(path: str) -> Iterator[tuple[int, os.stat_result]]:
             raise IrregularFile(error.errno, "no regular file", path) from error
         raise
     try:
-        told = os.fstat(file)
-        if not stat.S_ISREG(told.st_mode):
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
             raise IrregularFile(errno.EINVAL, "no regular file", path)
-        yield file, told
+        yield file, status
     finally:
         os.close(file)
 

@@ -15,7 +15,7 @@ LONGEST_REQUEST_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class S3Access:
-    """Where the bucket is and who asks. What is not told comes from boto3's usual places.
+    """Where the bucket is and who asks. What is not set comes from boto3's usual places.
 
     Those are the `AWS_*` environment, `~/.aws`, single sign-on, and the role of a container or machine.
     """
@@ -34,7 +34,7 @@ class S3Access:
 
 def client_options(access: S3Access) -> dict[str, Any]:
     """What the object store's client takes. Raises `ArtifactStoreError` where nobody has credentials."""
-    told = {"region": access.region, "endpoint": access.endpoint_url}
+    given = {"region": access.region, "endpoint": access.endpoint_url}
     # A plain http address is somebody's own choice: nothing leads there by default.
     client = {
         "allow_http": True,
@@ -43,7 +43,7 @@ def client_options(access: S3Access) -> dict[str, Any]:
         "read_timeout": timedelta(seconds=access.timeout_s),
         "timeout": timedelta(seconds=LONGEST_REQUEST_S),
     }
-    options: dict[str, Any] = {name: value for name, value in told.items() if value}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value}
     options["client_options"] = client
     if access.is_unsigned:
         return {**options, "skip_signature": True}

@@ -32,7 +32,7 @@ _STATUS_ADVICE = {301: _REGION, 307: _REGION, 403: _CREDENTIALS, 501: _ADVICE["N
 
 @dataclass(frozen=True, slots=True)
 class S3Answer:
-    """An error as the bucket told it: HTTP status and S3's own code, where the client passed them on."""
+    """An error as the bucket answered it: HTTP status and S3's own code, where the client passed them on."""
 
     status: int | None
     code: str | None
@@ -55,18 +55,18 @@ class S3Answer:
     @property
     def advice(self) -> str:
         """What there is to do about it; empty where it says nothing."""
-        told = _ADVICE.get(self.code or "") or (_REGION if self.is_redirect else "")
-        told = told or _STATUS_ADVICE.get(self.status or 0, "")
-        return f"{told} (the bucket's clock says {self.server_time})" if self.server_time else told
+        advice = _ADVICE.get(self.code or "") or (_REGION if self.is_redirect else "")
+        advice = advice or _STATUS_ADVICE.get(self.status or 0, "")
+        return f"{advice} (the bucket's clock says {self.server_time})" if self.server_time else advice
 
 
 def answer_of(error: Exception) -> S3Answer:
     """The answer behind an error of the client."""
-    told = str(error)
-    status, code, time = _STATUS.search(told), _CODE.search(told), _SERVER_TIME.search(told)
+    text = str(error)
+    status, code, time = _STATUS.search(text), _CODE.search(text), _SERVER_TIME.search(text)
     return S3Answer(
         status=int(status[1]) if status else None,
         code=code[1] if code else None,
         server_time=time[1] if time else None,
-        is_redirect=_REDIRECT in told,
+        is_redirect=_REDIRECT in text,
     )

@@ -317,9 +317,9 @@ def _lacking_text(lacking: Iterable[str], names: Iterable[str]) -> str:
 
 
 def _some(names: Iterable[Any]) -> str:
-    told = [str(name) for name in names]
-    more = f" and {len(told) - _MOST_NAMES} more" if len(told) > _MOST_NAMES else ""
-    return ", ".join(told[:_MOST_NAMES]) + more
+    texts = [str(name) for name in names]
+    more = f" and {len(texts) - _MOST_NAMES} more" if len(texts) > _MOST_NAMES else ""
+    return ", ".join(texts[:_MOST_NAMES]) + more
 
 
 def _cell_text(cell: Any) -> str:
