@@ -212,7 +212,7 @@ def test_what_is_waited_for_is_named(
 
         return tell
 
-    with waiting_for(told=name("kraken")):
+    with waiting_for(describe=name("kraken")):
         assert told.wait(60)
     while "kraken" not in (err := capsys.readouterr().err):
         pass
