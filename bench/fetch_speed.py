@@ -41,7 +41,14 @@ END = datetime(2024, 12, 31, tzinfo=UTC)
 ANSWER_S = 0.05
 PAGE = 1000
 FASTER_GOAL, BUDGET_GOAL = 3.0, 1.05
-BINDING = {"tokens_per_interval": 10, "interval_ms": 1_000, "burst_tokens": 1, "local_semaphore": 20}
+BINDING = {
+    "tokens_per_interval": 10,
+    "interval_ms": 1_000,
+    "burst_tokens": 1,
+    "local_semaphore": 20,
+    # Nobody reads meanwhile: the whole budget is for the backfill.
+    "reserved_share": 0,
+}
 LOOSE = {"tokens_per_interval": 10_000, "interval_ms": 1_000, "burst_tokens": 10_000, "local_semaphore": 20}
 OURS = """
 import sys, time

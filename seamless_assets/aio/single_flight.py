@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from seamless_assets.aio.priority import Urgency, is_urgent, part_of_current
 from seamless_assets.aio.shield import shielded
 
 T = TypeVar("T")
@@ -19,6 +20,7 @@ T = TypeVar("T")
 class _Flight:
     task: asyncio.Task[Any]
     began: float
+    urgency: Urgency
     callers: int = 0
 
 
@@ -32,9 +34,12 @@ class SingleFlight:
     async def do(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The outcome of `work`, or of the run under `key` that is under way; errors are shared, not kept.
 
-        A caller that is cancelled leaves the run to the others; with the last one it is cancelled too.
+        A caller that is cancelled leaves the run to the others; with the last one it is cancelled too. One
+        that is urgent makes the run urgent.
         """
         flight = self._under_way(key) or self._start(key, work)
+        if is_urgent():
+            flight.urgency.rise()
         flight.callers += 1
         try:
             outcome: T = await asyncio.shield(flight.task)
@@ -53,7 +58,9 @@ class SingleFlight:
         return flight
 
     def _start(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> _Flight:
-        flight = self._flights[key] = _Flight(asyncio.create_task(work()), self._now())
+        urgency, context = part_of_current()
+        task = asyncio.create_task(work(), context=context)
+        flight = self._flights[key] = _Flight(task, self._now(), urgency)
         flight.task.add_done_callback(lambda _: self._forget(key, flight))
         return flight
 

@@ -27,7 +27,14 @@ _HOT_STORE: Place = ("seamless", "hot_store")
 _OF_A_SERVER = frozenset(
     ("pg_password", "pg_port", "pg_user", "retry_ms", "timeout_ms", "tls", "tls_ca", "tls_verify", "token")
 )
-_STATE_FILES = ("exchanges.sqlite", "leases.sqlite", "rate_budget.sqlite")
+_STATE_FILES = (
+    "exchanges.sqlite",
+    "fills.sqlite",
+    "leases.sqlite",
+    "metrics.sqlite",
+    "rate_budget.sqlite",
+    "sessions.sqlite",
+)
 
 
 def judge(settings: Settings, document: Document) -> None:

@@ -86,6 +86,7 @@ class RateLimitSettings(Section):
     """The request budget that all workers share.
 
     `min_interval_ms`, where set, is a pause that each process keeps between two of its requests, always.
+    `reserved_share` of rate and burst is kept for fills that a reader waits for.
     """
 
     redis_dsn: RedisUrl | None = None
@@ -97,6 +98,7 @@ class RateLimitSettings(Section):
     burst_tokens: Tokens = 200
     local_semaphore: Annotated[Whole, Field(gt=0, le=10_000)] = 10
     min_interval_ms: Pause | None = None
+    reserved_share: Annotated[Ratio, Field(le=0.9)] = 0.1
 
 
 class S3Settings(Section):

@@ -220,7 +220,7 @@ class Settings(Section):
         limit, rps = self.seamless.rate_limit, self.exchanges[exchange].rate_limit_rps
         tokens = rps * limit.interval_ms / 1000 if rps else limit.tokens_per_interval
         burst = limit.burst_tokens if "burst_tokens" in limit.model_fields_set else rps or limit.burst_tokens
-        return Budget(tokens, limit.interval_ms, burst, limit.min_interval_ms)
+        return Budget(tokens, limit.interval_ms, burst, limit.min_interval_ms, limit.reserved_share)
 
     def budget_key(self, exchange: str) -> str:
         """The `key_template` of an exchange, filled in; an unset `{account?}` takes its separator along."""

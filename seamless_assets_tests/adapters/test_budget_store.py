@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,12 +20,15 @@ from support.services import RedisServer
 from seamless_assets.adapters.machine.budget import MachineBudget
 from seamless_assets.adapters.machine.clock import SystemClock
 from seamless_assets.adapters.redis.budget import RedisBudget
+from seamless_assets.aio.priority import on_its_own
 from seamless_assets.core.sharing import token_bucket as arithmetic
 from seamless_assets.core.sharing.token_bucket import LONGEST_COOL_DOWN_S, Bucket, Budget, Place
 from seamless_assets.errors import BudgetUnavailable
-from seamless_assets.testing import InMemoryBudgetStore
+from seamless_assets.flows.sharing.gate import UNRESERVED_MARK, RateGate
+from seamless_assets.testing import InMemoryBudgetStore, RecordingObserver
 
 BUDGET = Budget(tokens_per_interval=10, interval_ms=100_000, burst=4)
+RESERVING = replace(BUDGET, reserved_share=0.25)
 NUMBERS = [name for name in Bucket.__dataclass_fields__ if name != "free"]
 OpenBudget = Callable[[], Any]
 
@@ -54,6 +58,7 @@ async def open_budget(request: pytest.FixtureRequest, tmp_path: Path, key: str) 
     if request.param == "redis":
         server: RedisServer = request.getfixturevalue("redis_server")
         await seed(server.url, key, BUDGET)
+        await seed(server.url, key + UNRESERVED_MARK, RESERVING.unreserved)
 
     in_memory = InMemoryBudgetStore(SystemClock())
     kinds: dict[str, OpenBudget] = {
@@ -97,6 +102,27 @@ async def test_cancelled_waiters_hold_up_nobody(open_budget: OpenBudget, key: st
     for place in places[1:][::order]:
         await other.give_back(key, BUDGET, place)
     assert (await other.take(key, BUDGET, 4)).wait <= places[1].wait
+
+
+async def test_what_is_reserved_is_there_for_who_waits_whoever_presses(
+    open_budget: OpenBudget, key: str
+) -> None:
+    """The first of the budget's four go to two processes that press, and the reserved one to a reader."""
+    budget = RESERVING
+    gates = [RateGate(SystemClock(), RecordingObserver(), open_budget()) for _ in range(3)]
+    pressing = [asyncio.create_task(gate.acquire(key, budget, 1)) for gate in gates[:2] for _ in range(8)]
+    while sum(task.done() for task in pressing) < 3:
+        await asyncio.wait(
+            [task for task in pressing if not task.done()], return_when=asyncio.FIRST_COMPLETED
+        )
+    await asyncio.create_task(gates[2].acquire(key, budget, 1), context=on_its_own(is_urgent=True)[1])
+    # All others wait, each for more seconds than the machine needs for this.
+    assert sum(task.done() for task in pressing) == 3
+    for task in pressing:
+        task.cancel()
+    await asyncio.wait(pressing)
+    # Four went out, and whoever comes now waits for the budget to be refilled.
+    assert (await open_budget().take(key, budget, 1)).wait == pytest.approx(10, abs=4)
 
 
 async def test_a_cool_down_holds_up_everybody(open_budget: OpenBudget, key: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Mapping
 from difflib import get_close_matches
@@ -20,6 +21,7 @@ from seamless_assets.adapters.ccxt.memory import ExchangeMemory, Remembered
 from seamless_assets.adapters.ccxt.reach import SeriesReach
 from seamless_assets.adapters.ccxt.settings import ClientSettings, Gate
 from seamless_assets.adapters.ccxt.volume import volume_unit_of
+from seamless_assets.aio.priority import Slots
 from seamless_assets.core.bars.table import empty_bars
 from seamless_assets.core.bars.volume import VolumeUnit
 from seamless_assets.core.calendar.instant import OLDEST_MARKET
@@ -55,7 +57,7 @@ class CcxtSource:
         self._settings = exchanges
         self._gate, self._memory = gate, memory
         self._clients: dict[str, Any] = {}
-        self._slots: dict[str, asyncio.Semaphore] = {}
+        self._slots: dict[str, Slots] = {}
         self._markets: dict[str, Markets] = {}
         self._clocks: dict[str, ExchangeClock] = {}
         self._page_sizes: dict[tuple[str, Timeframe], Remembered] = {}
@@ -138,7 +140,7 @@ class CcxtSource:
         if not client.has.get("fetchTrades"):
             return Trades(window, np.array([]))
         what = f"trades of {node} from {window.start}"
-        async with self._slots[node.exchange], self._calling(node.exchange, what) as heard:
+        async with self._slots[node.exchange].held(), self._calling(node.exchange, what) as heard:
             trades = await client.fetch_trades(node.symbol, since=window.start * 1000, limit=TRADES_PAGE)
             judge(heard, what)
             times = read_times(trades)
@@ -226,7 +228,7 @@ class CcxtSource:
         client = await self._ready_client(node.exchange)
         what = f"{node} from {since}" + (f" to {until}" if until else "")
         params = {"until": until * 1000 - 1} if until else {}
-        async with self._slots[node.exchange], self._calling(node.exchange, what) as heard:
+        async with self._slots[node.exchange].held(), self._calling(node.exchange, what) as heard:
             rows = await client.fetch_ohlcv(
                 node.symbol, str(node.timeframe), since=since * 1000, limit=limit, params=params
             )
@@ -260,9 +262,10 @@ class CcxtSource:
         if client is None:
             settings = self._settings.get(exchange)
             client = self._clients[exchange] = new_client(exchange, settings, self._gate)
-            secrets = self._settings[exchange].secrets
-            self._slots[exchange] = asyncio.Semaphore(self._settings[exchange].concurrency)
-            self._markets[exchange] = Markets(client, self._memory, self.place(exchange), secrets)
+            known = self._settings[exchange]
+            reserved = math.ceil(known.concurrency * known.budget.reserved_share)
+            self._slots[exchange] = Slots(known.concurrency, reserved)
+            self._markets[exchange] = Markets(client, self._memory, self.place(exchange), known.secrets)
         return client
 
     async def _ready_client(self, exchange: str) -> Any:

@@ -25,19 +25,32 @@ class Budget:
     """Requests allowed: `tokens_per_interval` each `interval_ms`, and `burst` at once.
 
     `min_interval_ms` is the pause between any two requests of one process, whoever shares the bucket. None
-    for none, and for that of the refill rate while a shared bucket cannot be reached.
+    for none, and for that of the refill rate while a shared bucket cannot be reached. `reserved_share` of
+    both rate and burst, a ratio below 1, is kept for requests that somebody waits for.
     """
 
     tokens_per_interval: float
     interval_ms: float
     burst: float
     min_interval_ms: float | None = None
+    reserved_share: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("tokens_per_interval", "interval_ms", "burst"):
             value = getattr(self, name)
             if not value > 0:
                 raise InvalidInput(f"{name} is {value}; a rate budget needs more than 0", value=value)
+        if not 0 <= self.reserved_share < 1:
+            raise InvalidInput(
+                f"reserved_share is {self.reserved_share}; give a ratio from 0 to below 1",
+                value=self.reserved_share,
+            )
+
+    @property
+    def unreserved(self) -> Budget:
+        """What is left to work in the background."""
+        share = 1 - self.reserved_share
+        return Budget(self.tokens_per_interval * share, self.interval_ms, self.burst * share)
 
     @property
     def tokens_per_second(self) -> float:

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 class FillRunner(Protocol):
     """Runs fills beside the reads of this process."""
 
-    def start(self, ports: Ports, node: NodeId, parts: Sequence[Segment]) -> asyncio.Task[tuple[str, ...]]:
+    def start(
+        self, ports: Ports, node: NodeId, parts: Sequence[Segment], *, is_awaited: bool
+    ) -> asyncio.Task[tuple[str, ...]]:
         """Fill `parts` of a node; the fill of just these that is under way is joined.
 
+        One that `is_awaited` by a reader goes before work in the background.
         Its outcome tells why bars stay missing, and is empty where none does. It raises nothing.
         """

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from seamless_assets.aio.priority import Slots
 from seamless_assets.core.sharing.lease import Lease, LeaseTally
 
 
@@ -34,7 +34,7 @@ class LeaseStore(Protocol):
 class LeaseQuota(Protocol):
     """How many leases this process holds and asks for at once."""
 
-    def slots(self, key: str) -> asyncio.Semaphore:
+    def slots(self, key: str) -> Slots:
         """A slot of the exchange that a lease's key is about, held while the lease is."""
 
     def waiting(self) -> AbstractContextManager[int]:

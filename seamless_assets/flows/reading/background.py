@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from seamless_assets.aio.gather import gather
+from seamless_assets.aio.priority import Urgency, on_its_own
 from seamless_assets.aio.shield import shielded
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
@@ -17,24 +19,39 @@ Outcome = tuple[str, ...]
 """Why bars stay missing; empty where all went well."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    task: asyncio.Task[Outcome]
+    urgency: Urgency
+
+
 class BackgroundFills:
     """The fills of one process, each a task of its own; readers wait for it, and leave it running."""
 
     def __init__(self) -> None:
-        self._running: dict[tuple[NodeId, tuple[Segment, ...]], asyncio.Task[Outcome]] = {}
+        self._running: dict[tuple[NodeId, tuple[Segment, ...]], _Running] = {}
 
-    def start(self, ports: Ports, node: NodeId, parts: Sequence[Segment]) -> asyncio.Task[Outcome]:
-        """Fill `parts` of a node; the fill of just these that is under way is joined."""
+    def start(
+        self, ports: Ports, node: NodeId, parts: Sequence[Segment], *, is_awaited: bool
+    ) -> asyncio.Task[Outcome]:
+        """Fill `parts` of a node; the fill of just these that is under way is joined.
+
+        One that `is_awaited` by a reader goes before work in the background.
+        """
         key = (node, tuple(parts))
         running = self._running.get(key)
         if running is None:
-            running = self._running[key] = asyncio.create_task(_fill(ports, node, key[1]))
-            running.add_done_callback(lambda _: self._running.pop(key, None))
-        return running
+            urgency, context = on_its_own(is_urgent=is_awaited)
+            task = asyncio.create_task(_fill(ports, node, key[1]), context=context)
+            running = self._running[key] = _Running(task, urgency)
+            task.add_done_callback(lambda _: self._running.pop(key, None))
+        elif is_awaited:
+            running.urgency.rise()
+        return running.task
 
     async def close(self) -> None:
         """Cancel what is under way, and return when it has ended."""
-        running = list(self._running.values())
+        running = [one.task for one in self._running.values()]
         for task in running:
             task.cancel()
         if running:

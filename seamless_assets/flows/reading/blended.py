@@ -64,7 +64,7 @@ async def read_blended(
         node, window, gathered.coverage.missing_gaps, admission, request.sla.max_sync_gap_bars
     )
     if wanted.later:
-        ports.fills.start(ports, node, wanted.later)
+        ports.fills.start(ports, node, wanted.later, is_awaited=False)
     problems: list[str] = []
     phases: tuple[tuple[Phase, tuple[Segment, ...]], ...] = (
         ("backfill_wait", wanted.first),
@@ -92,7 +92,7 @@ async def _gather(
 async def _filled(
     ports: Ports, node: NodeId, parts: Sequence[Segment], phase: Phase, deadline: Deadline
 ) -> tuple[str, ...]:
-    filling = ports.fills.start(ports, node, parts)
+    filling = ports.fills.start(ports, node, parts, is_awaited=True)
     try:
         # The reader's time ends; the fill goes on for whoever reads next.
         return await deadline.run(phase, asyncio.shield(filling))

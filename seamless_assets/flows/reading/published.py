@@ -72,10 +72,10 @@ async def _publish(ports: Ports, request: ReadRequest, admission: Admission) -> 
     known = await coverage(ports, node, whole)
     wanted = plan_fills(node, whole, known.missing_gaps, admission, request.sla.max_sync_gap_bars)
     if wanted.later:
-        ports.fills.start(ports, node, wanted.later)
+        ports.fills.start(ports, node, wanted.later, is_awaited=False)
     problems: tuple[str, ...] = ()
     if wanted.first:
-        problems = await asyncio.shield(ports.fills.start(ports, node, wanted.first))
+        problems = await asyncio.shield(ports.fills.start(ports, node, wanted.first, is_awaited=True))
     reports = await release_settled(ports, node, window)
     return (*problems, *(problem for report in reports for problem in report.problems))
 

@@ -3,6 +3,9 @@
 With a budget of the cluster: that; and while it cannot be reached, a minimum interval of this process and one
 pace without bursts for this machine. Without: one budget for this machine. A minimum interval that the
 settings name holds always.
+
+A request that nobody waits for takes a place in a second bucket first, which holds what is not reserved: so
+much of it never comes to the budget itself that the urgent wait there, and the bound is the budget's alone.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
+from seamless_assets.aio.priority import UrgentFirst, is_urgent, risen
 from seamless_assets.aio.shield import acquire_shielded, shielded
 from seamless_assets.core.sharing import token_bucket as arithmetic
 from seamless_assets.core.sharing.events import DroppedRequest
@@ -25,6 +29,7 @@ from seamless_assets.flows.sharing.process_budget import ProcessBudget
 from seamless_assets.flows.sharing.retry import LONGEST_WAIT_S
 
 OUTAGE_MARK = "#outage"
+UNRESERVED_MARK = "#unreserved"
 
 
 class RateGate:
@@ -37,8 +42,8 @@ class RateGate:
         self._machine, self._shared = machine, shared
         self._process = ProcessBudget(clock)
         self._outage = Outage("rate_limiter", clock, observer)
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._leaving: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._turns: defaultdict[str, UrgentFirst] = defaultdict(UrgentFirst)
+        self._leaving: defaultdict[str, UrgentFirst] = defaultdict(UrgentFirst)
         self._left_at: dict[str, float] = {}
         self._emptied: dict[str, int] = {}
         self._born: dict[str, float] = {}
@@ -46,18 +51,47 @@ class RateGate:
         self._unshared: dict[str, _CoolDown] = {}
 
     async def acquire(self, key: str, budget: Budget, cost: float) -> None:
-        """Wait until a request of `cost` tokens under `key` may go out.
+        """Wait until a request of `cost` tokens under `key` may go out; the urgent go before the rest.
 
         A caller that is cancelled gives its place back. Raises `RateLimited` while a ban lasts that is too
         long to be waited out, `BudgetUnavailable` where this machine's own budget is all and cannot be used.
         """
         began = self._clock.now()
         try:
+            if budget.reserved_share and not is_urgent():
+                await self._hold_back(key, budget, cost)
             await self._admit(key, budget, cost)
         except (asyncio.CancelledError, RateLimited) as error:
             waited_ms, reason = max(0.0, self._clock.now() - began) * 1000, str(error) or "cancelled"
             self._observer.notify(DroppedRequest(key, waited_ms, reason))
             raise
+
+    async def _hold_back(self, key: str, budget: Budget, cost: float) -> None:
+        """Wait for a turn in what is not reserved, as long as nobody waits for the request."""
+        waiting = asyncio.ensure_future(self._unreserved(key + UNRESERVED_MARK, budget.unreserved, cost))
+        rising = asyncio.ensure_future(risen())
+        try:
+            await asyncio.wait({waiting, rising}, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                waiting.result()
+        finally:
+            waiting.cancel()
+            rising.cancel()
+            await shielded(asyncio.ensure_future(asyncio.wait({waiting, rising})))
+
+    async def _unreserved(self, key: str, unreserved: Budget, cost: float) -> None:
+        if self._shared is None:
+            await self._through(self._machine, key, unreserved, cost)
+            return
+        if not self._outage.is_on:
+            try:
+                await self._through(self._shared, key, unreserved, cost)
+            except BudgetUnavailable as error:
+                self._outage.begin(error)
+            else:
+                return
+        with suppress(BudgetUnavailable):
+            await self._through(self._machine, key + OUTAGE_MARK, _machine_pace(unreserved), cost)
 
     async def _admit(self, key: str, budget: Budget, cost: float) -> None:
         if not budget.min_interval_ms:
@@ -90,6 +124,11 @@ class RateGate:
 
     async def cool_down(self, key: str, budget: Budget, seconds: float) -> None:
         """Let nothing through under `key` for `seconds`, in every worker that shares the budget."""
+        if budget.reserved_share:
+            # Else all that is held back would come out meanwhile, and stand before the urgent afterwards.
+            with suppress(BudgetUnavailable):
+                store = self._machine if self._shared is None else self._shared
+                await store.cool_down(key + UNRESERVED_MARK, budget.unreserved, seconds)
         if self._shared is None:
             await self._machine.cool_down(key, budget, seconds)
             return

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
 
+from seamless_assets.aio.priority import Slot, Slots
 from seamless_assets.aio.shield import acquire_shielded, shielded
 from seamless_assets.aio.timing import monotonic
 from seamless_assets.core.calendar.segment import Segment
@@ -82,8 +83,8 @@ async def holding(ports: Ports, key: str) -> AsyncIterator[HeldLease]:
     A lease that cannot be renewed cancels the body and raises `LeaseLost`: claim again, and do what is
     still to be done. Raises `LeaseStoreUnavailable` where nobody can say who holds it.
     """
-    slots = ports.quota.slots(key)
-    held = HeldLease(ports, await _claim(ports, slots, key))
+    lease, slot = await _claim(ports, ports.quota.slots(key), key)
+    held = HeldLease(ports, lease)
     try:
         async with asyncio.timeout(None) as cut:
             keeper = asyncio.create_task(_keep(ports, held))
@@ -101,25 +102,25 @@ async def holding(ports: Ports, key: str) -> AsyncIterator[HeldLease]:
     else:
         await held.give_back()
     finally:
-        slots.release()
+        slot.release()
 
 
-async def _claim(ports: Ports, slots: asyncio.Semaphore, key: str) -> Lease:
+async def _claim(ports: Ports, slots: Slots, key: str) -> tuple[Lease, Slot]:
     """The lease, and one of `slots` with it, as soon as nobody else holds it; none is left if cancelled."""
     # Each claim has a name of its own, so one whose answer was lost can be asked for again.
     holder = f"{ports.worker}#{ports.rng.getrandbits(32):08x}"
     ttl = ports.policy.lease_ttl_ms / 1000
     wait = FIRST_WAIT_S
     while True:
-        await slots.acquire()
+        slot = await slots.acquire()
         lease: Lease | None = None
         try:
             lease = await _ask(ports, key, holder, ttl)
         finally:
             if lease is None:
-                slots.release()
+                slot.release()
         if lease is not None:
-            return lease
+            return lease, slot
         with ports.quota.waiting() as crowd:
             usual = max(wait, crowd / CLAIMS_PER_SECOND)
             await ports.clock.sleep(min(usual * (0.5 + ports.rng.random()), ttl))

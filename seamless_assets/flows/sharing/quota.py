@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from seamless_assets.aio.priority import Slots
 from seamless_assets.core.sharing.lease import exchange_of
 
 HELD_AT_ONCE = 32
 """Of one exchange: enough to keep its requests under way, and the rest is left to other workers."""
+RESERVED = 8
+"""Beside these, for fills that a reader waits for."""
 CLAIMS_PER_SECOND = 20.0
 
 
@@ -17,12 +19,12 @@ class LeaseQuota:
     """Slots for leases that are held, by exchange, and a count of those who wait for one."""
 
     def __init__(self) -> None:
-        self._slots: dict[str, asyncio.Semaphore] = {}
+        self._slots: dict[str, Slots] = {}
         self._waiting = 0
 
-    def slots(self, key: str) -> asyncio.Semaphore:
+    def slots(self, key: str) -> Slots:
         """The slots of the exchange that a lease's key is about."""
-        return self._slots.setdefault(exchange_of(key), asyncio.Semaphore(HELD_AT_ONCE))
+        return self._slots.setdefault(exchange_of(key), Slots(HELD_AT_ONCE + RESERVED, RESERVED))
 
     @contextmanager
     def waiting(self) -> Iterator[int]:

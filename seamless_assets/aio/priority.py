@@ -1,0 +1,164 @@
+"""Urgency: work that somebody waits for goes before work in the background.
+
+It goes along with tasks, as context variables do, so that what paces requests knows it without being told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from contextvars import Context, ContextVar, copy_context
+
+
+class Urgency:
+    """Whether somebody waits for a piece of work, or for the work that it is a part of.
+
+    It only ever rises: once somebody waits for it, work in the background is urgent to its end.
+    """
+
+    def __init__(self, above: Urgency | None = None, *, is_urgent: bool = False) -> None:
+        self._above, self._risen = above, asyncio.Event()
+        if is_urgent:
+            self._risen.set()
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether somebody waits."""
+        return self._risen.is_set() or (self._above is not None and self._above.is_urgent)
+
+    def rise(self) -> None:
+        """Somebody waits now; who holds back for the sake of the urgent goes on."""
+        self._risen.set()
+
+    async def risen(self) -> None:
+        """Return once somebody waits."""
+        if self.is_urgent:
+            return
+        levels = [asyncio.ensure_future(level.wait()) for level in self._levels()]
+        try:
+            await asyncio.wait(levels, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for level in levels:
+                level.cancel()
+
+    def _levels(self) -> Iterator[asyncio.Event]:
+        level: Urgency | None = self
+        while level is not None:
+            yield level._risen
+            level = level._above
+
+
+_current: ContextVar[Urgency | None] = ContextVar("urgency", default=None)
+
+
+def is_urgent() -> bool:
+    """Whether somebody waits for what the caller does; work that says nothing is background work."""
+    return _waits(_current.get())
+
+
+async def risen() -> None:
+    """Return once somebody waits for what the caller does, which may be never."""
+    current = _current.get()
+    await (current or Urgency()).risen()
+
+
+def part_of_current() -> tuple[Urgency, Context]:
+    """A part of the caller's work that others may wait for alone, and the context for its task."""
+    return _in_context(Urgency(_current.get()))
+
+
+def on_its_own(*, is_urgent: bool) -> tuple[Urgency, Context]:
+    """Work that is no part of the caller's, and the context for its task."""
+    return _in_context(Urgency(is_urgent=is_urgent))
+
+
+def _in_context(urgency: Urgency) -> tuple[Urgency, Context]:
+    context = copy_context()
+    context.run(_current.set, urgency)
+    return urgency, context
+
+
+class Slots:
+    """At most `limit` at a time, of which `reserved` are kept for the urgent, but for one."""
+
+    def __init__(self, limit: int, reserved: int) -> None:
+        self._all = asyncio.Semaphore(limit)
+        self._unreserved = asyncio.Semaphore(max(1, limit - reserved))
+
+    async def acquire(self) -> Slot:
+        """A slot, once one is free; it is to be released."""
+        taken = Slot()
+        try:
+            if not is_urgent():
+                await taken.take(self._unreserved)
+            await taken.take(self._all)
+        except asyncio.CancelledError:
+            taken.release()
+            raise
+        return taken
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Hold a slot while the body works."""
+        slot = await self.acquire()
+        try:
+            yield
+        finally:
+            slot.release()
+
+
+class Slot:
+    """A place among `Slots`."""
+
+    def __init__(self) -> None:
+        self._taken: list[asyncio.Semaphore] = []
+
+    async def take(self, semaphore: asyncio.Semaphore) -> None:
+        """Wait for `semaphore`, and release it with the slot."""
+        await semaphore.acquire()
+        self._taken.append(semaphore)
+
+    def release(self) -> None:
+        """Leave it to the next."""
+        while self._taken:
+            self._taken.pop().release()
+
+
+class UrgentFirst:
+    """A lock that goes to the first in line who is urgent, else to the first."""
+
+    def __init__(self) -> None:
+        self._is_held = False
+        self._line: list[tuple[asyncio.Future[None], Urgency | None]] = []
+
+    async def __aenter__(self) -> None:
+        if not self._is_held:
+            self._is_held = True
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line.append((turn, _current.get()))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._line = [one for one in self._line if one[0] is not turn]
+            else:
+                self._pass_on()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        self._line = [one for one in self._line if not one[0].done()]
+        waiting = range(len(self._line))
+        first = next((at for at in waiting if _waits(self._line[at][1])), 0)
+        if self._line:
+            self._line.pop(first)[0].set_result(None)
+        else:
+            self._is_held = False
+
+
+def _waits(urgency: Urgency | None) -> bool:
+    return urgency is not None and urgency.is_urgent
