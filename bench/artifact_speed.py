@@ -206,7 +206,7 @@ async def reading(folder: Path, rounds: int) -> list[Case]:
         pa.concat_tables(halves).to_pandas()
 
     warm = opened(folder)
-    told = [
+    cases = [
         Case("read a year of days, first time", *await median(rounds, first, peer), 2.0),
         Case("its files as Parquet and no more, in two threads", *await median(rounds, barest, peer), None),
         Case("read it again, to pandas", *await median(rounds, to_pandas, peer), 0.15),
@@ -214,7 +214,7 @@ async def reading(folder: Path, rounds: int) -> list[Case]:
         Case("peak memory of the first read", peak(folder, ours=True), peak(folder, ours=False), None, "MiB"),
     ]
     await compact(bare_ports(warm), NODE)
-    return [*told, Case("read it compacted to months", *await median(rounds, first, peer), None)]
+    return [*cases, Case("read it compacted to months", *await median(rounds, first, peer), None)]
 
 
 def peak(folder: Path, *, ours: bool) -> float:

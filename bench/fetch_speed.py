@@ -116,8 +116,8 @@ def freqtrade_program() -> Path:
     return program
 
 
-def run(served: Exchange, words: list[str], told: str) -> Run:
-    """Run a process to its end; it must say `told`."""
+def run(served: Exchange, words: list[str], expected: str) -> Run:
+    """Run a process to its end; it must say `expected`."""
     served.ask("DELETE", "requests")
     with tempfile.TemporaryFile("w+") as output:
         begun = time.perf_counter()
@@ -128,8 +128,8 @@ def run(served: Exchange, words: list[str], told: str) -> Run:
         seconds = time.perf_counter() - begun
         output.seek(0)
         said = output.read()
-    if status or told not in said:
-        raise SystemExit(f"{words[0]} failed ({told!r} expected):\n{said[-2_000:]}")
+    if status or expected not in said:
+        raise SystemExit(f"{words[0]} failed ({expected!r} expected):\n{said[-2_000:]}")
     return Run(seconds, usage.ru_maxrss / 1024, served.candle_requests(), said)
 
 
@@ -198,8 +198,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--days", type=int, default=120)
     parser.add_argument("--budget-days", type=int, default=800)
-    told = parser.parse_args()
-    start = END - timedelta(days=told.days)
+    options = parser.parse_args()
+    start = END - timedelta(days=options.days)
     freqtrade_program()
     with exchange() as served:
         ours(served, start, LOOSE)
@@ -209,20 +209,22 @@ def main() -> int:
                 freqtrade(served, start, paced=False),
                 ours(served, start, LOOSE),
             )
-            for _ in range(told.rounds)
+            for _ in range(options.rounds)
         ]
-        bound = [ours(served, END - timedelta(days=told.budget_days), BINDING) for _ in range(told.rounds)]
+        bound = [
+            ours(served, END - timedelta(days=options.budget_days), BINDING) for _ in range(options.rounds)
+        ]
     paced, unpaced, own = map(list, zip(*rounds, strict=True))
-    print(f"{told.days} days of 1m bars, answers after {ANSWER_S * 1000:.0f} ms, {told.rounds} rounds")
+    print(f"{options.days} days of 1m bars, answers after {ANSWER_S * 1000:.0f} ms, {options.rounds} rounds")
     faster = shown("freqtrade download-data", paced), shown("freqtrade, its pacing off", unpaced)
     loose = shown("ours", own)
-    needed = -(-told.budget_days * 1440 // PAGE)
+    needed = -(-options.budget_days * 1440 // PAGE)
     asked = needed * BINDING["interval_ms"] / 1_000 / BINDING["tokens_per_interval"]
     ratio = statistics.median(float(run.said.split()[-1]) for run in bound) / asked
     print(f"ours is {faster[0] / loose:.1f} x faster than freqtrade (goal {FASTER_GOAL:.1f})")
     print(f"ours is {faster[1] / loose:.1f} x faster than freqtrade with its pacing off")
     print(
-        f"{told.budget_days} days under a budget: {bound[-1].requests} requests where {needed} are the "
+        f"{options.budget_days} days under a budget: {bound[-1].requests} requests where {needed} are the "
         f"fewest, {ratio:.3f} x their time (goal {BUDGET_GOAL:.2f})"
     )
     return int(faster[0] / loose < FASTER_GOAL or ratio > BUDGET_GOAL)

@@ -135,8 +135,8 @@ class BareQuestDb:
 
     def get(self, path: str, **query: str) -> bytes:
         with urllib.request.urlopen(f"{self.place}/{path}?{urllib.parse.urlencode(query)}") as answer:
-            told: bytes = answer.read()
-            return told
+            body: bytes = answer.read()
+            return body
 
     def write(self, name: str, frame: pd.DataFrame) -> None:
         node = pd.Categorical.from_codes(np.zeros(len(frame), dtype="int8"), [node_id(name)])

@@ -126,12 +126,12 @@ def main() -> int:
 def report(times: dict[tuple[str, str], list[float]], peaks: dict[str, float]) -> int:
     """Print what was measured; 1 where a goal is missed."""
     missed = 0
-    for (name, task), told in times.items():
-        line = f"{NAMES[task]:22} {name:20} {statistics.median(told) * 1e3:9.1f} ms"
+    for (name, task), seconds in times.items():
+        line = f"{NAMES[task]:22} {name:20} {statistics.median(seconds) * 1e3:9.1f} ms"
         if peer := PEERS.get(name):
-            measured = statistics.median(a / b for a, b in zip(told, times[peer, task], strict=True))
+            measured = statistics.median(a / b for a, b in zip(seconds, times[peer, task], strict=True))
             missed += measured > GOAL
-            best = min(told) / min(times[peer, task])
+            best = min(seconds) / min(times[peer, task])
             line += f"   {measured:5.2f} x {peer} (best against best {best:.2f}), goal {GOAL}"
         print(line)
     for name, peak in peaks.items():

@@ -28,29 +28,31 @@ FILES = {
 
 def tracked() -> list[str]:
     if not (ROOT / ".git").exists():
-        pytest.skip("not a git checkout: what belongs to the project cannot be told from what lies beside it")
+        pytest.skip(
+            "not a git checkout: what belongs to the project cannot be known from what lies beside it"
+        )
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
     return listed.stdout.split()
 
 
 def test_imports_run_one_way() -> None:
     tool = Path(sys.executable).with_name("lint-imports")
-    told = subprocess.run([tool, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stdout
+    result = subprocess.run([tool, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
 
 
 def test_importing_the_package_loads_neither_dagster_nor_ccxt() -> None:
     code = (
         "import sys, seamless_assets; print([m for m in ('dagster', 'ccxt', 'pandera') if m in sys.modules])"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
 
 
 def test_the_testing_room_needs_no_pytest() -> None:
     code = "import sys, seamless_assets.testing; print('pytest' in sys.modules)"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "False"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert not any(needed.startswith("pytest") for needed in project["dependencies"])
 

@@ -100,5 +100,5 @@ def flaky(request: pytest.FixtureRequest) -> Iterator[Callable[[Callable[[int, s
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """An authority that only those know who are told of it."""
+    """An authority that only those know who are given it."""
     return make_authority(tmp_path_factory.mktemp("tls") / "authority")

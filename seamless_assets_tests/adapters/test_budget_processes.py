@@ -34,9 +34,9 @@ def most_in_a_window(times: list[float]) -> int:
 
 
 async def ended(started: asyncio.subprocess.Process) -> str:
-    told, _ = await started.communicate()
+    output, _ = await started.communicate()
     assert started.returncode == 0
-    return told.decode()
+    return output.decode()
 
 
 async def requested(exchange: Sandbox, count: int) -> None:
@@ -49,8 +49,8 @@ async def test_processes_keep_to_one_budget_and_use_it_and_one_429_stops_them_al
     request: pytest.FixtureRequest, exchange: Sandbox, tmp_path: Path, shared: str
 ) -> None:
     redis = request.getfixturevalue("own_redis").url if shared == "redis" else ""
-    told = await ended(await press(exchange, tmp_path, redis, 7.0, cool_at=3.0))
-    heard = float(told)
+    printed = await ended(await press(exchange, tmp_path, redis, 7.0, cool_at=3.0))
+    heard = float(printed)
     times = [one.at for one in exchange.requests]
     assert most_in_a_window(times) <= TOKENS + BURST
     assert not [at for at in times if heard + ON_THEIR_WAY_S < at < heard + 2.0 - ON_THEIR_WAY_S]

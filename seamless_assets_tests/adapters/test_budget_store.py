@@ -180,8 +180,8 @@ async def test_the_script_does_the_same_sums_as_the_core(
             more = (cost, -1.0 if known_as is None else known_as)
         else:
             more = (cost,)
-        told = await store._run(op, key, budget, *more)
-        wait, queued, paused, born, cooling, now, turn = map(float, told)
+        reply = await store._run(op, key, budget, *more)
+        wait, queued, paused, born, cooling, now, turn = map(float, reply)
         if op == "take":
             bucket, place = arithmetic.take(budget, bucket, now, cost)
             places.append(place)

@@ -76,21 +76,21 @@ def facts() -> list[Fact]:
     ]
 
 
-Told = dict[str, list[tuple[Any, ...]]]
+Stored = dict[str, list[tuple[Any, ...]]]
 
 
-async def everything(store: SqliteHotStore) -> Told:
+async def everything(store: SqliteHotStore) -> Stored:
     """All that a store tells of both nodes, as rows."""
-    told: Told = {}
+    stored: Stored = {}
     wide = Segment(START - 86_400 * 400, START + 86_400 * 400)
     for node in (NODE, OTHER):
         bars = await store.load_bars(node, wide)
         assert (await store.load_opens(node, wide)).tolist() == bars["ts"].to_pylist()
-        told[f"{node} bars"] = rows_of(bars)
-        told[f"{node} facts"] = rows_of(await store.load_facts(node, wide))
-        told[f"{node} revisions"] = rows_of(await store.load_revisions(node, wide))
-        told[f"{node} evictions"] = list(await store.load_evictions(node, wide))
-    return told
+        stored[f"{node} bars"] = rows_of(bars)
+        stored[f"{node} facts"] = rows_of(await store.load_facts(node, wide))
+        stored[f"{node} revisions"] = rows_of(await store.load_revisions(node, wide))
+        stored[f"{node} evictions"] = list(await store.load_evictions(node, wide))
+    return stored
 
 
 def rows_of(found: pa.Table) -> list[tuple[Any, ...]]:
@@ -98,16 +98,16 @@ def rows_of(found: pa.Table) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Told]:
+def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Stored]:
     """A whole store, and all that it tells."""
     path = tmp_path_factory.mktemp("sound") / "hot.sqlite"
 
-    async def made() -> Told:
+    async def made() -> Stored:
         await fill(path)
         store = SqliteHotStore(path)
-        told = await everything(store)
+        stored = await everything(store)
         await store.close()
-        return told
+        return stored
 
     return path, asyncio.run(made())
 
@@ -124,12 +124,12 @@ def changed(path: Path, folder: Path, statement: str) -> Path:
 
 @pytest.mark.parametrize(("kind", "statement"), SPOILED)
 async def test_a_value_that_was_changed_is_as_if_it_were_not_there(
-    sound: tuple[Path, Told], tmp_path: Path, kind: str, statement: str
+    sound: tuple[Path, Stored], tmp_path: Path, kind: str, statement: str
 ) -> None:
     heard: list[Event] = []
     store = SqliteHotStore(changed(sound[0], tmp_path, statement), heard.append)
-    told = await everything(store)
-    assert told == {what: [] if what.endswith(kind) else rows for what, rows in sound[1].items()}
+    stored = await everything(store)
+    assert stored == {what: [] if what.endswith(kind) else rows for what, rows in sound[1].items()}
     assert heard and all(isinstance(event, DamagedState) for event in heard)
     assert "backfill" in (await store.status()).warning
     again = table(random_walk(*CHUNK, seed=3))
@@ -140,7 +140,7 @@ async def test_a_value_that_was_changed_is_as_if_it_were_not_there(
 
 @pytest.mark.parametrize("token", ["token + 1000000000", "'x'", "9223372036854775807"])
 async def test_a_fence_that_was_changed_stops_nobody(
-    sound: tuple[Path, Told], tmp_path: Path, token: str
+    sound: tuple[Path, Stored], tmp_path: Path, token: str
 ) -> None:
     store = SqliteHotStore(changed(sound[0], tmp_path, f"UPDATE OR IGNORE fences SET token = {token}"))
     await store.write_bars(
@@ -151,11 +151,11 @@ async def test_a_fence_that_was_changed_stops_nobody(
     await store.close()
 
 
-async def judge_hot(path: Path, true: Told) -> None:
+async def judge_hot(path: Path, true: Stored) -> None:
     store = SqliteHotStore(path)
     try:
-        told = await everything(store)
-        for what, rows in told.items():
+        stored = await everything(store)
+        for what, rows in stored.items():
             assert set(rows) <= set(true[what]), what
         fresh = table(random_walk(*CHUNK, seed=3))
         written = await store.write_bars(NODE, fresh, facts(), recorded_at=9.0, fence=Fence(CHUNK, 3_000_000))
@@ -248,7 +248,7 @@ def write_if_any(path: str, payload: bytes) -> None:
         Path(path).write_bytes(payload)
 
 
-async def made_small(kind: str, folder: Path, sound: tuple[Path, Told]) -> tuple[Path, Judge]:
+async def made_small(kind: str, folder: Path, sound: tuple[Path, Stored]) -> tuple[Path, Judge]:
     if kind == "hot":
         return sound[0], judge_hot
     path = folder / f"{kind}.sqlite"
@@ -258,7 +258,7 @@ async def made_small(kind: str, folder: Path, sound: tuple[Path, Told]) -> tuple
 
 @pytest.mark.parametrize("kind", ["hot", "leases", "budget"])
 async def test_no_spoiled_byte_makes_a_wrong_answer(
-    kind: str, sound: tuple[Path, Told], tmp_path: Path
+    kind: str, sound: tuple[Path, Stored], tmp_path: Path
 ) -> None:
     path, judge = await made_small(kind, tmp_path, sound)
     most = SAMPLED if kind == "hot" else SAMPLED // 2
@@ -269,7 +269,7 @@ async def test_no_spoiled_byte_makes_a_wrong_answer(
 @pytest.mark.timeout(7_200)
 @pytest.mark.parametrize("kind", ["hot", "leases", "budget"])
 async def test_no_spoiled_byte_of_any_makes_a_wrong_answer(
-    kind: str, sound: tuple[Path, Told], tmp_path: Path
+    kind: str, sound: tuple[Path, Stored], tmp_path: Path
 ) -> None:
     path, judge = await made_small(kind, tmp_path, sound)
     assert await try_flips(path, "", judge, sound[1], None, tmp_path) == 2 * path.stat().st_size

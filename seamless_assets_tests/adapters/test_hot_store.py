@@ -46,8 +46,8 @@ async def test_the_last_write_wins_and_leaves_a_revision(open_store: OpenStore, 
     assert await store.write_bars(node, table(bars | lower), [], recorded_at=2.0) == Written(0, 1)
     assert await store.write_bars(node, table(bars), [], recorded_at=3.0) == Written(0, 1)
     assert await store.load_bars(node, HOUR) == table(bars)
-    told = (await store.load_revisions(node, HOUR)).to_pylist()
-    assert [(row["ts"], row["old_close"], row["new_close"], row["recorded_at"]) for row in told] == [
+    revisions = (await store.load_revisions(node, HOUR)).to_pylist()
+    assert [(row["ts"], row["old_close"], row["new_close"], row["recorded_at"]) for row in revisions] == [
         (START + 60, bars[START + 60][3], lower[START + 60][3], 2.0),
         (START + 60, lower[START + 60][3], bars[START + 60][3], 3.0),
     ]
@@ -241,9 +241,9 @@ async def test_any_row_of_writes_ends_as_a_dictionary_would(
     store, oracle, revised = open_store(), dict[int, tuple[float, ...]](), 0
     for moment, (minutes, value) in enumerate(writes, start=1):
         batch = {START + 60 * m: (float(value),) * 5 for m in minutes}
-        told = await store.write_bars(fresh, table(batch), [], recorded_at=float(moment))
+        written = await store.write_bars(fresh, table(batch), [], recorded_at=float(moment))
         changed = sum(ts in oracle and oracle[ts] != row for ts, row in batch.items())
-        assert told == Written(sum(ts not in oracle for ts in batch), changed)
+        assert written == Written(sum(ts not in oracle for ts in batch), changed)
         oracle, revised = oracle | batch, revised + changed
     expected = table(dict(sorted(oracle.items()))) if oracle else empty_bars()
     assert await store.load_bars(fresh, HOUR) == expected

@@ -148,9 +148,9 @@ async def test_a_full_disk_is_a_typed_error_and_loses_nothing(tmp_path: Path) ->
     filling = await asyncio.create_subprocess_exec(
         sys.executable, "-c", FILLER, str(path), TESTS, stdout=asyncio.subprocess.PIPE
     )
-    told = (await filling.communicate())[0].decode()
-    count = int(told.split()[0])
-    assert count > 3 and "the disk has room" in told
+    printed = (await filling.communicate())[0].decode()
+    count = int(printed.split()[0])
+    assert count > 3 and "the disk has room" in printed
     store = SqliteHotStore(path)
     read = await store.load_bars(NODE, Segment(START, START + 60 * DAY))
     assert read.num_rows == count * BATCH
@@ -193,8 +193,8 @@ async def test_a_full_disk_of_a_server_heals_once_there_is_room(small_disk: Path
 
 def fill(path: Path) -> None:
     """Write until the disk is full."""
-    with path.open("wb", buffering=0) as told, suppress(OSError):
-        while told.write(bytes(2**20)):
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(2**20)):
             pass
 
 

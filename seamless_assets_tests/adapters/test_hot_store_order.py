@@ -1,4 +1,4 @@
-"""Whose value stands, in what order things were told, and what eviction spares: tried on each hot store."""
+"""Whose value stands, in what order things came, and what eviction spares: tried on each hot store."""
 
 from __future__ import annotations
 
@@ -86,13 +86,13 @@ async def test_every_value_of_a_bar_leaves_a_revision(
         await store.write_bars(
             node, table({START: (value,) * 5, START + 60: (7.0,) * 5}), [], recorded_at=5.0, fence=fence
         )
-    told = (await store.load_revisions(node, HOUR)).to_pylist()
-    assert [(row["ts"], row["old_close"], row["new_close"]) for row in told] == [
+    revisions = (await store.load_revisions(node, HOUR)).to_pylist()
+    assert [(row["ts"], row["old_close"], row["new_close"]) for row in revisions] == [
         (START, 1.0, 2.0),
         (START, 2.0, 1.0),
         (START, 1.0, 3.0),
     ]
-    assert {row["recorded_at"] for row in told} == {5.0}
+    assert {row["recorded_at"] for row in revisions} == {5.0}
     assert await store.load_bars(node, HOUR) == table({START: (3.0,) * 5, START + 60: (7.0,) * 5})
     assert (await store.load_revisions(node, Segment(START + 60, START + 3600))).num_rows == 0
 

@@ -200,9 +200,9 @@ async def test_processes_that_start_at_once_never_hold_it_together(
     place: str, key: str, tmp_path: Path
 ) -> None:
     started = await workers.start("turns", place, key, 3, 20, tmp_path / "held")
-    told, _ = await started.communicate()
+    printed, _ = await started.communicate()
     assert started.returncode == 0
-    tokens = [int(token) for token in told.decode().split()]
+    tokens = [int(token) for token in printed.decode().split()]
     assert len(set(tokens)) == len(tokens) == 60
 
 
@@ -211,9 +211,9 @@ async def test_calls_at_once_do_not_spoil_each_other(open_leases: OpenLeases, ke
     lease = await store.claim(key, "w", LONG)
     stale = Lease(key, lease.token - 1, "w", lease.until)
     calls = [store.renew(one, LONG) for one in (lease, stale) * 10]
-    told = await asyncio.gather(*calls, store.claim(f"{key}+", "w", LONG), return_exceptions=True)
-    assert [isinstance(answer, Lease) for answer in told] == [True, False] * 10 + [True]
-    assert all(isinstance(answer, LeaseLost) for answer in told[1:20:2])
+    outcomes = await asyncio.gather(*calls, store.claim(f"{key}+", "w", LONG), return_exceptions=True)
+    assert [isinstance(answer, Lease) for answer in outcomes] == [True, False] * 10 + [True]
+    assert all(isinstance(answer, LeaseLost) for answer in outcomes[1:20:2])
 
 
 async def test_a_cancelled_call_breaks_nothing(open_leases: OpenLeases, key: str) -> None:

@@ -30,14 +30,14 @@ async def state(folder: Path) -> tuple[object, list[tuple[str, object]]]:
     """Artifacts in force, and the bars of every release, all verified."""
     world = World(folder, TWO_DAYS)
     assert (await verify(world.ports, NODE)).faults == ()
-    told = []
+    scans = []
     for entry in await world.log():
         snapshot = await world.ports.artifacts.load_snapshot(NODE, entry.as_of)
         scan = await world.ports.artifacts.load_scan(NODE, snapshot.artifacts)
-        told.append((entry.as_of, scan.bars))
+        scans.append((entry.as_of, scan.bars))
     newest = await world.ports.artifacts.load_snapshot(NODE)
     await world.ports.hot.close()
-    return [(ref.start, ref.end, ref.fingerprint) for ref in newest.artifacts], told
+    return [(ref.start, ref.end, ref.fingerprint) for ref in newest.artifacts], scans
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ async def test_killed_before_any_call_nothing_is_torn(tmp_path: Path, name: str,
         _, torn = await state(folder)
         assert torn[: len(before)] == before and len(torn) <= len(after)
         await perform(folder, name)
-        again, told = await state(folder)
-        assert again == in_force and told[: len(torn)] == torn
-        assert [bars for _, bars in told] == [bars for _, bars in after]
+        again, scans = await state(folder)
+        assert again == in_force and scans[: len(torn)] == torn
+        assert [bars for _, bars in scans] == [bars for _, bars in after]
         await nothing_is_left(folder)
         shutil.rmtree(folder)
     assert call >= (12 if steps else 4)

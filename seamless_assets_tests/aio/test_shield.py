@@ -18,18 +18,18 @@ class Holder:
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
-        self.told: list[str] = []
+        self.events: list[str] = []
 
     async def acquire(self) -> str:
         await asyncio.sleep(1)
         if self.error is not None:
             raise self.error
-        self.told.append("acquired")
+        self.events.append("acquired")
         return "it"
 
     async def release(self, acquired: str) -> None:
         await asyncio.sleep(1)
-        self.told.append(f"released {acquired}")
+        self.events.append(f"released {acquired}")
 
     def begin(self, how: str) -> asyncio.Task[str]:
         async def use() -> str:
@@ -47,7 +47,7 @@ def test_its_outcome_is_the_works(how: str, error: Exception | None) -> None:
     async def main() -> None:
         holder = Holder(error)
         (outcome,) = await asyncio.gather(holder.begin(how), return_exceptions=True)
-        assert outcome == (error or "it") and "released it" not in holder.told
+        assert outcome == (error or "it") and "released it" not in holder.events
 
     run_on_virtual_time(main)
 
@@ -67,7 +67,7 @@ def test_a_cancelled_caller_leaves_when_the_work_has_ended(
         (outcome,) = await asyncio.gather(using, return_exceptions=True)
         assert isinstance(outcome, asyncio.CancelledError)
         given_back = ["released it"] if how == "acquire_shielded" else []
-        assert holder.told == ([] if error else ["acquired", *given_back])
+        assert holder.events == ([] if error else ["acquired", *given_back])
 
     run_on_virtual_time(main)
 

@@ -26,24 +26,24 @@ def seamless(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def test_a_wrong_file_says_everything_with_its_lines(tmp_path: Path) -> None:
     (tmp_path / "seamless.yaml").write_text(WRONG)
-    told = seamless("check", cwd=tmp_path)
-    assert told.returncode == 1
+    result = seamless("check", cwd=tmp_path)
+    assert result.returncode == 1
     for line, words in ((3, "hot_stor"), (5, "binanse"), (8, "BTC/USD"), (9, "7x")):
-        assert any(f"seamless.yaml:{line}:" in row and words in row for row in told.stderr.splitlines()), (
-            told.stderr
+        assert any(f"seamless.yaml:{line}:" in row and words in row for row in result.stderr.splitlines()), (
+            result.stderr
         )
-    assert "Traceback" not in told.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
-    told = seamless("check", cwd=tmp_path)
-    assert told.returncode == 1 and "seamless.yaml" in told.stderr and "Traceback" not in told.stderr
+    result = seamless("check", cwd=tmp_path)
+    assert result.returncode == 1 and "seamless.yaml" in result.stderr and "Traceback" not in result.stderr
 
 
 def test_the_commands_explain_themselves(tmp_path: Path) -> None:
-    told = seamless("--help", cwd=tmp_path)
-    assert told.returncode == 0
+    result = seamless("--help", cwd=tmp_path)
+    assert result.returncode == 0
     assert {"check", "demo", "sandbox", "ui"} <= {
-        line.split()[0] for line in told.stdout.splitlines() if line.strip()
+        line.split()[0] for line in result.stdout.splitlines() if line.strip()
     }
     assert "--replay" in seamless("sandbox", "--help", cwd=tmp_path).stdout

@@ -32,11 +32,11 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def fingerprints(folder: Path) -> list[str]:
-    told = subprocess.run(
+    result = subprocess.run(
         COMMAND, cwd=folder, env=environment(folder), capture_output=True, text=True, check=False
     )
-    assert told.returncode == 0, told.stdout + told.stderr
-    return re.findall(r"sha256:[0-9a-f]{64}", told.stdout)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return re.findall(r"sha256:[0-9a-f]{64}", result.stdout)
 
 
 def test_the_demo_ends_the_same_twice_and_after_a_kill(tmp_path: Path) -> None:

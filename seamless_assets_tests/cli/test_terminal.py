@@ -46,10 +46,10 @@ OBEYED = set("\x1b\x9b\r\x07\u202e\u2028")
 
 def test_every_command_ends_well_on_every_console(project: Path, typed: Typed) -> None:
     for command in COMMANDS:
-        told = {encoding: typed(*command, encoding=encoding) for encoding in ENCODINGS}
-        assert {one.status for one in told.values()} == {0}, (command, told)
-        assert all(one.out for one in told.values()) or command[0] == "releases", command
-        names = [one for one in told.values() if "USDT" in one.out]
+        results = {encoding: typed(*command, encoding=encoding) for encoding in ENCODINGS}
+        assert {one.status for one in results.values()} == {0}, (command, results)
+        assert all(one.out for one in results.values()) or command[0] == "releases", command
+        names = [one for one in results.values() if "USDT" in one.out]
         assert all(r"\u5e01" in one.out or "币" in one.out for one in names), command
 
 
@@ -63,11 +63,11 @@ def test_a_strip_is_drawn_with_what_the_console_has(project: Path, typed: Typed)
 
 @given(st.text() | st.text("\x1b\x9b[]2Jm\r\n\t\b\x7f\u202e\u2028\ud800a"))
 def test_what_is_shown_cannot_be_obeyed(text: str) -> None:
-    told = shown(text)
-    spoken = {unicodedata.category(char) for char in told if char not in "\n\t"}
+    safe = shown(text)
+    spoken = {unicodedata.category(char) for char in safe if char not in "\n\t"}
     assert not spoken & {"Cc", "Cf", "Cs", "Zl", "Zp"}
-    assert shown(told) == told
-    assert told == text or not text.replace("\n", "").isprintable()
+    assert shown(safe) == safe
+    assert safe == text or not text.replace("\n", "").isprintable()
 
 
 @pytest.mark.parametrize("kind", [SeamlessError, ConfigError, click.ClickException, click.UsageError])
@@ -80,9 +80,9 @@ def test_a_message_is_shown_and_not_obeyed(
         raise kind(HOSTILE)
 
     monkeypatch.setitem(app.cli.commands, "fail", fail)
-    told = typed("fail")
-    assert told.status in (1, 2)
-    for text in (told.out, told.err):
+    result = typed("fail")
+    assert result.status in (1, 2)
+    for text in (result.out, result.err):
         assert r"\x1b[2Jgone\x9b31m\r\x07\u202eevil\u2028" in text
         assert not set(text) & OBEYED
 
@@ -100,9 +100,9 @@ def test_a_message_is_shown_and_not_obeyed(
     ],
 )
 def test_what_was_typed_is_shown_and_not_obeyed(project: Path, typed: Typed, words: tuple[str, ...]) -> None:
-    told = typed(*words)
-    assert told.status in (1, 2) and told.err
-    assert not set(told.err + told.out) & OBEYED
+    result = typed(*words)
+    assert result.status in (1, 2) and result.err
+    assert not set(result.err + result.out) & OBEYED
 
 
 def test_what_an_exchange_says_is_shown_and_not_obeyed(
@@ -110,8 +110,10 @@ def test_what_an_exchange_says_is_shown_and_not_obeyed(
 ) -> None:
     body = {"code": -1, "msg": HOSTILE}
     exchange.faults.add(Fault("status", path="klines", code=400, body=body, times=None))
-    told = typed("backfill", *HOUR)
-    assert told.status == 1 and "gone" in told.out + told.err and not set(told.out + told.err) & OBEYED
+    result = typed("backfill", *HOUR)
+    assert (
+        result.status == 1 and "gone" in result.out + result.err and not set(result.out + result.err) & OBEYED
+    )
 
 
 def test_only_one_place_writes() -> None:
@@ -128,8 +130,8 @@ def test_only_one_place_writes() -> None:
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "99999999999"])
 @pytest.mark.parametrize("command", ["ui", "coordinator", "metrics"])
 def test_a_port_out_of_range_is_refused(typed: Typed, command: str, port: str) -> None:
-    told = typed(command, "--port", port)
-    assert told.status == 2 and "--port" in told.err
+    result = typed(command, "--port", port)
+    assert result.status == 2 and "--port" in result.err
 
 
 def test_progress_says_what_is_done_and_no_more(project: Path, exchange: Sandbox) -> None:
@@ -144,12 +146,12 @@ def on_a_terminal(*words: str, folder: Path) -> str:
     ours, theirs = pty.openpty()
     with subprocess.Popen([TOOL, *words], cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs) as command:
         os.close(theirs)
-        told = bytearray()
+        output = bytearray()
         while piece := read_some(ours):
-            told += piece
+            output += piece
         os.close(ours)
     assert command.returncode in (0, 1)
-    return told.decode()
+    return output.decode()
 
 
 def read_some(terminal_: int) -> bytes:
@@ -167,8 +169,8 @@ def written_to(monkeypatch: pytest.MonkeyPatch) -> Callable[[TextIO | None], tup
     def check(out: TextIO | None) -> tuple[int, str]:
         err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
         with monkeypatch.context() as patch:
-            for name, told in (("stdout", out), ("stderr", err), ("argv", ["seamless", "check"])):
-                patch.setattr(sys, name, told)
+            for name, value in (("stdout", out), ("stderr", err), ("argv", ["seamless", "check"])):
+                patch.setattr(sys, name, value)
             terminal.open_streams()
             status = app.run()
             terminal.discard_output()
@@ -194,26 +196,26 @@ def test_outputs_that_take_nothing(
 def test_a_command_whose_reader_is_gone_says_nothing_of_it(project: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    told = subprocess.run([TOOL, "check"], stdout=writing, stderr=subprocess.PIPE, check=False)
+    result = subprocess.run([TOOL, "check"], stdout=writing, stderr=subprocess.PIPE, check=False)
     os.close(writing)
-    assert (told.returncode, told.stderr) == (1, b"")
+    assert (result.returncode, result.stderr) == (1, b"")
 
 
 def test_what_is_waited_for_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(terminal, "PATIENCE_S", 0.0)
-    told = threading.Event()
+    is_asked = threading.Event()
 
     def name(what: str) -> Callable[[], str]:
         def tell() -> str:
-            told.set()
+            is_asked.set()
             return what
 
         return tell
 
     with waiting_for(describe=name("kraken")):
-        assert told.wait(60)
+        assert is_asked.wait(60)
     while "kraken" not in (err := capsys.readouterr().err):
         pass
     assert err == "waiting for kraken\n"

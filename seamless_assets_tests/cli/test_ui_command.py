@@ -42,7 +42,9 @@ class Started:
 
     def await_program(self, folder: Path, words: str) -> int:
         """The process of a program that the command starts, as soon as there is one."""
-        while not (found := [pid for pid, told in started_in(folder).items() if words in told]):
+        while not (
+            found := [pid for pid, command_line in started_in(folder).items() if words in command_line]
+        ):
             assert self.command.poll() is None, self.log.read_text()
             time.sleep(0.05)
         return found[0]
@@ -103,9 +105,9 @@ def test_it_shows_the_series_until_it_is_stopped(project: Path, elsewhere: Path,
     ui.await_words("Ctrl-C stops it")
     assert [key[:2] for key in assets(ui.port)] == [["ohlcv", "binance"]]
     assert len(started_in(project)) >= 4
-    status, told = ui.end(ui.command.pid, signal.SIGINT)
-    assert status == 130, told
-    assert f"Dagster: http://127.0.0.1:{ui.port} (Ctrl-C stops it)" in told and "Traceback" not in told
+    status, output = ui.end(ui.command.pid, signal.SIGINT)
+    assert status == 130, output
+    assert f"Dagster: http://127.0.0.1:{ui.port} (Ctrl-C stops it)" in output and "Traceback" not in output
     assert started_in(project) == {}
     assert list(elsewhere.iterdir()) == []
     assert (project / "data" / "dagster" / "dagster.yaml").exists()
@@ -113,15 +115,15 @@ def test_it_shows_the_series_until_it_is_stopped(project: Path, elsewhere: Path,
 
 def test_it_fails_and_ends_the_rest_where_one_of_its_programs_ends(project: Path, ui: Started) -> None:
     webserver = ui.await_program(project, "-m dagster_webserver")
-    status, told = ui.end(webserver, signal.SIGKILL)
-    assert status == 1 and "dagster-webserver ended by itself, with exit status -9" in told
+    status, output = ui.end(webserver, signal.SIGKILL)
+    assert status == 1 and "dagster-webserver ended by itself, with exit status -9" in output
     assert started_in(project) == {}
 
 
 def test_it_ends_all_it_began_when_it_is_stopped_at_once(project: Path, ui: Started) -> None:
     ui.await_program(project, "dagster")
-    status, told = ui.end(ui.command.pid, signal.SIGTERM)
-    assert status == 143, told
+    status, output = ui.end(ui.command.pid, signal.SIGTERM)
+    assert status == 143, output
     assert started_in(project) == {}
 
 

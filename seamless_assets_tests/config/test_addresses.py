@@ -56,8 +56,8 @@ def refusal(place: tuple[str, ...], value: Any) -> str:
 @pytest.mark.parametrize("user", ["me:a{}b@", "me:12{}b@", "me:{}@", "{}:b@", "a{}b:c@", "me:1{}@x@"])
 def test_an_unescaped_character_in_a_password_is_refused(place: tuple[str, ...], user: str) -> None:
     for character in SPECIAL:
-        told = refusal(place, FORMS[place].format(user=user.format(character)))
-        assert "percent-encode" in told and "%23" in told
+        message = refusal(place, FORMS[place].format(user=user.format(character)))
+        assert "percent-encode" in message and "%23" in message
         taken(place, FORMS[place].format(user="me:a" + quote(character, safe="") + "b@"))
 
 
@@ -80,11 +80,11 @@ def test_a_port_out_of_range_is_refused(place: tuple[str, ...], port: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("port", "told"), [(0, "greater than 0"), (65_536, "equal to 65535"), ("x", "a whole")]
+    ("port", "message"), [(0, "greater than 0"), (65_536, "equal to 65535"), ("x", "a whole")]
 )
-def test_a_port_of_its_own_is_one(port: object, told: str) -> None:
+def test_a_port_of_its_own_is_one(port: object, message: str) -> None:
     mapping = {"dsn": "questdb://host", "pg_port": port}
-    with pytest.raises(ConfigError, match=rf"hot_store.pg_port: must be .*{told}"):
+    with pytest.raises(ConfigError, match=rf"hot_store.pg_port: must be .*{message}"):
         settings(("seamless", "hot_store"), mapping)
 
 
@@ -103,7 +103,7 @@ def test_hosts_of_all_kinds(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "told"),
+    ("key", "value", "message"),
     [
         ("exchanges.binance.base_url", "http://host/?a=1", "ends with ? or #"),
         ("exchanges.binance.base_url", "http://host#a", "ends with ? or #"),
@@ -133,12 +133,12 @@ def test_hosts_of_all_kinds(host: str) -> None:
         ("seamless.artifact.object_store_uri", "s3:/bucket/a", "fewer than two slashes"),
     ],
 )
-def test_what_nothing_would_read_is_refused(key: str, value: str, told: str) -> None:
-    assert told in refusal(tuple(key.split(".")), value)
+def test_what_nothing_would_read_is_refused(key: str, value: str, message: str) -> None:
+    assert message in refusal(tuple(key.split(".")), value)
 
 
 @pytest.mark.parametrize(
-    ("s3", "key", "told"),
+    ("s3", "key", "message"),
     [
         ({"endpoint_url": "http://me:word@h:1"}, "endpoint_url", "takes no user"),
         ({"session_token": "t"}, "session_token", "means nothing without"),
@@ -146,11 +146,11 @@ def test_what_nothing_would_read_is_refused(key: str, value: str, told: str) -> 
         ({"profile": "p", "access_key_id": "a", "secret_access_key": "s"}, "profile", "contradicts"),
     ],
 )
-def test_ways_into_a_bucket_that_contradict_each_other(s3: dict[str, str], key: str, told: str) -> None:
+def test_ways_into_a_bucket_that_contradict_each_other(s3: dict[str, str], key: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         settings(("seamless", "artifact"), {"object_store_uri": "s3://bucket", "s3": s3})
     (problem,) = caught.value.problems
-    assert problem.key == f"seamless.artifact.s3.{key}".removesuffix(".") and told in problem.message
+    assert problem.key == f"seamless.artifact.s3.{key}".removesuffix(".") and message in problem.message
 
 
 def test_a_way_into_a_bucket_beside_a_folder_is_refused() -> None:

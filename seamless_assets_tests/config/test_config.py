@@ -150,11 +150,11 @@ def test_settings_know_their_file_and_their_folder(tmp_path: Path, monkeypatch: 
 
 
 def test_settings_travel_to_another_process_as_they_are(tmp_path: Path) -> None:
-    for told in (load(tmp_path, SMALLEST_YAML), settings(environment={"coordinator_url": "http://u:p@h:1"})):
-        arrived = pickle.loads(pickle.dumps(told))
-        assert arrived == told
-        assert (arrived.file, arrived.base) == (told.file, told.base)
-        assert arrived.nodes == told.nodes
+    for sent in (load(tmp_path, SMALLEST_YAML), settings(environment={"coordinator_url": "http://u:p@h:1"})):
+        arrived = pickle.loads(pickle.dumps(sent))
+        assert arrived == sent
+        assert (arrived.file, arrived.base) == (sent.file, sent.base)
+        assert arrived.nodes == sent.nodes
 
 
 def test_the_file_is_argument_then_variable_then_current_folder(
@@ -315,13 +315,15 @@ def test_budgets_follow_the_exchange() -> None:
 
 
 @pytest.mark.parametrize("rps", [0.001, 0.5, 1, 3.5, 20, 1_000])
-def test_requests_a_second_bound_the_burst_where_no_other_is_told(rps: float) -> None:
+def test_requests_a_second_bound_the_burst_where_no_other_is_set(rps: float) -> None:
     exchanges = {"binance": {"symbols": ["BTC/USDT"], "rate_limit_rps": rps}}
     alone = settings(exchanges=exchanges).budget("binance")
     assert (alone.burst, alone.tokens_per_second) == (rps, pytest.approx(rps))
     artifact = {"object_store_uri": "s"}
-    told = settings(exchanges=exchanges, seamless={"artifact": artifact, "rate_limit": {"burst_tokens": 50}})
-    assert told.budget("binance").burst == 50
+    declared = settings(
+        exchanges=exchanges, seamless={"artifact": artifact, "rate_limit": {"burst_tokens": 50}}
+    )
+    assert declared.budget("binance").burst == 50
     assert settings().budget("binance").burst == 200
 
 

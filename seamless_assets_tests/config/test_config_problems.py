@@ -353,7 +353,7 @@ def test_an_account_that_no_budget_tells_apart_is_refused(problems: Finder) -> N
     assert "is used by rate_limit.key_template alone, which has no {account?}" in said
 
 
-def test_what_yaml_trips_over_is_told_without_its_text(problems: Finder) -> None:
+def test_what_yaml_trips_over_is_reported_without_its_text(problems: Finder) -> None:
     for line in ("password: *hunter2", "password: !hunter2 x", "password: !hunter2"):
         number, _, said = only(problems(f"{BASE}    {line}\n"))
         assert number == 6 and "put quotes around" in said and "hunter2" not in said

@@ -54,7 +54,7 @@ HOSTILE = {
     "many nodes": LISTS
     + f"    symbols: [{','.join(f'A{at}/B' for at in range(5_000))}]\n"
     + f"    timeframes: [{','.join(f'{at}s' for at in range(1, 5_000))}]\n",
-    "a variable told often": f"{FILE}cache: {{ttl_ms: '{'${X}' * 200_000}'}}\n",
+    "a variable named often": f"{FILE}cache: {{ttl_ms: '{'${X}' * 200_000}'}}\n",
     "variables without end": f"{FILE}cache: {{ttl_ms: '{'${' * 400_000}'}}\n",
     "many placeholders": f"{FILE}cache: {{key_template: '{'{node_id}' * 90_000}'}}\n",
     "more than a file may hold": f"{FILE}{'#' * MOST_BYTES}",
@@ -76,15 +76,15 @@ for file in sorted(Path(sys.argv[1]).iterdir()):
 def test_no_file_takes_all_memory_or_time(tmp_path: Path) -> None:
     for name, text in HOSTILE.items():
         (tmp_path / name).write_text(text)
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", READ % (MOST_MEMORY, MOST_MEMORY), tmp_path],
         env={**os.environ, "X": "x" * 100_000},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert told.returncode == 0, told.stderr
-    lines = dict(line.split(": ") for line in told.stdout.splitlines())
+    assert result.returncode == 0, result.stderr
+    lines = dict(line.split(": ") for line in result.stdout.splitlines())
     assert set(lines) == set(HOSTILE)
     for name, line in lines.items():
         problems, _, _, characters, _ = line.split()

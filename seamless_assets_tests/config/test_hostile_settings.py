@@ -145,16 +145,16 @@ values = st.recursive(
 
 
 @given(st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(ODD) | values), max_size=3))
-def test_any_mapping_is_settings_or_an_error(told: list[tuple[tuple[str, ...], Any]]) -> None:
+def test_any_mapping_is_settings_or_an_error(changes: list[tuple[tuple[str, ...], Any]]) -> None:
     mapping = SOUND
-    for place, value in told:
+    for place, value in changes:
         mapping = changed(mapping, place, value)
     judged(lambda: settings_from_mapping(mapping, "/base", {"X": "1"}))
 
 
 @given(st.dictionaries(st.sampled_from([*SOUND, "cache", "domains", "a"]) | st.text(), values, max_size=3))
-def test_any_yaml_of_values_is_settings_or_an_error(told: dict[str, Any]) -> None:
-    judged(lambda: from_yaml(FILE + yaml.safe_dump(told, allow_unicode=True)))
+def test_any_yaml_of_values_is_settings_or_an_error(values: dict[str, Any]) -> None:
+    judged(lambda: from_yaml(FILE + yaml.safe_dump(values, allow_unicode=True)))
 
 
 TOKENS = [

@@ -51,7 +51,7 @@ def settings(**sections: Any) -> Settings:
 )
 @pytest.mark.parametrize("text", ["${NONE:-}", "${EMPTY}", "${EMPTY:-}${NONE:-}"])
 def test_a_variable_that_says_nothing_leaves_its_key_unset(line: str, text: str) -> None:
-    def of(told: str | None) -> Settings:
+    def of(value: str | None) -> Settings:
         mapping: dict[str, Any] = {
             "seamless": {"artifact": {"object_store_uri": "store"}},
             "exchanges": {"binance": {"symbols": ["BTC/USDT"]}},
@@ -60,7 +60,7 @@ def test_a_variable_that_says_nothing_leaves_its_key_unset(line: str, text: str)
         section = mapping
         for part in above:
             section = section.setdefault(part, {})
-        section[last] = told
+        section[last] = value
         return settings_from_mapping(mapping, "/base", {"EMPTY": ""})
 
     assert of(text) == of(None)
@@ -90,7 +90,7 @@ exchanges:
     assert settings(**own) == settings()
 
 
-def test_keys_that_nothing_acts_on_are_told_of_and_have_one_value(tmp_path: Path) -> None:
+def test_keys_that_nothing_acts_on_are_named_and_have_one_value(tmp_path: Path) -> None:
     whole = load(tmp_path, BLUEPRINT)
     assert set(whole.idle_keys) == {
         "seamless.backfill.mode",
@@ -99,9 +99,9 @@ def test_keys_that_nothing_acts_on_are_told_of_and_have_one_value(tmp_path: Path
         "seamless.observability.backfill_wait_warn_ms",
     }
     assert load(tmp_path, SMALLEST_YAML).idle_keys == ()
-    for section, told in (
+    for section, values in (
         ("seamless", {"backfill": {"mode": "sync"}}),
         ("seamless", {"observability": {"storage_wait_warn_ms": 1}}),
     ):
         with pytest.raises(ConfigError, match=r"is not built yet, so .* change nothing; remove it"):
-            settings(**{section: told})
+            settings(**{section: values})

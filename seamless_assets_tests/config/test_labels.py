@@ -29,15 +29,15 @@ def test_what_is_taken_here_dagster_takes(word: str, other: str) -> None:
     owner = f"{word}@{other}.io"
     if taken(labels.group, word):
         AssetSpec("a", group_name=word)
-    for told in (owner, f"team:{word}"):
-        if taken(labels.owner, told):
-            AssetSpec("a", owners=[told])
+    for name in (owner, f"team:{word}"):
+        if taken(labels.owner, name):
+            AssetSpec("a", owners=[name])
     if taken(labels.tag_key, word) and taken(labels.tag_value, other):
         AssetSpec("a", tags={word: other})
 
 
 @pytest.mark.parametrize(
-    ("told", "place"),
+    ("labels", "place"),
     [
         ({"group": "market data"}, "group"),
         ({"group": ""}, "group"),
@@ -54,7 +54,7 @@ def test_what_is_taken_here_dagster_takes(word: str, other: str) -> None:
     ids=str,
 )
 def test_others_are_a_problem_with_its_place(
-    told: dict[str, Any], place: str, settings_for: Callable[..., Settings]
+    labels: dict[str, Any], place: str, settings_for: Callable[..., Settings]
 ) -> None:
     with pytest.raises(ConfigError, match=f"exchanges.binance.{place}"):
-        settings_for({"binance": {"symbols": ["BTC/USDT"], **told}})
+        settings_for({"binance": {"symbols": ["BTC/USDT"], **labels}})

@@ -18,10 +18,10 @@ words = st.text(st.characters(codec="utf-8"), min_size=1)
 @given(words, words, st.sampled_from(["http://h", "https://h:1/a/b", "redis://[::1]:6379/0", "http://h/a"]))
 def test_an_address_without_its_user_holds_none_of_it(user: str, password: str, address: str) -> None:
     scheme, rest = address.split("://")
-    told = f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{rest}"
-    assert without_user(told) == without_user(address) == address
-    assert place_of(told).startswith(f"{address}~") and place_of(address) == address
-    assert password in secrets_of(told) and secrets_of(address) == ()
+    with_user = f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{rest}"
+    assert without_user(with_user) == without_user(address) == address
+    assert place_of(with_user).startswith(f"{address}~") and place_of(address) == address
+    assert password in secrets_of(with_user) and secrets_of(address) == ()
     assert authorization_of(address) is None
 
 
@@ -37,7 +37,7 @@ def test_who_asks_is_told_as_it_was_meant() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("asked http://me:word@h:1/a, refused", "asked http://***@h:1/a, refused"),
         ("redis://:p@ss#w@h/0", "redis://***@h/0"),
@@ -49,9 +49,9 @@ def test_who_asks_is_told_as_it_was_meant() -> None:
         ("ohlcv:okx:BTC/USDT:USDT:1m at /a/b@c, key: x", "ohlcv:okx:BTC/USDT:USDT:1m at /a/b@c, key: x"),
     ],
 )
-def test_texts_are_told_without_secrets(text: str, told: str) -> None:
-    assert masked(text) == told
-    assert str(SeamlessError(text)) == told
+def test_texts_are_shown_without_secrets(text: str, expected: str) -> None:
+    assert masked(text) == expected
+    assert str(SeamlessError(text)) == expected
 
 
 def test_named_secrets_are_taken_out_the_longer_ones_first() -> None:
@@ -71,5 +71,5 @@ def test_what_an_error_came_from_tells_nothing_either() -> None:
 
     with pytest.raises(SeamlessError) as caught:
         fail()
-    told = "".join(traceback.format_exception(caught.value))
-    assert "OSError: [Errno 5] to http://***@h" in told and "ValueError: the key is ***" in told
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "OSError: [Errno 5] to http://***@h" in shown and "ValueError: the key is ***" in shown

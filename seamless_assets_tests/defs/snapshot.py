@@ -38,7 +38,7 @@ EXCHANGES: dict[str, dict[str, Any]] = {
 def current(folder: Path) -> str:
     """The page as the code is now; a partition is materialized in `folder` for it."""
     with Sandbox(now=START + 10 * DAY).running() as exchange:
-        exchanges = {name: {**told, "base_url": exchange.url} for name, told in EXCHANGES.items()}
+        exchanges = {name: {**declared, "base_url": exchange.url} for name, declared in EXCHANGES.items()}
         settings = settings_from_mapping(
             {"seamless": {"artifact": {"object_store_uri": "./artifacts"}}, "exchanges": exchanges},
             base=folder,

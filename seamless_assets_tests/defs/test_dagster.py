@@ -161,9 +161,9 @@ def test_the_io_manager_serves_released_bars_in_the_form_asked_for(
     def as_known_then(bars: pa.Table) -> None:
         seen["arrow"] = bars
 
-    told = {"seamless/dataset_fingerprint": first.dataset_fingerprint}
+    metadata = {"seamless/dataset_fingerprint": first.dataset_fingerprint}
 
-    @asset(ins={"bars": AssetIn(key=BTC, metadata=told)})
+    @asset(ins={"bars": AssetIn(key=BTC, metadata=metadata)})
     def by_fingerprint(bars: ReadResult) -> None:
         seen["by fingerprint"] = bars
 
@@ -258,10 +258,10 @@ def test_two_nodes_with_one_key_are_refused(settings_for: Callable[..., Settings
 
 
 def test_assets_show_what_the_settings_say_of_them(settings_for: Callable[..., Settings]) -> None:
-    told = {"group": "market", "owners": ["team:research"], "tags": {"tier": "gold"}}
+    labels = {"group": "market", "owners": ["team:research"], "tags": {"tier": "gold"}}
     plain, shown = (
         build_assets(settings_for({"kraken": {"symbols": ["BTC/USD:BTC-251226"], **more}}))[0]
-        for more in ({}, told)
+        for more in ({}, labels)
     )
     (spec,), (other,) = shown.specs, plain.specs
     assert (spec.group_name, list(spec.owners), spec.tags["tier"]) == ("market", ["team:research"], "gold")

@@ -62,8 +62,8 @@ def test_the_project_of_the_page_runs(
 
 
 def test_the_page_names_all_there_is(project: Any) -> None:
-    told = set(re.findall(rf"`({PREFIX}\w+)`", PAGE))
-    assert told == {f"{PREFIX}{name}" for name in _READERS} | {NODE_ID_METADATA}
+    named = set(re.findall(rf"`({PREFIX}\w+)`", PAGE))
+    assert named == {f"{PREFIX}{name}" for name in _READERS} | {NODE_ID_METADATA}
     repository = project.defs.get_repository_def()
     jobs = {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")}
     schedules = {schedule.name for schedule in repository.schedule_defs}

@@ -94,8 +94,8 @@ def test_a_damaged_node_fails_the_job_and_stops_no_other(path: Path, instance: D
     result = keep_house(path, instance)
     assert not result.success and set(rows(result)) == {ETH, "ohlcv:binance:SOL/USDT:1h"}
     (failure,) = (event for event in result.all_events if event.is_step_failure)
-    told = failure.step_failure_data.user_failure_data.description
-    assert told.startswith(BTC) and str(damaged) in told and "restore the file" in told
+    description = failure.step_failure_data.user_failure_data.description
+    assert description.startswith(BTC) and str(damaged) in description and "restore the file" in description
     assert known(path, ETH)[2] == 1
     damaged.write_bytes(whole)
     assert keep_house(path, instance).success and known(path, BTC)[2] == 1

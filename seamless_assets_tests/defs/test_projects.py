@@ -78,8 +78,8 @@ def test_a_run_reads_the_file_it_was_built_of(
     mine, other = project("mine", "BTC/USDT"), project("other", "ETH/USDT")
     monkeypatch.chdir(mine.parent)
     monkeypatch.setenv("SEAMLESS_CONFIG", str(mine))
-    told = {"absolute": str(mine), "relative": "seamless.yaml", "variable": None}[path]
-    definitions = build_definitions(load_settings(told))
+    given = {"absolute": str(mine), "relative": "seamless.yaml", "variable": None}[path]
+    definitions = build_definitions(load_settings(given))
     monkeypatch.setenv("SEAMLESS_CONFIG", str(other))
     monkeypatch.chdir(other.parent)
     assert materialize(definitions, instance).success

@@ -61,11 +61,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def url(project: Path) -> Iterator[str]:
     """The address of `dagster-webserver`, once it answers."""
     port, log = free_port(), project / "webserver.log"
-    with log.open("wb") as told:
+    with log.open("wb") as output:
         server = subprocess.Popen(
             [TOOLS / "dagster-webserver", "-w", "workspace.yaml", "-p", str(port)],
             cwd=project,
-            stdout=told,
+            stdout=output,
             stderr=subprocess.STDOUT,
             env={"PATH": str(TOOLS), "DAGSTER_HOME": str(project), "HOME": str(project)},
         )

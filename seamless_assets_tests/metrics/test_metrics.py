@@ -53,23 +53,23 @@ HEARD: tuple[events.Event, ...] = (
 
 async def got(app: FastAPI, path: str) -> tuple[int, str]:
     """Status and body of a GET, without a server."""
-    told: list[Any] = []
+    messages: list[Any] = []
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: Any) -> None:
-        told.append(message)
+        messages.append(message)
 
     scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b""}
     await app(scope, receive, send)
-    return told[0]["status"], b"".join(message.get("body", b"") for message in told[1:]).decode()
+    return messages[0]["status"], b"".join(message.get("body", b"") for message in messages[1:]).decode()
 
 
 def test_every_sample_is_of_the_catalogue_and_every_metric_has_a_source() -> None:
-    told = [sample for event in HEARD for sample in samples(event)]
-    assert {sample.metric for sample in told} == set(BY_NAME)
-    assert all(len(sample.labels) == len(BY_NAME[sample.metric].labels) for sample in told)
+    recorded = [sample for event in HEARD for sample in samples(event)]
+    assert {sample.metric for sample in recorded} == set(BY_NAME)
+    assert all(len(sample.labels) == len(BY_NAME[sample.metric].labels) for sample in recorded)
     assert len(BY_NAME) == len(CATALOGUE)
     for metric in CATALOGUE:
         assert (metric.kind == "histogram") is bool(metric.buckets) and metric.help.endswith(".")
@@ -106,12 +106,12 @@ SAMPLES = st.builds(
 
 
 @given(st.lists(SAMPLES, max_size=30))
-def test_a_histogram_counts_each_value_once_and_its_buckets_only_grow(told: list[Sample]) -> None:
+def test_a_histogram_counts_each_value_once_and_its_buckets_only_grow(recorded: list[Sample]) -> None:
     tally = Tally()
-    tally.record(told)
+    tally.record(recorded)
     text = exposition(tally)
-    for domain in {sample.labels[0] for sample in told}:
-        values = [sample.value for sample in told if sample.labels[0] == domain]
+    for domain in {sample.labels[0] for sample in recorded}:
+        values = [sample.value for sample in recorded if sample.labels[0] == domain]
         escaped = domain.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
         found = re.findall(
             rf'seamless_total_ms_bucket{{domain="{re.escape(escaped)}",le="([^"]+)"}} (\d+)', text
@@ -170,7 +170,7 @@ def test_a_reading_process_leaves_its_counts_behind(tmp_path: Path) -> None:
     assert 'domain_gate_holds{world_id="default",domain="live"} 1' in text
 
 
-def test_a_file_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_used_is_reported(tmp_path: Path) -> None:
     (tmp_path / "metrics.sqlite").mkdir()
     status, text = asyncio.run(got(metrics_app(lambda: scrape(tmp_path / "metrics.sqlite")), "/metrics"))
     assert status == 503 and "metrics.sqlite" in text

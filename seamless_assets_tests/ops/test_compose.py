@@ -63,8 +63,8 @@ def test_questdb_is_where_a_dsn_without_more_settings_looks_for_it(compose: Any)
 
 def test_questdb_takes_every_setting_that_it_is_given(compose: Any, tmp_path: Path) -> None:
     service = compose["services"]["questdb"]
-    told = environment(service)
-    server = QuestDbServer(require_questdb(), tmp_path / "questdb", told)
+    given = environment(service)
+    server = QuestDbServer(require_questdb(), tmp_path / "questdb", given)
     check = service["healthcheck"]["test"][1].replace("/9000", f"/{server.http_port}")
 
     async def ask() -> tuple[list[list[Any]], StoreStatus]:
@@ -84,8 +84,8 @@ def test_questdb_takes_every_setting_that_it_is_given(compose: Any, tmp_path: Pa
     finally:
         server.kill()
     assert {
-        name: told[name] if is_secret else value for name, value, is_secret in rows if name in told
-    } == told
+        name: given[name] if is_secret else value for name, value, is_secret in rows if name in given
+    } == given
     assert status.version.startswith(service["image"].partition(":")[2])
 
 
@@ -124,16 +124,16 @@ def test_redis_starts_as_it_is_told_and_throws_no_key_away(compose: Any, tmp_pat
 
 def environment(service: Any) -> dict[str, str]:
     """A service's environment on a machine that sets nothing."""
-    told: dict[str, str] = service["environment"]
-    return {name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value) for name, value in told.items()}
+    variables: dict[str, str] = service["environment"]
+    return {name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value) for name, value in variables.items()}
 
 
 def test_the_settings_that_its_head_tells_are_valid_and_name_its_ports(compose: Any, tmp_path: Path) -> None:
     lines = [line.removeprefix("#   ").rstrip() for line in FILE.read_text().splitlines() if line[:1] == "#"]
     starts = ("seamless.", "environment.", "  secret")
-    told = yaml.safe_load("\n".join(line for line in lines if line.startswith(starts)))
+    written = yaml.safe_load("\n".join(line for line in lines if line.startswith(starts)))
     nested: dict[str, Any] = {"exchanges": {"binance": {"symbols": ["BTC/USDT"]}}}
-    for path, value in told.items():
+    for path, value in written.items():
         *folders, name = path.split(".")
         place = nested
         for folder in folders:

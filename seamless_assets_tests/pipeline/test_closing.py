@@ -125,19 +125,19 @@ def test_a_command_that_is_stopped_gives_its_leases_back(
     try:
         await_leases(settings)
         command.send_signal(sent)
-        told, _ = command.communicate(timeout=60)
+        output, _ = command.communicate(timeout=60)
     finally:
         command.kill()
     assert command.returncode == status and held(settings) == []
-    assert "stopped; 0 of 14400 bars are done and stored, the same command does the rest\n" in told
-    assert "Traceback" not in told and "{" not in told
+    assert "stopped; 0 of 14400 bars are done and stored, the same command does the rest\n" in output
+    assert "Traceback" not in output and "{" not in output
 
 
-def test_a_lost_service_is_told_in_words(exchange: Sandbox, project: Path) -> None:
+def test_a_lost_service_is_reported_in_words(exchange: Sandbox, project: Path) -> None:
     config = project / "seamless.yaml"
     config.write_text(config.read_text() + "environment: {coordinator_url: http://127.0.0.1:9}\n")
     tool = Path(sys.executable).with_name("seamless")
-    told = subprocess.run(
+    result = subprocess.run(
         [tool, "backfill", NODE, "2025-01-01", "2025-01-02"],
         cwd=project,
         capture_output=True,
@@ -145,9 +145,9 @@ def test_a_lost_service_is_told_in_words(exchange: Sandbox, project: Path) -> No
         check=False,
         timeout=120,
     )
-    assert told.returncode == 0, told.stderr
-    lines = [line for line in told.stderr.splitlines() if not line.startswith("waiting for ")]
-    assert lines[0].startswith("leases lost: ") and "{" not in told.stderr
+    assert result.returncode == 0, result.stderr
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("waiting for ")]
+    assert lines[0].startswith("leases lost: ") and "{" not in result.stderr
 
 
 FORKING = """
@@ -191,8 +191,8 @@ with sa.connect() as s:
 """
 
 
-def test_a_forked_child_is_told_what_is_not_its_own(project: Path) -> None:
-    told = subprocess.run(
+def test_a_forked_child_learns_what_is_not_its_own(project: Path) -> None:
+    result = subprocess.run(
         [sys.executable, "-c", FORKING, NODE, str(START), str(START + DAY)],
         cwd=project,
         capture_output=True,
@@ -200,8 +200,8 @@ def test_a_forked_child_is_told_what_is_not_its_own(project: Path) -> None:
         check=False,
         timeout=120,
     )
-    assert told.returncode == 0, told.stderr
-    assert told.stdout.split("\n")[:-1] == [
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split("\n")[:-1] == [
         *("unused 1440", "refused", "refused", "refused", "refused", "parent 0"),
     ]
-    assert told.stderr == ""
+    assert result.stderr == ""

@@ -41,22 +41,22 @@ def exchange() -> Iterator[Sandbox]:
 def run(folder: Path, url: str, *words: str) -> tuple[int, str]:
     config = folder / "seamless.yaml"
     config.write_text(YAML.format(url=url))
-    told = CliRunner().invoke(cli, [words[0], "--config", str(config), *words[1:]])
-    assert told.exception is None or isinstance(told.exception, SystemExit), told.exception
-    return told.exit_code, told.output
+    result = CliRunner().invoke(cli, [words[0], "--config", str(config), *words[1:]])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
 
 
 def test_a_backfill_is_watched_and_a_coverage_is_read(exchange: Sandbox, tmp_path: Path) -> None:
     level = logging.getLogger("seamless_assets").level
-    status, told = run(tmp_path, exchange.url, "backfill", NODE, *WINDOW)
+    status, output = run(tmp_path, exchange.url, "backfill", NODE, *WINDOW)
     bars = len(exchange.book.candles("ADA/BTC", sa.Timeframe("1m"), START + DAY, START + 2 * DAY))
-    assert status == 0 and f"{bars} bars added, 0 revised" in told and "1440/1440" in told
-    assert f"{bars} of 1440 bars present, {1440 - bars} proven absent, 0 missing; coverage 1.0000" in told
+    assert status == 0 and f"{bars} bars added, 0 revised" in output and "1440/1440" in output
+    assert f"{bars} of 1440 bars present, {1440 - bars} proven absent, 0 missing; coverage 1.0000" in output
     assert logging.getLogger("seamless_assets").level == level
     assert logging.getLogger("seamless_assets").handlers == []
-    status, told = run(tmp_path, exchange.url, "coverage", NODE, "2025-01-01", "2025-01-03")
-    assert status == 0 and "1440 missing" in told and "never" in told and "no_trades" in told
-    short = told.count("no_trades")
+    status, output = run(tmp_path, exchange.url, "coverage", NODE, "2025-01-01", "2025-01-03")
+    assert status == 0 and "1440 missing" in output and "never" in output and "no_trades" in output
+    short = output.count("no_trades")
     assert (
         run(tmp_path, exchange.url, "coverage", NODE, "2025-01-01", "2025-01-03", "--all")[1].count(
             "no_trades"
@@ -67,16 +67,16 @@ def test_a_backfill_is_watched_and_a_coverage_is_read(exchange: Sandbox, tmp_pat
 
 def test_a_backfill_that_stays_incomplete_says_why_and_fails(exchange: Sandbox, tmp_path: Path) -> None:
     exchange.faults.add(Fault("status", path="klines", code=503, times=None))
-    status, told = run(tmp_path, exchange.url, "backfill", NODE, *WINDOW)
-    assert status == 1 and "1440 missing" in told and "503" in told.replace("\n", "")
-    status, told = run(tmp_path, exchange.url, "coverage", NODE, *WINDOW)
-    assert "2025" in told and "missing" in told
+    status, output = run(tmp_path, exchange.url, "backfill", NODE, *WINDOW)
+    assert status == 1 and "1440 missing" in output and "503" in output.replace("\n", "")
+    status, output = run(tmp_path, exchange.url, "coverage", NODE, *WINDOW)
+    assert "2025" in output and "missing" in output
 
 
 @pytest.fixture
 def pipeline(exchange: Sandbox, settings_for: Callable[..., Settings]) -> object:
-    told = {"binance": {"base_url": exchange.url, "symbols": ["ADA/BTC"]}}
-    with sa.connect(settings_for(told)) as opened:
+    declared = {"binance": {"base_url": exchange.url, "symbols": ["ADA/BTC"]}}
+    with sa.connect(settings_for(declared)) as opened:
         yield opened
 
 

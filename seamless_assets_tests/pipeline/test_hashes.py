@@ -74,7 +74,7 @@ def shuffled(count: int) -> pa.Table:
 
 
 @pytest.mark.parametrize(
-    ("node", "interval", "told"),
+    ("node", "interval", "interval_text"),
     [
         ("ohlcv:okx:BTC/USDT:USDT:1m", 60, 60),
         ("ohlcv:okx:Ü/USDT:1M", sa.Timeframe("1M"), "1M"),
@@ -82,8 +82,8 @@ def shuffled(count: int) -> pa.Table:
 )
 @pytest.mark.parametrize("count", [0, 1, 500])
 def test_the_page_has_the_fingerprint_of_any_bars(
-    page: dict[str, Callable[..., str]], node: str, interval: Any, told: int | str, count: int
+    page: dict[str, Callable[..., str]], node: str, interval: Any, interval_text: int | str, count: int
 ) -> None:
     bars = shuffled(max(count, 4)).slice(0, count)
     ours = sa.fingerprint(bars, node_id=node, interval=interval, conformance_version="v2")
-    assert page["fingerprint"](bars, node, told, "v2") == ours
+    assert page["fingerprint"](bars, node, interval_text, "v2") == ours

@@ -60,15 +60,15 @@ def test_either_store_ends_in_the_same_bytes(
 def test_a_run_goes_on_through_kills_and_an_outage_and_ends_as_if_there_had_been_none(
     exchange: Sandbox, settings_for: SettingsFor, tmp_path: Path, own_questdb: QuestDbServer
 ) -> None:
-    days, told = (START, START + 6 * DAY), dict[str, Any]()
+    days, reports = (START, START + 6 * DAY), dict[str, Any]()
     with sa.connect(settings_for(venue(exchange), state_dir="./calm")) as calm:
-        told["expected"] = calm.materialize(NODE, *days)
+        reports["expected"] = calm.materialize(NODE, *days)
     shaken = settings_for(
         venue(exchange), artifact={"object_store_uri": "./shaken"}, hot_store=at(own_questdb)
     )
     exchange.faults.add(Fault("delay", path="klines", times=None, seconds=0.1))
     with sa.connect(shaken) as s, sa.connect(shaken) as watcher:
-        working = threading.Thread(target=lambda: told.update(report=s.materialize(NODE, *days)))
+        working = threading.Thread(target=lambda: reports.update(report=s.materialize(NODE, *days)))
         working.start()
         for released in (1, 2, 3):
             while len(watcher.releases(NODE)) < released:
@@ -79,8 +79,8 @@ def test_a_run_goes_on_through_kills_and_an_outage_and_ends_as_if_there_had_been
                 turn_away(own_questdb, calls=8, seconds=OUTAGE_S)
             own_questdb.start()
         working.join()
-        assert s.coverage(NODE, *days) == told["expected"].coverage
-    report, expected = told["report"], told["expected"]
+        assert s.coverage(NODE, *days) == reports["expected"].coverage
+    report, expected = reports["report"], reports["expected"]
     assert report.problems == () and report.dataset_fingerprint == expected.dataset_fingerprint
     assert report.coverage == expected.coverage and len(report.partitions) == 6
 
@@ -145,13 +145,13 @@ def doctor(
 ) -> tuple[int, str]:
     file = folder / "seamless.yaml"
     file.write_text(YAML.format(hot_store=hot_store, exchange=exchange, redis=redis, leases=leases))
-    told = CliRunner().invoke(cli, ["doctor", "--config", str(file)])
-    return told.exit_code, told.output
+    result = CliRunner().invoke(cli, ["doctor", "--config", str(file)])
+    return result.exit_code, result.output
 
 
-def rows(told: str) -> dict[str, dict[str, str]]:
+def rows(output: str) -> dict[str, dict[str, str]]:
     """The first table that the doctor prints: by part, what stands under each name of its columns."""
-    head, *lines = told.split("\n\n")[0].splitlines()
+    head, *lines = output.split("\n\n")[0].splitlines()
     names = ("part", "state", "answers in", "version", "lag", "address")
     starts = [head.index(name) for name in names]
     bounds = list(zip(names, starts, [*starts[1:], None], strict=True))
@@ -165,18 +165,18 @@ def test_the_doctor_knows_what_is_well(
     questdb_server: QuestDbServer,
     redis_server: RedisServer,
 ) -> None:
-    code, told = doctor(tmp_path, exchange.url, "dsn: 'sqlite:///./hot.sqlite'")
-    found = rows(told)
+    code, output = doctor(tmp_path, exchange.url, "dsn: 'sqlite:///./hot.sqlite'")
+    found = rows(output)
     assert code == 0 and {row["state"] for row in found.values()} == {"well"}
     assert found["hot store"]["version"].startswith("SQLite (embedded: one machine, many processes)")
     assert found["hot store"]["version"].endswith("schema 2") and found["hot store"]["lag"].endswith("ed")
     assert found["hot store"]["address"] == str(tmp_path / "hot.sqlite")
-    assert "its clock is" in found["binance"]["lag"] and "set this machine's clock by NTP" in told
+    assert "its clock is" in found["binance"]["lag"] and "set this machine's clock by NTP" in output
     server = f"dsn: 'questdb://127.0.0.1:{questdb_server.http_port}', pg_port: {questdb_server.pg_port}"
     coordinator = Coordinator(tmp_path / "coordinator")
     coordinator.start()
-    code, told = doctor(tmp_path, exchange.url, server, redis_server.url, coordinator.url)
-    found = rows(told)
+    code, output = doctor(tmp_path, exchange.url, server, redis_server.url, coordinator.url)
+    found = rows(output)
     assert code == 0 and found["hot store"]["version"].startswith("QuestDB 9.3.4, schema")
     assert (
         found["hot store"]["lag"] == "0 writes not applied" and found["hot store"]["answers in"][-2:] == "ms"
@@ -186,8 +186,8 @@ def test_the_doctor_knows_what_is_well(
     assert found["leases"]["version"].startswith("lease coordinator")
     assert found["leases"]["address"] == coordinator.url
     coordinator.kill()
-    code, told = doctor(tmp_path, exchange.url, server, redis_server.url, redis_server.url)
-    assert code == 0 and rows(told)["leases"]["version"].startswith("Redis")
+    code, output = doctor(tmp_path, exchange.url, server, redis_server.url, redis_server.url)
+    assert code == 0 and rows(output)["leases"]["version"].startswith("Redis")
 
 
 def test_the_doctor_names_what_is_not_and_what_to_do(tmp_path: Path) -> None:
@@ -195,11 +195,13 @@ def test_the_doctor_names_what_is_not_and_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "artifacts").symlink_to("/proc/self")
     nobody = f"127.0.0.1:{free_port()}"
     server = f"dsn: 'questdb://user:secret@{nobody}'"
-    code, told = doctor(tmp_path, f"http://{nobody}", server, f"redis://:secret@{nobody}", f"http://{nobody}")
-    found = rows(told)
-    assert code == 1 and "secret" not in told and len(found) == 5
+    code, output = doctor(
+        tmp_path, f"http://{nobody}", server, f"redis://:secret@{nobody}", f"http://{nobody}"
+    )
+    found = rows(output)
+    assert code == 1 and "secret" not in output and len(found) == 5
     assert all(row["state"] == "not reachable" and not row["version"] for row in found.values())
-    head, *advice = told.split("\n\n")[1].splitlines()
+    head, *advice = output.split("\n\n")[1].splitlines()
     assert head.split(maxsplit=1) == ["part", "what to do"]
     for part, words in (
         ("hot store", "does not answer"),

@@ -37,7 +37,7 @@ NODES = [NodeId.parse(f"ohlcv:binance:{symbol}:{frame}") for symbol in SYMBOLS f
 
 
 def settings(exchange: Sandbox, environment: dict[str, str], state: str) -> str:
-    told = {
+    declared = {
         "seamless": {
             "artifact": {"object_store_uri": "./artifacts"},
             "hot_store": {"dsn": "sqlite:///./hot.sqlite"},
@@ -63,13 +63,13 @@ def settings(exchange: Sandbox, environment: dict[str, str], state: str) -> str:
         },
         "environment": environment,
     }
-    return json.dumps(told)
+    return json.dumps(declared)
 
 
 @asynccontextmanager
-async def fleet(folder: Path, told: str) -> AsyncIterator[tuple[list[int], asyncio.subprocess.Process]]:
+async def fleet(folder: Path, declared: str) -> AsyncIterator[tuple[list[int], asyncio.subprocess.Process]]:
     """The process ids of the workers, none of which outlives the block."""
-    process = await workers.start("fleet", folder, told, WORKERS, json.dumps(list(WINDOW)))
+    process = await workers.start("fleet", folder, declared, WORKERS, json.dumps(list(WINDOW)))
     assert process.stdout is not None
     pids: list[int] = []
     try:
@@ -129,8 +129,8 @@ async def check_bars(exchange: Sandbox, folder: Path) -> None:
     hot = SqliteHotStore(folder / "hot.sqlite")
     for node in NODES:
         stored = await hot.load_bars(node, WINDOW)
-        told = exchange.book.candles(node.symbol, node.timeframe, *WINDOW)
-        assert [tuple(row.values()) for row in stored.to_pylist()] == [tuple(row) for row in told.tolist()]
+        sent = exchange.book.candles(node.symbol, node.timeframe, *WINDOW)
+        assert [tuple(row.values()) for row in stored.to_pylist()] == [tuple(row) for row in sent.tolist()]
     await hot.close()
 
 

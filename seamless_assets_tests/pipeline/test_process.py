@@ -43,14 +43,14 @@ def settings(exchange: Sandbox, settings_for: Callable[..., Settings]) -> Settin
 
 
 def test_no_import_and_no_call_changes_the_process(exchange: Sandbox, tmp_path: Path) -> None:
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, process_state.__file__, exchange.url, tmp_path],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert told.returncode == 0, told.stderr
-    assert json.loads(told.stdout) == []
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == []
 
 
 def test_a_pickled_pipeline_connects_anew_where_it_is_loaded(settings: Settings) -> None:

@@ -110,8 +110,8 @@ def test_a_release_that_would_lose_bars_is_refused_and_says_how_many(
         before = s.materialize(NODE, *DAY_ONE)
         known = publish.known_bars
 
-        async def forgetful(*told: object) -> object:
-            return (await known(*told)).slice(5)  # type: ignore[arg-type]
+        async def forgetful(*args: object) -> object:
+            return (await known(*args)).slice(5)  # type: ignore[arg-type]
 
         monkeypatch.setattr(publish, "known_bars", forgetful)
         after = s.materialize(NODE, *DAY_ONE)
@@ -123,8 +123,8 @@ def correct(exchange: Sandbox) -> None:
     """From now on every bar of the exchange has ten times its volume."""
     candles = exchange.book.candles
 
-    def more(*told: Any) -> np.ndarray:
-        bars = candles(*told).copy()
+    def more(*args: Any) -> np.ndarray:
+        bars = candles(*args).copy()
         bars["volume"] *= 10
         return bars
 
@@ -132,8 +132,8 @@ def correct(exchange: Sandbox) -> None:
 
 
 def volumes(s: sa.Seamless) -> list[float]:
-    told: list[float] = s.read(NODE, *DAY_ONE, columns=["volume"]).to_arrow()["volume"].to_pylist()
-    return told
+    found: list[float] = s.read(NODE, *DAY_ONE, columns=["volume"]).to_arrow()["volume"].to_pylist()
+    return found
 
 
 def test_a_worker_that_was_held_up_does_not_release_what_it_had_read_before(
@@ -147,8 +147,8 @@ def test_a_worker_that_was_held_up_does_not_release_what_it_had_read_before(
         store, is_sealed, may_go_on = slow.aio.ports.artifacts, threading.Event(), asyncio.Event()
         put = store.put_artifact
 
-        async def held_up(*told: Any) -> Any:
-            ref = await put(*told)
+        async def held_up(*args: Any) -> Any:
+            ref = await put(*args)
             is_sealed.set()
             await may_go_on.wait()
             return ref

@@ -61,9 +61,9 @@ def test_other_engines_read_exactly_the_released_files(pipeline: sa.Seamless) ->
 
 
 def run(config: Path, *words: str, status: int = 0) -> Result:
-    told = CliRunner().invoke(cli, [words[0], "--config", str(config), *words[1:]])
-    assert told.exit_code == status, told.output
-    return told
+    result = CliRunner().invoke(cli, [words[0], "--config", str(config), *words[1:]])
+    assert result.exit_code == status, result.output
+    return result
 
 
 def test_a_reader_of_released_bars_waits_for_no_exchange_library(pipeline: sa.Seamless, config: Path) -> None:
@@ -73,13 +73,13 @@ def test_a_reader_of_released_bars_waits_for_no_exchange_library(pipeline: sa.Se
         "print([name for name in ('ccxt', 'dagster', 'pandera', 'aiohttp') if name in sys.modules])"
     )
     words = [sys.executable, "-c", script, str(config), NODE, "2025-01-01", "2025-01-03"]
-    told = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"
+    result = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
 
 
 def test_who_verifies_hears_how_far_it_is(pipeline: sa.Seamless) -> None:
     heard: list[tuple[int, int]] = []
-    assert pipeline.verify(NODE, on_progress=lambda *told: heard.append(told)).is_sound
+    assert pipeline.verify(NODE, on_progress=lambda *progress: heard.append(progress)).is_sound
     assert heard == [(1, 2), (2, 2)]
 
 

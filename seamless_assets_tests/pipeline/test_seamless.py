@@ -79,24 +79,29 @@ def test_a_read_tells_everything_about_itself(pipeline: sa.Seamless) -> None:
     result = pipeline.read(
         NODE, START, datetime(2025, 1, 1, 12, tzinfo=UTC), context=context, columns=["ts", "close"]
     )
-    told = result.metadata
+    facts = result.metadata
     assert result.to_arrow().column_names == ["ts", "close"]
-    assert (told.node_id, told.interval, told.start, told.end) == (NODE, 60, START, START + DAY // 2)
-    assert told.rows == result.to_polars().height == 720 - sum((g.end - g.start) // 60 for g in told.gaps)
-    assert told.coverage_bounds is not None and START <= told.coverage_bounds[0] < told.coverage_bounds[1]
-    assert (told.as_of, told.requested_as_of, told.dataset_fingerprint) == (
+    assert (facts.node_id, facts.interval, facts.start, facts.end) == (
+        NODE,
+        60,
+        START,
+        START + DAY // 2,
+    )
+    assert facts.rows == result.to_polars().height == 720 - sum((g.end - g.start) // 60 for g in facts.gaps)
+    assert facts.coverage_bounds is not None and START <= facts.coverage_bounds[0] < facts.coverage_bounds[1]
+    assert (facts.as_of, facts.requested_as_of, facts.dataset_fingerprint) == (
         report.as_of,
         report.as_of,
         report.dataset_fingerprint,
     )
-    assert (told.world_id, told.domain, told.source, told.conformance_version) == (
+    assert (facts.world_id, facts.domain, facts.source, facts.conformance_version) == (
         "w1",
         "backtest",
         "artifacts",
         "v2",
     )
-    assert all(Path(uri).is_file() for uri in told.manifest_uris) and len(told.manifest_uris) == 1
-    assert {gap.reason for gap in told.gaps} <= {"no_trades"}
+    assert all(Path(uri).is_file() for uri in facts.manifest_uris) and len(facts.manifest_uris) == 1
+    assert {gap.reason for gap in facts.gaps} <= {"no_trades"}
 
 
 def test_an_old_as_of_reads_as_before_after_a_correction(pipeline: sa.Seamless, exchange: Sandbox) -> None:

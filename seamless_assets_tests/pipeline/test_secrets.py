@@ -131,7 +131,7 @@ def everything_logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixt
 
 @pytest.mark.parametrize("stores", STORES)
 @pytest.mark.parametrize("way", WAYS)
-def test_no_secret_is_told(
+def test_no_secret_is_shown(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     everything_logged: pytest.LogCaptureFixture,
@@ -142,25 +142,25 @@ def test_no_secret_is_told(
     monkeypatch.setitem(bucket.RETRIES, "max_retries", 0)
     monkeypatch.setattr(bucket, "LAST_PAUSE_S", 0.0)
     file = tmp_path / "seamless.yaml"
-    told: list[str] = []
+    shown: list[str] = []
     with WAYS[way]() as port:
         file.write_text(("seamless:" + STORES[stores] + REST).format(port=port, **SECRETS))
         with sa.connect(file) as pipeline:
-            told.append(repr(pipeline.settings))
+            shown.append(repr(pipeline.settings))
             for call in calls(pipeline):
                 try:
-                    told.append(repr(call()))
+                    shown.append(repr(call()))
                 except sa.SeamlessError as error:
-                    told += [repr(error), repr(error.facts), *traceback.format_exception(error)]
+                    shown += [repr(error), repr(error.facts), *traceback.format_exception(error)]
         for command in (["doctor"], ["backfill", NODE, *WINDOW]) if stores == "files" else ():
             monkeypatch.setattr(sys, "argv", ["seamless", *command, "--config", str(file)])
             with contextlib.suppress(SystemExit):
                 main()
     printed = "".join(capfd.readouterr())
     files = [path for path in tmp_path.rglob("*") if path.is_file() and path != file]
-    assert files and told
+    assert files and shown
     everything = {
-        "raised or returned": "\n".join(told),
+        "raised or returned": "\n".join(shown),
         "printed": printed,
         "logged": everything_logged.text,
         **{str(path.relative_to(tmp_path)): path.read_bytes().decode("latin-1") for path in files},

@@ -84,8 +84,8 @@ def test_a_live_session_holds_while_bars_are_late_and_returns_by_itself(
     assert world.read(NODE, *window, strategy="AUTO_BACKFILL").metadata.verdict == "PASS"
     assert world.state(NODE) == "ACTIVE"
     assert [change.verdict for change in world.verdicts(NODE)] == ["HOLD", "PASS"]
-    told = [record.event["event"] for record in caplog.records if "event" in record.__dict__]  # type: ignore[attr-defined]
-    assert [name for name in told if name.startswith("session_")] == [
+    names = [record.event["event"] for record in caplog.records if "event" in record.__dict__]  # type: ignore[attr-defined]
+    assert [name for name in names if name.startswith("session_")] == [
         "session_downgraded",
         "session_restored",
     ]
@@ -111,7 +111,7 @@ def test_a_dry_run_serves_what_it_published_from_then_on(exchange: Sandbox, pipe
 
 
 @pytest.mark.parametrize(
-    ("told", "error"),
+    ("arguments", "error"),
     [
         ({"domain": "backtest"}, AsOfRequired),
         ({"domain": "dryrun"}, AsOfRequired),
@@ -123,10 +123,10 @@ def test_a_dry_run_serves_what_it_published_from_then_on(exchange: Sandbox, pipe
     ],
 )
 def test_what_a_session_cannot_be_is_refused_at_once(
-    pipeline: sa.Seamless, told: dict[str, Any], error: type[Exception]
+    pipeline: sa.Seamless, arguments: dict[str, Any], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        pipeline.session(**told)
+        pipeline.session(**arguments)
 
 
 def test_a_misspelt_node_is_told_the_nearest_declared_one(pipeline: sa.Seamless) -> None:

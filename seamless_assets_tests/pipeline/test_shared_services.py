@@ -41,8 +41,8 @@ def settings(exchange: str, redis: str, coordinator: str, state: str = "./state"
     }
 
 
-def opened(folder: Path, told: dict[str, Any]) -> sa.Seamless:
-    return sa.connect(settings_from_mapping(told, base=folder, environ={}))
+def opened(folder: Path, declared: dict[str, Any]) -> sa.Seamless:
+    return sa.connect(settings_from_mapping(declared, base=folder, environ={}))
 
 
 async def requested(exchange: Sandbox, count: int) -> None:
@@ -64,8 +64,8 @@ async def test_a_backfill_goes_on_while_both_servers_are_away_and_returns_to_the
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, logger="seamless_assets")
-    told = settings(exchange.url, own_redis.url, own_coordinator.url)
-    with opened(tmp_path, told) as s:
+    declared = settings(exchange.url, own_redis.url, own_coordinator.url)
+    with opened(tmp_path, declared) as s:
         running = asyncio.create_task(backfill(s))
         await requested(exchange, 20)
         own_redis.kill()
@@ -76,8 +76,8 @@ async def test_a_backfill_goes_on_while_both_servers_are_away_and_returns_to_the
         await backfill(s, 1.3)
     heard = [json.loads(record.getMessage())["event"] for record in caplog.records]
     for service in ("rate_limiter", "leases"):
-        told_of = [name for name in heard if name.startswith(service)]
-        assert (told_of[0], told_of[-1]) == (f"{service}_lost", f"{service}_found")
+        names = [name for name in heard if name.startswith(service)]
+        assert (names[0], names[-1]) == (f"{service}_lost", f"{service}_found")
     assert "backfill_fail" not in heard
     times = [request.at for request in exchange.requests]
     window = INTERVAL_S - ON_THEIR_WAY_S
@@ -88,8 +88,8 @@ async def test_a_backfill_goes_on_while_both_servers_are_away_and_returns_to_the
 async def test_a_429_heard_by_one_pipeline_stops_the_other(
     exchange: Sandbox, own_redis: RedisServer, tmp_path: Path
 ) -> None:
-    told = [settings(exchange.url, own_redis.url, own_redis.url, f"./state-{name}") for name in "ab"]
-    with opened(tmp_path, told[0]) as one, opened(tmp_path, told[1]) as other:
+    declared = [settings(exchange.url, own_redis.url, own_redis.url, f"./state-{name}") for name in "ab"]
+    with opened(tmp_path, declared[0]) as one, opened(tmp_path, declared[1]) as other:
         running = asyncio.gather(backfill(one, 0.3), backfill(other, 0.3))
         await requested(exchange, 20)
         exchange.faults.add(Fault("status", code=429, retry_after=3.0))
@@ -103,8 +103,8 @@ async def test_a_429_heard_by_one_pipeline_stops_the_other(
 async def test_a_ban_heard_by_one_pipeline_is_known_to_the_other(
     exchange: Sandbox, own_redis: RedisServer, tmp_path: Path
 ) -> None:
-    told = [settings(exchange.url, own_redis.url, own_redis.url, f"./state-{name}") for name in "ab"]
-    with opened(tmp_path, told[0]) as one, opened(tmp_path, told[1]) as other:
+    declared = [settings(exchange.url, own_redis.url, own_redis.url, f"./state-{name}") for name in "ab"]
+    with opened(tmp_path, declared[0]) as one, opened(tmp_path, declared[1]) as other:
         await backfill(other, 0.1)
         exchange.faults.add(Fault("status", code=418, retry_after=7_200.0, times=None))
         banned = await one.aio.backfill(NODES[0], START, START + DAY)

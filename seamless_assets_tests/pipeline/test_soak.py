@@ -81,10 +81,10 @@ def public(face: type) -> list[str]:
 
 
 def plain_call(face: type, name: str) -> Call:
-    """The method with what `ARGUMENTS` has for all that it must be told."""
+    """The method with what `ARGUMENTS` has for all that it must be given."""
     parameters = list(signature(getattr(face, name)).parameters.values())[1:]
-    told = {p.name: ARGUMENTS[p.name] for p in parameters if p.default is p.empty}
-    return lambda s: getattr(s, name)(**told)
+    arguments = {p.name: ARGUMENTS[p.name] for p in parameters if p.default is p.empty}
+    return lambda s: getattr(s, name)(**arguments)
 
 
 def session_call(name: str) -> Call:

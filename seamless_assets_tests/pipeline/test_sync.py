@@ -71,8 +71,8 @@ def test_type_checkers_see_what_a_twin_takes_and_returns(tmp_path: Path) -> None
         "s.read('n', 1, 2, columns=['ts']).to_arrow()\n"
     )
     command = [sys.executable, "-m", "mypy", "--strict", str(wrong)]
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert re.findall(r":(\d+): error", told.stdout) == ["3", "4", "5", "6", "7", "8"], told.stdout
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert re.findall(r":(\d+): error", result.stdout) == ["3", "4", "5", "6", "7", "8"], result.stdout
 
 
 class Adapters:
@@ -90,7 +90,7 @@ class AsyncCounter:
 
     def __init__(self) -> None:
         self.portal = Portal(Adapters)
-        self.told: list[str] = []
+        self.events: list[str] = []
 
     async def double(self, number: int, *, error: Exception | None = None) -> int:
         """Twice the number."""
@@ -115,7 +115,7 @@ class AsyncCounter:
                 yield each
         finally:
             await asyncio.sleep(0)
-            self.told.append("cleaned up")
+            self.events.append("cleaned up")
 
 
 class Counter:
@@ -163,7 +163,7 @@ def test_what_nobody_asks_on_for_cleans_up_when_it_is_dropped(counter: Counter) 
         if number == 1:
             break
     counter.aio.portal.stop()
-    assert counter.aio.told == ["cleaned up"]
+    assert counter.aio.events == ["cleaned up"]
 
 
 def test_waiting_for_oneself_is_refused(counter: Counter) -> None:

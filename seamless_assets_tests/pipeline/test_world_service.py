@@ -46,21 +46,21 @@ class Service:
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    told, loop = Service(), asyncio.new_event_loop()
+    running, loop = Service(), asyncio.new_event_loop()
     app = web.Application()
-    app.router.add_get("/api/worlds/{world}/decide", told.decide)
+    app.router.add_get("/api/worlds/{world}/decide", running.decide)
     runner = web.AppRunner(app)
 
     async def start() -> None:
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
-        told.url = f"http://127.0.0.1:{runner.addresses[0][1]}/api"
+        running.url = f"http://127.0.0.1:{runner.addresses[0][1]}/api"
 
     loop.run_until_complete(start())
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    yield told
+    yield running
     asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
@@ -116,10 +116,10 @@ def test_each_mode_leads_where_it_should(
     pipeline: sa.Seamless, service: Service, mode: str, verdict: str, domain: str, code: str | None
 ) -> None:
     service.answer = {**SOUND, "effective_mode": mode, "reason": "because"}
-    told = read(pipeline)
-    assert (told.verdict, told.domain) == (verdict, domain)
-    assert [reason.split(":")[0] for reason in told.reasons] == ([code] if code else [])
-    assert all("because" in reason for reason in told.reasons)
+    metadata = read(pipeline)
+    assert (metadata.verdict, metadata.domain) == (verdict, domain)
+    assert [reason.split(":")[0] for reason in metadata.reasons] == ([code] if code else [])
+    assert all("because" in reason for reason in metadata.reasons)
     assert service.asked[0][0] == "a world/1"
 
 
@@ -144,8 +144,8 @@ def test_an_answer_that_is_no_decision_is_never_live(
     pipeline: sa.Seamless, service: Service, answer: Any, status: int
 ) -> None:
     service.answer, service.status = answer, status
-    told = read(pipeline)
-    assert told.verdict == "HOLD" and told.reasons[0].startswith("decision_unavailable: ")
+    metadata = read(pipeline)
+    assert metadata.verdict == "HOLD" and metadata.reasons[0].startswith("decision_unavailable: ")
     # It returns by itself.
     service.answer, service.status = SOUND, 200
     assert read(pipeline).verdict == "PASS"

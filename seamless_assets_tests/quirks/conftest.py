@@ -45,8 +45,8 @@ class Stage:
 
     def asked(self, *parts: str) -> int:
         """How many requests had all `parts` in their path and query."""
-        told = [f"{request.path}?{request.query}" for request in self.exchange.requests]
-        return sum(all(part in line for part in parts) for line in told)
+        lines = [f"{request.path}?{request.query}" for request in self.exchange.requests]
+        return sum(all(part in line for part in parts) for line in lines)
 
     def reasons(self, node: str, start: int, end: int) -> Counter[str]:
         """Bars of a window that are not there, by reason."""
@@ -71,7 +71,7 @@ def staged(settings_for: Callable[..., Settings], tmp_path: Path) -> Iterator[Ca
             **sandbox: Any,
         ) -> Stage:
             exchange = stack.enter_context(Sandbox(**{"now": NOW, "markets": YOUNG, **sandbox}).running())
-            told = {
+            declared = {
                 name: {
                     "base_url": exchange.url,
                     "symbols": symbols,
@@ -80,7 +80,7 @@ def staged(settings_for: Callable[..., Settings], tmp_path: Path) -> Iterator[Ca
                 }
                 for name, symbols in exchanges.items()
             }
-            pipeline = stack.enter_context(sa.connect(settings_for(told, **(seamless or {}))))
+            pipeline = stack.enter_context(sa.connect(settings_for(declared, **(seamless or {}))))
             return Stage(exchange, pipeline)
 
         yield build

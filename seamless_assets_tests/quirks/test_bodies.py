@@ -36,8 +36,8 @@ def test_a_bare_number_is_an_answer(exchange: Sandbox, settings_for: Callable[..
     exchange.faults.add(Fault("json", path="/api/v1/markets", body=[SOL], times=None))
     exchange.faults.add(Fault("json", path="/api/v1/time", body=NOW * 1000, times=None))
     exchange.faults.add(Fault("json", path="/api/v1/", body=[], times=None))
-    told = {"backpack": {"base_url": exchange.url, "symbols": ["SOL/USDC"]}}
-    with sa.connect(settings_for(told)) as s:
+    declared = {"backpack": {"base_url": exchange.url, "symbols": ["SOL/USDC"]}}
+    with sa.connect(settings_for(declared)) as s:
         clock = s.aio.portal.run(s.aio.ports.source.exchange_now("backpack"))
     assert abs(clock - time.time()) < 600
 

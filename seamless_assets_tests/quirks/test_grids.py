@@ -30,7 +30,7 @@ def shifted(offsets: dict[str, int]) -> list[Market]:
 
 
 @pytest.mark.parametrize(
-    ("frame", "offset", "told"),
+    ("frame", "offset", "message"),
     [
         ("1d", -8 * HOUR, "its 1d bars open at 16:00 UTC, ours at 00:00 UTC"),
         ("1d", 30 * 60, "its 1d bars open at 00:30 UTC"),
@@ -41,16 +41,16 @@ def shifted(offsets: dict[str, int]) -> list[Market]:
 )
 @pytest.mark.parametrize("venue", ["binance", "bybit", "okx"])
 def test_bars_of_another_grid_are_refused_and_leave_nothing_behind(
-    staged: Staged, venue: str, frame: str, offset: int, told: str
+    staged: Staged, venue: str, frame: str, offset: int, message: str
 ) -> None:
     symbol = VENUES[venue]
     stage = staged({venue: [symbol]}, timeframes=(frame,), markets=shifted({frame: offset}))
     node = f"ohlcv:{venue}:{symbol}:{frame}"
     start, end = START - 100 * DAY, START - 2 * DAY
-    with pytest.raises(MisalignedTimeframe, match=told) as refused:
+    with pytest.raises(MisalignedTimeframe, match=message) as refused:
         stage.backfill(node, start, end)
     assert refused.value.node_id == node and "30m" in refused.value.choices
-    with pytest.raises(MisalignedTimeframe, match=told):
+    with pytest.raises(MisalignedTimeframe, match=message):
         stage.pipeline.materialize(node, start, end)
     assert set(stage.reasons(node, start, end)) == {"missing"}
     assert stage.pipeline.coverage(node, start, end).present == 0

@@ -55,8 +55,8 @@ def test_1_and_5_a_bar_that_is_corrected_down_to_nothing_is_a_revision(staged: S
     opened = stage.truth("BTC/USD", "1m", start, NOW)[100]
     candles = book.candles
 
-    def corrected(*told: Any) -> np.ndarray:
-        bars = candles(*told).copy()
+    def corrected(*args: Any) -> np.ndarray:
+        bars = candles(*args).copy()
         at = bars["ts"] == opened
         bars["volume"][at] = 0
         for name in ("open", "high", "low"):
@@ -285,8 +285,8 @@ def test_19_what_is_traded_again_is_asked_for_again(staged: Staged, venue: str) 
     stage.exchange.book.markets["BTC/USDT"] = traded
     made = stage.exchange.book.generator.minutes
 
-    def but_for_two_hours(*told: Any) -> np.ndarray:
-        bars = made(*told)
+    def but_for_two_hours(*args: Any) -> np.ndarray:
+        bars = made(*args)
         return bars[(bars["ts"] < NOW - HOUR) | (bars["ts"] >= NOW + HOUR)]
 
     stage.exchange.book.generator.minutes = but_for_two_hours  # type: ignore[method-assign]

@@ -27,9 +27,9 @@ VENUES = (
 def test_every_request_goes_to_the_base_url(
     exchange: Sandbox, settings_for: Callable[..., Settings], venue: str
 ) -> None:
-    told = {venue: {"base_url": f"{exchange.url}/far/away", "symbols": ["BTC/USDT"], "timeout_ms": 5_000}}
+    declared = {venue: {"base_url": f"{exchange.url}/far/away", "symbols": ["BTC/USDT"], "timeout_ms": 5_000}}
     quick = {"retry_backoff_ms": 1, "max_attempts": 1}
-    with sa.connect(settings_for(told, backfill=quick)) as s:
+    with sa.connect(settings_for(declared, backfill=quick)) as s:
         report = s.backfill(f"ohlcv:{venue}:BTC/USDT:1h", NOW - 86_400, NOW)
     assert report.coverage.missing == 24 and f"{venue} markets" in report.problems[0]
     paths = [request.path for request in exchange.requests]
@@ -39,8 +39,8 @@ def test_every_request_goes_to_the_base_url(
 def test_what_needs_a_key_is_refused_at_once(
     exchange: Sandbox, settings_for: Callable[..., Settings]
 ) -> None:
-    told = {"alpaca": {"base_url": exchange.url, "symbols": ["BTC/USD"]}}
-    with sa.connect(settings_for(told)) as s, pytest.raises(ExchangeRefused, match="apiKey"):
+    declared = {"alpaca": {"base_url": exchange.url, "symbols": ["BTC/USD"]}}
+    with sa.connect(settings_for(declared)) as s, pytest.raises(ExchangeRefused, match="apiKey"):
         s.backfill("ohlcv:alpaca:BTC/USD:1h", NOW - 86_400, NOW)
     assert not exchange.requests
 

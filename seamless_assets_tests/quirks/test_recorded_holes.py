@@ -25,7 +25,7 @@ def replay_of(folder: Path, name: str, *frames: str) -> tuple[str, Replay]:
 
 
 def proven_by(coarse: np.ndarray, step: int, minutes: np.ndarray) -> set[int]:
-    """Minutes without a bar that bars of `step` seconds account for, told minute by minute."""
+    """Minutes without a bar that bars of `step` seconds account for, minute by minute."""
     volumes = dict(zip(coarse["ts"].tolist(), coarse["volume"].tolist(), strict=True))
     first, last = int(coarse["ts"][0]), int(coarse["ts"][-1])
     inside: dict[int, float] = {}

@@ -1,4 +1,4 @@
-"""How an exchange is reached: through proxies, with keys, on its test network; and what is never told."""
+"""How an exchange is reached: through proxies, with keys, on its test network; and what is never shown."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def test_a_proxy_that_refuses_is_named_and_its_password_is_not(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with proxy("another:account") as way:
-        told = way.url(scheme).replace("another:account", ACCOUNT)
-        stage = staged({"binance": ["BTC/USDT"]}, per_exchange={"proxy": told}, seamless=ONCE)
+        address = way.url(scheme).replace("another:account", ACCOUNT)
+        stage = staged({"binance": ["BTC/USDT"]}, per_exchange={"proxy": address}, seamless=ONCE)
         report = stage.backfill(NODE, NOW - DAY, NOW)
         stage.pipeline.close()
     assert report.coverage.missing == 1440 and not stage.exchange.requests
@@ -58,7 +58,7 @@ def test_keys_go_to_the_exchange_and_nowhere_else(
     caplog.set_level(logging.DEBUG)
     keys = {"ALPACA_KEY": "AK-31415926", "ALPACA_SECRET": "s3cret-27182818"}
     with proxy() as way:
-        told = {
+        declared = {
             "base_url": exchange.url,
             "symbols": ["BTC/USD"],
             "proxy": way.url(),
@@ -67,7 +67,7 @@ def test_keys_go_to_the_exchange_and_nowhere_else(
         }
         stores = {"artifact": {"object_store_uri": "./artifacts"}, "state_dir": "./state", **ONCE}
         settings = settings_from_mapping(
-            {"seamless": stores, "exchanges": {"alpaca": told}}, base=tmp_path, environ=keys
+            {"seamless": stores, "exchanges": {"alpaca": declared}}, base=tmp_path, environ=keys
         )
         with sa.connect(settings) as s:
             report = s.backfill("ohlcv:alpaca:BTC/USD:1h", NOW - DAY, NOW)
@@ -80,8 +80,8 @@ def test_keys_go_to_the_exchange_and_nowhere_else(
 @pytest.mark.parametrize(("is_test", "host"), [(True, "testnet.binance.vision"), (False, "api.binance.com")])
 def test_the_test_network_is_another_place(settings_for: SettingsFor, is_test: bool, host: str) -> None:
     with proxy() as way:
-        told = {"symbols": ["BTC/USDT"], "proxy": way.url(), "sandbox": is_test}
-        with sa.connect(settings_for({"binance": told}, **ONCE)) as s:
+        declared = {"symbols": ["BTC/USDT"], "proxy": way.url(), "sandbox": is_test}
+        with sa.connect(settings_for({"binance": declared}, **ONCE)) as s:
             report = s.backfill(NODE, NOW - DAY, NOW)
         assert report.problems and report.coverage.missing == 1440
         assert f"{host}:443" in way.asked

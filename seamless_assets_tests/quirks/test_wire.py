@@ -104,8 +104,8 @@ def test_15_no_ban_is_believed_to_last_for_ever(staged: Staged, seconds: float) 
         Fault("status", path="klines", code=429, headers={"Retry-After": f"{seconds}"}, times=None)
     )
     stage.backfill(node, start, NOW)
-    told = " ".join(stage.backfill(node, NOW - 9 * HOUR, NOW).problems)
-    (left,) = {int(found) for found in re.findall(r"asks for (\d+) s without requests", told)}
+    problems = " ".join(stage.backfill(node, NOW - 9 * HOUR, NOW).problems)
+    (left,) = {int(found) for found in re.findall(r"asks for (\d+) s without requests", problems)}
     assert 0 < left <= LONGEST_COOL_DOWN_S
 
 
@@ -143,7 +143,7 @@ def test_27_pages_are_paced_by_the_shared_budget_and_not_by_ccxt(staged: Staged)
     assert time.monotonic() - began < 60
 
 
-def test_secrets_are_never_told(staged: Staged) -> None:
+def test_secrets_are_never_shown(staged: Staged) -> None:
     secret = "s3cret-K3y"
     stage, node, start = stage_of(staged, "binance", api_key=secret, secret=secret)
     stage.exchange.faults.add(Fault("status", path="klines", code=503, times=None))

@@ -137,7 +137,7 @@ def test_a_fault_that_does_not_exist_is_refused_with_the_reason(body: object) ->
         assert answer.code == 400
 
 
-def test_a_rate_limit_is_kept_and_told() -> None:
+def test_a_rate_limit_is_kept_and_answered() -> None:
     with Sandbox(rate_limit=3).running() as sandbox:
         for _ in range(3):
             asked(f"{sandbox.url}/api/v3/time")

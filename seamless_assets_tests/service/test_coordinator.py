@@ -63,11 +63,13 @@ async def test_a_lease_is_renewed_and_given_back(lease_coordinator: Coordinator,
         lease_coordinator, "fail", key=key, token=again["lease"]["token"], reason="no luck"
     )
     assert status == 200 and failed == {"completion_ratio": 0.0}
-    told = [json.loads(line) for line in lease_coordinator.log.splitlines() if key in line]
-    assert [record["event"] for record in told] == [
+    records = [json.loads(line) for line in lease_coordinator.log.splitlines() if key in line]
+    assert [record["event"] for record in records] == [
         "lease_claim", "lease_complete", "lease_claim", "lease_fail",
     ]  # fmt: skip
-    assert told[0]["holder"] == "w1" and told[0]["token"] == token and told[-1]["reason"] == "no luck"
+    assert (
+        records[0]["holder"] == "w1" and records[0]["token"] == token and records[-1]["reason"] == "no luck"
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,8 +94,8 @@ async def test_a_lease_is_renewed_and_given_back(lease_coordinator: Coordinator,
 async def test_a_body_that_cannot_mean_anything_is_refused(
     lease_coordinator: Coordinator, body: dict[str, Any]
 ) -> None:
-    status, told = await post(lease_coordinator, "claim", **body)
-    assert status == 422 and told["detail"]
+    status, answer = await post(lease_coordinator, "claim", **body)
+    assert status == 422 and answer["detail"]
 
 
 @pytest.mark.parametrize(
@@ -144,8 +146,8 @@ async def test_leases_and_the_completion_ratio_outlive_the_server(
     await asyncio.to_thread(own_coordinator.start)
     status, _ = await post(own_coordinator, "claim", key=f"{key}3", lease_ms=60_000)
     assert status == 409
-    told = await get(own_coordinator, "/v1/leases")
-    assert (told["completed"], told["failed"], told["completion_ratio"]) == (2, 1, 0.5)
+    tally = await get(own_coordinator, "/v1/leases")
+    assert (tally["completed"], tally["failed"], tally["completion_ratio"]) == (2, 1, 0.5)
     status, _ = await post(own_coordinator, "renew", key=f"{key}3", token=token, lease_ms=60_000)
     assert status == 200
     assert (await get(own_coordinator, "/healthz"))["status"] == "ok"

@@ -64,8 +64,8 @@ async def test_a_length_that_is_none_is_refused(lease_coordinator: Coordinator, 
 
 async def test_a_long_reason_is_cut_and_gives_the_lease_back(lease_coordinator: Coordinator) -> None:
     key = "a long reason"
-    told = json.loads((await claim(lease_coordinator.port, key)).partition(b"\r\n\r\n")[2])
-    body = json.dumps({"key": key, "token": told["lease"]["token"], "reason": "why " * 12_000}).encode()
+    answer = json.loads((await claim(lease_coordinator.port, key)).partition(b"\r\n\r\n")[2])
+    body = json.dumps({"key": key, "token": answer["lease"]["token"], "reason": "why " * 12_000}).encode()
     assert status_of(await post(lease_coordinator.port, "fail", body)) == 200
     assert status_of(await claim(lease_coordinator.port, key)) == 200
     (line,) = [line for line in lease_coordinator.log.splitlines() if "lease_fail" in line and key in line]
@@ -164,8 +164,8 @@ async def test_a_body_that_comes_too_slowly_is_given_up() -> None:
         raise AssertionError("a request without its body was handed on")
 
     part = {"type": "http.request", "body": b"{", "more_body": True}
-    told = await answered(BodyLimits(never, seconds=0.05), part)
-    assert told[0]["status"] == 408
+    sent = await answered(BodyLimits(never, seconds=0.05), part)
+    assert sent[0]["status"] == 408
     assert await answered(BodyLimits(never), part, {"type": "http.disconnect"}) == []
 
 

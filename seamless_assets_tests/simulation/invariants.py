@@ -108,7 +108,7 @@ def _pace(requests: Sequence[Request], slack: float, paces: int) -> Iterator[str
 def _cool_downs(requests: Sequence[Request], pauses: Sequence[CoolDown], slack: float) -> Iterator[str]:
     for pause in pauses:
         for request in requests:
-            if pause.told + slack < request.at < pause.until:
+            if pause.asked_at + slack < request.at < pause.until:
                 yield f"{request.process} asked at {request.at}, during the cool-down until {pause.until}"
                 return
 
@@ -126,8 +126,8 @@ def _order(run: Backfilled) -> Iterator[str]:
     for granter in run.cluster.lease_stores:
         if granter.lost:
             yield f"the lease {granter.lost[0]} ran out although nothing hindered its holder"
-    told = [event for event in run.cluster.observer.events if isinstance(event, BackfillEvent)]
-    done = Counter((event.node_id, event.start, event.end) for event in told if event.kind == "complete")
+    backfills = [event for event in run.cluster.observer.events if isinstance(event, BackfillEvent)]
+    done = Counter((event.node_id, event.start, event.end) for event in backfills if event.kind == "complete")
     settled = {str(node) for node, window in run.windows.items() if window.end <= run.began}
     for piece, times in done.items():
         vain = _vain_looks(run, *piece)

@@ -41,9 +41,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class CoolDown:
-    """A time in which all processes had been told to ask nothing."""
+    """A time in which all processes had been asked to send nothing."""
 
-    told: float
+    asked_at: float
     until: float
 
 

@@ -33,7 +33,7 @@ def found(kind: str, *clues: str, first: int = 0) -> None:
 
 
 def test_a_renewal_that_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def dropped(*told: Any) -> bool:
+    async def dropped(*args: Any) -> bool:
         return True
 
     monkeypatch.setattr(leases, "_renew", dropped)
@@ -55,24 +55,24 @@ def test_a_claim_made_again_that_gains_no_time(monkeypatch: pytest.MonkeyPatch) 
 def test_leases_that_everybody_gets(monkeypatch: pytest.MonkeyPatch) -> None:
     claim = InMemoryLeaseStore._claim
 
-    def granted(self: InMemoryLeaseStore, key: str, *told: Any) -> Any:
+    def granted(self: InMemoryLeaseStore, key: str, *args: Any) -> Any:
         self.live.pop(key, None)
-        return claim(self, key, *told)
+        return claim(self, key, *args)
 
     monkeypatch.setattr(InMemoryLeaseStore, "_claim", granted)
     found("fetch", "a stale write", "although nothing went wrong", "was left behind", first=18)
 
 
 def test_a_store_that_ignores_fences(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(InMemoryHotStore, "_pass_fence", lambda *told: None)
+    monkeypatch.setattr(InMemoryHotStore, "_pass_fence", lambda *args: None)
     found("fetch", "a stale write", first=7)
 
 
 def test_a_writer_that_sends_no_fence(monkeypatch: pytest.MonkeyPatch) -> None:
     real = FaultyHotStore.write_bars
 
-    async def unfenced(self: FaultyHotStore, *told: Any, fence: Any, **more: Any) -> Any:
-        return await real(self, *told, **more)
+    async def unfenced(self: FaultyHotStore, *args: Any, fence: Any, **more: Any) -> Any:
+        return await real(self, *args, **more)
 
     monkeypatch.setattr(FaultyHotStore, "write_bars", unfenced)
     found("fetch", "without a fence")
@@ -81,9 +81,9 @@ def test_a_writer_that_sends_no_fence(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_facts_that_are_written_before_their_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     real = FaultyHotStore.write_bars
 
-    async def facts_first(self: Any, node: Any, bars: Any, facts: Sequence[Any], **told: Any) -> Any:
-        await real(self, node, empty_bars(), facts, **told)
-        return await real(self, node, bars, [], **told)
+    async def facts_first(self: Any, node: Any, bars: Any, facts: Sequence[Any], **args: Any) -> Any:
+        await real(self, node, empty_bars(), facts, **args)
+        return await real(self, node, bars, [], **args)
 
     monkeypatch.setattr(FaultyHotStore, "write_bars", facts_first)
     found("fetch", "stands without its bars")
@@ -92,9 +92,9 @@ def test_facts_that_are_written_before_their_bars(monkeypatch: pytest.MonkeyPatc
 def test_a_rate_budget_that_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     real = Cluster.gate
 
-    def own(self: Cluster, *told: Any) -> RateGate:
+    def own(self: Cluster, *args: Any) -> RateGate:
         shared, self.budget = self.budget, InMemoryBudgetStore(Machine(self.loop))
-        gate = real(self, *told)
+        gate = real(self, *args)
         self.budget = shared
         return gate
 
@@ -103,7 +103,7 @@ def test_a_rate_budget_that_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_no_pace_while_the_shared_budget_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def at_once(*told: Any) -> None:
+    async def at_once(*args: Any) -> None:
         return None
 
     monkeypatch.setattr(RateGate, "_own_pace", at_once)
@@ -111,10 +111,10 @@ def test_no_pace_while_the_shared_budget_is_away(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_cool_down_that_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def untold(*told: Any) -> None:
+    async def unshared(*args: Any) -> None:
         return None
 
-    monkeypatch.setattr(RateGate, "cool_down", untold)
+    monkeypatch.setattr(RateGate, "cool_down", unshared)
     found("fetch", "during the cool-down", first=99)
 
 
@@ -132,7 +132,7 @@ def test_a_clean_up_that_removes_without_giving_up_first(monkeypatch: pytest.Mon
 
 def test_a_release_of_what_a_clean_up_gave_up(monkeypatch: pytest.MonkeyPatch) -> None:
     for flow in (publish, govern, compact):
-        monkeypatch.setattr(flow, "refuse_discarded", lambda *told: None)
+        monkeypatch.setattr(flow, "refuse_discarded", lambda *args: None)
     found("governance", "needs")
 
 

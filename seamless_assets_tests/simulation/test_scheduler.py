@@ -74,7 +74,7 @@ def test_a_frozen_worker_stands_still_while_others_go_on() -> None:
     assert seen["w0"][0] == 1006.5 and seen["w1"][:4] == [1001.0, 1002.0, 1003.0, 1004.0]
 
 
-def test_who_waits_for_ever_is_told() -> None:
+def test_who_waits_for_ever_is_reported() -> None:
     loop, _, workers = stage(1)
     workers[0].start(asyncio.Event().wait())
     with pytest.raises(Stalled):

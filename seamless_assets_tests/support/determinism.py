@@ -33,8 +33,8 @@ REFUSED = {
     "asyncio.all_tasks": ADDRESSES,
     "hash": "it differs from process to process",
     "id": "it differs from process to process",
-    "importlib": "what is imported must be told by reading",
-    "__import__": "what is imported must be told by reading",
+    "importlib": "what is imported must be seen by reading",
+    "__import__": "what is imported must be seen by reading",
 }
 """Names that are refused, with all below them, and why."""
 BUILTINS = ("hash", "id", "__import__")

@@ -1,4 +1,4 @@
-"""A server that answers every request, of whatever protocol, with all that it was told."""
+"""A server that answers every request, of whatever protocol, with all that it was sent."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class _Request(BaseHTTPRequestHandler):
     timeout = 5
 
     def answer(self) -> None:
-        told = [self.requestline, *(f"{name}: {value}" for name, value in self.headers.items())]
-        told.append(self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode(errors="replace"))
-        self.server.heads.append("\n".join(told))
-        body = "\n".join(told) if self.server.kind == PAGE else json.dumps({"msg": told, "code": -1})
-        self.send_response(self.server.status, "; ".join(told)[:200].replace("\n", " "))
+        lines = [self.requestline, *(f"{name}: {value}" for name, value in self.headers.items())]
+        lines.append(self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode(errors="replace"))
+        self.server.heads.append("\n".join(lines))
+        body = "\n".join(lines) if self.server.kind == PAGE else json.dumps({"msg": lines, "code": -1})
+        self.send_response(self.server.status, "; ".join(lines)[:200].replace("\n", " "))
         self.send_header("Content-Type", self.server.kind)
         self.send_header("Content-Length", str(len(body.encode())))
         self.end_headers()

@@ -56,10 +56,10 @@ class S3Server:
                 str(folder / "data"),
             ]
         log = folder / "server.log"
-        with log.open("ab") as told:
+        with log.open("ab") as output:
             self._process = subprocess.Popen(
                 command,
-                stdout=told,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "ROOT_ACCESS_KEY": KEY, "ROOT_SECRET_KEY": SECRET},
             )
@@ -142,7 +142,7 @@ class InMemoryPlace(Place):
         self._files = InMemoryFiles()
         super().__init__(self._files.root, None)
 
-    def open(self, template: str = DEFAULT_TEMPLATE, *told: Any, **options: Any) -> ArtifactStore:
+    def open(self, template: str = DEFAULT_TEMPLATE, *args: Any, **options: Any) -> ArtifactStore:
         """A store that has seen nothing of it yet."""
         return ArtifactStore(self.root, template, files=self._files)
 
@@ -204,12 +204,12 @@ class FlakyProxy:
                 for name, value in self.headers.items():
                     onward.putheader(name, value)
                 onward.endheaders(body)
-                told = onward.getresponse()
-                payload = told.read()
+                response = onward.getresponse()
+                payload = response.read()
                 onward.close()
                 if trouble == "reset after":
                     return self.reset()
-                return self.answer(told.status, told.getheaders(), payload)
+                return self.answer(response.status, response.getheaders(), payload)
 
             do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_request  # noqa: N815
 
@@ -232,7 +232,7 @@ class FlakyProxy:
                 self.close_connection = True
                 self.connection.close()
 
-            def log_message(self, *told: object) -> None:
+            def log_message(self, *answer: object) -> None:
                 return None
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -22,7 +22,7 @@ BUCKET = "bucket"
 def error(code: str, **more: str) -> bytes:
     """The body of an error as S3 words it."""
     rest = "".join(f"<{name}>{value}</{name}>" for name, value in more.items())
-    return f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>told</Message>{rest}</Error>'.encode()
+    return f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>no</Message>{rest}</Error>'.encode()
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class OwnS3:
                 if answer.silent_after is not None or length != len(answer.body):
                     self.close_connection = True
 
-            def log_message(self, *told: object) -> None:
+            def log_message(self, *args: object) -> None:
                 return None
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -164,8 +164,8 @@ class OwnS3:
             if asked.key not in self.held:
                 return Answer(404, error("NoSuchKey"))
             held = self.held[asked.key]
-            told = {"ETag": etag(held), "Last-Modified": formatdate(1_700_000_000, usegmt=True)}
-            return Answer(200, held, told)
+            headers = {"ETag": etag(held), "Last-Modified": formatdate(1_700_000_000, usegmt=True)}
+            return Answer(200, held, headers)
 
     def _listed(self, prefix: str, after: str) -> Answer:
         keys = sorted(key for key in self.held if key.startswith(prefix) and key > after)

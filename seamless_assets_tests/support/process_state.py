@@ -38,7 +38,7 @@ def state() -> dict[str, Any]:
     os.umask(umask)
     return {
         "environment": dict(os.environ),
-        "warnings": [repr(told) for told in warnings.filters if not of_a_library(told)],
+        "warnings": [repr(entry) for entry in warnings.filters if not of_a_library(entry)],
         "how warnings are shown": repr(warnings.showwarning),
         "root logger": (root.level, list(map(repr, root.handlers)), root.disabled, root.manager.disable),
         "loggers": dict(configured_loggers()),
@@ -62,10 +62,10 @@ def state() -> dict[str, Any]:
     }
 
 
-def of_a_library(told: Any) -> bool:
+def of_a_library(entry: Any) -> bool:
     """Whether a filter is one that a library has for warnings of its own."""
-    message = getattr(told[1], "pattern", told[1]) or ""
-    return told[2].__module__ != "builtins" or message.startswith("numpy.")
+    message = getattr(entry[1], "pattern", entry[1]) or ""
+    return entry[2].__module__ != "builtins" or message.startswith("numpy.")
 
 
 def configured_loggers() -> Iterator[tuple[str, Any]]:
@@ -124,8 +124,8 @@ def changes(url: str, folder: Path) -> Iterator[tuple[str, str, Any, Any]]:
 def closes(pipeline: Any, window: tuple[int, int]) -> list[float]:
     """What another process reads with a pipeline that it was sent."""
     with pipeline:
-        told: list[float] = pipeline.read(NODE, *window, columns=["close"]).to_pandas()["close"].tolist()
-        return told
+        prices: list[float] = pipeline.read(NODE, *window, columns=["close"]).to_pandas()["close"].tolist()
+        return prices
 
 
 if __name__ == "__main__":

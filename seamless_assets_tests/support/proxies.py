@@ -32,8 +32,8 @@ class Proxy(ThreadingTCPServer):
 
     def url(self, scheme: str = "http") -> str:
         """How it is named in settings."""
-        told = f"{self.account}@" if self.account else ""
-        return f"{scheme}://{told}127.0.0.1:{self.server_address[1]}"
+        user = f"{self.account}@" if self.account else ""
+        return f"{scheme}://{user}127.0.0.1:{self.server_address[1]}"
 
     def reach(self, host: str, port: int) -> socket.socket | None:
         """A connection to a place on this machine; None for any other."""

@@ -73,10 +73,10 @@ class QuestDbServer:
         crash = f"-XX:ErrorFile={self._folder}/crash.log"
         java = ["java", *self._java, "-Xmx1g", f"-Djava.io.tmpdir={self._folder}", crash]
         module = ["-p", str(self._jar), "-m", "io.questdb/io.questdb.ServerMain"]
-        with log.open("ab") as told:
+        with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [*java, *module, "-d", str(self._folder)],
-                stdout=told,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **settings},
             )
@@ -118,11 +118,11 @@ class RedisServer:
         """Start it, and return once it answers."""
         self._folder.mkdir(parents=True, exist_ok=True)
         log = self._folder / "server.log"
-        with log.open("ab") as told:
+        with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [self._program, "--port", str(self.port), "--bind", "127.0.0.1", *self._settings],
                 cwd=self._folder,
-                stdout=told,
+                stdout=output,
                 stderr=subprocess.STDOUT,
             )
         deadline = time.monotonic() + START_S
@@ -160,10 +160,10 @@ class Coordinator:
         """Start it, and return once it answers."""
         self._folder.mkdir(parents=True, exist_ok=True)
         log = self._folder / "server.log"
-        told = ["coordinator", "--port", str(self.port), "--state", str(self._folder)]
+        arguments = ["coordinator", "--port", str(self.port), "--state", str(self._folder)]
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", "from seamless_assets.cli import main; main()", *told],
+                [sys.executable, "-c", "from seamless_assets.cli import main; main()", *arguments],
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )

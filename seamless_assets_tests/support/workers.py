@@ -18,9 +18,9 @@ FILE = Path(__file__).resolve()
 
 async def start(name: str, *arguments: object) -> asyncio.subprocess.Process:
     """Start one, its output piped."""
-    told = [str(argument) for argument in arguments]
+    words = [str(argument) for argument in arguments]
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, str(FILE), name, *told),
+        *(sys.executable, str(FILE), name, *words),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -184,8 +184,8 @@ WORK: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {"claim": claim}
 FORKING: dict[str, Callable[..., None]] = {"fleet": fleet, "presses": presses, "turns": turns}
 
 if __name__ == "__main__":
-    name, *told = sys.argv[1:]
+    name, *words = sys.argv[1:]
     if name in FORKING:
-        FORKING[name](*told)
+        FORKING[name](*words)
     else:
-        asyncio.run(WORK[name](*told))
+        asyncio.run(WORK[name](*words))

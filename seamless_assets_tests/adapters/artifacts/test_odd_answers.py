@@ -122,9 +122,9 @@ PAIRS = [
 async def test_an_error_that_stays_is_typed_and_says_what_to_do(s3: OwnS3, call: str, what: str) -> None:
     ref = await released(s3)
     held = dict(s3.held)
-    answer, told = ERRORS[what]
+    answer, message = ERRORS[what]
     s3.odd = lambda asked, honest: answer
-    with pytest.raises(ArtifactStoreError, match=told) as refused:
+    with pytest.raises(ArtifactStoreError, match=message) as refused:
         await CALLS[call](opened(s3), ref)
     assert not isinstance(refused.value, ArtifactMissing | ArtifactCorrupt | ReleaseConflict)
     assert "Debug source" not in str(refused.value)

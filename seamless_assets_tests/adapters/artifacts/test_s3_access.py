@@ -59,11 +59,11 @@ def test_what_was_published_has_local_copies_unless_none_are_wanted(
     moto: S3Server, exchange: Sandbox, tmp_path: Path, copies_mb: int, copies: int
 ) -> None:
     root = Place.in_bucket(moto).root
-    told = settings(exchange, tmp_path, root, copies_mb, endpoint_url=moto.endpoint, **OPTIONS)
-    with sa.connect(told) as s:
+    declared = settings(exchange, tmp_path, root, copies_mb, endpoint_url=moto.endpoint, **OPTIONS)
+    with sa.connect(declared) as s:
         report = s.materialize(NODE, "2025-01-01", "2025-01-02")
     assert len(list((tmp_path / "state" / "segments").glob("*"))) == copies
-    with sa.connect(told) as s:
+    with sa.connect(declared) as s:
         context = sa.ComputeContext(as_of=report.as_of)
         assert s.read(NODE, "2025-01-01", "2025-01-02", context=context).metadata.rows > 1000
 
@@ -148,7 +148,7 @@ def test_a_bucket_that_goes_away_is_told_and_nothing_is_served_as_the_newest(
 
 
 @pytest.mark.parametrize("who", [{"access_key_id": "nobody"}, {"secret_access_key": "another"}])
-async def test_credentials_that_the_bucket_does_not_know_are_told(
+async def test_credentials_that_the_bucket_does_not_know_are_reported(
     versitygw: S3Server, who: dict[str, str]
 ) -> None:
     place = Place.in_bucket(versitygw)

@@ -58,12 +58,12 @@ async def test_what_was_altered_after_it_was_read_is_refused(
 
 def alter(path: str, *, keeps_time: bool) -> None:
     """Flip a bit, and again until the clock of files, which may stand still for milliseconds, has moved."""
-    told, times = os.stat(path), 0
-    while times % 2 == 0 or os.stat(path).st_ctime_ns == told.st_ctime_ns:
+    status, times = os.stat(path), 0
+    while times % 2 == 0 or os.stat(path).st_ctime_ns == status.st_ctime_ns:
         flip(Path(path))
         times += 1
         if keeps_time:
-            os.utime(path, ns=(told.st_atime_ns, told.st_mtime_ns))
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def adjoining(

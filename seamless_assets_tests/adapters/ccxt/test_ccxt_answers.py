@@ -10,8 +10,8 @@ import pytest
 from seamless_assets.adapters.ccxt.answers import Answer
 
 
-def retry_after(told: str) -> float | None:
-    return Answer("https://exchange/klines", 429, {"retry-after": told}, is_readable=True).retry_after
+def retry_after(header: str) -> float | None:
+    return Answer("https://exchange/klines", 429, {"retry-after": header}, is_readable=True).retry_after
 
 
 @pytest.mark.parametrize("zone", [" GMT", " +0000", " -0000", ""])
@@ -24,15 +24,15 @@ def test_a_date_is_utc_whatever_zone_it_leaves_out(zone: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "seconds"),
+    ("header", "seconds"),
     [("2", 2.0), ("1.5", 1.5), ("-5", 0.0), ("0", 0.0), ("inf", math.inf), ("999999999999", 1e12 - 1)],
 )
-def test_seconds_are_taken_as_they_are(told: str, seconds: float) -> None:
-    assert retry_after(told) == seconds
+def test_seconds_are_taken_as_they_are(header: str, seconds: float) -> None:
+    assert retry_after(header) == seconds
 
 
 @pytest.mark.parametrize(
-    "told", ["nan", "soon", "", "2, 2", "2026-11-26T03:22Z", "Thu, 26 Nov 2026 03:22:24 +9999999999999999"]
+    "header", ["nan", "soon", "", "2, 2", "2026-11-26T03:22Z", "Thu, 26 Nov 2026 03:22:24 +9999999999999999"]
 )
-def test_garbage_says_nothing(told: str) -> None:
-    assert retry_after(told) is None
+def test_garbage_says_nothing(header: str) -> None:
+    assert retry_after(header) is None

@@ -20,8 +20,8 @@ NODE = "ohlcv:binance:BTC/USDT:1m"
 LISTED = MarketList([{"symbol": "BTC/USDT", "id": "BTCUSDT"}], [{"symbol": "A/B", "id": "AB"}], {"by": {}})
 
 
-def packed(told: object) -> bytes:
-    return zlib.compress(json.dumps(told).encode())
+def packed(value: object) -> bytes:
+    return zlib.compress(json.dumps(value).encode())
 
 
 BROKEN = [
@@ -30,7 +30,7 @@ BROKEN = [
     packed(LISTED._asdict())[:-5],
     zlib.compress(b"{"),
     zlib.compress(b"\xff\xfe"),
-    *(packed(told) for told in (None, [], {}, {**LISTED._asdict(), "more": 1})),
+    *(packed(value) for value in (None, [], {}, {**LISTED._asdict(), "more": 1})),
     packed({**LISTED._asdict(), "markets": None}),
     packed({**LISTED._asdict(), "markets": [7]}),
     packed({**LISTED._asdict(), "gone": [{"id": "AB"}]}),

@@ -60,10 +60,10 @@ def test_a_manifest_says_it_without_another_request(
 ) -> None:
     markets = [Market("BTC/USDT", 60_000.0), Market("BTC/USDT:USDT", 60_000.0)]
     with Sandbox(now=START + 10 * 86_400, markets=markets).running() as exchange:
-        told = settings_for({"okx": {"base_url": exchange.url, "symbols": ["BTC/USDT", "BTC/USDT:USDT"]}})
+        declared = settings_for({"okx": {"base_url": exchange.url, "symbols": ["BTC/USDT", "BTC/USDT:USDT"]}})
         for symbol in ("BTC/USDT", "BTC/USDT:USDT"):
             node = f"ohlcv:okx:{symbol}:1m"
-            with sa.connect(told) as s:
+            with sa.connect(declared) as s:
                 s.materialize(node, "2025-01-01", "2025-01-02")
                 manifest = s.manifest(node, s.releases(node)[-1].added[0])
                 exchange.requests.clear()

@@ -97,14 +97,14 @@ async def test_an_end_that_is_not_confirmed_is_none(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"leases": 5}', b'{"leases": [5]}', b'{"leases": [{"key": "k"}]}'])
-async def test_a_list_that_is_none_is_told(body: bytes) -> None:
+async def test_a_list_that_is_none_is_reported(body: bytes) -> None:
     async with answering(200, body) as leases:
         with pytest.raises(LeaseStoreUnavailable):
             await leases.held()
 
 
 @pytest.mark.parametrize("now", ["NaN", '"x"', "null", "1e30", "-5"])
-async def test_a_clock_that_is_none_is_told(now: str) -> None:
+async def test_a_clock_that_is_none_is_reported(now: str) -> None:
     async with answering(200, f'{{"version": "1", "now_ms": {now}}}'.encode()) as leases:
         with pytest.raises(LeaseStoreUnavailable):
             await leases.status()

@@ -31,7 +31,7 @@ def test_an_event_is_one_json_object(
     caplog.set_level(logging.INFO, logger="seamless_assets")
     LogEvents().notify(event)
     (record,) = caplog.records
-    told = json.loads(record.getMessage())
-    assert (told["event"], record.levelno) == (name, level)
-    assert record.event == told  # type: ignore[attr-defined]
-    assert told.get("token", 7) == 7
+    logged = json.loads(record.getMessage())
+    assert (logged["event"], record.levelno) == (name, level)
+    assert record.event == logged  # type: ignore[attr-defined]
+    assert logged.get("token", 7) == 7

@@ -37,14 +37,14 @@ async def test_one_that_cannot_be_stored_fails_alone(
     leases = MachineLeases(tmp_path / "leases.sqlite")
     await leases.claim("bad", "gone", -1)
     tally = await leases.tally()
-    told = await asyncio.gather(
+    outcomes = await asyncio.gather(
         leases.claim("first", "w", 60),
         leases.claim(key, holder, ttl),
         leases.renew(Lease("bad", 1, "w", 0.0), 60),
         leases.claim("last", "w", 60),
         return_exceptions=True,
     )
-    first, bad, lost, last = told
+    first, bad, lost, last = outcomes
     assert isinstance(first, Lease) and isinstance(last, Lease)
     assert isinstance(bad, ValueError | ArithmeticError) and isinstance(lost, LeaseLost)
     assert [lease.key for lease in await leases.held()] == ["first", "last"]

@@ -64,8 +64,10 @@ async def test_a_stale_holder_loses_to_whatever_the_newer_one_saw(
             await stale.write_bars(node, table(late), [], recorded_at=3.0, fence=OLD)
         for window in (HOUR, Segment(START, START + 30 * DAY)):
             assert await store.load_bars(node, window) == table(newer)
-        told = (await store.load_revisions(node, HOUR)).to_pylist()
-        assert {row["new_close"] for row in told} == {newer[ts][3] for ts in newer if newer[ts] != BARS[ts]}
+        revisions = (await store.load_revisions(node, HOUR)).to_pylist()
+        assert {row["new_close"] for row in revisions} == {
+            newer[ts][3] for ts in newer if newer[ts] != BARS[ts]
+        }
 
 
 async def test_looking_again_and_again_adds_no_row(questdb_server: QuestDbServer, node: NodeId) -> None:
@@ -174,8 +176,10 @@ async def test_a_statement_that_must_not_run_twice_is_asked_once() -> None:
 async def test_many_long_reads_of_a_server_that_is_away_end_together() -> None:
     client = QuestDbClient(QuestDbAddress("127.0.0.1", free_port(), free_port(), retry_s=2.0))
     async with asyncio.timeout(15):
-        told = await asyncio.gather(*(client.export("SELECT 1") for _ in range(20)), return_exceptions=True)
-    assert all(isinstance(error, HotStoreError) for error in told)
+        outcomes = await asyncio.gather(
+            *(client.export("SELECT 1") for _ in range(20)), return_exceptions=True
+        )
+    assert all(isinstance(error, HotStoreError) for error in outcomes)
     await client.close()
 
 
@@ -275,8 +279,8 @@ async def test_what_the_first_schema_holds_is_carried_over(own_questdb: QuestDbS
         assert [read["close"].to_pylist() for read in await asyncio.gather(*windows)] == [[6.0], [6.0]]
         await first.write_bars(NODE, table({START: (5.0, 9.0, 1.0, 7.0, 7.0)}), [], recorded_at=3.0)
         assert (await second.load_bars(NODE, HOUR))["close"].to_pylist() == [7.0]
-        told = (await first.load_revisions(NODE, HOUR)).to_pylist()
-        assert [(row["old_close"], row["new_close"]) for row in told] == [(5.0, 6.0), (6.0, 7.0)]
+        revisions = (await first.load_revisions(NODE, HOUR)).to_pylist()
+        assert [(row["old_close"], row["new_close"]) for row in revisions] == [(5.0, 6.0), (6.0, 7.0)]
         looks = (await first.load_facts(NODE, HOUR))["evidence"].to_pylist()
         assert looks == ["look 1000000", "look 2000000"]
 
@@ -307,10 +311,10 @@ asyncio.run(main())
 async def test_readers_in_other_processes_never_see_a_bar_torn_or_gone(
     questdb_server: QuestDbServer, node: NodeId
 ) -> None:
-    told = [str(questdb_server.http_port), str(questdb_server.pg_port), str(node)]
+    arguments = [str(questdb_server.http_port), str(questdb_server.pg_port), str(node)]
     readers = [
         await asyncio.create_subprocess_exec(
-            sys.executable, "-c", READER, TESTS, *told, stdout=asyncio.subprocess.PIPE
+            sys.executable, "-c", READER, TESTS, *arguments, stdout=asyncio.subprocess.PIPE
         )
         for _ in range(3)
     ]

@@ -1,4 +1,4 @@
-"""A QuestDB server that asks who is there, behind TLS: who gets in, and who is told what to mend."""
+"""A QuestDB server that asks who is there, behind TLS: who gets in, and who learns what to mend."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def test_bars_and_facts_go_through_tls_with_credentials(
     ],
     ids=lambda wrong: " ".join(wrong),
 )
-async def test_who_is_not_let_in_is_told_at_once_what_to_mend(
+async def test_who_is_not_let_in_learns_at_once_what_to_mend(
     address: QuestDbAddress, wrong: dict[str, object]
 ) -> None:
     async with opened(address) as store:
@@ -96,8 +96,8 @@ async def test_who_is_not_let_in_is_told_at_once_what_to_mend(
     async with opened(patient) as store:
         with pytest.raises(HotStoreError, match=r"check user, password.*tls") as refused:
             await store.load_bars(NODE, DAY_ONE)
-    told = repr(refused.value) + repr(refused.value.__cause__)
-    assert not any(secret in told for key, secret in SECRETS.items() if "PASSWORD" in key)
+    shown = repr(refused.value) + repr(refused.value.__cause__)
+    assert not any(secret in shown for key, secret in SECRETS.items() if "PASSWORD" in key)
 
 
 @pytest.mark.parametrize("door", ["http", "export", "sender", "wire"])

@@ -37,21 +37,21 @@ def kind(asked: str) -> str:
 
 def listened_to(store: QuestDbHotStore) -> list[str]:
     """The calls that the store makes from here on; asking again whether rows are applied counts once."""
-    told: list[str] = []
+    calls: list[str] = []
     client = store._client
 
     def heard(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def say(sql: str, *arguments: Any) -> Any:
             said = kind(sql)
-            if (said, told[-1:]) != ("applied", ["applied"]):
-                told.append(said)
+            if (said, calls[-1:]) != ("applied", ["applied"]):
+                calls.append(said)
             return await call(sql, *arguments)
 
         return say
 
     for method in ("execute", "fetch", "export", "ingest"):
         setattr(client, method, heard(getattr(client, method)))
-    return told
+    return calls
 
 
 @pytest.mark.parametrize(
@@ -72,12 +72,12 @@ async def test_a_small_write_under_a_lease_is_seven_calls(
 ) -> None:
     async with opened(address(questdb_server)) as store:
         await store.load_bars(node, FENCE.chunk)
-        told, brought = listened_to(store), table(bars) if bars else table(BARS).slice(0, 0)
+        calls, brought = listened_to(store), table(bars) if bars else table(BARS).slice(0, 0)
         assert await store.write_bars(node, brought, facts, recorded_at=1.0, fence=FENCE) == Written(
             len(bars), 0
         )
         # A server that is slow to show the fence is asked again.
-        assert told in (expected, [*expected[:2], "applied", "look", *expected[2:]])
+        assert calls in (expected, [*expected[:2], "applied", "look", *expected[2:]])
 
 
 async def test_a_write_that_brings_nothing_new_sends_nothing(
@@ -85,9 +85,9 @@ async def test_a_write_that_brings_nothing_new_sends_nothing(
 ) -> None:
     async with opened(address(questdb_server)) as store:
         await store.write_bars(node, table(BARS), [], recorded_at=1.0)
-        told = listened_to(store)
+        calls = listened_to(store)
         assert await store.write_bars(node, table(BARS), [], recorded_at=2.0) == Written(0, 0)
-        assert told == ["look", "bars"]
+        assert calls == ["look", "bars"]
 
 
 async def test_a_long_write_reads_only_what_is_held_already(
@@ -96,9 +96,9 @@ async def test_a_long_write_reads_only_what_is_held_already(
     long = random_walk(START, START + 6 * DAY)
     async with opened(address(questdb_server)) as store:
         await store.load_bars(node, FENCE.chunk)
-        told = listened_to(store)
+        calls = listened_to(store)
         assert await store.write_bars(node, table(long), [], recorded_at=1.0) == Written(len(long), 0)
-        assert told == ["look", "held", "rows", "applied", "look"]
-        told.clear()
+        assert calls == ["look", "held", "rows", "applied", "look"]
+        calls.clear()
         assert await store.write_bars(node, table(long), [], recorded_at=2.0) == Written(0, 0)
-        assert told == ["look", "held", "bars"]
+        assert calls == ["look", "held", "bars"]

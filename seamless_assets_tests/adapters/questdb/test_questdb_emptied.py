@@ -151,10 +151,10 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("how", list(FOREIGN))
-async def test_a_table_that_is_not_as_it_is_made_is_told_before_it_is_written_to(
+async def test_a_table_that_is_not_as_it_is_made_is_reported_before_it_is_written_to(
     store: QuestDbHotStore, node: NodeId, how: str
 ) -> None:
-    statement, told = FOREIGN[how]
+    statement, message = FOREIGN[how]
     client = QuestDbClient(store._client.address)
     if statement.startswith("CREATE"):
         await client.execute(f"DROP TABLE {FINE}")
@@ -167,7 +167,7 @@ async def test_a_table_that_is_not_as_it_is_made_is_told_before_it_is_written_to
         fresh.status(),
         store.status(),
     ):
-        with pytest.raises(HotStoreError, match=rf"{FINE}.*{told}.*RENAME TABLE.*seamless backfill"):
+        with pytest.raises(HotStoreError, match=rf"{FINE}.*{message}.*RENAME TABLE.*seamless backfill"):
             await call
     ((rows,),) = await client.execute(f"SELECT count() FROM {FINE} WHERE node = '{node}'")
     assert rows == 0
@@ -244,7 +244,9 @@ async def test_an_outage_longer_than_one_request_may_take_is_waited_out(
             await asyncio.sleep(1.5)
             rows = await progress(tables)
             await starting
-            return [[name, suspended, 0, written, told] for name, suspended, _, written, told in rows]
+            return [
+                [name, suspended, 0, written, sequenced] for name, suspended, _, written, sequenced in rows
+            ]
         return await progress(tables)
 
     monkeypatch.setattr(patient._client, "_progress", down)
@@ -254,7 +256,7 @@ async def test_an_outage_longer_than_one_request_may_take_is_waited_out(
 
 
 @pytest.mark.parametrize("body", ["<html>Sign in</html>", "[1, 2]", '{"dataset": ', ""])
-async def test_who_does_not_answer_as_a_server_does_is_told(node: NodeId, body: str) -> None:
+async def test_who_does_not_answer_as_a_server_does_is_reported(node: NodeId, body: str) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(text=body)
 

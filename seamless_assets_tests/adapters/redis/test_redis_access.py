@@ -1,4 +1,4 @@
-"""A Redis that asks who is there, behind TLS: who gets in, and who is told what to mend."""
+"""A Redis that asks who is there, behind TLS: who gets in, and who learns what to mend."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 def url(port: int, password: str, ca: Path | None = None, scheme: str = "rediss") -> str:
-    told = f"?ssl_ca_certs={quote(str(ca))}" if ca else ""
-    return f"{scheme}://:{quote(password, safe='')}@127.0.0.1:{port}/0{told}"
+    query = f"?ssl_ca_certs={quote(str(ca))}" if ca else ""
+    return f"{scheme}://:{quote(password, safe='')}@127.0.0.1:{port}/0{query}"
 
 
 async def test_budget_and_leases_work_with_password_and_tls(
@@ -56,7 +56,7 @@ async def test_budget_and_leases_work_with_password_and_tls(
 
 
 @pytest.mark.parametrize("wrong", ["password", "no password", "authority", "scheme"])
-async def test_who_is_not_let_in_is_told_why_and_never_the_password(
+async def test_who_is_not_let_in_learns_why_and_never_the_password(
     guarded: RedisServer, authority: Authority, wrong: str
 ) -> None:
     async with tls_proxy(authority, guarded.port, postgres=False) as port:
@@ -67,12 +67,12 @@ async def test_who_is_not_let_in_is_told_why_and_never_the_password(
             "scheme": url(port, PASSWORD, scheme="redis"),
         }[wrong]
         budget, leases = RedisBudget(address), RedisLeases(address)
-        with pytest.raises(BudgetUnavailable, match=r"127\.0\.0\.1.*check that") as told:
+        with pytest.raises(BudgetUnavailable, match=r"127\.0\.0\.1.*check that") as refused:
             await budget.take("rl:tls", BUDGET, 1.0)
         with pytest.raises(LeaseStoreUnavailable, match=r"127\.0\.0\.1.*check that"):
             await leases.claim("refused", "w", 60.0)
         for secret in (PASSWORD, quote(PASSWORD, safe=""), "an0ther"):
-            assert secret not in str(told.value)
+            assert secret not in str(refused.value)
         await budget.close()
         await leases.close()
 
@@ -86,13 +86,13 @@ async def test_a_pipeline_shares_through_a_guarded_redis(
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="seamless_assets")
     async with tls_proxy(authority, guarded.port, postgres=False) as port:
-        told = {
+        declared = {
             "seamless": {"artifact": {"object_store_uri": "./artifacts"}, "state_dir": "./state"},
             "exchanges": {"bybit": {"base_url": exchange.url, "symbols": ["BTC/USDT"]}},
             "environment": {"rate_limiter_redis": "${REDIS}", "coordinator_url": "${REDIS}"},
         }
         environ = {"REDIS": url(port, PASSWORD, authority.ca)}
-        settings = settings_from_mapping(told, base=tmp_path, environ=environ)
+        settings = settings_from_mapping(declared, base=tmp_path, environ=environ)
 
         def backfilled() -> BackfillReport:
             with sa.connect(settings) as s:

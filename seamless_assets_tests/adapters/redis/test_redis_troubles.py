@@ -1,4 +1,4 @@
-"""A Redis that answers and does not do the work: it is told by whoever works with it, and by the doctor."""
+"""A Redis that answers and does not do the work: whoever works with it reports it, and so does the doctor."""
 
 from __future__ import annotations
 
@@ -66,18 +66,18 @@ async def run(server: RedisServer, commands: list[Command]) -> None:
 
 @pytest.mark.parametrize("trouble", list(TROUBLES))
 def test_what_hinders_the_work_is_named_with_the_way_out(start: Start, trouble: str) -> None:
-    settings, commands, told = TROUBLES[trouble]
+    settings, commands, message = TROUBLES[trouble]
     server = start(settings, commands)
 
     async def work() -> None:
         budget, leases = RedisBudget(server.url), RedisLeases(server.url)
-        with pytest.raises(BudgetUnavailable, match=told):
+        with pytest.raises(BudgetUnavailable, match=message):
             await budget.take("rl:work", BUDGET, 1.0)
-        with pytest.raises(BudgetUnavailable, match=told):
+        with pytest.raises(BudgetUnavailable, match=message):
             await budget.status()
-        with pytest.raises(LeaseStoreUnavailable, match=told):
+        with pytest.raises(LeaseStoreUnavailable, match=message):
             await leases.claim("work", "w", 60.0)
-        with pytest.raises(LeaseStoreUnavailable, match=told):
+        with pytest.raises(LeaseStoreUnavailable, match=message):
             await leases.status()
         await budget.close()
         await leases.close()
@@ -110,7 +110,7 @@ async def failing(leases: RedisLeases) -> str:
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
-def test_keys_that_may_be_dropped_are_told(start: Start, policy: str) -> None:
+def test_keys_that_may_be_dropped_are_reported(start: Start, policy: str) -> None:
     server = start(["--maxmemory", "100mb", "--maxmemory-policy", policy], [])
 
     async def work() -> None:
@@ -140,7 +140,7 @@ def test_a_look_leaves_nothing_behind(start: Start) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("LOADING Redis is loading the dataset in memory", "still loading.*wait"),
         ("MISCONF Redis is configured to save RDB snapshots", "cannot save to its disk"),
@@ -150,6 +150,6 @@ def test_a_look_leaves_nothing_behind(start: Start) -> None:
         ("something nobody has heard of", "cannot be reached.*check that the server runs"),
     ],
 )
-def test_other_answers_are_explained_too(text: str, told: str) -> None:
-    with pytest.raises(AssertionError, match=told):
+def test_other_answers_are_explained_too(text: str, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
         raise AssertionError(explained(RedisError(text)))

@@ -1,4 +1,4 @@
-"""Extents: what they tell of a file is what the file holds, or they are not told."""
+"""Extents: what they say of a file is what the file holds, or they are not written."""
 
 from __future__ import annotations
 

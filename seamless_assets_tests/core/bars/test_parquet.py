@@ -21,8 +21,8 @@ def test_prices_are_zstd_and_files_can_be_chosen_by_time() -> None:
     columns = pq.ParquetFile(pa.BufferReader(encode_bars(BARS))).metadata.row_group(0).to_dict()["columns"]
     assert [column["path_in_schema"] for column in columns] == list(COLUMNS)
     assert {column["compression"] for column in columns[1:]} == {"ZSTD"}
-    told = columns[0]["statistics"]
-    assert (told["min"], told["max"]) == (START, START + 86_400 - 60)
+    statistics = columns[0]["statistics"]
+    assert (statistics["min"], statistics["max"]) == (START, START + 86_400 - 60)
 
 
 def test_columns_are_numbered_and_encoded_as_most_engines_read_them() -> None:

@@ -38,8 +38,8 @@ def test_a_search_cuts_sorted_bars_alike_and_refuses_all_others(ts: list[int], s
 
 @given(opens.filter(lambda ts: not is_ascending(np.array(ts))))
 def test_coverage_counts_no_opens_that_are_not_sorted(ts: list[int]) -> None:
-    told, window = np.array(ts) * 60, Segment(0, 1_800)
+    opens, window = np.array(ts) * 60, Segment(0, 1_800)
     with pytest.raises(AssertionError, match="not sorted"):
-        coverage_of(Timeframe("1m"), window, told, [])
+        coverage_of(Timeframe("1m"), window, opens, [])
     with pytest.raises(AssertionError, match="not sorted"):
-        holes(Timeframe("1m"), window, told)
+        holes(Timeframe("1m"), window, opens)

@@ -25,16 +25,16 @@ from seamless_assets.errors import InvalidTimestamp
 
 
 @pytest.mark.parametrize(
-    ("told", "ts"), [("1735689600", 1735689600), ("-60", -60), ("2025-01-01", 1735689600)]
+    ("text", "ts"), [("1735689600", 1735689600), ("-60", -60), ("2025-01-01", 1735689600)]
 )
-def test_digits_are_epoch_seconds_and_all_else_is_a_text(told: str, ts: int) -> None:
-    assert epoch_seconds(typed_instant(told)) == ts
+def test_digits_are_epoch_seconds_and_all_else_is_a_text(text: str, ts: int) -> None:
+    assert epoch_seconds(typed_instant(text)) == ts
 
 
-@pytest.mark.parametrize("told", ["²", "--5", "-", "", "1e9", "9" * 5_000, "9" * 20, "soon"])
-def test_what_only_looks_like_a_number_is_refused(told: str) -> None:
+@pytest.mark.parametrize("text", ["²", "--5", "-", "", "1e9", "9" * 5_000, "9" * 20, "soon"])
+def test_what_only_looks_like_a_number_is_refused(text: str) -> None:
     with pytest.raises(InvalidTimestamp):
-        epoch_seconds(typed_instant(told))
+        epoch_seconds(typed_instant(text))
 
 
 def test_texts_sort_as_the_instants_do_in_every_year() -> None:
@@ -131,7 +131,7 @@ def test_a_time_is_read_exactly_in_every_form(value: Any, down: int, up: int) ->
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
         (20_250_101, r"start 20250101 reads as a date.*1970-08-23.*write start as '2025-01-01'"),
         (np.int32(20_250_101), "reads as a date"),
@@ -182,10 +182,10 @@ def test_a_time_is_read_exactly_in_every_form(value: Any, down: int, up: int) ->
         (date(1, 1, 1), "no time of a market"),
         (pd.Timestamp("2262-01-01", tz="UTC"), "no time of a market"),
     ],
-    ids=lambda told: type(told).__name__,
+    ids=lambda message: type(message).__name__,
 )
-def test_what_is_no_time_of_a_market_is_refused_with_its_reading(value: Any, told: str) -> None:
-    with pytest.raises(InvalidTimestamp, match=told) as refused:
+def test_what_is_no_time_of_a_market_is_refused_with_its_reading(value: Any, message: str) -> None:
+    with pytest.raises(InvalidTimestamp, match=message) as refused:
         epoch_seconds(value, "start")
     assert len(str(refused.value)) < 400 and isinstance(refused.value, ValueError)
 

@@ -136,7 +136,7 @@ def test_days_that_follow_summer_time_are_refused(days: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("frame", "opens", "told", "choices"),
+    ("frame", "opens", "message", "choices"),
     [
         ("1d", [START + 16 * 3_600], "open at 16:00 UTC, ours at 00:00 UTC", ("4h", "1h", "1m")),
         ("1d", [START + 14 * 3_600], "open at 14:00 UTC", ("1h", "1m")),
@@ -146,10 +146,10 @@ def test_days_that_follow_summer_time_are_refused(days: int) -> None:
     ],
 )
 def test_the_error_says_where_the_bars_open_and_what_to_use(
-    frame: str, opens: list[int], told: str, choices: tuple[str, ...]
+    frame: str, opens: list[int], message: str, choices: tuple[str, ...]
 ) -> None:
     step = Timeframe(frame).seconds or 0
-    with pytest.raises(MisalignedTimeframe, match=told) as refused:
+    with pytest.raises(MisalignedTimeframe, match=message) as refused:
         page(frame, [(opens[0] + n * step) * 1000 for n in range(72)])
     assert refused.value.choices == choices
     assert refused.value.node_id == f"ohlcv:htx:BTC/USDT:{frame}"

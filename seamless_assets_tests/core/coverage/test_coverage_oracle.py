@@ -94,18 +94,18 @@ def test_coverage_counts_every_bar_once(data: st.DataObject, timeframe: Timefram
         for _ in range(data.draw(st.integers(0, 4)))
     ]
     opens = np.array(sorted(bar.start for bar in present), dtype=np.int64)
-    told = coverage_of(timeframe, window, opens, proofs)
+    coverage = coverage_of(timeframe, window, opens, proofs)
     reasons = {}
     for bar in every:
         if bar not in present:
             proven = [proof.reason for proof in proofs if proof.start <= bar.start and bar.end <= proof.end]
             reasons[bar] = proven[0] if proven else MISSING
-    assert (told.expected, told.present) == (len(every), len(present))
-    assert told.missing == sum(reason == MISSING for reason in reasons.values())
-    assert told.absent == len(reasons) - told.missing
-    assert {bar: gap.reason for gap in told.gaps for bar in bars_of(timeframe, gap.segment)} == reasons
-    possible = told.expected - told.absent
-    assert told.ratio == (told.present / possible if possible else 1.0)
+    assert (coverage.expected, coverage.present) == (len(every), len(present))
+    assert coverage.missing == sum(reason == MISSING for reason in reasons.values())
+    assert coverage.absent == len(reasons) - coverage.missing
+    assert {bar: gap.reason for gap in coverage.gaps for bar in bars_of(timeframe, gap.segment)} == reasons
+    possible = coverage.expected - coverage.absent
+    assert coverage.ratio == (coverage.present / possible if possible else 1.0)
 
 
 @given(st.data(), frames)

@@ -69,7 +69,7 @@ def test_a_verdict_holds_for_each_reason_and_tells_all(
     domain: Domain, cover: str, age: str, fault: str, on_violation: OnViolation
 ) -> None:
     absent, missing = COVERS[cover]
-    told = judge(
+    judgement = judge(
         Evidence(
             domain=domain,
             expected=1_000,
@@ -83,11 +83,11 @@ def test_a_verdict_holds_for_each_reason_and_tells_all(
         )
     )
     hold, partial = expected_codes(domain, cover, age, fault, on_violation)
-    assert {reason.split(":")[0] for reason in told.reasons} == hold | partial
-    assert told.verdict == ("HOLD" if hold else "PARTIAL" if partial else "PASS")
+    assert {reason.split(":")[0] for reason in judgement.reasons} == hold | partial
+    assert judgement.verdict == ("HOLD" if hold else "PARTIAL" if partial else "PASS")
     # What holds is read first.
-    assert [reason.split(":")[0] in hold for reason in told.reasons] == sorted(
-        (reason.split(":")[0] in hold for reason in told.reasons), reverse=True
+    assert [reason.split(":")[0] in hold for reason in judgement.reasons] == sorted(
+        (reason.split(":")[0] in hold for reason in judgement.reasons), reverse=True
     )
 
 
@@ -98,28 +98,28 @@ CALLS = list(product(DOMAINS, [None, *STRATEGIES], STRATEGIES))
 def test_a_strategy_fills_as_it_says_and_never_in_a_backtest(
     domain: Domain, strategy: Strategy | None, default: Strategy
 ) -> None:
-    told = admit(ComputeContext(domain=domain, as_of=PAST), strategy, ReadSettings(strategy=default))
+    admitted = admit(ComputeContext(domain=domain, as_of=PAST), strategy, ReadSettings(strategy=default))
     fills = {
         "FAIL_FAST": Fill.NEVER,
         "AUTO_BACKFILL": Fill.FIRST,
         "PARTIAL_FILL": Fill.BACKGROUND,
         "SEAMLESS": Fill.BY_SIZE,
     }
-    assert told.strategy == (strategy or default)
-    assert told.fill is (Fill.NEVER if domain == "backtest" else fills[strategy or default])
-    assert told.must_cover is (domain == "backtest")
-    assert told.publishes is (domain == "dryrun") and told.blends is (domain == "live")
-    assert told.asks_exchange is (told.fill is not Fill.NEVER)
+    assert admitted.strategy == (strategy or default)
+    assert admitted.fill is (Fill.NEVER if domain == "backtest" else fills[strategy or default])
+    assert admitted.must_cover is (domain == "backtest")
+    assert admitted.publishes is (domain == "dryrun") and admitted.blends is (domain == "live")
+    assert admitted.asks_exchange is (admitted.fill is not Fill.NEVER)
 
 
 @pytest.mark.parametrize("strategy", [None, *STRATEGIES])
 def test_without_a_context_releases_are_read_and_a_named_strategy_makes_one_first(
     strategy: Strategy | None,
 ) -> None:
-    told = admit(None, strategy, ReadSettings())
-    assert told.domain is None and told.blends is False
-    assert told.publishes is (strategy not in (None, "FAIL_FAST"))
-    assert told.must_cover is not told.publishes
+    admitted = admit(None, strategy, ReadSettings())
+    assert admitted.domain is None and admitted.blends is False
+    assert admitted.publishes is (strategy not in (None, "FAIL_FAST"))
+    assert admitted.must_cover is not admitted.publishes
 
 
 @pytest.mark.parametrize("domain", ["backtest", "dryrun"])
@@ -133,9 +133,9 @@ def test_what_must_repeat_is_bound_to_the_past(domain: Domain) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_a_world_service_can_hold_a_live_read_and_nothing_else(mode: Mode) -> None:
     for domain in DOMAINS:
-        told = judge(Evidence(domain=domain, expected=1, absent=0, missing=0, decision=mode))
+        judgement = judge(Evidence(domain=domain, expected=1, absent=0, missing=0, decision=mode))
         holds = domain == "live" and mode in ("compute-only", "validate")
-        assert told.verdict == ("HOLD" if holds else "PASS")
+        assert judgement.verdict == ("HOLD" if holds else "PASS")
 
 
 def test_partial_is_refused_where_the_settings_refuse_it() -> None:
@@ -165,5 +165,5 @@ def test_an_as_of_that_later_releases_may_precede_is_refused(
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_dry_run_of_artifacts_only_makes_none(strategy: Strategy) -> None:
     settings = ReadSettings(dryrun_publishes=False)
-    told = admit(ComputeContext(domain="dryrun", as_of=PAST), strategy, settings)
-    assert told.fill is Fill.NEVER and not told.publishes
+    admitted = admit(ComputeContext(domain="dryrun", as_of=PAST), strategy, settings)
+    assert admitted.fill is Fill.NEVER and not admitted.publishes

@@ -34,7 +34,7 @@ def test_an_artifact_as_it_was_sealed_has_no_flaw() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "told"),
+    ("facts", "message"),
     [
         ({"policy": {"extents": HOLED.manifest.packing.extents[::-1]}}, "its extents lie elsewhere"),
         ({"policy": {"extents": sealed(11).manifest.packing.extents}}, "its extents lie elsewhere"),
@@ -44,6 +44,8 @@ def test_an_artifact_as_it_was_sealed_has_no_flaw() -> None:
         ({"absent": (gap(10, 19),)}, "10 bars and 9 that are accounted for are not the 20"),
     ],
 )
-def test_a_manifest_that_says_other_things_of_the_file_is_a_flaw(facts: dict[str, object], told: str) -> None:
+def test_a_manifest_that_says_other_things_of_the_file_is_a_flaw(
+    facts: dict[str, object], message: str
+) -> None:
     (problem,) = problems(HOLED, **facts)
-    assert told in problem
+    assert message in problem

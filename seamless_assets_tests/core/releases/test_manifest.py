@@ -76,7 +76,7 @@ def test_a_manifest_is_stored_in_one_form(changed: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("altered", "told"),
+    ("altered", "message"),
     [
         ({"manifest_version": 2}, "manifest_version is 2, and this release reads 1"),
         ({"manifest_version": 2, "range": None}, "manifest_version is 2, and this release reads 1"),
@@ -88,11 +88,11 @@ def test_a_manifest_is_stored_in_one_form(changed: dict[str, object]) -> None:
         ({"manifest_version": None}, "manifest_version is None, and this release reads 1"),
     ],
 )
-def test_what_is_no_manifest_says_why(altered: dict[str, object], told: str) -> None:
+def test_what_is_no_manifest_says_why(altered: dict[str, object], message: str) -> None:
     record = {**json.loads(MANIFEST.to_json()), **altered}
     with pytest.raises(ArtifactCorrupt, match="here is not a readable manifest") as refused:
         Manifest.from_json(json.dumps(record).encode(), "here")
-    assert told in str(refused.value)
+    assert message in str(refused.value)
     lacking = MANIFEST.to_json().replace(b'"manifest_version":1,', b"")
     for payload in (lacking, MANIFEST.to_json() + b" ", b"", b"{}", b"[]", b"\xff", MANIFEST.to_json()[:-2]):
         with pytest.raises(ArtifactCorrupt, match="here is not a readable manifest"):

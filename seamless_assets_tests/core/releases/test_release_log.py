@@ -90,7 +90,7 @@ def test_what_does_not_continue_the_log_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"later": 1}, "not those of a record as it is written here"),
         ({"later": 1, "record_version": 2}, "record_version is 2, and this release reads 1"),
@@ -99,14 +99,14 @@ def test_what_does_not_continue_the_log_is_refused() -> None:
     ],
 )
 def test_a_record_of_another_kind_of_software_is_refused_though_its_hash_is_right(
-    change: dict[str, object], told: str
+    change: dict[str, object], message: str
 ) -> None:
     entry = long_log(3)[1][-1]
     assert Release.from_json(entry.to_json(), "here") == entry
     stored = signed({**as_record(entry), **change})
     with pytest.raises(ArtifactCorrupt, match="here is not a readable release record") as refused:
         Release.from_json(stored, "here")
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize("clock", [[0, 0, 0], [5_000_000, 1, 5_000_700], [10, 900, 1_800], [0, 1_000, 2_000]])

@@ -158,9 +158,9 @@ def test_each_asset_that_a_step_makes_shows_it(project: Project) -> None:
 def test_a_plain_op_takes_the_node_that_it_names(project: Project) -> None:
     seen: list[int] = []
 
-    told = {"seamless/node": NODES["1d"]}
+    metadata = {"seamless/node": NODES["1d"]}
 
-    @op(ins={"bars": In(pa.Table, metadata=told, input_manager_key="seamless_io_manager")})
+    @op(ins={"bars": In(pa.Table, metadata=metadata, input_manager_key="seamless_io_manager")})
     def count(bars: Any) -> None:
         seen.append(bars.num_rows)
 

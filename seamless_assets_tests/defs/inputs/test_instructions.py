@@ -34,54 +34,54 @@ DAYS = DailyPartitionsDefinition("2024-12-01")
 
 
 @pytest.mark.parametrize(
-    "told",
+    "value",
     ["2025-01-02", "20250102", 20250102, 20250102.0, "2025-01-02T00:00:00Z", "2025-01-02T01:00:00+01:00",
      JANUARY_2, str(JANUARY_2), float(JANUARY_2), f" {JANUARY_2} ", datetime(2025, 1, 2, tzinfo=UTC),
      MetadataValue.timestamp(float(JANUARY_2)), MetadataValue.text("2025-01-02"),
      MetadataValue.int(20250102)],
     ids=repr,
 )  # fmt: skip
-def test_an_instant_is_what_people_mean_by_it(told: Any) -> None:
-    assert read_instructions({"seamless/start": told}, {}).start == JANUARY_2
-    assert read_instructions({"seamless/end": told}, {}).end == JANUARY_2
-    context = read_instructions({"seamless/as_of": told}, {}).context
+def test_an_instant_is_what_people_mean_by_it(value: Any) -> None:
+    assert read_instructions({"seamless/start": value}, {}).start == JANUARY_2
+    assert read_instructions({"seamless/end": value}, {}).end == JANUARY_2
+    context = read_instructions({"seamless/as_of": value}, {}).context
     assert context is not None and context.as_of == "2025-01-02T00:00:00.000000Z"
 
 
 @pytest.mark.parametrize("name", ["start", "end", "as_of"])
 @pytest.mark.parametrize(
-    "told",
+    "value",
     ["", "yesterday", "2025", 2025, "202501", "20251301", 20251301, "1970", 0, "0", -5, "-5", True, None, 1.5,
      "1.5", 99_999_999, JANUARY_2 * 1000, str(JANUARY_2 * 1000), datetime(2025, 1, 2), [],  # noqa: DTZ001
      "٢٠٢٥٠١٠٢"],
     ids=repr,
 )  # fmt: skip
-def test_what_is_no_instant_is_refused_and_never_1970(name: str, told: Any) -> None:
+def test_what_is_no_instant_is_refused_and_never_1970(name: str, value: Any) -> None:
     with pytest.raises(InvalidTimestamp, match=f"seamless/{name}"):
-        read_instructions({f"seamless/{name}": told}, {})
+        read_instructions({f"seamless/{name}": value}, {})
 
 
 @given(st.one_of(st.integers(), st.integers().map(str), st.floats(), st.integers(0, 10**8)))
-def test_a_number_is_a_date_or_a_time_with_markets(told: Any) -> None:
+def test_a_number_is_a_date_or_a_time_with_markets(value: Any) -> None:
     try:
-        start = read_instructions({"seamless/start": told}, {}).start
+        start = read_instructions({"seamless/start": value}, {}).start
     except InvalidTimestamp:
         return
-    digits = str(int(told)).zfill(8) if isinstance(told, float) else str(told)
+    digits = str(int(value)).zfill(8) if isinstance(value, float) else str(value)
     assert start is not None
     assert start >= 1_230_940_800 or seconds_text(start)[:10].replace("-", "") == digits
 
 
 @pytest.mark.parametrize(
-    ("told", "nearest"),
+    ("name", "nearest"),
     [("seamless/asof", "seamless/as_of"), ("seamless/as-of", "seamless/as_of"),
      ("seamless/As_Of", "seamless/as_of"), ("seamless/strat", "seamless/start"),
      ("seamless/fingerprint", "seamless/dataset_fingerprint"),
      ("seamless/mincoverage", "seamless/min_coverage"), ("seamless/worldid", "seamless/world_id")],
 )  # fmt: skip
 @pytest.mark.parametrize("place", ["metadata", "tags"])
-def test_an_unknown_name_is_refused_with_the_nearest(told: str, nearest: str, place: str) -> None:
-    metadata, tags = ({told: "x"}, {}) if place == "metadata" else ({}, {told: "x"})
+def test_an_unknown_name_is_refused_with_the_nearest(name: str, nearest: str, place: str) -> None:
+    metadata, tags = ({name: "x"}, {}) if place == "metadata" else ({}, {name: "x"})
     with pytest.raises(InvalidChoice, match=f"did you mean {nearest}"):
         read_instructions(metadata, tags)
 
@@ -98,7 +98,7 @@ def test_names_of_others_steer_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told", "error"),
+    ("name", "value", "error"),
     [
         ("domain", "research", InvalidChoice),
         ("domain", "Live", InvalidChoice),
@@ -121,17 +121,17 @@ def test_names_of_others_steer_nothing(name: str) -> None:
         ("node", "", InvalidInput),
     ],
 )
-def test_a_value_that_means_nothing_is_refused(name: str, told: Any, error: type[Exception]) -> None:
+def test_a_value_that_means_nothing_is_refused(name: str, value: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
-        read_instructions({f"seamless/{name}": told}, {})
+        read_instructions({f"seamless/{name}": value}, {})
 
 
 def test_metadata_go_before_tags_and_both_are_heard() -> None:
-    told = read_instructions(
+    instructions = read_instructions(
         {"seamless/as_of": "2025-01-03"},
         {"seamless/as_of": "2025-01-02", "seamless/world_id": "w1", "dagster/partition": "x"},
     )
-    assert told.context == ComputeContext(as_of="2025-01-03", world_id="w1")
+    assert instructions.context == ComputeContext(as_of="2025-01-03", world_id="w1")
     live = read_instructions({}, {"seamless/domain": "live", "seamless/max_lag": "60"})
     assert live.context == ComputeContext(domain="live", max_lag=60.0) and live.fills
     sla = read_instructions({}, {"seamless/sla": '{"total_deadline_ms": 500}'}).sla
@@ -140,12 +140,12 @@ def test_metadata_go_before_tags_and_both_are_heard() -> None:
     assert read_instructions({"seamless/sla": "baseline"}, {}).sla == "baseline"
 
 
-def read(project: Project, told: dict[str, Any], partition: str | None = None, **tags: str) -> ReadResult:
+def read(project: Project, metadata: dict[str, Any], partition: str | None = None, **tags: str) -> ReadResult:
     """What an asset over the minutes gets."""
     seen: list[ReadResult] = []
 
     @asset(
-        ins={"bars": AssetIn(KEYS["1m"], metadata=told)},
+        ins={"bars": AssetIn(KEYS["1m"], metadata=metadata)},
         partitions_def=DAYS if partition else None,
         io_manager_key="nowhere",
     )
@@ -183,7 +183,7 @@ def test_a_bound_alone_moves_its_end_of_the_window(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "error"),
+    ("metadata", "error"),
     [
         ({"seamless/start": "2024-12-31"}, CoverageMissing),
         ({"seamless/start": "2025-02-01"}, InvalidSegment),
@@ -199,27 +199,27 @@ def test_a_bound_alone_moves_its_end_of_the_window(project: Project) -> None:
     ids=str,
 )
 def test_what_cannot_be_read_is_a_typed_error(
-    told: Any, error: type[SeamlessError], project: Project
+    metadata: Any, error: type[SeamlessError], project: Project
 ) -> None:
     with pytest.raises(error):
-        read(project, told)
+        read(project, metadata)
 
 
 def test_a_read_is_bound_to_the_knowledge_that_is_named(project: Project) -> None:
     with sa.connect(project.file) as pipeline:
         first = pipeline.releases(NODES["1m"])[0]
-    for told in (
+    for metadata in (
         {"seamless/as_of": first.as_of},
         {"seamless/dataset_fingerprint": first.dataset_fingerprint},
         {"seamless/as_of": first.as_of, "seamless/world_id": "w1", "seamless/strategy": "AUTO_BACKFILL",
          "seamless/sla": "baseline", "seamless/min_coverage": "0.98"},
     ):  # fmt: skip
-        result = read(project, told)
+        result = read(project, metadata)
         assert (result.metadata.as_of, result.metadata.dataset_fingerprint) == (
             first.as_of,
             first.dataset_fingerprint,
         )
         assert bounds(result) == (JANUARY_2 - 86_400, JANUARY_2)
-        assert result.metadata.world_id == told.get("seamless/world_id", "default")
+        assert result.metadata.world_id == metadata.get("seamless/world_id", "default")
     newest = read(project, {}, **{"seamless/world_id": "w2"}).metadata
     assert (newest.as_of, newest.world_id) == (project.newest("1m"), "w2")

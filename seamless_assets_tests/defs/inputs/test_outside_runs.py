@@ -29,10 +29,10 @@ def load(request: pytest.FixtureRequest, project: Project) -> Any:
     if request.param == "definitions":
         yield definitions.load_asset_value
     elif request.param == "definitions and instance":
-        yield lambda *key, **told: definitions.load_asset_value(*key, instance=project.instance, **told)
+        yield lambda *key, **options: definitions.load_asset_value(*key, instance=project.instance, **options)
     elif request.param == "repository":
         repository = definitions.get_repository_def()
-        yield lambda *key, **told: repository.load_asset_value(*key, instance=project.instance, **told)
+        yield lambda *key, **options: repository.load_asset_value(*key, instance=project.instance, **options)
     else:
         with definitions.get_asset_value_loader(instance=project.instance) as loader:
             yield loader.load_asset_value

@@ -21,7 +21,7 @@ HOUR_S = 3_600
 
 def read(
     project: Project,
-    told: dict[str, Any],
+    metadata: dict[str, Any],
     partition: str | None = None,
     mapping: Any = None,
     kind: Any = ReadResult,
@@ -34,7 +34,7 @@ def read(
 
     consumer.__annotations__["bars"] = kind
     made = asset(
-        ins={"bars": AssetIn(KEYS["1m"], metadata=told, partition_mapping=mapping)},
+        ins={"bars": AssetIn(KEYS["1m"], metadata=metadata, partition_mapping=mapping)},
         partitions_def=DAYS if partition else None,
         io_manager_key="nowhere",
     )(consumer)
@@ -76,9 +76,9 @@ def test_a_service_level_is_kept(project: Project, monkeypatch: pytest.MonkeyPat
     given: list[Any] = []
     real = Seamless.read
 
-    def remembered(pipeline: Seamless, *asked: Any, **told: Any) -> ReadResult:
-        given.append(told["sla"])
-        return real(pipeline, *asked, **told)
+    def remembered(pipeline: Seamless, *asked: Any, **options: Any) -> ReadResult:
+        given.append(options["sla"])
+        return real(pipeline, *asked, **options)
 
     monkeypatch.setattr(Seamless, "read", remembered)
     tight = {"seamless/sla": {"total_deadline_ms": 0.001, "max_wait_storage_ms": 0.001}}

@@ -145,7 +145,7 @@ def shown(case: Any) -> str:
 
 
 def consumer_of(
-    timeframe: str, partitions: PartitionsDefinition | None, mapping: PartitionMapping | None, **told: Any
+    timeframe: str, partitions: PartitionsDefinition | None, mapping: PartitionMapping | None, **options: Any
 ) -> tuple[Any, list[ReadResult]]:
     """An asset that takes a node as its input, and where the input ends up."""
     seen: list[ReadResult] = []
@@ -154,7 +154,7 @@ def consumer_of(
         ins={"bars": AssetIn(KEYS[timeframe], partition_mapping=mapping)},
         partitions_def=partitions,
         io_manager_key="nowhere",
-        **told,
+        **options,
     )
     def consumer(bars: ReadResult) -> None:
         seen.append(bars)
@@ -311,7 +311,7 @@ def test_other_projects_may_know_a_node_by_its_key_alone(project: Project) -> No
 def test_a_context_made_by_hand_reads_a_partition(project: Project) -> None:
     manager = build_definitions(load_settings(project.file))
     with build_resources(dict(manager.resources or {})) as opened:
-        for told in ({}, {"asset_partitions_def": DAYS_LIKE_THE_NODE}):
-            context = build_input_context(asset_key=KEYS["1m"], partition_key="2025-01-02", **told)
+        for options in ({}, {"asset_partitions_def": DAYS_LIKE_THE_NODE}):
+            context = build_input_context(asset_key=KEYS["1m"], partition_key="2025-01-02", **options)
             frame = opened.seamless_io_manager.load_input(context)
             assert list(frame.ts) == project.opens("1m", ("2025-01-02", "2025-01-03"))

@@ -26,9 +26,9 @@ def path(written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     return written("BTC/USDT", "ETH/USDT", backfill={"max_attempts": 1, "retry_backoff_ms": 1})
 
 
-def run(path: Path, instance: DagsterInstance, **told: Any) -> Any:
+def run(path: Path, instance: DagsterInstance, **options: Any) -> Any:
     job = build_definitions(load_settings(path)).resolve_job_def("materialize_ohlcv_binance_1m")
-    return job.execute_in_process(instance=instance, raise_on_error=False, **told)
+    return job.execute_in_process(instance=instance, raise_on_error=False, **options)
 
 
 def error_of(result: Any) -> Any:
@@ -90,7 +90,7 @@ def test_an_exchange_that_is_not_there_is_named(
     assert all(f"ohlcv:binance:{symbol}/USDT:1m" in error.message for symbol in ("BTC", "ETH"))
 
 
-def test_what_was_released_before_an_outage_is_told(
+def test_what_was_released_before_an_outage_is_shown(
     path: Path, instance: DagsterInstance, exchange: Sandbox
 ) -> None:
     assert run(path, instance, partition_key="2025-01-01").success

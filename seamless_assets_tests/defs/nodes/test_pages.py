@@ -62,7 +62,7 @@ def checks(result: Any) -> dict[str, Any]:
     return {check.check_name: check for check in result.get_asset_check_evaluations()}
 
 
-def is_told_of(page: dict[str, Any], partition: str, entry: Release) -> None:
+def shows(page: dict[str, Any], partition: str, entry: Release) -> None:
     """Assert that a page is the one of a partition, and says nothing twice."""
     (ref,) = entry.added
     manifest = page["manifest"]
@@ -89,7 +89,7 @@ def test_each_page_shows_its_own_partition(
         shown = pages(instance, symbol, "1m")
         assert sorted(shown) == sorted(log) == days
         for partition, page in shown.items():
-            is_told_of(page, partition, log[partition])
+            shows(page, partition, log[partition])
             assert page["node_id"] == f"ohlcv:binance:{symbol.replace('_', '/')}:1m"
             assert page["candles"].startswith("![candles](data:image/png;base64,")
             assert page["is_over"] is True and page["missing_bars"] == 0
@@ -108,7 +108,7 @@ def test_long_ranges_draw_the_newest_partitions_alone(
     assert {day for day, page in shown.items() if "candles" in page} == {"2025-01-03", "2025-01-04"}
     log = log_of(path, "ohlcv:binance:ETH/USDT:1m")
     for partition, page in shown.items():
-        is_told_of(page, partition, log[partition])
+        shows(page, partition, log[partition])
 
 
 def test_the_running_partition_says_how_far_it_is_settled(
@@ -129,12 +129,12 @@ def test_a_running_partition_warns_until_it_is_over(
     older = checks(run(path, instance, "1m", "2025-01-09"))["settled"]
     assert older.passed and older.description == "2025-01-09 is over and settled to its end"
     running = run(path, instance, "1m", "2025-01-10")
-    told = checks(running)["settled"]
+    check = checks(running)["settled"]
     with sa.connect(path) as pipeline:
         end = pipeline.released_window("ohlcv:binance:BTC/USDT:1m").end
-    assert running.success and not told.passed and told.severity == AssetCheckSeverity.WARN
-    assert f"2025-01-10 is settled until {seconds_text(end)} and goes on to 2025-01-11" in told.description
-    assert told.metadata["settled_until"].value == end and told.metadata["lag_seconds"].value > 0
+    assert running.success and not check.passed and check.severity == AssetCheckSeverity.WARN
+    assert f"2025-01-10 is settled until {seconds_text(end)} and goes on to 2025-01-11" in check.description
+    assert check.metadata["settled_until"].value == end and check.metadata["lag_seconds"].value > 0
     # Filling up the past finishes nothing.
     assert not checks(run(path, instance, "1m", "2025-01-08"))["settled"].passed
 
@@ -187,7 +187,7 @@ def test_of_a_range_only_what_is_released_is_materialized(
     assert not result.success and 0 < len(log) < 6
     assert sorted(shown) == sorted(log)
     for partition, page in shown.items():
-        is_told_of(page, partition, log[partition])
+        shows(page, partition, log[partition])
     check = checks(result)["publishable"]
     assert not check.passed and "ohlc_inconsistent" in str(check.description)
     versions = {

@@ -1,4 +1,4 @@
-"""A clock that is wrong dates nothing ahead of the exchange's; where nobody could tell, it is told."""
+"""A clock that is wrong dates nothing ahead of the exchange's; where nobody could know, it is reported."""
 
 from __future__ import annotations
 
@@ -122,8 +122,8 @@ async def test_doctor_names_the_nodes_whose_releases_are_dated_ahead(tmp_path: P
     world = await begun(tmp_path)
     world.exchange.is_away = True
     await withdraw(with_clock(world, 40.0 * YEAR), NODE, "2025-01-29", "a bad day")
-    told = (await world.ports.artifacts.status()).warning
-    assert str(NODE) in told and "until 2065-" in told
+    warning = (await world.ports.artifacts.status()).warning
+    assert str(NODE) in warning and "until 2065-" in warning
 
 
 async def test_what_was_sealed_under_one_clock_is_released_by_hand_under_another(tmp_path: Path) -> None:

@@ -263,11 +263,11 @@ async def test_a_diff_counts_bars_and_names_artifacts(world: World) -> None:
     first = (await world.log())[-1]
     world.correct(START + 600)
     await world.materialize(Segment(START, START + 3 * DAY))
-    told = await diff(world.ports, NODE, first.as_of, None)
-    assert (told.bars.added, told.bars.removed, told.bars.changed) == (288, 0, 1)
-    assert told.bars.examples[0] == START + 600
-    assert [ref.partition for ref in told.added] == ["2025-01-01", "2025-01-03"]
-    assert [ref.partition for ref in told.withdrawn] == ["2025-01-01"]
+    changes = await diff(world.ports, NODE, first.as_of, None)
+    assert (changes.bars.added, changes.bars.removed, changes.bars.changed) == (288, 0, 1)
+    assert changes.bars.examples[0] == START + 600
+    assert [ref.partition for ref in changes.added] == ["2025-01-01", "2025-01-03"]
+    assert [ref.partition for ref in changes.withdrawn] == ["2025-01-01"]
     back = await diff(world.ports, NODE, None, first.as_of)
     assert (back.bars.added, back.bars.removed, back.bars.changed) == (0, 288, 1)
 

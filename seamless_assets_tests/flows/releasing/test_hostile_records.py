@@ -91,10 +91,10 @@ class World:
         (sealed,) = await publish(self.ports, NODE, Segment(START + 2 * DAY, START + 3 * DAY))
         return sealed.ref
 
-    async def record(self, **told: Any) -> dict[str, Any]:
+    async def record(self, **given: Any) -> dict[str, Any]:
         """What the next record may say."""
         before = await self.ports.artifacts.load_snapshot(NODE)
-        facts = {"added": [], "withdrawn": [], "checks": {}, "reason": "test", **told}
+        facts = {"added": [], "withdrawn": [], "checks": {}, "reason": "test", **given}
         return as_record(next_release(before, now_micros=(START + 5 * DAY) * 1_000_000, **facts))
 
     def append(self, record: dict[str, Any]) -> None:
@@ -224,11 +224,11 @@ async def test_bytes_that_are_no_record_at_all_are_stood(spoil: bytes, which: st
 async def test_a_manifest_nested_deep_is_refused() -> None:
     world = World()
     ref = await world.fill()
-    told = world.files.held[f"{FOLDER}/{ref.manifest_path}"].replace(
+    nested = world.files.held[f"{FOLDER}/{ref.manifest_path}"].replace(
         b'"policy":{', b'"policy":{"deep":' + b"[" * 50_000 + b"]" * 50_000 + b",", 1
     )
-    world.files.held[f"{FOLDER}/{ref.manifest_path}"] = told
-    world.append(await world.record(added=[replace(ref, manifest_sha256=sha256_text(told))]))
+    world.files.held[f"{FOLDER}/{ref.manifest_path}"] = nested
+    world.append(await world.record(added=[replace(ref, manifest_sha256=sha256_text(nested))]))
     with pytest.raises(ArtifactCorrupt, match="not a readable manifest"):
         await read_released(world.opened(), NODE, DAYS, ComputeContext(), columns=None)
     await world.stand()
@@ -253,13 +253,13 @@ async def test_a_record_that_would_tear_what_is_in_force_is_refused(how: str) ->
     await world.fill()
     first, second = (asdict(ref) for ref in (await world.ports.artifacts.load_snapshot(NODE)).artifacts)
     longer = {**first, "end": first["end"] + 3_600, "manifest_sha256": "sha256:" + "1" * 64}
-    told: dict[str, dict[str, Any]] = {
+    tearing: dict[str, dict[str, Any]] = {
         "overlap": {"added": [longer], "withdrawn": [first]},
         "itself": {"added": [first], "withdrawn": [first], "kind": "compaction"},
         "twice": {"added": [longer, longer], "withdrawn": [first, second]},
         "both ways": {"added": [first]},
     }
-    world.append({**await world.record(), **told[how]})
+    world.append({**await world.record(), **tearing[how]})
     with pytest.raises(ArtifactCorrupt):
         await world.opened().artifacts.list_releases(NODE)
     await world.stand()

@@ -159,12 +159,12 @@ async def known(world: World) -> Coverage:
 async def test_what_was_released_as_absent_stays_so_without_its_ledger(lost: str, serves: str) -> None:
     world = World()
     await world.materialize("all")
-    told = await known(world)
-    assert told.absent and not told.missing
+    released = await known(world)
+    assert released.absent and not released.missing
     await world.act(lost, 0)
-    assert await known(world) == told
+    assert await known(world) == released
     await world.materialize(serves)
-    assert await known(world) == told
+    assert await known(world) == released
     assert len(await world.ports.artifacts.list_releases(NODE)) == 2
 
 

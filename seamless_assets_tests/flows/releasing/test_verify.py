@@ -105,7 +105,7 @@ class nothing_said:  # noqa: N801
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: type[BaseException] | None, *told: object) -> bool:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> bool:
         return kind is not None and issubclass(kind, ArtifactStoreError)
 
 

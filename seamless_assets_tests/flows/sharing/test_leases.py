@@ -307,7 +307,7 @@ def failover(
     return FailoverLeases(shared, local, VirtualClock(), heard), heard
 
 
-def told(heard: RecordingObserver) -> list[Any]:
+def availability(heard: RecordingObserver) -> list[Any]:
     return [event.is_available for event in heard.events]  # type: ignore[union-attr]
 
 
@@ -318,12 +318,12 @@ def test_work_goes_on_under_this_machines_lease_while_the_coordinator_is_away(tm
         async with holding(world(tmp_path, leases), KEY):
             assert await leases.claim(KEY, "another process of this machine", TTL) is None
             await asyncio.sleep(5 * TTL)
-        assert told(heard) == [False]
+        assert availability(heard) == [False]
         shared.is_away = False
         await asyncio.sleep(TTL)
         async with holding(world(tmp_path, leases), KEY) as lease:
             assert shared.live[KEY].token == lease.token
-        assert told(heard) == [False, True]
+        assert availability(heard) == [False, True]
         assert not shared.live and not local.live
 
     run_on_virtual_time(work)
@@ -339,7 +339,7 @@ def test_a_coordinator_lost_in_the_middle_stops_no_work_and_lets_no_second_in(tm
             for _ in range(10):
                 await asyncio.sleep(TTL / 4)
                 assert await other.claim(KEY, "other", TTL) is None
-        assert not local.live and told(heard) == [False]
+        assert not local.live and availability(heard) == [False]
         assert await other.claim(KEY, "other", TTL) is not None
 
     run_on_virtual_time(work)

@@ -147,8 +147,8 @@ def test_an_outage_is_said_once_and_the_way_back_is_found() -> None:
         shared.is_away = False
         await asyncio.wait(workers)
         outages = [event for event in heard.events if isinstance(event, CoordinationEvent)]
-        told = [(event.service, event.is_available) for event in outages]
-        assert told == [("rate_limiter", False), ("rate_limiter", True)]
+        changes = [(event.service, event.is_available) for event in outages]
+        assert changes == [("rate_limiter", False), ("rate_limiter", True)]
 
     run_on_virtual_time(main)
 
@@ -240,20 +240,20 @@ def test_a_cool_down_stops_all_workers_together(away: str | None) -> None:
         shared.is_away = away == "at the time"
         await asyncio.sleep(50)
         await gates[0].cool_down(KEY, BUDGET, 60)
-        told = now()
+        cooled_at = now()
         await asyncio.sleep(20)
         shared.is_away = away == "later"
         if away == "at the time":
             shared.restart()
         await asyncio.wait(workers)
-        assert not [at for at, _ in admitted if told < at < 109.9]
+        assert not [at for at, _ in admitted if cooled_at < at < 109.9]
         assert len([at for at, _ in admitted if at > 110]) > 10
 
     run_on_virtual_time(main)
 
 
 @pytest.mark.parametrize("away", [None, False, True], ids=["one machine", "shared", "shared, and away"])
-def test_a_ban_that_is_not_waited_out_is_told_to_everybody(away: bool | None) -> None:
+def test_a_ban_that_is_not_waited_out_reaches_everybody(away: bool | None) -> None:
     async def main() -> None:
         shared, machine = SharedBudget(), ProcessBudget(VirtualClock())
         gates = [
@@ -266,8 +266,8 @@ def test_a_ban_that_is_not_waited_out_is_told_to_everybody(away: bool | None) ->
         await gates[0].cool_down(KEY, BUDGET, 7_200)
         done, waiting = await asyncio.wait(waiters, timeout=60)
         assert not waiting
-        told = [error for task in done if (error := task.exception()) is not None]
-        assert len(told) >= 20 and all(isinstance(error, RateLimited) for error in told)
+        errors = [error for task in done if (error := task.exception()) is not None]
+        assert len(errors) >= 20 and all(isinstance(error, RateLimited) for error in errors)
         with pytest.raises(RateLimited, match="without requests") as said:
             await gates[1].acquire(KEY, BUDGET, 1)
         assert 7_100 < said.value.retry_after <= 7_200
@@ -352,7 +352,7 @@ def test_a_request_that_is_given_up_is_told_and_one_that_waits_is_not() -> None:
 
 @pytest.mark.parametrize("after", [0.001, 0.003])
 def test_who_is_cancelled_while_the_shared_budget_is_told_takes_nothing_away(after: float) -> None:
-    """What went past it, and a ban that it has not heard of, are told by whoever asks next."""
+    """What went past it, and a ban that it has not heard of, are handed over by whoever asks next."""
 
     async def main() -> None:
         shared, clock = SharedBudget(), VirtualClock()

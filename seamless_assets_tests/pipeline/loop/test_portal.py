@@ -22,31 +22,31 @@ class Adapters:
 
     shared = ()
 
-    def __init__(self, told: list[str]) -> None:
-        self.told, self.ports = told, self
+    def __init__(self, events: list[str]) -> None:
+        self.events, self.ports = events, self
         self.is_closed = False
 
     async def close(self) -> None:
         await asyncio.sleep(0)
         self.is_closed = True
-        self.told.append("closed")
+        self.events.append("closed")
 
 
 @pytest.fixture
-def told() -> list[str]:
+def events() -> list[str]:
     return []
 
 
 @pytest.fixture
-def portal(told: list[str]) -> Iterator[Portal]:
-    made = Portal(lambda: Adapters(told))  # type: ignore[arg-type]
+def portal(events: list[str]) -> Iterator[Portal]:
+    made = Portal(lambda: Adapters(events))  # type: ignore[arg-type]
     yield made
     made.stop()
     gc.collect()
     assert [thread for thread in threading.enumerate() if thread.name == "seamless-assets"] == []
 
 
-async def endless(told: list[str], begun: threading.Event, name: str = "work") -> None:
+async def endless(events: list[str], begun: threading.Event, name: str = "work") -> None:
     """Works until it is cancelled, and takes a while to clean up."""
     begun.set()
     try:
@@ -54,50 +54,50 @@ async def endless(told: list[str], begun: threading.Event, name: str = "work") -
     finally:
         for _ in range(5):
             await asyncio.sleep(0)
-        told.append(f"{name} cleaned up")
+        events.append(f"{name} cleaned up")
 
 
-def begin(portal: Portal, told: list[str]) -> Any:
+def begin(portal: Portal, events: list[str]) -> Any:
     begun = threading.Event()
     assert portal.adapters
-    future = portal.start(endless(told, begun))
+    future = portal.start(endless(events, begun))
     assert begun.wait(30)
     return future
 
 
-def test_what_was_begun_ends_before_the_adapters_are_closed(portal: Portal, told: list[str]) -> None:
-    future = begin(portal, told)
+def test_what_was_begun_ends_before_the_adapters_are_closed(portal: Portal, events: list[str]) -> None:
+    future = begin(portal, events)
     portal.stop()
-    assert future.cancelled() and told == ["work cleaned up", "closed"]
+    assert future.cancelled() and events == ["work cleaned up", "closed"]
 
 
-def test_what_was_cancelled_is_waited_for_too(portal: Portal, told: list[str]) -> None:
-    begin(portal, told).cancel()
+def test_what_was_cancelled_is_waited_for_too(portal: Portal, events: list[str]) -> None:
+    begin(portal, events).cancel()
     portal.stop()
-    assert told == ["work cleaned up", "closed"]
+    assert events == ["work cleaned up", "closed"]
 
 
-def test_work_that_cleaning_up_begins_is_ended_as_well(portal: Portal, told: list[str]) -> None:
+def test_work_that_cleaning_up_begins_is_ended_as_well(portal: Portal, events: list[str]) -> None:
     begun = threading.Event()
 
     async def stubborn() -> None:
         try:
-            await endless(told, begun)
+            await endless(events, begun)
         finally:
-            portal.start(endless(told, threading.Event(), "more"))
+            portal.start(endless(events, threading.Event(), "more"))
             assert portal.adapters.ports is not None
 
     assert portal.adapters
     portal.start(stubborn())
     assert begun.wait(30)
     portal.stop()
-    assert told == ["work cleaned up", "more cleaned up", "closed"]
+    assert events == ["work cleaned up", "more cleaned up", "closed"]
 
 
-def test_a_generator_that_nobody_drives_is_closed_first(portal: Portal, told: list[str]) -> None:
+def test_a_generator_that_nobody_drives_is_closed_first(portal: Portal, events: list[str]) -> None:
     async def numbers() -> Any:
         begun = threading.Event()
-        ahead = asyncio.ensure_future(endless(told, begun, "ahead"))
+        ahead = asyncio.ensure_future(endless(events, begun, "ahead"))
         try:
             while True:
                 await asyncio.sleep(0)
@@ -114,29 +114,29 @@ def test_a_generator_that_nobody_drives_is_closed_first(portal: Portal, told: li
 
     assert portal.run(following()) == 1
     portal.stop()
-    assert told == ["ahead cleaned up", "closed"]
+    assert events == ["ahead cleaned up", "closed"]
 
 
-def test_every_closer_returns_when_all_has_ended(portal: Portal, told: list[str]) -> None:
-    future = begin(portal, told)
+def test_every_closer_returns_when_all_has_ended(portal: Portal, events: list[str]) -> None:
+    future = begin(portal, events)
 
     def stop(_: int) -> list[str]:
         portal.stop()
-        return list(told)
+        return list(events)
 
     with ThreadPoolExecutor(8) as threads:
         seen = list(threads.map(stop, range(8)))
     assert future.cancelled() and seen == [["work cleaned up", "closed"]] * 8
 
 
-def test_it_can_be_ended_from_its_own_loop(portal: Portal, told: list[str]) -> None:
-    future = begin(portal, told)
+def test_it_can_be_ended_from_its_own_loop(portal: Portal, events: list[str]) -> None:
+    future = begin(portal, events)
     ended = threading.Event()
     future.add_done_callback(lambda _: (portal.stop(), ended.set()))
     future.cancel()
     assert ended.wait(30)
     portal.stop()
-    assert told == ["work cleaned up", "closed"]
+    assert events == ["work cleaned up", "closed"]
 
     async def last() -> str:
         portal.stop()
@@ -144,7 +144,7 @@ def test_it_can_be_ended_from_its_own_loop(portal: Portal, told: list[str]) -> N
 
     assert portal.adapters and portal.run(last()) == "done"
     portal.stop()
-    assert told == ["work cleaned up", "closed", "closed"]
+    assert events == ["work cleaned up", "closed", "closed"]
 
 
 def test_calls_that_meet_an_end_are_done_or_cancelled_and_never_touch_what_is_closed(portal: Portal) -> None:
@@ -171,7 +171,7 @@ def test_calls_that_meet_an_end_are_done_or_cancelled_and_never_touch_what_is_cl
 
 
 def test_an_interrupted_call_is_cleaned_up_by_the_end(
-    portal: Portal, told: list[str], monkeypatch: pytest.MonkeyPatch
+    portal: Portal, events: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun = threading.Event()
 
@@ -182,12 +182,12 @@ def test_an_interrupted_call_is_cleaned_up_by_the_end(
     assert portal.adapters
     monkeypatch.setattr(portals, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        portal.run(endless(told, begun))
+        portal.run(endless(events, begun))
     portal.stop()
-    assert told == ["work cleaned up", "closed"]
+    assert events == ["work cleaned up", "closed"]
 
 
-def test_a_signal_that_does_not_wake_the_caller_is_heard(portal: Portal, told: list[str]) -> None:
+def test_a_signal_that_does_not_wake_the_caller_is_heard(portal: Portal, events: list[str]) -> None:
     class Interrupted(Exception):
         pass
 
@@ -199,7 +199,7 @@ def test_a_signal_that_does_not_wake_the_caller_is_heard(portal: Portal, told: l
         # Caught in this thread, it leaves the one that waits asleep.
         signal.raise_signal(signal.SIGUSR1)
         await asyncio.sleep(20)
-        told.append("slept through")
+        events.append("slept through")
 
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
@@ -208,15 +208,15 @@ def test_a_signal_that_does_not_wake_the_caller_is_heard(portal: Portal, told: l
     finally:
         signal.signal(signal.SIGUSR1, before)
     portal.stop()
-    assert told == []
+    assert events == []
 
 
-def test_what_adapters_raise_as_they_are_closed_reaches_who_closes(told: list[str]) -> None:
+def test_what_adapters_raise_as_they_are_closed_reaches_who_closes(events: list[str]) -> None:
     class Broken(Adapters):
         async def close(self) -> None:
             raise OSError("no")
 
-    portal = Portal(lambda: Broken(told))  # type: ignore[arg-type]
+    portal = Portal(lambda: Broken(events))  # type: ignore[arg-type]
     assert portal.adapters
     with pytest.raises(OSError, match="no"):
         portal.stop()

@@ -38,7 +38,7 @@ class Numbers:
 
     def __init__(self) -> None:
         self.may_go_on, self.asked = threading.Event(), threading.Event()
-        self.under_way, self.most, self.told = 0, 0, list[str]()
+        self.under_way, self.most, self.events = 0, 0, list[str]()
         self.may_go_on.set()
 
     async def generate(self, _: Any) -> AsyncGenerator[int, None]:
@@ -56,14 +56,14 @@ class Numbers:
         finally:
             for _ in range(5):
                 await asyncio.sleep(0)
-            self.told.append("cleaned up")
+            self.events.append("cleaned up")
 
 
 async def test_items_come_one_by_one_to_any_loop(portal: Portal) -> None:
     numbers = Numbers()
     async with aclosing(Stream(portal, numbers.generate)) as stream:
         assert [await anext(stream) for _ in range(3)] == [0, 1, 2]
-    assert numbers.told == ["cleaned up"]
+    assert numbers.events == ["cleaned up"]
     with pytest.raises(StopAsyncIteration):
         await anext(stream)
 
@@ -83,7 +83,7 @@ async def test_closing_cancels_who_waits_for_an_item(portal: Portal) -> None:
     assert await asyncio.to_thread(numbers.asked.wait, 30)
     await stream.aclose()
     (outcome,) = await asyncio.gather(waiting, return_exceptions=True)
-    assert isinstance(outcome, asyncio.CancelledError) and numbers.told == ["cleaned up"]
+    assert isinstance(outcome, asyncio.CancelledError) and numbers.events == ["cleaned up"]
 
 
 async def test_one_that_is_dropped_in_the_middle_of_a_step_cleans_up(
@@ -97,7 +97,7 @@ async def test_one_that_is_dropped_in_the_middle_of_a_step_cleans_up(
     await asyncio.wait({waiting})
     del waiting
     await asyncio.to_thread(portal.stop)
-    assert numbers.told == ["cleaned up"] and caplog.records == []
+    assert numbers.events == ["cleaned up"] and caplog.records == []
 
 
 @pytest.mark.parametrize("begun", [True, False])
@@ -107,7 +107,7 @@ async def test_closing_the_pipeline_ends_it_and_says_so(portal: Portal, begun: b
     if begun:
         assert await anext(stream) == 0
     await asyncio.to_thread(portal.stop)
-    assert numbers.told == (["cleaned up"] if begun else [])
+    assert numbers.events == (["cleaned up"] if begun else [])
     with pytest.raises(asyncio.CancelledError, match="closed before"):
         await anext(stream)
 

@@ -18,8 +18,8 @@ READS = 3
 class ReadersWorkload(GovernanceWorkload):
     """One seeded run of the governance workload, with readers in every process."""
 
-    def __init__(self, seed: int, *told: object) -> None:
-        super().__init__(seed, *told)  # type: ignore[arg-type]
+    def __init__(self, seed: int, *args: object) -> None:
+        super().__init__(seed, *args)  # type: ignore[arg-type]
         # Room for nothing, for a day or two, or for most of what there is.
         self.cluster.near_bytes = Random(f"readers {seed}").choice([0, 3_000, 6_000, 20_000])
 

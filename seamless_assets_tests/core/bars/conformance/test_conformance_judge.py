@@ -207,10 +207,10 @@ def test_what_is_missing_is_named_beside_what_is_there() -> None:
 def test_mismatches_and_unreadable_times_are_named() -> None:
     frame = dated([START, "\x1b[2Jnoon"], open=["ten", "11"], close=["9", object()])
     _, report = conform(frame)
-    told = dict(problem.split(": ", 1) for problem in report.problems)
-    assert "(open, close)" in told["dtype_mismatch"]
-    assert "noon" in told["invalid_timestamp"] and "\x1b" not in told["invalid_timestamp"]
-    assert set(told) == set(report.blocking)
+    problems = dict(problem.split(": ", 1) for problem in report.problems)
+    assert "(open, close)" in problems["dtype_mismatch"]
+    assert "noon" in problems["invalid_timestamp"] and "\x1b" not in problems["invalid_timestamp"]
+    assert set(problems) == set(report.blocking)
 
 
 @pytest.mark.parametrize(
