@@ -39,7 +39,7 @@ class NodeOutcome:
     @property
     def passed(self) -> bool:
         """Whether everything settled is released."""
-        return self.error is None and all(report.released for report in self.reports if report.sealed)
+        return self.error is None and all(report.released for report in self.reports if report.is_settled)
 
     @property
     def is_complete(self) -> bool:

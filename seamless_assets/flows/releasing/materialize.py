@@ -61,6 +61,7 @@ class PartitionReport:
     as_of: str | None
     dataset_fingerprint: str | None
     problems: tuple[str, ...]
+    is_settled: bool = True
     away: ExchangeUnavailable | None = None
 
     @property
@@ -93,7 +94,7 @@ async def materialize(ports: Ports, node: NodeId, window: Segment) -> Materializ
     """
     done = [report async for report in materialize_each(ports, node, window)]
     last = next((report for report in reversed(done) if report.as_of), None)
-    settled_parts = [report for report in done if report.sealed]
+    settled_parts = [report for report in done if report.is_settled]
     return MaterializeReport(
         node_id=str(node),
         released=bool(settled_parts) and all(report.released for report in settled_parts),
@@ -124,7 +125,8 @@ async def materialize_each(
     async with _Refetching(ports, node, asked, watermark(node.timeframe, now, 0)) as refetched:
         for partition, part in every:
             if part.is_empty:
-                yield PartitionReport(partition, False, None, None, None, (f"{partition.key}: {UNSETTLED}",))
+                told = (f"{partition.key}: {UNSETTLED}",)
+                yield PartitionReport(partition, False, None, None, None, told, is_settled=False)
             else:
                 filled = [Filled(problems=(str(away),), away=away)] if away else await refetched.part(part)
                 yield await _materialize_partition(ports, node, partition, now, filled)
