@@ -140,15 +140,24 @@ def _rebuilt_pandas(
 ) -> pd.DataFrame:
     if rows is not None:
         names = column_names(frame)
-        others = {name: frame[name].take(rows).array for name in names if name not in columns}
-        return pd.DataFrame({name: columns.get(name, others.get(name)) for name in names}, copy=False)
+        held = {
+            name: _series(columns[name]) if name in columns else frame[name].take(rows).reset_index(drop=True)
+            for name in names
+        }
+        return pd.DataFrame(held, copy=False)
     table = frame.reset_index(drop=True)
     if _time_is_index(frame):
         table.insert(0, TIME, columns[TIME])
     for name, values in columns.items():
         if name in changed or table[name].dtype != values.dtype:
-            table[name] = values
+            table[name] = _series(values)
     return table
+
+
+def _series(values: Any) -> pd.Series[Any]:
+    # Of its own dtype: pandas would look for times in a plain array of objects.
+    series: pd.Series[Any] = pd.Series(values, dtype=values.dtype, copy=False)
+    return series
 
 
 def _rebuilt_arrow(frame: pa.Table, columns: Mapping[str, Any], rows: np.ndarray | None) -> pa.Table:

@@ -90,8 +90,16 @@ def hollow_cells(series: pd.Series[Any]) -> int:
         return len(floats) - int(np.count_nonzero(np.isfinite(floats)))
     if series.dtype != "object" or pd.api.types.infer_dtype(series, skipna=True) not in _NUMERIC_OBJECTS:
         return 0
-    nulls = series.isna().to_numpy()
-    return sum(bool(null) or not math.isfinite(cell) for cell, null in zip(series, nulls, strict=True))
+    return sum(not _is_finite(cell) for cell in series)
+
+
+def _is_finite(cell: Any) -> bool:
+    try:
+        return math.isfinite(cell)
+    except OverflowError:  # an integer too large for a float is finite all the same
+        return True
+    except (TypeError, ValueError):
+        return False
 
 
 def differing(values: Any, left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -155,14 +163,30 @@ def _as_integers(numbers: pd.Series[Any], floats: np.ndarray, dtype: np.dtype[An
     return floats.astype(dtype) if fits.all() else floats
 
 
+def plain_values(series: pd.Series[Any]) -> Any:
+    """The values of a column: numpy's array where its dtype is one of numpy's, else pandas' own."""
+    return series.to_numpy() if isinstance(series.dtype, np.dtype) else series.array
+
+
+def floats_of(values: Any) -> np.ndarray:
+    """Numbers of any dtype, plain or nullable, as floats; a null is NaN."""
+    if isinstance(values, np.ndarray):
+        return values
+    floats: np.ndarray = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    return floats
+
+
 def _other(series: pd.Series[Any], dtype: Any) -> Column:
     if series.dtype == dtype or dtype == np.dtype("object"):
-        return Column(series.array, False)
+        return Column(plain_values(series), False, hollow=hollow_cells(series))
     try:
         cast = series.astype(dtype)
+        is_whole = int(cast.isna().sum()) == int(series.isna().sum())
     except (ArithmeticError, TypeError, ValueError, pa.ArrowException):
-        return Column(series.array, False, "dtype_mismatch")
-    return Column(cast.array, True, "dtype_cast" if len(series) else None)
+        is_whole = False
+    if not is_whole:
+        return Column(plain_values(series), False, "dtype_mismatch", hollow_cells(series))
+    return Column(plain_values(cast), True, "dtype_cast" if len(series) else None, hollow_cells(cast))
 
 
 def _dtype(name: Any, dtype: Any) -> Any:

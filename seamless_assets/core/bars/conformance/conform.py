@@ -19,7 +19,9 @@ from seamless_assets.core.bars.conformance.columns import (
     OHLCV,
     Column,
     differing,
+    floats_of,
     hollow_cells,
+    plain_values,
     read_column,
     wanted_columns,
 )
@@ -216,7 +218,11 @@ def _time_flags(
 def _value_flags(columns: Mapping[str, Column]) -> dict[str, int]:
     said = [column.flag for column in columns.values()]
     flags = {flag: said.count(flag) for flag in ("dtype_cast", "dtype_mismatch")}
-    values = {name: column.values for name, column in columns.items() if column.values.dtype.kind in "if"}
+    values = {
+        name: floats_of(column.values)
+        for name, column in columns.items()
+        if column.values.dtype.kind in "if" and is_plain_number(column.values.dtype)
+    }
     prices = [values[name] for name in PRICES if name in values]
     if prices:
         flags["non_positive_price"] = int(np.count_nonzero(np.logical_or.reduce([p <= 0 for p in prices])))
@@ -277,7 +283,7 @@ def _conflicts(
     values = [column.values for name, column in columns.items() if name != "ts"]
     if not values:
         every = (column_of(frame, name) for name in names if name != "ts")
-        values = [series.array for series in every if is_plain_number(series.dtype)]
+        values = [plain_values(series) for series in every if is_plain_number(series.dtype)]
     masks = (differing(column, dropped, kept) for column in values)
     return int(np.count_nonzero(np.logical_or.reduce([np.zeros(len(dropped), dtype=bool), *masks])))
 
