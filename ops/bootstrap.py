@@ -27,6 +27,10 @@ STAMP = VENV / ".installed"
 JOBS = ("demo", "check", "test", "deep")
 UNIT = ("aio", "config", "core", "flows", "test_determinism.py")
 """Tests that need no service and take seconds, below the folder of tests."""
+PURE = ("core", "config", "sandbox/test_replay.py")
+"""Tests of what deals in frames, below the folder of tests; they hold for every pandas that we take."""
+OLDEST_PANDAS = "2.2"
+TEST_TOOLS = ("hypothesis", "pandera", "polars", "pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist")
 ALL_TESTS = ("-n", "2", "--dist", "worksteal")
 DEEP_TESTS = (*ALL_TESTS, "-m", "deep", "--timeout", "14400")
 
@@ -77,7 +81,9 @@ def main() -> int:
     provide_s3_server()
     if job == "deep":
         return test([*DEEP_TESTS, *arguments])
-    return lint() or test(arguments or list(ALL_TESTS))
+    if arguments:
+        return lint() or test(arguments)
+    return lint() or test_oldest_pandas() or test(list(ALL_TESTS))
 
 
 def install(extra: str) -> None:
@@ -192,6 +198,25 @@ def lint() -> int:
 def test(arguments: list[str]) -> int:
     """Run pytest."""
     return announced(PYTHON, "-m", "pytest", *arguments)
+
+
+def test_oldest_pandas() -> int:
+    """Run the pure part of the tests on the oldest pandas, in an environment of its own."""
+    if not works(PYTHON, "-m", "uv", "--version"):
+        say(f"uv cannot be had, so nothing is tested on pandas {OLDEST_PANDAS}")
+        return 0
+    home = VENV / f"pandas-{OLDEST_PANDAS}"
+    python, stamp = home / "bin" / "python", home / ".installed"
+    if not stamp.exists() or stamp.read_text() != fingerprint(OLDEST_PANDAS):
+        uv, environment = (PYTHON, "-m", "uv"), uv_environment()
+        check(*uv, "venv", "--quiet", "--clear", "--python", sys.executable, home, env=environment)
+        locked, pins = home / "constraints.txt", (ROOT / "constraints.txt").read_text().splitlines()
+        pins = [pin for pin in pins if not pin.startswith(("pandas==", "pandas-stubs=="))]
+        locked.write_text("\n".join([*pins, f"pandas=={OLDEST_PANDAS}.*", ""]))
+        target = ("--constraint", locked, "--editable", ".", *TEST_TOOLS)
+        check(*uv, "pip", "install", "--quiet", "--python", python, *target, env=environment)
+        stamp.write_text(fingerprint(OLDEST_PANDAS))
+    return announced(python, "-m", "pytest", "-q", *ALL_TESTS, *(str(TESTS / name) for name in PURE))
 
 
 def announced(*command: object) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from seamless_assets.core.bars.sorted_sets import require_ascending
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.sandbox.market import Market
 
@@ -72,9 +73,10 @@ class Generator:
 
 
 def aggregate(minutes: np.ndarray, timeframe: Timeframe) -> np.ndarray:
-    """Coarser bars of one-minute bars (or any finer ones), a `BAR` array."""
+    """Coarser bars of one-minute bars (or any finer ones) that ascend by `ts`, a `BAR` array."""
     if len(minutes) == 0:
         return minutes
+    require_ascending(minutes["ts"], "bars to be joined")
     opens = _opens(minutes["ts"], timeframe)
     edges = np.flatnonzero(np.append(True, opens[1:] != opens[:-1]))
     bars = np.empty(len(edges), dtype=BAR)

@@ -122,17 +122,23 @@ def is_plain_number(dtype: Any) -> bool:
     )
 
 
-def like(frame: Any, table: pd.DataFrame) -> Any:
-    """`table` in the kind of frame that `frame` is."""
+def without_rows(frame: Any, dtypes: Mapping[str, Any]) -> Any:
+    """No rows, in the kind of frame that `frame` is: columns of these dtypes, and its others as they are."""
+    table = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in dtypes.items()})
+    others = [name for name in column_names(frame) if name not in dtypes]
     if isinstance(frame, pd.DataFrame):
+        for name in others:
+            table[name] = frame[name].iloc[:0].reset_index(drop=True)
         return table
     arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
     if isinstance(frame, pa.Table):
+        for name in others:
+            arrow = arrow.append_column(frame.schema.field(name), frame.column(name).slice(0, 0))
         return arrow
     with late_imports("polars"):
         import polars
 
-    return polars.from_arrow(arrow)
+    return polars.from_arrow(arrow).with_columns(frame.clear().select(others))
 
 
 def _rebuilt_pandas(

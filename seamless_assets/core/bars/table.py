@@ -70,11 +70,19 @@ def within(rows: pa.Table, start: int, end: int) -> pa.Table:
     return rows if is_inside.all() else rows.filter(pa.array(is_inside))
 
 
+def stack(tables: list[pa.Table]) -> pa.Table:
+    """The rows of several tables, one table after the other."""
+    return pa.concat_tables(tables) if tables else empty_bars()
+
+
 def join(tables: list[pa.Table]) -> pa.Table:
-    """Bars of several tables as one, sorted by `ts`; windows of the tables do not overlap."""
-    if not tables:
-        return empty_bars()
-    return pa.concat_tables(tables).sort_by("ts").combine_chunks()
+    """Bars of several tables as one, sorted by `ts`.
+
+    Raises `AssertionError` where tables repeat an open, in themselves or one of another: see `stack`.
+    """
+    joined = stack(tables).sort_by("ts").combine_chunks()
+    require_ascending(timestamps(joined), "joined bars")
+    return joined
 
 
 def changes(held: pa.Table, bars: pa.Table, recorded_at: float) -> tuple[pa.Table, pa.Table]:

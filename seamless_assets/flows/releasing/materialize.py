@@ -12,7 +12,7 @@ import numpy as np
 from seamless_assets.core.bars.conformance.conform import Report, conform
 from seamless_assets.core.bars.conformance.flags import without_zero_rows
 from seamless_assets.core.bars.sorted_sets import distinct
-from seamless_assets.core.bars.table import join, timestamps, within
+from seamless_assets.core.bars.table import stack, timestamps, within
 from seamless_assets.core.calendar.partition import Partition, partitions
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.watermark import settled, watermark
@@ -238,7 +238,7 @@ async def _release_checked(
 async def _judge_wire(ports: Ports, node: NodeId, partition: Partition, filled: Sequence[Filled]) -> Report:
     """What the candles of the partition say of themselves, and how many of its bars were ever revised."""
     low, high = (bound * 1000 for bound in partition.window)
-    sent = join([within(piece.candles, low, high) for piece in filled])
+    sent = stack([within(piece.candles, low, high) for piece in filled])
     _, report = conform(without_zero_rows(sent), node.timeframe, severities=ports.policy.severities)
     flags = {name: count for name, count in report.flags.items() if name not in OF_THE_WIRE}
     revisions = await ports.hot.load_revisions(node, partition.window)

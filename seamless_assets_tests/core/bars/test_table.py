@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seamless_assets.core.bars.sorted_sets import is_ascending
-from seamless_assets.core.bars.table import BARS_SCHEMA, between, changes, table_of, timestamps, within
+from seamless_assets.core.bars.table import BARS_SCHEMA, between, changes, join, stack, table_of, timestamps, within
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.coverage import coverage_of, holes
@@ -34,6 +34,17 @@ def test_a_search_cuts_sorted_bars_alike_and_refuses_all_others(ts: list[int], s
         between(bars(ts), start, end)
     with pytest.raises(AssertionError, match="not sorted"):
         changes(bars(ts), bars([1]), 0.0)
+
+
+@given(st.lists(opens, max_size=4))
+def test_bars_that_repeat_are_not_joined_and_rows_are_stacked_as_they_are(parts: list[list[int]]) -> None:
+    every = [ts for part in parts for ts in part]
+    assert timestamps(stack([bars(part) for part in parts])).tolist() == every
+    if len(set(every)) == len(every):
+        assert timestamps(join([bars(part) for part in parts])).tolist() == sorted(every)
+        return
+    with pytest.raises(AssertionError, match="repeat"):
+        join([bars(part) for part in parts])
 
 
 @given(opens.filter(lambda ts: not is_ascending(np.array(ts))))

@@ -27,14 +27,14 @@ OHLCV: Mapping[str, Any] = {"ts": np.dtype("int64"), **dict.fromkeys(COLUMNS[1:]
 class Column:
     """A column's values, one for each row of the input.
 
-    `changed`: they are not the input's own; `flag`: dtype_cast, dtype_mismatch or None; `hollow`: cells of
+    `changed`: they are not the input's own; `flag`: dtype_cast, dtype_mismatch or None; `non_finite`: cells of
     the input that were null, NaN or infinite, or are so as this dtype (numeric columns only).
     """
 
     values: Any
     changed: bool
     flag: str | None = None
-    hollow: int = 0
+    non_finite: int = 0
 
 
 def wanted_columns(schema: Any) -> Mapping[str, Any]:
@@ -69,18 +69,18 @@ def read_column(series: pd.Series[Any], dtype: Any) -> Column:
         with np.errstate(over="ignore"):
             floats = floats.astype(dtype)
     finite = np.isfinite(floats)
-    hollow = 0 if finite.all() else int(len(floats) - np.count_nonzero(finite)) - unread
+    non_finite = 0 if finite.all() else int(len(floats) - np.count_nonzero(finite)) - unread
     values: Any = floats if dtype.kind == "f" else _as_integers(numbers, floats, dtype)
-    infinite = hollow > 0 and dtype.kind == "f" and bool(np.isinf(values).any())
+    infinite = non_finite > 0 and dtype.kind == "f" and bool(np.isinf(values).any())
     if infinite:
         values = np.where(np.isinf(values), np.nan, values)
     if unread or values.dtype != dtype:
-        return Column(values, True, "dtype_mismatch", hollow)
+        return Column(values, True, "dtype_mismatch", non_finite)
     cast = series.dtype != dtype
-    return Column(values, cast or infinite, "dtype_cast" if cast and len(series) else None, hollow)
+    return Column(values, cast or infinite, "dtype_cast" if cast and len(series) else None, non_finite)
 
 
-def hollow_cells(series: pd.Series[Any]) -> int:
+def count_non_finite(series: pd.Series[Any]) -> int:
     """Cells of a numeric column that are null, NaN or infinite; 0 for a column of another kind.
 
     Objects count as numeric where all that are not null are numbers.
@@ -178,15 +178,15 @@ def floats_of(values: Any) -> np.ndarray:
 
 def _other(series: pd.Series[Any], dtype: Any) -> Column:
     if series.dtype == dtype or dtype == np.dtype("object"):
-        return Column(plain_values(series), False, hollow=hollow_cells(series))
+        return Column(plain_values(series), False, non_finite=count_non_finite(series))
     try:
         cast = series.astype(dtype)
         is_whole = int(cast.isna().sum()) == int(series.isna().sum())
     except (ArithmeticError, TypeError, ValueError, pa.ArrowException):
         is_whole = False
     if not is_whole:
-        return Column(plain_values(series), False, "dtype_mismatch", hollow_cells(series))
-    return Column(plain_values(cast), True, "dtype_cast" if len(series) else None, hollow_cells(cast))
+        return Column(plain_values(series), False, "dtype_mismatch", count_non_finite(series))
+    return Column(plain_values(cast), True, "dtype_cast" if len(series) else None, count_non_finite(cast))
 
 
 def _dtype(name: Any, dtype: Any) -> Any:

@@ -20,7 +20,7 @@ from seamless_assets.core.bars.conformance.columns import (
     Column,
     differing,
     floats_of,
-    hollow_cells,
+    count_non_finite,
     plain_values,
     read_column,
     wanted_columns,
@@ -34,7 +34,7 @@ from seamless_assets.core.bars.conformance.flags import (
     severities_of,
 )
 from seamless_assets.core.bars.epochs import SECONDS_LIMIT, Epochs, in_zone, read_epochs
-from seamless_assets.core.bars.frames import column_names, column_of, is_plain_number, like, rebuilt, renamed
+from seamless_assets.core.bars.frames import column_names, column_of, is_plain_number, rebuilt, renamed, without_rows
 from seamless_assets.core.bars.table import PRICES
 from seamless_assets.core.calendar.instant import OLDEST_MARKET, seconds_text, zone_of
 from seamless_assets.core.calendar.timeframe import CalendarGrid, FixedGrid, Grid, grid_of
@@ -53,8 +53,8 @@ _EXCUSES = frozenset(
     }
 )
 """Flags that tell of what the contract of clean bars forbids."""
-_MOST_ROW_BITS = 28
-_MOST_NAMES = 12
+_MAX_ROW_BITS = 28
+_MAX_NAMES = 12
 
 
 @dataclass(frozen=True)
@@ -145,8 +145,8 @@ def _conform(
     lacking = [name for name in wanted if name not in names]
     flags, details = {"missing_column": len(lacking)}, {"missing_column": _lacking_text(lacking, names)}
     if epochs is None:
-        empty = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in wanted.items()})
-        return like(frame, empty), _report(flags, severities_of(severities), details, len(frame), 0)
+        report = _report(flags, severities_of(severities), details, len(frame), 0)
+        return without_rows(frame, wanted), report
     time = column_of(frame, "ts")
     ts, floored = _on_grid(epochs, grid)
     # A bar that opens before what epochs can say is as unreadable as a time there.
@@ -156,9 +156,9 @@ def _conform(
     for name, dtype in wanted.items():
         if name != "ts" and name in names:
             columns[name] = read_column(column_of(frame, name), dtype)
-    hollow = _hollow_cells(frame, names, columns)
+    non_finite = _non_finite_cells(frame, names, columns)
     flags |= _time_flags(epochs, ts, readable, np.zeros_like(floored) if grid is None else floored)
-    flags |= _value_flags(columns) | {"non_finite": sum(hollow.values())}
+    flags |= _value_flags(columns) | {"non_finite": sum(non_finite.values())}
     rows = _rows_kept(ts, floored, readable)
     kept = {name: column.values if rows is None else column.values[rows] for name, column in columns.items()}
     flags["duplicate_ts"] = int(np.count_nonzero(readable)) - len(kept["ts"])
@@ -166,8 +166,8 @@ def _conform(
         _conflicts(frame, names, columns, readable, rows) if flags["duplicate_ts"] else 0
     )
     flags["gap"] = _gap(kept["ts"], grid)
-    details |= _details(time, epochs, ts, columns, hollow)
-    weights = _weights(hollow, columns, severities)
+    details |= _details(time, epochs, ts, columns, non_finite)
+    weights = _weights(non_finite, columns, severities)
     report = _report(flags, weights, details, len(ts), len(kept["ts"]))
     if wanted == OHLCV and not _EXCUSES & report.flags.keys() and (broken := broken_promises(kept)):
         raise SeamlessError(f"conformed bars break their own contract: {'; '.join(broken)}", report=report)
@@ -195,10 +195,10 @@ def _floor(seconds: np.ndarray, grid: Grid) -> np.ndarray:
     return first.astype("datetime64[M]").astype("datetime64[s]").astype(np.int64)
 
 
-def _hollow_cells(frame: Any, names: Iterable[str], columns: Mapping[str, Column]) -> dict[str, int]:
+def _non_finite_cells(frame: Any, names: Iterable[str], columns: Mapping[str, Column]) -> dict[str, int]:
     """Cells that are not finite, by numeric column, of the schema or not; columns without any left out."""
-    others = {name: hollow_cells(column_of(frame, name)) for name in names if name not in columns}
-    counts = {name: column.hollow for name, column in columns.items()} | others
+    others = {name: count_non_finite(column_of(frame, name)) for name in names if name not in columns}
+    counts = {name: column.non_finite for name, column in columns.items()} | others
     return {name: count for name, count in counts.items() if count}
 
 
@@ -246,7 +246,7 @@ def _rows_kept(ts: np.ndarray, floored: np.ndarray, readable: np.ndarray) -> np.
     if len(positions) == 0:
         return positions
     bits = len(ts).bit_length()
-    if bits > _MOST_ROW_BITS:
+    if bits > _MAX_ROW_BITS:
         raise InvalidFrame(f"{len(ts)} rows are too many to sort at once; conform them in parts")
     held = ts[positions]
     keys = ((held - held.min()) << 1 | ~floored[positions]) << bits | positions
@@ -289,9 +289,9 @@ def _conflicts(
 
 
 def _weights(
-    hollow: Iterable[str], columns: Mapping[str, Column], severities: Mapping[str, str]
+    non_finite: Iterable[str], columns: Mapping[str, Column], severities: Mapping[str, str]
 ) -> dict[str, str]:
-    blocks = any(name in PRICES or (name in columns and name != "volume") for name in hollow)
+    blocks = any(name in PRICES or (name in columns and name != "volume") for name in non_finite)
     return severities_of({"non_finite": BLOCKING if blocks else WARNING, **severities})
 
 
@@ -300,10 +300,10 @@ def _details(
     epochs: Epochs,
     ts: np.ndarray,
     columns: Mapping[str, Column],
-    hollow: Mapping[str, int],
+    non_finite: Mapping[str, int],
 ) -> dict[str, str]:
     """What a sentence about a flag adds to its count, by flag."""
-    details = {"non_finite": _some(f"{name} {count}" for name, count in hollow.items())}
+    details = {"non_finite": _some(f"{name} {count}" for name, count in non_finite.items())}
     details["dtype_mismatch"] = _some(n for n, column in columns.items() if column.flag == "dtype_mismatch")
     unreadable = np.flatnonzero(~epochs.readable)
     if len(unreadable):
@@ -324,8 +324,8 @@ def _lacking_text(lacking: Iterable[str], names: Iterable[str]) -> str:
 
 def _some(names: Iterable[Any]) -> str:
     texts = [str(name) for name in names]
-    more = f" and {len(texts) - _MOST_NAMES} more" if len(texts) > _MOST_NAMES else ""
-    return ", ".join(texts[:_MOST_NAMES]) + more
+    more = f" and {len(texts) - _MAX_NAMES} more" if len(texts) > _MAX_NAMES else ""
+    return ", ".join(texts[:_MAX_NAMES]) + more
 
 
 def _cell_text(cell: Any) -> str:

@@ -248,7 +248,7 @@ def test_an_internal_error_fails_closed(monkeypatch: pytest.MonkeyPatch, error: 
 
 
 def test_too_many_rows_are_refused_before_keys_could_collide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conformance, "_MOST_ROW_BITS", 1)
+    monkeypatch.setattr(conformance, "_MAX_ROW_BITS", 1)
     with pytest.raises(InvalidFrame, match="too many"):
         conform(candles(minutes(1, 0)))
 

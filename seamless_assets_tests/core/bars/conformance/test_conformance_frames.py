@@ -167,6 +167,22 @@ def test_unreadable_cells_alone_become_nan() -> None:
     np.testing.assert_array_equal(bars["open"], [10.0, np.nan, 11.0])
 
 
+@pytest.mark.parametrize("kind", ["pandas", "arrow", "polars"])
+@pytest.mark.parametrize("schema", ["ohlcv", None, {"trades": "int64"}])
+def test_a_frame_without_rows_or_times_keeps_its_other_columns(schema: Any, kind: str) -> None:
+    import polars
+
+    table = pa.Table.from_pandas(candles(note=["a"] * 3, trades=[1, 2, 3]), preserve_index=False)
+    make = {"pandas": pa.Table.to_pandas, "arrow": lambda table: table, "polars": polars.from_arrow}[kind]
+    for frame in (make(table.slice(0, 0)), make(table.drop(["ts"]))):
+        bars, report = conform(frame, 60, schema)
+        assert type(bars) is type(frame) and len(bars) == 0
+        arrow = pa.Table.from_pandas(bars) if kind == "pandas" else bars
+        held = arrow.column_names if kind == "arrow" else list(bars.columns)
+        assert {*COLUMNS, "note", "trades"} - set(held) == set()
+        assert report.ok is ("ts" in (frame.column_names if kind == "arrow" else frame.columns))
+
+
 def test_schema_none_looks_at_the_time_alone() -> None:
     frame = candles(open=["x"] * 3).drop(columns=["close"])
     bars, report = conform(frame, 60, None)
