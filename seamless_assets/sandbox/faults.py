@@ -43,7 +43,7 @@ class Fault:
     symbol: str = ""
     times: Annotated[int, Meta(ge=1)] | None = 1
     code: Annotated[int, Meta(ge=200, le=599)] = 503
-    retry_after: Seconds | None = None
+    retry_after: Annotated[float, Meta(ge=0)] | None = None
     headers: dict[HeaderName, HeaderText] = field(default_factory=dict)
     seconds: Seconds = 0.0
     rows: Annotated[int, Meta(ge=0)] = 10

@@ -67,7 +67,7 @@ async def test_a_clock_is_set_to_a_time_or_not_at_all(
         *({}, {"kind": None}, {"kind": "earthquake"}, {"kind": ["status"]}, {"kind": "status", "colour": 1}),
         *({"kind": "status", "code": code} for code in (99, 100, 600, "429", 429.5, None, True)),
         *({"kind": "status", "times": times} for times in (0, -1, 1.5, "2", True)),
-        *({"kind": "status", "retry_after": seconds} for seconds in (-1, "soon", 1e9, [1])),
+        *({"kind": "status", "retry_after": seconds} for seconds in (-1, "soon", [1])),
         *(
             {"kind": "status", "headers": headers}
             for headers in (["a"], {"a": 1}, {"": "a"}, {"a": "b\r\nc"})

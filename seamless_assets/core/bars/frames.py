@@ -127,9 +127,7 @@ def without_rows(frame: Any, dtypes: Mapping[str, Any]) -> Any:
     table = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in dtypes.items()})
     others = [name for name in column_names(frame) if name not in dtypes]
     if isinstance(frame, pd.DataFrame):
-        for name in others:
-            table[name] = frame[name].iloc[:0].reset_index(drop=True)
-        return table
+        return pd.concat([table, frame[others].iloc[:0].reset_index(drop=True)], axis="columns")
     arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
     if isinstance(frame, pa.Table):
         for name in others:
@@ -138,7 +136,8 @@ def without_rows(frame: Any, dtypes: Mapping[str, Any]) -> Any:
     with late_imports("polars"):
         import polars
 
-    return polars.from_arrow(arrow).with_columns(frame.clear().select(others))
+    made: Any = polars.from_arrow(arrow)
+    return made.with_columns(frame.clear().select(others))
 
 
 def _rebuilt_pandas(

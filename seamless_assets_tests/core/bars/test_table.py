@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seamless_assets.core.bars.sorted_sets import is_ascending
-from seamless_assets.core.bars.table import BARS_SCHEMA, between, changes, join, stack, table_of, timestamps, within
+from seamless_assets.core.bars.table import (
+    BARS_SCHEMA,
+    between,
+    changes,
+    join,
+    stack,
+    table_of,
+    timestamps,
+    within,
+)
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.coverage import coverage_of, holes

@@ -27,8 +27,8 @@ OHLCV: Mapping[str, Any] = {"ts": np.dtype("int64"), **dict.fromkeys(COLUMNS[1:]
 class Column:
     """A column's values, one for each row of the input.
 
-    `changed`: they are not the input's own; `flag`: dtype_cast, dtype_mismatch or None; `non_finite`: cells of
-    the input that were null, NaN or infinite, or are so as this dtype (numeric columns only).
+    `changed`: they are not the input's own; `flag`: dtype_cast, dtype_mismatch or None; `non_finite`: cells
+    of the input that were null, NaN or infinite, or are so as this dtype (numeric columns only).
     """
 
     values: Any

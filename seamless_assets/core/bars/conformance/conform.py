@@ -18,9 +18,9 @@ import pyarrow as pa
 from seamless_assets.core.bars.conformance.columns import (
     OHLCV,
     Column,
+    count_non_finite,
     differing,
     floats_of,
-    count_non_finite,
     plain_values,
     read_column,
     wanted_columns,
@@ -34,7 +34,14 @@ from seamless_assets.core.bars.conformance.flags import (
     severities_of,
 )
 from seamless_assets.core.bars.epochs import SECONDS_LIMIT, Epochs, in_zone, read_epochs
-from seamless_assets.core.bars.frames import column_names, column_of, is_plain_number, rebuilt, renamed, without_rows
+from seamless_assets.core.bars.frames import (
+    column_names,
+    column_of,
+    is_plain_number,
+    rebuilt,
+    renamed,
+    without_rows,
+)
 from seamless_assets.core.bars.table import PRICES
 from seamless_assets.core.calendar.instant import OLDEST_MARKET, seconds_text, zone_of
 from seamless_assets.core.calendar.timeframe import CalendarGrid, FixedGrid, Grid, grid_of
