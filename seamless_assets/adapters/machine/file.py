@@ -77,7 +77,7 @@ class MachineFile:
             self._serving = asyncio.create_task(self._serve())
         return await shielded(outcome)
 
-    async def status(self, kind: str) -> StoreStatus:
+    async def status(self, kind: str, warning: str = "") -> StoreStatus:
         """What an operator wants to know of the file, which was written to. Raises its error."""
         began = time.perf_counter()
         await self.run(lambda db: db.execute(f"PRAGMA user_version = {self._version}"))
@@ -88,7 +88,7 @@ class MachineFile:
             version=f"SQLite {sqlite3.sqlite_version}, schema {self._version}",
             lag="none",
             latency_ms=latency_ms,
-            warning="it was damaged and has been begun anew" if self.was_damaged else "",
+            warning="it was damaged and has been begun anew" if self.was_damaged else warning,
         )
 
     async def close(self) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from seamless_assets.adapters.machine.file import MachineFile, Notify, nobody
 from seamless_assets.adapters.sqlite.file import Database
 from seamless_assets.adapters.sqlite.marks import MarkedTable
-from seamless_assets.core.sharing.health import StoreStatus
+from seamless_assets.core.sharing.health import StoreStatus, dated_ahead
 from seamless_assets.core.sharing.lease import Lease, LeaseTally, next_token, raised_token
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 
@@ -81,7 +81,8 @@ class MachineLeases:
 
     async def status(self) -> StoreStatus:
         """What an operator wants to know of the file. Raises `LeaseStoreUnavailable`."""
-        return await self._file.status("leases")
+        newest = await self._file.run(_newest)
+        return await self._file.status("leases", dated_ahead(newest, time.time()))
 
     async def close(self) -> None:
         """Close the file."""
@@ -192,6 +193,11 @@ def _count(db: Database, outcome: str) -> None:
 def _counts(db: Database) -> dict[str, int]:
     rows, _ = _TALLY.rows(db, "", ())
     return dict(rows)
+
+
+def _newest(db: Database) -> float:
+    """When the last lease was claimed, as its token says."""
+    return max((known.token / 1_000_000 for known in _rows(db, "", ())), default=0.0)
 
 
 def _tally(db: Database) -> LeaseTally:

@@ -38,6 +38,7 @@ from seamless_assets.adapters.questdb.schema import (
     BARS,
     EVICTIONS,
     FACTS,
+    FENCES,
     SCHEMA_VERSION,
     bars_table,
     check_tables,
@@ -49,7 +50,7 @@ from seamless_assets.core.bars.table import COLUMNS, PRICES, Written, table_of, 
 from seamless_assets.core.calendar.segment import Segment, merge_ranges
 from seamless_assets.core.coverage.ledger import FACTS_SCHEMA, Fact, possible_fact
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.sharing.health import StoreStatus
+from seamless_assets.core.sharing.health import MOST_AHEAD_S, StoreStatus, dated_ahead
 from seamless_assets.core.sharing.lease import Fence, outranked
 from seamless_assets.core.sharing.retention import Evictable, digest_of
 
@@ -220,11 +221,22 @@ class QuestDbHotStore:
             version=f"{_version(build)}, schema {SCHEMA_VERSION}",
             lag=f"{lag[0][0]} writes not applied",
             latency_ms=(time.perf_counter() - began) * 1000,
+            warning="; ".join(filter(None, await self._wrong_clocks())),
         )
 
     async def close(self) -> None:
         """Close every connection."""
         await self._client.close()
+
+    async def _wrong_clocks(self) -> tuple[str, str]:
+        """What the server's clock, and what is dated in its tables, say of a clock that is or was wrong."""
+        ((now, token, recorded_at),) = await self._client.execute(
+            f"SELECT cast(now() AS LONG), token, at FROM (SELECT max(token) token FROM {FENCES}) "
+            f"CROSS JOIN (SELECT max(recorded_at) at FROM {FACTS})"
+        )
+        skew = now / 1_000_000 - time.time()
+        told = f"its clock is {skew:+.0f} s from ours; set both by NTP" if abs(skew) > MOST_AHEAD_S else ""
+        return told, dated_ahead(max((token or 0) / 1_000_000, recorded_at or 0.0), time.time())
 
     async def make_ready(self, anew: bool = False) -> None:
         """Make or check the tables before their first use, or once more. Raises `HotStoreError`."""

@@ -39,7 +39,7 @@ from seamless_assets.core.calendar.segment import Segment, merge_ranges
 from seamless_assets.core.coverage.ledger import Fact
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.events import DamagedState, Event
-from seamless_assets.core.sharing.health import StoreStatus
+from seamless_assets.core.sharing.health import StoreStatus, dated_ahead
 from seamless_assets.core.sharing.lease import Fence
 from seamless_assets.core.sharing.retention import Evictable, digest_of
 from seamless_assets.errors import HotStoreError
@@ -118,7 +118,7 @@ class SqliteHotStore:
         waiting = await self._run(lambda _: _size(Path(f"{self._path}-wal")))
         answered = time.perf_counter()
         is_small = _size(self._path) <= LOOK_BYTES
-        spoiled = await self._run(_look) if is_small else {}
+        found = await self._run(_look) if is_small else tables.Look({}, 0.0)
         not_looked = "" if is_small else "; too large to be looked at for damage"
         return StoreStatus(
             kind="SQLite (embedded: one machine, many processes)",
@@ -126,7 +126,7 @@ class SqliteHotStore:
             version=f"{sqlite3.sqlite_version}, schema {tables.SCHEMA_VERSION}",
             lag=f"{waiting / 2**20:.1f} MiB not checkpointed{not_looked}",
             latency_ms=(answered - began) * 1000,
-            warning=_warning(spoiled),
+            warning="; ".join(filter(None, (_damage(found.spoiled), dated_ahead(found.newest, time.time())))),
         )
 
     async def close(self) -> None:
@@ -184,12 +184,12 @@ def _evict(db: Database, *, node: NodeId, parts: Sequence[Evictable], now: float
     return dropped
 
 
-def _look(db: Database) -> dict[str, int]:
+def _look(db: Database) -> tables.Look:
     look_for_damage(db)
-    return tables.damaged_rows(db)
+    return tables.look_at_rows(db)
 
 
-def _warning(spoiled: Mapping[str, int]) -> str:
+def _damage(spoiled: Mapping[str, int]) -> str:
     counts = ", ".join(f"{count} {name}" for name, count in spoiled.items() if count)
     if not counts:
         return ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -123,13 +123,23 @@ def pass_fence(db: Database, row: int, node: NodeId, fence: Fence) -> None:
     _FENCES.put(db, [(row, *chunk, fence.token)], str(node))
 
 
-def damaged_rows(db: Database) -> dict[str, int]:
-    """How many rows of each marked table do not match their marks, of all nodes; and how many blocks."""
-    spoiled = {table.name: 0 for table in MARKED}
-    for row, node in db.execute("SELECT id, node_id FROM nodes").fetchall():
+class Look(NamedTuple):
+    """What a look at all nodes finds: how many things are not as they were written, by what they are, and
+    the latest instant (epoch seconds) that one of the others is dated with."""
+
+    spoiled: dict[str, int]
+    newest: float
+
+
+def look_at_rows(db: Database) -> Look:
+    """Look at every block and every row."""
+    spoiled, newest = {"blocks": blocks.damaged_blocks(db), **dict.fromkeys(_DATED, 0)}, 0.0
+    for node_row, node in db.execute("SELECT id, node_id FROM nodes").fetchall():
         for table in MARKED:
-            spoiled[table.name] += table.rows(db, "WHERE node = ?", (row,), node)[1]
-    return {"blocks": blocks.damaged_blocks(db), **spoiled}
+            rows, lost = table.rows(db, "WHERE node = ?", (node_row,), node)
+            spoiled[table.name] += lost
+            newest = max(newest, *map(_DATED[table.name], rows), 0.0)
+    return Look(spoiled, newest)
 
 
 def add_marks(db: Database) -> None:
@@ -174,3 +184,11 @@ _CAN_BE: dict[str, Callable[[Row], bool]] = {
     "fences": lambda row: _is_range(*row[1:3]) and row[3] > 0,
 }
 """What a row of each table must be to be believed without a mark."""
+_DATED: dict[str, Callable[[Row], float]] = {
+    "facts": lambda row: float(row[5]),
+    "revisions": lambda row: float(row[-1]),
+    "evictions": lambda row: float(row[-1]),
+    # A token is the microsecond of its claim.
+    "fences": lambda row: row[-1] / 1_000_000,
+}
+"""When a row of each table was written."""
