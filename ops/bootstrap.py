@@ -204,7 +204,7 @@ def test_oldest_pandas() -> int:
     """Run the pure part of the tests on the oldest pandas, in an environment of its own."""
     if not works(PYTHON, "-m", "uv", "--version"):
         say(f"uv cannot be had, so nothing is tested on pandas {OLDEST_PANDAS}")
-        return 0
+        return int(os.environ.get("CI") == "true")
     home = VENV / f"pandas-{OLDEST_PANDAS}"
     python, stamp = home / "bin" / "python", home / ".installed"
     if not stamp.exists() or stamp.read_text() != fingerprint(OLDEST_PANDAS):
