@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -231,17 +233,18 @@ async def test_a_clock_that_was_wrong_once_stops_no_write(
 async def test_an_outage_longer_than_one_request_may_take_is_waited_out(
     emptied: EmptiedServer, store: QuestDbHotStore, node: NodeId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patient = QuestDbHotStore(address(emptied.server, timeout_s=1.0, retry_s=120.0))
+    patient = QuestDbHotStore(address(emptied.server, timeout_s=30.0, retry_s=300.0))
     await patient.load_bars(node, WINDOW)
-    progress, is_down = patient._client._progress, False
+    progress, is_down, leapt = patient._client._progress, False, 0.0
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + leapt)
+    monkeypatch.setattr("seamless_assets.adapters.questdb.client.time", clock)
 
     async def down(tables: Any) -> Any:
-        nonlocal is_down
+        nonlocal is_down, leapt
         if FINE in tables and not is_down:
-            is_down = True
+            is_down, leapt = True, 60.0
             emptied.server.kill()
             starting = asyncio.create_task(asyncio.to_thread(emptied.server.start))
-            await asyncio.sleep(1.5)
             rows = await progress(tables)
             await starting
             return [
