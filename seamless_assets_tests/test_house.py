@@ -18,7 +18,7 @@ import seamless_assets as sa
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "seamless_assets"
 LONGEST_FILE, MEDIAN_FILE, LONGEST_TEST = 450, 120, 500
-MOST_AT_THE_TOP, MOST_FILES = 16, 12
+MAX_AT_THE_TOP, MAX_FILES = 16, 12
 FOLDERS = {"seamless_assets", "seamless_assets_tests", "docs", "bench", "ops", ".ci"}
 FILES = {
     *(".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "constraints.txt"),
@@ -75,12 +75,12 @@ def test_files_stay_small() -> None:
 def test_the_product_is_told_by_its_folders() -> None:
     """Few plain nouns at the top, and no folder so full that its names say nothing."""
     top = {path.name for path in listed(PACKAGE)} - {"py.typed"}
-    assert len(top) <= MOST_AT_THE_TOP
+    assert len(top) <= MAX_AT_THE_TOP
     assert {name for name in top if name.startswith("_")} == {"__init__.py"}
     rooms = [PACKAGE, *(path for path in PACKAGE.rglob("*") if path.is_dir() and path.name != "__pycache__")]
     files = {room: [path.name for path in listed(room) if path.is_file()] for room in rooms}
     assert {
-        str(room) for room, names in files.items() if len(set(names) - {"__init__.py"}) > MOST_FILES
+        str(room) for room, names in files.items() if len(set(names) - {"__init__.py"}) > MAX_FILES
     } == set()
     hidden = {name for names in files.values() for name in names if name.startswith("_")}
     assert hidden <= {"__init__.py", "__main__.py"}

@@ -29,7 +29,7 @@ for _room in (project, filling, releases, doctor, metrics, services):
         cli.add_command(_command)
 
 
-class Trouble(logging.Handler):
+class ServiceNotices(logging.Handler):
     """Tells a person of lost services; what else the log says stands in what a command prints."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -75,7 +75,7 @@ def main() -> Never:
         # What was started to outlive its terminal (nohup) does.
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, terminated)
-    logging.getLogger(LOGGER).addHandler(Trouble(logging.WARNING))
+    logging.getLogger(LOGGER).addHandler(ServiceNotices(logging.WARNING))
     try:
         sys.exit(run())
     finally:

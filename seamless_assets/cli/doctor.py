@@ -22,7 +22,7 @@ def doctor(config: Path | None) -> None:
 
     pending: list[tuple[str, ...]] = [()]
     waiting = waiting_for(describe=lambda: ", ".join(pending[-1]))
-    with opened(load_settings(config).hasty()) as pipeline, waiting:
+    with opened(load_settings(config).without_retries()) as pipeline, waiting:
         findings = pipeline.diagnose(on_pending=pending.append)
     say_table(_facts(findings))
     if any(finding.advice for finding in findings):

@@ -22,7 +22,7 @@ from seamless_assets.pipeline.wiring.log import LOGGER
 if TYPE_CHECKING:
     from seamless_assets.pipeline.connect import Seamless
 
-MOST_ROWS = 20
+MAX_ROWS = 20
 _START, _END = click.argument("start"), click.argument("end")
 
 
@@ -89,7 +89,7 @@ def _tell(pipeline: Seamless, node: str, start: int, end: int, known: Coverage, 
     listed = [gap for gap in known.gaps if is_all or gap.reason != "no_trades"]
     with waiting_for(hot_store_of(pipeline)):
         facts = pipeline.ledger(node, start, end) if listed else []
-    say_gaps(listed, bars, facts, len(listed) if is_all else MOST_ROWS)
+    say_gaps(listed, bars, facts, len(listed) if is_all else MAX_ROWS)
 
 
 @contextmanager
@@ -100,25 +100,25 @@ def _watched(pipeline: Seamless, node: NodeId, bars: int) -> Iterator[None]:
     declared = pipeline.settings.exchanges.get(node.exchange)
     where = f" at {declared.base_url.masked}" if declared and declared.base_url else ""
     with progress_bar(str(node), bars) as move:
-        heard = _Heard(node, bars, move)
-        log.addHandler(heard)
+        handler = _ProgressHandler(node, bars, move)
+        log.addHandler(handler)
         log.setLevel(logging.INFO)
         log.propagate = False
         try:
             with waiting_for(
-                describe=lambda: f"{node.exchange}{where}: {heard.done} of {bars} bars came so far"
+                describe=lambda: f"{node.exchange}{where}: {handler.done} of {bars} bars came so far"
             ):
                 yield
         except (KeyboardInterrupt, SystemExit):
-            say(f"stopped; {heard.done} of {bars} bars are done and stored, the same command does the rest")
+            say(f"stopped; {handler.done} of {bars} bars are done and stored, the same command does the rest")
             raise
         finally:
-            log.removeHandler(heard)
+            log.removeHandler(handler)
             log.setLevel(level)
             log.propagate = propagates
 
 
-class _Heard(logging.Handler):
+class _ProgressHandler(logging.Handler):
     """Counts the bars of the windows that a backfill says it has filled."""
 
     def __init__(self, node: NodeId, bars: int, move: Callable[[float, int | None], None]) -> None:

@@ -127,7 +127,7 @@ def verify(config: Path | None, nodes: tuple[str, ...]) -> None:
                 say(f"  {fault.uri}: {fault.problem}")
             for warning in report.warnings:
                 say(f"  {warning}")
-            for uri in report.strays:
+            for uri in report.orphans:
                 say(f"  {uri}: neither a record nor an artifact by its name; nothing reads it")
             is_sound = is_sound and report.is_sound
     if not is_sound:

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from seamless_assets.config.addresses import Dsn
-from seamless_assets.config.document.places import MOST_PROBLEMS, Document, Place, Problem
+from seamless_assets.config.document.places import MAX_PROBLEMS, Document, Place, Problem
 from seamless_assets.config.document.reading import read_mapping, read_text, read_yaml
 from seamless_assets.config.document.variables import refuse_unwritable, substitute
 from seamless_assets.config.explain import explain, place_of
@@ -155,7 +155,7 @@ def _validated(document: Document, base: Path, file: Path | None) -> Settings | 
         return Settings.model_validate(data, context=context)
     except ValidationError as error:
         faults = error.errors(include_url=False)
-    for fault in faults[:MOST_PROBLEMS]:
+    for fault in faults[:MAX_PROBLEMS]:
         place = place_of(fault)
         if not document.is_broken(place):
             document.break_at(place, explain(fault))
@@ -191,5 +191,5 @@ def _config_error(file: str, problems: list[Problem]) -> ConfigError:
     ordered = tuple(sorted(problems, key=lambda problem: problem.line or 0))
     count = "1 problem" if len(ordered) == 1 else f"{len(ordered)} problems"
     lines = "\n".join(f"  {problem}" for problem in ordered)
-    more = "\n  and perhaps more, once these are mended" if len(ordered) >= MOST_PROBLEMS else ""
+    more = "\n  and perhaps more, once these are mended" if len(ordered) >= MAX_PROBLEMS else ""
     return ConfigError(f"{file} has {count}:\n{lines}{more}", problems=ordered)

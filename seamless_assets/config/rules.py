@@ -17,7 +17,7 @@ from seamless_assets.core.node import symbol_word
 Finding = tuple[str, Place, *tuple[Place, ...]]
 """A message, the place it is about, and other places it rests on."""
 
-MOST_NODES = 50_000
+MAX_NODES = 50_000
 _DAY = 86_400
 _UNIT_SECONDS: dict[PartitionUnit, int] = {"day": _DAY, "month": 31 * _DAY, "year": 366 * _DAY}
 _ARTIFACT: Place = ("seamless", "artifact")
@@ -87,8 +87,8 @@ def _many(settings: Settings) -> Iterator[Finding]:
     nodes = 0
     for name, exchange in settings.exchanges.items():
         nodes += len(exchange.symbols) * len(exchange.timeframes)
-        if nodes > MOST_NODES:
-            yield f"brings the series to {nodes}, more than {MOST_NODES}; split them", ("exchanges", name)
+        if nodes > MAX_NODES:
+            yield f"brings the series to {nodes}, more than {MAX_NODES}; split them", ("exchanges", name)
             return
 
 

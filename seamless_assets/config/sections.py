@@ -131,7 +131,7 @@ class ArtifactSettings(Section):
     early_fingerprint: Truth = False
 
 
-class KeepSettings(Section):
+class RetentionSettings(Section):
     """Days that hot bars stay after they were released, by partition unit: fine, medium, coarse bars."""
 
     day: Days = 45.0
@@ -157,7 +157,7 @@ class HotStoreSettings(Section):
     tls_verify: Truth = True
     timeout_ms: Milliseconds = 30_000
     retry_ms: MillisecondsOrZero = 180_000
-    keep_days: KeepSettings = section()
+    keep_days: RetentionSettings = section()
 
     @property
     def path(self) -> Path | None:

@@ -235,7 +235,7 @@ class Settings(Section):
         interval_ms = self.seamless.rate_limit.min_interval_ms
         return 1000 / self.budget(exchange).tokens_per_second if interval_ms is None else interval_ms
 
-    def hasty(self) -> Settings:
+    def without_retries(self) -> Settings:
         """The same, but an outage of a store is an error at once."""
         hot_store = self.seamless.hot_store.model_copy(update={"retry_ms": 0})
         seamless = self.seamless.model_copy(update={"hot_store": hot_store})

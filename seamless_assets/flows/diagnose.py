@@ -9,7 +9,7 @@ from seamless_assets.core.sharing.health import Finding, StoreStatus
 from seamless_assets.errors import SeamlessError
 from seamless_assets.flows.ports import Ports
 
-MOST_SKEW_S = 5.0
+MAX_SKEW_S = 5.0
 
 
 Question = Callable[[], Awaitable[StoreStatus]]
@@ -67,5 +67,5 @@ async def _exchange(ports: Ports, exchange: str) -> Finding:
         lag=f"its clock is {skew:+.1f} s from ours",
         latency_ms=(ports.clock.now() - began) * 1000,
     )
-    is_off = abs(skew) > MOST_SKEW_S
+    is_off = abs(skew) > MAX_SKEW_S
     return Finding(exchange, True, status, "set this machine's clock by NTP" if is_off else "")

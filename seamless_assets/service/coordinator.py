@@ -36,7 +36,7 @@ from seamless_assets.service.limits import BODY_BYTES, BodyLimits
 HELD, MEANINGLESS, UNAVAILABLE = 409, 422, 503
 LONGEST_LEASE_MS = 86_400_000
 DONE, NOT_DONE = 1.0, 0.0
-MOST_REASONS, LONGEST_NAME = 20, 100
+MAX_REASONS, LONGEST_NAME = 20, 100
 
 Key = Annotated[str, Field(min_length=1, max_length=1_024)]
 Token = Annotated[int, Field(gt=0, lt=MAX_TOKEN)]
@@ -99,7 +99,7 @@ def coordinator_app(leases: LeaseRegister, observer: Observer) -> FastAPI:
         # Of what was sent only names are sent back: the rest may be a NaN, which no JSON can hold.
         detail = [
             {"type": fault["type"], "loc": [_printable(part) for part in fault["loc"]], "msg": fault["msg"]}
-            for fault in error.errors()[:MOST_REASONS]
+            for fault in error.errors()[:MAX_REASONS]
         ]
         return JSONResponse({"detail": detail}, MEANINGLESS)
 

@@ -20,7 +20,7 @@ from seamless_assets.flows.ports import Clock
 from seamless_assets.testing.bars import START, Row, candles
 from seamless_assets.testing.clock import ManualClock
 
-MOST_TRADES = 1_000
+MAX_TRADES = 1_000
 FORMING = 0.125
 """Share of its volume that a bar has while it forms."""
 
@@ -103,7 +103,7 @@ class InMemoryExchange:
         await self._answer()
         now = self.clock.now()
         inside = [at for at in self._trades(node, window.start) if window.start <= at <= now]
-        return Trades(window, np.array(inside[:MOST_TRADES]))
+        return Trades(window, np.array(inside[:MAX_TRADES]))
 
     async def exchange_now(self, exchange: str) -> float:
         """Its clock."""

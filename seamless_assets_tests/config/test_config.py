@@ -144,7 +144,7 @@ def test_settings_know_their_file_and_their_folder(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "below").mkdir()
     assert load_settings("below/../seamless.yaml").file == tmp_path / "seamless.yaml"
-    assert loaded.hasty().file == loaded.file
+    assert loaded.without_retries().file == loaded.file
     of_a_mapping = settings()
     assert (of_a_mapping.file, of_a_mapping.base) == (None, Path("/base"))
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from seamless_assets.config.document.places import MOST_PROBLEMS
-from seamless_assets.config.document.reading import MOST_BYTES
+from seamless_assets.config.document.places import MAX_PROBLEMS
+from seamless_assets.config.document.reading import MAX_BYTES
 from seamless_assets.config.load import load_settings
 from seamless_assets.errors import ConfigError
 
 FILE = "seamless: {artifact: {object_store_uri: ./artifacts}}\nexchanges: {binance: {symbols: [BTC/USDT]}}\n"
 LISTS = "seamless: {artifact: {object_store_uri: ./artifacts}}\nexchanges:\n  binance:\n"
-MOST_MEMORY = 1 << 30
+MAX_MEMORY = 1 << 30
 """Far above what any of these takes, and far below what it would take unbounded."""
 
 
@@ -57,7 +57,7 @@ HOSTILE = {
     "a variable named often": f"{FILE}cache: {{ttl_ms: '{'${X}' * 200_000}'}}\n",
     "variables without end": f"{FILE}cache: {{ttl_ms: '{'${' * 400_000}'}}\n",
     "many placeholders": f"{FILE}cache: {{key_template: '{'{node_id}' * 90_000}'}}\n",
-    "more than a file may hold": f"{FILE}{'#' * MOST_BYTES}",
+    "more than a file may hold": f"{FILE}{'#' * MAX_BYTES}",
 }
 READ = """\
 import resource, sys
@@ -77,7 +77,7 @@ def test_no_file_takes_all_memory_or_time(tmp_path: Path) -> None:
     for name, text in HOSTILE.items():
         (tmp_path / name).write_text(text)
     result = subprocess.run(
-        [sys.executable, "-c", READ % (MOST_MEMORY, MOST_MEMORY), tmp_path],
+        [sys.executable, "-c", READ % (MAX_MEMORY, MAX_MEMORY), tmp_path],
         env={**os.environ, "X": "x" * 100_000},
         capture_output=True,
         text=True,
@@ -88,7 +88,7 @@ def test_no_file_takes_all_memory_or_time(tmp_path: Path) -> None:
     assert set(lines) == set(HOSTILE)
     for name, line in lines.items():
         problems, _, _, characters, _ = line.split()
-        assert 1 <= int(problems) <= MOST_PROBLEMS, name
+        assert 1 <= int(problems) <= MAX_PROBLEMS, name
         assert int(characters) < 500_000, name
 
 

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seamless_assets.adapters.machine.numbers import MOST_SERIES, MachineNumbers
+from seamless_assets.adapters.machine.numbers import MAX_SERIES, MachineNumbers
 from seamless_assets.core.sharing import events
 from seamless_assets.metrics.alerts import alert_rules
 from seamless_assets.metrics.catalogue import BY_NAME, CATALOGUE
@@ -140,11 +140,11 @@ async def test_counts_of_many_processes_add_up_in_rows_that_do_not_grow_with_the
 
 async def test_what_floods_a_metric_is_counted_together(tmp_path: Path) -> None:
     numbers = MachineNumbers(tmp_path / "metrics.sqlite")
-    flood = {("domain_gate_holds", (f"w{n}", "live"), ""): 1.0 for n in range(MOST_SERIES + 500)}
+    flood = {("domain_gate_holds", (f"w{n}", "live"), ""): 1.0 for n in range(MAX_SERIES + 500)}
     await numbers.add(flood, {})
     await numbers.add(flood, {})
     kept = await numbers.load()
-    assert len(kept) == MOST_SERIES + 1
+    assert len(kept) == MAX_SERIES + 1
     assert kept["domain_gate_holds", ("other", "other"), ""] == 1_000
     assert kept["domain_gate_holds", ("w0", "live"), ""] == 2
     await numbers.close()

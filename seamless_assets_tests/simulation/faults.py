@@ -18,8 +18,8 @@ T = TypeVar("T")
 
 EVERYWHERE = frozenset({"crash", "cancel", "stall", "jump", "expire", "freeze"})
 """Faults that strike whether or not a call has an effect."""
-MOST_FAULTS = 200
-MOST_LATENCIES = 5.0
+MAX_FAULTS = 200
+MAX_LATENCIES = 5.0
 """No way takes longer than so many times the usual latency, where it does not hang."""
 
 
@@ -70,7 +70,7 @@ class Trace:
 
 
 class FaultInjector:
-    """Draws what strikes each call from a seed: `MOST_FAULTS` at most, and none after `stop`."""
+    """Draws what strikes each call from a seed: `MAX_FAULTS` at most, and none after `stop`."""
 
     def __init__(self, loop: SeededLoop, rng: Random, rates: FaultRates, trace: Trace) -> None:
         self._loop = loop
@@ -119,7 +119,7 @@ class FaultInjector:
 
     def delay(self) -> float:
         """How long one way of a call takes, bounded so that calm runs are calm."""
-        return min(self._rng.expovariate(1 / self._rates.latency), MOST_LATENCIES * self._rates.latency)
+        return min(self._rng.expovariate(1 / self._rates.latency), MAX_LATENCIES * self._rates.latency)
 
     def _draw(self, possible: set[str]) -> str:
         if not self._chances:
@@ -131,7 +131,7 @@ class FaultInjector:
             left -= chance
             if left < 0:
                 self.injected += 1
-                if self.injected >= MOST_FAULTS:
+                if self.injected >= MAX_FAULTS:
                     self.stop()
                 return name
         return ""

@@ -12,7 +12,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.events import BackfillEvent
 from seamless_assets.core.sharing.lease import lease_key
 from seamless_assets_tests.simulation.cluster import BUDGET_SLOWNESS, MACHINES, Cluster
-from seamless_assets_tests.simulation.faults import MOST_LATENCIES, FaultRates
+from seamless_assets_tests.simulation.faults import MAX_LATENCIES, FaultRates
 from seamless_assets_tests.simulation.hot_store import Write
 from seamless_assets_tests.simulation.market import BUDGET, CoolDown, Request
 
@@ -35,7 +35,7 @@ class Backfilled:
     @property
     def slack(self) -> float:
         """How late, in seconds, a request may use its place, or hear of a cool-down."""
-        return 4 * BUDGET_SLOWNESS * MOST_LATENCIES * self.rates.latency
+        return 4 * BUDGET_SLOWNESS * MAX_LATENCIES * self.rates.latency
 
 
 def violations_of(run: Backfilled) -> Iterator[str]:

@@ -161,10 +161,10 @@ def test_a_compaction_that_drops_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_scan_that_is_looked_up_again_after_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     async def load(self: ScanReader, node: Any, folder: str, refs: Sequence[Any]) -> Any:
         key = (folder, *refs)
-        kept = self._kept.get(key)
+        kept = self._cache.get(key)
         if kept is not None and await self._is_unchanged(key, kept):
-            return self._kept[key].scan
-        return await self._load_and_keep(key, node)
+            return self._cache[key].scan
+        return await self._load_and_cache(key, node)
 
     monkeypatch.setattr(ScanReader, "load", load)
     found("readers", "died of KeyError", first=9)

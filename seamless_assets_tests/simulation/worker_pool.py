@@ -16,7 +16,7 @@ from seamless_assets_tests.simulation.scheduler import SeededLoop
 RESTART_S = 20.0
 REST_S = 60.0
 WIND_DOWN_S = 120.0
-MOST_SKEW_S = 2.0
+MAX_SKEW_S = 2.0
 
 
 class WorkerPool:
@@ -70,7 +70,7 @@ class WorkerPool:
     def _start(self, slot: int) -> None:
         self._started += 1
         name = f"w{slot}.{self._started}"
-        skew = self._rng.uniform(-MOST_SKEW_S, MOST_SKEW_S)
+        skew = self._rng.uniform(-MAX_SKEW_S, MAX_SKEW_S)
         process = Process(self._loop, self._machine(slot), slot, name, Random(self._rng.random()), skew)
         process.start(self._work(process)).add_done_callback(self._look)
 

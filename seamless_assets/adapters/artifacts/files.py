@@ -77,15 +77,15 @@ class Files(Protocol):
         """Write a small file and read it back. Raises `ArtifactStoreError`."""
 
 
-MOST_BYTES = 1 << 30
+MAX_BYTES = 1 << 30
 """No artifact is larger: a year of seconds takes half of it."""
-MOST_RECORD_BYTES = 64 << 20
+MAX_RECORD_BYTES = 64 << 20
 """Neither is a manifest or a record of a log."""
 
 
 def most_bytes(path: str) -> int:
     """The most that is read of a file of this name."""
-    return MOST_RECORD_BYTES if path.endswith(".json") else MOST_BYTES
+    return MAX_RECORD_BYTES if path.endswith(".json") else MAX_BYTES
 
 
 def too_large(uri: str, size: int) -> ArtifactCorrupt:

@@ -20,7 +20,7 @@ from msgspec.json import Decoder, encode
 from seamless_assets.adapters.artifacts.storage.regular import read_whole, regular_file
 from seamless_assets.core.releases.log import Head, ReleaseLog
 
-_MOST_BYTES = 10_000
+_MAX_BYTES = 10_000
 _SUFFIX = ".head"
 
 
@@ -93,7 +93,7 @@ class SeenHeads:
 def _read(path: str) -> SeenHead | None:
     try:
         with regular_file(path) as (file, status):
-            seen, mark = _DECODER.decode(read_whole(file, min(status.st_size, _MOST_BYTES)))
+            seen, mark = _DECODER.decode(read_whole(file, min(status.st_size, _MAX_BYTES)))
     except (OSError, MsgspecError):
         return None
     return seen if mark == seen.mark else None

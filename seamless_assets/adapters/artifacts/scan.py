@@ -1,4 +1,4 @@
-"""Released bars of many artifacts, proven and in one block of memory, and kept there for who asks again."""
+"""Released bars of many artifacts, proven and in one block of memory, and cached for who asks again."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ MAX_BYTES = 256_000_000
 """What a process keeps of scans where nobody says how much: ten years of minutes, of 48 bytes each."""
 GAP_BYTES, FILE_BYTES = 160, 400
 """About what a gap takes of memory, and the path and signature of a file."""
-LOOK_EACH_TIME = 32
-"""Up to so many artifacts the files of a folder are looked at again at each read, else once a second."""
+CHECK_EACH_TIME = 32
+"""Up to so many artifacts the files of a folder are checked at each read, else once a second."""
 
 
 _Key = tuple[str, *tuple[ArtifactRef, ...]]
@@ -36,7 +36,7 @@ _Key = tuple[str, *tuple[ArtifactRef, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _ArtifactSlice:
     """An artifact to load: its two files, and where in the cells of the scan its bars belong."""
 
     ref: ArtifactRef
@@ -52,23 +52,23 @@ class _Place:
 class _Batch:
     """Artifacts side by side, verified and not decoded yet, and the signatures of their files."""
 
-    places: Sequence[_Place]
+    slices: Sequence[_ArtifactSlice]
     files: list[ProvenFile]
     manifests: list[Manifest]
     signatures: Sequence[str]
 
 
 @dataclass(slots=True, eq=False)
-class _Kept:
+class _CachedScan:
     """A scan in memory, the paths it came from, and their signatures as they were when it was verified.
 
-    `looked` is when they were last found to be those.
+    `checked_at` is when they were last found to be those.
     """
 
     scan: Scan
     paths: list[str]
     signatures: list[str]
-    looked: float
+    checked_at: float
 
     @property
     def nbytes(self) -> int:
@@ -80,75 +80,75 @@ class _Kept:
 class ScanReader:
     """Reads scans from `files`, each once for all who want it at one time, and keeps up to `max_bytes`.
 
-    A scan that is larger than that alone is not kept. Callers share one event loop.
+    A scan that is larger than that alone is not cached. Callers share one event loop.
     """
 
     def __init__(self, files: Files, max_bytes: int = MAX_BYTES) -> None:
         self._files = files
-        self._kept: LRUCache[_Key, _Kept] = LRUCache(max_bytes, getsizeof=attrgetter("nbytes"))
+        self._cache: LRUCache[_Key, _CachedScan] = LRUCache(max_bytes, getsizeof=attrgetter("nbytes"))
         self._flights = SingleFlight(time.monotonic, math.inf)
 
     async def load(self, node: NodeId, folder: str, refs: Sequence[ArtifactRef]) -> Scan:
         """Bars, gaps and flags of artifacts in order. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
         key: _Key = (folder, *refs)
-        # What is kept may be let go, and loaded anew by others, wherever this waits.
-        while (kept := self._kept.get(key)) is not None:
-            if await self._is_unchanged(key, kept):
-                return kept.scan
-            if self._kept.get(key) is kept:
-                del self._kept[key]
-        return await self._flights.do(("load", key), lambda: self._load_and_keep(key, node))
+        # What is cached may be let go, and loaded anew by others, wherever this waits.
+        while (cached := self._cache.get(key)) is not None:
+            if await self._is_unchanged(key, cached):
+                return cached.scan
+            if self._cache.get(key) is cached:
+                del self._cache[key]
+        return await self._flights.do(("load", key), lambda: self._load_and_cache(key, node))
 
-    async def _load_and_keep(self, key: _Key, node: NodeId) -> Scan:
+    async def _load_and_cache(self, key: _Key, node: NodeId) -> Scan:
         folder, *refs = key
-        kept = await self._load(node, _batches(_places(folder, refs)))
-        if kept.nbytes <= self._kept.maxsize:
-            self._kept[key] = kept
-        return kept.scan
+        cached = await self._load(node, _batches(_slices(folder, refs)))
+        if cached.nbytes <= self._cache.maxsize:
+            self._cache[key] = cached
+        return cached.scan
 
-    async def _load(self, node: NodeId, batches: Sequence[Sequence[_Place]]) -> _Kept:
+    async def _load(self, node: NodeId, batches: Sequence[Sequence[_ArtifactSlice]]) -> _CachedScan:
         began, cells = time.monotonic(), empty_cells(batches[-1][-1].stop if batches else 0)
 
         def prove(number: int, payloads: Sequence[bytes], signatures: Sequence[str]) -> _Batch:
-            places, files, manifests = batches[number], [], []
-            with _no_collection():
-                for place, file, manifest in zip(places, payloads[::2], payloads[1::2], strict=True):
-                    uris = [self._files.uri(path) for path in place.paths]
-                    files.append(proven_file(uris[0], file, place.ref))
-                    manifests.append(proven_manifest(uris[1], manifest, place.ref))
-            return _Batch(places, files, manifests, signatures)
+            slices, files, manifests = batches[number], [], []
+            with _gc_paused():
+                for part, file, manifest in zip(slices, payloads[::2], payloads[1::2], strict=True):
+                    uris = [self._files.uri(path) for path in part.paths]
+                    files.append(proven_file(uris[0], file, part.ref))
+                    manifests.append(proven_manifest(uris[1], manifest, part.ref))
+            return _Batch(slices, files, manifests, signatures)
 
         def decode(batch: _Batch) -> tuple[list[Manifest], Sequence[str]]:
-            block = cells[:, batch.places[0].start : batch.places[-1].stop]
+            block = cells[:, batch.slices[0].start : batch.slices[-1].stop]
             fill_bars(block, node, batch.files, batch.manifests)
             return batch.manifests, batch.signatures
 
-        groups = [[path for place in batch for path in place.paths] for batch in batches]
+        groups = [[path for part in batch for path in part.paths] for batch in batches]
         loaded = await self._files.load(groups, prove, decode)
         scan = scan_of([manifest for manifests, _ in loaded for manifest in manifests], bars_of(cells))
         paths = [path for group in groups for path in group]
-        return _Kept(scan, paths, [known for _, signatures in loaded for known in signatures], began)
+        return _CachedScan(scan, paths, [known for _, signatures in loaded for known in signatures], began)
 
-    async def _is_unchanged(self, key: _Key, kept: _Kept) -> bool:
+    async def _is_unchanged(self, key: _Key, cached: _CachedScan) -> bool:
         """Whether the files of a folder are still those that were verified; buckets are trusted for that."""
         if not self._files.is_near:
             return True
-        if len(kept.signatures) <= 2 * LOOK_EACH_TIME:
-            return await self._files.signatures(kept.paths) == kept.signatures
-        if time.monotonic() - kept.looked < 1.0:
+        if len(cached.signatures) <= 2 * CHECK_EACH_TIME:
+            return await self._files.signatures(cached.paths) == cached.signatures
+        if time.monotonic() - cached.checked_at < 1.0:
             return True
-        return await self._flights.do(("look", key, id(kept)), lambda: self._look_again(kept))
+        return await self._flights.do(("check", key, id(cached)), lambda: self._check_again(cached))
 
-    async def _look_again(self, kept: _Kept) -> bool:
+    async def _check_again(self, cached: _CachedScan) -> bool:
         began = time.monotonic()
-        if await self._files.signatures(kept.paths) != kept.signatures:
+        if await self._files.signatures(cached.paths) != cached.signatures:
             return False
-        kept.looked = began
+        cached.checked_at = began
         return True
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def _gc_paused() -> Iterator[None]:
     """No look for cycles meanwhile: of a node with many gaps it would take longer than all else of a read.
 
     Each gap is an object that stays, and the more there are the more often all objects are looked through.
@@ -162,19 +162,19 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _places(folder: str, refs: Sequence[ArtifactRef]) -> list[_Place]:
+def _slices(folder: str, refs: Sequence[ArtifactRef]) -> list[_ArtifactSlice]:
     starts = accumulate((ref.rows for ref in refs), initial=0)
     return [
-        _Place(ref, (f"{folder}/{ref.file_path}", f"{folder}/{ref.manifest_path}"), start)
+        _ArtifactSlice(ref, (f"{folder}/{ref.file_path}", f"{folder}/{ref.manifest_path}"), start)
         for ref, start in zip(refs, starts, strict=False)
     ]
 
 
-def _batches(places: Sequence[_Place]) -> list[Sequence[_Place]]:
+def _batches(slices: Sequence[_ArtifactSlice]) -> list[Sequence[_ArtifactSlice]]:
     """Cut into groups of up to `BATCH_ROWS`; a larger artifact stands alone."""
     found, first = [], 0
-    for at, place in enumerate(places):
-        if at > first and place.stop - places[first].start > BATCH_ROWS:
-            found.append(places[first:at])
+    for at, part in enumerate(slices):
+        if at > first and part.stop - slices[first].start > BATCH_ROWS:
+            found.append(slices[first:at])
             first = at
-    return [*found, places[first:]] if places else []
+    return [*found, slices[first:]] if slices else []

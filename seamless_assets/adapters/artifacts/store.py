@@ -29,8 +29,8 @@ import pyarrow as pa
 from seamless_assets.adapters.artifacts.exclusive import require_create_if_absent
 from seamless_assets.adapters.artifacts.files import Files, listed_or_none
 from seamless_assets.adapters.artifacts.heads import SeenHeads
-from seamless_assets.adapters.artifacts.homes import Homes
 from seamless_assets.adapters.artifacts.log_reader import LogReader
+from seamless_assets.adapters.artifacts.node_folders import NodeFolders
 from seamless_assets.adapters.artifacts.proof import proven_file, proven_manifest, stored_bars
 from seamless_assets.adapters.artifacts.scan import MAX_BYTES, ScanReader
 from seamless_assets.adapters.artifacts.storage.bucket import BucketFiles
@@ -88,7 +88,7 @@ class ArtifactStore:
         **options: Any,
     ) -> None:
         self._files = files or _open_files(uri, options, copies)
-        self._homes = Homes(self._files, template)
+        self._folders = NodeFolders(self._files, template)
         self._copies = copies
         self._checking = asyncio.Lock()
         # A folder's own way to create a file cannot write over another.
@@ -107,7 +107,7 @@ class ArtifactStore:
         """
         await self._require_create_if_absent()
         manifest, content = artifact.manifest, artifact.manifest.dataset_fingerprint
-        folder = await self._homes.find(artifact.node, is_written=True)
+        folder = await self._folders.find(artifact.node, is_written=True)
         copy = next(n for n in count() if file_path(manifest.partition, content, n) not in avoid)
         file = f"{folder}/{file_path(manifest.partition, content, copy)}"
         is_new = await self._files.create(file, artifact.payload)
@@ -145,7 +145,7 @@ class ArtifactStore:
 
     async def load_scan(self, node: NodeId, refs: Sequence[ArtifactRef]) -> Scan:
         """Bars, gaps and flags of artifacts in order. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
-        return await self._scans.load(node, await self._homes.find(node), refs)
+        return await self._scans.load(node, await self._folders.find(node), refs)
 
     async def list_releases(self, node: NodeId) -> list[Release]:
         """The node's release log, verified as one chain; only records not yet seen are fetched."""
@@ -159,7 +159,7 @@ class ArtifactStore:
 
     async def last_seen(self, node: NodeId) -> Head | None:
         """The last record of the node's log that this machine has seen before; None where none is known."""
-        return await self._log_reader.last_seen(await self._homes.find(node))
+        return await self._log_reader.last_seen(await self._folders.find(node))
 
     async def append_release(self, node: NodeId, release: Release) -> None:
         """Add a record to the log. Raises `ReleaseConflict` where another has its number.
@@ -167,7 +167,7 @@ class ArtifactStore:
         Raises `CreateIfAbsentUnsupported` in a store that could not say so.
         """
         await self._require_create_if_absent()
-        folder = await self._homes.find(node, is_written=True)
+        folder = await self._folders.find(node, is_written=True)
         path, payload = f"{folder}/{record_path(release.seq)}", release.to_json()
         # A request that was sent again after a lost answer finds its own record, and whoever was told to have
         # created it may have been told wrongly: what stands there says who was first.
@@ -186,7 +186,7 @@ class ArtifactStore:
 
         What lies deeper is of a node whose folder lies in this one.
         """
-        folder = await self._homes.find(node)
+        folder = await self._folders.find(node)
         listed = await listed_or_none(
             self._files, lambda: self._files.list_files(folder), f"{folder}/{record_path(1)}"
         )
@@ -199,7 +199,7 @@ class ArtifactStore:
 
     async def remove_files(self, node: NodeId, paths: Sequence[str]) -> None:
         """Remove files; those that are not there are no error."""
-        folder = await self._homes.find(node)
+        folder = await self._folders.find(node)
         await self._files.remove([f"{folder}/{path}" for path in paths])
 
     async def status(self) -> StoreStatus:
@@ -233,7 +233,7 @@ class ArtifactStore:
 
     def file_uri(self, node: NodeId, path: str) -> str:
         """Where a file of the node's folder is, once anything was asked of the node."""
-        return self._files.uri(f"{self._homes.known(node)}/{path}")
+        return self._files.uri(f"{self._folders.known(node)}/{path}")
 
     def _dated_ahead(self) -> str:
         """What there is to say of logs that end with a record dated after this machine's clock."""
@@ -264,10 +264,10 @@ class ArtifactStore:
             return prove(uri, await self._files.read(path))
 
     async def _path(self, node: NodeId, below: str) -> str:
-        return f"{await self._homes.find(node)}/{below}"
+        return f"{await self._folders.find(node)}/{below}"
 
     async def _log(self, node: NodeId) -> ReleaseLog:
-        return await self._log_reader.load(node, await self._homes.find(node))
+        return await self._log_reader.load(node, await self._folders.find(node))
 
 
 def _open_files(uri: str, options: Mapping[str, Any], copies: CopyFolder | None) -> Files:

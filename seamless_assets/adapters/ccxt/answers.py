@@ -31,7 +31,7 @@ from seamless_assets.errors import (
 )
 
 _COLUMNS = len(BARS_SCHEMA)
-_MOST_MS = 2**63
+_MAX_MS = 2**63
 RATE_LIMIT_STATUSES = frozenset({418, 429})
 UNREADABLE = (
     *(TypeError, ValueError, LookupError, AttributeError, ArithmeticError),
@@ -190,7 +190,7 @@ def _row(row: Any) -> tuple[Any, ...] | None:
     if not isinstance(row, Sequence) or isinstance(row, str | bytes) or not row:
         return None
     at = _number(row[0])
-    if at is None or not -_MOST_MS < at < _MOST_MS:
+    if at is None or not -_MAX_MS < at < _MAX_MS:
         return None
     cells = [_number(cell) for cell in row[1:_COLUMNS]]
     return (int(at), *cells, *[None] * (_COLUMNS - 1 - len(cells)))

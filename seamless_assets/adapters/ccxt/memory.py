@@ -22,7 +22,7 @@ from seamless_assets.errors import StoreError
 
 T = TypeVar("T")
 SCHEMA_VERSION = 1
-MOST_BYTES = 256 * 1024 * 1024
+MAX_BYTES = 256 * 1024 * 1024
 """The longest market list that is read."""
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS markets (
@@ -158,7 +158,7 @@ def _unpacked(packed: bytes) -> MarketList | None:
     """The market list of `_packed`; None for anything else."""
     try:
         unpacking = zlib.decompressobj()
-        text = unpacking.decompress(packed, MOST_BYTES)
+        text = unpacking.decompress(packed, MAX_BYTES)
         body = MarketList(**json.loads(text)) if unpacking.eof else None
     except (zlib.error, ValueError, TypeError, RecursionError):
         return None

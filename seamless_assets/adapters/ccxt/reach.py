@@ -33,7 +33,7 @@ from seamless_assets.errors import ExchangeRefused, MisalignedTimeframe
 DAY_S = 86_400.0
 LISTED_AGE_S = 30 * DAY_S
 REFUSED_AGE_S = DAY_S
-MOST_CORRECTIONS = 8
+MAX_CORRECTIONS = 8
 
 
 class Series(Protocol):
@@ -198,7 +198,7 @@ class SeriesReach:
         series = self._ladder(node)
         now = int(await self._series.exchange_now(node.exchange))
         found = await first_open(self._ask, series, self._series.page_size(series[0]), now)
-        for _ in range(MOST_CORRECTIONS):
+        for _ in range(MAX_CORRECTIONS):
             if found is None:
                 break
             earlier = await self._earlier(node, series, found)

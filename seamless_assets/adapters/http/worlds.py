@@ -13,7 +13,7 @@ from seamless_assets.core.worlds.decision import Decision, parse_decision
 from seamless_assets.errors import WorldServiceUnavailable
 
 TIMEOUT_S = 2.0
-MOST_BYTES = 65_536
+MAX_BYTES = 65_536
 NOT_MODIFIED = 304
 
 
@@ -38,9 +38,9 @@ class HttpWorldService:
                     return known
                 if answer.status != 200:
                     raise self._away(f"it answers {answer.status}")
-                body = await answer.content.read(MOST_BYTES + 1)
-                if len(body) > MOST_BYTES:
-                    raise self._away(f"its answer is longer than {MOST_BYTES} bytes")
+                body = await answer.content.read(MAX_BYTES + 1)
+                if len(body) > MAX_BYTES:
+                    raise self._away(f"its answer is longer than {MAX_BYTES} bytes")
                 decision = parse_decision(json.loads(body))
                 return replace(decision, etag=decision.etag or answer.headers.get("ETag", "").strip('"'))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:

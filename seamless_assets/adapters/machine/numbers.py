@@ -11,7 +11,7 @@ from seamless_assets.adapters.machine.file import MachineFile
 from seamless_assets.errors import MetricsUnavailable
 
 SCHEMA_VERSION = 1
-MOST_SERIES = 2_000
+MAX_SERIES = 2_000
 """Of one metric: what comes beyond is counted under `OTHER`, so that no world or node floods a scrape."""
 OTHER = "other"
 _SCHEMA = (
@@ -58,7 +58,7 @@ def _kept_labels(db: sqlite3.Connection, metric: str, labels: tuple[str, ...]) -
     if db.execute("SELECT 1 FROM numbers WHERE metric = ? AND labels = ?", (metric, written)).fetchone():
         return written
     (many,) = db.execute("SELECT count(DISTINCT labels) FROM numbers WHERE metric = ?", (metric,)).fetchone()
-    return written if many < MOST_SERIES else json.dumps([OTHER] * len(labels))
+    return written if many < MAX_SERIES else json.dumps([OTHER] * len(labels))
 
 
 def _load(db: sqlite3.Connection) -> dict[Series, float]:

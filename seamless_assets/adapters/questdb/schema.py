@@ -52,7 +52,7 @@ class Table:
         """Its keys as statements name them."""
         return ", ".join(f'"{key}"' for key in self.keys)
 
-    def faults(self, found: _Found) -> list[str]:
+    def faults(self, found: _ServerTable) -> list[str]:
         """In what a table of this name differs from it."""
         faults = []
         if found.designated != DESIGNATED:
@@ -70,7 +70,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _ServerTable:
     """What a server says of one of its tables."""
 
     designated: str
@@ -174,7 +174,7 @@ async def check_tables(client: QuestDbClient) -> None:
         zip((row[0] for row in rows), await gather(_columns(client, row[0]) for row in rows), strict=True)
     )
     found = {
-        name: _Found(
+        name: _ServerTable(
             designated,
             partition,
             is_wal,

@@ -21,7 +21,7 @@ from psycopg.types.string import ByteaBinaryLoader
 from seamless_assets.adapters.questdb.address import QuestDbAddress
 
 T = TypeVar("T")
-CONNECTIONS, MOST_IDLE = 4, 2
+CONNECTIONS, MAX_IDLE = 4, 2
 _WAKE_S = 0.1
 _NULL = np.array(np.nan, dtype=">f8").tobytes()
 
@@ -69,7 +69,7 @@ class PostgresWire:
             connection.close()
             raise
         with self._lock:
-            is_kept = not self._is_closed and len(self._idle) < MOST_IDLE
+            is_kept = not self._is_closed and len(self._idle) < MAX_IDLE
             if is_kept:
                 self._idle.append(connection)
         if not is_kept:

@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 LOOK_BYTES = 2 * 2**30
 """Up to this size the whole file is looked at for damage; that takes a second or two."""
-MOST_TOLD = 1_000
+MAX_TOLD = 1_000
 """Of so many damaged things each is reported once; of more each time it is met."""
 _UNUSABLE = "check that the file is writable, the disk has room and no other program locks it"
 _DAMAGED = (
@@ -155,7 +155,7 @@ class SqliteHotStore:
         """Tell of what was found damaged, of each thing once."""
         found, db.damage = set(db.damage), []
         fresh = found - self._known_damage
-        if len(self._known_damage) < MOST_TOLD:
+        if len(self._known_damage) < MAX_TOLD:
             self._known_damage |= fresh
         for what in sorted(fresh):
             self._notify(DamagedState(str(self._path), what))

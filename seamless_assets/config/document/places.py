@@ -12,7 +12,7 @@ from typing import Any
 Place = tuple[str | int, ...]
 OWN_KEY = "x-"
 """Keys that begin so are the user's own: no part of the data, whatever they hold."""
-MOST_PROBLEMS = 200
+MAX_PROBLEMS = 200
 """Of a file with more problems the first ones are reported: the rest costs time and says nothing new."""
 LONGEST_KEY = 60
 _UNWRITABLE = re.compile("[\0\ud800-\udfff]")
@@ -50,7 +50,7 @@ class Document:
     @property
     def is_full(self) -> bool:
         """Whether there are as many problems as are reported."""
-        return len(self.problems) >= MOST_PROBLEMS
+        return len(self.problems) >= MAX_PROBLEMS
 
     def report(self, place: Place, message: str) -> None:
         """Note a problem at `place`, unless there are enough."""

@@ -18,8 +18,8 @@ import yaml
 from seamless_assets.config.document.places import OWN_KEY, Document, Place, is_writable
 from seamless_assets.core.calendar.timeframe import Timeframe
 
-MOST_BYTES = 1 << 20
-MOST_VALUES = 100_000
+MAX_BYTES = 1 << 20
+MAX_VALUES = 100_000
 DEEPEST = 32
 LONGEST_NUMBER = 64
 NO_KEY = "a key must be a plain text"
@@ -36,7 +36,7 @@ class _Unbounded(Exception):
 
 
 def read_text(file: Path) -> str:
-    """The text of a regular file of at most `MOST_BYTES`.
+    """The text of a regular file of at most `MAX_BYTES`.
 
     Raises `OSError`, `UnicodeDecodeError`, and `ValueError` for what is no such file.
     """
@@ -44,9 +44,9 @@ def read_text(file: Path) -> str:
     with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
             raise ValueError("is a pipe, socket or device; name a file")
-        held = opened.read(MOST_BYTES + 1)
-    if len(held) > MOST_BYTES:
-        raise ValueError(f"is larger than {MOST_BYTES} bytes, which no settings are")
+        held = opened.read(MAX_BYTES + 1)
+    if len(held) > MAX_BYTES:
+        raise ValueError(f"is larger than {MAX_BYTES} bytes, which no settings are")
     return held.decode("utf-8")
 
 
@@ -88,8 +88,8 @@ def _refuse_unbounded(text: str) -> None:
 
 
 def _refuse_beyond(values: int, depth: int) -> None:
-    if values > MOST_VALUES:
-        raise _Unbounded(f"holds more than {MOST_VALUES} values, aliases written out; no settings do")
+    if values > MAX_VALUES:
+        raise _Unbounded(f"holds more than {MAX_VALUES} values, aliases written out; no settings do")
     if depth > DEEPEST:
         raise _Unbounded(f"is nested more than {DEEPEST} deep; no settings are")
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from seamless_assets.config.document.places import Document, Place, is_writable
 
-MOST_CHARACTERS = 1 << 20
+MAX_CHARACTERS = 1 << 20
 """What all variables of a document together may say."""
-MOST_NAMED = 20
+MAX_NAMED = 20
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_]\w*)(?::-(?P<default>[^}]*))?\}|\$\{", re.ASCII)
 _LITERAL = "$${"
 
@@ -31,7 +31,7 @@ def substitute(document: Document, environ: Mapping[str, str], optional: str) ->
             value, unset = "", []
         faults += [
             f"the environment variable {name} is not set; set it or write ${{{name}:-default}}"
-            for name in unset[:MOST_NAMED]
+            for name in unset[:MAX_NAMED]
         ]
         if faults:
             document.break_at(place, "; ".join(faults))
@@ -60,7 +60,7 @@ class _Expansion:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self._left = MOST_CHARACTERS
+        self._left = MAX_CHARACTERS
 
     def of(self, text: str) -> tuple[str, list[str], list[str]]:
         """The text with its references replaced, the variables that are not set, and what is malformed."""
@@ -84,6 +84,6 @@ class _Expansion:
             return ""
         self._left -= len(value)
         if self._left < 0:
-            faults.append(f"with this the variables say more than {MOST_CHARACTERS} characters; say less")
+            faults.append(f"with this the variables say more than {MAX_CHARACTERS} characters; say less")
             return ""
         return value

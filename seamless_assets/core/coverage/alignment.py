@@ -21,7 +21,7 @@ LONGEST_TOLERANCE_S = 60
 TOLERANCES_PER_BAR = 20
 DAY = 86_400
 MINUTE_MS = 60_000
-MOST_EXAMPLES = 4
+MAX_EXAMPLES = 4
 
 
 class OffGridRows(NamedTuple):
@@ -121,8 +121,8 @@ def _when(frame: Timeframe, found: OffGridRows) -> str:
 
 def _listed(places: Sequence[str]) -> str:
     distinct = list(dict.fromkeys(places))
-    more = f" or {len(distinct) - MOST_EXAMPLES} other times" if len(distinct) > MOST_EXAMPLES else ""
-    return " or ".join(distinct[:MOST_EXAMPLES]) + more
+    more = f" or {len(distinct) - MAX_EXAMPLES} other times" if len(distinct) > MAX_EXAMPLES else ""
+    return " or ".join(distinct[:MAX_EXAMPLES]) + more
 
 
 def _moment(at: int) -> datetime:

@@ -23,7 +23,7 @@ DECLARED, REVOKED = "declared", "revoked"
 """The reasons of what an operator says of bars, and of taking it back."""
 _REASONS = frozenset({*ABSENT_REASONS, MISSING, DENIED, REVOKED})
 _UNDENIABLE = frozenset({DECLARED, "retention"})
-_MOST_LOOKS = 1_000_000
+_MAX_LOOKS = 1_000_000
 AWAITING = "bars on both sides, but too long for chance, and nothing else tells of it yet"
 """The evidence of a look at a hole that wants a second witness."""
 FACTS_SCHEMA = pa.schema(
@@ -156,7 +156,7 @@ def _can_be(row: dict[str, Any]) -> bool:
         and max(abs(row["start"]), abs(row["end"])) <= SECONDS_LIMIT
         and 0 <= row["recorded_at"] <= SECONDS_LIMIT
         and row["reason"] in _REASONS
-        and 1 <= row["attempts"] <= _MOST_LOOKS
+        and 1 <= row["attempts"] <= _MAX_LOOKS
     )
 
 

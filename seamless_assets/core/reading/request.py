@@ -17,7 +17,7 @@ from seamless_assets.errors import InvalidChoice, InvalidInput, InvalidSegment
 
 FillGaps = Literal["previous_close"]
 FILLS: tuple[str, ...] = ("previous_close",)
-MOST_BARS = 100_000_000
+MAX_BARS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,6 @@ def choose_columns(columns: Sequence[str] | str | None) -> tuple[str, ...]:
 def _limit(limit: object) -> int | None:
     if limit is None:
         return None
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 0 < limit <= MOST_BARS:
-        raise InvalidInput(f"limit is {limit!r}; give a number of bars from 1 to {MOST_BARS}", value=limit)
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 0 < limit <= MAX_BARS:
+        raise InvalidInput(f"limit is {limit!r}; give a number of bars from 1 to {MAX_BARS}", value=limit)
     return limit

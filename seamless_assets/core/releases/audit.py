@@ -21,23 +21,25 @@ from seamless_assets.errors import ArtifactCorrupt, InvalidFrame
 
 
 @dataclass(frozen=True, slots=True)
-class Flaw:
+class AuditFinding:
     """One thing that is wrong: the path below the node's folder, and what is wrong with it."""
 
     path: str
     problem: str
 
 
-def audit_log(node: NodeId, records: Mapping[int, bytes]) -> tuple[list[Release], list[Flaw]]:
+def audit_log(node: NodeId, records: Mapping[int, bytes]) -> tuple[list[Release], list[AuditFinding]]:
     """Read every stored record by its number: those that can be read, and all flaws."""
     releases: list[Release] = []
-    flaws: list[Flaw] = []
+    findings: list[AuditFinding] = []
     log = ReleaseLog(str(node))
     expected = 1
     for seq, payload in sorted(records.items()):
         path, problem = record_path(seq), None
         if seq > expected:
-            flaws.append(Flaw(record_path(expected), "the record is missing, and later ones are there"))
+            findings.append(
+                AuditFinding(record_path(expected), "the record is missing, and later ones are there")
+            )
         expected = seq + 1
         try:
             release = Release.from_json(payload, path)
@@ -49,28 +51,32 @@ def audit_log(node: NodeId, records: Mapping[int, bytes]) -> tuple[list[Release]
                 problem = _unfounded(log, release, path)
             releases.append(release)
         if problem:
-            flaws.append(Flaw(path, problem))
-    return releases, flaws
+            findings.append(AuditFinding(path, problem))
+    return releases, findings
 
 
-def audit_manifest(node: NodeId, ref: ArtifactRef, payload: bytes) -> tuple[Manifest | None, list[Flaw]]:
+def audit_manifest(
+    node: NodeId, ref: ArtifactRef, payload: bytes
+) -> tuple[Manifest | None, list[AuditFinding]]:
     """A stored manifest against the reference that a release holds of it."""
     path = ref.manifest_path
     found = sha256_text(payload)
     if found != ref.manifest_sha256:
-        return None, [Flaw(path, f"it holds {found}, its release promises {ref.manifest_sha256}")]
+        return None, [AuditFinding(path, f"it holds {found}, its release promises {ref.manifest_sha256}")]
     try:
         manifest = Manifest.from_json(payload, path)
     except ArtifactCorrupt as error:
-        return None, [Flaw(path, str(error))]
+        return None, [AuditFinding(path, str(error))]
     if not ref.is_of(manifest) or manifest.node_id != str(node):
-        return None, [Flaw(path, "it says other things of its artifact than the release that names it")]
+        return None, [
+            AuditFinding(path, "it says other things of its artifact than the release that names it")
+        ]
     return manifest, []
 
 
 def audit_file(
     node: NodeId, ref: ArtifactRef, manifest: Manifest | None, payload: bytes
-) -> tuple[pa.Table | None, list[Flaw]]:
+) -> tuple[pa.Table | None, list[AuditFinding]]:
     """A stored Parquet file against its release and manifest: bytes, content, range and count of bars.
 
     Without its manifest only the bytes can be judged. The bars come back where nothing is wrong.
@@ -78,7 +84,7 @@ def audit_file(
     path = ref.file_path
     found = sha256_text(payload)
     if found != ref.file_sha256:
-        return None, [Flaw(path, f"it holds {found}, its release promises {ref.file_sha256}")]
+        return None, [AuditFinding(path, f"it holds {found}, its release promises {ref.file_sha256}")]
     if manifest is None:
         return None, []
     try:
@@ -87,7 +93,7 @@ def audit_file(
             bars, node_id=node, interval=node.timeframe, conformance_version=manifest.conformance_version
         )
     except (pa.ArrowException, OSError, InvalidFrame) as error:
-        return None, [Flaw(path, f"it is no Parquet file of bars: {error}")]
+        return None, [AuditFinding(path, f"it is no Parquet file of bars: {error}")]
     problems = _misplaced(node, ref, manifest, bars)
     if content != ref.fingerprint:
         problems.append(f"its bars have the fingerprint {content}, its name says {ref.fingerprint}")
@@ -95,12 +101,12 @@ def audit_file(
         problems.append(f"it holds {bars.num_rows} bars, its manifest promises {manifest.rows}")
     if manifest.packing.extents and find_packing(payload, bars) != manifest.packing:
         problems.append("its extents lie elsewhere than its manifest says")
-    return bars, [Flaw(path, problem) for problem in problems]
+    return bars, [AuditFinding(path, problem) for problem in problems]
 
 
 def audit_compaction(
     node: NodeId, ref: ArtifactRef, manifest: Manifest, parts: Sequence[pa.Table]
-) -> list[Flaw]:
+) -> list[AuditFinding]:
     """Whether the bars of the parts together have the fingerprint of the artifact that took their place."""
     content = fingerprint(
         pa.concat_tables(parts),
@@ -110,7 +116,7 @@ def audit_compaction(
     )
     if content == ref.fingerprint:
         return []
-    return [Flaw(ref.file_path, f"the artifacts it was compacted from hold the bars of {content}")]
+    return [AuditFinding(ref.file_path, f"the artifacts it was compacted from hold the bars of {content}")]
 
 
 def _out_of_place(node: NodeId, path: str, release: Release) -> str | None:

@@ -13,7 +13,7 @@ CHECK_COVERAGE = "coverage"
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class GateResult:
     """Outcome of the blocking checks: name to passed, and a sentence for each that failed."""
 
     checks: Mapping[str, bool]
@@ -27,7 +27,7 @@ class Checked:
 
 def check_release(
     partition: str, blocking: Sequence[str], flags: Mapping[str, int], coverage: Coverage, threshold: float
-) -> Checked:
+) -> GateResult:
     """Judge one partition: no blocking conformance flag, and coverage at or above `threshold`."""
     problems: list[str] = []
     if blocking:
@@ -41,6 +41,6 @@ def check_release(
             f"{partition}: {coverage.missing} of {coverage.expected} bars are missing without proof, "
             f"the first at {seconds_text(gap.start)}; coverage {coverage.ratio:.4f} is below {threshold}"
         )
-    return Checked(
+    return GateResult(
         {CHECK_CONFORMANCE: not blocking, CHECK_COVERAGE: coverage.ratio >= threshold}, tuple(problems)
     )

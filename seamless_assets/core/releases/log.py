@@ -12,7 +12,7 @@ from seamless_assets.core.releases.release import GENESIS, Release
 from seamless_assets.core.releases.snapshot import Snapshot, differing, ordered
 from seamless_assets.errors import ArtifactCorrupt
 
-MOST_MERGES = 16
+MAX_MERGES = 16
 """Days become months and months years; nobody merges more often."""
 _CHECKPOINT_EVERY, _KEPT_SNAPSHOTS = 256, 64
 _Span = tuple[int, int, str]
@@ -204,8 +204,8 @@ def _depths_after(depths: Mapping[str, int], fresh: Sequence[Release], uri: str)
     for release in (release for release in fresh if release.kind == "compaction"):
         for name, parts in _parts_of(release).items():
             depth = 1 + max(found.get(part.manifest_sha256, 0) for part in parts)
-            if depth > MOST_MERGES:
-                raise _breaks(uri, release.seq, f"it merges what was merged {MOST_MERGES} times before")
+            if depth > MAX_MERGES:
+                raise _breaks(uri, release.seq, f"it merges what was merged {MAX_MERGES} times before")
             found[name] = depth
     return found
 

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
     from seamless_assets.core.releases.release import Release
 
-MOST_BARS = 32_000_000
+MAX_BARS = 32_000_000
 """In one artifact: a year of seconds."""
-MOST_RECORDS = 10**10 - 1
+MAX_RECORDS = 10**10 - 1
 LAST_MICROS = 4_100_000_000 * 1_000_000
 """No release is dated later, in the year 2099: up to there numbers are taken for epoch seconds."""
 _FIRST, _LAST = -62_135_596_800, 253_402_300_800
 """The years 1 to 9999."""
 _LAST_AS_OF = instant_text(LAST_MICROS)
-_MOST_COPIES = 1_000_000
+_MAX_COPIES = 1_000_000
 _DIGEST = re.compile("sha256:[0-9a-f]{64}")
 _KEY = re.compile(r"[0-9A-Za-z:+.-]{1,64}")
 
@@ -38,7 +38,7 @@ _KEY = re.compile(r"[0-9A-Za-z:+.-]{1,64}")
 def refuse_implausible_release(release: Release) -> None:
     """Raise `ValueError` where a record says what no record can say."""
     node = _node_of(release.node_id)
-    _require(0 < release.seq <= MOST_RECORDS, "its number is none")
+    _require(0 < release.seq <= MAX_RECORDS, "its number is none")
     _require_instant(release.as_of, "as_of")
     for name in ("previous", "dataset_fingerprint", "hash"):
         _require(_DIGEST.fullmatch(getattr(release, name)), f"its {name} is no SHA-256")
@@ -49,7 +49,7 @@ def refuse_implausible_release(release: Release) -> None:
     _require(not set(release.added) & set(release.withdrawn), "it adds what it withdraws")
     for revision in release.revisions:
         counts = (revision.added, revision.removed, revision.changed)
-        _require(all(0 <= count <= MOST_BARS for count in counts), "it counts revised bars that cannot be")
+        _require(all(0 <= count <= MAX_BARS for count in counts), "it counts revised bars that cannot be")
 
 
 def refuse_implausible_manifest(manifest: Manifest) -> None:
@@ -74,9 +74,7 @@ def _require_ref(ref: ArtifactRef, timeframe: Timeframe) -> None:
     _require(_KEY.fullmatch(ref.partition), "the partition of an artifact is no key")
     for name in ("fingerprint", "file_sha256", "manifest_sha256"):
         _require(_DIGEST.fullmatch(getattr(ref, name)), f"the {name} of an artifact is no SHA-256")
-    _require(
-        0 <= ref.edition <= _MOST_COPIES and 0 <= ref.copy <= _MOST_COPIES, "an artifact has no such name"
-    )
+    _require(0 <= ref.edition <= _MAX_COPIES and 0 <= ref.copy <= _MAX_COPIES, "an artifact has no such name")
 
 
 def _require_range(start: int, end: int, rows: int, timeframe: Timeframe) -> None:
@@ -85,7 +83,7 @@ def _require_range(start: int, end: int, rows: int, timeframe: Timeframe) -> Non
         expected = timeframe.count(start, end)
     except InvalidInput as error:
         raise ValueError("the range of an artifact leaves the calendar") from error
-    _require(0 <= rows <= expected <= MOST_BARS, "an artifact has more bars than its range can hold")
+    _require(0 <= rows <= expected <= MAX_BARS, "an artifact has more bars than its range can hold")
 
 
 def _require_gaps(gaps: Sequence[Gap], start: int, end: int) -> None:

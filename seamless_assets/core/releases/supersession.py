@@ -23,7 +23,7 @@ class Change:
     withdrawn: tuple[ArtifactRef, ...]
 
 
-def succeed(before: Snapshot, refs: Iterable[ArtifactRef]) -> Change:
+def supersede(before: Snapshot, refs: Iterable[ArtifactRef]) -> Change:
     """Put `refs` in force, in the place of what they overlap; nothing where they stand already.
 
     Of a compacted artifact that is overlapped, the parts that are not come back. Raises `ReleaseRefused`

@@ -15,7 +15,7 @@ from seamless_assets.errors import InvalidInput
 
 LONGEST_COOL_DOWN_S = 3 * 86_400.0
 """The longest ban that an exchange is known to speak out; no queue is longer either."""
-MOST_FREE = 1_000
+MAX_FREE = 1_000
 """Turns given back that a bucket remembers; what is beyond is lost."""
 _CLOSE = 1e-6
 
@@ -164,14 +164,14 @@ def give_back(budget: Budget, bucket: Bucket, now: float, place: Place) -> Bucke
     tokens = held.tokens
     while turns and turns[-1][0] >= held.refilled - tokens - _CLOSE:
         tokens += turns.pop()[1]
-    return _passed(budget, replace(held, tokens=tokens, free=tuple(turns[:MOST_FREE])))
+    return _passed(budget, replace(held, tokens=tokens, free=tuple(turns[:MAX_FREE])))
 
 
 def _turns(place: Place, burst: float) -> list[tuple[float, float]]:
     """The turns that a place leaves free: its own, and later ones where it cost more than the burst."""
     turn, left = place.turn, place.cost
     turns: list[tuple[float, float]] = []
-    while left > 0 and len(turns) < MOST_FREE:
+    while left > 0 and len(turns) < MAX_FREE:
         tokens = min(left, burst)
         turn += tokens if turns else 0.0
         turns.append((turn, tokens))

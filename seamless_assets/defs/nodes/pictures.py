@@ -17,7 +17,7 @@ from PIL import Image
 from seamless_assets.core.bars.table import timestamps
 from seamless_assets.core.coverage.coverage import MISSING, Coverage
 
-MOST_CANDLES = 120
+MAX_CANDLES = 120
 COLORS = 32
 WIDTH_IN = 8.0
 _CANDLE_EDGES = {"left": 0.09, "right": 0.98, "top": 0.92, "bottom": 0.11, "hspace": 0.08}
@@ -61,7 +61,7 @@ def coverage_picture(coverage: Coverage, start: int, end: int) -> str:
 
 
 def _draw_candles(price: Any, volume: Any, bars: pa.Table) -> None:
-    every = max(1, -(-bars.num_rows // MOST_CANDLES))
+    every = max(1, -(-bars.num_rows // MAX_CANDLES))
     edges = np.arange(0, bars.num_rows, every)
     o, h, low, c, v = (bars[name].to_numpy() for name in ("open", "high", "low", "close", "volume"))
     opens, closes = o[edges], c[np.append(edges[1:], bars.num_rows) - 1]

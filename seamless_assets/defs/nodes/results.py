@@ -27,7 +27,7 @@ from seamless_assets.flows.releasing.materialize import PartitionReport
 from seamless_assets.flows.releasing.publish import total_coverage
 from seamless_assets.pipeline.connect import Seamless
 
-MOST_PICTURED = 60
+MAX_PICTURED = 60
 """Partitions that show pictures, in one step: drawing them takes a tenth of a second each, and 10 KB."""
 
 
@@ -46,7 +46,7 @@ class NodeEvents:
 
     def __init__(self, context: AssetExecutionContext, pipeline: Seamless, nodes: int) -> None:
         self._context, self._pipeline = context, pipeline
-        self._pictured = max(1, MOST_PICTURED // max(1, nodes))
+        self._pictured = max(1, MAX_PICTURED // max(1, nodes))
 
     def of_node(
         self, key: AssetKey, outcome: NodeOutcome

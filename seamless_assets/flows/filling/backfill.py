@@ -31,7 +31,7 @@ from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.sharing.leases import HeldLease, holding
 
 CHUNKS_AT_ONCE = 32
-MOST_TAKEOVERS = 5
+MAX_TAKEOVERS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
+class FillResult:
     """What became of a piece: ranges asked for, candles as sent, bars added and replaced, problems.
 
     `away` is why the exchange gave no answer to some of it, `opens` are those of the bars that it sent and
@@ -82,7 +82,9 @@ async def backfill(ports: Ports, node: NodeId, window: Segment) -> BackfillRepor
     try:
         closed = watermark(node.timeframe, await ready_now(ports, node), 0)
     except ExchangeUnavailable as error:
-        return _report(node, window, [Filled(problems=(str(error),))], await coverage(ports, node, window))
+        return _report(
+            node, window, [FillResult(problems=(str(error),))], await coverage(ports, node, window)
+        )
     target = window.intersect(Segment(window.start, max(window.start, closed)))
     due, _ = await _due(ports, node, target)
     every = pieces(ports, node, target)
@@ -92,7 +94,7 @@ async def backfill(ports: Ports, node: NodeId, window: Segment) -> BackfillRepor
     return _report(node, window, filled, await coverage(ports, node, target))
 
 
-async def refill(ports: Ports, node: NodeId, window: Segment, closed: int) -> list[Filled]:
+async def refill(ports: Ports, node: NodeId, window: Segment, closed: int) -> list[FillResult]:
     """Fetch all of `window` anew and store it; it ends at or before `closed`, the end of closed bars."""
     every, witnesses = pieces(ports, node, window), WitnessPages(ports, closed)
     return await map_bounded(
@@ -109,7 +111,7 @@ def pieces(ports: Ports, node: NodeId, window: Segment) -> list[Piece]:
 
 async def fill(
     ports: Ports, node: NodeId, piece: Piece, witnesses: WitnessPages, *, anew: bool = False
-) -> Filled:
+) -> FillResult:
     """Fetch what is missing of a piece, or all of it `anew`, and store it; callers of one process share that.
 
     Bars are closed that end by `witnesses.closed`; the pieces of one call share its witnesses. What a worker
@@ -118,24 +120,24 @@ async def fill(
     return await ports.flights.do((node, piece, anew), lambda: _fill(ports, node, piece, witnesses, anew))
 
 
-async def _fill(ports: Ports, node: NodeId, piece: Piece, witnesses: WitnessPages, anew: bool) -> Filled:
+async def _fill(ports: Ports, node: NodeId, piece: Piece, witnesses: WitnessPages, anew: bool) -> FillResult:
     problem = ""
-    for _ in range(MOST_TAKEOVERS):
+    for _ in range(MAX_TAKEOVERS):
         try:
             async with holding(ports, lease_key(node, piece.chunk)) as lease:
                 return await _fill_under(ports, node, piece, witnesses, anew, lease)
         except (LeaseLost, StaleToken) as error:
             problem = str(error)
-    return Filled(problems=(problem,))
+    return FillResult(problems=(problem,))
 
 
 async def _fill_under(
     ports: Ports, node: NodeId, piece: Piece, witnesses: WitnessPages, anew: bool, lease: HeldLease
-) -> Filled:
+) -> FillResult:
     due, facts = await _due(ports, node, piece.bounds)
     wanted = [piece.bounds] if anew else due
     if not wanted:
-        return Filled()
+        return FillResult()
     report = _Reporter(ports, node, piece, lease)
     report("attempt")
     try:
@@ -157,7 +159,7 @@ async def _fill_under(
         report("fail", written.added + written.revised, fetched.problems[0])
     else:
         report("complete", written.added + written.revised)
-    return Filled(
+    return FillResult(
         tuple(wanted),
         fetched.candles,
         written.added,
@@ -209,7 +211,7 @@ def touched(every: Sequence[Piece], due: Iterable[Segment]) -> list[int]:
     return sorted(at)
 
 
-def _report(node: NodeId, window: Segment, filled: Sequence[Filled], known: Coverage) -> BackfillReport:
+def _report(node: NodeId, window: Segment, filled: Sequence[FillResult], known: Coverage) -> BackfillReport:
     return BackfillReport(
         str(node),
         *window,

@@ -23,15 +23,15 @@ from seamless_assets.flows.ports import Ports
 
 EVIDENCE = "other symbols lack the same bars"
 ENOUGH_PEERS = 2
-MOST_PEERS = 8
-MOST_HOLES = 5
+MAX_PEERS = 8
+MAX_HOLES = 5
 AROUND_BARS = 100
 
 
 async def name_outages(ports: Ports, node: NodeId, long_holes: Sequence[Segment]) -> None:
     """Record as outage what enough other symbols lack too of holes that are too long for chance."""
-    for hole in long_holes[:MOST_HOLES]:
-        sharing = [peer for peer in ports.source.peers(node)[:MOST_PEERS] if await _lacks(ports, peer, hole)]
+    for hole in long_holes[:MAX_HOLES]:
+        sharing = [peer for peer in ports.source.peers(node)[:MAX_PEERS] if await _lacks(ports, peer, hole)]
         if len(sharing) < ENOUGH_PEERS:
             continue
         traded = [await ports.hot.load_opens(peer, hole) for peer in sharing]

@@ -32,7 +32,7 @@ from seamless_assets.flows.filling.witnesses import (
 from seamless_assets.flows.ports import Ports
 
 SHORT_BARS = 10
-MOST_TRADED_HOLES = 3
+MAX_TRADED_HOLES = 3
 ENOUGH_BARS = 500
 """Bars of pages that tell how usual empty ones are; with fewer the store is asked too."""
 REMEMBERED_BARS = 2_000
@@ -215,7 +215,7 @@ async def _ask_finer_and_trades(
     said = await hear_finer(ports, witnesses, node, subtract(left, found.denials, frame))
     found.proofs += said.proofs
     found.denials += said.denials
-    for part in subtract(left, found.proofs, frame)[:MOST_TRADED_HOLES]:
+    for part in subtract(left, found.proofs, frame)[:MAX_TRADED_HOLES]:
         whole = known.around(part)
         heard = await hear_trades(witnesses, node, whole or part, is_bracketed=whole is not None)
         proofs, denials = clipped(heard.proofs, [part]), clipped(heard.denials, [part])

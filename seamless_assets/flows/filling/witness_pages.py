@@ -22,7 +22,7 @@ from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.sharing.retry import ask_or_none
 
 T = TypeVar("T")
-MOST_STEPS = 100
+MAX_STEPS = 100
 """Pages on each side of a pause, before it is given up to find where it ends."""
 FEWEST_LEFT_OUT = 3
 
@@ -52,7 +52,7 @@ class WitnessPages:
         self._sizes[node] = max(cut)
         return await self.over(node, parts)
 
-    async def around(self, node: NodeId, hole: Segment, most_steps: int = MOST_STEPS) -> list[Page] | None:
+    async def around(self, node: NodeId, hole: Segment, most_steps: int = MAX_STEPS) -> list[Page] | None:
         """Pages side by side from the nearest bar before `hole` to the nearest after it.
 
         None where one of them does not come, or where no bar is found so many pages to a side.

@@ -27,10 +27,10 @@ from seamless_assets.flows.ports import Ports
 DAY = 86_400
 FEW_BARS = 12
 ENOUGH_SERIES = 2
-MOST_NEIGHBOURS = 2
-MOST_FINER_PAGES = 3
+MAX_NEIGHBOURS = 2
+MAX_FINER_PAGES = 3
 MARGIN_BARS = 10
-MOST_TRADE_PAGES = 5
+MAX_TRADE_PAGES = 5
 LONGEST_TRADED_S = 6 * 3_600
 LEAD_S = 600
 
@@ -83,7 +83,7 @@ async def hear_finer(ports: Ports, pages: WitnessPages, node: NodeId, empty: Seq
     """What bars of a finer series say of `empty` ranges, of those that few of its pages span."""
     for fine in ports.source.finer(node):
         frame = fine.timeframe
-        most = MOST_FINER_PAGES * ports.source.page_size(fine) - 2 * MARGIN_BARS
+        most = MAX_FINER_PAGES * ports.source.page_size(fine) - 2 * MARGIN_BARS
         near = [part for part in empty if frame.count(*part) <= most]
         around = [Segment(frame.shift(a, -MARGIN_BARS), frame.shift(b, MARGIN_BARS)) for a, b in near]
         asked = await pages.over(fine, around)
@@ -100,7 +100,7 @@ async def hear_trades(pages: WitnessPages, node: NodeId, hole: Segment, *, is_br
     """
     since = hole.start if is_bracketed else hole.start - LEAD_S
     answers: list[Trades] = []
-    for _ in range(MOST_TRADE_PAGES if hole.end - hole.start <= LONGEST_TRADED_S else 1):
+    for _ in range(MAX_TRADE_PAGES if hole.end - hole.start <= LONGEST_TRADED_S else 1):
         answer = await pages.trades(node, Segment(since, hole.end + LEAD_S))
         if answer is None or len(answer.times) == 0:
             break
@@ -146,7 +146,7 @@ async def _hear_of_gap(
     """What is to be said of a gap in `coarse`: by its own series, longer ones, its own pages at last."""
     frame = coarse.timeframe
     spans, bracketed = _bracketed(asked, coarse)
-    if gap not in bracketed and (wide := await pages.around(coarse, gap, MOST_NEIGHBOURS)):
+    if gap not in bracketed and (wide := await pages.around(coarse, gap, MAX_NEIGHBOURS)):
         asked = [*asked, *wide]
         spans, bracketed = _bracketed(wide, coarse)
         gap = next((hole for hole in bracketed if hole.start <= gap.start and gap.end <= hole.end), gap)

@@ -20,7 +20,7 @@ from seamless_assets.flows.reading.gather import gather_blended
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class FillPlan:
     """Missing ranges by when they are filled: the newest bars, what is filled first, what is filled later."""
 
     tail: tuple[Segment, ...]
@@ -30,20 +30,20 @@ class Wanted:
 
 def plan_fills(
     node: NodeId, window: Segment, missing: Sequence[Gap], admission: Admission, most_bars: int
-) -> Wanted:
+) -> FillPlan:
     """When each missing range is filled, as the admission says; at most `most_bars` by a read BY_SIZE."""
     parts = tuple(gap.segment for gap in missing)
     if not parts or admission.fill is Fill.NEVER:
-        return Wanted((), (), ())
+        return FillPlan((), (), ())
     if admission.fill is Fill.FIRST:
-        return Wanted((), parts, ())
+        return FillPlan((), parts, ())
     if admission.fill is Fill.BACKGROUND:
-        return Wanted((), (), parts)
+        return FillPlan((), (), parts)
     tail: tuple[Segment, ...] = ()
     if admission.follows and parts[-1].end == window.end and _bars(node, parts[-1:]) <= most_bars:
         tail, parts = parts[-1:], parts[:-1]
     is_small = _bars(node, parts) <= most_bars
-    return Wanted(tail, parts if is_small else (), () if is_small else parts)
+    return FillPlan(tail, parts if is_small else (), () if is_small else parts)
 
 
 async def read_blended(

@@ -10,7 +10,7 @@ from seamless_assets.errors import WorldServiceUnavailable
 from seamless_assets.flows.ports.clock import Clock
 from seamless_assets.flows.ports.worlds import WorldService
 
-MOST_WORLDS = 10_000
+MAX_WORLDS = 10_000
 
 
 class Decisions:
@@ -18,7 +18,7 @@ class Decisions:
 
     def __init__(self, service: WorldService, clock: Clock) -> None:
         self._service, self._clock = service, clock
-        self._known: LRUCache[tuple[str, str | None], tuple[Decision, float]] = LRUCache(MOST_WORLDS)
+        self._known: LRUCache[tuple[str, str | None], tuple[Decision, float]] = LRUCache(MAX_WORLDS)
         self._flights = SingleFlight(clock.now, ttl=60.0)
 
     async def in_force(self, world_id: str, as_of: str | None) -> Decision:

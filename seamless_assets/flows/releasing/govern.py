@@ -26,7 +26,7 @@ from seamless_assets.core.releases.supersession import (
     is_pinned,
     remove,
     restore,
-    succeed,
+    supersede,
 )
 from seamless_assets.errors import (
     ArtifactCorrupt,
@@ -85,7 +85,7 @@ async def release_by_hand(
         else:
             known = [*(ref for entry in log for ref in entry.added), *(ref for ref, _ in stored)]
             wanted = _of_content(node, _inside(window, known), fingerprint)
-        change = succeed(before, wanted)
+        change = supersede(before, wanted)
         if change.added:
             return await _entry(ports, node, before, change, reason, "by_hand")
         _refuse_in_vain(before, wanted, window)

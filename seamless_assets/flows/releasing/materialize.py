@@ -29,7 +29,7 @@ from seamless_assets.errors import (
 )
 from seamless_assets.flows.filling.backfill import (
     CHUNKS_AT_ONCE,
-    Filled,
+    FillResult,
     fill,
     pieces,
     touched,
@@ -128,7 +128,9 @@ async def materialize_each(
                 told = (f"{partition.key}: {UNSETTLED}",)
                 yield PartitionReport(partition, False, None, None, None, told, is_settled=False)
             else:
-                filled = [Filled(problems=(str(away),), away=away)] if away else await refetched.part(part)
+                filled = (
+                    [FillResult(problems=(str(away),), away=away)] if away else await refetched.part(part)
+                )
                 yield await _materialize_partition(ports, node, partition, now, filled)
 
 
@@ -138,7 +140,7 @@ class _Refetching:
     def __init__(self, ports: Ports, node: NodeId, parts: Sequence[Segment], closed: int) -> None:
         self._ports, self._node, self._witnesses = ports, node, WitnessPages(ports, closed)
         self._every = pieces(ports, node, Segment(parts[0].start, parts[-1].end)) if parts else []
-        self._under_way: dict[int, asyncio.Task[Filled]] = {}
+        self._under_way: dict[int, asyncio.Task[FillResult]] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -148,7 +150,7 @@ class _Refetching:
             task.cancel()
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)
 
-    async def part(self, part: Segment) -> list[Filled]:
+    async def part(self, part: Segment) -> list[FillResult]:
         """What became of the pieces of a part, once they are done."""
         needed = touched(self._every, [part]) if self._every else []
         ahead = range(needed[0], min(needed[-1] + CHUNKS_AT_ONCE, len(self._every))) if needed else ()
@@ -163,14 +165,14 @@ class _Refetching:
 
 
 async def _materialize_partition(
-    ports: Ports, node: NodeId, partition: Partition, now: float, filled: Sequence[Filled]
+    ports: Ports, node: NodeId, partition: Partition, now: float, filled: Sequence[FillResult]
 ) -> PartitionReport:
     away = next((piece.away for piece in filled if piece.away), None)
     return replace(await _sealed_and_released(ports, node, partition, now, filled), away=away)
 
 
 async def _sealed_and_released(
-    ports: Ports, node: NodeId, partition: Partition, now: float, filled: Sequence[Filled]
+    ports: Ports, node: NodeId, partition: Partition, now: float, filled: Sequence[FillResult]
 ) -> PartitionReport:
     judged = await _judge_wire(ports, node, partition, filled)
     withheld = dict.fromkeys(problem for piece in filled for problem in piece.problems)
@@ -235,7 +237,9 @@ async def _release_checked(
     )
 
 
-async def _judge_wire(ports: Ports, node: NodeId, partition: Partition, filled: Sequence[Filled]) -> Report:
+async def _judge_wire(
+    ports: Ports, node: NodeId, partition: Partition, filled: Sequence[FillResult]
+) -> Report:
     """What the candles of the partition say of themselves, and how many of its bars were ever revised."""
     low, high = (bound * 1000 for bound in partition.window)
     sent = stack([within(piece.candles, low, high) for piece in filled])

@@ -17,7 +17,7 @@ from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.fingerprint import fingerprint
 from seamless_assets.core.releases.release import Release, Revision
 from seamless_assets.core.releases.snapshot import Snapshot, next_release
-from seamless_assets.core.releases.supersession import refuse_pinned, succeed
+from seamless_assets.core.releases.supersession import refuse_pinned, supersede
 from seamless_assets.errors import ReleaseLosesBars, ReleaseOutdated
 from seamless_assets.flows.filling.history import NO_OPENS, coverage_of_known, known_bars
 from seamless_assets.flows.ports import Ports
@@ -121,7 +121,7 @@ async def release(
     """
 
     async def plan(before: Snapshot) -> Release | None:
-        change = succeed(before, refs)
+        change = supersede(before, refs)
         if not change.added:
             return None
         _refuse_outdated(node, before, refs, in_force)

@@ -10,7 +10,13 @@ import pyarrow as pa
 from seamless_assets.aio.gather import map_bounded
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef, Manifest, artifact_number
-from seamless_assets.core.releases.audit import Flaw, audit_compaction, audit_file, audit_log, audit_manifest
+from seamless_assets.core.releases.audit import (
+    AuditFinding,
+    audit_compaction,
+    audit_file,
+    audit_log,
+    audit_manifest,
+)
 from seamless_assets.core.releases.log import Head
 from seamless_assets.core.releases.release import Release, record_number, record_path
 from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing
@@ -35,7 +41,7 @@ class VerifyReport:
     """What was looked at, and every fault. `file_bytes` counts the Parquet files.
 
     `warnings` say what is as it was written and still hinders readers, such as a release that is dated ahead.
-    `strays` are the URIs of files that are neither records nor artifacts by their names: nothing reads or
+    `orphans` are the URIs of files that are neither records nor artifacts by their names: nothing reads or
     removes them, and they are no faults.
     """
 
@@ -44,7 +50,7 @@ class VerifyReport:
     artifacts: int
     file_bytes: int
     faults: tuple[Fault, ...]
-    strays: tuple[str, ...]
+    orphans: tuple[str, ...]
     warnings: tuple[str, ...] = ()
 
     @property
@@ -60,7 +66,7 @@ class _Examined:
     manifest: Manifest | None
     bars: pa.Table | None
     size: int
-    flaws: tuple[Flaw, ...]
+    findings: tuple[AuditFinding, ...]
 
 
 async def verify(
@@ -72,28 +78,28 @@ async def verify(
     where no record can be written. `on_progress` hears how many artifacts are proven, of how many. Raises
     `ArtifactStoreError` where the store cannot be asked; what is wrong is in `faults`.
     """
-    stored, blocked, releases, flaws = await _whole_log(ports, node)
-    if not flaws and not blocked:
+    stored, blocked, releases, findings = await _whole_log(ports, node)
+    if not findings and not blocked:
         # So it is read as readers do, and its end is remembered.
         await ports.artifacts.list_releases(node)
     ahead = dated_ahead(ports, node, max(releases, key=lambda entry: entry.seq, default=None))
     refs = list(dict.fromkeys(ref for entry in releases for ref in entry.added))
     done = 0
 
-    async def examine(ref: ArtifactRef) -> tuple[int, tuple[Flaw, ...]]:
+    async def examine(ref: ArtifactRef) -> tuple[int, tuple[AuditFinding, ...]]:
         nonlocal done
         item = await _examine_again(ports, node, ref)
         done += 1
         if on_progress is not None:
             on_progress(done, len(refs))
-        return item.size, item.flaws
+        return item.size, item.findings
 
     examined = await map_bounded(examine, refs, AT_ONCE)
     size = sum(size for size, _ in examined)
-    flaws += [flaw for _, found in examined for flaw in found]
+    findings += [finding for _, found in examined for finding in found]
     merged = [(ref, entry) for entry in releases if entry.kind == "compaction" for ref in entry.added]
     for ref, entry in merged:
-        flaws += await _compaction(ports, node, ref, entry)
+        findings += await _compaction(ports, node, ref, entry)
     return VerifyReport(
         node_id=str(node),
         releases=len(releases),
@@ -101,9 +107,9 @@ async def verify(
         file_bytes=size,
         faults=(
             *blocked,
-            *(Fault(ports.artifacts.file_uri(node, flaw.path), flaw.problem) for flaw in flaws),
+            *(Fault(ports.artifacts.file_uri(node, finding.path), finding.problem) for finding in findings),
         ),
-        strays=tuple(
+        orphans=tuple(
             ports.artifacts.file_uri(node, path)
             for path in sorted(stored)
             if record_number(path) is None and artifact_number(path) is None
@@ -112,7 +118,9 @@ async def verify(
     )
 
 
-async def _whole_log(ports: Ports, node: NodeId) -> tuple[list[str], list[Fault], list[Release], list[Flaw]]:
+async def _whole_log(
+    ports: Ports, node: NodeId
+) -> tuple[list[str], list[Fault], list[Release], list[AuditFinding]]:
     """What lies in the node's folder, what stands in the way of that, the log, and what is wrong with it.
 
     Where it does not seem to go as far as it should, a writer may have been quicker: the folder is listed
@@ -121,10 +129,10 @@ async def _whole_log(ports: Ports, node: NodeId) -> tuple[list[str], list[Fault]
     known = -1
     while True:
         stored, blocked = await _stored(ports, node)
-        releases, flaws = await _log(ports, node, stored)
+        releases, findings = await _log(ports, node, stored)
         cut = await _end_of_log(ports, node, releases)
         if not cut or len(releases) == known:
-            return stored, blocked, releases, flaws + cut
+            return stored, blocked, releases, findings + cut
         known = len(releases)
 
 
@@ -137,30 +145,30 @@ async def _stored(ports: Ports, node: NodeId) -> tuple[list[str], list[Fault]]:
     return [file.path for file in files if not file.is_leftover], []
 
 
-async def _log(ports: Ports, node: NodeId, stored: Iterable[str]) -> tuple[list[Release], list[Flaw]]:
+async def _log(ports: Ports, node: NodeId, stored: Iterable[str]) -> tuple[list[Release], list[AuditFinding]]:
     """The readable records of the log among the `stored` files, and what is wrong with any."""
     numbers = [number for path in stored if (number := record_number(path)) is not None]
 
-    async def audited() -> tuple[list[Release], list[Flaw]]:
+    async def audited() -> tuple[list[Release], list[AuditFinding]]:
         read = await map_bounded(lambda n: _read(ports, node, record_path(n)), numbers, AT_ONCE)
         held = {
             number: payload for number, (payload, _) in zip(numbers, read, strict=True) if payload is not None
         }
-        releases, flaws = audit_log(node, held)
-        return releases, [*(flaw for _, lost in read for flaw in lost), *flaws]
+        releases, findings = audit_log(node, held)
+        return releases, [*(finding for _, lost in read for finding in lost), *findings]
 
-    releases, flaws = await audited()
+    releases, findings = await audited()
     # Bytes can be damaged on their way: what is read twice alike is true.
-    return await audited() if flaws else (releases, flaws)
+    return await audited() if findings else (releases, findings)
 
 
-async def _end_of_log(ports: Ports, node: NodeId, releases: Sequence[Release]) -> list[Flaw]:
+async def _end_of_log(ports: Ports, node: NodeId, releases: Sequence[Release]) -> list[AuditFinding]:
     """Whether the log goes as far as it was ever seen, and the next record has a place."""
-    flaws = []
+    findings = []
     seen = await ports.artifacts.last_seen(node)
     if seen is not None and not any(Head(entry.seq, entry.hash) == seen for entry in releases):
-        flaws.append(
-            Flaw(
+        findings.append(
+            AuditFinding(
                 record_path(seen.seq),
                 f"this machine has seen record {seen.seq} with the hash {seen.hash}, and it is not there; "
                 "restore the log, or if it was begun anew on purpose, remove state_dir/heads",
@@ -169,30 +177,30 @@ async def _end_of_log(ports: Ports, node: NodeId, releases: Sequence[Release]) -
     following = record_path(max((entry.seq for entry in releases), default=0) + 1)
     payload, lost = await _read(ports, node, following)
     if payload is not None:
-        flaws.append(Flaw(following, "it is there, and the listing of the log does not show it"))
-    return flaws + [flaw for flaw in lost if flaw.problem != NOT_THERE]
+        findings.append(AuditFinding(following, "it is there, and the listing of the log does not show it"))
+    return findings + [finding for finding in lost if finding.problem != NOT_THERE]
 
 
 async def _examine_again(ports: Ports, node: NodeId, ref: ArtifactRef) -> _Examined:
     item = await _examine(ports, node, ref)
-    return await _examine(ports, node, ref) if item.flaws else item
+    return await _examine(ports, node, ref) if item.findings else item
 
 
 async def _examine(ports: Ports, node: NodeId, ref: ArtifactRef) -> _Examined:
     stored, lost = await _read(ports, node, ref.manifest_path)
     payload, lost_file = await _read(ports, node, ref.file_path)
-    flaws = [*lost, *lost_file]
+    findings = [*lost, *lost_file]
     manifest = bars = None
     if stored is not None:
         manifest, found = audit_manifest(node, ref, stored)
-        flaws += found
+        findings += found
     if payload is not None:
         bars, found = audit_file(node, ref, manifest, payload)
-        flaws += found
-    return _Examined(manifest, bars, len(payload or b""), tuple(flaws))
+        findings += found
+    return _Examined(manifest, bars, len(payload or b""), tuple(findings))
 
 
-async def _compaction(ports: Ports, node: NodeId, ref: ArtifactRef, entry: Release) -> list[Flaw]:
+async def _compaction(ports: Ports, node: NodeId, ref: ArtifactRef, entry: Release) -> list[AuditFinding]:
     """Whether a merged artifact holds the bars of its parts; flaws of either are reported already."""
     parts = [part for part in entry.withdrawn if ref.start <= part.start and part.end <= ref.end]
     whole, *pieces = [await _examine(ports, node, one) for one in (ref, *parts)]
@@ -202,10 +210,10 @@ async def _compaction(ports: Ports, node: NodeId, ref: ArtifactRef, entry: Relea
     return audit_compaction(node, ref, whole.manifest, tables)
 
 
-async def _read(ports: Ports, node: NodeId, path: str) -> tuple[bytes | None, list[Flaw]]:
+async def _read(ports: Ports, node: NodeId, path: str) -> tuple[bytes | None, list[AuditFinding]]:
     try:
         return await ports.artifacts.read_file(node, path), []
     except ArtifactMissing:
-        return None, [Flaw(path, NOT_THERE)]
+        return None, [AuditFinding(path, NOT_THERE)]
     except ArtifactCorrupt as error:
-        return None, [Flaw(path, str(error))]
+        return None, [AuditFinding(path, str(error))]

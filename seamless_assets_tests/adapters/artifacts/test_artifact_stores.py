@@ -116,15 +116,15 @@ async def test_what_is_no_record_and_no_artifact_by_its_name_is_left_alone(
 ) -> None:
     store, log = world.ports.artifacts, await world.log()
     names = (".DS_Store", "0000000001.json.bak", "notes.txt", "00000000001.json")
-    strays = [f"_releases/{name}" for name in names] + ["2025-01-31/copy.manifest.json"]
-    for path in strays:
+    orphans = [f"_releases/{name}" for name in names] + ["2025-01-31/copy.manifest.json"]
+    for path in orphans:
         place.write(store.file_uri(NODE, path), b"x")
     fresh = World(tmp_path / "fresh", END_OF_JANUARY, place.open())
     assert await fresh.log() == log
     assert (await clean_up(fresh.ports, NODE, grace_s=-math.inf)).removed == ()
     report = await verify(fresh.ports, NODE)
     assert report.is_sound and report.releases == len(log)
-    assert set(report.strays) == {store.file_uri(NODE, path) for path in strays}
+    assert set(report.orphans) == {store.file_uri(NODE, path) for path in orphans}
     await withdraw(fresh.ports, NODE, "2025-01-31", "a bad day")
     await release_by_hand(fresh.ports, NODE, "a good one")
     place.write(store.file_uri(NODE, "_releases/0000000009.json"), b"x")
@@ -143,7 +143,7 @@ async def test_a_node_whose_folder_lies_in_that_of_another(place: Place, tmp_pat
     entry = await release_by_hand(outer.ports, NODE, "a good one", fingerprint=fingerprint)
     assert [ref.partition for ref in entry.added] == ["2025-01-29"]
     reports = [await verify(each.ports, NODE) for each in (outer, inner)]
-    assert [(report.is_sound, report.releases, report.strays) for report in reports] == [
+    assert [(report.is_sound, report.releases, report.orphans) for report in reports] == [
         (True, 3, ()),
         (True, len(await inner.log()), ()),
     ]

@@ -99,7 +99,7 @@ def test_each_page_shows_its_own_partition(
 def test_long_ranges_draw_the_newest_partitions_alone(
     written: Callable[..., Path], instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "MOST_PICTURED", 4)
+    monkeypatch.setattr(results, "MAX_PICTURED", 4)
     path = written("BTC/USDT", "ETH/USDT", timeframes=("1h",))
     assert run(path, instance, "1h", "2025-01").success
     path = written("BTC/USDT", "ETH/USDT", timeframes=("1m",))

@@ -19,7 +19,7 @@ from seamless_assets.core.canonical import canonical_json, sha256_text
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.releases.artifact import ArtifactRef
-from seamless_assets.core.releases.log import MOST_MERGES
+from seamless_assets.core.releases.log import MAX_MERGES
 from seamless_assets.core.releases.release import as_record, record_path
 from seamless_assets.core.releases.snapshot import next_release
 from seamless_assets.errors import ArtifactCorrupt, ReleaseRefused, SeamlessError
@@ -282,7 +282,7 @@ async def test_compactions_of_compactions_end() -> None:
     await world.fill()
     store = world.ports.artifacts
     first = merged = (await store.load_snapshot(NODE)).artifacts[0]
-    for number in range(2, 2 + MOST_MERGES + 1):
+    for number in range(2, 2 + MAX_MERGES + 1):
         before = await store.load_snapshot(NODE)
         merged = replace(merged, start=merged.start - 3_600, manifest_sha256=f"sha256:{number:064x}")
         inside = [ref for ref in before.artifacts if ref.start <= first.start]
@@ -291,7 +291,7 @@ async def test_compactions_of_compactions_end() -> None:
         )
         world.files.held[f"{FOLDER}/{record_path(entry.seq)}"] = entry.to_json()
         world.files.made_at[f"{FOLDER}/{record_path(entry.seq)}"] = START
-        if number < 2 + MOST_MERGES:
+        if number < 2 + MAX_MERGES:
             await world.opened().artifacts.list_releases(NODE)
     with pytest.raises(ArtifactCorrupt, match="merges what was merged"):
         await world.opened().artifacts.list_releases(NODE)

@@ -25,7 +25,7 @@ from seamless_assets.core.bars.conformance.columns import (
     read_column,
     wanted_columns,
 )
-from seamless_assets.core.bars.conformance.contract import broken_promises
+from seamless_assets.core.bars.conformance.contract import contract_violations
 from seamless_assets.core.bars.conformance.flags import (
     BLOCKING,
     MEANINGS,
@@ -176,7 +176,7 @@ def _conform(
     details |= _details(time, epochs, ts, columns, non_finite)
     weights = _weights(non_finite, columns, severities)
     report = _report(flags, weights, details, len(ts), len(kept["ts"]))
-    if wanted == OHLCV and not _EXCUSES & report.flags.keys() and (broken := broken_promises(kept)):
+    if wanted == OHLCV and not _EXCUSES & report.flags.keys() and (broken := contract_violations(kept)):
         raise SeamlessError(f"conformed bars break their own contract: {'; '.join(broken)}", report=report)
     changed_names = [name for name, column in columns.items() if column.changed]
     return rebuilt(frame, kept, changed_names, rows), report

@@ -15,7 +15,7 @@ from seamless_assets.core.bars.table import COLUMNS
 from seamless_assets.core.calendar.instant import OLDEST_MARKET
 
 
-def broken_promises(bars: Mapping[str, np.ndarray]) -> list[str]:
+def contract_violations(bars: Mapping[str, np.ndarray]) -> list[str]:
     """What of the contract the columns of clean bars break, in words; nothing where they keep it."""
     lacking = [name for name in COLUMNS if name not in bars]
     if lacking:

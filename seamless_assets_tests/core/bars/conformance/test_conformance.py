@@ -14,7 +14,7 @@ from support.bars_model import Bars
 
 import seamless_assets.core.bars.conformance.conform as conformance
 from seamless_assets.core.bars.conformance.conform import Report, conform
-from seamless_assets.core.bars.conformance.contract import broken_promises
+from seamless_assets.core.bars.conformance.contract import contract_violations
 from seamless_assets.core.bars.conformance.flags import MEANINGS, SEVERITIES, Flag
 from seamless_assets.core.bars.table import COLUMNS
 from seamless_assets.core.calendar.instant import OLDEST_MARKET
@@ -202,7 +202,7 @@ def test_every_flag_has_a_severity_and_a_meaning() -> None:
 
 
 def promises_broken(bars: pd.DataFrame) -> list[str]:
-    return broken_promises({name: bars[name].to_numpy() for name in bars})
+    return contract_violations({name: bars[name].to_numpy() for name in bars})
 
 
 def test_the_model_accepts_what_conform_calls_clean_and_nothing_else() -> None:

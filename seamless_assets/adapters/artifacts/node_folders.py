@@ -9,7 +9,7 @@ from seamless_assets.core.releases.release import Release, record_number, record
 from seamless_assets.errors import ArtifactCorrupt, ArtifactMissing
 
 
-class Homes:
+class NodeFolders:
     """Finds the folders of nodes below the root of `files`, named by `template`.
 
     Most nodes have one name. Of the others, whose former names differed from those of others in case alone,
