@@ -50,7 +50,7 @@ from seamless_assets.core.bars.table import COLUMNS, PRICES, Written, table_of, 
 from seamless_assets.core.calendar.segment import Segment, merge_ranges
 from seamless_assets.core.coverage.ledger import FACTS_SCHEMA, Fact, possible_fact
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.sharing.health import MOST_AHEAD_S, StoreStatus, dated_ahead
+from seamless_assets.core.sharing.health import MAX_AHEAD_S, StoreStatus, dated_ahead
 from seamless_assets.core.sharing.lease import Fence, outranked
 from seamless_assets.core.sharing.retention import Evictable, digest_of
 
@@ -235,8 +235,10 @@ class QuestDbHotStore:
             f"CROSS JOIN (SELECT max(recorded_at) at FROM {FACTS})"
         )
         skew = now / 1_000_000 - time.time()
-        told = f"its clock is {skew:+.0f} s from ours; set both by NTP" if abs(skew) > MOST_AHEAD_S else ""
-        return told, dated_ahead(max((token or 0) / 1_000_000, recorded_at or 0.0), time.time())
+        skew_warning = (
+            f"its clock is {skew:+.0f} s from ours; set both by NTP" if abs(skew) > MAX_AHEAD_S else ""
+        )
+        return skew_warning, dated_ahead(max((token or 0) / 1_000_000, recorded_at or 0.0), time.time())
 
     async def make_ready(self, anew: bool = False) -> None:
         """Make or check the tables before their first use, or once more. Raises `HotStoreError`."""

@@ -30,12 +30,12 @@ class Finding:
     advice: str
 
 
-MOST_AHEAD_S = 60.0
+MAX_AHEAD_S = 60.0
 
 
 def dated_ahead(newest: float, now: float) -> str:
     """A warning where the `newest` thing in a store lies ahead of `now` (epoch seconds); else empty."""
-    if newest <= now + MOST_AHEAD_S:
+    if newest <= now + MAX_AHEAD_S:
         return ""
     return (
         f"something in it is dated {(newest - now) / 86_400:.2f} days ahead of this clock, which was wrong "

@@ -125,8 +125,8 @@ async def materialize_each(
     async with _Refetching(ports, node, asked, watermark(node.timeframe, now, 0)) as refetched:
         for partition, part in every:
             if part.is_empty:
-                told = (f"{partition.key}: {UNSETTLED}",)
-                yield PartitionReport(partition, False, None, None, None, told, is_settled=False)
+                problems = (f"{partition.key}: {UNSETTLED}",)
+                yield PartitionReport(partition, False, None, None, None, problems, is_settled=False)
             else:
                 filled = (
                     [FillResult(problems=(str(away),), away=away)] if away else await refetched.part(part)

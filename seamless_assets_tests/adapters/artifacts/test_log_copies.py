@@ -57,8 +57,8 @@ def table(columns: dict[str, list[object]]) -> bytes:
 def payloads_with(change: Callable[[list[bytes]], list[bytes]]) -> Callable[[Records], bytes]:
     def changed(records: Records) -> bytes:
         new = change([payload for _, payload in records.values()])
-        told = {path: (sign, body) for (path, (sign, _)), body in zip(records.items(), new, strict=True)}
-        return log_copy.to_bytes(told)
+        forged = {path: (sign, body) for (path, (sign, _)), body in zip(records.items(), new, strict=True)}
+        return log_copy.to_bytes(forged)
 
     return changed
 
@@ -76,7 +76,9 @@ OTHER: dict[str, Callable[[Records], bytes]] = {
     "another order": payloads_with(lambda held: held[::-1]),
     "the same again": payloads_with(lambda held: [held[0]] * len(held)),
     "fewer": lambda records: log_copy.to_bytes(dict(list(records.items())[:4])),
-    "other places": lambda records: log_copy.to_bytes({f"../{path}": told for path, told in records.items()}),
+    "other places": lambda records: log_copy.to_bytes(
+        {f"../{path}": record for path, record in records.items()}
+    ),
 }
 
 
