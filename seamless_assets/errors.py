@@ -36,6 +36,7 @@
     │   ├── LeaseLost                      the lease ran out or another worker took it over
     │   ├── LeaseStoreUnavailable          nobody can say who holds what; not the same as held
     │   ├── WorldServiceUnavailable        no decision of a world service can be had
+    │   ├── WebhookUndelivered             a receiver did not take a message; it is sent again
     │   ├── MetricsUnavailable             what was counted cannot be read or written
     │   ├── SessionStoreError              what a world has seen cannot be read or written
     │   └── BudgetUnavailable              the shared rate budget cannot be reached
@@ -268,6 +269,10 @@ class LeaseStoreUnavailable(CoordinationError):
 
 class WorldServiceUnavailable(CoordinationError):
     """No decision of a world service can be had; without one no world trades live."""
+
+
+class WebhookUndelivered(CoordinationError):
+    """A receiver did not take a message; `retry_after` is how many seconds it asked for, or None."""
 
 
 class MetricsUnavailable(CoordinationError):

@@ -20,6 +20,7 @@ from seamless_assets.config import addresses
 from seamless_assets.config.addresses import Dsn
 from seamless_assets.core.calendar.instant import OLDEST_MARKET, epoch_seconds
 from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.core.worlds.webhook import signing_key
 
 SQLITE = "sqlite:///"
 LONGEST_TEXT = 200
@@ -64,6 +65,12 @@ def header(value: SecretStr) -> SecretStr:
     """A secret that travels in a header. Raises `ValueError`."""
     if not value.get_secret_value().isprintable():
         raise ValueError("holds a line break or a control character; is there one at its end?")
+    return value
+
+
+def signing_secret(value: SecretStr) -> SecretStr:
+    """A secret that messages can be signed with. Raises `ValueError`, which does not tell it."""
+    signing_key(value.get_secret_value())
     return value
 
 

@@ -185,6 +185,15 @@ def _hot_server(settings: Settings) -> Iterator[Finding]:
         yield "contradicts the user in dsn; keep one of them", (*_HOT_STORE, "token"), (*_HOT_STORE, "dsn")
 
 
+def _webhook(settings: Settings) -> Iterator[Finding]:
+    told, place = settings.environment, ("environment",)
+    url, secret = (*place, "world_webhook_url"), (*place, "world_webhook_secret")
+    if told.world_webhook_url is not None and told.world_webhook_secret is None:
+        yield "needs world_webhook_secret beside it: a message that nobody signed proves nothing", url, secret
+    if told.world_webhook_secret is not None and told.world_webhook_url is None:
+        yield "means nothing without world_webhook_url", secret, url
+
+
 def _unbuilt(settings: Settings) -> Iterator[Finding]:
     for place, is_default in given_unbuilt(settings):
         if not is_default:
@@ -201,5 +210,6 @@ _RULES: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _partitions,
     _hot_file,
     _hot_server,
+    _webhook,
     _unbuilt,
 )

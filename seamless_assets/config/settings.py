@@ -28,6 +28,7 @@ from seamless_assets.config.fields import (
     RedisUrl,
     Seconds,
     Section,
+    SigningSecret,
     Start,
     Symbol,
     TagKey,
@@ -135,11 +136,16 @@ class ExchangeSettings(Section):
 
 
 class EnvironmentSettings(Section):
-    """The section `environment`, where an unset variable means: not configured."""
+    """The section `environment`, where an unset variable means: not configured.
+
+    `world_webhook_url` is told of every change of a session, in messages signed with `world_webhook_secret`.
+    """
 
     coordinator_url: LeaseUrl | None = None
     rate_limiter_redis: RedisUrl | None = None
     world_service_url: HttpUrl | None = None
+    world_webhook_url: HttpUrl | None = None
+    world_webhook_secret: SigningSecret | None = None
 
 
 @dataclass(frozen=True)

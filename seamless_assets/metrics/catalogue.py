@@ -139,6 +139,21 @@ CATALOGUE: tuple[Metric, ...] = (
             "see the reasons in the log lines session_downgraded",
         ),
     ),
+    Metric(
+        "seamless_webhook_messages_total",
+        "counter",
+        "Messages to the webhook of the world service, by outcome; each failed attempt counts.",
+        ("outcome",),
+        alert=Alert(
+            "SeamlessWebhookAway",
+            'sum(increase({metric}{{outcome="failed"}}[10m])) > 0 '
+            'unless sum(increase({metric}{{outcome="delivered"}}[10m])) > 0',
+            10,
+            "warning",
+            "the receiver of the webhook takes no message; they are kept until it does",
+            "see the reasons in the log lines webhook_failed, and environment.world_webhook_url",
+        ),
+    ),
     Metric("partial_fill_returns", "counter", "Reads that were answered in part.", ("world_id", "domain")),
     Metric(
         "live_staleness_seconds",

@@ -14,6 +14,7 @@ from seamless_assets.core.sharing.events import (
     LeaseEvent,
     ReadEvent,
     SessionEvent,
+    WebhookEvent,
 )
 
 NO_WORLD = ""
@@ -33,8 +34,11 @@ def samples(event: Event) -> Iterator[Sample]:
     match event:
         case ReadEvent():
             yield from _of_read(event)
-        case SessionEvent() if event.after == "HOLD":
+        case SessionEvent() if event.kind == "downgraded" and event.after == "HOLD":
             yield Sample("domain_gate_holds", (event.world_id, event.domain), 1)
+        case WebhookEvent():
+            outcome = "delivered" if event.is_delivered else "failed"
+            yield Sample("seamless_webhook_messages_total", (outcome,), 1)
         case BackfillEvent() if event.kind != "attempt":
             exchange = event.node_id.split(":")[1]
             yield Sample("seamless_backfill_windows_total", (exchange, event.kind), 1)

@@ -97,6 +97,7 @@ class Seamless:
     compact = blocking(AsyncSeamless.compact)
     gc = blocking(AsyncSeamless.gc)
     evict = blocking(AsyncSeamless.evict)
+    deliver_webhooks = blocking(AsyncSeamless.deliver_webhooks)
     diagnose = blocking(AsyncSeamless.diagnose)
 
     def close(self) -> None:

@@ -74,6 +74,21 @@ class Upkeep(AsyncBase):
         """
         return await self._do(lambda ports: history.evict(ports, self._nodes()))
 
+    async def deliver_webhooks(self) -> int:
+        """Send now what waits for the webhook of the world service and is due; how many are left.
+
+        Every open pipeline of the machine does so by itself every few seconds, whoever left the messages.
+        Raises `InvalidInput` without `environment.world_webhook_url`, `SessionStoreError`.
+        """
+
+        async def work(ports: Ports) -> int:
+            if ports.webhooks is None:
+                raise InvalidInput("there is no webhook to deliver to; name environment.world_webhook_url")
+            await ports.webhooks.deliver_due()
+            return await ports.webhooks.count_pending()
+
+        return await self._do(work)
+
     async def diagnose(self, *, on_pending: Callable[[tuple[str, ...]], None] | None = None) -> list[Finding]:
         """Whether each store, server and exchange answers, its version and lag, and what to do if not.
 

@@ -21,6 +21,7 @@ from seamless_assets.testing.clock import (
 from seamless_assets.testing.exchange import InMemoryExchange
 from seamless_assets.testing.hot_store import InMemoryHotStore
 from seamless_assets.testing.leases import InMemoryLeaseStore
+from seamless_assets.testing.outbox import InMemoryOutbox, InMemoryReceiver
 from seamless_assets.testing.pipeline import connect_in_memory
 from seamless_assets.testing.ports import RecordingObserver, in_memory_ports
 from seamless_assets.testing.sessions import InMemorySessionStore
@@ -35,6 +36,8 @@ __all__ = [
     "InMemoryFiles",
     "InMemoryHotStore",
     "InMemoryLeaseStore",
+    "InMemoryOutbox",
+    "InMemoryReceiver",
     "InMemorySessionStore",
     "ManualClock",
     "RecordingObserver",

@@ -43,6 +43,9 @@ class _Twins:
             fills=self._fills,
         )
 
+    def start(self) -> None:
+        """Nothing goes on beside the calls."""
+
     async def close(self) -> None:
         """End what goes on in the background."""
         await self._fills.close()

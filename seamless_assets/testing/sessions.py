@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 from dataclasses import astuple, dataclass, field
 
-from seamless_assets.core.worlds.session import Change, SessionKey, SessionRecord
+from seamless_assets.core.worlds.session import Change, SessionKey, SessionRecord, session_event
 from seamless_assets.errors import SessionStoreError
+from seamless_assets.testing.outbox import InMemoryOutbox
 
 
 @dataclass
 class InMemorySessionStore:
-    """Satisfies the flows' `SessionStore`. While it `is_away` every call raises `SessionStoreError`."""
+    """Satisfies the flows' `SessionStore`. While it `is_away` every call raises `SessionStoreError`.
+
+    What others should hear of its changes goes to the `outbox`, where there is one.
+    """
 
     records: dict[SessionKey, SessionRecord] = field(default_factory=dict)
     is_away: bool = False
+    outbox: InMemoryOutbox | None = None
 
     async def load(self, key: SessionKey) -> SessionRecord:
         """What is remembered; an empty record where nothing is."""
@@ -26,6 +31,9 @@ class InMemorySessionStore:
         await self._answer()
         before = self.records.get(key, SessionRecord())
         self.records[key] = after = change(before)
+        event = session_event(key, before, after)
+        if event is not None and self.outbox is not None:
+            self.outbox.append(event)
         return before, after
 
     async def list_keys(self) -> list[SessionKey]:

@@ -41,13 +41,14 @@ READ = events.ReadEvent(
 )
 HEARD: tuple[events.Event, ...] = (
     READ,
-    events.SessionEvent("w1", "live", "n", "ACTIVE", "HOLD", ("lag_exceeded: x",), None, None),
+    events.SessionEvent("downgraded", 1.0, "w1", "live", "n", "ACTIVE", "HOLD", ("lag: x",), None, None),
     events.BackfillEvent("complete", "ohlcv:okx:BTC/USDT:1m", 0, 60, "w", 1, 40.0, 60),
     events.BackfillEvent("fail", "ohlcv:okx:BTC/USDT:1m", 0, 60, "w", 1, 40.0, 0, "away"),
     events.DroppedRequest("rl:ccxt:okx:", 100.0, "cancelled"),
     events.CoordinationEvent("leases", False, "away"),
     events.LeaseEvent("claim", "key", 1, "w"),
     events.DamagedState("hot.sqlite", "a block"),
+    events.WebhookEvent(False, "w1", "msg_1", 2, "it answers 503"),
 )
 
 

@@ -15,6 +15,7 @@ from seamless_assets.core.sharing.events import (
     LeaseEvent,
     ReadEvent,
     SessionEvent,
+    WebhookEvent,
 )
 from seamless_assets.errors import masked
 
@@ -49,7 +50,9 @@ def _judged(event: Event) -> tuple[str, bool]:
         case ReadEvent():
             return "read", False
         case SessionEvent():
-            return ("session_downgraded" if event.is_downgrade else "session_restored"), event.is_downgrade
+            return f"session_{event.kind}", event.kind in ("downgraded", "pinned")
+        case WebhookEvent():
+            return f"webhook_{'delivered' if event.is_delivered else 'failed'}", not event.is_delivered
         case DroppedRequest():
             return "request_dropped", False
         case DamagedState():

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import astuple
 from pathlib import Path
 
 from msgspec.json import Decoder, encode
 
+from seamless_assets.adapters.machine import outbox
 from seamless_assets.adapters.machine.file import MachineFile
 from seamless_assets.adapters.sqlite.marks import MarkedTable
-from seamless_assets.core.worlds.session import Change, SessionKey, SessionRecord
+from seamless_assets.core.worlds.session import Change, SessionKey, SessionRecord, session_event
 from seamless_assets.errors import SessionStoreError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS sessions (
     world_id TEXT NOT NULL, domain TEXT NOT NULL, node_id TEXT NOT NULL, bound TEXT NOT NULL,
     record TEXT NOT NULL, mark INTEGER NOT NULL, PRIMARY KEY (world_id, domain, node_id, bound)
 )""",
+    *outbox.SCHEMA,
 )
 _TABLE = MarkedTable("sessions", dict.fromkeys(("world_id", "domain", "node_id", "bound", "record"), str))
 _WHERE = "WHERE world_id = ? AND domain = ? AND node_id = ? AND bound = ?"
@@ -26,12 +29,22 @@ _DECODER = Decoder(SessionRecord)
 
 
 class MachineSessions:
-    """A `SessionStore` in a file. What cannot be read back is an error: an `as_of` must not be forgotten."""
+    """A `SessionStore` in a file. What cannot be read back is an error: an `as_of` must not be forgotten.
 
-    def __init__(self, path: Path) -> None:
+    With `on_message` each change that others should hear of leaves a message in the `outbox`, and then it is
+    called.
+    """
+
+    def __init__(self, path: Path, on_message: Callable[[], None] | None = None) -> None:
         self._file = MachineFile(
             path, _SCHEMA, SCHEMA_VERSION, "the session file", SessionStoreError, lasting=True
         )
+        self._on_message = on_message
+
+    @property
+    def outbox(self) -> outbox.MachineOutbox:
+        """The messages that wait in the same file."""
+        return outbox.MachineOutbox(self._file)
 
     async def load(self, key: SessionKey) -> SessionRecord:
         """What is remembered; an empty record where nothing is."""
@@ -39,7 +52,11 @@ class MachineSessions:
 
     async def update(self, key: SessionKey, change: Change) -> tuple[SessionRecord, SessionRecord]:
         """Change a record in one transaction; the record before and after."""
-        return await self._file.run(lambda db: _update(db, key, change))
+        tells = self._on_message is not None
+        before, after, is_told = await self._file.run(lambda db: _update(db, key, change, tells))
+        if self._on_message is not None and is_told:
+            self._on_message()
+        return before, after
 
     async def list_keys(self) -> list[SessionKey]:
         """Every session that is remembered, in order."""
@@ -61,12 +78,17 @@ def _load(db: sqlite3.Connection, key: SessionKey) -> SessionRecord:
     return _DECODER.decode(sound[0][-1]) if sound else SessionRecord()
 
 
-def _update(db: sqlite3.Connection, key: SessionKey, change: Change) -> tuple[SessionRecord, SessionRecord]:
+def _update(
+    db: sqlite3.Connection, key: SessionKey, change: Change, tells: bool
+) -> tuple[SessionRecord, SessionRecord, bool]:
     before = _load(db, key)
     after = change(before)
     if after != before:
         _TABLE.put(db, [(*astuple(key), encode(after).decode())])
-    return before, after
+    event = session_event(key, before, after) if tells else None
+    if event is not None:
+        outbox.append_message(db, event)
+    return before, after, event is not None
 
 
 def _list_keys(db: sqlite3.Connection) -> list[SessionKey]:

@@ -8,6 +8,7 @@ from typing import Literal
 
 EventKind = Literal["attempt", "complete", "fail"]
 LeaseEventKind = Literal["claim", "complete", "fail"]
+SessionEventKind = Literal["downgraded", "restored", "pinned", "unpinned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,13 @@ class DamagedState:
 
 @dataclass(frozen=True, slots=True)
 class SessionEvent:
-    """A session's state changed: ACTIVE, PARTIAL or HOLD, for which reasons, and on which dataset."""
+    """A session went to another state (ACTIVE, PARTIAL or HOLD), was pinned, or is not any more.
 
+    `at` is in epoch seconds; `as_of` and `dataset_fingerprint` are those it was judged or pinned on.
+    """
+
+    kind: SessionEventKind
+    at: float
     world_id: str
     domain: str
     node_id: str
@@ -75,10 +81,16 @@ class SessionEvent:
     as_of: str | None
     dataset_fingerprint: str | None
 
-    @property
-    def is_downgrade(self) -> bool:
-        """Whether less may be done than before."""
-        return _RANKS[self.after] > _RANKS[self.before]
+
+@dataclass(frozen=True, slots=True)
+class WebhookEvent:
+    """A message was taken by its receiver, or not; `attempts` counts how often it was not."""
+
+    is_delivered: bool
+    world_id: str
+    message_id: str
+    attempts: int
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +112,13 @@ class ReadEvent:
     staleness_seconds: float | None
 
 
-_RANKS = {"ACTIVE": 0, "PARTIAL": 1, "HOLD": 2}
 Event = (
-    BackfillEvent | CoordinationEvent | DamagedState | DroppedRequest | LeaseEvent | ReadEvent | SessionEvent
+    BackfillEvent
+    | CoordinationEvent
+    | DamagedState
+    | DroppedRequest
+    | LeaseEvent
+    | ReadEvent
+    | SessionEvent
+    | WebhookEvent
 )

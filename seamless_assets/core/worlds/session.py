@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from seamless_assets.core.reading.context import ComputeContext, Domain, Verdict
 from seamless_assets.core.reading.verdict import Judgement
+from seamless_assets.core.sharing.events import SessionEvent, SessionEventKind
 from seamless_assets.errors import AsOfRegression
 
 SessionState = Literal["ACTIVE", "PARTIAL", "HOLD"]
+STATES: tuple[SessionState, ...] = get_args(SessionState)
 KEPT_VERDICTS = 500
 """Changes of the verdict that a session remembers; the oldest are forgotten."""
 _STATE_OF: dict[Verdict, SessionState] = {
@@ -57,7 +59,8 @@ class SessionRecord:
     """What is remembered of a session.
 
     `as_of` and `dataset_fingerprint` are the release it is bound to; `pinned` the `as_of` that it was set
-    back to, with its reason; `made` the `as_of` of releases that it made itself, oldest first.
+    back to, with its reason, and `pin_changed_at` when that was (epoch seconds) or was lifted; `made` the
+    `as_of` of releases that it made itself, oldest first.
     """
 
     as_of: str | None = None
@@ -66,11 +69,17 @@ class SessionRecord:
     pin_reason: str = ""
     made: tuple[str, ...] = ()
     verdicts: tuple[VerdictChange, ...] = ()
+    pin_changed_at: float = 0.0
 
     @property
     def state(self) -> SessionState:
         """What the last verdict means for whoever trades on it."""
         return _STATE_OF[self.verdicts[-1].verdict] if self.verdicts else "ACTIVE"
+
+    @property
+    def rank(self) -> int:
+        """How little may be done in this state: 0 for ACTIVE, 2 for HOLD."""
+        return STATES.index(self.state)
 
 
 Change = Callable[[SessionRecord], SessionRecord]
@@ -94,14 +103,23 @@ def require_advance(record: SessionRecord, as_of: str) -> None:
         )
 
 
-def pin(record: SessionRecord, as_of: str, fingerprint: str | None, reason: str) -> SessionRecord:
-    """The session set to `as_of`, for as long as the pin stands."""
-    return replace(record, as_of=as_of, dataset_fingerprint=fingerprint, pinned=as_of, pin_reason=reason)
+def pin(record: SessionRecord, as_of: str, fingerprint: str | None, reason: str, at: float) -> SessionRecord:
+    """The session set to `as_of` at an instant (epoch seconds), for as long as the pin stands."""
+    return replace(
+        record,
+        as_of=as_of,
+        dataset_fingerprint=fingerprint,
+        pinned=as_of,
+        pin_reason=reason,
+        pin_changed_at=at,
+    )
 
 
-def unpin(record: SessionRecord) -> SessionRecord:
-    """The session free to move forward again, from where the pin set it."""
-    return replace(record, pinned=None, pin_reason="")
+def unpin(record: SessionRecord, at: float) -> SessionRecord:
+    """The session free to move forward again, from where the pin set it; the same where none is pinned."""
+    if record.pinned is None:
+        return record
+    return replace(record, pinned=None, pin_reason="", pin_changed_at=at)
 
 
 def add_made(record: SessionRecord, as_of: str) -> SessionRecord:
@@ -121,6 +139,32 @@ def observe(
         return record
     change = VerdictChange(at, judgement.verdict, judgement.reasons, as_of, fingerprint)
     return replace(record, verdicts=(*record.verdicts, change)[-KEPT_VERDICTS:])
+
+
+def session_event(key: SessionKey, before: SessionRecord, after: SessionRecord) -> SessionEvent | None:
+    """What is to be told of a changed session: another state, a pin or its end; None where nothing is."""
+    if before.pinned != after.pinned or before.pin_changed_at != after.pin_changed_at:
+        kind: SessionEventKind = "unpinned" if after.pinned is None else "pinned"
+        reasons: tuple[str, ...] = (f"{kind}: {after.pin_reason or before.pin_reason}",)
+        at, as_of, fingerprint = after.pin_changed_at, after.as_of, after.dataset_fingerprint
+    elif before.state != after.state:
+        last = after.verdicts[-1]
+        kind = "downgraded" if after.rank > before.rank else "restored"
+        at, reasons, as_of, fingerprint = last.at, last.reasons, last.as_of, last.dataset_fingerprint
+    else:
+        return None
+    return SessionEvent(
+        kind=kind,
+        at=at,
+        world_id=key.world_id,
+        domain=key.domain,
+        node_id=key.node_id,
+        before=before.state,
+        after=after.state,
+        reasons=reasons,
+        as_of=as_of,
+        dataset_fingerprint=fingerprint,
+    )
 
 
 def _codes(reasons: tuple[str, ...]) -> set[str]:

@@ -23,6 +23,7 @@ from seamless_assets.flows.ports.hot_store import HotStore
 from seamless_assets.flows.ports.leases import LeaseQuota, LeaseRegister, LeaseStore
 from seamless_assets.flows.ports.observer import Observer
 from seamless_assets.flows.ports.sessions import SessionStore
+from seamless_assets.flows.ports.webhooks import Outbox, WebhookDelivery, WebhookSender
 from seamless_assets.flows.ports.worlds import WorldDecisions, WorldService
 
 __all__ = [
@@ -36,8 +37,11 @@ __all__ = [
     "LeaseRegister",
     "LeaseStore",
     "Observer",
+    "Outbox",
     "Ports",
     "SessionStore",
+    "WebhookDelivery",
+    "WebhookSender",
     "WorldDecisions",
     "WorldService",
 ]
@@ -62,6 +66,7 @@ class Ports:
     sessions: SessionStore
     frames: ReadCache
     decisions: WorldDecisions | None = None
+    webhooks: WebhookDelivery | None = None
     reading: ReadSettings = field(default_factory=ReadSettings)
 
     def __reduce__(self) -> Never:

@@ -8,14 +8,15 @@ from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.verdict import Judgement
 from seamless_assets.core.releases.snapshot import Snapshot
-from seamless_assets.core.sharing.events import SessionEvent
 from seamless_assets.core.worlds.session import (
+    Change,
     SessionKey,
     SessionRecord,
     advance,
     observe,
     pin,
     require_advance,
+    session_event,
     unpin,
 )
 from seamless_assets.flows.ports import Ports
@@ -48,21 +49,7 @@ async def remember(ports: Ports, key: SessionKey, judgement: Judgement, snapshot
         moved = advance(record, as_of, fingerprint) if key.domain == "live" else record
         return observe(moved, judgement, now, as_of, fingerprint)
 
-    before, after = await ports.sessions.update(key, change)
-    if before.state != after.state:
-        ports.observer.notify(
-            SessionEvent(
-                world_id=key.world_id,
-                domain=key.domain,
-                node_id=key.node_id,
-                before=before.state,
-                after=after.state,
-                reasons=judgement.reasons,
-                as_of=as_of,
-                dataset_fingerprint=fingerprint,
-            )
-        )
-    return after
+    return await _change(ports, key, change)
 
 
 async def bind(ports: Ports, node: NodeId, context: ComputeContext, started_at: str) -> SessionRecord:
@@ -92,7 +79,7 @@ async def advance_to(ports: Ports, node: NodeId, context: ComputeContext, as_of:
         require_advance(record, release.as_of)
         return advance(record, release.as_of, snapshot.dataset_fingerprint)
 
-    return (await ports.sessions.update(key, change))[1]
+    return await _change(ports, key, change)
 
 
 async def set_pin(
@@ -105,18 +92,25 @@ async def set_pin(
     key = SessionKey.of(context, str(node))
     snapshot = await bind_snapshot(ports, node, ComputeContext(as_of=as_of))
     assert snapshot.release is not None
-    at, fingerprint = snapshot.release.as_of, snapshot.dataset_fingerprint
-    return (await ports.sessions.update(key, lambda record: pin(record, at, fingerprint, reason)))[1]
+    bound, fingerprint, now = snapshot.release.as_of, snapshot.dataset_fingerprint, ports.clock.now()
+    return await _change(ports, key, lambda record: pin(record, bound, fingerprint, reason, now))
 
 
 async def lift_pin(ports: Ports, node: NodeId, context: ComputeContext) -> SessionRecord:
     """The session of a node without a pin."""
-    return (await ports.sessions.update(SessionKey.of(context, str(node)), unpin))[1]
+    now = ports.clock.now()
+    return await _change(ports, SessionKey.of(context, str(node)), lambda record: unpin(record, now))
 
 
 async def _advance_to(ports: Ports, key: SessionKey, snapshot: Snapshot) -> SessionRecord:
     as_of = snapshot.release.as_of if snapshot.release else None
-    moved = await ports.sessions.update(
-        key, lambda record: advance(record, as_of, snapshot.dataset_fingerprint)
-    )
-    return moved[1]
+    return await _change(ports, key, lambda record: advance(record, as_of, snapshot.dataset_fingerprint))
+
+
+async def _change(ports: Ports, key: SessionKey, change: Change) -> SessionRecord:
+    """The session after a change, of which the observer is told where others should hear of it."""
+    before, after = await ports.sessions.update(key, change)
+    event = session_event(key, before, after)
+    if event is not None:
+        ports.observer.notify(event)
+    return after

@@ -34,6 +34,9 @@ class Wired(Protocol):
     @property
     def shared(self) -> Sequence[tuple[str, Question]]: ...
 
+    def start(self) -> None:
+        """Begin, on the session's loop, what goes on beside the calls."""
+
     async def close(self) -> None: ...
 
 
@@ -61,6 +64,7 @@ class LoopThread:
         with self._opening:
             if self._adapters is None:
                 self._adapters = self._wire()
+                self._loop.call_soon_threadsafe(self._adapters.start)
             return self._adapters
 
     @property

@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 from random import Random
 
 from seamless_assets.adapters.machine.clock import SystemClock
-from seamless_assets.adapters.machine.sessions import MachineSessions
 from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.config.load import Settings
 from seamless_assets.flows.ports import Clock, Ports
@@ -18,6 +17,7 @@ from seamless_assets.pipeline.wiring.coordination import Coordination
 from seamless_assets.pipeline.wiring.exchanges import Exchanges
 from seamless_assets.pipeline.wiring.hot_store import hot_store
 from seamless_assets.pipeline.wiring.policy import frames_of, policy_of, read_settings
+from seamless_assets.pipeline.wiring.webhooks import Webhooks
 
 
 class Adapters:
@@ -32,7 +32,7 @@ class Adapters:
         self._hot = hot_store(settings, coordination.observer)
         self._exchanges = Exchanges(settings, coordination.gate)
         self._fills = BackgroundFills()
-        self._sessions = MachineSessions(settings.seamless.state_dir / "sessions.sqlite")
+        self._webhooks = Webhooks(settings, clock, coordination)
         self.shared = coordination.shared
         self.ports = Ports(
             clock=clock,
@@ -48,10 +48,15 @@ class Adapters:
             quota=LeaseQuota(),
             reading=read_settings(settings),
             fills=self._fills,
-            sessions=self._sessions,
+            sessions=self._webhooks.sessions,
             frames=frames_of(settings),
             decisions=self._decisions(settings, clock),
+            webhooks=self._webhooks.dispatcher,
         )
+
+    def start(self) -> None:
+        """Begin, on the running loop, what goes on beside the calls."""
+        self._webhooks.start()
 
     def _decisions(self, settings: Settings, clock: Clock) -> Decisions | None:
         url = settings.environment.world_service_url
@@ -67,9 +72,9 @@ class Adapters:
     async def close(self) -> None:
         """End what goes on in the background, then close files and connections."""
         await self._fills.close()
+        await self._webhooks.close()
         await self._closing.aclose()
         await self._exchanges.close()
         await self._coordination.close()
-        await self._sessions.close()
         await self._hot.close()
         await self._artifacts.close()

@@ -1,0 +1,116 @@
+"""Messages of sessions that wait for their receiver, in the file that holds the sessions themselves.
+
+One transaction changes a session and leaves the message about it, so no crash parts the two.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+
+from seamless_assets.adapters.machine.file import MachineFile
+from seamless_assets.adapters.sqlite.marks import MarkedTable, Row
+from seamless_assets.core.sharing.events import SessionEvent
+from seamless_assets.core.worlds.webhook import (
+    CLAIM_S,
+    LONGEST_RETRY_AFTER_S,
+    WebhookMessage,
+    webhook_message,
+)
+from seamless_assets.errors import SessionStoreError
+
+SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS messages (
+    world_id TEXT NOT NULL, sequence INTEGER NOT NULL, message_id TEXT NOT NULL, body TEXT NOT NULL,
+    mark INTEGER NOT NULL, PRIMARY KEY (world_id, sequence)
+)""",
+    """CREATE TABLE IF NOT EXISTS streams (
+    world_id TEXT PRIMARY KEY, stream TEXT NOT NULL, sequence INTEGER NOT NULL, mark INTEGER NOT NULL
+)""",
+    """CREATE TABLE IF NOT EXISTS sending (
+    world_id TEXT PRIMARY KEY, attempts INTEGER NOT NULL, next_at REAL NOT NULL,
+    holder TEXT NOT NULL, claimed_until REAL NOT NULL
+)""",
+)
+_MESSAGES = MarkedTable("messages", {"world_id": str, "sequence": int, "message_id": str, "body": str})
+_STREAMS = MarkedTable("streams", {"world_id": str, "stream": str, "sequence": int})
+_DUE = """SELECT t.world_id, (SELECT min(sequence) FROM messages m WHERE m.world_id = t.world_id) AS first,
+    coalesce(s.attempts, 0)
+FROM streams t LEFT JOIN sending s ON s.world_id = t.world_id
+WHERE first IS NOT NULL AND (s.world_id IS NULL OR (
+    NOT (s.next_at > :now AND s.next_at <= :latest_pause)
+    AND NOT (s.holder NOT IN ('', :holder) AND s.claimed_until > :now AND s.claimed_until <= :latest_claim)
+))
+ORDER BY coalesce(s.next_at, 0), t.world_id LIMIT 1"""
+"""A time that lies further ahead than any we write was written before the clock was set back."""
+
+
+def append_message(db: sqlite3.Connection, event: SessionEvent) -> None:
+    """Leave the message of an event, inside the transaction that changes its session."""
+    found = _sound(_STREAMS, db, event.world_id, None)
+    stream, last = (found[1], found[2]) if found else (secrets.token_hex(8), 0)
+    message = webhook_message(event, stream, last + 1)
+    _STREAMS.put(db, [(event.world_id, stream, message.sequence)])
+    _MESSAGES.put(db, [(message.world_id, message.sequence, message.message_id, message.body)])
+
+
+class MachineOutbox:
+    """An `Outbox` in a file of `SCHEMA`. A message that was changed behind our back is an error."""
+
+    def __init__(self, file: MachineFile) -> None:
+        self._file = file
+
+    async def claim(self, holder: str, now: float) -> WebhookMessage | None:
+        """The oldest message of a world that is due and that no other sender holds, for `CLAIM_S`."""
+        return await self._file.run(lambda db: _claim(db, holder, now))
+
+    async def delivered(self, message: WebhookMessage, holder: str) -> None:
+        """Forget a message that was taken, and let go of its world; may be said more than once."""
+
+        def work(db: sqlite3.Connection) -> None:
+            where = "WHERE world_id = ? AND sequence = ?"
+            db.execute(f"DELETE FROM messages {where}", (message.world_id, message.sequence))  # noqa: S608
+            db.execute("DELETE FROM sending WHERE world_id = ? AND holder = ?", (message.world_id, holder))
+
+        await self._file.run(work)
+
+    async def failed(self, message: WebhookMessage, holder: str, retry_at: float) -> None:
+        """Keep a message that was not taken, and its world's later ones, until `retry_at`."""
+        set_back = (
+            "UPDATE sending SET attempts = ?, next_at = ?, holder = '', claimed_until = 0 "
+            "WHERE world_id = ? AND holder = ?"
+        )
+        values = (message.attempts + 1, retry_at, message.world_id, holder)
+        await self._file.run(lambda db: db.execute(set_back, values))
+
+    async def count_pending(self) -> int:
+        """How many messages wait."""
+        return await self._file.run(lambda db: db.execute("SELECT count(*) FROM messages").fetchone()[0])
+
+
+def _claim(db: sqlite3.Connection, holder: str, now: float) -> WebhookMessage | None:
+    latest = {"latest_pause": now + LONGEST_RETRY_AFTER_S, "latest_claim": now + CLAIM_S}
+    due = db.execute(_DUE, {"now": now, "holder": holder, **latest}).fetchone()
+    if due is None:
+        return None
+    world_id, sequence, attempts = due
+    row = _sound(_MESSAGES, db, world_id, sequence)
+    assert row is not None
+    db.execute(
+        "INSERT OR REPLACE INTO sending VALUES (?, ?, 0, ?, ?)", (world_id, attempts, holder, now + CLAIM_S)
+    )
+    _, _, message_id, body = row
+    return WebhookMessage(world_id, sequence, message_id, body, attempts)
+
+
+def _sound(table: MarkedTable, db: sqlite3.Connection, world_id: str, sequence: int | None) -> Row | None:
+    """The row as it was written, None where there is none."""
+    where = "WHERE world_id = ?" if sequence is None else "WHERE world_id = ? AND sequence = ?"
+    sound, damaged = table.rows(db, where, (world_id,) if sequence is None else (world_id, sequence))
+    if damaged:
+        raise SessionStoreError(
+            f"what waits for the webhook of world {world_id!r} was changed behind our back; restore the file "
+            f"sessions.sqlite of seamless.state_dir, or delete that world's rows of its table {table.name}",
+            world_id=world_id,
+        )
+    return sound[0] if sound else None

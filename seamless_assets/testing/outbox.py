@@ -1,0 +1,90 @@
+"""Messages of sessions in memory, and a receiver that can be away."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+
+from seamless_assets.core.sharing.events import SessionEvent
+from seamless_assets.core.worlds.webhook import (
+    CLAIM_S,
+    LONGEST_RETRY_AFTER_S,
+    WebhookMessage,
+    webhook_message,
+)
+from seamless_assets.errors import WebhookUndelivered
+
+
+@dataclass
+class _World:
+    messages: list[WebhookMessage] = field(default_factory=list)
+    sequence: int = 0
+    attempts: int = 0
+    next_at: float = 0.0
+    holder: str = ""
+    claimed_until: float = 0.0
+
+    def is_due(self, holder: str, now: float) -> bool:
+        is_pausing = now < self.next_at <= now + LONGEST_RETRY_AFTER_S
+        is_held = self.holder not in ("", holder) and now < self.claimed_until <= now + CLAIM_S
+        return bool(self.messages) and not is_pausing and not is_held
+
+
+@dataclass
+class InMemoryOutbox:
+    """Satisfies the flows' `Outbox`; an `InMemorySessionStore` leaves its messages here."""
+
+    stream: str = "memory"
+    worlds: dict[str, _World] = field(default_factory=dict)
+
+    def append(self, event: SessionEvent) -> None:
+        """Leave the message of an event."""
+        world = self.worlds.setdefault(event.world_id, _World())
+        world.sequence += 1
+        world.messages.append(webhook_message(event, self.stream, world.sequence))
+
+    async def claim(self, holder: str, now: float) -> WebhookMessage | None:
+        """The oldest message of a world that is due and that no other sender holds."""
+        await asyncio.sleep(0)
+        due = [name for name in self.worlds if self.worlds[name].is_due(holder, now)]
+        if not due:
+            return None
+        world = self.worlds[min(due, key=lambda name: (self.worlds[name].next_at, name))]
+        world.holder, world.claimed_until, world.next_at = holder, now + CLAIM_S, 0.0
+        return replace(world.messages[0], attempts=world.attempts)
+
+    async def delivered(self, message: WebhookMessage, holder: str) -> None:
+        """Forget a message that was taken, and let go of its world."""
+        await asyncio.sleep(0)
+        world = self.worlds[message.world_id]
+        world.messages = [kept for kept in world.messages if kept.sequence != message.sequence]
+        if world.holder == holder:
+            world.holder, world.attempts = "", 0
+
+    async def failed(self, message: WebhookMessage, holder: str, retry_at: float) -> None:
+        """Keep a message that was not taken, and its world's later ones, until `retry_at`."""
+        await asyncio.sleep(0)
+        world = self.worlds[message.world_id]
+        if world.holder == holder:
+            world.holder, world.attempts, world.next_at = "", message.attempts + 1, retry_at
+
+    async def count_pending(self) -> int:
+        """How many messages wait."""
+        return sum(len(world.messages) for world in self.worlds.values())
+
+
+@dataclass
+class InMemoryReceiver:
+    """Satisfies the flows' `WebhookSender`: keeps what it was sent; while it `is_away` it takes nothing."""
+
+    received: list[WebhookMessage] = field(default_factory=list)
+    is_away: bool = False
+    refused: int = 0
+
+    async def send(self, message: WebhookMessage, sent_at: int) -> None:
+        """Take a message."""
+        await asyncio.sleep(0)
+        if self.is_away:
+            self.refused += 1
+            raise WebhookUndelivered("the receiver in memory is away", retry_after=None)
+        self.received.append(message)
