@@ -9,7 +9,7 @@ from typing import Never
 
 import click
 
-from seamless_assets.cli import doctor, filling, metrics, releases, services
+from seamless_assets.cli import declarations, doctor, filling, metrics, releases, services
 from seamless_assets.cli.project import commands as project
 from seamless_assets.cli.terminal import Unwritten, close_streams, discard_output, open_streams, warn
 from seamless_assets.errors import ConfigError, SeamlessError
@@ -24,7 +24,7 @@ def cli() -> None:
     """Candle history that is ready, complete, reproducible and on time."""
 
 
-for _room in (project, filling, releases, doctor, metrics, services):
+for _room in (project, filling, declarations, releases, doctor, metrics, services):
     for _command in _room.COMMANDS:
         cli.add_command(_command)
 

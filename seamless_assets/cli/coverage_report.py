@@ -9,12 +9,12 @@ from rich.table import Table
 
 from seamless_assets.cli.terminal import can_write, cell, say, say_table, table
 from seamless_assets.core.calendar.instant import seconds_text
-from seamless_assets.core.coverage.coverage import MISSING, Coverage, Gap
+from seamless_assets.core.coverage.coverage import DECLARED, MISSING, RETENTION, Coverage, Gap
 from seamless_assets.core.coverage.ledger import Fact
 
 STRIP_CELLS = 60
-PRESENT, THINNED, ABSENT, GONE = range(4)
-_CELLS, _PLAIN_CELLS = ("█", "▓", "·", "!"), ("#", "+", ".", "!")
+PRESENT, THINNED, ABSENT, UNPROVEN, GONE = range(5)
+_CELLS, _PLAIN_CELLS = ("█", "▓", "·", "?", "!"), ("#", "+", ".", "?", "!")
 """The cells of a strip, and those for a terminal that has no others."""
 
 
@@ -22,9 +22,11 @@ def say_counts(node: str, start: int, end: int, known: Coverage) -> None:
     """What was asked, how many bars there are, and a strip of the window."""
     say(f"{node}, {_time(start)} to {_time(end)}")
     say(
-        f"{known.present} of {known.expected} bars present, {known.absent} proven absent, "
+        f"{known.present} of {known.expected} bars present, {known.absences}, "
         f"{known.missing} missing; coverage {known.ratio:.4f}"
     )
+    if known.retention or known.declared:
+        say(f"held: {known.held_ratio:.4f} of the bars that may have existed")
     for line in _strip(start, end, known.gaps):
         say(line)
 
@@ -56,7 +58,7 @@ def _each_gap(gaps: Sequence[Gap], bars: Mapping[Gap, int], facts: Sequence[Fact
     for gap in gaps:
         about = [f for f in facts if f.reason == gap.reason and f.start < gap.end and gap.start < f.end]
         last = about[-1] if about else None
-        looks = ("never looked for", "0", "now")
+        looks = ("never looked for", "0", "now") if gap.reason == MISSING else ("as released", "0", "never")
         if last is not None:
             looks = (last.evidence, str(last.attempts), _next_look(last))
         made.add_row(*map(cell, (_time(gap.start), _time(gap.end), str(bars[gap]), gap.reason, *looks)))
@@ -75,7 +77,7 @@ def _time(ts: int) -> str:
 
 
 def _strip(start: int, end: int, gaps: Sequence[Gap]) -> tuple[str, str]:
-    """The window as a row of cells, and what they mean: present, thinned by absent bars, or bars missing."""
+    """The window as a row of cells, and what they mean: the worst of what lies in each."""
     width = max(1, end - start) / STRIP_CELLS
     cells = [PRESENT] * STRIP_CELLS
     for gap in gaps:
@@ -84,9 +86,11 @@ def _strip(start: int, end: int, gaps: Sequence[Gap]) -> tuple[str, str]:
             is_whole = gap.start <= start + at * width and start + (at + 1) * width <= gap.end
             if gap.reason == MISSING:
                 cells[at] = GONE
+            elif gap.reason in (RETENTION, DECLARED):
+                cells[at] = max(cells[at], UNPROVEN)
             elif cells[at] == PRESENT:
                 cells[at] = ABSENT if is_whole else THINNED
     drawn = _CELLS if can_write("".join(_CELLS)) else _PLAIN_CELLS
-    meanings = ("present", "some absent", "absent", "missing")
+    meanings = ("present", "some absent", "absent", "out of retention or declared", "missing")
     legend = "  ".join(f"{mark} {meaning}" for mark, meaning in zip(drawn, meanings, strict=True))
     return "".join(drawn[at] for at in cells), legend

@@ -13,7 +13,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.errors import ConfigError, InvalidInput
 
 DEFAULT_NAME = "seamless"
-PUBLISHABLE, SETTLED = "publishable", "settled"
+PUBLISHABLE, HELD, SETTLED = "publishable", "held", "settled"
 NODE_ID_METADATA = "seamless/node_id"
 _WORD = re.compile(r"[A-Za-z0-9_]+")
 

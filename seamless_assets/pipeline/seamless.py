@@ -83,6 +83,9 @@ class Seamless:
     backfill_in_background = forwarding(AsyncSeamless.backfill_in_background)
     ensure_coverage = blocking(AsyncSeamless.ensure_coverage)
     coverage = blocking(AsyncSeamless.coverage)
+    declare = blocking(AsyncSeamless.declare)
+    revoke = blocking(AsyncSeamless.revoke)
+    declarations = blocking(AsyncSeamless.declarations)
     ledger = blocking(AsyncSeamless.ledger)
 
     materialize = blocking(AsyncSeamless.materialize)

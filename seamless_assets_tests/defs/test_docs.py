@@ -14,7 +14,7 @@ from dagster import AssetKey, DagsterInstance, Definitions, FilesystemIOManager
 
 from seamless_assets.adapters.machine.clock import SystemClock
 from seamless_assets.defs.inputs.instructions import _READERS, PREFIX
-from seamless_assets.defs.names import NODE_ID_METADATA, PUBLISHABLE, SETTLED
+from seamless_assets.defs.names import HELD, NODE_ID_METADATA, PUBLISHABLE, SETTLED
 
 START, DAY = 1_735_689_600, 86_400
 PAGE = (ROOT / "docs" / "dagster.md").read_text()
@@ -45,7 +45,7 @@ def test_the_project_of_the_page_runs(
     job = definitions.resolve_implicit_global_asset_job_def()
     done = job.execute_in_process(instance=instance, partition_key="2025-01", asset_selection=[HOURS])
     passed = {check.check_name: check.passed for check in done.get_asset_check_evaluations()}
-    assert passed == {"publishable": True, "settled": False, "has_volume": True}
+    assert passed == {"publishable": True, "held": True, "settled": False, "has_volume": True}
     mean = job.execute_in_process(
         instance=instance, partition_key="2025-01-08", asset_selection=[project.weekly_mean.key]
     )
@@ -69,5 +69,5 @@ def test_the_page_names_all_there_is(project: Any) -> None:
     schedules = {schedule.name for schedule in repository.schedule_defs}
     assert jobs == {"materialize_ohlcv_binance_1h", "housekeeping"}
     resources = {name for name in project.defs.resources if name.startswith("seamless")}
-    others = {PUBLISHABLE, SETTLED, "housekeeping", "materialize_ohlcv_<exchange>_<timeframe>"}
+    others = {PUBLISHABLE, HELD, SETTLED, "housekeeping", "materialize_ohlcv_<exchange>_<timeframe>"}
     assert all(f"`{name}`" in PAGE for name in schedules | resources | others)

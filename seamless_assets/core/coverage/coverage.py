@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,6 +19,8 @@ AbsentReason = Literal[
 ]
 ABSENT_REASONS: tuple[AbsentReason, ...] = get_args(AbsentReason)
 MISSING = "missing"
+RETENTION: AbsentReason = "retention"
+DECLARED: AbsentReason = "declared"
 
 
 class Gap(NamedTuple):
@@ -35,13 +38,19 @@ class Gap(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Counts of bars: `expected == present + absent + missing`; `gaps` ascending and disjoint."""
+    """Counts of bars: `expected == present + absent + missing`; `gaps` ascending and disjoint.
+
+    Of the absent ones `retention` are those that the exchange no longer serves, and `declared` those that an
+    operator says do not exist: of neither is it proven that they never were.
+    """
 
     expected: int
     present: int
     absent: int
     missing: int
     gaps: tuple[Gap, ...]
+    retention: int = 0
+    declared: int = 0
 
     @property
     def ratio(self) -> float:
@@ -50,9 +59,33 @@ class Coverage:
         return self.present / possible if possible else 1.0
 
     @property
+    def proven(self) -> int:
+        """The absent bars that never were."""
+        return self.absent - self.retention - self.declared
+
+    @property
+    def held_ratio(self) -> float:
+        """present / (expected - proven): what is held of all that may have been; 1.0 where nothing was."""
+        possible = self.expected - self.proven
+        return self.present / possible if possible else 1.0
+
+    @property
+    def absences(self) -> str:
+        """The absent bars in words: `30 proven absent, 1300 out of retention, 10 declared absent`."""
+        said = [f"{self.proven} proven absent"]
+        said += [f"{self.retention} out of retention"] if self.retention else []
+        said += [f"{self.declared} declared absent"] if self.declared else []
+        return ", ".join(said)
+
+    @property
     def missing_gaps(self) -> tuple[Gap, ...]:
         """The gaps nobody can explain."""
         return tuple(gap for gap in self.gaps if gap.reason == MISSING)
+
+    @property
+    def counts(self) -> str:
+        """All counts in words."""
+        return f"{self.present} present, {self.absences}, {self.missing} missing"
 
 
 def coverage_of(timeframe: Timeframe, window: Segment, ts: np.ndarray, absent: Iterable[Gap]) -> Coverage:
@@ -67,8 +100,24 @@ def coverage_of(timeframe: Timeframe, window: Segment, ts: np.ndarray, absent: I
     if len(inside) == expected:
         return Coverage(expected, expected, 0, 0, ())
     gaps = _explained(holes(timeframe, bounds, inside), list(absent))
-    missing = sum(timeframe.count(gap.start, gap.end) for gap in gaps if gap.reason == MISSING)
-    return Coverage(expected, len(inside), expected - len(inside) - missing, missing, gaps)
+    return counted(timeframe, expected, gaps)
+
+
+def counted(timeframe: Timeframe, expected: int, gaps: Sequence[Gap]) -> Coverage:
+    """Coverage of `expected` bars, all there but those in the ascending disjoint `gaps` (on the grid)."""
+    bars: Counter[str] = Counter()
+    for gap in gaps:
+        bars[gap.reason] += timeframe.count(gap.start, gap.end)
+    empty, missing = bars.total(), bars[MISSING]
+    return Coverage(
+        expected=expected,
+        present=expected - empty,
+        absent=empty - missing,
+        missing=missing,
+        gaps=tuple(gaps),
+        retention=bars[RETENTION],
+        declared=bars[DECLARED],
+    )
 
 
 def holes(timeframe: Timeframe, window: Segment, ts: np.ndarray) -> list[Segment]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from seamless_assets.core.bars.epochs import SECONDS_LIMIT
 from seamless_assets.core.calendar.segment import Segment, outside
-from seamless_assets.core.coverage.coverage import ABSENT_REASONS, MISSING, Gap
+from seamless_assets.core.coverage.coverage import ABSENT_REASONS, DECLARED, MISSING, RETENTION, Gap
 
 LOOKS_S = (60.0, 300.0, 1_800.0, 7_200.0, 86_400.0)
 """Seconds from a vain look to the next; the last holds for all that follow."""
@@ -19,10 +19,10 @@ CLOCK_TOLERANCE_S = 600.0
 """The clocks of workers differ: a look that is dated no further ahead is one of just now."""
 DENIED = "denied"
 """The reason of a look that found bars to exist though they are not sent: no earlier proof outweighs it."""
-DECLARED, REVOKED = "declared", "revoked"
-"""The reasons of what an operator says of bars, and of taking it back."""
+REVOKED = "revoked"
+"""The reason of taking back what an operator declared."""
 _REASONS = frozenset({*ABSENT_REASONS, MISSING, DENIED, REVOKED})
-_UNDENIABLE = frozenset({DECLARED, "retention"})
+_UNDENIABLE = frozenset({DECLARED, RETENTION})
 _MAX_LOOKS = 1_000_000
 AWAITING = "bars on both sides, but too long for chance, and nothing else tells of it yet"
 """The evidence of a look at a hole that wants a second witness."""
@@ -72,13 +72,25 @@ class Fact:
         return Segment(self.start, self.end)
 
     def rests_at(self, now: float) -> bool:
-        """Whether it is a vain look whose next one is still to come at `now` (epoch seconds).
-
-        A look that lies far ahead of `now` was dated by a clock that was wrong, and nothing rests on it.
-        """
-        if not self.is_look or self.next_try is None:
+        """Whether it is a vain look whose next one is still to come at `now` (epoch seconds)."""
+        if not self.is_look or self.next_try is None or self.is_dated_ahead(now):
             return False
-        return self.recorded_at - CLOCK_TOLERANCE_S <= now < self.next_try
+        return now < self.next_try
+
+    def is_dated_ahead(self, now: float) -> bool:
+        """Whether it lies so far ahead of `now` that its clock was wrong: nothing rests on such a look."""
+        return self.recorded_at - CLOCK_TOLERANCE_S > now
+
+
+def resting(facts: Iterable[Fact], now: float) -> list[Segment]:
+    """Ranges whose next look is still to come at `now`; what was revoked since the last is due at once."""
+    found: list[Segment] = []
+    for fact in facts:
+        if fact.rests_at(now):
+            found.append(fact.segment)
+        elif fact.reason == REVOKED:
+            found = [rest for part in found for rest in outside(part, [fact.segment])]
+    return found
 
 
 def proven_gaps(facts: Sequence[Fact], released: Sequence[Gap] = ()) -> list[Gap]:

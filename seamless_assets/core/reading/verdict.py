@@ -22,7 +22,8 @@ UNAVAILABLE = "decision_unavailable"
 class Evidence:
     """What a verdict rests on.
 
-    `expected`, `absent` and `missing` count bars of the asked window; `lag_s` is the time since the last
+    `expected`, `absent` and `missing` count bars of the asked window, `retention` and `declared` those of the
+    absent ones that were never proven not to exist; `lag_s` is the time since the last
     delivered bar closed, by the exchange's clock, None where nothing was delivered. `as_of` and
     `dataset_fingerprint` are those served, `bound_as_of` and `bound_fingerprint` those that the session is
     bound to, `pinned` the `as_of` that it was set back to. `violations` names the phases that their budgets
@@ -33,6 +34,8 @@ class Evidence:
     expected: int
     absent: int
     missing: int
+    retention: int = 0
+    declared: int = 0
     min_coverage: float = 0.0
     allow_partial: bool = True
     lag_s: float | None = None
@@ -114,6 +117,10 @@ def _partial(of: Evidence) -> Iterator[str]:
 
 def _noted(of: Evidence) -> Iterator[str]:
     """What is reported and changes no verdict."""
+    if of.retention:
+        yield f"bars_out_of_retention: {of.retention} of {of.expected} bars are no longer served"
+    if of.declared:
+        yield f"bars_declared_absent: an operator says that {of.declared} of {of.expected} bars are none"
     if of.pinned is not None:
         yield f"pinned: the session is set to {of.pinned} until it is unpinned ({of.pin_reason})"
     if of.decision in _DRY_MODES:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from typing import Any, Literal, TypeVar
@@ -18,7 +18,8 @@ from seamless_assets.core.bars.volume import VolumeUnit
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.canonical import canonical_json, read_record, sha256_text
-from seamless_assets.core.coverage.coverage import MISSING, Gap
+from seamless_assets.core.coverage.coverage import DECLARED, MISSING, Gap
+from seamless_assets.core.coverage.declaration import Declaration
 from seamless_assets.core.node import NodeId, path_value
 from seamless_assets.core.releases.plausible import refuse_implausible_manifest
 from seamless_assets.errors import ArtifactCorrupt
@@ -26,7 +27,9 @@ from seamless_assets.errors import ArtifactCorrupt
 T = TypeVar("T")
 MANIFEST_VERSION: Literal[1] = 1
 EXTENTS, VOLUME = "extents", "volume"
-"""What a manifest's `policy` says beside the decisions: where its values lie, and what volume counts.
+"""What a manifest's `policy` says beside the decisions: where its values lie, what volume counts.
+
+Who declared bars absent stands there too, under `DECLARED`.
 
 Versions that share a store pass over what they do not know there; any other name they refuse.
 """
@@ -93,6 +96,11 @@ class Manifest:
         """What one of `volume` is; None where nobody could tell when it was sealed."""
         return _converted(self.policy.get(VOLUME), VolumeUnit)
 
+    @property
+    def declared(self) -> tuple[Declaration, ...]:
+        """Who said of its bars told as `declared` that they do not exist, when and why."""
+        return _converted(self.policy.get(DECLARED), tuple[Declaration, ...]) or ()
+
     def opens(self, timeframe: Timeframe, part: Segment) -> np.ndarray:
         """Sorted opens of its bars inside `part`, int64 epoch seconds: all of the grid but its gaps."""
         return _opens_but((*self.absent, *self.missing), timeframe, self.segment.intersect(part))
@@ -120,6 +128,12 @@ class Manifest:
 
 
 _DECODER = Decoder(Manifest)
+
+
+def declared_record(declared: Iterable[Declaration]) -> dict[str, Any]:
+    """What a manifest's `policy` says of who declared bars absent; nothing where nobody did."""
+    records = [one.as_record() for one in dict.fromkeys(declared)]
+    return {DECLARED: records} if records else {}
 
 
 def packing_facts(policy: Mapping[str, Any], packing: Packing) -> dict[str, Any]:

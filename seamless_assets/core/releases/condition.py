@@ -70,7 +70,7 @@ def _judged(
             return "pending", "its time is not over; what is settled of it is released as far as asked for"
         if released_until < settled_until:
             return "pending", "a part of it is settled and not released yet"
-        return "available", f"{coverage.present} bars, {coverage.absent} proven absent"
+        return "available", f"{coverage.present} bars, {coverage.absences}"
     if last is not None:
         return "missing", f"taken out of force: {last.reason}"
     if settled_until < end:

@@ -52,7 +52,10 @@ def coverage_metadata(coverage: Coverage) -> dict[str, Any]:
     """Counts of bars, which the UI plots over time."""
     return {
         "coverage": round(coverage.ratio, 6),
+        "held": round(coverage.held_ratio, 6),
         "absent_bars": coverage.absent,
+        "retention_bars": coverage.retention,
+        "declared_bars": coverage.declared,
         "missing_bars": coverage.missing,
     }
 

@@ -15,14 +15,15 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from seamless_assets.core.bars.table import timestamps
-from seamless_assets.core.coverage.coverage import MISSING, Coverage
+from seamless_assets.core.coverage.coverage import DECLARED, MISSING, RETENTION, Coverage
 
 MAX_CANDLES = 120
 COLORS = 32
 WIDTH_IN = 8.0
 _CANDLE_EDGES = {"left": 0.09, "right": 0.98, "top": 0.92, "bottom": 0.11, "hspace": 0.08}
 _STRIP_EDGES = {"left": 0.03, "right": 0.97, "top": 0.74, "bottom": 0.42}
-UP, DOWN, ABSENT, LOST = "#1b9e77", "#d95f02", "#c9ced6", "#c2185b"
+UP, DOWN, ABSENT, UNPROVEN, LOST = "#1b9e77", "#d95f02", "#c9ced6", "#e6ab02", "#c2185b"
+_COLORS = {MISSING: LOST, RETENTION: UNPROVEN, DECLARED: UNPROVEN}
 
 
 def candles_picture(bars: pa.Table, title: str) -> str:
@@ -41,19 +42,19 @@ def candles_picture(bars: pa.Table, title: str) -> str:
 
 
 def coverage_picture(coverage: Coverage, start: int, end: int) -> str:
-    """A strip of the window: present, proven absent, missing."""
+    """A strip of the window: present, proven absent, out of retention or declared absent, missing."""
     figure = Figure(figsize=(WIDTH_IN, 0.9), dpi=80)
     axis = figure.subplots(gridspec_kw=_STRIP_EDGES)
     low, high = _days([start, end])
     axis.axvspan(low, high, color=UP, lw=0)
     for gap in coverage.gaps:
-        axis.axvspan(*_days([gap.start, gap.end]), color=LOST if gap.reason == MISSING else ABSENT, lw=0)
+        axis.axvspan(*_days([gap.start, gap.end]), color=_COLORS.get(gap.reason, ABSENT), lw=0)
     axis.set_xlim(low, high)
     axis.set_yticks([])
     axis.tick_params(labelsize=8)
     _date_axis(axis)
     axis.set_title(
-        f"{coverage.present} present, {coverage.absent} absent with proof, {coverage.missing} missing",
+        coverage.counts,
         fontsize=9,
         loc="left",
     )

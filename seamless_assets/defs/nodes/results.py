@@ -20,7 +20,7 @@ from dagster._core.definitions.data_version import (
 )
 
 from seamless_assets.core.node import NodeId
-from seamless_assets.defs.nodes.checks import judge_publishable, judge_settled
+from seamless_assets.defs.nodes.checks import judge_held, judge_publishable, judge_settled
 from seamless_assets.defs.nodes.metadata import partition_metadata
 from seamless_assets.defs.nodes.step import NodeOutcome
 from seamless_assets.flows.releasing.materialize import PartitionReport
@@ -34,11 +34,8 @@ MAX_PICTURED = 60
 def progress(node: NodeId, report: PartitionReport) -> str:
     """What became of a partition, in one line for the log."""
     state = "released" if report.released else "not released"
-    counts = report.coverage
-    return (
-        f"{node} {report.partition.key}: {state}, {counts.present} bars, {counts.absent} absent, "
-        f"{counts.missing} missing{''.join(f'; {problem}' for problem in report.problems)}"
-    )
+    problems = "".join(f"; {problem}" for problem in report.problems)
+    return f"{node} {report.partition.key}: {state}, {report.coverage.counts}{problems}"
 
 
 class NodeEvents:
@@ -59,6 +56,7 @@ class NodeEvents:
         if outcome.away is None:
             coverage = total_coverage([report.coverage for report in outcome.reports])
             yield judge_publishable(key, outcome.passed, coverage, outcome.problems)
+            yield judge_held(self._pipeline, key, coverage)
             yield judge_settled(self._pipeline, key, outcome.node)
         if outcome.is_complete:
             yield self._materialization(key, outcome)

@@ -14,7 +14,8 @@ from seamless_assets.core.bars.table import empty_bars, timestamps
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.watermark import watermark
 from seamless_assets.core.coverage.coverage import Coverage
-from seamless_assets.core.coverage.ledger import Fact, facts_of, proven_gaps
+from seamless_assets.core.coverage.declaration import contradictions
+from seamless_assets.core.coverage.ledger import Fact, facts_of, proven_gaps, resting
 from seamless_assets.core.coverage.plan import chunk_bars
 from seamless_assets.core.coverage.proof import subtract
 from seamless_assets.core.node import NodeId
@@ -143,7 +144,8 @@ async def _fill_under(
     try:
         request = FetchRequest(node, wanted, piece.bounds, witnesses.closed)
         fetched = await fetch_bars(ports, request, witnesses, facts)
-        known = {tuple(gap) for gap in proven_gaps(facts)}
+        proven = proven_gaps(facts)
+        known = {tuple(gap) for gap in proven}
         facts = [fact for fact in fetched.facts if (fact.start, fact.end, fact.reason) not in known]
         now = ports.clock.now()
         written = await lease.fenced(
@@ -164,7 +166,7 @@ async def _fill_under(
         fetched.candles,
         written.added,
         written.revised,
-        fetched.problems,
+        (*fetched.problems, *contradictions(proven, timestamps(fetched.bars))),
         fetched.away,
         timestamps(fetched.bars),
     )
@@ -198,8 +200,8 @@ async def _due(ports: Ports, node: NodeId, window: Segment) -> tuple[list[Segmen
     now = ports.clock.now()
     known = await coverage(ports, node, window)
     facts = facts_of(await ports.hot.load_facts(node, window))
-    resting = [Segment(fact.start, fact.end) for fact in facts if fact.rests_at(now)]
-    return subtract([gap.segment for gap in known.missing_gaps], resting, node.timeframe), facts
+    due = subtract([gap.segment for gap in known.missing_gaps], resting(facts, now), node.timeframe)
+    return due, facts
 
 
 def touched(every: Sequence[Piece], due: Iterable[Segment]) -> list[int]:

@@ -166,6 +166,8 @@ def _facts(
 ) -> tuple[Fact, ...]:
     """Every proof, and a look at each range that stays missing, as lines of the ledger."""
     now = ports.clock.now()
+    # A look that is dated ahead of now was made by a clock that was wrong: it is none of those so far.
+    earlier = [fact for fact in earlier if not fact.is_dated_ahead(now)]
     facts = [Fact(*proof, now) for proof in proofs]
     for part, reason, evidence in _looks(frame, unknown, found, unsound, answers):
         looks = 1 + max((fact.attempts for fact in earlier if _is_about(fact, part)), default=0)

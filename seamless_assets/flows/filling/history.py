@@ -12,9 +12,11 @@ from seamless_assets.core.bars.sorted_sets import difference, is_in, union
 from seamless_assets.core.bars.table import between, changes, empty_bars, join, timestamps
 from seamless_assets.core.calendar.instant import epoch_micros
 from seamless_assets.core.calendar.segment import Segment, outside
-from seamless_assets.core.coverage.coverage import Coverage, Gap, coverage_of, holes
+from seamless_assets.core.coverage.coverage import DECLARED, Coverage, Gap, coverage_of, holes
+from seamless_assets.core.coverage.declaration import Declaration, declarations_of
 from seamless_assets.core.coverage.ledger import Fact, facts_of
 from seamless_assets.core.coverage.ledger import proven_gaps as gaps_of
+from seamless_assets.core.coverage.proof import common, subtract
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
 from seamless_assets.core.releases.snapshot import Snapshot
@@ -69,16 +71,44 @@ async def coverage(ports: Ports, node: NodeId, window: Segment) -> Coverage:
 
     A bar that was released exists, whatever an exchange says that has dropped it since.
     """
-    opens = await ports.hot.load_opens(node, window)
-    released = await _released_parts(ports, node, window, opens)
-    for (_, part), manifest in released:
-        opens = union(opens, manifest.opens(node.timeframe, part))
-    return await _explained(ports, node, window, opens, released)
+    opens, parts = await _known(ports, node, window)
+    return await _explained(ports, node, window, opens, parts)
+
+
+async def known_opens(ports: Ports, node: NodeId, window: Segment) -> np.ndarray:
+    """Sorted opens of the bars of `window` that are hot or released, int64 epoch seconds."""
+    opens, _ = await _known(ports, node, window)
+    return opens
 
 
 async def coverage_of_known(ports: Ports, node: NodeId, window: Segment, opens: np.ndarray) -> Coverage:
     """Coverage of `window` where the bars that are known of it (`known_bars`) have these sorted `opens`."""
     return await _explained(ports, node, window, opens, await _released_parts(ports, node, window, opens))
+
+
+async def declared_of(ports: Ports, node: NodeId, window: Segment, gaps: Sequence[Gap]) -> list[Declaration]:
+    """Who declared those of the `gaps` of `window` that count as declared.
+
+    By the ledger, and by what was released where the ledger was lost.
+    """
+    declared = [gap.segment for gap in gaps if gap.reason == DECLARED]
+    if not declared:
+        return []
+    facts = facts_of(await ports.hot.load_facts(node, window))
+    every = declarations_of(facts, node.timeframe, NO_OPENS)
+    said = [one for one in every if common(declared, one.in_force)]
+    left = subtract(declared, [part for one in said for part in one.in_force], node.timeframe)
+    parts = await _released_parts(ports, node, window, NO_OPENS) if left else []
+    return said + [one for _, manifest in parts for one in manifest.declared if common(left, [one.segment])]
+
+
+async def _known(ports: Ports, node: NodeId, window: Segment) -> tuple[np.ndarray, list[_ReleasedPart]]:
+    """Opens that are hot or released, and the artifacts that tell of holes in the hot ones."""
+    opens = await ports.hot.load_opens(node, window)
+    parts = await _released_parts(ports, node, window, opens)
+    for (_, part), manifest in parts:
+        opens = union(opens, manifest.opens(node.timeframe, part))
+    return opens, parts
 
 
 async def _explained(

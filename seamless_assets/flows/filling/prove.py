@@ -247,8 +247,9 @@ def _wait_for_more(
     found: Absence,
 ) -> None:
     """Holes that have bars on both sides and nothing else are believed when looks of a day found the same."""
-    unexplained = [fact for fact in earlier if fact.evidence == AWAITING]
-    since = ports.clock.now() - LASTING_S
+    now = ports.clock.now()
+    unexplained = [f for f in earlier if f.evidence == AWAITING and not f.is_dated_ahead(now)]
+    since = now - LASTING_S
     open_ended = subtract(left, bracketed, frame)
     for part in subtract(left, open_ended, frame):
         looks = [f.recorded_at for f in unexplained if f.start <= part.start and part.end <= f.end]

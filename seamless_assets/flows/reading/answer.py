@@ -126,6 +126,8 @@ def _judged(ports: Ports, answer: Answer) -> Judgement:
             expected=answer.gathered.coverage.expected,
             absent=answer.gathered.coverage.absent,
             missing=answer.gathered.coverage.missing,
+            retention=answer.gathered.coverage.retention,
+            declared=answer.gathered.coverage.declared,
             min_coverage=_first(*least),
             allow_partial=settings.allow_partial or not is_live,
             lag_s=_lag(ports, answer),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from seamless_assets.core.calendar.partition import partitions
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.watermark import settled
-from seamless_assets.core.coverage.coverage import MISSING, Coverage
+from seamless_assets.core.coverage.coverage import Coverage, counted
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.condition import Condition, condition_of
 from seamless_assets.core.releases.scan import gaps_within
@@ -35,9 +35,4 @@ async def conditions(ports: Ports, node: NodeId, window: Segment) -> list[Condit
 
 def _within(node: NodeId, known: Coverage, part: Segment) -> Coverage:
     """Coverage of a part of what is known."""
-    gaps = gaps_within(known.gaps, part)
-    counts = [(gap.reason, node.timeframe.count(gap.start, gap.end)) for gap in gaps]
-    expected = node.timeframe.count(*part)
-    missing = sum(count for reason, count in counts if reason == MISSING)
-    absent = sum(count for reason, count in counts if reason != MISSING)
-    return Coverage(expected, expected - absent - missing, absent, missing, gaps)
+    return counted(node.timeframe, node.timeframe.count(*part), gaps_within(known.gaps, part))

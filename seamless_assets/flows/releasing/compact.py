@@ -9,7 +9,7 @@ from seamless_assets.core.bars.volume import VolumeUnit
 from seamless_assets.core.calendar.partition import UNITS, PartitionUnit
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.releases.artifact import ArtifactRef
+from seamless_assets.core.releases.artifact import ArtifactRef, declared_record
 from seamless_assets.core.releases.release import Release
 from seamless_assets.core.releases.snapshot import Snapshot, next_release
 from seamless_assets.core.releases.supersession import COMPACTED, compactable
@@ -99,7 +99,10 @@ async def _merge(
         after=snapshot.release,
         conformance_version=version,
         volume=_common([manifest.volume for manifest in manifests]),
-        decisions={COMPACTED: [part.fingerprint for part in parts]},
+        decisions={
+            COMPACTED: [part.fingerprint for part in parts],
+            **declared_record(one for manifest in manifests for one in manifest.declared),
+        },
     )
     return _Merged(await ports.artifacts.put_artifact(sealed, snapshot.discarded), tuple(parts))
 

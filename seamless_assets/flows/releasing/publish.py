@@ -13,13 +13,13 @@ from seamless_assets.core.calendar.partition import Partition
 from seamless_assets.core.calendar.watermark import settled, watermark
 from seamless_assets.core.coverage.coverage import Coverage, Gap
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.releases.artifact import ArtifactRef
+from seamless_assets.core.releases.artifact import ArtifactRef, declared_record
 from seamless_assets.core.releases.fingerprint import fingerprint
 from seamless_assets.core.releases.release import Release, Revision
 from seamless_assets.core.releases.snapshot import Snapshot, next_release
 from seamless_assets.core.releases.supersession import refuse_pinned, supersede
 from seamless_assets.errors import ReleaseLosesBars, ReleaseOutdated
-from seamless_assets.flows.filling.history import NO_OPENS, coverage_of_known, known_bars
+from seamless_assets.flows.filling.history import NO_OPENS, coverage_of_known, declared_of, known_bars
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.releasing.commit import commit, instant_micros, refuse_discarded, revisions
 from seamless_assets.flows.releasing.sealing import sealed_artifact
@@ -78,7 +78,7 @@ async def seal(
         after=before.release,
         conformance_version=ports.policy.conformance_version,
         volume=ports.source.volume_unit(node),
-        decisions={},
+        decisions=declared_record(await declared_of(ports, node, window, known.gaps)),
     )
     ref = await ports.artifacts.put_artifact(artifact, before.discarded)
     return Sealed(
@@ -178,4 +178,6 @@ def total_coverage(parts: Sequence[Coverage]) -> Coverage:
         absent=sum(part.absent for part in parts),
         missing=sum(part.missing for part in parts),
         gaps=tuple(gaps),
+        retention=sum(part.retention for part in parts),
+        declared=sum(part.declared for part in parts),
     )

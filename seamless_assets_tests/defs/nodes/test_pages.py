@@ -139,7 +139,7 @@ def test_a_running_partition_warns_until_it_is_over(
     assert not checks(run(path, instance, "1m", "2025-01-08"))["settled"].passed
 
 
-@pytest.mark.parametrize("name", ["publishable", "settled"])
+@pytest.mark.parametrize("name", ["publishable", "held", "settled"])
 def test_a_check_alone_judges_what_is_released(
     name: str, written: Callable[..., Path], instance: DagsterInstance
 ) -> None:
@@ -159,7 +159,7 @@ def test_a_check_alone_judges_what_is_released(
     run(path, instance, "1m", "2025-01-08", "2025-01-09")
     assert judge().passed
     run(path, instance, "1m", "2025-01-10")
-    assert judge().passed is (name == "publishable")
+    assert judge().passed is (name != "settled")
 
 
 @pytest.mark.parametrize("tag", ["seamless/asof", "seamless/start"])

@@ -12,7 +12,15 @@ from PIL import Image
 
 from seamless_assets.core.bars.table import BARS_SCHEMA
 from seamless_assets.core.coverage.coverage import Coverage, Gap
-from seamless_assets.defs.nodes.pictures import ABSENT, DOWN, LOST, UP, candles_picture, coverage_picture
+from seamless_assets.defs.nodes.pictures import (
+    ABSENT,
+    DOWN,
+    LOST,
+    UNPROVEN,
+    UP,
+    candles_picture,
+    coverage_picture,
+)
 
 START, DAY = 1_735_689_600, 86_400
 
@@ -57,4 +65,16 @@ def test_a_strip_tells_present_absent_and_missing_apart() -> None:
     image = image_of(coverage_picture(Coverage(1440, 940, 333, 167, gaps), START, START + DAY))
     assert all(shows(image, colour, 500) for colour in (UP, ABSENT, LOST))
     whole = image_of(coverage_picture(Coverage(1440, 1440, 0, 0, ()), START, START + DAY))
-    assert [shows(whole, colour, 500) for colour in (UP, ABSENT, LOST)] == [True, False, False]
+    assert [shows(whole, colour, 500) for colour in (UP, ABSENT, UNPROVEN, LOST)] == [
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("reason", ["retention", "declared"])
+def test_a_strip_tells_what_is_out_of_reach_from_what_never_was(reason: str) -> None:
+    gaps = (Gap(START + 20_000, START + 40_000, reason),)
+    image = image_of(coverage_picture(Coverage(1440, 1107, 333, 0, gaps), START, START + DAY))
+    assert [shows(image, colour, 500) for colour in (UP, UNPROVEN, ABSENT)] == [True, True, False]
