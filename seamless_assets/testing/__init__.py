@@ -21,10 +21,9 @@ from seamless_assets.testing.clock import (
 from seamless_assets.testing.exchange import InMemoryExchange
 from seamless_assets.testing.hot_store import InMemoryHotStore
 from seamless_assets.testing.leases import InMemoryLeaseStore
-from seamless_assets.testing.outbox import InMemoryOutbox, InMemoryReceiver
 from seamless_assets.testing.pipeline import connect_in_memory
 from seamless_assets.testing.ports import RecordingObserver, in_memory_ports
-from seamless_assets.testing.sessions import InMemorySessionStore
+from seamless_assets.testing.worlds import InMemoryOutbox, InMemoryReceiver, InMemorySessionStore
 
 __all__ = [
     "DAY",

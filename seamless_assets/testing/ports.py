@@ -18,7 +18,7 @@ from seamless_assets.testing.artifact_store import InMemoryArtifactStore
 from seamless_assets.testing.exchange import InMemoryExchange
 from seamless_assets.testing.hot_store import InMemoryHotStore
 from seamless_assets.testing.leases import InMemoryLeaseStore
-from seamless_assets.testing.sessions import InMemorySessionStore
+from seamless_assets.testing.worlds import InMemorySessionStore
 
 
 @dataclass

@@ -25,7 +25,7 @@ from seamless_assets.core.reading.verdict import Judgement
 from seamless_assets.core.worlds.session import SessionKey, observe
 from seamless_assets.core.worlds.webhook import WebhookMessage
 from seamless_assets.errors import ConfigError, InvalidInput
-from seamless_assets.flows.reading.webhooks import WebhookDispatcher
+from seamless_assets.flows.worlds.webhooks import WebhookDispatcher
 from seamless_assets.sandbox.server import Sandbox
 from seamless_assets.testing import DAY, START, RecordingObserver
 

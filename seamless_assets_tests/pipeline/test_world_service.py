@@ -15,7 +15,7 @@ import seamless_assets as sa
 from seamless_assets.config.load import settings_from_mapping
 from seamless_assets.core.worlds.decision import Decision, parse_decision
 from seamless_assets.errors import WorldServiceUnavailable
-from seamless_assets.flows.reading.decisions import Decisions
+from seamless_assets.flows.worlds.decisions import Decisions
 from seamless_assets.sandbox.server import Sandbox
 from seamless_assets.testing import DAY, START, ManualClock
 

@@ -17,8 +17,8 @@ from seamless_assets.core.coverage.coverage import MISSING, Gap
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import VOLUME, Manifest, SealedArtifact, packing_facts
 from seamless_assets.core.releases.fingerprint import fingerprint
+from seamless_assets.core.releases.gate import refuse_unsound
 from seamless_assets.core.releases.release import Release, epoch_micros_after
-from seamless_assets.core.releases.sealing import refuse_unsound
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.releasing.commit import instant_micros
 

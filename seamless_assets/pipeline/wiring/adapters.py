@@ -10,8 +10,8 @@ from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.config.load import Settings
 from seamless_assets.flows.ports import Clock, Ports
 from seamless_assets.flows.reading.background import BackgroundFills
-from seamless_assets.flows.reading.decisions import Decisions
 from seamless_assets.flows.sharing.quota import LeaseQuota
+from seamless_assets.flows.worlds.decisions import Decisions
 from seamless_assets.pipeline.wiring.artifacts import S3Access, artifact_store
 from seamless_assets.pipeline.wiring.coordination import Coordination
 from seamless_assets.pipeline.wiring.exchanges import Exchanges

@@ -11,7 +11,7 @@ from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.config.load import Settings
 from seamless_assets.core.worlds.webhook import signing_key
 from seamless_assets.flows.ports import Clock
-from seamless_assets.flows.reading.webhooks import WebhookDispatcher
+from seamless_assets.flows.worlds.webhooks import WebhookDispatcher
 from seamless_assets.pipeline.wiring.coordination import Coordination
 
 if TYPE_CHECKING:

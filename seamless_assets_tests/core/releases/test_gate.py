@@ -11,7 +11,7 @@ import pytest
 from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.releases.sealing import refuse_unsound
+from seamless_assets.core.releases.gate import refuse_unsound
 from seamless_assets.errors import SealRefused
 from seamless_assets.testing import DAY, START, random_walk
 

@@ -14,7 +14,7 @@ from seamless_assets.core.sharing.events import WebhookEvent
 from seamless_assets.core.worlds.session import SessionKey, observe
 from seamless_assets.core.worlds.webhook import CLAIM_S, LONGEST_PAUSE_S, WebhookMessage
 from seamless_assets.errors import SessionStoreError, WebhookUndelivered
-from seamless_assets.flows.reading.webhooks import POLL_S, WebhookDispatcher
+from seamless_assets.flows.worlds.webhooks import POLL_S, WebhookDispatcher
 from seamless_assets.testing import (
     InMemoryOutbox,
     InMemoryReceiver,

@@ -1,0 +1,1 @@
+"""Worlds and the services beside them: what a service decides for a world, what one is sent."""
