@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr, SecretStr
 
 from seamless_assets.config.addresses import Dsn
+from seamless_assets.config.automation import AutomationSettings
 from seamless_assets.config.document.places import key_text
 from seamless_assets.config.fields import (
     Frame,
@@ -169,6 +170,7 @@ class Settings(Section):
     domains: DomainsSettings = section()
     exchanges: dict[str, ExchangeSettings] = Field(default={})
     environment: EnvironmentSettings = section()
+    automation: AutomationSettings = section()
     _file: Path | None = PrivateAttr(default=None)
     _base: Path = PrivateAttr(default_factory=Path.cwd)
 

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 from dagster import Definitions
 
 from seamless_assets.config.load import Settings
-from seamless_assets.defs.housekeeping import build_housekeeping
+from seamless_assets.defs.automation.freshness import build_freshness
+from seamless_assets.defs.automation.schedules import build_schedules
 from seamless_assets.defs.inputs.io_manager import seamless_io_manager
 from seamless_assets.defs.jobs import build_jobs
 from seamless_assets.defs.names import DEFAULT_NAME, ProjectNames, prefix_of
 from seamless_assets.defs.nodes.assets import build_assets
 from seamless_assets.defs.resources import SeamlessResource, s3_access
+from seamless_assets.defs.shards import shards_of
+from seamless_assets.defs.upkeep import build_housekeeping
 from seamless_assets.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -40,12 +43,14 @@ def build_definitions(
     the other. Raises `ConfigError` where two nodes have one asset key, `InvalidInput` for bad arguments.
     """
     names = ProjectNames(name, prefix_of(key_prefix))
-    assets = build_assets(settings, names)
-    housekeeping, nightly = build_housekeeping(names)
+    shards = list(shards_of(settings, names))
+    jobs = build_jobs(names, shards)
+    housekeeping, housekeeping_schedule = build_housekeeping(settings.automation, names)
     return Definitions(
-        assets=assets,
-        jobs=[*build_jobs(assets), housekeeping],
-        schedules=[nightly],
+        assets=build_assets(settings, names),
+        jobs=[*jobs.values(), housekeeping],
+        schedules=[*build_schedules(settings, names, shards), housekeeping_schedule],
+        sensors=[*build_freshness(settings, names, shards, jobs)],
         resources={
             names.project: _resource(settings, config, s3),
             names.io_manager: seamless_io_manager(names.project),

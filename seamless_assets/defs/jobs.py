@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-from dagster import AssetsDefinition, AssetSelection, define_asset_job
+from dagster import AssetSelection, define_asset_job
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from seamless_assets.defs.names import ProjectNames
+from seamless_assets.defs.shards import Shard
 
-def build_jobs(assets: Sequence[AssetsDefinition]) -> list[UnresolvedAssetJobDefinition]:
-    """Jobs that materialize the nodes of each asset group, named `materialize_ohlcv_binance_1m`."""
-    return [
-        define_asset_job(
-            f"materialize_{asset.op.name}",
-            selection=AssetSelection.assets(asset),
-            description=f"Materialize partitions of the {len(list(asset.keys))} nodes of {asset.op.name}.",
+
+def build_jobs(names: ProjectNames, shards: Iterable[Shard]) -> dict[str, UnresolvedAssetJobDefinition]:
+    """Jobs that materialize the nodes of each shard, by their names: `materialize_ohlcv_binance_1m`."""
+    return {
+        shard.job_name: define_asset_job(
+            shard.job_name,
+            selection=AssetSelection.assets(*(names.asset_key(node) for node in shard.nodes)),
+            description=f"Materialize partitions of the {len(shard.members)} nodes of {shard.name}.",
         )
-        for asset in assets
-    ]
+        for shard in shards
+    }

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import ROOT
 from dagster import AssetKey, DagsterInstance, Definitions, FilesystemIOManager
 
 from seamless_assets.adapters.machine.clock import SystemClock
+from seamless_assets.config.automation import AutomationSettings
 from seamless_assets.defs.inputs.instructions import _READERS, PREFIX
 from seamless_assets.defs.names import HELD, NODE_ID_METADATA, PUBLISHABLE, SETTLED
 
 START, DAY = 1_735_689_600, 86_400
 PAGE = (ROOT / "docs" / "dagster.md").read_text()
+AUTOMATION = (ROOT / "docs" / "automation.md").read_text()
 HOURS = AssetKey(["ohlcv", "binance", "BTC_USDT_1h"])
 
 
@@ -66,8 +69,18 @@ def test_the_page_names_all_there_is(project: Any) -> None:
     assert named == {f"{PREFIX}{name}" for name in _READERS} | {NODE_ID_METADATA}
     repository = project.defs.get_repository_def()
     jobs = {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")}
-    schedules = {schedule.name for schedule in repository.schedule_defs}
+    automation = {one.name for one in (*repository.schedule_defs, *repository.sensor_defs)}
     assert jobs == {"materialize_ohlcv_binance_1h", "housekeeping"}
     resources = {name for name in project.defs.resources if name.startswith("seamless")}
     others = {PUBLISHABLE, HELD, SETTLED, "housekeeping", "materialize_ohlcv_<exchange>_<timeframe>"}
-    assert all(f"`{name}`" in PAGE for name in schedules | resources | others)
+    assert all(f"`{name}`" in PAGE for name in resources | others)
+    general = {name.replace("binance", "<exchange>").replace("1h", "<timeframe>") for name in automation}
+    assert set(re.findall(r"^\| `(\S+)` \|", AUTOMATION, re.MULTILINE)) == general
+
+
+def test_the_settings_of_the_page_are_the_usual_ones() -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", AUTOMATION, re.DOTALL)
+    written = yaml.safe_load(block)["automation"]
+    usual = AutomationSettings().model_dump(exclude_none=True)
+    assert AutomationSettings.model_validate(written) == AutomationSettings()
+    assert written == usual

@@ -7,8 +7,7 @@ materialized. An exchange that gives no answer is no verdict on bars: it fails t
 
 # Dagster reads the annotations of assets at run time, so they are not postponed here.
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dagster import (
@@ -37,10 +36,10 @@ from seamless_assets.defs.nodes.results import NodeEvents, progress
 from seamless_assets.defs.nodes.step import NodeOutcome, materialize_nodes
 from seamless_assets.defs.partitions import partitions_definition, window_of_partitions
 from seamless_assets.defs.resources import SeamlessResource
+from seamless_assets.defs.shards import Shard, shards_of
 from seamless_assets.errors import ExchangeUnavailable, InvalidInput
 from seamless_assets.pipeline.connect import Seamless
 
-SHARD_SIZE = 100
 SCHEMA = {
     "dagster/column_schema": TableSchema(
         [
@@ -60,31 +59,21 @@ def build_assets(settings: Settings, names: ProjectNames | None = None) -> list[
     """All declared nodes as assets; asks no exchange. Raises `ConfigError` where two have one key."""
     called = names or ProjectNames()
     by_key = NodesByKey(settings.nodes)
-    ordered = sorted(settings.nodes, key=lambda item: (item.node.exchange, str(item.node.timeframe)))
-    groups = groupby(ordered, key=lambda item: (item.node.exchange, str(item.node.timeframe)))
-    return [
-        _shard_asset(settings, called, by_key, members[at : at + SHARD_SIZE], at // SHARD_SIZE)
-        for _, group in groups
-        for members in [list(group)]
-        for at in range(0, len(members), SHARD_SIZE)
-    ]
+    return [_shard_asset(settings, called, by_key, shard) for shard in shards_of(settings, called)]
 
 
 def _shard_asset(
-    settings: Settings, names: ProjectNames, by_key: NodesByKey, members: Sequence[NodeSettings], shard: int
+    settings: Settings, names: ProjectNames, by_key: NodesByKey, shard: Shard
 ) -> AssetsDefinition:
-    first = members[0].node
-    unit = settings.partition_unit(first.timeframe)
-
     @multi_asset(
-        name=names.prefixed(f"ohlcv_{first.exchange}_{first.timeframe}{f'_{shard}' if shard else ''}"),
-        specs=[_spec(names, member, settings.seamless.conformance.version) for member in members],
-        check_specs=[spec for member in members for spec in check_specs(names.asset_key(member.node))],
-        partitions_def=partitions_definition(unit, members[0].start),
+        name=shard.name,
+        specs=[_spec(names, member, settings.seamless.conformance.version) for member in shard.members],
+        check_specs=[spec for node in shard.nodes for spec in check_specs(names.asset_key(node))],
+        partitions_def=partitions_definition(shard.unit, shard.start),
         can_subset=True,
         backfill_policy=BackfillPolicy.single_run(),
         retry_policy=RETRIES,
-        pool=f"exchange_{first.exchange}",
+        pool=f"exchange_{shard.exchange}",
         required_resource_keys={names.project},
     )
     def materialize_shard(

@@ -103,6 +103,6 @@ def test_a_damaged_node_fails_the_job_and_stops_no_other(path: Path, instance: D
 
 def test_the_schedule_is_there_and_off(path: Path) -> None:
     definitions = build_definitions(load_settings(path), config=str(path))
-    schedule = definitions.resolve_schedule_def("housekeeping_every_night")
+    schedule = definitions.resolve_schedule_def("housekeeping_schedule")
     assert schedule.job_name == "housekeeping"
     assert schedule.default_status == DefaultScheduleStatus.STOPPED

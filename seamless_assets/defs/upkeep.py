@@ -1,4 +1,4 @@
-"""What keeps the artifact store small: a job that compacts closed ranges and removes what nothing needs."""
+"""What keeps the stores small: a job that compacts, removes what nothing needs and drops old hot bars."""
 
 # Dagster reads the annotations of ops at run time, so they are not postponed here.
 
@@ -14,20 +14,24 @@ from dagster import (
     op,
 )
 
+from seamless_assets.config.automation import AutomationSettings
 from seamless_assets.core.node import NodeId
+from seamless_assets.defs.automation.requests import schedule_status
 from seamless_assets.defs.names import ProjectNames
 from seamless_assets.defs.resources import SeamlessResource
 from seamless_assets.errors import SeamlessError
 from seamless_assets.pipeline.connect import Seamless
 
 
-def build_housekeeping(names: ProjectNames) -> tuple[JobDefinition, ScheduleDefinition]:
-    """The job, and its schedule, which is off until somebody switches it on."""
+def build_housekeeping(
+    told: AutomationSettings, names: ProjectNames
+) -> tuple[JobDefinition, ScheduleDefinition]:
+    """The job `housekeeping`, and its schedule."""
 
     @op(
         name=names.prefixed("compact_and_clean_up"),
         description="Compact the closed months or years of every node, then remove its files that nothing "
-        "needs.",
+        "needs; drop hot bars past hot_store.keep_days.",
         required_resource_keys={names.project},
     )
     def compact_and_clean_up(context: OpExecutionContext) -> None:
@@ -35,16 +39,18 @@ def build_housekeeping(names: ProjectNames) -> tuple[JobDefinition, ScheduleDefi
 
     @job(
         name=names.prefixed("housekeeping"),
-        description="Compact all nodes and remove what nothing needs; every as_of reads as before.",
+        description="Compact all nodes, remove what nothing needs and drop old hot bars; every as_of reads "
+        "as before.",
     )
     def housekeeping() -> None:
         compact_and_clean_up()
 
     return housekeeping, ScheduleDefinition(
-        name=names.prefixed("housekeeping_every_night"),
+        name=names.prefixed("housekeeping_schedule"),
         job=housekeeping,
-        cron_schedule="30 3 * * *",
-        execution_timezone="UTC",
+        cron_schedule=told.housekeeping.cron,
+        execution_timezone=told.timezone,
+        default_status=schedule_status(told, told.housekeeping),
     )
 
 
@@ -64,7 +70,7 @@ def _keep_all(context: OpExecutionContext, names: ProjectNames) -> None:
     shown = {"nodes": MetadataValue.table(rows)} if rows else {}
     if failed:
         raise Failure("; ".join(failed), metadata=shown, allow_retries=False)
-    context.add_output_metadata(shown)
+    context.add_output_metadata({**shown, "hot_bars_dropped": resource.pipeline.evict()})
 
 
 def _keep_house(

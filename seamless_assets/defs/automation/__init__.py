@@ -1,0 +1,1 @@
+"""Schedules and sensors: what is asked for without anybody asking."""

@@ -1,0 +1,68 @@
+"""What schedules and sensors have in common: the runs they ask for, and whether they are switched on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dagster import (
+    DagsterInstance,
+    DagsterRunStatus,
+    DefaultScheduleStatus,
+    DefaultSensorStatus,
+    RunRequest,
+    RunsFilter,
+)
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
+
+from seamless_assets.config.automation import AutomationSettings, SwitchSettings
+from seamless_assets.defs.automation.due import Batch
+from seamless_assets.defs.names import ProjectNames
+from seamless_assets.defs.shards import Shard
+
+UNDER_WAY = [
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
+
+
+def run_requests(shard: Shard, names: ProjectNames, found: Iterable[Batch], key: str) -> list[RunRequest]:
+    """One request for each batch; its run key is `key` and the partitions."""
+    return [
+        RunRequest(
+            run_key=f"{key}/{batch.first}..{batch.last}",
+            job_name=shard.job_name,
+            asset_selection=[names.asset_key(node) for node in batch.nodes],
+            tags=partition_tags(batch.first, batch.last),
+        )
+        for batch in found
+    ]
+
+
+def partition_tags(first: str, last: str) -> dict[str, str]:
+    """How a run is told its partitions."""
+    if first == last:
+        return {PARTITION_NAME_TAG: first}
+    return {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+
+
+def is_under_way(instance: DagsterInstance, job_name: str, tag: str, name: str) -> bool:
+    """Whether a run of a job that the schedule or sensor of that name asked for is not over."""
+    wanted = RunsFilter(job_name=job_name, statuses=UNDER_WAY, tags={tag: name})
+    return instance.get_runs_count(wanted) > 0
+
+
+def schedule_status(told: AutomationSettings, switch: SwitchSettings) -> DefaultScheduleStatus:
+    """What a schedule is until somebody switches it in the UI."""
+    return DefaultScheduleStatus.RUNNING if told.is_on(switch) else DefaultScheduleStatus.STOPPED
+
+
+def sensor_status(told: AutomationSettings, switch: SwitchSettings) -> DefaultSensorStatus:
+    """What a sensor is until somebody switches it in the UI."""
+    return DefaultSensorStatus.RUNNING if told.is_on(switch) else DefaultSensorStatus.STOPPED
