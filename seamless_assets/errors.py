@@ -49,6 +49,7 @@
     │   └── SeamlessSLAExceeded
     ├── ChecksFailed                       a blocking check stopped a release
     ├── ForkedProcess                      what is asked for belongs to the process we were forked from
+    ├── MissingPackage (ModuleNotFoundError) what is asked for needs a package that is not installed
     ├── NotPicklable (PicklingError)       it lives in this process alone
     └── BlockingCall (RuntimeError)        it would wait for what it is called by
 
@@ -321,6 +322,10 @@ class ChecksFailed(SeamlessError):
 
 class ForkedProcess(SeamlessError):
     """What is asked for belongs to the process that this one was forked from."""
+
+
+class MissingPackage(SeamlessError, ModuleNotFoundError):
+    """What is asked for needs a package that is not installed; `package` names it."""
 
 
 class NotPicklable(SeamlessError, PicklingError):

@@ -12,13 +12,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 
+from seamless_assets.errors import MissingPackage
+
 _one_at_a_time = threading.RLock()
 
 
 @contextmanager
 def late_imports(*packages: str) -> Iterator[None]:
-    """A block for import statements; `packages` are imported whole before it is entered."""
+    """A block for import statements; `packages` are imported whole before it is entered.
+
+    Raises `MissingPackage` for one that is not installed.
+    """
     with _one_at_a_time:
         for package in packages:
-            import_module(package)
+            try:
+                import_module(package)
+            except ModuleNotFoundError as error:
+                if error.name != package.partition(".")[0]:
+                    raise
+                raise MissingPackage(
+                    f"{error.name} is not installed, and this needs it; pip install {error.name}",
+                    package=error.name,
+                ) from error
         yield

@@ -35,6 +35,7 @@ def backfill(config: Path | None, node: str, start: str, end: str) -> None:
     """Fetch what is missing of NODE from START to END; exit status 1 if bars stay missing."""
     with opened(config) as pipeline:
         known = _coverage(pipeline, node, start, end)
+        say(f"{node}: {known.missing} of {known.expected} bars are missing and will be asked for")
         with _watched(pipeline, NodeId.parse(node), known.missing):
             report = pipeline.backfill(node, typed_instant(start), typed_instant(end))
         done = max(0, known.missing - report.coverage.missing)

@@ -15,6 +15,7 @@ import pytest
 import seamless_assets as sa
 from seamless_assets.aio import late_imports as module
 from seamless_assets.aio.late_imports import late_imports
+from seamless_assets.errors import MissingPackage, SeamlessError
 
 PACKAGE = Path(sa.__file__).parent
 OF_ONE_THREAD = ("cli/", "sandbox/__main__.py", "aio/late_imports.py")
@@ -92,3 +93,26 @@ def test_calls_on_frames_import_nothing_late() -> None:
     late = {name.split(".")[0] for name in json.loads(done.stdout)}
     # Arrow's own bridge to pandas, which is one module.
     assert late <= {"pyarrow"}
+
+
+def test_a_package_that_is_not_installed_is_named() -> None:
+    with (
+        pytest.raises(MissingPackage, match="pip install no_such_package") as caught,
+        late_imports("no_such_package.part"),
+    ):
+        raise AssertionError("a block was entered without its package")
+    assert caught.value.facts == {"package": "no_such_package"}
+    assert isinstance(caught.value, SeamlessError) and isinstance(caught.value, ModuleNotFoundError)
+
+
+def test_a_package_that_lacks_one_of_its_own_is_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "half_installed.py").write_text("import no_such_package")
+    monkeypatch.syspath_prepend(tmp_path)
+    with (
+        pytest.raises(ModuleNotFoundError, match="no_such_package") as caught,
+        late_imports("half_installed"),
+    ):
+        pass
+    assert not isinstance(caught.value, SeamlessError)

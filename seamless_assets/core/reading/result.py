@@ -99,7 +99,7 @@ class ReadResult:
         return pandas_frame(self.bars.drop_columns("ts"), time_index(self.bars.column("ts").to_numpy()))
 
     def to_polars(self) -> pl.DataFrame:
-        """The bars as a polars frame; needs polars to be installed."""
+        """The bars as a polars frame. Raises `MissingPackage` where polars is not installed."""
         with late_imports("polars"):
             import polars
 
