@@ -19,7 +19,8 @@ from support.services import await_answer, free_port
 
 TOOL = Path(sys.executable).with_name("seamless")
 LOCATIONS = """{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError {
-    __typename ... on RepositoryLocation { repositories { assetNodes { assetKey { path } } } } } } } } }"""
+    ... on RepositoryLocation { repositories { assetNodes { assetKey { path } } } }
+    ... on PythonError { message } } } } } }"""
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,9 @@ def assets(port: int) -> list[list[str]]:
     asked.add_header("Content-Type", "application/json")
     with urlopen(asked, timeout=60) as answer:
         (entry,) = json.load(answer)["data"]["workspaceOrError"]["locationEntries"]
-    (repository,) = entry["locationOrLoadError"]["repositories"]
+    loaded = entry["locationOrLoadError"]
+    assert "message" not in loaded, loaded["message"]
+    (repository,) = loaded["repositories"]
     return [node["assetKey"]["path"] for node in repository["assetNodes"]]
 
 

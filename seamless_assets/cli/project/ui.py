@@ -41,9 +41,18 @@ def run_ui(config: Path | None, host: str, port: int, *, with_sandbox: bool) -> 
         "dagster-webserver": ("dagster_webserver", "-h", host, "-p", str(port), *project),
         "dagster-daemon": ("dagster._daemon", "run", *project),
     }
+    _make_instance(settings.base, environment)
     exchanges = local_exchanges(settings, must_be_ours=False) if with_sandbox else nullcontext()
     with exchanges, _running(programs, settings.base, environment) as started:
         _watch(started, f"http://{host}:{port}")
+
+
+def _make_instance(folder: Path, environment: Mapping[str, str]) -> None:
+    """Make Dagster's databases where there are none: programs that begin together spoil each other's."""
+    words = [sys.executable, "-m", "dagster", "instance", "info"]
+    made = subprocess.run(words, cwd=folder, env=dict(environment), capture_output=True, text=True)
+    if made.returncode:
+        raise SeamlessError(f"Dagster cannot open its instance: {made.stderr.strip() or made.stdout.strip()}")
 
 
 @contextmanager
