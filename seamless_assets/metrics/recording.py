@@ -62,7 +62,8 @@ def _of_read(event: ReadEvent) -> Iterator[Sample]:
         yield Sample("seamless_sla_deadline_seconds", (domain,), event.deadline_ms / 1000)
     for phase in event.violations:
         yield Sample("seamless_sla_violations_total", (domain, phase), 1)
-    yield Sample("coverage_ratio", (event.node_id, event.world_id), event.coverage_ratio)
+    if event.coverage_ratio is not None:
+        yield Sample("coverage_ratio", (event.node_id, event.world_id), event.coverage_ratio)
     if event.verdict == "PARTIAL":
         yield Sample("partial_fill_returns", (event.world_id, domain), 1)
     if event.staleness_seconds is not None:

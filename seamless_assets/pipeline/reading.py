@@ -113,7 +113,7 @@ class Reading(AsyncBase):
         settings = self.read_settings
         admit(context, None, settings)
         resolve_sla(sla, settings.sla, settings.presets)
-        return AsyncWorldSession(self.portal, self._read, context, sla)
+        return AsyncWorldSession(self.portal, self._read, context, sla, self.ports.clock.now())
 
     async def condition(self, node: str | NodeId, start: Instant, end: Instant) -> list[Condition]:
         """The condition of every partition that the window touches, ascending, with its reason.

@@ -26,11 +26,13 @@ SLA = SLAPolicy | Mapping[str, Any] | str | None
 class AsyncWorldSession:
     """The methods of `WorldSession`, to be awaited."""
 
-    def __init__(self, portal: Portal, read: Read, context: ComputeContext, sla: SLA) -> None:
+    def __init__(
+        self, portal: Portal, read: Read, context: ComputeContext, sla: SLA, started_at: float
+    ) -> None:
         self.portal = portal
         self.context = context
         self._read, self._sla = read, sla
-        self._started_at: str | None = None
+        self._started_at = instant_text(int(started_at * 1_000_000))
         self._bound: set[NodeId] = set()
 
     async def read(
@@ -135,8 +137,6 @@ class AsyncWorldSession:
         self._bound.add(node)
 
     async def _bind_live(self, ports: Ports, node: NodeId) -> SessionRecord:
-        if self._started_at is None:
-            self._started_at = instant_text(int(ports.clock.now() * 1_000_000))
         if self.context.as_of is not None:
             return await sessions.advance_to(ports, node, self.context, self.context.as_of)
         return await sessions.bind(ports, node, self.context, self._started_at)

@@ -9,12 +9,14 @@ import pytest
 
 import seamless_assets as sa
 from seamless_assets.config.load import Settings
+from seamless_assets.core.calendar.instant import epoch_micros
 from seamless_assets.errors import (
     AsOfRegression,
     AsOfRequired,
     CoverageMissing,
     InvalidInput,
     NothingReleased,
+    SeamlessSLAExceeded,
 )
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.server import Sandbox
@@ -132,3 +134,56 @@ def test_what_a_session_cannot_be_is_refused_at_once(
 def test_a_misspelt_node_is_told_the_nearest_declared_one(pipeline: sa.Seamless) -> None:
     with pytest.raises(NothingReleased, match=r"did you mean ohlcv:binance:BTC/USDT:1h\?"):
         pipeline.read("ohlcv:binance:BTC/USTD:1h", START, START + DAY)
+
+
+def test_a_session_sees_what_was_released_when_it_was_made_and_not_when_it_is_first_used(
+    exchange: Sandbox, pipeline: sa.Seamless
+) -> None:
+    first = corrected(exchange, pipeline, 0)
+    clock = pipeline.aio.ports.clock
+    released = clock.now
+    # Releases are dated by the exchange, which stands still; the session is made at just that time.
+    clock.now = lambda: epoch_micros(first, "as_of") / 1_000_000  # type: ignore[method-assign]
+    world = pipeline.session(world_id="w1")
+    clock.now = released  # type: ignore[method-assign]
+    second = corrected(exchange, pipeline, 1)
+    assert second > first and world.as_of(NODE) == first
+
+
+def test_a_pin_holds_against_reads_that_name_another_release(
+    exchange: Sandbox, pipeline: sa.Seamless
+) -> None:
+    as_ofs = [corrected(exchange, pipeline, day) for day in range(3)]
+    world = pipeline.session(world_id="w1", max_lag=1e12)
+    world.pin(NODE, as_ofs[1], reason="a doubt")
+    for as_of, verdict, code in zip(
+        as_ofs, ("HOLD", "PASS", "HOLD"), ("as_of_regression", "pinned", "pinned"), strict=True
+    ):
+        context = sa.ComputeContext("w1", "live", as_of, max_lag=1e12)
+        told = pipeline.read(NODE, START, START + DAY, context, strategy="FAIL_FAST", sla="baseline").metadata
+        assert (told.verdict, told.reasons[0].split(":")[0]) == (verdict, code)
+        assert sum(reason.startswith("pinned:") for reason in told.reasons) == 1
+    assert world.as_of(NODE) == as_ofs[1]
+
+
+def test_a_refused_read_is_a_verdict_of_its_session_and_is_counted(
+    exchange: Sandbox, pipeline: sa.Seamless, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "seamless_assets")
+    bound = corrected(exchange, pipeline, 0)
+    world = pipeline.session(world_id="w1", max_lag=1e12)
+    exchange.faults.add(Fault("delay", seconds=2.0, times=None))
+    sla = {"max_wait_backfill_ms": 50, "on_violation": "FAIL_FAST"}
+    with pytest.raises(SeamlessSLAExceeded):
+        world.read(NODE, START + DAY, START + 2 * DAY, strategy="AUTO_BACKFILL", sla=sla)
+    exchange.faults.clear()
+    last = world.verdicts(NODE)[-1]
+    assert (last.verdict, last.as_of, world.state(NODE)) == ("REJECT", bound, "HOLD")
+    assert last.reasons[0].startswith("sla_exceeded: ")
+    events = [record.event for record in caplog.records if "event" in record.__dict__]  # type: ignore[attr-defined]
+    (read,) = [event for event in events if event["event"] == "read"]
+    assert read["violations"] == ("backfill_wait",) and read["coverage_ratio"] is None
+    (fall,) = [event for event in events if event["event"] == "session_downgraded"]
+    assert (fall["as_of"], fall["after"]) == (bound, "HOLD")
+    assert world.read(NODE, START, START + DAY, sla="baseline").metadata.verdict == "PASS"
+    assert world.state(NODE) == "ACTIVE"

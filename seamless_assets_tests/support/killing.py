@@ -27,7 +27,7 @@ TWO_DAYS = Segment(day(29).start, day(30).end)
 """The last two of January."""
 SPAWN = get_context("forkserver")
 # Children are forked from a process that has imported what takes long and runs nothing.
-SPAWN.set_forkserver_preload(["seamless_assets.pipeline.connect"])
+SPAWN.set_forkserver_preload(["seamless_assets.pipeline.connect", "ccxt.async_support"])
 NO_GRACE = -math.inf
 """Files of any age may go: their times are real and those of a twin's clock are not."""
 Action = Callable[[World], Coroutine[Any, Any, object]]

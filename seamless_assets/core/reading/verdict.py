@@ -96,6 +96,8 @@ def _holding_live(of: Evidence) -> Iterator[str]:
         yield f"lag_exceeded: {since}, max_lag is {of.max_lag_s:g} s"
     if of.bound_as_of is not None and of.as_of is not None and of.as_of < of.bound_as_of:
         yield f"as_of_regression: {of.as_of} is before {of.bound_as_of}, which the session has seen"
+    if of.pinned is not None and of.as_of is not None and of.as_of > of.pinned:
+        yield f"{_pinned(of)}; {of.as_of} was asked for"
     is_same_instant = of.as_of is not None and of.as_of == of.bound_as_of
     if is_same_instant and of.bound_fingerprint not in (None, of.dataset_fingerprint):
         yield (
@@ -121,10 +123,14 @@ def _noted(of: Evidence) -> Iterator[str]:
         yield f"bars_out_of_retention: {of.retention} of {of.expected} bars are no longer served"
     if of.declared:
         yield f"bars_declared_absent: an operator says that {of.declared} of {of.expected} bars are none"
-    if of.pinned is not None:
-        yield f"pinned: the session is set to {of.pinned} until it is unpinned ({of.pin_reason})"
+    if of.pinned is not None and not (of.as_of is not None and of.as_of > of.pinned):
+        yield _pinned(of)
     if of.decision in _DRY_MODES:
         yield _decided(of)
+
+
+def _pinned(of: Evidence) -> str:
+    return f"pinned: the session is set to {of.pinned} until it is unpinned ({of.pin_reason})"
 
 
 def _decided(of: Evidence) -> str:

@@ -97,7 +97,8 @@ class WebhookEvent:
 class ReadEvent:
     """A read was answered or cut: its phases in ms, which of them were cut, and what came of it.
 
-    `deadline_ms` is None for reads without a deadline, `verdict` empty where the read raised instead.
+    `deadline_ms` is None for reads without a deadline, `coverage_ratio` for those that were refused, whose
+    `verdict` is REJECT.
     """
 
     node_id: str
@@ -107,7 +108,7 @@ class ReadEvent:
     phases: Mapping[str, float]
     violations: tuple[str, ...]
     deadline_ms: float | None
-    coverage_ratio: float
+    coverage_ratio: float | None
     rows: int
     staleness_seconds: float | None
 

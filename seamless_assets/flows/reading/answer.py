@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from seamless_assets.core.reading.admission import Admission
 from seamless_assets.core.reading.carry import FILLED, carry_previous_close
-from seamless_assets.core.reading.context import NEWEST, ComputeContext
+from seamless_assets.core.reading.context import NEWEST, ComputeContext, Verdict
 from seamless_assets.core.reading.gathered import Gathered
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.result import ReadMetadata, ReadResult
@@ -18,11 +18,17 @@ from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.core.sharing.events import ReadEvent
 from seamless_assets.core.worlds.decision import Decision
 from seamless_assets.core.worlds.session import SessionKey, SessionRecord
+from seamless_assets.errors import CoverageMissing, NothingReleased, ReadRefused, SeamlessSLAExceeded
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.sessions import remember
 
 NO_SESSION = SessionRecord()
 """Nothing that a world has seen before."""
+_CODES: dict[type[ReadRefused], str] = {
+    CoverageMissing: "coverage_missing",
+    NothingReleased: "nothing_released",
+    SeamlessSLAExceeded: "sla_exceeded",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +55,14 @@ class Answer:
         return self.snapshot.release.as_of if self.snapshot.release else None
 
 
-async def serve(ports: Ports, answer: Answer) -> ReadResult:
+async def serve(ports: Ports, answer: Answer, key: SessionKey | None) -> ReadResult:
     """The result of a read, judged; what it saw is remembered of its session. Raises `SessionStoreError`."""
     bars, columns = _frame(answer)
     ts = bars.column("ts")
     node, gathered = answer.request.node, answer.gathered
     judgement = _judged(ports, answer)
-    if answer.admission.domain in ("live", "dryrun"):
-        await remember(ports, SessionKey.of(answer.context, str(node)), judgement, answer.snapshot)
+    if key is not None and key.domain != "backtest":
+        await remember(ports, key, judgement, answer.snapshot)
     _tell(ports, answer, judgement)
     folder = ports.artifacts.file_uri(node, "")
     metadata = ReadMetadata(
@@ -85,21 +91,58 @@ async def serve(ports: Ports, answer: Answer) -> ReadResult:
     return ReadResult(bars.select(columns), metadata)
 
 
+async def refuse(
+    ports: Ports,
+    request: ReadRequest,
+    admission: Admission,
+    sla: SLAReport,
+    refusal: ReadRefused,
+    key: SessionKey | None,
+) -> None:
+    """Count a read that is refused, and remember it of its session as REJECT. Raises `SessionStoreError`."""
+    if key is not None and key.domain != "backtest":
+        judgement = Judgement("REJECT", (f"{_CODES[type(refusal)]}: {refusal}",))
+        await remember(ports, key, judgement, Snapshot(str(request.node), None, ()))
+    _notify(ports, request, admission, sla, "REJECT")
+
+
 def _tell(ports: Ports, answer: Answer, judgement: Judgement) -> None:
-    deadline = answer.request.sla.total_deadline_ms
     is_live = answer.admission.domain == "live"
+    _notify(
+        ports,
+        answer.request,
+        answer.admission,
+        answer.sla,
+        judgement.verdict,
+        coverage_ratio=answer.gathered.coverage.ratio,
+        rows=answer.gathered.bars.num_rows,
+        staleness_seconds=_lag(ports, answer) if is_live else None,
+    )
+
+
+def _notify(
+    ports: Ports,
+    request: ReadRequest,
+    admission: Admission,
+    sla: SLAReport,
+    verdict: Verdict,
+    coverage_ratio: float | None = None,
+    rows: int = 0,
+    staleness_seconds: float | None = None,
+) -> None:
+    deadline = request.sla.total_deadline_ms
     ports.observer.notify(
         ReadEvent(
-            node_id=str(answer.request.node),
-            world_id=answer.context.world_id if answer.admission.domain else "",
-            domain=answer.admission.domain or "",
-            verdict=judgement.verdict,
-            phases={name: report.taken_ms for name, report in answer.sla.phases.items()},
-            violations=answer.sla.violations,
+            node_id=str(request.node),
+            world_id=request.context.world_id if request.context and admission.domain else "",
+            domain=admission.domain or "",
+            verdict=verdict,
+            phases={name: report.taken_ms for name, report in sla.phases.items()},
+            violations=sla.violations,
             deadline_ms=deadline if deadline < LONGEST_BUDGET_MS else None,
-            coverage_ratio=answer.gathered.coverage.ratio,
-            rows=answer.gathered.bars.num_rows,
-            staleness_seconds=_lag(ports, answer) if is_live else None,
+            coverage_ratio=coverage_ratio,
+            rows=rows,
+            staleness_seconds=staleness_seconds,
         )
     )
 
@@ -134,7 +177,7 @@ def _judged(ports: Ports, answer: Answer) -> Judgement:
             max_lag_s=_first(context.max_lag, sla.max_lag, settings.max_lag),
             as_of=answer.as_of,
             dataset_fingerprint=answer.snapshot.dataset_fingerprint,
-            bound_as_of=None if answer.session.pinned else answer.session.as_of,
+            bound_as_of=answer.session.as_of,
             bound_fingerprint=answer.session.dataset_fingerprint,
             pinned=answer.session.pinned,
             pin_reason=answer.session.pin_reason,

@@ -1,8 +1,9 @@
-"""Gathering the bars of a window: released ones, in one layer or two, and hot ones."""
+"""Gathering the bars of a window: released ones, in one layer or more, and hot ones."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pyarrow as pa
 
@@ -28,20 +29,29 @@ async def gather_released(ports: Ports, node: NodeId, window: Segment, snapshot:
 
 
 async def gather_layered(
-    ports: Ports, node: NodeId, window: Segment, bound: Snapshot, newest: Snapshot
-) -> Gathered:
-    """Released bars of `window` at `bound`, and at `newest` where the artifacts of `bound` do not reach."""
-    held = ((ref.start, ref.end) for ref in bound.overlapping(window))
-    layers = [await gather_released(ports, node, window, bound)]
-    layers += [await gather_released(ports, node, part, newest) for part in outside(window, held)]
-    bars = join([layer.bars for layer in layers])
+    ports: Ports, node: NodeId, window: Segment, snapshots: Sequence[Snapshot]
+) -> tuple[Gathered, Snapshot]:
+    """Released bars of `window`, each part from the first of `snapshots` that holds it.
+
+    Beside them stands the last snapshot that was needed, the first one where none was.
+    """
+    layers, last, left = [], snapshots[0], [window]
+    for snapshot in snapshots:
+        held = [(ref.start, ref.end) for ref in snapshot.overlapping(window)]
+        beyond = [gap for part in left for gap in outside(part, held)]
+        inside = [part for whole in left for part in outside(whole, beyond)]
+        layers += [await gather_released(ports, node, part, snapshot) for part in inside]
+        last, left = snapshot if inside else last, beyond
+        if not left:
+            break
+    bars = join([layer.bars for layer in layers]) if layers else empty_bars()
     proofs = [gap for layer in layers for gap in layer.coverage.gaps if gap.reason != MISSING]
     flags: Counter[str] = Counter()
     for layer in layers:
         flags.update(layer.flags)
     refs = tuple(sorted({ref for layer in layers for ref in layer.refs}, key=lambda ref: ref.start))
     known = coverage_of(node.timeframe, window, timestamps(bars), proofs)
-    return Gathered(window, bars, known, dict(flags), refs, "artifacts" if refs else "none")
+    return Gathered(window, bars, known, dict(flags), refs, "artifacts" if refs else "none"), last
 
 
 async def gather_blended(ports: Ports, node: NodeId, window: Segment, snapshot: Snapshot) -> Gathered:

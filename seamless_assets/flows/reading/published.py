@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from seamless_assets.core.calendar.partition import partitions
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.watermark import watermark
-from seamless_assets.core.reading.admission import Admission, Fill
+from seamless_assets.core.reading.admission import Admission
+from seamless_assets.core.reading.context import NEWEST
 from seamless_assets.core.reading.gathered import Gathered
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.releases.snapshot import Snapshot
@@ -30,39 +32,25 @@ async def load_published(
     What is fetched first is what the strategy says. Raises `CoverageMissing` where the window is not
     released afterwards either, and `PhaseCut`.
     """
-    key = SessionKey.of(request.context, str(request.node)) if request.context else None
-    if key is not None or admission.fill is Fill.NEVER:
+    if request.context is None:
+        problems = await deadline.run("backfill_wait", _publish(ports, request, admission))
+        return *(await deadline.run("storage_wait", _load_newest(ports, request))), problems
+    try:
+        return *(await deadline.run("storage_wait", load_released(ports, request))), ()
+    except (NothingReleased, CoverageMissing):
+        key = SessionKey.of(request.context, str(request.node))
+        made = (await deadline.run("storage_wait", ports.sessions.load(key))).made
         try:
-            return *(await deadline.run("storage_wait", load_released(ports, request))), ()
-        except (NothingReleased, CoverageMissing) as refusal:
-            known = await deadline.run("storage_wait", _load_made(ports, request, key)) if key else None
-            if known is not None:
-                return *known, ()
-            if admission.fill is Fill.NEVER and key is None:
-                raise refusal
-    problems = await deadline.run("backfill_wait", _publish(ports, request, admission))
-    gathered, snapshot = await deadline.run("storage_wait", _load_newest(ports, request))
-    if key is not None and snapshot.release is not None:
-        made = snapshot.release.as_of
-        await ports.sessions.update(key, lambda record: add_made(record, made))
-    return gathered, snapshot, problems
-
-
-async def _load_made(ports: Ports, request: ReadRequest, key: SessionKey) -> tuple[Gathered, Snapshot] | None:
-    """The window at the first release that the session made and that holds it."""
-    for as_of in (await ports.sessions.load(key)).made:
-        snapshot = await ports.artifacts.load_snapshot(request.node, as_of)
-        try:
-            return await _load_layered(ports, request, snapshot)
+            return *(await deadline.run("storage_wait", _load_layered(ports, request, made))), ()
         except CoverageMissing:
-            continue
-    return None
+            problems = await deadline.run("backfill_wait", _publish(ports, request, admission))
+            return *(await deadline.run("storage_wait", _load_made(ports, request, key, made))), problems
 
 
 async def _publish(ports: Ports, request: ReadRequest, admission: Admission) -> tuple[str, ...]:
     node = request.node
     end = watermark(node.timeframe, ports.clock.now(), ports.policy.stabilization_bars)
-    window = request.window(ports.reading.starts.get(str(node), end), end).until(end)
+    window = _window(ports, request).until(end)
     # A partition is released as a whole, so the whole of it is filled.
     unit = ports.policy.partition_unit(node.timeframe)
     parts = [partition.window.until(end) for partition in partitions(node.timeframe, unit, window)]
@@ -81,16 +69,45 @@ async def _publish(ports: Ports, request: ReadRequest, admission: Admission) -> 
 
 
 async def _load_newest(ports: Ports, request: ReadRequest) -> tuple[Gathered, Snapshot]:
-    return await _load_layered(ports, request, await ports.artifacts.load_snapshot(request.node))
+    newest = await ports.artifacts.load_snapshot(request.node)
+    window = _window(ports, request)
+    refuse_uncovered(request.node, window, newest)
+    return await gather_released(ports, request.node, window, newest), newest
 
 
-async def _load_layered(ports: Ports, request: ReadRequest, newest: Snapshot) -> tuple[Gathered, Snapshot]:
-    """The window at a release; a bound read keeps to what it is bound to where that holds it."""
-    node, context = request.node, request.context
-    end = watermark(node.timeframe, ports.clock.now(), ports.policy.stabilization_bars)
-    window = request.window(ports.reading.starts.get(str(node), end), end)
-    refuse_uncovered(node, window, newest)
-    if context is None:
-        return await gather_released(ports, node, window, newest), newest
+async def _load_made(
+    ports: Ports, request: ReadRequest, key: SessionKey, made: Sequence[str]
+) -> tuple[Gathered, Snapshot]:
+    """The window with the newest release as one that the session made.
+
+    It is remembered before anything of it is served, and served behind those that readers beside this one
+    have remembered meanwhile: what one of them was told, all are told from then on.
+    """
+    newest = (await ports.artifacts.load_snapshot(request.node)).release
+    if newest is None:
+        return await _load_layered(ports, request, made)
+    refuse_uncovered(
+        request.node, _window(ports, request), *await _layers(ports, request, [*made, newest.as_of])
+    )
+    _, record = await ports.sessions.update(key, lambda record: add_made(record, newest.as_of))
+    return await _load_layered(ports, request, record.made)
+
+
+async def _load_layered(ports: Ports, request: ReadRequest, made: Sequence[str]) -> tuple[Gathered, Snapshot]:
+    """The window at what the session is bound to, and where that does not hold it, at what it made."""
+    layers, window = await _layers(ports, request, made), _window(ports, request)
+    refuse_uncovered(request.node, window, *layers)
+    return await gather_layered(ports, request.node, window, layers)
+
+
+async def _layers(ports: Ports, request: ReadRequest, made: Sequence[str]) -> list[Snapshot]:
+    context, node = request.context or NEWEST, request.node
     bound = await ports.artifacts.load_snapshot(node, context.as_of, context.dataset_fingerprint)
-    return await gather_layered(ports, node, window, bound, newest), newest
+    return [bound, *[await ports.artifacts.load_snapshot(node, as_of) for as_of in made]]
+
+
+def _window(ports: Ports, request: ReadRequest) -> Segment:
+    """What is asked for, up to what is settled where the request leaves its end open."""
+    timeframe = request.node.timeframe
+    end = watermark(timeframe, ports.clock.now(), ports.policy.stabilization_bars)
+    return request.window(ports.reading.starts.get(str(request.node), end), end)

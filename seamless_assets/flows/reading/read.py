@@ -17,9 +17,9 @@ from seamless_assets.core.reading.sla import UNBOUNDED
 from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.core.worlds.decision import DRY_MODES, Decision, unavailable
 from seamless_assets.core.worlds.session import SessionKey
-from seamless_assets.errors import SeamlessSLAExceeded
+from seamless_assets.errors import CoverageMissing, NothingReleased, SeamlessSLAExceeded
 from seamless_assets.flows.ports import Ports, WorldDecisions
-from seamless_assets.flows.reading.answer import Answer, serve
+from seamless_assets.flows.reading.answer import Answer, refuse, serve
 from seamless_assets.flows.reading.blended import read_blended
 from seamless_assets.flows.reading.deadline import Deadline, PhaseCut
 from seamless_assets.flows.reading.published import load_published
@@ -37,15 +37,21 @@ async def read(ports: Ports, request: ReadRequest) -> ReadResult:
     """
     admission = admit(request.context, request.strategy, ports.reading)
     deadline = Deadline(request.sla)
+    # Whatever a service decides, the verdict is that of the session which asked.
+    key = SessionKey.of(request.context, str(request.node)) if request.context else None
     decision: Decision | None = None
     if request.context is not None and request.context.domain == "live" and ports.decisions is not None:
         request, decision = await _decided(ports, ports.decisions, request.context, request, deadline)
         admission = admit(request.context, request.strategy, ports.reading)
     gather = _live if admission.blends else _published if admission.publishes else _released
-    answer = await gather(ports, request, admission, deadline)
-    if answer.sla.violations and request.sla.on_violation == "FAIL_FAST":
-        raise _exceeded(request, deadline)
-    return await serve(ports, replace(answer, decision=decision))
+    try:
+        answer = await gather(ports, request, admission, deadline)
+        if answer.sla.violations and request.sla.on_violation == "FAIL_FAST":
+            raise _exceeded(request, deadline)
+    except (SeamlessSLAExceeded, CoverageMissing, NothingReleased) as refusal:
+        await refuse(ports, request, admission, deadline.report(), refusal, key)
+        raise
+    return await serve(ports, replace(answer, decision=decision), key)
 
 
 async def read_released(

@@ -95,12 +95,12 @@ def reach(snapshot: Snapshot) -> tuple[int, int]:
     return snapshot.artifacts[0].start, max(ref.end for ref in snapshot.artifacts)
 
 
-def refuse_uncovered(node: NodeId, window: Segment, snapshot: Snapshot) -> None:
-    """Raise `CoverageMissing` where no artifact of the snapshot holds a part of `window`.
+def refuse_uncovered(node: NodeId, window: Segment, *snapshots: Snapshot) -> None:
+    """Raise `CoverageMissing` where no artifact of the snapshots holds a part of `window`.
 
     Bars that a released artifact itself lists as missing were let through its gate; others were not.
     """
-    held = ((ref.start, ref.end) for ref in snapshot.overlapping(window))
+    held = [(ref.start, ref.end) for snapshot in snapshots for ref in snapshot.overlapping(window)]
     gaps = [Gap(*part, "not released") for part in outside(window, held)]
     if gaps:
         named = ", ".join(f"[{seconds_text(gap.start)}, {seconds_text(gap.end)})" for gap in gaps[:3])

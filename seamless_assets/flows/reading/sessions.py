@@ -40,14 +40,18 @@ async def bind_live(
 
 
 async def remember(ports: Ports, key: SessionKey, judgement: Judgement, snapshot: Snapshot) -> SessionRecord:
-    """Note the verdict of a read and the release it served; tell the observer where the state changed."""
-    as_of = snapshot.release.as_of if snapshot.release else None
-    fingerprint = snapshot.dataset_fingerprint
-    now = ports.clock.now()
+    """Note the verdict of a read and the release it served; tell the observer where the state changed.
+
+    Where it served none, the verdict is on what the session is bound to.
+    """
+    served = snapshot.release.as_of if snapshot.release else None
+    fingerprint, now = snapshot.dataset_fingerprint, ports.clock.now()
 
     def change(record: SessionRecord) -> SessionRecord:
-        moved = advance(record, as_of, fingerprint) if key.domain == "live" else record
-        return observe(moved, judgement, now, as_of, fingerprint)
+        moved = advance(record, served, fingerprint) if key.domain == "live" else record
+        if served is not None:
+            return observe(moved, judgement, now, served, fingerprint)
+        return observe(moved, judgement, now, record.as_of or key.bound or None, record.dataset_fingerprint)
 
     return await _change(ports, key, change)
 
