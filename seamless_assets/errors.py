@@ -47,6 +47,11 @@
     │   ├── NothingReleased
     │   ├── CoverageMissing                `gaps` names what no released artifact holds
     │   └── SeamlessSLAExceeded
+    ├── ServiceError                       `seamless serve` did not give what was asked over HTTP
+    │   ├── ServiceUnavailable             it cannot be reached or does not answer as one; worth a retry
+    │   ├── AccessRefused                  no token, an unknown one, or one without the scope
+    │   ├── LimitExceeded                  more than it gives at once
+    │   └── NotServed                      it is not to be had over HTTP
     ├── ChecksFailed                       a blocking check stopped a release
     ├── ForkedProcess                      what is asked for belongs to the process we were forked from
     ├── MissingPackage (ModuleNotFoundError) what is asked for needs a package that is not installed
@@ -314,6 +319,26 @@ class CoverageMissing(ReadRefused):
 
 class SeamlessSLAExceeded(ReadRefused):
     """A budget of the read ran out."""
+
+
+class ServiceError(SeamlessError):
+    """A service did not give what was asked of it over HTTP."""
+
+
+class ServiceUnavailable(ServiceError):
+    """The service cannot be reached or does not answer as one; worth a retry."""
+
+
+class AccessRefused(ServiceError):
+    """No token, one that the service does not know, or one without the scope; `scope` names that."""
+
+
+class LimitExceeded(ServiceError):
+    """More than the service gives at once; `limit` says how much that is."""
+
+
+class NotServed(ServiceError):
+    """What is asked for is not to be had over HTTP."""
 
 
 class ChecksFailed(SeamlessError):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import secrets
 from pathlib import Path
 
 import click
 
-from seamless_assets.cli.options import HOST, PORT
+from seamless_assets.cli.options import CONFIG, HOST, PORT
 from seamless_assets.cli.terminal import say
 
 
@@ -34,6 +37,53 @@ def coordinator(host: str, port: int, state: Path) -> None:
     serve(coordinator_app(lease_register(state), LogEvents()), host, port)
 
 
+@click.command()
+@CONFIG
+@HOST
+@click.option("--port", type=PORT, default=8765, show_default=True, help="Port to listen on.")
+def serve(config: Path | None, host: str, port: int) -> None:
+    """Serve history, releases, sessions, leases and metrics over HTTP, with a page to look at.
+
+    Other machines are answered only where the settings hold tokens (`seamless token`).
+    """
+    from seamless_assets.config.load import load_settings
+    from seamless_assets.pipeline.connect import connect
+    from seamless_assets.pipeline.wiring.coordination import lease_register, machine_leases_file
+    from seamless_assets.pipeline.wiring.metrics import metrics_file, scrape
+    from seamless_assets.service.access import require_tokens
+    from seamless_assets.service.app import service_app
+    from seamless_assets.service.serving import serve as serve_app
+
+    settings = load_settings(config)
+    require_tokens(host, settings.service.tokens)
+    leases, counts = lease_register(machine_leases_file(settings)), metrics_file(settings)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    with connect(settings) as pipeline:
+        say(f"seamless-assets on http://{host}:{port}")
+        serve_app(service_app(pipeline, leases, lambda: scrape(counts)), host, port)
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    type=click.Choice(("read", "lease", "operate")),
+    multiple=True,
+    default=("read",),
+    show_default=True,
+    help="What its bearer may do; may be given again.",
+)
+def token(name: str, scopes: tuple[str, ...]) -> None:
+    """Make a token for NAME: print it once, and the lines of seamless.yaml that let it in."""
+    made = secrets.token_urlsafe(32)
+    listed = ", ".join(dict.fromkeys(scopes))
+    say(f"token: {made}", err=True)
+    say("It is shown this once; its bearer sends it as `Authorization: Bearer ...`.", err=True)
+    digest = hashlib.sha256(made.encode()).hexdigest()
+    say(f"service:\n  tokens:\n    {json.dumps(name)}: {{sha256: {digest}, scopes: [{listed}]}}")
+
+
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def sandbox(arguments: tuple[str, ...]) -> None:
@@ -43,4 +93,4 @@ def sandbox(arguments: tuple[str, ...]) -> None:
     run_sandbox(list(arguments))
 
 
-COMMANDS: list[click.Command] = [coordinator, sandbox]
+COMMANDS: list[click.Command] = [coordinator, serve, token, sandbox]

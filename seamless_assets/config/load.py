@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from seamless_assets.config.addresses import Dsn
+from seamless_assets.config.addresses import Dsn, http_url
 from seamless_assets.config.document.places import MAX_PROBLEMS, Document, Place, Problem
 from seamless_assets.config.document.reading import read_mapping, read_text, read_yaml
 from seamless_assets.config.document.variables import refuse_unwritable, substitute
@@ -23,7 +23,7 @@ from seamless_assets.config.explain import explain, place_of
 from seamless_assets.config.rules import judge
 from seamless_assets.config.sections import S3Settings, SeamlessSettings
 from seamless_assets.config.settings import ExchangeSettings, NodeSettings, Settings
-from seamless_assets.errors import ConfigError
+from seamless_assets.errors import ConfigError, InvalidInput, masked
 
 __all__ = [
     "DEFAULT_FILE",
@@ -39,11 +39,14 @@ __all__ = [
     "environment_of",
     "is_file_named",
     "load_settings",
+    "service_token",
+    "service_url",
     "settings_from_mapping",
 ]
 
 DEFAULT_FILE = "seamless.yaml"
 FILE_VARIABLE = "SEAMLESS_CONFIG"
+_TOKEN_VARIABLE = "SEAMLESS_TOKEN"  # noqa: S105
 SMALLEST_YAML = """\
 seamless:
   artifact: {object_store_uri: ./data/artifacts}
@@ -86,6 +89,19 @@ def settings_from_mapping(
 def is_file_named() -> bool:
     """Whether the environment names the file of the settings."""
     return bool(os.environ.get(FILE_VARIABLE))
+
+
+def service_url(url: str) -> str:
+    """The URL of a service, checked. Raises `InvalidInput`."""
+    try:
+        return http_url(url)
+    except ValueError as error:
+        raise InvalidInput(f"{masked(url)} {error}", value=masked(url)) from error
+
+
+def service_token() -> str | None:
+    """The token that the environment holds for a service that is reached by its URL."""
+    return os.environ.get(_TOKEN_VARIABLE) or None
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

@@ -38,6 +38,9 @@ from seamless_assets.core.reading.sla import LONGEST_BUDGET_MS
 NODE_ID_FORMAT = "ohlcv:{exchange}:{symbol}:{timeframe}"
 NODE_PARTS = ("exchange", "symbol", "timeframe")
 Budget = Annotated[Whole, Field(gt=0, le=LONGEST_BUDGET_MS)]
+Scope = Literal["read", "lease", "operate"]
+MOST_TOKENS = 1_000
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class ConformanceSettings(Section):
@@ -191,3 +194,21 @@ class SeamlessSettings(Section):
     observability: ObservabilitySettings = section()
     partitions: dict[FrameName, PartitionUnit] = Field(default={})
     state_dir: Folder = Field(default="./data/state", validate_default=True)
+
+
+class TokenSettings(Section):
+    """A bearer token by the SHA-256 of its text, and what its bearer may do."""
+
+    sha256: Sha256
+    scopes: Annotated[tuple[Scope, ...], Field(min_length=1)]
+
+
+class ServiceSettings(Section):
+    """Tokens by the name of their bearer, and limits: rows of one answer, how long one may take to begin,
+    and how many requests of one bearer are answered at once.
+    """
+
+    tokens: Annotated[dict[Text, TokenSettings], Field(max_length=MOST_TOKENS)] = Field(default={})
+    max_rows: Annotated[Whole, Field(gt=0, le=100_000_000)] = 5_000_000
+    max_wait_ms: Milliseconds = 60_000
+    max_concurrent: Annotated[Whole, Field(gt=0, le=10_000)] = 32

@@ -40,7 +40,7 @@ from seamless_assets.config.fields import (
     section,
     template,
 )
-from seamless_assets.config.sections import SeamlessSettings
+from seamless_assets.config.sections import SeamlessSettings, ServiceSettings
 from seamless_assets.config.unbuilt import given_unbuilt
 from seamless_assets.core.calendar.partition import PartitionUnit, default_unit
 from seamless_assets.core.calendar.timeframe import Timeframe
@@ -147,6 +147,7 @@ class EnvironmentSettings(Section):
     world_service_url: HttpUrl | None = None
     world_webhook_url: HttpUrl | None = None
     world_webhook_secret: SigningSecret | None = None
+    service_token: HeaderSecret | None = None
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,7 @@ class Settings(Section):
     exchanges: dict[str, ExchangeSettings] = Field(default={})
     environment: EnvironmentSettings = section()
     automation: AutomationSettings = section()
+    service: ServiceSettings = section()
     _file: Path | None = PrivateAttr(default=None)
     _base: Path = PrivateAttr(default_factory=Path.cwd)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from hashlib import sha256
+from ipaddress import ip_address
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 _DIGITS = 6
@@ -40,3 +41,13 @@ def authorization_of(url: str) -> str | None:
     name, _, password = user.partition(":")
     words = f"{unquote(name)}:{unquote(password)}"
     return f"Basic {b64encode(words.encode()).decode()}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address is that of this machine alone."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -75,10 +75,11 @@ class Reading(AsyncBase):
         keeps_as_of: bool = False,
         **arguments: Any,
     ) -> ReadResult:
-        is_past = context is None or context.domain == "backtest"
+        domain = context.domain if isinstance(context, ComputeContext) else "backtest"
+        is_past = domain == "backtest"
         settings = self.read_settings
         # In a live session the record decides, and moves; the context's as_of was its beginning.
-        if context is not None and context.domain == "live" and keeps_as_of:
+        if context is not None and domain == "live" and keeps_as_of:
             context = replace(context, as_of=None)
         request = ReadRequest.parse(
             node,

@@ -37,6 +37,7 @@ class WorldSession:
         return self.aio.context
 
     read = blocking(AsyncWorldSession.read)
+    bind = blocking(AsyncWorldSession.bind)
     as_of = blocking(AsyncWorldSession.as_of)
     advance = blocking(AsyncWorldSession.advance)
     pin = blocking(AsyncWorldSession.pin)

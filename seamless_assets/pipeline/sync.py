@@ -34,7 +34,8 @@ def blocking(
     @wraps(method)
     def call(self: HasTwin, /, *args: P.args, **kwargs: P.kwargs) -> T:
         portal: Portal = self.aio.portal
-        return portal.run(method(self.aio, *args, **kwargs))
+        work: Coroutine[Any, Any, T] = getattr(self.aio, method.__name__)(*args, **kwargs)
+        return portal.run(work)
 
     return call
 
@@ -46,7 +47,7 @@ def iterating(
 
     @wraps(method)
     def call(self: HasTwin, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        return _driven(self.aio.portal, method(self.aio, *args, **kwargs))
+        return _driven(self.aio.portal, getattr(self.aio, method.__name__)(*args, **kwargs))
 
     item = str(method.__annotations__["return"]).removeprefix("AsyncIterator[").removesuffix("]")
     returned: Any = Iterator[item]  # type: ignore[valid-type]
@@ -62,7 +63,8 @@ def forwarding(
 
     @wraps(method)
     def call(self: HasTwin, /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        return method(self.aio, *args, **kwargs)
+        begun: Future[T] = getattr(self.aio, method.__name__)(*args, **kwargs)
+        return begun
 
     return call
 
@@ -74,7 +76,7 @@ def wrapping(
 
     @wraps(method)
     def call(self: HasTwin, /, *args: P.args, **kwargs: P.kwargs) -> U:
-        return twin(method(self.aio, *args, **kwargs))
+        return twin(getattr(self.aio, method.__name__)(*args, **kwargs))
 
     call.__annotations__ = {**method.__annotations__, "return": twin}
     call.__signature__ = inspect.signature(method).replace(return_annotation=twin)  # type: ignore[attr-defined]

@@ -64,6 +64,15 @@ class AsyncWorldSession:
             fill=fill,
         )
 
+    async def bind(self, node: str | NodeId, started_at: Instant = None) -> None:
+        """Bind a live session's node to what was released at `started_at`, by default when it is first used.
+
+        What it has seen already stands. Every other method does this too. Raises `AsOfRegression`.
+        """
+        if started_at is not None and self._started_at is None:
+            self._started_at = instant_text(epoch_micros(started_at, "started_at"))
+        await self._bind(NodeId.parse(node))
+
     async def as_of(self, node: str | NodeId) -> str | None:
         """The `as_of` of the release that the session is bound to; None where nothing is released yet."""
         record = await self._record(node)

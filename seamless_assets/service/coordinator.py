@@ -33,6 +33,7 @@ from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 from seamless_assets.flows.ports import LeaseRegister, Observer
 from seamless_assets.service.limits import BODY_BYTES, BodyLimits
 
+LEASES = "/v1/leases"
 HELD, MEANINGLESS, UNAVAILABLE = 409, 422, 503
 LONGEST_LEASE_MS = 86_400_000
 DONE, NOT_DONE = 1.0, 0.0
@@ -90,18 +91,24 @@ def coordinator_app(leases: LeaseRegister, observer: Observer) -> FastAPI:
 
     app = FastAPI(title="seamless-assets lease coordinator", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(BodyLimits)
-    app.include_router(_granting(leases, observer))
-    app.include_router(_giving_back(leases, observer))
-    app.include_router(_looking(leases))
+    add_leases(app, leases, observer)
 
     @app.exception_handler(RequestValidationError)
-    async def meaningless(_: Request, error: RequestValidationError) -> JSONResponse:
-        # Of what was sent only names are sent back: the rest may be a NaN, which no JSON can hold.
-        detail = [
-            {"type": fault["type"], "loc": [_printable(part) for part in fault["loc"]], "msg": fault["msg"]}
-            for fault in error.errors()[:MAX_REASONS]
-        ]
-        return JSONResponse({"detail": detail}, MEANINGLESS)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        return meaningless(error)
+
+    return app
+
+
+def add_leases(app: FastAPI, leases: LeaseRegister, observer: Observer, kept_at: str | None = None) -> None:
+    """Add the coordinator's routes to an application, and the answers to their errors.
+
+    Where leases are `kept_at` another place, none are granted here beside those.
+    """
+    if kept_at is None:
+        app.include_router(_granting(leases, observer))
+        app.include_router(_giving_back(leases, observer))
+    app.include_router(_looking(leases))
 
     @app.exception_handler(LeaseLost)
     async def lost(_: Request, error: LeaseLost) -> JSONResponse:
@@ -111,13 +118,25 @@ def coordinator_app(leases: LeaseRegister, observer: Observer) -> FastAPI:
     async def unavailable(_: Request, error: LeaseStoreUnavailable) -> JSONResponse:
         return JSONResponse({"error": str(error)}, UNAVAILABLE)
 
-    return app
+
+def meaningless(error: RequestValidationError) -> JSONResponse:
+    """The answer to a body that cannot mean anything."""
+    return JSONResponse({"detail": validation_detail(error)}, MEANINGLESS)
+
+
+def validation_detail(error: RequestValidationError) -> list[dict[str, Any]]:
+    """What is wrong with a request: where, and why."""
+    # Of what was sent only names are sent back: the rest may be a NaN, which no JSON can hold.
+    return [
+        {"type": fault["type"], "loc": [_printable(part) for part in fault["loc"]], "msg": fault["msg"]}
+        for fault in error.errors()[:MAX_REASONS]
+    ]
 
 
 def _granting(leases: LeaseRegister, observer: Observer) -> APIRouter:
-    router = APIRouter(prefix="/v1/leases")
+    router = APIRouter(prefix=LEASES)
 
-    @router.post("/claim", response_model=None)
+    @router.post("/claim", response_model=None, responses=_CLAIMED)
     async def claim(body: Claim) -> dict[str, Any] | JSONResponse:
         holder = body.holder or f"unnamed-{secrets.token_hex(6)}"
         lease = await leases.claim(body.key, holder, body.lease_ms / 1000)
@@ -126,7 +145,7 @@ def _granting(leases: LeaseRegister, observer: Observer) -> APIRouter:
         observer.notify(_event("claim", lease))
         return _granted(lease)
 
-    @router.post("/renew")
+    @router.post("/renew", responses=_ANSWERS)
     async def renew(body: Renewal) -> dict[str, Any]:
         return _granted(await leases.renew(body.lease, body.lease_ms / 1000, body.above))
 
@@ -134,15 +153,15 @@ def _granting(leases: LeaseRegister, observer: Observer) -> APIRouter:
 
 
 def _giving_back(leases: LeaseRegister, observer: Observer) -> APIRouter:
-    router = APIRouter(prefix="/v1/leases")
+    router = APIRouter(prefix=LEASES)
 
-    @router.post("/complete")
+    @router.post("/complete", responses=_ANSWERS)
     async def complete(body: Ownership) -> dict[str, Any]:
         await leases.complete(body.lease)
         observer.notify(_event("complete", body.lease))
         return {"completion_ratio": DONE}
 
-    @router.post("/fail")
+    @router.post("/fail", responses=_ANSWERS)
     async def fail(body: Failure) -> dict[str, Any]:
         reason = cut_reason(body.reason)
         await leases.fail(body.lease, reason)
@@ -155,7 +174,7 @@ def _giving_back(leases: LeaseRegister, observer: Observer) -> APIRouter:
 def _looking(leases: LeaseRegister) -> APIRouter:
     router = APIRouter()
 
-    @router.get("/v1/leases")
+    @router.get(LEASES, responses=_ANSWERS)
     async def held() -> dict[str, Any]:
         tally = await leases.tally()
         return {
@@ -165,12 +184,35 @@ def _looking(leases: LeaseRegister) -> APIRouter:
             "completion_ratio": tally.completion_ratio,
         }
 
-    @router.get("/healthz")
+    @router.get("/healthz", responses=_ANSWERS)
     async def health() -> dict[str, Any]:
         await leases.tally()
         return {"status": "ok", "version": version("seamless-assets"), "now_ms": int(time.time() * 1000)}
 
     return router
+
+
+_REFUSALS = {
+    HELD: "Another holds it, or it ran out.",
+    413: "The body is longer than any lease needs.",
+    408: "The body did not come in time.",
+    UNAVAILABLE: "The file cannot be used; ask again.",
+}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    status: {"description": said} for status, said in _REFUSALS.items()
+}
+_OWNED = {"key": "$response.body#/lease/key", "token": "$response.body#/lease/token"}
+_CLAIMED: dict[int | str, dict[str, Any]] = {
+    **_ANSWERS,
+    200: {
+        "description": "The lease is granted.",
+        "content": {"application/json": {"schema": {"type": "object", "required": ["lease"]}}},
+        "links": {
+            action: {"operationId": f"{action}_v1_leases_{action}_post", "requestBody": {**_OWNED, **more}}
+            for action, more in (("renew", {"lease_ms": 60_000}), ("complete", {}), ("fail", {}))
+        },
+    },
+}
 
 
 def _printable(part: str | int) -> str | int:

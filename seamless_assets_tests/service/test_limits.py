@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import uvicorn
+from support.served import served as served_in_thread
 from support.services import Coordinator, free_port
 
 from seamless_assets.adapters.machine.leases import MachineLeases
@@ -127,6 +131,46 @@ async def test_a_request_that_is_begun_and_not_ended_is_given_up(
             await trickle(writer)
         writer.close()
         assert status_of(await ask(port, whole.replace(b"Host", b"Connection: close\r\nHost"))) == 409
+
+
+async def test_a_head_that_never_ends_is_given_up(tmp_path: Path) -> None:
+    async with served(tmp_path) as port, asyncio.timeout(20):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        with pytest.raises(ConnectionError):
+            await pour(writer)
+        writer.close()
+
+
+async def pour(writer: asyncio.StreamWriter) -> None:
+    """Send headers, for ever."""
+    while True:
+        writer.write(b"X-More: " + b"m" * 8_000 + b"\r\n")
+        await writer.drain()
+
+
+async def test_an_answer_that_nobody_takes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "STALL_S", 0.2)
+    has_ended = threading.Event()
+
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        gone = asyncio.ensure_future(left(receive))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while not gone.done():
+            await send({"type": "http.response.body", "body": b"x" * 2**20, "more_body": True})
+            await asyncio.sleep(0)
+        has_ended.set()
+
+    with served_in_thread(endless) as url, socket.socket() as idle:
+        idle.connect(("127.0.0.1", urlsplit(url).port))
+        idle.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert await asyncio.to_thread(has_ended.wait, 20)
+
+
+async def left(receive: Any) -> None:
+    """Return once the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def trickle(writer: asyncio.StreamWriter) -> None:

@@ -65,12 +65,12 @@ A = TypeVar("A", bound=_Grant | _End | _List | _Health | _Refusal)
 
 
 class HttpLeases:
-    """A `LeaseStore` behind a coordinator's URL; its time is the coordinator's."""
+    """A `LeaseStore` behind a coordinator's URL, which is shown `token`; its time is the coordinator's."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str | None = None) -> None:
         # Who asks is named in a header: what is shown of an address stands in logs and errors.
         self._base = without_user(url).rstrip("/")
-        self._authorization = authorization_of(url)
+        self._authorization = f"Bearer {token}" if token else authorization_of(url)
         self._session: aiohttp.ClientSession | None = None
 
     async def claim(self, key: str, holder: str, ttl: float) -> Lease | None:

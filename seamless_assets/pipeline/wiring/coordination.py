@@ -9,6 +9,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
+
 from seamless_assets.adapters.machine.budget import MachineBudget
 from seamless_assets.adapters.machine.leases import MachineLeases
 from seamless_assets.adapters.machine.log import LogEvents
@@ -25,6 +27,11 @@ from seamless_assets.pipeline.wiring.metrics import CountingObserver, metrics_fi
 def lease_register(file: Path) -> LeaseRegister:
     """The leases that a coordinator serves, kept in `file`."""
     return MachineLeases(file)
+
+
+def machine_leases_file(settings: Settings) -> Path:
+    """Where the processes of this machine keep their leases."""
+    return settings.seamless.state_dir / "leases.sqlite"
 
 
 class Coordination:
@@ -64,15 +71,15 @@ class Coordination:
         return RateGate(clock, self.observer, machine, shared)
 
     def _leases(self, settings: Settings, clock: Clock) -> LeaseStore:
-        machine = MachineLeases(settings.seamless.state_dir / "leases.sqlite", self.observer.notify)
+        machine = MachineLeases(machine_leases_file(settings), self.observer.notify)
         self._closing.push_async_callback(machine.close)
         if settings.coordinator_url is None:
             self.shared.append(("leases", machine.status))
             return machine
-        shared = self._coordinator(settings.coordinator_url)
+        shared = self._coordinator(settings.coordinator_url, settings.environment.service_token)
         return FailoverLeases(shared, machine, clock, self.observer)
 
-    def _coordinator(self, url: str) -> LeaseStore:
+    def _coordinator(self, url: str, token: SecretStr | None) -> LeaseStore:
         if urlsplit(url).scheme.startswith("redis"):
             with late_imports("redis"):
                 from seamless_assets.adapters.redis.leases import RedisLeases
@@ -84,7 +91,7 @@ class Coordination:
         with late_imports("aiohttp"):
             from seamless_assets.adapters.http.leases import HttpLeases
 
-        http = HttpLeases(url)
+        http = HttpLeases(url, token.get_secret_value() if token else None)
         self.shared.append(("leases", http.status))
         self._closing.push_async_callback(http.close)
         return http

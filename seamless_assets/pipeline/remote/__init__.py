@@ -1,0 +1,1 @@
+"""The face over HTTP, for those who have a service and no stores."""

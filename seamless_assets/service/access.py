@@ -1,0 +1,160 @@
+"""Who may ask for what: bearer tokens with scopes, how many requests at once, and how long one may take."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from seamless_assets.config.sections import Scope as Right
+from seamless_assets.config.sections import ServiceSettings, TokenSettings
+from seamless_assets.core.addresses import is_loopback
+from seamless_assets.errors import AccessRefused, ConfigError, LimitExceeded, SeamlessSLAExceeded
+from seamless_assets.service.problems import problem_response
+
+OPEN = frozenset({"/healthz", "/readyz", "/openapi.json"})
+"""What anybody may ask: it tells nothing of what is stored."""
+PAGE = "/page/"
+OPERATED = frozenset({"/v1/sessions/pin", "/v1/sessions/unpin"})
+LEASED = "/v1/leases"
+ANYBODY = "anybody"
+SENDING_S = 600.0
+"""How long an answer may take that has begun."""
+_UNAUTHORIZED, _FORBIDDEN, _TOO_MANY, _MISDIRECTED, _TOO_LATE = 401, 403, 429, 421, 504
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, by the name of a token, and what they may do; None where no token is needed."""
+
+    name: str
+    rights: frozenset[Right] | None
+
+
+def right_for(path: str) -> Right | None:
+    """What a path asks of who wants it; None where anybody may. Unknown paths are no exception."""
+    if path in OPEN or path.startswith(PAGE):
+        return None
+    if path == LEASED or path.startswith(f"{LEASED}/"):
+        return "lease"
+    return "operate" if path in OPERATED else "read"
+
+
+def require_tokens(host: str, tokens: Mapping[str, TokenSettings]) -> None:
+    """Raise `ConfigError` where other machines could ask and nobody must say who they are."""
+    if not tokens and not is_loopback(host):
+        raise ConfigError(
+            f"{host} can be reached by other machines, and the settings hold no token: `seamless token NAME` "
+            "makes one for service.tokens; or listen on 127.0.0.1 alone",
+            problems=(),
+        )
+
+
+class Access:
+    """ASGI middleware that lets requests through whose bearer may make them.
+
+    Without tokens only this machine is served, under its own names: a page of elsewhere that a browser here
+    has open cannot ask under another.
+    """
+
+    def __init__(self, app: ASGIApp, settings: ServiceSettings) -> None:
+        self._app, self._settings = app, settings
+        self._tokens = [(name, bytes.fromhex(told.sha256), told) for name, told in settings.tokens.items()]
+        self._busy: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request, or say why not."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        right, headers = right_for(scope["path"]), Headers(scope=scope)
+        caller = Caller(ANYBODY, None) if right is None else self._caller(headers)
+        refusal = self._refusal(scope, headers, caller, right)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+        elif right is None or caller is None:
+            await self._app(scope, receive, send)
+        else:
+            self._busy[caller.name] += 1
+            try:
+                await self._in_time(scope, receive, send)
+            finally:
+                self._busy[caller.name] -= 1
+
+    def _refusal(
+        self, scope: Scope, headers: Headers, caller: Caller | None, right: Right | None
+    ) -> Response | None:
+        if not self._tokens and not is_loopback(_host(headers)):
+            told = f"without tokens this machine alone is served, and not under the name {_host(headers)!r}"
+            return problem_response(AccessRefused(told), _MISDIRECTED)
+        if scope["method"] != "GET" and headers.get("sec-fetch-site") == "cross-site":
+            return problem_response(AccessRefused("a page of another site asks; that is not answered"))
+        if caller is None:
+            told = "a token is wanted that this service knows, as Authorization: Bearer; see `seamless token`"
+            return problem_response(AccessRefused(told, scope=right), _UNAUTHORIZED)
+        if right is not None and caller.rights is not None and right not in caller.rights:
+            told = f"the token {caller.name!r} has not the scope {right!r}; add it in service.tokens"
+            return problem_response(AccessRefused(told, scope=right), _FORBIDDEN)
+        if right is not None and self._busy[caller.name] >= self._settings.max_concurrent:
+            most = self._settings.max_concurrent
+            told = f"{caller.name} has {most} requests under way, and no more are answered at once; ask again"
+            return problem_response(LimitExceeded(told, limit=most), _TOO_MANY)
+        return None
+
+    def _caller(self, headers: Headers) -> Caller | None:
+        if not self._tokens:
+            return Caller(ANYBODY, None)
+        presented = hashlib.sha256(_token(headers)).digest()
+        found: Caller | None = None
+        # Each is compared, whichever it is: the time tells nothing.
+        for name, known, told in self._tokens:
+            if hmac.compare_digest(presented, known):
+                found = Caller(name, frozenset(told.scopes))
+        return found
+
+    async def _in_time(self, scope: Scope, receive: Receive, send: Send) -> None:
+        loop, seconds = asyncio.get_running_loop(), self._settings.max_wait_ms / 1000
+        has_begun = False
+
+        async def timed(message: Message) -> None:
+            nonlocal has_begun
+            if not has_begun:
+                has_begun = True
+                limit.reschedule(loop.time() + SENDING_S)
+            await send(message)
+
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                await self._app(scope, receive, timed)
+        except TimeoutError:
+            if has_begun or not limit.expired():
+                raise
+            told = f"no answer after {seconds:g} s; ask for less at once, or raise service.max_wait_ms"
+            await problem_response(SeamlessSLAExceeded(told), _TOO_LATE)(scope, receive, send)
+
+
+def _token(headers: Headers) -> bytes:
+    """The token of a request: that of `Bearer`, or the password of `Basic`, which browsers ask for."""
+    kind, _, told = headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return told.strip().encode("latin-1")
+    if kind.lower() == "basic":
+        try:
+            return base64.b64decode(told, validate=True).partition(b":")[2]
+        except (binascii.Error, ValueError):
+            return b""
+    return b""
+
+
+def _host(headers: Headers) -> str:
+    host = headers.get("host", "")
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]

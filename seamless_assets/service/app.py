@@ -1,0 +1,77 @@
+"""The service: history, nodes, releases, sessions, leases, metrics and a page over one pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import Depends, FastAPI
+
+from seamless_assets.config.load import Settings
+from seamless_assets.config.sections import ServiceSettings
+from seamless_assets.flows.ports import LeaseRegister
+from seamless_assets.pipeline.connect import Seamless
+from seamless_assets.service.access import Access
+from seamless_assets.service.coordinator import add_leases
+from seamless_assets.service.limits import BodyLimits
+from seamless_assets.service.problems import answer_errors
+from seamless_assets.service.replies import ImmutableReplies
+from seamless_assets.service.routes.history import history_routes
+from seamless_assets.service.routes.openapi import describe_values
+from seamless_assets.service.routes.operations import operation_routes
+from seamless_assets.service.routes.queries import once_each
+from seamless_assets.service.routes.series import node_routes, release_routes
+from seamless_assets.service.routes.sessions import session_routes
+
+PACKAGE = "seamless-assets"
+
+
+def service_app(
+    pipeline: Seamless,
+    leases: LeaseRegister,
+    scrape: Callable[[], Awaitable[str]],
+    settings: ServiceSettings | None = None,
+) -> FastAPI:
+    """The application over an open pipeline; it closes `leases` when it ends, and the pipeline never.
+
+    `settings` go before those of the pipeline.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await leases.close()
+
+    limits = settings or pipeline.settings.service
+    app = FastAPI(
+        title=PACKAGE,
+        version=version(PACKAGE),
+        description="Candle history that is ready, complete, reproducible and on time.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(once_each)],
+    )
+    for routes in (
+        history_routes(pipeline, limits.max_rows),
+        node_routes(pipeline, limits.max_rows),
+        release_routes(pipeline),
+        session_routes(pipeline),
+        operation_routes(pipeline, leases, scrape),
+    ):
+        app.include_router(routes)
+    add_leases(app, leases, pipeline.aio.ports.observer, _kept_elsewhere(pipeline.settings))
+    answer_errors(app)
+    describe_values(app, needs_token=bool(limits.tokens))
+    # The last one added is asked first.
+    app.add_middleware(BodyLimits)
+    app.add_middleware(ImmutableReplies)
+    app.add_middleware(Access, settings=limits)
+    return app
+
+
+def _kept_elsewhere(settings: Settings) -> str | None:
+    """Where leases are kept if that is no service of ours: two granters would grant everything twice."""
+    url = settings.coordinator_url
+    return url.masked if url is not None and url.startswith("redis") else None

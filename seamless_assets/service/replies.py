@@ -1,0 +1,93 @@
+"""Answers that can never change are given again as they were, without asking anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cachetools import LRUCache
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+IMMUTABLE = "private, max-age=31536000, immutable"
+"""Of an answer that is the same for ever."""
+REPLY_BYTES = 64 * 2**20
+LARGEST_REPLY = 4 * 2**20
+_NOT_MODIFIED = 304
+_OF_A_BODY = {b"content-length", b"content-type"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer as it was sent."""
+
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+    @property
+    def etag(self) -> str:
+        """Its ETag."""
+        return dict(self.headers).get(b"etag", b"").decode("latin-1")
+
+
+class ImmutableReplies:
+    """ASGI middleware that remembers small answers with `IMMUTABLE` by the whole of what was asked."""
+
+    def __init__(self, app: ASGIApp, most_bytes: int = REPLY_BYTES) -> None:
+        self._app = app
+        self._kept: LRUCache[tuple[str, bytes], Reply] = LRUCache(most_bytes, lambda reply: len(reply.body))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what was answered before; hand on the rest."""
+        if scope["type"] != "http" or scope["method"] != "GET":
+            await self._app(scope, receive, send)
+            return
+        key = scope["path"], scope["query_string"]
+        reply = self._kept.get(key)
+        if reply is not None:
+            await _send(reply, scope, send)
+        else:
+            await self._app(scope, receive, _Remembering(self._kept, key, send))
+
+
+class _Remembering:
+    """A `send` that keeps what goes through it, if that may be kept."""
+
+    def __init__(self, kept: LRUCache[tuple[str, bytes], Reply], key: tuple[str, bytes], send: Send) -> None:
+        self._kept, self._key, self._send = kept, key, send
+        self._headers: list[tuple[bytes, bytes]] | None = None
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = list(message["headers"])
+            is_kept = message["status"] == 200 and (b"cache-control", IMMUTABLE.encode()) in headers
+            self._headers = headers if is_kept else None
+        elif self._headers is not None:
+            self._add(message)
+        await self._send(message)
+
+    def _add(self, message: Message) -> None:
+        piece = bytes(message.get("body", b""))
+        self._size += len(piece)
+        self._pieces.append(piece)
+        if self._size > LARGEST_REPLY:
+            self._headers, self._pieces = None, []
+        elif not message.get("more_body", False) and self._headers is not None:
+            self._kept[self._key] = Reply(self._headers, b"".join(self._pieces))
+
+
+def is_known(if_none_match: str | None, etag: str) -> bool:
+    """Whether who asks has the answer of an ETag already."""
+    told = [one.strip().removeprefix("W/") for one in (if_none_match or "").split(",")]
+    return bool(etag) and (etag in told or told == ["*"])
+
+
+async def _send(reply: Reply, scope: Scope, send: Send) -> None:
+    if is_known(Headers(scope=scope).get("if-none-match"), reply.etag):
+        headers = [header for header in reply.headers if header[0] not in _OF_A_BODY]
+        await send({"type": "http.response.start", "status": _NOT_MODIFIED, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": reply.headers})
+    await send({"type": "http.response.body", "body": reply.body})

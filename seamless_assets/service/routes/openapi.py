@@ -1,0 +1,79 @@
+"""What OpenAPI says of answers: their forms are those of the values, errors are problem details."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from msgspec.json import encode, schema_components
+from starlette.responses import Response
+
+from seamless_assets.core.coverage.coverage import Coverage
+from seamless_assets.core.coverage.ledger import Fact
+from seamless_assets.core.reading.result import ReadMetadata
+from seamless_assets.core.releases.artifact import Manifest
+from seamless_assets.core.releases.condition import Condition
+from seamless_assets.core.releases.release import Release
+from seamless_assets.core.releases.snapshot import Snapshot
+from seamless_assets.core.wire.problems import PROBLEM_TYPE, Problem
+from seamless_assets.core.wire.views import NodeList, Operations, SessionView, Strip
+from seamless_assets.flows.releasing.govern import SnapshotDiff
+
+KINDS: tuple[type, ...] = (
+    *(Condition, Coverage, Fact, Manifest, NodeList, Operations, Problem, ReadMetadata, Release),
+    *(SessionView, Snapshot, SnapshotDiff, Strip),
+)
+PROBLEMS = (401, 403, 404, 409, 413, 421, 422, 429, 500, 503, 504)
+JSON = "application/json"
+_REF = "#/components/schemas/{name}"
+Responses = dict[int | str, dict[str, Any]]
+
+
+def answers(content: Mapping[str, Any], also: Mapping[int, str] | None = None) -> Responses:
+    """The answers of a route: `content` by media type, problems, and `also` other statuses without a body."""
+    problem = {PROBLEM_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}}}
+    return {
+        200: {"description": "What was asked for.", "content": dict(content)},
+        **{status: {"description": said} for status, said in (also or {}).items()},
+        **{status: {"description": "Why not, and the way out.", "content": problem} for status in PROBLEMS},
+    }
+
+
+def json_of(kind: type, *, is_list: bool = False, example: Any = None) -> Responses:
+    """The answers of a route that gives one value as JSON, or a list of them."""
+    one: dict[str, Any] = {"$ref": _REF.format(name=kind.__name__)}
+    told: dict[str, Any] = {"schema": {"type": "array", "items": one} if is_list else one}
+    if example is not None:
+        told["example"] = example
+    return answers({JSON: told})
+
+
+def json_answer(value: Any) -> Response:
+    """A value as JSON."""
+    return Response(encode(value, enc_hook=str), media_type=JSON)
+
+
+def describe_values(app: FastAPI, *, needs_token: bool) -> None:
+    """Add the forms of our values to the application's OpenAPI document, and tokens where they are needed."""
+    _, components = schema_components(KINDS, ref_template=_REF)
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            told = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+                tags=app.openapi_tags,
+            )
+            schemas = told.setdefault("components", {}).setdefault("schemas", {})
+            schemas |= components
+            if needs_token:
+                told["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+                told["security"] = [{"token": []}]
+            app.openapi_schema = told
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]

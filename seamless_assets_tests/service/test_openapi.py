@@ -1,0 +1,77 @@
+"""The service keeps to its own OpenAPI document, whatever it is asked: no failure, no undescribed answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.stateful import run_state_machine_as_test
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+from service.conftest import NODE
+
+HEADERS = {"Host": "127.0.0.1"}
+# What a document cannot say (that a window begins before it ends) is refused with 422 all the same.
+BEYOND_A_DOCUMENT = [positive_data_acceptance]
+FEW, MANY = 6, 400
+
+
+@pytest.fixture(scope="module")
+def schema(make_app: Callable[..., FastAPI]) -> Any:
+    """The document of an application without tokens, as schemathesis reads it."""
+    return schemathesis.openapi.from_asgi("/openapi.json", make_app(max_concurrent=99), headers=HEADERS)
+
+
+def examples(number: int) -> settings:
+    return settings(
+        max_examples=number,
+        database=None,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.generate],
+    )
+
+
+@pytest.mark.parametrize("number", [FEW, pytest.param(MANY, marks=pytest.mark.deep)])
+def test_every_answer_is_one_that_the_document_describes(schema: Any, number: int) -> None:
+    asked: Counter[int] = Counter()
+    for found in schema.get_all_operations():
+
+        @given(case=found.ok().as_strategy())
+        @examples(number)
+        def ask(case: Any) -> None:
+            answer = case.call_and_validate(headers=HEADERS, excluded_checks=BEYOND_A_DOCUMENT)
+            asked[answer.status_code] += 1
+
+        ask()
+    assert {200, 404, 409, 422} <= set(asked) and max(asked) < 500
+
+
+@pytest.mark.parametrize("number", [2, pytest.param(MANY, marks=pytest.mark.deep)])
+def test_leases_and_sessions_are_used_one_step_after_the_other(schema: Any, number: int) -> None:
+    machine = schema.as_state_machine()
+
+    class Used(machine):  # type: ignore[misc, valid-type]
+        def get_call_kwargs(self, case: Any) -> dict[str, Any]:
+            return {"headers": HEADERS}
+
+        def validate_response(self, response: Any, case: Any, **_: Any) -> None:
+            case.validate_response(response, excluded_checks=BEYOND_A_DOCUMENT)
+
+    run_state_machine_as_test(Used, settings=settings(examples(number), stateful_step_count=6))
+
+
+def test_every_route_says_what_it_is_for_and_has_an_example(schema: Any) -> None:
+    document = schema.raw_schema
+    for path, methods in document["paths"].items():
+        for method, told in methods.items():
+            assert told.get("description") or told["summary"], (method, path)
+            assert "200" in told["responses"], (method, path)
+            assert path.startswith("/v1/leases") or path == "/healthz" or "422" in told["responses"], path
+    (node,) = [one for one in document["paths"]["/v1/history"]["get"]["parameters"] if one["name"] == "node"]
+    assert node["schema"]["examples"] == [NODE]
