@@ -39,7 +39,7 @@ NODE_ID_FORMAT = "ohlcv:{exchange}:{symbol}:{timeframe}"
 NODE_PARTS = ("exchange", "symbol", "timeframe")
 Budget = Annotated[Whole, Field(gt=0, le=LONGEST_BUDGET_MS)]
 Scope = Literal["read", "lease", "operate"]
-MOST_TOKENS = 1_000
+MAX_TOKENS = 1_000
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -208,7 +208,7 @@ class ServiceSettings(Section):
     and how many requests of one bearer are answered at once.
     """
 
-    tokens: Annotated[dict[Text, TokenSettings], Field(max_length=MOST_TOKENS)] = Field(default={})
+    tokens: Annotated[dict[Text, TokenSettings], Field(max_length=MAX_TOKENS)] = Field(default={})
     max_rows: Annotated[Whole, Field(gt=0, le=100_000_000)] = 5_000_000
     max_wait_ms: Milliseconds = 60_000
     max_concurrent: Annotated[Whole, Field(gt=0, le=10_000)] = 32
