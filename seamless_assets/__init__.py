@@ -14,6 +14,7 @@ from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.coverage import Coverage
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
+from seamless_assets.core.reading.panel import PanelMetadata, PanelResult
 from seamless_assets.core.reading.result import ReadMetadata, ReadResult
 from seamless_assets.core.reading.sla import SLAPolicy
 from seamless_assets.core.releases.fingerprint import fingerprint
@@ -25,6 +26,8 @@ __all__ = [
     "ComputeContext",
     "Coverage",
     "NodeId",
+    "PanelMetadata",
+    "PanelResult",
     "ReadMetadata",
     "ReadResult",
     "Release",

@@ -12,6 +12,7 @@ from seamless_assets.core.calendar.window import Instant, window_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.admission import admit
 from seamless_assets.core.reading.context import ComputeContext, Domain
+from seamless_assets.core.reading.panel import PanelRequest, PanelResult, join_reads
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.result import ReadResult
 from seamless_assets.core.reading.sla import SLAPolicy, resolve_sla
@@ -22,6 +23,7 @@ from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.flows.reading import read as reading
 from seamless_assets.flows.reading import released
 from seamless_assets.flows.reading.condition import conditions
+from seamless_assets.flows.reading.panel import read_cut
 from seamless_assets.flows.releasing import govern as governing
 from seamless_assets.flows.releasing.govern import SnapshotDiff
 from seamless_assets.pipeline.base import AsyncBase
@@ -75,23 +77,59 @@ class Reading(AsyncBase):
         keeps_as_of: bool = False,
         **arguments: Any,
     ) -> ReadResult:
-        domain = context.domain if isinstance(context, ComputeContext) else "backtest"
-        is_past = domain == "backtest"
-        settings = self.read_settings
         # In a live session the record decides, and moves; the context's as_of was its beginning.
-        if context is not None and domain == "live" and keeps_as_of:
+        if keeps_as_of and isinstance(context, ComputeContext) and context.domain == "live":
             context = replace(context, as_of=None)
-        request = ReadRequest.parse(
+        request = self._request(node, start, end, context=context, keeps_as_of=keeps_as_of, **arguments)
+        return await self._do(lambda ports: reading.read(ports, request))
+
+    def _request(
+        self,
+        node: str | NodeId,
+        start: Instant,
+        end: Instant,
+        *,
+        context: ComputeContext | None,
+        **arguments: Any,
+    ) -> ReadRequest:
+        domain = context.domain if isinstance(context, ComputeContext) else "backtest"
+        settings, is_past = self.read_settings, domain == "backtest"
+        return ReadRequest.parse(
             node,
             start,
             end,
             context=context,
-            keeps_as_of=keeps_as_of,
             default_sla=settings.past_sla if is_past else settings.sla,
             presets=settings.presets,
             **arguments,
         )
-        return await self._do(lambda ports: reading.read(ports, request))
+
+    async def read_panel(
+        self,
+        nodes: Sequence[str | NodeId],
+        start: Instant = None,
+        end: Instant = None,
+        fields: Sequence[str] | str = "close",
+        context: ComputeContext | None = None,
+        join: str = "outer",
+        strategy: str | None = None,
+        sla: SLAPolicy | Mapping[str, Any] | str | None = None,
+    ) -> PanelResult:
+        """Fields of many nodes in one frame, all as of one moment of their release logs.
+
+        `fields` is one of open, high, low, close and volume, or a list of them; `join` keeps the open times
+        of any series (`outer`) or of every one (`inner`). The nodes have one timeframe. Each is read as
+        `read` does, within the same `sla`; a live context is refused. Raises as `read` does.
+        """
+        panel = PanelRequest.parse(nodes, fields, context, join)
+        requests = [
+            self._request(
+                node, start, end, context=context, strategy=strategy, sla=sla, columns=("ts", *panel.fields)
+            )
+            for node in panel.nodes
+        ]
+        reads = await self._do(lambda ports: read_cut(ports, requests))
+        return join_reads(panel, reads, context.as_of if context else None)
 
     def session(
         self,

@@ -71,6 +71,7 @@ class Seamless:
         return self.aio.settings
 
     read = blocking(AsyncSeamless.read)
+    read_panel = blocking(AsyncSeamless.read_panel)
     session = wrapping(AsyncSeamless.session, WorldSession)
     condition = blocking(AsyncSeamless.condition)
     releases = blocking(AsyncSeamless.releases)
