@@ -26,6 +26,9 @@ class Adapters:
         self.events, self.ports = events, self
         self.is_closed = False
 
+    def start(self) -> None:
+        """Nothing goes on beside the calls."""
+
     async def close(self) -> None:
         await asyncio.sleep(0)
         self.is_closed = True

@@ -22,6 +22,9 @@ class Adapters:
     shared = ()
     ports: Any = SimpleNamespace()
 
+    def start(self) -> None:
+        """Nothing goes on beside the calls."""
+
     async def close(self) -> None:
         """Nothing was opened."""
 
