@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 CLOCK = "what time it is comes from the Clock port"
 LUCK = "luck comes from the ports' seeded `rng`"
 THREADS = "threads belong into adapters"
+ENVIRONMENT = "the environment is looked at by `config` alone"
 ADDRESSES = "it takes tasks in an order that hangs on their addresses"
 REFUSED = {
     "time": CLOCK,
@@ -18,12 +19,17 @@ REFUSED = {
     "datetime.datetime.today": CLOCK,
     "datetime.date.today": CLOCK,
     "pandas.Timestamp.now": CLOCK,
+    "pandas.Timestamp.today": CLOCK,
+    "pandas.Timestamp.utcnow": CLOCK,
     "asyncio.sleep": "waits go through the Clock port",
     "random": LUCK,
     "numpy.random": LUCK,
     "secrets": LUCK,
     "uuid": LUCK,
     "os.urandom": LUCK,
+    "tempfile": LUCK,
+    "os.environ": ENVIRONMENT,
+    "os.getenv": ENVIRONMENT,
     "threading": THREADS,
     "concurrent.futures": THREADS,
     "multiprocessing": THREADS,
@@ -41,13 +47,26 @@ BUILTINS = ("hash", "id", "__import__")
 SEEDED = {"random.Random", "numpy.random.default_rng"}
 """Sound with a seed, refused without."""
 LOOP_TIME = "the event loop's time is read in `aio` alone"
+LOOP_CLOCKS = {"time": 0, "call_later": 2, "call_at": 2}
+"""Methods of an event loop that go by its time, and how many arguments they take at least."""
 UNORDERED = "the order of a set hangs on hashes and addresses; sort it"
 SETS = {"set", "frozenset", "Set", "AbstractSet", "MutableSet", "FrozenSet"}
 SET_METHODS = {"union", "intersection", "difference", "symmetric_difference"}
 IN_ANY_ORDER = {"sorted", "set", "frozenset", "any", "all", "len", "min", "max", "bool"}
 """They give the same whatever the order; `min` and `max` only without a key."""
 IN_ORDER = {
-    *("array", "asarray", "chain", "dict", "enumerate", "extend", "filter", "from_iterable", "fromiter"),
+    *(
+        "array",
+        "asarray",
+        "chain",
+        "deque",
+        "dict",
+        "enumerate",
+        "extend",
+        "filter",
+        "from_iterable",
+        "fromiter",
+    ),
     *("fromkeys", "iter", "join", "list", "map", "next", "repr", "reversed", "str", "sum", "tuple", "zip"),
 }
 """What they give hangs on the order of what they are given."""
@@ -124,6 +143,12 @@ class _Reader(ast.NodeVisitor):
             self._names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
             self._refuse(node, f"{node.module}.{alias.name}", is_called=False)
 
+    def visit_Module(self, node: ast.Module) -> None:
+        # A constant of the module is known in all of its functions.
+        for inner in node.body:
+            self._learn(inner)
+        self.generic_visit(node)
+
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
         self._sets.append({a.arg for a in arguments if a.annotation and _is_set_type(a.annotation)})
@@ -138,7 +163,7 @@ class _Reader(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         name, short = self._dotted(node.func), _short(node.func)
         self._refuse(node, name, is_called=bool(node.args or node.keywords))
-        if short == "time" and isinstance(node.func, ast.Attribute) and not node.args:
+        if isinstance(node.func, ast.Attribute) and self._is_of_a_loop(short, node):
             self._add(node, LOOP_TIME, unless=self._may_read_loop_time)
         has_ties = short in {"min", "max"} and any(word.arg == "key" for word in node.keywords)
         is_free = short in IN_ANY_ORDER and not has_ties
@@ -186,6 +211,11 @@ class _Reader(ast.NodeVisitor):
             self._add(node, UNORDERED, unless=not self._is_set(node.value))
         self.generic_visit(node)
 
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        is_extended = isinstance(node.op, ast.Add) and self._is_set(node.value)
+        self._add(node, UNORDERED, unless=not is_extended)
+        self.generic_visit(node)
+
     def visit_ListComp(self, node: ast.ListComp | ast.GeneratorExp | ast.DictComp) -> None:
         for part in node.generators:
             self._add(part.iter, UNORDERED, unless=node in self._free or not self._is_set(part.iter))
@@ -202,8 +232,12 @@ class _Reader(ast.NodeVisitor):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if self._is_wait(node.value) and isinstance(targets[0], ast.Tuple):
                 known.update(name.id for name in targets[0].elts if isinstance(name, ast.Name))
-            elif self._is_set(node.value):
-                known.update(target.id for target in targets if isinstance(target, ast.Name))
+            for target in targets:
+                known.update(name.id for name, value in _pairs(target, node.value) if self._is_set(value))
+
+    def _is_of_a_loop(self, method: str, call: ast.Call) -> bool:
+        least = LOOP_CLOCKS.get(method)
+        return least is not None and (len(call.args) >= least if least else not call.args)
 
     def _is_wait(self, node: ast.expr) -> bool:
         call = node.value if isinstance(node, ast.Await) else node
@@ -252,6 +286,15 @@ class _Reader(ast.NodeVisitor):
     def _add(self, node: ast.AST, what: str, *, unless: bool = False) -> None:
         if not unless:
             self.found.append((getattr(node, "lineno", 0), what))
+
+
+def _pairs(target: ast.expr, value: ast.expr) -> Iterator[tuple[ast.Name, ast.expr]]:
+    """The names of an assignment, each with what it is given as far as that is written out."""
+    if isinstance(target, ast.Name):
+        yield target, value
+    elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        for part, given in zip(target.elts, value.elts, strict=False):
+            yield from _pairs(part, given)
 
 
 def _short(node: ast.expr) -> str:
