@@ -65,11 +65,11 @@ class AsyncWorldSession:
         )
 
     async def bind(self, node: str | NodeId, started_at: Instant = None) -> None:
-        """Bind a live session's node to what was released at `started_at`, by default when it is first used.
+        """Bind a live session's node to what was released at `started_at`, by default when it was made.
 
         What it has seen already stands. Every other method does this too. Raises `AsOfRegression`.
         """
-        if started_at is not None and self._started_at is None:
+        if started_at is not None:
             self._started_at = instant_text(epoch_micros(started_at, "started_at"))
         await self._bind(NodeId.parse(node))
 

@@ -48,9 +48,8 @@ class Strip:
 
 @dataclass(frozen=True, slots=True)
 class SessionView:
-    """What is remembered at `now` (epoch seconds) of the session of a world, a domain and a node."""
+    """What is remembered of the session of a world, a domain and a node."""
 
-    now: float
     world_id: str
     domain: str
     node_id: str
@@ -63,10 +62,9 @@ class SessionView:
     verdicts: tuple[VerdictChange, ...]
 
     @classmethod
-    def of(cls, now: float, key: SessionKey, record: SessionRecord) -> SessionView:
+    def of(cls, key: SessionKey, record: SessionRecord) -> SessionView:
         """The view of a record under its key."""
         return cls(
-            now=now,
             world_id=key.world_id,
             domain=key.domain,
             node_id=key.node_id,

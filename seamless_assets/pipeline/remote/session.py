@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -24,7 +25,7 @@ class RemoteSession(AsyncWorldSession):
     """The methods of a `WorldSession` at a service, to be awaited."""
 
     def __init__(self, portal: Portal, read: Read, context: ComputeContext, sla: SLA, ask: Ask) -> None:
-        super().__init__(portal, read, context, sla)
+        super().__init__(portal, read, context, sla, time.time())
         self._ask = ask
 
     async def as_of(self, node: str | NodeId) -> str | None:
@@ -61,9 +62,7 @@ class RemoteSession(AsyncWorldSession):
     async def _bind(self, node: NodeId) -> None:
         if self.context.domain != "live" or node in self._bound:
             return
-        view = await self._post("bind", node, as_of=self.context.as_of, started_at=self._started_at)
-        # The service's clock says when the session began: releases are dated by it.
-        self._started_at = self._started_at or instant_text(int(view.now * 1_000_000))
+        await self._post("bind", node, as_of=self.context.as_of, started_at=self._started_at)
         self._bound.add(node)
 
     async def _view(self, node: str | NodeId) -> SessionView:

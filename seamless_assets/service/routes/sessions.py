@@ -127,4 +127,4 @@ async def _sessions(ports: Ports, world_id: str | None) -> list[SessionView]:
 
 
 async def _loaded(ports: Ports, key: SessionKey) -> SessionView:
-    return SessionView.of(ports.clock.now(), key, await ports.sessions.load(key))
+    return SessionView.of(key, await ports.sessions.load(key))
