@@ -34,6 +34,7 @@ from core_speed import START
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "seamless_assets_tests"))
 
+from seamless_assets.testing.sessions import InMemorySessionStore
 from support.artifacts import NODE, seal_bars
 
 from seamless_assets.adapters.artifacts.store import ArtifactStore
@@ -166,6 +167,7 @@ def bare_ports(store: ArtifactStore, hot: Any = None) -> Ports:
         worker="bench",
         quota=LeaseQuota(),
         fills=BackgroundFills(),
+        fill_queue=absent,
         sessions=InMemorySessionStore(),
         frames=ReadCache(lambda: 0.0, 60.0, 64),
     )

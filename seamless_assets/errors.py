@@ -39,6 +39,7 @@
     │   ├── WebhookUndelivered             a receiver did not take a message; it is sent again
     │   ├── MetricsUnavailable             what was counted cannot be read or written
     │   ├── SessionStoreError              what a world has seen cannot be read or written
+    │   ├── FillQueueUnavailable           fills that readers want cannot be put on record or read
     │   └── BudgetUnavailable              the shared rate budget cannot be reached
     ├── ReadRefused
     │   ├── AsOfRequired (ValueError)
@@ -287,6 +288,10 @@ class MetricsUnavailable(CoordinationError):
 
 class SessionStoreError(CoordinationError):
     """What a world has seen cannot be read or written, so no read of it can keep its promise."""
+
+
+class FillQueueUnavailable(CoordinationError):
+    """What readers want to be filled cannot be put on record or read."""
 
 
 class BudgetUnavailable(CoordinationError):

@@ -13,6 +13,8 @@ from seamless_assets.flows.filling import backfill as backfilling
 from seamless_assets.flows.filling import declare as declaring
 from seamless_assets.flows.filling import history
 from seamless_assets.flows.filling.backfill import BackfillReport
+from seamless_assets.flows.reading import background
+from seamless_assets.flows.reading.background import DrainedFill
 from seamless_assets.pipeline.base import AsyncBase
 
 
@@ -36,6 +38,14 @@ class Filling(AsyncBase):
         """
         known, window = self._declared(node), window_of(start, end)
         return self._start(self.backfill(known, *window))
+
+    async def drain_fills(self) -> list[DrainedFill]:
+        """Fill what readers wanted and nobody fills any more; returns when nothing of that is left.
+
+        For a process that lives longer than readers do: a service, a sensor, a cron job. What came to
+        nothing is tried again later, a few times. Raises `FillQueueUnavailable`.
+        """
+        return await self._do(background.drain_fills)
 
     async def ensure_coverage(self, node: str | NodeId, start: Instant, end: Instant) -> Coverage:
         """Fill the window and return only then, with what is covered; `missing` is 0 where all is well."""

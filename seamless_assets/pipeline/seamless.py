@@ -83,6 +83,7 @@ class Seamless:
 
     backfill = blocking(AsyncSeamless.backfill)
     backfill_in_background = forwarding(AsyncSeamless.backfill_in_background)
+    drain_fills = blocking(AsyncSeamless.drain_fills)
     ensure_coverage = blocking(AsyncSeamless.ensure_coverage)
     coverage = blocking(AsyncSeamless.coverage)
     declare = blocking(AsyncSeamless.declare)

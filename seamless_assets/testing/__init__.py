@@ -10,7 +10,6 @@ See `docs/testing.md`. The local exchange as a pytest fixture is in `seamless_as
 
 from seamless_assets.testing.artifact_store import InMemoryArtifactStore, InMemoryFiles
 from seamless_assets.testing.bars import DAY, START, bars_table, candles, make_bars, random_walk
-from seamless_assets.testing.budget import InMemoryBudgetStore
 from seamless_assets.testing.clock import (
     Deadlock,
     ManualClock,
@@ -23,6 +22,7 @@ from seamless_assets.testing.hot_store import InMemoryHotStore
 from seamless_assets.testing.leases import InMemoryLeaseStore
 from seamless_assets.testing.pipeline import connect_in_memory
 from seamless_assets.testing.ports import RecordingObserver, in_memory_ports
+from seamless_assets.testing.sharing import InMemoryBudgetStore, InMemoryFillQueue
 from seamless_assets.testing.worlds import InMemoryOutbox, InMemoryReceiver, InMemorySessionStore
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "InMemoryBudgetStore",
     "InMemoryExchange",
     "InMemoryFiles",
+    "InMemoryFillQueue",
     "InMemoryHotStore",
     "InMemoryLeaseStore",
     "InMemoryOutbox",

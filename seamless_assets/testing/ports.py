@@ -11,13 +11,23 @@ from seamless_assets.core.reading.cache import ReadCache
 from seamless_assets.core.reading.settings import ReadSettings
 from seamless_assets.core.sharing.events import Event
 from seamless_assets.core.sharing.policy import Policy
-from seamless_assets.flows.ports import ArtifactStore, Clock, FillRunner, HotStore, LeaseStore, Ports
+from seamless_assets.flows.ports import (
+    ArtifactStore,
+    Clock,
+    FillQueue,
+    FillRunner,
+    HotStore,
+    LeaseStore,
+    Ports,
+)
 from seamless_assets.flows.reading.background import BackgroundFills
+from seamless_assets.flows.sharing.fill_queue import OptionalFillQueue
 from seamless_assets.flows.sharing.quota import LeaseQuota
 from seamless_assets.testing.artifact_store import InMemoryArtifactStore
 from seamless_assets.testing.exchange import InMemoryExchange
 from seamless_assets.testing.hot_store import InMemoryHotStore
 from seamless_assets.testing.leases import InMemoryLeaseStore
+from seamless_assets.testing.sharing import InMemoryFillQueue
 from seamless_assets.testing.worlds import InMemorySessionStore
 
 
@@ -41,6 +51,7 @@ def in_memory_ports(
     leases: LeaseStore | None = None,
     clock: Clock | None = None,
     fills: FillRunner | None = None,
+    fill_queue: FillQueue | None = None,
     reading: ReadSettings | None = None,
     worker: str = "test",
     seed: int = 7,
@@ -50,6 +61,7 @@ def in_memory_ports(
     Unless the `policy` says otherwise leases never run out: on a `ManualClock` every wait moves time.
     """
     clock, policy = clock or exchange.clock, policy or Policy(retry_backoff_ms=10, lease_ttl_ms=math.inf)
+    observer = RecordingObserver()
     return Ports(
         clock=clock,
         source=exchange,
@@ -58,11 +70,12 @@ def in_memory_ports(
         policy=policy,
         rng=Random(seed),
         leases=leases or InMemoryLeaseStore(clock),
-        observer=RecordingObserver(),
+        observer=observer,
         flights=SingleFlight(clock.now, policy.single_flight_ttl_ms / 1000),
         worker=worker,
         quota=LeaseQuota(),
         fills=fills or BackgroundFills(),
+        fill_queue=OptionalFillQueue(fill_queue or InMemoryFillQueue(clock), clock, observer),
         reading=reading or ReadSettings(),
         sessions=InMemorySessionStore(),
         frames=ReadCache(clock.now, 60.0, 64),

@@ -19,7 +19,12 @@ from seamless_assets.flows.reading.background import BackgroundFills
 from seamless_assets.flows.sharing.failover import FailoverLeases
 from seamless_assets.flows.sharing.gate import RateGate
 from seamless_assets.flows.sharing.quota import LeaseQuota
-from seamless_assets.testing import InMemoryBudgetStore, InMemorySessionStore, RecordingObserver
+from seamless_assets.testing import (
+    InMemoryBudgetStore,
+    InMemoryFillQueue,
+    InMemorySessionStore,
+    RecordingObserver,
+)
 from seamless_assets_tests.simulation.faults import EVERYWHERE, Channel, FaultInjector, ProcessClock
 from seamless_assets_tests.simulation.files import FaultyArtifactStore, StagedFiles
 from seamless_assets_tests.simulation.hot_store import FaultyHotStore, RecordingHotStore
@@ -63,6 +68,7 @@ class Cluster:
         self.files = StagedFiles(true_time)
         self.leases = RecordingLeaseStore(true_time)
         self.budget = InMemoryBudgetStore(true_time)
+        self.fill_queue = InMemoryFillQueue(true_time)
         self.machines = [Machine(loop) for _ in range(MACHINES)]
         self.sessions = [InMemorySessionStore() for _ in self.machines]
         self.machine_leases = [RecordingLeaseStore(machine) for machine in self.machines]
@@ -101,6 +107,7 @@ class Cluster:
             worker=process.name,
             quota=LeaseQuota(),
             fills=BackgroundFills(),
+            fill_queue=self.fill_queue,
             sessions=self.sessions[machine],
             frames=ReadCache(monotonic, 60.0, 4),
         )

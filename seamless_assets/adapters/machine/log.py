@@ -12,6 +12,7 @@ from seamless_assets.core.sharing.events import (
     DamagedState,
     DroppedRequest,
     Event,
+    FillEvent,
     LeaseEvent,
     ReadEvent,
     SessionEvent,
@@ -45,6 +46,8 @@ def _judged(event: Event) -> tuple[str, bool]:
     match event:
         case BackfillEvent():
             return f"backfill_{event.kind}", event.kind == "fail"
+        case FillEvent():
+            return f"fill_{event.kind}", event.kind == "give_up"
         case LeaseEvent():
             return f"lease_{event.kind}", event.kind == "fail"
         case ReadEvent():

@@ -14,7 +14,10 @@ class Cause(NamedTuple):
 
 
 _REACH = "check that the server runs and that its address and password are right"
-_COMMANDS = "EVALSHA, EVAL, SCRIPT, TIME, INFO, HSET, HMGET, PEXPIRE, DEL and SCAN on keys rl:* and lease:*"
+_COMMANDS = (
+    "EVALSHA, EVAL, SCRIPT, TIME, INFO, HSET, HMGET, HGETALL, HDEL, PEXPIRE, DEL and SCAN on keys rl:*, "
+    "lease:* and fills:*"
+)
 _KNOWN = (
     (
         "AuthenticationError|NOAUTH|WRONGPASS",

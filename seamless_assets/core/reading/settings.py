@@ -15,7 +15,7 @@ class ReadSettings:
 
     `past_sla` is that of reads that nothing but a release answers. `max_lag` is in seconds, `min_coverage`
     a ratio, `dryrun_publishes` whether a dry run may make a release, `starts` the declared first open of
-    each node.
+    each node, `exchanges` those whose wanted fills may be taken over.
     """
 
     strategy: Strategy = "SEAMLESS"
@@ -27,3 +27,4 @@ class ReadSettings:
     allow_partial: bool = True
     dryrun_publishes: bool = True
     starts: Mapping[str, int] = field(default_factory=dict)
+    exchanges: frozenset[str] = frozenset()

@@ -8,6 +8,7 @@ from typing import Literal
 
 EventKind = Literal["attempt", "complete", "fail"]
 LeaseEventKind = Literal["claim", "complete", "fail"]
+FillEventKind = Literal["take_over", "postpone", "give_up"]
 SessionEventKind = Literal["downgraded", "restored", "pinned", "unpinned"]
 
 
@@ -27,8 +28,21 @@ class BackfillEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class FillEvent:
+    """What became of a fill that a reader wanted: taken over from who left it, put off, or given up."""
+
+    kind: FillEventKind
+    node_id: str
+    start: int
+    end: int
+    worker: str
+    attempts: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CoordinationEvent:
-    """A shared service was lost or found again. `service` is `rate_limiter` or `leases`."""
+    """A shared service was lost or found again. `service` is `rate_limiter`, `leases` or `fill_queue`."""
 
     service: str
     is_available: bool
@@ -118,6 +132,7 @@ Event = (
     | CoordinationEvent
     | DamagedState
     | DroppedRequest
+    | FillEvent
     | LeaseEvent
     | ReadEvent
     | SessionEvent

@@ -18,7 +18,7 @@ from seamless_assets.flows.ports.artifact_store import ArtifactStore
 from seamless_assets.flows.ports.budget import BudgetStore
 from seamless_assets.flows.ports.clock import Clock
 from seamless_assets.flows.ports.exchange import CandleSource
-from seamless_assets.flows.ports.fills import FillRunner
+from seamless_assets.flows.ports.fills import FillQueue, FillRunner
 from seamless_assets.flows.ports.hot_store import HotStore
 from seamless_assets.flows.ports.leases import LeaseQuota, LeaseRegister, LeaseStore
 from seamless_assets.flows.ports.observer import Observer
@@ -31,6 +31,7 @@ __all__ = [
     "BudgetStore",
     "CandleSource",
     "Clock",
+    "FillQueue",
     "FillRunner",
     "HotStore",
     "LeaseQuota",
@@ -63,6 +64,7 @@ class Ports:
     worker: str
     quota: LeaseQuota
     fills: FillRunner
+    fill_queue: FillQueue
     sessions: SessionStore
     frames: ReadCache
     decisions: WorldDecisions | None = None

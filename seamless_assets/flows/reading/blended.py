@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from seamless_assets.core.calendar.segment import Segment
@@ -63,9 +64,8 @@ async def read_blended(
     wanted = plan_fills(
         node, window, gathered.coverage.missing_gaps, admission, request.sla.max_sync_gap_bars
     )
-    if wanted.later:
-        ports.fills.start(ports, node, wanted.later, is_awaited=False)
     problems: list[str] = []
+    await fill_later(ports, node, wanted.later, deadline)
     phases: tuple[tuple[Phase, tuple[Segment, ...]], ...] = (
         ("backfill_wait", wanted.first),
         ("live_wait", wanted.tail),
@@ -92,12 +92,26 @@ async def _gather(
 async def _filled(
     ports: Ports, node: NodeId, parts: Sequence[Segment], phase: Phase, deadline: Deadline
 ) -> tuple[str, ...]:
-    filling = ports.fills.start(ports, node, parts, is_awaited=True)
+    filling = ports.fills.start(ports, node, reach_of(parts), is_awaited=True)
     try:
         # The reader's time ends; the fill goes on for whoever reads next.
-        return await deadline.run(phase, asyncio.shield(filling))
+        return await deadline.run(phase, asyncio.shield(filling.outcome))
     except PhaseCut:
         return ()
+
+
+async def fill_later(ports: Ports, node: NodeId, parts: Sequence[Segment], deadline: Deadline) -> None:
+    """Begin to fill `parts` for whoever reads next; return once that is on record."""
+    if not parts:
+        return
+    filling = ports.fills.start(ports, node, reach_of(parts), is_awaited=False)
+    with suppress(PhaseCut):
+        await deadline.run("backfill_wait", asyncio.shield(filling.recorded))
+
+
+def reach_of(parts: Sequence[Segment]) -> Segment:
+    """From the first to the last of ascending parts; what is known between them is not asked for."""
+    return Segment(parts[0].start, parts[-1].end)
 
 
 def _bars(node: NodeId, parts: Sequence[Segment]) -> int:

@@ -17,7 +17,7 @@ from seamless_assets.core.worlds.session import SessionKey, add_made
 from seamless_assets.errors import CoverageMissing, NothingReleased
 from seamless_assets.flows.filling.history import coverage
 from seamless_assets.flows.ports import Ports
-from seamless_assets.flows.reading.blended import plan_fills
+from seamless_assets.flows.reading.blended import plan_fills, reach_of
 from seamless_assets.flows.reading.deadline import Deadline
 from seamless_assets.flows.reading.gather import gather_layered, gather_released
 from seamless_assets.flows.reading.released import load_released, refuse_uncovered
@@ -60,10 +60,12 @@ async def _publish(ports: Ports, request: ReadRequest, admission: Admission) -> 
     known = await coverage(ports, node, whole)
     wanted = plan_fills(node, whole, known.missing_gaps, admission, request.sla.max_sync_gap_bars)
     if wanted.later:
-        ports.fills.start(ports, node, wanted.later, is_awaited=False)
+        filling = ports.fills.start(ports, node, reach_of(wanted.later), is_awaited=False)
+        await asyncio.shield(filling.recorded)
     problems: tuple[str, ...] = ()
     if wanted.first:
-        problems = await asyncio.shield(ports.fills.start(ports, node, wanted.first, is_awaited=True))
+        filling = ports.fills.start(ports, node, reach_of(wanted.first), is_awaited=True)
+        problems = await asyncio.shield(filling.outcome)
     reports = await release_settled(ports, node, window)
     return (*problems, *(problem for report in reports for problem in report.problems))
 

@@ -43,6 +43,8 @@ async def read(ports: Ports, request: ReadRequest) -> ReadResult:
     if request.context is not None and request.context.domain == "live" and ports.decisions is not None:
         request, decision = await _decided(ports, ports.decisions, request.context, request, deadline)
         admission = admit(request.context, request.strategy, ports.reading)
+    if admission.asks_exchange:
+        ports.fills.look_after_others(ports)
     gather = _live if admission.blends else _published if admission.publishes else _released
     try:
         answer = await gather(ports, request, admission, deadline)

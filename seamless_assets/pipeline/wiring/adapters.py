@@ -48,6 +48,7 @@ class Adapters:
             quota=LeaseQuota(),
             reading=read_settings(settings),
             fills=self._fills,
+            fill_queue=coordination.fill_queue,
             sessions=self._webhooks.sessions,
             frames=frames_of(settings),
             decisions=self._decisions(settings, clock),

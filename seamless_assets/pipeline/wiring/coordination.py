@@ -12,14 +12,17 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from seamless_assets.adapters.machine.budget import MachineBudget
+from seamless_assets.adapters.machine.fill_queue import MachineFillQueue
 from seamless_assets.adapters.machine.leases import MachineLeases
 from seamless_assets.adapters.machine.log import LogEvents
 from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.aio.single_flight import SingleFlight
 from seamless_assets.config.load import Settings
+from seamless_assets.core.addresses import without_user
 from seamless_assets.flows.diagnose import Question
-from seamless_assets.flows.ports import Clock, LeaseRegister, LeaseStore, Observer
+from seamless_assets.flows.ports import Clock, FillQueue, LeaseRegister, LeaseStore, Observer
 from seamless_assets.flows.sharing.failover import FailoverLeases
+from seamless_assets.flows.sharing.fill_queue import OptionalFillQueue
 from seamless_assets.flows.sharing.gate import RateGate
 from seamless_assets.pipeline.wiring.metrics import CountingObserver, metrics_file
 
@@ -50,6 +53,7 @@ class Coordination:
         self.flights = SingleFlight(clock.now, settings.seamless.backfill.single_flight_ttl_ms / 1000)
         self.gate = self._gate(settings, clock)
         self.leases = self._leases(settings, clock)
+        self.fill_queue = OptionalFillQueue(self._fill_queue(settings), clock, self.observer)
 
     async def close(self) -> None:
         """Close files and connections."""
@@ -78,6 +82,23 @@ class Coordination:
             return machine
         shared = self._coordinator(settings.coordinator_url, settings.environment.service_token)
         return FailoverLeases(shared, machine, clock, self.observer)
+
+    def _fill_queue(self, settings: Settings) -> FillQueue:
+        """Of all who fill one hot store: in Redis where their leases are there, else of this machine."""
+        url = settings.coordinator_url
+        if url is None or not urlsplit(url).scheme.startswith("redis"):
+            machine = MachineFillQueue(settings.seamless.state_dir / "fills.sqlite", self.observer.notify)
+            self._closing.push_async_callback(machine.close)
+            return machine
+        with late_imports("redis"):
+            from seamless_assets.adapters.redis.fill_queue import RedisFillQueue
+
+        hot = settings.seamless.hot_store
+        # A file is of one machine, whoever else shares the coordinator.
+        place = without_user(hot.dsn) if hot.path is None else f"{socket.gethostname()}:{hot.path}"
+        redis = RedisFillQueue(url, place)
+        self._closing.push_async_callback(redis.close)
+        return redis
 
     def _coordinator(self, url: str, token: SecretStr | None) -> LeaseStore:
         if urlsplit(url).scheme.startswith("redis"):

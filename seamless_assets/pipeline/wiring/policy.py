@@ -52,6 +52,7 @@ def read_settings(settings: Settings) -> ReadSettings:
         allow_partial=live.allow_partial,
         dryrun_publishes=settings.domains.dryrun.source == "artifact_prefers",
         starts={str(item.node): item.start for item in settings.nodes},
+        exchanges=frozenset(settings.exchanges),
     )
 
 
