@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 
 from seamless_assets.core.bars.frames import time_index
@@ -16,9 +17,6 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext, Verdict, choose
 from seamless_assets.core.reading.result import ReadMetadata, ReadResult
 from seamless_assets.errors import InvalidChoice, InvalidInput
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 JOINS = ("outer", "inner")
 FIELDS = COLUMNS[1:]
@@ -131,8 +129,6 @@ class PanelResult:
 
         Where fields were a list they are the upper level of the columns: `frame["close"]` has the series.
         """
-        import pandas as pd
-
         levels = self._columns()
         names: Any = [label for _, label in levels]
         if self._request.has_levels:
