@@ -34,7 +34,6 @@ from core_speed import START
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "seamless_assets_tests"))
 
-from seamless_assets.testing.sessions import InMemorySessionStore
 from support.artifacts import NODE, seal_bars
 
 from seamless_assets.adapters.artifacts.store import ArtifactStore
