@@ -20,6 +20,7 @@ from seamless_assets.service.replies import ImmutableReplies
 from seamless_assets.service.routes.history import history_routes
 from seamless_assets.service.routes.openapi import describe_values
 from seamless_assets.service.routes.operations import operation_routes
+from seamless_assets.service.routes.page import page_routes
 from seamless_assets.service.routes.queries import once_each
 from seamless_assets.service.routes.series import node_routes, release_routes
 from seamless_assets.service.routes.sessions import session_routes
@@ -59,6 +60,7 @@ def service_app(
         release_routes(pipeline),
         session_routes(pipeline),
         operation_routes(pipeline, leases, scrape),
+        page_routes(),
     ):
         app.include_router(routes)
     add_leases(app, leases, pipeline.aio.ports.observer, _kept_elsewhere(pipeline.settings))
