@@ -72,7 +72,8 @@ def test_a_browser_shows_the_fleet_and_a_corrected_bar(
         assert holed > whole == 1
         browser.get(f"{url}/page/#{quote(NODE, safe='')}")
         shows("Release log", "materialized", "#2")
-        for _ in range(6):
+        wait(lambda _: "2025-01-02 00:00" in browser.find_element(By.ID, "window").text)
+        for _ in range(8):
             browser.find_element(By.ID, "earlier").click()
         wait(lambda _: "2025-01-01 00:00" in browser.find_element(By.ID, "window").text)
         shows("1 revised")

@@ -3,7 +3,7 @@ import { $, ask, chip, code, make, Refused, table, when } from "./dom.js";
 import { colour, drawCandles } from "./draw.js";
 
 const BARS = 240;
-const view = { node: null, end: null, chart: null, releases: [], interval: 60 };
+const view = { node: null, end: null, chart: null, releases: [], interval: 60, asked: 0 };
 
 export function closeNode() {
   view.node = null;
@@ -70,6 +70,7 @@ async function bars(as_of, start, end) {
 
 async function load() {
   const node = view.node, as_of = $("after").value || undefined, before = $("before").value;
+  const asked = ++view.asked;
   if (!as_of) {
     $("summary").textContent = "nothing is released yet";
     return;
@@ -78,7 +79,8 @@ async function load() {
   const first = Math.min(...newest.artifacts.map((ref) => ref.start)), last = Math.max(...newest.artifacts.map((ref) => ref.end));
   const end = Math.min(view.end ?? last, last), start = Math.max(first, end - BARS * view.interval);
   const [after, old] = await Promise.all([bars(as_of, start, end), before ? bars(before, start, end) : null]);
-  if (view.node !== node) return;
+  // What was asked for before is no longer what is looked at.
+  if (view.node !== node || view.asked !== asked) return;
   view.end = end;
   view.first = first;
   view.last = last;
@@ -122,6 +124,7 @@ function mark(name) {
 }
 
 function move(steps) {
+  if (view.end === null) return;
   const span = Math.floor(BARS * 0.8) * view.interval;
   view.end = Math.max(view.first + BARS * view.interval, Math.min(view.last, view.end + steps * span));
   load();
