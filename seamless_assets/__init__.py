@@ -12,6 +12,7 @@ from seamless_assets.core.bars.conformance.conform import conform
 from seamless_assets.core.calendar.segment import Segment, merge_ranges, missing_ranges
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.coverage import Coverage
+from seamless_assets.core.live.events import Bar, CaughtUp, Filled, Gap, Revised, Stale
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.reading.panel import PanelMetadata, PanelResult
@@ -23,20 +24,26 @@ from seamless_assets.errors import SeamlessError
 from seamless_assets.pipeline.connect import S3Access, Seamless, connect
 
 __all__ = [
+    "Bar",
+    "CaughtUp",
     "ComputeContext",
     "Coverage",
+    "Filled",
+    "Gap",
     "NodeId",
     "PanelMetadata",
     "PanelResult",
     "ReadMetadata",
     "ReadResult",
     "Release",
+    "Revised",
     "S3Access",
     "SLAPolicy",
     "Seamless",
     "SeamlessError",
     "Segment",
     "Settings",
+    "Stale",
     "Timeframe",
     "conform",
     "connect",

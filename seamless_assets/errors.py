@@ -7,6 +7,7 @@
     │   ├── InvalidSegment
     │   ├── InvalidTimestamp
     │   ├── InvalidFrame
+    │   ├── InvalidCursor
     │   └── InvalidChoice                  a name that is not one of the known ones
     ├── ConfigError (ValueError)           seamless.yaml is wrong; `problems` lists all of it
     ├── ExchangeError
@@ -160,6 +161,10 @@ class InvalidTimestamp(InvalidInput):
 
 class InvalidFrame(InvalidInput):
     """A frame that lacks what the call needs."""
+
+
+class InvalidCursor(InvalidInput):
+    """Not as an event of a stream told it, or of a stream of other nodes."""
 
 
 class InvalidChoice(InvalidInput):

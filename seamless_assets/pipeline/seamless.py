@@ -11,13 +11,14 @@ from seamless_assets.pipeline.filling import Filling
 from seamless_assets.pipeline.loop.portal import Portal
 from seamless_assets.pipeline.reading import Reading
 from seamless_assets.pipeline.releasing import Releasing
+from seamless_assets.pipeline.streaming import Streaming
 from seamless_assets.pipeline.sync import blocking, forwarding, iterating, wrapping
 from seamless_assets.pipeline.upkeep import Upkeep
 from seamless_assets.pipeline.wiring.artifacts import S3Access
 from seamless_assets.pipeline.world import AsyncWorldSession
 
 
-class AsyncSeamless(Reading, Filling, Releasing, Upkeep):
+class AsyncSeamless(Reading, Filling, Releasing, Streaming, Upkeep):
     """The methods of `Seamless`, to be awaited. Reached as `Seamless.aio`."""
 
 
@@ -98,6 +99,8 @@ class Seamless:
     unpin = blocking(AsyncSeamless.unpin)
     rollback = blocking(AsyncSeamless.rollback)
     withdraw = blocking(AsyncSeamless.withdraw)
+
+    subscribe = iterating(AsyncSeamless.subscribe)
 
     verify = blocking(AsyncSeamless.verify)
     compact = blocking(AsyncSeamless.compact)

@@ -38,7 +38,7 @@ class _Twins:
         self.ports: Ports = in_memory_ports(
             exchange,
             # Nobody is there to take a lease over.
-            policy=replace(policy_of(settings), lease_ttl_ms=math.inf),
+            policy=replace(policy_of(settings), lease_ttl_ms=math.inf, live_lease_ttl_ms=math.inf),
             reading=read_settings(settings),
             fills=self._fills,
         )

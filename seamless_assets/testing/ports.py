@@ -60,7 +60,10 @@ def in_memory_ports(
 
     Unless the `policy` says otherwise leases never run out: on a `ManualClock` every wait moves time.
     """
-    clock, policy = clock or exchange.clock, policy or Policy(retry_backoff_ms=10, lease_ttl_ms=math.inf)
+    clock, policy = (
+        clock or exchange.clock,
+        policy or Policy(retry_backoff_ms=10, lease_ttl_ms=math.inf, live_lease_ttl_ms=math.inf),
+    )
     observer = RecordingObserver()
     return Ports(
         clock=clock,

@@ -20,6 +20,7 @@ class Policy:
     jitter_ratio: float = 0.25
     window_bars: int = 900
     lease_ttl_ms: float = 120_000
+    live_lease_ttl_ms: float = 15_000
     single_flight_ttl_ms: float = 60_000
     coverage_ratio_threshold: float = 0.98
     conformance_version: str = "v2"

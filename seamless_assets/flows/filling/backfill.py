@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -142,31 +142,52 @@ async def _fill_under(
     report = _Reporter(ports, node, piece, lease)
     report("attempt")
     try:
-        request = FetchRequest(node, wanted, piece.bounds, witnesses.closed)
-        fetched = await fetch_bars(ports, request, witnesses, facts)
-        proven = proven_gaps(facts)
-        known = {tuple(gap) for gap in proven}
-        facts = [fact for fact in fetched.facts if (fact.start, fact.end, fact.reason) not in known]
-        now = ports.clock.now()
-        written = await lease.fenced(
-            piece.chunk,
-            lambda fence: ports.hot.write_bars(node, fetched.bars, facts, recorded_at=now, fence=fence),
-        )
-        await name_outages(ports, node, fetched.long_holes)
+        filled = await fetch_and_store(ports, node, piece, wanted, witnesses, facts, lease)
     except BaseException as error:
         report("fail", reason=f"{type(error).__name__}: {error}")
         raise
-    if fetched.problems:
-        lease.fail(fetched.problems[0])
-        report("fail", written.added + written.revised, fetched.problems[0])
+    if filled.problems:
+        lease.fail(filled.problems[0])
+        report("fail", filled.added + filled.revised, filled.problems[0])
     else:
-        report("complete", written.added + written.revised)
+        report("complete", filled.added + filled.revised)
+    return replace(filled, problems=(*filled.problems, *contradictions(proven_gaps(facts), filled.opens)))
+
+
+async def fetch_and_store(
+    ports: Ports,
+    node: NodeId,
+    piece: Piece,
+    wanted: Sequence[Segment],
+    witnesses: WitnessPages,
+    facts: Sequence[Fact],
+    lease: HeldLease,
+    *,
+    counts_failures: bool = True,
+) -> FillResult:
+    """Ask for the `wanted` ranges of a piece under its lease, and store what came and what that proves.
+
+    `facts` are the ledger's so far. A range for which the exchange gave no answer rests like one that it
+    looked through in vain, unless `counts_failures` says no.
+    """
+    request = FetchRequest(node, wanted, piece.bounds, witnesses.closed)
+    fetched = await fetch_bars(ports, request, witnesses, facts)
+    known = {tuple(gap) for gap in proven_gaps(facts)}
+    fresh = [fact for fact in fetched.facts if (fact.start, fact.end, fact.reason) not in known]
+    if fetched.away is not None and not counts_failures:
+        fresh = [fact for fact in fresh if not fact.is_look]
+    now = ports.clock.now()
+    written = await lease.fenced(
+        piece.chunk,
+        lambda fence: ports.hot.write_bars(node, fetched.bars, fresh, recorded_at=now, fence=fence),
+    )
+    await name_outages(ports, node, fetched.long_holes)
     return FillResult(
         tuple(wanted),
         fetched.candles,
         written.added,
         written.revised,
-        (*fetched.problems, *contradictions(proven, timestamps(fetched.bars))),
+        fetched.problems,
         fetched.away,
         timestamps(fetched.bars),
     )

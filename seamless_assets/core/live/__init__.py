@@ -1,0 +1,1 @@
+"""The live stream as values: events, cursors, and what follows from what is known."""

@@ -1,0 +1,160 @@
+"""Cursors: where a stream stands in all its nodes, as one short text that can be kept and sent.
+
+`c1.` and base64 of: a digest of the nodes, a position of each in order of their ids, and a checksum. Numbers
+are of variable length; ranges and corrections are counted back from where the node stands.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from seamless_assets.core.coverage.coverage import ABSENT_REASONS, MISSING, Gap
+from seamless_assets.core.live.position import Position
+from seamless_assets.errors import InvalidCursor
+
+PREFIX = "c1."
+"""What every cursor of this version begins with."""
+_REASONS = (MISSING, *ABSENT_REASONS)
+_DIGEST, _CHECKSUM = 8, 4
+_MOST_BYTES = 64_000_000
+_LONGEST_NUMBER = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a stream stands after one event: `own` is the position of the event's node."""
+
+    positions: Mapping[str, Position]
+    node_id: str
+    own: Position
+
+    @property
+    def cursor(self) -> str:
+        """The place as a text."""
+        return write_cursor({**self.positions, self.node_id: self.own})
+
+
+def is_cursor(text: object) -> bool:
+    """Whether a text is meant as a cursor, of whatever version."""
+    return isinstance(text, str) and text[:1] == "c" and text.partition(".")[0][1:].isdigit()
+
+
+def write_cursor(positions: Mapping[str, Position]) -> str:
+    """The cursor of the positions of all nodes of a stream, by node id."""
+    nodes = sorted(positions)
+    body = bytearray(_digest(nodes))
+    for node in nodes:
+        _write_position(body, positions[node])
+    body += zlib.crc32(body).to_bytes(_CHECKSUM, "big")
+    return PREFIX + base64.urlsafe_b64encode(zlib.compress(bytes(body), 6)).decode().rstrip("=")
+
+
+def read_cursor(text: str, nodes: Iterable[str]) -> dict[str, Position]:
+    """The positions of `nodes`, the ids of a stream. Raises `InvalidCursor`."""
+    ids = sorted(nodes)
+    body = _unpacked(text)
+    if body[:_DIGEST] != _digest(ids):
+        raise InvalidCursor(
+            f"the cursor was made for other nodes than these {len(ids)}; resume with the nodes it was made "
+            "for, and subscribe to others beside them by a `since` of their own",
+            nodes=tuple(ids),
+        )
+    numbers = _Numbers(body[_DIGEST:-_CHECKSUM])
+    positions = {node: _read_position(numbers) for node in ids}
+    if not numbers.is_at_end:
+        raise _damaged("it is longer than its nodes need")
+    return positions
+
+
+def _unpacked(text: str) -> bytes:
+    if not is_cursor(text):
+        raise _damaged("it does not begin as one")
+    if not text.startswith(PREFIX):
+        raise InvalidCursor(
+            f"the cursor is of version {text.partition('.')[0]}, and this release reads {PREFIX[:-1]}; "
+            "resume with the release that made it, or give an instant as `since`",
+            value=text,
+        )
+    packed = text[len(PREFIX) :]
+    try:
+        raw = base64.b64decode(packed + "=" * (-len(packed) % 4), altchars=b"-_", validate=True)
+        unpacking = zlib.decompressobj()
+        body = unpacking.decompress(raw, _MOST_BYTES)
+    except (binascii.Error, zlib.error, ValueError) as error:
+        raise _damaged(str(error)) from error
+    if not unpacking.eof or unpacking.unused_data or len(body) < _DIGEST + _CHECKSUM:
+        raise _damaged("it is cut off or has more at its end")
+    if zlib.crc32(body[:-_CHECKSUM]).to_bytes(_CHECKSUM, "big") != body[-_CHECKSUM:]:
+        raise _damaged("its checksum is another one")
+    return body
+
+
+def _digest(nodes: Sequence[str]) -> bytes:
+    return blake2b("\n".join(nodes).encode(), digest_size=_DIGEST).digest()
+
+
+def _write_position(body: bytearray, position: Position) -> None:
+    _write_number(body, position.upto * 2 if position.upto >= 0 else -position.upto * 2 - 1)
+    _write_number(body, len(position.gaps))
+    for gap in position.gaps:
+        _write_number(body, position.upto - gap.start)
+        _write_number(body, gap.end - gap.start)
+        _write_number(body, _REASONS.index(gap.reason))
+    _write_number(body, len(position.revised))
+    for ts, count in position.revised:
+        _write_number(body, position.upto - ts)
+        _write_number(body, count)
+
+
+def _read_position(numbers: _Numbers) -> Position:
+    told = numbers.next()
+    upto = told // 2 if told % 2 == 0 else -(told + 1) // 2
+    gaps = []
+    for _ in range(numbers.next()):
+        start, length, reason = upto - numbers.next(), numbers.next(), numbers.next()
+        if not length or reason >= len(_REASONS):
+            raise _damaged("it holds a range that cannot be")
+        gaps.append(Gap(start, start + length, _REASONS[reason]))
+    revised = [(upto - numbers.next(), numbers.next()) for _ in range(numbers.next())]
+    return Position(upto, tuple(gaps), tuple(revised))
+
+
+def _write_number(body: bytearray, number: int) -> None:
+    while number > 0x7F:
+        body.append(number & 0x7F | 0x80)
+        number >>= 7
+    body.append(number)
+
+
+class _Numbers:
+    """Reads numbers of variable length, one after the other."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body, self._at = body, 0
+
+    @property
+    def is_at_end(self) -> bool:
+        return self._at == len(self._body)
+
+    def next(self) -> int:
+        number = 0
+        for place in range(_LONGEST_NUMBER):
+            if self.is_at_end:
+                raise _damaged("it ends too early")
+            byte = self._body[self._at]
+            self._at += 1
+            number |= (byte & 0x7F) << 7 * place
+            if byte < 0x80:
+                return number
+        raise _damaged("it holds a number that is too long")
+
+
+def _damaged(reason: str) -> InvalidCursor:
+    return InvalidCursor(
+        f"the cursor cannot be read: {reason}; give it just as an event told it, or an instant as `since`"
+    )

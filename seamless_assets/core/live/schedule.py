@@ -1,0 +1,45 @@
+"""When an exchange is asked after a bar has closed."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from seamless_assets.core.calendar.timeframe import Timeframe
+
+LOOKS_S = (0.4, 3.0, 15.0, 60.0)
+"""Seconds from a bar's close to each look at it while it has not come."""
+THEN_EVERY_S = 300.0
+"""After those, as long as no later bar has closed."""
+CORRECTIONS_S = (60.0, 300.0, 3_600.0)
+"""Seconds from a bar's close to each look for corrections once it has come; later bars bring those, too."""
+JITTER_S = 0.4
+"""Each look is later by up to so many seconds, so that those who share an exchange do not ask at once."""
+
+
+def next_look(timeframe: Timeframe, closed: int, now: float) -> float:
+    """The next instant after `now` (both epoch seconds) to ask for the bar that ended at `closed`.
+
+    At the latest it is that of the next bar.
+    """
+    end = timeframe.shift(closed, 1)
+    looks = (LOOKS_S[n] if n < len(LOOKS_S) else (n - len(LOOKS_S) + 1) * THEN_EVERY_S for n in count())
+    own = next(closed + after for after in looks if closed + after > now)
+    return own if own < end else end + LOOKS_S[0]
+
+
+def next_correction(timeframe: Timeframe, closed: int, now: float) -> float:
+    """The next instant after `now` to ask for corrections of the bar that ended at `closed`."""
+    end = timeframe.shift(closed, 1)
+    own = [closed + after for after in CORRECTIONS_S if now < closed + after < end]
+    return min([end + LOOKS_S[0], *own])
+
+
+def last_look(timeframe: Timeframe, closed: int, now: float) -> float:
+    """The last instant up to `now` at which the bar that ended at `closed` was to be asked for.
+
+    Before the first one it is the bar's close.
+    """
+    at = float(closed)
+    while at < (following := next_look(timeframe, closed, at)) <= now:
+        at = following
+    return at

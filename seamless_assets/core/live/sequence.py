@@ -1,0 +1,225 @@
+"""What a stream tells next: from where it stands and what is known of a node to the events that follow.
+
+Pure, and the same whoever asks: a stream that is resumed by a cursor goes on with just these events. What
+changed of that which was told before comes first, then each new bar in its turn.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from seamless_assets.core.bars.table import COLUMNS
+from seamless_assets.core.calendar.segment import Segment, outside
+from seamless_assets.core.coverage.coverage import MISSING
+from seamless_assets.core.coverage.coverage import Gap as Hole
+from seamless_assets.core.live.cursor import Place
+from seamless_assets.core.live.events import Bar, Event, Filled, Gap, Revised, Source, Values
+from seamless_assets.core.live.position import Position
+from seamless_assets.core.node import NodeId
+
+EVIDENCE: Mapping[Source, str] = {
+    "release": "sealed in a release",
+    "hot_store": "stored after the exchange's clock had closed it",
+}
+CORRECTED = "the exchange sent other values for a closed bar"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a node.
+
+    `bars` and `holes` (ascending) account for all of `window`, which begins at or before what is still to be
+    told. `looked` are ranges of missing bars that an exchange was asked for. `revisions`
+    (`REVISIONS_SCHEMA`) are those of all bars that the stream follows and of the window, in the order
+    recorded. `released` are ranges that releases hold, ascending. `is_followed`: a bar is known that opens
+    after the window.
+    """
+
+    window: Segment
+    bars: pa.Table
+    holes: Sequence[Hole]
+    looked: Sequence[Segment]
+    revisions: pa.Table
+    released: Sequence[Segment] = ()
+    is_followed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """The `number`-th correction (from 1) of the bar that opens at `ts`."""
+
+    ts: int
+    number: int
+    before: Values
+    after: Values
+    recorded_at: float
+
+
+class Sequencer:
+    """Tells what is new of one node, event by event, and keeps the `position` after the last one.
+
+    `others` are the positions of all nodes of the stream, for the events' cursors.
+    """
+
+    def __init__(
+        self, node: NodeId, position: Position, others: Mapping[str, Position], known: Known
+    ) -> None:
+        self._node, self._frame = node, node.timeframe
+        self._others, self._known = others, known
+        self._rows = rows_of(known.bars)
+        self._opens = sorted(self._rows)
+        self._corrections = corrections_of(known.revisions)
+        self.position = position
+
+    def events(self) -> Iterator[Event]:
+        """What follows from what is known, in order."""
+        before = self.position
+        yield from self._corrected(before)
+        for gap in before.gaps:
+            if gap.start >= self._known.window.start:
+                yield from self._resolved(gap)
+        yield from self._new()
+
+    def _corrected(self, before: Position) -> Iterator[Event]:
+        """Corrections of bars that were told without them."""
+        told = dict(before.revised)
+        for one in self._corrections:
+            is_told = one.ts < before.upto and not _holds(before.gaps, one.ts)
+            if not is_told or one.number <= told.get(one.ts, 0):
+                continue
+            told[one.ts] = one.number
+            self._move(revised=tuple(sorted(told.items())))
+            yield Revised(
+                **self._bar(one.ts, one.after, "hot_store"),
+                evidence=CORRECTED,
+                before=one.before,
+                recorded_at=one.recorded_at,
+            )
+
+    def _resolved(self, gap: Hole) -> Iterator[Event]:
+        """What became of a range without bars: bars that came after all, or another reason."""
+        low, high = bisect_left(self._opens, gap.start), bisect_left(self._opens, gap.end)
+        for ts in self._opens[low:high]:
+            bar = Segment(ts, self._frame.shift(ts, 1))
+            self._move(gaps=_without(self.position.gaps, bar), revised=self._revised_with(ts))
+            source = self._source(ts)
+            yield Filled(**self._bar(ts, self._rows[ts], source), evidence=EVIDENCE[source])
+        for hole in self._known.holes:
+            part = hole.segment.intersect(gap.segment)
+            if not part.is_empty and hole.reason != gap.reason:
+                yield self._gap(part, hole.reason)
+
+    def _new(self) -> Iterator[Event]:
+        """Bars in their turn, and the ranges between them, as far as both are decided."""
+        at = self.position.upto
+        holes = [hole for hole in self._known.holes if hole.end > at]
+        for ts in [*self._opens[bisect_left(self._opens, at) :], self._known.window.end]:
+            while holes and holes[0].start < ts:
+                hole = holes.pop(0)
+                part = Segment(max(hole.start, at), hole.end)
+                if hole.reason == MISSING and not self._is_decided(part):
+                    return
+                self._move(upto=part.end)
+                yield self._gap(part, hole.reason)
+            if ts in self._rows:
+                self._move(upto=self._frame.shift(ts, 1), revised=self._revised_with(ts))
+                source = self._source(ts)
+                yield Bar(**self._bar(ts, self._rows[ts], source), evidence=EVIDENCE[source])
+
+    def _is_decided(self, missing: Segment) -> bool:
+        """Whether missing bars were asked for and newer ones are there: those at the end may still come."""
+        is_followed = self._known.is_followed or (bool(self._opens) and self._opens[-1] >= missing.end)
+        return is_followed and not outside(missing, self._known.looked)
+
+    def _gap(self, part: Segment, reason: str) -> Gap:
+        gaps = [*_without(self.position.gaps, part), Hole(*part, reason)]
+        self._move(gaps=_joined(gaps))
+        evidence = "asked for and not sent" if reason == MISSING else "proven in the coverage ledger"
+        return Gap(
+            node_id=str(self._node),
+            place=self._place(),
+            start=part.start,
+            end=part.end,
+            reason=reason,
+            evidence=evidence,
+        )
+
+    def _bar(self, ts: int, values: Values, source: Source) -> dict[str, Any]:
+        o, h, low, c, v = values
+        told = {"open": o, "high": h, "low": low, "close": c, "volume": v, "source": source}
+        return {
+            "node_id": str(self._node),
+            "place": self._place(),
+            "ts": ts,
+            "end": self._frame.shift(ts, 1),
+            **told,
+        }
+
+    def _source(self, ts: int) -> Source:
+        at = bisect_right(self._known.released, ts, key=lambda part: part.start)
+        return "release" if at and ts < self._known.released[at - 1].end else "hot_store"
+
+    def _revised_with(self, ts: int) -> tuple[tuple[int, int], ...]:
+        """The corrections told, once the bar is told as it is known now."""
+        corrections = [one for one in self._corrections if one.ts == ts]
+        number = _corrections_in(self._rows[ts], corrections)
+        revised = {**dict(self.position.revised), ts: number} if number else dict(self.position.revised)
+        return tuple(sorted(revised.items())) if number else self.position.revised
+
+    def _move(self, **changes: Any) -> None:
+        self.position = replace(self.position, **changes).without_old(self._frame)
+
+    def _place(self) -> Place:
+        return Place(self._others, str(self._node), self.position)
+
+
+def rows_of(bars: pa.Table) -> dict[int, Values]:
+    """Bars by open."""
+    columns = [bars.column(name).to_pylist() for name in COLUMNS]
+    return {row[0]: row[1:] for row in zip(*columns, strict=True)}
+
+
+def corrections_of(revisions: pa.Table) -> list[Correction]:
+    """Revisions (`REVISIONS_SCHEMA`) in the order recorded, those of each bar numbered from 1."""
+    counts: defaultdict[int, int] = defaultdict(int)
+    found = []
+    for row in zip(*(column.to_pylist() for column in revisions.columns), strict=True):
+        counts[row[0]] += 1
+        found.append(Correction(row[0], counts[row[0]], row[1:6], row[6:11], row[11]))
+    return found
+
+
+def _corrections_in(values: Values, corrections: Sequence[Correction]) -> int:
+    """How many corrections of a bar lie behind the values it has; all where they are of none of them."""
+    for one in reversed(corrections):
+        if one.after == values:
+            return one.number
+    if corrections and corrections[0].before == values:
+        return 0
+    return len(corrections)
+
+
+def _holds(gaps: Sequence[Hole], ts: int) -> bool:
+    at = bisect_right(gaps, ts, key=lambda gap: gap.start)
+    return at > 0 and ts < gaps[at - 1].end
+
+
+def _without(gaps: Sequence[Hole], part: Segment) -> tuple[Hole, ...]:
+    return tuple(Hole(*rest, gap.reason) for gap in gaps for rest in outside(gap.segment, [part]))
+
+
+def _joined(gaps: Sequence[Hole]) -> tuple[Hole, ...]:
+    """Ranges in order, those that adjoin for one reason as one."""
+    joined: list[Hole] = []
+    for gap in sorted(gaps):
+        if joined and joined[-1].end == gap.start and joined[-1].reason == gap.reason:
+            joined[-1] = Hole(joined[-1].start, gap.end, gap.reason)
+        else:
+            joined.append(gap)
+    return tuple(joined)

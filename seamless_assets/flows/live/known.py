@@ -1,0 +1,60 @@
+"""Loading what a stream tells from: the hot store, releases, the ledger and what was revised."""
+
+from __future__ import annotations
+
+from seamless_assets.core.bars.table import timestamps
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.coverage.ledger import facts_of
+from seamless_assets.core.live.position import Position
+from seamless_assets.core.live.sequence import Known
+from seamless_assets.core.node import NodeId
+from seamless_assets.flows.filling.history import coverage_of_known, known_bars
+from seamless_assets.flows.ports import Ports
+
+MOST_BARS = 500
+"""Bars that are loaded at once, beside those that a stream waits for: the most a subscription holds."""
+FOLLOWING_BARS = 60
+"""Bars that are missing where so many later ones have closed are no longer waited for."""
+FRESH_BARS = 3
+"""Of so many bars and fewer that the hot store holds, no release is asked: they are too new for one."""
+
+
+async def load_known(ports: Ports, node: NodeId, position: Position, closed: int, until: int) -> Known:
+    """What is known of a node beyond a position, up to `until`, and of what it still follows.
+
+    Bars are closed that end by `closed`. Revisions are loaded after the bars, so that none is in a bar that
+    is not among them.
+    """
+    frame = node.timeframe
+    end = max(position.upto, min(until, closed, frame.shift(position.upto, MOST_BARS)))
+    fresh = Segment(position.upto, end)
+    if not position.gaps and 0 < frame.count(*fresh) <= FRESH_BARS:
+        bars = await ports.hot.load_bars(node, fresh)
+        if bars.num_rows == frame.count(*fresh):
+            revisions = await ports.hot.load_revisions(node, Segment(position.followed_from(frame), end))
+            return Known(fresh, bars, (), (), revisions)
+    return await _load_all(ports, node, position, Segment(position.upto, end), closed)
+
+
+async def _load_all(ports: Ports, node: NodeId, position: Position, fresh: Segment, closed: int) -> Known:
+    frame = node.timeframe
+    window = Segment(min([fresh.start, *(gap.start for gap in position.gaps)]), fresh.end)
+    bars = await known_bars(ports, node, window)
+    covered = await coverage_of_known(ports, node, window, timestamps(bars))
+    facts = facts_of(await ports.hot.load_facts(node, window)) if covered.missing else []
+    snapshot = await ports.artifacts.load_snapshot(node)
+    beyond = Segment(fresh.end, max(fresh.end, closed))
+    is_awaiting = bool(covered.gaps) and covered.gaps[-1].end == fresh.end
+    is_followed = is_awaiting and (
+        frame.count(*beyond) >= FOLLOWING_BARS or len(await ports.hot.load_opens(node, beyond)) > 0
+    )
+    revisions = await ports.hot.load_revisions(node, Segment(position.followed_from(frame), fresh.end))
+    return Known(
+        window=window,
+        bars=bars,
+        holes=covered.gaps,
+        looked=[fact.segment for fact in facts if fact.is_look],
+        revisions=revisions,
+        released=[ref.segment for ref in snapshot.overlapping(window)],
+        is_followed=is_followed,
+    )

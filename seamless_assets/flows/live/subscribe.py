@@ -1,0 +1,180 @@
+"""A subscription: history, then closed bars of many nodes as one stream of events, each once.
+
+Nothing is kept for a slow reader: what it has not taken stands in the stores, and is loaded when it asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass
+
+from seamless_assets.aio.shield import shielded
+from seamless_assets.core.live.cursor import Place
+from seamless_assets.core.live.events import CaughtUp, Event, Stale
+from seamless_assets.core.live.position import Position
+from seamless_assets.core.live.request import StreamRequest
+from seamless_assets.core.live.sequence import Sequencer
+from seamless_assets.core.node import NodeId
+from seamless_assets.errors import ExchangeUnavailable, StoreError
+from seamless_assets.flows.live.follow import Follower, is_passing
+from seamless_assets.flows.live.known import load_known
+from seamless_assets.flows.ports import Ports
+
+RETRY_S = 1.0
+
+
+async def subscribe(ports: Ports, request: StreamRequest) -> AsyncGenerator[Event, None]:
+    """The events of the nodes from where the request begins, until its end or for ever.
+
+    Those of one node come in order. Raises `ExchangeRefused`, and `StoreError` that no waiting mends; what is
+    away for a while is waited for, and told as `Stale`.
+    """
+    positions = {str(node): await _begin(ports, request, node) for node in request.nodes}
+    subscription = _Subscription(ports, request, positions)
+    try:
+        subscription.start()
+        while (node := await subscription.next_node()) is not None:
+            async for event in subscription.news_of(node):
+                yield event
+    finally:
+        await subscription.close()
+
+
+async def _begin(ports: Ports, request: StreamRequest, node: NodeId) -> Position:
+    """Where the stream begins in a node: where the caller says, or with the bar that forms now."""
+    known = request.positions.get(str(node))
+    if known is not None:
+        return known
+    try:
+        now = await ports.source.exchange_now(node.exchange)
+    except ExchangeUnavailable:
+        now = ports.clock.now()
+    return Position(node.timeframe.floor(int(now)))
+
+
+@dataclass
+class _NodeState:
+    follower: Follower
+    task: asyncio.Task[None] | None = None
+    is_current: bool = False
+    """Whether the reader was told that it has all, and of nothing overdue since."""
+    was_current: bool = False
+
+
+class _Subscription:
+    def __init__(self, ports: Ports, request: StreamRequest, positions: dict[str, Position]) -> None:
+        self._ports, self._request, self._positions = ports, request, positions
+        self._ready: deque[NodeId] = deque()
+        self._woken = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._open = {node: _NodeState(self._follower(node)) for node in request.nodes}
+
+    def start(self) -> None:
+        """Begin to follow every node that is not at its end already."""
+        for node in list(self._open):
+            self._end_if_told(node)
+        for state in self._open.values():
+            state.task = asyncio.create_task(state.follower.run())
+            state.task.add_done_callback(lambda _: self._woken.set())
+            self._tasks.append(state.task)
+
+    async def next_node(self) -> NodeId | None:
+        """The next node that may have news; None at the end of the stream."""
+        while self._open:
+            self._raise_troubles()
+            if self._ready:
+                return self._ready.popleft()
+            self._woken.clear()
+            await self._woken.wait()
+        return None
+
+    async def news_of(self, node: NodeId) -> AsyncGenerator[Event, None]:
+        """What is to be told of a node now, as much as is loaded at once; the rest when its turn comes."""
+        state = self._open.get(node)
+        if state is None:
+            return
+        follower, before = state.follower, self._positions[str(node)]
+        for event in self._overdue(node, state):
+            yield event
+        try:
+            known = await load_known(self._ports, node, before, follower.closed, self._end_of(node))
+        except StoreError as error:
+            if not is_passing(error):
+                raise
+            await self._ports.clock.sleep(RETRY_S)
+            self._mark_ready(node)
+            return
+        sequencer = Sequencer(node, before, dict(self._positions), known)
+        for event in sequencer.events():
+            self._positions[str(node)] = sequencer.position
+            yield event
+        self._positions[str(node)] = after = sequencer.position
+        if before.upto < after.upto < min(follower.decided, self._end_of(node)):
+            self._mark_ready(node)
+        else:
+            for event in self._caught_up(node, state):
+                yield event
+        self._end_if_told(node)
+
+    async def close(self) -> None:
+        """End all requests, and return when they have ended."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await shielded(asyncio.ensure_future(asyncio.wait(self._tasks)))
+
+    def _follower(self, node: NodeId) -> Follower:
+        start, until = self._positions[str(node)].upto, self._request.until
+        return Follower(self._ports, node, start, self._mark_ready, until)
+
+    def _end_of(self, node: NodeId) -> int:
+        """Where the stream of a node ends; far away where it never does."""
+        until = self._request.until
+        return node.timeframe.floor(until) if until is not None else 2**62
+
+    def _end_if_told(self, node: NodeId) -> None:
+        if self._positions[str(node)].upto >= self._end_of(node):
+            state = self._open.pop(node)
+            if state.task is not None:
+                state.task.cancel()
+
+    def _mark_ready(self, node: NodeId) -> None:
+        if node not in self._ready:
+            self._ready.append(node)
+        self._woken.set()
+
+    def _raise_troubles(self) -> None:
+        for state in self._open.values():
+            if state.task is not None and state.task.done():
+                state.task.result()
+
+    def _overdue(self, node: NodeId, state: _NodeState) -> Iterator[Event]:
+        position = self._positions[str(node)]
+        now = state.follower.now()
+        lag = now - node.timeframe.shift(position.upto, 1)
+        if state.is_current and lag > self._request.max_lag:
+            state.is_current = False
+            evidence = "no answer" if state.follower.is_away else "not sent, or not read, in time"
+            yield Stale(
+                node_id=str(node),
+                place=self._place(node),
+                end=position.upto,
+                lag=lag,
+                at=now,
+                evidence=evidence,
+            )
+
+    def _caught_up(self, node: NodeId, state: _NodeState) -> Iterator[Event]:
+        position, follower = self._positions[str(node)], state.follower
+        has_all = position.upto >= min(follower.decided, self._end_of(node))
+        if state.is_current or follower.is_away or not has_all:
+            return
+        lag = follower.now() - node.timeframe.shift(position.upto, 1)
+        if lag <= self._request.max_lag or not state.was_current:
+            state.is_current = state.was_current = True
+            yield CaughtUp(node_id=str(node), place=self._place(node), end=position.upto, at=follower.now())
+
+    def _place(self, node: NodeId) -> Place:
+        return Place(dict(self._positions), str(node), self._positions[str(node)])

@@ -1,0 +1,84 @@
+"""Cursors: what is written is read again, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seamless_assets.core.coverage.coverage import ABSENT_REASONS, MISSING, Gap
+from seamless_assets.core.live.cursor import is_cursor, read_cursor, write_cursor
+from seamless_assets.core.live.position import Position
+from seamless_assets.errors import InvalidCursor, InvalidInput
+
+NODES = ("ohlcv:binance:BTC/USDT:1m", "ohlcv:kraken:ETH/EUR:1h", "ohlcv:okx:BTC/USDT:USDT:1M")
+UPTO = 1_736_553_600
+
+
+@st.composite
+def positions(draw: st.DrawFn) -> Position:
+    upto = draw(st.integers(-4_000_000_000, 4_000_000_000))
+    edges = sorted(draw(st.sets(st.integers(0, 10**9), max_size=8)), reverse=True)
+    reasons = st.sampled_from((MISSING, *ABSENT_REASONS))
+    gaps = [Gap(upto - a, upto - b, draw(reasons)) for a, b in zip(edges[::2], edges[1::2], strict=False)]
+    opens = draw(st.dictionaries(st.integers(0, 10**6), st.integers(1, 10**4), max_size=8))
+    revised = sorted((upto - back, count) for back, count in opens.items())
+    return Position(upto, tuple(gaps), tuple(revised))
+
+
+@given(st.dictionaries(st.sampled_from(NODES), positions(), min_size=1))
+def test_what_is_written_is_read_again(places: dict[str, Position]) -> None:
+    cursor = write_cursor(places)
+    assert read_cursor(cursor, places) == places and is_cursor(cursor)
+    assert write_cursor(dict(reversed(places.items()))) == cursor
+    # It fits into a header, an address and a line.
+    assert cursor.replace(".", "").replace("-", "").replace("_", "").isalnum() and cursor.isascii()
+
+
+def test_it_is_compact() -> None:
+    thousand = {f"ohlcv:binance:C{n}/USDT:1m": Position(UPTO) for n in range(1_000)}
+    assert len(write_cursor({NODES[0]: Position(UPTO)})) < 50
+    assert len(write_cursor(thousand)) < 200
+
+
+def test_a_changed_letter_is_found_wherever_it_stands() -> None:
+    cursor = write_cursor({NODES[0]: Position(UPTO, (Gap(UPTO - 120, UPTO - 60, "outage"),))})
+    for at in range(len(cursor)):
+        changed = cursor[:at] + ("B" if cursor[at] != "B" else "C") + cursor[at + 1 :]
+        try:
+            read = read_cursor(changed, NODES[:1])
+        except InvalidInput:
+            continue
+        # The last letter of base64 may hold bits that mean nothing.
+        assert at == len(cursor) - 1 and read == read_cursor(cursor, NODES[:1])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "does not begin as one"),
+        ("c", "does not begin as one"),
+        ("2025-01-01", "does not begin as one"),
+        ("c1.", "cannot be read"),
+        ("c1.AAAA", "cannot be read"),
+        ("c1.é", "cannot be read"),
+        ("c2.AAAA", "of version c2, and this release reads c1"),
+    ],
+)
+def test_what_is_none_is_refused_with_the_reason(text: str, reason: str) -> None:
+    with pytest.raises(InvalidCursor, match=reason):
+        read_cursor(text, NODES)
+
+
+def test_a_cut_one_is_refused() -> None:
+    cursor = write_cursor({node: Position(UPTO) for node in NODES})
+    for length in range(len(cursor) - 1):
+        with pytest.raises(InvalidCursor):
+            read_cursor(cursor[:length], NODES)
+
+
+def test_one_of_other_nodes_is_refused() -> None:
+    cursor = write_cursor({node: Position(UPTO) for node in NODES[:2]})
+    for others in (NODES, NODES[:1], (NODES[0], NODES[2])):
+        with pytest.raises(InvalidCursor, match="made for other nodes"):
+            read_cursor(cursor, others)

@@ -1,0 +1,109 @@
+"""Subscriptions through the face: sync and async, on the local exchange, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+import seamless_assets as sa
+from seamless_assets.config.load import Settings
+from seamless_assets.core.live.events import Bar, CaughtUp
+from seamless_assets.errors import (
+    InvalidChoice,
+    InvalidCursor,
+    InvalidInput,
+    InvalidSegment,
+    InvalidTimestamp,
+)
+from seamless_assets.sandbox.server import Sandbox
+from seamless_assets.testing import DAY, START
+
+NODES = ["ohlcv:binance:BTC/USDT:1m", "ohlcv:kraken:ETH/USD:5m"]
+NOW = START + 10 * DAY
+
+
+@pytest.fixture
+def settings(exchange: Sandbox, settings_for: Callable[..., Settings]) -> Settings:
+    reached = {"base_url": exchange.url, "start": "2025-01-01"}
+    return settings_for(
+        {
+            "binance": {**reached, "symbols": ["BTC/USDT"], "timeframes": ["1m"]},
+            "kraken": {**reached, "symbols": ["ETH/USD"], "timeframes": ["5m"]},
+        }
+    )
+
+
+def test_it_is_iterated_sync_and_async_and_resumed_in_another_process(
+    settings: Settings, exchange: Sandbox
+) -> None:
+    begin, end = NOW - 7_200, NOW - 600
+    with sa.connect(settings) as s:
+        events = list(s.subscribe(NODES, since=begin, until=end))
+        for node in NODES:
+            s.backfill(node, begin, end)
+            s.publish(node, begin, end)
+            told = [event for event in events if event.node_id == node and isinstance(event, Bar)]
+            held = s.read(
+                node, begin, end, context=sa.ComputeContext(domain="live"), strategy="AUTO_BACKFILL"
+            ).to_arrow()
+            assert [event.ts for event in told] == held["ts"].to_pylist()
+            assert [event.close for event in told] == held["close"].to_pylist()
+        middle = len(events) // 2
+        asked = len(exchange.requests)
+
+        async def rest() -> list[Any]:
+            return [event async for event in s.aio.subscribe(NODES, since=events[middle].cursor, until=end)]
+
+        with sa.connect(settings) as other:
+            again = list(other.subscribe(reversed(NODES), since=events[middle].cursor, until=end))
+        rests = [events[middle + 1 :], asyncio.run(rest()), again]
+        for node in NODES:
+            told = [[e for e in events if e.node_id == node and isinstance(e, Bar)] for events in rests]
+            assert told[0] == told[1] == told[2]
+        # What is stored is not asked for again.
+        assert not [r for r in list(exchange.requests)[asked:] if "line" in r.path or "OHLC" in r.path]
+
+
+async def test_an_open_end_waits_for_the_exchanges_clock_and_closes_at_once(
+    settings: Settings, exchange: Sandbox
+) -> None:
+    exchange.clock.set(NOW - 1)
+    async with (
+        sa.connect(settings).aio as s,
+        aclosing(s.subscribe(NODES[0], since=NOW - 180)) as stream,
+    ):
+        seen = []
+        async for event in stream:
+            seen.append(event)
+            if isinstance(event, CaughtUp):
+                exchange.clock.set(NOW + 1)
+            if isinstance(event, Bar) and event.end == NOW:
+                break
+        assert [event.ts for event in seen if isinstance(event, Bar)] == [NOW - 180, NOW - 120, NOW - 60]
+
+
+def test_what_cannot_be_meant_is_refused_before_anything_is_asked(
+    settings: Settings, exchange: Sandbox
+) -> None:
+    with sa.connect(settings) as s:
+        refused: list[tuple[type[Exception], str, dict[str, Any]]] = [
+            (InvalidInput, "0 nodes", {"nodes": []}),
+            (InvalidChoice, "not in the settings", {"nodes": "ohlcv:bybit:BTC/USDT:1m"}),
+            (InvalidCursor, "cannot be read", {"nodes": NODES, "since": "c1.eJxjYBgFo2AUAAUAAAUCAAE"}),
+            (InvalidTimestamp, "since", {"nodes": NODES, "since": "not a time"}),
+            (InvalidSegment, "lies before", {"nodes": NODES, "since": NOW, "until": NOW - 60}),
+            (InvalidInput, "domain live", {"nodes": NODES, "context": sa.ComputeContext()}),
+            (
+                InvalidInput,
+                "no use for as_of, min_coverage",
+                {"nodes": NODES, "context": sa.ComputeContext(domain="live", as_of=NOW, min_coverage=0.5)},
+            ),
+        ]
+        for kind, reason, arguments in refused:
+            with pytest.raises(kind, match=reason):
+                s.subscribe(**arguments)
+    assert not exchange.requests
