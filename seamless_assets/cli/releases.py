@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seamless_assets.cli.options import CONFIG, NODE, artifacts_of, opened, progress_bar
+from seamless_assets.cli.project.dagster_home import known_home
 from seamless_assets.cli.terminal import say, waiting_for
 from seamless_assets.core.calendar.instant import typed_instant
 from seamless_assets.core.calendar.partition import UNITS, PartitionUnit
-from seamless_assets.errors import NothingReleased, StoreError
+from seamless_assets.errors import DagsterNotTold, NothingReleased, StoreError
 
 if TYPE_CHECKING:
     from seamless_assets.core.releases.release import Release
@@ -46,12 +47,16 @@ def releases(config: Path | None, node: str) -> None:
 @_REASON
 @click.option("--partition", default=None, help="Only what waits inside it: 2025-01-31, 2025-01 or 2025.")
 @click.option("--fingerprint", default=None, help="Release the artifact of this content.")
+@click.option("--force", is_flag=True, help="Even what holds no bar at all.")
 def release(
-    config: Path | None, node: str, reason: str, partition: str | None, fingerprint: str | None
+    config: Path | None, node: str, reason: str, partition: str | None, fingerprint: str | None, force: bool
 ) -> None:
     """Release by hand what waits for it of NODE, whatever its checks said."""
     with _open(config) as pipeline:
-        _say(pipeline.release(node, reason=reason, partition=partition, fingerprint=fingerprint))
+        entry = pipeline.release(
+            node, reason=reason, partition=partition, fingerprint=fingerprint, force=force
+        )
+        _made(pipeline, node, entry)
 
 
 @_command
@@ -60,7 +65,7 @@ def release(
 def unpin(config: Path | None, node: str, reason: str) -> None:
     """Let releases change again what rollbacks and withdrawals of NODE hold."""
     with _open(config) as pipeline:
-        _say(pipeline.unpin(node, reason=reason))
+        _made(pipeline, node, pipeline.unpin(node, reason=reason))
 
 
 @_command
@@ -71,7 +76,7 @@ def unpin(config: Path | None, node: str, reason: str) -> None:
 def rollback(config: Path | None, node: str, reason: str, to: int | None, as_of: str | None) -> None:
     """Put in force again what was so at an earlier release of NODE, and pin it."""
     with _open(config) as pipeline:
-        _say(pipeline.rollback(node, reason=reason, to=to, as_of=_instant(as_of)))
+        _made(pipeline, node, pipeline.rollback(node, reason=reason, to=to, as_of=_instant(as_of)))
 
 
 @_command
@@ -81,7 +86,7 @@ def rollback(config: Path | None, node: str, reason: str, to: int | None, as_of:
 def withdraw(config: Path | None, node: str, partition: str, reason: str) -> None:
     """Take PARTITION of NODE out of force until it is released by hand."""
     with _open(config) as pipeline:
-        _say(pipeline.withdraw(node, partition, reason=reason))
+        _made(pipeline, node, pipeline.withdraw(node, partition, reason=reason))
 
 
 @_command
@@ -185,6 +190,21 @@ def _as_of(pipeline: Seamless, node: str, typed: str | None) -> Any:
             f"{node} has no release {typed}; there is 1 to {len(log)}", node_id=node, seq=instant
         )
     return log[instant - 1].as_of
+
+
+def _made(pipeline: Seamless, node: str, entry: Release) -> None:
+    """Say what was done by hand, here and to Dagster, where it runs."""
+    _say(entry)
+    home = known_home(pipeline.settings)
+    if home is None:
+        return
+    # Dagster takes longer to import than all else, and most have no instance.
+    from seamless_assets.defs.governing.report import report_release
+
+    try:
+        report_release(pipeline, home, node, entry)
+    except DagsterNotTold as error:
+        say(str(error), err=True)
 
 
 def _say(entry: Release) -> None:

@@ -11,9 +11,10 @@ from dagster import Definitions
 from seamless_assets.config.load import Settings
 from seamless_assets.defs.automation.freshness import build_freshness
 from seamless_assets.defs.automation.schedules import build_schedules
+from seamless_assets.defs.governing.jobs import build_governing
 from seamless_assets.defs.inputs.io_manager import seamless_io_manager
 from seamless_assets.defs.jobs import build_jobs
-from seamless_assets.defs.names import DEFAULT_NAME, ProjectNames, prefix_of
+from seamless_assets.defs.names import DEFAULT_NAME, NodesByKey, ProjectNames, prefix_of
 from seamless_assets.defs.nodes.assets import build_assets
 from seamless_assets.defs.resources import SeamlessResource, s3_access
 from seamless_assets.defs.shards import shards_of
@@ -48,7 +49,7 @@ def build_definitions(
     housekeeping, housekeeping_schedule = build_housekeeping(settings.automation, names)
     return Definitions(
         assets=build_assets(settings, names),
-        jobs=[*jobs.values(), housekeeping],
+        jobs=[*jobs.values(), housekeeping, *build_governing(names, NodesByKey(settings.nodes))],
         schedules=[*build_schedules(settings, names, shards), housekeeping_schedule],
         sensors=[*build_freshness(settings, names, shards, jobs)],
         resources={

@@ -66,6 +66,10 @@ class NodesByKey:
                     f"{member.node} and {other} have one asset key, {key}; remove one of them", problems=()
                 )
 
+    def is_declared(self, node: NodeId) -> bool:
+        """Whether a node is one of them."""
+        return self._nodes.get(node.asset_key) == node
+
     def node(self, key: AssetKey) -> NodeId:
         """The node of a key. Raises `InvalidInput`."""
         node = self._nodes.get(tuple(key.path[-3:]))

@@ -49,19 +49,21 @@ class Releasing(AsyncBase):
         reason: str,
         partition: str | None = None,
         fingerprint: str | None = None,
+        force: bool = False,
     ) -> Release:
         """Release by hand what waits for it, whatever its checks said.
 
         Of each partition that is what was sealed last, where it was not decided on since, or where a
         rollback or withdrawal holds it back. With a `partition` (`2025-01-31`, `2025-01`, `2025`) it is
         what waits inside that, with a `fingerprint` the artifact of that content. The pins of what is
-        touched are lifted, no others. Raises `NothingReleased` where there is nothing, `ReleaseRefused`
-        where nothing can be put in force while pins stay, or where several wait, pinned ones among them,
-        and no partition is given.
+        touched are lifted, no others. The record names the checks, those that this overrides too; what holds
+        no bar at all is released only with `force`. Raises `NothingReleased` where there is nothing,
+        `ReleaseRefused` where nothing can be put in force while pins stay, or where several wait, pinned
+        ones among them, and no partition is given.
         """
         known, why = self._declared(node), _reason(reason)
         return await self._do(
-            lambda ports: governing.release_by_hand(ports, known, why, partition, fingerprint)
+            lambda ports: governing.release_by_hand(ports, known, why, partition, fingerprint, force=force)
         )
 
     async def unpin(self, node: str | NodeId, *, reason: str) -> Release:

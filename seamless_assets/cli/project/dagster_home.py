@@ -43,6 +43,15 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
     return environment
 
 
+def known_home(settings: Settings) -> Path | None:
+    """The `DAGSTER_HOME` of a project, where there is an instance; None where Dagster never ran."""
+    told = environment_of(settings).get("DAGSTER_HOME")
+    if told:
+        return Path(told)
+    folders = (settings.base, settings.base / "data" / "dagster")
+    return next((folder for folder in folders if (folder / "dagster.yaml").exists()), None)
+
+
 def _home(settings: Settings) -> Path:
     if (settings.base / "dagster.yaml").exists():
         (settings.base / "data" / "dagster").mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from seamless_assets.core.calendar.partition import Partition
 from seamless_assets.core.coverage.coverage import Coverage
+from seamless_assets.core.releases.gate import overridden_checks
 from seamless_assets.core.releases.release import Release
 
 ConditionState = Literal["available", "degraded", "pending", "missing"]
@@ -61,7 +62,7 @@ def _judged(
 ) -> tuple[ConditionState, str]:
     start, end = partition.window
     if released_until > start:
-        overridden = [name for name, passed in (last.checks if last else {}).items() if not passed]
+        overridden = overridden_checks(last.checks, partition.key) if last else []
         if overridden:
             return "degraded", f"released by hand over {', '.join(overridden)}: {last.reason if last else ''}"
         if coverage.missing:

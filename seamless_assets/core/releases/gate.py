@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from seamless_assets.core.bars.conformance.flags import BLOCKING, severities_of
 from seamless_assets.core.bars.table import BARS_SCHEMA, PRICES, timestamps
 from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.calendar.segment import Segment
-from seamless_assets.core.coverage.coverage import Coverage
+from seamless_assets.core.coverage.coverage import Coverage, coverage_of
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.releases.artifact import Manifest
 from seamless_assets.errors import SealRefused
 
 CHECK_CONFORMANCE = "conformance"
@@ -45,6 +47,39 @@ def refuse_unsound(node: NodeId, window: Segment, bars: pa.Table) -> None:
             node_id=str(node),
             segment=window,
         )
+
+
+def check_manifests(
+    manifests: Sequence[Manifest], severities: Mapping[str, str], threshold: float
+) -> dict[str, bool]:
+    """The checks of artifacts as their manifests say; of several, each name says the partition too."""
+    weights = severities_of(severities)
+    found: dict[str, bool] = {}
+    for manifest in manifests:
+        coverage = manifest_coverage(manifest)
+        blocking = [name for name in manifest.conformance_flags if weights.get(name) == BLOCKING]
+        if "non_finite" not in severities and not coverage.missing:
+            # Volumes that nobody knows are counted so too; a bar without a price would be missing.
+            blocking = [name for name in blocking if name != "non_finite"]
+        judged = check_release(manifest.partition, blocking, manifest.conformance_flags, coverage, threshold)
+        of = f" of {manifest.partition}" if len(manifests) > 1 else ""
+        found.update({f"{name}{of}": passed for name, passed in judged.checks.items()})
+    return found
+
+
+def overridden_checks(checks: Mapping[str, bool], partition: str) -> list[str]:
+    """The names of the checks that a release failed and a person overrode, as far as a partition goes."""
+    failed = [name for name, passed in checks.items() if not passed]
+    mine = f" of {partition}"
+    return [name.removesuffix(mine) for name in failed if " of " not in name or name.endswith(mine)]
+
+
+def manifest_coverage(manifest: Manifest) -> Coverage:
+    """The coverage of an artifact, as its manifest says."""
+    timeframe = NodeId.parse(manifest.node_id).timeframe
+    return coverage_of(
+        timeframe, manifest.segment, manifest.opens(timeframe, manifest.segment), manifest.absent
+    )
 
 
 def check_release(

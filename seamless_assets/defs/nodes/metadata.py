@@ -13,9 +13,11 @@ from dagster import MetadataValue
 
 from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.core.calendar.instant import seconds_text
+from seamless_assets.core.calendar.partition import Partition
 from seamless_assets.core.coverage.coverage import Coverage
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
+from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.flows.releasing.materialize import PartitionReport
 from seamless_assets.flows.releasing.publish import Sealed
 from seamless_assets.pipeline.connect import Seamless
@@ -31,20 +33,36 @@ def partition_metadata(
     if sealed is None:
         raise ValueError(f"partition {report.partition.key} of {node} holds nothing settled")
     preview = sealed.preview_fingerprint
+    dataset = (str(report.as_of), str(report.dataset_fingerprint))
     return {
         **(_pictures(pipeline, node, report, sealed) if is_pictured else {}),
-        "dagster/uri": sealed.artifact_uri,
-        "dagster/partition_row_count": sealed.ref.rows,
-        **coverage_metadata(report.coverage),
-        "node_id": str(node),
-        "as_of": report.as_of,
-        "dataset_fingerprint": report.dataset_fingerprint,
-        "artifact_fingerprint": sealed.ref.fingerprint,
-        "manifest_uri": sealed.manifest_uri,
-        "window": f"{seconds_text(sealed.ref.start)} to {seconds_text(sealed.ref.end)}",
-        **_settled(pipeline, report, sealed),
-        "manifest": MetadataValue.json(_manifest(pipeline, node, sealed)),
+        **artifact_metadata(pipeline, node, sealed.ref, report.partition, report.coverage, dataset),
         **({"preview_fingerprint": preview} if preview else {}),
+    }
+
+
+def artifact_metadata(
+    pipeline: Seamless,
+    node: NodeId,
+    ref: ArtifactRef,
+    partition: Partition,
+    coverage: Coverage,
+    dataset: tuple[str, str],
+) -> dict[str, Any]:
+    """What is known of the artifact of a partition; `dataset` is the release's `as_of` and fingerprint."""
+    store = pipeline.aio.ports.artifacts
+    return {
+        "dagster/uri": store.file_uri(node, ref.file_path),
+        "dagster/partition_row_count": ref.rows,
+        **coverage_metadata(coverage),
+        "node_id": str(node),
+        "as_of": dataset[0],
+        "dataset_fingerprint": dataset[1],
+        "artifact_fingerprint": ref.fingerprint,
+        "manifest_uri": store.file_uri(node, ref.manifest_path),
+        "window": f"{seconds_text(ref.start)} to {seconds_text(ref.end)}",
+        **_settled(pipeline, partition, ref),
+        "manifest": MetadataValue.json(_manifest(pipeline, node, ref)),
     }
 
 
@@ -60,10 +78,10 @@ def coverage_metadata(coverage: Coverage) -> dict[str, Any]:
     }
 
 
-def _settled(pipeline: Seamless, report: PartitionReport, sealed: Sealed) -> dict[str, Any]:
+def _settled(pipeline: Seamless, partition: Partition, ref: ArtifactRef) -> dict[str, Any]:
     """How far a partition is settled; of one that is not over yet, how long ago that was (seconds)."""
-    end = sealed.ref.end
-    if end >= report.partition.window.end:
+    end = ref.end
+    if end >= partition.window.end:
         return {"is_over": True}
     lag = round(pipeline.aio.ports.clock.now() - end)
     return {"is_over": False, "settled_until": MetadataValue.timestamp(float(end)), "lag_seconds": lag}
@@ -82,6 +100,6 @@ def _pictures(pipeline: Seamless, node: NodeId, report: PartitionReport, sealed:
     }
 
 
-def _manifest(pipeline: Seamless, node: NodeId, sealed: Sealed) -> dict[str, Any]:
-    written: dict[str, Any] = json.loads(pipeline.manifest(node, sealed.ref).to_json())
+def _manifest(pipeline: Seamless, node: NodeId, ref: ArtifactRef) -> dict[str, Any]:
+    written: dict[str, Any] = json.loads(pipeline.manifest(node, ref).to_json())
     return {SHOWN_AS.get(name, name): value for name, value in written.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from seamless_assets.core.calendar.instant import seconds_text
@@ -16,6 +16,7 @@ from seamless_assets.core.releases.artifact import (
     manifest_edition,
     manifest_path,
 )
+from seamless_assets.core.releases.gate import check_manifests
 from seamless_assets.core.releases.release import Release, ReleaseKind, Revision
 from seamless_assets.core.releases.snapshot import Snapshot, next_release
 from seamless_assets.core.releases.supersession import (
@@ -64,9 +65,17 @@ class SnapshotDiff:
 
 
 async def release_by_hand(
-    ports: Ports, node: NodeId, reason: str, partition: str | None = None, fingerprint: str | None = None
+    ports: Ports,
+    node: NodeId,
+    reason: str,
+    partition: str | None = None,
+    fingerprint: str | None = None,
+    *,
+    force: bool = False,
 ) -> Release:
     """Release what waits for it, whatever its checks said, and lift the pins of what that touches.
+
+    The record names the checks, passed or not; what holds no bar at all is released by `force` alone.
 
     With a `partition` it is what waits inside that; with a `fingerprint` it is the artifact of that
     content, released before or not. What is so already changes nothing. Raises `NothingReleased` where
@@ -87,7 +96,12 @@ async def release_by_hand(
             wanted = _of_content(node, _inside(window, known), fingerprint)
         change = supersede(before, wanted)
         if change.added:
-            return await _entry(ports, node, before, change, reason, "by_hand")
+            manifests = [await ports.artifacts.load_manifest(node, ref) for ref in change.added]
+            if not force:
+                _refuse_empty(node, manifests)
+            policy = ports.policy
+            checks = check_manifests(manifests, policy.severities, policy.coverage_ratio_threshold)
+            return await _entry(ports, node, before, change, reason, "by_hand", checks)
         _refuse_in_vain(before, wanted, window)
         return None
 
@@ -221,7 +235,13 @@ def window_of_partition(node: NodeId, key: str) -> Segment:
 
 
 async def _entry(
-    ports: Ports, node: NodeId, before: Snapshot, change: Change, reason: str, kind: ReleaseKind
+    ports: Ports,
+    node: NodeId,
+    before: Snapshot,
+    change: Change,
+    reason: str,
+    kind: ReleaseKind,
+    checks: Mapping[str, bool] | None = None,
 ) -> Release:
     refuse_discarded(node, before, change.added)
     return next_release(
@@ -229,7 +249,7 @@ async def _entry(
         added=change.added,
         withdrawn=change.withdrawn,
         now_micros=await instant_micros(ports, node),
-        checks={},
+        checks=checks or {},
         reason=reason,
         kind=kind,
         revisions=await revisions(ports, node, before, change),
@@ -267,6 +287,15 @@ def _refuse_to_guess(before: Snapshot, wanted: Sequence[ArtifactRef]) -> None:
             "since a rollback or withdrawal; say which by a partition, or a month or year for all inside",
             node_id=before.node_id,
             partitions=keys,
+        )
+
+
+def _refuse_empty(node: NodeId, manifests: Sequence[Manifest]) -> None:
+    if empty := [manifest.partition for manifest in manifests if not manifest.rows]:
+        raise ReleaseRefused(
+            f"{node}: {', '.join(empty[:SHOWN])} holds no bar; force it if readers are to find just that",
+            node_id=str(node),
+            partitions=tuple(empty),
         )
 
 

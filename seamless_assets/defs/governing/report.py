@@ -1,0 +1,48 @@
+"""Telling a Dagster instance what was done to releases, inside a run and outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from dagster import AssetCheckEvaluation, AssetMaterialization, DagsterError, DagsterInstance
+from sqlalchemy.exc import SQLAlchemyError
+
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.releases.release import Release
+from seamless_assets.defs.governing.events import events_of
+from seamless_assets.defs.names import ProjectNames
+from seamless_assets.errors import DagsterNotTold, SeamlessError
+from seamless_assets.pipeline.connect import Seamless
+
+
+def report(
+    instance: DagsterInstance,
+    events: Iterable[AssetMaterialization | AssetCheckEvaluation],
+    log_event: Callable[[AssetMaterialization], None] | None = None,
+) -> None:
+    """Leave events in an instance; `log_event` makes the materializations those of a run."""
+    for event in events:
+        if log_event is not None and isinstance(event, AssetMaterialization):
+            log_event(event)
+        else:
+            instance.report_runless_asset_event(event)
+
+
+def report_release(pipeline: Seamless, home: Path, node: str, entry: Release) -> int:
+    """Tell the instance of a `DAGSTER_HOME` of a release made outside of it; the number of events left there.
+
+    The asset is the one of the project of the default name. Raises `DagsterNotTold`.
+    """
+    known = NodeId.parse(node)
+    try:
+        with DagsterInstance.from_config(str(home)) as instance:
+            events = list(events_of(pipeline, ProjectNames().asset_key(known), known, entry))
+            report(instance, events)
+    except (DagsterError, SQLAlchemyError, OSError, SeamlessError) as error:
+        raise DagsterNotTold(
+            f"release {entry.seq} of {known} is made and readers find it, but the Dagster instance of {home} "
+            f"was not told: {error}; materialize what it changed there to see it",
+            node_id=str(known),
+        ) from error
+    return len(events)
