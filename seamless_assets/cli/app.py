@@ -9,8 +9,9 @@ from typing import Never
 
 import click
 
-from seamless_assets.cli import declarations, doctor, filling, metrics, releases, services
+from seamless_assets.cli.operating import doctor, metrics, services
 from seamless_assets.cli.project import commands as project
+from seamless_assets.cli.series import declarations, filling, releases
 from seamless_assets.cli.terminal import Unwritten, close_streams, discard_output, open_streams, warn
 from seamless_assets.errors import ConfigError, SeamlessError
 from seamless_assets.pipeline.wiring.log import LOGGER

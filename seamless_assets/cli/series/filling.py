@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seamless_assets.cli.coverage_report import say_counts, say_gaps
 from seamless_assets.cli.options import CONFIG, NODE, hot_store_of, opened, progress_bar
+from seamless_assets.cli.series.coverage_report import say_counts, say_gaps
 from seamless_assets.cli.terminal import say, waiting_for
 from seamless_assets.core.calendar.instant import typed_instant
 from seamless_assets.core.coverage.coverage import Coverage

@@ -1,0 +1,6 @@
+"""`python -m seamless_assets.cli`: the same as `seamless`."""
+
+from seamless_assets.cli.app import main
+
+if __name__ == "__main__":
+    main()

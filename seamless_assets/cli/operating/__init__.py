@@ -1,0 +1,1 @@
+"""The commands of those who run it: servers, metrics, and whether all is well."""
