@@ -130,5 +130,6 @@ def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     held = {name for name in names if not name.split("/")[0].endswith(".dist-info")}
-    expected = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*.py")} | {"seamless_assets/py.typed"}
+    parts = [*PACKAGE.rglob("*.py"), *(PACKAGE / "service" / "page").iterdir(), PACKAGE / "py.typed"]
+    expected = {str(path.relative_to(ROOT)) for path in parts}
     assert held == expected
