@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from typing import Any
 
 from seamless_assets.errors import MissingPackage
 
@@ -35,3 +36,20 @@ def late_imports(*packages: str) -> Iterator[None]:
                     package=error.name,
                 ) from error
         yield
+
+
+class LateModule:
+    """A package in the place of its name, imported when something of it is first asked for.
+
+    For what takes longer to import than most calls take that never need it.
+    """
+
+    def __init__(self, package: str) -> None:
+        self._package = package
+
+    def __getattr__(self, name: str) -> Any:
+        with late_imports(self._package):
+            module = import_module(self._package)
+        # From now on it is asked for nothing: names are found where they are looked for first.
+        self.__dict__.update(module.__dict__)
+        return getattr(module, name)

@@ -14,7 +14,7 @@ import pytest
 
 import seamless_assets as sa
 from seamless_assets.aio import late_imports as module
-from seamless_assets.aio.late_imports import late_imports
+from seamless_assets.aio.late_imports import LateModule, late_imports
 from seamless_assets.errors import MissingPackage, SeamlessError
 
 PACKAGE = Path(sa.__file__).parent
@@ -116,3 +116,21 @@ def test_a_package_that_lacks_one_of_its_own_is_not_called_missing(
     ):
         pass
     assert not isinstance(caught.value, SeamlessError)
+
+
+def test_a_package_in_place_of_its_name_is_imported_once_it_is_asked_for_by_any_thread() -> None:
+    program = (
+        "import sys, seamless_assets as sa; from concurrent.futures import ThreadPoolExecutor;"
+        "assert 'pandas' not in sys.modules and 'ccxt' not in sys.modules;"
+        f"frame = __import__('pyarrow').table({FRAME});"
+        "call = lambda _: sa.fingerprint(frame, node_id='ohlcv:binance:A/B:1m', interval=60);"
+        "found = set(ThreadPoolExecutor(8).map(call, range(8)));"
+        "assert len(found) == 1 and 'pandas' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    late = LateModule("colorsys")
+    assert late.hls_to_rgb is late.hls_to_rgb
+    with pytest.raises(AttributeError, match="nothing_of_it"):
+        late.nothing_of_it  # noqa: B018
+    with pytest.raises(MissingPackage, match="no_such_package"):
+        LateModule("no_such_package").anything  # noqa: B018

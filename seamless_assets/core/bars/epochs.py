@@ -13,12 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, tzinfo
 from decimal import ROUND_FLOOR, Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
+from seamless_assets.aio.late_imports import LateModule
 from seamless_assets.core.canonical import is_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LateModule("pandas")
 
 SECONDS_LIMIT = 4_100_000_000
 _UNITS = (1, 1_000, 1_000_000, 1_000_000_000)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from seamless_assets.aio.late_imports import late_imports
+from seamless_assets.aio.late_imports import LateModule, late_imports
 from seamless_assets.core.bars.cells import empty_cells
 from seamless_assets.errors import InvalidChoice, InvalidFrame, InvalidInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LateModule("pandas")
 
 TIME = "ts"
 _POLARS_ALONE = {"Object", "Int128", "UInt128"}

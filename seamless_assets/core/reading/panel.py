@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 
+from seamless_assets.aio.late_imports import LateModule
 from seamless_assets.core.bars.frames import time_index
 from seamless_assets.core.bars.table import COLUMNS
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext, Verdict, choose
 from seamless_assets.core.reading.result import ReadMetadata, ReadResult
 from seamless_assets.errors import InvalidChoice, InvalidInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LateModule("pandas")
 
 JOINS = ("outer", "inner")
 FIELDS = COLUMNS[1:]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
+from seamless_assets.aio.late_imports import LateModule
 from seamless_assets.core.bars.cells import canonical_floats
 from seamless_assets.core.bars.epochs import read_epochs
 from seamless_assets.core.bars.frames import column_names, column_of, is_plain_number
@@ -19,6 +19,11 @@ from seamless_assets.core.canonical import is_text
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.errors import InvalidFrame, InvalidInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LateModule("pandas")
 
 _FORMAT = b"seamless-assets bars 1\n"
 _COLUMN_TYPES = ",".join(f"{name}:{'int64' if name == 'ts' else 'float64'}" for name in COLUMNS)

@@ -7,16 +7,21 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
+from seamless_assets.aio.late_imports import LateModule
 from seamless_assets.core.bars.frames import is_plain_number
 from seamless_assets.core.bars.table import COLUMNS
 from seamless_assets.core.canonical import is_text
 from seamless_assets.errors import InvalidChoice
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LateModule("pandas")
 
 _LARGEST = int(sys.float_info.max)
 _NUMERIC_OBJECTS = {"decimal", "integer", "floating", "mixed-integer-float"}

@@ -9,12 +9,12 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
+from seamless_assets.aio.late_imports import LateModule
 from seamless_assets.core.bars.conformance.columns import (
     OHLCV,
     Column,
@@ -46,6 +46,11 @@ from seamless_assets.core.bars.table import PRICES
 from seamless_assets.core.calendar.instant import OLDEST_MARKET, seconds_text, zone_of
 from seamless_assets.core.calendar.timeframe import CalendarGrid, FixedGrid, Grid, grid_of
 from seamless_assets.errors import InvalidFrame, InvalidInput, SeamlessError
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LateModule("pandas")
 
 VERSION = "v2"
 _EXCUSES = frozenset(
