@@ -12,6 +12,7 @@ from seamless_assets.core.sharing.events import (
     DamagedState,
     DroppedRequest,
     Event,
+    ExchangeWait,
     FillEvent,
     LeaseEvent,
     ReadEvent,
@@ -24,7 +25,7 @@ LOGGER = "seamless_assets"
 
 
 class LogEvents:
-    """An `Observer` that logs; a lost service and a failed backfill are warnings."""
+    """An `Observer` that logs; a lost service, a wait for an exchange and a failed backfill are warnings."""
 
     def __init__(self) -> None:
         self._log = logging.getLogger(LOGGER)
@@ -58,6 +59,8 @@ def _judged(event: Event) -> tuple[str, bool]:
             return f"webhook_{'delivered' if event.is_delivered else 'failed'}", not event.is_delivered
         case DroppedRequest():
             return "request_dropped", False
+        case ExchangeWait():
+            return "exchange_waited_for", True
         case DamagedState():
             return "state_damaged", True
         case CoordinationEvent():

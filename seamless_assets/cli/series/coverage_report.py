@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 
 from seamless_assets.cli.terminal import can_write, cell, say, say_table, table
-from seamless_assets.core.calendar.instant import seconds_text
+from seamless_assets.core.calendar.instant import OLDEST_MARKET, seconds_text
 from seamless_assets.core.coverage.coverage import DECLARED, MISSING, RETENTION, Coverage, Gap
 from seamless_assets.core.coverage.ledger import Fact
 
@@ -58,11 +58,17 @@ def _each_gap(gaps: Sequence[Gap], bars: Mapping[Gap, int], facts: Sequence[Fact
     for gap in gaps:
         about = [f for f in facts if f.reason == gap.reason and f.start < gap.end and gap.start < f.end]
         last = about[-1] if about else None
-        looks = ("never looked for", "0", "now") if gap.reason == MISSING else ("as released", "0", "never")
+        looks = (
+            ("never looked for", "0", "now") if gap.reason == MISSING else (_unrecorded(gap), "0", "never")
+        )
         if last is not None:
             looks = (last.evidence, str(last.attempts), _next_look(last))
         made.add_row(*map(cell, (_time(gap.start), _time(gap.end), str(bars[gap]), gap.reason, *looks)))
     return made
+
+
+def _unrecorded(gap: Gap) -> str:
+    return "older than any market" if gap.end <= OLDEST_MARKET else "as released"
 
 
 def _next_look(fact: Fact) -> str:

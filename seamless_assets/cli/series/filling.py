@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,9 @@ import click
 
 from seamless_assets.cli.options import CONFIG, NODE, hot_store_of, opened, progress_bar
 from seamless_assets.cli.series.coverage_report import say_counts, say_gaps
-from seamless_assets.cli.terminal import say, waiting_for
+from seamless_assets.cli.terminal import say, waiting_for, warn
 from seamless_assets.core.calendar.instant import typed_instant
+from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.coverage import Coverage
 from seamless_assets.core.node import NodeId
 from seamless_assets.pipeline.wiring.log import LOGGER
@@ -33,17 +35,22 @@ _START, _END = click.argument("start"), click.argument("end")
 @_END
 def backfill(config: Path | None, node: str, start: str, end: str) -> None:
     """Fetch what is missing of NODE from START to END; exit status 1 if bars stay missing."""
+    from seamless_assets.core.calendar.window import window_of
+
+    window = window_of(typed_instant(start), typed_instant(end))
+    # What has not closed yet is not missing.
+    past = Segment(window.start, max(window.start, min(window.end, int(time.time()))))
     with opened(config) as pipeline:
-        known = _coverage(pipeline, node, start, end)
+        known = _coverage(pipeline, node, past)
         say(f"{node}: {known.missing} of {known.expected} bars are missing and will be asked for")
         with _watched(pipeline, NodeId.parse(node), known.missing):
-            report = pipeline.backfill(node, typed_instant(start), typed_instant(end))
+            report = pipeline.backfill(node, *window)
         done = max(0, known.missing - report.coverage.missing)
         say(f"{done}/{known.missing} of what was missing is there or proven absent")
         say(f"{report.added} bars added, {report.revised} revised")
         for problem in report.problems:
             say(problem)
-        _tell(pipeline, node, report.start, report.end, report.coverage)
+        _tell(pipeline, node, *past, report.coverage)
     if report.coverage.missing:
         sys.exit(1)
 
@@ -60,7 +67,7 @@ def coverage(config: Path | None, node: str, start: str, end: str, is_all: bool)
 
     window = window_of(typed_instant(start), typed_instant(end))
     with opened(config) as pipeline:
-        _tell(pipeline, node, *window, _coverage(pipeline, node, start, end), is_all)
+        _tell(pipeline, node, *window, _coverage(pipeline, node, window), is_all)
 
 
 @click.command()
@@ -75,9 +82,9 @@ def evict(config: Path | None) -> None:
 COMMANDS: list[click.Command] = [backfill, coverage, evict]
 
 
-def _coverage(pipeline: Seamless, node: str, start: str, end: str) -> Coverage:
+def _coverage(pipeline: Seamless, node: str, window: Segment) -> Coverage:
     with waiting_for(hot_store_of(pipeline)):
-        return pipeline.coverage(node, typed_instant(start), typed_instant(end))
+        return pipeline.coverage(node, *window)
 
 
 def _tell(pipeline: Seamless, node: str, start: int, end: int, known: Coverage, is_all: bool = False) -> None:
@@ -120,7 +127,7 @@ def _watched(pipeline: Seamless, node: NodeId, bars: int) -> Iterator[None]:
 
 
 class _ProgressHandler(logging.Handler):
-    """Counts the bars of the windows that a backfill says it has filled."""
+    """Counts the bars of the windows that a backfill says it has filled, and tells what it waits for."""
 
     def __init__(self, node: NodeId, bars: int, move: Callable[[float, int | None], None]) -> None:
         super().__init__()
@@ -128,8 +135,13 @@ class _ProgressHandler(logging.Handler):
         self.done = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Move the bar of progress on."""
+        """Move the bar of progress on, or say why it does not move."""
         event = getattr(record, "event", {})
+        if event.get("event") == "exchange_waited_for":
+            again = (
+                f"asked again in {event['delay_s']:.1f} s, try {event['attempt'] + 1} of {event['attempts']}"
+            )
+            warn(f"waiting for {event['exchange']}, {again}: {event['reason']}")
         if event.get("event") == "backfill_complete" and event["node_id"] == str(self._node):
             filled = self._node.timeframe.count(event["start"], event["end"])
             self.done = min(self._bars, self.done + filled)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
+from seamless_assets.core.calendar.instant import OLDEST_MARKET
 from seamless_assets.core.calendar.segment import Segment, merge_ranges, outside
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.core.coverage.coverage import AbsentReason
+from seamless_assets.core.coverage.coverage import AbsentReason, Gap
 
 SHORTEST_HALT_S = 60 * 86_400
 """A pause of two months or more is no matter of nobody having traded for a while."""
@@ -69,6 +70,12 @@ class Reach:
             Proof(last, end, "post_delisting", f"no longer traded, last bar closed at {self.delisted}"),
         ]
         return [proof for proof in found if proof.start < proof.end]
+
+
+def before_markets(timeframe: Timeframe, window: Segment) -> list[Gap]:
+    """The bars of `window` (on the grid) that closed before there was any market."""
+    end = min(timeframe.floor(OLDEST_MARKET), window.end)
+    return [Gap(window.start, end, "pre_listing")] if window.start < end else []
 
 
 def pause_reason(pause: Segment) -> AbsentReason:

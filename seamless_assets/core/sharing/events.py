@@ -59,6 +59,17 @@ class DroppedRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ExchangeWait:
+    """A call that waits for its exchange to begin asks again in `delay_s`, after `attempt` of `attempts`."""
+
+    exchange: str
+    attempt: int
+    attempts: int
+    delay_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseEvent:
     """What a coordinator granted or took back; `holder` is given with a claim alone."""
 
@@ -133,6 +144,7 @@ Event = (
     | DamagedState
     | DroppedRequest
     | FillEvent
+    | ExchangeWait
     | LeaseEvent
     | ReadEvent
     | SessionEvent

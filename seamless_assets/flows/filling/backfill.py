@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from seamless_assets.aio.gather import map_bounded
 from seamless_assets.core.bars.table import empty_bars, timestamps
+from seamless_assets.core.calendar.instant import OLDEST_MARKET
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.watermark import watermark
 from seamless_assets.core.coverage.coverage import Coverage
@@ -22,13 +23,14 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.events import BackfillEvent, EventKind
 from seamless_assets.core.sharing.lease import chunks, lease_key
 from seamless_assets.errors import ExchangeUnavailable, LeaseLost, StaleToken
-from seamless_assets.flows.filling.clocks import ready_now
+from seamless_assets.flows.filling.clocks import ready_now, refuse_unserved
 from seamless_assets.flows.filling.exchange_outages import name_outages
 from seamless_assets.flows.filling.fetch import fetch_bars
 from seamless_assets.flows.filling.history import NO_OPENS, coverage
 from seamless_assets.flows.filling.pages import FetchRequest
 from seamless_assets.flows.filling.witness_pages import WitnessPages
 from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.sharing.breaker import Breaker
 from seamless_assets.flows.sharing.leases import HeldLease, holding
 
 CHUNKS_AT_ONCE = 32
@@ -74,33 +76,47 @@ class FillResult:
     opens: np.ndarray = field(default_factory=lambda: NO_OPENS)
 
 
+class FillCall:
+    """What the pieces of one call share: its witnesses, and what it heard of an exchange that stays away.
+
+    `closed` is the end of closed time: bars count that end by then.
+    """
+
+    def __init__(self, ports: Ports, closed: int) -> None:
+        self.witnesses = WitnessPages(ports, closed)
+        self.breaker = Breaker(CHUNKS_AT_ONCE)
+
+
 async def backfill(ports: Ports, node: NodeId, window: Segment) -> BackfillReport:
     """Fetch the bars of `window` that are closed and missing, each range by one worker.
 
-    What was looked for in vain before is asked again only when its time has come.
+    What was looked for in vain before is asked again only when its time has come. Of a window that ends
+    before there was any market all is known, and only the node is checked.
     Raises `ExchangeRefused` and `StoreError`; an exchange that stays away ends in `problems`.
     """
+    if window.end <= OLDEST_MARKET:
+        await refuse_unserved(ports, node)
+        return _report(node, window, [], await coverage(ports, node, window))
     try:
         closed = watermark(node.timeframe, await ready_now(ports, node), 0)
     except ExchangeUnavailable as error:
+        target = _closed_part(window, watermark(node.timeframe, ports.clock.now(), 0))
         return _report(
-            node, window, [FillResult(problems=(str(error),))], await coverage(ports, node, window)
+            node, window, [FillResult(problems=(str(error),))], await coverage(ports, node, target)
         )
-    target = window.intersect(Segment(window.start, max(window.start, closed)))
+    target = _closed_part(window, closed)
     due, _ = await _due(ports, node, target)
     every = pieces(ports, node, target)
     wanted = [every[at] for at in touched(every, due)]
-    witnesses = WitnessPages(ports, closed)
-    filled = await map_bounded(lambda piece: fill(ports, node, piece, witnesses), wanted, CHUNKS_AT_ONCE)
+    call = FillCall(ports, closed)
+    filled = await map_bounded(lambda piece: fill(ports, node, piece, call), wanted, CHUNKS_AT_ONCE)
     return _report(node, window, filled, await coverage(ports, node, target))
 
 
 async def refill(ports: Ports, node: NodeId, window: Segment, closed: int) -> list[FillResult]:
     """Fetch all of `window` anew and store it; it ends at or before `closed`, the end of closed bars."""
-    every, witnesses = pieces(ports, node, window), WitnessPages(ports, closed)
-    return await map_bounded(
-        lambda piece: fill(ports, node, piece, witnesses, anew=True), every, CHUNKS_AT_ONCE
-    )
+    every, call = pieces(ports, node, window), FillCall(ports, closed)
+    return await map_bounded(lambda piece: fill(ports, node, piece, call, anew=True), every, CHUNKS_AT_ONCE)
 
 
 def pieces(ports: Ports, node: NodeId, window: Segment) -> list[Piece]:
@@ -110,15 +126,20 @@ def pieces(ports: Ports, node: NodeId, window: Segment) -> list[Piece]:
     return [Piece(chunk, bounds.intersect(chunk)) for chunk in chunks(node.timeframe, bounds, bars)]
 
 
-async def fill(
-    ports: Ports, node: NodeId, piece: Piece, witnesses: WitnessPages, *, anew: bool = False
-) -> FillResult:
+async def fill(ports: Ports, node: NodeId, piece: Piece, call: FillCall, *, anew: bool = False) -> FillResult:
     """Fetch what is missing of a piece, or all of it `anew`, and store it; callers of one process share that.
 
-    Bars are closed that end by `witnesses.closed`; the pieces of one call share its witnesses. What a worker
-    fetched under a lease that it lost is dropped, and the piece is looked at again.
+    What a worker fetched under a lease that it lost is dropped, and the piece is looked at again. Nothing is
+    asked of an exchange that stayed away for long in this call.
     """
-    return await ports.flights.do((node, piece, anew), lambda: _fill(ports, node, piece, witnesses, anew))
+    if (away := call.breaker.error) is not None:
+        return FillResult(problems=(str(away),), away=away)
+    result = await ports.flights.do(
+        (node, piece, anew), lambda: _fill(ports, node, piece, call.witnesses, anew)
+    )
+    is_answered = bool(len(result.opens)) or (bool(result.asked) and result.away is None)
+    call.breaker.record(result.away, is_answered=is_answered)
+    return result
 
 
 async def _fill(ports: Ports, node: NodeId, piece: Piece, witnesses: WitnessPages, anew: bool) -> FillResult:
@@ -214,6 +235,10 @@ class _Reporter:
                 reason=reason,
             )
         )
+
+
+def _closed_part(window: Segment, closed: int) -> Segment:
+    return window.intersect(Segment(window.start, max(window.start, closed)))
 
 
 async def _due(ports: Ports, node: NodeId, window: Segment) -> tuple[list[Segment], list[Fact]]:

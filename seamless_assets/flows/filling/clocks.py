@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from seamless_assets.core.node import NodeId
-from seamless_assets.errors import ExchangeError
+from seamless_assets.errors import ExchangeError, ExchangeUnavailable
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.sharing.retry import with_retries
 
@@ -35,6 +35,21 @@ async def dated_now(ports: Ports, node: NodeId) -> float:
 
 
 async def ready_now(ports: Ports, node: NodeId) -> float:
-    """The same, once the exchange is known to serve the node. Raises `ExchangeError`."""
-    await with_retries(ports, lambda: ports.source.check_node(node))
-    return await with_retries(ports, lambda: settled_now(ports, node))
+    """The same, once the exchange is known to serve the node; who watches is told what is waited for.
+
+    Raises `ExchangeError`.
+    """
+    await with_retries(ports, lambda: ports.source.check_node(node), waiting_for=node.exchange)
+    return await with_retries(ports, lambda: settled_now(ports, node), waiting_for=node.exchange)
+
+
+async def refuse_unserved(ports: Ports, node: NodeId) -> None:
+    """Raise `ExchangeRefused` where the exchange says that it does not serve the node, asked once.
+
+    One that cannot be asked within `ANSWER_S` says nothing.
+    """
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            await ports.source.check_node(node)
+    except (ExchangeUnavailable, TimeoutError):
+        return

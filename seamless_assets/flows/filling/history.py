@@ -16,7 +16,7 @@ from seamless_assets.core.coverage.coverage import DECLARED, Coverage, Gap, cove
 from seamless_assets.core.coverage.declaration import Declaration, declarations_of
 from seamless_assets.core.coverage.ledger import Fact, facts_of
 from seamless_assets.core.coverage.ledger import proven_gaps as gaps_of
-from seamless_assets.core.coverage.proof import common, subtract
+from seamless_assets.core.coverage.proof import before_markets, common, subtract
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
 from seamless_assets.core.releases.snapshot import Snapshot
@@ -121,6 +121,7 @@ async def _explained(
     """
     facts = facts_of(await ports.hot.load_facts(node, window))
     released = [gap for _, manifest in parts for gap in manifest.absent]
+    released += before_markets(node.timeframe, window.whole_bars(node.timeframe.grid))
     return coverage_of(node.timeframe, window, opens, gaps_of(facts, released))
 
 

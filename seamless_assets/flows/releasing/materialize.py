@@ -13,12 +13,14 @@ from seamless_assets.core.bars.conformance.conform import Report, conform
 from seamless_assets.core.bars.conformance.flags import without_zero_rows
 from seamless_assets.core.bars.sorted_sets import distinct
 from seamless_assets.core.bars.table import stack, timestamps, within
+from seamless_assets.core.calendar.instant import OLDEST_MARKET
 from seamless_assets.core.calendar.partition import Partition, partitions
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.watermark import settled, watermark
-from seamless_assets.core.coverage.coverage import Coverage
+from seamless_assets.core.coverage.coverage import Coverage, Gap, counted
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.gate import check_release
+from seamless_assets.core.releases.scan import gaps_within
 from seamless_assets.errors import (
     ArtifactDiscarded,
     ExchangeUnavailable,
@@ -29,14 +31,14 @@ from seamless_assets.errors import (
 )
 from seamless_assets.flows.filling.backfill import (
     CHUNKS_AT_ONCE,
+    FillCall,
     FillResult,
     fill,
     pieces,
     touched,
 )
-from seamless_assets.flows.filling.clocks import ready_now, settled_now
-from seamless_assets.flows.filling.history import NO_OPENS
-from seamless_assets.flows.filling.witness_pages import WitnessPages
+from seamless_assets.flows.filling.clocks import ready_now, refuse_unserved, settled_now
+from seamless_assets.flows.filling.history import NO_OPENS, coverage
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.releasing.commit import dated_ahead
 from seamless_assets.flows.releasing.publish import Sealed, release, seal, total_coverage
@@ -44,6 +46,7 @@ from seamless_assets.flows.releasing.publish import Sealed, release, seal, total
 OF_THE_WIRE = frozenset({"gap", "ts_cast"})
 """Flags of a fetch that say nothing of the bars: exchanges write ms, and gaps are judged of the result."""
 UNSETTLED = "nothing is settled yet"
+NO_MARKET = "there was no market before 2009-01-03, so nothing before that is materialized"
 NOTHING = Coverage(0, 0, 0, 0, ())
 
 
@@ -51,8 +54,9 @@ NOTHING = Coverage(0, 0, 0, 0, ())
 class PartitionReport:
     """What became of one partition.
 
-    `sealed` is None where nothing of it is settled yet; `away` is why the exchange gave no answer where it
-    was asked and did not.
+    `sealed` is None where nothing of it is settled yet, where bars cannot be sealed, and where the exchange
+    gave no answer and nothing else is known of it; `away` is why it gave none. `unsealed` is the coverage of
+    what is settled and not sealed.
     """
 
     partition: Partition
@@ -63,11 +67,12 @@ class PartitionReport:
     problems: tuple[str, ...]
     is_settled: bool = True
     away: ExchangeUnavailable | None = None
+    unsealed: Coverage = NOTHING
 
     @property
     def coverage(self) -> Coverage:
         """Coverage of its settled part."""
-        return self.sealed.coverage if self.sealed else NOTHING
+        return self.sealed.coverage if self.sealed else self.unsealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ class MaterializeReport:
 
 
 async def materialize(ports: Ports, node: NodeId, window: Segment) -> MaterializeReport:
-    """Materialize every partition that `window` touches.
+    """Materialize every partition that `window` touches, from the first market on.
 
     Raises `ExchangeRefused` and `StoreError`; what an exchange withholds ends in `problems`.
     """
@@ -101,7 +106,10 @@ async def materialize(ports: Ports, node: NodeId, window: Segment) -> Materializ
         as_of=last.as_of if last else None,
         dataset_fingerprint=last.dataset_fingerprint if last else None,
         coverage=total_coverage([report.coverage for report in done]),
-        problems=tuple(problem for report in done for problem in report.problems),
+        problems=(
+            *((NO_MARKET,) if window.start < min(OLDEST_MARKET, window.end) else ()),
+            *(problem for report in done for problem in report.problems),
+        ),
         partitions=tuple(done),
     )
 
@@ -111,6 +119,10 @@ async def materialize_each(
 ) -> AsyncGenerator[PartitionReport, None]:
     """The same, handing over each partition's report as soon as it is done."""
     away: ExchangeUnavailable | None = None
+    window = Segment(max(window.start, min(OLDEST_MARKET, window.end)), window.end)
+    if window.end <= OLDEST_MARKET:
+        await refuse_unserved(ports, node)
+        return
     try:
         now = await ready_now(ports, node)
     except ExchangeUnavailable as error:
@@ -122,6 +134,7 @@ async def materialize_each(
         for partition in partitions(node.timeframe, unit, window)
     ]
     asked = [part for _, part in every if not part.is_empty and not away]
+    unknown = _Unknown(ports, node, every[-1][1].end if every else 0)
     async with _Refetching(ports, node, asked, watermark(node.timeframe, now, 0)) as refetched:
         for partition, part in every:
             if part.is_empty:
@@ -131,14 +144,47 @@ async def materialize_each(
                 filled = (
                     [FillResult(problems=(str(away),), away=away)] if away else await refetched.part(part)
                 )
-                yield await _materialize_partition(ports, node, partition, now, filled)
+                nothing = await unknown.coverage(part, filled)
+                if nothing is not None:
+                    yield _withheld(partition, filled, nothing)
+                else:
+                    yield await _materialize_partition(ports, node, partition, now, filled)
+
+
+class _Unknown:
+    """Tells of which parts of a window that ends at `end` nothing is known where the exchange is away."""
+
+    def __init__(self, ports: Ports, node: NodeId, end: int) -> None:
+        self._ports, self._node, self._end = ports, node, end
+        self._gaps: tuple[Gap, ...] | None = None
+
+    async def coverage(self, part: Segment, filled: Sequence[FillResult]) -> Coverage | None:
+        """Coverage of a part of which every bar is missing, for want of an answer; None of any other.
+
+        Parts that nobody asked for are looked up together.
+        """
+        if not any(piece.away for piece in filled):
+            return None
+        if any(piece.asked for piece in filled):
+            known = await coverage(self._ports, self._node, part)
+        else:
+            known = await self._looked_up(part)
+        return known if known.missing == known.expected else None
+
+    async def _looked_up(self, part: Segment) -> Coverage:
+        frame = self._node.timeframe
+        if self._gaps is None:
+            known = await coverage(self._ports, self._node, Segment(part.start, self._end))
+            self._gaps = known.gaps
+        bounds = part.whole_bars(frame.grid)
+        return counted(frame, frame.count(*bounds), gaps_within(self._gaps, bounds))
 
 
 class _Refetching:
     """Fetches the adjoining `parts` anew, some pieces ahead; what is under way ends with its context."""
 
     def __init__(self, ports: Ports, node: NodeId, parts: Sequence[Segment], closed: int) -> None:
-        self._ports, self._node, self._witnesses = ports, node, WitnessPages(ports, closed)
+        self._ports, self._node, self._call = ports, node, FillCall(ports, closed)
         self._every = pieces(ports, node, Segment(parts[0].start, parts[-1].end)) if parts else []
         self._under_way: dict[int, asyncio.Task[FillResult]] = {}
 
@@ -156,7 +202,7 @@ class _Refetching:
         ahead = range(needed[0], min(needed[-1] + CHUNKS_AT_ONCE, len(self._every))) if needed else ()
         for at in ahead:
             if at not in self._under_way:
-                work = fill(self._ports, self._node, self._every[at], self._witnesses, anew=True)
+                work = fill(self._ports, self._node, self._every[at], self._call, anew=True)
                 self._under_way[at] = asyncio.ensure_future(work)
         filled = [await self._under_way[at] for at in needed]
         for at in needed[:-1]:
@@ -167,8 +213,20 @@ class _Refetching:
 async def _materialize_partition(
     ports: Ports, node: NodeId, partition: Partition, now: float, filled: Sequence[FillResult]
 ) -> PartitionReport:
-    away = next((piece.away for piece in filled if piece.away), None)
-    return replace(await _sealed_and_released(ports, node, partition, now, filled), away=away)
+    report = await _sealed_and_released(ports, node, partition, now, filled)
+    return replace(report, away=_why_away(filled))
+
+
+def _withheld(partition: Partition, filled: Sequence[FillResult], nothing: Coverage) -> PartitionReport:
+    """The report of a partition of which nothing is known and nothing came."""
+    problems = dict.fromkeys(f"{partition.key}: {why}" for piece in filled for why in piece.problems)
+    return PartitionReport(
+        partition, False, None, None, None, tuple(problems), away=_why_away(filled), unsealed=nothing
+    )
+
+
+def _why_away(filled: Sequence[FillResult]) -> ExchangeUnavailable | None:
+    return next((piece.away for piece in filled if piece.away), None)
 
 
 async def _sealed_and_released(
