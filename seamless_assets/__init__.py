@@ -7,6 +7,8 @@ with sa.connect("seamless.yaml") as s:
     frame = s.read("ohlcv:binance:BTC/USDT:1m", "2025-01-01", "2025-01-08").to_pandas()
 """
 
+from typing import TYPE_CHECKING, Any
+
 from seamless_assets.config.load import Settings, load_settings
 from seamless_assets.core.bars.conformance.conform import conform
 from seamless_assets.core.calendar.segment import Segment, merge_ranges, missing_ranges
@@ -22,6 +24,9 @@ from seamless_assets.core.releases.fingerprint import fingerprint
 from seamless_assets.core.releases.release import Release
 from seamless_assets.errors import SeamlessError
 from seamless_assets.pipeline.connect import S3Access, Seamless, connect
+
+if TYPE_CHECKING:
+    from seamless_assets.defs.component import SeamlessComponent as SeamlessComponent
 
 __all__ = [
     "Bar",
@@ -52,3 +57,18 @@ __all__ = [
     "merge_ranges",
     "missing_ranges",
 ]
+
+_COMPONENT = "SeamlessComponent"
+"""What Dagster's component registry finds here; it needs Dagster, which most do not import."""
+
+
+def __getattr__(name: str) -> Any:
+    if name != _COMPONENT:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from seamless_assets.defs.component import SeamlessComponent
+
+    return SeamlessComponent
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), _COMPONENT])

@@ -20,9 +20,7 @@ from seamless_assets.core.releases.snapshot import Snapshot
 
 PATIENCE = 24
 """A node that stays stale alone is asked for again after a 24th of the time that it has been so."""
-PATIENCE_TOGETHER = 288
-"""The same where all nodes looked at are stale, as they are while their exchange is away."""
-LONGEST_WAIT_S, LONGEST_WAIT_TOGETHER_S = 21_600, 3_600
+LONGEST_WAIT_S = 21_600
 
 
 @dataclass(frozen=True)
@@ -168,14 +166,14 @@ def look_at(
 ) -> Look:
     """Which nodes are stale and are to be asked for now, the last look having been at `looked_at`.
 
-    A node that stays stale is asked for again and again, ever less often, the sooner if all are: then it is
-    the exchange that was away, and it may be back.
+    A node that stays stale is asked for again and again, ever less often; if all are stale, all are asked for
+    at each look: then it is their exchange that was away, and it may be back.
     """
     recent = grid.last(how.partitions, now)
     lags = {state.node: _lag(grid, state, recent, now) for state in states}
     stale = {node: lag for node, lag in lags.items() if lag > how.max_lag_s}
     are_all = len(stale) == len(states)
-    asked = {node for node, lag in stale.items() if _is_its_turn(lag, are_all, now, looked_at, how)}
+    asked = {node for node, lag in stale.items() if are_all or _is_its_turn(lag, now, looked_at, how)}
     needed = {
         state.node: [part.key for part in recent if state.lacks(grid.settled_part(part, now))]
         for state in states
@@ -196,27 +194,23 @@ def _lag(grid: PartitionGrid, state: NodeState, recent: Sequence[Partition], now
     return grid.settled_until(now) - gaps[0].start if gaps else 0.0
 
 
-def _is_its_turn(lag: float, are_all: bool, now: float, looked_at: float | None, how: Freshness) -> bool:
+def _is_its_turn(lag: float, now: float, looked_at: float | None, how: Freshness) -> bool:
     """Whether a node that is stale for `lag` seconds is to be asked for since the last look."""
     if looked_at is None:
         return True
-    patience, longest = (
-        (PATIENCE_TOGETHER, LONGEST_WAIT_TOGETHER_S) if are_all else (PATIENCE, LONGEST_WAIT_S)
-    )
     before = max(0.0, lag - (now - looked_at))
-    now_asked, then_asked = (_times_asked(each, how.retry_s, patience, longest) for each in (lag, before))
-    return now_asked // 1 > then_asked // 1
+    return _times_asked(lag, how.retry_s) // 1 > _times_asked(before, how.retry_s) // 1
 
 
-def _times_asked(lag: float, retry_s: float, patience: float, longest: float) -> float:
-    """How often a node is asked for that is stale for `lag` seconds, by waits of `lag / patience` seconds.
+def _times_asked(lag: float, retry_s: float) -> float:
+    """How often a node is asked for that is stale for `lag` seconds, by waits of `lag / PATIENCE` seconds.
 
-    No wait is shorter than `retry_s` or longer than `longest`.
+    No wait is shorter than `retry_s` or longer than `LONGEST_WAIT_S`.
     """
-    often, rarely = patience * retry_s, patience * max(longest, retry_s)
+    often, rarely = PATIENCE * retry_s, PATIENCE * max(LONGEST_WAIT_S, retry_s)
     if lag <= often:
         return lag / retry_s
-    return patience * (1 + math.log(min(lag, rarely) / often)) + max(0.0, lag - rarely) * patience / rarely
+    return PATIENCE * (1 + math.log(min(lag, rarely) / often)) + max(0.0, lag - rarely) * PATIENCE / rarely
 
 
 def _next_stale(grid: PartitionGrid, lags: Iterable[float], now: float, how: Freshness) -> float:

@@ -116,4 +116,4 @@ def _at_rest(due: int, looked: Mapping[str, Looked], now: float) -> str:
     if due:
         return f"{due} jobs were looked at; nothing is to be asked for now"
     wait = min((look.next_at for look in looked.values()), default=now) - now
-    return f"all is fresh; the next look is in {wait:.0f} seconds"
+    return f"no job is due for a look; the next one is in {wait:.0f} seconds"

@@ -1,0 +1,117 @@
+"""`SeamlessComponent` in a project of Dagster's components, in this process and from a wheel elsewhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from dagster import AssetKey
+from dagster.components.core.component_tree import ComponentTreeException
+from dagster.components.core.package_entry import get_package_objects_in_module
+from dagster.components.testing import create_defs_folder_sandbox
+
+import seamless_assets
+from seamless_assets.defs.component import FILE, SeamlessComponent
+from seamless_assets.errors import ConfigError, InvalidInput
+
+# Dagster warns of its own part of it.
+pytestmark = pytest.mark.filterwarnings("ignore::dagster_shared.utils.warnings.BetaWarning")
+BTC = AssetKey(["ohlcv", "binance", "BTC_USDT_1m"])
+
+
+def test_the_registry_of_components_finds_it() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    assert declared["dagster_dg_cli.registry_modules"] == {"seamless_assets": seamless_assets.__name__}
+    assert dict(get_package_objects_in_module(seamless_assets)) == {"SeamlessComponent": SeamlessComponent}
+    with pytest.raises(AttributeError, match="SeamlessComponents"):
+        _ = seamless_assets.SeamlessComponents
+
+
+def test_what_is_scaffolded_is_a_project_that_loads() -> None:
+    with create_defs_folder_sandbox() as sandbox:
+        folder = sandbox.scaffold_component(SeamlessComponent)
+        with sandbox.load_component_and_build_defs(defs_path=folder) as (component, definitions):
+            assert isinstance(component, SeamlessComponent)
+            assert definitions.resolve_asset_graph().has(BTC)
+            assert definitions.resources["seamless"].config == str(folder / FILE)  # type: ignore[index]
+        with pytest.raises(InvalidInput, match="written as YAML"):
+            sandbox.scaffold_component(SeamlessComponent, defs_path="other", scaffold_format="python")
+
+
+def test_two_of_them_stand_side_by_side() -> None:
+    with create_defs_folder_sandbox() as sandbox:
+        sandbox.scaffold_component(SeamlessComponent, defs_path="one")
+        folder = sandbox.scaffold_component(SeamlessComponent, defs_path="two")
+        told = {"config": f"../one/{FILE}", "name": "research", "key_prefix": ["desk", "research"]}
+        (folder / FILE).unlink()
+        (folder / "defs.yaml").write_text(
+            f"type: seamless_assets.SeamlessComponent\nattributes: {told}\n".replace("'", '"')
+        )
+        with sandbox.build_all_defs() as definitions:
+            keys = definitions.resolve_asset_graph().get_all_asset_keys()
+            assert keys == {BTC, BTC.with_prefix(["desk", "research"])}
+            assert {"seamless", "research"} <= set(definitions.resources or {})
+
+
+def test_problems_of_the_file_are_told_with_their_lines() -> None:
+    with create_defs_folder_sandbox() as sandbox:
+        folder = sandbox.scaffold_component(SeamlessComponent)
+        path = folder / FILE
+        path.write_text(path.read_text().replace("1m", "1q"))
+        line = next(n for n, text in enumerate(path.read_text().splitlines(), 1) if "1q" in text)
+        with (
+            pytest.raises(ComponentTreeException) as failed,
+            sandbox.load_component_and_build_defs(defs_path=folder),
+        ):
+            pass
+    assert isinstance(failed.value.__cause__, ConfigError)
+    assert f"{FILE}:{line}: " in str(failed.value.__cause__)
+
+
+@pytest.mark.deep
+def test_a_foreign_project_uses_the_wheel(tmp_path: Path) -> None:
+    source, site, project = (tmp_path / name for name in ("source", "site", "project"))
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    shutil.copytree(ROOT / "seamless_assets", source / "seamless_assets")
+    build = f"from setuptools import build_meta; build_meta.build_wheel({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(site)
+    (project / "foreign" / "defs").mkdir(parents=True)
+    (project / "foreign" / "__init__.py").touch()
+    (project / "foreign" / "definitions.py").write_text(
+        "from pathlib import Path\nfrom dagster import definitions, load_from_defs_folder\n\n\n"
+        "@definitions\ndef defs():\n"
+        "    return load_from_defs_folder(path_within_project=Path(__file__).parent)\n"
+    )
+    (project / "pyproject.toml").write_text(
+        '[project]\nname = "foreign"\nversion = "0"\nrequires-python = ">=3.11"\n'
+        '[tool.dg]\ndirectory_type = "project"\n[tool.dg.project]\nroot_module = "foreign"\n'
+    )
+
+    def dg(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(Path(sys.executable).with_name("dg")), *words],
+            cwd=project,
+            capture_output=True,
+            text=True,
+            env={"PATH": os.defpath, "HOME": str(tmp_path), "PYTHONPATH": f"{site}:{project}"},
+        )
+
+    listed = dg("list", "components", "--json")
+    assert "seamless_assets.SeamlessComponent" in listed.stdout, listed.stderr
+    assert dg("scaffold", "defs", "seamless_assets.SeamlessComponent", "candles").returncode == 0
+    assert dg("check", "defs").returncode == 0
+    written = project / "foreign" / "defs" / "candles" / "defs.yaml"
+    written.write_text(written.read_text().replace("config:", "confg:"))
+    refused = dg("check", "yaml")
+    assert refused.returncode == 1 and "defs.yaml:4 - " in refused.stdout and "'confg'" in refused.stdout
