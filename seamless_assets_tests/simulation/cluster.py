@@ -13,18 +13,14 @@ from seamless_assets.errors import (
     HotStoreError,
     LeaseStoreUnavailable,
     SeamlessError,
+    SessionStoreError,
 )
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.background import BackgroundFills
 from seamless_assets.flows.sharing.failover import FailoverLeases
 from seamless_assets.flows.sharing.gate import RateGate
 from seamless_assets.flows.sharing.quota import LeaseQuota
-from seamless_assets.testing import (
-    InMemoryBudgetStore,
-    InMemoryFillQueue,
-    InMemorySessionStore,
-    RecordingObserver,
-)
+from seamless_assets.testing import InMemoryBudgetStore, InMemoryFillQueue, RecordingObserver
 from seamless_assets_tests.simulation.faults import EVERYWHERE, Channel, FaultInjector, ProcessClock
 from seamless_assets_tests.simulation.files import FaultyArtifactStore, StagedFiles
 from seamless_assets_tests.simulation.hot_store import FaultyHotStore, RecordingHotStore
@@ -32,6 +28,7 @@ from seamless_assets_tests.simulation.leases import FaultyBudget, FaultyLeases, 
 from seamless_assets_tests.simulation.market import FaultyExchange, Market
 from seamless_assets_tests.simulation.process import Machine, Process
 from seamless_assets_tests.simulation.scheduler import SeededLoop
+from seamless_assets_tests.simulation.sessions import FaultySessions, RecordingSessions
 
 MACHINES = 2
 BUDGET_SLOWNESS = 0.1
@@ -70,7 +67,7 @@ class Cluster:
         self.budget = InMemoryBudgetStore(true_time)
         self.fill_queue = InMemoryFillQueue(true_time)
         self.machines = [Machine(loop) for _ in range(MACHINES)]
-        self.sessions = [InMemorySessionStore() for _ in self.machines]
+        self.sessions = [RecordingSessions() for _ in self.machines]
         self.machine_leases = [RecordingLeaseStore(machine) for machine in self.machines]
         self.machine_budgets = [InMemoryBudgetStore(machine) for machine in self.machines]
 
@@ -108,7 +105,7 @@ class Cluster:
             quota=LeaseQuota(),
             fills=BackgroundFills(),
             fill_queue=self.fill_queue,
-            sessions=self.sessions[machine],
+            sessions=FaultySessions(self.sessions[machine], channel("sessions", SessionStoreError)),
             frames=ReadCache(monotonic, 60.0, 4),
         )
 

@@ -60,10 +60,12 @@ async def serve(ports: Ports, answer: Answer, key: SessionKey | None) -> ReadRes
     bars, columns = _frame(answer)
     ts = bars.column("ts")
     node, gathered = answer.request.node, answer.gathered
-    judgement = _judged(ports, answer)
+    # Judged and reported as one: what comes between takes time too.
+    lag = _lag(ports, answer)
+    judgement = _judged(ports, answer, lag)
     if key is not None and key.domain != "backtest":
         await remember(ports, key, judgement, answer.snapshot)
-    _tell(ports, answer, judgement)
+    _tell(ports, answer, judgement, lag)
     folder = ports.artifacts.file_uri(node, "")
     metadata = ReadMetadata(
         node_id=str(node),
@@ -85,7 +87,7 @@ async def serve(ports: Ports, answer: Answer, key: SessionKey | None) -> ReadRes
         verdict=judgement.verdict,
         reasons=judgement.reasons,
         source=gathered.source,
-        staleness_seconds=_lag(ports, answer) if answer.admission.domain == "live" else None,
+        staleness_seconds=lag if answer.admission.domain == "live" else None,
         sla=answer.sla.as_record(),
     )
     return ReadResult(bars.select(columns), metadata)
@@ -106,8 +108,7 @@ async def refuse(
     _notify(ports, request, admission, sla, "REJECT")
 
 
-def _tell(ports: Ports, answer: Answer, judgement: Judgement) -> None:
-    is_live = answer.admission.domain == "live"
+def _tell(ports: Ports, answer: Answer, judgement: Judgement, lag: float | None) -> None:
     _notify(
         ports,
         answer.request,
@@ -116,7 +117,7 @@ def _tell(ports: Ports, answer: Answer, judgement: Judgement) -> None:
         judgement.verdict,
         coverage_ratio=answer.gathered.coverage.ratio,
         rows=answer.gathered.bars.num_rows,
-        staleness_seconds=_lag(ports, answer) if is_live else None,
+        staleness_seconds=lag if answer.admission.domain == "live" else None,
     )
 
 
@@ -159,7 +160,7 @@ def _frame(answer: Answer) -> tuple[pa.Table, list[str]]:
     return bars, columns
 
 
-def _judged(ports: Ports, answer: Answer) -> Judgement:
+def _judged(ports: Ports, answer: Answer, lag: float | None) -> Judgement:
     context, sla, settings = answer.context, answer.request.sla, ports.reading
     is_live = answer.admission.domain == "live"
     least = (context.min_coverage, sla.min_coverage, settings.min_coverage if is_live else 0.0)
@@ -173,7 +174,7 @@ def _judged(ports: Ports, answer: Answer) -> Judgement:
             declared=answer.gathered.coverage.declared,
             min_coverage=_first(*least),
             allow_partial=settings.allow_partial or not is_live,
-            lag_s=_lag(ports, answer),
+            lag_s=lag,
             max_lag_s=_first(context.max_lag, sla.max_lag, settings.max_lag),
             as_of=answer.as_of,
             dataset_fingerprint=answer.snapshot.dataset_fingerprint,
