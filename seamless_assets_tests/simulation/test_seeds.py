@@ -22,6 +22,13 @@ def test_nothing_goes_wrong(kind: str, seeds: range) -> None:
     assert not found, "\n".join(found)
 
 
+@pytest.mark.deep
+@pytest.mark.parametrize("first", range(SEEDS["worlds"].stop, 400, BLOCK))
+def test_no_world_sees_anything_wrong_in_many_more_seeds(first: int) -> None:
+    found = failing("worlds", range(first, first + BLOCK))
+    assert not found, "\n".join(found)
+
+
 @pytest.mark.parametrize("kind", WORKLOADS)
 def test_a_seed_replays_exactly(kind: str) -> None:
     seed = next(seed for seed in SEEDS[kind] if simulate(kind, seed).injected > 20)
