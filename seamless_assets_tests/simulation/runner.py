@@ -8,16 +8,24 @@ from seamless_assets_tests.simulation.faults import FaultRates
 from seamless_assets_tests.simulation.simulation import Result, Simulation
 from seamless_assets_tests.simulation.workloads.fetch import FetchWorkload
 from seamless_assets_tests.simulation.workloads.governance import GovernanceWorkload
+from seamless_assets_tests.simulation.workloads.live import LiveWorkload
 from seamless_assets_tests.simulation.workloads.readers import ReadersWorkload
 from seamless_assets_tests.simulation.workloads.worlds import WorldsWorkload
 
 WORKLOADS: dict[str, Callable[[int, FaultRates | None, int | None], Simulation]] = {
     "fetch": FetchWorkload,
     "governance": GovernanceWorkload,
+    "live": LiveWorkload,
     "readers": ReadersWorkload,
     "worlds": WorldsWorkload,
 }
-SEEDS = {"fetch": range(450), "governance": range(300), "readers": range(30), "worlds": range(10)}
+SEEDS = {
+    "fetch": range(450),
+    "governance": range(300),
+    "live": range(30),
+    "readers": range(30),
+    "worlds": range(10),
+}
 """What CI runs."""
 
 

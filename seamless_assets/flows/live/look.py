@@ -79,8 +79,14 @@ async def _look(ports: Ports, wanted: Look) -> list[FillResult]:
     begin = wanted.window.start
     if wanted.is_newest:
         begin = min(begin, frame.shift(wanted.closed, -OVERLAP_BARS))
-    every = pieces(ports, wanted.node, Segment(begin, wanted.window.end))
-    return await map_bounded(lambda piece: _look_at(ports, wanted, piece, witnesses), every, PIECES_AT_ONCE)
+    *others, newest = pieces(ports, wanted.node, Segment(begin, wanted.window.end))
+    # Who gets the newest bars asks for corrections of those before them, in whichever chunk they are.
+    found = await _look_at(ports, wanted, newest, witnesses)
+    wanted = replace(wanted, again=wanted.again or (wanted.is_newest and bool(found.asked)))
+    earlier = await map_bounded(
+        lambda piece: _look_at(ports, wanted, piece, witnesses), others, PIECES_AT_ONCE
+    )
+    return [*earlier, found]
 
 
 async def _look_at(ports: Ports, wanted: Look, piece: Piece, witnesses: WitnessPages) -> FillResult:
