@@ -130,6 +130,10 @@ def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     held = {name for name in names if not name.split("/")[0].endswith(".dist-info")}
-    parts = [*PACKAGE.rglob("*.py"), *(PACKAGE / "service" / "page").iterdir(), PACKAGE / "py.typed"]
+    parts = [*PACKAGE.rglob("*.py"), PACKAGE / "py.typed"]
+    parts += [
+        *(PACKAGE / "service" / "page").iterdir(),
+        *(PACKAGE / "cli" / "project" / "template").glob("*.*"),
+    ]
     expected = {str(path.relative_to(ROOT)) for path in parts}
     assert held == expected

@@ -11,6 +11,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from seamless_assets.cli.terminal import cell, progress_console
+from seamless_assets.errors import ConfigError
 
 if TYPE_CHECKING:
     from seamless_assets.config.load import Settings
@@ -19,7 +20,23 @@ if TYPE_CHECKING:
 CONFIG = click.option("--config", type=click.Path(path_type=Path), default=None, help="seamless.yaml to use.")
 PORT = click.IntRange(1, 65_535)
 HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-NODE = click.argument("node")
+JSON = click.option("--json", "is_json", is_flag=True, help="Print JSON, for machines.")
+
+
+def _known_nodes(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
+    """The nodes of seamless.yaml that begin so, for the completion of a shell."""
+    from seamless_assets.config.load import load_settings
+
+    try:
+        settings = load_settings(context.params.get("config"))
+    except ConfigError:
+        return []
+    return [str(item.node) for item in settings.nodes if str(item.node).startswith(begun)]
+
+
+NODE = click.argument("node", shell_complete=_known_nodes)
+NODES = click.argument("nodes", metavar="[NODE]...", nargs=-1, shell_complete=_known_nodes)
+START, END = click.argument("start"), click.argument("end")
 
 
 @contextmanager

@@ -6,17 +6,20 @@ order; and what stands in a message is shown, never obeyed: escapes and control 
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from threading import Timer
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from seamless_assets.core.wire.problems import plain
 
 UNCUT = 10_000
 """The width of an output that is no terminal: what is said of a thing stays on one line."""
@@ -77,6 +80,21 @@ def warn(text: str) -> None:
         say(text, err=True)
     except Unwritten:
         return
+
+
+def say_json(value: Any) -> None:
+    """Write a value as JSON that every terminal and encoding takes. Raises `Unwritten`."""
+    _write(json.dumps(plain(value), indent=2) + "\n", sys.stdout)
+
+
+def write_bytes(payload: bytes) -> None:
+    """Write bytes to standard output, which is no terminal. Raises `Unwritten`."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(payload)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise Unwritten(error) from error
 
 
 def say_table(table: Table) -> None:

@@ -9,14 +9,15 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from seamless_assets.cli.options import CONFIG, opened
-from seamless_assets.cli.terminal import cell, say, say_table, table, waiting_for
+from seamless_assets.cli.options import CONFIG, JSON, opened
+from seamless_assets.cli.terminal import cell, say, say_json, say_table, table, waiting_for
 from seamless_assets.core.sharing.health import Finding
 
 
 @click.command()
 @CONFIG
-def doctor(config: Path | None) -> None:
+@JSON
+def doctor(config: Path | None, is_json: bool) -> None:
     """Say whether each store, server and exchange can be reached, and what to do; status 1 if one cannot."""
     from seamless_assets.config.load import load_settings
 
@@ -24,15 +25,22 @@ def doctor(config: Path | None) -> None:
     waiting = waiting_for(describe=lambda: ", ".join(pending[-1]))
     with opened(load_settings(config).without_retries()) as pipeline, waiting:
         findings = pipeline.diagnose(on_pending=pending.append)
-    say_table(_facts(findings))
-    if any(finding.advice for finding in findings):
-        say()
-        say_table(_advice(findings))
+    if is_json:
+        say_json(findings)
+    else:
+        _say(findings)
     if not all(finding.is_well for finding in findings):
         sys.exit(1)
 
 
 COMMANDS: list[click.Command] = [doctor]
+
+
+def _say(findings: Sequence[Finding]) -> None:
+    say_table(_facts(findings))
+    if any(finding.advice for finding in findings):
+        say()
+        say_table(_advice(findings))
 
 
 def _facts(findings: Sequence[Finding]) -> Table:

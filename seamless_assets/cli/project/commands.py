@@ -6,17 +6,21 @@ from pathlib import Path
 
 import click
 
-from seamless_assets.cli.options import CONFIG, HOST, PORT
-from seamless_assets.cli.terminal import say
+from seamless_assets.cli.options import CONFIG, HOST, JSON, PORT
+from seamless_assets.cli.terminal import say, say_json
 
 
 @click.command()
 @CONFIG
-def check(config: Path | None) -> None:
+@JSON
+def check(config: Path | None, is_json: bool) -> None:
     """Read seamless.yaml and say everything that is wrong with it."""
     from seamless_assets.config.load import load_settings
 
     settings = load_settings(config)
+    if is_json:
+        say_json({"nodes": [str(item.node) for item in settings.nodes], "idle_keys": settings.idle_keys})
+        return
     for item in settings.nodes:
         say(str(item.node))
     if settings.idle_keys:
@@ -54,4 +58,47 @@ def ui(config: Path | None, host: str, port: int, no_sandbox: bool) -> None:
     run_ui(config, host, port, with_sandbox=not no_sandbox)
 
 
-COMMANDS: list[click.Command] = [check, demo, ui]
+@click.command()
+@CONFIG
+@HOST
+@click.option("--port", type=PORT, default=3000, show_default=True, help="Port of the web UI.")
+@click.option("--service-port", type=PORT, default=8765, show_default=True, help="Port of the service.")
+@click.option("--no-sandbox", is_flag=True, help="Start no local exchange for a base_url on this machine.")
+def up(config: Path | None, host: str, port: int, service_port: int, no_sandbox: bool) -> None:
+    """Run everything on this machine until stopped: Dagster's UI and daemon, and the service with its page.
+
+    Where a base_url names this machine and nothing answers there, the local exchange with its made-up
+    candles is started beside them. One Ctrl-C ends all of it.
+    """
+    from seamless_assets.cli.project.ui import run_ui
+
+    run_ui(config, host, port, with_sandbox=not no_sandbox, service_port=service_port)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def new(folder: Path) -> None:
+    """Make a project of your own in FOLDER: seamless.yaml, definitions.py, compose.yaml and how to begin."""
+    from seamless_assets.cli.project.new import make_project
+
+    make_project(folder)
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+def completions(shell: str) -> None:
+    """Print what completes commands, options and nodes in a SHELL; its first line says how to use it."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    root = click.get_current_context().find_root().command
+    say(
+        f'# eval "$(seamless completions {shell})"'
+        if shell != "fish"
+        else "# seamless completions fish | source"
+    )
+    say(kind(root, {}, "seamless", "_SEAMLESS_COMPLETE").source())
+
+
+COMMANDS: list[click.Command] = [check, demo, ui, up, new, completions]

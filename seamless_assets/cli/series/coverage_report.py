@@ -20,14 +20,14 @@ _CELLS, _PLAIN_CELLS = ("█", "▓", "·", "?", "!"), ("#", "+", ".", "?", "!")
 
 def say_counts(node: str, start: int, end: int, known: Coverage) -> None:
     """What was asked, how many bars there are, and a strip of the window."""
-    say(f"{node}, {_time(start)} to {_time(end)}")
+    say(f"{node}, {time_text(start)} to {time_text(end)}")
     say(
         f"{known.present} of {known.expected} bars present, {known.absences}, "
         f"{known.missing} missing; coverage {known.ratio:.4f}"
     )
     if known.retention or known.declared:
         say(f"held: {known.held_ratio:.4f} of the bars that may have existed")
-    for line in _strip(start, end, known.gaps):
+    for line in strip(start, end, known.gaps):
         say(line)
 
 
@@ -63,7 +63,9 @@ def _each_gap(gaps: Sequence[Gap], bars: Mapping[Gap, int], facts: Sequence[Fact
         )
         if last is not None:
             looks = (last.evidence, str(last.attempts), _next_look(last))
-        made.add_row(*map(cell, (_time(gap.start), _time(gap.end), str(bars[gap]), gap.reason, *looks)))
+        made.add_row(
+            *map(cell, (time_text(gap.start), time_text(gap.end), str(bars[gap]), gap.reason, *looks))
+        )
     return made
 
 
@@ -74,21 +76,21 @@ def _unrecorded(gap: Gap) -> str:
 def _next_look(fact: Fact) -> str:
     if fact.is_proof or fact.next_try is None:
         return "never"
-    return "now" if fact.next_try <= time.time() else _time(int(fact.next_try))
+    return "now" if fact.next_try <= time.time() else time_text(int(fact.next_try))
 
 
-def _time(ts: int) -> str:
+def time_text(ts: int) -> str:
     text = seconds_text(ts).replace("T", " ").removesuffix("Z")
     return text.removesuffix(":00")
 
 
-def _strip(start: int, end: int, gaps: Sequence[Gap]) -> tuple[str, str]:
-    """The window as a row of cells, and what they mean: the worst of what lies in each."""
-    width = max(1, end - start) / STRIP_CELLS
-    cells = [PRESENT] * STRIP_CELLS
+def strip(start: int, end: int, gaps: Sequence[Gap], length: int = STRIP_CELLS) -> tuple[str, str]:
+    """The window as a row of `length` cells, and what they mean: the worst of what lies in each."""
+    width = max(1, end - start) / length
+    cells = [PRESENT] * length
     for gap in gaps:
         first, last = int((gap.start - start) // width), int((gap.end - 1 - start) // width)
-        for at in range(max(0, first), min(last, STRIP_CELLS - 1) + 1):
+        for at in range(max(0, first), min(last, length - 1) + 1):
             is_whole = gap.start <= start + at * width and start + (at + 1) * width <= gap.end
             if gap.reason == MISSING:
                 cells[at] = GONE

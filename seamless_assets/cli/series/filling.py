@@ -12,28 +12,29 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seamless_assets.cli.options import CONFIG, NODE, hot_store_of, opened, progress_bar
+from seamless_assets.cli.options import CONFIG, END, JSON, NODE, START, hot_store_of, opened, progress_bar
 from seamless_assets.cli.series.coverage_report import say_counts, say_gaps
-from seamless_assets.cli.terminal import say, waiting_for, warn
+from seamless_assets.cli.terminal import say, say_json, waiting_for, warn
 from seamless_assets.core.calendar.instant import typed_instant
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.coverage import Coverage
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.wire.problems import plain
 from seamless_assets.pipeline.wiring.log import LOGGER
 
 if TYPE_CHECKING:
     from seamless_assets.pipeline.connect import Seamless
 
 MAX_ROWS = 20
-_START, _END = click.argument("start"), click.argument("end")
 
 
 @click.command()
 @CONFIG
 @NODE
-@_START
-@_END
-def backfill(config: Path | None, node: str, start: str, end: str) -> None:
+@START
+@END
+@JSON
+def backfill(config: Path | None, node: str, start: str, end: str, is_json: bool) -> None:
     """Fetch what is missing of NODE from START to END; exit status 1 if bars stay missing."""
     from seamless_assets.core.calendar.window import window_of
 
@@ -42,9 +43,13 @@ def backfill(config: Path | None, node: str, start: str, end: str) -> None:
     past = Segment(window.start, max(window.start, min(window.end, int(time.time()))))
     with opened(config) as pipeline:
         known = _coverage(pipeline, node, past)
-        say(f"{node}: {known.missing} of {known.expected} bars are missing and will be asked for")
+        asked = f"{node}: {known.missing} of {known.expected} bars are missing and will be asked for"
+        say(asked, err=is_json)
         with _watched(pipeline, NodeId.parse(node), known.missing):
             report = pipeline.backfill(node, *window)
+        if is_json:
+            say_json(report)
+            sys.exit(1 if report.coverage.missing else 0)
         done = max(0, known.missing - report.coverage.missing)
         say(f"{done}/{known.missing} of what was missing is there or proven absent")
         say(f"{report.added} bars added, {report.revised} revised")
@@ -58,16 +63,21 @@ def backfill(config: Path | None, node: str, start: str, end: str) -> None:
 @click.command()
 @CONFIG
 @NODE
-@_START
-@_END
+@START
+@END
 @click.option("--all", "is_all", is_flag=True, help="List every gap, those without trades too.")
-def coverage(config: Path | None, node: str, start: str, end: str, is_all: bool) -> None:
+@JSON
+def coverage(config: Path | None, node: str, start: str, end: str, is_all: bool, is_json: bool) -> None:
     """Say which bars of NODE from START to END are there, which are proven absent, which are missing."""
     from seamless_assets.core.calendar.window import window_of
 
     window = window_of(typed_instant(start), typed_instant(end))
     with opened(config) as pipeline:
-        _tell(pipeline, node, *window, _coverage(pipeline, node, window), is_all)
+        known = _coverage(pipeline, node, window)
+        if is_json:
+            say_json({**plain(known), "ratio": known.ratio})
+            return
+        _tell(pipeline, node, *window, known, is_all)
 
 
 @click.command()

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seamless_assets.cli.options import CONFIG, NODE, artifacts_of, opened, progress_bar
+from seamless_assets.cli.options import CONFIG, JSON, NODE, NODES, artifacts_of, opened, progress_bar
 from seamless_assets.cli.project.dagster_home import known_home
-from seamless_assets.cli.terminal import say, waiting_for
+from seamless_assets.cli.terminal import say, say_json, waiting_for
 from seamless_assets.core.calendar.instant import typed_instant
 from seamless_assets.core.calendar.partition import UNITS, PartitionUnit
 from seamless_assets.errors import DagsterNotTold, NothingReleased, StoreError
@@ -35,11 +35,16 @@ def _command(work: Callable[..., None]) -> click.Command:
 
 @_command
 @NODE
-def releases(config: Path | None, node: str) -> None:
+@JSON
+def releases(config: Path | None, node: str, is_json: bool) -> None:
     """List the release log of NODE, oldest first."""
     with _open(config) as pipeline:
-        for entry in pipeline.releases(node):
-            _say(entry)
+        log = pipeline.releases(node)
+    if is_json:
+        say_json(log)
+        return
+    for entry in log:
+        _say(entry)
 
 
 @_command
@@ -111,7 +116,7 @@ def gc(config: Path | None, node: str | None, grace_days: float) -> None:
 
 
 @_command
-@click.argument("nodes", metavar="[NODE]...", nargs=-1)
+@NODES
 def verify(config: Path | None, nodes: tuple[str, ...]) -> None:
     """Prove every hash from the release log down to the bars; exit status 1 where one is wrong."""
     is_sound = True
@@ -143,13 +148,17 @@ def verify(config: Path | None, nodes: tuple[str, ...]) -> None:
 @NODE
 @click.argument("before")
 @click.argument("after", required=False)
-def diff(config: Path | None, node: str, before: str, after: str | None) -> None:
+@JSON
+def diff(config: Path | None, node: str, before: str, after: str | None, is_json: bool) -> None:
     """Say how the dataset of NODE changed from BEFORE to AFTER, by default the newest.
 
     Each is an instant or the number of a release.
     """
     with _open(config) as pipeline:
         changes = pipeline.diff(node, _as_of(pipeline, node, before), _as_of(pipeline, node, after))
+    if is_json:
+        say_json(changes)
+        return
     say(f"from {changes.before.as_of} {changes.before.dataset_fingerprint}")
     say(f"to   {changes.after.as_of} {changes.after.dataset_fingerprint}")
     say(f"bars: {changes.bars.added} new, {changes.bars.removed} gone, {changes.bars.changed} changed")

@@ -1,0 +1,34 @@
+"""A project of one's own: the files that a folder needs, none of them written over another."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from seamless_assets.cli.project.dagster_home import INSTANCE
+from seamless_assets.cli.terminal import say
+from seamless_assets.errors import InvalidInput
+
+TEMPLATE = "template"
+
+
+def make_project(folder: Path) -> None:
+    """Write the files of a project into `folder`. Raises `InvalidInput` where one of them is there."""
+    parts = files("seamless_assets.cli.project") / TEMPLATE
+    texts = {part.name: part.read_text(encoding="utf-8") for part in parts.iterdir() if part.is_file()}
+    texts["dagster.yaml"] = INSTANCE
+    there = sorted(name for name in texts if (folder / name).exists())
+    if there:
+        raise InvalidInput(
+            f"{folder} holds {', '.join(there)} already; name an empty folder, or move them away",
+            value=str(folder),
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in sorted(texts.items()):
+            with (folder / name).open("x", encoding="utf-8") as file:
+                file.write(text)
+            say(f"{folder / name}")
+    except OSError as error:
+        raise InvalidInput(f"{folder} cannot be written to: {error.strerror}", value=str(folder)) from error
+    say(f"\nNext: cd {folder}, then `seamless check` and `seamless up`")

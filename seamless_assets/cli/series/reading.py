@@ -1,0 +1,269 @@
+"""The commands that show what is known of nodes: bars, strips, gaps, conditions."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seamless_assets.cli.options import (
+    CONFIG,
+    END,
+    JSON,
+    NODE,
+    NODES,
+    START,
+    artifacts_of,
+    hot_store_of,
+    opened,
+    progress_bar,
+)
+from seamless_assets.cli.series.coverage_report import strip, time_text
+from seamless_assets.cli.terminal import cell, say, say_json, say_table, table, waiting_for, write_bytes
+from seamless_assets.core.calendar.instant import typed_instant
+from seamless_assets.core.coverage.coverage import MISSING
+from seamless_assets.core.node import NodeId
+from seamless_assets.errors import InvalidInput, NothingReleased
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from seamless_assets.core.reading.result import ReadResult
+    from seamless_assets.pipeline.connect import Seamless
+
+FORMATS = ("table", "csv", "json", "arrow", "parquet")
+SHOWN = 10
+"""Bars at each end of a table that is cut."""
+STATUS_CELLS = 40
+_STYLES = {"available": "green", "degraded": "yellow", "pending": "cyan", "missing": "red"}
+
+
+@click.command()
+@CONFIG
+@NODE
+@click.argument("start", required=False)
+@click.argument("end", required=False)
+@click.option("--as-of", default=None, help="Read what was known then; by default the newest release.")
+@click.option("--world", default=None, help="World of the read.")
+@click.option("--domain", type=click.Choice(("backtest", "dryrun", "live")), default=None)
+@click.option("--strategy", default=None, help="FAIL_FAST, AUTO_BACKFILL, PARTIAL_FILL or SEAMLESS.")
+@click.option("--sla", default=None, help="A preset such as baseline.")
+@click.option("--columns", default=None, help="By commas, such as ts,close.")
+@click.option("--limit", type=int, default=None, help="The last so many bars.")
+@click.option(
+    "--fill", type=click.Choice(("previous_close",)), default=None, help="Fill bars that are not there."
+)
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), default=None, help="By default a table, or by --out."
+)
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="File to write to.")
+def read(
+    config: Path | None,
+    node: str,
+    start: str | None,
+    end: str | None,
+    as_of: str | None,
+    world: str | None,
+    domain: str | None,
+    form: str | None,
+    out: Path | None,
+    columns: str | None,
+    **arguments: Any,
+) -> None:
+    """Read bars of NODE from START to END, by default all that is released.
+
+    Without --as-of and --domain it is the newest release; nothing is asked of an exchange unless --strategy
+    says so.
+    """
+    chosen = form or _form_of(out)
+    told = {"world_id": world, "domain": domain, "as_of": _instant(as_of)}
+    context = _context({name: value for name, value in told.items() if value is not None})
+    with opened(config) as pipeline, waiting_for(artifacts_of(pipeline)):
+        result = pipeline.read(
+            node,
+            _instant(start),
+            _instant(end),
+            context=context,
+            columns=columns.split(",") if columns is not None else None,
+            **arguments,
+        )
+    if chosen == "table":
+        say_table(_bars(result))
+        say(repr(result.metadata).strip("<>"))
+    else:
+        _write(result, chosen, out)
+
+
+@click.command()
+@CONFIG
+@NODES
+@click.option("--days", type=click.FloatRange(min=0, min_open=True), default=7.0, show_default=True)
+@JSON
+def status(config: Path | None, nodes: tuple[str, ...], days: float, is_json: bool) -> None:
+    """Show the last days of every NODE as a strip, with its coverage, lag and last release."""
+    with opened(config) as pipeline, progress_bar("nodes") as move:
+        chosen = [NodeId.parse(node) for node in nodes] or [item.node for item in pipeline.settings.nodes]
+        rows = []
+        with waiting_for(artifacts_of(pipeline), hot_store_of(pipeline)):
+            for done, node in enumerate(chosen, 1):
+                rows.append(_status(pipeline, node, days * 86_400))
+                move(done, len(chosen))
+    if is_json:
+        say_json(rows)
+        return
+    made = table(
+        "node", "strip", "coverage", "missing", "lag", "release", "as of", whole=("node", "strip", "as of")
+    )
+    legend = ""
+    for row in rows:
+        drawn, legend = strip(row["start"], row["end"], row["gaps"], STATUS_CELLS)
+        style = "red" if row["missing"] else ""
+        facts = (f"{row['coverage_ratio']:.4f}", str(row["missing"]), _age(row["lag_seconds"]))
+        release = (str(row["seq"] or "none"), (row["as_of"] or "")[:19])
+        made.add_row(cell(row["node_id"]), cell(drawn, style), *map(cell, (*facts, *release)))
+    say_table(made)
+    say(legend)
+
+
+@click.command()
+@CONFIG
+@NODE
+@START
+@END
+@click.option("--reason", default=None, help="Only those of one reason, such as missing.")
+@JSON
+def gaps(config: Path | None, node: str, start: str, end: str, reason: str | None, is_json: bool) -> None:
+    """List the gaps of NODE from START to END, each with its reason."""
+    with opened(config) as pipeline, waiting_for(hot_store_of(pipeline)):
+        known = pipeline.coverage(node, typed_instant(start), typed_instant(end))
+    timeframe = NodeId.parse(node).timeframe
+    listed = [gap for gap in known.gaps if reason in (None, gap.reason)]
+    counted = [(gap, timeframe.count(gap.start, gap.end)) for gap in listed]
+    if is_json:
+        say_json([{**gap._asdict(), "bars": bars} for gap, bars in counted])
+        return
+    whole = ("from", "to", "bars", "reason")
+    made = table(*whole, whole=whole)
+    for gap, bars in counted:
+        style = "red" if gap.reason == MISSING else ""
+        made.add_row(
+            *(cell(text, style) for text in (time_text(gap.start), time_text(gap.end), str(bars), gap.reason))
+        )
+    say_table(made) if counted else say("no gaps")
+
+
+@click.command()
+@CONFIG
+@NODE
+@START
+@END
+@JSON
+def condition(config: Path | None, node: str, start: str, end: str, is_json: bool) -> None:
+    """Say whether each partition of NODE from START to END is available, degraded, pending or missing."""
+    with opened(config) as pipeline, waiting_for(artifacts_of(pipeline), hot_store_of(pipeline)):
+        found = pipeline.condition(node, typed_instant(start), typed_instant(end))
+    if is_json:
+        say_json(found)
+        return
+    made = table("partition", "state", "changed at", "reason", whole=("partition", "state", "changed at"))
+    for one in found:
+        facts = map(cell, ((one.changed_at or "")[:19], one.reason))
+        made.add_row(cell(one.partition), cell(one.state, _STYLES[one.state]), *facts)
+    say_table(made)
+
+
+COMMANDS: list[click.Command] = [read, status, gaps, condition]
+
+
+def _instant(told: str | None) -> Any:
+    return None if told is None else typed_instant(told)
+
+
+def _context(told: dict[str, Any]) -> Any:
+    from seamless_assets.core.reading.context import ComputeContext
+
+    return ComputeContext(**told) if told else None
+
+
+def _form_of(out: Path | None) -> str:
+    """The format that a file's name says."""
+    if out is None:
+        return "table"
+    found = out.suffix.removeprefix(".").lower()
+    if found not in FORMATS[1:]:
+        raise InvalidInput(
+            f"{out} names no format; end it with .csv, .json, .arrow or .parquet", value=str(out)
+        )
+    return found
+
+
+def _write(result: ReadResult, form: str, out: Path | None) -> None:
+    from seamless_assets.service.encodings import ENCODINGS
+
+    pieces: Iterator[bytes] = ENCODINGS[form][1](result)  # type: ignore[index]
+    if out is None:
+        if sys.stdout.isatty() and form in ("arrow", "parquet"):
+            raise InvalidInput(f"{form} is not for a terminal; name a file by --out, or a pipe", value=form)
+        for piece in pieces:
+            write_bytes(piece)
+        return
+    try:
+        out.write_bytes(b"".join(pieces))
+    except OSError as error:
+        raise InvalidInput(f"{out} cannot be written: {error.strerror}", value=str(out)) from error
+    say(f"{result.metadata.rows} bars in {out}")
+
+
+def _bars(result: ReadResult) -> Table:
+    bars, names = result.bars, result.bars.column_names
+    made = table(*names, whole=names)
+    cut = bars.num_rows > 2 * SHOWN
+    parts = [bars.slice(0, SHOWN), bars.slice(bars.num_rows - SHOWN)] if cut else [bars]
+    for number, part in enumerate(parts):
+        if number:
+            made.add_row(*(cell("...") for _ in names))
+        for row in part.to_pylist():
+            made.add_row(*(cell(time_text(row[name]) if name == "ts" else f"{row[name]}") for name in names))
+    return made
+
+
+def _status(pipeline: Seamless, node: NodeId, span: float) -> dict[str, Any]:
+    now = time.time()
+    try:
+        snapshot = pipeline.snapshot(node)
+    except NothingReleased:
+        snapshot = None
+    release = snapshot.release if snapshot else None
+    released = max((ref.end for ref in snapshot.artifacts), default=None) if snapshot else None
+    end = released or int(now)
+    # Before its first partition nothing was ever asked for.
+    first = next((item.start for item in pipeline.settings.nodes if item.node == node), 0)
+    window = min(max(int(end - span), first), end), end
+    known = pipeline.coverage(node, *window)
+    return {
+        "node_id": str(node),
+        "start": window[0],
+        "end": window[1],
+        "coverage_ratio": known.ratio,
+        "present": known.present,
+        "absent": known.absent,
+        "missing": known.missing,
+        "gaps": known.gaps,
+        "lag_seconds": None if released is None else now - released,
+        "seq": release.seq if release else None,
+        "as_of": release.as_of if release else None,
+        "dataset_fingerprint": release.dataset_fingerprint if release else None,
+    }
+
+
+def _age(seconds: float | None) -> str:
+    if seconds is None:
+        return "never"
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

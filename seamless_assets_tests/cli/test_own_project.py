@@ -1,0 +1,89 @@
+"""A project of one's own, and programs that never outlive the command that started them."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from cli.conftest import Typed
+
+from seamless_assets.cli.project.programs import TETHER
+from seamless_assets.config.load import load_settings
+from seamless_assets.sandbox.server import Sandbox
+
+
+def test_a_new_project_is_sound_and_is_made_once(
+    exchange: Sandbox, tmp_path: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEAMLESS_EXCHANGE", exchange.url)
+    folder = tmp_path / "deep" / "mine"
+    told = typed("new", str(folder))
+    assert told.status == 0 and "seamless up" in told.out
+    made = {path.name: path.read_text() for path in folder.iterdir()}
+    assert set(made) == {"seamless.yaml", "definitions.py", "compose.yaml", "workspace.yaml", "dagster.yaml"}
+    assert [str(item.node) for item in load_settings(folder / "seamless.yaml").nodes] == [
+        "ohlcv:binance:BTC/USDT:1m",
+        "ohlcv:binance:BTC/USDT:1h",
+    ]
+    assert set(yaml.safe_load(made["compose.yaml"])["services"]) >= {"questdb", "redis", "s3"}
+    (folder / "seamless.yaml").write_text("mine")
+    again = typed("new", str(folder))
+    assert again.status == 1 and "seamless.yaml" in again.err and "already" in again.err
+    assert (folder / "seamless.yaml").read_text() == "mine"
+    assert typed("new", "/proc/nothing/here").status == 1
+
+
+def test_the_definitions_of_a_new_project_load(
+    exchange: Sandbox, tmp_path: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEAMLESS_EXCHANGE", exchange.url)
+    typed("new", str(tmp_path / "mine"))
+    scope: dict[str, object] = {"__file__": str(tmp_path / "mine" / "definitions.py"), "__name__": "mine"}
+    exec(compile((tmp_path / "mine" / "definitions.py").read_text(), "definitions.py", "exec"), scope)
+    keys = {key.to_user_string() for key in scope["defs"].resolve_all_asset_keys()}  # type: ignore[attr-defined]
+    assert keys == {"daily_range", "ohlcv/binance/BTC_USDT_1m", "ohlcv/binance/BTC_USDT_1h"}
+
+
+PROGRAM = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; print('child', flush=True); time.sleep(600)"])
+print("begun", sys.argv[1:], flush=True)
+time.sleep(600)
+"""
+STARTER = """
+import subprocess, sys, time
+words = [sys.executable, "tether.py", "-m", "program", "--port", "5"]
+program = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
+print(program.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_program_and_its_children_end_with_who_started_it(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    tether = Path(TETHER).read_text()
+    assert "GRACE_S = 10.0" in tether
+    (tmp_path / "tether.py").write_text(tether.replace("GRACE_S = 10.0", "GRACE_S = 0.2"))
+    starter = subprocess.Popen([sys.executable, "-c", STARTER], stdout=subprocess.PIPE, cwd=tmp_path)
+    assert starter.stdout is not None
+    said = b""
+    while not (b"child" in said and b"begun" in said):
+        part = os.read(starter.stdout.fileno(), 1_000)
+        assert part, said
+        said += part
+    assert b"begun ['--port', '5']" in said
+    starter.kill()
+    starter.wait()
+    # The pipe ends once nobody that was started holds its other end any more.
+    while select.select([starter.stdout], [], [], 60)[0]:
+        if not os.read(starter.stdout.fileno(), 1_000):
+            break
+    else:
+        pytest.fail("a program outlived its starter")
+    starter.stdout.close()

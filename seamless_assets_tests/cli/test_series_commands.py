@@ -1,0 +1,168 @@
+"""The commands about nodes: what they show to people, what they give to machines, how they end."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from cli.conftest import NODE, SYMBOL, Typed
+from pyarrow import parquet
+
+import seamless_assets as sa
+from seamless_assets.sandbox.faults import Fault
+from seamless_assets.sandbox.server import Sandbox
+from seamless_assets.testing import DAY, START
+
+DAYS = ("2025-01-01", "2025-01-02")
+
+
+@pytest.fixture
+def released(project: Path) -> Path:
+    """The project with one day of its series released."""
+    with sa.connect(project / "seamless.yaml") as pipeline:
+        assert pipeline.materialize(NODE, *DAYS).released
+    return project
+
+
+def test_materializing_tells_each_partition_and_what_is_not_released(project: Path, typed: Typed) -> None:
+    told = typed("materialize", NODE, "2025-01-01", "2025-01-04")
+    lines = told.out.splitlines()
+    assert told.status == 0 and [line.split()[0] for line in lines] == [
+        "2025-01-01",
+        "2025-01-02",
+        "2025-01-03",
+    ]
+    assert "released" in lines[0] and "not settled yet" in lines[2]
+    again = typed("materialize", NODE, *DAYS, "--json")
+    (record,) = json.loads(again.out)
+    assert record["released"] and record["missing"] == 0 and record["as_of"]
+
+
+def test_a_partition_that_is_not_released_is_told_by_the_status(
+    project: Path, exchange: Sandbox, typed: Typed
+) -> None:
+    exchange.faults.add(Fault("inverted", path="klines", times=None))
+    told = typed("materialize", NODE, *DAYS, "--json")
+    assert told.status == 1 and not json.loads(told.out)[0]["released"]
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "arrow", "parquet"])
+def test_bars_are_read_into_files_as_they_are(released: Path, typed: Typed, form: str) -> None:
+    out = released / f"bars.{form}"
+    told = typed("read", NODE, *DAYS, "--out", str(out))
+    assert told.status == 0 and str(out) in told.out
+    with sa.connect(released / "seamless.yaml") as pipeline:
+        expected = pipeline.read(NODE, *DAYS).to_pandas()
+    read = {
+        "csv": lambda: pd.read_csv(out),
+        "json": lambda: pd.DataFrame(json.loads(out.read_text())["bars"], columns=expected.columns),
+        "arrow": lambda: pa.ipc.open_stream(out.read_bytes()).read_all().to_pandas(),
+        "parquet": lambda: parquet.read_table(out).to_pandas(),
+    }[form]()
+    pd.testing.assert_frame_equal(read, expected)
+
+
+def test_a_read_is_shown_as_a_table_and_piped_as_csv(released: Path, typed: Typed) -> None:
+    shown = typed("read", NODE, *DAYS)
+    assert "open" in shown.out.splitlines()[0] and "..." in shown.out and "PASS" in shown.out
+    assert len(shown.out.splitlines()) < 40
+    piped = typed("read", NODE, "--limit", "3", "--columns", "ts,close", "--format", "csv")
+    frame = pd.read_csv(io.StringIO(piped.out))
+    assert list(frame.columns) == ["ts", "close"] and len(frame) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--as-of", "2199-01-01"), "AsOfInFuture"),
+        (("--domain", "backtest"), "AsOfRequired"),
+        (("--columns", "shut"), "InvalidChoice"),
+        (("--out", "bars.xml"), "InvalidInput"),
+        (("--out", "/nowhere/at/all/bars.csv"), "InvalidInput"),
+    ],
+)
+def test_a_read_that_cannot_be_says_why(
+    released: Path, typed: Typed, words: tuple[str, ...], said: str
+) -> None:
+    told = typed("read", NODE, *words)
+    assert told.status == 1 and told.err.startswith(said) and "Traceback" not in told.err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
+def test_a_strip_for_every_node_on_any_terminal(released: Path, typed: Typed, encoding: str) -> None:
+    told = typed("status", encoding=encoding)
+    assert told.status == 0 and "1.0000" in told.out and "present" in told.out
+    (row,) = json.loads(typed("status", NODE, "--days", "1", "--json", encoding=encoding).out)
+    assert row["node_id"] == NODE and (row["end"] - row["start"], row["seq"]) == (DAY, 1)
+    assert row["missing"] == 0 and row["coverage_ratio"] == 1.0 and row["lag_seconds"] > 0
+
+
+def test_a_node_without_a_release_has_a_strip_too(project: Path, typed: Typed) -> None:
+    (row,) = json.loads(typed("status", "--json").out)
+    assert (row["seq"], row["lag_seconds"], row["present"]) == (None, None, 0)
+    assert "never" in typed("status").out
+
+
+def test_gaps_are_listed_by_reason(released: Path, typed: Typed) -> None:
+    listed = json.loads(typed("gaps", NODE, "2025-01-01", "2025-01-03", "--json").out)
+    missing = json.loads(typed("gaps", NODE, "2025-01-01", "2025-01-03", "--reason", "missing", "--json").out)
+    assert [gap for gap in listed if gap["reason"] == "missing"] == missing
+    assert sum(gap["bars"] for gap in missing) == 1440
+    assert (missing[0]["start"], missing[-1]["end"]) == (START + DAY, START + 2 * DAY)
+    assert "missing" in typed("gaps", NODE, "2025-01-01", "2025-01-03").out
+    assert typed("gaps", NODE, "2025-01-01", "2025-01-01").out == "no gaps\n"
+
+
+def test_the_condition_of_each_partition(released: Path, typed: Typed) -> None:
+    states = json.loads(typed("condition", NODE, "2025-01-01", "2025-01-03", "--json").out)
+    assert [one["state"] for one in states] == ["available", "missing"]
+    assert "available" in typed("condition", NODE, *DAYS).out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("coverage", NODE, *DAYS),
+        ("backfill", NODE, *DAYS),
+        ("releases", NODE),
+        ("diff", NODE, "1"),
+        ("check",),
+        ("doctor",),
+    ],
+)
+def test_what_people_read_machines_read_too(released: Path, typed: Typed, words: tuple[str, ...]) -> None:
+    told = typed(*words, "--json", encoding="ascii")
+    value = json.loads(told.out)
+    assert (
+        told.status == 0
+        and value
+        and (SYMBOL in json.dumps(value, ensure_ascii=False) or words[0] != "check")
+    )
+
+
+def test_every_command_says_what_it_is_for(typed: Typed) -> None:
+    listed = typed("--help").out
+    names = [line.split()[0] for line in listed.partition("Commands:")[2].splitlines() if line.strip()]
+    assert {"up", "materialize", "read", "status", "gaps", "condition", "diff", "serve", "new"} <= set(names)
+    for name in names:
+        told = typed(name, "--help")
+        assert told.status == 0 and (name == "sandbox" or len(told.out.splitlines()) > 4), name
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_nodes_of_the_project(
+    project: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch, shell: str
+) -> None:
+    assert "_SEAMLESS_COMPLETE" in typed("completions", shell).out
+    from click.shell_completion import ShellComplete
+
+    from seamless_assets.cli.app import cli
+
+    found = ShellComplete(cli, {}, "seamless", "_SEAMLESS_COMPLETE").get_completions(["read"], "ohlcv:b")
+    assert [item.value for item in found] == [NODE]
+    (project / "seamless.yaml").write_text("exchanges: 5")
+    assert ShellComplete(cli, {}, "seamless", "_SEAMLESS_COMPLETE").get_completions(["read"], "ohlcv") == []
