@@ -104,6 +104,12 @@ class ReverificationSettings(SwitchSettings):
     partitions: Partitions = 2
 
 
+class VerificationSettings(SwitchSettings):
+    """Prove every hash of every node."""
+
+    cron: Cron = "0 4 * * 0"
+
+
 class HousekeepingSettings(SwitchSettings):
     """Compact, remove files that nothing needs, drop hot bars past `hot_store.keep_days`."""
 
@@ -123,6 +129,23 @@ class FreshnessSettings(SwitchSettings):
     partitions: Partitions = 3
 
 
+class RecoverySettings(SwitchSettings):
+    """Ask again, every `retry_s`, for what people asked for in vain while an exchange was away.
+
+    Runs that failed more than `give_up_s` ago are left alone.
+    """
+
+    interval_s: Interval = 60
+    retry_s: Span = 300
+    give_up_s: Span = 86_400
+
+
+class RunFailuresSettings(SwitchSettings):
+    """Log each failed run over nodes: why it failed, and what to do."""
+
+    interval_s: Interval = 60
+
+
 class AutomationSettings(Section):
     """The section `automation`. `enabled` is for all that do not say themselves; crons are in `timezone`.
 
@@ -134,8 +157,11 @@ class AutomationSettings(Section):
     rolling_backfill: RollingBackfillSettings = section()
     finishing: FinishingSettings = section()
     reverification: ReverificationSettings = section()
+    verification: VerificationSettings = section()
     housekeeping: HousekeepingSettings = section()
     freshness: FreshnessSettings = section()
+    recovery: RecoverySettings = section()
+    run_failures: RunFailuresSettings = section()
 
     def is_on(self, switch: SwitchSettings) -> bool:
         """Whether one of its parts runs from the start."""

@@ -10,6 +10,8 @@ from dagster import Definitions
 
 from seamless_assets.config.load import Settings
 from seamless_assets.defs.automation.freshness import build_freshness
+from seamless_assets.defs.automation.recovery import build_recovery
+from seamless_assets.defs.automation.run_failures import build_run_failures
 from seamless_assets.defs.automation.schedules import build_schedules
 from seamless_assets.defs.governing.jobs import build_governing
 from seamless_assets.defs.inputs.io_manager import seamless_io_manager
@@ -18,7 +20,7 @@ from seamless_assets.defs.names import DEFAULT_NAME, NodesByKey, ProjectNames, p
 from seamless_assets.defs.nodes.assets import build_assets
 from seamless_assets.defs.resources import SeamlessResource, s3_access
 from seamless_assets.defs.shards import shards_of
-from seamless_assets.defs.upkeep import build_housekeeping
+from seamless_assets.defs.upkeep import build_upkeep
 from seamless_assets.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -46,12 +48,16 @@ def build_definitions(
     names = ProjectNames(name, prefix_of(key_prefix))
     shards = list(shards_of(settings, names))
     jobs = build_jobs(names, shards)
-    housekeeping, housekeeping_schedule = build_housekeeping(settings.automation, names)
+    upkeep = build_upkeep(settings.automation, names)
     return Definitions(
         assets=build_assets(settings, names),
-        jobs=[*jobs.values(), housekeeping, *build_governing(names, NodesByKey(settings.nodes))],
-        schedules=[*build_schedules(settings, names, shards), housekeeping_schedule],
-        sensors=[*build_freshness(settings, names, shards, jobs)],
+        jobs=[*jobs.values(), *upkeep.values(), *build_governing(names, NodesByKey(settings.nodes))],
+        schedules=[*build_schedules(settings, names, shards), *upkeep],
+        sensors=[
+            *build_freshness(settings, names, shards, jobs),
+            build_recovery(settings, names, shards, jobs),
+            build_run_failures(settings, names, jobs),
+        ],
         resources={
             names.project: _resource(settings, config, s3),
             names.io_manager: seamless_io_manager(names.project),

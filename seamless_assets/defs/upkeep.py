@@ -1,8 +1,13 @@
-"""What keeps the stores small: a job that compacts, removes what nothing needs and drops old hot bars."""
+"""Jobs over all nodes: one keeps the stores small, one proves what is in them."""
 
 # Dagster reads the annotations of ops at run time, so they are not postponed here.
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckSeverity,
     AssetObservation,
     Failure,
     JobDefinition,
@@ -17,17 +22,33 @@ from dagster import (
 from seamless_assets.config.automation import AutomationSettings
 from seamless_assets.core.node import NodeId
 from seamless_assets.defs.automation.requests import schedule_status
-from seamless_assets.defs.names import ProjectNames
+from seamless_assets.defs.names import PUBLISHABLE, ProjectNames
 from seamless_assets.defs.resources import SeamlessResource
-from seamless_assets.errors import SeamlessError
+from seamless_assets.errors import SeamlessError, StoreError
 from seamless_assets.pipeline.connect import Seamless
 
+Row = Mapping[str, str | int]
 
-def build_housekeeping(
-    told: AutomationSettings, names: ProjectNames
-) -> tuple[JobDefinition, ScheduleDefinition]:
-    """The job `housekeeping`, and its schedule."""
 
+def build_upkeep(told: AutomationSettings, names: ProjectNames) -> dict[ScheduleDefinition, JobDefinition]:
+    """The jobs `housekeeping` and `verification`, by their schedules."""
+    housekeeping, verification = _housekeeping_job(names), _verification_job(names)
+
+    def schedule(made: JobDefinition, switch: Any) -> ScheduleDefinition:
+        return ScheduleDefinition(
+            job=made,
+            cron_schedule=switch.cron,
+            execution_timezone=told.timezone,
+            default_status=schedule_status(told, switch),
+        )
+
+    return {
+        schedule(housekeeping, told.housekeeping): housekeeping,
+        schedule(verification, told.verification): verification,
+    }
+
+
+def _housekeeping_job(names: ProjectNames) -> JobDefinition:
     @op(
         name=names.prefixed("compact_and_clean_up"),
         description="Compact the closed months or years of every node, then remove its files that nothing "
@@ -35,7 +56,9 @@ def build_housekeeping(
         required_resource_keys={names.project},
     )
     def compact_and_clean_up(context: OpExecutionContext) -> None:
-        _keep_all(context, names)
+        pipeline = _pipeline(context, names)
+        shown = _each_node(context, pipeline, lambda node: _keep_house(context, names, pipeline, node))
+        context.add_output_metadata({**shown, "hot_bars_dropped": pipeline.evict()})
 
     @job(
         name=names.prefixed("housekeeping"),
@@ -45,22 +68,43 @@ def build_housekeeping(
     def housekeeping() -> None:
         compact_and_clean_up()
 
-    return housekeeping, ScheduleDefinition(
-        name=names.prefixed("housekeeping_schedule"),
-        job=housekeeping,
-        cron_schedule=told.housekeeping.cron,
-        execution_timezone=told.timezone,
-        default_status=schedule_status(told, told.housekeeping),
+    return housekeeping
+
+
+def _verification_job(names: ProjectNames) -> JobDefinition:
+    @op(
+        name=names.prefixed("verify_artifacts"),
+        description="Prove every hash of every node, from its release log down to its bars.",
+        required_resource_keys={names.project},
     )
+    def verify_artifacts(context: OpExecutionContext) -> None:
+        pipeline = _pipeline(context, names)
+        shown = _each_node(context, pipeline, lambda node: _verify(context, names, pipeline, node))
+        context.add_output_metadata(shown)
+
+    @job(
+        name=names.prefixed("verification"),
+        description="Prove every hash of all nodes; of one with a fault the check `publishable` fails.",
+    )
+    def verification() -> None:
+        verify_artifacts()
+
+    return verification
 
 
-def _keep_all(context: OpExecutionContext, names: ProjectNames) -> None:
-    """Node by node; one that fails stops no other, and fails the step at its end."""
+def _pipeline(context: OpExecutionContext, names: ProjectNames) -> Seamless:
     resource: SeamlessResource = getattr(context.resources, names.project)
+    return resource.pipeline
+
+
+def _each_node(
+    context: OpExecutionContext, pipeline: Seamless, work: Callable[[NodeId], Row]
+) -> dict[str, Any]:
+    """What `work` says of each node, as a table; one that fails stops no other, and the step in the end."""
     rows, failed = [], []
-    for member in resource.settings.nodes:
+    for member in pipeline.settings.nodes:
         try:
-            row = _keep_house(context, names, resource.pipeline, member.node)
+            row = work(member.node)
         except SeamlessError as error:
             failed.append(f"{member.node}: {error}")
             context.log.error(failed[-1])
@@ -70,12 +114,10 @@ def _keep_all(context: OpExecutionContext, names: ProjectNames) -> None:
     shown = {"nodes": MetadataValue.table(rows)} if rows else {}
     if failed:
         raise Failure("; ".join(failed), metadata=shown, allow_retries=False)
-    context.add_output_metadata({**shown, "hot_bars_dropped": resource.pipeline.evict()})
+    return shown
 
 
-def _keep_house(
-    context: OpExecutionContext, names: ProjectNames, pipeline: Seamless, node: NodeId
-) -> dict[str, str | int]:
+def _keep_house(context: OpExecutionContext, names: ProjectNames, pipeline: Seamless, node: NodeId) -> Row:
     merged = pipeline.compact(node)
     if merged.release is not None and merged.after < merged.before:
         shown = {"compacted": f"{merged.before} artifacts to {merged.after}", "as_of": merged.release.as_of}
@@ -88,3 +130,41 @@ def _keep_house(
         "files removed": len(cleaned.removed),
         "bytes freed": cleaned.freed,
     }
+
+
+def _verify(context: OpExecutionContext, names: ProjectNames, pipeline: Seamless, node: NodeId) -> Row:
+    """What was proven of a node. Raises `StoreError` where something is not as it was written."""
+    report = pipeline.verify(node)
+    if not report.is_sound:
+        first = report.faults[0]
+        said = (
+            f"{len(report.faults)} of its files are not what was released, the first is {first.uri}: "
+            f"{first.problem}; restore it from a copy, or withdraw its partition and materialize it again"
+        )
+        context.instance.report_runless_asset_event(
+            AssetCheckEvaluation(
+                check_name=PUBLISHABLE,
+                passed=False,
+                asset_key=names.asset_key(node),
+                severity=AssetCheckSeverity.ERROR,
+                description=said,
+                blocking=True,
+                metadata={
+                    "faults": MetadataValue.table([_fault_row(fault) for fault in report.faults[:100]])
+                },
+            )
+        )
+        raise StoreError(said, node_id=str(node))
+    for warning in report.warnings:
+        context.log.warning(f"{node}: {warning}")
+    return {
+        "node": str(node),
+        "releases": report.releases,
+        "artifacts": report.artifacts,
+        "bytes": report.file_bytes,
+        "orphans": len(report.orphans),
+    }
+
+
+def _fault_row(fault: Any) -> TableRecord:
+    return TableRecord({"file": fault.uri, "problem": fault.problem})

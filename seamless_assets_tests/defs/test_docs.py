@@ -21,6 +21,7 @@ from seamless_assets.defs.names import HELD, NODE_ID_METADATA, PUBLISHABLE, SETT
 START, DAY = 1_735_689_600, 86_400
 PAGE = (ROOT / "docs" / "dagster.md").read_text()
 AUTOMATION = (ROOT / "docs" / "automation.md").read_text()
+UPKEEP = ("housekeeping", "verification")
 GOVERNING = ("release_by_hand", "rollback", "withdraw", "unpin")
 HOURS = AssetKey(["ohlcv", "binance", "BTC_USDT_1h"])
 
@@ -71,14 +72,14 @@ def test_the_page_names_all_there_is(project: Any) -> None:
     repository = project.defs.get_repository_def()
     jobs = {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")}
     automation = {one.name for one in (*repository.schedule_defs, *repository.sensor_defs)}
-    assert jobs - {"materialize_ohlcv_binance_1h"} == set(GOVERNING) | {"housekeeping"}
+    assert jobs - {"materialize_ohlcv_binance_1h"} == {*GOVERNING, *UPKEEP}
     resources = {name for name in project.defs.resources if name.startswith("seamless")}
     others = {
         *GOVERNING,
         PUBLISHABLE,
         HELD,
         SETTLED,
-        "housekeeping",
+        *UPKEEP,
         "materialize_ohlcv_<exchange>_<timeframe>",
     }
     assert all(f"`{name}`" in PAGE for name in resources | others)

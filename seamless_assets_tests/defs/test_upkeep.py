@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from dagster import AssetKey, DagsterInstance, DefaultScheduleStatus
+from dagster import AssetCheckKey, AssetKey, DagsterInstance, DefaultScheduleStatus
 
 import seamless_assets as sa
 from seamless_assets.config.load import load_settings
@@ -31,11 +31,9 @@ def path(written: Callable[..., Path]) -> Path:
     return made
 
 
-def keep_house(path: Path, instance: DagsterInstance) -> Any:
+def keep_house(path: Path, instance: DagsterInstance, job: str = "housekeeping") -> Any:
     definitions = build_definitions(load_settings(path), config=str(path))
-    return definitions.resolve_job_def("housekeeping").execute_in_process(
-        instance=instance, raise_on_error=False
-    )
+    return definitions.resolve_job_def(job).execute_in_process(instance=instance, raise_on_error=False)
 
 
 def rows(result: Any) -> dict[str, dict[str, Any]]:
@@ -101,8 +99,28 @@ def test_a_damaged_node_fails_the_job_and_stops_no_other(path: Path, instance: D
     assert keep_house(path, instance).success and known(path, BTC)[2] == 1
 
 
-def test_the_schedule_is_there_and_off(path: Path) -> None:
-    definitions = build_definitions(load_settings(path), config=str(path))
-    schedule = definitions.resolve_schedule_def("housekeeping_schedule")
-    assert schedule.job_name == "housekeeping"
+def test_a_damaged_artifact_is_found_by_verification_and_told_as_a_check(
+    path: Path, instance: DagsterInstance
+) -> None:
+    sound = keep_house(path, instance, "verification")
+    assert sound.success and {row["artifacts"] for row in rows(sound).values()} == {0, 12}
+    damaged = next((path.parent / "artifacts").rglob("symbol=BTC*/**/2024-05/*.parquet"))
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-1] + b"?")
+    result = keep_house(path, instance, "verification")
+    assert not result.success and set(rows(result)) == {ETH, "ohlcv:binance:SOL/USDT:1h"}
+    key = AssetCheckKey(AssetKey(list(sa.NodeId.parse(BTC).asset_key)), "publishable")
+    found = instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key]
+    assert found.event is not None and found.event.dagster_event is not None
+    told = found.event.dagster_event.asset_check_evaluation_data
+    assert not told.passed and str(damaged) in str(told.description)
+    damaged.write_bytes(whole)
+    assert keep_house(path, instance, "verification").success
+
+
+@pytest.mark.parametrize("name", ["housekeeping", "verification"])
+def test_the_schedule_is_there_and_off(name: str, written: Callable[..., Path]) -> None:
+    definitions = build_definitions(load_settings(written("BTC/USDT")))
+    schedule = definitions.resolve_schedule_def(f"{name}_schedule")
+    assert schedule.job_name == name
     assert schedule.default_status == DefaultScheduleStatus.STOPPED

@@ -23,6 +23,7 @@ from seamless_assets.defs.automation.due import Batch
 from seamless_assets.defs.names import ProjectNames
 from seamless_assets.defs.shards import Shard
 
+PARTITION_TAGS = (PARTITION_NAME_TAG, ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
 UNDER_WAY = [
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,

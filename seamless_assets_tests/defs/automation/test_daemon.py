@@ -64,7 +64,15 @@ def folder(tmp_path: Path, venue: Sandbox) -> Path:
 
 
 @pytest.fixture
-def daemon(folder: Path, venue: Sandbox) -> Iterator[subprocess.Popen[bytes]]:
+def instance(folder: Path) -> Iterator[DagsterInstance]:
+    """Its instance, whose tables are there before two processes could make them."""
+    with DagsterInstance.from_config(str(folder / "home")) as made:
+        made.get_runs(limit=1)
+        yield made
+
+
+@pytest.fixture
+def daemon(folder: Path, instance: DagsterInstance) -> Iterator[subprocess.Popen[bytes]]:
     """`dagster-daemon`, with all it starts."""
     with (folder / "daemon.log").open("wb") as log:
         running = subprocess.Popen(
@@ -81,6 +89,7 @@ def daemon(folder: Path, venue: Sandbox) -> Iterator[subprocess.Popen[bytes]]:
             },
         )
     yield running
+    # Its leader is there until it is waited for.
     os.killpg(running.pid, signal.SIGTERM)
     running.wait(timeout=60)
 
@@ -88,21 +97,20 @@ def daemon(folder: Path, venue: Sandbox) -> Iterator[subprocess.Popen[bytes]]:
 @pytest.mark.deep
 @pytest.mark.timeout(1500)
 def test_an_outage_is_recovered_from_untouched(
-    folder: Path, venue: Sandbox, daemon: subprocess.Popen[bytes]
+    folder: Path, venue: Sandbox, instance: DagsterInstance, daemon: subprocess.Popen[bytes]
 ) -> None:
     log = folder / "daemon.log"
-    with DagsterInstance.from_config(str(folder / "home")) as instance:
 
-        def runs(*statuses: DagsterRunStatus) -> int:
-            return instance.get_runs_count(RunsFilter(statuses=list(statuses)))
+    def runs(*statuses: DagsterRunStatus) -> int:
+        return instance.get_runs_count(RunsFilter(statuses=list(statuses)))
 
-        wait_for(lambda: runs(DagsterRunStatus.SUCCESS) == 1, daemon, log, "no run succeeded at first")
-        venue.faults.add(Fault("status", code=503, times=None))
-        wait_for(lambda: runs(DagsterRunStatus.FAILURE) > 0, daemon, log, "no run failed while it was down")
-        venue.faults.clear()
-        wait_for(lambda: runs(DagsterRunStatus.SUCCESS) == 2, daemon, log, "no run succeeded since it is up")
-        keys = {(run.job_name, run.tags.get("dagster/run_key")) for run in instance.get_runs()}
-        assert len(keys) == len(instance.get_runs())
+    wait_for(lambda: runs(DagsterRunStatus.SUCCESS) == 1, daemon, log, "no run succeeded at first")
+    venue.faults.add(Fault("status", code=503, times=None))
+    wait_for(lambda: runs(DagsterRunStatus.FAILURE) > 0, daemon, log, "no run failed while it was down")
+    venue.faults.clear()
+    wait_for(lambda: runs(DagsterRunStatus.SUCCESS) == 2, daemon, log, "no run succeeded since it is up")
+    keys = {(run.job_name, run.tags.get("dagster/run_key")) for run in instance.get_runs()}
+    assert len(keys) == len(instance.get_runs())
     with sa.connect(folder / "seamless.yaml") as s:
         now = int(venue.clock.now())
         coverage = s.coverage(NODE, now - DAY // 2, now)

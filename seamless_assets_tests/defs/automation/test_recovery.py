@@ -1,0 +1,106 @@
+"""What people asked for while an exchange was away is asked for again; failures are told in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from dagster import (
+    AssetKey,
+    DagsterInstance,
+    DagsterRunStatus,
+    RetryPolicy,
+    build_run_status_sensor_context,
+)
+
+from seamless_assets.defs.automation.run_failures import failure_report
+from seamless_assets.defs.nodes import assets
+from seamless_assets.sandbox.faults import Fault
+from seamless_assets_tests.defs.automation.conftest import FIRST, LAST, Project, spans
+
+SENSOR, JOB = "recovery", "materialize_ohlcv_binance_1m"
+ETH = AssetKey(["ohlcv", "binance", "ETH_USDT_1m"])
+OUTAGE = Fault("status", path="klines", times=None, body={"msg": "down"})
+MINUTE = 1 / 1440
+
+
+@pytest.fixture
+def made(
+    project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch, instance: DagsterInstance
+) -> Iterator[Project]:
+    """Two nodes whose steps are tried once; times of runs are told by our clock, not by the machine's."""
+    monkeypatch.setattr(assets, "RETRIES", RetryPolicy(max_retries=0))
+    made = project("BTC/USDT", "ETH/USDT", backfill={"max_attempts": 1, "retry_backoff_ms": 1})
+    monkeypatch.setattr("seamless_assets.defs.automation.recovery.datetime", _Long)
+    return made
+
+
+class _Long:
+    """Runs are dated by the machine's clock, which is years after ours."""
+
+    @staticmethod
+    def fromtimestamp(at: float, zone: Any) -> None:
+        assert at == pytest.approx(1736510400 - 86_400, abs=86_400)
+
+
+def ask(made: Project, first: str, last: str, *keys: AssetKey, **tags: str) -> Any:
+    """A run that a person launches."""
+    job = made.definitions.resolve_job_def(JOB)
+    return job.execute_in_process(
+        instance=made.instance,
+        raise_on_error=False,
+        asset_selection=list(keys) or None,
+        tags={FIRST: first, LAST: last, **tags},
+    )
+
+
+def test_what_failed_for_want_of_an_answer_is_asked_for_until_it_is_released(made: Project) -> None:
+    made.exchange.faults.add(OUTAGE)
+    assert not ask(made, "2025-01-02", "2025-01-04", ETH).success
+    # Those of schedules and sensors are asked for by these again.
+    assert not ask(made, "2025-01-07", "2025-01-08", **{"dagster/sensor_name": "freshness_binance"}).success
+    asked, cursor = made.tick_sensor(SENSOR)
+    assert spans(asked) == [("2025-01-02", "2025-01-04", 1)] and asked[0].asset_selection == [ETH]
+    assert made.tick_sensor(SENSOR)[0] == asked
+    assert made.tick_sensor(SENSOR, cursor) == ([], cursor)
+    made.exchange.faults.clear()
+    made.at(10 + 6 * MINUTE)
+    again, cursor = made.tick_sensor(SENSOR, cursor)
+    assert spans(again) == spans(asked) and again[0].run_key != asked[0].run_key
+    made.launch(again)
+    assert made.released("ETH/USDT") == {"2025-01-02", "2025-01-03", "2025-01-04"}
+    made.at(10 + 12 * MINUTE)
+    assert made.tick_sensor(SENSOR, cursor)[0] == []
+
+
+def test_what_failed_its_checks_is_left_to_people(made: Project) -> None:
+    made.exchange.faults.add(Fault("inverted", path="klines", times=None))
+    assert not ask(made, "2025-01-02", "2025-01-02", ETH).success
+    assert made.tick_sensor(SENSOR)[0] == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "why", "step"),
+    [
+        (OUTAGE, "no answer for ohlcv:binance:ETH/USDT:1m", "`recovery` and `freshness` ask again"),
+        (Fault("inverted", path="klines", times=None), "publishable", "run the job release_by_hand"),
+    ],
+    ids=["outage", "checks"],
+)
+def test_a_failed_run_is_told_with_its_reason_and_the_next_step(
+    fault: Fault, why: str, step: str, made: Project
+) -> None:
+    made.exchange.faults.add(fault)
+    result = ask(made, "2025-01-02", "2025-01-02", ETH)
+    (run,) = made.instance.get_runs()
+    assert run.status == DagsterRunStatus.FAILURE
+    context = build_run_status_sensor_context(
+        sensor_name="run_failures",
+        dagster_event=result.get_run_failure_event(),
+        dagster_instance=made.instance,
+        dagster_run=run,
+    ).for_run_failure()
+    told = failure_report(context)
+    assert told.startswith(f"{JOB} over 2025-01-02 failed ({run.run_id}): ")
+    assert why in told and step in told
