@@ -19,7 +19,7 @@ from seamless_assets.core.coverage.chance import SHORTEST_OUTAGE
 from seamless_assets.core.coverage.coverage import MISSING, bars_of
 from seamless_assets.core.coverage.ledger import AWAITING, DENIED, Fact, next_look
 from seamless_assets.core.coverage.pages import untraded_opens
-from seamless_assets.core.coverage.proof import Proof, Reach, common, subtract
+from seamless_assets.core.coverage.proof import Proof, Reach, common, named_by_pause, subtract
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import ExchangeUnavailable
 from seamless_assets.flows.filling.pages import Answers, FetchRequest, ask_pages
@@ -85,7 +85,7 @@ async def fetch_bars(
         asking = [hole for hole in left if not is_recent(hole, frame, request.closed)]
         if not asking or answers.failed:
             break
-    proofs = [*beyond, *read.proofs, *found.proofs]
+    proofs = [*beyond, *named_by_pause([*read.proofs, *found.proofs])]
     unknown = subtract(wanted, [*bars_of(union(timestamps(read.sound), held), frame), *proofs], frame)
     low, high = (bound * 1000 for bound in request.bounds)
     return Fetched(
