@@ -186,11 +186,11 @@ def _hot_server(settings: Settings) -> Iterator[Finding]:
 
 
 def _webhook(settings: Settings) -> Iterator[Finding]:
-    told, place = settings.environment, ("environment",)
+    environment, place = settings.environment, ("environment",)
     url, secret = (*place, "world_webhook_url"), (*place, "world_webhook_secret")
-    if told.world_webhook_url is not None and told.world_webhook_secret is None:
+    if environment.world_webhook_url is not None and environment.world_webhook_secret is None:
         yield "needs world_webhook_secret beside it: a message that nobody signed proves nothing", url, secret
-    if told.world_webhook_secret is not None and told.world_webhook_url is None:
+    if environment.world_webhook_secret is not None and environment.world_webhook_url is None:
         yield "means nothing without world_webhook_url", secret, url
 
 

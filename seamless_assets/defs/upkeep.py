@@ -30,7 +30,9 @@ from seamless_assets.pipeline.connect import Seamless
 Row = Mapping[str, str | int]
 
 
-def build_upkeep(told: AutomationSettings, names: ProjectNames) -> dict[ScheduleDefinition, JobDefinition]:
+def build_upkeep(
+    automation: AutomationSettings, names: ProjectNames
+) -> dict[ScheduleDefinition, JobDefinition]:
     """The jobs `housekeeping` and `verification`, by their schedules."""
     housekeeping, verification = _housekeeping_job(names), _verification_job(names)
 
@@ -38,13 +40,13 @@ def build_upkeep(told: AutomationSettings, names: ProjectNames) -> dict[Schedule
         return ScheduleDefinition(
             job=made,
             cron_schedule=switch.cron,
-            execution_timezone=told.timezone,
-            default_status=schedule_status(told, switch),
+            execution_timezone=automation.timezone,
+            default_status=schedule_status(automation, switch),
         )
 
     return {
-        schedule(housekeeping, told.housekeeping): housekeeping,
-        schedule(verification, told.verification): verification,
+        schedule(housekeeping, automation.housekeeping): housekeeping,
+        schedule(verification, automation.verification): verification,
     }
 
 

@@ -68,7 +68,7 @@ class Access:
 
     def __init__(self, app: ASGIApp, settings: ServiceSettings) -> None:
         self._app, self._settings = app, settings
-        self._tokens = [(name, bytes.fromhex(told.sha256), told) for name, told in settings.tokens.items()]
+        self._tokens = [(name, bytes.fromhex(token.sha256), token) for name, token in settings.tokens.items()]
         self._busy: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,20 +94,26 @@ class Access:
         self, scope: Scope, headers: Headers, caller: Caller | None, right: Right | None
     ) -> Response | None:
         if not self._tokens and not is_loopback(_host(headers)):
-            told = f"without tokens this machine alone is served, and not under the name {_host(headers)!r}"
-            return problem_response(AccessRefused(told), _MISDIRECTED)
+            message = (
+                f"without tokens this machine alone is served, and not under the name {_host(headers)!r}"
+            )
+            return problem_response(AccessRefused(message), _MISDIRECTED)
         if scope["method"] != "GET" and headers.get("sec-fetch-site") == "cross-site":
             return problem_response(AccessRefused("a page of another site asks; that is not answered"))
         if caller is None:
-            told = "a token is wanted that this service knows, as Authorization: Bearer; see `seamless token`"
-            return problem_response(AccessRefused(told, scope=right), _UNAUTHORIZED)
+            message = (
+                "a token is wanted that this service knows, as Authorization: Bearer; see `seamless token`"
+            )
+            return problem_response(AccessRefused(message, scope=right), _UNAUTHORIZED)
         if right is not None and caller.rights is not None and right not in caller.rights:
-            told = f"the token {caller.name!r} has not the scope {right!r}; add it in service.tokens"
-            return problem_response(AccessRefused(told, scope=right), _FORBIDDEN)
+            message = f"the token {caller.name!r} has not the scope {right!r}; add it in service.tokens"
+            return problem_response(AccessRefused(message, scope=right), _FORBIDDEN)
         if right is not None and self._busy[caller.name] >= self._settings.max_concurrent:
             most = self._settings.max_concurrent
-            told = f"{caller.name} has {most} requests under way, and no more are answered at once; ask again"
-            return problem_response(LimitExceeded(told, limit=most), _TOO_MANY)
+            message = (
+                f"{caller.name} has {most} requests under way, and no more are answered at once; ask again"
+            )
+            return problem_response(LimitExceeded(message, limit=most), _TOO_MANY)
         return None
 
     def _caller(self, headers: Headers) -> Caller | None:
@@ -116,9 +122,9 @@ class Access:
         presented = hashlib.sha256(_token(headers)).digest()
         found: Caller | None = None
         # Each is compared, whichever it is: the time tells nothing.
-        for name, known, told in self._tokens:
+        for name, known, token in self._tokens:
             if hmac.compare_digest(presented, known):
-                found = Caller(name, frozenset(told.scopes))
+                found = Caller(name, frozenset(token.scopes))
         return found
 
     async def _in_time(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -138,18 +144,18 @@ class Access:
         except TimeoutError:
             if has_begun or not limit.expired():
                 raise
-            told = f"no answer after {seconds:g} s; ask for less at once, or raise service.max_wait_ms"
-            await problem_response(SeamlessSLAExceeded(told), _TOO_LATE)(scope, receive, send)
+            message = f"no answer after {seconds:g} s; ask for less at once, or raise service.max_wait_ms"
+            await problem_response(SeamlessSLAExceeded(message), _TOO_LATE)(scope, receive, send)
 
 
 def _token(headers: Headers) -> bytes:
     """The token of a request: that of `Bearer`, or the password of `Basic`, which browsers ask for."""
-    kind, _, told = headers.get("authorization", "").partition(" ")
+    kind, _, credentials = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
-        return told.strip().encode("latin-1")
+        return credentials.strip().encode("latin-1")
     if kind.lower() == "basic":
         try:
-            return base64.b64decode(told, validate=True).partition(b":")[2]
+            return base64.b64decode(credentials, validate=True).partition(b":")[2]
         except (binascii.Error, ValueError):
             return b""
     return b""

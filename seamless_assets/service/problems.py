@@ -72,17 +72,17 @@ def answer_errors(app: FastAPI) -> None:
         if request.url.path.startswith(LEASES):
             return meaningless(error)
         detail = validation_detail(error)
-        told = "; ".join(f"{'.'.join(map(str, one['loc'][1:])) or 'body'}: {one['msg']}" for one in detail)
-        return problem_response(errors.InvalidInput(f"{told}; /openapi.json says what is taken"))
+        message = "; ".join(f"{'.'.join(map(str, one['loc'][1:])) or 'body'}: {one['msg']}" for one in detail)
+        return problem_response(errors.InvalidInput(f"{message}; /openapi.json says what is taken"))
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
-        told = f"{request.method} {request.url.path}: {error.detail}; /openapi.json lists what is served"
-        answer = problem_response(errors.NotServed(told), error.status_code)
+        message = f"{request.method} {request.url.path}: {error.detail}; /openapi.json lists what is served"
+        answer = problem_response(errors.NotServed(message), error.status_code)
         answer.headers.update(error.headers or {})
         return answer
 
     @app.exception_handler(Exception)
     async def failed(_: Request, error: Exception) -> Response:
-        told = f"the service failed on this request ({type(error).__name__}); its log says where"
-        return problem_response(SeamlessError(told))
+        message = f"the service failed on this request ({type(error).__name__}); its log says where"
+        return problem_response(SeamlessError(message))

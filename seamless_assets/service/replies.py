@@ -79,8 +79,8 @@ class _Remembering:
 
 def is_known(if_none_match: str | None, etag: str) -> bool:
     """Whether who asks has the answer of an ETag already."""
-    told = [one.strip().removeprefix("W/") for one in (if_none_match or "").split(",")]
-    return bool(etag) and (etag in told or told == ["*"])
+    tags = [one.strip().removeprefix("W/") for one in (if_none_match or "").split(",")]
+    return bool(etag) and (etag in tags or tags == ["*"])
 
 
 async def _send(reply: Reply, scope: Scope, send: Send) -> None:

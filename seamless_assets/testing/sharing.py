@@ -51,7 +51,7 @@ class InMemoryFillQueue:
         """Put it on record, held by the caller."""
         await self._answer()
         after = fills.added(self.wanted, node, segment, self.clock.now(), hold_s)
-        if len(after) > max(fills.MOST_WANTED, len(self.wanted)):
+        if len(after) > max(fills.MAX_WANTED, len(self.wanted)):
             raise fills.full()
         self.wanted = after
 

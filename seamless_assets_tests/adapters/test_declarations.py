@@ -35,6 +35,6 @@ async def test_a_declaration_is_kept_and_taken_back(open_store: OpenStore, node:
         bars = table(random_walk(START, START + 600))
         await ports.hot.write_bars(node, bars, [], recorded_at=clock.time)
         assert await known() == (10, 40, 10)
-    told = await declarations(in_memory_ports(exchange, hot=open_store()), node, HOUR)
+    kept = await declarations(in_memory_ports(exchange, hot=open_store()), node, HOUR)
     taken = (Segment(START + 600, START + 1_200),)
-    assert [(one.contradicted, one.revoked) for one in told] == [(10, taken), (10, taken)]
+    assert [(one.contradicted, one.revoked) for one in kept] == [(10, taken), (10, taken)]

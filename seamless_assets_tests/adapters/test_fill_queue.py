@@ -129,15 +129,15 @@ async def test_all_do_the_same_sums(open_queue: OpenQueue, luck: int) -> None:
         else:
             await getattr(queue, op)(node, segment, hold_s)
             await getattr(model, op)(node, segment, hold_s)
-        told, expected = await queue.next_due_in(ALL), await model.next_due_in(ALL)
-        assert (told is None) is (expected is None) and (not told) is (not expected)
+        due_in, expected = await queue.next_due_in(ALL), await model.next_due_in(ALL)
+        assert (due_in is None) is (expected is None) and (not due_in) is (not expected)
 
 
 async def test_a_full_queue_says_so_and_keeps_what_it_has(
     open_queue: OpenQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fills, "MOST_WANTED", 3)
-    monkeypatch.setattr("seamless_assets.adapters.redis.fill_queue.MOST_WANTED", 3)
+    monkeypatch.setattr(fills, "MAX_WANTED", 3)
+    monkeypatch.setattr("seamless_assets.adapters.redis.fill_queue.MAX_WANTED", 3)
     queue = open_queue()
     for number in range(3):
         await queue.add(NODES[0], Segment(100 * number, 100 * number + 60), 0.0)

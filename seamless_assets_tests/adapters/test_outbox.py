@@ -132,11 +132,11 @@ async def test_without_a_webhook_nothing_is_left_and_a_file_of_before_is_read_on
         db.execute("PRAGMA user_version = 1")
         db.execute("PRAGMA application_id = 0")
     db.close()
-    told = MachineSessions(path, on_message=lambda: None)
-    assert (await told.load(SessionKey("w1", "live", NODE))).state == "HOLD"
-    await change(told, "w1", "PASS", 2.0)
-    assert await told.outbox.count_pending() == 1
-    await told.close()
+    notifying = MachineSessions(path, on_message=lambda: None)
+    assert (await notifying.load(SessionKey("w1", "live", NODE))).state == "HOLD"
+    await change(notifying, "w1", "PASS", 2.0)
+    assert await notifying.outbox.count_pending() == 1
+    await notifying.close()
 
 
 @pytest.mark.parametrize("spoil", ["UPDATE messages SET body = '{}'", "UPDATE streams SET sequence = 7"])

@@ -31,11 +31,11 @@ def run(tmp_path: Path) -> Iterator[Run]:
     config = tmp_path / "seamless.yaml"
 
     def run_one(*words: str) -> str:
-        told = CliRunner().invoke(
+        result = CliRunner().invoke(
             cli, [words[0], "--config", str(config), *words[1:]], catch_exceptions=False
         )
-        assert told.exit_code == 0, told.output
-        return told.output
+        assert result.exit_code == 0, result.output
+        return result.output
 
     with Sandbox(now=START + 10 * DAY).running() as exchange:
         config.write_text(YAML.format(url=exchange.url))
@@ -44,18 +44,18 @@ def run(tmp_path: Path) -> Iterator[Run]:
 
 def test_what_is_declared_is_shown_apart_until_it_is_revoked(run: Run) -> None:
     assert "24 missing; coverage 0.0000" in run("coverage", NODE, *WINDOW)
-    told = run(
+    output = run(
         "declare", NODE, *WINDOW, "--reason", "halted", "--note", "mail of\x1b[2J Jan 3", "--by", "ann@desk"
     )
-    assert "halted" in told and "ann@desk" in told and "in force" in told and "\x1b" not in told
-    told = run("coverage", NODE, *WINDOW)
-    assert "0 of 24 bars present, 0 proven absent, 24 declared absent, 0 missing; coverage 1.0000" in told
-    assert "held: 0.0000 of the bars that may have existed" in told
-    assert "? out of retention or declared" in told and told.count("?") > 60
-    assert "halted by ann@desk: mail of" in told and "\x1b" not in told
+    assert "halted" in output and "ann@desk" in output and "in force" in output and "\x1b" not in output
+    output = run("coverage", NODE, *WINDOW)
+    assert "0 of 24 bars present, 0 proven absent, 24 declared absent, 0 missing; coverage 1.0000" in output
+    assert "held: 0.0000 of the bars that may have existed" in output
+    assert "? out of retention or declared" in output and output.count("?") > 60
+    assert "halted by ann@desk: mail of" in output and "\x1b" not in output
     run("revoke", NODE, "2025-01-02T06:00:00Z", "2025-01-03", "--note", "they came")
-    told = run("declarations", NODE, *WINDOW)
-    assert "in force, revoked in part" in told and "1 declarations" in told
+    output = run("declarations", NODE, *WINDOW)
+    assert "in force, revoked in part" in output and "1 declarations" in output
     assert "6 declared absent, 18 missing" in run("coverage", NODE, *WINDOW)
 
 

@@ -22,8 +22,8 @@ def test_a_new_project_is_sound_and_is_made_once(
 ) -> None:
     monkeypatch.setenv("SEAMLESS_EXCHANGE", exchange.url)
     folder = tmp_path / "deep" / "mine"
-    told = typed("new", str(folder))
-    assert told.status == 0 and "seamless up" in told.out
+    result = typed("new", str(folder))
+    assert result.status == 0 and "seamless up" in result.out
     made = {path.name: path.read_text() for path in folder.iterdir()}
     assert set(made) == {"seamless.yaml", "definitions.py", "compose.yaml", "workspace.yaml", "dagster.yaml"}
     assert [str(item.node) for item in load_settings(folder / "seamless.yaml").nodes] == [

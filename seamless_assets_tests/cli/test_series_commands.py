@@ -29,9 +29,9 @@ def released(project: Path) -> Path:
 
 
 def test_materializing_tells_each_partition_and_what_is_not_released(project: Path, typed: Typed) -> None:
-    told = typed("materialize", NODE, "2025-01-01", "2025-01-04")
-    lines = told.out.splitlines()
-    assert told.status == 0 and [line.split()[0] for line in lines] == [
+    result = typed("materialize", NODE, "2025-01-01", "2025-01-04")
+    lines = result.out.splitlines()
+    assert result.status == 0 and [line.split()[0] for line in lines] == [
         "2025-01-01",
         "2025-01-02",
         "2025-01-03",
@@ -42,19 +42,19 @@ def test_materializing_tells_each_partition_and_what_is_not_released(project: Pa
     assert record["released"] and record["missing"] == 0 and record["as_of"]
 
 
-def test_a_partition_that_is_not_released_is_told_by_the_status(
+def test_a_partition_that_is_not_released_is_shown_by_the_status(
     project: Path, exchange: Sandbox, typed: Typed
 ) -> None:
     exchange.faults.add(Fault("inverted", path="klines", times=None))
-    told = typed("materialize", NODE, *DAYS, "--json")
-    assert told.status == 1 and not json.loads(told.out)[0]["released"]
+    result = typed("materialize", NODE, *DAYS, "--json")
+    assert result.status == 1 and not json.loads(result.out)[0]["released"]
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "arrow", "parquet"])
 def test_bars_are_read_into_files_as_they_are(released: Path, typed: Typed, form: str) -> None:
     out = released / f"bars.{form}"
-    told = typed("read", NODE, *DAYS, "--out", str(out))
-    assert told.status == 0 and str(out) in told.out
+    result = typed("read", NODE, *DAYS, "--out", str(out))
+    assert result.status == 0 and str(out) in result.out
     with sa.connect(released / "seamless.yaml") as pipeline:
         expected = pipeline.read(NODE, *DAYS).to_pandas()
     read = {
@@ -88,14 +88,14 @@ def test_a_read_is_shown_as_a_table_and_piped_as_csv(released: Path, typed: Type
 def test_a_read_that_cannot_be_says_why(
     released: Path, typed: Typed, words: tuple[str, ...], said: str
 ) -> None:
-    told = typed("read", NODE, *words)
-    assert told.status == 1 and told.err.startswith(said) and "Traceback" not in told.err
+    result = typed("read", NODE, *words)
+    assert result.status == 1 and result.err.startswith(said) and "Traceback" not in result.err
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
 def test_a_strip_for_every_node_on_any_terminal(released: Path, typed: Typed, encoding: str) -> None:
-    told = typed("status", encoding=encoding)
-    assert told.status == 0 and "1.0000" in told.out and "present" in told.out
+    result = typed("status", encoding=encoding)
+    assert result.status == 0 and "1.0000" in result.out and "present" in result.out
     (row,) = json.loads(typed("status", NODE, "--days", "1", "--json", encoding=encoding).out)
     assert row["node_id"] == NODE and (row["end"] - row["start"], row["seq"]) == (DAY, 1)
     assert row["missing"] == 0 and row["coverage_ratio"] == 1.0 and row["lag_seconds"] > 0
@@ -135,10 +135,10 @@ def test_the_condition_of_each_partition(released: Path, typed: Typed) -> None:
     ],
 )
 def test_what_people_read_machines_read_too(released: Path, typed: Typed, words: tuple[str, ...]) -> None:
-    told = typed(*words, "--json", encoding="ascii")
-    value = json.loads(told.out)
+    result = typed(*words, "--json", encoding="ascii")
+    value = json.loads(result.out)
     assert (
-        told.status == 0
+        result.status == 0
         and value
         and (SYMBOL in json.dumps(value, ensure_ascii=False) or words[0] != "check")
     )
@@ -149,8 +149,8 @@ def test_every_command_says_what_it_is_for(typed: Typed) -> None:
     names = [line.split()[0] for line in listed.partition("Commands:")[2].splitlines() if line.strip()]
     assert {"up", "materialize", "read", "status", "gaps", "condition", "diff", "serve", "new"} <= set(names)
     for name in names:
-        told = typed(name, "--help")
-        assert told.status == 0 and (name == "sandbox" or len(told.out.splitlines()) > 4), name
+        result = typed(name, "--help")
+        assert result.status == 0 and (name == "sandbox" or len(result.out.splitlines()) > 4), name
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

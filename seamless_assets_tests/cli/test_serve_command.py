@@ -21,22 +21,22 @@ from seamless_assets.errors import NothingReleased
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
 def test_other_machines_are_not_served_without_tokens(project: Path, typed: Typed, host: str) -> None:
-    told = typed("serve", "--host", host, "--port", str(free_port()))
-    assert told.status == 1 and "seamless token" in told.err and host in told.err
+    result = typed("serve", "--host", host, "--port", str(free_port()))
+    assert result.status == 1 and "seamless token" in result.err and host in result.err
 
 
 def test_a_token_is_shown_once_and_its_hash_fits_the_settings(project: Path, typed: Typed) -> None:
-    told = typed("token", "bot 1", "--scope", "read", "--scope", "lease")
-    (line,) = [line for line in told.err.splitlines() if line.startswith("token: ")]
+    result = typed("token", "bot 1", "--scope", "read", "--scope", "lease")
+    (line,) = [line for line in result.err.splitlines() if line.startswith("token: ")]
     token = line.removeprefix("token: ")
-    assert told.status == 0 and token not in told.out
-    whole = {**yaml.safe_load((project / "seamless.yaml").read_text()), **yaml.safe_load(told.out)}
+    assert result.status == 0 and token not in result.out
+    whole = {**yaml.safe_load((project / "seamless.yaml").read_text()), **yaml.safe_load(result.out)}
     kept = settings_from_mapping(whole, project).service.tokens["bot 1"]
     assert kept.sha256 == hashlib.sha256(token.encode()).hexdigest()
     assert kept.scopes == ("read", "lease")
 
 
-def test_the_service_answers_until_it_is_told_to_end(project: Path) -> None:
+def test_the_service_answers_until_it_is_asked_to_end(project: Path) -> None:
     port, log = free_port(), project / "serve.log"
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-c", "from seamless_assets.cli import main; main()", "serve"]

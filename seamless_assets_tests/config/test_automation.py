@@ -62,6 +62,6 @@ def test_what_means_nothing_is_refused_with_its_line(line: str, why: str, tmp_pa
 
 
 def test_one_switch_is_for_all_that_say_nothing() -> None:
-    told = AutomationSettings.model_validate({"enabled": True, "freshness": {"enabled": False}})
-    assert told.is_on(told.finishing) and not told.is_on(told.freshness)
+    automation = AutomationSettings.model_validate({"enabled": True, "freshness": {"enabled": False}})
+    assert automation.is_on(automation.finishing) and not automation.is_on(automation.freshness)
     assert not AutomationSettings().is_on(AutomationSettings().finishing)

@@ -327,7 +327,7 @@ def test_requests_a_second_bound_the_burst_where_no_other_is_set(rps: float) -> 
     assert settings().budget("binance").burst == 200
 
 
-def test_a_told_minimum_interval_wins() -> None:
+def test_a_minimum_interval_that_is_set_wins() -> None:
     limit = {"min_interval_ms": 0}
     loaded = settings(seamless={"artifact": {"object_store_uri": "s"}, "rate_limit": limit})
     assert loaded.min_interval_ms("binance") == 0

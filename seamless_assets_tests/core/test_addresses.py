@@ -30,7 +30,7 @@ def test_places_tell_users_apart() -> None:
     assert len({place_of(f"http://{user}@host") for user in users}) == len(users)
 
 
-def test_who_asks_is_told_as_it_was_meant() -> None:
+def test_who_asks_is_named_as_it_was_meant() -> None:
     assert authorization_of("http://me:a%3Ab@h") == "Basic bWU6YTpi"
     assert authorization_of("http://token@h") == "Basic dG9rZW46"
     assert secrets_of("http://me@h") == ("me",)

@@ -49,10 +49,10 @@ def test_two_of_them_stand_side_by_side() -> None:
     with create_defs_folder_sandbox() as sandbox:
         sandbox.scaffold_component(SeamlessComponent, defs_path="one")
         folder = sandbox.scaffold_component(SeamlessComponent, defs_path="two")
-        told = {"config": f"../one/{FILE}", "name": "research", "key_prefix": ["desk", "research"]}
+        attributes = {"config": f"../one/{FILE}", "name": "research", "key_prefix": ["desk", "research"]}
         (folder / FILE).unlink()
         (folder / "defs.yaml").write_text(
-            f"type: seamless_assets.SeamlessComponent\nattributes: {told}\n".replace("'", '"')
+            f"type: seamless_assets.SeamlessComponent\nattributes: {attributes}\n".replace("'", '"')
         )
         with sandbox.build_all_defs() as definitions:
             keys = definitions.resolve_asset_graph().get_all_asset_keys()
@@ -60,7 +60,7 @@ def test_two_of_them_stand_side_by_side() -> None:
             assert {"seamless", "research"} <= set(definitions.resources or {})
 
 
-def test_problems_of_the_file_are_told_with_their_lines() -> None:
+def test_problems_of_the_file_are_reported_with_their_lines() -> None:
     with create_defs_folder_sandbox() as sandbox:
         folder = sandbox.scaffold_component(SeamlessComponent)
         path = folder / FILE

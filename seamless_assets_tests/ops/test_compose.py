@@ -89,7 +89,7 @@ def test_questdb_takes_every_setting_that_it_is_given(compose: Any, tmp_path: Pa
     assert status.version.startswith(service["image"].partition(":")[2])
 
 
-def test_the_s3_server_starts_as_it_is_told_with_the_bucket_in_place(compose: Any, tmp_path: Path) -> None:
+def test_the_s3_server_starts_as_it_should_with_the_bucket_in_place(compose: Any, tmp_path: Path) -> None:
     service, port = compose["services"]["s3"], free_port()
     program, data, (*shell, line) = require_s3_server("versitygw"), tmp_path / "data", service["entrypoint"]
     here = {"/usr/local/bin/versitygw": str(program), ":7070": f"127.0.0.1:{port}", "/data": str(data)}
@@ -110,7 +110,7 @@ def test_the_s3_server_starts_as_it_is_told_with_the_bucket_in_place(compose: An
         server.wait()
 
 
-def test_redis_starts_as_it_is_told_and_throws_no_key_away(compose: Any, tmp_path: Path) -> None:
+def test_redis_starts_as_it_should_and_throws_no_key_away(compose: Any, tmp_path: Path) -> None:
     server = RedisServer(require_redis(), tmp_path)
     server._settings = compose["services"]["redis"]["command"][1:]
     server.start()

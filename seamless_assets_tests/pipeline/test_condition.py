@@ -24,7 +24,7 @@ def pipeline(exchange: Sandbox, settings_for: Callable[..., Settings]) -> Iterat
         yield opened
 
 
-def test_each_state_is_told_with_its_reason(exchange: Sandbox, pipeline: sa.Seamless) -> None:
+def test_each_state_is_given_with_its_reason(exchange: Sandbox, pipeline: sa.Seamless) -> None:
     assert pipeline.condition(NODE, START, START) == []
     exchange.faults.add(HIDDEN)
     pipeline.materialize(NODE, START, START + 2 * DAY)

@@ -56,7 +56,7 @@ def read_on(settings: Settings, folder: Path, number: int, ready: Any, over: Any
             ready.release()
 
 
-def test_no_process_sees_an_as_of_before_what_another_has_been_told(
+def test_no_process_sees_an_as_of_before_what_another_has_been_given(
     settings: Settings, tmp_path: Path
 ) -> None:
     ready, over = SPAWN.Semaphore(0), SPAWN.Event()
@@ -73,11 +73,13 @@ def test_no_process_sees_an_as_of_before_what_another_has_been_told(
     for child in children:
         child.join(60)
         assert child.exitcode == 0
-    told = [json.loads(line) for n in range(READERS) for line in (tmp_path / f"{n}").read_text().splitlines()]
-    assert len({as_of for *_, as_of, _ in told}) > 3 and max(as_of for *_, as_of, _ in told) <= newest
-    latest_told = sorted((end, as_of) for _, end, as_of, _ in told)
-    for began, _, as_of, way in told:
-        earlier = [known for end, known in latest_told if end < began]
+    reads = [
+        json.loads(line) for n in range(READERS) for line in (tmp_path / f"{n}").read_text().splitlines()
+    ]
+    assert len({as_of for *_, as_of, _ in reads}) > 3 and max(as_of for *_, as_of, _ in reads) <= newest
+    latest = sorted((end, as_of) for _, end, as_of, _ in reads)
+    for began, _, as_of, way in reads:
+        earlier = [known for end, known in latest if end < began]
         assert not earlier or as_of >= max(earlier), f"{as_of} by way {way} after {max(earlier)}"
 
 
@@ -97,7 +99,7 @@ def dry_read_and_die(settings: Settings, bound: str, before: str) -> None:
     dry_read(settings, bound, 1)
 
 
-def test_a_dry_run_repeats_what_any_of_its_processes_was_told_whoever_died(
+def test_a_dry_run_repeats_what_any_of_its_processes_was_given_whoever_died(
     exchange: Sandbox, settings: Settings
 ) -> None:
     with sa.connect(settings) as s:

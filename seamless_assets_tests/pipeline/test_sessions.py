@@ -131,7 +131,7 @@ def test_what_a_session_cannot_be_is_refused_at_once(
         pipeline.session(**arguments)
 
 
-def test_a_misspelt_node_is_told_the_nearest_declared_one(pipeline: sa.Seamless) -> None:
+def test_a_misspelt_node_learns_the_nearest_declared_one(pipeline: sa.Seamless) -> None:
     with pytest.raises(NothingReleased, match=r"did you mean ohlcv:binance:BTC/USDT:1h\?"):
         pipeline.read("ohlcv:binance:BTC/USTD:1h", START, START + DAY)
 
@@ -160,9 +160,11 @@ def test_a_pin_holds_against_reads_that_name_another_release(
         as_ofs, ("HOLD", "PASS", "HOLD"), ("as_of_regression", "pinned", "pinned"), strict=True
     ):
         context = sa.ComputeContext("w1", "live", as_of, max_lag=1e12)
-        told = pipeline.read(NODE, START, START + DAY, context, strategy="FAIL_FAST", sla="baseline").metadata
-        assert (told.verdict, told.reasons[0].split(":")[0]) == (verdict, code)
-        assert sum(reason.startswith("pinned:") for reason in told.reasons) == 1
+        metadata = pipeline.read(
+            NODE, START, START + DAY, context, strategy="FAIL_FAST", sla="baseline"
+        ).metadata
+        assert (metadata.verdict, metadata.reasons[0].split(":")[0]) == (verdict, code)
+        assert sum(reason.startswith("pinned:") for reason in metadata.reasons) == 1
     assert world.as_of(NODE) == as_ofs[1]
 
 

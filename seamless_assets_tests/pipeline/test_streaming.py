@@ -46,12 +46,12 @@ def test_it_is_iterated_sync_and_async_and_resumed_in_another_process(
         for node in NODES:
             s.backfill(node, begin, end)
             s.publish(node, begin, end)
-            told = [event for event in events if event.node_id == node and isinstance(event, Bar)]
+            bars = [event for event in events if event.node_id == node and isinstance(event, Bar)]
             held = s.read(
                 node, begin, end, context=sa.ComputeContext(domain="live"), strategy="AUTO_BACKFILL"
             ).to_arrow()
-            assert [event.ts for event in told] == held["ts"].to_pylist()
-            assert [event.close for event in told] == held["close"].to_pylist()
+            assert [event.ts for event in bars] == held["ts"].to_pylist()
+            assert [event.close for event in bars] == held["close"].to_pylist()
         middle = len(events) // 2
         asked = len(exchange.requests)
 
@@ -62,8 +62,8 @@ def test_it_is_iterated_sync_and_async_and_resumed_in_another_process(
             again = list(other.subscribe(reversed(NODES), since=events[middle].cursor, until=end))
         rests = [events[middle + 1 :], asyncio.run(rest()), again]
         for node in NODES:
-            told = [[e for e in events if e.node_id == node and isinstance(e, Bar)] for events in rests]
-            assert told[0] == told[1] == told[2]
+            bars = [[e for e in events if e.node_id == node and isinstance(e, Bar)] for events in rests]
+            assert bars[0] == bars[1] == bars[2]
         # What is stored is not asked for again.
         assert not [r for r in list(exchange.requests)[asked:] if "line" in r.path or "OHLC" in r.path]
 

@@ -41,9 +41,9 @@ def kill_and_check(settings: Settings, journal: Path, points: list[int]) -> None
         child = in_a_child(read_on, settings, journal, most)
         child.join(120)
         assert child.exitcode == (0 if most == 10**9 else -signal.SIGKILL)
-    told = [line.split() for line in journal.read_text().splitlines()]
+    lines = [line.split() for line in journal.read_text().splitlines()]
     for node in NODES:
-        ranges = [(int(start), int(end)) for _, of, start, end in told if of == node]
+        ranges = [(int(start), int(end)) for _, of, start, end in lines if of == node]
         assert ranges[0][0] == SINCE and ranges[-1][1] == UNTIL
         assert all(end == start for (_, end), (start, _) in pairwise(ranges))
 

@@ -35,8 +35,8 @@ WINDOW = (START, START + DAY)
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with serving(Receiver()) as told:
-        yield told
+    with serving(Receiver()) as running:
+        yield running
 
 
 @pytest.fixture
@@ -88,8 +88,10 @@ def test_a_downgrade_a_return_and_a_pin_reach_the_receiver_signed_and_in_order(
     assert [message["data"]["sequence"] for message in receiver.messages] == [1, 2, 3, 4]
     assert not receiver.forged
     ours = [record for record in caplog.records if record.name != "aiohttp.access"]
-    told = "".join(f"{record.getMessage()} {record.__dict__}" for record in ours)
-    assert SECRET not in told and SECRET.removeprefix("whsec_") not in told and "secret-path" not in told
+    logged = "".join(f"{record.getMessage()} {record.__dict__}" for record in ours)
+    assert (
+        SECRET not in logged and SECRET.removeprefix("whsec_") not in logged and "secret-path" not in logged
+    )
 
 
 @pytest.mark.parametrize("status", [400, 404, 410, 429, 500, 503, 302])
@@ -120,7 +122,7 @@ def test_what_a_dead_process_left_is_sent_by_the_next_pipeline_whatever_it_does(
 def hold_and_die(settings: Settings, world: str) -> None:
     """Hold a session, and get killed before anything is sent."""
 
-    def die(*told: Any) -> None:
+    def die(*args: Any) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     WebhookDispatcher.wake = die  # type: ignore[method-assign]
@@ -147,14 +149,14 @@ def work_and_die(folder: Path, before_statement: int) -> None:
     """Go on with the changes and their delivery, and get SIGKILL before that statement."""
     left = before_statement
 
-    def traced(*told: Any) -> Database:
+    def traced(*args: Any) -> Database:
         def count(statement: str) -> None:
             nonlocal left
             left -= 1
             if left < 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        db = open_database(*told)
+        db = open_database(*args)
         db.set_trace_callback(count)
         return db
 
@@ -197,7 +199,7 @@ def test_no_kill_between_two_statements_parts_a_change_from_its_message(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("told", "line"),
+    ("environment", "line"),
     [
         ({"world_webhook_url": "http://127.0.0.1:1/"}, "world_webhook_secret"),
         ({"world_webhook_secret": SECRET}, "without world_webhook_url"),
@@ -206,11 +208,11 @@ def test_no_kill_between_two_statements_parts_a_change_from_its_message(tmp_path
         ({"world_webhook_url": "http://127.0.0.1:1/", "world_webhook_secret": "whsec_hunter2?"}, "base64"),
     ],
 )
-def test_half_a_webhook_is_refused_and_no_secret_told(told: dict[str, str], line: str) -> None:
+def test_half_a_webhook_is_refused_and_no_secret_shown(environment: dict[str, str], line: str) -> None:
     mapping = {
         "seamless": {"artifact": {"object_store_uri": "./a"}},
         "exchanges": {"binance": {"symbols": ["BTC/USDT"]}},
-        "environment": told,
+        "environment": environment,
     }
     with pytest.raises(ConfigError, match=line) as refused:
         settings_from_mapping(mapping, base="/base", environ={})

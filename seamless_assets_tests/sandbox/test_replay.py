@@ -327,7 +327,7 @@ def test_odd_symbols_are_served(symbol: str) -> None:
     assert len(book.candles(symbol, Timeframe("1m"), START - 3_600, START)) == 60
 
 
-def test_kinds_of_contracts_are_told_apart() -> None:
+def test_kinds_of_contracts_are_kept_apart() -> None:
     swap, future = Market("BTC/USDT:USDT", 1.0), Market("BTC/USDT:USDT-251226", 1.0)
     assert swap.is_swap and swap.expiry is None
     assert not future.is_swap and future.expiry == datetime(2025, 12, 26, 8, tzinfo=UTC)

@@ -69,8 +69,8 @@ def make_app(
         if repr(settings) not in made:
             leases = MachineLeases(tmp_path_factory.mktemp("served") / "leases.sqlite")
             stores.append(leases)
-            told = ServiceSettings.model_validate(settings)
-            made[repr(settings)] = service_app(pipeline, leases, scrape, told)
+            parsed = ServiceSettings.model_validate(settings)
+            made[repr(settings)] = service_app(pipeline, leases, scrape, parsed)
         return made[repr(settings)]
 
     yield make

@@ -31,7 +31,7 @@ NOBODY = (
 
 def routes(app: FastAPI) -> list[tuple[str, str]]:
     """Every method and path that the application describes."""
-    return [(method, path) for path, told in app.openapi()["paths"].items() for method in told]
+    return [(method, path) for path, methods in app.openapi()["paths"].items() for method in methods]
 
 
 async def test_every_route_asks_for_its_scope(make_app: Callable[..., FastAPI], client: Client) -> None:
@@ -47,10 +47,10 @@ async def test_every_route_asks_for_its_scope(make_app: Callable[..., FastAPI], 
                 may = right is None or right in SCOPES[name]
                 assert (answer.status_code not in (401, 403)) is may, (method, path, name, answer.text)
                 assert may or answer.json()["error"] == "AccessRefused"
-            for told in NOBODY:
-                headers = {} if told is None else {"Authorization": told}
+            for credentials in NOBODY:
+                headers = {} if credentials is None else {"Authorization": credentials}
                 answer = await ask.request(method, path, headers=headers)
-                assert (answer.status_code == 401) is (right is not None), (method, path, told)
+                assert (answer.status_code == 401) is (right is not None), (method, path, credentials)
                 if right is not None:
                     assert "Bearer" in answer.headers["WWW-Authenticate"]
 
@@ -58,7 +58,7 @@ async def test_every_route_asks_for_its_scope(make_app: Callable[..., FastAPI], 
 @pytest.mark.parametrize(
     "path", ["/nope", "/v1", "/v1/leases2", "/V1/history", "//v1/history", "/v1/history/"]
 )
-async def test_what_is_not_there_is_told_to_those_who_may_read_alone(client: Client, path: str) -> None:
+async def test_what_is_not_there_is_shown_to_those_who_may_read_alone(client: Client, path: str) -> None:
     async with client(tokens=True) as ask:
         assert (await ask.get(f"http://127.0.0.1{path}")).status_code == 401
         answer = await ask.get(f"http://127.0.0.1{path}", headers={"Authorization": "Bearer r-token"})

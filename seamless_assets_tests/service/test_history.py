@@ -28,8 +28,8 @@ def decoded(form: str, body: bytes) -> pd.DataFrame:
         case "parquet":
             return parquet.read_table(io.BytesIO(body)).to_pandas()
         case "json":
-            told = json.loads(body)
-            return pd.DataFrame(told["bars"], columns=told["columns"])
+            answer = json.loads(body)
+            return pd.DataFrame(answer["bars"], columns=answer["columns"])
         case _:
             return pd.read_csv(io.BytesIO(body))
 
@@ -60,17 +60,17 @@ async def test_the_whole_metadata_stands_beside_the_bars(
     async with client() as ask:
         body = (await ask.get(URL, params=query)).content
     if form == "json":
-        told = json.loads(body)["metadata"]
+        metadata = json.loads(body)["metadata"]
     else:
         table = (
             pa.ipc.open_stream(body).read_all() if form == "arrow" else parquet.read_table(io.BytesIO(body))
         )
-        told = json.loads(table.schema.metadata[b"seamless"])
-    assert told["dataset_fingerprint"] == expected.dataset_fingerprint
-    assert told["gaps"] == [list(gap) for gap in expected.gaps] and [list(HOLE)] == [
-        gap[:2] for gap in told["gaps"]
+        metadata = json.loads(table.schema.metadata[b"seamless"])
+    assert metadata["dataset_fingerprint"] == expected.dataset_fingerprint
+    assert metadata["gaps"] == [list(gap) for gap in expected.gaps] and [list(HOLE)] == [
+        gap[:2] for gap in metadata["gaps"]
     ]
-    assert told["manifest_uris"] == list(expected.manifest_uris)
+    assert metadata["manifest_uris"] == list(expected.manifest_uris)
 
 
 async def test_an_as_of_is_immutable_and_no_answer_is_sent_twice(pipeline: Seamless, client: Client) -> None:
@@ -149,8 +149,8 @@ async def test_all_arguments_of_a_read_arrive(pipeline: Seamless, client: Client
     table = pa.ipc.open_stream(answer.content).read_all()
     assert table.replace_schema_metadata(None).equals(expected.bars)
     assert unquote(answer.headers["X-Seamless-World-Id"]) == "wélt/1"
-    told = json.loads(answer.headers["X-Seamless-Sla"])
-    assert told["policy"] == json.loads(json.dumps(expected.metadata.sla["policy"]))
+    sla = json.loads(answer.headers["X-Seamless-Sla"])
+    assert sla["policy"] == json.loads(json.dumps(expected.metadata.sla["policy"]))
 
 
 REFUSED: list[tuple[dict[str, Any], int, str, str]] = [
@@ -183,9 +183,9 @@ async def test_what_cannot_be_served_is_refused_with_the_way_out(
     async with client() as ask:
         answer = await ask.get(URL, params=query)
     assert answer.headers["Content-Type"] == "application/problem+json"
-    told = answer.json()
-    assert (answer.status_code, told["status"], told["error"]) == (status, status, error), told
-    assert word in told["detail"] and told["title"]
+    problem = answer.json()
+    assert (answer.status_code, problem["status"], problem["error"]) == (status, status, error), problem
+    assert word in problem["detail"] and problem["title"]
 
 
 @pytest.mark.parametrize(

@@ -69,9 +69,11 @@ def test_leases_and_sessions_are_used_one_step_after_the_other(schema: Any, numb
 def test_every_route_says_what_it_is_for_and_has_an_example(schema: Any) -> None:
     document = schema.raw_schema
     for path, methods in document["paths"].items():
-        for method, told in methods.items():
-            assert told.get("description") or told["summary"], (method, path)
-            assert "200" in told["responses"], (method, path)
-            assert path.startswith("/v1/leases") or path == "/healthz" or "422" in told["responses"], path
+        for method, operation in methods.items():
+            assert operation.get("description") or operation["summary"], (method, path)
+            assert "200" in operation["responses"], (method, path)
+            assert path.startswith("/v1/leases") or path == "/healthz" or "422" in operation["responses"], (
+                path
+            )
     (node,) = [one for one in document["paths"]["/v1/history"]["get"]["parameters"] if one["name"] == "node"]
     assert node["schema"]["examples"] == [NODE]

@@ -84,8 +84,8 @@ READS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("arguments", READS)
 def test_a_read_is_the_same_over_http(pipeline: sa.Seamless, remote: sa.Seamless, arguments: Any) -> None:
-    told = {"node": NODE, **arguments}
-    assert outcome(lambda: remote.read(**told)) == outcome(lambda: pipeline.read(**told))
+    given = {"node": NODE, **arguments}
+    assert outcome(lambda: remote.read(**given)) == outcome(lambda: pipeline.read(**given))
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -98,8 +98,8 @@ def test_a_read_bound_to_a_release_is_the_same_over_http(
         sa.ComputeContext(dataset_fingerprint=release.dataset_fingerprint),
         sa.ComputeContext(domain="dryrun", as_of=release.as_of),
     ):
-        told = {"context": context, "end": START + DAY, "start": START, "strategy": "FAIL_FAST"}
-        mine, theirs = pipeline.read(NODE, **told), remote.read(NODE, **told)
+        given = {"context": context, "end": START + DAY, "start": START, "strategy": "FAIL_FAST"}
+        mine, theirs = pipeline.read(NODE, **given), remote.read(NODE, **given)
         assert theirs.bars.equals(mine.bars) and theirs.metadata == mine.metadata
         assert set(theirs.metadata.sla) == set(mine.metadata.sla)
 

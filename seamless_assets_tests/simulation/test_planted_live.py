@@ -28,7 +28,7 @@ def test_a_cursor_that_runs_ahead_of_what_was_delivered(monkeypatch: pytest.Monk
 
 
 def test_silence_that_is_taken_for_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Sequencer, "_is_decided", lambda *told: True)
+    monkeypatch.setattr(Sequencer, "_is_decided", lambda *args: True)
     found("live", "silence is no proof")
 
 

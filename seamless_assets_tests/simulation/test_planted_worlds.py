@@ -45,8 +45,8 @@ def test_a_verdict_that_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_hold_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     real = sessions.observe
 
-    def stay(record: Any, *told: Any) -> Any:
-        return record if record.state == "HOLD" else real(record, *told)
+    def stay(record: Any, *args: Any) -> Any:
+        return record if record.state == "HOLD" else real(record, *args)
 
     monkeypatch.setattr(sessions, "observe", stay)
     found("worlds", "is held although nothing is wrong")
@@ -57,13 +57,13 @@ def test_a_dry_run_that_is_served_what_is_not_published(monkeypatch: pytest.Monk
         return await gather_blended(ports, node, window, layers[-1]), layers[-1]
 
     monkeypatch.setattr(published, "gather_layered", hot_too)
-    monkeypatch.setattr(published, "refuse_uncovered", lambda *told: None)
+    monkeypatch.setattr(published, "refuse_uncovered", lambda *args: None)
     found("worlds", "in no release that it is bound to or made", "now")
 
 
 def test_a_cache_that_knows_no_as_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unbound(**told: Any) -> CacheKey:
-        return CacheKey(**{**told, "as_of": "", "dataset_fingerprint": ""})
+    def unbound(**args: Any) -> CacheKey:
+        return CacheKey(**{**args, "as_of": "", "dataset_fingerprint": ""})
 
     monkeypatch.setattr(released, "CacheKey", unbound)
     found("worlds", "other bars than released", "in no release", "and is")

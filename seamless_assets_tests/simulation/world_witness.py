@@ -56,24 +56,26 @@ class WorldWitness:
         self, process: Process, context: ComputeContext, node: NodeId, result: ReadResult, seen: str
     ) -> None:
         """A live read was served, of a session that had seen `seen` when it began."""
-        told, bars = result.metadata, _bars(result)
-        if told.verdict != "HOLD" and context.world_id != "p":
-            self._goes_on(process, context, node, told.as_of, seen)
-        released = self._bars(node, told.as_of) if told.as_of else {}
+        metadata, bars = result.metadata, _bars(result)
+        if metadata.verdict != "HOLD" and context.world_id != "p":
+            self._goes_on(process, context, node, metadata.as_of, seen)
+        released = self._bars(node, metadata.as_of) if metadata.as_of else {}
         for ts, row in bars.items():
             wanted = released.get(ts)
             known = [tuple(values) for values in self._market.values(node, int(ts))]
             if (wanted is not None and row != wanted) or (wanted is None and _values(row) not in known):
                 self._violations.append(
-                    f"{node} as of {told.as_of}, live: {row} is neither released nor true"
+                    f"{node} as of {metadata.as_of}, live: {row} is neither released nor true"
                 )
         # What was cut while it was gathered says so.
         if (
-            told.as_of
-            and not told.sla["violations"]
-            and (lost := [ts for ts in released if _within(told, ts) and ts not in bars])
+            metadata.as_of
+            and not metadata.sla["violations"]
+            and (lost := [ts for ts in released if _within(metadata, ts) and ts not in bars])
         ):
-            self._violations.append(f"{node} as of {told.as_of}, live: released bars {lost[:3]} are left out")
+            self._violations.append(
+                f"{node} as of {metadata.as_of}, live: released bars {lost[:3]} are left out"
+            )
         self._is_judged(node, context, result, bars)
 
     def dry(
@@ -87,22 +89,22 @@ class WorldWitness:
         """A dry-run read was served: by releases alone, and as it was served before."""
         machine, key = process.slot % MACHINES, SessionKey.of(context, str(node))
         made = stores[machine].records[key].made if key in stores[machine].records else ()
-        told, bars = result.metadata, _bars(result)
+        metadata, bars = result.metadata, _bars(result)
         layers = [self._bars(node, as_of) for as_of in (key.bound, *made)]
         if strange := [ts for ts, row in bars.items() if row not in [layer.get(ts) for layer in layers]]:
             self._violations.append(
                 f"{key}: bars {strange[:3]} are in no release that it is bound to or made"
             )
         before = self._replayed[machine, key]
-        for ts in range(told.start, told.end, HOUR):
+        for ts in range(metadata.start, metadata.end, HOUR):
             if before.setdefault(ts, bars.get(ts)) != bars.get(ts):
                 self._violations.append(f"{key}: bar {ts} was {before[ts]} and is {bars.get(ts)} now")
                 return
 
     def backtest(self, node: NodeId, result: ReadResult, as_of: str) -> None:
         """A backtest was served: just what was released."""
-        told, bars = result.metadata, _bars(result)
-        wanted = {ts: row for ts, row in self._bars(node, as_of).items() if _within(told, ts)}
+        metadata, bars = result.metadata, _bars(result)
+        wanted = {ts: row for ts, row in self._bars(node, as_of).items() if _within(metadata, ts)}
         if bars != wanted:
             self._violations.append(f"{node} as of {as_of}: a backtest was served other bars than released")
 
@@ -117,17 +119,21 @@ class WorldWitness:
         self._latest[place] = max(self._latest.get(place, ""), as_of)
 
     def _is_judged(self, node: NodeId, context: ComputeContext, result: ReadResult, bars: Bars) -> None:
-        told = result.metadata
+        metadata = result.metadata
         assert context.max_lag is not None
-        is_late = told.staleness_seconds is None or told.staleness_seconds > context.max_lag
-        known = {ts for gap in told.gaps if gap.reason != "missing" for ts in range(gap.start, gap.end, HOUR)}
-        missing = [ts for ts in range(told.start, told.end, HOUR) if ts not in bars and ts not in known]
+        is_late = metadata.staleness_seconds is None or metadata.staleness_seconds > context.max_lag
+        known = {
+            ts for gap in metadata.gaps if gap.reason != "missing" for ts in range(gap.start, gap.end, HOUR)
+        }
+        missing = [
+            ts for ts in range(metadata.start, metadata.end, HOUR) if ts not in bars and ts not in known
+        ]
         denied = [ts for ts in known if ts not in bars and self._market.values(node, ts)]
-        if is_late and told.verdict != "HOLD":
+        if is_late and metadata.verdict != "HOLD":
             self._violations.append(
-                f"{node}: {told.verdict}, and the last bar is {told.staleness_seconds} s old"
+                f"{node}: {metadata.verdict}, and the last bar is {metadata.staleness_seconds} s old"
             )
-        if missing and told.verdict == "PASS":
+        if missing and metadata.verdict == "PASS":
             self._violations.append(f"{node}: PASS, and bars {missing[:3]} are missing")
         if denied:
             self._violations.append(f"{node}: bars {denied[:3]} are said not to exist, and they do")
@@ -147,8 +153,8 @@ def _values(row: dict[str, float]) -> tuple[float, ...]:
     return tuple(row[name] for name in ("open", "high", "low", "close", "volume"))
 
 
-def _within(told: object, ts: float) -> bool:
-    return bool(told.start <= ts < told.end)  # type: ignore[attr-defined]
+def _within(metadata: object, ts: float) -> bool:
+    return bool(metadata.start <= ts < metadata.end)  # type: ignore[attr-defined]
 
 
 def _place(process: Process, context: ComputeContext, node: NodeId) -> Place:

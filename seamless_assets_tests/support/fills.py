@@ -33,7 +33,7 @@ CALLS: tuple[tuple[type, tuple[str, ...]], ...] = (
 def settings_at(folder: Path, url: str, ttl_ms: int = TTL_MS, **environment: str) -> Settings:
     """Settings of one machine, below `folder`."""
     patient = {"total_deadline_ms": 60_000, "max_wait_storage_ms": 60_000, "max_wait_backfill_ms": 60_000}
-    told = {
+    declared = {
         "seamless": {
             "artifact": {"object_store_uri": "./artifacts"},
             "hot_store": {"dsn": "sqlite:///./hot.sqlite"},
@@ -46,7 +46,7 @@ def settings_at(folder: Path, url: str, ttl_ms: int = TTL_MS, **environment: str
         },
         "environment": environment,
     }
-    return settings_from_mapping(told, base=folder, environ={})
+    return settings_from_mapping(declared, base=folder, environ={})
 
 
 def read_together(folder: Path, settings: Settings, count: int) -> None:

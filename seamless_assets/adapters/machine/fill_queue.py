@@ -88,7 +88,7 @@ def _save(db: Database, before: Wanted, after: Wanted) -> None:
     left = known.keys() - {_key(one) for one in after}
     db.executemany('DELETE FROM wanted_fills WHERE node_id = ? AND start = ? AND "end" = ?', sorted(left))
     changed = [one for one in after if known.get(_key(one)) != one]
-    if len(after) > max(fills.MOST_WANTED, len(before)):
+    if len(after) > max(fills.MAX_WANTED, len(before)):
         raise fills.full()
     _TABLE.put(db, [(*_key(one), one.wanted_at, one.due_at, one.attempts) for one in changed])
 

@@ -53,8 +53,8 @@ class MachineSessions:
     async def update(self, key: SessionKey, change: Change) -> tuple[SessionRecord, SessionRecord]:
         """Change a record in one transaction; the record before and after."""
         tells = self._on_message is not None
-        before, after, is_told = await self._file.run(lambda db: _update(db, key, change, tells))
-        if self._on_message is not None and is_told:
+        before, after, is_notified = await self._file.run(lambda db: _update(db, key, change, tells))
+        if self._on_message is not None and is_notified:
             self._on_message()
         return before, after
 

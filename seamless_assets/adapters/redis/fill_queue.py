@@ -8,7 +8,7 @@ from seamless_assets.adapters.redis.client import RedisScript
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing import fills
-from seamless_assets.core.sharing.fills import LONGEST_HOLD_S, MOST_WANTED, WantedFill
+from seamless_assets.core.sharing.fills import LONGEST_HOLD_S, MAX_WANTED, WantedFill
 from seamless_assets.errors import FillQueueUnavailable, InvalidInput
 
 PREFIX = "fills:"
@@ -139,7 +139,7 @@ class RedisFillQueue:
         await self._script.close()
 
     async def _run(self, op: str, *arguments: str | float) -> list[str]:
-        return await self._script.run(self._key, op, LONGEST_HOLD_S, float(MOST_WANTED), *arguments)
+        return await self._script.run(self._key, op, LONGEST_HOLD_S, float(MAX_WANTED), *arguments)
 
 
 def _name(node: NodeId, segment: Segment) -> str:

@@ -45,9 +45,9 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
 
 def known_home(settings: Settings) -> Path | None:
     """The `DAGSTER_HOME` of a project, where there is an instance; None where Dagster never ran."""
-    told = environment_of(settings).get("DAGSTER_HOME")
-    if told:
-        return Path(told)
+    home = environment_of(settings).get("DAGSTER_HOME")
+    if home:
+        return Path(home)
     folders = (settings.base, settings.base / "data" / "dagster")
     return next((folder for folder in folders if (folder / "dagster.yaml").exists()), None)
 

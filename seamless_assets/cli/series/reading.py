@@ -80,8 +80,8 @@ def read(
     says so.
     """
     chosen = form or _form_of(out)
-    told = {"world_id": world, "domain": domain, "as_of": _instant(as_of)}
-    context = _context({name: value for name, value in told.items() if value is not None})
+    given = {"world_id": world, "domain": domain, "as_of": _instant(as_of)}
+    context = _context({name: value for name, value in given.items() if value is not None})
     with opened(config) as pipeline, waiting_for(artifacts_of(pipeline)):
         result = pipeline.read(
             node,
@@ -179,14 +179,14 @@ def condition(config: Path | None, node: str, start: str, end: str, is_json: boo
 COMMANDS: list[click.Command] = [read, status, gaps, condition]
 
 
-def _instant(told: str | None) -> Any:
-    return None if told is None else typed_instant(told)
+def _instant(text: str | None) -> Any:
+    return None if text is None else typed_instant(text)
 
 
-def _context(told: dict[str, Any]) -> Any:
+def _context(given: dict[str, Any]) -> Any:
     from seamless_assets.core.reading.context import ComputeContext
 
-    return ComputeContext(**told) if told else None
+    return ComputeContext(**given) if given else None
 
 
 def _form_of(out: Path | None) -> str:

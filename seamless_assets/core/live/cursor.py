@@ -21,7 +21,7 @@ PREFIX = "c1."
 """What every cursor of this version begins with."""
 _REASONS = (MISSING, *ABSENT_REASONS)
 _DIGEST, _CHECKSUM = 8, 4
-_MOST_BYTES = 64_000_000
+_MAX_BYTES = 64_000_000
 _LONGEST_NUMBER = 10
 
 
@@ -84,7 +84,7 @@ def _unpacked(text: str) -> bytes:
     try:
         raw = base64.b64decode(packed + "=" * (-len(packed) % 4), altchars=b"-_", validate=True)
         unpacking = zlib.decompressobj()
-        body = unpacking.decompress(raw, _MOST_BYTES)
+        body = unpacking.decompress(raw, _MAX_BYTES)
     except (binascii.Error, zlib.error, ValueError) as error:
         raise _damaged(str(error)) from error
     if not unpacking.eof or unpacking.unused_data or len(body) < _DIGEST + _CHECKSUM:
@@ -112,8 +112,8 @@ def _write_position(body: bytearray, position: Position) -> None:
 
 
 def _read_position(numbers: _Numbers) -> Position:
-    told = numbers.next()
-    upto = told // 2 if told % 2 == 0 else -(told + 1) // 2
+    number = numbers.next()
+    upto = number // 2 if number % 2 == 0 else -(number + 1) // 2
     gaps = []
     for _ in range(numbers.next()):
         start, length, reason = upto - numbers.next(), numbers.next(), numbers.next()

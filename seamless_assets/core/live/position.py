@@ -11,7 +11,7 @@ FOLLOWED_BARS = 500
 """Corrections, and bars where there was none, are told of the last so many bars; older ones in releases."""
 AWAITED_BARS = 20_000
 """A range that nobody can explain is awaited for so many bars."""
-MOST_GAPS = 1_000
+MAX_GAPS = 1_000
 """Ranges without bars that a position remembers; of more, the oldest are followed no longer."""
 
 
@@ -41,4 +41,4 @@ class Position:
         awaited = timeframe.shift(self.upto, -AWAITED_BARS)
         gaps = [gap for gap in self.gaps if gap.end > (awaited if gap.reason == MISSING else recent)]
         revised = [pair for pair in self.revised if pair[0] >= recent]
-        return replace(self, gaps=tuple(gaps[-MOST_GAPS:]), revised=tuple(revised))
+        return replace(self, gaps=tuple(gaps[-MAX_GAPS:]), revised=tuple(revised))

@@ -13,7 +13,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.errors import InvalidInput, InvalidSegment
 
-MOST_NODES = 10_000
+MAX_NODES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,8 @@ class StreamRequest:
     ) -> StreamRequest:
         """The request of a caller. Raises `InvalidInput` and its kinds."""
         known = tuple(dict.fromkeys(nodes))
-        if not 0 < len(known) <= MOST_NODES:
-            raise InvalidInput(
-                f"{len(known)} nodes were given; give from 1 to {MOST_NODES}", value=len(known)
-            )
+        if not 0 < len(known) <= MAX_NODES:
+            raise InvalidInput(f"{len(known)} nodes were given; give from 1 to {MAX_NODES}", value=len(known))
         end = None if until is None else epoch_seconds(until, "until")
         positions = positions_of(known, since)
         if end is not None and not is_cursor(since) and any(p.upto > end for p in positions.values()):

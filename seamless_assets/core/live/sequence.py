@@ -87,14 +87,14 @@ class Sequencer:
         yield from self._new()
 
     def _corrected(self, before: Position) -> Iterator[Event]:
-        """Corrections of bars that were told without them."""
-        told = dict(before.revised)
+        """Corrections of bars that were emitted without them."""
+        emitted = dict(before.revised)
         for one in self._corrections:
-            is_told = one.ts < before.upto and not _holds(before.gaps, one.ts)
-            if not is_told or one.number <= told.get(one.ts, 0):
+            is_emitted = one.ts < before.upto and not _holds(before.gaps, one.ts)
+            if not is_emitted or one.number <= emitted.get(one.ts, 0):
                 continue
-            told[one.ts] = one.number
-            self._move(revised=tuple(sorted(told.items())))
+            emitted[one.ts] = one.number
+            self._move(revised=tuple(sorted(emitted.items())))
             yield Revised(
                 **self._bar(one.ts, one.after, "hot_store"),
                 evidence=CORRECTED,
@@ -152,13 +152,13 @@ class Sequencer:
 
     def _bar(self, ts: int, values: Values, source: Source) -> dict[str, Any]:
         o, h, low, c, v = values
-        told = {"open": o, "high": h, "low": low, "close": c, "volume": v, "source": source}
+        emitted = {"open": o, "high": h, "low": low, "close": c, "volume": v, "source": source}
         return {
             "node_id": str(self._node),
             "place": self._place(),
             "ts": ts,
             "end": self._frame.shift(ts, 1),
-            **told,
+            **emitted,
         }
 
     def _source(self, ts: int) -> Source:

@@ -9,8 +9,8 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import FillQueueUnavailable
 
-MOST_ATTEMPTS = 5
-MOST_WANTED = 10_000
+MAX_ATTEMPTS = 5
+MAX_WANTED = 10_000
 FIRST_DELAY_S, LONGEST_DELAY_S = 30.0, 3_600.0
 LONGEST_HOLD_S = 7 * 86_400.0
 """No worker is given more time; what seems to be held for longer was held before a clock was set back."""
@@ -52,7 +52,7 @@ class WantedFill:
 def full() -> FillQueueUnavailable:
     """The error for one fill too many."""
     return FillQueueUnavailable(
-        f"{MOST_WANTED:,} fills are wanted already; call drain_fills in some process, or read less at once"
+        f"{MAX_WANTED:,} fills are wanted already; call drain_fills in some process, or read less at once"
     )
 
 

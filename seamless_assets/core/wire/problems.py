@@ -51,8 +51,8 @@ def plain(value: Any) -> Any:
     return to_builtins(value, str_keys=True, enc_hook=str)
 
 
-def _facts(told: Mapping[str, Any]) -> dict[str, Any]:
-    facts = {key: _frozen(value) for key, value in told.items() if key.isidentifier()}
+def _facts(raw: Mapping[str, Any]) -> dict[str, Any]:
+    facts = {key: _frozen(value) for key, value in raw.items() if key.isidentifier()}
     if (gaps := facts.get("gaps")) and all(isinstance(gap, tuple) and len(gap) == 3 for gap in gaps):
         facts["gaps"] = tuple(Gap(*gap) for gap in gaps)
     return facts

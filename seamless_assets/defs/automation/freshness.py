@@ -60,8 +60,8 @@ def _sensor(
     shards: list[Shard],
     jobs: Mapping[str, UnresolvedAssetJobDefinition],
 ) -> SensorDefinition:
-    told, name = settings.automation.freshness, names.prefixed(f"freshness_{exchange}")
-    how = Freshness(told.max_lag_s, told.retry_s, told.partitions)
+    freshness, name = settings.automation.freshness, names.prefixed(f"freshness_{exchange}")
+    how = Freshness(freshness.max_lag_s, freshness.retry_s, freshness.partitions)
 
     def evaluate(context: SensorEvaluationContext) -> SensorResult:
         resource: SeamlessResource = getattr(context.resources, names.project)
@@ -80,7 +80,7 @@ def _sensor(
             states = load_states(pipeline, shard.nodes, context.log)
             look = look_at(grid_of(settings, shard), states, now, before and before.at, how)
             # The same cursor gives the same key, so that a tick that comes twice asks once.
-            since = f"{before.at:.0f}" if before else f"first-{now // told.retry_s:.0f}"
+            since = f"{before.at:.0f}" if before else f"first-{now // freshness.retry_s:.0f}"
             requests += run_requests(shard, names, look.batches, f"{shard.name}/{since}")
             looked[shard.name] = Looked(now, look.next_at)
         known = {shard.name: looked[shard.name] for shard in shards if shard.name in looked}
@@ -91,11 +91,11 @@ def _sensor(
         name=name,
         evaluation_fn=evaluate,
         jobs=[jobs[shard.job_name] for shard in shards],
-        minimum_interval_seconds=told.interval_s,
+        minimum_interval_seconds=freshness.interval_s,
         required_resource_keys={names.project},
-        description=f"Materialize nodes of {exchange} of which more than {told.max_lag_s} seconds are "
+        description=f"Materialize nodes of {exchange} of which more than {freshness.max_lag_s} seconds are "
         "settled and not released, one run for each of its jobs.",
-        default_status=sensor_status(settings.automation, told),
+        default_status=sensor_status(settings.automation, freshness),
     )
 
 
@@ -104,8 +104,8 @@ def read_cursor(cursor: str | None, log: Logger) -> dict[str, Looked]:
     if not cursor:
         return {}
     try:
-        told: Any = json.loads(cursor)
-        looked = {str(name): Looked(float(at), float(next_at)) for name, (at, next_at) in told.items()}
+        stored: Any = json.loads(cursor)
+        looked = {str(name): Looked(float(at), float(next_at)) for name, (at, next_at) in stored.items()}
         return {name: look for name, look in looked.items() if math.isfinite(look.at + look.next_at)}
     except (ValueError, TypeError, AttributeError) as error:
         log.warning(f"the cursor cannot be read ({error}); every node is looked at anew")

@@ -59,11 +59,11 @@ def is_under_way(instance: DagsterInstance, job_name: str, tag: str, name: str) 
     return instance.get_runs_count(wanted) > 0
 
 
-def schedule_status(told: AutomationSettings, switch: SwitchSettings) -> DefaultScheduleStatus:
+def schedule_status(automation: AutomationSettings, switch: SwitchSettings) -> DefaultScheduleStatus:
     """What a schedule is until somebody switches it in the UI."""
-    return DefaultScheduleStatus.RUNNING if told.is_on(switch) else DefaultScheduleStatus.STOPPED
+    return DefaultScheduleStatus.RUNNING if automation.is_on(switch) else DefaultScheduleStatus.STOPPED
 
 
-def sensor_status(told: AutomationSettings, switch: SwitchSettings) -> DefaultSensorStatus:
+def sensor_status(automation: AutomationSettings, switch: SwitchSettings) -> DefaultSensorStatus:
     """What a sensor is until somebody switches it in the UI."""
-    return DefaultSensorStatus.RUNNING if told.is_on(switch) else DefaultSensorStatus.STOPPED
+    return DefaultSensorStatus.RUNNING if automation.is_on(switch) else DefaultSensorStatus.STOPPED

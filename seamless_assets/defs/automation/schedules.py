@@ -60,26 +60,26 @@ def build_schedules(
             yield _schedule(settings, names, shard, kind)
 
 
-def _kinds(told: AutomationSettings) -> Iterator[_Kind]:
-    rolling, anew = told.rolling_backfill, told.reverification
+def _kinds(automation: AutomationSettings) -> Iterator[_Kind]:
+    rolling, anew = automation.rolling_backfill, automation.reverification
     yield _Kind(
         "rolling_backfill",
         rolling.cron,
-        schedule_status(told, rolling),
+        schedule_status(automation, rolling),
         f"Materialize what is settled and not released of the last {rolling.partitions} partitions",
         lambda grid, states, now: unreleased(grid, states, rolling.partitions, now),
     )
     yield _Kind(
         "finishing",
-        told.finishing.cron,
-        schedule_status(told, told.finishing),
+        automation.finishing.cron,
+        schedule_status(automation, automation.finishing),
         "Finish partitions that are over and released in part",
         unfinished,
     )
     yield _Kind(
         "reverification",
         anew.cron,
-        schedule_status(told, anew),
+        schedule_status(automation, anew),
         f"Ask anew for the last {anew.partitions} partitions that are over, whose bars may still change",
         lambda grid, states, now: changeable(grid, states, anew.partitions, now),
     )

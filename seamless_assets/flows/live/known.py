@@ -11,7 +11,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.flows.filling.history import coverage_of_known, known_bars
 from seamless_assets.flows.ports import Ports
 
-MOST_BARS = 500
+MAX_BARS = 500
 """Bars that are loaded at once, beside those that a stream waits for: the most a subscription holds."""
 FOLLOWING_BARS = 60
 """Bars that are missing where so many later ones have closed are no longer waited for."""
@@ -26,7 +26,7 @@ async def load_known(ports: Ports, node: NodeId, position: Position, closed: int
     is not among them.
     """
     frame = node.timeframe
-    end = max(position.upto, min(until, closed, frame.shift(position.upto, MOST_BARS)))
+    end = max(position.upto, min(until, closed, frame.shift(position.upto, MAX_BARS)))
     fresh = Segment(position.upto, end)
     if not position.gaps and 0 < frame.count(*fresh) <= FRESH_BARS:
         bars = await ports.hot.load_bars(node, fresh)

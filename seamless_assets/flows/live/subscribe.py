@@ -74,7 +74,7 @@ class _Subscription:
     def start(self) -> None:
         """Begin to follow every node that is not at its end already."""
         for node in list(self._open):
-            self._end_if_told(node)
+            self._end_if_done(node)
         for state in self._open.values():
             state.task = asyncio.create_task(state.follower.run())
             state.task.add_done_callback(lambda _: self._woken.set())
@@ -116,7 +116,7 @@ class _Subscription:
         else:
             for event in self._caught_up(node, state):
                 yield event
-        self._end_if_told(node)
+        self._end_if_done(node)
 
     async def close(self) -> None:
         """End all requests, and return when they have ended."""
@@ -134,7 +134,7 @@ class _Subscription:
         until = self._request.until
         return node.timeframe.floor(until) if until is not None else 2**62
 
-    def _end_if_told(self, node: NodeId) -> None:
+    def _end_if_done(self, node: NodeId) -> None:
         if self._positions[str(node)].upto >= self._end_of(node):
             state = self._open.pop(node)
             if state.task is not None:

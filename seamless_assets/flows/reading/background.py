@@ -18,7 +18,7 @@ from seamless_assets.aio.shield import shielded
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.events import FillEvent, FillEventKind
-from seamless_assets.core.sharing.fills import MOST_ATTEMPTS, WantedFill, retry_delay_s
+from seamless_assets.core.sharing.fills import MAX_ATTEMPTS, WantedFill, retry_delay_s
 from seamless_assets.errors import ExchangeRefused, FillQueueUnavailable, InvalidInput, SeamlessError
 from seamless_assets.flows.filling.backfill import backfill
 from seamless_assets.flows.ports import Ports
@@ -136,8 +136,8 @@ async def _record_and_fill(
 
 async def _fill_taken(ports: Ports, wanted: WantedFill) -> DrainedFill:
     node, segment, attempts = wanted.node, wanted.segment, wanted.attempts
-    if attempts > MOST_ATTEMPTS:
-        problems: Outcome = (f"{MOST_ATTEMPTS} workers began it and none came to its end",)
+    if attempts > MAX_ATTEMPTS:
+        problems: Outcome = (f"{MAX_ATTEMPTS} workers began it and none came to its end",)
         await _settle(ports, node, segment, attempts, problems)
     else:
         _notify(ports, "take_over", node, segment, attempts)
@@ -156,20 +156,20 @@ async def _fill(ports: Ports, node: NodeId, segment: Segment, attempts: int) -> 
     except SeamlessError as error:
         problems = (f"{type(error).__name__}: {error}",)
         # Asked again, it would be refused again.
-        attempts = MOST_ATTEMPTS if isinstance(error, (ExchangeRefused, InvalidInput)) else attempts
+        attempts = MAX_ATTEMPTS if isinstance(error, (ExchangeRefused, InvalidInput)) else attempts
     await _settle(ports, node, segment, attempts, problems)
     return problems
 
 
 async def _settle(ports: Ports, node: NodeId, segment: Segment, attempts: int, problems: Outcome) -> None:
     """Take it off the record where it is done or given up, else leave it for a later time."""
-    if problems and attempts < MOST_ATTEMPTS:
+    if problems and attempts < MAX_ATTEMPTS:
         settling = ports.fill_queue.hold(node, segment, retry_delay_s(attempts))
     else:
         settling = ports.fill_queue.remove(node, segment)
     await shielded(asyncio.ensure_future(settling))
     if problems:
-        kind: FillEventKind = "postpone" if attempts < MOST_ATTEMPTS else "give_up"
+        kind: FillEventKind = "postpone" if attempts < MAX_ATTEMPTS else "give_up"
         _notify(ports, kind, node, segment, attempts, problems[0])
 
 

@@ -90,8 +90,8 @@ class AsyncRemote(AsyncSeamless):
         return await asyncio.wrap_future(self.portal.start(work(adapters)))
 
     async def _get(self, path: str, kind: type[T], node: str | NodeId, **query: Any) -> T:
-        told = _given({"node": str(NodeId.parse(node)), **query})
-        return await self.ask(lambda adapters: adapters.client.get(path, kind, told))
+        given = _given({"node": str(NodeId.parse(node)), **query})
+        return await self.ask(lambda adapters: adapters.client.get(path, kind, given))
 
     def session(
         self,
@@ -202,11 +202,11 @@ def _policy(sla: SLA) -> str | None:
 def _context_query(context: ComputeContext | None, is_session: bool) -> dict[str, Any]:
     if context is None:
         return {}
-    told = asdict(context)
+    fields = asdict(context)
     if is_session and context.domain == "live":
         # The session was bound already, and has moved on since.
-        told["as_of"] = None
-    return told
+        fields["as_of"] = None
+    return fields
 
 
 def _window(start: Instant, end: Instant) -> dict[str, str]:

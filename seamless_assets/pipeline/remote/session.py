@@ -75,8 +75,8 @@ class RemoteSession(AsyncWorldSession):
             "domain": context.domain,
             "as_of": context.as_of if context.domain != "live" else None,
         }
-        told = {name: value for name, value in query.items() if value is not None}
-        return await self._ask(lambda adapters: adapters.client.get("/v1/sessions", SessionView, told))
+        given = {name: value for name, value in query.items() if value is not None}
+        return await self._ask(lambda adapters: adapters.client.get("/v1/sessions", SessionView, given))
 
     async def _post(self, action: str, node: str | NodeId, **more: str | None) -> SessionView:
         body = {"node": str(NodeId.parse(node)), "world_id": self.context.world_id, **more}

@@ -29,7 +29,7 @@ from seamless_assets.service.routes.queries import LONGEST_TEXT, AsOf, Time, Wor
 
 REVALIDATED, UNKEPT = "private, no-cache", "no-store"
 _NOT_MODIFIED = 304
-_LONGEST_HEADER, _MOST_REASONS = 1_000, 10
+_LONGEST_HEADER, _MAX_REASONS = 1_000, 10
 
 
 class HistoryQuery(AsOf):
@@ -54,7 +54,7 @@ class HistoryQuery(AsOf):
     @property
     def context(self) -> ComputeContext | None:
         """The context of the read; None where nothing of it is told."""
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "world_id": self.world_id,
             "domain": self.domain,
             "as_of": instant(self.as_of),
@@ -62,7 +62,7 @@ class HistoryQuery(AsOf):
             "min_coverage": self.min_coverage,
             "dataset_fingerprint": self.dataset_fingerprint,
         }
-        given = {name: value for name, value in told.items() if value is not None}
+        given = {name: value for name, value in fields.items() if value is not None}
         return ComputeContext(**given) if given else None
 
     @property
@@ -169,7 +169,7 @@ def _cache_headers(
 
 def metadata_headers(metadata: ReadMetadata) -> dict[str, str]:
     """The metadata as headers but its lists, which stand in the schema; `Sla` and `Reasons` as JSON."""
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "Node-Id": metadata.node_id,
         "Interval": metadata.interval,
         "Start": metadata.start,
@@ -186,10 +186,10 @@ def metadata_headers(metadata: ReadMetadata) -> dict[str, str]:
         "Verdict": metadata.verdict,
         "Source": metadata.source,
         "Staleness-Seconds": metadata.staleness_seconds,
-        "Reasons": _json([reason[:_LONGEST_HEADER] for reason in metadata.reasons[:_MOST_REASONS]]),
+        "Reasons": _json([reason[:_LONGEST_HEADER] for reason in metadata.reasons[:_MAX_REASONS]]),
         "Sla": _json(plain(metadata.sla)),
     }
-    return {f"X-Seamless-{name}": _header(value) for name, value in told.items() if value is not None}
+    return {f"X-Seamless-{name}": _header(value) for name, value in fields.items() if value is not None}
 
 
 def _json(value: Any) -> str:

@@ -44,10 +44,10 @@ def answers(content: Mapping[str, Any], also: Mapping[int, str] | None = None) -
 def json_of(kind: type, *, is_list: bool = False, example: Any = None) -> Responses:
     """The answers of a route that gives one value as JSON, or a list of them."""
     one: dict[str, Any] = {"$ref": _REF.format(name=kind.__name__)}
-    told: dict[str, Any] = {"schema": {"type": "array", "items": one} if is_list else one}
+    content: dict[str, Any] = {"schema": {"type": "array", "items": one} if is_list else one}
     if example is not None:
-        told["example"] = example
-    return answers({JSON: told})
+        content["example"] = example
+    return answers({JSON: content})
 
 
 def json_answer(value: Any) -> Response:
@@ -61,19 +61,19 @@ def describe_values(app: FastAPI, *, needs_token: bool) -> None:
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            told = get_openapi(
+            schema = get_openapi(
                 title=app.title,
                 version=app.version,
                 description=app.description,
                 routes=app.routes,
                 tags=app.openapi_tags,
             )
-            schemas = told.setdefault("components", {}).setdefault("schemas", {})
+            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
             schemas |= components
             if needs_token:
-                told["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-                told["security"] = [{"token": []}]
-            app.openapi_schema = told
+                schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+                schema["security"] = [{"token": []}]
+            app.openapi_schema = schema
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]

@@ -51,13 +51,13 @@ def operation_routes(
         """Running fills and other leases."""
         tally, held, now = await leases.tally(), await leases.held(), time.time()
         fills = [_fill(lease, now) for lease in held]
-        told = Operations(
+        listing = Operations(
             now=now,
             fills=tuple(fill for fill in fills if fill is not None),
             leases=tuple(lease.key for lease, fill in zip(held, fills, strict=True) if fill is None),
             completion_ratio=tally.completion_ratio,
         )
-        return json_answer(told)
+        return json_answer(listing)
 
     @router.get("/readyz", responses=answers(_STATUS), response_class=Response)
     async def ready(_: Annotated[NoQuery, QueryString()]) -> Response:

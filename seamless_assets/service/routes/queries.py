@@ -14,9 +14,9 @@ from seamless_assets.errors import InvalidInput
 LONGEST_TEXT = 2_000
 
 
-def _instant(told: str) -> str:
-    epoch_micros(typed_instant(told), "the time")
-    return told
+def _instant(text: str) -> str:
+    epoch_micros(typed_instant(text), "the time")
+    return text
 
 
 _NODE_FORM = r"^ohlcv:[a-z]+:[A-Z0-9]+/[A-Z]+(:[A-Z]+)?:[1-9][0-9]?[mhd]$"
@@ -86,6 +86,6 @@ def once_each(request: Request) -> None:
         raise InvalidInput(f"{twice[0][:100]} comes twice; say it once", value=twice[0][:100])
 
 
-def instant(told: str | None) -> int | str | None:
+def instant(text: str | None) -> int | str | None:
     """A time of a query as the pipeline takes it."""
-    return None if told is None else typed_instant(told)
+    return None if text is None else typed_instant(text)

@@ -30,13 +30,13 @@ from seamless_assets.pipeline.connect import Seamless
 from seamless_assets.service.routes.openapi import JSON, answers, json_answer, json_of
 from seamless_assets.service.routes.queries import AsOf, NoQuery, OfNode, OfWindow, Time, instant
 
-MOST_CELLS = 1_000
+MAX_CELLS = 1_000
 
 
 class StripQuery(OfWindow):
     """A window, and into how many cells it is cut."""
 
-    cells: Annotated[int, Field(gt=0, le=MOST_CELLS)] = 120
+    cells: Annotated[int, Field(gt=0, le=MAX_CELLS)] = 120
 
 
 class DiffQuery(OfNode):
@@ -74,8 +74,8 @@ def node_routes(pipeline: Seamless, most_rows: int) -> APIRouter:
         window = _window(query, most_rows)
         known = await aio.coverage(query.node, *window)
         missing, absent = shares(window, known.gaps, query.cells)
-        told = Strip(str(NodeId.parse(query.node)), *window, tuple(missing.tolist()), tuple(absent.tolist()))
-        return json_answer(told)
+        cells = Strip(str(NodeId.parse(query.node)), *window, tuple(missing.tolist()), tuple(absent.tolist()))
+        return json_answer(cells)
 
     @router.get("/v1/ledger", responses=json_of(Fact, is_list=True), response_class=Response)
     async def ledger(query: Annotated[OfWindow, QueryString()]) -> Response:

@@ -72,7 +72,7 @@ def session_routes(pipeline: Seamless) -> APIRouter:
     def live(body: _Body, as_of: str | None = None) -> AsyncWorldSession:
         return aio.session(body.world_id, "live", instant(as_of))
 
-    async def told(body: _Body) -> Response:
+    async def view_of(body: _Body) -> Response:
         return await _view(pipeline, ComputeContext(body.world_id, "live"), body.node)
 
     @router.get("/v1/sessions", responses=json_of(SessionView), response_class=Response)
@@ -93,25 +93,25 @@ def session_routes(pipeline: Seamless) -> APIRouter:
         """Begin a live session of a node, or go on with it."""
         session = live(body, body.as_of)
         await session.bind(body.node, instant(body.started_at))
-        return await told(body)
+        return await view_of(body)
 
     @router.post("/v1/sessions/advance", responses=json_of(SessionView), response_class=Response)
     async def advance(body: Advance) -> Response:
         """Move a session forward."""
         await live(body).advance(body.node, instant(body.as_of))
-        return await told(body)
+        return await view_of(body)
 
     @router.post("/v1/sessions/pin", responses=json_of(SessionView), response_class=Response)
     async def pin(body: Pin) -> Response:
         """Set a session back, for a reason that its reads repeat."""
         await live(body).pin(body.node, instant(body.as_of), reason=body.reason)
-        return await told(body)
+        return await view_of(body)
 
     @router.post("/v1/sessions/unpin", responses=json_of(SessionView), response_class=Response)
     async def unpin(body: Unpin) -> Response:
         """Lift a session's pin."""
         await live(body).unpin(body.node)
-        return await told(body)
+        return await view_of(body)
 
     return router
 

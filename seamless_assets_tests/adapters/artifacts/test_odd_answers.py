@@ -332,7 +332,7 @@ def swallowing(asked: Asked, honest: Callable[[], Answer]) -> Answer:
         (swallowing, ArtifactStoreError),
     ],
 )
-async def test_a_bucket_that_cannot_keep_what_is_there_is_told_and_not_written_to(
+async def test_a_bucket_that_cannot_keep_what_is_there_is_refused_and_not_written_to(
     s3: OwnS3, odd: Any, kind: type[ArtifactStoreError]
 ) -> None:
     ref = await released(s3)
@@ -345,7 +345,7 @@ async def test_a_bucket_that_cannot_keep_what_is_there_is_told_and_not_written_t
     assert await opened(s3).list_releases(NODE) == [record(ref)]
 
 
-async def test_of_two_writers_that_were_both_told_yes_one_is_told_no(s3: OwnS3) -> None:
+async def test_of_two_writers_that_were_both_told_yes_one_hears_no(s3: OwnS3) -> None:
     """A bucket that honours the header but for one moment."""
     first, second = opened(s3), opened(s3)
     ref = await first.put_artifact(sealed())

@@ -125,7 +125,7 @@ def test_a_dagster_user_configures_one_resource(moto: S3Server, exchange: Sandbo
 
 
 @pytest.mark.parametrize("kind", ["moto", "versitygw"])
-def test_a_bucket_that_goes_away_is_told_and_nothing_is_served_as_the_newest(
+def test_a_bucket_that_goes_away_is_reported_and_nothing_is_served_as_the_newest(
     kind: str, request: pytest.FixtureRequest, exchange: Sandbox, tmp_path: Path
 ) -> None:
     server: S3Server = request.getfixturevalue(kind)

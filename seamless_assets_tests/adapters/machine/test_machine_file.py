@@ -14,7 +14,7 @@ from seamless_assets.core.sharing.token_bucket import Budget
 from seamless_assets.errors import BudgetUnavailable, LeaseLost, LeaseStoreUnavailable
 
 
-async def test_who_asks_a_closed_file_is_told_so_and_waits_for_nothing(tmp_path: Path) -> None:
+async def test_who_asks_a_closed_file_learns_it_and_waits_for_nothing(tmp_path: Path) -> None:
     leases, budget = MachineLeases(tmp_path / "leases.sqlite"), MachineBudget(tmp_path / "budget.sqlite")
     place = await budget.take("key", Budget(1, 1_000, 1), 1)
     await leases.held()

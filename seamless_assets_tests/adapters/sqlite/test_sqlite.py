@@ -79,7 +79,7 @@ async def test_a_damaged_file_is_a_typed_error(tmp_path: Path) -> None:
         await SqliteHotStore(path).load_bars(NODE, Segment(START, START + 60))
 
 
-async def test_pages_that_were_spoiled_are_told_by_a_look_and_by_a_read(
+async def test_pages_that_were_spoiled_are_reported_by_a_look_and_by_a_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, window = tmp_path / "hot.sqlite", Segment(START, START + 600_000)

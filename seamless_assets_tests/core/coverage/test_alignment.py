@@ -114,7 +114,7 @@ def test_a_single_row_far_off_the_grid_shows_nothing() -> None:
     assert alone.off_grid == (Segment(START, START + 2 * DAY),)
 
 
-def test_the_first_bar_of_a_market_may_be_told_by_its_listing() -> None:
+def test_the_first_bar_of_a_market_may_be_dated_by_its_listing() -> None:
     kept = page("1d", [START * 1000 + 8 * HOUR_MS, *((START + n * DAY) * 1000 for n in (1, 2))])
     assert kept.opens(Timeframe("1d")).tolist() == [START, START + DAY, START + 2 * DAY]
 

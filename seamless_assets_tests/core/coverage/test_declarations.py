@@ -85,9 +85,9 @@ def test_a_declaration_ranks_below_bars_and_proofs_and_can_be_revoked(
     facts = facts_of(facts_table([fact_of(frame, what, part) for what, part in said]))
     opens = np.array([at[bar] for bar in sorted(there)], dtype=np.int64)
     known = coverage_of(frame, Segment(at[0], at[-1]), opens, proven_gaps(facts))
-    told = {ts: gap.reason for gap in known.gaps for ts in at[:-1] if gap.start <= ts < gap.end}
-    assert told == {at[bar]: named(said, bar) for bar in range(BARS) if bar not in there}
-    reasons = list(told.values())
+    reason_of = {ts: gap.reason for gap in known.gaps for ts in at[:-1] if gap.start <= ts < gap.end}
+    assert reason_of == {at[bar]: named(said, bar) for bar in range(BARS) if bar not in there}
+    reasons = list(reason_of.values())
     assert (known.declared, known.retention) == (reasons.count(DECLARED), reasons.count("retention"))
     assert known.missing == reasons.count(MISSING) and known.present == len(there)
     assert known.proven == BARS - len(there) - known.missing - known.declared - known.retention
@@ -115,7 +115,7 @@ def test_each_declaration_says_what_became_of_it(
         }
         if what == DECLARED:
             expected.append((at[first], at[last], taken, len(set(range(first, last)) & there - taken)))
-    told = [
+    outcomes = [
         (
             one.start,
             one.end,
@@ -124,7 +124,7 @@ def test_each_declaration_says_what_became_of_it(
         )
         for one in found
     ]
-    assert told == expected
+    assert outcomes == expected
     for one in found:
         assert {
             ts for part in (*one.in_force, *one.revoked) for ts in at[:-1] if part.start <= ts < part.end

@@ -55,7 +55,7 @@ def known(
     )
 
 
-def told(position: Position, what: Known) -> tuple[list[Event], Position]:
+def emitted(position: Position, what: Known) -> tuple[list[Event], Position]:
     sequencer = Sequencer(NODE, position, {str(NODE): position}, what)
     events = list(sequencer.events())
     return events, sequencer.position
@@ -76,10 +76,10 @@ BEGIN = Position(at(0))
 
 
 def test_bars_come_once_and_in_order() -> None:
-    events, position = told(BEGIN, known({0: row(1), 1: row(2), 2: row(3)}, 3))
+    events, position = emitted(BEGIN, known({0: row(1), 1: row(2), 2: row(3)}, 3))
     assert short(events) == [("Bar", 0, 1), ("Bar", 1, 2), ("Bar", 2, 3)]
     assert position == Position(at(3))
-    assert told(position, known({}, 3, begin=3)) == ([], position)
+    assert emitted(position, known({}, 3, begin=3)) == ([], position)
 
 
 @pytest.mark.parametrize(
@@ -97,54 +97,56 @@ def test_bars_come_once_and_in_order() -> None:
         ([(0, 2, "pre_listing")], [], {2}, [("Gap", 0, 2, "pre_listing"), ("Bar", 2, 2)]),
     ],
 )
-def test_a_hole_is_told_when_it_is_decided(
+def test_a_hole_is_emitted_when_it_is_decided(
     holes: Any, looked: Any, bars: set[int], expected: list[tuple[Any, ...]]
 ) -> None:
-    events, _ = told(BEGIN, known({n: row(n) for n in sorted(bars)}, 4, holes, looked=looked))
+    events, _ = emitted(BEGIN, known({n: row(n) for n in sorted(bars)}, 4, holes, looked=looked))
     assert short(events) == expected
 
 
-def test_missing_bars_at_the_end_of_what_was_loaded_are_told_where_later_ones_are_known() -> None:
+def test_missing_bars_at_the_end_of_what_was_loaded_are_emitted_where_later_ones_are_known() -> None:
     for is_followed in (False, True):
         what = known({0: row(1)}, 2, [(1, 2, "missing")], looked=[(1, 2)], is_followed=is_followed)
-        assert len(told(BEGIN, what)[0]) == 1 + is_followed
+        assert len(emitted(BEGIN, what)[0]) == 1 + is_followed
 
 
 def test_a_bar_that_came_after_all_fills_its_gap() -> None:
     gapped = Position(at(4), (Hole(at(1), at(4), "missing"),))
-    events, position = told(gapped, known({0: row(0), 2: row(2)}, 4, [(1, 2, "missing"), (3, 4, "outage")]))
+    events, position = emitted(
+        gapped, known({0: row(0), 2: row(2)}, 4, [(1, 2, "missing"), (3, 4, "outage")])
+    )
     assert short(events) == [("Filled", 2, 2), ("Gap", 3, 4, "outage")]
     assert position.gaps == (Hole(at(1), at(2), "missing"), Hole(at(3), at(4), "outage"))
-    events, position = told(position, known({n: row(n) for n in range(4)}, 4))
+    events, position = emitted(position, known({n: row(n) for n in range(4)}, 4))
     assert short(events) == [("Filled", 1, 1), ("Filled", 3, 3)] and position.gaps == ()
 
 
-def test_each_correction_is_told_once_whatever_was_in_the_bar_already() -> None:
+def test_each_correction_is_emitted_once_whatever_was_in_the_bar_already() -> None:
     first, second, third = row(1), row(2), row(3)
     twice = [(0, first, second), (0, second, third)]
     for value, number in ((first, 0), (second, 1), (third, 2)):
-        _, position = told(BEGIN, known({0: value}, 1, revisions=twice[:number]))
-        events, position = told(position, known({}, 1, begin=1, revisions=twice))
+        _, position = emitted(BEGIN, known({0: value}, 1, revisions=twice[:number]))
+        events, position = emitted(position, known({}, 1, begin=1, revisions=twice))
         assert [(e.before, e.values) for e in events if isinstance(e, Revised)] == [
             (old, new) for _, old, new in twice[number:]
         ]
-        assert told(position, known({}, 1, begin=1, revisions=twice))[0] == []
+        assert emitted(position, known({}, 1, begin=1, revisions=twice))[0] == []
 
 
 def test_a_bar_read_before_its_correction_was_is_not_taken_for_the_corrected_one() -> None:
     """Between the bars and the revisions that a stream loads, a correction is stored."""
-    events, position = told(BEGIN, known({0: row(1)}, 1, revisions=[(0, row(1), row(2))]))
+    events, position = emitted(BEGIN, known({0: row(1)}, 1, revisions=[(0, row(1), row(2))]))
     assert short(events) == [("Bar", 0, 1)]
-    events, _ = told(position, known({}, 1, begin=1, revisions=[(0, row(1), row(2))]))
+    events, _ = emitted(position, known({}, 1, begin=1, revisions=[(0, row(1), row(2))]))
     assert short(events) == [("Revised", 0, 2)]
 
 
-def test_a_bar_that_was_corrected_before_it_filled_a_gap_is_told_as_it_is() -> None:
+def test_a_bar_that_was_corrected_before_it_filled_a_gap_is_emitted_as_it_is() -> None:
     gapped = Position(at(1), (Hole(at(0), at(1), "missing"),))
     revisions = [(0, row(1), row(2))]
-    events, position = told(gapped, known({0: row(2)}, 1, revisions=revisions))
+    events, position = emitted(gapped, known({0: row(2)}, 1, revisions=revisions))
     assert short(events) == [("Filled", 0, 2)]
-    assert told(position, known({}, 1, begin=1, revisions=revisions))[0] == []
+    assert emitted(position, known({}, 1, begin=1, revisions=revisions))[0] == []
 
 
 def test_the_cursor_of_each_event_resumes_after_it() -> None:
@@ -152,11 +154,11 @@ def test_the_cursor_of_each_event_resumes_after_it() -> None:
     what = known(
         bars, 6, [(1, 2, "missing"), (4, 5, "no_trades")], looked=[(1, 2)], revisions=[(2, row(1), row(2))]
     )
-    events, _ = told(BEGIN, what)
+    events, _ = emitted(BEGIN, what)
     assert len(events) == 6
     for number, event in enumerate(events):
         resumed = read_cursor(event.cursor, [str(NODE)])[str(NODE)]
-        assert told(resumed, what)[0] == events[number + 1 :]
+        assert emitted(resumed, what)[0] == events[number + 1 :]
 
 
 def test_a_position_forgets_what_is_too_old_to_be_followed() -> None:
@@ -189,7 +191,7 @@ def test_any_growth_of_knowledge_tells_each_bar_once(kinds: list[str], data: st.
         ]
         revisions = corrections if is_last else []
         what = known(bars, end, holes, looked=[(0, end)], revisions=revisions, is_followed=is_last)
-        events, position = told(position, what)
+        events, position = emitted(position, what)
         every += events
     shown: dict[int, Row] = {}
     for event in every:

@@ -27,7 +27,7 @@ INSTANT = st.integers(0, 4_000_000_000)
 
 
 def metadata(rows: int, gaps: tuple[Gap, ...] = (), world: str = "w", **other: object) -> ReadMetadata:
-    told: dict[str, object] = {
+    fields: dict[str, object] = {
         "node_id": "ohlcv:binance:BTC/USDT:1m",
         "interval": 60,
         "start": 0,
@@ -50,7 +50,7 @@ def metadata(rows: int, gaps: tuple[Gap, ...] = (), world: str = "w", **other: o
         "staleness_seconds": 1.5,
         "sla": {"phases": {"total": {"taken_ms": 1.0}}, "violations": []},
     }
-    return ReadMetadata(**{**told, **other})  # type: ignore[arg-type]
+    return ReadMetadata(**{**fields, **other})  # type: ignore[arg-type]
 
 
 def bars(rows: int) -> pa.Table:
@@ -114,7 +114,7 @@ def test_every_error_comes_back_with_its_facts(kind: type[SeamlessError]) -> Non
     assert came.facts == sent.facts and isinstance(came.gaps[0], Gap)
 
 
-def test_facts_that_json_has_no_form_for_are_told_as_text() -> None:
+def test_facts_that_json_has_no_form_for_are_written_as_text() -> None:
     sent = errors.InvalidInput("x", value=math.nan, key=object)
     came = error_of(encode(problem_of(sent, 422)))
     assert came.facts["value"] is None and "object" in came.facts["key"]

@@ -28,7 +28,7 @@ RANKS = {"PASS": 0, "PARTIAL": 1, "HOLD": 2, "REJECT": 2}
 
 
 @pytest.mark.parametrize(("first", "second"), list(product(VERDICTS, VERDICTS)))
-def test_every_change_of_state_is_told_with_its_dataset_and_no_other(first: str, second: str) -> None:
+def test_every_change_of_state_is_sent_with_its_dataset_and_no_other(first: str, second: str) -> None:
     bound = advance(SessionRecord(), "2025-01-01T00:00:00.000000Z", FINGERPRINT)
     before = observe(bound, Judgement(first, ("a: x",)), 1.0, bound.as_of, FINGERPRINT)  # type: ignore[arg-type]
     after = observe(before, Judgement(second, ("b: y",)), 2.0, bound.as_of, FINGERPRINT)  # type: ignore[arg-type]
@@ -42,14 +42,14 @@ def test_every_change_of_state_is_told_with_its_dataset_and_no_other(first: str,
     assert event.reasons == ("b: y",)
 
 
-def test_pins_are_told_each_time_and_lifting_none_tells_nothing() -> None:
+def test_pins_are_sent_each_time_and_lifting_none_sends_nothing() -> None:
     record = SessionRecord()
     assert unpin(record, 1.0) is record
     pinned = pin(record, "2025-01-01T00:00:00.000000Z", FINGERPRINT, "doubtful", 5.0)
     again = pin(pinned, "2025-01-01T00:00:00.000000Z", FINGERPRINT, "still so", 6.0)
     free = unpin(again, 7.0)
-    told = [session_event(KEY, *pair) for pair in ((record, pinned), (pinned, again), (again, free))]
-    assert [(event.kind, event.at, event.reasons) for event in told if event] == [
+    sent = [session_event(KEY, *pair) for pair in ((record, pinned), (pinned, again), (again, free))]
+    assert [(event.kind, event.at, event.reasons) for event in sent if event] == [
         ("pinned", 5.0, ("pinned: doubtful",)),
         ("pinned", 6.0, ("pinned: still so",)),
         ("unpinned", 7.0, ("unpinned: still so",)),
@@ -67,14 +67,14 @@ def test_a_message_says_all_and_masks_what_a_reason_should_not_have_held() -> No
     event = session_event(KEY, SessionRecord(), record)
     assert event is not None
     message = webhook_message(event, "s1", 7)
-    told = json.loads(message.body)
+    body = json.loads(message.body)
     assert "hunter2" not in message.body and "abcd" not in message.body
-    assert (told["id"], told["type"], told["timestamp"]) == (
+    assert (body["id"], body["type"], body["timestamp"]) == (
         "msg_s1_7",
         "session.downgraded",
         "2025-01-01T00:00:00.500000Z",
     )
-    assert (told["data"]["sequence"], told["data"]["stream"], told["data"]["after"]) == (7, "s1", "HOLD")
+    assert (body["data"]["sequence"], body["data"]["stream"], body["data"]["after"]) == (7, "s1", "HOLD")
 
 
 def test_the_signature_is_that_of_the_standards_own_example() -> None:
@@ -84,14 +84,14 @@ def test_the_signature_is_that_of_the_standards_own_example() -> None:
     headers = signed_headers("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body, key)
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
     for changed in ({"message_id": "m"}, {"sent_at": 1}, {"body": body + b" "}, {"key": b"x" * 16}):
-        told = {"message_id": headers["webhook-id"], "sent_at": 1_614_265_330, "body": body, "key": key}
-        assert signed_headers(**{**told, **changed}) != headers  # type: ignore[arg-type]
+        arguments = {"message_id": headers["webhook-id"], "sent_at": 1_614_265_330, "body": body, "key": key}
+        assert signed_headers(**{**arguments, **changed}) != headers  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     "secret", ["", "short", "whsec_", "whsec_!!!!", "whsec_" + b64encode(b"x" * 15).decode()]
 )
-def test_a_secret_that_protects_nothing_is_refused_and_not_told(secret: str) -> None:
+def test_a_secret_that_protects_nothing_is_refused_and_not_shown(secret: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         signing_key(secret)
     assert len(secret) < 8 or secret not in str(refused.value)

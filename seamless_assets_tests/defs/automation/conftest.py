@@ -51,8 +51,8 @@ class Project:
         repository = self.definitions.get_repository_def()
         resources = dict(self.definitions.resources or {})
         with build_schedule_context(self.instance, repository_def=repository, resources=resources) as context:
-            told = repository.get_schedule_def(name).evaluate_tick(context)
-        return list(told.run_requests or [])
+            tick = repository.get_schedule_def(name).evaluate_tick(context)
+        return list(tick.run_requests or [])
 
     def tick_sensor(self, name: str, cursor: str | None = None) -> tuple[list[RunRequest], str | None]:
         """What a sensor asks for now, as the daemon would launch it, and its new cursor."""
@@ -61,8 +61,8 @@ class Project:
         with build_sensor_context(
             self.instance, repository_def=repository, cursor=cursor, resources=resources
         ) as context:
-            told = repository.get_sensor_def(name).evaluate_tick(context)
-        return list(told.run_requests or []), told.cursor
+            tick = repository.get_sensor_def(name).evaluate_tick(context)
+        return list(tick.run_requests or []), tick.cursor
 
     def launch(self, requests: Iterable[RunRequest]) -> int:
         """Do what runs would do that are asked for; the number of runs.

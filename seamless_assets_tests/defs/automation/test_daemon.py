@@ -40,7 +40,7 @@ def venue() -> Iterator[Sandbox]:
 @pytest.fixture
 def folder(tmp_path: Path, venue: Sandbox) -> Path:
     """A project whose automation is on, of a node that starts at midnight, and its `DAGSTER_HOME`."""
-    told = {
+    declared = {
         "seamless": {
             "artifact": {"object_store_uri": "./artifacts"},
             "hot_store": {"dsn": "sqlite:///./hot.sqlite"},
@@ -57,7 +57,7 @@ def folder(tmp_path: Path, venue: Sandbox) -> Path:
         },
         "automation": {"enabled": True, "freshness": {"interval_s": 30, "retry_s": 60, "max_lag_s": 60}},
     }
-    (tmp_path / "seamless.yaml").write_text(yaml.safe_dump(told))
+    (tmp_path / "seamless.yaml").write_text(yaml.safe_dump(declared))
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     return tmp_path

@@ -102,7 +102,7 @@ def test_a_node_that_cannot_be_read_stops_no_other(project: Callable[..., Projec
 
 @pytest.mark.parametrize("is_on", [False, True])
 def test_all_is_off_until_it_is_switched_on(is_on: bool) -> None:
-    told = {
+    declared = {
         "seamless": {"artifact": {"object_store_uri": "./a"}},
         "exchanges": {"binance": {"symbols": ["BTC/USDT"]}, "okx": {"symbols": ["BTC/USDT"]}},
         "automation": {
@@ -111,7 +111,7 @@ def test_all_is_off_until_it_is_switched_on(is_on: bool) -> None:
             "finishing": {"enabled": not is_on, "cron": "*/7 1-5 * jan,feb mon"},
         },
     }
-    repository = build_definitions(settings_from_mapping(told, "/base", {})).get_repository_def()
+    repository = build_definitions(settings_from_mapping(declared, "/base", {})).get_repository_def()
     usual, other = (
         (DefaultScheduleStatus.RUNNING, DefaultScheduleStatus.STOPPED)[:: 1 if is_on else -1],
         DefaultSensorStatus.RUNNING if is_on else DefaultSensorStatus.STOPPED,

@@ -34,8 +34,8 @@ def venue() -> Iterator[Sandbox]:
 def kept(venue: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three days of an hourly node; the second waits for a release by hand, for a candle in it is none."""
     folder = tmp_path_factory.mktemp("kept")
-    declared = {"base_url": venue.url, "symbols": ["BTC/USDT"], "timeframes": ["1h"], "start": "2025-01-01"}
-    told = {
+    exchange = {"base_url": venue.url, "symbols": ["BTC/USDT"], "timeframes": ["1h"], "start": "2025-01-01"}
+    declared = {
         "seamless": {
             "artifact": {"object_store_uri": "./artifacts"},
             "hot_store": {"dsn": "sqlite:///./hot.sqlite"},
@@ -43,9 +43,9 @@ def kept(venue: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "rate_limit": {"tokens_per_interval": 1_000_000, "burst_tokens": 1_000_000},
             "partitions": {"1h": "day"},
         },
-        "exchanges": {"binance": declared},
+        "exchanges": {"binance": exchange},
     }
-    (folder / "seamless.yaml").write_text(yaml.safe_dump(told))
+    (folder / "seamless.yaml").write_text(yaml.safe_dump(declared))
     with sa.connect(folder / "seamless.yaml") as s:
         for day in range(3):
             if day == 1:
@@ -196,13 +196,13 @@ def test_commands_tell_dagster_where_it_runs(path: Path, monkeypatch: pytest.Mon
     assert run("rollback", NODE, "--to", "1").exit_code == 0 and not home.exists()
     home.mkdir(parents=True)
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    told = run("release", NODE, "--partition", "2025-01-02")
-    assert told.exit_code == 0, told.output
+    result = run("release", NODE, "--partition", "2025-01-02")
+    assert result.exit_code == 0, result.output
     with DagsterInstance.from_config(str(home)) as kept:
         assert (
             pages(kept)["2025-01-02"]["overridden_checks"] == "conformance, coverage" and check(kept).passed
         )
     (home / "dagster.yaml").write_text("storage: {sqlite: {base_dir: /dev/null/nowhere}}\n")
-    told = run("withdraw", NODE, "2025-01-01")
-    assert told.exit_code == 0 and log(path)[-1].kind == "withdrawal"
-    assert "is made and readers find it, but the Dagster instance" in told.output
+    result = run("withdraw", NODE, "2025-01-01")
+    assert result.exit_code == 0 and log(path)[-1].kind == "withdrawal"
+    assert "is made and readers find it, but the Dagster instance" in result.output

@@ -50,8 +50,8 @@ def test_a_partition_that_is_out_of_reach_is_released_with_a_warning(
         assert shown[f"{why}_bars"] == lost and shown["absent_bars"] == lost
     words = {"retention": f"{lost} out of retention", "declared": f"{lost} declared absent"}[why]
     (partition,) = report.partitions
-    for told in (held.description, released.description, progress(NodeId.parse(NODE), partition)):
-        assert (words in str(told)) is bool(lost) and "0 proven absent" in str(told)
+    for text in (held.description, released.description, progress(NodeId.parse(NODE), partition)):
+        assert (words in str(text)) is bool(lost) and "0 proven absent" in str(text)
     assert partitions(NodeId.parse(NODE).timeframe, "month", Segment(*MONTH)) == [partition.partition]
 
 

@@ -101,18 +101,18 @@ async def test_away_from_the_start_only_what_is_known_is_sealed(tmp_path: Path) 
 
 
 @FLOWS
-async def test_who_waits_is_told_for_what_before_each_wait(flow: Flow) -> None:
+async def test_who_waits_learns_for_what_before_each_wait(flow: Flow) -> None:
     exchange = InMemoryExchange({}, ManualClock(time=START + DAY), is_away=True)
     ports = in_memory_ports(exchange, policy=POLICY)
     asked_at = exchange.clock.now()
     await flow(ports, NODE, Segment(START, START + DAY))
-    told = waits(ports)
-    assert [(wait.exchange, wait.attempt, wait.attempts) for wait in told] == [
+    noted = waits(ports)
+    assert [(wait.exchange, wait.attempt, wait.attempts) for wait in noted] == [
         ("binance", 1, 3),
         ("binance", 2, 3),
     ]
-    assert all(wait.reason and wait.delay_s > 0 for wait in told)
-    assert sum(wait.delay_s for wait in told) == pytest.approx(exchange.clock.now() - asked_at, rel=1e-3)
+    assert all(wait.reason and wait.delay_s > 0 for wait in noted)
+    assert sum(wait.delay_s for wait in noted) == pytest.approx(exchange.clock.now() - asked_at, rel=1e-3)
 
 
 @FLOWS

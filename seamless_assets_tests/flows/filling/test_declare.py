@@ -66,7 +66,7 @@ async def released(ports: Ports) -> dict[str, list[Gap]]:
     return {m.partition: [gap for gap in m.absent if gap.reason == DECLARED] for m in manifests}
 
 
-async def test_what_is_declared_is_released_told_as_such_and_asked_for_no_more() -> None:
+async def test_what_is_declared_is_released_named_as_such_and_asked_for_no_more() -> None:
     world = World()
     before = await world.materialize()
     assert [part.released for part in before.partitions] == [False, False, True]

@@ -36,18 +36,18 @@ def test_history_and_what_closes_is_the_exchanges_truth(skip: float) -> None:
         events = await collect(market.process(), request(nodes, BEGIN, END))
         for one in nodes:
             assert shown(events, one) == market.truth(one, BEGIN, END)
-            told = [event for event in events if event.node_id == str(one)]
-            covered = [(e.ts, e.end) if isinstance(e, Bar) else (e.start, e.end) for e in told
+            of_node = [event for event in events if event.node_id == str(one)]
+            covered = [(e.ts, e.end) if isinstance(e, Bar) else (e.start, e.end) for e in of_node
                        if isinstance(e, Bar | Gap)]  # fmt: skip
             assert covered[0][0] == BEGIN and covered[-1][1] == END
             assert all(left[1] == right[0] for left, right in pairwise(covered))
-            assert not [e for e in told if isinstance(e, Gap) and e.reason == "missing"]
-            assert isinstance(told[0], Bar | Gap) and any(isinstance(e, CaughtUp) for e in told)
+            assert not [e for e in of_node if isinstance(e, Gap) and e.reason == "missing"]
+            assert isinstance(of_node[0], Bar | Gap) and any(isinstance(e, CaughtUp) for e in of_node)
 
     run_on_virtual_time(work)
 
 
-def test_a_bar_is_told_within_seconds_of_its_close_and_costs_one_request() -> None:
+def test_a_bar_is_emitted_within_seconds_of_its_close_and_costs_one_request() -> None:
     market = LiveMarket()
 
     async def work() -> None:
@@ -97,7 +97,7 @@ def test_a_cursor_of_any_event_resumes_after_it_in_another_process() -> None:
 
 
 @pytest.mark.parametrize("minutes", [2, 30, 200])
-def test_an_outage_is_told_and_what_was_missed_comes_after_it(minutes: int) -> None:
+def test_an_outage_is_reported_and_what_was_missed_comes_after_it(minutes: int) -> None:
     market = LiveMarket()
 
     async def work() -> None:
@@ -121,7 +121,7 @@ def test_an_outage_is_told_and_what_was_missed_comes_after_it(minutes: int) -> N
     run_on_virtual_time(work)
 
 
-def test_each_correction_is_told_once_for_as_long_as_they_come() -> None:
+def test_each_correction_is_emitted_once_for_as_long_as_they_come() -> None:
     market = LiveMarket()
 
     async def work() -> None:
@@ -209,7 +209,7 @@ def test_closing_ends_the_requests_at_once() -> None:
     run_on_virtual_time(work)
 
 
-def test_a_slow_reader_is_told_its_lag_loses_nothing_and_holds_up_nobody() -> None:
+def test_a_slow_reader_learns_its_lag_loses_nothing_and_holds_up_nobody() -> None:
     market = LiveMarket()
 
     async def work() -> None:
@@ -258,7 +258,7 @@ def test_an_unknown_symbol_is_refused_and_nothing_is_left_behind() -> None:
     run_on_virtual_time(work)
 
 
-def test_bars_that_come_late_are_asked_for_again_and_told_in_their_turn() -> None:
+def test_bars_that_come_late_are_asked_for_again_and_emitted_in_their_turn() -> None:
     """An exchange that serves a bar seconds after it has closed."""
     market = LiveMarket()
     late = dict(market.exchange.series[NODE])

@@ -18,7 +18,7 @@ from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.settings import ReadSettings
 from seamless_assets.core.reading.sla import SLAPolicy
 from seamless_assets.core.sharing.events import CoordinationEvent, FillEvent
-from seamless_assets.core.sharing.fills import MOST_ATTEMPTS
+from seamless_assets.core.sharing.fills import MAX_ATTEMPTS
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.background import drain_fills
@@ -186,8 +186,8 @@ def test_what_comes_to_nothing_is_tried_again_a_few_times_and_given_up_aloud() -
             await asyncio.sleep(60)
             await drain_fills(ports)
         kinds = [event.kind for event in fill_events(ports)]
-        assert kinds.count("take_over") == MOST_ATTEMPTS - 1
-        assert kinds.count("postpone") == MOST_ATTEMPTS - 1 and kinds[-1] == "give_up"
+        assert kinds.count("take_over") == MAX_ATTEMPTS - 1
+        assert kinds.count("postpone") == MAX_ATTEMPTS - 1 and kinds[-1] == "give_up"
         assert fill_events(ports)[-1].reason and cluster.queue.wanted == ()
         # The next reader may want it again.
         cluster.exchange.is_away = False
@@ -205,7 +205,7 @@ def test_a_fill_that_kills_whoever_begins_it_is_not_begun_for_ever() -> None:
         first = cluster.opened("first")
         await read(first, asking())
         await die(first)
-        for number in range(2, MOST_ATTEMPTS + 1):
+        for number in range(2, MAX_ATTEMPTS + 1):
             await asyncio.sleep(TTL_S + 1)
             victim = cluster.opened(f"victim {number}")
             draining = asyncio.create_task(drain_fills(victim))
@@ -248,8 +248,8 @@ def test_without_a_queue_fills_go_on_and_it_is_said_once(strategy: str) -> None:
             await asyncio.sleep(TTL_S)
         assert await cluster.missing() == 0
         observer: Any = ports.observer
-        told = [event for event in observer.events if isinstance(event, CoordinationEvent)]
-        assert [(event.service, event.is_available) for event in told] == [("fill_queue", False)]
+        changes = [event for event in observer.events if isinstance(event, CoordinationEvent)]
+        assert [(event.service, event.is_available) for event in changes] == [("fill_queue", False)]
 
     run_on_virtual_time(main)
 

@@ -92,7 +92,9 @@ async def test_a_clock_that_is_behind_or_about_right_is_kept_to(tmp_path: Path, 
     assert at == pytest.approx(max(TRUTH + off, epoch_micros(first.as_of) / 1e6 + 0.001), abs=1e-3)
 
 
-async def test_a_release_that_nobody_could_date_rightly_is_told_and_can_be_taken_back(tmp_path: Path) -> None:
+async def test_a_release_that_nobody_could_date_rightly_is_reported_and_can_be_taken_back(
+    tmp_path: Path,
+) -> None:
     """The exchange is away while the clock is years ahead."""
     world = await begun(tmp_path)
     ahead = with_clock(world, 5.0 * YEAR)

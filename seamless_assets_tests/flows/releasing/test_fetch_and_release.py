@@ -148,7 +148,7 @@ async def test_what_the_exchange_withholds_is_missing_and_blocks_the_release(tmp
     assert read.metadata.verdict == "PARTIAL" and read.bars.column_names == ["ts", "close"]
 
 
-async def test_an_exchange_that_is_away_is_told_apart_from_bars_that_it_has_not(tmp_path: Path) -> None:
+async def test_an_exchange_that_is_away_is_kept_apart_from_bars_that_it_has_not(tmp_path: Path) -> None:
     class Away(InMemoryExchange):
         async def check_node(self, node: NodeId) -> None:
             raise ExchangeUnavailable("down", status=503)

@@ -69,7 +69,7 @@ KINDS = ["file", "folder", "pipe", "link", "dangling link", "device", "socket", 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("place", ["newest record", "record", "next record", "manifest", "file"])
-async def test_what_stands_in_the_place_of_a_file_is_told_and_the_rest_is_proven(
+async def test_what_stands_in_the_place_of_a_file_is_reported_and_the_rest_is_proven(
     world: World, tmp_path: Path, kind: str, place: str
 ) -> None:
     """It is not waited for, not followed, and not read whole."""
@@ -150,7 +150,7 @@ async def test_a_log_that_is_gone_cut_or_blocked_is_no_sound_one(
     assert not (await verified(world, home)).is_sound
 
 
-async def test_a_log_begun_anew_is_told_until_what_was_seen_is_forgotten(
+async def test_a_log_begun_anew_is_reported_until_what_was_seen_is_forgotten(
     world: World, tmp_path: Path
 ) -> None:
     shutil.rmtree(tmp_path / "artifacts")

@@ -115,7 +115,7 @@ def test_no_window_admits_too_much_while_the_shared_budget_comes_and_goes(luck: 
 
 
 @pytest.mark.parametrize("luck", range(3))
-def test_one_that_hung_and_remembers_is_told_what_went_past_it(luck: int) -> None:
+def test_one_that_hung_and_remembers_learns_what_went_past_it(luck: int) -> None:
     async def main() -> None:
         rng, admitted = Random(luck), Admitted()
         shared = SharedBudget()
@@ -332,7 +332,7 @@ async def test_without_a_shared_budget_a_broken_file_is_an_error() -> None:
         await gate.acquire(KEY, BUDGET, 1)
 
 
-def test_a_request_that_is_given_up_is_told_and_one_that_waits_is_not() -> None:
+def test_a_request_that_is_given_up_is_reported_and_one_that_waits_is_not() -> None:
     async def main() -> None:
         heard = RecordingObserver()
         gate = RateGate(VirtualClock(), heard, ProcessBudget(VirtualClock()), SharedBudget())
@@ -351,7 +351,7 @@ def test_a_request_that_is_given_up_is_told_and_one_that_waits_is_not() -> None:
 
 
 @pytest.mark.parametrize("after", [0.001, 0.003])
-def test_who_is_cancelled_while_the_shared_budget_is_told_takes_nothing_away(after: float) -> None:
+def test_who_is_cancelled_while_the_shared_budget_is_settled_takes_nothing_away(after: float) -> None:
     """What went past it, and a ban that it has not heard of, are handed over by whoever asks next."""
 
     async def main() -> None:

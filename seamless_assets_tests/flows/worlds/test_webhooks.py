@@ -35,7 +35,7 @@ class Machine:
         self.clock, self.observer = VirtualClock(), RecordingObserver()
         self.outbox = InMemoryOutbox()
         self.sessions, self.receiver = InMemorySessionStore(outbox=self.outbox), receiver
-        self.told: dict[str, list[str]] = defaultdict(list)
+        self.states: dict[str, list[str]] = defaultdict(list)
 
     def process(self, name: str) -> WebhookDispatcher:
         return WebhookDispatcher(self.outbox, self.receiver, self.clock, Random(name), self.observer, name)
@@ -47,7 +47,7 @@ class Machine:
             SessionKey(world, "live", NODE), lambda record: observe(record, judged, now, None, None)
         )
         if before.state != after.state:
-            self.told[world].append(after.state)
+            self.states[world].append(after.state)
 
     def received(self) -> dict[str, list[str]]:
         """What the receiver knows of each world, each message once."""
@@ -71,13 +71,13 @@ def test_a_receiver_that_is_down_for_an_hour_loses_nothing_and_gets_all_in_order
         assert machine.receiver.refused <= 3 * (HOUR / (LONGEST_PAUSE_S / 2) + 10)
         machine.receiver.is_away = False
         await asyncio.sleep(LONGEST_PAUSE_S + 2 * POLL_S)
-        assert machine.received() == machine.told and await machine.outbox.count_pending() == 0
-        assert sum(map(len, machine.told.values())) > 40
+        assert machine.received() == machine.states and await machine.outbox.count_pending() == 0
+        assert sum(map(len, machine.states.values())) > 40
         sequences = defaultdict(list)
         for message in machine.receiver.received:
             sequences[message.world_id].append(message.sequence)
         for world, found in sequences.items():
-            assert found == list(range(1, len(machine.told[world]) + 1))
+            assert found == list(range(1, len(machine.states[world]) + 1))
         for task in sending:
             task.cancel()
 
@@ -122,7 +122,7 @@ def test_a_sender_that_dies_after_it_was_heard_makes_no_gap_and_no_disorder() ->
             dying.cancel()
         living = asyncio.create_task(machine.process("d").run())
         await asyncio.sleep(CLAIM_S + POLL_S)
-        assert machine.received() == machine.told
+        assert machine.received() == machine.states
         # At least once: the same message came again, under the same id, before any later one.
         assert [message.sequence for message in machine.receiver.received] == [1, 1, 1, 1, 2, 3, 4]
         living.cancel()
@@ -153,7 +153,7 @@ def test_a_world_whose_messages_are_refused_stops_no_other() -> None:
 
 
 @pytest.mark.parametrize("outage", [1.0, 30.0])
-def test_an_outage_of_the_file_of_sessions_is_told_and_waited_out(outage: float) -> None:
+def test_an_outage_of_the_file_of_sessions_is_reported_and_waited_out(outage: float) -> None:
     async def work() -> None:
         machine = Machine(InMemoryReceiver())
         await machine.change("w1", "HOLD")
@@ -169,8 +169,8 @@ def test_an_outage_of_the_file_of_sessions_is_told_and_waited_out(outage: float)
         living = asyncio.create_task(machine.process("a").run())
         await asyncio.sleep(outage + 2 * POLL_S)
         assert machine.received() == {"w1": ["HOLD"]}
-        told = [event for event in machine.observer.events if isinstance(event, WebhookEvent)]
-        assert not told[0].is_delivered and "away" in told[0].reason and told[-1].is_delivered
+        noted = [event for event in machine.observer.events if isinstance(event, WebhookEvent)]
+        assert not noted[0].is_delivered and "away" in noted[0].reason and noted[-1].is_delivered
         living.cancel()
 
     run_on_virtual_time(work)

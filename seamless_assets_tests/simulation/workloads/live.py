@@ -125,16 +125,16 @@ class LiveWorkload(Simulation):
         )
         for slot, journal in enumerate(self.journals):
             for node in NODES:
-                told = [event for event in journal.events if event.node_id == str(node)]
-                self.violations += [f"slot {slot}: {what}" for what in self._wrong_in(node, told)]
+                emitted = [event for event in journal.events if event.node_id == str(node)]
+                self.violations += [f"slot {slot}: {what}" for what in self._wrong_in(node, emitted)]
         if self.rates and not any(self.rates.chances.values()):
             self.violations += self._wasted()
 
-    def _wrong_in(self, node: NodeId, told: list[Event]) -> Iterator[str]:
+    def _wrong_in(self, node: NodeId, emitted: list[Event]) -> Iterator[str]:
         """What is wrong with all that was read of a node."""
         bars: dict[int, Any] = {}
         last = -1
-        for event in told:
+        for event in emitted:
             if isinstance(event, Bar):
                 if event.ts <= last:
                     yield f"{event} is out of order"

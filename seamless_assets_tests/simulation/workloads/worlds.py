@@ -166,14 +166,14 @@ class WorldsWorkload(GovernanceWorkload):
         node: NodeId,
         context: ComputeContext,
         days: tuple[int, int] | None = None,
-        **told: Any,
+        **options: Any,
     ) -> ReadResult | None:
         """A read of some days; None where it was refused."""
         start, end = days or self._days(rng)
         sla = rng.choice([UNBOUNDED, UNBOUNDED, HASTY])
         strategy = rng.choice(STRATEGIES)
         request = ReadRequest.parse(
-            node, start, end, context=context, strategy=strategy, default_sla=sla, **told
+            node, start, end, context=context, strategy=strategy, default_sla=sla, **options
         )
         try:
             return await read(ports, request)

@@ -138,7 +138,7 @@ REPEATS = [
 
 
 @pytest.mark.parametrize(("volumes", "conflicts"), REPEATS, ids=repr)
-def test_conflicting_and_identical_repeats_are_told_apart(volumes: list[Any], conflicts: int) -> None:
+def test_conflicting_and_identical_repeats_are_counted_apart(volumes: list[Any], conflicts: int) -> None:
     frame = dated([START] * len(volumes), volume=pd.Series(volumes, dtype=object))
     found = conform(frame)[1].flags
     assert found["duplicate_ts"] == len(volumes) - 1
