@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import ccxt
 import pyarrow as pa
 
-from seamless_assets.adapters.ccxt.limits import pause_asked_for
+from seamless_assets.adapters.ccxt.limits import is_told_to_wait, pause_asked_for
 from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
 from seamless_assets.errors import (
     ExchangeError,
@@ -33,6 +33,8 @@ from seamless_assets.errors import (
 _COLUMNS = len(BARS_SCHEMA)
 _MAX_MS = 2**63
 RATE_LIMIT_STATUSES = frozenset({418, 429})
+_REFUSALS_THAT_PASS = frozenset({403, 503})
+"""Statuses of a ban on some exchanges, and of maintenance, where they say how long it lasts."""
 UNREADABLE = (
     *(TypeError, ValueError, LookupError, AttributeError, ArithmeticError),
     *(RecursionError, AssertionError, UnboundLocalError),
@@ -128,7 +130,7 @@ def typed(
     if error.__cause__ is not None:
         # ccxt names the request alone; what went wrong with it stands in the error beneath.
         message += f" ({type(error.__cause__).__name__}: {_short(error.__cause__, secrets)})"
-    if status in RATE_LIMIT_STATUSES or isinstance(error, ccxt.DDoSProtection | ccxt.RateLimitExceeded):
+    if _is_limit(error, last):
         pause = pause_asked_for(last.headers if last else {}, str(error))
         return RateLimited(message, status=status, retry_after=pause)
     # A connection that breaks in the middle of an answer is a bare ExchangeError, and no answer was heard.
@@ -137,6 +139,17 @@ def typed(
     if is_broken or is_unusable or isinstance(error, ccxt.NetworkError):
         return ExchangeUnavailable(message, status=status)
     return ExchangeRefused(message, status=status)
+
+
+def _is_limit(error: ccxt.BaseError, last: Answer | None) -> bool:
+    """Whether an answer asks for time without requests; maintenance that says until when does so too."""
+    if isinstance(error, ccxt.DDoSProtection | ccxt.RateLimitExceeded):
+        return True
+    if last is None:
+        return False
+    return last.status in RATE_LIMIT_STATUSES or (
+        last.status in _REFUSALS_THAT_PASS and is_told_to_wait(last.headers)
+    )
 
 
 def unreadable(error: Exception, heard: list[Answer], what: str) -> ExchangeUnavailable:

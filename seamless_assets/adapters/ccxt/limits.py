@@ -24,9 +24,13 @@ _RESET = re.compile(
     r"|x-bapi-limit-reset-timestamp",
     re.IGNORECASE,
 )
-_IN_MS = re.compile(r"gw-.*", re.IGNORECASE)
-"""Headers that tell what is left in milliseconds: kucoin's gateway."""
+_IN_MS = re.compile(r"gw-.*|.*-(ms|milliseconds|millis)", re.IGNORECASE)
+"""Headers that tell what is left in milliseconds: kucoin's gateway, and those that say so."""
+_LEFT = re.compile(r"(?:^|[;,\s])(?:t|reset)=(\d+)")
+"""What is left in the one header of the IETF's drafts: `limit=10, remaining=0, reset=5`, `"name";r=0;t=5`."""
 _UNTIL = re.compile(r"\buntil\D{0,20}(\d{13}|\d{10})\b")
+_WAIT = re.compile(r"""["']wait["']\s*:\s*(\d+(?:\.\d+)?)""")
+"""What deribit says in its body: seconds."""
 _OLDEST_EPOCH_S, _NEWEST_EPOCH_S = 1e9, 1e10
 _UNITS = (1.0, 1e3, 1e6, 1e9)
 
@@ -40,17 +44,24 @@ def pause_asked_for(headers: Mapping[str, str], said: str = "") -> float | None:
     """
     by_name = {name.lower(): value for name, value in headers.items()}
     now = _http_date(by_name.get("date", "")) or time.time()
-    waits = [_retry_after(value, now) for name, value in by_name.items() if _RETRY_AFTER.fullmatch(name)]
-    if known := [wait for wait in waits if wait is not None]:
-        return max(known)
+    if (told := _told_to_wait(by_name, now)) is not None:
+        return told
     if found := _UNTIL.search(said):
         return _until_reset(found[1], now)
+    if found := _WAIT.search(said):
+        return float(found[1])
     resets = [
         wait / (1000 if _IN_MS.fullmatch(name) else 1)
         for name, value in by_name.items()
         if _RESET.fullmatch(name) and (wait := _until_reset(value, now))
     ]
+    resets += [float(left) for left in _LEFT.findall(by_name.get("ratelimit", ""))]
     return min(resets, default=None)
+
+
+def is_told_to_wait(headers: Mapping[str, str]) -> bool:
+    """Whether a `Retry-After` says how long nothing is to be asked, whatever the status beside it."""
+    return _told_to_wait({name.lower(): value for name, value in headers.items()}, time.time()) is not None
 
 
 def candle_unit(api: Any) -> float:
@@ -80,6 +91,15 @@ def _candle_costs(node: Any, name: str) -> Iterator[float]:
 def _plain(config: Mapping[str, Any]) -> float:
     by_limit = [float(cost) for _, cost in config.get("byLimit") or ()]
     return min(by_limit, default=float(config.get("cost") or 1)) or 1.0
+
+
+def _told_to_wait(by_name: Mapping[str, str], now: float) -> float | None:
+    waits = [
+        wait / (1000 if _IN_MS.fullmatch(name) else 1)
+        for name, value in by_name.items()
+        if _RETRY_AFTER.fullmatch(name) and (wait := _retry_after(value, now)) is not None
+    ]
+    return max(waits, default=None)
 
 
 def _retry_after(value: str, now: float) -> float | None:
