@@ -15,6 +15,7 @@ from seamless_assets.core.calendar.segment import Segment, merge_ranges, missing
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.coverage import Coverage
 from seamless_assets.core.live.events import Bar, CaughtUp, Filled, Gap, Revised, Stale
+from seamless_assets.core.live.panel import Tick
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.reading.panel import PanelMetadata, PanelResult
@@ -49,6 +50,7 @@ __all__ = [
     "Segment",
     "Settings",
     "Stale",
+    "Tick",
     "Timeframe",
     "conform",
     "connect",

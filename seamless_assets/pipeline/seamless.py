@@ -101,6 +101,8 @@ class Seamless:
     withdraw = blocking(AsyncSeamless.withdraw)
 
     subscribe = iterating(AsyncSeamless.subscribe)
+    panel = iterating(AsyncSeamless.panel)
+    replay = iterating(AsyncSeamless.replay)
 
     verify = blocking(AsyncSeamless.verify)
     compact = blocking(AsyncSeamless.compact)

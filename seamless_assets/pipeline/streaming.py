@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Iterable
 
 from seamless_assets.core.calendar.window import Instant
-from seamless_assets.core.live.events import Event
+from seamless_assets.core.live.events import CaughtUp, Event, Stale
+from seamless_assets.core.live.panel import Tick, timeframe_of
+from seamless_assets.core.live.replay import ReplayRequest
 from seamless_assets.core.live.request import StreamRequest
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
+from seamless_assets.errors import InvalidInput
+from seamless_assets.flows.live.panel import subscribe_panel
+from seamless_assets.flows.live.replay import replay
 from seamless_assets.flows.live.subscribe import subscribe
 from seamless_assets.pipeline.base import AsyncBase
 
@@ -33,8 +39,56 @@ class Streaming(AsyncBase):
         `backfill`, once for all processes that ask. `context` is of the domain live and names a `max_lag`
         (seconds). Raises `InvalidInput` and its kinds, then `ExchangeRefused` and `StoreError`.
         """
-        several = (nodes,) if isinstance(nodes, str | NodeId) else nodes
-        declared = [self._declared(node) for node in several]
-        max_lag = self.settings.domains.live.max_lag_sec
-        request = StreamRequest.parse(declared, since, until, context, max_lag)
+        request = self._stream_request(nodes, since, until, context)
         return self._stream(lambda ports: subscribe(ports, request))
+
+    def panel(
+        self,
+        nodes: Nodes,
+        since: Instant = None,
+        until: Instant = None,
+        context: ComputeContext | None = None,
+        deadline: float = 10.0,
+    ) -> AsyncIterator[Tick | Stale | CaughtUp]:
+        """The same of several nodes of one timeframe, as one `Tick` for each bar time.
+
+        It comes when all nodes have that bar or a gap there, and `deadline` seconds after the first of them
+        at the latest, with the missing ones named; what comes after that is in the next tick. Each tick has
+        a `cursor`. Raises as `subscribe` does.
+        """
+        request = self._stream_request(nodes, since, until, context)
+        timeframe_of(request.nodes)
+        if isinstance(deadline, bool) or not 0 < deadline < math.inf:
+            raise InvalidInput(f"deadline is {deadline!r}; give seconds above 0", value=deadline)
+        return self._stream(lambda ports: subscribe_panel(ports, request, deadline))
+
+    def replay(
+        self,
+        nodes: Nodes,
+        start: Instant,
+        end: Instant,
+        as_of: Instant = None,
+        speed: float | None = None,
+        knowledge: str = "final",
+    ) -> AsyncIterator[Event]:
+        """The events of `[start, end)` from releases at `as_of` (None: the newest), in the order of time.
+
+        `start` may be a cursor. `knowledge="final"` tells each bar as it was released; `"then"` tells it as
+        it was first known, and each correction when it came. `speed` is how many seconds of history pass in
+        one; None for as fast as you read. Raises `InvalidInput` and its kinds, then `NothingReleased`,
+        `CoverageMissing`, `AsOfInFuture`, `StoreError`.
+        """
+        parsed = [NodeId.parse(node) for node in _several(nodes)]
+        request = ReplayRequest.parse(parsed, start, end, as_of, speed, knowledge)
+        return self._stream(lambda ports: replay(ports, request))
+
+    def _stream_request(
+        self, nodes: Nodes, since: Instant, until: Instant, context: ComputeContext | None
+    ) -> StreamRequest:
+        declared = [self._declared(node) for node in _several(nodes)]
+        max_lag = self.settings.domains.live.max_lag_sec
+        return StreamRequest.parse(declared, since, until, context, max_lag)
+
+
+def _several(nodes: Nodes) -> Iterable[str | NodeId]:
+    return (nodes,) if isinstance(nodes, str | NodeId) else nodes

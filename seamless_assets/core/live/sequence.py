@@ -1,13 +1,13 @@
 """What a stream tells next: from where it stands and what is known of a node to the events that follow.
 
-Pure, and the same whoever asks: a stream that is resumed by a cursor goes on with just these events. What
-changed of that which was told before comes first, then each new bar in its turn.
+Pure, and the same whoever asks: a stream that is resumed by a cursor goes on with just these events.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -75,26 +75,35 @@ class Sequencer:
         self._rows = rows_of(known.bars)
         self._opens = sorted(self._rows)
         self._corrections = corrections_of(known.revisions)
+        self._pending: deque[Correction] = deque()
         self.position = position
 
     def events(self) -> Iterator[Event]:
-        """What follows from what is known, in order."""
+        """What follows from what is known: bars and corrections in the order in which they came."""
         before = self.position
-        yield from self._corrected(before)
+        self._pending = self._corrections_of(before)
         for gap in before.gaps:
             if gap.start >= self._known.window.start:
                 yield from self._resolved(gap)
         yield from self._new()
+        yield from self._corrected(math.inf)
 
-    def _corrected(self, before: Position) -> Iterator[Event]:
+    def _corrections_of(self, before: Position) -> deque[Correction]:
         """Corrections of bars that were emitted without them."""
         emitted = dict(before.revised)
-        for one in self._corrections:
-            is_emitted = one.ts < before.upto and not _holds(before.gaps, one.ts)
-            if not is_emitted or one.number <= emitted.get(one.ts, 0):
-                continue
-            emitted[one.ts] = one.number
-            self._move(revised=tuple(sorted(emitted.items())))
+        return deque(
+            one
+            for one in self._corrections
+            if one.ts < before.upto
+            and not _holds(before.gaps, one.ts)
+            and one.number > emitted.get(one.ts, 0)
+        )
+
+    def _corrected(self, until: float) -> Iterator[Event]:
+        """The corrections that are still to be emitted and were recorded before `until`."""
+        while self._pending and self._pending[0].recorded_at < until:
+            one = self._pending.popleft()
+            self._move(revised=tuple(sorted({**dict(self.position.revised), one.ts: one.number}.items())))
             yield Revised(
                 **self._bar(one.ts, one.after, "hot_store"),
                 evidence=CORRECTED,
@@ -125,9 +134,11 @@ class Sequencer:
                 part = Segment(max(hole.start, at), hole.end)
                 if hole.reason == MISSING and not self._is_decided(part):
                     return
+                yield from self._corrected(part.end)
                 self._move(upto=part.end)
                 yield self._gap(part, hole.reason)
             if ts in self._rows:
+                yield from self._corrected(self._frame.shift(ts, 1))
                 self._move(upto=self._frame.shift(ts, 1), revised=self._revised_with(ts))
                 source = self._source(ts)
                 yield Bar(**self._bar(ts, self._rows[ts], source), evidence=EVIDENCE[source])

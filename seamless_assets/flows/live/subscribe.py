@@ -31,8 +31,7 @@ async def subscribe(ports: Ports, request: StreamRequest) -> AsyncGenerator[Even
     Those of one node come in order. Raises `ExchangeRefused`, and `StoreError` that no waiting mends; what is
     away for a while is waited for, and told as `Stale`.
     """
-    positions = {str(node): await _begin(ports, request, node) for node in request.nodes}
-    subscription = _Subscription(ports, request, positions)
+    subscription = _Subscription(ports, request, await begin(ports, request))
     try:
         subscription.start()
         while (node := await subscription.next_node()) is not None:
@@ -42,16 +41,21 @@ async def subscribe(ports: Ports, request: StreamRequest) -> AsyncGenerator[Even
         await subscription.close()
 
 
-async def _begin(ports: Ports, request: StreamRequest, node: NodeId) -> Position:
-    """Where the stream begins in a node: where the caller says, or with the bar that forms now."""
-    known = request.positions.get(str(node))
-    if known is not None:
-        return known
+async def begin(ports: Ports, request: StreamRequest) -> dict[str, Position]:
+    """Where a stream begins in each node: where the caller says, or with the bar that forms now."""
+    positions = dict(request.positions)
+    for node in request.nodes:
+        if str(node) not in positions:
+            positions[str(node)] = Position(node.timeframe.floor(int(await _now(ports, node))))
+    return positions
+
+
+async def _now(ports: Ports, node: NodeId) -> float:
+    """The exchange's clock; ours where it cannot be asked."""
     try:
-        now = await ports.source.exchange_now(node.exchange)
+        return await ports.source.exchange_now(node.exchange)
     except ExchangeUnavailable:
-        now = ports.clock.now()
-    return Position(node.timeframe.floor(int(now)))
+        return ports.clock.now()
 
 
 @dataclass

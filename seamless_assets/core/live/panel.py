@@ -1,0 +1,134 @@
+"""Panels: the bars of several nodes by time, as one tick for each."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from seamless_assets.core.calendar.segment import Segment, outside
+from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.core.coverage.coverage import Gap as Hole
+from seamless_assets.core.live.cursor import write_cursor
+from seamless_assets.core.live.events import Bar, Event, Filled, Gap, Revised
+from seamless_assets.core.live.position import Position
+from seamless_assets.core.node import NodeId
+from seamless_assets.errors import InvalidInput
+
+LATE = "late"
+"""Why a bar is missing that had not come at the deadline."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """The bars of all nodes of a panel that cover `[ts, end)`, by node id.
+
+    `missing` names the nodes without one, with the reason: that of their gap, or `late`. `late` are events of
+    earlier ticks that came since the last one: bars after their deadline, filled gaps, corrections.
+    """
+
+    ts: int
+    end: int
+    bars: Mapping[str, Bar]
+    missing: Mapping[str, str]
+    late: tuple[Event, ...] = ()
+    positions: Mapping[str, Position] = field(compare=False, repr=False)
+
+    @property
+    def cursor(self) -> str:
+        """A text that resumes the panel after this tick, in any process."""
+        return write_cursor(self.positions)
+
+
+def timeframe_of(nodes: Sequence[NodeId]) -> Timeframe:
+    """The one timeframe of a panel. Raises `InvalidInput`."""
+    frames = sorted({node.timeframe for node in nodes})
+    if len(frames) != 1:
+        raise InvalidInput(
+            f"the nodes of a panel have {', '.join(map(str, frames))}; give nodes of one timeframe",
+            value=tuple(map(str, frames)),
+        )
+    return frames[0]
+
+
+class Panel:
+    """Puts events of several nodes together, from their `positions` on; the next tick opens at `ts`."""
+
+    def __init__(self, nodes: Sequence[NodeId], positions: Mapping[str, Position]) -> None:
+        self._frame = timeframe_of(nodes)
+        self._names = [str(node) for node in nodes]
+        self._positions = dict(positions)
+        self._told = {name: positions[name].upto for name in self._names}
+        self._waiting: dict[str, deque[Event]] = {name: deque() for name in self._names}
+        # Who was late at the last tick is behind the others.
+        self.ts = max(self._told.values())
+
+    def add(self, event: Event) -> None:
+        """Take an event of one of the nodes."""
+        self._waiting[event.node_id].append(event)
+        self._told[event.node_id] = event.place.own.upto
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether some node's part of the next tick is there."""
+        return any(told >= self._end for told in self._told.values())
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all parts of the next tick are there."""
+        return all(told >= self._end for told in self._told.values())
+
+    def tick(self) -> Tick:
+        """The next tick as it is by now."""
+        bars: dict[str, Bar] = {}
+        missing: dict[str, str] = {}
+        late: list[Event] = []
+        for name in self._names:
+            missing[name] = LATE
+            while (event := self._next(name)) is not None:
+                if isinstance(event, Bar) and event.ts == self.ts:
+                    bars[name] = event
+                    del missing[name]
+                elif isinstance(event, Gap) and event.end == self._end:
+                    missing[name] = event.reason
+                else:
+                    late.append(event)
+        told = Tick(
+            ts=self.ts,
+            end=self._end,
+            bars=bars,
+            missing=missing,
+            late=tuple(late),
+            positions=dict(self._positions),
+        )
+        self.ts = self._end
+        return told
+
+    @property
+    def _end(self) -> int:
+        return self._frame.shift(self.ts, 1)
+
+    def _next(self, name: str) -> Event | None:
+        """The next event of a node that belongs to the tick or to earlier ones; None where none is there."""
+        waiting = self._waiting[name]
+        if not waiting:
+            return None
+        event = waiting[0]
+        if isinstance(event, Bar) and event.ts > self.ts:
+            return None
+        if isinstance(event, Gap) and event.start >= self._end:
+            return None
+        waiting.popleft()
+        if isinstance(event, Gap) and event.end > self._end:
+            return self._cut(name, event)
+        if isinstance(event, Bar | Filled | Revised | Gap):
+            self._positions[name] = event.place.own
+        return event
+
+    def _cut(self, name: str, gap: Gap) -> Gap:
+        """The part of a gap that belongs to the tick; the rest waits for the ticks that follow."""
+        own, rest = gap.place.own, Segment(self._end, gap.end)
+        self._waiting[name].appendleft(replace(gap, start=self._end))
+        gaps = tuple(Hole(*part, hole.reason) for hole in own.gaps for part in outside(hole.segment, [rest]))
+        self._positions[name] = replace(own, upto=self._end, gaps=gaps)
+        return replace(gap, end=self._end)

@@ -1,0 +1,90 @@
+"""Panels: one tick for each bar time, complete or at its deadline, and nothing lost between them."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+from support.live import HOUR, LiveMarket, request, shown
+
+from seamless_assets.core.live.events import Event
+from seamless_assets.core.live.panel import LATE, Tick, timeframe_of
+from seamless_assets.core.live.request import StreamRequest
+from seamless_assets.core.node import NodeId
+from seamless_assets.errors import InvalidInput
+from seamless_assets.flows.live.panel import subscribe_panel
+from seamless_assets.testing import START, run_on_virtual_time
+
+NODES = [NodeId.parse(f"ohlcv:binance:C{number}/USDT:1m") for number in range(3)]
+BEGIN, END = START + 6 * HOUR - 1_200, START + 6 * HOUR + 1_200
+
+
+async def ticks_of(market: LiveMarket, asked: StreamRequest, deadline: float = 10.0) -> list[Tick]:
+    found = [told async for told in subscribe_panel(market.process(), asked, deadline)]
+    return [told for told in found if isinstance(told, Tick)]
+
+
+def events_of(ticks: list[Tick], node: NodeId) -> list[Event]:
+    """All that a reader of the ticks knows of a node, in order."""
+    return [
+        event
+        for tick in ticks
+        for event in (*tick.late, *([tick.bars[str(node)]] if str(node) in tick.bars else []))
+        if event.node_id == str(node)
+    ]
+
+
+def test_each_bar_time_is_one_tick_with_all_nodes_accounted_for() -> None:
+    market = LiveMarket(NODES, skip=0.2)
+
+    async def work() -> None:
+        # The last bar of each is followed by one, so that nothing stays open.
+        ticks = await ticks_of(market, request(NODES, BEGIN, END), deadline=3_600.0)
+        assert [tick.ts for tick in ticks] == list(range(BEGIN, END, 60))
+        assert all(tick.bars.keys() | tick.missing.keys() == set(map(str, NODES)) for tick in ticks)
+        assert all(not tick.bars.keys() & tick.missing.keys() for tick in ticks)
+        assert {reason for tick in ticks for reason in tick.missing.values()} == {"no_trades"}
+        for node in NODES:
+            assert shown(events_of(ticks, node), node) == market.truth(node, BEGIN, END)
+        for at in range(0, len(ticks), 9):
+            again = await ticks_of(market, request(NODES, ticks[at].cursor, END), deadline=3_600.0)
+            assert again == ticks[at + 1 :]
+
+    run_on_virtual_time(work)
+
+
+def test_at_the_deadline_the_missing_are_named_and_come_with_a_later_tick() -> None:
+    market = LiveMarket(NODES)
+    slow = NODES[1]
+    late = dict(market.exchange.series[slow])
+
+    async def work() -> None:
+        async def serve() -> None:
+            for ts in sorted(ts for ts in late if ts >= START + 6 * HOUR + 300):
+                await asyncio.sleep(max(0.0, ts + 75 - market.clock.now()))
+                market.exchange.series[slow][ts] = late[ts]
+
+        for ts in [ts for ts in late if ts >= START + 6 * HOUR + 300]:
+            del market.exchange.series[slow][ts]
+        serving = asyncio.create_task(serve())
+        ticks = await ticks_of(market, request(NODES, None, END), deadline=5.0)
+        serving.cancel()
+        assert [left.end == right.ts for left, right in pairwise(ticks)] == [True] * (len(ticks) - 1)
+        behind = [tick for tick in ticks if tick.missing]
+        assert len(behind) > 10 and all(tick.missing == {str(slow): LATE} for tick in behind)
+        for node in NODES[::2]:
+            assert shown(events_of(ticks, node), node) == market.truth(node, START + 6 * HOUR, END)
+        told = shown(sorted(events_of(ticks, slow), key=lambda event: event.place.own.upto), slow)
+        # What is late at the very end has no tick that it could come with.
+        assert set(market.truth(slow, START + 6 * HOUR, END)) - set(told) <= {END - 60}
+        # A cursor of a tick that went without it resumes with what is late.
+        rest = await ticks_of(market, request(NODES, behind[3].cursor, END), deadline=3_600.0)
+        assert behind[3].ts in {event.ts for event in events_of(rest, slow)}  # type: ignore[attr-defined]
+
+    run_on_virtual_time(work)
+
+
+def test_nodes_of_several_timeframes_make_no_panel() -> None:
+    with pytest.raises(InvalidInput, match="1m, 1h"):
+        timeframe_of([NODES[0], NodeId.parse("ohlcv:binance:C1/USDT:1h")])

@@ -1,0 +1,135 @@
+"""Replays: the same events from history, as released or as they were known, in the order of time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from support.live import HOUR, NODE, LiveMarket, collect, lasting, request, shown
+
+from seamless_assets.core.calendar.instant import instant_text
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.live.events import Bar, Event, Gap, Revised
+from seamless_assets.core.live.replay import ReplayRequest, told_at
+from seamless_assets.core.node import NodeId
+from seamless_assets.errors import CoverageMissing, InvalidInput
+from seamless_assets.flows.live.replay import replay
+from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.releasing.materialize import materialize
+from seamless_assets.testing import START, run_on_virtual_time
+
+ETH = NodeId.parse("ohlcv:binance:ETH/USDT:5m")
+BEGIN, END = START + 5 * HOUR, START + 8 * HOUR
+
+
+async def replayed(
+    ports: Ports, nodes: Sequence[NodeId], start: Any, end: Any = END, **more: Any
+) -> list[Event]:
+    given = {"as_of": None, "speed": None, "knowledge": "final", **more}
+    return [event async for event in replay(ports, ReplayRequest.parse(nodes, start, end, **given))]
+
+
+async def lived(market: LiveMarket, ports: Ports) -> list[Event]:
+    """A live stream over corrections that come while it goes on."""
+
+    async def correct() -> None:
+        for number in range(12):
+            await asyncio.sleep(313)
+            closed = int(market.clock.now()) // 60 * 60
+            market.correct(NODE, closed - 60 * (2 + number % 5), 100.0 + number)
+
+    for ts in (BEGIN + 600, BEGIN + 660, START + 7 * HOUR):
+        market.exchange.series[NODE].pop(ts, None)
+    correcting = asyncio.create_task(correct())
+    events = await collect(ports, request(market.nodes, BEGIN, END))
+    await correcting
+    return events
+
+
+def test_what_was_lived_is_replayed_as_it_was_known_then() -> None:
+    market = LiveMarket([NODE, ETH])
+
+    async def work() -> None:
+        ports = market.process()
+        live = await lived(market, ports)
+        assert sum(isinstance(event, Revised) for event in live) >= 10
+        await asyncio.sleep(24 * HOUR)
+        for node in market.nodes:
+            assert (await materialize(ports, node, Segment(START, START + 24 * HOUR))).released
+        then = await replayed(ports, market.nodes, BEGIN, knowledge="then")
+        assert [told_at(event) for event in then] == sorted(told_at(event) for event in then)
+        for node in market.nodes:
+            mine = [event for event in lasting(live) if event.node_id == str(node)]
+            assert [event for event in then if event.node_id == str(node)] == mine
+        final = await replayed(ports, market.nodes, BEGIN)
+        assert {type(event) for event in final} == {Bar, Gap}
+        for node in market.nodes:
+            assert shown(final, node) == shown(then, node) == market.truth(node, BEGIN, END)
+        # From any event on, and at any pace.
+        for at in range(3, len(then), 170):
+            rest = await replayed(ports, market.nodes, then[at].cursor, knowledge="then")
+            for node in market.nodes:
+                mine = [event for event in then[at + 1 :] if event.node_id == str(node)]
+                assert [event for event in rest if event.node_id == str(node)] == mine
+
+    run_on_virtual_time(work)
+
+
+def test_corrections_that_only_releases_know_are_told_when_they_were_released() -> None:
+    market = LiveMarket(now=START + 30 * HOUR)
+
+    async def work() -> None:
+        ports = market.process()
+        day = Segment(START, START + 24 * HOUR)
+        await materialize(ports, NODE, day)
+        before = instant_text(int(market.clock.now() * 1e6))
+        await asyncio.sleep(60)
+        late = START + 24 * HOUR - 120
+        market.correct(NODE, late, 1_000.0)
+        await materialize(ports, NODE, day)
+        market.hot.revisions.clear()
+        window = (START + 23 * HOUR, START + 24 * HOUR)
+        first = await replayed(ports, [NODE], *window, as_of=before)
+        last = await replayed(ports, [NODE], *window)
+        then = await replayed(ports, [NODE], *window, knowledge="then")
+        volumes = [
+            next(e.volume for e in told if isinstance(e, Bar) and e.ts == late) for told in (first, last)
+        ]
+        assert volumes[0] != volumes[1] == 1_000.0
+        # It came hours after the window's end, and whoever lived through the window did not hear of it.
+        assert then == first
+
+    run_on_virtual_time(work)
+
+
+def test_a_speed_lets_history_pass_at_that_pace() -> None:
+    market = LiveMarket(now=START + 30 * HOUR)
+
+    async def work() -> None:
+        ports = market.process()
+        await materialize(ports, NODE, Segment(START, START + 24 * HOUR))
+        began = market.clock.now()
+        await replayed(ports, [NODE], BEGIN, BEGIN + HOUR, speed=60.0)
+        assert market.clock.now() - began == pytest.approx(59.0, abs=0.1)
+
+    run_on_virtual_time(work)
+
+
+def test_what_is_not_released_is_refused_before_the_first_event() -> None:
+    market = LiveMarket(now=START + 30 * HOUR)
+
+    async def work() -> None:
+        ports = market.process()
+        await materialize(ports, NODE, Segment(START, START + 24 * HOUR))
+        with pytest.raises(CoverageMissing):
+            await replayed(ports, [NODE], BEGIN, START + 25 * HOUR)
+        for wrong in ({"speed": 0}, {"speed": -1.0}, {"knowledge": "later"}, {"speed": float("nan")}):
+            with pytest.raises(InvalidInput):
+                await replayed(ports, [NODE], BEGIN, **wrong)
+        for start, end in ((None, END), (BEGIN, None), (END, BEGIN)):
+            with pytest.raises(InvalidInput):
+                await replayed(ports, [NODE], start, end)
+
+    run_on_virtual_time(work)
