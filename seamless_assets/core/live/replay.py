@@ -17,7 +17,7 @@ from seamless_assets.core.coverage.coverage import Gap as Hole
 from seamless_assets.core.live.cursor import is_cursor
 from seamless_assets.core.live.events import Bar, Event, Filled, Gap, Revised
 from seamless_assets.core.live.position import Position
-from seamless_assets.core.live.request import MOST_NODES, positions_of
+from seamless_assets.core.live.request import MAX_NODES, positions_of
 from seamless_assets.core.live.sequence import Known, Sequencer, corrections_of, rows_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import choose
@@ -54,10 +54,8 @@ class ReplayRequest:
     ) -> ReplayRequest:
         """The request of a caller. Raises `InvalidInput` and its kinds."""
         known = tuple(dict.fromkeys(nodes))
-        if not 0 < len(known) <= MOST_NODES:
-            raise InvalidInput(
-                f"{len(known)} nodes were given; give from 1 to {MOST_NODES}", value=len(known)
-            )
+        if not 0 < len(known) <= MAX_NODES:
+            raise InvalidInput(f"{len(known)} nodes were given; give from 1 to {MAX_NODES}", value=len(known))
         if start is None or end is None:
             raise InvalidInput("a replay has a start and an end; give both, or a cursor as start")
         if speed is not None and (isinstance(speed, bool) or not 0 < speed < float("inf")):

@@ -21,7 +21,7 @@ from seamless_assets.core.live.sequence import Known
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.releases.snapshot import Snapshot
-from seamless_assets.flows.live.known import MOST_BARS
+from seamless_assets.flows.live.known import MAX_BARS
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.gather import gather_released
 from seamless_assets.flows.reading.released import bind_snapshot, refuse_uncovered
@@ -92,7 +92,7 @@ async def _told(ports: Ports, request: ReplayRequest, node: NodeId, snapshot: Sn
     until = frame.floor(request.end)
     corrected = await _released_changes(ports, request, node) if request.knowledge == "then" else None
     while position.upto < until:
-        window = Segment(position.upto, min(until, frame.shift(position.upto, MOST_BARS)))
+        window = Segment(position.upto, min(until, frame.shift(position.upto, MAX_BARS)))
         gathered = await gather_released(ports, node, window, snapshot)
         revisions = REVISIONS_SCHEMA.empty_table()
         if corrected is not None:
