@@ -33,7 +33,8 @@ class InMemoryExchange:
     come to is not served, and a bar that forms has but a share of its volume. It believes its pages to hold
     `believed_page` bars until it learns better, and documents `documented` (None: the truth). `listed`
     (`listings` by node), `oldest` and `delisted` are what a search for the series' ends finds; `volume` is
-    what its volumes count, `trades` the times of trades (None: one in the middle of each bar with a volume).
+    what its volumes count, `trades` the times of trades (None: one in the middle of each bar with a volume),
+    `arrange` puts the rows of a page into the order in which they are sent.
     `fault` is called with the window of each request and its number (from 1), and
     may raise what an exchange would; while it `is_away` every request raises `ExchangeUnavailable`. `asked`
     and `asked_trades` are the windows of all requests so far.
@@ -51,6 +52,7 @@ class InMemoryExchange:
     series: dict[NodeId, dict[int, Row]] = field(default_factory=dict)
     trades: list[float] | None = None
     newest_first: bool = False
+    arrange: Callable[[list[Row]], list[Row]] = list
     is_away: bool = False
     fault: Callable[[Segment, int], None] = lambda _window, _asked: None
     asked: list[Segment] = field(default_factory=list)
@@ -94,7 +96,7 @@ class InMemoryExchange:
         bars, end = self._bars(node), min(window.end, int(self.clock.now()) + 1)
         opens = sorted(ts for ts in bars if window.start <= ts < end)
         sent = opens[-self.page :] if self.newest_first else opens[: self.page]
-        rows = [(ts, *self._shown(node, ts, bars[ts])) for ts in sent]
+        rows = self.arrange([(ts, *self._shown(node, ts, bars[ts])) for ts in sent])
         return Page(window, candles(rows), served=len(rows))
 
     async def fetch_trades(self, node: NodeId, window: Segment) -> Trades:

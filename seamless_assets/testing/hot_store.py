@@ -53,6 +53,24 @@ class InMemoryHotStore:
         for name in _HELD:
             setattr(self, name, copy.deepcopy(getattr(backup, name)))
 
+    def write(
+        self,
+        node: NodeId,
+        bars: pa.Table,
+        facts: Sequence[Fact] = (),
+        *,
+        recorded_at: float,
+        fence: Fence | None = None,
+    ) -> Written:
+        """The same as `write_bars` at once, for a test that sets a scene. Raises `StaleToken`."""
+        if fence is not None:
+            self._pass_fence(node, fence)
+        fresh, revised = changes(self._held(node, bars), bars, recorded_at)
+        self.bars.setdefault(node, {}).update(_rows(bars))
+        self.revisions.setdefault(node, []).extend(tuple(row.values()) for row in revised.to_pylist())
+        self.facts.setdefault(node, []).extend(facts)
+        return Written(fresh.num_rows, revised.num_rows)
+
     async def load_bars(self, node: NodeId, window: Segment) -> pa.Table:
         """Bars that open in `window`, sorted by `ts`."""
         await self._answer()
@@ -74,13 +92,7 @@ class InMemoryHotStore:
     ) -> Written:
         """Upsert bars, append facts, and keep what changed bars held. Raises `StaleToken`."""
         await self._answer()
-        if fence is not None:
-            self._pass_fence(node, fence)
-        fresh, revised = changes(self._held(node, bars), bars, recorded_at)
-        self.bars.setdefault(node, {}).update(_rows(bars))
-        self.revisions.setdefault(node, []).extend(tuple(row.values()) for row in revised.to_pylist())
-        self.facts.setdefault(node, []).extend(facts)
-        return Written(fresh.num_rows, revised.num_rows)
+        return self.write(node, bars, facts, recorded_at=recorded_at, fence=fence)
 
     async def load_facts(self, node: NodeId, window: Segment) -> pa.Table:
         """Facts that touch `window`, in the order they were recorded."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field, replace
 
 from seamless_assets.core.sharing.lease import Lease, LeaseTally, next_token, raised_token
@@ -17,13 +18,16 @@ class InMemoryLeaseStore:
 
     `delay` makes every answer late by so many seconds, after the work is done; while it `is_away` every
     call raises `LeaseStoreUnavailable`. `live` are the leases that nobody gave back, by key; `ended` the
-    key, token and outcome of those that were; `lapsed` those that ran out and were claimed by another.
+    key, token and outcome of those that were; `lapsed` those that ran out and were claimed by another. A
+    lease that seems to last longer than it was granted for was granted before its clock was set back, and is
+    over.
     """
 
     clock: Clock = field(default_factory=VirtualClock)
     is_away: bool = False
     delay: float = 0.0
     live: dict[str, Lease] = field(default_factory=dict)
+    ttls: dict[str, float] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
     ended: list[tuple[str, int, str]] = field(default_factory=list)
     lapsed: list[Lease] = field(default_factory=list)
@@ -54,8 +58,7 @@ class InMemoryLeaseStore:
     async def held(self) -> list[Lease]:
         """Every lease that is held, by key."""
         self._answer("held")
-        now = self.clock.now()
-        return [lease for _, lease in sorted(self.live.items()) if lease.until > now]
+        return [lease for _, lease in sorted(self.live.items()) if self.is_held(lease)]
 
     async def holder_of(self, key: str) -> Lease | None:
         """The lease under which `key` is held."""
@@ -70,24 +73,31 @@ class InMemoryLeaseStore:
     async def close(self) -> None:
         """Nothing: leases are kept."""
 
+    def is_held(self, lease: Lease) -> bool:
+        """Whether its time is not up."""
+        now = self.clock.now()
+        return now < lease.until <= now + 2 * self.ttls.get(lease.key, math.inf)
+
     def expire(self, key: str) -> None:
         """Let the lease of `key` run out now."""
         self.live[key] = replace(self.live[key], until=self.clock.now())
 
     def _claim(self, key: str, holder: str, ttl: float) -> Lease | None:
         now, held = self.clock.now(), self.live.get(key)
-        if held is not None and held.until > now:
+        if held is not None and self.is_held(held):
             return self._renew(held, ttl) if held.holder == holder else None
         if held is not None:
             self.lapsed.append(held)
         token = self.tokens[key] = next_token(self.tokens.get(key), now)
         lease = self.live[key] = Lease(key, token, holder, now + ttl)
+        self.ttls[key] = ttl
         return lease
 
     def _renew(self, lease: Lease, ttl: float, above: int | None = None) -> Lease:
         self._own(lease)
         token = self.tokens[lease.key] = raised_token(lease.token, above)
         renewed = self.live[lease.key] = replace(lease, token=token, until=self.clock.now() + ttl)
+        self.ttls[lease.key] = ttl
         return renewed
 
     async def _end(self, lease: Lease, outcome: str) -> None:
@@ -104,7 +114,7 @@ class InMemoryLeaseStore:
 
     def _own(self, lease: Lease) -> None:
         held = self.live.get(lease.key)
-        if held is None or held.token != lease.token or held.until <= self.clock.now():
+        if held is None or held.token != lease.token or not self.is_held(held):
             taken = held is not None and held.token != lease.token
             by = f"{held.holder} holds it now" if held and taken else "it ran out or was given back"
             raise LeaseLost(

@@ -42,7 +42,10 @@ def monotonic() -> float:
 
 
 class Cluster:
-    """Stores that all processes share; each machine has leases and a budget of its own, too."""
+    """Stores that all processes share; each machine has leases and a budget of its own, too.
+
+    With two `hot_stores` each machine has one of its own.
+    """
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class Cluster:
         *,
         budget_fails: bool = False,
         exchange_slowness: float = 1.0,
+        hot_stores: int = 1,
     ) -> None:
         self.loop = loop
         self.market = market
@@ -59,7 +63,7 @@ class Cluster:
         self.budget_fails = budget_fails
         self.exchange_slowness = exchange_slowness
         self.near_bytes: int | None = None
-        self.hot = RecordingHotStore()
+        self.hot_stores = [RecordingHotStore() for _ in range(hot_stores)]
         self.observer = RecordingObserver()
         true_time = Machine(loop)
         self.files = StagedFiles(true_time)
@@ -80,6 +84,10 @@ class Cluster:
         """The machine of the process in a slot."""
         return self.machines[slot % MACHINES]
 
+    def hot(self, slot: int) -> RecordingHotStore:
+        """The hot store of the process in a slot: that of all, or of its machine."""
+        return self.hot_stores[slot % MACHINES % len(self.hot_stores)]
+
     def ports(self, process: Process, injector: FaultInjector) -> Ports:
         """What a process touches."""
 
@@ -94,7 +102,7 @@ class Cluster:
         return Ports(
             clock=clock,
             source=FaultyExchange(self.market, calls, self.gate(process, injector)),
-            hot=FaultyHotStore(self.hot, channel("hot", HotStoreError)),
+            hot=FaultyHotStore(self.hot(process.slot), channel("hot", HotStoreError)),
             artifacts=FaultyArtifactStore(self.files, process, injector, self.near_bytes),
             policy=self.policy,
             rng=process.rng,

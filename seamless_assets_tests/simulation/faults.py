@@ -46,6 +46,16 @@ class FaultRates:
     largest_jump: float = 300.0
 
     @property
+    def is_faulty(self) -> bool:
+        """Whether anything goes wrong but slowness."""
+        return any(self.chances.values())
+
+    @property
+    def exchange_answers(self) -> bool:
+        """Whether an exchange that is asked answers within seconds."""
+        return self.latency <= 1.0 and not (self.refuse or self.lose or self.stall)
+
+    @property
     def chances(self) -> dict[str, float]:
         """The chance of each fault by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)[:8]}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 
-from seamless_assets.core.bars.table import Written, empty_bars, timestamps
+from seamless_assets.core.bars.table import BARS_SCHEMA, Written, empty_bars, timestamps
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.ledger import Fact
 from seamless_assets.core.node import NodeId
@@ -32,20 +33,48 @@ class Write:
 
 @dataclass
 class RecordingHotStore(InMemoryHotStore):
-    """Shared by all processes. `on_fact` hears of every fact that is recorded."""
+    """What processes share, of one machine or of all. `on_fact` hears of every fact that is recorded.
+
+    `damaged` are bars whose open has become another one on the disk, by node and open. Stores notice that
+    and serve them no more; one that does not serves them under the wrong open.
+    """
 
     writes: list[Write] = field(default_factory=list)
-    on_fact: Callable[[NodeId, Fact], None] = lambda node, fact: None
+    on_fact: Callable[[RecordingHotStore, NodeId, Fact], None] = lambda store, node, fact: None
+    damaged: dict[tuple[NodeId, int], int] = field(default_factory=dict)
+    notices_damage: ClassVar[bool] = True
+
+    async def load_bars(self, node: NodeId, window: Segment) -> pa.Table:
+        """Bars that open in `window`, as the disk holds them by now."""
+        bars = await super().load_bars(node, window)
+        if not self.damaged:
+            return bars
+        rows = bars.to_pylist()
+        told = [{**row, "ts": self.damaged.get((node, row["ts"]), row["ts"])} for row in rows]
+        if self.notices_damage:
+            told = [row for row, known in zip(rows, told, strict=True) if row == known]
+        return pa.Table.from_pylist(told, BARS_SCHEMA)
+
+    async def load_opens(self, node: NodeId, window: Segment) -> np.ndarray:
+        """Opens of the bars in `window` that are whole."""
+        opens = await super().load_opens(node, window)
+        if not self.damaged:
+            return opens
+        is_whole = [(node, int(ts)) not in self.damaged for ts in opens]
+        whole: np.ndarray = opens[np.array(is_whole, dtype=bool)]
+        return whole
 
     def record(
         self, channel: Channel, node: NodeId, bars: pa.Table, facts: Sequence[Fact], fence: Fence | None
     ) -> None:
-        """Take note of what a process has just written."""
+        """Take note of what a process has just written; it is whole."""
+        for ts in timestamps(bars).tolist():
+            self.damaged.pop((node, ts), None)
         if bars.num_rows or not facts:
             process, opens = channel.process, tuple(timestamps(bars).tolist())
             self.writes.append(Write(process.loop.time(), process.name, node, fence, opens))
         for fact in facts:
-            self.on_fact(node, fact)
+            self.on_fact(self, node, fact)
 
 
 class FaultyHotStore:

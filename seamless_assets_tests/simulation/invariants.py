@@ -12,25 +12,30 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.events import BackfillEvent
 from seamless_assets.core.sharing.lease import lease_key
 from seamless_assets_tests.simulation.cluster import BUDGET_SLOWNESS, MACHINES, Cluster
+from seamless_assets_tests.simulation.disasters import AWAY, CLOCKS, LOSSES
 from seamless_assets_tests.simulation.faults import MAX_LATENCIES, FaultRates
-from seamless_assets_tests.simulation.hot_store import Write
+from seamless_assets_tests.simulation.hot_store import RecordingHotStore, Write
 from seamless_assets_tests.simulation.market import BUDGET, CoolDown, Request
 
 
 @dataclass(frozen=True, slots=True)
 class Backfilled:
-    """What a fetch workload that began at `began` left behind. `crashed` are the processes that vanished."""
+    """What a fetch workload that began at `began` left behind.
+
+    `struck` are the kinds of disasters, `crashed` the processes that vanished.
+    """
 
     cluster: Cluster
     rates: FaultRates
     windows: Mapping[NodeId, Segment]
     began: float
     crashed: AbstractSet[str]
+    struck: AbstractSet[str] = frozenset()
 
     @property
     def is_calm(self) -> bool:
         """Whether nothing went wrong but slowness."""
-        return not any(self.rates.chances.values())
+        return not self.rates.is_faulty and not self.struck and len(self.cluster.hot_stores) == 1
 
     @property
     def slack(self) -> float:
@@ -40,44 +45,48 @@ class Backfilled:
 
 def violations_of(run: Backfilled) -> Iterator[str]:
     """What is wrong with what the run left behind."""
-    for node, window in run.windows.items():
-        yield from _bars(run, node, window)
-        yield from _facts(run, node)
-    yield from _writes(run)
+    for store in run.cluster.hot_stores:
+        for node, window in run.windows.items():
+            yield from _bars(run, store, node, window)
+            yield from _facts(run, store, node)
+        # A store that was set back has forgotten who has written to it.
+        if not run.struck & LOSSES:
+            yield from _writes(run, store)
     # Who stood still between the gate and the exchange asks late, and no gate can help that.
     if not run.rates.freeze:
-        # A machine that has lost the budget of all goes on at a pace of its own, without bursts.
+        # A machine that has lost the budget of all goes on at a pace of its own, without bursts; one whose
+        # clock is set meanwhile begins with a burst.
         paces = MACHINES if run.cluster.budget_fails else 1
-        yield from _pace(run.cluster.market.requests, run.slack, paces)
+        if not (run.cluster.budget_fails and CLOCKS in run.struck):
+            yield from _pace(run.cluster.market.requests, run.slack, paces)
     if not run.rates.freeze and not run.cluster.budget_fails:
         yield from _cool_downs(run.cluster.market.requests, run.cluster.market.cool_downs, run.slack)
-    if not run.rates.refuse and not run.rates.lose:
+    if not run.rates.refuse and not run.rates.lose and AWAY not in run.struck:
         yield from _leaks(run)
     if run.is_calm:
         yield from _order(run)
 
 
-def _bars(run: Backfilled, node: NodeId, window: Segment) -> Iterator[str]:
-    truth, held = run.cluster.market.history[node], run.cluster.hot.bars.get(node, {})
+def _bars(run: Backfilled, store: RecordingHotStore, node: NodeId, window: Segment) -> Iterator[str]:
+    truth, held = run.cluster.market.history[node], store.bars.get(node, {})
     if lost := [ts for ts in truth if window.start <= ts < window.end and ts not in held]:
         yield f"{node}: bars {lost[:3]} were never stored"
     if wrong := [ts for ts, row in held.items() if row not in truth.get(ts, [])]:
         yield f"{node}: bars {wrong[:3]} have values that they never had when closed"
 
 
-def _facts(run: Backfilled, node: NodeId) -> Iterator[str]:
-    for fact in run.cluster.hot.facts.get(node, []):
+def _facts(run: Backfilled, store: RecordingHotStore, node: NodeId) -> Iterator[str]:
+    for fact in store.facts.get(node, []):
         denied = [ts for ts in run.cluster.market.history[node] if fact.start <= ts < fact.end]
         if fact.is_proof and denied:
             yield f"{node}: {fact} denies the bars {denied[:3]}"
 
 
-def _writes(run: Backfilled) -> Iterator[str]:
+def _writes(run: Backfilled, store: RecordingHotStore) -> Iterator[str]:
     """Every write stands under a lease that was given out, and none under an older one than the last."""
-    granters = run.cluster.lease_stores
-    granted = set().union(*(granter.granted for granter in granters))
+    granted = set().union(*(granter.granted for granter in run.cluster.lease_stores))
     newest: dict[str, Write] = {}
-    for write in run.cluster.hot.writes:
+    for write in store.writes:
         if write.fence is None:
             yield f"{write.process} wrote {write.node} without a fence"
             continue
@@ -117,7 +126,7 @@ def _leaks(run: Backfilled) -> Iterator[str]:
     """Who can reach the lease store leaves no lease behind, cancelled or not; only a crash does."""
     for granter in run.cluster.lease_stores:
         for lease in granter.live.values():
-            if lease.until > run.cluster.loop.time() and lease.holder.split("#")[0] not in run.crashed:
+            if granter.is_held(lease) and lease.holder.split("#")[0] not in run.crashed:
                 yield f"{lease} was left behind"
 
 
@@ -137,7 +146,7 @@ def _order(run: Backfilled) -> Iterator[str]:
 
 def _vain_looks(run: Backfilled, node_id: str, start: int, end: int) -> int:
     """How many looks at a piece left some of it unexplained, each of which another one has to follow."""
-    facts = run.cluster.hot.facts.get(NodeId.parse(node_id), [])
+    facts = run.cluster.hot(0).facts.get(NodeId.parse(node_id), [])
     return len(
         {fact.recorded_at for fact in facts if not fact.is_proof and fact.start < end and start < fact.end}
     )

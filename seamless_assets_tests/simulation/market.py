@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -48,9 +48,19 @@ class CoolDown:
 
 
 class Market:
-    """What really happened, and who asked for it. `history` holds every value that a bar ever had."""
+    """What really happened, and who asked for it. `history` holds every value that a bar ever had.
 
-    def __init__(self, loop: SeededLoop, rng: Random, nodes: Sequence[NodeId], span: Segment) -> None:
+    With `disorder` it draws from that in which order the rows of a page are sent.
+    """
+
+    def __init__(
+        self,
+        loop: SeededLoop,
+        rng: Random,
+        nodes: Sequence[NodeId],
+        span: Segment,
+        disorder: Random | None = None,
+    ) -> None:
         self.loop = loop
         self.span = span
         self.history = {
@@ -61,9 +71,13 @@ class Market:
         }
         self.listed = {node: min(bars) for node, bars in self.history.items()}
         self.page = rng.randint(SMALLEST_PAGE, BELIEVED_PAGE)
+        self._disorder = disorder or Random(0)
+        orders = [list, _newest_first, self._shuffled]
+        self.arrange: Callable[[list[Row]], list[Row]] = disorder.choice(orders) if disorder else list
         self.requests: list[Request] = []
         self.cool_downs: list[CoolDown] = []
         self.corrected: set[NodeId] = set()
+        self.unsound: set[tuple[NodeId, int]] = set()
         self.is_revising = True
         self.refusing = 0.0
         self._rng = rng
@@ -71,6 +85,10 @@ class Market:
     def values(self, node: NodeId, ts: int) -> list[Row]:
         """Every value that the closed bar ever had; none where there was no trade."""
         return self.history[node].get(ts, [])
+
+    def is_sound(self, node: NodeId, window: Segment) -> bool:
+        """Whether every bar of `window` is one that can be."""
+        return not any(of == node and window.start <= ts < window.end for of, ts in self.unsound)
 
     def correct(self, node: NodeId, ts: int) -> Row:
         """Give a bar another volume; the bar as it is now."""
@@ -88,6 +106,17 @@ class Market:
         now = self.loop.time()
         for ts in [ts for ts in self.series[node] if now - 600 <= ts < now - 60][-2:]:
             self.correct(node, ts)
+
+    def _shuffled(self, rows: list[Row]) -> list[Row]:
+        """Rows in any order, one of them sent twice, as pages that overlap have it."""
+        more = [*rows, *self._disorder.sample(rows, min(1, len(rows)))]
+        return self._disorder.sample(more, len(more))
+
+    def send_unsound(self, node: NodeId, ts: int) -> None:
+        """From now on the exchange sends this bar with its high below its low."""
+        o, h, low, c, v = self.series[node][ts]
+        self.series[node][ts] = (o, low, h, c, v)
+        self.unsound.add((node, ts))
 
     def refuse(self, window: Segment, asked: int) -> None:
         """Raise `RateLimited` or `ExchangeUnavailable` as often as it is `refusing`."""
@@ -113,6 +142,7 @@ class FaultyExchange:
             believed_page=BELIEVED_PAGE,
             documented=BELIEVED_PAGE,
             fault=market.refuse,
+            arrange=market.arrange,
         )
 
     async def check_node(self, node: NodeId) -> None:
@@ -179,6 +209,10 @@ class FaultyExchange:
 
     def volume_unit(self, node: NodeId) -> VolumeUnit | None:
         return self._exchange.volume_unit(node)
+
+
+def _newest_first(rows: list[Row]) -> list[Row]:
+    return rows[::-1]
 
 
 def _history(rng: Random, span: Segment, step: int) -> dict[int, list[Row]]:

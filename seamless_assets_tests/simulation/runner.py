@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterable
 
 from seamless_assets_tests.simulation.faults import FaultRates
 from seamless_assets_tests.simulation.simulation import Result, Simulation
-from seamless_assets_tests.simulation.workloads.fetch import FetchWorkload
-from seamless_assets_tests.simulation.workloads.governance import GovernanceWorkload
+from seamless_assets_tests.simulation.workloads.fetch import FetchDisastersWorkload, FetchWorkload
+from seamless_assets_tests.simulation.workloads.governance import (
+    GovernanceDisastersWorkload,
+    GovernanceWorkload,
+)
 from seamless_assets_tests.simulation.workloads.live import LiveWorkload
 from seamless_assets_tests.simulation.workloads.readers import ReadersWorkload
 from seamless_assets_tests.simulation.workloads.worlds import WorldsWorkload
@@ -18,6 +21,8 @@ WORKLOADS: dict[str, Callable[[int, FaultRates | None, int | None], Simulation]]
     "live": LiveWorkload,
     "readers": ReadersWorkload,
     "worlds": WorldsWorkload,
+    "fetch-disasters": FetchDisastersWorkload,
+    "governance-disasters": GovernanceDisastersWorkload,
 }
 SEEDS = {
     "fetch": range(450),
@@ -25,6 +30,8 @@ SEEDS = {
     "live": range(30),
     "readers": range(30),
     "worlds": range(10),
+    "fetch-disasters": range(5, 30),
+    "governance-disasters": range(30, 60),
 }
 """What CI runs."""
 

@@ -62,10 +62,10 @@ class Simulation(ABC):
     def check(self) -> None:
         """Add to `violations` what is wrong with what the processes left behind."""
 
-    def in_peace(self, work: Callable[[Process], Coroutine[Any, Any, T]], seconds: float) -> T:
+    def in_peace(self, work: Callable[[Process], Coroutine[Any, Any, T]], seconds: float, slot: int = 0) -> T:
         """Let one more process do `work` within so many seconds, with nothing going wrong any more."""
         self.injector.stop()
-        inspector = Process(self.loop, Machine(self.loop), 0, "inspector", Random(0))
+        inspector = Process(self.loop, Machine(self.loop), slot, "inspector", Random(0))
         task = inspector.start(work(inspector))
         self.loop.run_until(task.done, self.loop.time() + seconds)
         done: T = task.result()

@@ -6,29 +6,39 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
 from seamless_assets.core.bars.parquet import decode_bars
+from seamless_assets.core.calendar.instant import epoch_micros
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.log import snapshot_at, verify_chain
 from seamless_assets.core.releases.release import LOG_FOLDER, Release
 from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.errors import ArtifactCorrupt
 from seamless_assets.testing import InMemoryArtifactStore, InMemoryFiles
+from seamless_assets_tests.simulation.market import Market
 
 QUIET = ("compaction", "clean_up")
 """Kinds of releases that change no bar."""
 
 
 class ReleaseWitness:
-    """Hears of every file that is made or removed, and remembers what each release promised."""
+    """Hears of every file that is made or removed, and remembers what each release promised.
 
-    def __init__(self, files: InMemoryFiles, nodes: Sequence[NodeId], violations: list[str]) -> None:
+    No release may be dated more than `most_ahead_s` after true time.
+    """
+
+    def __init__(
+        self, files: InMemoryFiles, market: Market, violations: list[str], most_ahead_s: float
+    ) -> None:
         self._files = files
         self._store = InMemoryArtifactStore(files)
-        self._nodes = nodes
+        self._market = market
+        self._most_ahead_s = most_ahead_s
+        self._nodes = tuple(market.series)
         self._violations = violations
         self._records: dict[str, bytes] = {}
         self._needed: set[str] = set()
         self._decoded: dict[bytes, list[dict[str, float]]] = {}
-        self.digests: dict[NodeId, dict[str, str]] = {node: {} for node in nodes}
+        self.digests: dict[NodeId, dict[str, str]] = {node: {} for node in market.series}
         self.acknowledged: list[tuple[NodeId, Release]] = []
         files.on_change = self._look
 
@@ -99,9 +109,33 @@ class ReleaseWitness:
         if gone := sorted(self._needed - self._files.held.keys()):
             self._violations.append(f"release {log[-1].seq} of {node} needs {gone[0]}, which is not there")
             return
+        self._hold_against_the_market(node, log)
+        ahead = epoch_micros(log[-1].as_of, "as_of") / 1e6 - self._files.clock.now()
+        if ahead > self._most_ahead_s:
+            self._violations.append(f"release {log[-1].seq} of {node} is dated {ahead:.0f} s ahead")
         digest = self.digests[node].setdefault(log[-1].as_of, self.digest(node, snapshot))
         if log[-1].kind in QUIET and len(log) > 1 and digest != self.digests[node].get(log[-2].as_of):
             self._violations.append(f"release {log[-1].seq} of {node}, a {log[-1].kind}, changed bars")
+
+    def _hold_against_the_market(self, node: NodeId, log: Sequence[Release]) -> None:
+        """Bars in force had their values once; no release of its own accord brings an older value back."""
+        entry = log[-1]
+        in_force = snapshot_at(str(node), log[:-1]).artifacts
+        before = {ts: age for ref in in_force for ts, age in self._ages(node, ref)}
+        for ref in entry.added:
+            for ts, age in self._ages(node, ref):
+                what = f"release {entry.seq} of {node}"
+                if age is None or not ref.start <= ts < ref.end:
+                    self._violations.append(f"{what} holds a bar at {ts} that never was")
+                elif entry.kind == "automatic" and age < (before.get(ts) or 0):
+                    self._violations.append(f"{what} brings back an older bar at {ts}")
+
+    def _ages(self, node: NodeId, ref: ArtifactRef) -> Iterator[tuple[int, int | None]]:
+        """Opens of an artifact's bars, each with the number of its value among those that it ever had."""
+        for row in self._rows(self._files.held[self.path(node, ref.file_path)]):
+            ts, *values = row.values()
+            history = self._market.values(node, int(ts))
+            yield int(ts), history.index(tuple(values)) if tuple(values) in history else None
 
 
 def digest_of(rows: Sequence[dict[str, float]]) -> str:

@@ -19,7 +19,9 @@ from seamless_assets.flows.filling.prove import BOTH_SIDES
 from seamless_assets.flows.ports import Ports
 from seamless_assets.testing import DAY, START
 from seamless_assets_tests.simulation.cluster import Cluster
+from seamless_assets_tests.simulation.disasters import Disasters
 from seamless_assets_tests.simulation.faults import FaultInjector, FaultRates, Trace
+from seamless_assets_tests.simulation.hot_store import RecordingHotStore
 from seamless_assets_tests.simulation.invariants import Backfilled, violations_of
 from seamless_assets_tests.simulation.market import BELIEVED_PAGE, Market
 from seamless_assets_tests.simulation.process import Process
@@ -36,8 +38,11 @@ GROWING = 3
 """So many nodes have a window that ends in the future: its last bars form while the processes run."""
 SPAN = Segment(NOW - 80 * 60, NOW + 60 * 60)
 TROUBLE_S = 400.0
+"""So long things go wrong."""
+COMPLETE_WITHIN_S = 4 * 3_600.0
+"""Liveness: so long after that every process has all bars of all nodes, whatever happened before."""
 LONGEST_OUTAGE_S = 60.0
-DEADLINE_S = 40_000.0
+DEADLINE_S = TROUBLE_S + COMPLETE_WITHIN_S
 POLICY = Policy(retry_backoff_ms=200, max_attempts=4, jitter_ratio=0.5, window_bars=20, lease_ttl_ms=15_000)
 
 CHUNK = chunk_bars(BELIEVED_PAGE, POLICY.window_bars)
@@ -45,6 +50,8 @@ CHUNK = chunk_bars(BELIEVED_PAGE, POLICY.window_bars)
 
 class FetchWorkload(Simulation):
     """One seeded run. Without `rates` the seed draws them; `kept` lines of its trace are kept (None: all)."""
+
+    has_disasters = False
 
     def __init__(self, seed: int, rates: FaultRates | None = None, kept: int | None = 0) -> None:
         rng = Random(f"fetch {seed}")
@@ -54,7 +61,8 @@ class FetchWorkload(Simulation):
         self.deadline = NOW + DEADLINE_S
         self.rates = rates or drawn_rates(rng)
         self.injector = FaultInjector(self.loop, Random(rng.random()), self.rates, self.trace)
-        self.market = Market(self.loop, Random(rng.random()), NODES, SPAN)
+        fate = Random(f"disasters {seed}") if self.has_disasters else None
+        self.market = Market(self.loop, Random(rng.random()), NODES, SPAN, disorder=fate)
         self.market.refusing = self.rates.refuse
         self.cluster = Cluster(
             self.loop,
@@ -62,8 +70,11 @@ class FetchWorkload(Simulation):
             POLICY,
             budget_fails=rng.random() < 0.3,
             exchange_slowness=rng.choice([1.0, 30.0]),
+            hot_stores=fate.choice([1, 2]) if fate else 1,
         )
-        self.cluster.hot.on_fact = self._look_at
+        for store in self.cluster.hot_stores:
+            store.on_fact = self._look_at
+        self.disasters = Disasters(self.cluster, fate, self.trace)
         self.injector.expire_lease = self._expire
         self.pool = WorkerPool(
             self.loop,
@@ -78,12 +89,19 @@ class FetchWorkload(Simulation):
         self._rng = rng
 
     async def _share(self, process: Process) -> None:
-        """Two journeys at once, which share some nodes, so that one process wants the same twice."""
+        """Fill all nodes; where bars were lost meanwhile, once more when that is over."""
         ports = self.cluster.ports(process, self.injector)
+        await self._fill_all(process, ports)
+        if self.disasters.takes_bars:
+            await ports.clock.sleep(max(0.0, NOW + TROUBLE_S - self.loop.time()))
+            await self._fill_all(process, ports)
+
+    async def _fill_all(self, process: Process, ports: Ports) -> None:
+        """Two journeys at once, which share some nodes, so that one process wants the same twice."""
         order = process.rng.sample(NODES, len(NODES))
         halves = order[:HALF], order[-HALF:]
 
-        async def fill_all(left: list[NodeId]) -> bool:
+        async def fill(left: list[NodeId]) -> bool:
             while left:
                 if not await self._fill(ports, left[-1]):
                     left.insert(0, left.pop())
@@ -91,7 +109,7 @@ class FetchWorkload(Simulation):
                 left.pop()
             return True
 
-        await asyncio.gather(*(self.pool.retry(process, partial(fill_all, list(half))) for half in halves))
+        await asyncio.gather(*(self.pool.retry(process, partial(fill, list(half))) for half in halves))
 
     async def _fill(self, ports: Ports, node: NodeId) -> bool:
         report = await backfill(ports, node, self.windows[node])
@@ -100,40 +118,42 @@ class FetchWorkload(Simulation):
     def check(self) -> None:
         """Check what is left; then, in peace, a new look brings the newest values of what was corrected."""
         self.violations += violations_of(
-            Backfilled(self.cluster, self.rates, self.windows, NOW, self.pool.crashed)
+            Backfilled(self.cluster, self.rates, self.windows, NOW, self.pool.crashed, self.disasters.kinds)
         )
-        self.market.refusing = 0.0
+        self.disasters.end()
         self.market.is_revising = False
         corrected = [node for node in NODES if node in self.market.corrected]
-        self.in_peace(lambda inspector: self._refilled(inspector, corrected), DEADLINE_S)
-        for node in corrected:
-            held, (start, end) = self.cluster.hot.bars[node], self.windows[node]
-            newest = {ts: rows[-1] for ts, rows in self.market.history[node].items() if start <= ts < end}
-            if stale := [ts for ts, row in newest.items() if held.get(ts) != row]:
-                self.violations.append(
-                    f"{node}: bars {stale[:3]} were corrected, and a new look did not bring it"
-                )
+        for slot, store in enumerate(self.cluster.hot_stores):
+            self.in_peace(lambda inspector: self._refilled(inspector, corrected), DEADLINE_S, slot)
+            for node in corrected:
+                held, (start, end) = store.bars[node], self.windows[node]
+                newest = {ts: row for ts, row in self.market.series[node].items() if start <= ts < end}
+                if stale := [ts for ts, row in newest.items() if held.get(ts) != row]:
+                    self.violations.append(
+                        f"{node}: bars {stale[:3]} were corrected, and a new look did not bring it"
+                    )
 
     async def _refilled(self, inspector: Process, nodes: Sequence[NodeId]) -> None:
         ports = self.cluster.ports(inspector, self.injector)
         for node in nodes:
             await refill(ports, node, self.windows[node], self.windows[node].end)
 
-    def _look_at(self, node: NodeId, fact: Fact) -> None:
+    def _look_at(self, store: RecordingHotStore, node: NodeId, fact: Fact) -> None:
         """A proof names bars of one page on both sides; those of its chunk must be stored by now.
 
         Trades tell of a bar before it is closed.
         """
-        if fact.evidence != BOTH_SIDES:
+        if fact.evidence != BOTH_SIDES or self.disasters.takes_bars:
             return
         (chunk, *_) = chunks(node.timeframe, Segment(fact.start, fact.end), CHUNK)
         window = self.windows[node].intersect(chunk)
         opens = [ts for ts in self.market.history[node] if window.start <= ts < window.end]
         beside = [ts for ts in opens if ts < fact.start][-1:] + [ts for ts in opens if ts >= fact.end][:1]
-        if any(ts not in self.cluster.hot.bars.get(node, {}) for ts in beside):
+        if any(ts not in store.bars.get(node, {}) for ts in beside):
             self.violations.append(f"{node}: {fact} stands without its bars")
 
     def schedule(self) -> None:
+        self.disasters.schedule(TROUBLE_S)
         self.loop.call_later(TROUBLE_S, self._stop, context=Context())
         for _ in range(4):
             self.loop.call_later(self._rng.uniform(0, TROUBLE_S), self.market.revise, context=Context())
@@ -152,6 +172,12 @@ class FetchWorkload(Simulation):
     def _stop(self) -> None:
         self.injector.stop()
         self.market.refusing = 0.0
+
+
+class FetchDisastersWorkload(FetchWorkload):
+    """The same amid disasters, with pages in any order."""
+
+    has_disasters = True
 
 
 def window_of(node: NodeId) -> Segment:
