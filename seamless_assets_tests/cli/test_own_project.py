@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cli.conftest import Typed
+from dagster import Definitions
 
 from seamless_assets.cli.project.programs import TETHER
 from seamless_assets.config.load import load_settings
@@ -45,6 +46,7 @@ def test_the_definitions_of_a_new_project_load(
     typed("new", str(tmp_path / "mine"))
     scope: dict[str, object] = {"__file__": str(tmp_path / "mine" / "definitions.py"), "__name__": "mine"}
     exec(compile((tmp_path / "mine" / "definitions.py").read_text(), "definitions.py", "exec"), scope)
+    assert [name for name, value in scope.items() if isinstance(value, Definitions)] == ["defs"]
     keys = {key.to_user_string() for key in scope["defs"].resolve_all_asset_keys()}  # type: ignore[attr-defined]
     assert keys == {"daily_range", "ohlcv/binance/BTC_USDT_1m", "ohlcv/binance/BTC_USDT_1h"}
 

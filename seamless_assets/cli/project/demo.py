@@ -51,7 +51,7 @@ def _make_file() -> None:
     if is_file_named() or Path(DEFAULT_FILE).exists():
         return
     text = SMALLEST_YAML.replace("  binance:\n", f"  binance:\n{LOCAL_EXCHANGE}")
-    Path(DEFAULT_FILE).write_text(text, encoding="utf-8")
+    Path(DEFAULT_FILE).write_text(f"{text.rstrip()}\n", encoding="utf-8")
     say(f"{DEFAULT_FILE}: made, with one series of the local exchange")
 
 

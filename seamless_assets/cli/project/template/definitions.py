@@ -18,5 +18,8 @@ def daily_range(bars: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"high": [bars["high"].max()], "low": [bars["low"].min()]})
 
 
-nodes = build_definitions(sa.load_settings(Path(__file__).with_name("seamless.yaml")))
-defs = Definitions.merge(nodes, Definitions(assets=[daily_range]))
+# Dagster takes a module with one Definitions object alone.
+defs = Definitions.merge(
+    build_definitions(sa.load_settings(Path(__file__).with_name("seamless.yaml"))),
+    Definitions(assets=[daily_range]),
+)
