@@ -9,6 +9,7 @@ with sa.connect("seamless.yaml") as s:
 
 from typing import TYPE_CHECKING, Any
 
+from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.config.load import Settings, load_settings
 from seamless_assets.core.bars.conformance.conform import conform
 from seamless_assets.core.calendar.segment import Segment, merge_ranges, missing_ranges
@@ -25,6 +26,7 @@ from seamless_assets.core.releases.fingerprint import fingerprint
 from seamless_assets.core.releases.release import Release
 from seamless_assets.errors import SeamlessError
 from seamless_assets.pipeline.connect import S3Access, Seamless, connect
+from seamless_assets.pipeline.exporting import verify_export
 
 if TYPE_CHECKING:
     from seamless_assets.defs.component import SeamlessComponent as SeamlessComponent
@@ -58,6 +60,7 @@ __all__ = [
     "load_settings",
     "merge_ranges",
     "missing_ranges",
+    "verify_export",
 ]
 
 _COMPONENT = "SeamlessComponent"
@@ -67,7 +70,8 @@ _COMPONENT = "SeamlessComponent"
 def __getattr__(name: str) -> Any:
     if name != _COMPONENT:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from seamless_assets.defs.component import SeamlessComponent
+    with late_imports("seamless_assets.defs.component"):
+        from seamless_assets.defs.component import SeamlessComponent
 
     return SeamlessComponent
 

@@ -55,6 +55,7 @@
     │   ├── AccessRefused                  no token, an unknown one, or one without the scope
     │   ├── LimitExceeded                  more than it gives at once
     │   └── NotServed                      it is not to be had over HTTP
+    ├── ExportCorrupt                      exported files are not what their sidecar says
     ├── ChecksFailed                       a blocking check stopped a release
     ├── ForkedProcess                      what is asked for belongs to the process we were forked from
     ├── MissingPackage (ModuleNotFoundError) what is asked for needs a package that is not installed
@@ -354,6 +355,10 @@ class LimitExceeded(ServiceError):
 
 class NotServed(ServiceError):
     """What is asked for is not to be had over HTTP."""
+
+
+class ExportCorrupt(SeamlessError):
+    """Exported files, or their sidecar, are not what was exported; `path` names the sidecar."""
 
 
 class ChecksFailed(SeamlessError):

@@ -11,7 +11,7 @@ import click
 
 from seamless_assets.cli.operating import doctor, metrics, services
 from seamless_assets.cli.project import commands as project
-from seamless_assets.cli.series import declarations, filling, materializing, reading, releases
+from seamless_assets.cli.series import declarations, exports, filling, materializing, reading, releases
 from seamless_assets.cli.terminal import Unwritten, close_streams, discard_output, open_streams, warn
 from seamless_assets.errors import ConfigError, SeamlessError
 from seamless_assets.pipeline.wiring.log import LOGGER
@@ -25,7 +25,19 @@ def cli() -> None:
     """Candle history that is ready, complete, reproducible and on time."""
 
 
-for _room in (project, materializing, filling, reading, declarations, releases, doctor, metrics, services):
+_ROOMS = (
+    project,
+    materializing,
+    filling,
+    reading,
+    exports,
+    declarations,
+    releases,
+    doctor,
+    metrics,
+    services,
+)
+for _room in _ROOMS:
     for _command in _room.COMMANDS:
         cli.add_command(_command)
 

@@ -7,6 +7,7 @@ from typing import Self
 
 from seamless_assets.config.load import Settings
 from seamless_assets.core.reading.context import ComputeContext
+from seamless_assets.pipeline.exporting import Exporting
 from seamless_assets.pipeline.filling import Filling
 from seamless_assets.pipeline.loop.portal import Portal
 from seamless_assets.pipeline.reading import Reading
@@ -18,7 +19,7 @@ from seamless_assets.pipeline.wiring.artifacts import S3Access
 from seamless_assets.pipeline.world import AsyncWorldSession
 
 
-class AsyncSeamless(Reading, Filling, Releasing, Streaming, Upkeep):
+class AsyncSeamless(Reading, Exporting, Filling, Releasing, Streaming, Upkeep):
     """The methods of `Seamless`, to be awaited. Reached as `Seamless.aio`."""
 
 
@@ -81,6 +82,8 @@ class Seamless:
     snapshot = blocking(AsyncSeamless.snapshot)
     released_window = blocking(AsyncSeamless.released_window)
     snapshot_files = blocking(AsyncSeamless.snapshot_files)
+    export = blocking(AsyncSeamless.export)
+    verify_export = blocking(AsyncSeamless.verify_export)
 
     backfill = blocking(AsyncSeamless.backfill)
     backfill_in_background = forwarding(AsyncSeamless.backfill_in_background)

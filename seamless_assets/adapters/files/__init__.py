@@ -1,0 +1,1 @@
+"""Files of users: what is exported for other programs."""

@@ -1,0 +1,74 @@
+"""The commands that hand released bars to other programs, as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from seamless_assets.cli.options import CONFIG, NODE, artifacts_of, opened
+from seamless_assets.cli.terminal import say, waiting_for
+from seamless_assets.core.calendar.instant import seconds_text, typed_instant
+from seamless_assets.core.exports.forms import FORMS
+from seamless_assets.core.exports.sidecar import Sidecar
+
+
+@click.command()
+@CONFIG
+@NODE
+@click.argument("start", required=False)
+@click.argument("end", required=False)
+@click.option("--to", "path", required=True, type=click.Path(path_type=Path), help="File, or data folder.")
+@click.option("--form", type=click.Choice(list(FORMS)), help="Form of the file, if not by its ending.")
+@click.option("--as-of", help="Release to export; the newest one if left out.")
+@click.option("--overwrite", is_flag=True, help="Take the place of files that are there.")
+def export(
+    config: Path | None,
+    node: str,
+    start: str | None,
+    end: str | None,
+    path: Path,
+    form: str | None,
+    as_of: str | None,
+    overwrite: bool,
+) -> None:
+    """Write released bars of NODE from START to END as files of another program.
+
+    csv, parquet and feather are one file; freqtrade fills freqtrade's data folder of an exchange and lean
+    LEAN's data folder. Beside the files stands a sidecar that says what they hold, and proves it.
+    """
+    bounds = [None if bound is None else typed_instant(bound) for bound in (start, end)]
+    with opened(config) as pipeline, waiting_for(artifacts_of(pipeline)):
+        made = pipeline.export(node, path, *bounds, form=form, as_of=as_of, overwrite=overwrite)
+    _tell(made.sidecar)
+    many = f" and {len(made.files) - 1} more" if len(made.files) > 1 else ""
+    say(f"{made.files[0]}{many}" if made.files else "no file: there is no bar")
+    say(f"{made.sidecar_path}")
+
+
+@click.command("verify-export")
+@CONFIG
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--released", is_flag=True, help="Also hold it against the release that it names.")
+def verify_export(config: Path | None, file: Path, released: bool) -> None:
+    """Prove an exported FILE, or all that a sidecar names, by what the sidecar says."""
+    if released:
+        with opened(config) as pipeline, waiting_for(artifacts_of(pipeline)):
+            _tell(pipeline.verify_export(file))
+        say("sound, and as released")
+        return
+    if config is not None:
+        raise click.UsageError("--config is used with --released alone")
+    from seamless_assets.pipeline.exporting import verify_export as verify
+
+    _tell(verify(file))
+    say("sound")
+
+
+COMMANDS: list[click.Command] = [export, verify_export]
+
+
+def _tell(sidecar: Sidecar) -> None:
+    window = f"[{seconds_text(sidecar.start)}, {seconds_text(sidecar.end)})"
+    say(f"{sidecar.node_id} {window}: {sidecar.rows} bars, coverage {sidecar.coverage_ratio:.4f}")
+    say(f"as_of {sidecar.as_of}, {sidecar.dataset_fingerprint}")

@@ -1,0 +1,1 @@
+"""Bars as the files that other programs read, and the proof of what such files hold."""

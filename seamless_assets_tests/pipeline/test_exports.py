@@ -1,0 +1,226 @@
+"""Exports: bars as files of other programs and back, proven by their sidecars."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import polars as pl
+import pytest
+from click.testing import CliRunner
+
+import seamless_assets as sa
+from seamless_assets.cli.app import cli
+from seamless_assets.core.exports.forms import FORMS
+from seamless_assets.core.exports.freqtrade import file_name
+from seamless_assets.core.node import NodeId
+from seamless_assets.errors import ExportCorrupt, InvalidChoice, InvalidInput, NothingReleased
+from seamless_assets.sandbox.server import Sandbox
+from seamless_assets.testing import DAY, START, InMemoryExchange, connect_in_memory, make_bars, random_walk
+
+MINUTES, HOURS = "ohlcv:binance:BTC/USDT:1m", "ohlcv:binance:ETH/USDT:USDT:1h"
+NODES = [MINUTES, HOURS]
+DAILY = {"partitions": {"1h": "day"}}
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Iterator[sa.Seamless]:
+    series = {
+        MINUTES: random_walk(START, START + 2 * DAY, skip=0.002),
+        HOURS: random_walk(START, START + 2 * DAY, step=3_600),
+    }
+    with connect_in_memory(InMemoryExchange.serving(series, START + 40 * DAY), DAILY) as opened:
+        for node in NODES:
+            assert opened.materialize(node, START, START + 2 * DAY).released
+        yield opened
+
+
+def target(folder: Path, form: str) -> Path:
+    suffix = FORMS[form].suffix
+    return folder / f"bars{suffix}" if suffix else folder
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("node", NODES)
+def test_what_is_exported_holds_the_bars_and_proves_them(
+    pipeline: sa.Seamless, tmp_path: Path, node: str, form: str
+) -> None:
+    read = pipeline.read(node, START, START + 2 * DAY)
+    made = pipeline.export(node, target(tmp_path, form), START, START + 2 * DAY, form=form)
+    files = {str(path.relative_to(made.sidecar_path.parent)): path.read_bytes() for path in made.files}
+    assert FORMS[form].decode(NodeId.parse(node), files).equals(read.bars)
+    said = made.sidecar
+    assert (said.node_id, said.rows, said.as_of) == (node, read.metadata.rows, read.metadata.as_of)
+    assert said.dataset_fingerprint == read.metadata.dataset_fingerprint
+    assert said.bars_fingerprint == sa.fingerprint(
+        read.bars, node_id=node, interval=sa.NodeId.parse(node).timeframe
+    )
+    assert [gap[:2] for gap in said.gaps] == [(gap.start, gap.end) for gap in read.metadata.gaps]
+    for named in (made.files[0] if len(made.files) == 1 else made.sidecar_path, made.sidecar_path):
+        assert sa.verify_export(named) == said
+        assert pipeline.verify_export(named) == said
+    assert not list(tmp_path.rglob("*.draft"))
+
+
+def test_other_programs_read_the_files(pipeline: sa.Seamless, tmp_path: Path) -> None:
+    truth = pipeline.read(MINUTES).to_pandas()
+    paths = {form: target(tmp_path, form) for form in FORMS}
+    for form, path in paths.items():
+        pipeline.export(MINUTES, path, form=form)
+    pd.testing.assert_frame_equal(pd.read_csv(paths["csv"]), truth)
+    pd.testing.assert_frame_equal(pd.read_parquet(paths["parquet"]), truth)
+    pd.testing.assert_frame_equal(pl.read_ipc(paths["feather"]).to_pandas(), truth)
+    bot = pd.read_feather(tmp_path / "BTC_USDT-1m.feather")
+    assert list(bot.columns) == ["date", "open", "high", "low", "close", "volume"]
+    assert bot["date"].dt.tz is not None and (bot["date"].astype("int64") // 1_000 == truth["ts"]).all()
+    with zipfile.ZipFile(tmp_path / "crypto/binance/minute/btcusdt/20250101_trade.zip") as day:
+        first = day.read("20250101_btcusdt_minute_trade.csv").decode().splitlines()[0].split(",")
+    assert int(first[0]) == 0 and float(first[4]) == truth["close"][0]
+
+
+@pytest.mark.parametrize(
+    ("node", "name"),
+    [
+        ("ohlcv:binance:BTC/USDT:1h", "BTC_USDT-1h.feather"),
+        ("ohlcv:binance:BTC/USDT:USDT:1M", "futures/BTC_USDT_USDT-1Mo-futures.feather"),
+    ],
+)
+def test_files_for_freqtrade_are_named_as_it_names_them(node: str, name: str) -> None:
+    assert file_name(NodeId.parse(node)) == name
+
+
+def test_equal_bars_give_equal_files(pipeline: sa.Seamless, tmp_path: Path) -> None:
+    for form in FORMS:
+        made = [pipeline.export(MINUTES, target(tmp_path / form / at, form), form=form) for at in ("a", "b")]
+        assert len({tuple(file.sha256 for file in one.sidecar.files) for one in made}) == 1
+
+
+def test_an_older_release_is_exported_as_it_was(tmp_path: Path) -> None:
+    exchange = InMemoryExchange.serving(
+        {HOURS: random_walk(START, START + 2 * DAY, step=3_600)}, START + 40 * DAY
+    )
+    with connect_in_memory(exchange, DAILY) as pipeline:
+        pipeline.materialize(HOURS, START, START + 2 * DAY)
+        first = pipeline.export(HOURS, tmp_path / "first.csv", form=None)
+        series = exchange.series[NodeId.parse(HOURS)]
+        series[START] = tuple(value * 2 for value in series[START])  # type: ignore[assignment]
+        pipeline.materialize(HOURS, START, START + 2 * DAY)
+        again = pipeline.export(HOURS, tmp_path / "again.csv", as_of=first.sidecar.as_of)
+        assert again.files[0].read_bytes() == first.files[0].read_bytes()
+        assert (
+            pipeline.export(HOURS, tmp_path / "now.csv").sidecar.bars_fingerprint
+            != first.sidecar.bars_fingerprint
+        )
+        assert pipeline.verify_export(first.files[0]) == first.sidecar
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "other bytes": lambda file: file.write_bytes(file.read_bytes().replace(b"0", b"1", 1)),
+    "fewer bytes": lambda file: file.write_bytes(file.read_bytes()[:-9]),
+    "gone": lambda file: file.unlink(),
+    "no file": lambda file: (file.unlink(), file.mkdir()),
+    "a pipe": lambda file: (file.unlink(), os.mkfifo(file)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("form", FORMS)
+def test_files_that_are_not_what_was_exported_are_found(
+    pipeline: sa.Seamless, tmp_path: Path, form: str, damage: str
+) -> None:
+    made = pipeline.export(HOURS, target(tmp_path, form), form=form)
+    DAMAGES[damage](made.files[0])
+    with pytest.raises(ExportCorrupt):
+        sa.verify_export(made.sidecar_path)
+
+
+SAID: dict[str, dict[str, object]] = {
+    "other bars": {"bars_fingerprint": "sha256:" + "0" * 64},
+    "other rows": {"rows": 1},
+    "other form": {"form": "parquet"},
+    "no form": {"form": "xml"},
+    "other version": {"version": 2},
+    "outside": {"files": [{"path": "../bars.csv", "sha256": "sha256:0", "bytes": 1}]},
+    "unknown": {"more": 1},
+    "wrong type": {"rows": "many"},
+}
+
+
+@pytest.mark.parametrize("what", SAID)
+def test_sidecars_that_say_something_else_are_found(pipeline: sa.Seamless, tmp_path: Path, what: str) -> None:
+    made = pipeline.export(HOURS, tmp_path / "bars.csv")
+    said = json.loads(made.sidecar_path.read_text())
+    made.sidecar_path.write_text(json.dumps({**said, **SAID[what]}))
+    with pytest.raises(ExportCorrupt):
+        sa.verify_export(made.files[0])
+
+
+def test_what_no_release_holds_is_found(pipeline: sa.Seamless, tmp_path: Path) -> None:
+    made = pipeline.export(HOURS, tmp_path / "bars.csv")
+    said = json.loads(made.sidecar_path.read_text())
+    made.sidecar_path.write_text(json.dumps({**said, "dataset_fingerprint": "sha256:" + "1" * 64}))
+    sa.verify_export(made.files[0])
+    with pytest.raises(ExportCorrupt, match="dataset_fingerprint differ"):
+        pipeline.verify_export(made.files[0])
+
+
+def test_what_cannot_be_exported_is_refused(pipeline: sa.Seamless, tmp_path: Path) -> None:
+    made = pipeline.export(HOURS, tmp_path / "bars.csv")
+    before = made.files[0].read_bytes()
+    with pytest.raises(InvalidInput, match="is there already"):
+        pipeline.export(HOURS, tmp_path / "bars.csv", START, START + DAY)
+    assert made.files[0].read_bytes() == before and sa.verify_export(made.files[0])
+    assert (
+        pipeline.export(HOURS, tmp_path / "bars.csv", START, START + DAY, overwrite=True).sidecar.rows == 24
+    )
+    with pytest.raises(InvalidChoice, match=r"ending of the file.*\.csv"):
+        pipeline.export(HOURS, tmp_path / "bars.xls")
+    with pytest.raises(NothingReleased):
+        pipeline.export("ohlcv:binance:BTC/USD:1h", tmp_path / "none.csv")
+    with pytest.raises(InvalidInput, match="cannot be written"):
+        pipeline.export(HOURS, made.files[0] / "below.csv")
+    with pytest.raises(InvalidInput, match="no sidecar"):
+        sa.verify_export(tmp_path / "other.csv")
+
+
+def test_lean_has_no_form_for_some() -> None:
+    five, unknown = NodeId.parse("ohlcv:binance:BTC/USDT:5m"), NodeId.parse(MINUTES)
+    with pytest.raises(InvalidChoice, match="LEAN has no form for"):
+        list(FORMS["lean"].encode(five, make_bars(START, START + DAY, "5m")))
+    bars = make_bars(START, START + DAY)
+    nulls = bars.set_column(5, "volume", [[None] * bars.num_rows]).cast(bars.schema)
+    with pytest.raises(InvalidInput, match="volume is not known"):
+        list(FORMS["lean"].encode(unknown, nulls))
+
+
+@pytest.fixture
+def settings_file(exchange: Sandbox, tmp_path: Path) -> Path:
+    path = tmp_path / "seamless.yaml"
+    binance = f'{{base_url: "{exchange.url}", symbols: [BTC/USDT], start: 2025-01-01}}'
+    path.write_text(
+        f"seamless: {{artifact: {{object_store_uri: ./artifacts}}}}\nexchanges: {{binance: {binance}}}\n"
+    )
+    return path
+
+
+def test_the_commands(tmp_path: Path, settings_file: Path) -> None:
+    def typed(*words: object) -> tuple[int, str]:
+        done = CliRunner().invoke(cli, list(map(str, words)))
+        return done.exit_code, done.output + str(done.exception or "")
+
+    with sa.connect(settings_file) as opened:
+        opened.materialize(MINUTES, START, START + DAY)
+    file = tmp_path / "out" / "bars.parquet"
+    window = ("2025-01-01", "2025-01-02")
+    status, said = typed("export", "--config", settings_file, MINUTES, *window, "--to", file)
+    rows = len(pd.read_parquet(file))
+    assert status == 0 and f"{rows} bars, coverage 1.0000" in said and str(file) in said
+    assert typed("verify-export", file)[1].endswith("sound\n")
+    assert "as released" in typed("verify-export", file, "--released", "--config", settings_file)[1]
+    file.write_bytes(file.read_bytes() + b"more")
+    status, said = typed("verify-export", file)
+    assert status != 0 and "is not the file that was exported" in said
