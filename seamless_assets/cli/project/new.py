@@ -27,7 +27,7 @@ def make_project(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in sorted(texts.items()):
             with (folder / name).open("x", encoding="utf-8") as file:
-                file.write(text)
+                file.writelines([text])
             say(f"{folder / name}")
     except OSError as error:
         raise InvalidInput(f"{folder} cannot be written to: {error.strerror}", value=str(folder)) from error
