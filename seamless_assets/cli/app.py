@@ -9,6 +9,7 @@ from typing import Never
 
 import click
 
+from seamless_assets.cli.acceptance import command as acceptance
 from seamless_assets.cli.operating import doctor, metrics, services
 from seamless_assets.cli.project import commands as project
 from seamless_assets.cli.series import declarations, exports, filling, materializing, reading, releases
@@ -34,6 +35,7 @@ _ROOMS = (
     declarations,
     releases,
     doctor,
+    acceptance,
     metrics,
     services,
 )

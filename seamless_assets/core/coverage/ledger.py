@@ -15,6 +15,8 @@ from seamless_assets.core.coverage.coverage import ABSENT_REASONS, DECLARED, MIS
 
 LOOKS_S = (60.0, 300.0, 1_800.0, 7_200.0, 86_400.0)
 """Seconds from a vain look to the next; the last holds for all that follow."""
+UNANSWERED_S = 15.0
+"""Seconds until the next look where the exchange gave no answer at all, which says nothing of the bars."""
 CLOCK_TOLERANCE_S = 600.0
 """The clocks of workers differ: a look that is dated no further ahead is one of just now."""
 DENIED = "denied"

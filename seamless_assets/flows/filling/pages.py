@@ -64,6 +64,10 @@ class Answers:
         said = [*self.failed.items(), *self.refused.items()]
         return next((reason for window, reason in said if not window.intersect(part).is_empty), None)
 
+    def is_unanswered(self, part: Segment) -> bool:
+        """Whether the exchange gave no answer at all where it was asked for `part`."""
+        return any(not window.intersect(part).is_empty for window in self.failed)
+
     @property
     def candles(self) -> pa.Table:
         """The candles of all pages, in no order."""

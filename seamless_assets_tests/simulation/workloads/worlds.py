@@ -94,8 +94,10 @@ class WorldsWorkload(GovernanceWorkload):
         """Read as a live session does, bound to what was released when it started."""
         world = process.rng.choice([*WORLDS, PINNED])
         context = self._live(world, process.rng)
-        await sessions.bind(ports, node, context, instant_text(int(ports.clock.now() * 1_000_000)))
-        token = MAY_MOVE.set(False)
+        started_at = instant_text(int(ports.clock.now() * 1_000_000))
+        bound = await sessions.bind(ports, node, context, started_at)
+        # Where nothing was released then, the first release that a read meets binds it.
+        token = MAY_MOVE.set(bound.as_of is None)
         try:
             await self._read_live(process, ports, node, context, keeps_as_of=True)
         finally:
