@@ -32,3 +32,4 @@ def make_project(folder: Path) -> None:
     except OSError as error:
         raise InvalidInput(f"{folder} cannot be written to: {error.strerror}", value=str(folder)) from error
     say(f"\nNext: cd {folder}, then `seamless check` and `seamless up`")
+    say("Your own assets, of definitions.py, beside the series: DAGSTER_HOME=$PWD dagster dev")
