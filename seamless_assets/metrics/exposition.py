@@ -22,12 +22,23 @@ def exposition(tally: Tally) -> str:
     series: dict[str, dict[tuple[str, ...], dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for (name, labels, part), value in (*tally.added.items(), *tally.gauges.items()):
         series[name][labels][part] = value
+    series["backfill_completion_ratio"] = _completion(series["seamless_backfill_windows_total"])
     lines: list[str] = []
     for metric in CATALOGUE:
         lines += [f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}"]
         for labels, parts in sorted(series.get(metric.name, {}).items()):
             lines += _samples(metric, labels, parts)
     return "\n".join([*lines, ""])
+
+
+def _completion(windows: Mapping[tuple[str, ...], Parts]) -> dict[tuple[str, ...], dict[str, float]]:
+    """Of each exchange the share of windows that were completed."""
+    complete: dict[str, float] = defaultdict(float)
+    ended: dict[str, float] = defaultdict(float)
+    for (exchange, outcome), parts in windows.items():
+        ended[exchange] += parts[""]
+        complete[exchange] += parts[""] if outcome == "complete" else 0.0
+    return {(exchange,): {"": complete[exchange] / count} for exchange, count in ended.items() if count}
 
 
 def _samples(metric: Metric, labels: tuple[str, ...], parts: Parts) -> Iterator[str]:

@@ -13,6 +13,7 @@ from seamless_assets.core.sharing.events import (
     Event,
     LeaseEvent,
     ReadEvent,
+    SealEvent,
     SessionEvent,
     WebhookEvent,
 )
@@ -44,6 +45,8 @@ def samples(event: Event) -> Iterator[Sample]:
             yield Sample("seamless_backfill_windows_total", (exchange, event.kind), 1)
             if event.kind == "complete" and event.rows:
                 yield Sample("gap_repair_latency_ms", (exchange,), event.duration_ms)
+        case SealEvent():
+            yield from _of_seal(event)
         case DroppedRequest():
             yield Sample("seamless_rl_dropped_total", (event.key,), 1)
         case CoordinationEvent():
@@ -68,6 +71,22 @@ def _of_read(event: ReadEvent) -> Iterator[Sample]:
         yield Sample("partial_fill_returns", (event.world_id, domain), 1)
     if event.staleness_seconds is not None:
         yield Sample("live_staleness_seconds", (event.node_id, event.world_id), event.staleness_seconds)
+
+
+def _of_seal(event: SealEvent) -> Iterator[Sample]:
+    exchange = event.node_id.split(":")[1]
+    if event.collides:
+        yield Sample("fingerprint_collisions", (exchange,), 1)
+        return
+    yield Sample("artifact_publish_latency_ms", (exchange,), event.duration_ms)
+    if not event.file_bytes:
+        # The same content again: its flags were counted when it was new.
+        return
+    yield Sample("artifact_bytes_written", (exchange,), event.file_bytes)
+    series = (event.node_id, str(event.interval), NO_WORLD)
+    for flag, count in event.flags.items():
+        yield Sample("seamless_conformance_flag_total", (*series, flag), count)
+    yield Sample("seamless_conformance_warning_total", series, event.warnings)
 
 
 _PHASES = {

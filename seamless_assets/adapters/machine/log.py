@@ -16,6 +16,7 @@ from seamless_assets.core.sharing.events import (
     FillEvent,
     LeaseEvent,
     ReadEvent,
+    SealEvent,
     SessionEvent,
     WebhookEvent,
 )
@@ -53,6 +54,8 @@ def _judged(event: Event) -> tuple[str, bool]:
             return f"lease_{event.kind}", event.kind == "fail"
         case ReadEvent():
             return "read", False
+        case SealEvent():
+            return ("fingerprint_collision" if event.collides else "artifact_sealed"), event.collides
         case SessionEvent():
             return f"session_{event.kind}", event.kind in ("downgraded", "pinned")
         case WebhookEvent():

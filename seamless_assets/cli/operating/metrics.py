@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 
 from seamless_assets.cli.options import CONFIG, PORT
-from seamless_assets.cli.terminal import say
+from seamless_assets.cli.terminal import say, say_json
+
+BOARDS = ("fleet", "node", "exchange", "releases", "sla")
 
 
 @click.command()
@@ -16,7 +18,10 @@ from seamless_assets.cli.terminal import say
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on, with --port.")
 @click.option("--port", type=PORT, default=None, help="Serve GET /metrics on this port.")
 @click.option("--rules", is_flag=True, help="Print Prometheus's alert rules instead.")
-def metrics(config: Path | None, host: str, port: int | None, rules: bool) -> None:
+@click.option(
+    "--dashboard", type=click.Choice(BOARDS), default=None, help="Print a Grafana dashboard instead."
+)
+def metrics(config: Path | None, host: str, port: int | None, rules: bool, dashboard: str | None) -> None:
     """Print the metrics of this machine in Prometheus's text format, or serve them."""
     import yaml
 
@@ -24,6 +29,11 @@ def metrics(config: Path | None, host: str, port: int | None, rules: bool) -> No
     from seamless_assets.metrics.alerts import alert_rules
     from seamless_assets.pipeline.wiring.metrics import metrics_file, scrape
 
+    if dashboard is not None:
+        from seamless_assets.metrics.dashboards import dashboard as drawn
+
+        say_json(drawn(dashboard))
+        return
     if rules:
         say(yaml.safe_dump(alert_rules(), sort_keys=False, width=100).rstrip())
         return

@@ -89,6 +89,26 @@ class DamagedState:
 
 
 @dataclass(frozen=True, slots=True)
+class SealEvent:
+    """A partition's settled bars were sealed under `fingerprint` within `duration_ms`.
+
+    `file_bytes` is 0 where the artifact was in force already. `flags` are its conformance flags, `warnings`
+    how many of them deserve a look. `collides`: other bars hold the fingerprint, and nothing was sealed.
+    """
+
+    node_id: str
+    interval: int | str
+    partition: str
+    fingerprint: str
+    rows: int
+    file_bytes: int
+    duration_ms: float
+    flags: Mapping[str, int]
+    warnings: int
+    collides: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SessionEvent:
     """A session went to another state (ACTIVE, PARTIAL or HOLD), was pinned, or is not any more.
 
@@ -147,6 +167,7 @@ Event = (
     | ExchangeWait
     | LeaseEvent
     | ReadEvent
+    | SealEvent
     | SessionEvent
     | WebhookEvent
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -13,12 +14,13 @@ from seamless_assets.core.calendar.partition import Partition
 from seamless_assets.core.calendar.watermark import settled, watermark
 from seamless_assets.core.coverage.coverage import Coverage, Gap
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.releases.artifact import ArtifactRef, declared_record
+from seamless_assets.core.releases.artifact import ArtifactRef, SealedArtifact, declared_record
 from seamless_assets.core.releases.fingerprint import fingerprint
 from seamless_assets.core.releases.release import Release, Revision
 from seamless_assets.core.releases.snapshot import Snapshot, next_release
 from seamless_assets.core.releases.supersession import refuse_pinned, supersede
-from seamless_assets.errors import ReleaseLosesBars, ReleaseOutdated
+from seamless_assets.core.sharing.events import SealEvent
+from seamless_assets.errors import FingerprintCollision, ReleaseLosesBars, ReleaseOutdated
 from seamless_assets.flows.filling.history import NO_OPENS, coverage_of_known, declared_of, known_bars
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.releasing.commit import commit, instant_micros, refuse_discarded, revisions
@@ -60,6 +62,7 @@ async def seal(
     window = settled(partition.window, node.timeframe, now, ports.policy.stabilization_bars)
     if window.is_empty:
         return None
+    began = ports.clock.now()
     # Hot bars are written before they are released, so those read after a look at the log are no older.
     before = await ports.artifacts.load_snapshot(node)
     stored = await known_bars(ports, node, window, seen)
@@ -80,7 +83,13 @@ async def seal(
         volume=ports.source.volume_unit(node),
         decisions=declared_record(await declared_of(ports, node, window, known.gaps)),
     )
-    ref = await ports.artifacts.put_artifact(artifact, before.discarded)
+    tell = partial(_tell, ports, artifact, began, all_flags, len(report.warnings))
+    try:
+        ref = await ports.artifacts.put_artifact(artifact, before.discarded)
+    except FingerprintCollision:
+        tell(is_new=False, collides=True)
+        raise
+    tell(is_new=ref not in before.artifacts)
     return Sealed(
         ref=ref,
         coverage=known,
@@ -92,6 +101,33 @@ async def seal(
         preview_fingerprint=await _preview(ports, node, partition)
         if ports.policy.early_fingerprint
         else None,
+    )
+
+
+def _tell(
+    ports: Ports,
+    artifact: SealedArtifact,
+    began: float,
+    flags: Mapping[str, int],
+    warnings: int,
+    *,
+    is_new: bool,
+    collides: bool = False,
+) -> None:
+    manifest, timeframe = artifact.manifest, artifact.node.timeframe
+    ports.observer.notify(
+        SealEvent(
+            node_id=str(artifact.node),
+            interval=timeframe.seconds or str(timeframe),
+            partition=manifest.partition,
+            fingerprint=manifest.dataset_fingerprint,
+            rows=manifest.rows,
+            file_bytes=len(artifact.payload) if is_new else 0,
+            duration_ms=(ports.clock.now() - began) * 1000,
+            flags=dict(flags),
+            warnings=warnings,
+            collides=collides,
+        )
     )
 
 

@@ -1,0 +1,139 @@
+"""Alerts and dashboards of the catalogue: each alert fires by its cause and is silent without it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT, require_program
+
+from seamless_assets.metrics.alerts import alert_rules
+from seamless_assets.metrics.catalogue import BY_NAME, CATALOGUE, Metric
+from seamless_assets.metrics.dashboards import BOARDS, dashboard
+
+RULES = ROOT / "ops" / "prometheus" / "alerts.yaml"
+MINUTES, GROWING = 40, 25
+"""How long a test lasts, and for how long of that, at its end, a counter grows: longer than alerts wait."""
+AT = f"{MINUTES}m"
+QUIET, STEADY, BURST = f"0+0x{MINUTES}", f"0+1x{MINUTES}", f"0+0x{MINUTES - GROWING} 1000+1000x{GROWING}"
+Series = dict[str, str]
+"""Values by the labels of a series, in promtool's words, one a minute."""
+
+
+def slow(label: str, budget: str, longer: str) -> tuple[dict[str, str], Series, Series]:
+    """Buckets whose waits are all beyond the budget, and all within it."""
+
+    def buckets(within: str) -> Series:
+        return {
+            f'_bucket{{{label}="x",le="{budget}"}}': within,
+            f'_bucket{{{label}="x",le="{longer}"}}': STEADY,
+            f'_bucket{{{label}="x",le="+Inf"}}': STEADY,
+        }
+
+    return {label: "x"}, buckets(QUIET), buckets(STEADY)
+
+
+def level(labels: dict[str, str], bad: str, good: str) -> tuple[dict[str, str], Series, Series]:
+    """A gauge that stands at a bad value, and at a good one."""
+    told = ",".join(f'{name}="{value}"' for name, value in labels.items())
+    return labels, {f"{{{told}}}": f"{bad}x{MINUTES}"}, {f"{{{told}}}": f"{good}x{MINUTES}"}
+
+
+def counted(kept: str, **others: str) -> tuple[dict[str, str], Series, Series]:
+    """A counter that grows at the end, and one that never does."""
+    told = ",".join(f'{name}="{value}"' for name, value in {kept: "x", **others}.items())
+    return {kept: "x"}, {f"{{{told}}}": BURST}, {f"{{{told}}}": QUIET}
+
+
+NODE = {"node_id": "x", "world_id": "w"}
+CASES: dict[str, tuple[dict[str, str], Series, Series]] = {
+    "SeamlessStorageSlow": slow("domain", "300", "3000"),
+    "SeamlessBackfillSlow": slow("domain", "5000", "60000"),
+    "SeamlessLiveSlow": slow("domain", "800", "5000"),
+    "SeamlessPublishSlow": slow("exchange", "120000", "600000"),
+    "SeamlessDeadlineExceeded": counted("domain", phase="total"),
+    "SeamlessCoverageLow": level(NODE, "0.5+0", "0.99+0"),
+    "SeamlessSessionsHeld": counted("world_id", domain="live"),
+    "SeamlessWebhookAway": ({}, {'{outcome="failed"}': BURST}, {'{outcome="failed"}': QUIET}),
+    "SeamlessLiveStale": level(NODE, "500+0", "5+0"),
+    "SeamlessBackfillsFail": (
+        {"exchange": "x"},
+        {'{exchange="x",outcome="complete"}': STEADY, '{exchange="x",outcome="fail"}': STEADY},
+        {'{exchange="x",outcome="complete"}': STEADY, '{exchange="x",outcome="fail"}': QUIET},
+    ),
+    "SeamlessConformanceSpike": counted("node_id", interval="60", world_id="", flag_type="gap"),
+    "SeamlessFingerprintCollision": counted("exchange"),
+    "SeamlessRequestsDropped": counted("key"),
+    "SeamlessSharedServiceLost": level({"service": "x"}, "0+0", "1+0"),
+    "SeamlessStateDamaged": counted("file"),
+}
+ALERTING = [metric for metric in CATALOGUE if metric.alert]
+
+
+def test_every_alert_has_a_case_in_which_it_fires() -> None:
+    assert set(CASES) == {metric.alert.name for metric in ALERTING if metric.alert}
+
+
+def rule_test(metric: Metric, series: Series, fired: list[dict[str, Any]]) -> dict[str, Any]:
+    """One test of promtool: what an alert is when time has come."""
+    assert metric.alert is not None
+    return {
+        "interval": "1m",
+        "input_series": [
+            {"series": f"{metric.name}{name}", "values": values} for name, values in series.items()
+        ],
+        "alert_rule_test": [{"eval_time": AT, "alertname": metric.alert.name, "exp_alerts": fired}],
+    }
+
+
+def test_every_alert_fires_by_its_cause_and_is_silent_without_it(tmp_path: Path) -> None:
+    promtool = require_program("promtool", "it evaluates the alert rules as Prometheus does")
+    tests = []
+    for metric in ALERTING:
+        assert metric.alert is not None
+        labels, firing, silent = CASES[metric.alert.name]
+        fired = {
+            "exp_labels": {**labels, "severity": metric.alert.severity},
+            "exp_annotations": {"summary": metric.alert.summary, "action": metric.alert.action},
+        }
+        tests += [rule_test(metric, firing, [fired]), rule_test(metric, silent, [])]
+    file = tmp_path / "alerts_test.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "tests": tests}))
+    told = subprocess.run([promtool, "test", "rules", file], capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
+def test_an_alert_is_drawn_for_every_threshold_that_the_blueprint_suggests() -> None:
+    suggested = {
+        *("seamless_storage_wait_ms", "seamless_backfill_wait_ms", "seamless_live_wait_ms"),
+        *("seamless_conformance_flag_total", "coverage_ratio", "seamless_rl_dropped_total"),
+        *("artifact_publish_latency_ms", "fingerprint_collisions", "domain_gate_holds"),
+        "live_staleness_seconds",
+    }
+    assert suggested <= {metric.name for metric in ALERTING}
+    assert len(alert_rules()["groups"][0]["rules"]) == len(ALERTING)
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_the_dashboards_that_are_checked_in_are_those_of_the_catalogue(board: str) -> None:
+    assert json.loads((ROOT / "ops" / "grafana" / f"{board}.json").read_text()) == dashboard(board)
+
+
+def test_every_metric_stands_on_a_dashboard_and_every_expression_can_be_read(tmp_path: Path) -> None:
+    promtool = require_program("promtool", "it reads expressions as Prometheus does")
+    assert {name for names in BOARDS.values() for name in names} == set(BY_NAME)
+    exprs = [
+        target["expr"].replace("$node", "ohlcv:.*")
+        for board in BOARDS
+        for panel in dashboard(board)["panels"]
+        for target in panel["targets"]
+    ]
+    rules = [{"record": f"r{at}", "expr": expr} for at, expr in enumerate(exprs)]
+    file = tmp_path / "exprs.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "g", "rules": rules}]}))
+    told = subprocess.run([promtool, "check", "rules", file], capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stdout + told.stderr
