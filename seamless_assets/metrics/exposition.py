@@ -9,7 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from seamless_assets.metrics.catalogue import CATALOGUE, Metric
+from seamless_assets.metrics.catalogue import BY_NAME, CATALOGUE, Metric
 from seamless_assets.metrics.tally import COUNT, SUM, Tally
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -18,10 +18,11 @@ Parts = Mapping[str, float]
 
 
 def exposition(tally: Tally) -> str:
-    """All metrics of the catalogue in Prometheus's text format, those without a number too."""
-    series: dict[str, dict[tuple[str, ...], dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
-    for (name, labels, part), value in (*tally.added.items(), *tally.gauges.items()):
-        series[name][labels][part] = value
+    """All metrics of the catalogue in Prometheus's text format, those without a number too.
+
+    A series that does not fit its metric, as another version may have left it, is passed over.
+    """
+    series = _series(tally)
     series["backfill_completion_ratio"] = _completion(series["seamless_backfill_windows_total"])
     lines: list[str] = []
     for metric in CATALOGUE:
@@ -29,6 +30,18 @@ def exposition(tally: Tally) -> str:
         for labels, parts in sorted(series.get(metric.name, {}).items()):
             lines += _samples(metric, labels, parts)
     return "\n".join([*lines, ""])
+
+
+def _series(tally: Tally) -> dict[str, dict[tuple[str, ...], dict[str, float]]]:
+    """The parts of each series by metric and labels, of metrics of the catalogue."""
+    series: dict[str, dict[tuple[str, ...], dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    for (name, labels, part), value in (*tally.added.items(), *tally.gauges.items()):
+        metric = BY_NAME.get(name)
+        if metric is None or len(labels) != len(metric.labels):
+            continue
+        if metric.kind == "histogram" or not part:
+            series[name][labels][part] = value
+    return series
 
 
 def _completion(windows: Mapping[tuple[str, ...], Parts]) -> dict[tuple[str, ...], dict[str, float]]:

@@ -150,3 +150,22 @@ async def test_a_message_that_was_changed_behind_our_back_is_not_sent(tmp_path: 
     with pytest.raises(SessionStoreError, match="behind our back"):
         await (store.outbox.claim("a", NOW) if "messages" in spoil else change(store, "w1", "PASS", 2.0))
     await store.close()
+
+
+@pytest.mark.parametrize("attempts", ["'x'", "-3", "1e300", "9223372036854775807"])
+@pytest.mark.parametrize("until", ["0", "'x'", "1e300"])
+async def test_a_count_or_a_time_that_was_changed_holds_no_message_up(
+    tmp_path: Path, attempts: str, until: str
+) -> None:
+    path = tmp_path / "s.sqlite"
+    store = MachineSessions(path, on_message=lambda: None)
+    await change(store, "w1", "HOLD", 1.0)
+    with sqlite3.connect(path) as db:
+        db.execute(f"INSERT INTO sending VALUES ('w1', {attempts}, {until}, 'gone', {until})")
+    db.close()
+    claimed = await store.outbox.claim("a", NOW)
+    assert claimed is not None and claimed.attempts == 0
+    await store.outbox.failed(claimed, "a", NOW + 1)
+    again = await store.outbox.claim("b", NOW + 2)
+    assert again is not None and again.attempts == 1
+    await store.close()

@@ -129,6 +129,19 @@ def test_a_histogram_counts_each_value_once_and_its_buckets_only_grow(recorded: 
         assert int(found[-1][1]) == len(values)
 
 
+def test_a_series_that_does_not_fit_its_metric_hides_no_other() -> None:
+    counter = next(metric for metric in CATALOGUE if metric.kind == "counter" and metric.labels)
+    whole = Tally({(counter.name, ("a",) * len(counter.labels), ""): 3.0})
+    misfits = {
+        ("seamless_backfill_windows_total", ("binance",), ""): 1.0,
+        (counter.name, ("a",) * (len(counter.labels) + 1), ""): 1.0,
+        (counter.name, (), ""): 1.0,
+        (counter.name, ("b",) * len(counter.labels), "+Inf"): 1.0,
+        ("seamless_of_another_version_total", (), ""): 1.0,
+    }
+    assert exposition(Tally({**whole.added, **misfits})) == exposition(whole)
+
+
 async def test_counts_of_many_processes_add_up_in_rows_that_do_not_grow_with_them(tmp_path: Path) -> None:
     file = tmp_path / "metrics.sqlite"
     for _ in range(50):

@@ -3,43 +3,56 @@
 from __future__ import annotations
 
 import json
-import sqlite3
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from seamless_assets.adapters.machine.file import MachineFile
+from seamless_assets.adapters.machine.file import MachineFile, Notify, nobody
+from seamless_assets.adapters.sqlite.file import Database
+from seamless_assets.adapters.sqlite.marks import MarkedTable
 from seamless_assets.errors import MetricsUnavailable
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_SERIES = 2_000
 """Of one metric: what comes beyond is counted under `OTHER`, so that no world or node floods a scrape."""
 OTHER = "other"
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS numbers (
-    metric TEXT NOT NULL, labels TEXT NOT NULL, part TEXT NOT NULL, value REAL NOT NULL,
+    metric TEXT NOT NULL, labels TEXT NOT NULL, part TEXT NOT NULL, value REAL NOT NULL, mark INTEGER,
     PRIMARY KEY (metric, labels, part)
 )""",
 )
-_ADD = """INSERT INTO numbers VALUES (?, ?, ?, ?)
-ON CONFLICT (metric, labels, part) DO UPDATE SET value = value + excluded.value"""
-_SET = "INSERT OR REPLACE INTO numbers VALUES (?, ?, ?, ?)"
+_TABLE = MarkedTable("numbers", {"metric": str, "labels": str, "part": str, "value": float})
+_WHERE = "WHERE metric = ? AND labels = ? AND part = ?"
 Series = tuple[str, tuple[str, ...], str]
 Numbers = Mapping[Series, float]
 
 
 class MachineNumbers:
-    """What all processes of the machine have counted: a row a series, however many processes there were."""
+    """What all processes of the machine have counted: a row a series, however many processes there were.
 
-    def __init__(self, path: Path) -> None:
-        self._file = MachineFile(path, _SCHEMA, SCHEMA_VERSION, "the metrics file", MetricsUnavailable)
+    A number that was changed behind our back is as if nobody had counted.
+    """
+
+    def __init__(self, path: Path, notify: Notify = nobody) -> None:
+        self._file = MachineFile(
+            path,
+            _SCHEMA,
+            SCHEMA_VERSION,
+            "the metrics file",
+            MetricsUnavailable,
+            upgrade=_add_marks,
+            notify=notify,
+        )
 
     async def add(self, added: Numbers, gauges: Numbers) -> None:
         """Add to counts, and set gauges, in one transaction. Raises `MetricsUnavailable`."""
 
-        def work(db: sqlite3.Connection) -> None:
-            for numbers, statement in ((added, _ADD), (gauges, _SET)):
+        def work(db: Database) -> None:
+            for numbers, is_added in ((added, True), (gauges, False)):
                 for (metric, labels, part), value in numbers.items():
-                    db.execute(statement, (metric, _kept_labels(db, metric, labels), part, value))
+                    key = (metric, _kept_labels(db, metric, labels), part)
+                    _TABLE.put(db, [(*key, value + (_counted(db, key) if is_added else 0.0))])
 
         await self._file.run(work)
 
@@ -52,7 +65,15 @@ class MachineNumbers:
         await self._file.close()
 
 
-def _kept_labels(db: sqlite3.Connection, metric: str, labels: tuple[str, ...]) -> str:
+def _counted(db: Database, key: tuple[str, str, str]) -> float:
+    """What stands there already."""
+    known, spoiled = _TABLE.rows(db, _WHERE, key)
+    if spoiled:
+        db.damage.append(f"{spoiled} numbers")
+    return float(known[0][-1]) if known else 0.0
+
+
+def _kept_labels(db: Database, metric: str, labels: tuple[str, ...]) -> str:
     """The labels as they are written; those of a series too many stand together."""
     written = json.dumps(labels)
     if db.execute("SELECT 1 FROM numbers WHERE metric = ? AND labels = ?", (metric, written)).fetchone():
@@ -61,6 +82,25 @@ def _kept_labels(db: sqlite3.Connection, metric: str, labels: tuple[str, ...]) -
     return written if many < MAX_SERIES else json.dumps([OTHER] * len(labels))
 
 
-def _load(db: sqlite3.Connection) -> dict[Series, float]:
-    rows = db.execute("SELECT metric, labels, part, value FROM numbers").fetchall()
+def _load(db: Database) -> dict[Series, float]:
+    rows, spoiled = _TABLE.rows(db, "", ())
+    if spoiled:
+        db.damage.append(f"{spoiled} numbers")
     return {(metric, tuple(json.loads(labels)), part): value for metric, labels, part, value in rows}
+
+
+def _add_marks(db: Database) -> None:
+    if not _TABLE.has_marks(db):
+        _TABLE.add_column(db)
+        _TABLE.mark(db, "", (), "", _can_be)
+
+
+def _can_be(row: tuple[object, ...]) -> bool:
+    """Whether a row of a time without marks is one that was written so."""
+    _, labels, _, value = row
+    try:
+        told = json.loads(str(labels))
+    except ValueError:
+        return False
+    is_number = isinstance(value, float) and math.isfinite(value)
+    return is_number and isinstance(told, list) and all(isinstance(label, str) for label in told)

@@ -32,6 +32,7 @@ SCHEMA = (
     holder TEXT NOT NULL, claimed_until REAL NOT NULL
 )""",
 )
+MAX_ATTEMPTS = 1_000_000
 _MESSAGES = MarkedTable("messages", {"world_id": str, "sequence": int, "message_id": str, "body": str})
 _STREAMS = MarkedTable("streams", {"world_id": str, "stream": str, "sequence": int})
 _DUE = """SELECT t.world_id, (SELECT min(sequence) FROM messages m WHERE m.world_id = t.world_id) AS first,
@@ -93,7 +94,9 @@ def _claim(db: sqlite3.Connection, holder: str, now: float) -> WebhookMessage | 
     due = db.execute(_DUE, {"now": now, "holder": holder, **latest}).fetchone()
     if due is None:
         return None
-    world_id, sequence, attempts = due
+    world_id, sequence, told = due
+    # How often it failed decides nothing but the pause.
+    attempts = told if type(told) is int and 0 <= told < MAX_ATTEMPTS else 0
     row = _sound(_MESSAGES, db, world_id, sequence)
     assert row is not None
     db.execute(

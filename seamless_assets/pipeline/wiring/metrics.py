@@ -41,7 +41,7 @@ class CountingObserver:
     """
 
     def __init__(self, heard_by: Observer, file: Path) -> None:
-        self._heard_by, self._numbers = heard_by, MachineNumbers(file)
+        self._heard_by, self._numbers = heard_by, MachineNumbers(file, heard_by.notify)
         self._tally, self._lock = Tally(), threading.Lock()
         self._handing_over: asyncio.Task[None] | None = None
         self._is_away = False
