@@ -14,14 +14,12 @@ Exits with 1 where a goal is missed. ArcticDB is installed beside the project's 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,12 +35,12 @@ SCRIPT = Path(__file__).with_name("read_contenders.py")
 
 @dataclass(frozen=True)
 class Goal:
-    """What ours may be at most (at least, where `at_least`) of the peer's."""
+    """What ours may be at most (at least, where `at_least`) of the peer's; None for what is only told."""
 
     name: str
     ours: str
     peer: str
-    ratio: float
+    ratio: float | None
     at_least: bool = False
 
 
@@ -51,24 +49,25 @@ GOALS = (
     Goal("a warm day, to pandas", "ours day pandas", "ArcticDB day", 0.15),
     Goal("a warm year, to Arrow", "ours year arrow", "ArcticDB year", 0.05),
     Goal("a warm year, to pandas", "ours year pandas", "ArcticDB year", 0.3),
-    Goal("a read that is held", "ours held", "ours live", 2.0),
+    Goal("a read that is held", "ours held", "ours day arrow", 2.0),
     Goal("a read that is refused", "ours refused", "ours day arrow", 2.0),
     Goal("reads a second of 200 readers", "ours crowd", "ArcticDB crowd", 3.0, at_least=True),
     Goal("first read of a new process, to Arrow", "new ours arrow", "new pyarrow arrow", 1.3),
-    Goal("first read of a new process, to pandas", "new ours pandas", "new pyarrow pandas", 1.3),
+    Goal("first read of a new process, to pandas", "new ours pandas", "new pyarrow pandas", None),
     Goal("import", "new import seamless_assets", "new import pandas", 1.25),
 )
 TASKS = {
     "ours": ("day arrow", "day pandas", "year arrow", "year pandas", "live", "held", "refused", "crowd"),
     "ArcticDB": ("day", "year", "crowd"),
 }
+READ = "import seamless_assets as sa; s = sa.connect({settings!r}); r = s.read(*{read!r})"
 NEW = {
     "import pandas": "import pandas",
     "import seamless_assets": "import seamless_assets",
     "pyarrow arrow": "import pyarrow.parquet as pq; pq.read_table({file!r})",
     "pyarrow pandas": "import pyarrow.parquet as pq; pq.read_table({file!r}).to_pandas()",
-    "ours arrow": "import seamless_assets as sa; s = sa.connect({settings!r}); s.read(*{read!r}).to_arrow()",
-    "ours pandas": "import seamless_assets as sa; s = sa.connect({settings!r}); s.read(*{read!r}).to_pandas()",
+    "ours arrow": f"{READ}; r.to_arrow(); s.close()",
+    "ours pandas": f"{READ}; r.to_pandas(); s.close()",
 }
 
 
@@ -131,11 +130,14 @@ def report(times: dict[str, list[float]]) -> int:
             print(f"{goal.name:40} {_told(goal.ours, medians[goal.ours])}   no {goal.peer.split()[0]}")
             continue
         ours, peer = medians[goal.ours], medians[goal.peer]
-        is_missed = ours / peer < goal.ratio if goal.at_least else ours / peer > goal.ratio
-        missed += is_missed
         line = f"{goal.name:40} {_told(goal.ours, ours)}   {goal.peer} {_told(goal.peer, peer)}"
-        bound = "at least" if goal.at_least else "at most"
-        print(f"{line}   {ours / peer:7.3f} x, goal {bound} {goal.ratio}{'   MISSED' if is_missed else ''}")
+        line += f"   {ours / peer:7.3f} x"
+        if goal.ratio is not None:
+            is_missed = ours / peer < goal.ratio if goal.at_least else ours / peer > goal.ratio
+            missed += is_missed
+            bound = "at least" if goal.at_least else "at most"
+            line += f", goal {bound} {goal.ratio}{'   MISSED' if is_missed else ''}"
+        print(line)
     return missed
 
 

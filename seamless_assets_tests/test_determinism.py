@@ -10,8 +10,6 @@ from test_house import PACKAGE
 
 ROOMS = ("core", "flows", "aio")
 EXCUSED = {
-    # Two threads copy a half each of the same columns; what they make does not hang on who is first.
-    ("core/bars/frames.py", "concurrent.futures.ThreadPoolExecutor"),
     # A package that is named in the code is imported whole before its modules; the code says which.
     ("aio/late_imports.py", "importlib.import_module"),
     # It keeps threads of other people apart, and starts none.

@@ -47,6 +47,11 @@ class NodeId:
             return text
         if not isinstance(text, str):
             raise InvalidNodeId(f"{text!r} is not a node id; the form is {_FORM}", value=text)
+        return cls._parsed(text)
+
+    @classmethod
+    @lru_cache(4_096)
+    def _parsed(cls, text: str) -> NodeId:
         kind, _, rest = text.partition(":")
         exchange, _, rest = rest.partition(":")
         symbol, _, timeframe = rest.rpartition(":")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seamless_assets.aio.late_imports import LateModule, late_imports
-from seamless_assets.core.bars.cells import empty_cells
 from seamless_assets.errors import InvalidChoice, InvalidFrame, InvalidInput
 
 if TYPE_CHECKING:
@@ -22,7 +20,6 @@ else:
 TIME = "ts"
 _POLARS_ALONE = {"Object", "Int128", "UInt128"}
 """Types of polars that Arrow lacks."""
-_MANY_ROWS = 100_000
 _VIEWS = ((pa.types.is_string_view, pa.large_string()), (pa.types.is_binary_view, pa.large_binary()))
 
 
@@ -250,29 +247,10 @@ def time_index(ts: np.ndarray) -> pd.DatetimeIndex:
 
 
 def pandas_frame(bars: pa.Table, index: pd.Index | None = None) -> pd.DataFrame:
-    """Columns as a new pandas frame, with a plain range index unless told; it shares no memory.
-
-    Many rows of 8-byte numbers are copied by two threads, into one block of memory.
-    """
-    columns = [column.to_numpy() for column in bars.columns]
-    rows = pd.RangeIndex(bars.num_rows) if index is None else index
-    if any(column.itemsize != 8 for column in columns):
-        copies = {name: column.copy() for name, column in zip(bars.column_names, columns, strict=True)}
-        return pd.DataFrame(copies, index=rows, copy=False)
-    block = empty_cells(bars.num_rows, len(columns))
-
-    def copy(part: slice) -> None:
-        for place, column in zip(block, columns, strict=True):
-            place[part] = column[part].view(np.int64)
-
-    half = bars.num_rows // 2
-    if bars.num_rows < _MANY_ROWS:
-        copy(slice(None))
-    else:
-        with ThreadPoolExecutor(1) as second:
-            other = second.submit(copy, slice(half, None))
-            copy(slice(half))
-            other.result()
-    named = zip(bars.column_names, block, columns, strict=True)
-    frame = {name: place.view(column.dtype) for name, place, column in named}
-    return pd.DataFrame(frame, index=rows, copy=False)
+    """Columns as a new pandas frame that is its holder's to change, with a plain range index unless told."""
+    if index is not None and not bars.column_names:
+        return pd.DataFrame(index=index)
+    frame: pd.DataFrame = bars.to_pandas()
+    if index is not None:
+        frame.index = index
+    return frame

@@ -49,8 +49,9 @@ def table_of(rows: Iterable[Sequence[Any]], schema: pa.Schema) -> pa.Table:
 
 def timestamps(bars: pa.Table) -> np.ndarray:
     """The `ts` column as int64 epoch seconds, shape `(rows,)`."""
-    column: np.ndarray = bars.column("ts").to_numpy()
-    return column
+    # Arrow's own `to_numpy` imports pandas, which readers of Arrow tables do without.
+    chunks = [np.from_dlpack(chunk) for chunk in bars.column("ts").chunks]
+    return chunks[0] if len(chunks) == 1 else np.concatenate([np.empty(0, np.int64), *chunks])
 
 
 def between(bars: pa.Table, start: int, end: int) -> pa.Table:

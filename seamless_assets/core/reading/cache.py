@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 
 from cachetools import LRUCache, TTLCache
 
@@ -35,11 +35,20 @@ class CacheKey:
 
         Each value stands behind its length, so that no value can pass for two.
         """
-        names = ("node_id", "start", "end", "interval", "conf_ver", "world_id", "domain", "as_of")
-        framed = [f"{len(str(value))}#{value}" for value in astuple(self)]
-        values = dict(zip((*names, "dataset_fingerprint"), framed, strict=True))
+        values = {name: _framed(getattr(self, field)) for name, field in _PLACES.items()}
         rest = [values[name] for name in ("domain", "dataset_fingerprint") if f"{{{name}}}" not in template]
         return ":".join([template.format(**values), *rest])
+
+
+_PLACES = {
+    {"conformance_version": "conf_ver"}.get(field.name, field.name): field.name for field in fields(CacheKey)
+}
+"""The field of each placeholder."""
+
+
+def _framed(value: int | str) -> str:
+    told = str(value)
+    return f"{len(told)}#{told}"
 
 
 Shard = tuple[CacheKey, Gathered]

@@ -96,7 +96,9 @@ class ReadRequest:
 
 def choose_columns(columns: Sequence[str] | str | None) -> tuple[str, ...]:
     """The asked columns in the asked order, each once, all by default. Raises `InvalidChoice`."""
-    asked = COLUMNS if columns is None else (columns,) if isinstance(columns, str) else tuple(columns)
+    if columns is None:
+        return COLUMNS
+    asked = (columns,) if isinstance(columns, str) else tuple(columns)
     for name in asked:
         choose(name, COLUMNS, "column")
     if len(set(asked)) < len(asked):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import pyarrow as pa
 
@@ -13,6 +13,7 @@ from seamless_assets.core.bars.frames import pandas_frame, time_index
 from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.coverage.coverage import Gap
 from seamless_assets.core.reading.context import Verdict, choose
+from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -23,6 +24,41 @@ if TYPE_CHECKING:
 _SHOWN = 5
 INDEXES = ("time",)
 """Indexes that a pandas frame may have in place of a column."""
+
+
+class ManifestUris(Sequence[str]):
+    """Where the manifests of artifacts are, put together when they are asked for; equal to a tuple of them.
+
+    A year of days is hundreds of them, and most readers look at none. Copied or pickled it is that tuple.
+    """
+
+    __slots__ = ("_folder", "_refs")
+
+    def __init__(self, folder: str, refs: tuple[ArtifactRef, ...]) -> None:
+        self._folder, self._refs = folder, refs
+
+    def __len__(self) -> int:
+        return len(self._refs)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> tuple[str, ...]: ...
+
+    def __getitem__(self, at: int | slice) -> str | tuple[str, ...]:
+        if isinstance(at, slice):
+            return tuple(ManifestUris(self._folder, self._refs[at]))
+        return self._folder + self._refs[at].manifest_path
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, (tuple, ManifestUris)) and tuple(self) == tuple(other)
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+    def __reduce__(self) -> tuple[type[tuple[str, ...]], tuple[list[str]]]:
+        return tuple, (list(self),)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -47,7 +83,7 @@ class ReadMetadata:
     dataset_fingerprint: str | None
     as_of: str | None
     requested_as_of: str | None
-    manifest_uris: tuple[str, ...]
+    manifest_uris: Sequence[str]
     world_id: str
     domain: str
     verdict: Verdict

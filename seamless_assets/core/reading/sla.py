@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -76,6 +76,11 @@ class SLAPolicy:
         """The budget of a phase by itself, in milliseconds."""
         return float(getattr(self, _BUDGET_OF[phase]))
 
+    @property
+    def has_deadline(self) -> bool:
+        """Whether any budget is less than the longest there is."""
+        return any(getattr(self, name) < LONGEST_BUDGET_MS for name in _BUDGETS)
+
     @classmethod
     def from_mapping(cls, given: Mapping[str, Any], base: SLAPolicy) -> SLAPolicy:
         """`base` with what a mapping says otherwise. Raises `InvalidChoice` for a key that is none."""
@@ -85,6 +90,7 @@ class SLAPolicy:
         return replace(base, **given)
 
 
+_POLICY_FIELDS = tuple(item.name for item in fields(SLAPolicy))
 _BUDGETS = ("max_wait_storage_ms", "max_wait_backfill_ms", "max_wait_live_ms", "total_deadline_ms")
 _BUDGET_OF: Mapping[Phase, str] = MappingProxyType(dict(zip(PHASES, _BUDGETS, strict=True)))
 
@@ -153,6 +159,10 @@ class PhaseReport:
     taken_ms: float
     is_cut: bool
 
+    def as_record(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"budget_ms": self.budget_ms, "taken_ms": self.taken_ms, "is_cut": self.is_cut}
+
 
 @dataclass(frozen=True, slots=True)
 class SLAReport:
@@ -169,7 +179,7 @@ class SLAReport:
     def as_record(self) -> dict[str, Any]:
         """Plain values, for logs and metadata."""
         return {
-            "policy": asdict(self.policy),
-            "phases": {name: asdict(report) for name, report in self.phases.items()},
+            "policy": {name: getattr(self.policy, name) for name in _POLICY_FIELDS},
+            "phases": {name: report.as_record() for name, report in self.phases.items()},
             "violations": list(self.violations),
         }

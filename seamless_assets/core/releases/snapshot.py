@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -47,8 +48,8 @@ class Snapshot:
 
     def overlapping(self, window: Segment) -> tuple[ArtifactRef, ...]:
         """Its artifacts that hold any time of `window`, ascending."""
-        start, end = window
-        return tuple(ref for ref in self.artifacts if ref.start < end and start < ref.end)
+        first = bisect_right(self.artifacts, window.start, key=lambda ref: ref.end)
+        return self.artifacts[first : bisect_left(self.artifacts, window.end, key=lambda ref: ref.start)]
 
     def dated(self, ref: ArtifactRef) -> Iterator[tuple[Segment, str]]:
         """Ranges of an artifact, each with the `as_of` of the record that put its content in force last."""

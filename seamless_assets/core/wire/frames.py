@@ -22,7 +22,7 @@ _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 def metadata_record(metadata: ReadMetadata) -> dict[str, Any]:
     """The metadata as plain values but `sla`: how long a read took is no part of what it read."""
-    record: dict[str, Any] = plain(replace(metadata, sla={}))
+    record: dict[str, Any] = plain(replace(metadata, sla={}, manifest_uris=tuple(metadata.manifest_uris)))
     return record
 
 
@@ -45,7 +45,8 @@ def read_stream(payload: bytes, sla: bytes) -> ReadResult:
     try:
         table = pa.ipc.open_stream(payload).read_all()
         record = {**decode((table.schema.metadata or {})[METADATA]), "sla": decode(sla)}
-        metadata = convert(record, ReadMetadata)
+        told = convert(record, ReadMetadata)
+        metadata = replace(told, manifest_uris=tuple(told.manifest_uris))
     except (pa.ArrowException, OSError, MsgspecError, KeyError, TypeError) as error:
         raise ValueError(str(error)) from error
     return ReadResult(table.replace_schema_metadata(None), metadata)

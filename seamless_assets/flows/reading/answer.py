@@ -11,7 +11,7 @@ from seamless_assets.core.reading.carry import FILLED, carry_previous_close
 from seamless_assets.core.reading.context import NEWEST, ComputeContext, Verdict
 from seamless_assets.core.reading.gathered import Gathered
 from seamless_assets.core.reading.request import ReadRequest
-from seamless_assets.core.reading.result import ReadMetadata, ReadResult
+from seamless_assets.core.reading.result import ManifestUris, ReadMetadata, ReadResult
 from seamless_assets.core.reading.sla import LONGEST_BUDGET_MS, SLAReport
 from seamless_assets.core.reading.verdict import Evidence, Judgement, judge
 from seamless_assets.core.releases.snapshot import Snapshot
@@ -81,7 +81,7 @@ async def serve(ports: Ports, answer: Answer, key: SessionKey | None) -> ReadRes
         dataset_fingerprint=answer.snapshot.dataset_fingerprint,
         as_of=answer.as_of,
         requested_as_of=answer.context.as_of,
-        manifest_uris=tuple([folder + ref.manifest_path for ref in gathered.refs]),
+        manifest_uris=ManifestUris(folder, gathered.refs),
         world_id=answer.context.world_id,
         domain=answer.context.domain,
         verdict=judgement.verdict,

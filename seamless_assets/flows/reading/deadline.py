@@ -34,21 +34,27 @@ class Deadline:
 
         What was cut is cancelled and not waited for: a store that hangs would hang its reader too.
         """
-        task = asyncio.ensure_future(work)
         began, budget_ms = monotonic(), self._remaining_ms(phase)
+        if not self._policy.has_deadline:
+            outcome = await work
+            self._note(phase, began)
+            return outcome
+        task = asyncio.ensure_future(work)
         try:
             await asyncio.wait({task}, timeout=max(0.0, budget_ms) / 1000)
         except asyncio.CancelledError:
             _abandon(task)
             raise
         finally:
-            taken_ms = (monotonic() - began) * 1000
-            self._taken_ms[phase] = self._taken_ms.get(phase, 0.0) + taken_ms
+            self._note(phase, began)
         if not task.done():
             self._cut.add(phase)
             _abandon(task)
             raise PhaseCut(phase)
         return task.result()
+
+    def _note(self, phase: Phase, began: float) -> None:
+        self._taken_ms[phase] = self._taken_ms.get(phase, 0.0) + (monotonic() - began) * 1000
 
     def report(self) -> SLAReport:
         """What every phase was given and took so far."""

@@ -34,8 +34,9 @@ async def bind_snapshot(ports: Ports, node: NodeId, context: ComputeContext) -> 
         first += f"; did you mean {near[0]}?" if near else ""
         of = f" of the dataset {context.dataset_fingerprint}" if context.dataset_fingerprint else ""
         raise NothingReleased(f"{node} has no release{of}{at}{first}", node_id=str(node), as_of=context.as_of)
-    newest = (await ports.artifacts.load_snapshot(node)).release
-    refuse_future(context.as_of, ports.clock.now(), newest.as_of if newest else None)
+    if context.as_of not in (None, snapshot.release.as_of):
+        newest = (await ports.artifacts.load_snapshot(node)).release
+        refuse_future(context.as_of, ports.clock.now(), newest.as_of if newest else None)
     return snapshot
 
 
@@ -92,7 +93,7 @@ async def load_released(ports: Ports, request: ReadRequest) -> tuple[Gathered, S
 
 def reach(snapshot: Snapshot) -> tuple[int, int]:
     """From the first to the last released time of a snapshot that holds anything."""
-    return snapshot.artifacts[0].start, max(ref.end for ref in snapshot.artifacts)
+    return snapshot.artifacts[0].start, snapshot.artifacts[-1].end
 
 
 def refuse_uncovered(node: NodeId, window: Segment, *snapshots: Snapshot) -> None:

@@ -9,26 +9,23 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pytest
+from support.artifacts import sealed
 
-from seamless_assets.core.bars import frames
 from seamless_assets.core.bars.table import BARS_SCHEMA
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.coverage import Gap
 from seamless_assets.core.reading.carry import carry_previous_close
-from seamless_assets.core.reading.result import ReadMetadata, ReadResult
+from seamless_assets.core.reading.result import ManifestUris, ReadMetadata, ReadResult
+from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.errors import InvalidChoice, InvalidInput
 from seamless_assets.testing import START, bars_table, random_walk
 
 NO_METADATA: Any = None
 
 
-@pytest.mark.parametrize("many", [1, 20, 1_000])
 @pytest.mark.parametrize("columns", [[field.name for field in BARS_SCHEMA], ["ts"], ["close", "ts", "open"]])
-def test_a_pandas_frame_is_arrows_own_and_a_copy(
-    columns: list[str], many: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(frames, "_MANY_ROWS", many)
+def test_a_pandas_frame_is_arrows_own_and_a_copy(columns: list[str]) -> None:
     rows = [(ts, *values) for ts, values in random_walk(START, START + 3_600).items()]
     rows[7] = (*rows[7][:5], None)  # type: ignore[assignment]
     whole = pa.Table.from_pylist(
@@ -51,6 +48,12 @@ def test_a_time_index_stands_in_place_of_ts(columns: list[str]) -> None:
     assert str(frame.index.dtype) == "datetime64[ns, UTC]" and frame.index.name == "time"
     assert [int(at.timestamp()) for at in frame.index] == bars.column("ts").to_pylist()
     assert frame["volume" if "volume" in columns else "close"].tolist() == bars.column(-1).to_pylist()
+
+
+def test_what_is_left_without_ts_may_be_the_index_alone() -> None:
+    bars = bars_table(random_walk(START, START + 600)).select(["ts"])
+    frame = ReadResult(bars, NO_METADATA).to_pandas(index="time")
+    assert frame.shape == (10, 0) and frame.index.name == "time"
 
 
 def test_an_index_that_cannot_be_made_is_refused() -> None:
@@ -81,6 +84,19 @@ def test_a_pickled_result_is_its_bars_and_not_the_block_they_were_cut_from() -> 
     assert copy.deepcopy(result) == result
     empty = ReadResult(block.slice(0, 0), NO_METADATA)
     assert pickle.loads(pickle.dumps(empty)) == empty
+
+
+def test_manifests_are_a_tuple_that_is_put_together_when_it_is_asked_for() -> None:
+    artifacts = [ArtifactRef.of(sealed(rows).manifest) for rows in range(1, 6)]
+    lazy = ManifestUris("s3://bucket/node/", tuple(artifacts))
+    whole = tuple(f"s3://bucket/node/{ref.manifest_path}" for ref in artifacts)
+    assert lazy == whole and whole == lazy and tuple(lazy) == whole and len(lazy) == 5
+    assert lazy[1] == whole[1] and lazy[-1] == whole[-1] and lazy[1:3] == whole[1:3]
+    assert whole[2] in lazy and list(reversed(lazy)) == list(reversed(whole)) and lazy.index(whole[3]) == 3
+    assert repr(lazy) == repr(whole) and lazy != whole[:4] and lazy != "s3"
+    assert type(pickle.loads(pickle.dumps(lazy))) is tuple and copy.deepcopy(lazy) == whole
+    with pytest.raises(IndexError):
+        lazy[5]
 
 
 def test_metadata_of_any_size_fits_a_screen() -> None:
