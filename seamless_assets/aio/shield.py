@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -43,3 +43,12 @@ async def acquire_shielded(acquiring: asyncio.Future[T], release: Callable[[T], 
         if not acquiring.cancelled() and acquiring.exception() is None:
             await shielded(asyncio.ensure_future(release(acquiring.result())))
         raise
+
+
+_left: set[asyncio.Future[Any]] = set()
+
+
+def leave_running(work: asyncio.Future[Any]) -> None:
+    """Keep a task that nobody waits for any more until it has ended; the loop alone would forget it."""
+    _left.add(work)
+    work.add_done_callback(_left.discard)

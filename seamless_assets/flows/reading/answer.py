@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from seamless_assets.aio.shield import leave_running
 from seamless_assets.core.reading.admission import Admission
 from seamless_assets.core.reading.carry import FILLED, carry_previous_close
 from seamless_assets.core.reading.context import NEWEST, ComputeContext, Verdict
@@ -20,6 +22,7 @@ from seamless_assets.core.worlds.decision import Decision
 from seamless_assets.core.worlds.session import SessionKey, SessionRecord
 from seamless_assets.errors import CoverageMissing, NothingReleased, ReadRefused, SeamlessSLAExceeded
 from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.reading.deadline import Deadline, PhaseCut
 from seamless_assets.flows.reading.sessions import remember
 
 NO_SESSION = SessionRecord()
@@ -55,16 +58,23 @@ class Answer:
         return self.snapshot.release.as_of if self.snapshot.release else None
 
 
-async def serve(ports: Ports, answer: Answer, key: SessionKey | None) -> ReadResult:
-    """The result of a read, judged; what it saw is remembered of its session. Raises `SessionStoreError`."""
+async def serve(ports: Ports, answer: Answer, key: SessionKey | None, deadline: Deadline) -> ReadResult:
+    """The result of a read, judged; what it saw is remembered of its session.
+
+    Raises `SessionStoreError`, and `PhaseCut` where that cannot be remembered in time by a read that then
+    fails fast.
+    """
     bars, columns = _frame(answer)
     ts = bars.column("ts")
     node, gathered = answer.request.node, answer.gathered
     # Judged and reported as one: what comes between takes time too.
     lag = _lag(ports, answer)
     judgement = _judged(ports, answer, lag)
-    if key is not None and key.domain != "backtest":
-        await remember(ports, key, judgement, answer.snapshot)
+    if key is not None and not await _noted(ports, key, judgement, answer.snapshot, deadline):
+        if answer.request.sla.on_violation == "FAIL_FAST":
+            raise PhaseCut("total")
+        answer = replace(answer, sla=deadline.report())
+        judgement = _judged(ports, answer, lag)
     _tell(ports, answer, judgement, lag)
     folder = ports.artifacts.file_uri(node, "")
     metadata = ReadMetadata(
@@ -97,15 +107,31 @@ async def refuse(
     ports: Ports,
     request: ReadRequest,
     admission: Admission,
-    sla: SLAReport,
+    deadline: Deadline,
     refusal: ReadRefused,
     key: SessionKey | None,
 ) -> None:
     """Count a read that is refused, and remember it of its session as REJECT. Raises `SessionStoreError`."""
-    if key is not None and key.domain != "backtest":
+    _notify(ports, request, admission, deadline.report(), "REJECT")
+    if key is not None:
         judgement = Judgement("REJECT", (f"{_CODES[type(refusal)]}: {refusal}",))
-        await remember(ports, key, judgement, Snapshot(str(request.node), None, ()))
-    _notify(ports, request, admission, sla, "REJECT")
+        await _noted(ports, key, judgement, Snapshot(str(request.node), None, ()), deadline)
+
+
+async def _noted(
+    ports: Ports, key: SessionKey, judgement: Judgement, snapshot: Snapshot, deadline: Deadline
+) -> bool:
+    """Remember a verdict of a session; False where that takes longer than the read may, and comes later."""
+    if key.domain == "backtest":
+        return True
+    noting = asyncio.ensure_future(remember(ports, key, judgement, snapshot))
+    try:
+        await deadline.run("total", asyncio.shield(noting))
+    except PhaseCut:
+        return False
+    finally:
+        leave_running(noting)
+    return True
 
 
 def _tell(ports: Ports, answer: Answer, judgement: Judgement, lag: float | None) -> None:

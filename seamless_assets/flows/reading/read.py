@@ -51,9 +51,12 @@ async def read(ports: Ports, request: ReadRequest) -> ReadResult:
         if answer.sla.violations and request.sla.on_violation == "FAIL_FAST":
             raise _exceeded(request, deadline)
     except (SeamlessSLAExceeded, CoverageMissing, NothingReleased) as refusal:
-        await refuse(ports, request, admission, deadline.report(), refusal, key)
+        await refuse(ports, request, admission, deadline, refusal, key)
         raise
-    return await serve(ports, replace(answer, decision=decision), key)
+    try:
+        return await serve(ports, replace(answer, decision=decision), key, deadline)
+    except PhaseCut:
+        raise _exceeded(request, deadline) from None
 
 
 async def read_released(
@@ -77,9 +80,11 @@ async def _decided(
     deadline: Deadline,
 ) -> tuple[ReadRequest, Decision]:
     """What the world service decides of a live read, and the request as it is served then."""
-    session = await ports.sessions.load(SessionKey.of(context, str(request.node)))
-    bound = context.as_of or session.as_of
+    bound = context.as_of
     try:
+        if bound is None:
+            key = SessionKey.of(context, str(request.node))
+            bound = (await deadline.run("storage_wait", ports.sessions.load(key))).as_of
         decision = await deadline.run("live_wait", decisions.in_force(context.world_id, bound))
     except PhaseCut:
         decision = unavailable("it took longer than the read may wait for it")

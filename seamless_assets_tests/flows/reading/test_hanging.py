@@ -1,0 +1,135 @@
+"""Whatever hangs, 200 of 200 reads return at their deadline, and what they wanted comes later."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.reading.context import STRATEGIES, ComputeContext, Strategy
+from seamless_assets.core.reading.request import ReadRequest
+from seamless_assets.core.reading.settings import ReadSettings
+from seamless_assets.core.reading.sla import VIOLATIONS, SLAPolicy
+from seamless_assets.errors import SeamlessSLAExceeded
+from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.reading.read import read
+from seamless_assets.testing import (
+    DAY,
+    START,
+    InMemoryArtifactStore,
+    InMemoryExchange,
+    InMemoryFillQueue,
+    InMemoryHotStore,
+    InMemoryLeaseStore,
+    InMemorySessionStore,
+    VirtualClock,
+    in_memory_ports,
+    random_walk,
+    run_on_virtual_time,
+)
+
+NODE = NodeId.parse("ohlcv:binance:BTC/USDT:1m")
+NOW = START + DAY
+READERS = 200
+HANGS_S = 900.0
+"""How long nothing answers; far beyond every deadline."""
+DEADLINE_MS = 1_500.0
+LIVE = ComputeContext(domain="live", max_lag=1e9)
+FILLING = [strategy for strategy in STRATEGIES if strategy != "FAIL_FAST"]
+
+
+class Hanging:
+    """Another port, none of whose awaited answers comes before `until` on the loop's clock."""
+
+    def __init__(self, port: Any, until: float) -> None:
+        self._port, self._until = port, until
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._port, name)
+        if not asyncio.iscoroutinefunction(found):
+            return found
+
+        async def late(*arguments: Any, **named: Any) -> Any:
+            await asyncio.sleep(max(0.0, self._until - asyncio.get_running_loop().time()))
+            return await found(*arguments, **named)
+
+        return late
+
+
+def opened(hanging: str) -> Ports:
+    """A node of whose last day nothing is stored; one of its ports hangs."""
+    clock = VirtualClock(NOW)
+    exchange = InMemoryExchange(random_walk(START, NOW + 7_200), clock)
+    parts: dict[str, Any] = {
+        "source": exchange,
+        "hot": InMemoryHotStore(),
+        "artifacts": InMemoryArtifactStore(),
+        "leases": InMemoryLeaseStore(clock),
+        "fill_queue": InMemoryFillQueue(clock),
+        "sessions": InMemorySessionStore(),
+    }
+    parts[hanging] = Hanging(parts[hanging], HANGS_S)
+    source, sessions = parts.pop("source"), parts.pop("sessions")
+    ports = in_memory_ports(exchange, clock=clock, **parts)
+    starts = {str(NODE): START}
+    return replace(ports, source=source, sessions=sessions, reading=ReadSettings(starts=starts))
+
+
+def asking(number: int, strategy: Strategy, rng: Random) -> ReadRequest:
+    """One of many reads: some want the newest bars, some a gap that is too large to wait for."""
+    bars = rng.choice([1, 2, 5, 30, 600])
+    sla = SLAPolicy(
+        max_wait_storage_ms=rng.choice([300, 2_000]),
+        max_wait_backfill_ms=rng.choice([700, 2_000]),
+        max_wait_live_ms=rng.choice([500, 2_000]),
+        total_deadline_ms=DEADLINE_MS,
+        max_sync_gap_bars=5,
+        on_violation=VIOLATIONS[number % 3],
+    )
+    end = NOW - 60 * rng.choice([0, 0, 120])
+    return ReadRequest.parse(
+        NODE, end - bars * 60, end, context=LIVE, strategy=strategy, sla=sla, default_sla=sla
+    )
+
+
+@pytest.mark.parametrize("hanging", ["hot", "artifacts", "source", "leases", "fill_queue", "sessions"])
+def test_every_read_returns_at_its_deadline_and_its_fill_completes_later(hanging: str) -> None:
+    async def main() -> None:
+        ports, rng = opened(hanging), Random(hanging)
+        loop = asyncio.get_running_loop()
+        outcomes: Counter[str] = Counter()
+        requests = [asking(number, rng.choice(FILLING), rng) for number in range(READERS)]
+
+        async def reader(request: ReadRequest) -> None:
+            # They come in the first ten minutes of the hang.
+            await asyncio.sleep(rng.random() * 600)
+            began = loop.time()
+            try:
+                outcome = (await read(ports, request)).metadata.verdict
+            except SeamlessSLAExceeded:
+                outcome = f"raised {request.sla.on_violation}"
+            took_ms = (loop.time() - began) * 1000
+            assert took_ms <= DEADLINE_MS + 1e-6, (hanging, request)
+            outcomes[outcome] += 1
+
+        await asyncio.gather(*(reader(request) for request in requests))
+        assert sum(outcomes.values()) == READERS and loop.time() < HANGS_S
+        assert not {"raised HOLD", "raised PARTIAL_FILL"} & outcomes.keys()
+        # Then it answers again, and what the readers wanted is there without anybody asking anew.
+        await asyncio.sleep(2 * HANGS_S)
+        if hanging in ("hot", "artifacts", "sessions"):
+            # Nobody could say what was missing, so nothing was wanted: the next reader wants it.
+            for request in requests:
+                await read(ports, replace(request, sla=replace(request.sla, on_violation="HOLD")))
+            await asyncio.sleep(60)
+        for request in requests:
+            patient = replace(request, strategy="FAIL_FAST", sla=replace(request.sla, on_violation="HOLD"))
+            result = await read(ports, patient)
+            assert (result.metadata.verdict, result.metadata.sla["violations"]) == ("PASS", [])
+
+    run_on_virtual_time(main)
