@@ -3,7 +3,7 @@
 # Dagster reads the annotations of resources at run time, so they are not postponed here.
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,8 +12,11 @@ from pydantic import PrivateAttr, field_validator
 
 from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.config.load import Settings, load_settings
+from seamless_assets.core.reading.result import ReadResult
+from seamless_assets.core.releases.condition import Condition
 from seamless_assets.errors import InvalidInput
 from seamless_assets.pipeline.connect import S3Access, Seamless, connect
+from seamless_assets.pipeline.seamless import WorldSession
 
 
 class SeamlessResource(ConfigurableResource[Seamless]):
@@ -61,6 +64,21 @@ class SeamlessResource(ConfigurableResource[Seamless]):
         if self._pipeline is None:
             raise InvalidInput("the pipeline is open only while a run lasts; use it inside an asset or op")
         return self._pipeline
+
+    @property
+    def read(self) -> Callable[..., ReadResult]:
+        """`Seamless.read`, for a step that wants other windows than its inputs have."""
+        return self.pipeline.read
+
+    @property
+    def session(self) -> Callable[..., WorldSession]:
+        """`Seamless.session`: reads that share what their world has seen."""
+        return self.pipeline.session
+
+    @property
+    def condition(self) -> Callable[..., list[Condition]]:
+        """`Seamless.condition`: what a reader may expect of each partition."""
+        return self.pipeline.condition
 
 
 def s3_access(s3: Any) -> S3Access | None:

@@ -60,10 +60,16 @@ def test_the_project_of_the_page_runs(
     shown = event.asset_materialization.metadata
     assert shown["bars/window"].value == "2025-01-02T00:00:00Z to 2025-01-09T00:00:00Z"
     assert {"bars/as_of", "bars/dataset_fingerprint", "bars/coverage"} <= set(shown)
-    _, notebook = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    _, notebook, resource = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     capsys.readouterr()
     exec(compile(notebook, "docs/dagster.md", "exec"), {})
     assert "mean" in capsys.readouterr().out
+    names: dict[str, Any] = {}
+    exec(compile(resource, "docs/dagster.md", "exec", dont_inherit=True), names)
+    with_levels = Definitions.merge(definitions, Definitions(assets=[names["levels"]]))
+    job = with_levels.resolve_implicit_global_asset_job_def()
+    assert job.execute_in_process(instance=instance, asset_selection=[names["levels"].key]).success
+    assert "Condition(partition='2025-01'" in capsys.readouterr().out
 
 
 def test_the_page_names_all_there_is(project: Any) -> None:

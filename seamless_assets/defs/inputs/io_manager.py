@@ -127,7 +127,14 @@ def _tell(context: InputContext, step: Any, read: ReadMetadata) -> None:
         "rows": read.rows,
         "coverage": round(read.coverage_ratio, 6),
         "verdict": read.verdict,
+        "source": read.source,
+        "domain": read.domain,
+        "world_id": read.world_id,
     }
+    if read.reasons:
+        shown["reasons"] = "; ".join(read.reasons)
+    if violations := read.sla.get("violations"):
+        shown["sla_violations"] = ", ".join(violations)
     named = {f"{context.name}/{name}": value for name, value in shown.items()}
     for key in step.get_output_asset_keys():
         step.add_asset_metadata(named, asset_key=key)

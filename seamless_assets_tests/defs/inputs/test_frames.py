@@ -133,6 +133,9 @@ def test_what_was_read_is_shown_on_what_is_made_of_it(project: Project) -> None:
                 "rows": read.rows,
                 "coverage": round(read.coverage_ratio, 6),
                 "verdict": read.verdict,
+                "source": "artifacts",
+                "domain": read.domain,
+                "world_id": "default",
             }  # fmt: skip
     assert not project.instance.fetch_observations(KEYS["1m"], limit=1).records
 
