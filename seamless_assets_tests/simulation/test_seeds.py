@@ -29,6 +29,13 @@ def test_no_world_sees_anything_wrong_in_many_more_seeds(first: int) -> None:
     assert not found, "\n".join(found)
 
 
+@pytest.mark.deep
+@pytest.mark.parametrize("first", range(SEEDS["live"].stop, 10_000, BLOCK))
+def test_no_stream_loses_or_repeats_anything_in_many_more_seeds(first: int) -> None:
+    found = failing("live", range(first, first + BLOCK))
+    assert not found, "\n".join(found)
+
+
 @pytest.mark.parametrize("kind", WORKLOADS)
 def test_a_seed_replays_exactly(kind: str) -> None:
     seed = next(seed for seed in SEEDS[kind] if simulate(kind, seed).injected > 20)

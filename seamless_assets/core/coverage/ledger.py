@@ -15,6 +15,8 @@ from seamless_assets.core.coverage.coverage import ABSENT_REASONS, DECLARED, MIS
 
 LOOKS_S = (60.0, 300.0, 1_800.0, 7_200.0, 86_400.0)
 """Seconds from a vain look to the next; the last holds for all that follow."""
+SOON_LOOKS_S = (3.0, 10.0, 30.0)
+"""Those before them where bars have just closed."""
 UNANSWERED_S = 15.0
 """Seconds until the next look where the exchange gave no answer at all, which says nothing of the bars."""
 CLOCK_TOLERANCE_S = 600.0
@@ -150,9 +152,13 @@ def possible_fact(
     )
 
 
-def next_look(looks: int) -> float:
-    """Seconds until the next look after `looks` (from 1) that proved nothing: a few soon, then rarely."""
-    return LOOKS_S[min(looks, len(LOOKS_S)) - 1]
+def next_look(looks: int, is_newest: bool = False) -> float:
+    """Seconds until the next look after `looks` (from 1) that proved nothing: a few soon, then rarely.
+
+    Bars that have just closed may only be late.
+    """
+    delays = (*SOON_LOOKS_S, *LOOKS_S) if is_newest else LOOKS_S
+    return delays[min(looks, len(delays)) - 1]
 
 
 def _without(gap: Gap, fact: Fact) -> list[Gap]:

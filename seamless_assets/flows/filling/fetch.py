@@ -90,7 +90,7 @@ async def fetch_bars(
     low, high = (bound * 1000 for bound in request.bounds)
     return Fetched(
         bars=between(read.sound, *request.bounds),
-        facts=_facts(ports, frame, proofs, unknown, found, bars_of(read.unsound, frame), answers, earlier),
+        facts=_facts(ports, request, proofs, unknown, found, bars_of(read.unsound, frame), answers, earlier),
         candles=within(answers.candles, low, high),
         long_holes=_long_holes(frame, found),
         problems=_problems(answers, unknown),
@@ -156,7 +156,7 @@ def _empty(
 
 def _facts(
     ports: Ports,
-    frame: Timeframe,
+    request: FetchRequest,
     proofs: Sequence[Proof],
     unknown: Sequence[Segment],
     found: Absence,
@@ -167,13 +167,15 @@ def _facts(
     """Every proof, and a look at each range that stays missing, as lines of the ledger."""
     now = ports.clock.now()
     # A look that is dated ahead of now was made by a clock that was wrong: it is none of those so far.
+    frame = request.node.timeframe
     earlier = [fact for fact in earlier if not fact.is_dated_ahead(now)]
     facts = [Fact(*proof, now) for proof in proofs]
     for part, reason, evidence in _looks(frame, unknown, found, unsound, answers):
         looks = max((fact.attempts for fact in earlier if _is_about(fact, part)), default=0)
         # An exchange that was away is asked again soon, however often it was.
         looks += not answers.is_unanswered(part)
-        pause = UNANSWERED_S if answers.is_unanswered(part) else next_look(looks)
+        usual = next_look(looks, is_recent(part, frame, request.closed))
+        pause = UNANSWERED_S if answers.is_unanswered(part) else usual
         facts.append(Fact(*part, reason, evidence, now, looks, now + pause))
     return tuple(facts)
 

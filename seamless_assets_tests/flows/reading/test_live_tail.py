@@ -1,0 +1,92 @@
+"""The newest bar of a live read: asked for within `live_wait`, and again soon where it came late."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from seamless_assets.core.live.events import Bar
+from seamless_assets.core.live.request import StreamRequest
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.reading.context import ComputeContext
+from seamless_assets.core.reading.request import ReadRequest
+from seamless_assets.core.reading.result import ReadResult
+from seamless_assets.core.reading.sla import SLAPolicy
+from seamless_assets.core.sharing.policy import Policy
+from seamless_assets.flows.live.subscribe import subscribe
+from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.reading.read import read
+from seamless_assets.testing import (
+    START,
+    InMemoryExchange,
+    VirtualClock,
+    in_memory_ports,
+    random_walk,
+    run_on_virtual_time,
+)
+
+NODE = NodeId.parse("ohlcv:binance:BTC/USDT:1m")
+NOW = START + 3_600
+LIVE = ComputeContext(domain="live", max_lag=90)
+SLA = SLAPolicy(
+    total_deadline_ms=20_000, max_wait_live_ms=10_000, max_sync_gap_bars=50, on_violation="PARTIAL_FILL"
+)
+
+
+async def read_live(ports: Ports) -> ReadResult:
+    request = ReadRequest.parse(
+        NODE, NOW - 1_200, None, context=LIVE, strategy="SEAMLESS", sla=None, default_sla=SLA
+    )
+    return await read(ports, request)
+
+
+def market(after: float) -> tuple[InMemoryExchange, Ports]:
+    exchange = InMemoryExchange(
+        series={NODE: random_walk(START, START + 7_200)}, clock=VirtualClock(NOW + after), listed=START
+    )
+    return exchange, in_memory_ports(exchange, policy=Policy())
+
+
+@pytest.mark.parametrize("lateness", [2.0, 5.0, 20.0])
+def test_a_bar_that_is_served_late_is_there_at_the_next_look_after_it(lateness: float) -> None:
+    exchange, ports = market(0.1)
+    newest = exchange.series[NODE].pop(NOW - 60)
+
+    async def work() -> None:
+        first = await read_live(ports)
+        assert first.metadata.coverage_bounds == (NOW - 1_200, NOW - 60)
+        asked = len(exchange.asked)
+        await read_live(ports)
+        assert len(exchange.asked) == asked, "a look in vain is not repeated at once"
+        await exchange.clock.sleep(lateness)
+        exchange.series[NODE][NOW - 60] = newest
+        # Whatever was looked for in vain until now, half a minute later it is asked for again.
+        bounds: Any = None
+        while bounds != (NOW - 1_200, NOW) and exchange.clock.now() < NOW + 60:
+            await exchange.clock.sleep(1.0)
+            bounds = (await read_live(ports)).metadata.coverage_bounds
+        assert exchange.clock.now() <= NOW + lateness + 15 and bounds == (NOW - 1_200, NOW)
+
+    run_on_virtual_time(work)
+
+
+def test_a_read_and_a_subscription_share_what_closes_without_a_seam() -> None:
+    exchange, ports = market(10.0)
+
+    async def work() -> None:
+        request = StreamRequest.parse([NODE], NOW - 1_200, NOW + 600, None, 120.0)
+        told = {}
+        async for event in subscribe(ports, request):
+            if isinstance(event, Bar):
+                told[event.ts] = event.values
+                if event.ts < NOW:
+                    continue
+                asked = len(exchange.asked)
+                result = await read_live(ports)
+                table = result.to_arrow().to_pydict()
+                rows = {row[0]: row[1:] for row in zip(*table.values(), strict=True)}
+                assert rows == told and result.metadata.verdict == "PASS"
+                assert len(exchange.asked) == asked, "what the stream stored is not asked for again"
+
+    run_on_virtual_time(work)
