@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict
+from types import MappingProxyType
+from typing import TextIO
 
+from seamless_assets.core.calendar.instant import instant_text
 from seamless_assets.core.sharing.events import (
     BackfillEvent,
     CoordinationEvent,
@@ -23,6 +29,10 @@ from seamless_assets.core.sharing.events import (
 from seamless_assets.errors import masked
 
 LOGGER = "seamless_assets"
+FORMS = ("json", "pretty")
+_CONTEXT: ContextVar[Mapping[str, str]] = ContextVar("seamless_assets_log", default=MappingProxyType({}))
+_FIRST = ("event", "run", "node_id", "world_id", "key", "token", "fingerprint", "dataset_fingerprint")
+"""What a person looks for first."""
 
 
 class LogEvents:
@@ -36,11 +46,59 @@ class LogEvents:
         name, is_trouble = _judged(event)
         level = logging.WARNING if is_trouble else logging.INFO
         if self._log.isEnabledFor(level):
-            record = {"event": name, **asdict(event)}
+            record = {"event": name, **_CONTEXT.get(), **asdict(event)}
             record = {
                 key: masked(value) if isinstance(value, str) else value for key, value in record.items()
             }
             self._log.log(level, "%s", json.dumps(record), extra={"event": record})
+
+
+@contextmanager
+def log_context(**facts: str) -> Iterator[None]:
+    """Let all that is logged by what is begun within, in whatever thread it goes on, say these facts too."""
+    before = _CONTEXT.set({**_CONTEXT.get(), **facts})
+    try:
+        yield
+    finally:
+        _CONTEXT.reset(before)
+
+
+def log_to(stream: TextIO, form: str) -> None:
+    """Write what is logged to a stream: a JSON object a line, or a line for people."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_JsonLines() if form == "json" else _PrettyLines())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+
+
+class _JsonLines(logging.Formatter):
+    """A record as a JSON object: when, how grave, of whom, and the event's fields or the message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        told = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name}
+        event = getattr(record, "event", None)
+        fields = event if isinstance(event, dict) else {"message": masked(record.getMessage())}
+        if record.exc_info:
+            fields = {**fields, "error": masked(self.formatException(record.exc_info))}
+        return json.dumps({**told, **fields}, default=str)
+
+
+class _PrettyLines(logging.Formatter):
+    """A record as a line for people, what they look for first in front; empty fields are left out."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        event = getattr(record, "event", None)
+        head = f"{_time(record)} {record.levelname.lower():7}"
+        if not isinstance(event, dict):
+            return f"{head} {masked(super().format(record))}"
+        names = [*(name for name in _FIRST if name in event), *(name for name in event if name not in _FIRST)]
+        told = [f"{name}={event[name]}" for name in names[1:] if event[name] not in ("", None, (), {})]
+        return " ".join([head, event["event"], *told])
+
+
+def _time(record: logging.LogRecord) -> str:
+    return instant_text(int(record.created * 1_000_000))
 
 
 def _judged(event: Event) -> tuple[str, bool]:

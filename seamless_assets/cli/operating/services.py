@@ -6,12 +6,14 @@ import hashlib
 import json
 import logging
 import secrets
+import sys
 from pathlib import Path
 
 import click
 
 from seamless_assets.cli.options import CONFIG, HOST, PORT
 from seamless_assets.cli.terminal import say
+from seamless_assets.pipeline.wiring.log import FORMS, log_to
 
 
 @click.command()
@@ -41,7 +43,10 @@ def coordinator(host: str, port: int, state: Path) -> None:
 @CONFIG
 @HOST
 @click.option("--port", type=PORT, default=8765, show_default=True, help="Port to listen on.")
-def serve(config: Path | None, host: str, port: int) -> None:
+@click.option(
+    "--log", "form", type=click.Choice(FORMS), default="json", show_default=True, help="Lines of the log."
+)
+def serve(config: Path | None, host: str, port: int, form: str) -> None:
     """Serve history, releases, sessions, leases and metrics over HTTP, with a page to look at.
 
     Other machines are answered only where the settings hold tokens (`seamless token`).
@@ -57,7 +62,7 @@ def serve(config: Path | None, host: str, port: int) -> None:
     settings = load_settings(config)
     require_tokens(host, settings.service.tokens)
     leases, counts = lease_register(machine_leases_file(settings)), metrics_file(settings)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_to(sys.stderr, form)
     with connect(settings) as pipeline:
         say(f"seamless-assets on http://{host}:{port}")
         serve_app(service_app(pipeline, leases, lambda: scrape(counts)), host, port)

@@ -22,6 +22,11 @@ run_retries:
 run_monitoring:
   enabled: true
 
+# What the pipeline logs stands in the log of the run that it happened in.
+python_logs:
+  managed_python_loggers: [seamless_assets]
+  python_log_level: INFO
+
 telemetry:
   enabled: false
 

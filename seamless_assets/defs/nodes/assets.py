@@ -106,7 +106,7 @@ def _materialize(
     window = window_of_partitions(context.partition_time_window)
     events = NodeEvents(context, pipeline, len(keys))
     unanswered: list[tuple[NodeId, ExchangeUnavailable]] = []
-    for news in materialize_nodes(pipeline, list(keys), window):
+    for news in materialize_nodes(pipeline, list(keys), window, context.run.run_id):
         if not isinstance(news, NodeOutcome):
             context.log.info(progress(*news))
             continue

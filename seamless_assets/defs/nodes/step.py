@@ -13,6 +13,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.errors import ExchangeError, ExchangeUnavailable
 from seamless_assets.flows.releasing.materialize import PartitionReport
 from seamless_assets.pipeline.connect import Seamless
+from seamless_assets.pipeline.wiring.log import log_context
 
 _DONE = object()
 
@@ -55,11 +56,12 @@ class NodeOutcome:
 
 
 def materialize_nodes(
-    pipeline: Seamless, nodes: Sequence[NodeId], window: Segment
+    pipeline: Seamless, nodes: Sequence[NodeId], window: Segment, run_id: str
 ) -> Iterator[tuple[NodeId, PartitionReport] | NodeOutcome]:
     """Materialize all nodes at once; yield each partition's report as it comes, and a node when it is done.
 
-    An exchange's error ends its node alone. Raises whatever else ends one, and then stops the others.
+    What is logged of it names the run. An exchange's error ends its node alone. Raises whatever else ends
+    one, and then stops the others.
     """
     news: queue.SimpleQueue[tuple[NodeId, Any]] = queue.SimpleQueue()
 
@@ -75,7 +77,8 @@ def materialize_nodes(
     async def materialize_all() -> None:
         await asyncio.gather(*map(materialize, nodes), return_exceptions=True)
 
-    under_way = pipeline.aio.portal.start(materialize_all())
+    with log_context(run=run_id):
+        under_way = pipeline.aio.portal.start(materialize_all())
     try:
         yield from _collect(nodes, news)
     finally:
