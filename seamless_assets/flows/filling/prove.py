@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from seamless_assets.core.bars.sorted_sets import is_in, union
 from seamless_assets.core.bars.table import join, timestamps
-from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.calendar.segment import Segment, merge_ranges
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.chance import Emptiness
 from seamless_assets.core.coverage.coverage import holes_in
@@ -124,10 +124,13 @@ async def prove_absence(
     accepted = subtract(subtract(likely, found.denials, frame), found.proofs, frame)
     found.proofs += [Proof(*part, "no_trades", BOTH_SIDES) for part in accepted]
     left = subtract([*unlikely, *ended, *likely], found.proofs, frame)
-    await _ask_finer_and_trades(ports, witnesses, node, known, left, found)
-    undenied = subtract(sorted(left), [*found.proofs, *found.denials], frame)
-    found.proofs += clipped(pauses, undenied)
-    undenied = subtract(undenied, found.proofs, frame)
+    pauses += await _ask_finer_and_trades(ports, witnesses, node, known, left, found)
+    # A hole in which something was traded is no pause, whatever else is as silent as the series itself.
+    whole, said = merge_ranges(left, frame), merge_ranges([d.segment for d in found.denials], frame)
+    undenied = subtract([hole for hole in whole if not common([hole], said)], found.proofs, frame)
+    for pause in pauses:
+        found.proofs += clipped([pause], undenied)
+        undenied = subtract(undenied, [pause], frame)
     own = await _own_pauses(ports, witnesses, node, undenied)
     found.proofs += clipped([pause for pause in own if pause.reason == "halted"], undenied)
     bracketed = [*known.whole, *(pause.segment for pause in own)]
@@ -206,10 +209,11 @@ async def _ask_finer_and_trades(
     known: Holes,
     left: Sequence[Segment],
     found: Absence,
-) -> None:
+) -> list[Proof]:
     """Add what finer bars say of the ranges `left`, and trades of the first of them.
 
-    Trades have the last word: they may be older than the bars that deny a hole, or lie beside it.
+    Trades have the last word: they may be older than the bars that deny a hole, or lie beside it. Returned
+    are pauses of the finer bars, which are as much in want of a witness.
     """
     frame = node.timeframe
     said = await hear_finer(ports, witnesses, node, subtract(left, found.denials, frame))
@@ -226,6 +230,7 @@ async def _ask_finer_and_trades(
         ]
         found.proofs += proofs
         found.denials += denials
+    return said.pauses
 
 
 async def _own_pauses(

@@ -39,7 +39,8 @@ LEAD_S = 600
 class Findings:
     """What witnesses said of the empty ranges of a node.
 
-    `pauses` are proofs that no volume accounts for: bars on both sides, page by page, in the longest series.
+    `pauses` are proofs that no volume accounts for, and no trade: bars on both sides, page by page, in the
+    longest series, or a finer one that is as silent as this one.
     """
 
     proofs: list[Proof] = field(default_factory=list)
@@ -79,8 +80,12 @@ async def hear_coarser(
     return found
 
 
-async def hear_finer(ports: Ports, pages: WitnessPages, node: NodeId, empty: Sequence[Segment]) -> Testimony:
-    """What bars of a finer series say of `empty` ranges, of those that few of its pages span."""
+async def hear_finer(ports: Ports, pages: WitnessPages, node: NodeId, empty: Sequence[Segment]) -> Findings:
+    """What bars of a finer series say of `empty` ranges, of those that few of its pages span.
+
+    That they are not there either is a pause where their own series does not make it likely.
+    """
+    found = Findings()
     for fine in ports.source.finer(node):
         frame = fine.timeframe
         most = MAX_FINER_PAGES * ports.source.page_size(fine) - 2 * MARGIN_BARS
@@ -88,8 +93,18 @@ async def hear_finer(ports: Ports, pages: WitnessPages, node: NodeId, empty: Seq
         around = [Segment(frame.shift(a, -MARGIN_BARS), frame.shift(b, MARGIN_BARS)) for a, b in near]
         asked = await pages.over(fine, around)
         spans = witnessed_spans([page for page in asked if page.is_whole], frame)
-        return by_times(near, node.timeframe, spans, known_opens(asked, frame), f"{frame} bars")
-    return Testimony()
+        opens = known_opens(asked, frame)
+        heard = by_times(near, node.timeframe, spans, opens, f"{frame} bars")
+        silent = holes_in(frame, spans, opens)
+        lengths, bars = [frame.count(*hole) for hole in silent], sum(frame.count(*span) for span in spans)
+        usual = Emptiness.of(lengths, bars)
+        likely = [hole for hole in silent if usual.allows(frame.count(*hole))]
+        found.proofs += clipped(heard.proofs, likely)
+        unlikely = subtract([proof.segment for proof in heard.proofs], likely, frame)
+        found.pauses += clipped(heard.proofs, unlikely)
+        found.denials += heard.denials
+        break
+    return found
 
 
 async def hear_trades(pages: WitnessPages, node: NodeId, hole: Segment, *, is_bracketed: bool) -> Testimony:

@@ -120,3 +120,21 @@ async def test_an_end_in_the_middle_of_longer_bars_is_known(day: int, frame: str
     exchange.delisted = timeframe.shift(timeframe.floor(end - 1), 1)
     found = await reasons(exchange, frame, Segment(START - 500 * DAY, START))
     assert set(found) == {"post_delisting"}
+
+
+@pytest.mark.parametrize("frame", ["4h", "1d", "1w"])
+@pytest.mark.parametrize("days", [3, 30, 200])
+@pytest.mark.parametrize("frames", [("4h", "1d", "1w"), ("4h", "1d"), ("4h",)], ids=" ".join)
+async def test_what_all_series_hide_is_missing_where_it_was_traded(
+    frame: str, days: int, frames: tuple[str, ...]
+) -> None:
+    """Finer bars and longer ones are of the same house: that they are silent too is no proof."""
+    hidden = Segment(START - 400 * DAY, START - 400 * DAY + days * DAY)
+    exchange = exchange_of(market(Segment(0, 0)), tuple(dict.fromkeys((*frames, frame))))
+    for node, bars in exchange.series.items():
+        shift = node.timeframe.shift
+        exchange.series[node] = {
+            ts: row for ts, row in bars.items() if shift(ts, 1) <= hidden.start or ts >= hidden.end
+        }
+    found = await reasons(exchange, frame, Segment(START - 600 * DAY, START - 100 * DAY))
+    assert set(found) == {"missing"}
