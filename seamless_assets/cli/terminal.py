@@ -21,7 +21,7 @@ from rich.text import Text
 
 from seamless_assets.core.wire.problems import plain
 
-UNCUT = 10_000
+NO_WRAP_WIDTH = 10_000
 """The width of an output that is no terminal: what is said of a thing stays on one line."""
 PATIENCE_S = 2.0
 """A command that waits longer says for what."""
@@ -160,7 +160,7 @@ def _write(text: str, stream: TextIO) -> None:
 def _screen() -> Console:
     screen = Console(highlight=False)
     if not screen.is_terminal:
-        screen.width = UNCUT
+        screen.width = NO_WRAP_WIDTH
     return screen
 
 

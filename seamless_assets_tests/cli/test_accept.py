@@ -61,7 +61,7 @@ def test_each_benchmark_fails_where_what_it_holds_does_not_hold(
         return {name for name, outcome in tried(settings).items() if outcome.state == "failed"}
 
     with monkeypatch.context() as planted:
-        planted.setattr(sessions, "require_advance", lambda *told: None)
+        planted.setattr(sessions, "require_advance", lambda *args: None)
         assert failing() == {"as_of_never_regresses"}
     with monkeypatch.context() as planted:
         planted.setattr(benchmarks, "LEAST_COVERAGE", 1.01)
@@ -104,9 +104,9 @@ def test_the_command_on_a_local_exchange_of_its_own(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert accept(monkeypatch, "--local", "--json", "--node", "ohlcv:okx:ETH/USDT:5m") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["passed"] and len(told["benchmarks"]) == 8
-    assert {found["state"] for found in told["benchmarks"]} == {"passed"}
+    outcome = json.loads(capsys.readouterr().out)
+    assert outcome["passed"] and len(outcome["benchmarks"]) == 8
+    assert {found["state"] for found in outcome["benchmarks"]} == {"passed"}
     assert list(tmp_path.iterdir()) == []
 
 

@@ -112,8 +112,8 @@ def test_a_damaged_artifact_is_found_by_verification_and_told_as_a_check(
     key = AssetCheckKey(AssetKey(list(sa.NodeId.parse(BTC).asset_key)), "publishable")
     found = instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key]
     assert found.event is not None and found.event.dagster_event is not None
-    told = found.event.dagster_event.asset_check_evaluation_data
-    assert not told.passed and str(damaged) in str(told.description)
+    check = found.event.dagster_event.asset_check_evaluation_data
+    assert not check.passed and str(damaged) in str(check.description)
     damaged.write_bytes(whole)
     assert keep_house(path, instance, "verification").success
 

@@ -39,14 +39,14 @@ def slow(label: str, budget: str, longer: str) -> tuple[dict[str, str], Series, 
 
 def level(labels: dict[str, str], bad: str, good: str) -> tuple[dict[str, str], Series, Series]:
     """A gauge that stands at a bad value, and at a good one."""
-    told = ",".join(f'{name}="{value}"' for name, value in labels.items())
-    return labels, {f"{{{told}}}": f"{bad}x{MINUTES}"}, {f"{{{told}}}": f"{good}x{MINUTES}"}
+    labelled = ",".join(f'{name}="{value}"' for name, value in labels.items())
+    return labels, {f"{{{labelled}}}": f"{bad}x{MINUTES}"}, {f"{{{labelled}}}": f"{good}x{MINUTES}"}
 
 
 def counted(kept: str, **others: str) -> tuple[dict[str, str], Series, Series]:
     """A counter that grows at the end, and one that never does."""
-    told = ",".join(f'{name}="{value}"' for name, value in {kept: "x", **others}.items())
-    return {kept: "x"}, {f"{{{told}}}": BURST}, {f"{{{told}}}": QUIET}
+    labelled = ",".join(f'{name}="{value}"' for name, value in {kept: "x", **others}.items())
+    return {kept: "x"}, {f"{{{labelled}}}": BURST}, {f"{{{labelled}}}": QUIET}
 
 
 NODE = {"node_id": "x", "world_id": "w"}
@@ -103,8 +103,8 @@ def test_every_alert_fires_by_its_cause_and_is_silent_without_it(tmp_path: Path)
         tests += [rule_test(metric, firing, [fired]), rule_test(metric, silent, [])]
     file = tmp_path / "alerts_test.yaml"
     file.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "tests": tests}))
-    told = subprocess.run([promtool, "test", "rules", file], capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stdout + told.stderr
+    result = subprocess.run([promtool, "test", "rules", file], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_an_alert_is_drawn_for_every_threshold_that_the_blueprint_suggests() -> None:
@@ -135,5 +135,5 @@ def test_every_metric_stands_on_a_dashboard_and_every_expression_can_be_read(tmp
     rules = [{"record": f"r{at}", "expr": expr} for at, expr in enumerate(exprs)]
     file = tmp_path / "exprs.yaml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "g", "rules": rules}]}))
-    told = subprocess.run([promtool, "check", "rules", file], capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stdout + told.stderr
+    result = subprocess.run([promtool, "check", "rules", file], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr

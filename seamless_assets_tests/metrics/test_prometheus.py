@@ -32,8 +32,8 @@ TOKEN, WAIT_S = "scraper", 60
 
 
 def answer(url: str, path: str, **query: str) -> Any:
-    with urlopen(f"{url}/api/v1/{path}?{urlencode(query)}") as told:
-        return json.load(told)["data"]
+    with urlopen(f"{url}/api/v1/{path}?{urlencode(query)}") as response:
+        return json.load(response)["data"]
 
 
 def test_prometheus_scrapes_the_service_and_knows_every_metric_and_rule(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def settings_of(url: str, symbols: list[str], folder: Path, name: str) -> Path:
     """Settings of a version, as JSON, which is YAML."""
     path = folder / f"{name}.yaml"
-    told = {
+    declared = {
         "seamless": {
             "artifact": {"object_store_uri": "./artifacts"},
             "hot_store": {"dsn": f"sqlite:///./{name}.sqlite"},
@@ -93,7 +93,7 @@ def settings_of(url: str, symbols: list[str], folder: Path, name: str) -> Path:
             "binance": {"base_url": url, "symbols": symbols, "timeframes": ["5m"], "start": "2025-01-01"}
         },
     }
-    path.write_text(json.dumps(told))
+    path.write_text(json.dumps(declared))
     return path
 
 

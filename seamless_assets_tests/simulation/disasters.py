@@ -18,7 +18,7 @@ KINDS = (CLOCKS, AWAY, REFUSING, SET_BACK, EMPTIED, DAMAGED)
 LOSSES = frozenset({SET_BACK, EMPTIED, DAMAGED})
 """Kinds that take bars from a hot store."""
 CLOCK_ERRORS_S = (40.0 * DAY, 40.0 * DAY, 3_600.0, -900.0, -40.0 * DAY)
-MOST_DAMAGED = 5
+MAX_DAMAGED = 5
 
 
 class Disasters:
@@ -105,7 +105,7 @@ class Disasters:
 
     def _damage(self, store: RecordingHotStore) -> None:
         held = [(node, ts) for node in sorted(store.bars, key=str) for ts in sorted(store.bars[node])]
-        for node, ts in self._rng.sample(held, min(MOST_DAMAGED, len(held))):
+        for node, ts in self._rng.sample(held, min(MAX_DAMAGED, len(held))):
             store.damaged[node, ts] = ts ^ (1 << self._rng.randrange(10, 26))
             self._tell(f"{node}: the bar at {ts} says that it opens at {store.damaged[node, ts]}")
 

@@ -50,10 +50,10 @@ class RecordingHotStore(InMemoryHotStore):
         if not self.damaged:
             return bars
         rows = bars.to_pylist()
-        told = [{**row, "ts": self.damaged.get((node, row["ts"]), row["ts"])} for row in rows]
+        stored = [{**row, "ts": self.damaged.get((node, row["ts"]), row["ts"])} for row in rows]
         if self.notices_damage:
-            told = [row for row, known in zip(rows, told, strict=True) if row == known]
-        return pa.Table.from_pylist(told, BARS_SCHEMA)
+            stored = [row for row, known in zip(rows, stored, strict=True) if row == known]
+        return pa.Table.from_pylist(stored, BARS_SCHEMA)
 
     async def load_opens(self, node: NodeId, window: Segment) -> np.ndarray:
         """Opens of the bars in `window` that are whole."""

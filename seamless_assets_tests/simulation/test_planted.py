@@ -209,7 +209,7 @@ def test_tokens_of_a_wrong_clock_that_nobody_outranks(monkeypatch: pytest.Monkey
 
 def test_a_damaged_bar_that_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RecordingHotStore, "notices_damage", False)
-    monkeypatch.setattr(sealing, "refuse_unsound", lambda *told: None)
+    monkeypatch.setattr(sealing, "refuse_unsound", lambda *args: None)
     found("governance-disasters", "that never was", first=38)
 
 

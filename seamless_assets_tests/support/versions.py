@@ -24,12 +24,12 @@ REASON = "a test said so"
 
 def unpacked(commit: str, folder: Path) -> Path:
     """The package as it was at a commit, below `folder`. Raises `LookupError` where git does not hold it."""
-    told = subprocess.run(
+    result = subprocess.run(
         ["git", "-C", str(ROOT), "archive", commit, "seamless_assets"], capture_output=True, check=False
     )
-    if told.returncode:
-        raise LookupError(f"{commit[:7]} is not in the history of {ROOT}: {told.stderr.decode().strip()}")
-    with tarfile.open(fileobj=BytesIO(told.stdout)) as tar:
+    if result.returncode:
+        raise LookupError(f"{commit[:7]} is not in the history of {ROOT}: {result.stderr.decode().strip()}")
+    with tarfile.open(fileobj=BytesIO(result.stdout)) as tar:
         tar.extractall(folder, filter="data")
     return folder
 

@@ -44,8 +44,8 @@ def pause_asked_for(headers: Mapping[str, str], said: str = "") -> float | None:
     """
     by_name = {name.lower(): value for name, value in headers.items()}
     now = _http_date(by_name.get("date", "")) or time.time()
-    if (told := _told_to_wait(by_name, now)) is not None:
-        return told
+    if (asked_s := _wait_in_headers(by_name, now)) is not None:
+        return asked_s
     if found := _UNTIL.search(said):
         return _until_reset(found[1], now)
     if found := _WAIT.search(said):
@@ -61,7 +61,7 @@ def pause_asked_for(headers: Mapping[str, str], said: str = "") -> float | None:
 
 def is_told_to_wait(headers: Mapping[str, str]) -> bool:
     """Whether a `Retry-After` says how long nothing is to be asked, whatever the status beside it."""
-    return _told_to_wait({name.lower(): value for name, value in headers.items()}, time.time()) is not None
+    return _wait_in_headers({name.lower(): value for name, value in headers.items()}, time.time()) is not None
 
 
 def candle_unit(api: Any) -> float:
@@ -93,7 +93,7 @@ def _plain(config: Mapping[str, Any]) -> float:
     return min(by_limit, default=float(config.get("cost") or 1)) or 1.0
 
 
-def _told_to_wait(by_name: Mapping[str, str], now: float) -> float | None:
+def _wait_in_headers(by_name: Mapping[str, str], now: float) -> float | None:
     waits = [
         wait / (1000 if _IN_MS.fullmatch(name) else 1)
         for name, value in by_name.items()

@@ -99,8 +99,8 @@ def _can_be(row: tuple[object, ...]) -> bool:
     """Whether a row of a time without marks is one that was written so."""
     _, labels, _, value = row
     try:
-        told = json.loads(str(labels))
+        values = json.loads(str(labels))
     except ValueError:
         return False
     is_number = isinstance(value, float) and math.isfinite(value)
-    return is_number and isinstance(told, list) and all(isinstance(label, str) for label in told)
+    return is_number and isinstance(values, list) and all(isinstance(label, str) for label in values)

@@ -94,9 +94,9 @@ def _claim(db: sqlite3.Connection, holder: str, now: float) -> WebhookMessage | 
     due = db.execute(_DUE, {"now": now, "holder": holder, **latest}).fetchone()
     if due is None:
         return None
-    world_id, sequence, told = due
+    world_id, sequence, attempted = due
     # How often it failed decides nothing but the pause.
-    attempts = told if type(told) is int and 0 <= told < MAX_ATTEMPTS else 0
+    attempts = attempted if type(attempted) is int and 0 <= attempted < MAX_ATTEMPTS else 0
     row = _sound(_MESSAGES, db, world_id, sequence)
     assert row is not None
     db.execute(

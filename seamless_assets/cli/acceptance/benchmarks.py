@@ -117,8 +117,10 @@ def violations_are_counted(settings: Settings, node: NodeId) -> Outcome:
     before = _counted(settings)
     with connect(settings) as s:
         window = s.released_window(node)
-        told = {policy: _violating(s, node, (window.start, window.end), policy) for policy in VIOLATIONS}
-    faults = [f"{policy}: {fault}" for policy, fault in told.items() if fault]
+        faults_by_policy = {
+            policy: _violating(s, node, (window.start, window.end), policy) for policy in VIOLATIONS
+        }
+    faults = [f"{policy}: {fault}" for policy, fault in faults_by_policy.items() if fault]
     counted = _counted(settings) - before
     if counted < len(VIOLATIONS):
         faults.append(f"{len(VIOLATIONS)} cuts were counted as {counted:g}")
@@ -130,15 +132,17 @@ def _violating(s: Seamless, node: NodeId, window: tuple[int, int], policy: str) 
     context = ComputeContext(WORLD, "live", max_lag=NO_LAG, min_coverage=0.0)
     sla = {**CUT, "on_violation": policy}
     try:
-        told = s.read(node, *window, context=context, strategy="FAIL_FAST", sla=sla).metadata
+        metadata = s.read(node, *window, context=context, strategy="FAIL_FAST", sla=sla).metadata
     except SeamlessSLAExceeded as error:
         is_named = policy == "FAIL_FAST" and error.phase == "storage_wait"
         return "" if is_named else f"it raised and named {error.phase}"
     if policy == "FAIL_FAST":
-        return f"it was served, with {told.verdict}"
-    if told.verdict not in ("HOLD", "PARTIAL"):
-        return f"it was judged {told.verdict}"
-    return "" if any(reason.startswith("sla_exceeded") for reason in told.reasons) else "no reason names it"
+        return f"it was served, with {metadata.verdict}"
+    if metadata.verdict not in ("HOLD", "PARTIAL"):
+        return f"it was judged {metadata.verdict}"
+    return (
+        "" if any(reason.startswith("sla_exceeded") for reason in metadata.reasons) else "no reason names it"
+    )
 
 
 def fingerprints_select(settings: Settings, node: NodeId) -> Outcome:

@@ -73,11 +73,13 @@ class LocalTrial:
         faults = [f"while it lasted it was judged {held}" for held in self._held[node] if held != "HOLD"]
         with connect(settings) as s:
             while True:
-                told, taken = self._read(s, node), time.monotonic() - self._incident_over
-                if told.verdict == "PASS" and told.coverage_ratio >= LEAST_COVERAGE:
+                metadata, taken = self._read(s, node), time.monotonic() - self._incident_over
+                if metadata.verdict == "PASS" and metadata.coverage_ratio >= LEAST_COVERAGE:
                     break
                 if taken > LONGEST_RECOVERY_S:
-                    faults.append(f"after {taken:.0f} s it is {told.verdict}: {'; '.join(told.reasons)}")
+                    faults.append(
+                        f"after {taken:.0f} s it is {metadata.verdict}: {'; '.join(metadata.reasons)}"
+                    )
                     break
                 time.sleep(PAUSE_S)
             if (state := s.session(INCIDENT, max_lag=NO_LAG).state(node)) != "ACTIVE":
@@ -95,16 +97,21 @@ class LocalTrial:
         self._exchange.faults.add(Fault("delay", seconds=SLOW, times=None))
         context = ComputeContext(WORLD, "live", max_lag=NO_LAG, min_coverage=0.0)
         with connect(settings) as s:
-            told = s.read(
+            metadata = s.read(
                 node, start, start + 2 * DAY, context, strategy="AUTO_BACKFILL", sla=IMPATIENT
             ).metadata
         self._exchange.faults.clear()
-        codes = [reason.split(":")[0] for reason in told.reasons]
+        codes = [reason.split(":")[0] for reason in metadata.reasons]
         is_sound = (
-            told.verdict == "PARTIAL" and {"sla_exceeded", "bars_missing"} <= {*codes} and told.rows > 0
+            metadata.verdict == "PARTIAL"
+            and {"sla_exceeded", "bars_missing"} <= {*codes}
+            and metadata.rows > 0
         )
-        faults = [] if is_sound else [f"it was judged {told.verdict} with {', '.join(codes) or 'no reason'}"]
-        measured = f"{told.verdict}, {told.coverage_ratio:.2f} of the bars, cut: {told.sla['violations']}"
+        faults = (
+            [] if is_sound else [f"it was judged {metadata.verdict} with {', '.join(codes) or 'no reason'}"]
+        )
+        cut = metadata.sla["violations"]
+        measured = f"{metadata.verdict}, {metadata.coverage_ratio:.2f} of the bars, cut: {cut}"
         return outcome("a slow exchange leads to PARTIAL_FILL", str(node), measured, faults)
 
     def fetched_again(self, settings: Settings, node: NodeId) -> Outcome:

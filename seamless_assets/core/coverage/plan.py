@@ -68,14 +68,6 @@ def _tiles(run: Segment, timeframe: Timeframe, size: int, closed: int) -> list[S
     return [Segment(grid.open(at), grid.open(min(at + length, last))) for at in starts if at < last]
 
 
-def page_around(wanted: Segment, timeframe: Timeframe, size: int, closed: int) -> Segment:
-    """One page with `wanted` in its middle, up to `closed`; its first `size` bars where it is longer."""
-    room = max(0, size - timeframe.count(*wanted))
-    high = min(timeframe.shift(wanted.end, room // 2), closed)
-    low = timeframe.shift(wanted.start, -(room - room // 2))
-    return Segment(low, max(low, min(high, timeframe.shift(low, size))))
-
-
 def probe(hole: Segment, known: np.ndarray, timeframe: Timeframe, size: int, closed: int) -> Segment | None:
     """The page that could settle `hole`: one whose answer may have bars on both sides.
 

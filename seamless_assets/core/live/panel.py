@@ -58,25 +58,25 @@ class Panel:
         self._frame = timeframe_of(nodes)
         self._names = [str(node) for node in nodes]
         self._positions = dict(positions)
-        self._told = {name: positions[name].upto for name in self._names}
+        self._reached = {name: positions[name].upto for name in self._names}
         self._waiting: dict[str, deque[Event]] = {name: deque() for name in self._names}
         # Who was late at the last tick is behind the others.
-        self.ts = max(self._told.values())
+        self.ts = max(self._reached.values())
 
     def add(self, event: Event) -> None:
         """Take an event of one of the nodes."""
         self._waiting[event.node_id].append(event)
-        self._told[event.node_id] = event.place.own.upto
+        self._reached[event.node_id] = event.place.own.upto
 
     @property
     def is_begun(self) -> bool:
         """Whether some node's part of the next tick is there."""
-        return any(told >= self._end for told in self._told.values())
+        return any(reached >= self._end for reached in self._reached.values())
 
     @property
     def is_complete(self) -> bool:
         """Whether all parts of the next tick are there."""
-        return all(told >= self._end for told in self._told.values())
+        return all(reached >= self._end for reached in self._reached.values())
 
     def tick(self) -> Tick:
         """The next tick as it is by now."""
@@ -93,7 +93,7 @@ class Panel:
                     missing[name] = event.reason
                 else:
                     late.append(event)
-        told = Tick(
+        tick = Tick(
             ts=self.ts,
             end=self._end,
             bars=bars,
@@ -102,7 +102,7 @@ class Panel:
             positions=dict(self._positions),
         )
         self.ts = self._end
-        return told
+        return tick
 
     @property
     def _end(self) -> int:

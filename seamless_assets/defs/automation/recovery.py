@@ -51,17 +51,17 @@ def build_recovery(
     jobs: Mapping[str, UnresolvedAssetJobDefinition],
 ) -> SensorDefinition:
     """The sensor `recovery`."""
-    told, name = settings.automation.recovery, names.prefixed("recovery")
+    recovery, name = settings.automation.recovery, names.prefixed("recovery")
     by_key, by_step = NodesByKey(settings.nodes), {shard.name: shard for shard in shards}
 
     def evaluate(context: SensorEvaluationContext) -> SensorResult:
         resource: SeamlessResource = getattr(context.resources, names.project)
         pipeline = resource.pipeline
         now = pipeline.aio.ports.clock.now()
-        bucket = f"{now // told.retry_s:.0f}"
+        bucket = f"{now // recovery.retry_s:.0f}"
         if bucket == context.cursor:
             return SensorResult(skip_reason=SkipReason("looked at already; later again"), cursor=bucket)
-        asked = _asked_in_vain(context.instance, now - told.give_up_s, by_key, names, by_step.values())
+        asked = _asked_in_vain(context.instance, now - recovery.give_up_s, by_key, names, by_step.values())
         requests: list[RunRequest] = []
         for step, wanted in asked.items():
             shard = by_step[step]
@@ -87,11 +87,11 @@ def build_recovery(
         name=name,
         evaluation_fn=evaluate,
         jobs=list(jobs.values()),
-        minimum_interval_seconds=told.interval_s,
+        minimum_interval_seconds=recovery.interval_s,
         required_resource_keys={names.project},
         description="Ask again for what runs that people launched asked for in vain while an exchange was "
         "away, until it is released.",
-        default_status=sensor_status(settings.automation, told),
+        default_status=sensor_status(settings.automation, recovery),
     )
 
 

@@ -27,13 +27,13 @@ def build_run_failures(
     settings: Settings, names: ProjectNames, jobs: Mapping[str, UnresolvedAssetJobDefinition]
 ) -> SensorDefinition:
     """The sensor `run_failures`."""
-    told = settings.automation.run_failures
+    switch = settings.automation.run_failures
 
     @run_failure_sensor(
         name=names.prefixed("run_failures"),
         monitored_jobs=list(jobs.values()),
-        minimum_interval_seconds=told.interval_s,
-        default_status=sensor_status(settings.automation, told),
+        minimum_interval_seconds=switch.interval_s,
+        default_status=sensor_status(settings.automation, switch),
         description="Log each failed run over nodes: why it failed, and what to do.",
     )
     def run_failures(context: RunFailureSensorContext) -> None:

@@ -34,7 +34,7 @@ async def replay(ports: Ports, request: ReplayRequest) -> AsyncGenerator[Event, 
     """
     snapshots = {node: await _bound(ports, request, node) for node in request.nodes}
     positions = dict(request.positions)
-    streams = [_told(ports, request, node, snapshots[node]) for node in request.nodes]
+    streams = [_events_of(ports, request, node, snapshots[node]) for node in request.nodes]
     try:
         waiting: list[tuple[float, int, Event, Position]] = []
         for number, stream in enumerate(streams):
@@ -86,7 +86,7 @@ async def _bound(ports: Ports, request: ReplayRequest, node: NodeId) -> Snapshot
     return snapshot
 
 
-async def _told(ports: Ports, request: ReplayRequest, node: NodeId, snapshot: Snapshot) -> Stream:
+async def _events_of(ports: Ports, request: ReplayRequest, node: NodeId, snapshot: Snapshot) -> Stream:
     """The events of one node, part by part."""
     frame, position = node.timeframe, request.positions[str(node)]
     until = frame.floor(request.end)

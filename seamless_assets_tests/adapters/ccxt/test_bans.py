@@ -97,14 +97,14 @@ def test_an_epoch_is_of_the_exchanges_own_clock(skew: int) -> None:
 def test_what_asks_for_a_pause_is_a_limit_whatever_ccxt_calls_it(
     error: type[ccxt.BaseError], status: int, headers: dict[str, str], waits: float | None
 ) -> None:
-    told = typed(error("no"), [Answer("https://exchange/klines", status, headers, True)], "candles")
-    assert isinstance(told, RateLimited) and told.retry_after == waits
+    typed_error = typed(error("no"), [Answer("https://exchange/klines", status, headers, True)], "candles")
+    assert isinstance(typed_error, RateLimited) and typed_error.retry_after == waits
 
 
 @pytest.mark.parametrize("status", [403, 500, 502, 503])
 def test_what_asks_for_none_is_an_outage(status: int) -> None:
     headers = {"x-ratelimit-reset": str(NOW + 900)}
-    told = typed(
+    typed_error = typed(
         ccxt.ExchangeNotAvailable("no"), [Answer("https://exchange", status, headers, True)], "candles"
     )
-    assert isinstance(told, ExchangeUnavailable) and not isinstance(told, RateLimited)
+    assert isinstance(typed_error, ExchangeUnavailable) and not isinstance(typed_error, RateLimited)

@@ -99,7 +99,7 @@ async def test_no_spoiled_byte_makes_a_number_that_nobody_counted(tmp_path: Path
     path = tmp_path / "metrics.sqlite"
     await count(path, {FIRST: 3.0, SECOND: 4.0}, {GAUGE: 1.5})
     whole = path.read_bytes()
-    told = 0
+    intact = 0
     for at in range(0, len(whole), len(whole) // 60):
         damaged = bytearray(whole)
         damaged[at] ^= 0x10
@@ -110,5 +110,5 @@ async def test_no_spoiled_byte_makes_a_number_that_nobody_counted(tmp_path: Path
         except MetricsUnavailable:
             continue
         assert found.items() <= COUNTED.items(), at
-        told += found == COUNTED
-    assert told
+        intact += found == COUNTED
+    assert intact

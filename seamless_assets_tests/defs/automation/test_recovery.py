@@ -101,6 +101,6 @@ def test_a_failed_run_is_told_with_its_reason_and_the_next_step(
         dagster_instance=made.instance,
         dagster_run=run,
     ).for_run_failure()
-    told = failure_report(context)
-    assert told.startswith(f"{JOB} over 2025-01-02 failed ({run.run_id}): ")
-    assert why in told and step in told
+    report = failure_report(context)
+    assert report.startswith(f"{JOB} over 2025-01-02 failed ({run.run_id}): ")
+    assert why in report and step in report

@@ -21,8 +21,8 @@ BEGIN, END = START + 6 * HOUR - 1_200, START + 6 * HOUR + 1_200
 
 
 async def ticks_of(market: LiveMarket, asked: StreamRequest, deadline: float = 10.0) -> list[Tick]:
-    found = [told async for told in subscribe_panel(market.process(), asked, deadline)]
-    return [told for told in found if isinstance(told, Tick)]
+    found = [event async for event in subscribe_panel(market.process(), asked, deadline)]
+    return [event for event in found if isinstance(event, Tick)]
 
 
 def events_of(ticks: list[Tick], node: NodeId) -> list[Event]:
@@ -75,9 +75,9 @@ def test_at_the_deadline_the_missing_are_named_and_come_with_a_later_tick() -> N
         assert len(behind) > 10 and all(tick.missing == {str(slow): LATE} for tick in behind)
         for node in NODES[::2]:
             assert shown(events_of(ticks, node), node) == market.truth(node, START + 6 * HOUR, END)
-        told = shown(sorted(events_of(ticks, slow), key=lambda event: event.place.own.upto), slow)
+        emitted = shown(sorted(events_of(ticks, slow), key=lambda event: event.place.own.upto), slow)
         # What is late at the very end has no tick that it could come with.
-        assert set(market.truth(slow, START + 6 * HOUR, END)) - set(told) <= {END - 60}
+        assert set(market.truth(slow, START + 6 * HOUR, END)) - set(emitted) <= {END - 60}
         # A cursor of a tick that went without it resumes with what is late.
         rest = await ticks_of(market, request(NODES, behind[3].cursor, END), deadline=3_600.0)
         assert behind[3].ts in {event.ts for event in events_of(rest, slow)}  # type: ignore[attr-defined]

@@ -95,7 +95,7 @@ def test_corrections_that_only_releases_know_are_told_when_they_were_released() 
         last = await replayed(ports, [NODE], *window)
         then = await replayed(ports, [NODE], *window, knowledge="then")
         volumes = [
-            next(e.volume for e in told if isinstance(e, Bar) and e.ts == late) for told in (first, last)
+            next(e.volume for e in events if isinstance(e, Bar) and e.ts == late) for events in (first, last)
         ]
         assert volumes[0] != volumes[1] == 1_000.0
         # It came hours after the window's end, and whoever lived through the window did not hear of it.

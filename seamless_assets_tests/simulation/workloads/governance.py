@@ -43,7 +43,7 @@ LIFE_S = 12 * 3600.0
 DEADLINE_S = 30 * DAY
 LATENCIES_HELD = 60
 CORRECTIONS, CORRECTIONS_AMID_DISASTERS = 5, 30
-MOST_AHEAD_S = 60.0
+MAX_AHEAD_S = 60.0
 """Where the exchange can be asked, it contradicts a clock that is ahead by more."""
 UNSOUND = 0.4
 """Amid disasters, how often the last bar of a day is one that cannot be."""
@@ -81,7 +81,7 @@ class GovernanceWorkload(Simulation):
             self.cluster.files,
             self.market,
             self.violations,
-            MOST_AHEAD_S if chosen.exchange_answers else math.inf,
+            MAX_AHEAD_S if chosen.exchange_answers else math.inf,
         )
         self.pool = WorkerPool(
             self.loop,
