@@ -97,8 +97,8 @@ class ExchangeSettings(Section):
     """One exchange: how it is reached and which series are wanted. `start` is in epoch seconds.
 
     `flat_bars`: whether bars without volume, which some exchanges send for minutes without trades, are kept
-    as bars or taken as proof that there was none. `group`, `owners` and `tags` are what Dagster shows of its
-    assets beside them.
+    as bars or taken as proof that there was none. `live`: how it is heard that a bar has closed. `group`,
+    `owners` and `tags` are what Dagster shows of its assets beside them.
     """
 
     symbols: tuple[Symbol, ...] = ()
@@ -111,6 +111,7 @@ class ExchangeSettings(Section):
     proxy: ProxyUrl | None = None
     timeout_ms: Milliseconds | None = None
     flat_bars: Literal["keep", "drop"] = "keep"
+    live: Literal["polling", "websocket", "auto"] = "polling"
     group: GroupName | None = None
     owners: tuple[Owner, ...] = ()
     tags: dict[TagKey, TagValue] = Field(default_factory=dict)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +22,7 @@ from seamless_assets.errors import (
     InvalidTimestamp,
 )
 from seamless_assets.sandbox.server import Sandbox
-from seamless_assets.testing import DAY, START
+from seamless_assets.testing import DAY, START, InMemoryExchange, connect_in_memory, random_walk
 
 NODES = ["ohlcv:binance:BTC/USDT:1m", "ohlcv:kraken:ETH/USD:5m"]
 NOW = START + 10 * DAY
@@ -107,3 +109,28 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_asked(
             with pytest.raises(kind, match=reason):
                 s.subscribe(**arguments)
     assert not exchange.requests
+
+
+def test_the_loop_of_the_page_is_the_same_over_history_and_what_closes() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "live.md"
+    loop = next(
+        code
+        for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+        if "def trade" in code
+    )
+    room: dict[str, Any] = {"sa": sa}
+    exec(compile(loop.partition("\nwith ")[0], str(page), "exec"), room)
+    end = START + 6 * 3_600
+    exchange = InMemoryExchange.serving(
+        {node: random_walk(START, START + DAY, skip=0.05) for node in NODES[:1]}
+    )
+    seen: list[list[tuple[Any, ...]]] = [[], []]
+    with connect_in_memory(exchange) as s:
+        assert s.materialize(NODES[0], START, START + DAY).released
+        for acted, events in zip(
+            seen,
+            (s.replay(NODES[0], START, end, knowledge="then"), s.subscribe(NODES[0], since=START, until=end)),
+            strict=True,
+        ):
+            room["trade"](events, act=lambda event, closes, acted=acted: acted.append((event, dict(closes))))
+    assert len(seen[0]) > 300 and seen[0] == seen[1]
