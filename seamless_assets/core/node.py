@@ -97,6 +97,7 @@ class NodeId:
         )
 
 
+@lru_cache(maxsize=65_536)
 def symbol_word(symbol: str) -> str:
     """A symbol as `[A-Za-z0-9_]+`, one word per symbol and one symbol per word.
 
