@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -91,11 +92,17 @@ def shows(browser: Any, *words: str) -> None:
     WebDriverWait(browser, WAIT_S).until(found, f"{browser.current_url} never showed {words}")
 
 
+def keep_picture(browser: Any, name: str) -> None:
+    """Write the page as a picture of the docs, where the environment asks for new ones."""
+    if os.environ.get("SEAMLESS_DOCS_PICTURES"):
+        browser.save_screenshot(str(ROOT / "docs" / "images" / f"{name}.png"))
+
+
 def test_the_graph_shows_every_node(browser: Any, url: str) -> None:
     browser.get(f"{url}/asset-groups")
     shows(browser, "binance", "coinbase")
     browser.get(f"{url}/locations/__repository__@seamless_assets/asset-groups/binance/lineage")
-    shows(browser, "BTC_USDT_1m", "ETH_USDT_1m", "BTC_USDT_1h", "ETH_USDT_1h", "2 / 2 Passed")
+    shows(browser, "BTC_USDT_1m", "ETH_USDT_1m", "BTC_USDT_1h", "ETH_USDT_1h", "3 / 3 Passed")
 
 
 def test_a_partition_shows_its_manifest_and_its_candles(browser: Any, url: str) -> None:
@@ -109,8 +116,19 @@ def test_a_partition_shows_its_manifest_and_its_candles(browser: Any, url: str) 
     WebDriverWait(browser, WAIT_S).until(
         lambda b: b.execute_script("return arguments[0].naturalWidth", picture) > 300, "an empty chart"
     )
+    keep_picture(browser, "partition")
 
 
 def test_the_blocking_check_shows_its_verdict(browser: Any, url: str) -> None:
     browser.get(f"{url}/assets/{KEY}?view=checks")
     shows(browser, "publishable", "Passed", "blocking", "missing_bars")
+
+
+def test_a_release_by_hand_asks_for_node_and_reason(browser: Any, url: str) -> None:
+    browser.get(f"{url}/locations/__repository__@seamless_assets/jobs/release_by_hand/playground")
+    shows(browser, "release_by_hand_op", "node", "reason")
+
+
+def test_schedules_and_sensors_are_there_and_off(browser: Any, url: str) -> None:
+    browser.get(f"{url}/automation")
+    shows(browser, "freshness_binance", "freshness_coinbase", "recovery", "verification_schedule")
