@@ -253,6 +253,21 @@ CATALOGUE: tuple[Metric, ...] = (
         MS_BUCKETS,
     ),
     Metric(
+        "seamless_rl_tokens_available",
+        "gauge",
+        "Tokens of a rate budget that are free, as of the scrape; none until one was asked for.",
+        ("key",),
+        alert=Alert(
+            "SeamlessRateBudgetShort",
+            "{metric} / seamless_rl_tokens_capacity < 0.1",
+            10,
+            "warning",
+            "a rate budget has less than a tenth of its tokens left for minutes",
+            "ask for less at once, or raise the budget where the exchange allows it",
+        ),
+    ),
+    Metric("seamless_rl_tokens_capacity", "gauge", "Tokens that a rate budget holds at most.", ("key",)),
+    Metric(
         "seamless_rl_dropped_total",
         "counter",
         "Requests given up while they waited for the rate budget.",

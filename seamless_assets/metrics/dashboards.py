@@ -26,6 +26,8 @@ BOARDS: dict[str, tuple[str, ...]] = {
         "backfill_completion_ratio",
         "seamless_backfill_windows_total",
         "gap_repair_latency_ms",
+        "seamless_rl_tokens_available",
+        "seamless_rl_tokens_capacity",
         "seamless_rl_dropped_total",
     ),
     "releases": ("artifact_publish_latency_ms", "artifact_bytes_written", "fingerprint_collisions"),

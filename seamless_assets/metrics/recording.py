@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from seamless_assets.core.sharing.events import (
@@ -17,6 +17,7 @@ from seamless_assets.core.sharing.events import (
     SessionEvent,
     WebhookEvent,
 )
+from seamless_assets.core.wire.views import BudgetView
 
 NO_WORLD = ""
 
@@ -55,6 +56,14 @@ def samples(event: Event) -> Iterator[Sample]:
             yield Sample("seamless_lease_events_total", (event.kind,), 1)
         case DamagedState():
             yield Sample("seamless_damaged_state_total", (event.file,), 1)
+
+
+def budget_samples(budgets: Iterable[BudgetView]) -> Iterator[Sample]:
+    """What is free of rate budgets, at the moment of a scrape."""
+    for budget in budgets:
+        if budget.tokens is not None:
+            yield Sample("seamless_rl_tokens_available", (budget.key,), budget.tokens)
+            yield Sample("seamless_rl_tokens_capacity", (budget.key,), budget.capacity)
 
 
 def _of_read(event: ReadEvent) -> Iterator[Sample]:

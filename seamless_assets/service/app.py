@@ -10,6 +10,7 @@ from fastapi import Depends, FastAPI
 
 from seamless_assets.config.load import Settings
 from seamless_assets.config.sections import ServiceSettings
+from seamless_assets.core.wire.views import BudgetView
 from seamless_assets.flows.ports import LeaseRegister
 from seamless_assets.pipeline.connect import Seamless
 from seamless_assets.service.access import Access
@@ -28,15 +29,21 @@ from seamless_assets.service.routes.sessions import session_routes
 PACKAGE = "seamless-assets"
 
 
+async def no_budgets() -> list[BudgetView]:
+    """What is told of rate budgets where nobody asks for any."""
+    return []
+
+
 def service_app(
     pipeline: Seamless,
     leases: LeaseRegister,
     scrape: Callable[[], Awaitable[str]],
     settings: ServiceSettings | None = None,
+    budgets: Callable[[], Awaitable[list[BudgetView]]] = no_budgets,
 ) -> FastAPI:
     """The application over an open pipeline; it closes `leases` when it ends, and the pipeline never.
 
-    `settings` go before those of the pipeline.
+    `settings` go before those of the pipeline; `budgets` tells what is free of rate budgets.
     """
 
     @asynccontextmanager
@@ -59,7 +66,7 @@ def service_app(
         node_routes(pipeline, limits.max_rows),
         release_routes(pipeline),
         session_routes(pipeline),
-        operation_routes(pipeline, leases, scrape),
+        operation_routes(pipeline, leases, scrape, budgets),
         page_routes(),
     ):
         app.include_router(routes)

@@ -84,6 +84,19 @@ async def test_all_processes_queue_in_one_line(open_budget: OpenBudget, key: str
     assert waits[4:] == pytest.approx([10 * turn for turn in range(1, 21)], abs=4)
 
 
+@pytest.mark.parametrize("open_budget", ["machine", "redis"], indirect=True)
+async def test_what_is_free_is_told_and_takes_nothing(open_budget: OpenBudget, key: str) -> None:
+    store, other = open_budget(), open_budget()
+    assert await store.left(f"{key}-never-used", BUDGET) is None
+    await store.take(key, BUDGET, 3)
+    for _ in range(3):
+        assert await other.left(key, BUDGET) == pytest.approx(1.0, abs=0.5)
+    await store.take(key, BUDGET, 3)
+    assert await other.left(key, BUDGET) == 0.0
+    await store.cool_down(key, BUDGET, 60)
+    assert await other.left(key, BUDGET) == 0.0
+
+
 async def test_a_place_that_is_given_back_goes_to_the_next(open_budget: OpenBudget, key: str) -> None:
     store, other = open_budget(), open_budget()
     places = [await store.take(key, BUDGET, 4) for _ in range(4)]

@@ -21,7 +21,7 @@ MINUTES, GROWING = 40, 25
 AT = f"{MINUTES}m"
 QUIET, STEADY, BURST = f"0+0x{MINUTES}", f"0+1x{MINUTES}", f"0+0x{MINUTES - GROWING} 1000+1000x{GROWING}"
 Series = dict[str, str]
-"""Values by the labels of a series, in promtool's words, one a minute."""
+"""Values by the labels of a series of the metric, or by another series, in promtool's words, one a minute."""
 
 
 def slow(label: str, budget: str, longer: str) -> tuple[dict[str, str], Series, Series]:
@@ -68,6 +68,11 @@ CASES: dict[str, tuple[dict[str, str], Series, Series]] = {
     "SeamlessConformanceSpike": counted("node_id", interval="60", world_id="", flag_type="gap"),
     "SeamlessFingerprintCollision": counted("exchange"),
     "SeamlessRequestsDropped": counted("key"),
+    "SeamlessRateBudgetShort": (
+        {"key": "x"},
+        {'{key="x"}': f"1+0x{MINUTES}", 'seamless_rl_tokens_capacity{key="x"}': f"20+0x{MINUTES}"},
+        {'{key="x"}': f"15+0x{MINUTES}", 'seamless_rl_tokens_capacity{key="x"}': f"20+0x{MINUTES}"},
+    ),
     "SeamlessSharedServiceLost": level({"service": "x"}, "0+0", "1+0"),
     "SeamlessStateDamaged": counted("file"),
 }
@@ -84,7 +89,8 @@ def rule_test(metric: Metric, series: Series, fired: list[dict[str, Any]]) -> di
     return {
         "interval": "1m",
         "input_series": [
-            {"series": f"{metric.name}{name}", "values": values} for name, values in series.items()
+            {"series": name if name[0] not in "{_" else f"{metric.name}{name}", "values": values}
+            for name, values in series.items()
         ],
         "alert_rule_test": [{"eval_time": AT, "alertname": metric.alert.name, "exp_alerts": fired}],
     }
@@ -112,7 +118,7 @@ def test_an_alert_is_drawn_for_every_threshold_that_the_blueprint_suggests() -> 
         *("seamless_storage_wait_ms", "seamless_backfill_wait_ms", "seamless_live_wait_ms"),
         *("seamless_conformance_flag_total", "coverage_ratio", "seamless_rl_dropped_total"),
         *("artifact_publish_latency_ms", "fingerprint_collisions", "domain_gate_holds"),
-        "live_staleness_seconds",
+        *("live_staleness_seconds", "seamless_rl_tokens_available"),
     }
     assert suggested <= {metric.name for metric in ALERTING}
     assert len(alert_rules()["groups"][0]["rules"]) == len(ALERTING)

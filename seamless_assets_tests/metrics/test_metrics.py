@@ -54,8 +54,8 @@ HEARD: tuple[events.Event, ...] = (
 )
 
 
-DERIVED = {"backfill_completion_ratio"}
-"""Metrics that are drawn from others when they are shown."""
+DERIVED = {"backfill_completion_ratio", "seamless_rl_tokens_available", "seamless_rl_tokens_capacity"}
+"""Metrics that are drawn from others, or asked for, when they are shown."""
 
 
 async def got(app: FastAPI, path: str) -> tuple[int, str]:

@@ -20,10 +20,11 @@ from support.services import await_answer, free_port
 
 from seamless_assets.adapters.machine.leases import MachineLeases
 from seamless_assets.config.sections import ServiceSettings
+from seamless_assets.core.wire.views import BudgetView
 from seamless_assets.metrics.alerts import alert_rules
 from seamless_assets.metrics.catalogue import CATALOGUE
 from seamless_assets.metrics.exposition import exposition
-from seamless_assets.metrics.recording import samples
+from seamless_assets.metrics.recording import budget_samples, samples
 from seamless_assets.metrics.tally import Tally
 from seamless_assets.service.app import service_app
 from seamless_assets.testing import START, InMemoryExchange, connect_in_memory, random_walk
@@ -41,6 +42,7 @@ def test_prometheus_scrapes_the_service_and_knows_every_metric_and_rule(tmp_path
     tally = Tally()
     for event in HEARD:
         tally.record(samples(event))
+    tally.record(budget_samples([BudgetView("okx", "rl:ccxt:okx:", 7.0, 20.0, 2.0)]))
 
     async def scrape() -> str:
         return exposition(tally)

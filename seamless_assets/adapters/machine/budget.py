@@ -84,6 +84,18 @@ class MachineBudget:
             key, budget, lambda held, now: (arithmetic.settle(budget, held, now, cost, born), None)
         )
 
+    async def left(self, key: str, budget: Budget) -> float | None:
+        """The tokens that are free; None where nobody asked for one yet. Raises `BudgetUnavailable`."""
+
+        def work(db: Database) -> float | None:
+            rows, _ = _BUCKETS.rows(db, "WHERE key = ?", (key,))
+            if not rows:
+                return None
+            now = time.time()
+            return arithmetic.left(budget, self._load(db, key, budget, now), now)
+
+        return await self._file.run(work)
+
     async def status(self) -> StoreStatus:
         """What an operator wants to know of the file. Raises `BudgetUnavailable`."""
         return await self._file.status("rate budget")

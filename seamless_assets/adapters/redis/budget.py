@@ -101,6 +101,10 @@ local function give_back(cost, turn)
   passed()
 end
 
+if op == 'left' then
+  if not state[2] then return {} end
+  return {text(b.cool_until <= now and math.max(0, b.tokens) + b.spare or 0)}
+end
 local wait, cooling, turn = 0, 0, 0
 if op == 'take' then
   local cost = tonumber(ARGV[7])
@@ -176,6 +180,11 @@ class RedisBudget:
     async def settle(self, key: str, budget: Budget, cost: float, born: float | None) -> None:
         """Count requests of `cost` that went out past the bucket `born`. Raises `BudgetUnavailable`."""
         await self._run("settle", key, budget, cost, -1.0 if born is None else born)
+
+    async def left(self, key: str, budget: Budget) -> float | None:
+        """The tokens that are free; None where nobody asked for one yet. Raises `BudgetUnavailable`."""
+        answer = await self._run("left", key, budget)
+        return float(answer[0]) if answer else None
 
     async def status(self) -> StoreStatus:
         """What an operator wants to know of the server. Raises `BudgetUnavailable`."""

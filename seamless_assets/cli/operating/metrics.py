@@ -27,6 +27,7 @@ def metrics(config: Path | None, host: str, port: int | None, rules: bool, dashb
 
     from seamless_assets.config.load import load_settings
     from seamless_assets.metrics.alerts import alert_rules
+    from seamless_assets.pipeline.wiring.budgets import BudgetLevels
     from seamless_assets.pipeline.wiring.metrics import metrics_file, scrape
 
     if dashboard is not None:
@@ -37,16 +38,17 @@ def metrics(config: Path | None, host: str, port: int | None, rules: bool, dashb
     if rules:
         say(yaml.safe_dump(alert_rules(), sort_keys=False, width=100).rstrip())
         return
-    file = metrics_file(load_settings(config))
+    settings = load_settings(config)
+    file, levels = metrics_file(settings), BudgetLevels(settings)
     if port is None:
-        say(asyncio.run(scrape(file)).rstrip())
+        say(asyncio.run(scrape(file, levels)).rstrip())
         return
     import uvicorn
 
     from seamless_assets.service.metrics import metrics_app
 
     say(f"metrics of {file} on http://{host}:{port}/metrics")
-    uvicorn.run(metrics_app(lambda: scrape(file)), host=host, port=port, log_level="warning")
+    uvicorn.run(metrics_app(lambda: scrape(file, levels)), host=host, port=port, log_level="warning")
 
 
 COMMANDS: list[click.Command] = [metrics]

@@ -53,6 +53,7 @@ def serve(config: Path | None, host: str, port: int, form: str) -> None:
     """
     from seamless_assets.config.load import load_settings
     from seamless_assets.pipeline.connect import connect
+    from seamless_assets.pipeline.wiring.budgets import BudgetLevels
     from seamless_assets.pipeline.wiring.coordination import lease_register, machine_leases_file
     from seamless_assets.pipeline.wiring.metrics import metrics_file, scrape
     from seamless_assets.service.access import require_tokens
@@ -62,10 +63,12 @@ def serve(config: Path | None, host: str, port: int, form: str) -> None:
     settings = load_settings(config)
     require_tokens(host, settings.service.tokens)
     leases, counts = lease_register(machine_leases_file(settings)), metrics_file(settings)
+    levels = BudgetLevels(settings)
     log_to(sys.stderr, form)
     with connect(settings) as pipeline:
         say(f"seamless-assets on http://{host}:{port}")
-        serve_app(service_app(pipeline, leases, lambda: scrape(counts)), host, port)
+        app = service_app(pipeline, leases, lambda: scrape(counts, levels), budgets=levels.load)
+        serve_app(app, host, port)
 
 
 @click.command()

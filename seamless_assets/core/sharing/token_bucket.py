@@ -202,6 +202,12 @@ def settle(budget: Budget, bucket: Bucket, now: float, cost: float, born: float 
     return replace(held, cool_until=until, paused=held.paused + pause, spare=0.0)
 
 
+def left(budget: Budget, bucket: Bucket, now: float) -> float:
+    """The tokens that a request could take at once; 0 while others wait."""
+    held = _refilled(budget, bucket, now)
+    return max(0.0, held.tokens) + held.spare if held.cool_until <= now else 0.0
+
+
 def _refilled(budget: Budget, bucket: Bucket, now: float) -> Bucket:
     """The bucket at `now`. One that cannot be is as one that was lost."""
     if not _can_be(budget, bucket):

@@ -91,10 +91,22 @@ class FillView:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetView:
+    """The rate budget of an exchange: `tokens` free of `capacity`; None where nobody asked for one yet."""
+
+    exchange: str
+    key: str
+    tokens: float | None
+    capacity: float
+    per_second: float
+
+
+@dataclass(frozen=True, slots=True)
 class Operations:
-    """What goes on at `now` (epoch seconds): fills, leases that are none, and how many leases end well."""
+    """What goes on at `now` (epoch seconds): fills, leases that are none, how many end well, and budgets."""
 
     now: float
     fills: tuple[FillView, ...]
     leases: tuple[str, ...]
     completion_ratio: float
+    budgets: tuple[BudgetView, ...]

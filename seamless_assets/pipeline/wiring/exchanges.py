@@ -37,12 +37,18 @@ def _source(settings: Settings, gate: RateGate) -> CandleSource:
     return CcxtSource(clients, gate, ExchangeMemory(settings.seamless.state_dir / "exchanges.sqlite"))
 
 
+def budget_key(settings: Settings, exchange: str) -> str:
+    """The key under which all who ask an exchange share its rate budget."""
+    base_url = settings.exchanges[exchange].base_url
+    # A local exchange or a proxy has limits of its own, so it has a budget of its own.
+    place = f"@{place_of(base_url)}" if base_url else ""
+    return f"rl:{settings.budget_key(exchange)}{place}"
+
+
 def _client_settings(settings: Settings, exchange: str) -> ClientSettings:
     declared = settings.exchanges[exchange]
-    # A local exchange or a proxy has limits of its own, so it has a budget of its own.
-    place = f"@{place_of(declared.base_url)}" if declared.base_url else ""
     return ClientSettings(
-        budget_key=f"rl:{settings.budget_key(exchange)}{place}",
+        budget_key=budget_key(settings, exchange),
         budget=settings.budget(exchange),
         concurrency=settings.seamless.rate_limit.local_semaphore,
         base_url=str(declared.base_url) if declared.base_url else None,

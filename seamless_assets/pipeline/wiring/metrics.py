@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from seamless_assets.adapters.machine.log import LOGGER
 from seamless_assets.adapters.machine.numbers import MachineNumbers
 from seamless_assets.config.load import Settings
 from seamless_assets.core.sharing.events import Event
-from seamless_assets.errors import MetricsUnavailable
+from seamless_assets.errors import BudgetUnavailable, MetricsUnavailable
 from seamless_assets.flows.ports import Observer
 from seamless_assets.metrics.exposition import exposition
-from seamless_assets.metrics.recording import samples
+from seamless_assets.metrics.recording import budget_samples, samples
 from seamless_assets.metrics.tally import Tally
+from seamless_assets.pipeline.wiring.budgets import BudgetLevels
 
 HANDED_OVER_EVERY_S = 5.0
 
@@ -25,13 +27,21 @@ def metrics_file(settings: Settings) -> Path:
     return settings.seamless.state_dir / "metrics.sqlite"
 
 
-async def scrape(file: Path) -> str:
-    """What the processes of this machine have counted, for Prometheus. Raises `MetricsUnavailable`."""
+async def scrape(file: Path, levels: BudgetLevels | None = None) -> str:
+    """What the processes of this machine have counted, and what is free of budgets, for Prometheus.
+
+    Raises `MetricsUnavailable`.
+    """
     numbers = MachineNumbers(file)
     try:
-        return exposition(Tally(await numbers.load()))
+        tally = Tally(await numbers.load())
     finally:
         await numbers.close()
+    if levels is not None:
+        # While the store of the budgets is away, another metric says so, and these are not there.
+        with suppress(BudgetUnavailable):
+            tally.record(budget_samples(await levels.load()))
+    return exposition(tally)
 
 
 class CountingObserver:

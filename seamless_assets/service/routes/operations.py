@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from seamless_assets.aio.gather import gather
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.lease import Lease
-from seamless_assets.core.wire.views import FillView, Operations
+from seamless_assets.core.wire.views import BudgetView, FillView, Operations
 from seamless_assets.errors import InvalidNodeId, NotServed
 from seamless_assets.flows.ports import LeaseRegister, Ports
 from seamless_assets.metrics.exposition import CONTENT_TYPE
@@ -40,15 +40,18 @@ class Readiness:
 
 
 def operation_routes(
-    pipeline: Seamless, leases: LeaseRegister, scrape: Callable[[], Awaitable[str]]
+    pipeline: Seamless,
+    leases: LeaseRegister,
+    scrape: Callable[[], Awaitable[str]],
+    budgets: Callable[[], Awaitable[list[BudgetView]]],
 ) -> APIRouter:
-    """Routes over a pipeline, the leases that it serves, and the metrics of its machine."""
+    """Routes over a pipeline, the leases that it serves, and what its machine counts and has free."""
     router = APIRouter(tags=["operation"])
     readiness = Readiness(pipeline)
 
     @router.get("/v1/operations", responses=json_of(Operations), response_class=Response)
     async def operations(_: Annotated[NoQuery, QueryString()]) -> Response:
-        """Running fills and other leases."""
+        """Running fills, other leases, and rate budgets."""
         tally, held, now = await leases.tally(), await leases.held(), time.time()
         fills = [_fill(lease, now) for lease in held]
         listing = Operations(
@@ -56,6 +59,7 @@ def operation_routes(
             fills=tuple(fill for fill in fills if fill is not None),
             leases=tuple(lease.key for lease, fill in zip(held, fills, strict=True) if fill is None),
             completion_ratio=tally.completion_ratio,
+            budgets=tuple(await budgets()),
         )
         return json_answer(listing)
 
