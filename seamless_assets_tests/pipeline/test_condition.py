@@ -51,3 +51,40 @@ def test_the_running_partition_is_pending_before_and_after_its_release(pipeline:
     tomorrow = int(pipeline.aio.ports.clock.now()) + DAY
     (last,) = pipeline.condition(NODE, tomorrow, tomorrow + 1)
     assert (last.state, last.reason, last.changed_at) == ("pending", "its time is not over", None)
+
+
+def state_of(pipeline: sa.Seamless, day: int) -> tuple[str, str]:
+    (found,) = pipeline.condition(NODE, START + day * DAY, START + (day + 1) * DAY)
+    return found.state, found.reason
+
+
+def test_it_is_told_of_what_is_in_force_and_not_of_what_is_known_beside_it(
+    exchange: Sandbox, pipeline: sa.Seamless
+) -> None:
+    exchange.faults.add(Fault("hide", path="klines", start=START + DAY // 2, end=START + DAY, times=None))
+    pipeline.backfill(NODE, START, START + DAY)
+    pipeline.publish(NODE, START, START + DAY)
+    pipeline.release(NODE, reason="half will do")
+    exchange.faults.clear()
+    assert state_of(pipeline, 0) == ("degraded", "released by hand over coverage: half will do")
+    pipeline.materialize(NODE, START, START + DAY)
+    assert state_of(pipeline, 0) == ("available", "24 bars, 0 proven absent")
+    # The hot store knows all of it still; readers of what is in force do not.
+    back = pipeline.rollback(NODE, reason="whole is wrong", to=1)
+    state, reason = state_of(pipeline, 0)
+    assert state == "degraded" and reason.endswith("rolled back: whole is wrong")
+    assert pipeline.condition(NODE, START, START + DAY)[0].changed_at == back.as_of
+
+
+def test_a_day_without_a_bar_and_a_day_under_way_are_no_missing_ones(
+    exchange: Sandbox, pipeline: sa.Seamless
+) -> None:
+    pipeline.declare(NODE, START + DAY, START + 2 * DAY, "halted", note="a halt of a day")
+    assert state_of(pipeline, 1) == (
+        "pending",
+        "24 of 24 bars are known not to exist, and nothing is released",
+    )
+    # What is settled of the last day of the exchange ends two bars before its clock.
+    pipeline.materialize(NODE, START + 9 * DAY, START + 10 * DAY)
+    state, reason = state_of(pipeline, 9)
+    assert state == "pending" and reason.startswith("released up to 2025-01-10T22:00:00Z")

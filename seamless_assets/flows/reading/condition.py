@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from seamless_assets.core.calendar.partition import partitions
-from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.calendar.segment import Segment, outside
 from seamless_assets.core.calendar.watermark import settled
-from seamless_assets.core.coverage.coverage import Coverage, counted
+from seamless_assets.core.coverage.coverage import MISSING, Coverage, Gap, counted
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.releases.condition import Condition, condition_of
+from seamless_assets.core.releases.artifact import Manifest
+from seamless_assets.core.releases.condition import Condition, PartitionFacts, condition_of
 from seamless_assets.core.releases.scan import gaps_within
 from seamless_assets.flows.filling.history import coverage
 from seamless_assets.flows.ports import Ports
@@ -24,15 +27,35 @@ async def conditions(ports: Ports, node: NodeId, window: Segment) -> list[Condit
     snapshot = await ports.artifacts.load_snapshot(node)
     whole = Segment(touched[0].window.start, touched[-1].window.end)
     known = await coverage(ports, node, settled(whole, node.timeframe, now, bars))
+    manifests = {}
+    for ref in snapshot.overlapping(whole):
+        manifests[ref] = await ports.artifacts.load_manifest(node, ref)
     found = []
     for partition in touched:
         part = settled(partition.window, node.timeframe, now, bars)
-        held = [ref.segment.intersect(partition.window).end for ref in snapshot.overlapping(partition.window)]
-        released_until = max(held, default=partition.window.start)
-        found.append(condition_of(partition, part.end, released_until, _within(node, known, part), log))
+        held = tuple(snapshot.overlapping(partition.window))
+        reach = max((ref.segment.intersect(partition.window).end for ref in held), default=part.start)
+        until = Segment(partition.window.start, max(reach, partition.window.start))
+        facts = PartitionFacts(
+            partition=partition,
+            settled_until=part.end,
+            released_until=until.end,
+            known=_within(node, known.gaps, part),
+            released=_within(node, _released_gaps(until, [manifests[ref] for ref in held]), until),
+            held=held,
+            log=log,
+        )
+        found.append(condition_of(facts))
     return found
 
 
-def _within(node: NodeId, known: Coverage, part: Segment) -> Coverage:
-    """Coverage of a part of what is known."""
-    return counted(node.timeframe, node.timeframe.count(*part), gaps_within(known.gaps, part))
+def _released_gaps(part: Segment, manifests: Sequence[Manifest]) -> list[Gap]:
+    """What artifacts lack of a part that they reach to the end of, ascending; what none holds is missing."""
+    gaps = [Gap(*hole, MISSING) for hole in outside(part, [manifest.segment for manifest in manifests])]
+    gaps += [gap for manifest in manifests for gap in (*manifest.absent, *manifest.missing)]
+    return sorted(gaps)
+
+
+def _within(node: NodeId, gaps: Sequence[Gap], part: Segment) -> Coverage:
+    """Coverage of a part by what ascending gaps leave of it."""
+    return counted(node.timeframe, node.timeframe.count(*part), gaps_within(gaps, part))
