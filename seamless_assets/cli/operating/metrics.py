@@ -27,7 +27,7 @@ def metrics(config: Path | None, host: str, port: int | None, rules: bool, dashb
 
     from seamless_assets.config.load import load_settings
     from seamless_assets.metrics.alerts import alert_rules
-    from seamless_assets.pipeline.wiring.budgets import BudgetLevels
+    from seamless_assets.pipeline.wiring.exchanges import BudgetLevels
     from seamless_assets.pipeline.wiring.metrics import metrics_file, scrape
 
     if dashboard is not None:

@@ -53,8 +53,8 @@ def serve(config: Path | None, host: str, port: int, form: str) -> None:
     """
     from seamless_assets.config.load import load_settings
     from seamless_assets.pipeline.connect import connect
-    from seamless_assets.pipeline.wiring.budgets import BudgetLevels
     from seamless_assets.pipeline.wiring.coordination import lease_register, machine_leases_file
+    from seamless_assets.pipeline.wiring.exchanges import BudgetLevels
     from seamless_assets.pipeline.wiring.metrics import metrics_file, scrape
     from seamless_assets.service.access import require_tokens
     from seamless_assets.service.app import service_app

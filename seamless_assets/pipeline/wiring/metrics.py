@@ -17,7 +17,7 @@ from seamless_assets.flows.ports import Observer
 from seamless_assets.metrics.exposition import exposition
 from seamless_assets.metrics.recording import budget_samples, samples
 from seamless_assets.metrics.tally import Tally
-from seamless_assets.pipeline.wiring.budgets import BudgetLevels
+from seamless_assets.pipeline.wiring.exchanges import BudgetLevels
 
 HANDED_OVER_EVERY_S = 5.0
 
