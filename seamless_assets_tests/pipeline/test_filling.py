@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from support.services import free_port
 
 import seamless_assets as sa
 from seamless_assets.cli.app import cli
@@ -71,6 +72,18 @@ def test_a_backfill_that_stays_incomplete_says_why_and_fails(exchange: Sandbox, 
     assert status == 1 and "1440 missing" in output and "503" in output.replace("\n", "")
     status, output = run(tmp_path, exchange.url, "coverage", NODE, *WINDOW)
     assert "2025" in output and "missing" in output
+
+
+@pytest.mark.parametrize("window", [("1900-01-01", "2098-01-01"), ("1900-01-01", "1950-01-01")])
+def test_a_backfill_of_a_century_says_what_it_waits_for_and_ends(
+    tmp_path: Path, window: tuple[str, str]
+) -> None:
+    status, output = run(tmp_path, f"http://127.0.0.1:{free_port()}", "backfill", NODE, *window)
+    is_before_markets = window[1] < "2009"
+    told = "waiting for binance, asked again in 0.0 s, try 2 of 2: binance markets: ExchangeNotAvailable"
+    assert (told in output) is not is_before_markets
+    assert status == (0 if is_before_markets else 1)
+    assert "pre_listing" in output and "older than any market" in output
 
 
 @pytest.fixture
