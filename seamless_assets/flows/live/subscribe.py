@@ -6,11 +6,12 @@ Nothing is kept for a slow reader: what it has not taken stands in the stores, a
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from seamless_assets.aio.shield import shielded
+from seamless_assets.aio.timing import monotonic
 from seamless_assets.core.live.cursor import Place
 from seamless_assets.core.live.events import CaughtUp, Event, Stale
 from seamless_assets.core.live.position import Position
@@ -23,6 +24,8 @@ from seamless_assets.flows.live.known import load_known
 from seamless_assets.flows.ports import Ports
 
 RETRY_S = 1.0
+CHECKED_EVERY_S = 10.0
+"""How often it is checked whether bars are overdue that nobody has news of."""
 
 
 async def subscribe(ports: Ports, request: StreamRequest) -> AsyncGenerator[Event, None]:
@@ -70,7 +73,9 @@ class _NodeState:
 class _Subscription:
     def __init__(self, ports: Ports, request: StreamRequest, positions: dict[str, Position]) -> None:
         self._ports, self._request, self._positions = ports, request, positions
-        self._ready: deque[NodeId] = deque()
+        self._ready: dict[NodeId, None] = {}
+        self._ended: list[asyncio.Task[None]] = []
+        self._checked_at = monotonic()
         self._woken = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._open = {node: _NodeState(self._follower(node)) for node in request.nodes}
@@ -81,17 +86,24 @@ class _Subscription:
             self._end_if_done(node)
         for state in self._open.values():
             state.task = asyncio.create_task(state.follower.run())
-            state.task.add_done_callback(lambda _: self._woken.set())
+            state.task.add_done_callback(self._end)
             self._tasks.append(state.task)
 
     async def next_node(self) -> NodeId | None:
         """The next node that may have news; None at the end of the stream."""
         while self._open:
-            self._raise_troubles()
+            for ended in self._ended:
+                ended.result()
+            if monotonic() - self._checked_at >= CHECKED_EVERY_S:
+                self._mark_overdue()
             if self._ready:
-                return self._ready.popleft()
+                node = next(iter(self._ready))
+                del self._ready[node]
+                return node
             self._woken.clear()
-            await self._woken.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CHECKED_EVERY_S):
+                    await self._woken.wait()
         return None
 
     async def news_of(self, node: NodeId) -> AsyncGenerator[Event, None]:
@@ -145,19 +157,28 @@ class _Subscription:
                 state.task.cancel()
 
     def _mark_ready(self, node: NodeId) -> None:
-        if node not in self._ready:
-            self._ready.append(node)
+        self._ready[node] = None
         self._woken.set()
 
-    def _raise_troubles(self) -> None:
-        for state in self._open.values():
-            if state.task is not None and state.task.done():
-                state.task.result()
+    def _mark_overdue(self) -> None:
+        """Whoever follows a node may wait for an answer that does not come."""
+        self._checked_at = monotonic()
+        for node, state in self._open.items():
+            if state.is_current and self._lag(node, state) > self._request.max_lag:
+                self._mark_ready(node)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self._ended.append(task)
+        self._woken.set()
+
+    def _lag(self, node: NodeId, state: _NodeState) -> float:
+        """Seconds since the next bar to be told has closed."""
+        return state.follower.now() - node.timeframe.shift(self._positions[str(node)].upto, 1)
 
     def _overdue(self, node: NodeId, state: _NodeState) -> Iterator[Event]:
         position = self._positions[str(node)]
-        now = state.follower.now()
-        lag = now - node.timeframe.shift(position.upto, 1)
+        now, lag = state.follower.now(), self._lag(node, state)
         if state.is_current and lag > self._request.max_lag:
             state.is_current = False
             evidence = "no answer" if state.follower.is_away else "not sent, or not read, in time"
@@ -175,8 +196,7 @@ class _Subscription:
         has_all = position.upto >= min(follower.decided, self._end_of(node))
         if state.is_current or follower.is_away or not has_all:
             return
-        lag = follower.now() - node.timeframe.shift(position.upto, 1)
-        if lag <= self._request.max_lag or not state.was_current:
+        if self._lag(node, state) <= self._request.max_lag or not state.was_current:
             state.is_current = state.was_current = True
             yield CaughtUp(node_id=str(node), place=self._place(node), end=position.upto, at=follower.now())
 

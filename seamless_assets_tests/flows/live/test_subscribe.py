@@ -11,6 +11,7 @@ import pytest
 from support.live import HOUR, NODE, POLICY, LiveMarket, collect, lasting, request, shown
 
 from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.coverage.pages import Page
 from seamless_assets.core.live.events import Bar, CaughtUp, Gap, Revised, Stale
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.lease import lease_key
@@ -94,6 +95,26 @@ def test_a_cursor_of_any_event_resumes_after_it_in_another_process() -> None:
             for one in nodes:
                 both = [e for e in [*whole[: at + 1], *rest] if e.node_id == str(one)]
                 assert lasting(both) == lasting(e for e in whole if e.node_id == str(one))
+
+    run_on_virtual_time(work)
+
+
+def test_an_answer_that_does_not_come_is_no_reason_to_be_silent() -> None:
+    market = LiveMarket()
+
+    async def work() -> None:
+        real = market.exchange.fetch_candles
+
+        async def hang(node: NodeId, window: Segment) -> Page:
+            if market.clock.now() > START + 6 * HOUR + 300:
+                await asyncio.sleep(1_800)
+            return await real(node, window)
+
+        market.exchange.fetch_candles = hang  # type: ignore[method-assign]
+        async for event in subscribe(market.process(), request([NODE], None)):
+            if isinstance(event, Stale):
+                assert 120 < event.lag < 135
+                break
 
     run_on_virtual_time(work)
 
