@@ -24,6 +24,7 @@ from seamless_assets.core.reading.settings import ReadSettings
 from seamless_assets.core.reading.sla import VIOLATIONS, OnViolation
 from seamless_assets.core.reading.verdict import Evidence, judge
 from seamless_assets.errors import AsOfInFuture, AsOfRequired
+from seamless_assets_tests.core.reading.draw_table import PAGE, drawn
 
 NOW = 1_735_700_000.0
 PAST, FUTURE = "2024-12-31T00:00:00Z", "2025-02-01T00:00:00Z"
@@ -167,3 +168,7 @@ def test_a_dry_run_of_artifacts_only_makes_none(strategy: Strategy) -> None:
     settings = ReadSettings(dryrun_publishes=False)
     admitted = admit(ComputeContext(domain="dryrun", as_of=PAST), strategy, settings)
     assert admitted.fill is Fill.NEVER and not admitted.publishes
+
+
+def test_the_page_shows_what_the_functions_decide() -> None:
+    assert PAGE.read_text() == drawn(), "python -m seamless_assets_tests.core.reading.draw_table"

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from functools import cache
+from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.cache import GAP_BYTES, CacheKey, ReadCache
+from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.reading.gathered import Gathered, nothing_gathered
+from seamless_assets.core.reading.request import ReadRequest
+from seamless_assets.core.reading.sla import UNBOUNDED
+from seamless_assets.core.releases.release import Release
+from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.reading.read import read
+from seamless_assets.flows.releasing.materialize import materialize
+from seamless_assets.testing import (
+    DAY,
+    START,
+    InMemoryExchange,
+    InMemorySessionStore,
+    ManualClock,
+    in_memory_ports,
+    random_walk,
+)
 
 NODE = NodeId.parse("ohlcv:binance:BTC/USDT:1m")
 FRAME = nothing_gathered(NODE, Segment(0, 60))
@@ -95,3 +114,98 @@ def test_frames_are_held_as_far_as_there_is_room_for_what_they_keep_from_being_f
             cache.keep(key, frame)
             cache.keep(key, frame)
         assert [n for n, key in enumerate(keys) if cache.load(key) is frames[n]] == held
+
+
+READS = st.lists(
+    st.tuples(
+        st.sampled_from(["w1", "w2", "default"]),
+        st.sampled_from(["backtest", "dryrun", "live", None]),
+        st.integers(0, 2),
+        st.sampled_from(["as_of", "fingerprint", "both"]),
+        st.sampled_from([None, ("ts", "close"), ("volume",), ("close", "ts")]),
+        st.sampled_from([(0, 60), (0, 30), (30, 60), (10, 20)]),
+        st.sampled_from(["BTC/USDT", "ETH/USDT"]),
+    ),
+    min_size=2,
+    max_size=12,
+)
+
+
+@settings(max_examples=25)
+@given(READS, st.integers(1, 4))
+def test_no_read_is_served_what_another_world_domain_release_node_or_window_was(
+    reads: list[tuple[Any, ...]], most: int
+) -> None:
+    """Whatever was read before, a read is what it would be alone."""
+    released, releases = released_thrice()
+
+    async def check() -> None:
+        ports = replace(released, sessions=InMemorySessionStore())
+        kept = replace(ports, frames=ReadCache(lambda: 0.0, 60.0, most))
+        for read_of in reads:
+            alone = replace(ports, frames=ReadCache(lambda: 0.0, 60.0, 1))
+            request = request_of(read_of, releases)
+            found, expected = await read(kept, request), await read(alone, request)
+            assert found.bars.equals(expected.bars) and found.bars.schema == expected.bars.schema
+            for name in (
+                "as_of",
+                "dataset_fingerprint",
+                "world_id",
+                "domain",
+                "node_id",
+                "start",
+                "end",
+                "rows",
+            ):
+                assert getattr(found.metadata, name) == getattr(expected.metadata, name), name
+            assert found.metadata.gaps == expected.metadata.gaps
+            assert found.metadata.manifest_uris == expected.metadata.manifest_uris
+            # Verdicts are of this read, whoever had the bars before.
+            assert found.metadata.verdict == expected.metadata.verdict
+
+    asyncio.run(check())
+
+
+@cache
+def released_thrice() -> tuple[Ports, dict[str, list[Release]]]:
+    """Two nodes with three releases each, whose bars differ; made once."""
+    return asyncio.run(_released_thrice())
+
+
+async def _released_thrice() -> tuple[Ports, dict[str, list[Release]]]:
+    series = {
+        NodeId.parse(f"ohlcv:binance:{symbol}:1m"): random_walk(START, START + DAY, seed=seed)
+        for seed, symbol in enumerate(["BTC/USDT", "ETH/USDT"])
+    }
+    exchange = InMemoryExchange(series=series, clock=ManualClock(START + 2 * DAY))
+    ports = in_memory_ports(exchange)
+    releases: dict[str, list[Release]] = {}
+    for step in range(3):
+        for node, bars in series.items():
+            opened, high, low, close, volume = bars[START + 60]
+            bars[START + 60] = (opened, high + step, low, close, volume)
+            assert (await materialize(ports, node, Segment(START, START + DAY))).released
+            exchange.clock.time += 60  # type: ignore[attr-defined]
+            releases[node.symbol] = await ports.artifacts.list_releases(node)
+    assert [len(log) for log in releases.values()] == [3, 3]
+    return ports, releases
+
+
+def request_of(read_of: tuple[Any, ...], releases: dict[str, list[Release]]) -> ReadRequest:
+    world, domain, number, bound, columns, (first, last), symbol = read_of
+    release = releases[symbol][number]
+    by = {
+        "as_of": {"as_of": release.as_of},
+        "fingerprint": {"dataset_fingerprint": release.dataset_fingerprint},
+        "both": {"as_of": release.as_of, "dataset_fingerprint": release.dataset_fingerprint},
+    }
+    context = None if domain is None else ComputeContext(world, domain, max_lag=1e9, **by[bound])
+    return ReadRequest.parse(
+        f"ohlcv:binance:{symbol}:1m",
+        START + 60 * first,
+        START + 60 * last,
+        context=context,
+        strategy=None if domain is None else "FAIL_FAST",
+        columns=columns,
+        default_sla=UNBOUNDED,
+    )
