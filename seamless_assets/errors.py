@@ -38,7 +38,7 @@
     │   ├── LeaseStoreUnavailable          nobody can say who holds what; not the same as held
     │   ├── WorldServiceUnavailable        no decision of a world service can be had
     │   ├── WebhookUndelivered             a receiver did not take a message; it is sent again
-    │   ├── DagsterNotTold                 a release is made, and Dagster's instance does not know it
+    │   ├── DagsterReportFailed            a release is made, and Dagster's instance does not know it
     │   ├── MetricsUnavailable             what was counted cannot be read or written
     │   ├── SessionStoreError              what a world has seen cannot be read or written
     │   ├── FillQueueUnavailable           fills that readers want cannot be put on record or read
@@ -289,7 +289,7 @@ class WebhookUndelivered(CoordinationError):
     """A receiver did not take a message; `retry_after` is how many seconds it asked for, or None."""
 
 
-class DagsterNotTold(CoordinationError):
+class DagsterReportFailed(CoordinationError):
     """A release is made, but Dagster's instance could not be told of it."""
 
 

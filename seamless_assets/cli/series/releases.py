@@ -15,7 +15,7 @@ from seamless_assets.cli.project.dagster_home import known_home
 from seamless_assets.cli.terminal import say, say_json, waiting_for
 from seamless_assets.core.calendar.instant import typed_instant
 from seamless_assets.core.calendar.partition import UNITS, PartitionUnit
-from seamless_assets.errors import DagsterNotTold, NothingReleased, StoreError
+from seamless_assets.errors import DagsterReportFailed, NothingReleased, StoreError
 
 if TYPE_CHECKING:
     from seamless_assets.core.releases.release import Release
@@ -212,7 +212,7 @@ def _made(pipeline: Seamless, node: str, entry: Release) -> None:
 
     try:
         report_release(pipeline, home, node, entry)
-    except DagsterNotTold as error:
+    except DagsterReportFailed as error:
         say(str(error), err=True)
 
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dagster import AssetCheckEvaluation, AssetMaterialization, DagsterError, DagsterInstance
-from sqlalchemy.exc import SQLAlchemyError
 
+from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.release import Release
 from seamless_assets.defs.governing.events import events_of
 from seamless_assets.defs.names import ProjectNames
-from seamless_assets.errors import DagsterNotTold, SeamlessError
+from seamless_assets.errors import DagsterReportFailed, SeamlessError
 from seamless_assets.pipeline.connect import Seamless
 
 
@@ -32,15 +32,19 @@ def report(
 def report_release(pipeline: Seamless, home: Path, node: str, entry: Release) -> int:
     """Tell the instance of a `DAGSTER_HOME` of a release made outside of it; the number of events left there.
 
-    The asset is the one of the project of the default name. Raises `DagsterNotTold`.
+    The asset is the one of the project of the default name. Raises `DagsterReportFailed`.
     """
+    # It sets the level of a logger as it is imported; an instance needs it in any case.
+    with late_imports("sqlalchemy"):
+        from sqlalchemy.exc import SQLAlchemyError
+
     known = NodeId.parse(node)
     try:
         with DagsterInstance.from_config(str(home)) as instance:
             events = list(events_of(pipeline, ProjectNames().asset_key(known), known, entry))
             report(instance, events)
     except (DagsterError, SQLAlchemyError, OSError, SeamlessError) as error:
-        raise DagsterNotTold(
+        raise DagsterReportFailed(
             f"release {entry.seq} of {known} is made and readers find it, but the Dagster instance of {home} "
             f"was not told: {error}; materialize what it changed there to see it",
             node_id=str(known),
