@@ -57,7 +57,7 @@ from seamless_assets.flows.reading.read import read_released
 from seamless_assets.flows.releasing.compact import compact
 from seamless_assets.flows.releasing.publish import seal
 from seamless_assets.flows.sharing.quota import LeaseQuota
-from seamless_assets.testing import InMemoryExchange, InMemorySessionStore
+from seamless_assets.testing import InMemoryExchange, InMemorySessionStore, RecordingObserver
 
 DAY, MONTH_BARS, YEAR_DAYS = 86_400, 44_640, 365
 
@@ -161,7 +161,7 @@ def bare_ports(store: ArtifactStore, hot: Any = None) -> Ports:
         policy=Policy(),
         rng=random.Random(1),
         leases=absent,
-        observer=absent,
+        observer=RecordingObserver(),
         flights=absent,
         worker="bench",
         quota=LeaseQuota(),

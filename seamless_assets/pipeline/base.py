@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
+from difflib import get_close_matches
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -83,8 +84,14 @@ class AsyncBase:
     def _declared(self, node: str | NodeId) -> NodeId:
         parsed = NodeId.parse(node)
         if parsed.exchange not in self.settings.exchanges:
+            near = get_close_matches(str(parsed), map(str, self._nodes()), n=1)
+            hint = (
+                f"add it under `exchanges`, or did you mean {near[0]}?"
+                if near
+                else "add it under `exchanges`"
+            )
             raise InvalidChoice(
-                f"{parsed}: exchange {parsed.exchange} is not in the settings; add it under `exchanges`",
+                f"{parsed}: exchange {parsed.exchange} is not in the settings; {hint}",
                 value=str(parsed),
                 choices=tuple(self.settings.exchanges),
             )

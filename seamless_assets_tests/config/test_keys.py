@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 from support.blueprint import BLUEPRINT
 
+import seamless_assets as sa
 from seamless_assets.config.load import SMALLEST_YAML, Settings, load_settings, settings_from_mapping
+from seamless_assets.core.reading.sla import SLAPolicy
 from seamless_assets.errors import ConfigError
 
 
@@ -105,3 +110,52 @@ def test_keys_that_nothing_acts_on_are_named_and_have_one_value(tmp_path: Path) 
     ):
         with pytest.raises(ConfigError, match=r"is not built yet, so .* change nothing; remove it"):
             settings(**{section: values})
+
+
+ONE_VALUE = {
+    "seamless.node_id_format",
+    "seamless.artifact.format",
+    "domains.backtest.source",
+    *(f"seamless.{path}" for path in ("backfill.mode", "artifact.publish_fingerprint")),
+    *(f"seamless.observability.{key}" for key in ("backfill_completion_ratio_min", "storage_wait_warn_ms")),
+    "seamless.observability.backfill_wait_warn_ms",
+    "domains.backtest.require_as_of",
+    "domains.dryrun.require_as_of",
+    "domains.live.monotonic_as_of",
+}
+"""Keys that take one value and refuse every other in words."""
+
+
+def leaves(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key with its default."""
+    for name, field in model.model_fields.items():
+        kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
+        inner = [kind for kind in kinds if issubclass(kind, BaseModel)]
+        if inner:
+            yield from leaves(inner[0], f"{above}{name}.")
+        else:
+            yield f"{above}{name}", field
+
+
+def test_every_key_is_read_by_the_code_or_takes_one_value_alone() -> None:
+    texts = {path: path.read_text() for path in Path(sa.__file__).parent.rglob("*.py")}
+    keys = dict(leaves(Settings))
+    assert keys.keys() >= ONE_VALUE and len(keys) > 70
+    spread = {f"seamless.sla.{name}" for name in SLAPolicy.__dataclass_fields__}
+    for key in keys.keys() - ONE_VALUE - spread:
+        name = key.rpartition(".")[2]
+        assert any(re.search(rf"\.{name}\b", text) for text in texts.values()), key
+
+
+@pytest.mark.parametrize("key", sorted(ONE_VALUE))
+def test_a_key_of_one_value_refuses_any_other(key: str) -> None:
+    default = dict(leaves(Settings))[key].default
+    other: Any = (not default) if isinstance(default, bool) else "other" if isinstance(default, str) else 0.5
+    *above, last = key.split(".")
+    told: dict[str, Any] = {"seamless": {"artifact": {"object_store_uri": "store"}}}
+    section = told
+    for part in above:
+        section = section.setdefault(part, {})
+    section[last] = 7 if isinstance(default, int) and not isinstance(default, bool) else other
+    with pytest.raises(ConfigError, match=last):
+        settings(**told)

@@ -14,6 +14,7 @@ from support.services import free_port
 import seamless_assets as sa
 from seamless_assets.cli.app import cli
 from seamless_assets.config.load import Settings
+from seamless_assets.errors import InvalidChoice
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.market import Market
 from seamless_assets.sandbox.server import Sandbox
@@ -135,3 +136,10 @@ async def _look_again(pipeline: sa.Seamless) -> None:
 
     ports = replace(pipeline.aio.ports, clock=Later())
     await backfill(ports, sa.NodeId.parse(NODE), Segment(START, START + 3_600))
+
+
+def test_a_misspelt_exchange_is_told_with_the_nearest_node(settings_for: Callable[..., Settings]) -> None:
+    declared = {"binance": {"symbols": ["ADA/BTC"], "timeframes": ["1m"], "start": START}}
+    misspelt = NODE.replace("binance", "binanse")
+    with sa.connect(settings_for(declared)) as s, pytest.raises(InvalidChoice, match=f"did you mean {NODE}"):
+        s.backfill(misspelt, *WINDOW)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.node import NodeId
@@ -51,8 +52,8 @@ class Fence:
 def outranked(node: NodeId, fence: Fence, newest: int) -> StaleToken:
     """The error for a holder whose chunk a later one, with the token `newest`, has written to."""
     return StaleToken(
-        f"{node}: a later holder of [{fence.chunk.start}, {fence.chunk.end}) has written; this worker's "
-        "lease ran out, and its bars are dropped",
+        f"{node}: a later holder of [{seconds_text(fence.chunk.start)}, {seconds_text(fence.chunk.end)}) has "
+        "written; this worker's lease ran out, and its bars are dropped",
         token=fence.token,
         newest=newest,
     )
