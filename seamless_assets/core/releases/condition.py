@@ -10,6 +10,7 @@ from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.calendar.partition import Partition
 from seamless_assets.core.coverage.coverage import Coverage
 from seamless_assets.core.releases.artifact import ArtifactRef
+from seamless_assets.core.releases.gate import overridden_checks
 from seamless_assets.core.releases.release import Release
 
 ConditionState = Literal["available", "degraded", "pending", "missing"]
@@ -80,7 +81,7 @@ def _released(facts: PartitionFacts, last: Release | None) -> tuple[ConditionSta
 def _of_the_artifacts(facts: PartitionFacts) -> tuple[ConditionState, str]:
     found, end = facts.released, facts.partition.window.end
     checked = _checked(facts)
-    overridden = [name for name, passed in (checked.checks if checked else {}).items() if not passed]
+    overridden = overridden_checks(checked.checks, facts.partition.key) if checked else []
     if checked is not None and overridden:
         return "degraded", f"released by hand over {', '.join(overridden)}: {checked.reason}"
     if found.missing:
