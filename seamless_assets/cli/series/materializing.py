@@ -70,9 +70,7 @@ def _count(done: list[PartitionReport], total: int) -> str:
 def _line(report: PartitionReport) -> str:
     known = report.coverage
     state = "released" if report.released else "not released" if report.is_settled else "not settled yet"
-    counts = (
-        f"{known.present} of {known.expected} bars, {known.absent} proven absent, {known.missing} missing"
-    )
+    counts = f"{known.present} of {known.expected} bars, {known.absences}, {known.missing} missing"
     problems = f": {'; '.join(report.problems)}" if report.problems else ""
     return f"{report.partition.key} {state}, {counts}{problems}"
 
@@ -88,6 +86,8 @@ def _record(report: PartitionReport) -> dict[str, Any]:
         "expected": known.expected,
         "present": known.present,
         "absent": known.absent,
+        "retention": known.retention,
+        "declared": known.declared,
         "missing": known.missing,
         "problems": list(report.problems),
     }

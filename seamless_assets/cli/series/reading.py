@@ -251,6 +251,8 @@ def _status(pipeline: Seamless, node: NodeId, span: float) -> dict[str, Any]:
         "coverage_ratio": known.ratio,
         "present": known.present,
         "absent": known.absent,
+        "retention": known.retention,
+        "declared": known.declared,
         "missing": known.missing,
         "gaps": known.gaps,
         "lag_seconds": None if released is None else now - released,

@@ -7,18 +7,22 @@ from collections.abc import Iterable
 import numpy as np
 
 from seamless_assets.core.calendar.segment import Segment
-from seamless_assets.core.coverage.coverage import MISSING, Gap
+from seamless_assets.core.coverage.coverage import DECLARED, MISSING, RETENTION, Gap
 
 
-def shares(window: Segment, gaps: Iterable[Gap], cells: int) -> tuple[np.ndarray, np.ndarray]:
-    """The shares (0..1) of time of each of `cells` equal cells that gaps leave missing, and absent."""
-    missing, absent = np.zeros(cells), np.zeros(cells)
+def shares(window: Segment, gaps: Iterable[Gap], cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The shares (0..1) of time of each of `cells` equal cells that gaps leave missing, absent, and unproven.
+
+    What is out of retention, and what is declared absent, is unproven: nobody knows that it never was.
+    """
+    missing, absent, unproven = np.zeros(cells), np.zeros(cells), np.zeros(cells)
     width = (window.end - window.start) / cells
     if width <= 0:
-        return missing, absent
+        return missing, absent, unproven
     for gap in gaps:
-        _add(missing if gap.reason == MISSING else absent, *_within(gap, window, width))
-    return np.clip(missing, 0, 1), np.clip(absent, 0, 1)
+        into = {MISSING: missing, RETENTION: unproven, DECLARED: unproven}.get(gap.reason, absent)
+        _add(into, *_within(gap, window, width))
+    return np.clip(missing, 0, 1), np.clip(absent, 0, 1), np.clip(unproven, 0, 1)
 
 
 def _within(gap: Gap, window: Segment, width: float) -> tuple[float, float]:

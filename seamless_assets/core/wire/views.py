@@ -37,13 +37,17 @@ class NodeList:
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """A window in equal cells: of each the share of time whose bars are missing, and proven absent."""
+    """A window in equal cells: of each the share of time whose bars are missing, proven absent, and unproven.
+
+    What is out of the exchange's retention, or declared absent, is unproven.
+    """
 
     node_id: str
     start: int
     end: int
     missing: tuple[float, ...]
     absent: tuple[float, ...]
+    unproven: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

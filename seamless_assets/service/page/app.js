@@ -44,7 +44,7 @@ function paint(node) {
   const line = document.querySelector(`.node[data-node="${CSS.escape(node.node_id)}"]`);
   if (!strip || !line) return;
   drawStrip(line.querySelector("canvas"), strip, node.released_end);
-  const possible = strip.absent.reduce((sum, share) => sum + 1 - share, 0);
+  const possible = strip.absent.reduce((sum, share, at) => sum + 1 - share - strip.unproven[at], 0);
   const missing = strip.missing.reduce((sum, share) => sum + share, 0);
   const ratio = possible > 0 ? 1 - missing / possible : 1;
   line.querySelector(".coverage").textContent = `${(Math.floor(ratio * 10000) / 100).toFixed(2)} %`;
@@ -127,7 +127,8 @@ function begin() {
     });
     $("spans").append(button);
   }
-  for (const [name, text] of [["--present", "present"], ["--absent", "proven absent"], ["--missing", "missing"]]) {
+  for (const [name, text] of [["--present", "present"], ["--absent", "proven absent"],
+    ["--unproven", "out of retention or declared"], ["--missing", "missing"]]) {
     const mark = make("i");
     mark.style.background = colour(name);
     $("legend").append(make("span", {}, mark, text));

@@ -26,15 +26,18 @@ export function drawStrip(canvas, strip, releasedEnd) {
   const { pen, width, height } = scaled(canvas);
   const cells = strip.missing.length, step = width / cells, span = (strip.end - strip.start) / cells;
   for (let at = 0; at < cells; at++) {
-    const missing = strip.missing[at], absent = strip.absent[at];
+    const missing = strip.missing[at], absent = strip.absent[at], unproven = strip.unproven[at];
     const x = Math.round(at * step), w = Math.round((at + 1) * step) - x;
     const isOpen = releasedEnd === null || strip.start + at * span >= releasedEnd;
     pen.globalAlpha = isOpen ? 0.45 : 1;
     pen.fillStyle = colour("--present");
     pen.fillRect(x, 0, w, height);
-    const grey = height * absent, red = missing > 0 ? Math.max(3, height * missing) : 0;
+    const grey = height * absent, amber = height * unproven;
+    const red = missing > 0 ? Math.max(3, height * missing) : 0;
     pen.fillStyle = colour("--absent");
-    pen.fillRect(x, 0, w, Math.min(height, grey + red));
+    pen.fillRect(x, 0, w, Math.min(height, grey + amber + red));
+    pen.fillStyle = colour("--unproven");
+    pen.fillRect(x, 0, w, Math.min(height, amber + red));
     pen.fillStyle = colour("--missing");
     pen.fillRect(x, 0, w, red);
   }

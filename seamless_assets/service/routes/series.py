@@ -65,7 +65,7 @@ def node_routes(pipeline: Seamless, most_rows: int) -> APIRouter:
 
     @router.get("/v1/coverage", responses=json_of(Coverage), response_class=Response)
     async def coverage(query: Annotated[OfWindow, QueryString()]) -> Response:
-        """Which bars of a window are present, proven absent or missing; gaps as `[start, end, reason]`."""
+        """Which bars of a window are present, absent or missing; gaps as `[start, end, reason]`."""
         return json_answer(await aio.coverage(query.node, *_window(query, most_rows)))
 
     @router.get("/v1/strip", responses=json_of(Strip), response_class=Response)
@@ -73,9 +73,8 @@ def node_routes(pipeline: Seamless, most_rows: int) -> APIRouter:
         """The coverage of a window in equal cells."""
         window = _window(query, most_rows)
         known = await aio.coverage(query.node, *window)
-        missing, absent = shares(window, known.gaps, query.cells)
-        cells = Strip(str(NodeId.parse(query.node)), *window, tuple(missing.tolist()), tuple(absent.tolist()))
-        return json_answer(cells)
+        cells = [tuple(share.tolist()) for share in shares(window, known.gaps, query.cells)]
+        return json_answer(Strip(str(NodeId.parse(query.node)), *window, *cells))
 
     @router.get("/v1/ledger", responses=json_of(Fact, is_list=True), response_class=Response)
     async def ledger(query: Annotated[OfWindow, QueryString()]) -> Response:
