@@ -169,3 +169,13 @@ async def test_a_count_or_a_time_that_was_changed_holds_no_message_up(
     again = await store.outbox.claim("b", NOW + 2)
     assert again is not None and again.attempts == 1
     await store.close()
+
+
+async def test_reasons_that_no_file_takes_are_written_out(store: Store) -> None:
+    key = SessionKey("w1", "live", NODE)
+    judged = Judgement("HOLD", ('fill_failed: the answer is "\ud800"',))
+    await store.update(key, lambda record: observe(record, judged, 1.0, None, None))
+    assert (await store.load(key)).verdicts[-1].reasons == ('fill_failed: the answer is "\\ud800"',)
+    assert store.outbox is not None
+    message = await store.outbox.claim("a", NOW)
+    assert message is not None and json.loads(message.body)["data"]["reasons"][0].endswith('\\ud800"')

@@ -65,13 +65,13 @@ def test_no_process_sees_an_as_of_before_what_another_has_been_given(
         children = [in_a_child(read_on, settings, tmp_path, n, ready, over) for n in range(READERS)]
         for day in range(1, RELEASES):
             for _ in range(12):
-                assert ready.acquire(timeout=60)
+                assert ready.acquire(timeout=120)
             s.materialize(NODE, START + day * DAY, START + (day + 1) * DAY)
         s.rollback(NODE, reason="back", to=2)
         over.set()
         newest = s.releases(NODE)[-1].as_of
     for child in children:
-        child.join(60)
+        child.join(120)
         assert child.exitcode == 0
     reads = [
         json.loads(line) for n in range(READERS) for line in (tmp_path / f"{n}").read_text().splitlines()
@@ -107,7 +107,7 @@ def test_a_dry_run_repeats_what_any_of_its_processes_was_given_whoever_died(
         assert bound is not None
         for step in ("add_made", "gather_layered"):
             child = in_a_child(dry_read_and_die, settings, bound, step)
-            child.join(60)
+            child.join(120)
             assert child.exitcode == -signal.SIGKILL
         first = dry_read(settings, bound, 1)
         assert first.metadata.verdict == "PASS" and first.metadata.requested_as_of == bound

@@ -77,7 +77,7 @@ def test_a_downgrade_a_return_and_a_pin_reach_the_receiver_signed_and_in_order(
         assert world.read(NODE, *WINDOW, strategy="FAIL_FAST").metadata.verdict == "PASS"
         world.pin(NODE, first, reason="a doubt")
         world.unpin(NODE)
-        assert receiver.took_one.wait(30)
+        assert receiver.took_one.wait(120)
     kinds = [message["type"] for message in receiver.messages]
     assert kinds == [f"session.{kind}" for kind in ("downgraded", "restored", "pinned", "unpinned")]
     fall = receiver.messages[0]["data"]
@@ -111,11 +111,11 @@ def test_what_a_dead_process_left_is_sent_by_the_next_pipeline_whatever_it_does(
     settings: Settings, receiver: Receiver, tmp_path: Path
 ) -> None:
     child = in_a_child(hold_and_die, settings, "w1")
-    child.join(60)
+    child.join(120)
     assert child.exitcode == -signal.SIGKILL and not receiver.seen
     with sa.connect(settings) as other:
         other.releases(NODE)
-        assert receiver.took_one.wait(30)
+        assert receiver.took_one.wait(120)
     assert [message["data"]["after"] for message in receiver.messages] == ["HOLD"]
 
 
@@ -185,7 +185,7 @@ def test_no_kill_between_two_statements_parts_a_change_from_its_message(tmp_path
     statement, codes = 0, set()
     while 0 not in codes:
         child = in_a_child(work_and_die, tmp_path, statement)
-        child.join(60)
+        child.join(120)
         codes.add(child.exitcode)
         statement += step
     assert codes == {0, -signal.SIGKILL}

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from seamless_assets.core.worlds.webhook import WebhookMessage, signed_headers
-from seamless_assets.errors import WebhookUndelivered
+from seamless_assets.errors import WebhookUndelivered, masked
 
 TIMEOUT_S = 10.0
 LONGEST_RETRY_AFTER_DIGITS = 9
@@ -37,7 +37,9 @@ class HttpWebhook:
                     asked = _seconds(answer.headers.get("Retry-After", ""))
                     raise self._undelivered(f"it answers {answer.status}", asked)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise self._undelivered(str(error) or type(error).__name__) from error
+            # The path of such an address is often a secret by itself, and aiohttp's errors tell it.
+            why = masked(str(error) or type(error).__name__, (urlsplit(self._url).path,))
+            raise self._undelivered(why) from None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -46,7 +48,6 @@ class HttpWebhook:
             self._session = None
 
     def _undelivered(self, why: str, retry_after: float | None = None) -> WebhookUndelivered:
-        # The path of such an address is often a secret by itself.
         host = urlsplit(self._url).netloc.rpartition("@")[2]
         return WebhookUndelivered(
             f"the webhook at {host} did not take a message: {why}; it is sent again",

@@ -137,7 +137,9 @@ def observe(
         _codes(judgement.reasons),
     ):
         return record
-    change = VerdictChange(at, judgement.verdict, judgement.reasons, as_of, fingerprint)
+    # What an exchange said may hold half a surrogate pair, which no file takes.
+    reasons = tuple(reason.encode(errors="backslashreplace").decode() for reason in judgement.reasons)
+    change = VerdictChange(at, judgement.verdict, reasons, as_of, fingerprint)
     return replace(record, verdicts=(*record.verdicts, change)[-KEPT_VERDICTS:])
 
 

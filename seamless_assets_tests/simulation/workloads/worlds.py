@@ -71,6 +71,10 @@ class WorldsWorkload(GovernanceWorkload):
         readers = [self._read_on(process, ports) for _ in range(READERS)]
         await asyncio.gather(self._operate(process, ports), *readers)
         await ports.fills.close()  # type: ignore[attr-defined]
+        # What a session has seen is noted even where its reader's time was over.
+        noting = [task for task in self.loop.pending(process) if task is not asyncio.current_task()]
+        if noting:
+            await asyncio.wait(noting)
 
     async def _read_on(self, process: Process, ports: Ports) -> None:
         for _ in range(READS):
