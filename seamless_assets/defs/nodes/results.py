@@ -18,6 +18,7 @@ from dagster._core.definitions.data_version import (
     DATA_VERSION_IS_USER_PROVIDED_TAG,
     DATA_VERSION_TAG,
 )
+from dagster._core.storage.tags import SENSOR_NAME_TAG
 
 from seamless_assets.core.node import NodeId
 from seamless_assets.defs.nodes.checks import judge_held, judge_publishable, judge_settled
@@ -38,12 +39,18 @@ def progress(node: NodeId, report: PartitionReport) -> str:
     return f"{node} {report.partition.key}: {state}, {report.coverage.counts}{problems}"
 
 
+def _is_over(report: PartitionReport) -> bool:
+    return report.sealed is not None and report.sealed.ref.end >= report.partition.window.end
+
+
 class NodeEvents:
     """Tells of one node after the other, of those that a step runs, `nodes` in number."""
 
     def __init__(self, context: AssetExecutionContext, pipeline: Seamless, nodes: int) -> None:
         self._context, self._pipeline = context, pipeline
         self._pictured = max(1, MAX_PICTURED // max(1, nodes))
+        # A sensor asks for the running partition all day long, and each event keeps its pictures for ever.
+        self._is_watched = SENSOR_NAME_TAG not in context.run.tags
 
     def of_node(
         self, key: AssetKey, outcome: NodeOutcome
@@ -81,7 +88,7 @@ class NodeEvents:
     def _pages(self, outcome: NodeOutcome) -> Iterator[tuple[PartitionReport, dict[str, Any]]]:
         released = outcome.released
         for left, report in zip(range(len(released), 0, -1), released, strict=True):
-            is_pictured = left <= self._pictured
+            is_pictured = left <= self._pictured and (self._is_watched or _is_over(report))
             yield report, partition_metadata(self._pipeline, outcome.node, report, is_pictured=is_pictured)
 
     def _event(

@@ -207,3 +207,18 @@ def test_a_partition_in_which_nothing_is_settled_is_not_materialized(
     assert sorted(pages(instance, "BTC_USDT", "1m")) == ["2025-01-09", "2025-01-10"]
     check = checks(result)["publishable"]
     assert check.passed and "2025-01-12: nothing is settled yet" in str(check.description)
+
+
+def test_a_sensor_draws_pictures_of_what_is_over_alone(
+    written: Callable[..., Path], instance: DagsterInstance
+) -> None:
+    path = written("BTC/USDT", timeframes=("1m",))
+    job = build_definitions(load_settings(path)).resolve_job_def(KINDS["1m"])
+    tags = {RANGE_START: "2025-01-09", RANGE_END: "2025-01-10"}
+    for launched_by, pictured in (
+        ({"dagster/sensor_name": "freshness_binance"}, {"2025-01-09"}),
+        ({}, {"2025-01-09", "2025-01-10"}),
+    ):
+        assert job.execute_in_process(instance=instance, tags={**tags, **launched_by}).success
+        shown = pages(instance, "BTC_USDT", "1m")
+        assert {day for day, page in shown.items() if "candles" in page} == pictured
