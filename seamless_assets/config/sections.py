@@ -211,4 +211,4 @@ class ServiceSettings(Section):
     tokens: Annotated[dict[Text, TokenSettings], Field(max_length=MAX_TOKENS)] = Field(default={})
     max_rows: Annotated[Whole, Field(gt=0, le=100_000_000)] = 5_000_000
     max_wait_ms: Milliseconds = 60_000
-    max_concurrent: Annotated[Whole, Field(gt=0, le=10_000)] = 32
+    max_concurrent: Annotated[Whole, Field(gt=0, le=10_000)] = 256

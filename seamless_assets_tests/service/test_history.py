@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
@@ -15,6 +16,7 @@ from service.conftest import HOLE, NODE, THIN, Client
 
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.pipeline.seamless import Seamless
+from seamless_assets.service.routes.history import cache_headers
 from seamless_assets.testing import DAY, START
 
 URL = "/v1/history"
@@ -92,6 +94,25 @@ async def test_an_as_of_is_immutable_and_no_answer_is_sent_twice(pipeline: Seaml
             assert unchanged.status_code == 304 and not unchanged.content, known
         other = await ask.get(URL, params=query, headers={"If-None-Match": '"sha256:0"'})
         assert other.status_code == 200 and other.content == first.content
+
+
+@pytest.mark.parametrize(
+    ("asked", "ago_s", "is_settled"),
+    [
+        ("2025-01-01T00:00:00Z", 1, True),
+        ("2025-01-01T00:00:01Z", 1, False),
+        ("2025-01-01T00:00:01Z", 900, True),
+    ],
+)
+def test_an_as_of_before_which_a_release_may_still_be_dated_is_asked_for_anew(
+    asked: str, ago_s: int, is_settled: bool
+) -> None:
+    context = ComputeContext(as_of=asked)
+    metadata = SimpleNamespace(
+        requested_as_of=context.as_of, as_of="2025-01-01T00:00:00.000000Z", dataset_fingerprint="sha256:0"
+    )
+    headers = cache_headers(metadata, context, START + 1 + ago_s, is_session=False)  # type: ignore[arg-type]
+    assert ("immutable" in headers["Cache-Control"]) is is_settled and headers["ETag"]
 
 
 async def test_the_newest_release_is_asked_for_anew_each_time(pipeline: Seamless, client: Client) -> None:

@@ -14,7 +14,8 @@ from msgspec.json import decode, encode
 from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
-from seamless_assets.core.calendar.instant import epoch_seconds
+from seamless_assets.core.calendar.instant import epoch_micros, epoch_seconds
+from seamless_assets.core.coverage.ledger import CLOCK_TOLERANCE_S
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext, Domain, Strategy
 from seamless_assets.core.reading.result import ReadMetadata, ReadResult
@@ -92,7 +93,9 @@ def history_routes(pipeline: Seamless, most_rows: int) -> APIRouter:
         result = await _read(pipeline, query, context)
         if result.metadata.rows > most_rows:
             raise _too_many(result.metadata.rows, most_rows)
-        headers = metadata_headers(result.metadata) | _cache_headers(result.metadata, context, query)
+        headers = metadata_headers(result.metadata) | cache_headers(
+            result.metadata, context, time.time(), is_session=query.session
+        )
         if is_known(if_none_match, headers.get("ETag", "")):
             return Response(None, _NOT_MODIFIED, headers)
         media_type, pieces = ENCODINGS[query.format]
@@ -153,17 +156,24 @@ def _answer(
     return StreamingResponse(pieces(result), 200, headers, media_type)
 
 
-def _cache_headers(
-    metadata: ReadMetadata, context: ComputeContext | None, query: HistoryQuery
+def cache_headers(
+    metadata: ReadMetadata, context: ComputeContext | None, now: float, *, is_session: bool
 ) -> dict[str, str]:
-    """How long an answer holds: for ever where it is bound to an `as_of`, else until the next release."""
+    """How long an answer holds: for ever where its `as_of` is settled, else until the next release.
+
+    An `as_of` is settled where it is a release's own, or so long ago that no clock is as wrong: until then a
+    release may still be dated before it.
+    """
     is_past = context is None or context.domain == "backtest"
-    if not is_past or query.session or metadata.dataset_fingerprint is None:
+    if not is_past or is_session or metadata.dataset_fingerprint is None:
         return {"Cache-Control": UNKEPT}
-    is_bound = context is not None and context.as_of is not None
+    asked = metadata.requested_as_of if context is not None else None
+    is_settled = asked is not None and (
+        asked == metadata.as_of or epoch_micros(asked, "as_of") < (now - CLOCK_TOLERANCE_S) * 1_000_000
+    )
     return {
         "ETag": f'"{metadata.dataset_fingerprint}"',
-        "Cache-Control": IMMUTABLE if is_bound else REVALIDATED,
+        "Cache-Control": IMMUTABLE if is_settled else REVALIDATED,
     }
 
 
