@@ -194,6 +194,8 @@ REFUSED: list[tuple[dict[str, Any], int, str, str]] = [
     ({"node": NODE, "sla": '{"total_deadline_ms": -1}'}, 422, "InvalidInput", "total_deadline_ms"),
     ({"node": NODE, "session": "true"}, 422, "InvalidInput", "session"),
     ({"node": "ohlcv:binance:NO/NE:1m"}, 404, "NothingReleased", "no release"),
+    ({"node": "ohlcv:binance:NO/NE:1m", "strategy": "AUTO_BACKFILL"}, 422, "InvalidChoice", "declare"),
+    ({"node": "ohlcv:binance:NO/NE:1m", "domain": "live"}, 422, "InvalidChoice", "declare"),
 ]
 
 

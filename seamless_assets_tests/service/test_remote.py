@@ -8,16 +8,21 @@ import pickle
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
+import pandas as pd
 import pytest
 from aiohttp import web
 from fastapi import FastAPI
 from service.conftest import HOLE, NODE, THIN
+from service.test_history import decoded
 from support.served import served
 from support.services import free_port
 
 import seamless_assets as sa
 from seamless_assets.adapters.http import service as client
+from seamless_assets.core.wire import frames
 from seamless_assets.errors import (
     AccessRefused,
     AsOfRegression,
@@ -28,6 +33,8 @@ from seamless_assets.errors import (
 )
 from seamless_assets.pipeline.remote.face import AsyncRemote
 from seamless_assets.pipeline.seamless import AsyncSeamless
+from seamless_assets.service import encodings
+from seamless_assets.service.routes import history
 from seamless_assets.testing import DAY, START
 
 WINDOW = (START, START + DAY)
@@ -86,6 +93,20 @@ READS: list[dict[str, Any]] = [
 def test_a_read_is_the_same_over_http(pipeline: sa.Seamless, remote: sa.Seamless, arguments: Any) -> None:
     given = {"node": NODE, **arguments}
     assert outcome(lambda: remote.read(**given)) == outcome(lambda: pipeline.read(**given))
+
+
+@pytest.mark.parametrize("form", ["arrow", "json", "csv"])
+def test_a_long_read_comes_in_pieces_and_whole(
+    pipeline: sa.Seamless, url: str, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    for room in (history, encodings, frames):
+        monkeypatch.setattr(room, "BATCH_ROWS", 100)
+    expected = pipeline.read(NODE, *WINDOW).to_pandas()
+    query = urlencode({"node": NODE, "start": WINDOW[0], "end": WINDOW[1], "format": form})
+    with urlopen(f"{url}/v1/history?{query}") as answer:
+        body = answer.read()
+        assert form != "arrow" or int(answer.headers["Content-Length"]) == len(body)
+    pd.testing.assert_frame_equal(decoded(form, body), expected)
 
 
 @pytest.mark.parametrize("number", [0, 1])

@@ -93,8 +93,16 @@ class _PrettyLines(logging.Formatter):
         if not isinstance(event, dict):
             return f"{head} {masked(super().format(record))}"
         names = [*(name for name in _FIRST if name in event), *(name for name in event if name not in _FIRST)]
-        told = [f"{name}={event[name]}" for name in names[1:] if event[name] not in ("", None, (), {})]
+        told = [
+            f"{name}={_shown(event[name])}" for name in names[1:] if event[name] not in ("", None, (), {})
+        ]
         return " ".join([head, event["event"], *told])
+
+
+def _shown(value: object) -> str:
+    """A value on one line, whatever it holds."""
+    text = str(value)
+    return text if text.isprintable() and " " not in text else json.dumps(text)
 
 
 def _time(record: logging.LogRecord) -> str:

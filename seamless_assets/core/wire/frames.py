@@ -35,9 +35,16 @@ def with_metadata(result: ReadResult) -> pa.Table:
 def arrow_stream(table: pa.Table) -> Iterator[memoryview | bytes]:
     """The pieces of an Arrow IPC stream: the schema, one record batch after the other, the end."""
     yield memoryview(table.schema.serialize())
-    for batch in table.combine_chunks().to_batches(max_chunksize=BATCH_ROWS):
+    for batch in table.to_batches(max_chunksize=BATCH_ROWS):
         yield memoryview(batch.serialize())
     yield _END_OF_STREAM
+
+
+def stream_length(table: pa.Table) -> int:
+    """The bytes of all pieces of a table's stream."""
+    batches = table.to_batches(max_chunksize=BATCH_ROWS)
+    sizes: list[int] = [pa.ipc.get_record_batch_size(batch) for batch in batches]
+    return int(table.schema.serialize().size) + sum(sizes) + len(_END_OF_STREAM)
 
 
 def read_stream(payload: bytes, sla: bytes) -> ReadResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -19,9 +19,15 @@ from seamless_assets.core.coverage.ledger import CLOCK_TOLERANCE_S
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext, Domain, Strategy
 from seamless_assets.core.reading.result import ReadMetadata, ReadResult
-from seamless_assets.core.wire.frames import ARROW_TYPE, BATCH_ROWS
+from seamless_assets.core.wire.frames import (
+    ARROW_TYPE,
+    BATCH_ROWS,
+    arrow_stream,
+    stream_length,
+    with_metadata,
+)
 from seamless_assets.core.wire.problems import plain
-from seamless_assets.errors import InvalidInput, LimitExceeded
+from seamless_assets.errors import InvalidChoice, InvalidInput, LimitExceeded
 from seamless_assets.pipeline.connect import Seamless
 from seamless_assets.service.encodings import ENCODINGS, Format
 from seamless_assets.service.replies import IMMUTABLE, is_known
@@ -90,6 +96,8 @@ def history_routes(pipeline: Seamless, most_rows: int) -> APIRouter:
         """Bars of `[start, end)` with their metadata, in the schema and in `X-Seamless-*` headers."""
         node, context = NodeId.parse(query.node), query.context
         _require_few(query, node, starts.get(node), most_rows)
+        if node not in starts:
+            _require_stored(query, node)
         result = await _read(pipeline, query, context)
         if result.metadata.rows > most_rows:
             raise _too_many(result.metadata.rows, most_rows)
@@ -137,6 +145,23 @@ def _require_few(query: HistoryQuery, node: NodeId, first: int | None, most_rows
         raise _too_many(bars, most_rows)
 
 
+async def _at_once(pieces: Iterable[memoryview | bytes]) -> AsyncIterator[memoryview | bytes]:
+    for piece in pieces:
+        yield piece
+
+
+def _require_stored(query: HistoryQuery, node: NodeId) -> None:
+    """Raise `InvalidChoice` where a read may fill a node that is not declared: who reads fills no store."""
+    strategy = query.strategy or ("SEAMLESS" if query.domain in ("live", "dryrun") else "FAIL_FAST")
+    if strategy != "FAIL_FAST":
+        raise InvalidChoice(
+            f"{node} is not declared, and a service fills declared nodes alone; declare it in its "
+            "seamless.yaml, or read what is there by strategy=FAIL_FAST",
+            value=str(node),
+            choices=("FAIL_FAST",),
+        )
+
+
 def _too_many(rows: int, most_rows: int) -> LimitExceeded:
     return LimitExceeded(
         f"{rows} rows are more than the {most_rows} of one answer; ask for shorter windows one by one, give "
@@ -153,6 +178,11 @@ def _answer(
 ) -> Response:
     if result.metadata.rows <= BATCH_ROWS:
         return Response(b"".join(pieces(result)), 200, headers, media_type)
+    if media_type == ARROW_TYPE:
+        # Its pieces are copied, not made, so that no thread has to do it, and their length is known.
+        table = with_metadata(result)
+        headers["Content-Length"] = str(stream_length(table))
+        return StreamingResponse(_at_once(arrow_stream(table)), 200, headers, media_type)
     return StreamingResponse(pieces(result), 200, headers, media_type)
 
 

@@ -7,6 +7,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -52,6 +53,12 @@ def test_a_line_for_people_has_first_what_they_look_for(restored: None) -> None:
     _, level, event, *fields = line.split()
     assert (level, event) == ("info", "artifact_sealed")
     assert fields[:3] == ["run=run-1", "node_id=ohlcv:okx:BTC/USDT:1m", "fingerprint=sha256:0"]
+
+
+@pytest.mark.parametrize("form", ["json", "pretty"])
+def test_what_is_logged_stays_on_its_line(restored: None, form: str) -> None:
+    (line,) = logged(form, replace(FAILED, reason="one\nforged line\r\x1b[2J"))
+    assert line.isprintable() and "forged" in line
 
 
 @pytest.mark.parametrize("form", ["json", "pretty"])

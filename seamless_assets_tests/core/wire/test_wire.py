@@ -17,7 +17,13 @@ from seamless_assets import errors
 from seamless_assets.core.bars.table import BARS_SCHEMA
 from seamless_assets.core.coverage.coverage import Gap
 from seamless_assets.core.reading.result import ReadMetadata, ReadResult
-from seamless_assets.core.wire.frames import BATCH_ROWS, arrow_stream, read_stream, with_metadata
+from seamless_assets.core.wire.frames import (
+    BATCH_ROWS,
+    arrow_stream,
+    read_stream,
+    stream_length,
+    with_metadata,
+)
 from seamless_assets.core.wire.problems import error_of, plain, problem_of
 from seamless_assets.errors import SeamlessError
 
@@ -71,6 +77,7 @@ def test_a_read_comes_back_as_it_was(
 ) -> None:
     sent = ReadResult(bars(rows), metadata(rows, gaps, world, interval=interval, staleness_seconds=staleness))
     stream = b"".join(arrow_stream(with_metadata(sent)))
+    assert stream_length(with_metadata(sent)) == len(stream)
     came = read_stream(stream, encode(plain(sent.metadata.sla)))
     assert came.bars.equals(sent.bars) and came.bars.schema.equals(sent.bars.schema, check_metadata=True)
     assert came.metadata == sent.metadata and came.metadata.sla == sent.metadata.sla
@@ -81,6 +88,7 @@ def test_a_long_read_is_sent_in_pieces_that_a_reader_can_begin_with() -> None:
     sent = ReadResult(bars(2 * BATCH_ROWS + 1), metadata(2 * BATCH_ROWS + 1))
     pieces = [bytes(piece) for piece in arrow_stream(with_metadata(sent))]
     assert len(pieces) == 1 + 3 + 1
+    assert stream_length(with_metadata(sent)) == sum(map(len, pieces))
     with pa.ipc.open_stream(b"".join(pieces[:2]) + pieces[-1]) as begun:
         assert begun.read_all().num_rows == BATCH_ROWS
 
