@@ -13,7 +13,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from support.versions import BEFORE, OtherVersion, ThisVersion, digest, unpacked
 
 from seamless_assets.sandbox.generator import BAR
@@ -152,12 +158,20 @@ class ReleasesMachine(RuleBasedStateMachine):
                 if value is not None:
                     self.named.add((day, value))
 
+    @initialize(version=ANY_VERSION)
+    def release_all(self, version: str) -> None:
+        for day in DAYS:
+            self.materialize(version, day)
+
     @rule(day=ANY_DAY, value=st.integers(0, VALUES - 1))
     def correct(self, day: str, value: int) -> None:
         self.served[day] = value
         self.world.replay.add(self.symbol, "5m", bars_of(self.served))
 
     @rule(version=ANY_VERSION, day=ANY_DAY)
+    def materialize_again(self, version: str, day: str) -> None:
+        self.materialize(version, day)
+
     def materialize(self, version: str, day: str) -> None:
         start, value = DAYS[day], self.served[day]
         released = self.ask(version, "materialize", start=start, end=start + DAY)
@@ -229,7 +243,7 @@ class ReleasesMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.log)
     @rule(version=ANY_VERSION, data=st.data())
     def read(self, version: str, data: st.DataObject) -> None:
-        self.hold_against_the_model(version, data.draw(st.sampled_from(self.log)))
+        self.hold_against_the_model(version, self.log[data.draw(st.sampled_from(range(len(self.log))))])
 
     @rule(version=ANY_VERSION)
     def verify(self, version: str) -> None:
@@ -269,7 +283,7 @@ def held(world: World, examples: int, steps: int) -> None:
 
 
 def test_every_read_is_the_model_s(world: World) -> None:
-    held(world, 8, 15)
+    held(world, 10, 25)
 
 
 @pytest.mark.deep
