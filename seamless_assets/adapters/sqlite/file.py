@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 BUSY_TIMEOUT_S = 30.0
 DAMAGE = (
@@ -25,6 +26,14 @@ class Database(sqlite3.Connection):
     """A connection, and what was found damaged over it, in words; whoever reads on clears that."""
 
     damage: list[str]
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        """Run one statement. Raises `sqlite3.Error`."""
+        try:
+            return super().execute(sql, parameters)
+        except UnicodeDecodeError as error:
+            # SQLite names what is damaged in the schema, in the very bytes that are damaged.
+            raise _damage("its schema is damaged") from error
 
 
 def open_database(
@@ -83,7 +92,8 @@ def empty_database(path: Path) -> None:
     `*.damaged`. Raises `sqlite3.Error` and `OSError` where neither can be done.
     """
     try:
-        with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as db:
+        with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, factory=Database)) as db:
+            db.text_factory = _text
             with closing(sqlite3.connect(":memory:")) as nothing:
                 nothing.backup(db)
             look_for_damage(db)
