@@ -27,7 +27,7 @@ WORKLOADS: dict[str, Callable[[int, FaultRates | None, int | None], Simulation]]
 SEEDS = {
     "fetch": range(450),
     "governance": range(300),
-    "live": range(20),
+    "live": range(15),
     "readers": range(30),
     "worlds": range(10),
     "fetch-disasters": range(5, 30),
