@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.sharing.events import LeaseEvent, LeaseEventKind
 from seamless_assets.core.sharing.lease import MAX_TOKEN, Lease, cut_reason
-from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
+from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable, NotServed
 from seamless_assets.flows.ports import LeaseRegister, Observer
 from seamless_assets.service.limits import BODY_BYTES, BodyLimits
 
@@ -108,6 +108,8 @@ def add_leases(app: FastAPI, leases: LeaseRegister, observer: Observer, kept_at:
     if kept_at is None:
         app.include_router(_granting(leases, observer))
         app.include_router(_giving_back(leases, observer))
+    else:
+        app.include_router(_refusing(kept_at))
     app.include_router(_looking(leases))
 
     @app.exception_handler(LeaseLost)
@@ -131,6 +133,20 @@ def validation_detail(error: RequestValidationError) -> list[dict[str, Any]]:
         {"type": fault["type"], "loc": [_printable(part) for part in fault["loc"]], "msg": fault["msg"]}
         for fault in error.errors()[:MAX_REASONS]
     ]
+
+
+def _refusing(kept_at: str) -> APIRouter:
+    router = APIRouter(prefix=LEASES, include_in_schema=False)
+
+    @router.post("/{action}")
+    async def refuse(action: str) -> None:
+        raise NotServed(
+            f"leases are kept at {kept_at}, and none are granted beside those; name that in "
+            "environment.coordinator_url",
+            action=action[:LONGEST_NAME],
+        )
+
+    return router
 
 
 def _granting(leases: LeaseRegister, observer: Observer) -> APIRouter:
