@@ -116,13 +116,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--nodes", type=int, nargs="+", default=[1_000, 5_000])
     parser.add_argument("--rounds", type=int, default=3)
-    told = parser.parse_args()
+    options = parser.parse_args()
     is_met = True
     with tempfile.TemporaryDirectory() as place, Sandbox().running() as exchange:
-        folders = {nodes: project(Path(place), nodes, exchange.url) for nodes in {FEW, *told.nodes}}
-        for nodes in told.nodes:
+        folders = {nodes: project(Path(place), nodes, exchange.url) for nodes in {FEW, *options.nodes}}
+        for nodes in options.nodes:
             taken: dict[str, list[float]] = {"bare": [], "ours": []}
-            for _ in range(told.rounds):
+            for _ in range(options.rounds):
                 for kind, seconds in taken.items():
                     seconds.append(load_seconds(folders[nodes], kind))
             bare, ours = (statistics.median(taken[kind]) for kind in ("bare", "ours"))
@@ -130,12 +130,12 @@ def main() -> int:
             print(f"load {nodes}: bare {bare:.2f} s, ours {ours:.2f} s, {ours / bare:.2f} x")
         runs = {
             nodes: statistics.median(
-                run_seconds(folders[nodes], f"2025-01-{day + 1:02}") for day in range(told.rounds)
+                run_seconds(folders[nodes], f"2025-01-{day + 1:02}") for day in range(options.rounds)
             )
-            for nodes in (FEW, max(told.nodes))
+            for nodes in (FEW, max(options.nodes))
         }
-        few, many = runs[FEW], runs[max(told.nodes)]
-        print(f"one asset of {FEW}: {few:.2f} s, of {max(told.nodes)}: {many:.2f} s, {many / few:.2f} x")
+        few, many = runs[FEW], runs[max(options.nodes)]
+        print(f"one asset of {FEW}: {few:.2f} s, of {max(options.nodes)}: {many:.2f} s, {many / few:.2f} x")
     return 0 if is_met else 1
 
 

@@ -97,13 +97,13 @@ class Ours:
         self.sa, self.folder = sa, folder
         self.file = folder / "seamless.yaml"
         symbols = [node_id(number).split(":")[2] for number in range(NODES)]
-        told = {
+        declared = {
             "seamless": {"artifact": {"object_store_uri": "./artifacts"}},
             # Every node's day, and more than one; and the year.
             "cache": {"max_shards": 4_096, "ttl_ms": 600_000},
             "exchanges": {"binance": {"symbols": symbols, "timeframes": ["1m"], "start": START}},
         }
-        self.file.write_text(json.dumps(told))
+        self.file.write_text(json.dumps(declared))
         self.pipeline = sa.connect(str(self.file))
 
     def load(self) -> dict[str, Any]:
@@ -220,7 +220,7 @@ class Ours:
         from seamless_assets.config.load import settings_from_mapping
 
         folder = self.folder / f"late-{time.monotonic_ns()}"
-        told = {
+        declared = {
             "seamless": {
                 "artifact": {"object_store_uri": "./artifacts"},
                 "hot_store": hot or {"dsn": "sqlite:///./hot.sqlite"},
@@ -232,7 +232,7 @@ class Ours:
         context = self.sa.ComputeContext(domain="live", max_lag=1e12)
         sla = {"max_wait_backfill_ms": DEADLINE_MS, "total_deadline_ms": DEADLINE_MS, "on_violation": "HOLD"}
         late = []
-        with self.sa.connect(settings_from_mapping(told, base=folder, environ={})) as pipeline:
+        with self.sa.connect(settings_from_mapping(declared, base=folder, environ={})) as pipeline:
             for number in range(HANGS + 1):
                 start = START + number * 3_600
                 began = time.perf_counter()

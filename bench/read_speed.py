@@ -107,12 +107,12 @@ def measure(contenders: dict[str, Contender], rounds: int) -> dict[str, list[flo
     return times
 
 
-def new_processes(told: dict[str, Any], rounds: int) -> dict[str, list[float]]:
+def new_processes(names: dict[str, Any], rounds: int) -> dict[str, list[float]]:
     """Seconds of processor time of new processes, which take turns."""
     times: dict[str, list[float]] = {}
     for number in range(rounds + 1):
         for name, code in NEW.items():
-            process = subprocess.Popen([PYTHON, "-c", code.format(**told)], cwd=ROOT)
+            process = subprocess.Popen([PYTHON, "-c", code.format(**names)], cwd=ROOT)
             _, status, used = os.wait4(process.pid, 0)
             if status:
                 raise SystemExit(f"{name} failed")
@@ -123,7 +123,7 @@ def new_processes(told: dict[str, Any], rounds: int) -> dict[str, list[float]]:
 
 def report(times: dict[str, list[float]]) -> int:
     """Print every goal with what was measured; how many were missed."""
-    medians = {name: statistics.median(told) for name, told in times.items()}
+    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
     missed = 0
     for goal in GOALS:
         if goal.peer not in medians:
@@ -153,12 +153,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         contenders = {"ours": Contender(PYTHON, "ours", folder)}
-        told = contenders["ours"].do("load")
+        names = contenders["ours"].do("load")
         if python := arctic_python():
             contenders["ArcticDB"] = Contender(python, "ArcticDB", folder)
             contenders["ArcticDB"].do("load")
         times = measure(contenders, options.rounds)
-        times |= new_processes(told, max(3, options.rounds // 3))
+        times |= new_processes(names, max(3, options.rounds // 3))
         latencies = {n: contender.do("latencies") for n, contender in contenders.items()}
         overrun = contenders["ours"].do("overrun")
         for contender in contenders.values():

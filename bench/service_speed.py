@@ -135,8 +135,8 @@ def main() -> None:
     """Measure, and say whether it is enough."""
     with tempfile.TemporaryDirectory() as name, running("service", Path(name)) as service:
         folder = Path(name)
-        with urlopen(f"{service}/v1/nodes") as told:
-            as_of = json.load(told)["nodes"][0]["as_of"]
+        with urlopen(f"{service}/v1/nodes") as answer:
+            as_of = json.load(answer)["nodes"][0]["as_of"]
         day = f"{service}/v1/history?node={NODE}&start={START}&end={START + DAY}"
         year = f"{service}/v1/history?node={NODE}"
         for part, url in (("day", day), ("year", year)):

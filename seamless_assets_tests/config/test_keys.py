@@ -152,10 +152,10 @@ def test_a_key_of_one_value_refuses_any_other(key: str) -> None:
     default = dict(leaves(Settings))[key].default
     other: Any = (not default) if isinstance(default, bool) else "other" if isinstance(default, str) else 0.5
     *above, last = key.split(".")
-    told: dict[str, Any] = {"seamless": {"artifact": {"object_store_uri": "store"}}}
-    section = told
+    declared: dict[str, Any] = {"seamless": {"artifact": {"object_store_uri": "store"}}}
+    section = declared
     for part in above:
         section = section.setdefault(part, {})
     section[last] = 7 if isinstance(default, int) and not isinstance(default, bool) else other
     with pytest.raises(ConfigError, match=last):
-        settings(**told)
+        settings(**declared)

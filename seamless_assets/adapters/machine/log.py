@@ -76,12 +76,12 @@ class _JsonLines(logging.Formatter):
     """A record as a JSON object: when, how grave, of whom, and the event's fields or the message."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name}
+        head = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name}
         event = getattr(record, "event", None)
         fields = event if isinstance(event, dict) else {"message": masked(record.getMessage())}
         if record.exc_info:
             fields = {**fields, "error": masked(self.formatException(record.exc_info))}
-        return json.dumps({**told, **fields}, default=str)
+        return json.dumps({**head, **fields}, default=str)
 
 
 class _PrettyLines(logging.Formatter):
@@ -93,10 +93,10 @@ class _PrettyLines(logging.Formatter):
         if not isinstance(event, dict):
             return f"{head} {masked(super().format(record))}"
         names = [*(name for name in _FIRST if name in event), *(name for name in event if name not in _FIRST)]
-        told = [
+        facts = [
             f"{name}={_shown(event[name])}" for name in names[1:] if event[name] not in ("", None, (), {})
         ]
-        return " ".join([head, event["event"], *told])
+        return " ".join([head, event["event"], *facts])
 
 
 def _shown(value: object) -> str:

@@ -19,16 +19,16 @@ local key, op, longest, most = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARG
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local wanted, count = {}, 0
-local told = redis.call('HGETALL', key)
-for i = 1, #told, 2 do
-  local first, last, node = string.match(told[i], '^(%-?%d+) (%-?%d+) (.+)$')
-  local at, due, attempts = string.match(told[i + 1], '^(%S+) (%S+) (%d+)$')
+local stored = redis.call('HGETALL', key)
+for i = 1, #stored, 2 do
+  local first, last, node = string.match(stored[i], '^(%-?%d+) (%-?%d+) (.+)$')
+  local at, due, attempts = string.match(stored[i + 1], '^(%S+) (%S+) (%d+)$')
   at, due = tonumber(at), tonumber(due)
   if node and at and due and at == at and due == due then
-    wanted[#wanted + 1] = {name = told[i], first = tonumber(first), last = tonumber(last), node = node,
+    wanted[#wanted + 1] = {name = stored[i], first = tonumber(first), last = tonumber(last), node = node,
       exchange = string.match(node, '^[^:]*:([^:]*)'), at = at, due = due, attempts = tonumber(attempts)}
   else
-    redis.call('HDEL', key, told[i])
+    redis.call('HDEL', key, stored[i])
   end
 end
 

@@ -71,7 +71,7 @@ class ReplayRequest:
         return cls(known, positions, until, text, speed, chosen)
 
 
-def told_at(event: Event) -> float:
+def emitted_at(event: Event) -> float:
     """When a stream told it, epoch seconds: a bar as it closed, a correction when it was seen."""
     if isinstance(event, Revised):
         return max(event.recorded_at, float(event.end))

@@ -47,8 +47,8 @@ _PLACES = {
 
 
 def _framed(value: int | str) -> str:
-    told = str(value)
-    return f"{len(told)}#{told}"
+    text = str(value)
+    return f"{len(text)}#{text}"
 
 
 Shard = tuple[CacheKey, Gathered]

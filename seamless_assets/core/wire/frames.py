@@ -52,8 +52,8 @@ def read_stream(payload: bytes, sla: bytes) -> ReadResult:
     try:
         table = pa.ipc.open_stream(payload).read_all()
         record = {**decode((table.schema.metadata or {})[METADATA]), "sla": decode(sla)}
-        told = convert(record, ReadMetadata)
-        metadata = replace(told, manifest_uris=tuple(told.manifest_uris))
+        found = convert(record, ReadMetadata)
+        metadata = replace(found, manifest_uris=tuple(found.manifest_uris))
     except (pa.ArrowException, OSError, MsgspecError, KeyError, TypeError) as error:
         raise ValueError(str(error)) from error
     return ReadResult(table.replace_schema_metadata(None), metadata)

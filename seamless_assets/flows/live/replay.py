@@ -16,7 +16,7 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.live.cursor import Place
 from seamless_assets.core.live.events import Event
 from seamless_assets.core.live.position import Position
-from seamless_assets.core.live.replay import ReplayRequest, replayed, told_at
+from seamless_assets.core.live.replay import ReplayRequest, emitted_at, replayed
 from seamless_assets.core.live.sequence import Known
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
@@ -76,7 +76,7 @@ async def _take(stream: Stream, number: int, waiting: list[tuple[float, int, Eve
         event, own = await anext(stream)
     except StopAsyncIteration:
         return
-    heapq.heappush(waiting, (told_at(event), number, event, own))
+    heapq.heappush(waiting, (emitted_at(event), number, event, own))
 
 
 async def _bound(ports: Ports, request: ReplayRequest, node: NodeId) -> Snapshot:

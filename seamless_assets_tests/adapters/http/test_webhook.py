@@ -43,8 +43,8 @@ async def test_what_is_no_2xx_is_not_taken_and_tells_no_secret(answer: bytes) ->
     with pytest.raises(WebhookUndelivered) as refused:
         await sent(answer)
     assert refused.value.retry_after == ANSWERS[answer]
-    told = f"{refused.value} {refused.value.__cause__}"
-    assert "hunter2" not in told and "secret-path" not in told and "127.0.0.1" in told
+    shown = f"{refused.value} {refused.value.__cause__}"
+    assert "hunter2" not in shown and "secret-path" not in shown and "127.0.0.1" in shown
 
 
 @pytest.mark.parametrize("answer", TAKEN)

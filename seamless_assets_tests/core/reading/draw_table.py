@@ -102,7 +102,7 @@ def _verdicts(domain: Domain, ages: dict[str, float | None], faults: dict[str, d
 
 
 def _verdict(domain: Domain, counts: dict[str, int], lag: float | None, fault: dict[str, Any]) -> str:
-    told: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "absent": 0,
         **counts,
         "min_coverage": 0.98,
@@ -110,7 +110,7 @@ def _verdict(domain: Domain, counts: dict[str, int], lag: float | None, fault: d
         "max_lag_s": 120.0,
         **fault,
     }
-    return judge(Evidence(domain=domain, expected=1_000, **told)).verdict
+    return judge(Evidence(domain=domain, expected=1_000, **facts)).verdict
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -12,7 +12,7 @@ from support.live import HOUR, NODE, LiveMarket, collect, lasting, request, show
 from seamless_assets.core.calendar.instant import instant_text
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.live.events import Bar, Event, Gap, Revised
-from seamless_assets.core.live.replay import ReplayRequest, told_at
+from seamless_assets.core.live.replay import ReplayRequest, emitted_at
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import CoverageMissing, InvalidInput
 from seamless_assets.flows.live.replay import replay
@@ -59,7 +59,7 @@ def test_what_was_lived_is_replayed_as_it_was_known_then() -> None:
         for node in market.nodes:
             assert (await materialize(ports, node, Segment(START, START + 24 * HOUR))).released
         then = await replayed(ports, market.nodes, BEGIN, knowledge="then")
-        assert [told_at(event) for event in then] == sorted(told_at(event) for event in then)
+        assert [emitted_at(event) for event in then] == sorted(emitted_at(event) for event in then)
         for node in market.nodes:
             mine = [event for event in lasting(live) if event.node_id == str(node)]
             assert [event for event in then if event.node_id == str(node)] == mine

@@ -76,17 +76,17 @@ def test_a_read_and_a_subscription_share_what_closes_without_a_seam() -> None:
 
     async def work() -> None:
         request = StreamRequest.parse([NODE], NOW - 1_200, NOW + 600, None, 120.0)
-        told = {}
+        emitted = {}
         async for event in subscribe(ports, request):
             if isinstance(event, Bar):
-                told[event.ts] = event.values
+                emitted[event.ts] = event.values
                 if event.ts < NOW:
                     continue
                 asked = len(exchange.asked)
                 result = await read_live(ports)
                 table = result.to_arrow().to_pydict()
                 rows = {row[0]: row[1:] for row in zip(*table.values(), strict=True)}
-                assert rows == told and result.metadata.verdict == "PASS"
+                assert rows == emitted and result.metadata.verdict == "PASS"
                 assert len(exchange.asked) == asked, "what the stream stored is not asked for again"
 
     run_on_virtual_time(work)
