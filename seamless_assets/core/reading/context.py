@@ -61,8 +61,9 @@ def choose(name: object, choices: tuple[str, ...], what: str) -> str:
     """`name` if it is one of `choices`, else `InvalidChoice` with the nearest of them."""
     if isinstance(name, str) and name in choices:
         return name
-    near = get_close_matches(str(name), choices, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    known = {choice.casefold(): choice for choice in choices}
+    near = get_close_matches(str(name).casefold(), known, n=1)
+    hint = f"; did you mean {known[near[0]]}?" if near else ""
     raise InvalidChoice(
         f"{what} {name!r} is not one of {', '.join(choices)}{hint}", value=name, choices=choices
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -98,6 +98,10 @@ def choose_columns(columns: Sequence[str] | str | None) -> tuple[str, ...]:
     """The asked columns in the asked order, each once, all by default. Raises `InvalidChoice`."""
     if columns is None:
         return COLUMNS
+    if not isinstance(columns, Iterable):
+        raise InvalidInput(
+            f"columns is {columns!r}; give the name of a column, or a list of them", value=columns
+        )
     asked = (columns,) if isinstance(columns, str) else tuple(columns)
     for name in asked:
         choose(name, COLUMNS, "column")

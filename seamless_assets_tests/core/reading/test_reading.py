@@ -16,6 +16,8 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.coverage import Gap
 from seamless_assets.core.reading.carry import carry_previous_close
+from seamless_assets.core.reading.context import choose_strategy
+from seamless_assets.core.reading.request import choose_columns
 from seamless_assets.core.reading.result import ManifestUris, ReadMetadata, ReadResult
 from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.errors import InvalidChoice, InvalidInput
@@ -130,3 +132,18 @@ def test_metadata_of_any_size_fits_a_screen() -> None:
         metadata
     )
     assert repr(ReadResult(bars_table({}), metadata)).count("\n") < 15
+
+
+@pytest.mark.parametrize("columns", [5, 2.5, object(), True])
+def test_columns_that_are_none_are_refused(columns: Any) -> None:
+    with pytest.raises(InvalidInput, match="columns is"):
+        choose_columns(columns)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("seamless", "SEAMLESS"), ("Auto_Backfil", "AUTO_BACKFILL"), ("fail-fast", "FAIL_FAST")],
+)
+def test_the_nearest_choice_is_told_whatever_its_case(name: str, nearest: str) -> None:
+    with pytest.raises(InvalidChoice, match=f"did you mean {nearest}"):
+        choose_strategy(name)
