@@ -52,8 +52,8 @@ class MachineSessions:
 
     async def update(self, key: SessionKey, change: Change) -> tuple[SessionRecord, SessionRecord]:
         """Change a record in one transaction; the record before and after."""
-        tells = self._on_message is not None
-        before, after, is_notified = await self._file.run(lambda db: _update(db, key, change, tells))
+        has_receiver = self._on_message is not None
+        before, after, is_notified = await self._file.run(lambda db: _update(db, key, change, has_receiver))
         if self._on_message is not None and is_notified:
             self._on_message()
         return before, after
@@ -79,13 +79,13 @@ def _load(db: sqlite3.Connection, key: SessionKey) -> SessionRecord:
 
 
 def _update(
-    db: sqlite3.Connection, key: SessionKey, change: Change, tells: bool
+    db: sqlite3.Connection, key: SessionKey, change: Change, has_receiver: bool
 ) -> tuple[SessionRecord, SessionRecord, bool]:
     before = _load(db, key)
     after = change(before)
     if after != before:
         _TABLE.put(db, [(*astuple(key), encode(after).decode())])
-    event = session_event(key, before, after) if tells else None
+    event = session_event(key, before, after) if has_receiver else None
     if event is not None:
         outbox.append_message(db, event)
     return before, after, event is not None

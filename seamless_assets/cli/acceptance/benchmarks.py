@@ -113,7 +113,7 @@ def coverage_is_kept(settings: Settings, node: NodeId) -> Outcome:
 
 
 def violations_are_counted(settings: Settings, node: NodeId) -> Outcome:
-    """A budget that cannot be kept is cut, told, counted, and leads to what its policy says."""
+    """A budget that cannot be kept is cut, reported, counted, and leads to what its policy says."""
     before = _counted(settings)
     with connect(settings) as s:
         window = s.released_window(node)

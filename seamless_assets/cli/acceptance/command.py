@@ -30,7 +30,7 @@ STYLES = {"passed": "green", "failed": "red", "not tried": "yellow"}
 @click.command()
 @CONFIG
 @click.option("--local", is_flag=True, help="Try it all on a local exchange, incidents too; no file is read.")
-@click.option("--node", "nodes", multiple=True, help="Try this series alone; may be told again.")
+@click.option("--node", "nodes", multiple=True, help="Try this series alone; may be given again.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome for programs.")
 def accept(config: Path | None, local: bool, nodes: tuple[str, ...], as_json: bool) -> None:
     """Try the five benchmarks that a release must pass, on what is released; status 1 if one fails."""

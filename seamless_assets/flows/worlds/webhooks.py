@@ -89,13 +89,13 @@ class WebhookDispatcher:
             attempts = message.attempts + 1
             pause = pause_s(attempts, error.retry_after, self._rng.random())
             await self._outbox.failed(message, holder, self._clock.now() + pause)
-            self._tell(message, attempts, str(error))
+            self._report(message, attempts, str(error))
             return False
         await self._outbox.delivered(message, holder)
-        self._tell(message, message.attempts, "")
+        self._report(message, message.attempts, "")
         return True
 
-    def _tell(self, message: WebhookMessage, attempts: int, reason: str) -> None:
+    def _report(self, message: WebhookMessage, attempts: int, reason: str) -> None:
         self._observer.notify(
             WebhookEvent(not reason, message.world_id, message.message_id, attempts, reason)
         )
