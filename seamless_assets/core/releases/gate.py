@@ -74,12 +74,11 @@ def overridden_checks(checks: Mapping[str, bool], partition: str) -> list[str]:
     return [name.removesuffix(mine) for name in failed if " of " not in name or name.endswith(mine)]
 
 
-def manifest_coverage(manifest: Manifest) -> Coverage:
-    """The coverage of an artifact, as its manifest says."""
+def manifest_coverage(manifest: Manifest, window: Segment | None = None) -> Coverage:
+    """The coverage of an artifact, or of the part of it inside `window`, as its manifest says."""
     timeframe = NodeId.parse(manifest.node_id).timeframe
-    return coverage_of(
-        timeframe, manifest.segment, manifest.opens(timeframe, manifest.segment), manifest.absent
-    )
+    part = manifest.segment if window is None else manifest.segment.intersect(window)
+    return coverage_of(timeframe, part, manifest.opens(timeframe, part), manifest.absent)
 
 
 def check_release(

@@ -69,7 +69,8 @@ def _materialization(
     }
     if held:
         ref = held[-1]
-        coverage = manifest_coverage(pipeline.manifest(node, ref))
+        # A compacted artifact holds more than its partition.
+        coverage = manifest_coverage(pipeline.manifest(node, ref), partition.window)
         dataset = (entry.as_of, entry.dataset_fingerprint)
         shown.update(artifact_metadata(pipeline, node, ref, partition, coverage, dataset))
     else:

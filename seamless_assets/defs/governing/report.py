@@ -12,7 +12,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.release import Release
 from seamless_assets.defs.governing.events import events_of
 from seamless_assets.defs.names import ProjectNames
-from seamless_assets.errors import DagsterReportFailed, SeamlessError
+from seamless_assets.errors import DagsterReportFailed, InvalidInput, SeamlessError
 from seamless_assets.pipeline.connect import Seamless
 
 
@@ -29,6 +29,12 @@ def report(
             instance.report_runless_asset_event(event)
 
 
+def _refuse_elsewhere(home: Path, base: Path) -> None:
+    """A project's own dagster.yaml may name folders below it, which are others from elsewhere."""
+    if home == base and Path.cwd() != base:
+        raise InvalidInput(f"its dagster.yaml is for commands that start in {base}; start there", value=home)
+
+
 def report_release(pipeline: Seamless, home: Path, node: str, entry: Release) -> int:
     """Tell the instance of a `DAGSTER_HOME` of a release made outside of it; the number of events left there.
 
@@ -40,6 +46,7 @@ def report_release(pipeline: Seamless, home: Path, node: str, entry: Release) ->
 
     known = NodeId.parse(node)
     try:
+        _refuse_elsewhere(home, pipeline.settings.base)
         with DagsterInstance.from_config(str(home)) as instance:
             events = list(events_of(pipeline, ProjectNames().asset_key(known), known, entry))
             report(instance, events)

@@ -53,7 +53,7 @@ def artifact_metadata(
     store = pipeline.aio.ports.artifacts
     return {
         "dagster/uri": store.file_uri(node, ref.file_path),
-        "dagster/partition_row_count": ref.rows,
+        "dagster/partition_row_count": coverage.present,
         **coverage_metadata(coverage),
         "node_id": str(node),
         "as_of": dataset[0],

@@ -206,3 +206,22 @@ def test_commands_tell_dagster_where_it_runs(path: Path, monkeypatch: pytest.Mon
     result = run("withdraw", NODE, "2025-01-01")
     assert result.exit_code == 0 and log(path)[-1].kind == "withdrawal"
     assert "is made and readers find it, but the Dagster instance" in result.output
+    (path.parent / "dagster.yaml").write_text("storage: {sqlite: {base_dir: data/dagster}}\n")
+    monkeypatch.chdir(home)
+    result = run("release", NODE, "--partition", "2025-01-01")
+    assert result.exit_code == 0 and f"start in {path.parent}; start there" in result.output
+    assert not (home / "data").exists()
+
+
+def test_of_a_compacted_artifact_each_page_shows_its_own_part(
+    path: Path, venue: Sandbox, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(venue.clock, "now", lambda: START + 40 * DAY)
+    with sa.connect(path) as s:
+        s.materialize(NODE, START, START + 31 * DAY)
+        merged = s.compact(NODE, "month")
+    assert (merged.before, merged.after) == (31, 1) and merged.release is not None
+    assert execute(path, instance, "withdraw", reason="x", partition="2025-01").success
+    assert execute(path, instance, "rollback", reason="back", to=merged.release.seq).success
+    rows = {day: page["dagster/partition_row_count"] for day, page in pages(instance).items()}
+    assert len(rows) == 31 and max(rows.values()) <= 24 and sum(rows.values()) == merged.release.added[0].rows
