@@ -78,7 +78,8 @@ def operation_routes(
     async def events(_: Annotated[NoQuery, QueryString()]) -> Response:
         """Not served yet."""
         raise NotServed(
-            "closed bars are no stream over HTTP yet; read /v1/history with an open end, again and again"
+            "closed bars are no stream over HTTP yet; subscribe where the pipeline is opened by its "
+            "seamless.yaml, or read /v1/history with an open end, again and again"
         )
 
     return router
