@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import shutil
 import signal
@@ -94,6 +95,8 @@ class Ours:
         import seamless_assets as sa
 
         sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "seamless_assets_tests"))
+        # Reads are held on purpose, which is logged each time.
+        logging.getLogger("seamless_assets").setLevel(logging.CRITICAL)
         self.sa, self.folder = sa, folder
         self.file = folder / "seamless.yaml"
         symbols = [node_id(number).split(":")[2] for number in range(NODES)]
