@@ -30,7 +30,7 @@ SEEDS = {
     "live": range(15),
     "readers": range(30),
     "worlds": range(10),
-    "fetch-disasters": range(5, 30),
+    "fetch-disasters": range(62, 78),
     "governance-disasters": range(30, 60),
 }
 """What CI runs."""

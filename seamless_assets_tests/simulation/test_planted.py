@@ -199,12 +199,7 @@ def test_a_look_of_a_wrong_clock_that_is_believed(monkeypatch: pytest.MonkeyPatc
         return not self.is_proof and self.next_try is not None and now < self.next_try
 
     monkeypatch.setattr(Fact, "rests_at", believed)
-    found("fetch-disasters", "not over", first=5)
-
-
-def test_tokens_of_a_wrong_clock_that_nobody_outranks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seamless_assets.testing.leases.raised_token", lambda token, above: token)
-    found("fetch-disasters", "not over", "a new look did not bring it", first=29)
+    found("fetch-disasters", "not over", first=77)
 
 
 def test_a_damaged_bar_that_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
