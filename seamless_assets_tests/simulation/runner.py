@@ -25,8 +25,8 @@ WORKLOADS: dict[str, Callable[[int, FaultRates | None, int | None], Simulation]]
     "governance-disasters": GovernanceDisastersWorkload,
 }
 SEEDS = {
-    "fetch": range(450),
-    "governance": range(300),
+    "fetch": range(150),
+    "governance": range(120),
     "live": range(15),
     "readers": range(30),
     "worlds": range(10),
@@ -34,6 +34,8 @@ SEEDS = {
     "governance-disasters": range(30, 60),
 }
 """What CI runs."""
+MANY = {**SEEDS, "fetch": range(450), "governance": range(300), "live": range(10_000), "worlds": range(400)}
+"""Where planted bugs are looked for, and what a long run tries."""
 
 
 def simulate(kind: str, seed: int, rates: FaultRates | None = None) -> Result:

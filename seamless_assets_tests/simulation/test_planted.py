@@ -22,12 +22,12 @@ from seamless_assets.testing import InMemoryBudgetStore, InMemoryFiles, InMemory
 from seamless_assets_tests.simulation.cluster import Cluster
 from seamless_assets_tests.simulation.hot_store import FaultyHotStore, RecordingHotStore
 from seamless_assets_tests.simulation.process import Machine
-from seamless_assets_tests.simulation.runner import SEEDS, simulate
+from seamless_assets_tests.simulation.runner import MANY, simulate
 
 
 def found(kind: str, *clues: str, first: int = 0) -> None:
     """Some seed violates an invariant that the planted bug breaks. `first` is the seed to begin with."""
-    seeds = SEEDS[kind]
+    seeds = MANY[kind]
     for seed in sorted(seeds, key=lambda seed: (seed < first, seed)):
         if violations := "\n".join(simulate(kind, seed).violations):
             assert any(clue in violations for clue in clues), f"seed {seed} found {violations}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seamless_assets_tests.simulation.runner import SEEDS, WORKLOADS, failing, simulate
+from seamless_assets_tests.simulation.runner import MANY, SEEDS, WORKLOADS, failing, simulate
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = 15
@@ -22,17 +22,17 @@ def test_nothing_goes_wrong(kind: str, seeds: range) -> None:
     assert not found, "\n".join(found)
 
 
-@pytest.mark.deep
-@pytest.mark.parametrize("first", range(SEEDS["worlds"].stop, 400, BLOCK))
-def test_no_world_sees_anything_wrong_in_many_more_seeds(first: int) -> None:
-    found = failing("worlds", range(first, first + BLOCK))
-    assert not found, "\n".join(found)
+MORE = [
+    (kind, seeds[at : at + BLOCK])
+    for kind, seeds in MANY.items()
+    for at in range(len(SEEDS[kind]), len(seeds), BLOCK)
+]
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize("first", range(SEEDS["live"].stop, 10_000, BLOCK))
-def test_no_stream_loses_or_repeats_anything_in_many_more_seeds(first: int) -> None:
-    found = failing("live", range(first, first + BLOCK))
+@pytest.mark.parametrize(("kind", "seeds"), MORE, ids=[f"{kind}-{seeds.start}" for kind, seeds in MORE])
+def test_nothing_goes_wrong_in_many_more_seeds(kind: str, seeds: range) -> None:
+    found = failing(kind, seeds)
     assert not found, "\n".join(found)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from dagster import DagsterInstance, EventLogEntry
+from dagster._core.instance.ref import InstanceRef
 
 from seamless_assets.cli.project.dagster_home import dagster_environment
 from seamless_assets.cli.project.local_exchange import local_exchanges
@@ -58,7 +59,9 @@ def _make_file() -> None:
 def _materialize(settings: Settings, end: datetime) -> None:
     definitions = build_definitions(settings)
     home = dagster_environment(settings)["DAGSTER_HOME"]
-    with chdir(settings.base), DagsterInstance.from_config(home) as instance:
+    # Who watches a demo is told of partitions, not of each event on the way to them.
+    quiet = InstanceRef.from_dir(home, overrides={"python_logs": {}})
+    with chdir(settings.base), DagsterInstance.from_ref(quiet) as instance:
         for asset in build_assets(settings):
             first = next(n for n in settings.nodes if n.node.asset_key == tuple(next(iter(asset.keys)).path))
             name = f"materialize_{asset.op.name}"

@@ -152,13 +152,22 @@ def possible_fact(
     )
 
 
-def next_look(looks: int, is_newest: bool = False) -> float:
+def next_look(looks: int, is_newest: bool = False, soon: int = 0) -> float:
     """Seconds until the next look after `looks` (from 1) that proved nothing: a few soon, then rarely.
 
-    Bars that have just closed may only be late.
+    Bars that have just closed may only be late. `soon` of the looks were made while they had: those make
+    nothing rare.
     """
     delays = (*SOON_LOOKS_S, *LOOKS_S) if is_newest else LOOKS_S
-    return delays[min(looks, len(delays)) - 1]
+    place = looks if is_newest else max(1, looks - soon)
+    return delays[min(place, len(delays)) - 1]
+
+
+def was_soon(fact: Fact) -> bool:
+    """Whether a look was one of those that bars get which have just closed."""
+    pause = math.inf if fact.next_try is None else fact.next_try - fact.recorded_at
+    # Sums of seconds since 1970 keep about a microsecond.
+    return any(abs(pause - soon) < 0.001 for soon in SOON_LOOKS_S)
 
 
 def _without(gap: Gap, fact: Fact) -> list[Gap]:

@@ -17,7 +17,7 @@ from seamless_assets.core.calendar.segment import Segment, merge_ranges
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.chance import SHORTEST_OUTAGE
 from seamless_assets.core.coverage.coverage import MISSING, bars_of
-from seamless_assets.core.coverage.ledger import AWAITING, DENIED, UNANSWERED_S, Fact, next_look
+from seamless_assets.core.coverage.ledger import AWAITING, DENIED, UNANSWERED_S, Fact, next_look, was_soon
 from seamless_assets.core.coverage.pages import untraded_opens
 from seamless_assets.core.coverage.proof import Proof, Reach, common, named_by_pause, subtract
 from seamless_assets.core.node import NodeId
@@ -171,10 +171,12 @@ def _facts(
     earlier = [fact for fact in earlier if not fact.is_dated_ahead(now)]
     facts = [Fact(*proof, now) for proof in proofs]
     for part, reason, evidence in _looks(frame, unknown, found, unsound, answers):
-        looks = max((fact.attempts for fact in earlier if _is_about(fact, part)), default=0)
+        before = [fact for fact in earlier if _is_about(fact, part)]
+        looks = max((fact.attempts for fact in before), default=0)
+        soon = max((fact.attempts for fact in before if was_soon(fact)), default=0)
         # An exchange that was away is asked again soon, however often it was.
         looks += not answers.is_unanswered(part)
-        usual = next_look(looks, is_recent(part, frame, request.closed))
+        usual = next_look(looks, is_recent(part, frame, request.closed), soon)
         pause = UNANSWERED_S if answers.is_unanswered(part) else usual
         facts.append(Fact(*part, reason, evidence, now, looks, now + pause))
     return tuple(facts)
