@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import threading
 import time
@@ -117,6 +118,14 @@ class Known:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._face, name)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def unlogged() -> Iterator[None]:
+    """pytest keeps the records of a test until it is over, at whatever level an earlier one has set."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(scope="module")
