@@ -91,8 +91,9 @@ class InMemoryExchange:
     async def fetch_candles(self, node: NodeId, window: Segment) -> Page:
         """The candles that open in `window`, as many as a page holds."""
         self.asked.append(window)
+        number = len(self.asked)
         await self._answer()
-        self.fault(window, len(self.asked))
+        self.fault(window, number)
         bars, end = self._bars(node), min(window.end, int(self.clock.now()) + 1)
         opens = sorted(ts for ts in bars if window.start <= ts < end)
         sent = opens[-self.page :] if self.newest_first else opens[: self.page]
