@@ -91,7 +91,7 @@ async def test_a_halt_of_any_length_ends_as_proven(halted: str, frame: str, fram
     assert (found["halted"] > 0.9 * found.total()) is (seen.end - seen.start >= 60 * DAY)
 
 
-@pytest.mark.parametrize("refused", [{"1M"}, {"1w", "1M"}], ids=" and ".join)
+@pytest.mark.parametrize("refused", [{"1M"}, {"1w", "1M"}], ids=lambda names: " and ".join(sorted(names)))
 @pytest.mark.parametrize("frame", ["4h", "1d"])
 async def test_a_longer_series_that_is_refused_is_no_end_of_asking(refused: set[str], frame: str) -> None:
     halt = Segment(START - 1_100 * DAY, START - 195 * DAY)
