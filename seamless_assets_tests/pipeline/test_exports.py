@@ -93,6 +93,23 @@ def test_files_for_freqtrade_are_named_as_it_names_them(node: str, name: str) ->
     assert file_name(NodeId.parse(node)) == name
 
 
+def test_windows_of_one_node_lie_beside_each_other(pipeline: sa.Seamless, tmp_path: Path) -> None:
+    middle = START + DAY
+    bounds = [(START, middle), (middle, middle + DAY), (START, middle + DAY)]
+    first, second = (pipeline.export(MINUTES, tmp_path, *window, form="lean") for window in bounds[:2])
+    assert sa.verify_export(first.sidecar_path) == first.sidecar
+    assert sa.verify_export(second.sidecar_path) == second.sidecar
+    whole = pipeline.export(MINUTES, tmp_path, *bounds[2], form="lean", overwrite=True)
+    for made in (first, second, whole):
+        assert sa.verify_export(made.sidecar_path) == made.sidecar
+
+
+def test_files_have_the_rights_that_others_have(pipeline: sa.Seamless, tmp_path: Path) -> None:
+    made, other = pipeline.export(HOURS, tmp_path / "bars.csv"), tmp_path / "other"
+    other.touch()
+    assert made.files[0].stat().st_mode == other.stat().st_mode
+
+
 def test_equal_bars_give_equal_files(pipeline: sa.Seamless, tmp_path: Path) -> None:
     for form in FORMS:
         made = [pipeline.export(MINUTES, target(tmp_path / form / at, form), form=form) for at in ("a", "b")]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 from seamless_assets.core.exports.sidecar import ENDING, Sidecar, prove, read_sidecar
 from seamless_assets.errors import ExportCorrupt, InvalidInput
@@ -73,20 +72,12 @@ def _read(path: Path, size: int | None) -> bytes:
 def _write(path: Path, payload: bytes) -> None:
     """Write a file so that nobody sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    number, draft = tempfile.mkstemp(prefix=".", suffix=".draft", dir=path.parent)
+    draft = path.with_name(f".{path.name}.{uuid4().hex}.draft")
     try:
-        with os.fdopen(number, "wb") as file:
+        with draft.open("xb") as file:
             file.write(payload)
             file.flush()
             os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o666 & ~_umask())
         os.replace(draft, path)
     finally:
-        with suppress(FileNotFoundError):
-            os.unlink(draft)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        draft.unlink(missing_ok=True)
