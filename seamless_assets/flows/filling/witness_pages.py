@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,15 @@ MAX_STEPS = 100
 FEWEST_LEFT_OUT = 3
 
 
+class _Steps(NamedTuple):
+    """Which way pages of `size` bars are asked for beyond one, and how many at most."""
+
+    beyond: int
+    step: int
+    size: int
+    most: int
+
+
 class WitnessPages:
     """What was asked for as a witness in one call to the flows; `closed` is the end of closed time."""
 
@@ -42,14 +51,16 @@ class WitnessPages:
 
         Where they are cut, shorter ones are asked for, of this series from now on.
         """
-        numbers: set[int] = set()
+        # Others of the call, and the exchange's own answers, may change the size while pages are waited for.
+        size, numbers = self._size(node), set[int]()
         for start, stop in parts:
-            numbers.update(self._numbers(node, Segment(start, max(start, min(stop, self.closed)))))
-        pages = [page for number in sorted(numbers) if (page := await self._page(node, number)) is not None]
+            numbers.update(self._numbers(node, Segment(start, max(start, min(stop, self.closed))), size))
+        asked = [await self._page(node, number, size) for number in sorted(numbers)]
+        pages = [page for page in asked if page is not None]
         cut = [page.served for page in pages if any(_is_cut_before(page, node, part) for part in parts)]
-        if not cut or max(cut) >= self._size(node):
+        if not cut or max(cut) >= size:
             return pages
-        self._sizes[node] = max(cut)
+        self._sizes[node] = min(max(cut), self._size(node))
         return await self.over(node, parts)
 
     async def around(self, node: NodeId, hole: Segment, most_steps: int = MAX_STEPS) -> list[Page] | None:
@@ -57,11 +68,12 @@ class WitnessPages:
 
         None where one of them does not come, or where no bar is found so many pages to a side.
         """
-        numbers = self._numbers(node, hole)
-        inside = [await self._page(node, number) for number in numbers]
-        before = await self._until_a_bar(node, inside, numbers.start, -1, Segment(0, hole.start), most_steps)
-        side = Segment(hole.end, max(hole.end, self.closed))
-        after = await self._until_a_bar(node, inside, numbers.stop - 1, 1, side, most_steps)
+        size = self._size(node)
+        numbers = self._numbers(node, hole, size)
+        inside = [await self._page(node, number, size) for number in numbers]
+        earlier, later = Segment(0, hole.start), Segment(hole.end, max(hole.end, self.closed))
+        before = await self._until_a_bar(node, inside, _Steps(numbers.start, -1, size, most_steps), earlier)
+        after = await self._until_a_bar(node, inside, _Steps(numbers.stop - 1, 1, size, most_steps), later)
         pages = [*before[::-1], *inside, *after]
         found = [page for page in pages if page is not None and page.is_whole]
         return found if len(found) == len(pages) and self._brackets(node, found, hole) else None
@@ -73,24 +85,20 @@ class WitnessPages:
         )
 
     async def _until_a_bar(
-        self,
-        node: NodeId,
-        inside: Sequence[Page | None],
-        number: int,
-        step: int,
-        side: Segment,
-        most: int,
+        self, node: NodeId, inside: Sequence[Page | None], steps: _Steps, side: Segment
     ) -> list[Page | None]:
-        """Pages beyond page `number`, one after the other, until there is a bar on that `side`."""
+        """Pages beyond one, one after the other, until there is a bar on that `side`."""
         asked: list[Page | None] = []
         newest: Sequence[Page | None] = inside
-        while len(asked) < most and all(page is not None for page in newest):
+        number, size = steps.beyond, steps.size
+        while len(asked) < steps.most and all(page is not None for page in newest):
             if any(_has_bar(page, node, side) for page in newest if page is not None):
                 break
-            number += step
-            if not self._window(node, number).start < self.closed or self._window(node, number).end <= 0:
+            number += steps.step
+            window = self._window(node, number, size)
+            if not window.start < self.closed or window.end <= 0:
                 break
-            newest = [await self._page(node, number)]
+            newest = [await self._page(node, number, size)]
             asked += newest
         return asked
 
@@ -101,19 +109,19 @@ class WitnessPages:
     def _size(self, node: NodeId) -> int:
         return self._sizes.get(node) or self._ports.source.page_size(node)
 
-    def _numbers(self, node: NodeId, part: Segment) -> range:
-        size, grid = self._size(node), node.timeframe.grid
+    def _numbers(self, node: NodeId, part: Segment, size: int) -> range:
+        grid = node.timeframe.grid
         if part.is_empty:
             return range(0)
         return range(grid.index(part.start) // size, grid.index(part.end - 1) // size + 1)
 
-    def _window(self, node: NodeId, number: int) -> Segment:
-        size, grid = self._size(node), node.timeframe.grid
+    def _window(self, node: NodeId, number: int, size: int) -> Segment:
+        grid = node.timeframe.grid
         start, end = grid.open(number * size), grid.open((number + 1) * size)
         return Segment(start, max(start, min(end, node.timeframe.floor(self.closed))))
 
-    async def _page(self, node: NodeId, number: int) -> Page | None:
-        window = self._window(node, number)
+    async def _page(self, node: NodeId, number: int, size: int) -> Page | None:
+        window = self._window(node, number, size)
         return Page(window, empty_bars(), served=0) if window.is_empty else await self._candles(node, window)
 
     async def _candles(self, node: NodeId, window: Segment) -> Page | None:
