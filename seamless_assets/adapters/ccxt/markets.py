@@ -13,6 +13,7 @@ from seamless_assets.adapters.ccxt.client import DEFAULT_COOL_DOWN_S, add_gone, 
 from seamless_assets.adapters.ccxt.clock import happened_within
 from seamless_assets.adapters.ccxt.memory import ExchangeMemory
 from seamless_assets.aio.single_flight import SingleFlight
+from seamless_assets.core.sharing.token_bucket import LONGEST_COOL_DOWN_S
 from seamless_assets.errors import ExchangeUnavailable, RateLimited
 
 DAY_S = 86_400.0
@@ -70,10 +71,11 @@ class Markets:
                 await _load_with_or_without_keys(client)
                 for answer in heard:
                     judge([answer], what)
-            _refuse_remnant(what, len(before), len(client.markets or ()))
+            _refuse_remnant(what, len(before) - len(client.gone), len(client.markets or ()))
         except BaseException as error:
             if isinstance(error, RateLimited):
-                self._refused_until = time.monotonic() + (error.retry_after or DEFAULT_COOL_DOWN_S)
+                pause = min(error.retry_after or DEFAULT_COOL_DOWN_S, LONGEST_COOL_DOWN_S)
+                self._refused_until = time.monotonic() + pause
             if before:
                 client.set_markets(list(before.values()))
             else:

@@ -219,9 +219,11 @@ class CcxtSource:
     async def close(self) -> None:
         """Close every client's connections."""
         clients, self._clients = self._clients, {}
-        await asyncio.gather(*self._writes)
-        await asyncio.gather(*(client.close() for client in clients.values()))
-        await self._memory.close()
+        try:
+            await asyncio.gather(*self._writes)
+        finally:
+            await asyncio.gather(*(client.close() for client in clients.values()))
+            await self._memory.close()
 
     async def _page(self, node: NodeId, window: Segment, since: int, limit: int, until: int | None) -> Page:
         """One page as it was sent, its rows in `window`. Raises `ExchangeError`."""
