@@ -98,7 +98,9 @@ class Access:
                 f"without tokens this machine alone is served, and not under the name {_host(headers)!r}"
             )
             return problem_response(AccessRefused(message), _MISDIRECTED)
-        if scope["method"] != "GET" and headers.get("sec-fetch-site") == "cross-site":
+        is_foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+        # Reads fill, publish and are remembered, too; a link to the page itself may be followed.
+        if is_foreign and (scope["method"] != "GET" or (right is not None and scope["path"] != "/")):
             return problem_response(AccessRefused("a page of another site asks; that is not answered"))
         if caller is None:
             message = (

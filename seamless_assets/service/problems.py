@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -51,7 +52,7 @@ def problem_response(error: SeamlessError, status: int | None = None) -> Respons
     code = status_of(error) if status is None else status
     headers = {}
     if code in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-        headers["Retry-After"] = str(round(error.facts.get("retry_after") or _RETRY_S))
+        headers["Retry-After"] = str(max(_RETRY_S, math.ceil(error.facts.get("retry_after") or 0)))
     if code == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="seamless-assets", Basic realm="seamless-assets"'
     return Response(encode(problem_of(error, code)), code, headers, PROBLEM_TYPE)

@@ -12,6 +12,8 @@ IMMUTABLE = "private, max-age=31536000, immutable"
 """Of an answer that is the same for ever."""
 REPLY_BYTES = 64 * 2**20
 LARGEST_REPLY = 4 * 2**20
+OVERHEAD_BYTES = 4_096
+"""What an answer takes beside its bytes: objects of Python for it, its headers and its place."""
 _NOT_MODIFIED = 304
 _OF_A_BODY = {b"content-length", b"content-type"}
 
@@ -22,6 +24,8 @@ class Reply:
 
     headers: list[tuple[bytes, bytes]]
     body: bytes
+    size: int
+    """Bytes that it takes in memory, about."""
 
     @property
     def etag(self) -> str:
@@ -34,7 +38,7 @@ class ImmutableReplies:
 
     def __init__(self, app: ASGIApp, most_bytes: int = REPLY_BYTES) -> None:
         self._app = app
-        self._kept: LRUCache[tuple[str, bytes], Reply] = LRUCache(most_bytes, lambda reply: len(reply.body))
+        self._kept: LRUCache[tuple[str, bytes], Reply] = LRUCache(most_bytes, lambda reply: reply.size)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what was answered before; hand on the rest."""
@@ -74,7 +78,10 @@ class _Remembering:
         if self._size > LARGEST_REPLY:
             self._headers, self._pieces = None, []
         elif not message.get("more_body", False) and self._headers is not None:
-            self._kept[self._key] = Reply(self._headers, b"".join(self._pieces))
+            # Each byte of what was asked and of a header counts: answers may be small and many.
+            words = sum(len(name) + len(value) for name, value in self._headers)
+            size = OVERHEAD_BYTES + 2 * sum(map(len, self._key)) + words + self._size
+            self._kept[self._key] = Reply(self._headers, b"".join(self._pieces), size)
 
 
 def is_known(if_none_match: str | None, etag: str) -> bool:

@@ -105,6 +105,20 @@ async def test_a_page_of_another_site_changes_nothing(client: Client) -> None:
         assert (await ask.get("/v1/leases")).json()["leases"] == []
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_a_page_of_another_site_reads_nothing_that_fills_or_is_remembered(
+    client: Client, site: str
+) -> None:
+    async with client() as ask:
+        for path in (f"/v1/history?node={NODE}&strategy=AUTO_BACKFILL", "/v1/nodes"):
+            assert (await ask.get(path, headers={"Sec-Fetch-Site": site})).status_code == 403
+        for headers in ({"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}, {}):
+            assert (await ask.get("/v1/nodes", headers=headers)).status_code == 200
+        # A link to the page may be followed from anywhere.
+        followed = await ask.get("/", headers={"Sec-Fetch-Site": site}, follow_redirects=True)
+        assert followed.status_code == 200 and "html" in followed.headers["content-type"]
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "data.example"])
 def test_other_machines_are_let_in_by_tokens_alone(host: str) -> None:
     with pytest.raises(ConfigError, match="seamless token"):

@@ -193,6 +193,10 @@ REFUSED: list[tuple[dict[str, Any], int, str, str]] = [
     ({"node": NODE, "sla": "{"}, 422, "InvalidInput", "JSON"),
     ({"node": NODE, "sla": '{"total_deadline_ms": -1}'}, 422, "InvalidInput", "total_deadline_ms"),
     ({"node": NODE, "session": "true"}, 422, "InvalidInput", "session"),
+    (
+        {"node": NODE, "session": "true", "domain": "live", "dataset_fingerprint": "sha256:" + "0" * 64},
+        *(422, "InvalidInput", "leave dataset_fingerprint"),
+    ),
     ({"node": "ohlcv:binance:NO/NE:1m"}, 404, "NothingReleased", "no release"),
     ({"node": "ohlcv:binance:NO/NE:1m", "strategy": "AUTO_BACKFILL"}, 422, "InvalidChoice", "declare"),
     ({"node": "ohlcv:binance:NO/NE:1m", "domain": "live"}, 422, "InvalidChoice", "declare"),
@@ -209,6 +213,13 @@ async def test_what_cannot_be_served_is_refused_with_the_way_out(
     problem = answer.json()
     assert (answer.status_code, problem["status"], problem["error"]) == (status, status, error), problem
     assert word in problem["detail"] and problem["title"]
+
+
+async def test_a_live_session_is_not_asked_for_by_an_as_of(client: Client) -> None:
+    query = {"node": NODE, "world_id": "w", "as_of": "2025-01-01T00:00:00Z"}
+    async with client() as ask:
+        answer = await ask.get("http://127.0.0.1/v1/sessions", params=query)
+    assert answer.status_code == 422 and "leave as_of out" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,14 @@ async def test_the_async_face_and_a_pickled_one_work_too(url: str, remote: sa.Se
         assert copy.read(NODE, limit=3).metadata.rows == 3
 
 
+def test_a_token_of_the_environment_travels_in_no_pickle(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEAMLESS_TOKEN", "token-of-this-machine")
+    with sa.connect(url) as face:
+        assert b"token-of-this-machine" not in pickle.dumps(face)
+    with sa.connect(url, token="given-in-the-call") as face:
+        assert b"given-in-the-call" in pickle.dumps(face)
+
+
 def test_a_token_is_shown_from_the_call_the_url_or_the_environment(
     make_app: Callable[..., FastAPI], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,7 +43,10 @@ def error_of(payload: bytes) -> SeamlessError:
     kind = vars(errors).get(problem.error)
     if not (isinstance(kind, type) and issubclass(kind, SeamlessError)):
         raise ValueError(f"{problem.error[:100]!r} is no error of this version")
-    return kind(problem.detail, **_facts(problem.facts))
+    try:
+        return kind(problem.detail, **_facts(problem.facts))
+    except TypeError as error:
+        raise ValueError(f"the facts of {problem.error} are none of this version: {error}") from error
 
 
 def plain(value: Any) -> Any:

@@ -44,8 +44,9 @@ class AsyncRemote(AsyncSeamless):
 
     def __init__(self, url: str, token: str | None = None) -> None:
         self._url = url
-        self._token = token or service_token()
-        self.portal = Portal(lambda: RemoteAdapters(self._url, self._token))
+        # That of the environment stays there: pickled, it would go wherever the pickle does.
+        self._token = token
+        self.portal = Portal(lambda: RemoteAdapters(self._url, self._token or service_token()))
 
     @property
     def settings(self) -> Never:  # type: ignore[override]

@@ -125,6 +125,8 @@ async def _read(pipeline: Seamless, query: HistoryQuery, context: ComputeContext
         return await pipeline.aio.read(query.node, start, end, context=context, **arguments)
     if context is None:
         raise InvalidInput("session=true needs the world_id and the domain of the session")
+    if context.dataset_fingerprint is not None:
+        raise InvalidInput("a session is bound by its as_of; leave dataset_fingerprint or session out")
     session = pipeline.aio.session(
         context.world_id, context.domain, context.as_of, context.max_lag, context.min_coverage
     )

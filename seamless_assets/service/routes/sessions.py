@@ -13,6 +13,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext, Domain
 from seamless_assets.core.wire.views import SessionView
 from seamless_assets.core.worlds.session import SessionKey
+from seamless_assets.errors import InvalidInput
 from seamless_assets.flows.ports import Ports
 from seamless_assets.pipeline.connect import Seamless
 from seamless_assets.pipeline.world import AsyncWorldSession
@@ -81,6 +82,10 @@ def session_routes(pipeline: Seamless) -> APIRouter:
         bound: dict[str, Any] = {"dataset_fingerprint": query.dataset_fingerprint}
         if query.domain != "live":
             bound["as_of"] = instant(query.as_of)
+        elif query.as_of is not None:
+            raise InvalidInput(
+                "a live session is one of its world and node; leave as_of out", as_of=query.as_of
+            )
         return await _view(pipeline, ComputeContext(query.world_id, query.domain, **bound), query.node)
 
     @router.get("/v1/worlds", responses=json_of(SessionView, is_list=True), response_class=Response)

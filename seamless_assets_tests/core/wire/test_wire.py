@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -144,3 +146,13 @@ def test_facts_that_json_has_no_form_for_are_written_as_text() -> None:
 def test_what_is_no_problem_of_ours_is_an_error(payload: bytes) -> None:
     with pytest.raises(ValueError):
         error_of(payload)
+
+
+@pytest.mark.parametrize("facts", [{"gaps": 5}, {"message": "x"}, {"self": 1}])
+def test_facts_that_no_error_takes_are_no_problem_of_this_version(facts: dict[str, Any]) -> None:
+    problem = {"title": "t", "status": 404, "detail": "d", "error": "NothingReleased", "facts": facts}
+    try:
+        error = error_of(json.dumps(problem).encode())
+    except ValueError:
+        return
+    assert isinstance(error, SeamlessError)
