@@ -21,12 +21,13 @@ from dagster._core.storage.tags import SENSOR_NAME_TAG
 
 from seamless_assets.config.load import Settings
 from seamless_assets.defs.automation.due import Freshness, look_at
-from seamless_assets.defs.automation.requests import is_under_way, run_requests, sensor_status
+from seamless_assets.defs.automation.requests import jobs_under_way, run_requests, sensor_status
 from seamless_assets.defs.automation.schedules import grid_of
 from seamless_assets.defs.automation.states import load_states
 from seamless_assets.defs.names import ProjectNames
 from seamless_assets.defs.resources import SeamlessResource
 from seamless_assets.defs.shards import Shard
+from seamless_assets.errors import StoreError
 
 SHARDS_A_TICK = 20
 """So many shards are looked at in one tick, those that wait longest; Dagster ends a tick after a minute."""
@@ -70,14 +71,19 @@ def _sensor(
         looked = read_cursor(context.cursor, context.log)
         # A look in the future is that of a clock that was set back since.
         looked = {name: look for name, look in looked.items() if look.at <= now}
-        waiting = [shard for shard in shards if looked.get(shard.name, NEVER).next_at <= now]
+        busy = jobs_under_way(context.instance, SENSOR_NAME_TAG, name)
+        idle = [shard for shard in shards if shard.job_name not in busy]
+        waiting = [shard for shard in idle if looked.get(shard.name, NEVER).next_at <= now]
         due = sorted(waiting, key=lambda shard: looked.get(shard.name, NEVER).next_at)
         requests: list[RunRequest] = []
         for shard in due[:SHARDS_A_TICK]:
             before = looked.get(shard.name)
-            if is_under_way(context.instance, shard.job_name, SENSOR_NAME_TAG, name):
+            try:
+                states = load_states(pipeline, shard.nodes, context.log)
+            except StoreError:
+                # Each of its nodes is logged; those of other jobs can be read.
+                looked[shard.name] = Looked(now, now + freshness.retry_s)
                 continue
-            states = load_states(pipeline, shard.nodes, context.log)
             look = look_at(grid_of(settings, shard), states, now, before and before.at, how)
             # The same cursor gives the same key, so that a tick that comes twice asks once.
             since = f"{before.at:.0f}" if before else f"first-{now // freshness.retry_s:.0f}"
@@ -115,5 +121,5 @@ def read_cursor(cursor: str | None, log: Logger) -> dict[str, Looked]:
 def _at_rest(due: int, looked: Mapping[str, Looked], now: float) -> str:
     if due:
         return f"{due} jobs were looked at; nothing is to be asked for now"
-    wait = min((look.next_at for look in looked.values()), default=now) - now
+    wait = max(0.0, min((look.next_at for look in looked.values()), default=now) - now)
     return f"no job is due for a look; the next one is in {wait:.0f} seconds"

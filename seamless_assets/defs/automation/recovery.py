@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 
 from dagster import (
     DagsterInstance,
@@ -38,10 +39,10 @@ from seamless_assets.defs.automation.states import load_states
 from seamless_assets.defs.names import NodesByKey, ProjectNames
 from seamless_assets.defs.resources import SeamlessResource
 from seamless_assets.defs.shards import Shard
-from seamless_assets.errors import InvalidInput
+from seamless_assets.errors import InvalidInput, StoreError
 
 MAX_RUNS = 200
-"""So many failed runs are looked at in one tick, the newest."""
+"""So many failed runs that people launched are looked at in one tick, the newest."""
 
 
 def build_recovery(
@@ -68,7 +69,10 @@ def build_recovery(
             if is_under_way(context.instance, shard.job_name, SENSOR_NAME_TAG, name):
                 continue
             grid = grid_of(settings, shard)
-            states = load_states(pipeline, list(wanted), context.log)
+            try:
+                states = load_states(pipeline, list(wanted), context.log)
+            except StoreError:
+                continue  # each of its nodes is logged; those of other jobs can be read
             due = {
                 state.node: [
                     part.key
@@ -106,15 +110,23 @@ def _asked_in_vain(
     known = {node: shard for shard in shards for node in shard.nodes}
     found: dict[str, dict[NodeId, dict[str, Partition]]] = defaultdict(lambda: defaultdict(dict))
     failed = RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=datetime.fromtimestamp(since, UTC))
-    for run in instance.get_runs(failed, limit=MAX_RUNS):
-        # What schedules and sensors ask for they ask for again by themselves.
-        if {SCHEDULE_NAME_TAG, SENSOR_NAME_TAG} & run.tags.keys() or not is_outage(instance, run.run_id):
+    for run in islice(_launched_by_people(instance, failed), MAX_RUNS):
+        nodes = _nodes_of(run, by_key, names, known)
+        if not nodes or not is_outage(instance, run.run_id):
             continue
-        for node in _nodes_of(run, by_key, names, known):
+        for node in nodes:
             shard = known[node]
             for part in _partitions_of(run, shard):
                 found[shard.name][node][part.key] = part
     return found
+
+
+def _launched_by_people(instance: DagsterInstance, failed: RunsFilter) -> Iterator[DagsterRun]:
+    """The runs that no schedule or sensor asked for, newest first: those ask again by themselves."""
+    after: str | None = None
+    while page := instance.get_runs(failed, cursor=after, limit=MAX_RUNS):
+        yield from (run for run in page if not {SCHEDULE_NAME_TAG, SENSOR_NAME_TAG} & run.tags.keys())
+        after = page[-1].run_id
 
 
 def _nodes_of(

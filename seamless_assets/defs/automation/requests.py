@@ -59,6 +59,12 @@ def is_under_way(instance: DagsterInstance, job_name: str, tag: str, name: str) 
     return instance.get_runs_count(wanted) > 0
 
 
+def jobs_under_way(instance: DagsterInstance, tag: str, name: str) -> set[str]:
+    """The jobs of which a run that the schedule or sensor of that name asked for is not over."""
+    wanted = RunsFilter(statuses=UNDER_WAY, tags={tag: name})
+    return {run.job_name for run in instance.get_runs(wanted)}
+
+
 def schedule_status(automation: AutomationSettings, switch: SwitchSettings) -> DefaultScheduleStatus:
     """What a schedule is until somebody switches it in the UI."""
     return DefaultScheduleStatus.RUNNING if automation.is_on(switch) else DefaultScheduleStatus.STOPPED

@@ -23,7 +23,12 @@ WORDS = {"by_hand": "released by hand", "rollback": "rolled back", "withdrawal":
 def events_of(
     pipeline: Seamless, key: AssetKey, node: NodeId, entry: Release
 ) -> Iterator[AssetMaterialization | AssetCheckEvaluation]:
-    """The events of a release made by hand: a page for each partition it changed, then the check."""
+    """The events of a release made by hand: a page for each partition it changed, then the check.
+
+    None where nothing was to be done: the newest record is then one that nobody made by hand.
+    """
+    if entry.kind not in WORDS:
+        return
     changed = _changed(pipeline, node, entry)
     in_force = pipeline.aio.portal.run(_in_force(pipeline, node, entry))
     gone = []

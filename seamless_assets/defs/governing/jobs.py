@@ -59,11 +59,17 @@ def build_governing(names: ProjectNames, by_key: NodesByKey) -> list[JobDefiniti
         try:
             node = _node_of(config.node, by_key)
             entry = act(resource.pipeline, node)
-            events = list(events_of(resource.pipeline, names.asset_key(node), node, entry))
         except SeamlessError as error:
             # What a person asks for wrongly is not to be tried again.
             raise Failure(str(error), allow_retries=False) from error
         context.log.info(f"{node}: release {entry.seq}, {entry.as_of}, {entry.dataset_fingerprint}")
+        try:
+            events = list(events_of(resource.pipeline, names.asset_key(node), node, entry))
+        except SeamlessError as error:
+            made = (
+                f"release {entry.seq} of {node} is made and readers find it; its pages could not be written"
+            )
+            raise Failure(f"{made}: {error}", allow_retries=False) from error
         report(context.instance, events, log_event=context.log_event)
 
     resources = {names.project}

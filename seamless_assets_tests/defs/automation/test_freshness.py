@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from logging import Logger
 
 import pytest
 
 import seamless_assets as sa
 from seamless_assets.defs.automation import freshness
+from seamless_assets.defs.automation.due import NodeState
 from seamless_assets.defs.automation.requests import UNDER_WAY
+from seamless_assets.errors import ArtifactCorrupt
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.testing import START
 from seamless_assets_tests.defs.automation.conftest import Project, spans
@@ -109,3 +112,21 @@ def test_a_tick_looks_at_so_many_jobs_and_the_next_at_the_others(
         jobs += [str(request.job_name) for request in asked]
     assert len(jobs) == len(set(jobs)) == 5
     assert made.tick_sensor(SENSOR, cursor) == ([], cursor)
+
+
+def test_a_job_whose_logs_cannot_be_read_stops_no_other(
+    project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = project("BTC/USDT", timeframes=("1m", "1h"))
+    made.at(9.5)
+    load = freshness.load_states
+
+    def spoiled(pipeline: sa.Seamless, nodes: Sequence[sa.NodeId], log: Logger) -> list[NodeState]:
+        if str(nodes[0].timeframe) == "1h":
+            raise ArtifactCorrupt("the newest record is not a readable release record")
+        return load(pipeline, nodes, log)
+
+    monkeypatch.setattr(freshness, "load_states", spoiled)
+    asked, cursor = made.tick_sensor(SENSOR)
+    assert [request.job_name for request in asked] == ["materialize_ohlcv_binance_1m"]
+    assert "ohlcv_binance_1h" in json.loads(str(cursor))

@@ -225,3 +225,13 @@ def test_of_a_compacted_artifact_each_page_shows_its_own_part(
     assert execute(path, instance, "rollback", reason="back", to=merged.release.seq).success
     rows = {day: page["dagster/partition_row_count"] for day, page in pages(instance).items()}
     assert len(rows) == 31 and max(rows.values()) <= 24 and sum(rows.values()) == merged.release.added[0].rows
+
+
+def test_what_is_asked_for_twice_or_is_so_already_ends_well_and_tells_nothing(path: Path) -> None:
+    with sa.connect(path) as s:
+        newest = s.releases(NODE)[-1]
+    with DagsterInstance.ephemeral() as instance:
+        again = execute(path, instance, "rollback", as_of=newest.as_of, reason="it is in force already")
+        assert again.success and pages(instance) == {}
+    with sa.connect(path) as s:
+        assert s.releases(NODE)[-1] == newest
