@@ -61,7 +61,7 @@ class Exporting(AsyncBase):
         )
         released = await self._do(lambda ports: read(ports, request))
         again = sidecar_of(released, sidecar.form, {})
-        facts = ("as_of", "dataset_fingerprint", "bars_fingerprint", "rows", "gaps")
+        facts = [name for name in Sidecar.__struct_fields__ if name != "files"]
         if differing := [name for name in facts if getattr(again, name) != getattr(sidecar, name)]:
             raise ExportCorrupt(
                 f"{path} is not what was released as of {sidecar.as_of}: {', '.join(differing)} differ",

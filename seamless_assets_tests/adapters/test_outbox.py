@@ -179,3 +179,18 @@ async def test_reasons_that_no_file_takes_are_written_out(store: Store) -> None:
     assert store.outbox is not None
     message = await store.outbox.claim("a", NOW)
     assert message is not None and json.loads(message.body)["data"]["reasons"][0].endswith('\\ud800"')
+
+
+async def test_a_stream_that_was_deleted_loses_no_message_that_waits(tmp_path: Path) -> None:
+    store = MachineSessions(tmp_path / "sessions.sqlite", on_message=lambda: None)
+    await change(store, "w1", "HOLD", 1.0)
+    await change(store, "w1", "PASS", 2.0)
+    with sqlite3.connect(tmp_path / "sessions.sqlite") as db:
+        db.execute("DELETE FROM streams")
+    await change(store, "w1", "PARTIAL", 3.0)
+    sequences = []
+    while (message := await store.outbox.claim("a", NOW)) is not None:
+        sequences.append(message.sequence)
+        await store.outbox.delivered(message, "a")
+    assert sequences == [1, 2, 3]
+    await store.close()

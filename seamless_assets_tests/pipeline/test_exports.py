@@ -15,10 +15,18 @@ from click.testing import CliRunner
 
 import seamless_assets as sa
 from seamless_assets.cli.app import cli
+from seamless_assets.core.canonical import sha256_text
 from seamless_assets.core.exports.forms import FORMS
 from seamless_assets.core.exports.freqtrade import file_name
+from seamless_assets.core.exports.sidecar import Sidecar
 from seamless_assets.core.node import NodeId
-from seamless_assets.errors import ExportCorrupt, InvalidChoice, InvalidInput, NothingReleased
+from seamless_assets.errors import (
+    ExportCorrupt,
+    InvalidChoice,
+    InvalidInput,
+    NothingReleased,
+    SeamlessError,
+)
 from seamless_assets.sandbox.server import Sandbox
 from seamless_assets.testing import DAY, START, InMemoryExchange, connect_in_memory, make_bars, random_walk
 
@@ -183,6 +191,32 @@ def test_what_no_release_holds_is_found(pipeline: sa.Seamless, tmp_path: Path) -
     sa.verify_export(made.files[0])
     with pytest.raises(ExportCorrupt, match="dataset_fingerprint differ"):
         pipeline.verify_export(made.files[0])
+
+
+@pytest.mark.parametrize("name", [name for name in Sidecar.__struct_fields__ if name != "version"])
+def test_nothing_that_a_sidecar_says_can_be_changed(pipeline: sa.Seamless, tmp_path: Path, name: str) -> None:
+    made = pipeline.export(HOURS, tmp_path / "bars.csv")
+    others: dict[type, object] = {str: "ohlcv:binance:ETH/USDT:1h", int: 7, float: 0.5, tuple: []}
+    other = {**others, **dict.fromkeys((bool,), True)}[type(getattr(made.sidecar, name))]
+    if getattr(made.sidecar, name) == ():
+        other = [[START, START + 3_600, "no_trades"]]
+    said = json.loads(made.sidecar_path.read_text())
+    made.sidecar_path.write_text(json.dumps({**said, name: other}))
+    with pytest.raises(SeamlessError):
+        pipeline.verify_export(made.sidecar_path)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("held", [b"", b"PK\x03\x04", b"1,2\n", b"ARROW1\0\0", b"PAR1PAR1"])
+def test_files_of_no_form_are_no_traceback(tmp_path: Path, form: str, held: bytes) -> None:
+    (tmp_path / "bars").write_bytes(held)
+    file = {"path": "bars", "sha256": sha256_text(held), "bytes": len(held)}
+    said = {"version": 1, "form": form, "node_id": HOURS, "start": START, "end": START + 3_600, "rows": 1}
+    said |= {"as_of": "2025-01-01T00:00:00Z", "coverage_ratio": 1.0, "gaps": [], "files": [file]}
+    said |= dict.fromkeys(("dataset_fingerprint", "bars_fingerprint"), "sha256:" + "0" * 64)
+    (tmp_path / "bars.seamless.json").write_text(json.dumps({**said, "conformance_version": "v2"}))
+    with pytest.raises(ExportCorrupt, match=r"form|fingerprint"):
+        sa.verify_export(tmp_path / "bars")
 
 
 def test_what_cannot_be_exported_is_refused(pipeline: sa.Seamless, tmp_path: Path) -> None:

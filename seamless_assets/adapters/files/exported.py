@@ -24,10 +24,12 @@ def write_export(
     """
     folder = sidecar_path.parent
     targets = {folder / path: held for path, held in files.items()}
-    there = [str(path) for path in (*targets, sidecar_path) if path.exists()]
-    if there and not overwrite:
-        raise InvalidInput(f"{there[0]} is there already; name another file, or say overwrite", path=there[0])
     try:
+        there = [str(path) for path in (*targets, sidecar_path) if path.exists()]
+        if there and not overwrite:
+            raise InvalidInput(
+                f"{there[0]} is there already; name another file, or say overwrite", path=there[0]
+            )
         sidecar_path.unlink(missing_ok=True)
         for path, held in targets.items():
             _write(path, held)

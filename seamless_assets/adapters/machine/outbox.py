@@ -49,7 +49,10 @@ ORDER BY coalesce(s.next_at, 0), t.world_id LIMIT 1"""
 def append_message(db: sqlite3.Connection, event: SessionEvent) -> None:
     """Leave the message of an event, inside the transaction that changes its session."""
     found = _sound(_STREAMS, db, event.world_id, None)
-    stream, last = (found[1], found[2]) if found else (secrets.token_hex(8), 0)
+    # Where a damaged stream was deleted a new one goes on behind what still waits.
+    waiting = "SELECT coalesce(max(sequence), 0) FROM messages WHERE world_id = ?"
+    (last_waiting,) = db.execute(waiting, (event.world_id,)).fetchone()
+    stream, last = (found[1], found[2]) if found else (secrets.token_hex(8), last_waiting)
     message = webhook_message(event, stream, last + 1)
     _STREAMS.put(db, [(event.world_id, stream, message.sequence)])
     _MESSAGES.put(db, [(message.world_id, message.sequence, message.message_id, message.body)])

@@ -61,11 +61,13 @@ class LocalTrial:
                 for node in nodes:
                     s.materialize(node, self._end - day * DAY, self._end - (day - 1) * DAY)
         self._exchange.faults.add(Fault("status", code=503, times=None))
-        with connect(self.settings) as s:
-            for node in nodes:
-                self._window[node] = self._last_bars(node)
-                self._held[node] = [self._read(s, node).verdict for _ in range(INCIDENT_READS)]
-        self._exchange.faults.clear()
+        try:
+            with connect(self.settings) as s:
+                for node in nodes:
+                    self._window[node] = self._last_bars(node)
+                    self._held[node] = [self._read(s, node).verdict for _ in range(INCIDENT_READS)]
+        finally:
+            self._exchange.faults.clear()
         self._incident_over = time.monotonic()
 
     def recovery(self, settings: Settings, node: NodeId) -> Outcome:
@@ -96,11 +98,13 @@ class LocalTrial:
         start = self._end - 3 * DAY
         self._exchange.faults.add(Fault("delay", seconds=SLOW, times=None))
         context = ComputeContext(WORLD, "live", max_lag=NO_LAG, min_coverage=0.0)
-        with connect(settings) as s:
-            metadata = s.read(
-                node, start, start + 2 * DAY, context, strategy="AUTO_BACKFILL", sla=IMPATIENT
-            ).metadata
-        self._exchange.faults.clear()
+        try:
+            with connect(settings) as s:
+                metadata = s.read(
+                    node, start, start + 2 * DAY, context, strategy="AUTO_BACKFILL", sla=IMPATIENT
+                ).metadata
+        finally:
+            self._exchange.faults.clear()
         codes = [reason.split(":")[0] for reason in metadata.reasons]
         is_sound = (
             metadata.verdict == "PARTIAL"

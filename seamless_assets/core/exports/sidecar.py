@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -17,6 +19,11 @@ from seamless_assets.core.releases.fingerprint import fingerprint
 from seamless_assets.errors import ExportCorrupt, SeamlessError
 
 ENDING = ".seamless.json"
+_UNREADABLE = (
+    *(ValueError, OSError, ArithmeticError, SeamlessError),
+    *(zipfile.BadZipFile, zlib.error, RuntimeError),
+)
+"""What readers of files raise for files that are not of their form, odd and encrypted zips among them."""
 VERSION = 1
 
 
@@ -100,7 +107,7 @@ def prove(sidecar: Sidecar, files: Mapping[str, bytes], where: str) -> pa.Table:
     try:
         bars = FORMS[sidecar.form].decode(NodeId.parse(sidecar.node_id), files)
         found = _fingerprint(NodeId.parse(sidecar.node_id), bars, sidecar.conformance_version)
-    except (ValueError, OSError, SeamlessError) as error:
+    except _UNREADABLE as error:
         raise ExportCorrupt(
             f"{where}: its files are not of the form {sidecar.form}: {error}", path=where
         ) from error

@@ -62,6 +62,8 @@ def positions_of(nodes: Iterable[NodeId], since: Instant) -> dict[str, Position]
 def _max_lag(context: ComputeContext | None, default: float) -> float:
     if context is None:
         return default
+    if not isinstance(context, ComputeContext):
+        raise InvalidInput(f"context is {context!r}; give a ComputeContext", value=context)
     if context.domain != "live":
         raise InvalidInput(
             f"a subscription is of the domain live, and the context is of {context.domain}; replay gives the "

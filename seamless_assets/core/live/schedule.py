@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import count
-
 from seamless_assets.core.calendar.timeframe import Timeframe
 
 LOOKS_S = (0.4, 3.0, 15.0, 60.0)
@@ -22,8 +20,8 @@ def next_look(timeframe: Timeframe, closed: int, now: float) -> float:
     At the latest it is that of the next bar.
     """
     end = timeframe.shift(closed, 1)
-    looks = (LOOKS_S[n] if n < len(LOOKS_S) else (n - len(LOOKS_S) + 1) * THEN_EVERY_S for n in count())
-    own = next(closed + after for after in looks if closed + after > now)
+    later = (max(0, int((now - closed) // THEN_EVERY_S)) + 1) * THEN_EVERY_S
+    own = next((closed + after for after in LOOKS_S if closed + after > now), closed + later)
     return own if own < end else end + LOOKS_S[0]
 
 
@@ -39,7 +37,9 @@ def last_look(timeframe: Timeframe, closed: int, now: float) -> float:
 
     Before the first one it is the bar's close.
     """
-    at = float(closed)
+    # No look lies between the last two of an even pace.
+    skipped = (min(now, timeframe.shift(closed, 1)) - closed) // THEN_EVERY_S - 1
+    at = closed + max(0.0, skipped) * THEN_EVERY_S
     while at < (following := next_look(timeframe, closed, at)) <= now:
         at = following
     return at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -48,8 +49,22 @@ class ComputeContext:
                 raise InvalidInput(
                     f"dataset_fingerprint is {text!r}; give the sha256:... of a release", value=text
                 )
+        require_limits(self.max_lag, self.min_coverage)
         if self.as_of is not None:
             object.__setattr__(self, "as_of", instant_text(epoch_micros(self.as_of, "as_of")))
+
+
+def require_limits(max_lag: object, min_coverage: object) -> None:
+    """Raise `InvalidInput` for a lag or a coverage that nothing can be held against; None is no limit."""
+    if max_lag is not None and not 0 < _number(max_lag) < math.inf:
+        raise InvalidInput(f"max_lag is {max_lag!r}; give seconds above 0", value=max_lag)
+    if min_coverage is not None and not 0 <= _number(min_coverage) <= 1:
+        raise InvalidInput(f"min_coverage is {min_coverage!r}; give a ratio from 0 to 1", value=min_coverage)
+
+
+def _number(value: object) -> float:
+    """The number, or NaN, which lies in no range, where it is none."""
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
 
 
 def choose_strategy(name: object) -> Strategy:

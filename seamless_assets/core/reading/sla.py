@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from seamless_assets.core.reading.context import choose
+from seamless_assets.core.reading.context import choose, require_limits
 from seamless_assets.errors import InvalidChoice, InvalidInput
 
 OnViolation = Literal["FAIL_FAST", "PARTIAL_FILL", "HOLD"]
@@ -27,8 +27,6 @@ def _require(name: str, value: object, is_sound: bool) -> None:
 _MILLISECONDS = f"milliseconds above 0 and up to {LONGEST_BUDGET_MS}"
 _WANTED = {
     "max_sync_gap_bars": "a whole number of bars from 0 up",
-    "min_coverage": "a ratio from 0 to 1",
-    "max_lag": "seconds above 0",
 }
 
 
@@ -66,10 +64,7 @@ class SLAPolicy:
             _require(name, getattr(self, name), 0 < _number(name, getattr(self, name)) <= LONGEST_BUDGET_MS)
         bars = self.max_sync_gap_bars
         _require("max_sync_gap_bars", bars, _is_plain(bars, int) and bars >= 0)
-        if self.min_coverage is not None:
-            _require("min_coverage", self.min_coverage, 0 <= _number("min_coverage", self.min_coverage) <= 1)
-        if self.max_lag is not None:
-            _require("max_lag", self.max_lag, 0 < _number("max_lag", self.max_lag) < float("inf"))
+        require_limits(self.max_lag, self.min_coverage)
         choose(self.on_violation, VIOLATIONS, "on_violation")
 
     def budget_ms(self, phase: Phase) -> float:

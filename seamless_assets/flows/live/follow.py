@@ -153,7 +153,9 @@ class Follower:
         before = self.closed
         try:
             await self._ask_clock()
-        except ExchangeUnavailable:
+        except SeamlessError as error:
+            if not is_passing(error):
+                raise
             return
         if self.closed > before:
             self._next_at = max(self.now(), self.closed + LOOKS_S[0])

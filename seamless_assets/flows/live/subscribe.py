@@ -18,7 +18,7 @@ from seamless_assets.core.live.position import Position
 from seamless_assets.core.live.request import StreamRequest
 from seamless_assets.core.live.sequence import Sequencer
 from seamless_assets.core.node import NodeId
-from seamless_assets.errors import ExchangeUnavailable, StoreError
+from seamless_assets.errors import SeamlessError, StoreError
 from seamless_assets.flows.live.follow import Follower, is_passing
 from seamless_assets.flows.live.known import load_known
 from seamless_assets.flows.ports import Ports
@@ -57,7 +57,9 @@ async def _now(ports: Ports, node: NodeId) -> float:
     """The exchange's clock; ours where it cannot be asked."""
     try:
         return await ports.source.exchange_now(node.exchange)
-    except ExchangeUnavailable:
+    except SeamlessError as error:
+        if not is_passing(error):
+            raise
         return ports.clock.now()
 
 

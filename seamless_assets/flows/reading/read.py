@@ -56,7 +56,10 @@ async def read(ports: Ports, request: ReadRequest) -> ReadResult:
     try:
         return await serve(ports, replace(answer, decision=decision), key, deadline)
     except PhaseCut:
-        raise _exceeded(request, deadline) from None
+        # What was judged may be on its way to the session's record; the refusal comes after it.
+        refused = _exceeded(request, deadline)
+        await refuse(ports, request, admission, deadline, refused, key)
+        raise refused from None
 
 
 async def read_released(

@@ -171,10 +171,12 @@ class LoopThread:
             await self._one_ended.wait()
         for producer in tuple(self._producers):
             self._close(producer)
-        await asyncio.gather(*self._closing)
-        adapters, self._adapters = self._adapters, None
-        if adapters is not None:
-            await adapters.close()
+        try:
+            await asyncio.gather(*self._closing)
+        finally:
+            adapters, self._adapters = self._adapters, None
+            if adapters is not None:
+                await adapters.close()
 
     def _live(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:

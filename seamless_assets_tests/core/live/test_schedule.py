@@ -13,7 +13,7 @@ CLOSED = 1_735_689_600
 FRAMES = st.sampled_from([Timeframe(text) for text in ("1s", "1m", "5m", "1h", "1d", "1w", "1M")])
 
 
-@given(FRAMES, st.floats(0, 100_000))
+@given(FRAMES, st.floats(0, 2_600_000))
 def test_the_next_instant_lies_ahead_and_before_the_next_bar_is_asked_for(
     frame: Timeframe, after: float
 ) -> None:
@@ -23,6 +23,14 @@ def test_the_next_instant_lies_ahead_and_before_the_next_bar_is_asked_for(
         assert now < instant(frame, CLOSED, now) <= following
     last = last_look(frame, CLOSED, now)
     assert CLOSED <= last <= now < next_look(frame, CLOSED, last)
+
+
+@given(FRAMES, st.floats(0, 2_600_000))
+def test_the_last_look_is_the_one_before_the_next(frame: Timeframe, after: float) -> None:
+    now, at = CLOSED + after, float(CLOSED)
+    while at < (following := next_look(frame, CLOSED, at)) <= now:
+        at = following
+    assert last_look(frame, CLOSED, now) == at
 
 
 @pytest.mark.parametrize(("frame", "most"), [("1m", 3), ("1h", 16), ("1d", 292)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 from typing import Any
 
@@ -16,7 +17,7 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.coverage import Gap
 from seamless_assets.core.reading.carry import carry_previous_close
-from seamless_assets.core.reading.context import choose_strategy
+from seamless_assets.core.reading.context import ComputeContext, choose_strategy
 from seamless_assets.core.reading.request import choose_columns
 from seamless_assets.core.reading.result import ManifestUris, ReadMetadata, ReadResult
 from seamless_assets.core.releases.artifact import ArtifactRef
@@ -147,3 +148,12 @@ def test_columns_that_are_none_are_refused(columns: Any) -> None:
 def test_the_nearest_choice_is_told_whatever_its_case(name: str, nearest: str) -> None:
     with pytest.raises(InvalidChoice, match=f"did you mean {nearest}"):
         choose_strategy(name)
+
+
+@pytest.mark.parametrize("limit", [math.nan, math.inf, -math.inf, -5, 0, "60", True, [1]])
+def test_limits_that_nothing_can_be_held_against_are_refused(limit: Any) -> None:
+    with pytest.raises(InvalidInput, match="max_lag is"):
+        ComputeContext(domain="live", max_lag=limit)
+    if limit not in (0, True):
+        with pytest.raises(InvalidInput, match="min_coverage is"):
+            ComputeContext(domain="live", min_coverage=limit)
