@@ -48,8 +48,8 @@ def test_each_state_is_given_with_its_reason(exchange: Sandbox, pipeline: sa.Sea
 
 def test_the_running_partition_is_pending_before_and_after_its_release(pipeline: sa.Seamless) -> None:
     # The clocks of the machine and of the exchange stand far apart; what is over is judged by the machine's.
-    tomorrow = int(pipeline.aio.ports.clock.now()) + DAY
-    (last,) = pipeline.condition(NODE, tomorrow, tomorrow + 1)
+    tomorrow = (int(pipeline.aio.ports.clock.now()) // DAY + 1) * DAY
+    (last,) = pipeline.condition(NODE, tomorrow, tomorrow + DAY)
     assert (last.state, last.reason, last.changed_at) == ("pending", "its time is not over", None)
 
 
