@@ -92,9 +92,10 @@ class RollingBackfillSettings(SwitchSettings):
 
 
 class FinishingSettings(SwitchSettings):
-    """Finish partitions that are over and released in part."""
+    """Finish partitions that are over and released in part; those over for `give_up_s` are left alone."""
 
     cron: Cron = "10 * * * *"
+    give_up_s: Span = 7 * 86_400
 
 
 class ReverificationSettings(SwitchSettings):
@@ -130,7 +131,7 @@ class FreshnessSettings(SwitchSettings):
 
 
 class RecoverySettings(SwitchSettings):
-    """Ask again, every `retry_s`, for what people asked for in vain while an exchange was away.
+    """Ask again, every `retry_s`, for what people asked for in vain while an exchange or a store was away.
 
     Runs that failed more than `give_up_s` ago are left alone.
     """

@@ -7,6 +7,7 @@ from typing import Any
 
 from dagster import (
     AssetCheckEvaluation,
+    AssetCheckKey,
     AssetCheckSeverity,
     AssetObservation,
     Failure,
@@ -28,6 +29,8 @@ from seamless_assets.errors import SeamlessError, StoreError
 from seamless_assets.pipeline.connect import Seamless
 
 Row = Mapping[str, str | int]
+FAULTS = "faults"
+"""The entry of a check's metadata in which verification tells what it found."""
 
 
 def build_upkeep(
@@ -86,7 +89,8 @@ def _verification_job(names: ProjectNames) -> JobDefinition:
 
     @job(
         name=names.prefixed("verification"),
-        description="Prove every hash of all nodes; of one with a fault the check `publishable` fails.",
+        description="Prove every hash of all nodes; of one with a fault the check `publishable` fails, until "
+        "it is proven sound.",
     )
     def verification() -> None:
         verify_artifacts()
@@ -136,27 +140,18 @@ def _keep_house(context: OpExecutionContext, names: ProjectNames, pipeline: Seam
 
 def _verify(context: OpExecutionContext, names: ProjectNames, pipeline: Seamless, node: NodeId) -> Row:
     """What was proven of a node. Raises `StoreError` where something is not as it was written."""
-    report = pipeline.verify(node)
+    report, key = pipeline.verify(node), AssetCheckKey(names.asset_key(node), PUBLISHABLE)
     if not report.is_sound:
         first = report.faults[0]
         said = (
             f"{len(report.faults)} of its files are not what was released, the first is {first.uri}: "
             f"{first.problem}; restore it from a copy, or withdraw its partition and materialize it again"
         )
-        context.instance.report_runless_asset_event(
-            AssetCheckEvaluation(
-                check_name=PUBLISHABLE,
-                passed=False,
-                asset_key=names.asset_key(node),
-                severity=AssetCheckSeverity.ERROR,
-                description=said,
-                blocking=True,
-                metadata={
-                    "faults": MetadataValue.table([_fault_row(fault) for fault in report.faults[:100]])
-                },
-            )
-        )
+        faults = {FAULTS: MetadataValue.table([_fault_row(fault) for fault in report.faults[:100]])}
+        _tell(context, key, False, said, faults)
         raise StoreError(said, node_id=str(node))
+    if _was_found_faulty(context, key):
+        _tell(context, key, True, f"all of its {report.artifacts} artifacts are what was released", {})
     for warning in report.warnings:
         context.log.warning(f"{node}: {warning}")
     return {
@@ -166,6 +161,29 @@ def _verify(context: OpExecutionContext, names: ProjectNames, pipeline: Seamless
         "bytes": report.file_bytes,
         "orphans": len(report.orphans),
     }
+
+
+def _was_found_faulty(context: OpExecutionContext, key: AssetCheckKey) -> bool:
+    """Whether the last verdict of a check is one of verification, that something is not as it was written."""
+    record = context.instance.get_latest_asset_check_evaluation_record(key)
+    last = record.evaluation if record else None
+    return isinstance(last, AssetCheckEvaluation) and not last.passed and FAULTS in last.metadata
+
+
+def _tell(
+    context: OpExecutionContext, key: AssetCheckKey, passed: bool, said: str, shown: Mapping[str, Any]
+) -> None:
+    context.instance.report_runless_asset_event(
+        AssetCheckEvaluation(
+            check_name=key.name,
+            passed=passed,
+            asset_key=key.asset_key,
+            severity=AssetCheckSeverity.ERROR,
+            description=said,
+            blocking=True,
+            metadata=shown,
+        )
+    )
 
 
 def _fault_row(fault: Any) -> TableRecord:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from dagster import AssetCheckKey, AssetKey, DagsterInstance, DefaultScheduleStatus
+from dagster import AssetCheckEvaluation, AssetCheckKey, AssetKey, DagsterInstance, DefaultScheduleStatus
 
 import seamless_assets as sa
 from seamless_assets.config.load import load_settings
@@ -49,6 +49,13 @@ def rows(result: Any) -> dict[str, dict[str, Any]]:
 def observed(instance: DagsterInstance, node: str) -> Any:
     key = AssetKey(list(sa.NodeId.parse(node).asset_key))
     return instance.fetch_observations(key, limit=5).records
+
+
+def last_verdict(instance: DagsterInstance, node: str) -> AssetCheckEvaluation:
+    key = AssetCheckKey(AssetKey(list(sa.NodeId.parse(node).asset_key)), "publishable")
+    found = instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key]
+    assert found.event is not None and found.event.dagster_event is not None
+    return found.event.dagster_event.asset_check_evaluation_data
 
 
 def known(path: Path, node: str) -> tuple[pa.Table, list[str], int]:
@@ -104,18 +111,22 @@ def test_a_damaged_artifact_is_found_by_verification_and_told_as_a_check(
 ) -> None:
     sound = keep_house(path, instance, "verification")
     assert sound.success and {row["artifacts"] for row in rows(sound).values()} == {0, 12}
+    # A verdict on bars is none that verification takes back.
+    key = AssetKey(list(sa.NodeId.parse(ETH).asset_key))
+    on_bars = AssetCheckEvaluation(asset_key=key, check_name="publishable", passed=False, metadata={})
+    instance.report_runless_asset_event(on_bars)
     damaged = next((path.parent / "artifacts").rglob("symbol=BTC*/**/2024-05/*.parquet"))
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[:-1] + b"?")
     result = keep_house(path, instance, "verification")
     assert not result.success and set(rows(result)) == {ETH, "ohlcv:binance:SOL/USDT:1h"}
-    key = AssetCheckKey(AssetKey(list(sa.NodeId.parse(BTC).asset_key)), "publishable")
-    found = instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key]
-    assert found.event is not None and found.event.dagster_event is not None
-    check = found.event.dagster_event.asset_check_evaluation_data
+    check = last_verdict(instance, BTC)
     assert not check.passed and str(damaged) in str(check.description)
     damaged.write_bytes(whole)
     assert keep_house(path, instance, "verification").success
+    check = last_verdict(instance, BTC)
+    assert check.passed and check.description == "all of its 12 artifacts are what was released"
+    assert not last_verdict(instance, ETH).passed
 
 
 @pytest.mark.parametrize("name", ["housekeeping", "verification"])

@@ -14,7 +14,6 @@ from seamless_assets.core.bars.table import PRICES, timestamps
 from seamless_assets.core.calendar.segment import Segment, merge_ranges, missing_ranges
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.alignment import floored, misaligned, off_grid_rows, tolerance_ms
-from seamless_assets.core.coverage.coverage import holes_in
 from seamless_assets.core.node import NodeId
 
 NO_OPENS = np.array([], dtype=np.int64)
@@ -111,12 +110,6 @@ def witnessed_spans(pages: Sequence[Page], timeframe: Timeframe) -> list[Segment
         ],
         timeframe,
     )
-
-
-def bracketed_holes(pages: Sequence[Page], bounds: Segment, timeframe: Timeframe) -> list[Segment]:
-    """Holes in `bounds` with bars on both sides in one page, ascending."""
-    spans = (span.intersect(bounds) for span in witnessed_spans(pages, timeframe))
-    return holes_in(timeframe, spans, known_opens(pages, timeframe))
 
 
 def known_opens(pages: Sequence[Page], timeframe: Timeframe) -> np.ndarray:

@@ -99,8 +99,8 @@ def unreleased(grid: PartitionGrid, states: Iterable[NodeState], count: int, now
     )
 
 
-def unfinished(grid: PartitionGrid, states: Iterable[NodeState], now: float) -> list[Batch]:
-    """Partitions that are over and settled to their end, and released in part."""
+def unfinished(grid: PartitionGrid, states: Iterable[NodeState], now: float, give_up_s: float) -> list[Batch]:
+    """Partitions that are over and settled to their end, released in part, and not over for `give_up_s`."""
     due: dict[NodeId, list[str]] = {}
     every: dict[str, Partition] = {}
     for state in states:
@@ -108,6 +108,7 @@ def unfinished(grid: PartitionGrid, states: Iterable[NodeState], now: float) -> 
             # A hole of released time begins in the partition that was not finished, or at the next.
             for part in partitions(grid.timeframe, grid.unit, Segment(max(0, held.end - 1), held.end)):
                 is_over = grid.settled_part(part, now) == part.window
+                is_over &= now - part.window.end < give_up_s
                 if is_over and state.holds_any(part.window) and state.lacks(part.window):
                     every[part.key] = part
                     due.setdefault(state.node, []).append(part.key)
@@ -162,18 +163,24 @@ class Look:
 
 
 def look_at(
-    grid: PartitionGrid, states: Sequence[NodeState], now: float, looked_at: float | None, how: Freshness
+    grid: PartitionGrid,
+    states: Sequence[NodeState],
+    now: float,
+    looked_at: float | None,
+    how: Freshness,
+    was_outage: bool = False,
 ) -> Look:
     """Which nodes are stale and are to be asked for now, the last look having been at `looked_at`.
 
-    A node that stays stale is asked for again and again, ever less often; if all are stale, all are asked for
-    at each look: then it is their exchange that was away, and it may be back.
+    A node that stays stale is asked for again and again, ever less often. If the last run failed in an
+    outage, and half of the nodes or more are stale, all of these are asked for at each look: what was away
+    may be back.
     """
     recent = grid.last(how.partitions, now)
     lags = {state.node: _lag(grid, state, recent, now) for state in states}
     stale = {node: lag for node, lag in lags.items() if lag > how.max_lag_s}
-    are_all = len(stale) == len(states)
-    asked = {node for node, lag in stale.items() if are_all or _is_its_turn(lag, now, looked_at, how)}
+    is_outage = was_outage and 2 * len(stale) >= len(states)
+    asked = {node for node, lag in stale.items() if is_outage or _is_its_turn(lag, now, looked_at, how)}
     needed = {
         state.node: [part.key for part in recent if state.lacks(grid.settled_part(part, now))]
         for state in states

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dagster import DagsterEventType, DagsterInstance
+from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._core.execution.plan.objects import StepFailureData
 from dagster_shared.error import SerializableErrorInfo
 
-from seamless_assets.errors import ExchangeUnavailable, RateLimited
+from seamless_assets.errors import ArtifactStoreError, ExchangeUnavailable, HotStoreError, RateLimited
 
-OUTAGES = frozenset({ExchangeUnavailable.__name__, RateLimited.__name__})
+OUTAGES = frozenset(
+    error.__name__ for error in (ExchangeUnavailable, RateLimited, HotStoreError, ArtifactStoreError)
+)
+OVER = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
 
 
 def step_errors(instance: DagsterInstance, run_id: str) -> Iterator[SerializableErrorInfo]:
@@ -25,5 +28,11 @@ def step_errors(instance: DagsterInstance, run_id: str) -> Iterator[Serializable
 
 
 def is_outage(instance: DagsterInstance, run_id: str) -> bool:
-    """Whether a step of a run failed because an exchange gave no answer."""
+    """Whether a step of a run failed because an exchange or a store gave no answer."""
     return any(error.cls_name in OUTAGES for error in step_errors(instance, run_id))
+
+
+def last_was_outage(instance: DagsterInstance, job_name: str, tag: str, name: str) -> bool:
+    """The same of the newest run of a job that is over, of those that a schedule or sensor asked for."""
+    wanted = RunsFilter(job_name=job_name, statuses=OVER, tags={tag: name})
+    return any(is_outage(instance, run.run_id) for run in instance.get_runs(wanted, limit=1))

@@ -21,6 +21,7 @@ from dagster._core.storage.tags import SENSOR_NAME_TAG
 
 from seamless_assets.config.load import Settings
 from seamless_assets.defs.automation.due import Freshness, look_at
+from seamless_assets.defs.automation.failures import last_was_outage
 from seamless_assets.defs.automation.requests import jobs_under_way, run_requests, sensor_status
 from seamless_assets.defs.automation.schedules import grid_of
 from seamless_assets.defs.automation.states import load_states
@@ -34,7 +35,7 @@ SHARDS_A_TICK = 20
 
 
 class Looked(NamedTuple):
-    """When a shard was looked at last, and when it is to be looked at again (epoch seconds)."""
+    """When a shard was looked at last (0: never), and when it is to be looked at again (epoch seconds)."""
 
     at: float
     next_at: float
@@ -81,12 +82,13 @@ def _sensor(
             try:
                 states = load_states(pipeline, shard.nodes, context.log)
             except StoreError:
-                # Each of its nodes is logged; those of other jobs can be read.
-                looked[shard.name] = Looked(now, now + freshness.retry_s)
+                # Each of its nodes is logged; those of other jobs can be read. This was no look.
+                looked[shard.name] = Looked(before.at if before else 0.0, now + freshness.retry_s)
                 continue
-            look = look_at(grid_of(settings, shard), states, now, before and before.at, how)
+            was_outage = last_was_outage(context.instance, shard.job_name, SENSOR_NAME_TAG, name)
+            look = look_at(grid_of(settings, shard), states, now, before and before.at, how, was_outage)
             # The same cursor gives the same key, so that a tick that comes twice asks once.
-            since = f"{before.at:.0f}" if before else f"first-{now // freshness.retry_s:.0f}"
+            since = f"{before.at:.0f}" if before and before.at else f"first-{now // freshness.retry_s:.0f}"
             requests += run_requests(shard, names, look.batches, f"{shard.name}/{since}")
             looked[shard.name] = Looked(now, look.next_at)
         known = {shard.name: looked[shard.name] for shard in shards if shard.name in looked}

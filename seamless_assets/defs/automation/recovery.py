@@ -1,4 +1,4 @@
-"""The sensor that asks again for what people asked for in vain while an exchange was away."""
+"""The sensor that asks again for what people asked for in vain while an exchange or a store was away."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def build_recovery(
         jobs=list(jobs.values()),
         minimum_interval_seconds=recovery.interval_s,
         required_resource_keys={names.project},
-        description="Ask again for what runs that people launched asked for in vain while an exchange was "
-        "away, until it is released.",
+        description="Ask again for what runs that people launched asked for in vain while an exchange or a "
+        "store was away, until it is released.",
         default_status=sensor_status(settings.automation, recovery),
     )
 

@@ -14,7 +14,7 @@ from seamless_assets.defs.names import ProjectNames
 
 NEXT_STEPS = {
     **dict.fromkeys(
-        OUTAGES, "the exchange gave no answer; `recovery` and `freshness` ask again where they are on"
+        OUTAGES, "what gave no answer may be back; `recovery` and `freshness` ask again where they are on"
     ),
     "DagsterAssetCheckFailedError": "read the check `publishable`; materialize again once the exchange mends "
     "it, or run the job release_by_hand",

@@ -61,7 +61,8 @@ def build_schedules(
 
 
 def _kinds(automation: AutomationSettings) -> Iterator[_Kind]:
-    rolling, anew = automation.rolling_backfill, automation.reverification
+    rolling, finishing = automation.rolling_backfill, automation.finishing
+    anew = automation.reverification
     yield _Kind(
         "rolling_backfill",
         rolling.cron,
@@ -71,10 +72,10 @@ def _kinds(automation: AutomationSettings) -> Iterator[_Kind]:
     )
     yield _Kind(
         "finishing",
-        automation.finishing.cron,
-        schedule_status(automation, automation.finishing),
+        finishing.cron,
+        schedule_status(automation, finishing),
         "Finish partitions that are over and released in part",
-        unfinished,
+        lambda grid, states, now: unfinished(grid, states, now, finishing.give_up_s),
     )
     yield _Kind(
         "reverification",

@@ -13,7 +13,15 @@ from seamless_assets.core.bars.table import BARS_SCHEMA, table_of, timestamps
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.alignment import tolerance_ms
-from seamless_assets.core.coverage.pages import Page, bracketed_holes, closed_part, page_of, unwitnessed
+from seamless_assets.core.coverage.coverage import holes_in
+from seamless_assets.core.coverage.pages import (
+    Page,
+    closed_part,
+    known_opens,
+    page_of,
+    unwitnessed,
+    witnessed_spans,
+)
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import MisalignedTimeframe
 from seamless_assets.testing import DAY, START
@@ -60,6 +68,12 @@ def test_a_slip_keeps_every_row_under_its_own_open(
     assert kept.opens(frame).tolist() == [bar(frame, n) for n in numbers] and kept.off_grid == ()
 
 
+def bracketed_holes(kept: Page, bounds: Segment, frame: Timeframe) -> list[Segment]:
+    """Holes in `bounds` with bars on both sides in the page."""
+    spans = [span.intersect(bounds) for span in witnessed_spans([kept], frame)]
+    return holes_in(frame, spans, known_opens([kept], frame))
+
+
 @given(some, st.data())
 def test_times_of_first_trades_are_floored(numbers: list[int], data: st.DataObject) -> None:
     frame = Timeframe("1h")
@@ -93,7 +107,7 @@ def test_a_few_rows_of_another_grid_are_left_out_and_nothing_is_shown_of_their_b
     assert kept.opens(frame).tolist() == [bar(frame, n) for n in ours]
     held = [Segment(bar(frame, strange[0]), bar(frame, strange[-1] + 1))]
     assert unwitnessed([kept], held, frame) == held
-    assert bracketed_holes([kept], held[0], frame) == []
+    assert bracketed_holes(kept, held[0], frame) == []
 
 
 def test_holes_among_strange_rows_between_ours_prove_nothing() -> None:
@@ -101,7 +115,7 @@ def test_holes_among_strange_rows_between_ours_prove_nothing() -> None:
     ours = [*range(10), *range(16, 30)]
     strange = [bar(frame, n) * 1000 + 16 * HOUR_MS for n in (10, 11, 14)]
     kept = page("1d", sorted([bar(frame, n) * 1000 for n in ours] + strange))
-    assert bracketed_holes([kept], EVER, frame) == [Segment(bar(frame, 13), bar(frame, 14))]
+    assert bracketed_holes(kept, EVER, frame) == [Segment(bar(frame, 13), bar(frame, 14))]
     assert unwitnessed([kept], [Segment(bar(frame, 0), bar(frame, 30))], frame) == [
         Segment(bar(frame, 10), bar(frame, 13)),
         Segment(bar(frame, 14), bar(frame, 16)),

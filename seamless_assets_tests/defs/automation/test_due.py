@@ -26,7 +26,7 @@ from seamless_assets.testing import DAY, START
 
 BTC, ETH = NodeId.parse("ohlcv:okx:BTC/USDT:1m"), NodeId.parse("ohlcv:okx:ETH/USDT:1m")
 MINUTES = PartitionGrid(Timeframe("1m"), "day", START, 2)
-HOUR = 3_600
+HOUR, WEEK = 3_600, 7 * DAY
 HOW = Freshness(max_lag_s=900, retry_s=300, partitions=3)
 GRIDS = [
     MINUTES,
@@ -81,14 +81,26 @@ def test_what_a_person_pinned_is_left_alone() -> None:
 def test_only_what_is_over_and_released_in_part_is_finished() -> None:
     now = START + 4 * DAY + 300
     states = [held(BTC, (0, DAY + 7 * HOUR), (3 * DAY, 4 * DAY - 600)), held(ETH, (0, 2 * DAY))]
-    assert keys(unfinished(MINUTES, states, now)) == [
+    assert keys(unfinished(MINUTES, states, now, WEEK)) == [
         ("2025-01-02", "2025-01-02", 1),
         ("2025-01-04", "2025-01-04", 1),
     ]
     # Two bars after its end, not one.
     early = [held(BTC, (3 * DAY, 4 * DAY - 600))]
-    assert unfinished(MINUTES, early, START + 4 * DAY + 119) == []
-    assert keys(unfinished(MINUTES, early, START + 4 * DAY + 120)) == [("2025-01-04", "2025-01-04", 1)]
+    assert unfinished(MINUTES, early, START + 4 * DAY + 119, WEEK) == []
+    assert keys(unfinished(MINUTES, early, START + 4 * DAY + 120, WEEK)) == [("2025-01-04", "2025-01-04", 1)]
+
+
+@pytest.mark.parametrize("give_up_s", [HOUR, DAY, WEEK, 30 * DAY])
+def test_what_was_over_long_ago_is_not_finished_any_more(give_up_s: int) -> None:
+    # Of each of sixty days half is released.
+    state = held(BTC, *((day * DAY, day * DAY + 12 * HOUR) for day in range(60)))
+    for hours in (1, 25, 47):
+        now = START + 58 * DAY + hours * HOUR
+        over = [day for day in range(60) if 120 <= now - START - (day + 1) * DAY < give_up_s]
+        found = unfinished(MINUTES, [state], now, give_up_s)
+        asked = [part.key for part in MINUTES.last(60, now) if (part.window.start - START) // DAY in over]
+        assert [(batch.first, batch.last) for batch in found] == ([(asked[0], asked[-1])] if asked else [])
 
 
 def test_what_may_still_change_is_asked_for_anew_where_it_is_released() -> None:
@@ -167,12 +179,12 @@ def test_no_more_is_asked_for_than_the_last_partitions() -> None:
     assert (found.first, found.last) == ("2025-01-29", "2025-01-31")
 
 
-def looks(states: list[NodeState], since: float, until: float) -> list[float]:
+def looks(states: list[NodeState], since: float, until: float, was_outage: bool) -> list[float]:
     """The instants at which a sensor that looks every minute asks, nothing being released meanwhile."""
     asked, now, looked, next_at = [], since, None, since
     while now < until:
         if next_at <= now:
-            look = look_at(MINUTES, states, now, looked, HOW)
+            look = look_at(MINUTES, states, now, looked, HOW, was_outage)
             if look.batches:
                 asked.append(now)
             looked, next_at = now, look.next_at
@@ -183,10 +195,23 @@ def looks(states: list[NodeState], since: float, until: float) -> list[float]:
 def test_while_an_exchange_is_away_it_is_asked_again_within_ten_minutes() -> None:
     away = START + 3 * DAY
     states = [held(BTC, (0, 3 * DAY)), held(ETH, (0, 3 * DAY))]
-    assert looks(states, away, away + DAY)[0] <= away + 900 + 240
-    for some in (states, [held(BTC), held(ETH)], [held(BTC, (0, 60))]):
-        asked = looks(some, away, away + 5 * DAY)
+    assert looks(states, away, away + DAY, False)[0] <= away + 900 + 240
+    pinned = held(ETH, pinned=((0, 30 * DAY),))
+    for some in (states, [held(BTC), held(ETH)], [held(BTC, (0, 60))], [held(BTC, (0, 60)), pinned]):
+        asked = looks(some, away, away + 5 * DAY, True)
         assert max(later - earlier for earlier, later in pairwise(asked)) <= 360
+
+
+@pytest.mark.parametrize("symbols", [1, 2, 5])
+def test_nodes_that_fail_their_checks_are_asked_for_ever_less_often(symbols: int) -> None:
+    since = START + 3 * DAY
+    states = [
+        NodeState(NodeId("okx", f"{name}/USDT", Timeframe("1m")), (Segment(START, since),))
+        for name in "ABCDE"[:symbols]
+    ]
+    asked = looks(states, since, since + 5 * DAY, False)
+    waits = [later - earlier for earlier, later in pairwise(asked)]
+    assert waits[0] <= 360 and min(waits[-3:]) >= 2 * HOUR and len(asked) <= 150
 
 
 def test_a_node_that_never_comes_is_asked_for_ever_less_often() -> None:

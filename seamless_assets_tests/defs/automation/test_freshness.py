@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from logging import Logger
 
 import pytest
+from dagster import RetryPolicy
 
 import seamless_assets as sa
 from seamless_assets.defs.automation import freshness
 from seamless_assets.defs.automation.due import NodeState
 from seamless_assets.defs.automation.requests import UNDER_WAY
-from seamless_assets.errors import ArtifactCorrupt
+from seamless_assets.defs.nodes import assets
+from seamless_assets.errors import ArtifactCorrupt, HotStoreError
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.testing import START
 from seamless_assets_tests.defs.automation.conftest import Project, spans
@@ -72,6 +74,69 @@ def test_an_incident_is_recovered_from_within_ten_minutes(project: Callable[...,
     made.exchange.faults.clear()
     live(10)
     assert coverage() >= 0.98
+
+
+@pytest.mark.parametrize(
+    ("fault", "is_asked_at_once"),
+    [
+        (Fault("status", code=503, times=None), True),
+        (None, True),
+        (Fault("inverted", path="klines", times=None), False),
+    ],
+    ids=["exchange-away", "store-away", "fails-its-checks"],
+)
+def test_a_job_of_one_node_is_asked_for_at_once_where_something_was_away(
+    fault: Fault | None,
+    is_asked_at_once: bool,
+    project: Callable[..., Project],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(assets, "RETRIES", RetryPolicy(max_retries=0))
+    made = project("BTC/USDT", backfill={"max_attempts": 1, "retry_backoff_ms": 1})
+    made.at(8.5)
+    _, cursor = made.tick_sensor(SENSOR)
+    made.at(9.5)
+    (request,), cursor = made.tick_sensor(SENSOR, cursor)
+
+    def away(*_: object) -> None:
+        raise HotStoreError("the hot store cannot be reached")
+
+    if fault is None:
+        monkeypatch.setattr(assets, "materialize_nodes", away)
+    else:
+        made.exchange.faults.add(fault)
+    job = made.definitions.resolve_job_def(str(request.job_name))
+    result = job.execute_in_process(instance=made.instance, raise_on_error=False, tags=request.tags)
+    assert not result.success
+    made.at(9.5 + 6 * MINUTE)
+    again, cursor = made.tick_sensor(SENSOR, cursor)
+    assert bool(again) is is_asked_at_once
+    # Nobody waits for ever.
+    made.at(9.5 + 120 * MINUTE)
+    assert made.tick_sensor(SENSOR, cursor)[0]
+
+
+def test_release_logs_that_come_back_are_looked_at_at_once(
+    project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = project("BTC/USDT")
+    made.at(8.5)
+    _, cursor = made.tick_sensor(SENSOR)
+    load = freshness.load_states
+
+    def away(*_: object) -> list[NodeState]:
+        raise ArtifactCorrupt("the newest record is not a readable release record")
+
+    monkeypatch.setattr(freshness, "load_states", away)
+    for fresh in (cursor, None):
+        for minutes in range(0, 60, 5):
+            made.at(9.5 + minutes * MINUTE)
+            asked, fresh = made.tick_sensor(SENSOR, fresh)
+            assert asked == []
+        monkeypatch.setattr(freshness, "load_states", load)
+        made.at(9.5 + 60 * MINUTE)
+        assert len(made.tick_sensor(SENSOR, fresh)[0]) == 1
+        monkeypatch.setattr(freshness, "load_states", away)
 
 
 def test_a_lost_cursor_and_one_that_says_nothing_ask_once_more(project: Callable[..., Project]) -> None:
