@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import pairwise
 from typing import Any, Literal, TypeVar
 
@@ -26,8 +26,9 @@ from seamless_assets.errors import ArtifactCorrupt
 
 T = TypeVar("T")
 MANIFEST_VERSION: Literal[1] = 1
-EXTENTS, VOLUME = "extents", "volume"
-"""What a manifest's `policy` says beside the decisions: where its values lie, what volume counts.
+EXTENTS, VOLUME, INPUTS = "extents", "volume", "inputs"
+"""What a manifest's `policy` says beside the decisions: where its values lie, what volume counts, what it
+was derived from.
 
 Who declared bars absent stands there too, under `DECLARED`.
 
@@ -38,6 +39,29 @@ MANIFEST_SUFFIX = ".manifest.json"
 _ARTIFACT_PATH = re.compile(
     r"[^/]+/(?P<digest>[0-9a-f]{64})(\.(?P<number>[1-9][0-9]*))?(\.parquet|\.manifest\.json)"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class InputVersion:
+    """The bars of `[start, end)` of one node (epoch seconds) as something was derived from them.
+
+    `fingerprint` is that of the `rows` bars, `gaps` the SHA-256 of what was not there and why. `as_of` and
+    `dataset_fingerprint` name the release that was read.
+    """
+
+    node_id: str
+    start: int
+    end: int
+    rows: int
+    fingerprint: str
+    gaps: str
+    as_of: str
+    dataset_fingerprint: str
+
+    @property
+    def content(self) -> tuple[str, int, int, str, str]:
+        """What decides whether something is to be derived anew, whoever released it when."""
+        return (self.node_id, self.start, self.end, self.fingerprint, self.gaps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +125,11 @@ class Manifest:
         """Who said of its bars told as `declared` that they do not exist, when and why."""
         return _converted(self.policy.get(DECLARED), tuple[Declaration, ...]) or ()
 
+    @property
+    def inputs(self) -> tuple[InputVersion, ...]:
+        """What it was derived from; nothing for bars that an exchange sent."""
+        return _converted(self.policy.get(INPUTS), tuple[InputVersion, ...]) or ()
+
     def opens(self, timeframe: Timeframe, part: Segment) -> np.ndarray:
         """Sorted opens of its bars inside `part`, int64 epoch seconds: all of the grid but its gaps."""
         return _opens_but((*self.absent, *self.missing), timeframe, self.segment.intersect(part))
@@ -134,6 +163,11 @@ def declared_record(declared: Iterable[Declaration]) -> dict[str, Any]:
     """What a manifest's `policy` says of who declared bars absent; nothing where nobody did."""
     records = [one.as_record() for one in dict.fromkeys(declared)]
     return {DECLARED: records} if records else {}
+
+
+def inputs_record(inputs: Iterable[InputVersion]) -> dict[str, Any]:
+    """What a manifest's `policy` says of what it was derived from."""
+    return {INPUTS: [asdict(one) for one in inputs]}
 
 
 def packing_facts(policy: Mapping[str, Any], packing: Packing) -> dict[str, Any]:
@@ -209,6 +243,7 @@ def _facts(manifest: Manifest) -> tuple[Any, ...]:
         manifest.conformance_version,
         manifest.absent,
         manifest.missing,
+        [one.content for one in manifest.inputs],
     )
 
 

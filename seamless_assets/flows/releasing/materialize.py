@@ -248,7 +248,9 @@ async def _sealed_and_released(
                 f"{node} {partition.key}: settled bars vanished between two looks at one clock"
             )
         try:
-            return await _release_checked(ports, node, partition, sealed, judged.blocking, tuple(withheld))
+            return await release_checked(
+                ports, node, partition, sealed, blocking=judged.blocking, withheld=tuple(withheld)
+            )
         except (ArtifactDiscarded, ReleaseOutdated):
             continue
         except ReleaseLosesBars as lost:
@@ -258,28 +260,32 @@ async def _sealed_and_released(
             losing = sealed.ref.fingerprint
 
 
-async def _release_checked(
+async def release_checked(
     ports: Ports,
     node: NodeId,
     partition: Partition,
     sealed: Sealed,
-    wire_blocking: Sequence[str],
-    withheld: Sequence[str],
+    *,
+    reason: str = "materialized",
+    blocking: Sequence[str] = (),
+    withheld: Sequence[str] = (),
+    dated: int | None = None,
 ) -> PartitionReport:
-    """Release what passes its checks and no rollback holds.
+    """Release what passes its checks and no rollback holds, dated now or as `release` says.
 
+    `blocking` are flags that block beside its own, `withheld` problems that are told and block nothing.
     A clean-up or another release that was quicker is the caller's.
     """
-    blocking = tuple(dict.fromkeys((*wire_blocking, *sealed.blocking)))
+    every = tuple(dict.fromkeys((*blocking, *sealed.blocking)))
     checked = check_release(
-        partition.key, blocking, sealed.flags, sealed.coverage, ports.policy.coverage_ratio_threshold
+        partition.key, every, sealed.flags, sealed.coverage, ports.policy.coverage_ratio_threshold
     )
     problems = (*checked.problems, *(f"{partition.key}: {problem}" for problem in withheld))
     entry = None
     if checked.passed:
         try:
             entry = await release(
-                ports, node, [sealed.ref], checked.checks, "materialized", in_force=sealed.in_force
+                ports, node, [sealed.ref], checked.checks, reason, in_force=sealed.in_force, dated=dated
             )
         except ReleasePinned as held:
             problems = (str(held), *problems)

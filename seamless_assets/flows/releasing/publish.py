@@ -83,13 +83,7 @@ async def seal(
         volume=ports.source.volume_unit(node),
         decisions=declared_record(await declared_of(ports, node, window, known.gaps)),
     )
-    tell = partial(_tell, ports, artifact, began, all_flags, len(report.warnings))
-    try:
-        ref = await ports.artifacts.put_artifact(artifact, before.discarded)
-    except FingerprintCollision:
-        tell(is_new=False, collides=True)
-        raise
-    tell(is_new=ref not in before.artifacts)
+    ref = await put_sealed(ports, artifact, before, began, len(report.warnings))
     return Sealed(
         ref=ref,
         coverage=known,
@@ -104,11 +98,27 @@ async def seal(
     )
 
 
+async def put_sealed(
+    ports: Ports, artifact: SealedArtifact, before: Snapshot, began: float, warnings: int
+) -> ArtifactRef:
+    """Store an artifact that was begun at `began` (epoch seconds), and tell who watches. Raises as the store.
+
+    `warnings` are those of its conformance.
+    """
+    tell = partial(_tell, ports, artifact, began, warnings)
+    try:
+        ref = await ports.artifacts.put_artifact(artifact, before.discarded)
+    except FingerprintCollision:
+        tell(is_new=False, collides=True)
+        raise
+    tell(is_new=ref not in before.artifacts)
+    return ref
+
+
 def _tell(
     ports: Ports,
     artifact: SealedArtifact,
     began: float,
-    flags: Mapping[str, int],
     warnings: int,
     *,
     is_new: bool,
@@ -124,7 +134,7 @@ def _tell(
             rows=manifest.rows,
             file_bytes=len(artifact.payload) if is_new else 0,
             duration_ms=(ports.clock.now() - began) * 1000,
-            flags=dict(flags),
+            flags=dict(manifest.conformance_flags),
             warnings=warnings,
             collides=collides,
         )
@@ -147,13 +157,15 @@ async def release(
     reason: str,
     *,
     in_force: Sequence[ArtifactRef] | None = None,
+    dated: int | None = None,
 ) -> Release | None:
     """Put `refs` in force with one record of the log; what is in force already changes nothing.
 
-    Returns the release that holds them (None where there is nothing to hold). Raises `ReleasePinned` where
-    a rollback or withdrawal holds their range, `ReleaseOutdated` where what is in force of it is no longer
-    `in_force` (None: whatever it is), `ArtifactDiscarded` where a clean-up was quicker,
-    `ReleaseLosesBars` where what is in force by now holds bars that `refs` do not.
+    The record is `dated` (epoch microseconds; None: now), and after the last one. Returns the release that
+    holds them (None where there is nothing to hold). Raises `ReleasePinned` where a rollback or withdrawal
+    holds their range, `ReleaseOutdated` where what is in force of it is no longer `in_force` (None: whatever
+    it is), `ArtifactDiscarded` where a clean-up was quicker, `ReleaseLosesBars` where what is in force by now
+    holds bars that `refs` do not.
     """
 
     async def plan(before: Snapshot) -> Release | None:
@@ -169,7 +181,7 @@ async def release(
             before,
             added=change.added,
             withdrawn=change.withdrawn,
-            now_micros=await instant_micros(ports, node),
+            now_micros=await instant_micros(ports, node) if dated is None else dated,
             checks=checks,
             reason=reason,
             revisions=revised,

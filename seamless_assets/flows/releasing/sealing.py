@@ -37,14 +37,17 @@ async def sealed_artifact(
     conformance_version: str,
     volume: VolumeUnit | None,
     decisions: Mapping[str, Any],
+    dated: int | None = None,
 ) -> SealedArtifact:
     """The artifact of the `bars` of `window`, whose `gaps` say what is not there.
 
-    `decisions` are recorded beside those of the policy; it is dated after the release `after`. Raises
-    `SealRefused` where bars are out of order, out of `window` or not finite.
+    `decisions` are recorded beside those of the policy. It is `dated` (epoch microseconds; None: now), and
+    after the release `after`. Raises `SealRefused` where bars are out of order, out of `window` or not
+    finite.
     """
     refuse_unsound(node, window, bars)
     payload = encode_bars(bars, ports.policy.compression)
+    micros = await instant_micros(ports, node) if dated is None else dated
     policy = {**ports.policy.as_record(), **decisions, **({VOLUME: volume.as_record()} if volume else {})}
     manifest = Manifest(
         node_id=str(node),
@@ -64,7 +67,7 @@ async def sealed_artifact(
         producer=ports.policy.producer,
         exchange=node.exchange,
         publication_watermark=watermark,
-        as_of=instant_text(max(await instant_micros(ports, node), epoch_micros_after(after) if after else 0)),
+        as_of=instant_text(max(micros, epoch_micros_after(after) if after else 0)),
         **packing_facts(policy, find_packing(payload, bars)),
     )
     return SealedArtifact(node, manifest, payload, bars)

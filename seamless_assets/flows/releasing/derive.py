@@ -1,0 +1,154 @@
+"""Derive: seal and release bars that were made of released bars, with what they were made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from seamless_assets.core.bars.conformance.conform import Report, conform
+from seamless_assets.core.bars.table import BARS_SCHEMA, COLUMNS, timestamps, within
+from seamless_assets.core.calendar.instant import epoch_micros
+from seamless_assets.core.calendar.partition import Partition
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.coverage.coverage import counted
+from seamless_assets.core.deriving.inputs import DerivationInput, derived_gaps
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.releases.artifact import ArtifactRef, inputs_record
+from seamless_assets.errors import (
+    ArtifactDiscarded,
+    InvalidFrame,
+    InvalidInput,
+    ReleaseLosesBars,
+    ReleaseOutdated,
+)
+from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.releasing.commit import instant_micros
+from seamless_assets.flows.releasing.materialize import UNSETTLED, PartitionReport, release_checked
+from seamless_assets.flows.releasing.publish import Sealed, put_sealed
+from seamless_assets.flows.releasing.sealing import sealed_artifact
+
+DERIVED = "derived"
+"""The reason of a release of derived bars."""
+
+
+async def publish_derived(
+    ports: Ports,
+    node: NodeId,
+    partition: Partition,
+    until: int,
+    frame: pa.Table,
+    inputs: Sequence[DerivationInput],
+) -> PartitionReport:
+    """Seal the bars of a partition up to `until` (epoch seconds), and release them where the checks pass.
+
+    `frame` holds the six columns of bars; those outside of that time are left out. `inputs` are what it was
+    made of: they enter the manifest, explain the bars that are not there, and the release is dated after
+    theirs. The same bars of the same inputs change nothing.
+
+    Raises `InvalidInput` without an input, `InvalidFrame` for other columns, and `ReleaseOutdated` where what
+    is in force was made of later releases of its inputs than these.
+    """
+    if not inputs:
+        raise InvalidInput(
+            f"{node}: the bars of {partition.key} were made of no node; take a node as an input", value=()
+        )
+    window = Segment(partition.window.start, max(partition.window.start, min(partition.window.end, until)))
+    window = window.whole_bars(node.timeframe.grid)
+    if window.is_empty:
+        nothing = (f"{partition.key}: {UNSETTLED}",)
+        return PartitionReport(partition, False, None, None, None, nothing, is_settled=False)
+    bars, report = _conformed(ports, node, frame)
+    if report.blocking:
+        problems = tuple(f"{partition.key}: {problem}" for problem in report.problems)
+        return PartitionReport(partition, False, None, None, None, problems)
+    bars = within(bars, *window)
+    while True:
+        sealed, dated = await _sealed(ports, node, partition, window, bars, report, inputs)
+        try:
+            return await release_checked(ports, node, partition, sealed, reason=DERIVED, dated=dated)
+        except (ArtifactDiscarded, ReleaseOutdated):
+            continue
+        except ReleaseLosesBars as lost:
+            return PartitionReport(partition, False, sealed, None, None, (str(lost),))
+
+
+def _conformed(ports: Ports, node: NodeId, frame: pa.Table) -> tuple[pa.Table, Report]:
+    others = [name for name in frame.column_names if name not in COLUMNS]
+    if others:
+        raise InvalidFrame(
+            f"{node}: a node holds {', '.join(COLUMNS)}, and the frame holds {', '.join(others)} too; drop "
+            "these, or keep the asset by an IO manager of its own",
+            columns=others,
+        )
+    bars, report = conform(frame, node.timeframe, severities=ports.policy.severities)
+    if report.blocking:
+        return bars, report
+    return bars.select(COLUMNS).cast(BARS_SCHEMA), report
+
+
+async def _sealed(
+    ports: Ports,
+    node: NodeId,
+    partition: Partition,
+    window: Segment,
+    bars: pa.Table,
+    report: Report,
+    inputs: Sequence[DerivationInput],
+) -> tuple[Sealed, int]:
+    """The stored artifact, and the instant (epoch microseconds) by which its release is dated."""
+    began, before = ports.clock.now(), await ports.artifacts.load_snapshot(node)
+    in_force = before.overlapping(window)
+    await _refuse_outdated(ports, node, in_force, inputs)
+    gaps = derived_gaps(node.timeframe, window, timestamps(bars), inputs)
+    flags = {name: count for name, count in report.flags.items() if name != "gap"}
+    dated = await _dated(ports, inputs)
+    artifact = await sealed_artifact(
+        ports,
+        node,
+        bars,
+        partition=partition.key,
+        window=window,
+        gaps=gaps,
+        flags=flags,
+        watermark=window.end,
+        after=before.release,
+        conformance_version=ports.policy.conformance_version,
+        volume=None,
+        decisions=inputs_record(one.version for one in inputs),
+        dated=dated,
+    )
+    ref = await put_sealed(ports, artifact, before, began, len(report.warnings))
+    sealed = Sealed(
+        ref=ref,
+        coverage=counted(node.timeframe, node.timeframe.count(*window), gaps),
+        flags=flags,
+        blocking=report.blocking,
+        manifest_uri=ports.artifacts.file_uri(node, ref.manifest_path),
+        artifact_uri=ports.artifacts.file_uri(node, ref.file_path),
+        in_force=in_force,
+    )
+    return sealed, dated
+
+
+async def _dated(ports: Ports, inputs: Sequence[DerivationInput]) -> int:
+    """Now, as far as no exchange of the inputs contradicts it, and not before their releases."""
+    nodes = sorted({NodeId.parse(one.version.node_id) for one in inputs})
+    now = min([await instant_micros(ports, node) for node in nodes])
+    return max(now, *(epoch_micros(one.version.as_of, "as_of") for one in inputs))
+
+
+async def _refuse_outdated(
+    ports: Ports, node: NodeId, in_force: Sequence[ArtifactRef], inputs: Sequence[DerivationInput]
+) -> None:
+    """Raise `ReleaseOutdated` where artifacts in force were made of later releases of the same inputs."""
+    mine = {one.version.node_id: one.version for one in inputs}
+    for ref in in_force:
+        for held in (await ports.artifacts.load_manifest(node, ref)).inputs:
+            own = mine.get(held.node_id)
+            if own is not None and own.content != held.content and own.as_of < held.as_of:
+                raise ReleaseOutdated(
+                    f"{node}: {ref.partition} is in force as derived from {held.node_id} as of {held.as_of}, "
+                    f"and this was derived as of {own.as_of}; derive it anew, or roll back to go back",
+                    node_id=str(node),
+                )
