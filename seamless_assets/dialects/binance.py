@@ -21,8 +21,8 @@ from seamless_assets.dialects.base import (
 )
 from seamless_assets.dialects.market_data import Market, MarketData
 
-_FRAMES = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M")
-_NAMES = {frame: frame for frame in _FRAMES}
+FRAMES = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M")
+_NAMES = {frame: frame for frame in FRAMES}
 _BAD_SYMBOL = Refusal(400, {"code": -1121, "msg": "Invalid symbol."})
 _BAD_INTERVAL = Refusal(400, {"code": -1120, "msg": "Invalid interval."})
 _ILLEGAL_START = Refusal(400, {"code": -1100, "msg": "Illegal characters found in parameter 'startTime'."})
@@ -56,10 +56,15 @@ def routes(data: MarketData) -> list[Route]:
     return made
 
 
+def market_name(market: Market) -> str:
+    """The venue's name of a market."""
+    return f"{market.base}{market.quote}"
+
+
 class _Venue:
     def __init__(self, data: MarketData, markets: list[Market], cap: int) -> None:
         self._data, self._cap = data, cap
-        self._markets = by_name(markets, lambda market: f"{market.base}{market.quote}")
+        self._markets = by_name(markets, market_name)
 
     def info(self, query: Query) -> Any:
         return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 
 import numpy as np
 
@@ -43,6 +44,12 @@ class Book:
                 f"trades of {symbol} are replayed, but it is no market; replay its bars too",
                 value=symbol,
             )
+
+    def as_of(self, now: float) -> Book:
+        """The same book as its exchange knew it at epoch seconds `now`."""
+        view = copy(self)
+        view.clock = SandboxClock(now)
+        return view
 
     def candles(self, symbol: str, timeframe: Timeframe, start: int, end: int) -> np.ndarray:
         """Candles that open in `[start, end)`, ascending, the forming one of now included."""

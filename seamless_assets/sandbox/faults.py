@@ -1,8 +1,8 @@
-"""Faults that can be switched on, one request at a time."""
+"""Faults that can be switched on, one request or one message of a stream at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_type_hints
@@ -15,6 +15,8 @@ FaultKind = Literal[
     "status", "reset", "truncated", "html", "json", "hang", "delay",
     "ignore_since", "ignore_until", "empty", "short_page", "short_window", "edges", "hide",
     "null_fields", "inverted", "zero_prices",
+    "refused", "drop", "silence", "stale_snapshot", "duplicate", "disorder", "forming_as_closed", "skip",
+    "correction", "bad_json",
 ]  # fmt: skip
 MAX_FAULTS = 1_000
 Seconds = Annotated[float, Meta(ge=0, le=1e6)]
@@ -22,7 +24,16 @@ Time = Annotated[float, Meta(ge=-1e12, le=1e12)]
 """Epoch seconds."""
 HeaderName = Annotated[str, Meta(pattern="^[A-Za-z0-9-]+$")]
 HeaderText = Annotated[str, Meta(pattern="^[ -~]*$")]
-KINDS: tuple[str, ...] = get_args(FaultKind)
+KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
+OF_STREAMS: frozenset[FaultKind] = frozenset(
+    {"refused", "drop", "silence", "stale_snapshot", "duplicate", "disorder", "forming_as_closed", "skip",
+     "correction", "bad_json"}
+)  # fmt: skip
+"""Kinds that hit WebSocket connections and their messages alone."""
+OF_REQUESTS: frozenset[FaultKind] = frozenset(KINDS) - OF_STREAMS
+"""Kinds that hit HTTP requests."""
+OF_HANDSHAKES: frozenset[FaultKind] = frozenset({"refused", "status", "html", "json", "hang", "delay"})
+"""Kinds that hit the request that opens a WebSocket connection."""
 
 
 @dataclass
@@ -35,7 +46,15 @@ class Fault:
     time, `ignore_until` the upper one. `short_page` cuts to `rows`, `short_window` to what opens within the
     first `rows` bars of time; `edges` leaves out the first and the last row of a page, as exclusive bounds
     do; `hide` the rows that open in `[start, end)`. `null_fields`, `inverted` (high below low) and
-    `zero_prices` change the middle row of a page. Raises `InvalidChoice` and `InvalidInput`.
+    `zero_prices` change the middle row of a page.
+
+    Of streams `path` and `symbol` match parts of the connection's path, the venue's name of what is followed
+    and ccxt's symbol. `refused` cuts a connection before it stands, `drop` in place of a message. `silence`
+    leaves out what happens in the `seconds` that follow by the exchange's clock (0: for as long as the
+    connection lasts). `stale_snapshot` begins with what was so `rows` bars ago. `duplicate` sends a message
+    twice, `disorder` after its successor, `bad_json` by half. `forming_as_closed` sets the closed flag of a
+    forming candle, `skip` leaves out what remains of a bar, `correction` tells a closed bar again after
+    `seconds` (0: 90), as it is known then. Raises `InvalidChoice` and `InvalidInput`.
     """
 
     kind: FaultKind
@@ -63,6 +82,10 @@ class Fault:
             except ValidationError as error:
                 raise InvalidInput(f"{name} of a fault is {value!r}: {error}", value=value) from error
 
+    def hits(self, target: str) -> bool:
+        """Whether it is meant for a request (path with query) or a topic of a stream."""
+        return self.path in target and self.symbol in target
+
     @classmethod
     def from_record(cls, record: Any) -> Fault:
         """The fault of a JSON object. Raises `InvalidInput`."""
@@ -79,7 +102,7 @@ def _forms() -> Mapping[str, Any]:
 
 
 class Faults:
-    """The faults in force, asked at each request in the order in which they were added."""
+    """The faults in force, asked at each request and message in the order in which they were added."""
 
     def __init__(self) -> None:
         self._active: list[Fault] = []
@@ -94,10 +117,10 @@ class Faults:
         """Lift all faults."""
         self._active.clear()
 
-    def take(self, path: str) -> Fault | None:
-        """The fault that hits a request (path with query), counted down."""
+    def take(self, target: str, kinds: Collection[FaultKind] = OF_REQUESTS) -> Fault | None:
+        """The first fault of these kinds that hits a request or a topic, counted down."""
         for fault in self._active:
-            if fault.path in path and fault.symbol in path:
+            if fault.kind in kinds and fault.hits(target):
                 if fault.times is not None:
                     fault.times -= 1
                     if fault.times <= 0:

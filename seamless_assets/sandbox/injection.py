@@ -52,6 +52,13 @@ async def reset(request: web.Request, payload: bytes) -> web.StreamResponse:
     return response
 
 
+async def cut(request: web.Request) -> web.StreamResponse:
+    """The connection is gone before anything is answered."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=503)
+
+
 def without_bounds(request: web.Request, kind: str) -> web.Request:
     """The same request without the bounds of time that a fault of this kind ignores."""
     ignored = IGNORED_PARAMETERS[kind]

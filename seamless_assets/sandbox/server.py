@@ -2,8 +2,11 @@
 
 Venues are told apart by path alone, so one address serves all of them. Below `/_sandbox/` it can be steered:
 
-    GET  /_sandbox/health             PUT /_sandbox/clock   {"now": 1735689600} or {"now": null}
+    GET  /_sandbox/health             PUT /_sandbox/clock   {"now": 1735689600, "speed": 60}
     GET, DELETE /_sandbox/requests    GET, POST, DELETE /_sandbox/faults   {"kind": "status", "code": 429}
+    GET, DELETE /_sandbox/streams     the WebSocket connections that stand; cut them
+
+A WebSocket client connects to the path that it has at the venue, on this address and port.
 """
 
 from __future__ import annotations
@@ -16,8 +19,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Self
 
 from aiohttp import web
 
@@ -28,10 +30,12 @@ from seamless_assets.errors import InvalidInput, SeamlessError
 from seamless_assets.sandbox import injection
 from seamless_assets.sandbox.book import Book
 from seamless_assets.sandbox.clock import SandboxClock
-from seamless_assets.sandbox.faults import Fault, Faults
+from seamless_assets.sandbox.faults import OF_HANDSHAKES, OF_REQUESTS, Fault, Faults
 from seamless_assets.sandbox.generator import Generator
 from seamless_assets.sandbox.market import DEFAULT_MARKETS, Market
 from seamless_assets.sandbox.replay import Replay
+from seamless_assets.sandbox.steering import Request, Steering
+from seamless_assets.sandbox.streams.hub import Hub
 
 DIALECTS: Mapping[str, Callable[[MarketData], list[Route]]] = {
     "binance": binance.routes,
@@ -47,17 +51,8 @@ MAX_QUERY = 1_000
 """So many characters of a path and of a query are remembered."""
 CLIENT_GONE = 499
 """The status of a request whose client did not wait for the answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request that was answered: when (monotonic seconds), to which venue, where, and the status."""
-
-    at: float
-    exchange: str
-    path: str
-    query: str
-    status: int
+SWITCHING = 101
+"""The status of a request that opened a WebSocket connection."""
 
 
 class Sandbox:
@@ -97,12 +92,17 @@ class Sandbox:
         self._recent: deque[float] = deque()
         self._exchange_of: dict[object, str] = {}
         self._runner: web.AppRunner | None = None
+        self._hub: Hub | None = None
         self._closing = asyncio.Event()
 
     @property
     def url(self) -> str:
         """Its address, for `base_url`."""
         return f"http://{self.host}:{self.port}"
+
+    def topics(self) -> list[str]:
+        """What is followed over WebSocket now, in the venues' own names, each as often as it is followed."""
+        return [] if self._hub is None else self._hub.topics()
 
     async def __aenter__(self) -> Self:
         app = web.Application(middlewares=[self._recorded, _typed])
@@ -111,7 +111,11 @@ class Sandbox:
                 endpoint = _endpoint(route)
                 self._exchange_of[endpoint] = route.exchange
                 app.router.add_get(route.path, endpoint)
-        self._add_steering(app.router)
+        hub = self._hub = Hub(self.book, self.faults)
+        for stream, serve in hub.routes():
+            self._exchange_of[serve] = stream.exchange
+            app.router.add_get(stream.path, serve)
+        Steering(sorted(DIALECTS), self.clock, self.faults, self.requests, hub).add_to(app.router)
         self._closing = asyncio.Event()
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
@@ -122,6 +126,9 @@ class Sandbox:
 
     async def __aexit__(self, *_: object) -> None:
         self._closing.set()
+        if self._hub is not None:
+            await self._hub.close()
+            self._hub = None
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -151,6 +158,8 @@ class Sandbox:
     ) -> web.StreamResponse:
         if request.path.startswith("/_sandbox/"):
             return await handler(request)
+        if _is_upgrade(request):
+            return await self._upgraded(request, handler)
         status = CLIENT_GONE
         try:
             response = self._rate_limited() or await self._injected(request, handler)
@@ -159,10 +168,38 @@ class Sandbox:
             status = refused.status
             raise
         finally:
-            exchange = self._exchange_of.get(request.match_info.handler, "unknown")
-            path, query = request.path[:MAX_QUERY], request.query_string[:MAX_QUERY]
-            self.requests.append(Request(time.monotonic(), exchange, path, query, status))
+            self._record(request, status)
         return response
+
+    async def _upgraded(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Open a WebSocket connection, unless a limit or a fault answers instead; it is recorded at once."""
+        response: web.StreamResponse | None = self._rate_limited()
+        fault = None if response is not None else self.faults.take(request.path_qs, OF_HANDSHAKES)
+        if fault is not None:
+            response = await self._failed(request, fault)
+        self._record(request, SWITCHING if response is None else response.status)
+        return await handler(request) if response is None else response
+
+    async def _failed(self, request: web.Request, fault: Fault) -> web.StreamResponse | None:
+        """The answer that a fault gives in place of the venue's; None where it only delays."""
+        if fault.kind == "status":
+            return injection.failure(fault)
+        if fault.kind == "html":
+            return injection.maintenance_page()
+        if fault.kind == "json":
+            return web.json_response(fault.body)
+        if fault.kind == "refused":
+            return await injection.cut(request)
+        if fault.kind in ("hang", "delay"):
+            await _wait(self._closing, fault.seconds or (3600.0 if fault.kind == "hang" else 0.0))
+        return None
+
+    def _record(self, request: web.Request, status: int) -> None:
+        exchange = self._exchange_of.get(request.match_info.handler, "unknown")
+        path, query = request.path[:MAX_QUERY], request.query_string[:MAX_QUERY]
+        self.requests.append(Request(time.monotonic(), exchange, path, query, status))
 
     def _rate_limited(self) -> web.Response | None:
         if self._rate_limit is None:
@@ -179,18 +216,11 @@ class Sandbox:
     async def _injected(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        fault = self.faults.take(request.path_qs)
+        fault = self.faults.take(request.path_qs, OF_REQUESTS)
         if fault is None:
             return await handler(request)
-        if fault.kind == "status":
-            return injection.failure(fault)
-        if fault.kind == "html":
-            return injection.maintenance_page()
-        if fault.kind == "json":
-            return web.json_response(fault.body)
-        if fault.kind in ("hang", "delay"):
-            wait = fault.seconds or (3600.0 if fault.kind == "hang" else 0.0)
-            await _wait(self._closing, wait)
+        if (failed := await self._failed(request, fault)) is not None:
+            return failed
         if fault.kind in injection.IGNORED_PARAMETERS:
             request = injection.without_bounds(request, fault.kind)
         answer = await handler(request)
@@ -204,45 +234,9 @@ class Sandbox:
             return web.json_response(injection.corrupted(json.loads(payload), fault))
         return answer
 
-    def _add_steering(self, router: web.UrlDispatcher) -> None:
-        async def health(_: web.Request) -> web.Response:
-            return web.json_response({"now": self.clock.now(), "exchanges": sorted(DIALECTS)})
 
-        async def requests(_: web.Request) -> web.Response:
-            return web.json_response([asdict(request) for request in self.requests])
-
-        async def forget(_: web.Request) -> web.Response:
-            self.requests.clear()
-            return web.json_response({})
-
-        async def clock(request: web.Request) -> web.Response:
-            body = await _json(request)
-            if body.keys() != {"now"}:
-                raise InvalidInput(f'the body has {", ".join(body) or "nothing"}; give {{"now": ...}} alone')
-            if body["now"] is None:
-                self.clock.release()
-            else:
-                self.clock.set(body["now"])
-            return web.json_response({"now": self.clock.now()})
-
-        async def faults(_: web.Request) -> web.Response:
-            return web.json_response(self.faults.as_records())
-
-        async def add(request: web.Request) -> web.Response:
-            self.faults.add(Fault.from_record(await _json(request)))
-            return web.json_response(self.faults.as_records())
-
-        async def lift(_: web.Request) -> web.Response:
-            self.faults.clear()
-            return web.json_response([])
-
-        router.add_get("/_sandbox/health", health)
-        router.add_get("/_sandbox/requests", requests)
-        router.add_delete("/_sandbox/requests", forget)
-        router.add_put("/_sandbox/clock", clock)
-        router.add_get("/_sandbox/faults", faults)
-        router.add_post("/_sandbox/faults", add)
-        router.add_delete("/_sandbox/faults", lift)
+def _is_upgrade(request: web.Request) -> bool:
+    return request.headers.get("Upgrade", "").lower() == "websocket"
 
 
 def _endpoint(route: Route) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -265,20 +259,6 @@ async def _typed(
         return await handler(request)
     except SeamlessError as error:
         return web.json_response({"error": str(error)}, status=400)
-
-
-async def _json(request: web.Request) -> dict[str, Any]:
-    try:
-        body = json.loads(await request.read(), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"the body is no JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise InvalidInput(f"the body is {body!r}; give a JSON object")
-    return body
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 async def _wait(closing: asyncio.Event, seconds: float) -> None:

@@ -1,0 +1,128 @@
+"""binance: streams named `btcusdt@kline_1m` and `btcusdt@trade`, a closed flag, no word when nobody trades.
+
+A stream of an unknown symbol is subscribed to without a word, and nothing comes.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Any
+
+from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.dialects.base import by_name, spot, swaps, text
+from seamless_assets.dialects.binance import FRAMES, market_name
+from seamless_assets.dialects.market_data import Market, MarketData
+from seamless_assets.dialects.streams.base import (
+    MAX_TOPICS,
+    Conversation,
+    StreamRoute,
+    Topic,
+    Update,
+    milliseconds,
+    names_of,
+    parsed,
+    without,
+)
+
+_NAME = re.compile(r"(?P<market>[^@\s]+)@(?P<channel>trade|aggTrade|kline_(?P<frame>\w+))")
+_SHORTEST = "1m"
+"""Candles of a second are not streamed."""
+
+
+def streams(data: MarketData) -> list[StreamRoute]:
+    """Addresses of spot (`/ws`) and of linear swaps (`/market/ws` and `/public/ws`), with a number or not."""
+    bases = {"/ws": spot(data), "/market/ws": swaps(data), "/public/ws": swaps(data)}
+    return [
+        StreamRoute("binance", path, partial(_Binance, data, by_name(markets, market_name)))
+        for base, markets in bases.items()
+        for path in (base, f"{base}/{{number}}")
+    ]
+
+
+class _Binance(Conversation):
+    def __init__(self, data: MarketData, markets: dict[str, Market]) -> None:
+        super().__init__()
+        self._data, self._markets = data, markets
+
+    def receive(self, text: str, now: float) -> list[Any]:
+        asked = parsed(text)
+        if not isinstance(asked, dict) or not isinstance(asked.get("method"), str):
+            return [_error(None, 2, "Invalid request: not a valid JSON object with a method")]
+        number, names = asked.get("id"), names_of(asked.get("params"))
+        if asked["method"] == "LIST_SUBSCRIPTIONS":
+            return [{"result": [topic.name for topic in self.topics], "id": number}]
+        if asked["method"] not in ("SUBSCRIBE", "UNSUBSCRIBE"):
+            return [_error(number, 2, f"Invalid request: unknown method {asked['method'][:40]!r}")]
+        if not names or not all(_NAME.fullmatch(name) for name in names):
+            return [_error(number, 2, "Invalid request: invalid stream")]
+        if asked["method"] == "UNSUBSCRIBE":
+            without(self.topics, names)
+        elif len(self.topics) + len(names) > MAX_TOPICS:
+            return [_error(number, 2, f"Invalid request: more than {MAX_TOPICS} streams")]
+        else:
+            for name in names:
+                self._follow(name)
+        return [{"result": None, "id": number}]
+
+    def encode(self, update: Update) -> Any:
+        market = update.topic.name.partition("@")[0].upper()
+        now = milliseconds(update.at)
+        if update.topic.timeframe is None:
+            trade = update.trades[-1]
+            is_whole = update.topic.name.endswith("@trade")
+            return {
+                "e": "trade" if is_whole else "aggTrade",
+                "E": now,
+                "s": market,
+                **(
+                    {"t": trade.number}
+                    if is_whole
+                    else {"a": trade.number, "f": trade.number, "l": trade.number}
+                ),
+                "p": text(trade.price),
+                "q": text(trade.amount),
+                "T": milliseconds(trade.at),
+                "m": trade.side == "sell",
+                "M": True,
+            }
+        candle = update.candles[-1]
+        return {
+            "e": "kline",
+            "E": now,
+            "s": market,
+            "k": {
+                "t": candle.ts * 1000,
+                "T": candle.end * 1000 - 1,
+                "s": market,
+                "i": str(update.topic.timeframe),
+                "f": candle.ts * 1000,
+                "L": candle.ts * 1000 + candle.trades - 1,
+                "o": text(candle.open),
+                "c": text(candle.close),
+                "h": text(candle.high),
+                "l": text(candle.low),
+                "v": text(candle.volume),
+                "n": candle.trades,
+                "x": candle.is_closed,
+                "q": text(candle.volume * candle.close),
+                "V": "0",
+                "Q": "0",
+                "B": "0",
+            },
+        }
+
+    def _follow(self, name: str) -> None:
+        found = _NAME.fullmatch(name)
+        market = self._markets.get(found["market"].upper()) if found else None
+        if found is None or market is None or self._data.is_refused(market.symbol):
+            return
+        frame = found["frame"]
+        if frame is None:
+            self.topics[Topic(name, market.symbol)] = None
+        elif frame in FRAMES[FRAMES.index(_SHORTEST) :]:
+            self.topics[Topic(name, market.symbol, Timeframe(frame))] = None
+
+
+def _error(number: Any, code: int, reason: str) -> Any:
+    return {"error": {"code": code, "msg": reason}, "id": number}

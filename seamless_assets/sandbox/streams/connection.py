@@ -1,0 +1,172 @@
+"""One WebSocket connection: what its client asks for, and what it is told as the exchange's clock goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+from seamless_assets.dialects.streams.base import Conversation, Topic, Update
+from seamless_assets.sandbox.clock import SandboxClock
+from seamless_assets.sandbox.generator import MINUTE
+from seamless_assets.sandbox.streams.distortion import Distortion
+from seamless_assets.sandbox.streams.market_events import MarketEvents
+
+MAX_BEHIND_S = 86_400.0
+"""A clock that jumps further has what lies before left out."""
+HEARTBEAT_S = 1.0
+"""Real seconds without a message after which a venue that sends heartbeats sends one."""
+SHORTEST_WAIT_S = 0.001
+
+
+class Connection:
+    """A connection to `path`, in the words of a `conversation`, on the exchange's `clock`."""
+
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        path: str,
+        conversation: Conversation,
+        clock: SandboxClock,
+        events: MarketEvents,
+        distortion: Distortion,
+    ) -> None:
+        self.path, self.conversation = path, conversation
+        self._socket, self._clock, self._events, self._distortion = socket, clock, events, distortion
+        self._followed_since: dict[Topic, float] = {}
+        self._minutes: dict[Topic, tuple[int, list[Update]]] = {}
+        self._told_until = clock.now()
+        self._changed = asyncio.Event()
+        self._last_sent = 0.0
+
+    def clock_changed(self) -> None:
+        """Look at the clock again."""
+        self._changed.set()
+
+    async def serve(self) -> None:
+        """Answer and tell until either side is gone. Raises `Dropped` where a fault cuts the connection."""
+        for message in self.conversation.greeting(self._clock.now()):
+            await self._send(message)
+        tasks = [asyncio.ensure_future(self._answer()), asyncio.ensure_future(self._tell())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        for task in tasks:
+            if (
+                not task.cancelled()
+                and (error := task.exception())
+                and not isinstance(error, ConnectionError)
+            ):
+                raise error
+
+    async def _answer(self) -> None:
+        """Take what the client says until it is gone."""
+        async for message in self._socket:
+            if message.type is WSMsgType.TEXT:
+                await self._take(message.data)
+
+    async def _take(self, text: str) -> None:
+        now, topics = self._clock.now(), self.conversation.topics
+        before = set(topics)
+        for answer in self.conversation.receive(text, now):
+            await self._send(answer)
+        self._followed_since = {topic: self._followed_since.get(topic, now) for topic in topics}
+        self._minutes = {topic: made for topic, made in self._minutes.items() if topic in topics}
+        for topic in [topic for topic in topics if topic not in before]:
+            rows = self.conversation.snapshot_rows(topic)
+            snapshot = self._distortion.snapshot(topic, now, rows)
+            if snapshot is not None:
+                await self._say(snapshot)
+        self._changed.set()
+
+    async def _tell(self) -> None:
+        """Tell what happens on the exchange's clock, as it comes to it."""
+        while True:
+            self._changed.clear()
+            now = self._clock.now()
+            # A clock that was set back begins anew there.
+            begin = self._told_until = max(min(self._told_until, now), now - MAX_BEHIND_S)
+            for minute in range(_minute(begin), _minute(now) + 1, MINUTE):
+                for update in self._happened(minute, begin, now):
+                    self._told_until = update.at
+                    if update.topic in self.conversation.topics:
+                        await self._say(update)
+            self._told_until = now
+            await self._wait(self._next_after(now))
+
+    def _happened(self, minute: int, begin: float, now: float) -> list[Update]:
+        """What is to be told of a minute after `begin` and until `now`, in order."""
+        if begin >= minute + MINUTE:
+            return []
+        told = []
+        for topic in tuple(self.conversation.topics):
+            after = max(begin, self._followed_since.get(topic, now))
+            happened = self._of_minute(topic, minute)
+            told += [update for update in happened if after < update.at <= now and self._is_told(update)]
+        told += self._distortion.corrections(begin, min(now, minute + MINUTE - 1e-6))
+        return sorted(told, key=lambda update: update.at)
+
+    def _is_told(self, update: Update) -> bool:
+        """Whether the venue has a word for an update. A close has its correction planned, told or not."""
+        if not (update.candles and update.candles[-1].is_closed):
+            return True
+        self._distortion.closed(update)
+        return self.conversation.has_closed_flag and update.topic.timeframe is not None
+
+    def _of_minute(self, topic: Topic, minute: int) -> list[Update]:
+        """The close at its begin and what its trades make, computed once while the minute lasts."""
+        known = self._minutes.get(topic)
+        if known is not None and known[0] == minute:
+            return known[1]
+        close = self._events.close(topic, minute)
+        updates = ([] if close is None else [close]) + self._events.trading(topic, minute)
+        self._minutes[topic] = (minute, updates)
+        return updates
+
+    def _next_after(self, now: float) -> float:
+        """When something happens next; the begin of the next minute at the latest."""
+        minute = _minute(now)
+        happening = (
+            update.at for topic in self.conversation.topics for update in self._of_minute(topic, minute)
+        )
+        return min((at for at in happening if at > now), default=float(minute + MINUTE))
+
+    async def _wait(self, instant: float) -> None:
+        """Until the clock shows `instant` or is set, a client asks, or a heartbeat is due."""
+        seconds = self._clock.seconds_until(instant)
+        heartbeat = self.conversation.heartbeat
+        if heartbeat is not None:
+            quiet = max(0.0, self._last_sent + HEARTBEAT_S - asyncio.get_running_loop().time())
+            seconds = quiet if seconds is None else min(seconds, quiet)
+        try:
+            async with asyncio.timeout(None if seconds is None else max(seconds, SHORTEST_WAIT_S)):
+                await self._changed.wait()
+        except TimeoutError:
+            is_quiet = asyncio.get_running_loop().time() >= self._last_sent + HEARTBEAT_S
+            if heartbeat is not None and is_quiet:
+                await self._send_text(heartbeat)
+
+    async def _say(self, update: Update) -> None:
+        for outgoing in self._distortion.apply(update):
+            text = _text(self.conversation.encode(outgoing.update))
+            await self._send_text(text[: len(text) // 2] if outgoing.is_broken else text)
+
+    async def _send(self, message: Any) -> None:
+        await self._send_text(message if isinstance(message, str) else _text(message))
+
+    async def _send_text(self, text: str) -> None:
+        self._last_sent = asyncio.get_running_loop().time()
+        await self._socket.send_str(text)
+
+
+def _minute(at: float) -> int:
+    return int(at) // MINUTE * MINUTE
+
+
+def _text(message: Any) -> str:
+    return json.dumps(message, separators=(",", ":"))

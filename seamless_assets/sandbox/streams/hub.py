@@ -1,0 +1,127 @@
+"""All WebSocket connections of the local exchange: who may open one, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from seamless_assets.dialects.market_data import MarketData
+from seamless_assets.dialects.streams import binance
+from seamless_assets.dialects.streams.base import StreamRoute
+from seamless_assets.sandbox.book import Book
+from seamless_assets.sandbox.faults import Faults
+from seamless_assets.sandbox.streams.connection import Connection
+from seamless_assets.sandbox.streams.distortion import Distortion, Dropped
+from seamless_assets.sandbox.streams.market_events import MarketEvents
+
+STREAMS: Mapping[str, Callable[[MarketData], list[StreamRoute]]] = {
+    "binance": binance.streams,
+}
+"""What each venue streams, by its name."""
+MAX_CONNECTIONS = 1_000
+MAX_MESSAGE = 65_536
+"""Bytes of a client's message; a longer one ends its connection."""
+CLOSING_S = 0.5
+"""So long a client has to answer the close of its connection."""
+_GOING_AWAY = 1001
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Open:
+    connection: Connection
+    socket: web.WebSocketResponse
+    request: web.Request
+
+    def cut(self) -> None:
+        """End it without a word."""
+        if self.request.transport is not None:
+            self.request.transport.abort()
+
+
+class Hub:
+    """The connections of a running exchange; made and used in its event loop."""
+
+    def __init__(self, book: Book, faults: Faults) -> None:
+        self._book, self._faults, self._events = book, faults, MarketEvents(book)
+        self._open: set[_Open] = set()
+        self._loop = asyncio.get_running_loop()
+        self._unlisten = book.clock.listen(self._hear)
+
+    def routes(self) -> list[tuple[StreamRoute, Callable[[web.Request], Any]]]:
+        """The addresses of all venues, with their handlers."""
+        return [
+            (route, self._handler(route)) for streams in STREAMS.values() for route in streams(self._book)
+        ]
+
+    def topics(self) -> list[str]:
+        """The venues' names of what is followed now, each as often as it is followed."""
+        return [topic.name for opened in self._open for topic in opened.connection.conversation.topics]
+
+    def as_records(self) -> list[dict[str, Any]]:
+        """The open connections as JSON values: path and topics."""
+        return [
+            {
+                "path": opened.connection.path,
+                "topics": [t.name for t in opened.connection.conversation.topics],
+            }
+            for opened in self._open
+        ]
+
+    def cut(self) -> None:
+        """End all connections without a word, as an outage does."""
+        for opened in tuple(self._open):
+            opened.cut()
+
+    async def close(self) -> None:
+        """End all connections; those whose clients do not answer are cut."""
+        self._unlisten()
+        await asyncio.gather(*(self._end(opened) for opened in tuple(self._open)))
+
+    async def _end(self, opened: _Open) -> None:
+        try:
+            async with asyncio.timeout(CLOSING_S):
+                await opened.socket.close(code=_GOING_AWAY)
+        except TimeoutError:
+            opened.cut()
+
+    def _handler(self, route: StreamRoute) -> Callable[[web.Request], Any]:
+        async def serve(request: web.Request) -> web.StreamResponse:
+            socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_MESSAGE)
+            if not socket.can_prepare(request):
+                return web.Response(status=426, text="connect by WebSocket", headers={"Upgrade": "websocket"})
+            if len(self._open) >= MAX_CONNECTIONS:
+                return web.Response(status=503, text="too many connections")
+            await socket.prepare(request)
+            await self._serve(route, request, socket)
+            return socket
+
+        return serve
+
+    async def _serve(self, route: StreamRoute, request: web.Request, socket: web.WebSocketResponse) -> None:
+        conversation = route.open()
+        distortion = Distortion(
+            self._faults, request.path, self._events, has_closed_flag=conversation.has_closed_flag
+        )
+        connection = Connection(
+            socket, request.path, conversation, self._book.clock, self._events, distortion
+        )
+        opened = _Open(connection, socket, request)
+        self._open.add(opened)
+        try:
+            await connection.serve()
+        except (Dropped, ConnectionError):
+            opened.cut()
+        finally:
+            self._open.discard(opened)
+
+    def _hear(self) -> None:
+        """The clock was set, in whatever thread."""
+        self._loop.call_soon_threadsafe(self._clock_changed)
+
+    def _clock_changed(self) -> None:
+        for opened in self._open:
+            opened.connection.clock_changed()
