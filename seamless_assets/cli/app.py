@@ -11,19 +11,40 @@ import click
 
 from seamless_assets.cli.acceptance import command as acceptance
 from seamless_assets.cli.operating import doctor, metrics, services
+from seamless_assets.cli.options import Answer
 from seamless_assets.cli.project import commands as project
 from seamless_assets.cli.series import declarations, exports, filling, materializing, reading, releases
-from seamless_assets.cli.terminal import Unwritten, close_streams, discard_output, open_streams, warn
+from seamless_assets.cli.terminal import (
+    Unwritten,
+    close_streams,
+    discard_output,
+    json_text,
+    open_streams,
+    warn,
+)
+from seamless_assets.core.wire.problems import plain
 from seamless_assets.errors import ConfigError, SeamlessError
 from seamless_assets.pipeline.wiring.log import LOGGER
 
 INTERRUPTED = 128 + signal.SIGINT
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="seamless-assets")
 def cli() -> None:
-    """Candle history that is ready, complete, reproducible and on time."""
+    """Candle history that is ready, complete, reproducible and on time.
+
+    Windows are NODE START END, half-open; times are epoch seconds, dates, or ISO 8601 with an offset. With
+    --json an error is one line of JSON on standard error.
+
+    \b
+    Exit status:
+      0    all of it was done, and is well
+      1    not all of it, or an error, which names the input, the reason and the way out
+      2    a command typed wrongly
+      130  interrupted (Ctrl-C)
+      143  asked to end (SIGTERM)
+    """
 
 
 _ROOMS = (
@@ -61,17 +82,14 @@ def terminated(number: int, _: object) -> Never:
 
 def run() -> int:
     """Run the command that was typed; the exit status. Typed errors become one clear message."""
+    answer = Answer()
     try:
-        cli(standalone_mode=False)
+        cli(standalone_mode=False, obj=answer)
         close_streams()
-    except ConfigError as error:
-        warn(str(error))
     except SeamlessError as error:
-        warn(f"{type(error).__name__}: {error}")
+        _tell(error, answer)
     except click.ClickException as error:
-        if isinstance(error, click.UsageError) and error.ctx is not None:
-            warn(error.ctx.get_usage())
-        warn(f"Error: {error.format_message()}")
+        _tell_usage(error, answer)
         return error.exit_code
     except click.Abort:
         return INTERRUPTED
@@ -81,6 +99,25 @@ def run() -> int:
     else:
         return 0
     return 1
+
+
+def _tell(error: SeamlessError, answer: Answer) -> None:
+    if answer.is_json:
+        facts = {name: plain(value) for name, value in error.facts.items()}
+        warn(json_text({"error": type(error).__name__, "detail": str(error), "facts": facts}))
+        return
+    # Its problems name their file and lines; the name of its kind says no more.
+    kind = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
+    warn(f"{kind}{error}")
+
+
+def _tell_usage(error: click.ClickException, answer: Answer) -> None:
+    if answer.is_json:
+        warn(json_text({"error": type(error).__name__, "detail": error.format_message(), "facts": {}}))
+        return
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        warn(error.ctx.get_usage())
+    warn(f"Error: {error.format_message()}")
 
 
 def main() -> Never:

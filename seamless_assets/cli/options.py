@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,29 @@ if TYPE_CHECKING:
     from seamless_assets.config.load import Settings
     from seamless_assets.pipeline.connect import Seamless
 
-CONFIG = click.option("--config", type=click.Path(path_type=Path), default=None, help="seamless.yaml to use.")
+
+@dataclass
+class Answer:
+    """What is known of the answer that was asked for, for who reports an error in its place."""
+
+    is_json: bool = False
+
+
+def _note_json(context: click.Context, _: click.Parameter, is_json: bool) -> bool:
+    answer = context.find_root().obj
+    if isinstance(answer, Answer):
+        answer.is_json = is_json
+    return is_json
+
+
+CONFIG = click.option(
+    "--config", type=click.Path(path_type=Path), default=None, help="File to use, if not ./seamless.yaml."
+)
 PORT = click.IntRange(1, 65_535)
 HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-JSON = click.option("--json", "is_json", is_flag=True, help="Print JSON, for machines.")
+JSON = click.option(
+    "--json", "is_json", is_flag=True, is_eager=True, callback=_note_json, help="Print JSON, for machines."
+)
 
 
 def _known_nodes(context: click.Context, _: click.Parameter, begun: str) -> list[str]:

@@ -82,9 +82,14 @@ def warn(text: str) -> None:
         return
 
 
+def json_text(value: Any, indent: int | None = None) -> str:
+    """A value as JSON that every terminal and encoding takes."""
+    return json.dumps(plain(value), indent=indent)
+
+
 def say_json(value: Any) -> None:
-    """Write a value as JSON that every terminal and encoding takes. Raises `Unwritten`."""
-    _write(json.dumps(plain(value), indent=2) + "\n", sys.stdout)
+    """Write a value as JSON. Raises `Unwritten`."""
+    _write(f"{json_text(value, indent=2)}\n", sys.stdout)
 
 
 def write_bytes(payload: bytes) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from seamless_assets.config.document.places import MAX_PROBLEMS, Document, Place
 from seamless_assets.config.document.reading import read_mapping, read_text, read_yaml
 from seamless_assets.config.document.variables import refuse_unwritable, substitute
 from seamless_assets.config.explain import explain, place_of
-from seamless_assets.config.rules import judge
+from seamless_assets.config.rules import Rule, judge
 from seamless_assets.config.sections import S3Settings, SeamlessSettings
 from seamless_assets.config.settings import ExchangeSettings, NodeSettings, Settings
 from seamless_assets.errors import ConfigError, InvalidInput, masked
@@ -60,16 +60,18 @@ exchanges:
 _ARTIFACT_FOLDER = "./data/artifacts"
 
 
-def load_settings(path: str | os.PathLike[str] | None = None) -> Settings:
+def load_settings(path: str | os.PathLike[str] | None = None, *, rules: Iterable[Rule] = ()) -> Settings:
     """The settings of a file: `path`, else the file `SEAMLESS_CONFIG` names, else ./seamless.yaml.
 
-    Their `file` is its absolute path, so that whoever is handed them can open the same file again.
+    Their `file` is its absolute path, so that whoever is handed them can open the same file again. `rules`
+    judge them beside those that hold always.
+
     Raises `ConfigError`, whose `problems` lists everything that is wrong with it.
     """
     named = (os.environ.get(FILE_VARIABLE) or DEFAULT_FILE) if path is None else path
     name = _path(named, "the file of the settings")
     absolute = Path(os.path.abspath(name))
-    return settings_of(_read(absolute, name), absolute.parent, os.environ, absolute)
+    return settings_of(_read(absolute, name), absolute.parent, os.environ, absolute, rules)
 
 
 def settings_from_mapping(
@@ -134,7 +136,11 @@ def _read(file: Path, name: str) -> Document:
 
 
 def settings_of(
-    document: Document, base: Path, environ: Mapping[str, str], file: Path | None = None
+    document: Document,
+    base: Path,
+    environ: Mapping[str, str],
+    file: Path | None = None,
+    rules: Iterable[Rule] = (),
 ) -> Settings:
     """The settings that a document says. Raises `ConfigError` with everything that is wrong with it."""
     substitute(document, environ, optional="environment")
@@ -142,7 +148,7 @@ def settings_of(
     refuse_unwritable(document)
     settings = None if document.is_broken(()) else _validated(document, base, file)
     if settings is not None:
-        judge(settings, document)
+        judge(settings, document, rules)
     if settings is None or document.problems:
         raise _config_error(document.file, document.problems)
     return settings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from urllib.parse import urlsplit
 
@@ -16,6 +16,8 @@ from seamless_assets.core.node import symbol_word
 
 Finding = tuple[str, Place, *tuple[Place, ...]]
 """A message, the place it is about, and other places it rests on."""
+Rule = Callable[[Settings], Iterator[Finding]]
+"""What judges settings that are sound value by value."""
 
 MAX_NODES = 50_000
 _DAY = 86_400
@@ -37,10 +39,11 @@ _STATE_FILES = (
 )
 
 
-def judge(settings: Settings, document: Document) -> None:
-    """Add to `document` every problem between values, save those that rest on a broken value."""
+def judge(settings: Settings, document: Document, more: Iterable[Rule] = ()) -> None:
+    """Add to `document` every problem between values, by `more` rules too, save those of broken values."""
     reported: set[Place] = set()
-    for message, place, *others in chain(_exchanges(document), *(rule(settings) for rule in _RULES)):
+    rules = chain(_RULES, more)
+    for message, place, *others in chain(_exchanges(document), *(rule(settings) for rule in rules)):
         if document.is_full:
             break
         if place not in reported and not any(document.is_broken(known) for known in (place, *others)):
@@ -210,7 +213,7 @@ def _unbuilt(settings: Settings) -> Iterator[Finding]:
             yield "is not built yet, so this value would change nothing; remove it", place
 
 
-_RULES: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+_RULES: tuple[Rule, ...] = (
     _many,
     _accounts,
     _sla,

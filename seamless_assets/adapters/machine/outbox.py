@@ -92,6 +92,19 @@ class MachineOutbox:
         return await self._file.run(lambda db: db.execute("SELECT count(*) FROM messages").fetchone()[0])
 
 
+def count_sound(db: sqlite3.Connection) -> int:
+    """How many messages wait. Raises `SessionStoreError` where one of them, or its stream, is damaged."""
+    worlds = db.execute("SELECT world_id FROM messages UNION SELECT world_id FROM streams ORDER BY 1")
+    waiting = 0
+    for (world_id,) in worlds.fetchall():
+        _sound(_STREAMS, db, world_id, None)
+        sequences = db.execute("SELECT sequence FROM messages WHERE world_id = ?", (world_id,)).fetchall()
+        for (sequence,) in sequences:
+            _sound(_MESSAGES, db, world_id, sequence)
+        waiting += len(sequences)
+    return waiting
+
+
 def _claim(db: sqlite3.Connection, holder: str, now: float) -> WebhookMessage | None:
     latest = {"latest_pause": now + LONGEST_RETRY_AFTER_S, "latest_claim": now + CLAIM_S}
     due = db.execute(_DUE, {"now": now, "holder": holder, **latest}).fetchone()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 from msgspec.json import Decoder, encode
@@ -12,6 +12,7 @@ from msgspec.json import Decoder, encode
 from seamless_assets.adapters.machine import outbox
 from seamless_assets.adapters.machine.file import MachineFile
 from seamless_assets.adapters.sqlite.marks import MarkedTable
+from seamless_assets.core.sharing.health import StoreStatus
 from seamless_assets.core.worlds.session import Change, SessionKey, SessionRecord, session_event
 from seamless_assets.errors import SessionStoreError
 
@@ -62,6 +63,15 @@ class MachineSessions:
         """Every session that is remembered, in order."""
         return await self._file.run(_list_keys)
 
+    async def status(self) -> StoreStatus:
+        """What an operator wants to know of the file, all of which was read.
+
+        Raises `SessionStoreError`, also for what was changed in it behind our back.
+        """
+        kept, waiting = await self._file.run(_examine)
+        status = await self._file.status("sessions")
+        return replace(status, lag=f"{kept} sessions, {waiting} messages wait for the webhook")
+
     async def close(self) -> None:
         """Close the file."""
         await self._file.close()
@@ -89,6 +99,18 @@ def _update(
     if event is not None:
         outbox.append_message(db, event)
     return before, after, event is not None
+
+
+def _examine(db: sqlite3.Connection) -> tuple[int, int]:
+    """How many sessions and messages there are, all of them sound."""
+    sound, damaged = _TABLE.rows(db, "", ())
+    if damaged:
+        raise SessionStoreError(
+            f"what is remembered of {damaged} sessions was changed behind our back; restore the file "
+            "sessions.sqlite of seamless.state_dir, or remove it to begin its sessions anew",
+            damaged=damaged,
+        )
+    return len(sound), outbox.count_sound(db)
 
 
 def _list_keys(db: sqlite3.Connection) -> list[SessionKey]:

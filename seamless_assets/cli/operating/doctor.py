@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,22 +19,37 @@ from seamless_assets.core.sharing.health import Finding
 @CONFIG
 @JSON
 def doctor(config: Path | None, is_json: bool) -> None:
-    """Say whether each store, server and exchange can be reached, and what to do; status 1 if one cannot."""
-    from seamless_assets.config.load import load_settings
+    """Say whether each store, server and exchange can be reached, how this machine is, and what to do.
 
+    Of each part: its clock against ours, its version, what waits in it. Of this machine: disks, limits,
+    versions, sessions and their outbox, certificates that end soon. Exit status 1 where one is not well.
+    """
+    from seamless_assets.config.load import load_settings
+    from seamless_assets.pipeline.wiring.machine import machine_findings
+
+    settings = load_settings(config)
     pending: list[tuple[str, ...]] = [()]
-    waiting = waiting_for(describe=lambda: ", ".join(pending[-1]))
-    with opened(load_settings(config).without_retries()) as pipeline, waiting:
-        findings = pipeline.diagnose(on_pending=pending.append)
+    with waiting_for(describe=lambda: ", ".join(pending[-1])):
+        with opened(settings.without_retries()) as pipeline:
+            findings = pipeline.diagnose(on_pending=pending.append)
+        pending.append(("certificates",))
+        machine = asyncio.run(machine_findings(settings))
     if is_json:
-        say_json(findings)
+        say_json([*findings, *machine])
     else:
         _say(findings)
-    if not all(finding.is_well for finding in findings):
+        say()
+        say_table(_machine(machine))
+    if not all(finding.is_well for finding in (*findings, *machine)):
         sys.exit(1)
 
 
 COMMANDS: list[click.Command] = [doctor]
+_STATES = {
+    (True, False): ("green", "well"),
+    (True, True): ("yellow", "well, for now"),
+    (False, True): ("red", "not well"),
+}
 
 
 def _say(findings: Sequence[Finding]) -> None:
@@ -60,4 +76,13 @@ def _advice(findings: Sequence[Finding]) -> Table:
     for finding in findings:
         if finding.advice:
             made.add_row(cell(finding.part), cell(finding.advice))
+    return made
+
+
+def _machine(findings: Sequence[Finding]) -> Table:
+    made = table("this machine", "state", "found", "what to do", whole=("this machine", "state"))
+    for finding in findings:
+        style, state = _STATES[finding.is_well, bool(finding.advice)]
+        found = finding.status.lag if finding.status else ""
+        made.add_row(cell(finding.part), cell(state, style), cell(found), cell(finding.advice))
     return made

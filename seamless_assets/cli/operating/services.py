@@ -11,8 +11,8 @@ from pathlib import Path
 
 import click
 
-from seamless_assets.cli.options import CONFIG, HOST, PORT
-from seamless_assets.cli.terminal import say
+from seamless_assets.cli.options import CONFIG, HOST, JSON, PORT
+from seamless_assets.cli.terminal import say, say_json
 from seamless_assets.pipeline.wiring.log import FORMS, log_to
 
 
@@ -82,13 +82,17 @@ def serve(config: Path | None, host: str, port: int, form: str) -> None:
     show_default=True,
     help="What its bearer may do; may be given again.",
 )
-def token(name: str, scopes: tuple[str, ...]) -> None:
+@JSON
+def token(name: str, scopes: tuple[str, ...], is_json: bool) -> None:
     """Make a token for NAME: print it once, and the lines of seamless.yaml that let it in."""
     made = secrets.token_urlsafe(32)
+    digest = hashlib.sha256(made.encode()).hexdigest()
+    if is_json:
+        say_json({"name": name, "token": made, "sha256": digest, "scopes": list(dict.fromkeys(scopes))})
+        return
     listed = ", ".join(dict.fromkeys(scopes))
     say(f"token: {made}", err=True)
     say("It is shown this once; its bearer sends it as `Authorization: Bearer ...`.", err=True)
-    digest = hashlib.sha256(made.encode()).hexdigest()
     say(f"service:\n  tokens:\n    {json.dumps(name)}: {{sha256: {digest}, scopes: [{listed}]}}")
 
 

@@ -14,10 +14,11 @@ from seamless_assets.cli.terminal import say, say_json
 @CONFIG
 @JSON
 def check(config: Path | None, is_json: bool) -> None:
-    """Read seamless.yaml and say everything that is wrong with it."""
+    """Read seamless.yaml and say everything that is wrong with it; nothing is asked of an exchange."""
     from seamless_assets.config.load import load_settings
+    from seamless_assets.pipeline.wiring.exchanges import timeframes_served
 
-    settings = load_settings(config)
+    settings = load_settings(config, rules=(timeframes_served,))
     if is_json:
         say_json({"nodes": [str(item.node) for item in settings.nodes], "idle_keys": settings.idle_keys})
         return
@@ -77,11 +78,19 @@ def up(config: Path | None, host: str, port: int, service_port: int, no_sandbox:
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-def new(folder: Path) -> None:
+@JSON
+def new(folder: Path, is_json: bool) -> None:
     """Make a project of your own in FOLDER: seamless.yaml, definitions.py, compose.yaml and how to begin."""
     from seamless_assets.cli.project.new import make_project
 
-    make_project(folder)
+    made = make_project(folder)
+    if is_json:
+        say_json(made)
+        return
+    for file in made:
+        say(str(file))
+    say(f"\nNext: cd {folder}, then `seamless check` and `seamless up`")
+    say("Your own assets, of definitions.py, beside the series: DAGSTER_HOME=$PWD dagster dev")
 
 
 @click.command()

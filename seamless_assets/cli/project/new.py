@@ -6,14 +6,16 @@ from importlib.resources import files
 from pathlib import Path
 
 from seamless_assets.cli.project.dagster_home import INSTANCE
-from seamless_assets.cli.terminal import say
 from seamless_assets.errors import InvalidInput
 
 TEMPLATE = "template"
 
 
-def make_project(folder: Path) -> None:
-    """Write the files of a project into `folder`. Raises `InvalidInput` where one of them is there."""
+def make_project(folder: Path) -> list[Path]:
+    """Write the files of a project into `folder`; their paths.
+
+    Raises `InvalidInput` where one of them is there, or cannot be written.
+    """
     parts = files("seamless_assets.cli.project") / TEMPLATE
     texts = {part.name: part.read_text(encoding="utf-8") for part in parts.iterdir() if part.is_file()}
     texts["dagster.yaml"] = INSTANCE
@@ -28,8 +30,6 @@ def make_project(folder: Path) -> None:
         for name, text in sorted(texts.items()):
             with (folder / name).open("x", encoding="utf-8") as file:
                 file.writelines([text])
-            say(f"{folder / name}")
     except OSError as error:
         raise InvalidInput(f"{folder} cannot be written to: {error.strerror}", value=str(folder)) from error
-    say(f"\nNext: cd {folder}, then `seamless check` and `seamless up`")
-    say("Your own assets, of definitions.py, beside the series: DAGSTER_HOME=$PWD dagster dev")
+    return [folder / name for name in sorted(texts)]

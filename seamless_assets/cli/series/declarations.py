@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seamless_assets.cli.options import CONFIG, NODE, hot_store_of, opened
-from seamless_assets.cli.terminal import cell, say, say_table, table, waiting_for
+from seamless_assets.cli.options import CONFIG, END, JSON, NODE, START, hot_store_of, opened
+from seamless_assets.cli.terminal import cell, say, say_json, say_table, table, waiting_for
 from seamless_assets.core.calendar.instant import seconds_text, typed_instant
 from seamless_assets.core.coverage.declaration import REASONS
 
 if TYPE_CHECKING:
     from seamless_assets.core.coverage.declaration import Declaration
 
-_START, _END = click.argument("start"), click.argument("end")
 _NOTE = click.option("--note", default="", help="How you know; kept in the ledger and in manifests.")
 _BY = click.option("--by", default=None, help="Who says so, if not the user of this machine.")
 
@@ -26,33 +25,50 @@ _BY = click.option("--by", default=None, help="Who says so, if not the user of t
 @click.command()
 @CONFIG
 @NODE
-@_START
-@_END
+@START
+@END
 @click.option("--reason", required=True, help=f"Why there are none: {', '.join(REASONS)} (wants a note).")
 @_NOTE
 @_BY
+@JSON
 def declare(
-    config: Path | None, node: str, start: str, end: str, reason: str, note: str, by: str | None
+    config: Path | None,
+    node: str,
+    start: str,
+    end: str,
+    reason: str,
+    note: str,
+    by: str | None,
+    is_json: bool,
 ) -> None:
     """Say that there are no bars of NODE from START to END, where nothing else can tell."""
     window = typed_instant(start), typed_instant(end)
     with opened(config) as pipeline, waiting_for(hot_store_of(pipeline)):
         said = pipeline.declare(node, *window, reason, note=note, by=by or _user())
+    if is_json:
+        say_json(said)
+        return
     _tell([said])
 
 
 @click.command()
 @CONFIG
 @NODE
-@_START
-@_END
+@START
+@END
 @_NOTE
 @_BY
-def revoke(config: Path | None, node: str, start: str, end: str, note: str, by: str | None) -> None:
+@JSON
+def revoke(
+    config: Path | None, node: str, start: str, end: str, note: str, by: str | None, is_json: bool
+) -> None:
     """Take back what was declared of NODE from START to END."""
     window = typed_instant(start), typed_instant(end)
     with opened(config) as pipeline, waiting_for(hot_store_of(pipeline)):
         left = pipeline.revoke(node, *window, note=note, by=by or _user())
+    if is_json:
+        say_json(left)
+        return
     say("revoked; what was released of it stays until it is materialized again")
     _tell(left)
 
@@ -60,13 +76,17 @@ def revoke(config: Path | None, node: str, start: str, end: str, note: str, by: 
 @click.command()
 @CONFIG
 @NODE
-@_START
-@_END
-def declarations(config: Path | None, node: str, start: str, end: str) -> None:
+@START
+@END
+@JSON
+def declarations(config: Path | None, node: str, start: str, end: str, is_json: bool) -> None:
     """List what was declared of NODE from START to END, revoked or not."""
     window = typed_instant(start), typed_instant(end)
     with opened(config) as pipeline, waiting_for(hot_store_of(pipeline)):
         said = pipeline.declarations(node, *window)
+    if is_json:
+        say_json(said)
+        return
     _tell(said)
     say(f"{len(said)} declarations")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from seamless_assets.cli.options import CONFIG, NODE, artifacts_of, opened
-from seamless_assets.cli.terminal import say, waiting_for
+from seamless_assets.cli.options import CONFIG, JSON, NODE, artifacts_of, opened
+from seamless_assets.cli.terminal import say, say_json, waiting_for
 from seamless_assets.core.calendar.instant import seconds_text, typed_instant
 from seamless_assets.core.exports.forms import FORMS
 from seamless_assets.core.exports.sidecar import Sidecar
@@ -22,6 +22,7 @@ from seamless_assets.core.exports.sidecar import Sidecar
 @click.option("--form", type=click.Choice(list(FORMS)), help="Form of the file, if not by its ending.")
 @click.option("--as-of", help="Release to export; the newest one if left out.")
 @click.option("--overwrite", is_flag=True, help="Take the place of files that are there.")
+@JSON
 def export(
     config: Path | None,
     node: str,
@@ -31,6 +32,7 @@ def export(
     form: str | None,
     as_of: str | None,
     overwrite: bool,
+    is_json: bool,
 ) -> None:
     """Write released bars of NODE from START to END as files of another program.
 
@@ -40,6 +42,9 @@ def export(
     bounds = [None if bound is None else typed_instant(bound) for bound in (start, end)]
     with opened(config) as pipeline, waiting_for(artifacts_of(pipeline)):
         made = pipeline.export(node, path, *bounds, form=form, as_of=as_of, overwrite=overwrite)
+    if is_json:
+        say_json(made)
+        return
     _tell(made.sidecar)
     many = f" and {len(made.files) - 1} more" if len(made.files) > 1 else ""
     say(f"{made.files[0]}{many}" if made.files else "no file: there is no bar")
@@ -50,19 +55,23 @@ def export(
 @CONFIG
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--released", is_flag=True, help="Also hold it against the release that it names.")
-def verify_export(config: Path | None, file: Path, released: bool) -> None:
+@JSON
+def verify_export(config: Path | None, file: Path, released: bool, is_json: bool) -> None:
     """Prove an exported FILE, or all that a sidecar names, by what the sidecar says."""
     if released:
         with opened(config) as pipeline, waiting_for(artifacts_of(pipeline)):
-            _tell(pipeline.verify_export(file))
-        say("sound, and as released")
-        return
-    if config is not None:
+            sidecar = pipeline.verify_export(file)
+    elif config is not None:
         raise click.UsageError("--config is used with --released alone")
-    from seamless_assets.pipeline.exporting import verify_export as verify
+    else:
+        from seamless_assets.pipeline.exporting import verify_export as verify
 
-    _tell(verify(file))
-    say("sound")
+        sidecar = verify(file)
+    if is_json:
+        say_json({"is_sound": True, "is_as_released": released or None, "sidecar": sidecar})
+        return
+    _tell(sidecar)
+    say("sound, and as released" if released else "sound")
 
 
 COMMANDS: list[click.Command] = [export, verify_export]

@@ -82,10 +82,14 @@ def coverage(config: Path | None, node: str, start: str, end: str, is_all: bool,
 
 @click.command()
 @CONFIG
-def evict(config: Path | None) -> None:
+@JSON
+def evict(config: Path | None, is_json: bool) -> None:
     """Drop hot bars that released artifacts hold and that are older than hot_store.keep_days."""
     with opened(config) as pipeline, waiting_for(hot_store_of(pipeline)):
         dropped = pipeline.evict()
+    if is_json:
+        say_json({"dropped": dropped})
+        return
     say(f"{dropped} bars dropped from the hot store")
 
 

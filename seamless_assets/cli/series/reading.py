@@ -49,7 +49,9 @@ _STYLES = {"available": "green", "degraded": "yellow", "pending": "cyan", "missi
 @click.argument("end", required=False)
 @click.option("--as-of", default=None, help="Read what was known then; by default the newest release.")
 @click.option("--world", default=None, help="World of the read.")
-@click.option("--domain", type=click.Choice(("backtest", "dryrun", "live")), default=None)
+@click.option(
+    "--domain", type=click.Choice(("backtest", "dryrun", "live")), default=None, help="Rules of the read."
+)
 @click.option("--strategy", default=None, help="FAIL_FAST, AUTO_BACKFILL, PARTIAL_FILL or SEAMLESS.")
 @click.option("--sla", default=None, help="A preset such as baseline.")
 @click.option("--columns", default=None, help="By commas, such as ts,close.")
@@ -61,6 +63,7 @@ _STYLES = {"available": "green", "degraded": "yellow", "pending": "cyan", "missi
     "--format", "form", type=click.Choice(FORMATS), default=None, help="By default a table, or by --out."
 )
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="File to write to.")
+@JSON
 def read(
     config: Path | None,
     node: str,
@@ -72,6 +75,7 @@ def read(
     form: str | None,
     out: Path | None,
     columns: str | None,
+    is_json: bool,
     **arguments: Any,
 ) -> None:
     """Read bars of NODE from START to END, by default all that is released.
@@ -79,7 +83,9 @@ def read(
     Without --as-of and --domain it is the newest release; nothing is asked of an exchange unless --strategy
     says so.
     """
-    chosen = form or _form_of(out)
+    if is_json and (out is not None or form not in (None, "json")):
+        raise click.UsageError("--json prints bars as JSON; leave --out and other formats out")
+    chosen = form or ("json" if is_json else _form_of(out))
     given = {"world_id": world, "domain": domain, "as_of": _instant(as_of)}
     context = _context({name: value for name, value in given.items() if value is not None})
     with opened(config) as pipeline, waiting_for(artifacts_of(pipeline)):
@@ -101,7 +107,13 @@ def read(
 @click.command()
 @CONFIG
 @NODES
-@click.option("--days", type=click.FloatRange(min=0, min_open=True), default=7.0, show_default=True)
+@click.option(
+    "--days",
+    type=click.FloatRange(min=0, min_open=True),
+    default=7.0,
+    show_default=True,
+    help="Days before the last release that are shown.",
+)
 @JSON
 def status(config: Path | None, nodes: tuple[str, ...], days: float, is_json: bool) -> None:
     """Show the last days of every NODE as a strip, with its coverage, lag and last release."""

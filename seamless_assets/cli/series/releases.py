@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,10 @@ import click
 
 from seamless_assets.cli.options import CONFIG, JSON, NODE, NODES, artifacts_of, opened, progress_bar
 from seamless_assets.cli.project.dagster_home import known_home
-from seamless_assets.cli.terminal import say, say_json, waiting_for
+from seamless_assets.cli.terminal import cell, say, say_json, say_table, table, waiting_for
 from seamless_assets.core.calendar.instant import typed_instant
 from seamless_assets.core.calendar.partition import UNITS, PartitionUnit
+from seamless_assets.core.wire.problems import plain
 from seamless_assets.errors import DagsterReportFailed, NothingReleased, StoreError
 
 if TYPE_CHECKING:
@@ -42,9 +43,8 @@ def releases(config: Path | None, node: str, is_json: bool) -> None:
         log = pipeline.releases(node)
     if is_json:
         say_json(log)
-        return
-    for entry in log:
-        _say(entry)
+    else:
+        _say(log)
 
 
 @_command
@@ -53,24 +53,32 @@ def releases(config: Path | None, node: str, is_json: bool) -> None:
 @click.option("--partition", default=None, help="Only what waits inside it: 2025-01-31, 2025-01 or 2025.")
 @click.option("--fingerprint", default=None, help="Release the artifact of this content.")
 @click.option("--force", is_flag=True, help="Even what holds no bar at all.")
+@JSON
 def release(
-    config: Path | None, node: str, reason: str, partition: str | None, fingerprint: str | None, force: bool
+    config: Path | None,
+    node: str,
+    reason: str,
+    partition: str | None,
+    fingerprint: str | None,
+    force: bool,
+    is_json: bool,
 ) -> None:
     """Release by hand what waits for it of NODE, whatever its checks said."""
     with _open(config) as pipeline:
         entry = pipeline.release(
             node, reason=reason, partition=partition, fingerprint=fingerprint, force=force
         )
-        _made(pipeline, node, entry)
+        _made(pipeline, node, entry, is_json)
 
 
 @_command
 @NODE
 @_REASON
-def unpin(config: Path | None, node: str, reason: str) -> None:
+@JSON
+def unpin(config: Path | None, node: str, reason: str, is_json: bool) -> None:
     """Let releases change again what rollbacks and withdrawals of NODE hold."""
     with _open(config) as pipeline:
-        _made(pipeline, node, pipeline.unpin(node, reason=reason))
+        _made(pipeline, node, pipeline.unpin(node, reason=reason), is_json)
 
 
 @_command
@@ -78,69 +86,74 @@ def unpin(config: Path | None, node: str, reason: str) -> None:
 @_REASON
 @click.option("--to", type=int, default=None, help="Number of the release to go back to.")
 @click.option("--as-of", default=None, help="Or an instant.")
-def rollback(config: Path | None, node: str, reason: str, to: int | None, as_of: str | None) -> None:
+@JSON
+def rollback(
+    config: Path | None, node: str, reason: str, to: int | None, as_of: str | None, is_json: bool
+) -> None:
     """Put in force again what was so at an earlier release of NODE, and pin it."""
     with _open(config) as pipeline:
-        _made(pipeline, node, pipeline.rollback(node, reason=reason, to=to, as_of=_instant(as_of)))
+        entry = pipeline.rollback(node, reason=reason, to=to, as_of=_instant(as_of))
+        _made(pipeline, node, entry, is_json)
 
 
 @_command
 @NODE
 @click.argument("partition")
 @_REASON
-def withdraw(config: Path | None, node: str, partition: str, reason: str) -> None:
+@JSON
+def withdraw(config: Path | None, node: str, partition: str, reason: str, is_json: bool) -> None:
     """Take PARTITION of NODE out of force until it is released by hand."""
     with _open(config) as pipeline:
-        _made(pipeline, node, pipeline.withdraw(node, partition, reason=reason))
+        _made(pipeline, node, pipeline.withdraw(node, partition, reason=reason), is_json)
 
 
 @_command
 @NODE
 @click.option("--unit", type=click.Choice(UNITS), default=None, help="Size of the merged artifacts.")
-def compact(config: Path | None, node: str, unit: PartitionUnit | None) -> None:
+@JSON
+def compact(config: Path | None, node: str, unit: PartitionUnit | None, is_json: bool) -> None:
     """Merge the small artifacts of NODE into larger ones that hold the same bars."""
     with _open(config) as pipeline:
         report = pipeline.compact(node, unit)
+    if is_json:
+        say_json(report)
+        return
     say(f"{report.node_id}: {report.before} artifacts are {report.after} now")
 
 
 @_command
 @click.argument("node", required=False)
 @click.option("--grace-days", type=float, default=7.0, show_default=True, help="Younger files stay.")
-def gc(config: Path | None, node: str | None, grace_days: float) -> None:
+@JSON
+def gc(config: Path | None, node: str | None, grace_days: float, is_json: bool) -> None:
     """Remove files that no release names and nobody waits for, of NODE or of all nodes."""
     with _open(config) as pipeline:
         reports = pipeline.gc(node, grace_s=grace_days * 86_400)
+    if is_json:
+        say_json(reports)
+        return
     for report in reports:
         say(f"{report.node_id}: {len(report.removed)} files removed, {report.freed} bytes")
 
 
 @_command
 @NODES
-def verify(config: Path | None, nodes: tuple[str, ...]) -> None:
-    """Prove every hash from the release log down to the bars; exit status 1 where one is wrong."""
-    is_sound = True
+@JSON
+def verify(config: Path | None, nodes: tuple[str, ...], is_json: bool) -> None:
+    """Prove every hash of each NODE, from its release log down to its bars; all nodes where none is named.
+
+    Exit status 1 where a hash is wrong or a node cannot be verified.
+    """
+    records = []
     with _open(config) as pipeline:
         for node in nodes or [str(item.node) for item in pipeline.settings.nodes]:
-            try:
-                with progress_bar(node) as on_progress:
-                    report = pipeline.verify(node, on_progress=on_progress)
-            except StoreError as error:
-                say(f"{node}: cannot be verified: {error}", err=True)
-                is_sound = False
-                continue
-            say(
-                f"{node}: {report.releases} releases, {report.artifacts} artifacts, "
-                f"{report.file_bytes} bytes, {len(report.faults)} faults"
-            )
-            for fault in report.faults:
-                say(f"  {fault.uri}: {fault.problem}")
-            for warning in report.warnings:
-                say(f"  {warning}")
-            for uri in report.orphans:
-                say(f"  {uri}: neither a record nor an artifact by its name; nothing reads it")
-            is_sound = is_sound and report.is_sound
-    if not is_sound:
+            with progress_bar(node) as on_progress:
+                records.append(_verified(pipeline, node, on_progress))
+            if not is_json:
+                _say_verified(records[-1])
+    if is_json:
+        say_json(records)
+    if not all(record["is_sound"] for record in records):
         sys.exit(1)
 
 
@@ -170,11 +183,16 @@ def diff(config: Path | None, node: str, before: str, after: str | None, is_json
 @_command
 @NODE
 @click.option("--as-of", default=None, help="An instant, or a release's number; by default the newest.")
-def files(config: Path | None, node: str, as_of: str | None) -> None:
+@JSON
+def files(config: Path | None, node: str, as_of: str | None, is_json: bool) -> None:
     """List the Parquet files that are the dataset of NODE, one a line."""
     with _open(config) as pipeline:
-        for uri in pipeline.snapshot_files(node, _as_of(pipeline, node, as_of)):
-            say(uri)
+        uris = pipeline.snapshot_files(node, _as_of(pipeline, node, as_of))
+    if is_json:
+        say_json(uris)
+        return
+    for uri in uris:
+        say(uri)
 
 
 @contextmanager
@@ -201,9 +219,12 @@ def _as_of(pipeline: Seamless, node: str, typed: str | None) -> Any:
     return log[instant - 1].as_of
 
 
-def _made(pipeline: Seamless, node: str, entry: Release) -> None:
+def _made(pipeline: Seamless, node: str, entry: Release, is_json: bool) -> None:
     """Say what was done by hand, here and to Dagster, where it runs."""
-    _say(entry)
+    if is_json:
+        say_json(entry)
+    else:
+        _say([entry])
     home = known_home(pipeline.settings)
     if home is None:
         return
@@ -216,9 +237,41 @@ def _made(pipeline: Seamless, node: str, entry: Release) -> None:
         say(str(error), err=True)
 
 
-def _say(entry: Release) -> None:
-    changed = sum(item.added + item.removed + item.changed for item in entry.revisions)
+def _verified(
+    pipeline: Seamless, node: str, on_progress: Callable[[float, int | None], None]
+) -> dict[str, Any]:
+    """What a proof of a node found; `error` says why there is none."""
+    try:
+        report = pipeline.verify(node, on_progress=on_progress)
+    except StoreError as error:
+        return {"node_id": node, "is_sound": False, "error": str(error)}
+    return {**plain(report), "is_sound": report.is_sound, "error": None}
+
+
+def _say_verified(record: Mapping[str, Any]) -> None:
+    if record["error"] is not None:
+        say(f"{record['node_id']}: cannot be verified: {record['error']}", err=True)
+        return
     say(
-        f"{entry.seq:6} {entry.as_of} {entry.kind:10} +{len(entry.added)} -{len(entry.withdrawn)} "
-        f"{entry.dataset_fingerprint} {entry.reason}{f' ({changed} bars revised)' if changed else ''}"
+        f"{record['node_id']}: {record['releases']} releases, {record['artifacts']} artifacts, "
+        f"{record['file_bytes']} bytes, {len(record['faults'])} faults"
     )
+    for fault in record["faults"]:
+        say(f"  {fault['uri']}: {fault['problem']}")
+    for warning in record["warnings"]:
+        say(f"  {warning}")
+    for uri in record["orphans"]:
+        say(f"  {uri}: neither a record nor an artifact by its name; nothing reads it")
+
+
+def _say(log: Sequence[Release]) -> None:
+    whole = ("release", "as of", "kind", "artifacts")
+    made = table(*whole, "dataset fingerprint", "reason", whole=(*whole, "dataset fingerprint"))
+    for entry in log:
+        changed = sum(item.added + item.removed + item.changed for item in entry.revisions)
+        reason = f"{entry.reason}{f' ({changed} bars revised)' if changed else ''}"
+        changes = f"+{len(entry.added)} -{len(entry.withdrawn)}"
+        facts = (str(entry.seq), entry.as_of, entry.kind, changes, entry.dataset_fingerprint, reason)
+        made.add_row(*map(cell, facts))
+    if log:
+        say_table(made)

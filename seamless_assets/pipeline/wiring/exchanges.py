@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
+from seamless_assets.adapters.ccxt.documented import documented_timeframes
 from seamless_assets.adapters.ccxt.memory import ExchangeMemory
 from seamless_assets.adapters.ccxt.settings import ClientSettings
 from seamless_assets.adapters.machine.budget import MachineBudget
@@ -11,6 +13,7 @@ from seamless_assets.aio.gather import gather
 from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.aio.lazy import Lazy
 from seamless_assets.config.load import Settings
+from seamless_assets.config.rules import Finding
 from seamless_assets.core.addresses import place_of
 from seamless_assets.core.wire.views import BudgetView
 from seamless_assets.flows.ports import CandleSource
@@ -62,6 +65,18 @@ def _client_settings(settings: Settings, exchange: str) -> ClientSettings:
         options=declared.client_options,
         symbols=declared.symbols,
     )
+
+
+def timeframes_served(settings: Settings) -> Iterator[Finding]:
+    """A rule of the settings: each exchange serves its timeframes, as ccxt documents it; none is asked."""
+    for name, exchange in settings.exchanges.items():
+        served = documented_timeframes(name)
+        if served == ():
+            yield f"{name} serves no candles through ccxt", ("exchanges", name)
+        for number, timeframe in enumerate(exchange.timeframes if served else ()):
+            if str(timeframe) not in (served or ()):
+                message = f"{name} serves no {timeframe} candles; it has {', '.join(served or ())}"
+                yield message, ("exchanges", name, "timeframes", number)
 
 
 class BudgetLevels:

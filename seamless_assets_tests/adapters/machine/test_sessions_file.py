@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from seamless_assets.adapters.machine.sessions import MachineSessions
-from seamless_assets.core.worlds.session import SessionKey, SessionRecord, advance
+from seamless_assets.core.worlds.session import SessionKey, SessionRecord, advance, pin
 from seamless_assets.errors import SessionStoreError
 
 KEY = SessionKey("w1", "live", "ohlcv:binance:BTC/USDT:1m")
@@ -63,3 +65,18 @@ async def test_two_processes_change_one_record_one_after_the_other(tmp_path: Pat
     assert await other.list_keys() == [KEY]
     for sessions in (one, other):
         await sessions.close()
+
+
+@pytest.mark.parametrize("table", ["sessions", "messages", "streams"])
+async def test_a_look_finds_what_was_changed_wherever_it_is(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "sessions.sqlite"
+    sessions = MachineSessions(path, on_message=lambda: None)
+    for world in ("w1", "w2"):
+        key = SessionKey(world, "live", KEY.node_id)
+        await sessions.update(key, lambda record: pin(record, "2025-01-01T00:00:00Z", None, "a test", 5.0))
+    assert (await sessions.status()).lag == "2 sessions, 2 messages wait for the webhook"
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(f"UPDATE {table} SET mark = mark + 1 WHERE world_id = 'w2'")
+    with pytest.raises(SessionStoreError, match="changed behind our back; restore the file"):
+        await sessions.status()
+    await sessions.close()
