@@ -205,10 +205,11 @@ class TokenSettings(Section):
 
 class ServiceSettings(Section):
     """Tokens by the name of their bearer, and limits: rows of one answer, how long one may take to begin,
-    and how many requests of one bearer are answered at once.
+    how many requests of one bearer are answered at once, and how many streams of events it may have open.
     """
 
     tokens: Annotated[dict[Text, TokenSettings], Field(max_length=MAX_TOKENS)] = Field(default={})
     max_rows: Annotated[Whole, Field(gt=0, le=100_000_000)] = 5_000_000
     max_wait_ms: Milliseconds = 60_000
     max_concurrent: Annotated[Whole, Field(gt=0, le=10_000)] = 256
+    max_streams: Annotated[Whole, Field(gt=0, le=10_000)] = 256

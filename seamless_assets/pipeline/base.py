@@ -76,7 +76,7 @@ class AsyncBase:
         return self.portal.start(work)
 
     def _stream(self, make: Callable[[Ports], AsyncGenerator[T, None]]) -> AsyncIterator[T]:
-        return Stream(self.portal, make)
+        return Stream(self.portal, lambda adapters: make(adapters.ports))
 
     def _nodes(self) -> list[NodeId]:
         return [item.node for item in self.settings.nodes]

@@ -58,8 +58,7 @@ class Streaming(AsyncBase):
         """
         request = self._stream_request(nodes, since, until, context)
         timeframe_of(request.nodes)
-        if isinstance(deadline, bool) or not 0 < deadline < math.inf:
-            raise InvalidInput(f"deadline is {deadline!r}; give seconds above 0", value=deadline)
+        require_deadline(deadline)
         return self._stream(lambda ports: subscribe_panel(ports, request, deadline))
 
     def replay(
@@ -78,17 +77,24 @@ class Streaming(AsyncBase):
         one; None for as fast as you read. Raises `InvalidInput` and its kinds, then `NothingReleased`,
         `CoverageMissing`, `AsOfInFuture`, `StoreError`.
         """
-        parsed = [NodeId.parse(node) for node in _several(nodes)]
+        parsed = [NodeId.parse(node) for node in several(nodes)]
         request = ReplayRequest.parse(parsed, start, end, as_of, speed, knowledge)
         return self._stream(lambda ports: replay(ports, request))
 
     def _stream_request(
         self, nodes: Nodes, since: Instant, until: Instant, context: ComputeContext | None
     ) -> StreamRequest:
-        declared = [self._declared(node) for node in _several(nodes)]
+        declared = [self._declared(node) for node in several(nodes)]
         max_lag = self.settings.domains.live.max_lag_sec
         return StreamRequest.parse(declared, since, until, context, max_lag)
 
 
-def _several(nodes: Nodes) -> Iterable[str | NodeId]:
+def require_deadline(deadline: float) -> None:
+    """Raise `InvalidInput` for what is no number of seconds."""
+    if isinstance(deadline, bool) or not 0 < deadline < math.inf:
+        raise InvalidInput(f"deadline is {deadline!r}; give seconds above 0", value=deadline)
+
+
+def several(nodes: Nodes) -> Iterable[str | NodeId]:
+    """Nodes as an iterable; one alone is one."""
     return (nodes,) if isinstance(nodes, str | NodeId) else nodes

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -27,8 +27,10 @@ PAGE = "/page/"
 OPERATED = frozenset({"/v1/sessions/pin", "/v1/sessions/unpin"})
 LEASED = "/v1/leases"
 ANYBODY = "anybody"
+STREAMS = frozenset({"/v1/events"})
+"""What goes on for as long as it is wanted."""
 SENDING_S = 600.0
-"""How long an answer may take that has begun."""
+"""How long an answer may take that has begun, but for streams."""
 _UNAUTHORIZED, _FORBIDDEN, _TOO_MANY, _MISDIRECTED, _TOO_LATE = 401, 403, 429, 421, 504
 
 
@@ -38,6 +40,14 @@ class Caller:
 
     name: str
     rights: frozenset[Right] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Occupancy:
+    """How many requests and streams are under way, by the name of who asks."""
+
+    requests: Counter[str] = field(default_factory=Counter)
+    streams: Counter[str] = field(default_factory=Counter)
 
 
 def right_for(path: str) -> Right | None:
@@ -66,10 +76,10 @@ class Access:
     has open cannot ask under another.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServiceSettings) -> None:
+    def __init__(self, app: ASGIApp, settings: ServiceSettings, occupancy: Occupancy | None = None) -> None:
         self._app, self._settings = app, settings
         self._tokens = [(name, bytes.fromhex(token.sha256), token) for name, token in settings.tokens.items()]
-        self._busy: Counter[str] = Counter()
+        self._occupancy = occupancy or Occupancy()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request, or say why not."""
@@ -84,11 +94,12 @@ class Access:
         elif right is None or caller is None:
             await self._app(scope, receive, send)
         else:
-            self._busy[caller.name] += 1
+            busy, _ = self._busy(scope)
+            busy[caller.name] += 1
             try:
                 await self._in_time(scope, receive, send)
             finally:
-                self._busy[caller.name] -= 1
+                busy[caller.name] -= 1
 
     def _refusal(
         self, scope: Scope, headers: Headers, caller: Caller | None, right: Right | None
@@ -110,13 +121,21 @@ class Access:
         if right is not None and caller.rights is not None and right not in caller.rights:
             message = f"the token {caller.name!r} has not the scope {right!r}; add it in service.tokens"
             return problem_response(AccessRefused(message, scope=right), _FORBIDDEN)
-        if right is not None and self._busy[caller.name] >= self._settings.max_concurrent:
-            most = self._settings.max_concurrent
-            message = (
-                f"{caller.name} has {most} requests under way, and no more are answered at once; ask again"
-            )
-            return problem_response(LimitExceeded(message, limit=most), _TOO_MANY)
-        return None
+        return None if right is None else self._full(scope, caller)
+
+    def _busy(self, scope: Scope) -> tuple[Counter[str], int]:
+        """What is counted of a request, and how many of the kind one bearer may have."""
+        if scope["path"] in STREAMS:
+            return self._occupancy.streams, self._settings.max_streams
+        return self._occupancy.requests, self._settings.max_concurrent
+
+    def _full(self, scope: Scope, caller: Caller) -> Response | None:
+        busy, most = self._busy(scope)
+        if busy[caller.name] < most:
+            return None
+        what = "streams open" if scope["path"] in STREAMS else "requests under way"
+        message = f"{caller.name} has {most} {what}, and no more are answered at once; ask again"
+        return problem_response(LimitExceeded(message, limit=most), _TOO_MANY)
 
     def _caller(self, headers: Headers) -> Caller | None:
         if not self._tokens:
@@ -137,7 +156,7 @@ class Access:
             nonlocal has_begun
             if not has_begun:
                 has_begun = True
-                limit.reschedule(loop.time() + SENDING_S)
+                limit.reschedule(None if scope["path"] in STREAMS else loop.time() + SENDING_S)
             await send(message)
 
         try:

@@ -18,6 +18,7 @@ from seamless_assets.service.coordinator import add_leases
 from seamless_assets.service.limits import BodyLimits
 from seamless_assets.service.problems import answer_errors
 from seamless_assets.service.replies import ImmutableReplies
+from seamless_assets.service.routes.events import event_routes
 from seamless_assets.service.routes.history import history_routes
 from seamless_assets.service.routes.openapi import describe_values
 from seamless_assets.service.routes.operations import operation_routes
@@ -66,6 +67,7 @@ def service_app(
         node_routes(pipeline, limits.max_rows),
         release_routes(pipeline),
         session_routes(pipeline),
+        event_routes(pipeline),
         operation_routes(pipeline, leases, scrape, budgets),
         page_routes(),
     ):

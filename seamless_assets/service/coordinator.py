@@ -31,7 +31,7 @@ from seamless_assets.core.sharing.events import LeaseEvent, LeaseEventKind
 from seamless_assets.core.sharing.lease import MAX_TOKEN, Lease, cut_reason
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable, NotServed
 from seamless_assets.flows.ports import LeaseRegister, Observer
-from seamless_assets.service.limits import BODY_BYTES, BodyLimits
+from seamless_assets.service.limits import BodyLimits
 
 LEASES = "/v1/leases"
 HELD, MEANINGLESS, UNAVAILABLE = 409, 422, 503
@@ -71,7 +71,7 @@ class Ownership(_Body):
 class Failure(Ownership):
     """The same, and why its work came to nothing; what is too long is cut."""
 
-    reason: Annotated[str, Field(max_length=BODY_BYTES)] = ""
+    reason: str = ""
 
 
 class Renewal(Ownership):

@@ -7,12 +7,11 @@ from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from msgspec.json import encode
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from seamless_assets import errors
-from seamless_assets.core.wire.problems import PROBLEM_TYPE, problem_of
+from seamless_assets.core.wire.problems import PROBLEM_TYPE, problem_json
 from seamless_assets.errors import SeamlessError
 from seamless_assets.service.coordinator import LEASES, meaningless, validation_detail
 
@@ -55,7 +54,7 @@ def problem_response(error: SeamlessError, status: int | None = None) -> Respons
         headers["Retry-After"] = str(max(_RETRY_S, math.ceil(error.facts.get("retry_after") or 0)))
     if code == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="seamless-assets", Basic realm="seamless-assets"'
-    return Response(encode(problem_of(error, code)), code, headers, PROBLEM_TYPE)
+    return Response(problem_json(error, code), code, headers, PROBLEM_TYPE)
 
 
 def answer_errors(app: FastAPI) -> None:

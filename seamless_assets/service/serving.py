@@ -9,6 +9,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from seamless_assets.service.streams import ENDLESS
+
 HEAD_S = 10.0
 HEAD_BYTES = 64 * 1024
 """More than a request of ours needs before its body."""
@@ -63,6 +65,15 @@ class ImpatientProtocol(HttpToolsProtocol):
         super().on_response_complete()
         # Between two requests the idle time counts, until the first byte.
         self._unwatch()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        request: Any = self.cycle
+        if request is not None and not request.response_complete and request.scope.get(ENDLESS):
+            # Its client goes on elsewhere, or here when the service is back.
+            request.disconnected = True
+            request.message_event.set()
+            self.transport.close()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -237,9 +237,9 @@ def test_what_means_nothing_beside_a_url_is_refused() -> None:
 
 
 @asynccontextmanager
-async def answering(status: int, body: bytes) -> AsyncIterator[str]:
+async def answering(status: int, body: bytes, form: str = "application/json") -> AsyncIterator[str]:
     async def answer(_: web.Request) -> web.Response:
-        return web.Response(status=status, body=body)
+        return web.Response(status=status, body=body, content_type=form)
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)

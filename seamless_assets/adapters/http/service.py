@@ -5,7 +5,7 @@ Whatever an address answers that is not what a service says means that the servi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any, TypeVar
 
 import aiohttp
@@ -14,15 +14,21 @@ from msgspec.json import decode
 
 from seamless_assets.core.addresses import authorization_of, without_user
 from seamless_assets.core.reading.result import ReadResult
+from seamless_assets.core.wire.events import END, EVENTS_TYPE, PROBLEM
 from seamless_assets.core.wire.frames import read_stream
 from seamless_assets.core.wire.problems import error_of
+from seamless_assets.core.wire.sse import Message, MessageReader
 from seamless_assets.errors import SeamlessError, ServiceUnavailable
 
 CONNECT_S, SILENCE_S = 5.0, 120.0
+EVENTS = "/v1/events"
+STREAM_SILENCE_S = 60.0
+"""Far longer than a service is silent on a stream."""
+PROBLEM_BYTES = 2**20
 CONNECTIONS = 32
 ANSWER_BYTES = 4 * 2**30
 """Far more than the bars of one answer; what is longer comes from no service of ours."""
-_OK = 200
+_OK, _NO_CONTENT = 200, 204
 T = TypeVar("T")
 Query = Mapping[str, str | int | float]
 
@@ -35,6 +41,7 @@ class HttpService:
         shown = f"Bearer {token}" if token else authorization_of(url)
         self._headers = {"Authorization": shown} if shown else {}
         self._session: aiohttp.ClientSession | None = None
+        self._streams: aiohttp.ClientSession | None = None
 
     async def read(self, query: Query) -> ReadResult:
         """A read. Raises whatever the service raised, and `ServiceUnavailable`."""
@@ -52,11 +59,43 @@ class HttpService:
         """The same of a question that changes something; it may be asked twice."""
         return self._value(kind, (await self._ask("POST", path, {}, body))[1])
 
+    async def events(self, body: Mapping[str, Any]) -> AsyncGenerator[Message, None]:
+        """The messages of a stream to its end. Raises whatever the service raised, and `ServiceUnavailable`.
+
+        So it does where the stream breaks off, or says nothing at all for `STREAM_SILENCE_S`.
+        """
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=STREAM_SILENCE_S)
+        if self._streams is None:
+            # A stream keeps its connection, and takes none from the questions.
+            self._streams = aiohttp.ClientSession(
+                timeout=patience, connector=aiohttp.TCPConnector(limit=0), headers=self._headers
+            )
+        asked = self._streams.post(f"{self._base}{EVENTS}", json=body, allow_redirects=False)
+        try:
+            async with asked as answer:
+                if answer.status == _NO_CONTENT:
+                    return
+                if answer.status != _OK:
+                    raise self._error(answer.status, await answer.content.read(PROBLEM_BYTES))
+                if answer.content_type != EVENTS_TYPE:
+                    raise self._odd(f"what it sends is {answer.content_type}, and no stream of events")
+                async for message in _messages(answer.content):
+                    if message.event == END:
+                        return
+                    if message.event == PROBLEM:
+                        raise self._error(_OK, message.data)
+                    yield message
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise self._away(error) from error
+        raise self._odd("its stream broke off")
+
     async def close(self) -> None:
         """Close the connections."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        sessions = self._session, self._streams
+        self._session = self._streams = None
+        for session in sessions:
+            if session is not None:
+                await session.close()
 
     def _value(self, kind: type[T], payload: bytes) -> T:
         try:
@@ -74,11 +113,7 @@ class HttpService:
                 # A kept connection that the service had closed meanwhile.
                 status, headers, payload = await self._answer(method, path, query, body)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise ServiceUnavailable(
-                f"the service at {self._base} cannot be reached: {str(error) or type(error).__name__}; check "
-                "that `seamless serve` runs there",
-                address=self._base,
-            ) from error
+            raise self._away(error) from error
         if status != _OK:
             raise self._error(status, payload)
         return headers, payload
@@ -110,9 +145,24 @@ class HttpService:
             said = " ".join(payload[:200].decode(errors="replace").split())
             return self._odd(f"it answers {status}: {said}")
 
+    def _away(self, error: Exception) -> ServiceUnavailable:
+        return ServiceUnavailable(
+            f"the service at {self._base} cannot be reached: {str(error) or type(error).__name__}; check "
+            "that `seamless serve` runs there",
+            address=self._base,
+        )
+
     def _odd(self, reason: str) -> ServiceUnavailable:
         return ServiceUnavailable(
             f"the service at {self._base} does not answer as one does: {reason}; check that a "
             "`seamless serve` of this version runs there",
             address=self._base,
         )
+
+
+async def _messages(content: aiohttp.StreamReader) -> AsyncIterator[Message]:
+    """Messages as they come, as far as they are whole."""
+    reader = MessageReader()
+    async for piece in content.iter_any():
+        for message in reader.feed(piece):
+            yield message

@@ -39,6 +39,25 @@ class Place:
         return write_cursor({**self.positions, self.node_id: self.own})
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenPlace:
+    """The same of a stream of `nodes`, known by its text alone."""
+
+    cursor: str
+    nodes: tuple[str, ...]
+    node_id: str
+
+    @property
+    def positions(self) -> Mapping[str, Position]:
+        """The positions of all nodes."""
+        return read_cursor(self.cursor, self.nodes)
+
+    @property
+    def own(self) -> Position:
+        """The position of the event's node."""
+        return self.positions[self.node_id]
+
+
 def is_cursor(text: object) -> bool:
     """Whether a text is meant as a cursor, of whatever version."""
     return isinstance(text, str) and text[:1] == "c" and text.partition(".")[0][1:].isdigit()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from seamless_assets.core.live.cursor import Place
+from seamless_assets.core.live.cursor import Place, WrittenPlace
 
 Source = Literal["release", "hot_store"]
 """Where a bar was read: what is released, or what is known beyond it."""
@@ -18,7 +18,7 @@ class Event:
     """What all events have. Equal are events that tell the same, wherever it was read."""
 
     node_id: str
-    place: Place = field(compare=False, repr=False)
+    place: Place | WrittenPlace = field(compare=False, repr=False)
 
     @property
     def cursor(self) -> str:

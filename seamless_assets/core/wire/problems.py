@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from msgspec import MsgspecError, Struct, to_builtins
-from msgspec.json import decode
+from msgspec.json import decode, encode
 
 from seamless_assets import errors
 from seamless_assets.core.coverage.coverage import Gap
@@ -32,6 +32,11 @@ def problem_of(error: SeamlessError, status: int) -> Problem:
     summary = (type(error).__doc__ or name).split("\n")[0].rstrip(".")
     facts = {key: plain(value) for key, value in error.facts.items()}
     return Problem(title=summary, status=status, detail=str(error), error=name, facts=facts)
+
+
+def problem_json(error: SeamlessError, status: int) -> bytes:
+    """The same as JSON."""
+    return encode(problem_of(error, status))
 
 
 def error_of(payload: bytes) -> SeamlessError:

@@ -96,14 +96,14 @@ class Portal:
             return await work()
         return await asyncio.wrap_future(self._started_within(thread, work))
 
-    def adopt(self, make: Callable[[Ports], AsyncGenerator[T, None]]) -> tuple[LoopThread, Producer[T]]:
-        """A generator over the ports, to be driven on the loop of the thread that comes with it."""
+    def adopt(self, make: Callable[[Wired], AsyncGenerator[T, None]]) -> tuple[LoopThread, Producer[T]]:
+        """A generator over the adapters, to be driven on the loop of the thread that comes with it."""
         self._refuse_inherited()
         if here := self._here():
-            return here, here.adopt(make(here.adapters.ports))
+            return here, here.adopt(make(here.adapters))
         with self._lock:
             thread = self._current()
-            return thread, thread.adopt(make(thread.adapters.ports))
+            return thread, thread.adopt(make(thread.adapters))
 
     def stop(self) -> None:
         """End the thread, and return when it has ended; on the loop itself it is only told to end."""

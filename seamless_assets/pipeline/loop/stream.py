@@ -8,8 +8,8 @@ from typing import Never, Self, TypeVar
 from weakref import finalize
 
 from seamless_assets.errors import NotPicklable
-from seamless_assets.flows.ports import Ports
 from seamless_assets.pipeline.loop.portal import Portal
+from seamless_assets.pipeline.loop.thread import Wired
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ class Stream(AsyncIterator[T]):
     it by `async with contextlib.aclosing(...)` to wait for that.
     """
 
-    def __init__(self, portal: Portal, make: Callable[[Ports], AsyncGenerator[T, None]]) -> None:
+    def __init__(self, portal: Portal, make: Callable[[Wired], AsyncGenerator[T, None]]) -> None:
         self._portal = portal
         self._thread, self._producer = portal.adopt(make)
         finalize(self, self._thread.abandon, self._producer).atexit = False

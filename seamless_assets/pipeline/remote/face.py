@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import asdict
 from functools import wraps
 from typing import Any, Never, Self, TypeVar, cast
@@ -17,6 +17,10 @@ from seamless_assets.core.calendar.instant import instant_text
 from seamless_assets.core.calendar.window import Instant, window_of
 from seamless_assets.core.coverage.coverage import Coverage
 from seamless_assets.core.coverage.ledger import Fact
+from seamless_assets.core.live.cursor import is_cursor
+from seamless_assets.core.live.events import CaughtUp, Event, Stale
+from seamless_assets.core.live.panel import Tick, timeframe_of
+from seamless_assets.core.live.request import StreamRequest
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext, Domain
 from seamless_assets.core.reading.request import ReadRequest
@@ -30,9 +34,12 @@ from seamless_assets.core.wire.problems import plain
 from seamless_assets.errors import NotServed
 from seamless_assets.flows.releasing.govern import SnapshotDiff
 from seamless_assets.pipeline.loop.portal import Portal
+from seamless_assets.pipeline.loop.stream import Stream
 from seamless_assets.pipeline.reading import as_of_text
 from seamless_assets.pipeline.remote.session import RemoteSession
+from seamless_assets.pipeline.remote.streaming import follow
 from seamless_assets.pipeline.seamless import AsyncSeamless, Seamless
+from seamless_assets.pipeline.streaming import Nodes, require_deadline, several
 from seamless_assets.pipeline.wiring.service import RemoteAdapters
 
 T = TypeVar("T")
@@ -112,6 +119,56 @@ class AsyncRemote(AsyncSeamless):
             min_coverage=min_coverage,
         )
         return RemoteSession(self.portal, self._read, context, sla, self.ask)
+
+    def subscribe(
+        self,
+        nodes: Nodes,
+        since: Instant = None,
+        until: Instant = None,
+        context: ComputeContext | None = None,
+    ) -> AsyncIterator[Event]:
+        """What is known of the nodes, then their bars as they close, resumed wherever the service was away.
+
+        `Stale` is told of what is overdue meanwhile. Raises `ServiceUnavailable` where it does not begin.
+        """
+        return self._follow(nodes, since, until, context, {})
+
+    def panel(
+        self,
+        nodes: Nodes,
+        since: Instant = None,
+        until: Instant = None,
+        context: ComputeContext | None = None,
+        deadline: float = 10.0,
+    ) -> AsyncIterator[Tick | Stale | CaughtUp]:
+        """The same of several nodes of one timeframe, as one `Tick` for each bar time.
+
+        A tick is resumed as a whole: its bars have its cursor.
+        """
+        timeframe_of([NodeId.parse(node) for node in several(nodes)])
+        require_deadline(deadline)
+        return self._follow(nodes, since, until, context, {"panel": True, "deadline": deadline})
+
+    def _follow(
+        self,
+        nodes: Nodes,
+        since: Instant,
+        until: Instant,
+        context: ComputeContext | None,
+        more: Mapping[str, Any],
+    ) -> AsyncIterator[Any]:
+        parsed = tuple(dict.fromkeys(NodeId.parse(node) for node in several(nodes)))
+        request = StreamRequest.parse(parsed, since, until, context, max_lag=0.0)
+        body = {
+            "nodes": list(map(str, parsed)),
+            "since": since if is_cursor(since) else as_of_text(since),
+            "until": as_of_text(until),
+            "max_lag": request.max_lag or None,
+            **more,
+        }
+        return Stream(
+            self.portal, lambda wired: follow(cast(RemoteAdapters, wired).client, parsed, _given(body))
+        )
 
     async def coverage(self, node: str | NodeId, start: Instant, end: Instant) -> Coverage:
         """Which bars of the window are known, hot or released, which proven absent, which missing."""

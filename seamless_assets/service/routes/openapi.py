@@ -17,6 +17,7 @@ from seamless_assets.core.releases.artifact import Manifest
 from seamless_assets.core.releases.condition import Condition
 from seamless_assets.core.releases.release import Release
 from seamless_assets.core.releases.snapshot import Snapshot
+from seamless_assets.core.wire.events import FORMS
 from seamless_assets.core.wire.problems import PROBLEM_TYPE, Problem
 from seamless_assets.core.wire.views import NodeList, Operations, SessionView, Strip
 from seamless_assets.flows.releasing.govern import SnapshotDiff
@@ -24,6 +25,7 @@ from seamless_assets.flows.releasing.govern import SnapshotDiff
 KINDS: tuple[type, ...] = (
     *(Condition, Coverage, Fact, Manifest, NodeList, Operations, Problem, ReadMetadata, Release),
     *(SessionView, Snapshot, SnapshotDiff, Strip),
+    *FORMS,
 )
 PROBLEMS = (401, 403, 404, 409, 413, 421, 422, 429, 500, 503, 504)
 JSON = "application/json"

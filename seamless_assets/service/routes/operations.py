@@ -14,7 +14,7 @@ from seamless_assets.aio.gather import gather
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.lease import Lease
 from seamless_assets.core.wire.views import BudgetView, FillView, Operations
-from seamless_assets.errors import InvalidNodeId, NotServed
+from seamless_assets.errors import InvalidNodeId
 from seamless_assets.flows.ports import LeaseRegister, Ports
 from seamless_assets.metrics.exposition import CONTENT_TYPE
 from seamless_assets.pipeline.connect import Seamless
@@ -73,14 +73,6 @@ def operation_routes(
     async def metrics(_: Annotated[NoQuery, QueryString()]) -> Response:
         """What the processes of this machine have counted, for Prometheus."""
         return PlainTextResponse(await scrape(), media_type=CONTENT_TYPE)
-
-    @router.get("/v1/events", responses=answers({}), response_class=Response)
-    async def events(_: Annotated[NoQuery, QueryString()]) -> Response:
-        """Not served yet."""
-        raise NotServed(
-            "closed bars are no stream over HTTP yet; subscribe where the pipeline is opened by its "
-            "seamless.yaml, or read /v1/history with an open end, again and again"
-        )
 
     return router
 
