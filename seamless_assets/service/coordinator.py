@@ -24,7 +24,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.sharing.events import LeaseEvent, LeaseEventKind
@@ -42,6 +42,12 @@ MAX_REASONS, LONGEST_NAME = 20, 100
 Key = Annotated[str, Field(min_length=1, max_length=1_024)]
 Token = Annotated[int, Field(gt=0, lt=MAX_TOKEN)]
 LeaseMs = Annotated[int, Field(gt=0, le=LONGEST_LEASE_MS)]
+
+
+def _whole(text: str) -> str:
+    """A text without half characters, which could not be written down."""
+    text.encode()
+    return text
 
 
 class _Body(BaseModel):
@@ -71,7 +77,7 @@ class Ownership(_Body):
 class Failure(Ownership):
     """The same, and why its work came to nothing; what is too long is cut."""
 
-    reason: str = ""
+    reason: Annotated[str, AfterValidator(_whole)] = ""
 
 
 class Renewal(Ownership):
