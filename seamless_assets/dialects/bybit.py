@@ -28,7 +28,7 @@ _SIGNED: dict[str, Any] = {
     "account/info": {"unifiedMarginStatus": 5},
 }
 """The answers to what ccxt asks with keys: an account without coins, which may read."""
-_INTERVALS = {
+INTERVALS = {
     "1": "1m", "3": "3m", "5": "5m", "15": "15m", "30": "30m", "60": "1h", "120": "2h", "240": "4h", "360": "6h",
     "720": "12h", "D": "1d", "W": "1w", "M": "1M",
 }  # fmt: skip
@@ -53,8 +53,8 @@ class _Venue:
     def __init__(self, data: MarketData) -> None:
         self._data = data
         self._markets = {
-            "spot": by_name(spot(data), _name),
-            "linear": by_name([*swaps(data), *futures(data)], _name),
+            "spot": by_name(spot(data), market_name),
+            "linear": by_name([*swaps(data), *futures(data)], market_name),
         }
 
     def signed(self, result: Any, query: Query) -> Any:
@@ -72,7 +72,7 @@ class _Venue:
 
     def candles(self, query: Query) -> Any:
         market = self._market(query)
-        frame = _INTERVALS.get(query.get("interval", ""))
+        frame = INTERVALS.get(query.get("interval", ""))
         if market is None:
             return self._error("params error: Symbol Invalid")
         if frame is None:
@@ -139,7 +139,8 @@ class _Venue:
         }
 
 
-def _name(market: Market) -> str:
+def market_name(market: Market) -> str:
+    """The venue's name of a market."""
     return f"{market.base}{market.quote}" + (f"-{market.expiry:%d%b%y}".upper() if market.expiry else "")
 
 

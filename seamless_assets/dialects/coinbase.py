@@ -68,7 +68,7 @@ def routes(data: MarketData) -> list[Route]:
 class _Venue:
     def __init__(self, data: MarketData) -> None:
         self._data = data
-        self._markets = by_name(spot(data), lambda market: f"{market.base}-{market.quote}")
+        self._markets = by_name(spot(data), market_name)
 
     def time(self, query: Query) -> Any:
         now = self._data.clock.now()
@@ -150,6 +150,11 @@ class _Venue:
         if market is None:
             raise _UNKNOWN
         return market
+
+
+def market_name(market: Market) -> str:
+    """The venue's name of a market."""
+    return f"{market.base}-{market.quote}"
 
 
 def _iso(at: float) -> str:

@@ -9,7 +9,7 @@ from seamless_assets.dialects.base import Query, Route, by_name, number, page_si
 from seamless_assets.dialects.market_data import Market, MarketData
 
 RETENTION = 720
-_MINUTES = {
+MINUTES = {
     "1": "1m",
     "5": "5m",
     "15": "15m",
@@ -65,7 +65,7 @@ class _Venue:
         return _ok({"status": "online", "timestamp": "2025-01-01T00:00:00Z"})
 
     def candles(self, query: Query) -> Any:
-        name, frame = query.get("pair", ""), _MINUTES.get(query.get("interval", "1"))
+        name, frame = query.get("pair", ""), MINUTES.get(query.get("interval", "1"))
         if name not in self._markets:
             return _error("EQuery:Unknown asset pair")
         if frame is None:

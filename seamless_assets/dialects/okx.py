@@ -10,7 +10,7 @@ from seamless_assets.dialects.market_data import Market, MarketData
 
 CAP = 300
 RECENT = 1440
-_BARS = {
+BARS = {
     "1m": "1m", "3m": "3m", "5m": "5m", "15m": "15m", "30m": "30m", "1H": "1h", "2H": "2h", "4H": "4h",
     "6Hutc": "6h", "12Hutc": "12h", "1Dutc": "1d", "1Wutc": "1w", "1Mutc": "1M",
 }  # fmt: skip
@@ -34,7 +34,7 @@ def routes(data: MarketData) -> list[Route]:
 class _Venue:
     def __init__(self, data: MarketData) -> None:
         self._data = data
-        self._markets = by_name([*spot(data), *swaps(data)], _name)
+        self._markets = by_name([*spot(data), *swaps(data)], market_name)
 
     def currencies(self, query: Query) -> Any:
         return _ok([])
@@ -54,7 +54,7 @@ class _Venue:
         return self._candles(query, reach=None)
 
     def _candles(self, query: Query, reach: int | None) -> Any:
-        market, frame = self._markets.get(query.get("instId", "")), _BARS.get(query.get("bar", "1m"))
+        market, frame = self._markets.get(query.get("instId", "")), BARS.get(query.get("bar", "1m"))
         if market is None:
             return _error("51001", "Instrument ID does not exist")
         if frame is None:
@@ -103,7 +103,8 @@ class _Venue:
         )
 
 
-def _name(market: Market) -> str:
+def market_name(market: Market) -> str:
+    """The venue's name of a market."""
     return f"{market.base}-{market.quote}" + ("-SWAP" if market.is_swap else "")
 
 

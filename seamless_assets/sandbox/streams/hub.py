@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from seamless_assets.dialects.market_data import MarketData
-from seamless_assets.dialects.streams import binance
+from seamless_assets.dialects.streams import binance, bybit, coinbase, kraken, okx
 from seamless_assets.dialects.streams.base import StreamRoute
 from seamless_assets.sandbox.book import Book
 from seamless_assets.sandbox.faults import Faults
@@ -20,6 +20,10 @@ from seamless_assets.sandbox.streams.market_events import MarketEvents
 
 STREAMS: Mapping[str, Callable[[MarketData], list[StreamRoute]]] = {
     "binance": binance.streams,
+    "bybit": bybit.streams,
+    "coinbase": coinbase.streams,
+    "kraken": kraken.streams,
+    "okx": okx.streams,
 }
 """What each venue streams, by its name."""
 MAX_CONNECTIONS = 1_000

@@ -93,7 +93,7 @@ class MarketEvents:
             yield Update(topic, trade.at, candles=(candle,))
 
     def _so_far(self, topic: Topic, frame: Timeframe, opened: int, minute: int) -> Candle | None:
-        """The candle as of the minute's begin, of the minutes before it; None where it has no trade yet."""
+        """The candle of the minutes before one, as known when that is over; None where it has no trade."""
         if opened >= minute:
             return None
         end = self._end(topic.symbol, frame, opened)
@@ -103,7 +103,7 @@ class MarketEvents:
                 if trade.at < minute:
                     candle = _after(candle, trade, opened, end)
             return candle
-        minutes = self._book.as_of(minute).candles(topic.symbol, ONE_MINUTE, opened, minute)
+        minutes = self._book.as_of(minute + MINUTE).candles(topic.symbol, ONE_MINUTE, opened, minute)
         if len(minutes) == 0:
             return None
         return Candle(

@@ -1,0 +1,121 @@
+"""okx: channels `candle1m` at the business address and `trades` at the public one, a closed flag.
+
+The newest candle comes as soon as it is subscribed to. Pings are the text `ping`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.dialects.base import by_name, spot, swaps, text
+from seamless_assets.dialects.market_data import Market, MarketData
+from seamless_assets.dialects.okx import BARS, market_name
+from seamless_assets.dialects.streams.base import (
+    MAX_TOPICS,
+    Candle,
+    Conversation,
+    StreamRoute,
+    Topic,
+    Update,
+    milliseconds,
+    parsed,
+    without,
+)
+
+_CONNECTION = "sandbox1"
+_CANDLES = {f"candle{name}": frame for name, frame in BARS.items()}
+
+
+def streams(data: MarketData) -> list[StreamRoute]:
+    """Addresses of candles (`business`) and of trades (`public`) below `/ws/v5`."""
+    markets = by_name([*spot(data), *swaps(data)], market_name)
+    return [
+        StreamRoute("okx", "/ws/v5/business", partial(_Okx, data, markets, _CANDLES)),
+        StreamRoute("okx", "/ws/v5/public", partial(_Okx, data, markets, {"trades": None})),
+    ]
+
+
+class _Okx(Conversation):
+    def __init__(
+        self, data: MarketData, markets: dict[str, Market], channels: dict[str, str] | dict[str, None]
+    ) -> None:
+        super().__init__()
+        self._data, self._markets, self._channels = data, markets, channels
+
+    def receive(self, text: str, now: float) -> list[Any]:
+        if text == "ping":
+            return ["pong"]
+        asked = parsed(text)
+        asked = asked if isinstance(asked, dict) else {}
+        listed = asked.get("args")
+        arguments = listed if isinstance(listed, list) else []
+        if asked.get("op") not in ("subscribe", "unsubscribe") or not arguments:
+            return [_error("60012", f"Illegal request: {text[:200]}")]
+        return [self._turn(asked["op"], argument) for argument in arguments]
+
+    def snapshot_rows(self, topic: Topic) -> int:
+        return 0 if topic.timeframe is None else 1
+
+    def encode(self, update: Update) -> Any:
+        channel, _, market = update.topic.name.partition(":")
+        argument = {"channel": channel, "instId": market}
+        if update.topic.timeframe is not None:
+            return {"arg": argument, "data": [_row(candle) for candle in update.candles]}
+        trades = [
+            {
+                "instId": market,
+                "tradeId": str(trade.number),
+                "px": text(trade.price),
+                "sz": text(trade.amount),
+                "side": trade.side,
+                "ts": str(milliseconds(trade.at)),
+                "count": "1",
+            }
+            for trade in update.trades
+        ]
+        return {"arg": argument, "data": trades}
+
+    def _turn(self, operation: str, argument: Any) -> Any:
+        """Follow one channel of one market, or follow it no more."""
+        channel, name = _named(argument, "channel"), _named(argument, "instId")
+        market = self._markets.get(name)
+        if channel not in self._channels or market is None or self._data.is_refused(market.symbol):
+            return _error(
+                "60018",
+                f"Wrong URL or channel:{channel[:64]},instId:{name[:64]} doesn't exist. "
+                "Please use the correct URL, channel and parameters referring to API document.",
+            )
+        if operation == "unsubscribe":
+            without(self.topics, [f"{channel}:{name}"])
+        elif len(self.topics) >= MAX_TOPICS:
+            return _error("60014", f"Requests too frequent: more than {MAX_TOPICS} channels")
+        else:
+            frame = self._channels[channel]
+            topic = Topic(f"{channel}:{name}", market.symbol, None if frame is None else Timeframe(frame))
+            self.topics[topic] = None
+        return {
+            "event": operation,
+            "arg": {"channel": channel, "instId": name},
+            "connId": _CONNECTION,
+        }
+
+
+def _named(argument: Any, key: str) -> str:
+    value = argument.get(key) if isinstance(argument, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def _row(candle: Candle) -> list[str]:
+    prices = (candle.open, candle.high, candle.low, candle.close)
+    volumes = (candle.volume, candle.volume, candle.volume * candle.close)
+    return [
+        str(candle.ts * 1000),
+        *(text(value) for value in (*prices, *volumes)),
+        "1" if candle.is_closed else "0",
+    ]
+
+
+def _error(code: str, reason: str) -> Any:
+    return {"event": "error", "code": code, "msg": reason, "connId": _CONNECTION}
