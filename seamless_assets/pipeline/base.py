@@ -18,8 +18,8 @@ from seamless_assets.flows.ports import Ports
 from seamless_assets.pipeline.loop.portal import Portal
 from seamless_assets.pipeline.loop.stream import Stream
 from seamless_assets.pipeline.wiring.adapters import Adapters
-from seamless_assets.pipeline.wiring.artifacts import S3Access
 from seamless_assets.pipeline.wiring.policy import read_settings
+from seamless_assets.pipeline.wiring.stores import S3Access
 
 T = TypeVar("T")
 

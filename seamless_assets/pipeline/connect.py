@@ -8,7 +8,7 @@ from seamless_assets.config.load import Settings, load_settings, service_url
 from seamless_assets.errors import InvalidInput
 from seamless_assets.pipeline.remote.face import RemoteSeamless
 from seamless_assets.pipeline.seamless import Seamless
-from seamless_assets.pipeline.wiring.artifacts import S3Access
+from seamless_assets.pipeline.wiring.stores import S3Access
 
 __all__ = ["S3Access", "Seamless", "connect"]
 SERVICE_SCHEMES = ("http://", "https://")

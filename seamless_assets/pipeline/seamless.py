@@ -15,7 +15,7 @@ from seamless_assets.pipeline.releasing import Releasing
 from seamless_assets.pipeline.streaming import Streaming
 from seamless_assets.pipeline.sync import blocking, forwarding, iterating, wrapping
 from seamless_assets.pipeline.upkeep import Upkeep
-from seamless_assets.pipeline.wiring.artifacts import S3Access
+from seamless_assets.pipeline.wiring.stores import S3Access
 from seamless_assets.pipeline.world import AsyncWorldSession
 
 

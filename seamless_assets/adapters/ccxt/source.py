@@ -15,12 +15,12 @@ import numpy as np
 from seamless_assets.adapters.ccxt.answers import calling, judge, read_rows, read_times
 from seamless_assets.adapters.ccxt.client import documented_page, new_client
 from seamless_assets.adapters.ccxt.clock import ExchangeClock, happened_within
+from seamless_assets.adapters.ccxt.documented.volume import volume_unit_of
 from seamless_assets.adapters.ccxt.listing import known_frames
 from seamless_assets.adapters.ccxt.markets import Markets
 from seamless_assets.adapters.ccxt.memory import ExchangeMemory, Remembered
 from seamless_assets.adapters.ccxt.reach import SeriesReach
 from seamless_assets.adapters.ccxt.settings import ClientSettings, Gate
-from seamless_assets.adapters.ccxt.volume import volume_unit_of
 from seamless_assets.aio.priority import Slots
 from seamless_assets.core.bars.table import empty_bars
 from seamless_assets.core.bars.volume import VolumeUnit

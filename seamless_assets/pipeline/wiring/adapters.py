@@ -12,11 +12,10 @@ from seamless_assets.flows.ports import Clock, Ports
 from seamless_assets.flows.reading.background import BackgroundFills
 from seamless_assets.flows.sharing.quota import LeaseQuota
 from seamless_assets.flows.worlds.decisions import Decisions
-from seamless_assets.pipeline.wiring.artifacts import S3Access, artifact_store
 from seamless_assets.pipeline.wiring.coordination import Coordination
 from seamless_assets.pipeline.wiring.exchanges import Exchanges
-from seamless_assets.pipeline.wiring.hot_store import hot_store
 from seamless_assets.pipeline.wiring.policy import frames_of, policy_of, read_settings
+from seamless_assets.pipeline.wiring.stores import S3Access, artifact_store, hot_store
 from seamless_assets.pipeline.wiring.webhooks import Webhooks
 
 

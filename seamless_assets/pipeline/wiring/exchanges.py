@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
-from seamless_assets.adapters.ccxt.documented import documented_timeframes
+from seamless_assets.adapters.ccxt.documented.timeframes import documented_timeframes
 from seamless_assets.adapters.ccxt.memory import ExchangeMemory
 from seamless_assets.adapters.ccxt.settings import ClientSettings
 from seamless_assets.adapters.machine.budget import MachineBudget

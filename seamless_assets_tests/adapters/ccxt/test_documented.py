@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ccxt.async_support as ccxt
 
-from seamless_assets.adapters.ccxt.documented import documented_timeframes
+from seamless_assets.adapters.ccxt.documented.timeframes import documented_timeframes
 
 
 def test_the_timeframes_of_every_exchange_are_those_of_its_client() -> None:

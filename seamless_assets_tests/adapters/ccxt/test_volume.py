@@ -11,7 +11,11 @@ import ccxt
 import pytest
 
 import seamless_assets as sa
-from seamless_assets.adapters.ccxt.volume import BASE_OF_CONTRACTS, NUMBER_OF_CONTRACTS, volume_unit_of
+from seamless_assets.adapters.ccxt.documented.volume import (
+    BASE_OF_CONTRACTS,
+    NUMBER_OF_CONTRACTS,
+    volume_unit_of,
+)
 from seamless_assets.config.load import Settings
 from seamless_assets.core.bars.volume import VolumeUnit
 from seamless_assets.sandbox.market import Market

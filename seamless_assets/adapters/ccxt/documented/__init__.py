@@ -1,0 +1,1 @@
+"""What ccxt documents of an exchange and its markets; nothing is asked of anybody."""
