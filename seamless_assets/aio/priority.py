@@ -80,23 +80,33 @@ def _in_context(urgency: Urgency) -> tuple[Urgency, Context]:
 
 
 class Slots:
-    """At most `limit` at a time, of which `reserved` are kept for the urgent, but for one."""
+    """At most `limit` at a time, of which `reserved` are kept for the urgent, but for one.
+
+    Who comes first goes first, among those for whom there is a slot. Who becomes urgent in the line is
+    urgent from then on.
+    """
 
     def __init__(self, limit: int, reserved: int) -> None:
-        self._all = asyncio.Semaphore(limit)
-        self._unreserved = asyncio.Semaphore(max(1, limit - reserved))
+        self._free, self._unreserved = limit, max(1, limit - reserved)
+        self._line: list[tuple[asyncio.Future[Slot], Urgency | None]] = []
 
     async def acquire(self) -> Slot:
         """A slot, once one is free; it is to be released."""
-        taken = Slot()
+        turn: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
+        self._line.append((turn, _current.get()))
+        self._serve()
+        if turn.done():
+            return turn.result()
+        rising = asyncio.ensure_future(risen())
+        rising.add_done_callback(lambda _: self._serve())
         try:
-            if not is_urgent():
-                await taken.take(self._unreserved)
-            await taken.take(self._all)
+            return await turn
         except asyncio.CancelledError:
-            taken.release()
+            if not turn.cancelled():
+                turn.result().release()
             raise
-        return taken
+        finally:
+            rising.cancel()
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
@@ -107,22 +117,38 @@ class Slots:
         finally:
             slot.release()
 
+    def _serve(self) -> None:
+        """Give what is free to those in line who may have it."""
+        line, self._line = self._line, []
+        for turn, urgency in line:
+            is_reserved = _waits(urgency)
+            if turn.done():
+                continue
+            if self._free > 0 and (is_reserved or self._unreserved > 0):
+                self._free -= 1
+                self._unreserved -= not is_reserved
+                turn.set_result(Slot(self, is_reserved=is_reserved))
+            else:
+                self._line.append((turn, urgency))
+
+    def _take_back(self, *, is_reserved: bool) -> None:
+        self._free += 1
+        self._unreserved += not is_reserved
+        self._serve()
+
 
 class Slot:
-    """A place among `Slots`."""
+    """A place among `slots`; one that `is_reserved` was given to the urgent."""
 
-    def __init__(self) -> None:
-        self._taken: list[asyncio.Semaphore] = []
-
-    async def take(self, semaphore: asyncio.Semaphore) -> None:
-        """Wait for `semaphore`, and release it with the slot."""
-        await semaphore.acquire()
-        self._taken.append(semaphore)
+    def __init__(self, slots: Slots, *, is_reserved: bool) -> None:
+        self._slots: Slots | None = slots
+        self._is_reserved = is_reserved
 
     def release(self) -> None:
-        """Leave it to the next."""
-        while self._taken:
-            self._taken.pop().release()
+        """Leave it to the next; once it is left, nothing."""
+        slots, self._slots = self._slots, None
+        if slots is not None:
+            slots._take_back(is_reserved=self._is_reserved)
 
 
 class UrgentFirst:

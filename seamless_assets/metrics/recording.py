@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from seamless_assets.core.sharing.events import (
     BackfillEvent,
@@ -22,8 +22,7 @@ from seamless_assets.core.wire.views import BudgetView
 NO_WORLD = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """One observation: a count to add, a gauge's new value, or a value for a histogram."""
 
     metric: str

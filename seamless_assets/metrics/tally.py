@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 
 from seamless_assets.metrics.catalogue import BY_NAME
 from seamless_assets.metrics.recording import Sample
@@ -12,6 +13,12 @@ from seamless_assets.metrics.recording import Sample
 COUNT, SUM = "count", "sum"
 Series = tuple[str, tuple[str, ...], str]
 """Metric, labels, and part: empty for a counter or gauge, else a bucket's bound, `count` or `sum`."""
+
+
+@cache
+def _bounds(buckets: tuple[float, ...]) -> tuple[str, ...]:
+    """The names of buckets, the last one for what lies beyond them."""
+    return (*map(repr, buckets), "+Inf")
 
 
 @dataclass
@@ -30,8 +37,7 @@ class Tally:
             elif metric.kind == "counter":
                 self._add(sample, "", sample.value)
             else:
-                at = bisect_left(metric.buckets, sample.value)
-                bound = repr(metric.buckets[at]) if at < len(metric.buckets) else "+Inf"
+                bound = _bounds(metric.buckets)[bisect_left(metric.buckets, sample.value)]
                 self._add(sample, bound, 1)
                 self._add(sample, COUNT, 1)
                 self._add(sample, SUM, sample.value)

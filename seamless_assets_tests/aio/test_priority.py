@@ -116,6 +116,64 @@ async def test_reserved_slots_are_for_the_urgent_alone(limit: int, reserved: int
     assert len(held) == 18 and "cut" not in held
 
 
+@pytest.mark.parametrize("how", ["itself", "a part of it"])
+@pytest.mark.parametrize("waiting", [1, 3])
+async def test_who_becomes_urgent_in_the_line_is_given_what_is_kept_for_the_urgent(
+    how: str, waiting: int
+) -> None:
+    slots, leave = Slots(3, 1), asyncio.Event()
+    held: list[str] = []
+
+    async def hold(name: str) -> None:
+        async with slots.held():
+            held.append(name)
+            await leave.wait()
+
+    async def work(name: str) -> None:
+        context = part_of_current()[1] if how == "a part of it" else None
+        await asyncio.create_task(hold(name), context=context)
+
+    tasks = [start(hold("background"), urgent=False) for _ in range(2 + waiting)]
+    urgency, context = on_its_own(is_urgent=False)
+    tasks.append(asyncio.create_task(work("risen"), context=context))
+    await settle()
+    assert held == ["background"] * 2
+    urgency.rise()
+    await settle()
+    assert held == ["background", "background", "risen"]
+    # Its slot goes to the urgent again, whatever waits in the background.
+    tasks[-1].cancel()
+    await settle()
+    assert len(held) == 3
+    tasks.append(start(hold("urgent"), urgent=True))
+    await settle()
+    assert held[3:] == ["urgent"]
+    leave.set()
+    await asyncio.wait(tasks)
+    assert held[4:] == ["background"] * waiting
+
+
+async def test_who_is_given_a_slot_just_as_it_is_cancelled_leaves_it_to_the_next() -> None:
+    for turns in range(6):
+        slots = Slots(1, 0)
+        first = await slots.acquire()
+        leaving, staying = start(slots.acquire(), urgent=False), start(slots.acquire(), urgent=False)
+        await settle()
+        first.release()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if not leaving.done():
+            leaving.cancel()
+            await settle()
+        if leaving.cancelled():
+            assert staying.done()
+        else:
+            leaving.result().release()
+            await settle()
+        (await staying).release()
+        (await slots.acquire()).release()
+
+
 async def test_a_slot_is_released_once_however_often_that_is_said() -> None:
     slots = Slots(2, 1)
     first, second = await slots.acquire(), await start(slots.acquire(), urgent=True)

@@ -9,7 +9,7 @@ import pytest
 
 from seamless_assets.core.reading.cache import CacheKey
 from seamless_assets.core.reading.gathered import Gathered
-from seamless_assets.flows.reading import answer, blended, published, read, released, sessions
+from seamless_assets.flows.reading import answer, blended, gather, published, read, sessions
 from seamless_assets.flows.reading.gather import gather_blended
 from seamless_assets_tests.simulation.test_planted import found
 
@@ -54,7 +54,7 @@ def test_a_hold_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_dry_run_that_is_served_what_is_not_published(monkeypatch: pytest.MonkeyPatch) -> None:
     async def hot_too(ports: Any, node: Any, window: Any, layers: Any) -> Any:
-        return await gather_blended(ports, node, window, layers[-1]), layers[-1]
+        return await gather_blended(ports, node, window, layers[-1], None), layers[-1]
 
     monkeypatch.setattr(published, "gather_layered", hot_too)
     monkeypatch.setattr(published, "refuse_uncovered", lambda *args: None)
@@ -65,13 +65,14 @@ def test_a_cache_that_knows_no_as_of(monkeypatch: pytest.MonkeyPatch) -> None:
     def unbound(**args: Any) -> CacheKey:
         return CacheKey(**{**args, "as_of": "", "dataset_fingerprint": ""})
 
-    monkeypatch.setattr(released, "CacheKey", unbound)
+    monkeypatch.setattr(gather, "CacheKey", unbound)
     found("worlds", "other bars than released", "in no release", "and is")
 
 
 def test_a_live_read_that_leaves_released_bars_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def hot_first(ports: Any, node: Any, window: Any, snapshot: Any) -> Gathered:
-        return await gather_blended(ports, node, window, replace(snapshot, artifacts=snapshot.artifacts[1:]))
+    async def hot_first(ports: Any, node: Any, window: Any, snapshot: Any, context: Any) -> Gathered:
+        fewer = replace(snapshot, artifacts=snapshot.artifacts[1:])
+        return await gather_blended(ports, node, window, fewer, context)
 
     monkeypatch.setattr(blended, "gather_blended", hot_first)
     found("worlds", "left out", "neither released nor true")

@@ -51,11 +51,6 @@ class Answer:
     headers: Mapping[str, str]
     is_readable: bool
 
-    @property
-    def retry_after(self) -> float | None:
-        """Seconds to wait as the exchange asks in its headers, or None."""
-        return pause_asked_for(self.headers)
-
 
 @dataclass
 class Call:

@@ -7,16 +7,20 @@ from collections.abc import Callable
 from dataclasses import astuple, replace
 from pathlib import Path
 
+from cachetools import LRUCache
 from msgspec.json import Decoder, encode
 
 from seamless_assets.adapters.machine import outbox
 from seamless_assets.adapters.machine.file import MachineFile
 from seamless_assets.adapters.sqlite.marks import MarkedTable
+from seamless_assets.adapters.sqlite.version import FileVersion, Version
 from seamless_assets.core.sharing.health import StoreStatus
 from seamless_assets.core.worlds.session import Change, SessionKey, SessionRecord, session_event
 from seamless_assets.errors import SessionStoreError
 
 SCHEMA_VERSION = 2
+KEPT_VERDICTS = 20_000
+"""Verdicts of sessions that a process keeps in memory, a session without any counting as one."""
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS sessions (
     world_id TEXT NOT NULL, domain TEXT NOT NULL, node_id TEXT NOT NULL, bound TEXT NOT NULL,
@@ -32,8 +36,9 @@ _DECODER = Decoder(SessionRecord)
 class MachineSessions:
     """A `SessionStore` in a file. What cannot be read back is an error: an `as_of` must not be forgotten.
 
-    With `on_message` each change that others should hear of leaves a message in the `outbox`, and then it is
-    called.
+    What was read is kept as long as nobody writes to the file, so that a read which changes nothing of its
+    session waits for no disk. With `on_message` each change that others should hear of leaves a message in
+    the `outbox`, and then it is called.
     """
 
     def __init__(self, path: Path, on_message: Callable[[], None] | None = None) -> None:
@@ -41,6 +46,9 @@ class MachineSessions:
             path, _SCHEMA, SCHEMA_VERSION, "the session file", SessionStoreError, lasting=True
         )
         self._on_message = on_message
+        self._version = FileVersion(path)
+        self._read_at: Version | None = None
+        self._known: LRUCache[SessionKey, SessionRecord] = LRUCache(KEPT_VERDICTS, getsizeof=_size_of)
 
     @property
     def outbox(self) -> outbox.MachineOutbox:
@@ -49,10 +57,24 @@ class MachineSessions:
 
     async def load(self, key: SessionKey) -> SessionRecord:
         """What is remembered; an empty record where nothing is."""
-        return await self._file.run(lambda db: _load(db, key))
+        version = self._look()
+        known = self._known.get(key)
+        if known is None:
+            known = await self._file.run(lambda db: _load(db, key))
+            # Where others wrote since the look, the next one tells.
+            if version is not None and version == self._read_at:
+                self._known[key] = known
+        return known
 
     async def update(self, key: SessionKey, change: Change) -> tuple[SessionRecord, SessionRecord]:
-        """Change a record in one transaction; the record before and after."""
+        """Change a record in one transaction; the record before and after.
+
+        Where `change` leaves it as it is, nothing is written.
+        """
+        self._look()
+        known = self._known.get(key)
+        if known is not None and change(known) == known:
+            return known, known
         has_receiver = self._on_message is not None
         before, after, is_notified = await self._file.run(lambda db: _update(db, key, change, has_receiver))
         if self._on_message is not None and is_notified:
@@ -74,7 +96,21 @@ class MachineSessions:
 
     async def close(self) -> None:
         """Close the file."""
+        self._version.close()
+        self._known.clear()
         await self._file.close()
+
+    def _look(self) -> Version | None:
+        """Forget what was read where the file was written to since, by whomever; the file's version."""
+        version = self._version.current()
+        if version is None or version != self._read_at:
+            self._known.clear()
+            self._read_at = version
+        return version
+
+
+def _size_of(record: SessionRecord) -> int:
+    return 1 + len(record.verdicts)
 
 
 def _load(db: sqlite3.Connection, key: SessionKey) -> SessionRecord:

@@ -13,7 +13,7 @@ import click
 
 from seamless_assets.cli.options import CONFIG, HOST, JSON, PORT
 from seamless_assets.cli.terminal import say, say_json
-from seamless_assets.pipeline.wiring.log import FORMS, log_to
+from seamless_assets.pipeline.wiring.log import FORMS, log_failure, log_to
 
 
 @click.command()
@@ -49,9 +49,11 @@ def coordinator(host: str, port: int, state: Path) -> None:
 def serve(config: Path | None, host: str, port: int, form: str) -> None:
     """Serve history, releases, sessions, leases and metrics over HTTP, with a page to look at.
 
-    Other machines are answered only where the settings hold tokens (`seamless token`).
+    Meanwhile it fills what readers wanted and left behind, and delivers what waits for the webhook. Other
+    machines are answered only where the settings hold tokens (`seamless token`).
     """
     from seamless_assets.config.load import load_settings
+    from seamless_assets.flows.reading.background import keep_draining
     from seamless_assets.pipeline.connect import connect
     from seamless_assets.pipeline.wiring.coordination import lease_register, machine_leases_file
     from seamless_assets.pipeline.wiring.exchanges import BudgetLevels
@@ -68,6 +70,8 @@ def serve(config: Path | None, host: str, port: int, form: str) -> None:
     with connect(settings) as pipeline:
         say(f"seamless-assets on http://{host}:{port}")
         app = service_app(pipeline, leases, lambda: scrape(counts, levels), budgets=levels.load)
+        draining = pipeline.aio.portal.start(keep_draining(pipeline.aio.ports))
+        draining.add_done_callback(log_failure("filling what others left"))
         serve_app(app, host, port)
 
 

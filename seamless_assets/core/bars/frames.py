@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seamless_assets.aio.late_imports import LateModule, late_imports
+from seamless_assets.core.bars.cells import empty_cells, fill_cells
 from seamless_assets.errors import InvalidChoice, InvalidFrame, InvalidInput
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ else:
     pd = LateModule("pandas")
 
 TIME = "ts"
+_PLAIN = (pa.int64(), pa.float64())
+"""Types whose cells are copied as they are."""
 _POLARS_ALONE = {"Object", "Int128", "UInt128"}
 """Types of polars that Arrow lacks."""
 _VIEWS = ((pa.types.is_string_view, pa.large_string()), (pa.types.is_binary_view, pa.large_binary()))
@@ -250,7 +253,13 @@ def pandas_frame(bars: pa.Table, index: pd.Index | None = None) -> pd.DataFrame:
     """Columns as a new pandas frame that is its holder's to change, with a plain range index unless told."""
     if index is not None and not bars.column_names:
         return pd.DataFrame(index=index)
-    frame: pd.DataFrame = bars.to_pandas()
-    if index is not None:
-        frame.index = index
-    return frame
+    if any(column.type not in _PLAIN or column.null_count for column in bars.columns):
+        frame: pd.DataFrame = bars.to_pandas()
+        if index is not None:
+            frame.index = index
+        return frame
+    room = empty_cells(bars.num_rows, bars.num_columns)
+    fill_cells(room, [bars])
+    kinds = (field.type.to_pandas_dtype() for field in bars.schema)
+    columns = zip(bars.column_names, room, kinds, strict=True)
+    return pd.DataFrame({name: cells.view(kind) for name, cells, kind in columns}, index=index, copy=False)

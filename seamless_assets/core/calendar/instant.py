@@ -32,6 +32,8 @@ _OFFSET = re.compile(r"([+-])([01]\d|2[0-3]):?([0-5]\d)?")
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH_LIMIT = 4_100_000_000
 """Above this a number is no longer epoch seconds (year 2099)."""
+_FIRST_PLAIN = 21_000_000
+"""Of less than this many seconds eight digits may be meant as a date."""
 _FIRST = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LAST = (datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
@@ -101,6 +103,8 @@ def _text(moment: datetime, precision: str) -> str:
 
 def _nanos(value: Any, name: str) -> int:
     """Epoch nanoseconds, rounded down."""
+    if type(value) is int and _FIRST_PLAIN <= value <= _EPOCH_LIMIT:  # what it nearly always is
+        return value * _NANOS
     if isinstance(value, str):
         return _of_datetime(_from_text(value, name), name)
     if isinstance(value, datetime):

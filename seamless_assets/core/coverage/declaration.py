@@ -56,6 +56,16 @@ class Declaration:
         """The parts that were not revoked."""
         return tuple(outside(self.segment, list(self.revoked)))
 
+    def says(self, fact: Fact) -> bool:
+        """Whether it is what a fact declares, whenever that was."""
+        evidence = _evidence(self.reason, self.note, self.by)
+        return (self.start, self.end, DECLARED, evidence) == (
+            fact.start,
+            fact.end,
+            fact.reason,
+            fact.evidence,
+        )
+
     def as_record(self) -> dict[str, Any]:
         """What a manifest keeps of it."""
         names = ("start", "end", "reason", "note", "by", "declared_at")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import lru_cache
+from string import Formatter
 
 from cachetools import LRUCache, TTLCache
 
@@ -35,20 +37,24 @@ class CacheKey:
 
         Each value stands behind its length, so that no value can pass for two.
         """
-        values = {name: _framed(getattr(self, field)) for name, field in _PLACES.items()}
-        rest = [values[name] for name in ("domain", "dataset_fingerprint") if f"{{{name}}}" not in template]
-        return ":".join([template.format(**values), *rest])
+        parts: list[str] = []
+        for literal, field in _parts_of(template):
+            value = str(getattr(self, field)) if field else ""
+            parts += (literal, str(len(value)), "#", value) if field else (literal,)
+        return "".join(parts)
 
 
-_PLACES = {
-    {"conformance_version": "conf_ver"}.get(field.name, field.name): field.name for field in fields(CacheKey)
-}
-"""The field of each placeholder."""
+_FIELDS = {"conf_ver": "conformance_version"}
+"""The field of a placeholder that is named otherwise."""
 
 
-def _framed(value: int | str) -> str:
-    text = str(value)
-    return f"{len(text)}#{text}"
+@lru_cache(64)
+def _parts_of(template: str) -> tuple[tuple[str, str], ...]:
+    """The texts of a template, each with the field that stands behind it, if one does."""
+    rest = [name for name in ("domain", "dataset_fingerprint") if f"{{{name}}}" not in template]
+    whole = ":".join([template, *(f"{{{name}}}" for name in rest)])
+    found = ((literal, name or "") for literal, name, _, _ in Formatter().parse(whole))
+    return tuple((literal, _FIELDS.get(name, name)) for literal, name in found)
 
 
 Shard = tuple[CacheKey, Gathered]

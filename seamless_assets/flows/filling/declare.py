@@ -39,8 +39,13 @@ async def declare(
             "nothing can be declared",
             closed=closed,
         )
-    await _record(ports, node, declared_fact(node.timeframe, window, reason, note, who, now))
-    return (await declarations(ports, node, fact.segment))[-1]
+    fact = declared_fact(node.timeframe, window, reason, note, who, now)
+    await _record(ports, node, fact)
+    own = Declaration.of(fact)
+    assert own is not None
+    # Others may declare the same bars meanwhile.
+    said = await declarations(ports, node, fact.segment)
+    return next((one for one in reversed(said) if one.says(fact)), own)
 
 
 async def revoke(ports: Ports, node: NodeId, window: Segment, note: str, by: str | None) -> list[Declaration]:

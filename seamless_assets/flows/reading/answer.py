@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from seamless_assets.aio.shield import leave_running
+from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.reading.admission import Admission
 from seamless_assets.core.reading.carry import FILLED, carry_previous_close
 from seamless_assets.core.reading.context import NEWEST, ComputeContext, Verdict
@@ -65,7 +66,6 @@ async def serve(ports: Ports, answer: Answer, key: SessionKey | None, deadline: 
     fails fast.
     """
     bars, columns = _frame(answer)
-    ts = bars.column("ts")
     node, gathered = answer.request.node, answer.gathered
     # Judged and reported as one: what comes between takes time too.
     lag = _lag(ports, answer)
@@ -83,7 +83,7 @@ async def serve(ports: Ports, answer: Answer, key: SessionKey | None, deadline: 
         start=gathered.window.start,
         end=gathered.window.end,
         rows=bars.num_rows,
-        coverage_bounds=(ts[0].as_py(), node.timeframe.shift(ts[-1].as_py(), 1)) if len(ts) else None,
+        coverage_bounds=_bounds(bars, node.timeframe),
         coverage_ratio=gathered.coverage.ratio,
         gaps=gathered.coverage.gaps,
         conformance_flags=dict(gathered.flags),
@@ -97,10 +97,10 @@ async def serve(ports: Ports, answer: Answer, key: SessionKey | None, deadline: 
         verdict=judgement.verdict,
         reasons=judgement.reasons,
         source=gathered.source,
-        staleness_seconds=lag if answer.admission.domain == "live" else None,
+        staleness_seconds=lag,
         sla=answer.sla.as_record(),
     )
-    return ReadResult(bars.select(columns), metadata)
+    return ReadResult(bars if bars.column_names == columns else bars.select(columns), metadata)
 
 
 async def refuse(
@@ -143,7 +143,7 @@ def _tell(ports: Ports, answer: Answer, judgement: Judgement, lag: float | None)
         judgement.verdict,
         coverage_ratio=answer.gathered.coverage.ratio,
         rows=answer.gathered.bars.num_rows,
-        staleness_seconds=lag if answer.admission.domain == "live" else None,
+        staleness_seconds=lag,
     )
 
 
@@ -218,11 +218,17 @@ def _judged(ports: Ports, answer: Answer, lag: float | None) -> Judgement:
 
 
 def _lag(ports: Ports, answer: Answer) -> float | None:
-    """Seconds since the last gathered bar closed; None where there is none."""
-    bars = answer.gathered.bars
-    if not bars.num_rows:
+    """Seconds since the last gathered bar of a live read closed; None where there is none."""
+    if answer.admission.domain != "live":
         return None
-    return ports.clock.now() - answer.request.node.timeframe.shift(bars.column("ts")[-1].as_py(), 1)
+    bounds = _bounds(answer.gathered.bars, answer.request.node.timeframe)
+    return ports.clock.now() - bounds[1] if bounds else None
+
+
+def _bounds(bars: pa.Table, timeframe: Timeframe) -> tuple[int, int] | None:
+    """From the first bar's open to the last one's close; None where there is no bar."""
+    ts = bars.column("ts")
+    return (ts[0].as_py(), timeframe.shift(ts[-1].as_py(), 1)) if len(ts) else None
 
 
 def _first(*values: float | None) -> float:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Never, TypeVar
 
 from seamless_assets.aio.gather import gather
 from seamless_assets.aio.priority import Urgency, on_its_own
@@ -111,6 +111,13 @@ async def drain_fills(ports: Ports) -> list[DrainedFill]:
     return drained
 
 
+async def keep_draining(ports: Ports) -> Never:
+    """Drain fills from now on, for as long as the process lives; what cannot be asked for now is later."""
+    while True:
+        await _look_after_others(ports)
+        await ports.clock.sleep(LOOK_EVERY_S)
+
+
 async def _look_after_others(ports: Ports) -> None:
     """Drain for as long as anything is wanted: what others hold now may be left by them."""
     left: float | None = 0.0
@@ -129,6 +136,10 @@ async def _record_and_fill(
     """Problems stand in what is returned: nobody may be there to catch them."""
     try:
         await ports.fill_queue.add(node, segment, _hold_s(ports))
+    except asyncio.CancelledError:
+        # It may be on record by now, as ours.
+        await _give_back(ports, node, segment)
+        raise
     finally:
         recorded.set_result(None)
     return await _fill(ports, node, segment, attempts=1)
@@ -151,7 +162,7 @@ async def _fill(ports: Ports, node: NodeId, segment: Segment, attempts: int) -> 
         async with _holding(ports, node, segment):
             problems = (await backfill(ports, node, segment)).problems
     except asyncio.CancelledError:
-        await shielded(asyncio.ensure_future(ports.fill_queue.hold(node, segment, 0.0)))
+        await _give_back(ports, node, segment)
         raise
     except SeamlessError as error:
         problems = (f"{type(error).__name__}: {error}",)
@@ -159,6 +170,11 @@ async def _fill(ports: Ports, node: NodeId, segment: Segment, attempts: int) -> 
         attempts = MAX_ATTEMPTS if isinstance(error, (ExchangeRefused, InvalidInput)) else attempts
     await _settle(ports, node, segment, attempts, problems)
     return problems
+
+
+async def _give_back(ports: Ports, node: NodeId, segment: Segment) -> None:
+    """Leave a fill to whoever looks next."""
+    await shielded(asyncio.ensure_future(ports.fill_queue.hold(node, segment, 0.0)))
 
 
 async def _settle(ports: Ports, node: NodeId, segment: Segment, attempts: int, problems: Outcome) -> None:

@@ -60,7 +60,7 @@ async def read_blended(
     The problems of those fills stand beside it.
     """
     node = request.node
-    gathered = await _gather(ports, node, window, snapshot, deadline)
+    gathered = await _gather(ports, request, window, snapshot, deadline)
     wanted = plan_fills(
         node, window, gathered.coverage.missing_gaps, admission, request.sla.max_sync_gap_bars
     )
@@ -74,19 +74,20 @@ async def read_blended(
         if parts:
             problems += await _filled(ports, node, parts, phase, deadline)
     if wanted.first or wanted.tail:
-        again = await _gather(ports, node, window, snapshot, deadline)
+        again = await _gather(ports, request, window, snapshot, deadline)
         # A second look that was cut knows less than the first.
         gathered = again if again.coverage.present >= gathered.coverage.present else gathered
     return gathered, tuple(problems)
 
 
 async def _gather(
-    ports: Ports, node: NodeId, window: Segment, snapshot: Snapshot, deadline: Deadline
+    ports: Ports, request: ReadRequest, window: Segment, snapshot: Snapshot, deadline: Deadline
 ) -> Gathered:
+    gathering = gather_blended(ports, request.node, window, snapshot, request.context)
     try:
-        return await deadline.run("storage_wait", gather_blended(ports, node, window, snapshot))
+        return await deadline.run("storage_wait", gathering)
     except PhaseCut:
-        return nothing_gathered(node, window)
+        return nothing_gathered(request.node, window)
 
 
 async def _filled(

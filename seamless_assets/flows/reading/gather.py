@@ -11,6 +11,8 @@ from seamless_assets.core.bars.table import between, empty_bars, join, timestamp
 from seamless_assets.core.calendar.segment import Segment, outside
 from seamless_assets.core.coverage.coverage import MISSING, coverage_of
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.reading.cache import CacheKey
+from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.reading.gathered import Gathered, Source
 from seamless_assets.core.releases.scan import gaps_within
 from seamless_assets.core.releases.snapshot import Snapshot
@@ -26,6 +28,29 @@ async def gather_released(ports: Ports, node: NodeId, window: Segment, snapshot:
     proofs = [gap for gap in gaps_within(scan.gaps, window) if gap.reason != MISSING]
     known = coverage_of(node.timeframe, window, timestamps(bars), proofs)
     return Gathered(window, bars, known, dict(scan.flags), refs, "artifacts" if refs else "none")
+
+
+async def gather_cached(
+    ports: Ports, node: NodeId, window: Segment, snapshot: Snapshot, context: ComputeContext | None
+) -> Gathered:
+    """The same for a read of `context`, from the cache where it has them."""
+    key = CacheKey(
+        node_id=str(node),
+        start=window.start,
+        end=window.end,
+        interval=node.timeframe.seconds or str(node.timeframe),
+        conformance_version=ports.policy.conformance_version,
+        world_id=context.world_id if context else "",
+        domain=context.domain if context else "",
+        as_of=snapshot.release.as_of if snapshot.release else "",
+        dataset_fingerprint=snapshot.dataset_fingerprint or "",
+    )
+    kept = ports.frames.load(key)
+    if kept is not None:
+        return kept
+    gathered = await gather_released(ports, node, window, snapshot)
+    ports.frames.keep(key, gathered)
+    return gathered
 
 
 async def gather_layered(
@@ -54,12 +79,14 @@ async def gather_layered(
     return Gathered(window, bars, known, dict(flags), refs, "artifacts" if refs else "none"), last
 
 
-async def gather_blended(ports: Ports, node: NodeId, window: Segment, snapshot: Snapshot) -> Gathered:
+async def gather_blended(
+    ports: Ports, node: NodeId, window: Segment, snapshot: Snapshot, context: ComputeContext | None
+) -> Gathered:
     """Released bars of `window` at a snapshot, and hot ones where it holds none; each bar once.
 
     What is released at the snapshot stays as it was released, whatever was revised since.
     """
-    released = await gather_released(ports, node, window, snapshot)
+    released = await gather_cached(ports, node, window, snapshot, context)
     missing = [gap.segment for gap in released.coverage.missing_gaps]
     if not missing:
         return released

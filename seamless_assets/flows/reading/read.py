@@ -53,8 +53,10 @@ async def read(ports: Ports, request: ReadRequest) -> ReadResult:
     except (SeamlessSLAExceeded, CoverageMissing, NothingReleased) as refusal:
         await refuse(ports, request, admission, deadline, refusal, key)
         raise
+    if decision is not None:
+        answer = replace(answer, decision=decision)
     try:
-        return await serve(ports, replace(answer, decision=decision), key, deadline)
+        return await serve(ports, answer, key, deadline)
     except PhaseCut:
         # What was judged may be on its way to the session's record; the refusal comes after it.
         refused = _exceeded(request, deadline)

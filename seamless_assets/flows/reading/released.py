@@ -9,14 +9,13 @@ from seamless_assets.core.calendar.segment import Segment, outside
 from seamless_assets.core.coverage.coverage import Gap
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.admission import refuse_future
-from seamless_assets.core.reading.cache import CacheKey
 from seamless_assets.core.reading.context import NEWEST, ComputeContext
 from seamless_assets.core.reading.gathered import Gathered
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.errors import CoverageMissing, NothingReleased
 from seamless_assets.flows.ports import Ports
-from seamless_assets.flows.reading.gather import gather_released
+from seamless_assets.flows.reading.gather import gather_cached
 
 
 async def bind_snapshot(ports: Ports, node: NodeId, context: ComputeContext) -> Snapshot:
@@ -47,28 +46,6 @@ async def snapshot_files(ports: Ports, node: NodeId, context: ComputeContext) ->
     return [folder + ref.file_path for ref in snapshot.artifacts]
 
 
-async def frame(ports: Ports, request: ReadRequest, window: Segment, snapshot: Snapshot) -> Gathered:
-    """The released bars of a window at a snapshot, from the cache where it has them."""
-    context, node = request.context, request.node
-    key = CacheKey(
-        node_id=str(node),
-        start=window.start,
-        end=window.end,
-        interval=node.timeframe.seconds or str(node.timeframe),
-        conformance_version=ports.policy.conformance_version,
-        world_id=context.world_id if context else "",
-        domain=context.domain if context else "",
-        as_of=snapshot.release.as_of if snapshot.release else "",
-        dataset_fingerprint=snapshot.dataset_fingerprint or "",
-    )
-    kept = ports.frames.load(key)
-    if kept is not None:
-        return kept
-    gathered = await gather_released(ports, node, window, snapshot)
-    ports.frames.keep(key, gathered)
-    return gathered
-
-
 async def load_released(ports: Ports, request: ReadRequest) -> tuple[Gathered, Snapshot]:
     """The released bars of the request's window; the same `as_of` always gives the same bars.
 
@@ -79,7 +56,7 @@ async def load_released(ports: Ports, request: ReadRequest) -> tuple[Gathered, S
     snapshot = await bind_snapshot(ports, node, request.context or NEWEST)
     window = request.window(*reach(snapshot))
     refuse_uncovered(node, window, snapshot)
-    gathered = await frame(ports, request, window, snapshot)
+    gathered = await gather_cached(ports, node, window, snapshot, request.context)
     while request.limit is not None and request.start is None and gathered.bars.num_rows < request.limit:
         # Bars that do not exist are none of the last so many.
         wider = Segment(window.start - max(window.end - window.start, 1), window.end)
@@ -87,7 +64,7 @@ async def load_released(ports: Ports, request: ReadRequest) -> tuple[Gathered, S
         if window == gathered.window:
             break
         refuse_uncovered(node, window, snapshot)
-        gathered = await frame(ports, request, window, snapshot)
+        gathered = await gather_cached(ports, node, window, snapshot, request.context)
     return gathered, snapshot
 
 

@@ -16,6 +16,7 @@ from weakref import finalize
 
 from seamless_assets.errors import BlockingCall, ForkedProcess, NotPicklable
 from seamless_assets.flows.ports import Ports
+from seamless_assets.pipeline.loop.mailbox import Mailboxes
 from seamless_assets.pipeline.loop.producer import Producer
 from seamless_assets.pipeline.loop.thread import WAKE_S, LoopThread, Wired, Work
 
@@ -35,6 +36,7 @@ class Portal:
         self._end_of_thread: finalize[..., Portal] | None = None
         self._ending: list[LoopThread] = []
         self._lock = threading.Lock()
+        self._mailboxes = Mailboxes()
 
     @property
     def adapters(self) -> Wired:
@@ -87,14 +89,14 @@ class Portal:
         self._refuse_inherited()
         if here := self._here():
             return await work(here.adapters.ports)
-        return await asyncio.wrap_future(self._started(work))
+        return await self._mailboxes.outcome(self._started(work))
 
     async def do_within(self, thread: LoopThread, work: Callable[[], Work[T]]) -> T:
         """Do what belongs to that thread; where it has ended, the caller is cancelled."""
         self._refuse_inherited()
         if thread.is_here:
             return await work()
-        return await asyncio.wrap_future(self._started_within(thread, work))
+        return await self._mailboxes.outcome(self._started_within(thread, work))
 
     def adopt(self, make: Callable[[Wired], AsyncGenerator[T, None]]) -> tuple[LoopThread, Producer[T]]:
         """A generator over the adapters, to be driven on the loop of the thread that comes with it."""
@@ -153,8 +155,10 @@ class Portal:
 
     def _here(self) -> LoopThread | None:
         """The thread on whose loop the caller runs."""
-        known = (self._thread, *self._ending)
-        return next((thread for thread in known if thread is not None and thread.is_here), None)
+        thread = self._thread
+        if thread is not None and thread.is_here:
+            return thread
+        return next((ending for ending in self._ending if ending.is_here), None)
 
     def _is_inherited(self) -> bool:
         return self._thread is not None and self._thread.pid != os.getpid()

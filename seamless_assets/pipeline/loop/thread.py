@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from seamless_assets.flows.diagnose import Question
 from seamless_assets.flows.ports import Ports
+from seamless_assets.pipeline.loop.mailbox import Mailbox
 from seamless_assets.pipeline.loop.producer import Producer
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ class LoopThread:
         self._one_ended = asyncio.Event()
         self._ended: Future[None] = Future()
         self._loop = asyncio.new_event_loop()
+        self._mailbox = Mailbox(self._loop)
         self._thread = threading.Thread(target=self._live, name="seamless-assets", daemon=True)
         self._thread.start()
 
@@ -81,7 +83,7 @@ class LoopThread:
         """Begin `work`; the future's `cancel()` ends it."""
         begun: Future[T] = Future()
         self._begun.add(begun)
-        self._loop.call_soon_threadsafe(self._begin, work, begun)
+        self._mailbox.post(self._begin, work, begun)
         return begun
 
     def adopt(self, generator: AsyncGenerator[T, None]) -> Producer[T]:

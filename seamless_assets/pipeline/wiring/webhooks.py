@@ -13,6 +13,7 @@ from seamless_assets.core.worlds.webhook import signing_key
 from seamless_assets.flows.ports import Clock
 from seamless_assets.flows.worlds.webhooks import WebhookDispatcher
 from seamless_assets.pipeline.wiring.coordination import Coordination
+from seamless_assets.pipeline.wiring.log import log_failure
 
 if TYPE_CHECKING:
     from seamless_assets.adapters.http.webhook import HttpWebhook
@@ -46,6 +47,7 @@ class Webhooks:
         """Send, on the running loop, what waits and what comes."""
         if self.dispatcher is not None:
             self._dispatching = asyncio.create_task(self.dispatcher.run())
+            self._dispatching.add_done_callback(log_failure("the delivery of webhooks"))
 
     async def close(self) -> None:
         """Send what is due, for a moment; what is left, others send. Then close file and connections."""

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from seamless_assets.adapters.ccxt.answers import Answer
+from seamless_assets.adapters.ccxt.limits import pause_asked_for
 
 
 def retry_after(header: str) -> float | None:
-    return Answer("https://exchange/klines", 429, {"retry-after": header}, is_readable=True).retry_after
+    return pause_asked_for({"retry-after": header})
 
 
 @pytest.mark.parametrize("zone", [" GMT", " +0000", " -0000", ""])

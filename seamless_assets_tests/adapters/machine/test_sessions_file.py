@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from seamless_assets.adapters.machine import sessions as module
+from seamless_assets.adapters.machine.file import MachineFile
 from seamless_assets.adapters.machine.sessions import MachineSessions
+from seamless_assets.adapters.sqlite.version import FileVersion
 from seamless_assets.core.worlds.session import SessionKey, SessionRecord, advance, pin
 from seamless_assets.errors import SessionStoreError
 
@@ -79,4 +86,90 @@ async def test_a_look_finds_what_was_changed_wherever_it_is(tmp_path: Path, tabl
         db.execute(f"UPDATE {table} SET mark = mark + 1 WHERE world_id = 'w2'")
     with pytest.raises(SessionStoreError, match="changed behind our back; restore the file"):
         await sessions.status()
+
+
+class Counted(MachineFile):
+    """A file that counts its transactions."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.asked = 0
+
+    async def run(self, work: Any) -> Any:
+        self.asked += 1
+        return await super().run(work)
+
+
+async def test_what_nobody_changes_is_read_once_and_not_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MachineFile", Counted)
+    path = tmp_path / "s.sqlite"
+    await stored(path)
+    sessions = MachineSessions(path)
+    file: Any = sessions._file
+    for _ in range(5):
+        assert (await sessions.load(KEY)).as_of == SEEN.as_of
+    # The file was opened by the first look, and what it told counts from the second on.
+    read = file.asked
+    assert read <= 2
+    for _ in range(5):
+        before, after = await sessions.update(KEY, lambda record: record)
+        assert before == after == await sessions.load(KEY)
+    assert file.asked == read
+    await sessions.update(KEY, lambda record: advance(record, "2026", None))
+    assert file.asked == read + 1
+    assert (await sessions.load(KEY)).as_of == "2026"
+    await sessions.close()
+    with pytest.raises(SessionStoreError, match="closed"):
+        await sessions.load(KEY)
+
+
+@pytest.mark.parametrize("how", ["load", "update"])
+@given(steps=st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), max_size=12))
+@settings(max_examples=15, deadline=None)
+def test_each_sees_at_once_what_any_other_wrote(
+    tmp_path_factory: pytest.TempPathFactory, how: str, steps: list[tuple[str, bool]]
+) -> None:
+    async def scenario() -> None:
+        path = tmp_path_factory.mktemp("sessions") / "s.sqlite"
+        stores = {name: MachineSessions(path) for name in "ab"}
+        newest = SessionRecord()
+        for number, (name, is_change) in enumerate(steps):
+            if is_change:
+                _, newest = await stores[name].update(KEY, lambda r, at=f"{number:04}": advance(r, at, None))
+            for store in stores.values():
+                seen = await store.load(KEY) if how == "load" else (await store.update(KEY, lambda r: r))[1]
+                assert seen == newest
+        for store in stores.values():
+            await store.close()
+
+    asyncio.run(scenario())
+
+
+async def test_damage_is_found_by_who_has_read_the_record_before(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    await stored(path)
+    sessions = MachineSessions(path)
+    for _ in range(3):
+        await sessions.load(KEY)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE sessions SET record = replace(record, '2025', '2024')")
+    for ask in (sessions.load(KEY), sessions.update(KEY, lambda record: record)):
+        with pytest.raises(SessionStoreError, match="behind our back"):
+            await ask
+    await sessions.close()
+
+
+async def test_a_file_that_cannot_be_looked_at_is_asked_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MachineFile", Counted)
+    monkeypatch.setattr(FileVersion, "_open", lambda self: sqlite3.connect(tmp_path / "no" / "such"))
+    sessions = MachineSessions(tmp_path / "s.sqlite")
+    for number in range(3):
+        await sessions.update(KEY, lambda record, at=f"{number}": advance(record, at, None))
+        assert (await sessions.load(KEY)).as_of == f"{number}"
+    file: Any = sessions._file
+    assert file.asked == 6
     await sessions.close()

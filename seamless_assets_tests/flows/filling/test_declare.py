@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -197,3 +198,17 @@ async def test_an_exchange_that_is_away_keeps_nobody_from_declaring() -> None:
     said = await declare(world.ports, NODE, HOLE, "outage", "", None)
     assert said.by == "test" and said.declared_at == world.ports.clock.now()
     assert (await coverage(world.ports, NODE, HOLE)).declared == BARS
+
+
+async def test_who_declares_is_told_of_what_they_said_whoever_else_declares_meanwhile() -> None:
+    world = World()
+    await world.materialize()
+    parts = [
+        Segment(HOLE.start, HOLE.start + 600),
+        HOLE,
+        Segment(HOLE.start, HOLE.start + 600),
+    ]
+    said = await asyncio.gather(
+        *(declare(world.ports, NODE, part, "halted", f"ticket {n}", "ann") for n, part in enumerate(parts))
+    )
+    assert [(one.segment, one.note) for one in said] == [(p, f"ticket {n}") for n, p in enumerate(parts)]

@@ -21,7 +21,7 @@ from seamless_assets.core.sharing.events import CoordinationEvent, FillEvent
 from seamless_assets.core.sharing.fills import MAX_ATTEMPTS
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.flows.ports import Ports
-from seamless_assets.flows.reading.background import drain_fills
+from seamless_assets.flows.reading.background import LOOK_EVERY_S, drain_fills, keep_draining
 from seamless_assets.flows.reading.read import read
 from seamless_assets.testing import (
     DAY,
@@ -311,5 +311,70 @@ def test_two_readers_of_one_gap_in_many_processes_cause_one_fetch() -> None:
         results = await asyncio.gather(*(read(ports, patient) for ports in everyone for _ in range(2)))
         assert {result.metadata.verdict for result in results} == {"PASS"}
         assert len(cluster.exchange.asked) == 1 and cluster.queue.wanted == ()
+
+    run_on_virtual_time(main)
+
+
+def test_who_keeps_draining_takes_over_whatever_is_left_whenever_that_is() -> None:
+    async def main() -> None:
+        cluster = Cluster()
+        living = cluster.opened("service")
+        draining = asyncio.create_task(keep_draining(living))
+        for minute in range(3):
+            cluster.queue.is_away = minute == 1
+            # Without a record nobody can take it over; what is on record when the queue is back is.
+            await asyncio.sleep(10 * LOOK_EVERY_S)
+            cluster.queue.is_away = False
+            cluster.shared["hot"].bars.clear()
+            cluster.exchange.delay = 5.0
+            dying = cluster.opened(f"reader {minute}")
+            await read(dying, asking())
+            await die(dying)
+            cluster.exchange.delay = 0.0
+            await asyncio.sleep(TTL_S + 2 * LOOK_EVERY_S)
+            assert await cluster.missing() == 0 and cluster.queue.wanted == ()
+        assert [event.kind for event in fill_events(living)] == ["take_over"] * 3
+        draining.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await draining
+
+    run_on_virtual_time(main)
+
+
+def test_who_stops_draining_gives_back_what_it_took() -> None:
+    async def main() -> None:
+        cluster = Cluster()
+        first, second = cluster.opened("a"), cluster.opened("b")
+        cluster.exchange.delay = 5.0
+        await read(first, asking())
+        await die(first)
+        await asyncio.sleep(TTL_S)
+        draining = asyncio.create_task(keep_draining(second))
+        await asyncio.sleep(1.0)
+        draining.cancel()
+        await asyncio.wait({draining})
+        assert cluster.queue.wanted[0].is_due(cluster.clock.now())
+
+    run_on_virtual_time(main)
+
+
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_a_fill_that_is_cancelled_while_it_is_put_on_record_is_anybodys_at_once(is_recorded: bool) -> None:
+    async def main() -> None:
+        cluster = Cluster()
+        first, second = cluster.opened("a"), cluster.opened("b")
+        add = cluster.queue.add
+
+        async def slow(*args: Any) -> None:
+            if is_recorded:
+                await add(*args)
+            await asyncio.sleep(5.0)
+
+        cluster.queue.add = slow  # type: ignore[method-assign]
+        reading = asyncio.create_task(read(first, asking()))
+        await asyncio.sleep(0.1)
+        await first.fills.close()  # type: ignore[attr-defined]
+        assert (await reading).metadata.verdict == "HOLD"
+        assert [one.problems for one in await drain_fills(second)] == [()] * is_recorded
 
     run_on_virtual_time(main)

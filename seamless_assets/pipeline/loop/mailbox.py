@@ -1,0 +1,99 @@
+"""Calls that other threads leave for an event loop, which is woken once for all that come before it looks.
+
+Own, because `call_soon_threadsafe` wakes the loop for every call: threads that leave hundreds at once would
+spend more time handing the interpreter to each other than on what they ask for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import Context, copy_context
+from functools import partial
+from threading import Lock
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary, ref
+
+T = TypeVar("T")
+Call = tuple[Callable[..., object], tuple[Any, ...], Context]
+
+
+class Mailbox:
+    """Calls for `loop`, which runs them in the order they were left in, in the context of who left each.
+
+    It does not keep the loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = ref(loop)
+        self._calls: deque[Call] = deque()
+        self._is_woken = False
+
+    def post(self, call: Callable[..., object], *args: Any) -> None:
+        """Leave a call, from any thread. Raises `RuntimeError` where the loop is closed or gone."""
+        self._calls.append((call, args, copy_context()))
+        # Who empties the box says so before looking into it, so no call is left in it for ever.
+        if not self._is_woken:
+            self._is_woken = True
+            self._wake()
+
+    def _wake(self) -> None:
+        loop = self._loop()
+        try:
+            if loop is None:
+                raise RuntimeError("the event loop is gone")
+            loop.call_soon_threadsafe(self._empty, loop)
+        except RuntimeError:
+            self._is_woken = False
+            raise
+
+    def _empty(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_woken = False
+        for _ in range(len(self._calls)):
+            call, args, context = self._calls.popleft()
+            loop.call_soon(call, *args, context=context)
+
+
+class Mailboxes:
+    """The mailbox of each event loop that awaits what others do."""
+
+    def __init__(self) -> None:
+        self._of: WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = WeakKeyDictionary()
+        self._lock = Lock()
+
+    async def outcome(self, begun: Future[T]) -> T:
+        """What comes of a future of another thread, awaited here; a caller that is cancelled cancels it."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        begun.add_done_callback(partial(_tell, self._of_loop(loop), answer))
+        try:
+            return await answer
+        finally:
+            if answer.cancelled():
+                begun.cancel()
+            # An error holds this frame, and must not hold itself by it.
+            del begun, answer
+
+    def _of_loop(self, loop: asyncio.AbstractEventLoop) -> Mailbox:
+        with self._lock:
+            return self._of.setdefault(loop, Mailbox(loop))
+
+
+def _tell(mailbox: Mailbox, answer: asyncio.Future[T], begun: Future[T]) -> None:
+    # A loop that was closed meanwhile has nobody who waits.
+    with suppress(RuntimeError):
+        mailbox.post(_copy, answer, begun)
+
+
+def _copy(answer: asyncio.Future[T], begun: Future[T]) -> None:
+    if answer.done():
+        return
+    if begun.cancelled():
+        answer.cancel()
+    elif error := begun.exception():
+        answer.set_exception(error)
+    else:
+        answer.set_result(begun.result())
