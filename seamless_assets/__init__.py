@@ -26,7 +26,7 @@ from seamless_assets.core.releases.fingerprint import fingerprint
 from seamless_assets.core.releases.release import Release
 from seamless_assets.errors import SeamlessError
 from seamless_assets.pipeline.connect import S3Access, Seamless, connect
-from seamless_assets.pipeline.exporting import verify_export
+from seamless_assets.pipeline.files import verify_export
 
 if TYPE_CHECKING:
     from seamless_assets.defs.component import SeamlessComponent as SeamlessComponent

@@ -56,6 +56,8 @@
     │   ├── LimitExceeded                  more than it gives at once
     │   └── NotServed                      it is not to be had over HTTP
     ├── ExportCorrupt                      exported files are not what their sidecar says
+    ├── ImportRefused (ValueError)         a file or frame holds what cannot become bars of a node
+    │   └── RevisionsUnconfirmed           it differs from bars that are known, and nobody confirmed that
     ├── ChecksFailed                       a blocking check stopped a release
     ├── ForkedProcess                      what is asked for belongs to the process we were forked from
     ├── MissingPackage (ModuleNotFoundError) what is asked for needs a package that is not installed
@@ -355,6 +357,14 @@ class LimitExceeded(ServiceError):
 
 class NotServed(ServiceError):
     """What is asked for is not to be had over HTTP."""
+
+
+class ImportRefused(SeamlessError, ValueError):
+    """A file or frame holds what cannot become bars of the node; nothing of it is kept."""
+
+
+class RevisionsUnconfirmed(ImportRefused):
+    """It differs from bars that are known; `opens` are those of the first of them, `count` how many."""
 
 
 class ExportCorrupt(SeamlessError):

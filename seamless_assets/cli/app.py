@@ -13,7 +13,15 @@ from seamless_assets.cli.acceptance import command as acceptance
 from seamless_assets.cli.operating import doctor, metrics, services
 from seamless_assets.cli.options import Answer
 from seamless_assets.cli.project import commands as project
-from seamless_assets.cli.series import declarations, exports, filling, materializing, reading, releases
+from seamless_assets.cli.series import (
+    declarations,
+    exports,
+    filling,
+    imports,
+    materializing,
+    reading,
+    releases,
+)
 from seamless_assets.cli.terminal import (
     Unwritten,
     close_streams,
@@ -53,6 +61,7 @@ _ROOMS = (
     filling,
     reading,
     exports,
+    imports,
     declarations,
     releases,
     doctor,

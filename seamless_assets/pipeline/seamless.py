@@ -7,7 +7,7 @@ from typing import Self
 
 from seamless_assets.config.load import Settings
 from seamless_assets.core.reading.context import ComputeContext
-from seamless_assets.pipeline.exporting import Exporting
+from seamless_assets.pipeline.files import Files
 from seamless_assets.pipeline.filling import Filling
 from seamless_assets.pipeline.loop.portal import Portal
 from seamless_assets.pipeline.reading import Reading
@@ -19,7 +19,7 @@ from seamless_assets.pipeline.wiring.stores import S3Access
 from seamless_assets.pipeline.world import AsyncWorldSession
 
 
-class AsyncSeamless(Reading, Exporting, Filling, Releasing, Streaming, Upkeep):
+class AsyncSeamless(Reading, Files, Filling, Releasing, Streaming, Upkeep):
     """The methods of `Seamless`, to be awaited. Reached as `Seamless.aio`."""
 
 
@@ -84,6 +84,7 @@ class Seamless:
     snapshot_files = blocking(AsyncSeamless.snapshot_files)
     export = blocking(AsyncSeamless.export)
     verify_export = blocking(AsyncSeamless.verify_export)
+    ingest = blocking(AsyncSeamless.ingest)
 
     backfill = blocking(AsyncSeamless.backfill)
     backfill_in_background = forwarding(AsyncSeamless.backfill_in_background)

@@ -44,7 +44,7 @@ def declare(
     """Say that there are no bars of NODE from START to END, where nothing else can tell."""
     window = typed_instant(start), typed_instant(end)
     with opened(config) as pipeline, waiting_for(hot_store_of(pipeline)):
-        said = pipeline.declare(node, *window, reason, note=note, by=by or _user())
+        said = pipeline.declare(node, *window, reason, note=note, by=by or user())
     if is_json:
         say_json(said)
         return
@@ -65,7 +65,7 @@ def revoke(
     """Take back what was declared of NODE from START to END."""
     window = typed_instant(start), typed_instant(end)
     with opened(config) as pipeline, waiting_for(hot_store_of(pipeline)):
-        left = pipeline.revoke(node, *window, note=note, by=by or _user())
+        left = pipeline.revoke(node, *window, note=note, by=by or user())
     if is_json:
         say_json(left)
         return
@@ -112,7 +112,7 @@ def _state(one: Declaration) -> str:
     return ", ".join(said)
 
 
-def _user() -> str:
+def user() -> str:
     """The user of this process at this machine."""
     try:
         name = getpass.getuser()

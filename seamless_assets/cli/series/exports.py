@@ -64,7 +64,7 @@ def verify_export(config: Path | None, file: Path, released: bool, is_json: bool
     elif config is not None:
         raise click.UsageError("--config is used with --released alone")
     else:
-        from seamless_assets.pipeline.exporting import verify_export as verify
+        from seamless_assets.pipeline.files import verify_export as verify
 
         sidecar = verify(file)
     if is_json:

@@ -225,6 +225,11 @@ def _made(pipeline: Seamless, node: str, entry: Release, is_json: bool) -> None:
         say_json(entry)
     else:
         _say([entry])
+    tell_dagster(pipeline, node, entry)
+
+
+def tell_dagster(pipeline: Seamless, node: str, entry: Release) -> None:
+    """Tell Dagster of what a person released, where it runs for these settings."""
     home = known_home(pipeline.settings)
     if home is None:
         return

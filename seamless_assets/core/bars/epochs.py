@@ -19,6 +19,7 @@ import numpy as np
 
 from seamless_assets.aio.late_imports import LateModule
 from seamless_assets.core.canonical import is_text
+from seamless_assets.errors import InvalidInput
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,8 +76,15 @@ def read_epochs(series: pd.Series[Any]) -> Epochs:
 def in_zone(epochs: Epochs, zone: tzinfo) -> Epochs:
     """The same with the times that came without a zone as local times of `zone`.
 
-    A local time that the zone skips, or has twice, is unreadable.
+    A local time that the zone skips, or has twice, is unreadable. Raises `InvalidInput` where there are times
+    and none came without a zone.
     """
+    if epochs.readable.any() and not epochs.naive.any():
+        raise InvalidInput(
+            f"tz is {zone}, but no ts of the frame is a datetime or text without a zone: epochs are UTC and "
+            "aware times have a zone of their own; leave tz out",
+            value=zone,
+        )
     local = pd.DatetimeIndex(epochs.seconds[epochs.naive].astype("datetime64[s]"))
     moved = local.tz_localize(zone, ambiguous="NaT", nonexistent="NaT").tz_convert("UTC").tz_localize(None)
     moved_epochs = _datetimes(pd.Series(moved.as_unit("s")), zoned=True)

@@ -17,7 +17,7 @@ from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.calendar.segment import Segment, merge_ranges, outside
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.canonical import is_text
-from seamless_assets.core.coverage.coverage import ABSENT_REASONS, DECLARED, Gap
+from seamless_assets.core.coverage.coverage import ABSENT_REASONS, DECLARED, MISSING, Coverage, Gap, counted
 from seamless_assets.core.coverage.ledger import REVOKED, Fact
 from seamless_assets.errors import InvalidChoice, InvalidInput
 
@@ -91,12 +91,12 @@ def declared_fact(timeframe: Timeframe, window: Segment, reason: str, note: str,
         )
     if reason == OTHER and not str(note).strip():
         raise InvalidInput("the reason other says nothing by itself; give a note that does", value=note)
-    return Fact(*_bars_of(timeframe, window), DECLARED, _evidence(reason, note, by), now)
+    return Fact(*_bars_of(timeframe, window), DECLARED, evidence_of(reason, note, by), now)
 
 
 def revoked_fact(timeframe: Timeframe, window: Segment, note: str, by: str, now: float) -> Fact:
     """The fact that nothing is declared of the whole bars of `window` any more. Raises `InvalidInput`."""
-    return Fact(*_bars_of(timeframe, window), REVOKED, _evidence(REVOKED, note, by), now)
+    return Fact(*_bars_of(timeframe, window), REVOKED, evidence_of(REVOKED, note, by), now)
 
 
 def declarations_of(facts: Sequence[Fact], timeframe: Timeframe, opens: np.ndarray) -> list[Declaration]:
@@ -112,6 +112,20 @@ def declarations_of(facts: Sequence[Fact], timeframe: Timeframe, opens: np.ndarr
         contradicted = int(sum(np.diff(np.searchsorted(opens, part))[0] for part in rest))
         found.append(replace(said, contradicted=contradicted, revoked=revoked))
     return found
+
+
+def with_declared(known: Coverage, timeframe: Timeframe, declared: Iterable[Declaration]) -> Coverage:
+    """Coverage with what is declared of its missing bars as absent."""
+    said = [one.segment for one in declared]
+    if not said:
+        return known
+    gaps: list[Gap] = []
+    for gap in known.gaps:
+        parts = [gap.segment.intersect(one) for one in said] if gap.reason == MISSING else []
+        parts = [part for part in parts if not part.is_empty]
+        gaps += [Gap(*part, DECLARED) for part in parts]
+        gaps += [Gap(*part, gap.reason) for part in outside(gap.segment, parts)]
+    return counted(timeframe, known.expected, sorted(gaps))
 
 
 def contradictions(gaps: Iterable[Gap], opens: np.ndarray) -> list[str]:
@@ -134,7 +148,8 @@ def _bars_of(timeframe: Timeframe, window: Segment) -> Segment:
     return bars
 
 
-def _evidence(reason: str, note: str, by: str) -> str:
+def evidence_of(reason: str, note: str, by: str) -> str:
+    """The evidence of what a person says. Raises `InvalidInput` for a note or a name that is none."""
     if not is_text(note) or len(note) > LONGEST_NOTE:
         raise InvalidInput(f"a note is a text of {LONGEST_NOTE} characters at most", value=str(note)[:40])
     if not is_text(by) or not _NAME.fullmatch(by):

@@ -26,9 +26,9 @@ from seamless_assets.errors import ArtifactCorrupt
 
 T = TypeVar("T")
 MANIFEST_VERSION: Literal[1] = 1
-EXTENTS, VOLUME, INPUTS = "extents", "volume", "inputs"
+EXTENTS, VOLUME, INPUTS, IMPORTS = "extents", "volume", "inputs", "imports"
 """What a manifest's `policy` says beside the decisions: where its values lie, what volume counts, what it
-was derived from.
+was derived from, which files were imported into its range.
 
 Who declared bars absent stands there too, under `DECLARED`.
 
@@ -130,6 +130,11 @@ class Manifest:
         """What it was derived from; nothing for bars that an exchange sent."""
         return _converted(self.policy.get(INPUTS), tuple[InputVersion, ...]) or ()
 
+    @property
+    def imports(self) -> tuple[dict[str, Any], ...]:
+        """What was imported into its range so far: files and their SHA-256, of which times, by whom."""
+        return _converted(self.policy.get(IMPORTS), tuple[dict[str, Any], ...]) or ()
+
     def opens(self, timeframe: Timeframe, part: Segment) -> np.ndarray:
         """Sorted opens of its bars inside `part`, int64 epoch seconds: all of the grid but its gaps."""
         return _opens_but((*self.absent, *self.missing), timeframe, self.segment.intersect(part))
@@ -168,6 +173,15 @@ def declared_record(declared: Iterable[Declaration]) -> dict[str, Any]:
 def inputs_record(inputs: Iterable[InputVersion]) -> dict[str, Any]:
     """What a manifest's `policy` says of what it was derived from."""
     return {INPUTS: [asdict(one) for one in inputs]}
+
+
+def imports_record(imported: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a manifest's `policy` says of what was imported; nothing where nothing was."""
+    records: list[Mapping[str, Any]] = []
+    for record in imported:
+        if record not in records:
+            records.append(record)
+    return {IMPORTS: records} if records else {}
 
 
 def packing_facts(policy: Mapping[str, Any], packing: Packing) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.plausible import refuse_implausible_release
 from seamless_assets.errors import ArtifactCorrupt
 
-ReleaseKind = Literal["automatic", "by_hand", "rollback", "withdrawal", "compaction", "clean_up"]
+ReleaseKind = Literal["automatic", "by_hand", "rollback", "withdrawal", "compaction", "clean_up", "import"]
 KINDS: tuple[ReleaseKind, ...] = get_args(ReleaseKind)
 LOG_FOLDER = "_releases"
 """Where a node's records lie below its folder."""
@@ -49,7 +49,8 @@ class Release:
     of the record before; `dataset_fingerprint` is the Merkle root over all artifacts in force after it.
 
     What a `rollback` or a `withdrawal` touches is pinned: no `automatic` release changes it until one
-    `by_hand` does; one that changes nothing frees all. A `compaction` puts artifacts in force that hold the
+    `by_hand` does; one that changes nothing frees all. An `import` puts bars of files in force, and
+    none that is pinned. A `compaction` puts artifacts in force that hold the
     bars of those it withdraws. A `clean_up` changes nothing in force; it gives up the names `discarded`
     (paths below the node's folder) for ever, so that their files can be removed however slow another
     writer is.

@@ -158,7 +158,8 @@ def _with_parts(before: Snapshot, held: Iterable[ArtifactRef]) -> Iterator[Artif
 def _sealed_last(before: Snapshot, log: Iterable[Release]) -> tuple[dict[str, ArtifactRef], dict[str, str]]:
     """By partition: which of its released artifacts was sealed last, and the `as_of` of the last decision.
 
-    An automatic record names what was just sealed, and so does the first record that names an artifact.
+    A record of what was fetched or imported names what was just sealed, and so does the first record that
+    names an artifact.
     """
     last: dict[str, ArtifactRef] = {}
     decided: dict[str, str] = {}
@@ -166,7 +167,8 @@ def _sealed_last(before: Snapshot, log: Iterable[Release]) -> tuple[dict[str, Ar
     for entry in log:
         new, old = differing(before.parts, entry.added, entry.withdrawn)
         decided.update((ref.partition, entry.as_of) for ref in (*new, *old))
-        last.update((ref.partition, ref) for ref in new if entry.kind == "automatic" or ref not in seen)
+        is_sealed = entry.kind in ("automatic", "import")
+        last.update((ref.partition, ref) for ref in new if is_sealed or ref not in seen)
         seen.update(new)
     return last, decided
 

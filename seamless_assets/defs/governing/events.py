@@ -1,4 +1,4 @@
-"""What a release made by hand is to Dagster: a materialization of each partition it changed, and a check."""
+"""What a release of a person is to Dagster: a materialization of each partition it changed, and a check."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ from seamless_assets.defs.names import PUBLISHABLE
 from seamless_assets.defs.nodes.metadata import artifact_metadata
 from seamless_assets.pipeline.connect import Seamless
 
-WORDS = {"by_hand": "released by hand", "rollback": "rolled back", "withdrawal": "withdrawn"}
+WORDS = {
+    "by_hand": "released by hand",
+    "rollback": "rolled back",
+    "withdrawal": "withdrawn",
+    "import": "imported",
+}
 
 
 def events_of(
     pipeline: Seamless, key: AssetKey, node: NodeId, entry: Release
 ) -> Iterator[AssetMaterialization | AssetCheckEvaluation]:
-    """The events of a release made by hand: a page for each partition it changed, then the check.
+    """The events of a release by hand or an import: a page for each partition it changed, then the check.
 
     None where nothing was to be done: the newest record is then one that nobody made by hand.
     """

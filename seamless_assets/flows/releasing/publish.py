@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from seamless_assets.core.bars.conformance.conform import conform
 from seamless_assets.core.bars.table import timestamps
 from seamless_assets.core.calendar.partition import Partition
+from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.watermark import settled, watermark
 from seamless_assets.core.coverage.coverage import Coverage, Gap
+from seamless_assets.core.coverage.declaration import Declaration, with_declared
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.releases.artifact import ArtifactRef, SealedArtifact, declared_record
+from seamless_assets.core.releases.artifact import (
+    ArtifactRef,
+    SealedArtifact,
+    declared_record,
+    imports_record,
+)
 from seamless_assets.core.releases.fingerprint import fingerprint
-from seamless_assets.core.releases.release import Release, Revision
+from seamless_assets.core.releases.release import Release, ReleaseKind, Revision
 from seamless_assets.core.releases.snapshot import Snapshot, next_release
 from seamless_assets.core.releases.supersession import refuse_pinned, supersede
 from seamless_assets.core.sharing.events import SealEvent
@@ -66,8 +75,44 @@ async def seal(
     # Hot bars are written before they are released, so those read after a look at the log are no older.
     before = await ports.artifacts.load_snapshot(node)
     stored = await known_bars(ports, node, window, seen)
+    return await seal_known(ports, node, partition, window, stored, before, now, flags=flags, began=began)
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What a person brings into a range.
+
+    `producer` and `record` are kept in the manifest: who made the artifact, and what was imported. `declared`
+    is said of bars that are not there.
+    """
+
+    producer: Mapping[str, str]
+    record: Mapping[str, Any]
+    declared: Sequence[Declaration] = ()
+
+
+async def seal_known(
+    ports: Ports,
+    node: NodeId,
+    partition: Partition,
+    window: Segment,
+    stored: pa.Table,
+    before: Snapshot,
+    now: float,
+    *,
+    flags: Mapping[str, int] | None = None,
+    imported: Imported | None = None,
+    began: float | None = None,
+) -> Sealed:
+    """Seal the bars `stored` of a `window` in a partition; what was in force was looked at `before` them."""
+    began = ports.clock.now() if began is None else began
     bars, report = conform(stored, node.timeframe, severities=ports.policy.severities)
     known = await coverage_of_known(ports, node, window, timestamps(bars))
+    declared = await declared_of(ports, node, window, known.gaps)
+    imports = await _imports(ports, node, before, window)
+    if imported is not None:
+        known = with_declared(known, node.timeframe, imported.declared)
+        declared, imports = [*declared, *imported.declared], [*imports, imported.record]
     all_flags = {**(flags or {}), **report.flags}
     artifact = await sealed_artifact(
         ports,
@@ -81,7 +126,8 @@ async def seal(
         after=before.release,
         conformance_version=ports.policy.conformance_version,
         volume=ports.source.volume_unit(node),
-        decisions=declared_record(await declared_of(ports, node, window, known.gaps)),
+        decisions={**declared_record(declared), **imports_record(imports)},
+        producer=imported.producer if imported else None,
     )
     ref = await put_sealed(ports, artifact, before, began, len(report.warnings))
     return Sealed(
@@ -113,6 +159,12 @@ async def put_sealed(
         raise
     tell(is_new=ref not in before.artifacts)
     return ref
+
+
+async def _imports(ports: Ports, node: NodeId, before: Snapshot, window: Segment) -> list[Mapping[str, Any]]:
+    """What was imported into the artifacts in force of a window, whose bars are sealed again."""
+    manifests = [await ports.artifacts.load_manifest(node, ref) for ref in before.overlapping(window)]
+    return [record for manifest in manifests for record in manifest.imports]
 
 
 def _tell(
@@ -158,6 +210,7 @@ async def release(
     *,
     in_force: Sequence[ArtifactRef] | None = None,
     dated: int | None = None,
+    kind: ReleaseKind = "automatic",
 ) -> Release | None:
     """Put `refs` in force with one record of the log; what is in force already changes nothing.
 
@@ -184,6 +237,7 @@ async def release(
             now_micros=await instant_micros(ports, node) if dated is None else dated,
             checks=checks,
             reason=reason,
+            kind=kind,
             revisions=revised,
         )
 

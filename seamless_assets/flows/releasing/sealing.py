@@ -38,11 +38,13 @@ async def sealed_artifact(
     volume: VolumeUnit | None,
     decisions: Mapping[str, Any],
     dated: int | None = None,
+    producer: Mapping[str, str] | None = None,
 ) -> SealedArtifact:
     """The artifact of the `bars` of `window`, whose `gaps` say what is not there.
 
-    `decisions` are recorded beside those of the policy. It is `dated` (epoch microseconds; None: now), and
-    after the release `after`. Raises `SealRefused` where bars are out of order, out of `window` or not
+    `decisions` are recorded beside those of the policy, whose `producer` it is unless there is another. It is
+    `dated` (epoch microseconds; None: now), and after the release `after`. Raises `SealRefused` where bars are
+    out of order, out of `window` or not
     finite.
     """
     refuse_unsound(node, window, bars)
@@ -64,7 +66,7 @@ async def sealed_artifact(
         conformance_flags=flags,
         absent=tuple(gap for gap in gaps if gap.reason != MISSING),
         missing=tuple(gap for gap in gaps if gap.reason == MISSING),
-        producer=ports.policy.producer,
+        producer=ports.policy.producer if producer is None else producer,
         exchange=node.exchange,
         publication_watermark=watermark,
         as_of=instant_text(max(micros, epoch_micros_after(after) if after else 0)),

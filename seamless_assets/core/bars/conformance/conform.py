@@ -45,7 +45,7 @@ from seamless_assets.core.bars.frames import (
 from seamless_assets.core.bars.table import PRICES
 from seamless_assets.core.calendar.instant import OLDEST_MARKET, seconds_text, zone_of
 from seamless_assets.core.calendar.timeframe import CalendarGrid, FixedGrid, Grid, grid_of
-from seamless_assets.errors import InvalidFrame, InvalidInput, SeamlessError
+from seamless_assets.errors import InvalidFrame, SeamlessError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,7 +124,6 @@ def conform(
     try:
         epochs = read_epochs(column_of(frame, "ts")) if "ts" in names else None
         if zone is not None and epochs is not None:
-            _refuse_useless_zone(epochs, tz)
             epochs = in_zone(epochs, zone)
         return _conform(frame, names, wanted, severities or {}, grid, epochs)
     except SeamlessError:
@@ -135,15 +134,6 @@ def conform(
             "passed; give plain numbers and times",
             columns=names,
         ) from error
-
-
-def _refuse_useless_zone(epochs: Epochs, tz: Any) -> None:
-    if epochs.readable.any() and not epochs.naive.any():
-        raise InvalidInput(
-            f"tz is {tz}, but no ts of the frame is a datetime or text without a zone: epochs are UTC and "
-            "aware times have a zone of their own; leave tz out",
-            value=tz,
-        )
 
 
 def _conform(

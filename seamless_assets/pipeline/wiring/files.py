@@ -1,18 +1,26 @@
-"""Where a read becomes the files of another program."""
+"""Where a read becomes the files of another program, and files of others become rows."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from seamless_assets.adapters.files.exported import verify_files, write_export
+from seamless_assets.adapters.files.imported import find_files, read_files
 from seamless_assets.core.calendar.instant import seconds_text
+from seamless_assets.core.canonical import sha256_text
 from seamless_assets.core.exports.forms import FORMS
 from seamless_assets.core.exports.sidecar import ENDING, Sidecar, sidecar_of
+from seamless_assets.core.imports.columns import Layout
+from seamless_assets.core.imports.files import tables_of
+from seamless_assets.core.imports.rows import Rows, Source
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.result import ReadResult
 
-__all__ = ["ExportReport", "verify_files", "write_files"]
+__all__ = ["ExportReport", "read_rows", "verify_files", "write_files"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,18 @@ def write_files(node: NodeId, read: ReadResult, form: str, target: Path, overwri
     sidecar = sidecar_of(read, form, local)
     write_export(sidecar_path, sidecar, local, overwrite=overwrite)
     return ExportReport(tuple(sidecar_path.parent / path for path in local), sidecar_path, sidecar)
+
+
+def read_rows(named: Sequence[str | PathLike[str]], layout: Layout, rename: Mapping[Any, str]) -> list[Rows]:
+    """The rows of all files that are named, by their names or by patterns.
+
+    Raises `InvalidInput` where one is not there, `ImportRefused` for what is in it.
+    """
+    rows: list[Rows] = []
+    for path, payload in read_files(find_files(named)):
+        source = Source(path.name, sha256_text(payload), len(payload))
+        rows += [Rows(source, where, table) for where, table in tables_of(path.name, payload, layout, rename)]
+    return rows
 
 
 def _window_name(node: NodeId, read: ReadResult) -> str:
