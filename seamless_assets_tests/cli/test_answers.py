@@ -60,6 +60,7 @@ def test_every_command_with_an_answer_gives_it_to_machines(released: Path, typed
     assert [one["is_sound"] for one in ask("verify")] == [True]
     assert ask("evict") == {"dropped": 0}
     assert ask("export", NODE, "--to", str(released / "bars.csv"))["sidecar"]["rows"] > 0
+    assert ask("import", NODE, str(released / "bars.csv"))["added"] == 0
     assert ask("verify-export", str(released / "bars.csv"))["is_sound"]
     assert ask("verify-export", str(released / "bars.csv"), "--released")["is_as_released"]
     assert ask("check")["nodes"] == [NODE]

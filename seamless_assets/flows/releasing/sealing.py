@@ -43,9 +43,8 @@ async def sealed_artifact(
     """The artifact of the `bars` of `window`, whose `gaps` say what is not there.
 
     `decisions` are recorded beside those of the policy, whose `producer` it is unless there is another. It is
-    `dated` (epoch microseconds; None: now), and after the release `after`. Raises `SealRefused` where bars are
-    out of order, out of `window` or not
-    finite.
+    `dated` (epoch microseconds; None: now), and after the release `after`. Raises `SealRefused` where bars
+    are out of order, out of `window` or not finite.
     """
     refuse_unsound(node, window, bars)
     payload = encode_bars(bars, ports.policy.compression)

@@ -18,7 +18,7 @@ from seamless_assets.config.load import load_settings
 from seamless_assets.defs.build import build_definitions
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.server import Sandbox
-from seamless_assets.testing import DAY, START
+from seamless_assets.testing import DAY, START, make_bars
 
 NODE = "ohlcv:binance:BTC/USDT:1h"
 KEY = AssetKey(["ohlcv", "binance", "BTC_USDT_1h"])
@@ -211,6 +211,20 @@ def test_commands_tell_dagster_where_it_runs(path: Path, monkeypatch: pytest.Mon
     result = run("release", NODE, "--partition", "2025-01-01")
     assert result.exit_code == 0 and f"start in {path.parent}; start there" in result.output
     assert not (home / "data").exists()
+
+
+def test_an_import_by_command_is_told_to_dagster(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = path.parent / "data" / "dagster"
+    home.mkdir(parents=True)
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    bars = path.parent / "bars.csv"
+    make_bars(START - 2 * DAY, START - DAY, "1h").to_pandas().to_csv(bars, index=False)
+    result = CliRunner().invoke(cli, ["import", "--config", str(path), NODE, str(bars), "--by", "ann"])
+    assert result.exit_code == 0, result.output
+    with DagsterInstance.from_config(str(home)) as kept:
+        (page,) = pages(kept).values()
+        assert page["kind"] == "imported" and "bars.csv by ann" in page["reason"] and check(kept).passed
 
 
 def test_of_a_compacted_artifact_each_page_shows_its_own_part(
