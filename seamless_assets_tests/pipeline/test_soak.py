@@ -78,6 +78,7 @@ SPECIAL: dict[str, Call] = {
     "diff": lambda s: s.diff(NODE, s.as_of),
     "export": lambda s: s.export(NODE, s.file, *WINDOW, overwrite=True),
     "verify_export": lambda s: s.verify_export(s.file),
+    "ingest": lambda s: s.ingest(s.file, NODE),
     "subscribe": lambda s: s.subscribe([NODE], since=WINDOW[0], until=WINDOW[1]),
     "panel": lambda s: s.panel([NODE], since=WINDOW[0], until=WINDOW[1]),
     "rollback": lambda s: s.rollback(NODE, reason="to what is in force", as_of=s.as_of),
