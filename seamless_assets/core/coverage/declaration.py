@@ -58,7 +58,7 @@ class Declaration:
 
     def says(self, fact: Fact) -> bool:
         """Whether it is what a fact declares, whenever that was."""
-        evidence = _evidence(self.reason, self.note, self.by)
+        evidence = evidence_of(self.reason, self.note, self.by)
         return (self.start, self.end, DECLARED, evidence) == (
             fact.start,
             fact.end,
