@@ -205,7 +205,8 @@ class TokenSettings(Section):
 
 class ServiceSettings(Section):
     """Tokens by the name of their bearer, and limits: rows of one answer, how long one may take to begin,
-    how many requests of one bearer are answered at once, and how many streams of events it may have open.
+    how many requests of one bearer are answered at once, how many streams of events it may have open, and
+    how many sessions of worlds it may begin.
     """
 
     tokens: Annotated[dict[Text, TokenSettings], Field(max_length=MAX_TOKENS)] = Field(default={})
@@ -213,3 +214,4 @@ class ServiceSettings(Section):
     max_wait_ms: Milliseconds = 60_000
     max_concurrent: Annotated[Whole, Field(gt=0, le=10_000)] = 256
     max_streams: Annotated[Whole, Field(gt=0, le=10_000)] = 256
+    max_sessions: Annotated[Whole, Field(gt=0, le=1_000_000)] = 10_000

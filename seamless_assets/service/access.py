@@ -19,27 +19,19 @@ from seamless_assets.config.sections import Scope as Right
 from seamless_assets.config.sections import ServiceSettings, TokenSettings
 from seamless_assets.core.addresses import is_loopback
 from seamless_assets.errors import AccessRefused, ConfigError, LimitExceeded, SeamlessSLAExceeded
-from seamless_assets.service.problems import problem_response
+from seamless_assets.service.answers.problems import problem_response
+from seamless_assets.service.callers import ANYBODY, CALLER, Caller
 
 OPEN = frozenset({"/healthz", "/readyz", "/openapi.json"})
 """What anybody may ask: it tells nothing of what is stored."""
 PAGE = "/page/"
 OPERATED = frozenset({"/v1/sessions/pin", "/v1/sessions/unpin"})
 LEASED = "/v1/leases"
-ANYBODY = "anybody"
 STREAMS = frozenset({"/v1/events"})
 """What goes on for as long as it is wanted."""
 SENDING_S = 600.0
 """How long an answer may take that has begun, but for streams."""
 _UNAUTHORIZED, _FORBIDDEN, _TOO_MANY, _MISDIRECTED, _TOO_LATE = 401, 403, 429, 421, 504
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks, by the name of a token, and what they may do; None where no token is needed."""
-
-    name: str
-    rights: frozenset[Right] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +79,7 @@ class Access:
             await self._app(scope, receive, send)
             return
         right, headers = right_for(scope["path"]), Headers(scope=scope)
-        caller = Caller(ANYBODY, None) if right is None else self._caller(headers)
+        caller = scope[CALLER] = self._caller(headers)
         refusal = self._refusal(scope, headers, caller, right)
         if refusal is not None:
             await refusal(scope, receive, send)
@@ -113,15 +105,17 @@ class Access:
         # Reads fill, publish and are remembered, too; a link to the page itself may be followed.
         if is_foreign and (scope["method"] != "GET" or (right is not None and scope["path"] != "/")):
             return problem_response(AccessRefused("a page of another site asks; that is not answered"))
+        if right is None:
+            return None
         if caller is None:
             message = (
                 "a token is wanted that this service knows, as Authorization: Bearer; see `seamless token`"
             )
             return problem_response(AccessRefused(message, scope=right), _UNAUTHORIZED)
-        if right is not None and caller.rights is not None and right not in caller.rights:
+        if not caller.may(right):
             message = f"the token {caller.name!r} has not the scope {right!r}; add it in service.tokens"
             return problem_response(AccessRefused(message, scope=right), _FORBIDDEN)
-        return None if right is None else self._full(scope, caller)
+        return self._full(scope, caller)
 
     def _busy(self, scope: Scope) -> tuple[Counter[str], int]:
         """What is counted of a request, and how many of the kind one bearer may have."""

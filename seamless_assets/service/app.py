@@ -14,10 +14,10 @@ from seamless_assets.core.wire.views import BudgetView
 from seamless_assets.flows.ports import LeaseRegister
 from seamless_assets.pipeline.connect import Seamless
 from seamless_assets.service.access import Access
+from seamless_assets.service.answers.problems import answer_errors
+from seamless_assets.service.answers.replies import ImmutableReplies
 from seamless_assets.service.coordinator import add_leases
 from seamless_assets.service.limits import BodyLimits
-from seamless_assets.service.problems import answer_errors
-from seamless_assets.service.replies import ImmutableReplies
 from seamless_assets.service.routes.events import event_routes
 from seamless_assets.service.routes.history import history_routes
 from seamless_assets.service.routes.openapi import describe_values
@@ -26,6 +26,7 @@ from seamless_assets.service.routes.page import page_routes
 from seamless_assets.service.routes.queries import once_each
 from seamless_assets.service.routes.series import node_routes, release_routes
 from seamless_assets.service.routes.sessions import session_routes
+from seamless_assets.service.sessions import SessionLimit
 
 PACKAGE = "seamless-assets"
 
@@ -53,6 +54,7 @@ def service_app(
         await leases.close()
 
     limits = settings or pipeline.settings.service
+    sessions = SessionLimit(pipeline, limits.max_sessions)
     app = FastAPI(
         title=PACKAGE,
         version=version(PACKAGE),
@@ -63,10 +65,10 @@ def service_app(
         dependencies=[Depends(once_each)],
     )
     for routes in (
-        history_routes(pipeline, limits.max_rows),
+        history_routes(pipeline, limits.max_rows, sessions),
         node_routes(pipeline, limits.max_rows),
         release_routes(pipeline),
-        session_routes(pipeline),
+        session_routes(pipeline, sessions),
         event_routes(pipeline),
         operation_routes(pipeline, leases, scrape, budgets),
         page_routes(),

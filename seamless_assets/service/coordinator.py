@@ -31,6 +31,7 @@ from seamless_assets.core.sharing.events import LeaseEvent, LeaseEventKind
 from seamless_assets.core.sharing.lease import MAX_TOKEN, Lease, cut_reason
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable, NotServed
 from seamless_assets.flows.ports import LeaseRegister, Observer
+from seamless_assets.service.callers import may_know
 from seamless_assets.service.limits import BodyLimits
 
 LEASES = "/v1/leases"
@@ -123,8 +124,9 @@ def add_leases(app: FastAPI, leases: LeaseRegister, observer: Observer, kept_at:
         return JSONResponse({"error": str(error), "holder": error.holder}, HELD)
 
     @app.exception_handler(LeaseStoreUnavailable)
-    async def unavailable(_: Request, error: LeaseStoreUnavailable) -> JSONResponse:
-        return JSONResponse({"error": str(error)}, UNAVAILABLE)
+    async def unavailable(request: Request, error: LeaseStoreUnavailable) -> JSONResponse:
+        said = str(error) if may_know(request.scope) else "the leases cannot be read; a token tells why"
+        return JSONResponse({"error": said}, UNAVAILABLE)
 
 
 def meaningless(error: RequestValidationError) -> JSONResponse:

@@ -9,7 +9,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from seamless_assets.service.streams import ENDLESS
+from seamless_assets.service.answers.streams import ENDLESS
 
 HEAD_S = 10.0
 HEAD_BYTES = 64 * 1024

@@ -47,15 +47,26 @@ def pipeline() -> Iterator[Seamless]:
 
 
 @pytest.fixture(scope="session")
-def make_app(
-    pipeline: Seamless, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., FastAPI]]:
+def make_leases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], MachineLeases]]:
+    """Leases in a file of their own."""
+    stores: list[MachineLeases] = []
+
+    def make() -> MachineLeases:
+        stores.append(MachineLeases(tmp_path_factory.mktemp("served") / "leases.sqlite"))
+        return stores[-1]
+
+    yield make
+    for leases in stores:
+        asyncio.run(leases.close())
+
+
+@pytest.fixture(scope="session")
+def make_app(pipeline: Seamless, make_leases: Callable[[], MachineLeases]) -> Callable[..., FastAPI]:
     """The application with settings of `service`; `tokens=True` lets in those of `TOKENS`.
 
     Making one takes a while, so the same settings give the same one.
     """
     made: dict[str, FastAPI] = {}
-    stores: list[MachineLeases] = []
 
     async def scrape() -> str:
         return "# HELP seamless_up Up.\n"
@@ -67,15 +78,11 @@ def make_app(
                 for name, text in TOKENS.items()
             }
         if repr(settings) not in made:
-            leases = MachineLeases(tmp_path_factory.mktemp("served") / "leases.sqlite")
-            stores.append(leases)
             parsed = ServiceSettings.model_validate(settings)
-            made[repr(settings)] = service_app(pipeline, leases, scrape, parsed)
+            made[repr(settings)] = service_app(pipeline, make_leases(), scrape, parsed)
         return made[repr(settings)]
 
-    yield make
-    for leases in stores:
-        asyncio.run(leases.close())
+    return make
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from seamless_assets.errors import (
     ServiceUnavailable,
 )
 from seamless_assets.pipeline.remote import streaming
-from seamless_assets.service import streams
+from seamless_assets.service.answers import streams
 from seamless_assets.testing import DAY, START
 
 SINCE, UNTIL = HOLE[0] - 3_000, HOLE[1] + 3_000
@@ -116,14 +116,14 @@ async def test_any_event_is_gone_on_after_by_its_id(client: Client) -> None:
     query = {"nodes": ",".join(BOTH), "since": SINCE, "until": UNTIL}
     async with client() as ask:
         whole = messages((await ask.get("/v1/events", params=query)).text)
-        assert [whole[0].event, whole[-1].event] == ["Begin", "End"] and len({m.id for m in whole}) > 60
+        assert [whole[0].event, whole[-1].event] == ["Begin", "End"] and len({m.last_id for m in whole}) > 60
         for at in (0, 1, 17, len(whole) - 4):
             # A browser asks for what it asked for first, and names the last id that it heard of.
-            answer = await ask.get("/v1/events", params=query, headers={"Last-Event-ID": whole[at].id})
-            body = {"nodes": BOTH, "since": whole[at].id, "until": str(UNTIL)}
+            answer = await ask.get("/v1/events", params=query, headers={"Last-Event-ID": whole[at].last_id})
+            body = {"nodes": BOTH, "since": whole[at].last_id, "until": str(UNTIL)}
             posted = await ask.post("/v1/events", json=body)
             assert bars(messages(answer.text)) == bars(messages(posted.text)) == bars(whole[at + 1 :])
-        over = await ask.get("/v1/events", params=query, headers={"Last-Event-ID": whole[-1].id})
+        over = await ask.get("/v1/events", params=query, headers={"Last-Event-ID": whole[-1].last_id})
         assert over.status_code == 204 and over.content == b""
 
 

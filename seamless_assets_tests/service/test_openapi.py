@@ -14,16 +14,43 @@ from hypothesis.stateful import run_state_machine_as_test
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from service.conftest import NODE
 
+from seamless_assets.adapters.machine.leases import MachineLeases
+from seamless_assets.pipeline.seamless import Seamless
+from seamless_assets.service.app import service_app
+
 HEADERS = {"Host": "127.0.0.1"}
 # What a document cannot say (that a window begins before it ends) is refused with 422 all the same.
 BEYOND_A_DOCUMENT = [positive_data_acceptance]
 FEW, MANY = 6, 400
 
 
+class Renewed:
+    """Leases that are begun anew by `begin_anew`."""
+
+    def __init__(self, make: Callable[[], MachineLeases]) -> None:
+        self._make, self._leases = make, make()
+
+    def begin_anew(self) -> None:
+        self._leases = self._make()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._leases, name)
+
+
 @pytest.fixture(scope="module")
-def schema(make_app: Callable[..., FastAPI]) -> Any:
+def renewed(make_leases: Callable[[], MachineLeases]) -> Renewed:
+    return Renewed(make_leases)
+
+
+@pytest.fixture(scope="module")
+def schema(pipeline: Seamless, renewed: Any) -> Any:
     """The document of an application without tokens, as schemathesis reads it."""
-    return schemathesis.openapi.from_asgi("/openapi.json", make_app(max_concurrent=99), headers=HEADERS)
+
+    async def scrape() -> str:
+        return ""
+
+    app: FastAPI = service_app(pipeline, renewed, scrape)
+    return schemathesis.openapi.from_asgi("/openapi.json", app, headers=HEADERS)
 
 
 def examples(number: int) -> settings:
@@ -53,10 +80,17 @@ def test_every_answer_is_one_that_the_document_describes(schema: Any, number: in
 
 
 @pytest.mark.parametrize("number", [2, pytest.param(MANY, marks=pytest.mark.deep)])
-def test_leases_and_sessions_are_used_one_step_after_the_other(schema: Any, number: int) -> None:
+def test_leases_and_sessions_are_used_one_step_after_the_other(
+    schema: Any, renewed: Renewed, pipeline: Seamless, number: int
+) -> None:
     machine = schema.as_state_machine()
 
     class Used(machine):  # type: ignore[misc, valid-type]
+        def setup(self) -> None:
+            # What an earlier case left would decide what this one may do.
+            renewed.begin_anew()
+            pipeline.aio.ports.sessions.records.clear()  # type: ignore[attr-defined]
+
         def get_call_kwargs(self, case: Any) -> dict[str, Any]:
             return {"headers": HEADERS}
 

@@ -33,7 +33,7 @@ from seamless_assets.errors import (
 )
 from seamless_assets.pipeline.remote.face import AsyncRemote
 from seamless_assets.pipeline.seamless import AsyncSeamless
-from seamless_assets.service import encodings
+from seamless_assets.service.answers import encodings
 from seamless_assets.service.routes import history
 from seamless_assets.testing import DAY, START
 
@@ -99,8 +99,10 @@ def test_a_read_is_the_same_over_http(pipeline: sa.Seamless, remote: sa.Seamless
 def test_a_long_read_comes_in_pieces_and_whole(
     pipeline: sa.Seamless, url: str, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
-    for room in (history, encodings, frames):
+    for room in (history, frames):
         monkeypatch.setattr(room, "BATCH_ROWS", 100)
+    monkeypatch.setattr(history, "SHORT_ROWS", 99)
+    monkeypatch.setattr(encodings, "TEXT_ROWS", 100)
     expected = pipeline.read(NODE, *WINDOW).to_pandas()
     query = urlencode({"node": NODE, "start": WINDOW[0], "end": WINDOW[1], "format": form})
     with urlopen(f"{url}/v1/history?{query}") as answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import Message, Receive, Scope, Send
 
-from seamless_assets.service.replies import IMMUTABLE, ImmutableReplies
+from seamless_assets.service.answers.replies import IMMUTABLE, ImmutableReplies
 
 
 async def answer(_: Scope, __: Receive, send: Send) -> None:

@@ -85,6 +85,10 @@ class MachineSessions:
         """Every session that is remembered, in order."""
         return await self._file.run(_list_keys)
 
+    async def load_all(self, world_id: str | None = None) -> dict[SessionKey, SessionRecord]:
+        """Every session that is remembered, of one world where it is named, in order of the keys."""
+        return await self._file.run(lambda db: _load_all(db, world_id))
+
     async def status(self) -> StoreStatus:
         """What an operator wants to know of the file, all of which was read.
 
@@ -137,16 +141,21 @@ def _update(
     return before, after, event is not None
 
 
-def _examine(db: sqlite3.Connection) -> tuple[int, int]:
-    """How many sessions and messages there are, all of them sound."""
-    sound, damaged = _TABLE.rows(db, "", ())
+def _load_all(db: sqlite3.Connection, world_id: str | None) -> dict[SessionKey, SessionRecord]:
+    where, values = ("WHERE world_id = ?", (world_id,)) if world_id is not None else ("", ())
+    sound, damaged = _TABLE.rows(db, f"{where} ORDER BY world_id, domain, node_id, bound", values)
     if damaged:
         raise SessionStoreError(
             f"what is remembered of {damaged} sessions was changed behind our back; restore the file "
             "sessions.sqlite of seamless.state_dir, or remove it to begin its sessions anew",
             damaged=damaged,
         )
-    return len(sound), outbox.count_sound(db)
+    return {SessionKey(*cells): _DECODER.decode(record) for *cells, record in sound}
+
+
+def _examine(db: sqlite3.Connection) -> tuple[int, int]:
+    """How many sessions and messages there are, all of them sound."""
+    return len(_load_all(db, None)), outbox.count_sound(db)
 
 
 def _list_keys(db: sqlite3.Connection) -> list[SessionKey]:

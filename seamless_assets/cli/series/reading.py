@@ -214,7 +214,7 @@ def _form_of(out: Path | None) -> str:
 
 
 def _write(result: ReadResult, form: str, out: Path | None) -> None:
-    from seamless_assets.service.encodings import ENCODINGS
+    from seamless_assets.service.answers.encodings import ENCODINGS
 
     pieces: Iterator[bytes] = ENCODINGS[form][1](result)  # type: ignore[index]
     if out is None:

@@ -13,16 +13,16 @@ LONGEST = 2**24
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message. `id` is the last one that was sent, with it or before; without data it is all there is."""
+    """One message. `last_id` was sent with it or before; without data it is all there is."""
 
     event: str
     data: bytes
-    id: str
+    last_id: str
 
 
-def write_message(event: str = "", data: bytes = b"", id: str = "") -> bytes:  # noqa: A002
+def write_message(event: str = "", data: bytes = b"", last_id: str = "") -> bytes:
     """A message; what is empty is left out. `data` is one line, as JSON is."""
-    parts = (b"id: ", id.encode()), (b"event: ", event.encode()), (b"data: ", data)
+    parts = (b"id: ", last_id.encode()), (b"event: ", event.encode()), (b"data: ", data)
     return b"".join(name + value + b"\n" for name, value in parts if value) + b"\n"
 
 

@@ -103,14 +103,14 @@ class _Following:
                     told = self._read(message)
                 except ValueError as error:
                     raise ServiceUnavailable(f"what the service sends is no event: {error}") from error
-                self._cursor = message.id
+                self._cursor = message.last_id
                 if told is not None and self._relay.take(told, self._now()):
                     yield told
 
     def _read(self, message: Message) -> Told | None:
         if message.event != BEGIN:
-            return read_event(message.data, message.id, self._names)
-        self._relay.begin(read_cursor(message.id, self._names), read_begin(message.data))
+            return read_event(message.data, message.last_id, self._names)
+        self._relay.begin(read_cursor(message.last_id, self._names), read_begin(message.data))
         return None
 
 

@@ -27,10 +27,10 @@ from seamless_assets.flows.live.subscribe import begin, subscribe
 from seamless_assets.flows.ports import Ports
 from seamless_assets.pipeline.connect import Seamless
 from seamless_assets.pipeline.loop.stream import Stream
-from seamless_assets.service.problems import status_of
+from seamless_assets.service.answers.problems import status_of
+from seamless_assets.service.answers.streams import BATCH, EventStream
 from seamless_assets.service.routes.openapi import answers
 from seamless_assets.service.routes.queries import Time, instant
-from seamless_assets.service.streams import BATCH, EventStream
 
 MAX_NODES = 1_000
 """Of one stream: every event names where it stands in all of them."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Request
 from fastapi import Query as QueryString
 from msgspec import MsgspecError
 from msgspec.json import decode, encode
@@ -27,14 +27,19 @@ from seamless_assets.core.wire.frames import (
     with_metadata,
 )
 from seamless_assets.core.wire.problems import plain
-from seamless_assets.errors import InvalidChoice, InvalidInput, LimitExceeded
+from seamless_assets.core.worlds.session import SessionKey
+from seamless_assets.errors import InvalidChoice, InvalidInput, LimitExceeded, NothingReleased
 from seamless_assets.pipeline.connect import Seamless
-from seamless_assets.service.encodings import ENCODINGS, Format
-from seamless_assets.service.replies import IMMUTABLE, is_known
+from seamless_assets.service.answers.encodings import ENCODINGS, Format
+from seamless_assets.service.answers.replies import IMMUTABLE, is_known
+from seamless_assets.service.callers import caller_of
 from seamless_assets.service.routes.openapi import answers
 from seamless_assets.service.routes.queries import LONGEST_TEXT, AsOf, Time, World, instant
+from seamless_assets.service.sessions import SessionLimit
 
 REVALIDATED, UNKEPT = "private, no-cache", "no-store"
+SHORT_ROWS = 2_000
+"""Rows that are written as texts, or compressed, in about a millisecond; more are by another thread."""
 _NOT_MODIFIED = 304
 _LONGEST_HEADER, _MAX_REASONS = 1_000, 10
 
@@ -83,7 +88,7 @@ class HistoryQuery(AsOf):
             raise InvalidInput(f"sla is no JSON: {error}; give a preset's name or a mapping") from error
 
 
-def history_routes(pipeline: Seamless, most_rows: int) -> APIRouter:
+def history_routes(pipeline: Seamless, most_rows: int, sessions: SessionLimit) -> APIRouter:
     """The route, over a pipeline; it answers at most `most_rows` rows."""
     router = APIRouter(tags=["history"])
     starts = {item.node: item.start for item in pipeline.settings.nodes}
@@ -91,13 +96,20 @@ def history_routes(pipeline: Seamless, most_rows: int) -> APIRouter:
     @router.get("/v1/history", responses=_RESPONSES, response_class=Response)
     async def history(
         query: Annotated[HistoryQuery, QueryString()],
+        request: Request,
         if_none_match: Annotated[str | None, Header(max_length=LONGEST_TEXT)] = None,
     ) -> Response:
         """Bars of `[start, end)` with their metadata, in the schema and in `X-Seamless-*` headers."""
         node, context = NodeId.parse(query.node), query.context
-        _require_few(query, node, starts.get(node), most_rows)
         if node not in starts:
             _require_stored(query, node)
+        if node in starts:
+            _require_few(query, node, starts[node], None, most_rows)
+        else:
+            _require_few(query, node, *await _released_window(pipeline, query), most_rows)
+        if context is not None:
+            # What a read of a world came to is remembered.
+            await sessions.require(caller_of(request.scope), SessionKey.of(context, str(node)))
         result = await _read(pipeline, query, context)
         if result.metadata.rows > most_rows:
             raise _too_many(result.metadata.rows, most_rows)
@@ -133,15 +145,32 @@ async def _read(pipeline: Seamless, query: HistoryQuery, context: ComputeContext
     return await session.read(query.node, start, end, **arguments)
 
 
-def _require_few(query: HistoryQuery, node: NodeId, first: int | None, most_rows: int) -> None:
-    """Raise `LimitExceeded` where the window alone says that it is too much."""
-    bars, begin = query.limit or 0, first
+async def _released_window(pipeline: Seamless, query: HistoryQuery) -> tuple[int | None, int | None]:
+    """Where an open window begins and ends of a node that is not declared: as what is released of it does."""
+    if query.start is not None or query.limit is not None:
+        return None, None
+    try:
+        return await pipeline.aio.released_window(
+            query.node, instant(query.as_of), dataset_fingerprint=query.dataset_fingerprint
+        )
+    except NothingReleased:
+        # The read says so, or serves what is hot.
+        return None, None
+
+
+def _require_few(
+    query: HistoryQuery, node: NodeId, first: int | None, last: int | None, most_rows: int
+) -> None:
+    """Raise `LimitExceeded` where the window alone says that it is too much.
+
+    An open one begins with the `first` bar there may be, and ends with the `last`, by default now.
+    """
+    bars, begin = query.limit or 0, first if query.limit is None else None
     if query.start is not None:
         begin = epoch_seconds(instant(query.start), "start")
-    elif query.limit is not None:
-        begin = None
     if begin is not None:
-        end = int(time.time()) if query.end is None else epoch_seconds(instant(query.end), "end")
+        newest = int(time.time()) if last is None else last
+        end = newest if query.end is None else epoch_seconds(instant(query.end), "end")
         bars = node.timeframe.count(node.timeframe.floor(begin), node.timeframe.floor(max(begin, end)))
     if bars > most_rows:
         raise _too_many(bars, most_rows)
@@ -178,7 +207,7 @@ def _answer(
     media_type: str,
     pieces: Callable[[ReadResult], Iterator[bytes]],
 ) -> Response:
-    if result.metadata.rows <= BATCH_ROWS:
+    if result.metadata.rows <= (BATCH_ROWS if media_type == ARROW_TYPE else SHORT_ROWS):
         return Response(b"".join(pieces(result)), 200, headers, media_type)
     if media_type == ARROW_TYPE:
         # Its pieces are copied, not made, so that no thread has to do it, and their length is known.

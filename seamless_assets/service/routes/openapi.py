@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from msgspec.json import encode, schema_components
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from seamless_assets.core.coverage.coverage import Coverage
 from seamless_assets.core.coverage.ledger import Fact
@@ -18,6 +19,7 @@ from seamless_assets.core.releases.condition import Condition
 from seamless_assets.core.releases.release import Release
 from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.core.wire.events import FORMS
+from seamless_assets.core.wire.pieces import is_long, json_pieces
 from seamless_assets.core.wire.problems import PROBLEM_TYPE, Problem
 from seamless_assets.core.wire.views import NodeList, Operations, SessionView, Strip
 from seamless_assets.flows.releasing.govern import SnapshotDiff
@@ -53,8 +55,16 @@ def json_of(kind: type, *, is_list: bool = False, example: Any = None) -> Respon
 
 
 def json_answer(value: Any) -> Response:
-    """A value as JSON."""
-    return Response(encode(value, enc_hook=str), media_type=JSON)
+    """A value as JSON; a long one piece by piece, so that others are answered meanwhile."""
+    if not is_long(value):
+        return Response(encode(value, enc_hook=str), media_type=JSON)
+    return StreamingResponse(_one_by_one(json_pieces(value)), media_type=JSON)
+
+
+async def _one_by_one(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+        await asyncio.sleep(0)
 
 
 def describe_values(app: FastAPI, *, needs_token: bool) -> None:

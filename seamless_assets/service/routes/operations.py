@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi import Query as QueryString
 from starlette.responses import PlainTextResponse, Response
 
@@ -14,29 +14,15 @@ from seamless_assets.aio.gather import gather
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.lease import Lease
 from seamless_assets.core.wire.views import BudgetView, FillView, Operations
-from seamless_assets.errors import InvalidNodeId
+from seamless_assets.errors import InvalidNodeId, ServiceUnavailable
 from seamless_assets.flows.ports import LeaseRegister, Ports
 from seamless_assets.metrics.exposition import CONTENT_TYPE
 from seamless_assets.pipeline.connect import Seamless
+from seamless_assets.service.answers.problems import problem_response
+from seamless_assets.service.callers import may_know
+from seamless_assets.service.readiness import Readiness
 from seamless_assets.service.routes.openapi import JSON, answers, json_answer, json_of
 from seamless_assets.service.routes.queries import NoQuery
-
-READY_S = 10.0
-"""How long the stores count as there once they answered."""
-
-
-class Readiness:
-    """Whether the stores answer; asked at most once in `READY_S`."""
-
-    def __init__(self, pipeline: Seamless) -> None:
-        self._pipeline = pipeline
-        self._known_at = float("-inf")
-
-    async def require(self) -> None:
-        """Raise the `StoreError` of a store that does not answer."""
-        if time.monotonic() - self._known_at > READY_S:
-            await self._pipeline.aio.portal.do(_ask_stores)
-            self._known_at = time.monotonic()
 
 
 def operation_routes(
@@ -47,7 +33,7 @@ def operation_routes(
 ) -> APIRouter:
     """Routes over a pipeline, the leases that it serves, and what its machine counts and has free."""
     router = APIRouter(tags=["operation"])
-    readiness = Readiness(pipeline)
+    readiness = Readiness(lambda: pipeline.aio.portal.do(_ask_stores))
 
     @router.get("/v1/operations", responses=json_of(Operations), response_class=Response)
     async def operations(_: Annotated[NoQuery, QueryString()]) -> Response:
@@ -64,10 +50,12 @@ def operation_routes(
         return json_answer(listing)
 
     @router.get("/readyz", responses=answers(_STATUS), response_class=Response)
-    async def ready(_: Annotated[NoQuery, QueryString()]) -> Response:
-        """Whether the artifact store and the hot store answer."""
-        await readiness.require()
-        return json_answer({"status": "ready"})
+    async def ready(_: Annotated[NoQuery, QueryString()], request: Request) -> Response:
+        """Whether the artifact store and the hot store answer; which does not, a token for reading tells."""
+        problem = await readiness.problem()
+        if problem is not None and not may_know(request.scope):
+            problem = ServiceUnavailable("a store does not answer; ask with a token to hear which")
+        return json_answer({"status": "ready"}) if problem is None else problem_response(problem)
 
     @router.get("/metrics", responses=answers(_TEXT), response_class=PlainTextResponse)
     async def metrics(_: Annotated[NoQuery, QueryString()]) -> Response:

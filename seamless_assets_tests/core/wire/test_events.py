@@ -95,7 +95,7 @@ def test_messages_come_whole_however_they_are_cut(told: list[tuple[Event, int]],
         for start, end in pairwise([0, *cuts, len(written)])
         for message in reader.feed(written[start:end])
     ]
-    assert [(m.event, m.data, m.id) for m in seen] == [
+    assert [(m.event, m.data, m.last_id) for m in seen] == [
         (type(one).__name__, write_event(one), one.cursor) for one, _ in told
     ]
 
@@ -103,9 +103,9 @@ def test_messages_come_whole_however_they_are_cut(told: list[tuple[Event, int]],
 def test_a_message_is_read_as_browsers_read_it() -> None:
     reader = MessageReader()
     (first,) = reader.feed(b"retry: 5\r\nid: 7\r\n\r\n")
-    assert (first.event, first.data, first.id) == ("", b"", "7")
+    assert (first.event, first.data, first.last_id) == ("", b"", "7")
     (second,) = reader.feed(b"data:a\ndata: b\n:no\nevent: x\n\n")
-    assert (second.event, second.data, second.id) == ("x", b"a\nb", "7")
+    assert (second.event, second.data, second.last_id) == ("x", b"a\nb", "7")
     assert not list(reader.feed(b"event: lost\n\n\n"))
     with pytest.raises(ValueError, match="longer"):
         list(MessageReader().feed(b"data: " + b"x" * LONGEST))

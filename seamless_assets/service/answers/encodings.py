@@ -12,12 +12,13 @@ from pyarrow import csv, parquet
 from seamless_assets.core.reading.result import ReadResult
 from seamless_assets.core.wire.frames import (
     ARROW_TYPE,
-    BATCH_ROWS,
     arrow_stream,
     metadata_record,
     with_metadata,
 )
 
+TEXT_ROWS = 8_192
+"""Rows of one piece of text: nothing else runs in the process while it is written."""
 Format = Literal["arrow", "parquet", "json", "csv"]
 Pieces = Callable[[ReadResult], Iterator[bytes]]
 
@@ -51,7 +52,7 @@ def _csv(result: ReadResult) -> Iterator[bytes]:
 
 
 def _batches(bars: pa.Table) -> Iterator[pa.RecordBatch]:
-    yield from bars.combine_chunks().to_batches(max_chunksize=BATCH_ROWS)
+    yield from bars.combine_chunks().to_batches(max_chunksize=TEXT_ROWS)
 
 
 ENCODINGS: dict[Format, tuple[str, Pieces]] = {

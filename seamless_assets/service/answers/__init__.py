@@ -1,0 +1,1 @@
+"""Forms of answers: bars and values as bytes, errors, what is given again, what has no end."""
