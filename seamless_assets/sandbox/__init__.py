@@ -1,1 +1,1 @@
-"""The local exchange: an HTTP server that unmodified ccxt clients talk to, for demos and tests."""
+"""The local exchange: HTTP and WebSocket for unmodified ccxt clients, for demos and tests."""

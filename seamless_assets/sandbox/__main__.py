@@ -42,6 +42,7 @@ def _build(options: argparse.Namespace) -> Sandbox:
         options.port,
         seed=options.seed,
         now=None if options.now is None else epoch_seconds(typed_instant(options.now), "--now"),
+        speed=options.speed,
         markets=[replace(m, listed=listed.get(m.symbol, m.listed)) for m in markets.values()],
         replay=replay,
         rate_limit=options.rate_limit,
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=8080, help="0 takes a free one (default: 8080)")
     parser.add_argument("--seed", type=int, default=7, help="of the made-up markets (default: 7)")
     parser.add_argument("--now", help="stop its clock: an ISO instant or epoch seconds (default: real time)")
+    parser.add_argument("--speed", type=float, help="let its clock go on so many times as fast as real time")
     parser.add_argument("--rate-limit", type=int, help="requests a minute; more are answered 429")
     parser.add_argument(
         "--replay",

@@ -58,10 +58,10 @@ SWITCHING = 101
 class Sandbox:
     """A local exchange on `host:port`; port 0 takes a free one.
 
-    `now` stops its clock at an epoch second. `replay` holds recorded bars that go before the made-up ones
-    of `seed`. `rate_limit` answers 429 to more than that many requests in `rate_window` seconds. `requests`
-    are the latest ones. Use it as an async context manager, or `with sandbox.running():` in a thread of its
-    own. Raises `InvalidInput`.
+    `now` stops its clock at an epoch second; with a `speed` it goes on from there, so many times as fast.
+    `replay` holds recorded bars that go before the made-up ones of `seed`. `rate_limit` answers 429 to more
+    than that many requests in `rate_window` seconds. `requests` are the latest ones. Use it as an async
+    context manager, or `with sandbox.running():` in a thread of its own. Raises `InvalidInput`.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Sandbox:
         *,
         seed: int = 7,
         now: float | None = None,
+        speed: float | None = None,
         markets: Iterable[Market] = DEFAULT_MARKETS,
         replay: Replay | None = None,
         rate_limit: int | None = None,
@@ -85,6 +86,8 @@ class Sandbox:
             )
         self.host, self.port = host, port
         self.clock = SandboxClock(now)
+        if speed is not None:
+            self.clock.run(now, speed)
         self.faults = Faults()
         self.requests: deque[Request] = deque(maxlen=MAX_REQUESTS)
         self.book = Book(self.clock, markets=markets, generator=Generator(seed), replay=replay)

@@ -19,6 +19,8 @@ MAX_BEHIND_S = 86_400.0
 HEARTBEAT_S = 1.0
 """Real seconds without a message after which a venue that sends heartbeats sends one."""
 SHORTEST_WAIT_S = 0.001
+TOPICS_AT_ONCE = 20
+"""After so many are worked out, others have their turn."""
 
 
 class Connection:
@@ -36,7 +38,7 @@ class Connection:
         self.path, self.conversation = path, conversation
         self._socket, self._clock, self._events, self._distortion = socket, clock, events, distortion
         self._followed_since: dict[Topic, float] = {}
-        self._minutes: dict[Topic, tuple[int, list[Update]]] = {}
+        self._minutes: dict[int, dict[Topic, list[Update]]] = {}
         self._told_until = clock.now()
         self._changed = asyncio.Event()
         self._last_sent = 0.0
@@ -76,7 +78,6 @@ class Connection:
         for answer in self.conversation.receive(text, now):
             await self._send(answer)
         self._followed_since = {topic: self._followed_since.get(topic, now) for topic in topics}
-        self._minutes = {topic: made for topic, made in self._minutes.items() if topic in topics}
         for topic in [topic for topic in topics if topic not in before]:
             rows = self.conversation.snapshot_rows(topic)
             snapshot = self._distortion.snapshot(topic, now, rows)
@@ -92,12 +93,26 @@ class Connection:
             # A clock that was set back begins anew there.
             begin = self._told_until = max(min(self._told_until, now), now - MAX_BEHIND_S)
             for minute in range(_minute(begin), _minute(now) + 1, MINUTE):
+                await self._work_out(minute)
                 for update in self._happened(minute, begin, now):
                     self._told_until = update.at
                     if update.topic in self.conversation.topics:
                         await self._say(update)
             self._told_until = now
+            if self._clock.seconds_until(now) is not None:
+                # What comes next is told at its time, however much it is.
+                await self._work_out(_minute(now) + MINUTE)
             await self._wait(self._next_after(now))
+
+    async def _work_out(self, minute: int) -> None:
+        """Know what happens within a minute on all topics, and forget what lies two before it."""
+        made = self._minutes.get(minute, {})
+        recent = {m: known for m, known in self._minutes.items() if minute - MINUTE <= m <= minute}
+        self._minutes = {**recent, minute: {t: made[t] for t in self.conversation.topics if t in made}}
+        for worked_out, topic in enumerate(tuple(self.conversation.topics)):
+            self._of_minute(topic, minute)
+            if worked_out % TOPICS_AT_ONCE == TOPICS_AT_ONCE - 1:
+                await asyncio.sleep(0)
 
     def _happened(self, minute: int, begin: float, now: float) -> list[Update]:
         """What is to be told of a minute after `begin` and until `now`, in order."""
@@ -119,14 +134,13 @@ class Connection:
         return self.conversation.has_closed_flag and update.topic.timeframe is not None
 
     def _of_minute(self, topic: Topic, minute: int) -> list[Update]:
-        """The close at its begin and what its trades make, computed once while the minute lasts."""
-        known = self._minutes.get(topic)
-        if known is not None and known[0] == minute:
-            return known[1]
-        close = self._events.close(topic, minute)
-        updates = ([] if close is None else [close]) + self._events.trading(topic, minute)
-        self._minutes[topic] = (minute, updates)
-        return updates
+        """The close at its begin and what its trades make, worked out once."""
+        known = self._minutes.setdefault(minute, {})
+        if topic not in known:
+            close = self._events.close(topic, minute)
+            known[topic] = [] if close is None else [close]
+            known[topic] += self._events.trading(topic, minute)
+        return known[topic]
 
     def _next_after(self, now: float) -> float:
         """When something happens next; the begin of the next minute at the latest."""
