@@ -142,7 +142,8 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric(
         "seamless_webhook_messages_total",
         "counter",
-        "Messages to the webhook of the world service, by outcome; each failed attempt counts.",
+        "Messages to the webhook of the world service, by outcome; each failed attempt counts. Dropped are "
+        "the oldest of a world of which too many wait.",
         ("outcome",),
         alert=Alert(
             "SeamlessWebhookAway",
@@ -152,6 +153,19 @@ CATALOGUE: tuple[Metric, ...] = (
             "warning",
             "the receiver of the webhook takes no message; they are kept until it does",
             "see the reasons in the log lines webhook_failed, and environment.world_webhook_url",
+        ),
+    ),
+    Metric(
+        "seamless_webhook_messages_waiting",
+        "gauge",
+        "Messages that wait for the webhook of the world service, as of the last one that was sent.",
+        alert=Alert(
+            "SeamlessWebhookBacklog",
+            "{metric} > 5000",
+            10,
+            "critical",
+            "thousands of messages wait for the webhook; of a world the oldest are dropped beyond 10,000",
+            "bring the receiver back: see the reasons in the log lines webhook_failed",
         ),
     ),
     Metric("partial_fill_returns", "counter", "Reads that were answered in part.", ("world_id", "domain")),

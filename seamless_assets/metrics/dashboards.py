@@ -15,6 +15,7 @@ BOARDS: dict[str, tuple[str, ...]] = {
         "seamless_lease_events_total",
         "seamless_damaged_state_total",
         "seamless_webhook_messages_total",
+        "seamless_webhook_messages_waiting",
     ),
     "node": (
         "coverage_ratio",

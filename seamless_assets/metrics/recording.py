@@ -38,8 +38,10 @@ def samples(event: Event) -> Iterator[Sample]:
         case SessionEvent() if event.kind == "downgraded" and event.after == "HOLD":
             yield Sample("domain_gate_holds", (event.world_id, event.domain), 1)
         case WebhookEvent():
-            outcome = "delivered" if event.is_delivered else "failed"
+            outcome = "delivered" if event.is_delivered else "dropped" if event.is_dropped else "failed"
             yield Sample("seamless_webhook_messages_total", (outcome,), 1)
+            if event.waiting is not None:
+                yield Sample("seamless_webhook_messages_waiting", (), event.waiting)
         case BackfillEvent() if event.kind != "attempt":
             exchange = event.node_id.split(":")[1]
             yield Sample("seamless_backfill_windows_total", (exchange, event.kind), 1)

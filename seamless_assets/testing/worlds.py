@@ -10,6 +10,7 @@ from seamless_assets.core.worlds.session import Change, SessionKey, SessionRecor
 from seamless_assets.core.worlds.webhook import (
     CLAIM_S,
     LONGEST_RETRY_AFTER_S,
+    MOST_WAITING,
     WebhookMessage,
     webhook_message,
 )
@@ -39,10 +40,11 @@ class InMemoryOutbox:
     worlds: dict[str, _World] = field(default_factory=dict)
 
     def append(self, event: SessionEvent) -> None:
-        """Leave the message of an event."""
+        """Leave the message of an event; of too many the oldest is dropped."""
         world = self.worlds.setdefault(event.world_id, _World())
         world.sequence += 1
         world.messages.append(webhook_message(event, self.stream, world.sequence))
+        del world.messages[:-MOST_WAITING]
 
     async def claim(self, holder: str, now: float) -> WebhookMessage | None:
         """The oldest message of a world that is due and that no other sender holds."""
@@ -54,20 +56,22 @@ class InMemoryOutbox:
         world.holder, world.claimed_until, world.next_at = holder, now + CLAIM_S, 0.0
         return replace(world.messages[0], attempts=world.attempts)
 
-    async def delivered(self, message: WebhookMessage, holder: str) -> None:
-        """Forget a message that was taken, and let go of its world."""
+    async def delivered(self, message: WebhookMessage, holder: str) -> int:
+        """Forget a message that was taken, and let go of its world; how many wait."""
         await asyncio.sleep(0)
         world = self.worlds[message.world_id]
         world.messages = [kept for kept in world.messages if kept.sequence != message.sequence]
         if world.holder == holder:
             world.holder, world.attempts = "", 0
+        return await self.count_pending()
 
-    async def failed(self, message: WebhookMessage, holder: str, retry_at: float) -> None:
-        """Keep a message that was not taken, and its world's later ones, until `retry_at`."""
+    async def failed(self, message: WebhookMessage, holder: str, retry_at: float) -> int:
+        """Keep a message that was not taken, and its world's later ones, until `retry_at`; how many wait."""
         await asyncio.sleep(0)
         world = self.worlds[message.world_id]
         if world.holder == holder:
             world.holder, world.attempts, world.next_at = "", message.attempts + 1, retry_at
+        return await self.count_pending()
 
     async def count_pending(self) -> int:
         """How many messages wait."""

@@ -6,16 +6,20 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from seamless_assets.adapters.machine import outbox as outboxes
 from seamless_assets.adapters.machine.sessions import MachineSessions
 from seamless_assets.core.reading.verdict import Judgement
+from seamless_assets.core.sharing.events import DamagedState, Event
 from seamless_assets.core.worlds.session import SessionKey, observe
-from seamless_assets.core.worlds.webhook import CLAIM_S, LONGEST_RETRY_AFTER_S
+from seamless_assets.core.worlds.webhook import CLAIM_S, LONGEST_PAUSE_S, LONGEST_RETRY_AFTER_S
 from seamless_assets.errors import SessionStoreError
-from seamless_assets.testing import InMemoryOutbox, InMemorySessionStore
+from seamless_assets.testing import InMemoryOutbox, InMemorySessionStore, worlds
 
 NODE = "ohlcv:binance:BTC/USDT:1m"
 NOW = 1_735_700_000.0
@@ -142,14 +146,76 @@ async def test_without_a_webhook_nothing_is_left_and_a_file_of_before_is_read_on
 @pytest.mark.parametrize("spoil", ["UPDATE messages SET body = '{}'", "UPDATE streams SET sequence = 7"])
 async def test_a_message_that_was_changed_behind_our_back_is_not_sent(tmp_path: Path, spoil: str) -> None:
     path = tmp_path / "s.sqlite"
-    store = MachineSessions(path, on_message=lambda: None)
+    told: list[Event] = []
+    store = MachineSessions(path, lambda: None, told.append)
     await change(store, "w1", "HOLD", 1.0)
     with sqlite3.connect(path) as db:
         db.execute(spoil)
     db.close()
+    if "messages" in spoil:
+        assert await store.outbox.claim("a", NOW) is None
+        (damage,) = told
+        assert isinstance(damage, DamagedState) and "behind our back" in damage.what
+    else:
+        with pytest.raises(SessionStoreError, match="behind our back"):
+            await change(store, "w1", "PASS", 2.0)
     with pytest.raises(SessionStoreError, match="behind our back"):
-        await (store.outbox.claim("a", NOW) if "messages" in spoil else change(store, "w1", "PASS", 2.0))
+        await store.status()
     await store.close()
+
+
+@pytest.mark.parametrize("bad", range(4))
+async def test_a_message_that_was_changed_holds_up_its_world_alone_until_it_is_mended(
+    tmp_path: Path, bad: int
+) -> None:
+    path, told = tmp_path / "s.sqlite", list[Event]()
+    store = MachineSessions(path, lambda: None, told.append)
+    for number in range(4):
+        await change(store, f"w{number}", "HOLD", 1.0)
+        await change(store, f"w{number}", "PASS", 2.0)
+
+    async def sent(now: float) -> list[tuple[str, int]]:
+        found = []
+        while (message := await store.outbox.claim("a", now)) is not None:
+            found.append((message.world_id, message.sequence))
+            await store.outbox.delivered(message, "a")
+        return found
+
+    with closing(sqlite3.connect(path)) as db, db:
+        mend = db.execute("SELECT mark FROM messages WHERE world_id = ? AND sequence = 1", (f"w{bad}",))
+        (mark,) = mend.fetchone()
+        db.execute("UPDATE messages SET mark = 7 WHERE world_id = ? AND sequence = 1", (f"w{bad}",))
+    others = [(f"w{number}", at) for number in range(4) if number != bad for at in (1, 2)]
+    assert sorted(await sent(NOW)) == others
+    # It is looked at again after a pause, and not before.
+    assert await sent(NOW + LONGEST_PAUSE_S - 1) == [] and len(told) == 1
+    assert await sent(NOW + LONGEST_PAUSE_S) == [] and len(told) == 2
+    assert await store.outbox.count_pending() == 2
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE messages SET mark = ? WHERE world_id = ? AND sequence = 1", (mark, f"w{bad}"))
+    assert await sent(NOW + 3 * LONGEST_PAUSE_S) == [(f"w{bad}", 1), (f"w{bad}", 2)]
+    await store.close()
+
+
+async def test_of_too_many_messages_of_a_world_the_oldest_are_dropped_and_told_of(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (outboxes, worlds):
+        monkeypatch.setattr(module, "MOST_WAITING", 3)
+    told: list[Any] = []
+    monkeypatch.setattr(store, "_notify", told.append, raising=False)
+    for at in range(5):
+        await change(store, "w1", ("HOLD", "PASS")[at % 2], float(at))
+        await change(store, "w2", ("HOLD", "PASS")[at % 2], float(at)) if at < 3 else None
+    found = []
+    assert store.outbox is not None
+    while (message := await store.outbox.claim("a", NOW)) is not None:
+        found.append((message.world_id, message.sequence))
+        assert await store.outbox.delivered(message, "a") == 6 - len(found)
+    assert sorted(found) == [("w1", 3), ("w1", 4), ("w1", 5), ("w2", 1), ("w2", 2), ("w2", 3)]
+    if isinstance(store, MachineSessions):
+        dropped = [(event.world_id, event.message_id[-2:], event.is_dropped) for event in told]
+        assert dropped == [("w1", "_1", True), ("w1", "_2", True)]
 
 
 @pytest.mark.parametrize("attempts", ["'x'", "-3", "1e300", "9223372036854775807"])

@@ -59,6 +59,7 @@ CASES: dict[str, tuple[dict[str, str], Series, Series]] = {
     "SeamlessCoverageLow": level(NODE, "0.5+0", "0.99+0"),
     "SeamlessSessionsHeld": counted("world_id", domain="live"),
     "SeamlessWebhookAway": ({}, {'{outcome="failed"}': BURST}, {'{outcome="failed"}': QUIET}),
+    "SeamlessWebhookBacklog": level({}, "9000+0", "20+0"),
     "SeamlessLiveStale": level(NODE, "500+0", "5+0"),
     "SeamlessBackfillsFail": (
         {"exchange": "x"},

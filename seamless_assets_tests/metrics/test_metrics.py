@@ -48,7 +48,7 @@ HEARD: tuple[events.Event, ...] = (
     events.CoordinationEvent("leases", False, "away"),
     events.LeaseEvent("claim", "key", 1, "w"),
     events.DamagedState("hot.sqlite", "a block"),
-    events.WebhookEvent(False, "w1", "msg_1", 2, "it answers 503"),
+    events.WebhookEvent(False, "w1", "msg_1", 2, "it answers 503", waiting=7),
     events.SealEvent("ohlcv:okx:BTC/USDT:1m", 60, "2025-01-01", "sha256:0", 1440, 9_000, 12.0, {"gap": 3}, 1),
     events.SealEvent("ohlcv:okx:BTC/USDT:1m", 60, "2025-01-01", "sha256:0", 1440, 0, 1.0, {}, 0, True),
 )

@@ -18,6 +18,7 @@ from support.receiver import SECRET, Receiver, serving
 import seamless_assets as sa
 from seamless_assets.adapters.machine import file as machine_file
 from seamless_assets.adapters.machine.clock import SystemClock
+from seamless_assets.adapters.machine.outbox import MachineOutbox
 from seamless_assets.adapters.machine.sessions import MachineSessions
 from seamless_assets.adapters.sqlite.file import Database, open_database
 from seamless_assets.config.load import Settings, settings_from_mapping
@@ -228,3 +229,16 @@ def test_without_a_webhook_there_is_nothing_to_deliver(
         pytest.raises(InvalidInput, match="world_webhook_url"),
     ):
         pipeline.deliver_webhooks()
+
+
+def test_an_error_that_ends_the_delivery_is_logged(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(self: object, holder: str, now: float) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(MachineOutbox, "claim", broken)
+    with sa.connect(settings) as pipeline, pytest.raises(KeyError):
+        pipeline.deliver_webhooks()
+    (logged,) = [record for record in caplog.records if record.levelname == "CRITICAL"]
+    assert "the delivery of webhooks" in logged.message and "a bug" in str(logged.exc_info)

@@ -125,7 +125,8 @@ def _judged(event: Event) -> tuple[str, bool]:
         case SessionEvent():
             return f"session_{event.kind}", event.kind in ("downgraded", "pinned")
         case WebhookEvent():
-            return f"webhook_{'delivered' if event.is_delivered else 'failed'}", not event.is_delivered
+            outcome = "delivered" if event.is_delivered else "dropped" if event.is_dropped else "failed"
+            return f"webhook_{outcome}", not event.is_delivered
         case DroppedRequest():
             return "request_dropped", False
         case ExchangeWait():

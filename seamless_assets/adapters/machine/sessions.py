@@ -11,9 +11,10 @@ from cachetools import LRUCache
 from msgspec.json import Decoder, encode
 
 from seamless_assets.adapters.machine import outbox
-from seamless_assets.adapters.machine.file import MachineFile
+from seamless_assets.adapters.machine.file import MachineFile, Notify, nobody
 from seamless_assets.adapters.sqlite.marks import MarkedTable
 from seamless_assets.adapters.sqlite.version import FileVersion, Version
+from seamless_assets.core.sharing.events import SessionEvent, WebhookEvent
 from seamless_assets.core.sharing.health import StoreStatus
 from seamless_assets.core.worlds.session import Change, SessionKey, SessionRecord, session_event
 from seamless_assets.errors import SessionStoreError
@@ -41,11 +42,13 @@ class MachineSessions:
     the `outbox`, and then it is called.
     """
 
-    def __init__(self, path: Path, on_message: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, path: Path, on_message: Callable[[], None] | None = None, notify: Notify = nobody
+    ) -> None:
         self._file = MachineFile(
-            path, _SCHEMA, SCHEMA_VERSION, "the session file", SessionStoreError, lasting=True
+            path, _SCHEMA, SCHEMA_VERSION, "the session file", SessionStoreError, notify=notify, lasting=True
         )
-        self._on_message = on_message
+        self._on_message, self._notify = on_message, notify
         self._version = FileVersion(path)
         self._read_at: Version | None = None
         self._known: LRUCache[SessionKey, SessionRecord] = LRUCache(KEPT_VERDICTS, getsizeof=_size_of)
@@ -76,8 +79,12 @@ class MachineSessions:
         if known is not None and change(known) == known:
             return known, known
         has_receiver = self._on_message is not None
-        before, after, is_notified = await self._file.run(lambda db: _update(db, key, change, has_receiver))
-        if self._on_message is not None and is_notified:
+        before, after, event, dropped = await self._file.run(
+            lambda db: _update(db, key, change, has_receiver)
+        )
+        for lost in dropped:
+            self._notify(lost)
+        if self._on_message is not None and event is not None:
             self._on_message()
         return before, after
 
@@ -130,15 +137,14 @@ def _load(db: sqlite3.Connection, key: SessionKey) -> SessionRecord:
 
 def _update(
     db: sqlite3.Connection, key: SessionKey, change: Change, has_receiver: bool
-) -> tuple[SessionRecord, SessionRecord, bool]:
+) -> tuple[SessionRecord, SessionRecord, SessionEvent | None, list[WebhookEvent]]:
     before = _load(db, key)
     after = change(before)
     if after != before:
         _TABLE.put(db, [(*astuple(key), encode(after).decode())])
     event = session_event(key, before, after) if has_receiver else None
-    if event is not None:
-        outbox.append_message(db, event)
-    return before, after, event is not None
+    dropped = outbox.append_message(db, event) if event is not None else []
+    return before, after, event, dropped
 
 
 def _load_all(db: sqlite3.Connection, world_id: str | None) -> dict[SessionKey, SessionRecord]:

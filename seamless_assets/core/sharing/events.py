@@ -129,13 +129,19 @@ class SessionEvent:
 
 @dataclass(frozen=True, slots=True)
 class WebhookEvent:
-    """A message was taken by its receiver, or not; `attempts` counts how often it was not."""
+    """A message was taken by its receiver, or not; `attempts` counts how often it was not.
+
+    `waiting` is how many messages of this machine wait since. One that `is_dropped` was the oldest of too
+    many of its world, and is lost.
+    """
 
     is_delivered: bool
     world_id: str
     message_id: str
     attempts: int
     reason: str = ""
+    waiting: int | None = None
+    is_dropped: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 
 from seamless_assets.core.calendar.instant import instant_text
 from seamless_assets.core.canonical import canonical_json
-from seamless_assets.core.sharing.events import SessionEvent
+from seamless_assets.core.sharing.events import SessionEvent, WebhookEvent
 from seamless_assets.errors import InvalidInput, masked
 
 ENCODED = "whsec_"
 SHORTEST_KEY = 16
 """Bytes; a shorter key can be guessed."""
+MOST_WAITING = 10_000
+"""Messages of a world that wait; the oldest are dropped for the sake of later ones."""
 CLAIM_S = 20.0
 """How long one sender keeps a world to itself; more than a request may take."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
@@ -59,6 +61,12 @@ def webhook_message(event: SessionEvent, stream: str, sequence: int) -> WebhookM
         },
     }
     return WebhookMessage(event.world_id, sequence, message_id, canonical_json(record).decode().strip())
+
+
+def dropped_event(world_id: str, message_id: str) -> WebhookEvent:
+    """What is to be told of a message that was the oldest of too many."""
+    reason = f"{MOST_WAITING:,} later messages of this world wait for a receiver that takes none"
+    return WebhookEvent(False, world_id, message_id, 0, reason, is_dropped=True)
 
 
 def signing_key(secret: str) -> bytes:

@@ -10,18 +10,24 @@ from seamless_assets.core.worlds.webhook import WebhookMessage
 class Outbox(Protocol):
     """Messages that were not delivered yet, shared by all processes of the machine.
 
-    They come in with the change of the session that they tell of, both or neither. All methods raise
-    `SessionStoreError`.
+    They come in with the change of the session that they tell of, both or neither; beyond `MOST_WAITING` of
+    a world its oldest one is dropped. All methods raise `SessionStoreError`.
     """
 
     async def claim(self, holder: str, now: float) -> WebhookMessage | None:
-        """The oldest message of a world that is due and that no other sender holds, for `CLAIM_S`."""
+        """The oldest message of a world that is due and that no other sender holds, for `CLAIM_S`.
 
-    async def delivered(self, message: WebhookMessage, holder: str) -> None:
-        """Forget a message that was taken, and let go of its world; may be said more than once."""
+        One that is not as it was written holds up its own world alone.
+        """
 
-    async def failed(self, message: WebhookMessage, holder: str, retry_at: float) -> None:
-        """Keep a message that was not taken, and its world's later ones, until `retry_at`."""
+    async def delivered(self, message: WebhookMessage, holder: str) -> int:
+        """Forget a message that was taken, and let go of its world; may be said more than once.
+
+        Tells how many messages wait then.
+        """
+
+    async def failed(self, message: WebhookMessage, holder: str, retry_at: float) -> int:
+        """Keep a message that was not taken, and its world's later ones, until `retry_at`; how many wait."""
 
     async def count_pending(self) -> int:
         """How many messages wait."""

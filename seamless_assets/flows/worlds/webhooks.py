@@ -88,16 +88,16 @@ class WebhookDispatcher:
         except WebhookUndelivered as error:
             attempts = message.attempts + 1
             pause = pause_s(attempts, error.retry_after, self._rng.random())
-            await self._outbox.failed(message, holder, self._clock.now() + pause)
-            self._report(message, attempts, str(error))
+            waiting = await self._outbox.failed(message, holder, self._clock.now() + pause)
+            self._report(message, attempts, str(error), waiting)
             return False
-        await self._outbox.delivered(message, holder)
-        self._report(message, message.attempts, "")
+        waiting = await self._outbox.delivered(message, holder)
+        self._report(message, message.attempts, "", waiting)
         return True
 
-    def _report(self, message: WebhookMessage, attempts: int, reason: str) -> None:
+    def _report(self, message: WebhookMessage, attempts: int, reason: str, waiting: int) -> None:
         self._observer.notify(
-            WebhookEvent(not reason, message.world_id, message.message_id, attempts, reason)
+            WebhookEvent(not reason, message.world_id, message.message_id, attempts, reason, waiting)
         )
 
     async def _pause(self) -> None:

@@ -32,12 +32,12 @@ class Webhooks:
         self._sender: HttpWebhook | None = None
         url, secret = settings.environment.world_webhook_url, settings.environment.world_webhook_secret
         if url is None or secret is None:
-            self.sessions = MachineSessions(file)
+            self.sessions = MachineSessions(file, notify=coordination.observer.notify)
             return
         with late_imports("aiohttp"):
             from seamless_assets.adapters.http.webhook import HttpWebhook
 
-        self.sessions = MachineSessions(file, on_message=self._wake)
+        self.sessions = MachineSessions(file, self._wake, coordination.observer.notify)
         self._sender = HttpWebhook(str(url), signing_key(secret.get_secret_value()))
         self.dispatcher = WebhookDispatcher(
             self.sessions.outbox, self._sender, clock, Random(), coordination.observer, coordination.worker
