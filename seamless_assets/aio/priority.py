@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import Context, ContextVar, copy_context
 
 
@@ -66,6 +66,16 @@ async def risen() -> None:
 def part_of_current() -> tuple[Urgency, Context]:
     """A part of the caller's work that others may wait for alone, and the context for its task."""
     return _in_context(Urgency(_current.get()))
+
+
+@contextmanager
+def urgently() -> Iterator[None]:
+    """Somebody waits for what the body does."""
+    token = _current.set(Urgency(_current.get(), is_urgent=True))
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def on_its_own(*, is_urgent: bool) -> tuple[Urgency, Context]:

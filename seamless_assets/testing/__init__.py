@@ -17,7 +17,7 @@ from seamless_assets.testing.clock import (
     VirtualLoop,
     run_on_virtual_time,
 )
-from seamless_assets.testing.exchange import InMemoryExchange
+from seamless_assets.testing.exchange import InMemoryExchange, InMemoryStream
 from seamless_assets.testing.hot_store import InMemoryHotStore
 from seamless_assets.testing.leases import InMemoryLeaseStore
 from seamless_assets.testing.pipeline import connect_in_memory
@@ -39,6 +39,7 @@ __all__ = [
     "InMemoryOutbox",
     "InMemoryReceiver",
     "InMemorySessionStore",
+    "InMemoryStream",
     "ManualClock",
     "RecordingObserver",
     "VirtualClock",

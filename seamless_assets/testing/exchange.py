@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import heapq
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Self
 
 import numpy as np
@@ -14,15 +16,22 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.pages import Page
 from seamless_assets.core.coverage.proof import Reach
 from seamless_assets.core.coverage.witnesses import Trades
+from seamless_assets.core.live.feed.update import CandleUpdate
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import ExchangeUnavailable, UnknownSymbol
 from seamless_assets.flows.ports import Clock
+from seamless_assets.flows.ports.exchange import Streamed
 from seamless_assets.testing.bars import START, Row, candles
 from seamless_assets.testing.clock import ManualClock
 
+Delivery = tuple[float, CandleUpdate]
+"""An update, and how many seconds after it was sent it comes."""
 MAX_TRADES = 1_000
 FORMING = 0.125
 """Share of its volume that a bar has while it forms."""
+SENT_AT = (0.02, 0.6)
+LATENCY_S = 0.05
+"""How long after its close a stream says that a bar has closed."""
 
 
 @dataclass
@@ -172,6 +181,14 @@ class InMemoryExchange:
     def _known(self, node: NodeId) -> Reach:
         return self.known.get(node, Reach())
 
+    def shown(self, node: NodeId, ts: int) -> Row:
+        """A bar as the exchange tells of it now."""
+        return self._shown(node, ts, self._bars(node)[ts])
+
+    def opens(self, node: NodeId) -> list[int]:
+        """Opens of all bars of a node, ascending, those of the future too."""
+        return sorted(self._bars(node))
+
     def _shown(self, node: NodeId, ts: int, row: Row) -> Row:
         is_forming = node.timeframe.shift(ts, 1) > self.clock.now()
         return (*row[:4], row[4] * FORMING) if is_forming else row
@@ -190,3 +207,67 @@ class InMemoryExchange:
         await asyncio.sleep(0)
         if self.is_away:
             raise ExchangeUnavailable("the exchange in memory is away, because a test said so", status=None)
+
+
+@dataclass
+class InMemoryStream:
+    """Satisfies the flows' `CandleStream`: sends the bars of an exchange in memory as they form and close.
+
+    The first message of a connection is the newest bar as it stands. After it each bar is sent at `SENT_AT`
+    of its length, and at its close, then marked as closed if `marks_closed`. `deliver` is called with each
+    update and says which ones come in its place, and how late; what it raises ends the connection. `offers`
+    is what `streamed` says. `connected` are the nodes of all connections so far, `open` those of the ones
+    that are not closed.
+    """
+
+    exchange: InMemoryExchange
+    marks_closed: bool = True
+    offers: Streamed | None = "candles"
+    deliver: Callable[[NodeId, CandleUpdate], Sequence[Delivery]] = lambda _node, update: [(0.0, update)]
+    connected: list[NodeId] = field(default_factory=list)
+    open: list[NodeId] = field(default_factory=list)
+    _messages: int = 0
+
+    def streamed(self, exchange: str) -> Streamed | None:
+        """`offers`, for every exchange."""
+        return self.offers
+
+    async def updates(self, node: NodeId) -> AsyncGenerator[CandleUpdate, None]:
+        """What is sent of a node from now on, until closed."""
+        self.connected.append(node)
+        self.open.append(node)
+        connection, clock = len(self.connected), self.exchange.clock
+        coming: list[tuple[float, int, CandleUpdate]] = []
+        numbers = count()
+        try:
+            for at, ts in self._sent(node, clock.now()):
+                while coming and coming[0][0] <= at:
+                    due, _, update = heapq.heappop(coming)
+                    await self._until(due)
+                    yield update
+                await self._until(at)
+                self._messages += 1
+                for late, update in self.deliver(node, self._update(node, ts, connection)):
+                    heapq.heappush(coming, (at + late, next(numbers), update))
+            await asyncio.Event().wait()
+        finally:
+            self.open.remove(node)
+
+    def _sent(self, node: NodeId, now: float) -> Iterator[tuple[float, int]]:
+        """When something is sent, and of which bar."""
+        opens, frame = self.exchange.opens(node), node.timeframe
+        newest = [ts for ts in opens if ts <= now][-1:]
+        yield from ((now, ts) for ts in newest)
+        for ts in opens:
+            end = frame.shift(ts, 1)
+            for at in (*(ts + share * (end - ts) for share in SENT_AT), end + LATENCY_S):
+                if at > now:
+                    yield at, ts
+
+    def _update(self, node: NodeId, ts: int, connection: int) -> CandleUpdate:
+        o, high, low, c, volume = self.exchange.shown(node, ts)
+        is_closed = self.marks_closed and node.timeframe.shift(ts, 1) <= self.exchange.clock.now()
+        return CandleUpdate(ts, (o, high, low, c, volume), connection, self._messages, is_closed)
+
+    async def _until(self, at: float) -> None:
+        await self.exchange.clock.sleep(max(0.0, at - self.exchange.clock.now()))

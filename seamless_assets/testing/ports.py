@@ -18,6 +18,7 @@ from seamless_assets.flows.ports import (
     FillRunner,
     HotStore,
     LeaseStore,
+    LiveFeeds,
     Ports,
 )
 from seamless_assets.flows.reading.background import BackgroundFills
@@ -53,6 +54,7 @@ def in_memory_ports(
     fills: FillRunner | None = None,
     fill_queue: FillQueue | None = None,
     reading: ReadSettings | None = None,
+    feeds: LiveFeeds | None = None,
     worker: str = "test",
     seed: int = 7,
 ) -> Ports:
@@ -79,6 +81,7 @@ def in_memory_ports(
         quota=LeaseQuota(),
         fills=fills or BackgroundFills(),
         fill_queue=OptionalFillQueue(fill_queue or InMemoryFillQueue(clock), clock, observer),
+        feeds=feeds,
         reading=reading or ReadSettings(),
         sessions=InMemorySessionStore(),
         frames=ReadCache(clock.now, 60.0, 64),

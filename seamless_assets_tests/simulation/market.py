@@ -79,6 +79,7 @@ class Market:
         self.corrected: set[NodeId] = set()
         self.unsound: set[tuple[NodeId, int]] = set()
         self.is_revising = True
+        self.is_unsteady = True
         self.refusing = 0.0
         self._rng = rng
 

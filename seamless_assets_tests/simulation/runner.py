@@ -13,6 +13,7 @@ from seamless_assets_tests.simulation.workloads.governance import (
 )
 from seamless_assets_tests.simulation.workloads.live import LiveWorkload
 from seamless_assets_tests.simulation.workloads.readers import ReadersWorkload
+from seamless_assets_tests.simulation.workloads.streams import StreamsWorkload
 from seamless_assets_tests.simulation.workloads.worlds import WorldsWorkload
 
 WORKLOADS: dict[str, Callable[[int, FaultRates | None, int | None], Simulation]] = {
@@ -20,6 +21,7 @@ WORKLOADS: dict[str, Callable[[int, FaultRates | None, int | None], Simulation]]
     "governance": GovernanceWorkload,
     "live": LiveWorkload,
     "readers": ReadersWorkload,
+    "streams": StreamsWorkload,
     "worlds": WorldsWorkload,
     "fetch-disasters": FetchDisastersWorkload,
     "governance-disasters": GovernanceDisastersWorkload,
@@ -29,12 +31,20 @@ SEEDS = {
     "governance": range(120),
     "live": range(15),
     "readers": range(30),
+    "streams": range(8),
     "worlds": range(10),
     "fetch-disasters": range(62, 78),
     "governance-disasters": range(30, 60),
 }
 """What CI runs."""
-MANY = {**SEEDS, "fetch": range(450), "governance": range(300), "live": range(10_000), "worlds": range(400)}
+MANY = {
+    **SEEDS,
+    "fetch": range(450),
+    "governance": range(300),
+    "live": range(10_000),
+    "streams": range(10_000),
+    "worlds": range(400),
+}
 """Where planted bugs are looked for, and what a long run tries."""
 
 

@@ -24,6 +24,7 @@ from seamless_assets.core.sharing.events import (
     ReadEvent,
     SealEvent,
     SessionEvent,
+    StreamEvent,
     WebhookEvent,
 )
 from seamless_assets.errors import masked
@@ -122,6 +123,8 @@ def _judged(event: Event) -> tuple[str, bool]:
             return "read", False
         case SealEvent():
             return ("fingerprint_collision" if event.collides else "artifact_sealed"), event.collides
+        case StreamEvent():
+            return f"stream_{event.kind}", event.kind in ("cools", "fault")
         case SessionEvent():
             return f"session_{event.kind}", event.kind in ("downgraded", "pinned")
         case WebhookEvent():

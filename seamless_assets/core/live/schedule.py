@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from seamless_assets.core.calendar.timeframe import Timeframe
 
 LOOKS_S = (0.4, 3.0, 15.0, 60.0)
 """Seconds from a bar's close to each look at it while it has not come."""
+STREAM_WAIT_S = 3.0
+"""A stream that brings a node's bars has so many seconds before they are asked for."""
+STREAMED_LOOKS_S = (LOOKS_S[0], 1.0, 1.9, *LOOKS_S[1:])
+"""The same where a stream brings them: those before `STREAM_WAIT_S` look no farther than the hot store."""
 THEN_EVERY_S = 300.0
 """After those, as long as no later bar has closed."""
 CORRECTIONS_S = (60.0, 300.0, 3_600.0)
@@ -14,15 +20,15 @@ JITTER_S = 0.4
 """Each look is later by up to so many seconds, so that those who share an exchange do not ask at once."""
 
 
-def next_look(timeframe: Timeframe, closed: int, now: float) -> float:
+def next_look(timeframe: Timeframe, closed: int, now: float, looks: Sequence[float] = LOOKS_S) -> float:
     """The next instant after `now` (both epoch seconds) to ask for the bar that ended at `closed`.
 
-    At the latest it is that of the next bar.
+    At the latest it is that of the next bar. `looks` are the first ones, in seconds after the close.
     """
     end = timeframe.shift(closed, 1)
     later = (max(0, int((now - closed) // THEN_EVERY_S)) + 1) * THEN_EVERY_S
-    own = next((closed + after for after in LOOKS_S if closed + after > now), closed + later)
-    return own if own < end else end + LOOKS_S[0]
+    own = next((closed + after for after in looks if closed + after > now), closed + later)
+    return own if own < end else end + looks[0]
 
 
 def next_correction(timeframe: Timeframe, closed: int, now: float) -> float:

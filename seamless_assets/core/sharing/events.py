@@ -9,6 +9,7 @@ from typing import Literal
 EventKind = Literal["attempt", "complete", "fail"]
 LeaseEventKind = Literal["claim", "complete", "fail"]
 FillEventKind = Literal["take_over", "postpone", "give_up"]
+StreamEventKind = Literal["streams", "cools", "fault", "bars"]
 SessionEventKind = Literal["downgraded", "restored", "pinned", "unpinned"]
 
 
@@ -128,6 +129,24 @@ class SessionEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """What became of an exchange's stream in this process.
+
+    `streams`: it is followed (again). `cools`: it is left alone for `seconds`, and bars are asked for over
+    REST. `fault`: something was wrong with it, `detail` says what in one word. `bars`: it proved so many of
+    `node_id` final, `detail` says how.
+    """
+
+    kind: StreamEventKind
+    exchange: str
+    detail: str = ""
+    node_id: str = ""
+    count: int = 0
+    seconds: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class WebhookEvent:
     """A message was taken by its receiver, or not; `attempts` counts how often it was not.
 
@@ -175,5 +194,6 @@ Event = (
     | ReadEvent
     | SealEvent
     | SessionEvent
+    | StreamEvent
     | WebhookEvent
 )

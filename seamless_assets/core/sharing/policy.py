@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from seamless_assets.core.calendar.partition import PartitionUnit, default_unit
 from seamless_assets.core.calendar.timeframe import Timeframe
 
+FeedMode = Literal["polling", "websocket", "auto"]
+"""How it is heard that bars of an exchange have closed: by asking, by its stream, or by that where it has
+one of candles."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Knobs of fetching, sealing and releasing; times in ms where named so, ratios in 0..1."""
+    """Knobs of fetching, sealing and releasing; times in ms where named so, ratios in 0..1.
+
+    `feeds` are by exchange; polling goes without saying.
+    """
 
     stabilization_bars: int = 2
     max_attempts: int = 5
@@ -30,6 +37,7 @@ class Policy:
     partition_units: Mapping[str, PartitionUnit] = field(default_factory=dict)
     producer: Mapping[str, str] = field(default_factory=dict)
     drops_flat_bars: frozenset[str] = frozenset()
+    feeds: Mapping[str, FeedMode] = field(default_factory=dict)
     keep_days: Mapping[PartitionUnit, float] = field(
         default_factory=lambda: {"day": 45.0, "month": 400.0, "year": 4_000.0}
     )

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 
+from seamless_assets.aio.priority import urgently
 from seamless_assets.core.calendar.segment import Segment
-from seamless_assets.core.live.schedule import JITTER_S, LOOKS_S, last_look, next_correction, next_look
-from seamless_assets.core.node import NodeId
-from seamless_assets.errors import (
-    ArtifactCorrupt,
-    ArtifactMissing,
-    ArtifactStoreError,
-    BudgetUnavailable,
-    ExchangeUnavailable,
-    HotStoreError,
-    LeaseLost,
-    LeaseStoreUnavailable,
-    SeamlessError,
+from seamless_assets.core.live.schedule import (
+    JITTER_S,
+    LOOKS_S,
+    STREAM_WAIT_S,
+    STREAMED_LOOKS_S,
+    last_look,
+    next_correction,
+    next_look,
 )
+from seamless_assets.core.node import NodeId
+from seamless_assets.errors import SeamlessError
 from seamless_assets.flows.filling.history import coverage
 from seamless_assets.flows.live.look import RECENT_BARS, Look, decided_until, look
+from seamless_assets.flows.live.passing import is_passing
 from seamless_assets.flows.ports import Ports
 
 STEP_BARS = 5_000
@@ -28,13 +30,6 @@ LONGEST_WAIT_S = 30.0
 """A clock that was set, or a machine that slept, is seen after so many seconds at the latest."""
 BEYOND_BARS = 60
 """Bars after the end of a stream in which one is looked for that decides whether its last ones are there."""
-PASSING = (ExchangeUnavailable, BudgetUnavailable, HotStoreError, LeaseLost, LeaseStoreUnavailable)
-LASTING = (ArtifactMissing, ArtifactCorrupt)
-
-
-def is_passing(error: SeamlessError) -> bool:
-    """Whether it is over by itself: something is away, and the next look finds what was missed."""
-    return isinstance(error, (*PASSING, ArtifactStoreError)) and not isinstance(error, LASTING)
 
 
 class Follower:
@@ -63,6 +58,10 @@ class Follower:
         self._asked_for: int | None = None
         """The end of the newest bar that this process asked for and got."""
         self._next_at = 0.0
+        self._is_streamed = False
+        self._complete_until = start
+        """The end of the newest bar at which all that was missing had been asked for."""
+        self._woken = asyncio.Event()
 
     def now(self) -> float:
         """The exchange's clock as far as it was asked, in epoch seconds."""
@@ -70,7 +69,17 @@ class Follower:
 
     async def run(self) -> None:
         """Follow until cancelled. Raises `ExchangeRefused`, and `StoreError` that no waiting mends."""
+        feeds = self._ports.feeds
+        self._is_streamed = feeds is not None and feeds.is_streamed(self._ports, self.node)
+        if feeds is None or not self._is_streamed:
+            await self._run()
+        else:
+            async with feeds.following(self._ports, self.node, self._woken.set):
+                await self._run()
+
+    async def _run(self) -> None:
         while True:
+            self._woken.clear()
             try:
                 await self._ask_clock()
                 await self._follow()
@@ -95,7 +104,9 @@ class Follower:
         """Fill what has closed, the oldest first; where nothing has, ask for corrections when it is time."""
         reach = self.closed if self._reach is None else min(self.closed, self._reach)
         if self.decided >= reach:
-            if self._asked_for == self.closed and self.now() >= self._next_at:
+            # A feed holds the newest bars against REST by itself.
+            is_due = self._asked_for == self.closed and self.now() >= self._next_at
+            if is_due and not self._has_feed():
                 newest = Segment(self.closed, self.closed)
                 await self._look(Look(self.node, newest, self.closed, self._due(), again=True))
             return
@@ -103,9 +114,13 @@ class Follower:
         while True:
             before, end = self.decided, min(reach, frame.shift(self.decided, STEP_BARS))
             window = Segment(before, end)
-            if await decided_until(self._ports, self.node, window) < end:
+            is_decided = await decided_until(self._ports, self.node, window) == end
+            is_for_stream = not is_decided and end == closed and self._awaits_stream()
+            if not is_decided and not is_for_stream:
                 await self._look(Look(self.node, window, closed, self._due()))
             if end == closed:
+                if not is_for_stream:
+                    self._complete_until = closed
                 self.decided = await decided_until(self._ports, self.node, window)
                 await self._explain(Segment(before, self.decided))
                 return
@@ -113,6 +128,19 @@ class Follower:
             self._on_news(self.node)
             if end >= reach:
                 return
+
+    def _awaits_stream(self) -> bool:
+        """Whether the newest bar is still to come by the node's stream, and nothing before it is missing."""
+        return (
+            self._has_feed()
+            and self.node.timeframe.shift(self.closed, -1) <= self._complete_until
+            and self.now() < self.closed + STREAM_WAIT_S
+        )
+
+    def _has_feed(self) -> bool:
+        """Whether the node's stream is followed, and stable."""
+        feeds = self._ports.feeds
+        return self._is_streamed and feeds is not None and feeds.is_awaited(self.node)
 
     async def _explain(self, decided: Segment) -> None:
         """Look into long holes that new bars have followed by now."""
@@ -124,7 +152,10 @@ class Follower:
 
     async def _look(self, wanted: Look) -> None:
         """Raise `ExchangeUnavailable` where there was no answer."""
-        for filled in await look(self._ports, wanted):
+        # Those who follow wait for the newest bars, and for years of history nobody does.
+        with urgently() if wanted.is_newest else nullcontext():
+            found = await look(self._ports, wanted)
+        for filled in found:
             if filled.away is not None:
                 raise filled.away
             if filled.asked and wanted.is_newest:
@@ -138,15 +169,34 @@ class Follower:
         """Wait for the next instant at which there may be something to ask for, or to be told of."""
         frame, now = self.node.timeframe, self.now()
         closed = max(self.closed, frame.floor(int(now)))
-        following = next_look if self.decided < closed or self.is_away else next_correction
-        self._next_at = following(frame, closed, now)
+        if self.decided < closed or self.is_away:
+            looks = STREAMED_LOOKS_S if self._is_streamed else LOOKS_S
+            self._next_at = next_look(frame, closed, now, looks)
+        else:
+            self._next_at = next_correction(frame, closed, now)
         jitter = self._ports.rng.random() * JITTER_S
-        while (left := self._next_at - self.now()) > 0:
-            await self._ports.clock.sleep(min(left + jitter, LONGEST_WAIT_S))
-            if self._next_at - self.now() > 0:
+        while not self._woken.is_set() and (left := self._next_at - self.now()) > 0:
+            await self._sleep(min(left + jitter, LONGEST_WAIT_S))
+            if self._next_at - self.now() > 0 and not self._woken.is_set():
                 await self._heed_clock()
                 if self.decided < self.closed:
                     self._on_news(self.node)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, but no longer than until the stream has brought bars."""
+        if not self._is_streamed:
+            await self._ports.clock.sleep(seconds)
+            return
+        ways = [
+            asyncio.ensure_future(self._ports.clock.sleep(seconds)),
+            asyncio.ensure_future(self._woken.wait()),
+        ]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.wait(ways)
 
     async def _heed_clock(self) -> None:
         """Ask for the exchange's clock, and wait no longer where a bar has closed by it."""

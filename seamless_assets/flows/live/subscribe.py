@@ -19,8 +19,9 @@ from seamless_assets.core.live.request import StreamRequest
 from seamless_assets.core.live.sequence import Sequencer
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import SeamlessError, StoreError
-from seamless_assets.flows.live.follow import Follower, is_passing
+from seamless_assets.flows.live.follow import Follower
 from seamless_assets.flows.live.known import load_known
+from seamless_assets.flows.live.passing import is_passing
 from seamless_assets.flows.ports import Ports
 
 RETRY_S = 1.0

@@ -17,7 +17,7 @@ from seamless_assets.errors import NotPicklable
 from seamless_assets.flows.ports.artifact_store import ArtifactStore
 from seamless_assets.flows.ports.budget import BudgetStore
 from seamless_assets.flows.ports.clock import Clock
-from seamless_assets.flows.ports.exchange import CandleSource
+from seamless_assets.flows.ports.exchange import CandleSource, CandleStream, LiveFeeds
 from seamless_assets.flows.ports.fills import FillQueue, FillRunner
 from seamless_assets.flows.ports.hot_store import HotStore
 from seamless_assets.flows.ports.leases import LeaseQuota, LeaseRegister, LeaseStore
@@ -30,6 +30,7 @@ __all__ = [
     "ArtifactStore",
     "BudgetStore",
     "CandleSource",
+    "CandleStream",
     "Clock",
     "FillQueue",
     "FillRunner",
@@ -37,6 +38,7 @@ __all__ = [
     "LeaseQuota",
     "LeaseRegister",
     "LeaseStore",
+    "LiveFeeds",
     "Observer",
     "Outbox",
     "Ports",
@@ -69,6 +71,7 @@ class Ports:
     frames: ReadCache
     decisions: WorldDecisions | None = None
     webhooks: WebhookDelivery | None = None
+    feeds: LiveFeeds | None = None
     reading: ReadSettings = field(default_factory=ReadSettings)
 
     def __reduce__(self) -> Never:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from seamless_assets.core.bars.volume import VolumeUnit
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.pages import Page
 from seamless_assets.core.coverage.proof import Reach
 from seamless_assets.core.coverage.witnesses import Trades
+from seamless_assets.core.live.feed.update import CandleUpdate
 from seamless_assets.core.node import NodeId
+
+if TYPE_CHECKING:
+    from seamless_assets.flows.ports import Ports
+
+Streamed = Literal["candles", "trades"]
+"""What candles are made of that an exchange streams: it sends them, or its trades are put together."""
 
 
 class CandleSource(Protocol):
@@ -77,3 +86,34 @@ class CandleSource(Protocol):
 
     def volume_unit(self, node: NodeId) -> VolumeUnit | None:
         """What the node's volume counts, as far as the markets say that are known by now."""
+
+
+class CandleStream(Protocol):
+    """Exchanges' streams, one subscription for each node that is followed."""
+
+    def streamed(self, exchange: str) -> Streamed | None:
+        """What the exchange streams; None where that is neither candles nor trades."""
+
+    def updates(self, node: NodeId) -> AsyncGenerator[CandleUpdate, None]:
+        """What the exchange sends of a node, from now on until it is closed; nothing of it is left then.
+
+        Raises `ExchangeUnavailable` where the connection ends or cannot be made, and `ExchangeRefused`.
+        """
+
+
+class LiveFeeds(Protocol):
+    """Feeds of streams, shared by all who follow a node in this process."""
+
+    def is_streamed(self, ports: Ports, node: NodeId) -> bool:
+        """Whether the node's bars come by a stream. Raises `ExchangeRefused` where they must and cannot."""
+
+    def is_awaited(self, node: NodeId) -> bool:
+        """Whether its stream is stable enough to be waited for. Raises what ended its feed."""
+
+    def following(
+        self, ports: Ports, node: NodeId, on_bars: Callable[[], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """Have the node's stream followed for as long as the body works; `on_bars` hears of what it brings.
+
+        The last one to leave ends the subscription, and nothing of it is left.
+        """

@@ -15,7 +15,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.wire.events import BEGIN, Told, read_begin, read_event
 from seamless_assets.core.wire.sse import Message
 from seamless_assets.errors import LimitExceeded, SeamlessError, SeamlessSLAExceeded, ServiceUnavailable
-from seamless_assets.flows.live.follow import is_passing
+from seamless_assets.flows.live.passing import is_passing
 
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.2, 10.0
 CHECKED_EVERY_S = 5.0

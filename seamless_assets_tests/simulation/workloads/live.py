@@ -82,8 +82,11 @@ class LiveWorkload(Simulation):
         )
         self._rng = rng
 
+    def _ports(self, process: Process) -> Ports:
+        return self.cluster.ports(process, self.injector)
+
     async def _share(self, process: Process) -> None:
-        ports, journal = self.cluster.ports(process, self.injector), self.journals[process.slot]
+        ports, journal = self._ports(process), self.journals[process.slot]
         await self.pool.retry(process, partial(self._read_on, ports, journal))
 
     async def _read_on(self, ports: Ports, journal: Journal) -> bool:

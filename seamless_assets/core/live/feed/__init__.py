@@ -1,0 +1,1 @@
+"""What a stream of candle updates proves, and how far it is trusted."""

@@ -1,0 +1,32 @@
+"""What a stream says of a candle."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from seamless_assets.core.live.events import Values
+
+
+@dataclass(frozen=True, slots=True)
+class CandleUpdate:
+    """The candle that opens at `ts` (epoch seconds), as it stood when the message was sent.
+
+    `connection` numbers the connections of the source in the order in which they were made, `message` all of
+    its messages; rows that came in one message share its number. `is_closed`: the exchange marks the candle
+    as final.
+    """
+
+    ts: int
+    values: Values
+    connection: int
+    message: int
+    is_closed: bool = False
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether such a candle can be: finite numbers, prices above 0, high and low around the others."""
+        o, high, low, c, volume = self.values
+        if not all(map(math.isfinite, self.values)):
+            return False
+        return 0 < low <= min(o, c) and max(o, c) <= high and volume >= 0

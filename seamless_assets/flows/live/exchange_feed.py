@@ -1,0 +1,65 @@
+"""What the feeds of one exchange have in common in this process: how stable its stream is, and its clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from seamless_assets.aio.timing import monotonic
+from seamless_assets.core.live.feed.stability import Stability
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.sharing.events import StreamEvent
+from seamless_assets.errors import ExchangeUnavailable
+from seamless_assets.flows.ports import Ports
+
+CLOCK_AGE_S = 10.0
+"""How long an exchange's clock is reckoned on from the last time it was asked."""
+
+
+@dataclass
+class ExchangeFeed:
+    """One exchange's stream. `on_cooling` is called, by node, when it begins to cool down."""
+
+    exchange: str
+    on_cooling: dict[NodeId, Callable[[], None]] = field(default_factory=dict)
+    _stability: Stability = field(default_factory=Stability)
+    _is_streaming: bool = False
+    _ahead: float | None = None
+    """How far its clock is ahead of the one that nobody sets."""
+    _asked_at: float = 0.0
+
+    @property
+    def cools_for(self) -> float:
+        """Seconds for which the stream is left alone from now on; 0 where it is not."""
+        return max(0.0, self._stability.cools_until - monotonic())
+
+    async def now(self, ports: Ports) -> float:
+        """The exchange's clock, however ours is set meanwhile. Raises `ExchangeError`."""
+        if self._ahead is None or monotonic() - self._asked_at > CLOCK_AGE_S:
+            try:
+                theirs = await ports.source.exchange_now(self.exchange)
+            except ExchangeUnavailable:
+                if self._ahead is None:
+                    raise
+            else:
+                self._ahead = theirs - monotonic()
+            self._asked_at = monotonic()
+        return monotonic() + self._ahead
+
+    def streams(self, ports: Ports) -> None:
+        """Take note that something came by it."""
+        if not self._is_streaming:
+            self._is_streaming = True
+            ports.observer.notify(StreamEvent("streams", self.exchange))
+
+    def fault(self, ports: Ports, what: str, reason: str = "") -> None:
+        """Count a fault; where there are too many, the stream is left alone for a while."""
+        ports.observer.notify(StreamEvent("fault", self.exchange, what, reason=reason))
+        if not self._stability.fault(monotonic()):
+            return
+        self._is_streaming = False
+        ports.observer.notify(
+            StreamEvent("cools", self.exchange, what, seconds=self.cools_for, reason=reason)
+        )
+        for cool in list(self.on_cooling.values()):
+            cool()

@@ -1,0 +1,272 @@
+"""One node's feed: the updates of its stream, judged, stored where they prove a bar final, and audited.
+
+A feed holds a lease of its node, so that there is one in the cluster; others find in the hot store what it
+proved, and one of them takes over where it crashed. What is stored is stored under the lease of its chunk, as
+everything is, and only where no bar is: a stream corrects nothing. What a stream leaves out, and what a
+connection that began may have missed, is asked for over REST; so are the newest bars again now and then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import replace
+
+from seamless_assets.aio.priority import Slots
+from seamless_assets.aio.shield import shielded
+from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.live.feed.finality import FinalCandle, FinalityJudge
+from seamless_assets.core.live.feed.update import CandleUpdate
+from seamless_assets.core.live.schedule import next_correction
+from seamless_assets.core.live.sequence import rows_of
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.sharing.events import StreamEvent
+from seamless_assets.core.sharing.lease import lease_key
+from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable, SeamlessError
+from seamless_assets.flows.filling.backfill import Piece, pieces
+from seamless_assets.flows.live.exchange_feed import ExchangeFeed
+from seamless_assets.flows.live.look import Look, look
+from seamless_assets.flows.live.passing import is_passing
+from seamless_assets.flows.ports import CandleStream, Ports
+from seamless_assets.flows.sharing.leases import holding
+from seamless_assets.flows.sharing.quota import LeaseQuota
+
+LEASE_S = 60.0
+"""How long a node's feed is left to a process that is gone."""
+AUDIT_PAUSE_S = 180.0
+"""After an audit the next one comes with the first bar that closes after so many seconds."""
+AUDIT_JITTER_S = 30.0
+AUDIT_RETRY_S = 5.0
+SILENT_BARS = 2
+"""Bars that the exchange has and of which its stream said nothing: then it is subscribed to anew."""
+MAX_HEARD = 1_000
+"""Updates that wait to be judged; with more the subscription ends, and begins anew."""
+RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+"""Pauses before a stream is followed again: the next one for each time in a row that nothing came by it."""
+
+
+class FeedQuota(LeaseQuota):
+    """Leases of feeds are held for as long as somebody follows them, beside those of fills."""
+
+    def slots(self, key: str) -> Slots:
+        """As many as there are feeds."""
+        return Slots(1, 0)
+
+
+class NodeFeed:
+    """Follows the stream of `node`; `on_bars` is called when it has brought some.
+
+    `quota` is that of all feeds of this process.
+    """
+
+    def __init__(
+        self,
+        ports: Ports,
+        stream: CandleStream,
+        shared: ExchangeFeed,
+        node: NodeId,
+        quota: FeedQuota,
+        on_bars: Callable[[], None],
+    ) -> None:
+        self._node, self._frame = node, node.timeframe
+        self._stream, self._shared, self._on_bars = stream, shared, on_bars
+        self._ports = _with_ttl(ports, ports.policy.live_lease_ttl_ms)
+        self._owning = replace(_with_ttl(ports, LEASE_S * 1000), quota=quota)
+        self._judge = FinalityJudge(self._frame)
+        self._woken = asyncio.Event()
+        self._heard: deque[CandleUpdate] = deque()
+        self._heard_at = 0.0
+        self._audit_at = 0.0
+        self._stored = 0
+        """Bars that came by the stream since the last audit."""
+        self._failures = 0
+
+    async def run(self) -> None:
+        """Follow until cancelled; where the exchange refuses the node, end, and leave it to polling."""
+        self._shared.on_cooling[self._node] = self._woken.set
+        try:
+            while True:
+                await self._ports.clock.sleep(self._shared.cools_for)
+                try:
+                    async with holding(self._owning, f"{self._node}#feed"):
+                        await self._follow()
+                except ExchangeRefused as error:
+                    self._shared.fault(self._ports, "refused", str(error))
+                    return
+                except ExchangeUnavailable as error:
+                    self._shared.fault(self._ports, "disconnected", str(error))
+                except SeamlessError as error:
+                    self._pass_over(error)
+                pause = RETRY_S[min(self._failures, len(RETRY_S) - 1)]
+                self._failures += 1
+                await self._ports.clock.sleep(pause * (0.5 + self._ports.rng.random()))
+        finally:
+            del self._shared.on_cooling[self._node]
+
+    async def _follow(self) -> None:
+        """Follow one subscription: while it lasts, is not silent, and its exchange's stream is stable."""
+        self._heard.clear()
+        self._heard_at = await self._shared.now(self._ports)
+        self._plan_audit(self._heard_at)
+        pump = asyncio.create_task(self._pump())
+        pump.add_done_callback(lambda _: self._woken.set())
+        try:
+            while not self._shared.cools_for:
+                await self._wait()
+                is_silent = await self._work()
+                if pump.done():
+                    pump.result()
+                if pump.done() or is_silent:
+                    break
+        finally:
+            self._judge.end_connection()
+            pump.cancel()
+            await shielded(asyncio.ensure_future(asyncio.wait({pump})))
+
+    async def _pump(self) -> None:
+        async with aclosing(self._stream.updates(self._node)) as updates:
+            async for update in updates:
+                if len(self._heard) >= MAX_HEARD:
+                    raise ExchangeUnavailable(
+                        f"{self._node}: {MAX_HEARD} updates wait to be judged; its stream is begun anew",
+                        status=None,
+                    )
+                self._heard.append(update)
+                self._woken.set()
+
+    async def _wait(self) -> None:
+        """Wait for updates, for a proof that needs no more of them, and for the next audit."""
+        now = await self._shared.now(self._ports)
+        proven_at = self._judge.next_at()
+        until = self._audit_at if proven_at is None else min(self._audit_at, proven_at)
+        if until > now:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(until - now):
+                    await self._woken.wait()
+        self._woken.clear()
+
+    async def _work(self) -> bool:
+        """Judge what was heard, store what that proves, ask for what it leaves open.
+
+        Whether the exchange has bars of which the stream said nothing.
+        """
+        now = await self._shared.now(self._ports)
+        while self._heard:
+            self._judge.hear(self._heard.popleft(), now)
+            self._heard_at, self._failures = now, 0
+            self._shared.streams(self._ports)
+        for fault in self._judge.take_faults():
+            self._shared.fault(self._ports, fault, str(self._node))
+        wants_audit, doubts = self._judge.take_audit(), self._judge.take_doubts()
+        wants_audit = wants_audit or now >= self._audit_at
+        try:
+            wants_audit |= await self._store(self._judge.final(now), now)
+            for doubt in doubts:
+                await self._look(doubt, now)
+            return await self._audit(now) if wants_audit else False
+        except SeamlessError as error:
+            # What was not stored is asked for over REST by whoever follows the node.
+            self._pass_over(error)
+            self._audit_at = min(self._audit_at, now + AUDIT_RETRY_S)
+            return False
+
+    def _pass_over(self, error: SeamlessError) -> None:
+        if not is_passing(error):
+            raise error
+        self._ports.observer.notify(
+            StreamEvent("fault", self._node.exchange, "not_stored", str(self._node), reason=str(error))
+        )
+
+    async def _store(self, candles: Sequence[FinalCandle], now: float) -> bool:
+        """Store bars where none are; whether others are there.
+
+        A bar after a hole is asked for together with the hole, so that it never stands without what the
+        exchange has to say of that.
+        """
+        kept = [candle for candle in candles if not self._is_dropped(candle)]
+        if not kept:
+            return False
+        window = Segment(self._frame.shift(kept[0].ts, -1), kept[-1].end)
+        there = {int(ts) for ts in await self._ports.hot.load_opens(self._node, window)}
+        adjoining = []
+        for candle in kept:
+            if self._frame.shift(candle.ts, -1) in there:
+                there.add(candle.ts)
+                adjoining.append(candle)
+        is_contradicted = False
+        if adjoining:
+            for piece in pieces(self._ports, self._node, Segment(adjoining[0].ts, adjoining[-1].end)):
+                inside = [one for one in adjoining if piece.bounds.start <= one.ts < piece.bounds.end]
+                is_contradicted |= await self._store_in(piece, inside)
+            self._on_bars()
+        if len(adjoining) < len(kept):
+            await self._look(window, now)
+        return is_contradicted
+
+    async def _store_in(self, piece: Piece, candles: Sequence[FinalCandle]) -> bool:
+        ports, node = self._ports, self._node
+        async with holding(ports, lease_key(node, piece.chunk)) as lease:
+            there = rows_of(await ports.hot.load_bars(node, piece.bounds))
+            fresh = [one for one in candles if one.ts not in there]
+            if fresh:
+                bars = table_of([(one.ts, *one.values) for one in fresh], BARS_SCHEMA)
+                at = ports.clock.now()
+                await lease.fenced(
+                    piece.chunk,
+                    lambda fence: ports.hot.write_bars(node, bars, (), recorded_at=at, fence=fence),
+                )
+        self._stored += len(fresh)
+        for proof, count in Counter(one.proof for one in fresh).items():
+            ports.observer.notify(StreamEvent("bars", node.exchange, proof, str(node), count))
+        return any(there.get(one.ts, one.values) != one.values for one in candles)
+
+    def _is_dropped(self, candle: FinalCandle) -> bool:
+        """Whether the settings take it for proof that nobody traded; REST tells that, too."""
+        o, high, low, c, volume = candle.values
+        is_flat = o == high == low == c and volume == 0
+        return is_flat and self._node.exchange in self._ports.policy.drops_flat_bars
+
+    async def _look(self, doubt: Segment, now: float) -> None:
+        """Ask for what is missing of a range, as far as it has closed."""
+        closed = self._closed(now)
+        window = Segment(doubt.start, max(doubt.start, min(doubt.end, closed)))
+        if not window.is_empty:
+            found = await look(self._ports, Look(self._node, window, closed, self._ports.clock.now()))
+            if any(one.added for one in found):
+                self._on_bars()
+
+    async def _audit(self, now: float) -> bool:
+        """Ask for the newest bars again; whether there are some of which nothing was heard."""
+        self._plan_audit(now)
+        closed = self._closed(now)
+        newest = Look(self._node, Segment(closed, closed), closed, self._ports.clock.now(), again=True)
+        found = await look(self._ports, newest)
+        if any(one.away for one in found):
+            self._audit_at = now + AUDIT_RETRY_S
+        revised = sum(one.revised for one in found)
+        if revised or any(one.added for one in found):
+            self._on_bars()
+        if revised > max(1, self._stored // 4):
+            self._shared.fault(self._ports, "contradicted", f"{self._node}: {revised} bars were other ones")
+        self._stored = 0
+        unheard = min(closed, self._frame.ceil(int(self._heard_at) + 1))
+        opens = await self._ports.hot.load_opens(self._node, Segment(unheard, closed))
+        if len(opens) < SILENT_BARS:
+            return False
+        self._shared.fault(self._ports, "silent", f"{self._node}: nothing was heard of its newest bars")
+        return True
+
+    def _plan_audit(self, now: float) -> None:
+        after = now + AUDIT_PAUSE_S
+        luck = self._ports.rng.random() * AUDIT_JITTER_S
+        self._audit_at = next_correction(self._frame, self._closed(after), after) + luck
+
+    def _closed(self, now: float) -> int:
+        return self._frame.floor(int(now))
+
+
+def _with_ttl(ports: Ports, ttl_ms: float) -> Ports:
+    return replace(ports, policy=replace(ports.policy, lease_ttl_ms=min(ports.policy.lease_ttl_ms, ttl_ms)))

@@ -1,0 +1,104 @@
+"""The streams that this process follows: one feed for each node, shared by all who follow it here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+from seamless_assets.aio.priority import on_its_own
+from seamless_assets.aio.shield import shielded
+from seamless_assets.core.node import NodeId
+from seamless_assets.errors import ExchangeRefused
+from seamless_assets.flows.live.exchange_feed import ExchangeFeed
+from seamless_assets.flows.live.feed import FeedQuota, NodeFeed
+from seamless_assets.flows.ports import CandleStream, Ports
+
+
+@dataclass
+class _Followed:
+    """A feed that runs, and who hears of its bars."""
+
+    task: asyncio.Task[None]
+    listeners: list[Callable[[], None]] = field(default_factory=list)
+
+
+class Feeds:
+    """Satisfies the flows' `LiveFeeds`, over the `stream` of all exchanges."""
+
+    def __init__(self, stream: CandleStream) -> None:
+        self._stream, self._quota = stream, FeedQuota()
+        self._exchanges: dict[str, ExchangeFeed] = {}
+        self._followed: dict[NodeId, _Followed] = {}
+
+    def is_streamed(self, ports: Ports, node: NodeId) -> bool:
+        """Whether the node's bars come by a stream.
+
+        Raises `ExchangeRefused` where the settings say so and the exchange has none.
+        """
+        mode = ports.policy.feeds.get(node.exchange, "polling")
+        if mode == "polling":
+            return False
+        streamed = self._stream.streamed(node.exchange)
+        if mode == "auto":
+            return streamed == "candles"
+        if streamed is None:
+            raise ExchangeRefused(
+                f"{node.exchange} streams neither candles nor trades through ccxt, so that live: websocket "
+                f"cannot be; set live of exchanges.{node.exchange} to polling or auto",
+                status=None,
+            )
+        return True
+
+    def is_awaited(self, node: NodeId) -> bool:
+        """Whether its stream is stable enough to be waited for. Raises what ended its feed."""
+        followed = self._followed.get(node)
+        if followed is None or followed.task.cancelled():
+            return False
+        if followed.task.done():
+            followed.task.result()
+            return False
+        return not self._exchange(node).cools_for
+
+    def following(
+        self, ports: Ports, node: NodeId, on_bars: Callable[[], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """Have the node's stream followed while the body works; `on_bars` is called when it brings bars."""
+        return self._following(ports, node, on_bars)
+
+    @asynccontextmanager
+    async def _following(
+        self, ports: Ports, node: NodeId, on_bars: Callable[[], None]
+    ) -> AsyncGenerator[None, None]:
+        followed = self._followed.get(node)
+        if followed is None or followed.task.done():
+            followed = self._followed[node] = _Followed(self._start(ports, node))
+        followed.listeners.append(on_bars)
+        try:
+            yield
+        finally:
+            followed.listeners.remove(on_bars)
+            if not followed.listeners:
+                if self._followed.get(node) is followed:
+                    del self._followed[node]
+                followed.task.cancel()
+                await shielded(asyncio.ensure_future(asyncio.wait({followed.task})))
+                if not followed.task.cancelled():
+                    followed.task.result()
+
+    def _start(self, ports: Ports, node: NodeId) -> asyncio.Task[None]:
+        shared, tell = self._exchange(node), partial(self._tell, node)
+        feed = NodeFeed(ports, self._stream, shared, node, self._quota, tell)
+        # Whoever began it may leave before the others do.
+        _, context = on_its_own(is_urgent=True)
+        return asyncio.create_task(feed.run(), context=context)
+
+    def _tell(self, node: NodeId) -> None:
+        followed = self._followed.get(node)
+        for listener in list(followed.listeners) if followed else ():
+            listener()
+
+    def _exchange(self, node: NodeId) -> ExchangeFeed:
+        return self._exchanges.setdefault(node.exchange, ExchangeFeed(node.exchange))
