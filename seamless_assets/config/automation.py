@@ -130,6 +130,13 @@ class FreshnessSettings(SwitchSettings):
     partitions: Partitions = 3
 
 
+class DerivationSettings(SwitchSettings):
+    """Derive anew what was made of bars that changed, and the last `partitions` as their inputs are there."""
+
+    interval_s: Interval = 60
+    partitions: Partitions = 3
+
+
 class RecoverySettings(SwitchSettings):
     """Ask again, every `retry_s`, for what people asked for in vain while an exchange or a store was away.
 
@@ -161,6 +168,7 @@ class AutomationSettings(Section):
     verification: VerificationSettings = section()
     housekeeping: HousekeepingSettings = section()
     freshness: FreshnessSettings = section()
+    derivation: DerivationSettings = section()
     recovery: RecoverySettings = section()
     run_failures: RunFailuresSettings = section()
 

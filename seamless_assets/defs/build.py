@@ -6,15 +6,17 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dagster import Definitions
+from dagster import AssetsDefinition, Definitions
 
 from seamless_assets.config.load import Settings
 from seamless_assets.defs.automation.freshness import build_freshness
 from seamless_assets.defs.automation.recovery import build_recovery
 from seamless_assets.defs.automation.run_failures import build_run_failures
 from seamless_assets.defs.automation.schedules import build_schedules
+from seamless_assets.defs.derived.derivation import build_derivation, build_derivation_jobs
+from seamless_assets.defs.derived.nodes import derived_nodes
 from seamless_assets.defs.governing.jobs import build_governing
-from seamless_assets.defs.inputs.io_manager import seamless_io_manager
+from seamless_assets.defs.io_manager import seamless_io_manager
 from seamless_assets.defs.jobs import build_jobs
 from seamless_assets.defs.names import DEFAULT_NAME, NodesByKey, ProjectNames, prefix_of
 from seamless_assets.defs.nodes.assets import build_assets
@@ -34,6 +36,7 @@ def build_definitions(
     *,
     name: str = DEFAULT_NAME,
     key_prefix: str | Sequence[str] = (),
+    derived: Sequence[AssetsDefinition] = (),
 ) -> Definitions:
     """The assets, checks, jobs, schedules and resources of settings, to be merged with others.
 
@@ -43,18 +46,28 @@ def build_definitions(
 
     `s3` is how a Dagster project reaches its buckets already, if it does. `name` and `key_prefix` are for a
     project that stands beside another: resources, jobs and steps are named by the one, asset keys begin with
-    the other. Raises `ConfigError` where two nodes have one asset key, `InvalidInput` for bad arguments.
+    the other. `derived` are assets of yours that are nodes, made of others: each gets a job, and the sensor
+    `derivation` has them derived anew where their inputs changed.
+
+    Raises `ConfigError` where two nodes have one asset key, `InvalidInput` for bad arguments.
     """
     names = ProjectNames(name, prefix_of(key_prefix))
-    shards = list(shards_of(settings, names))
-    jobs = build_jobs(names, shards)
-    upkeep = build_upkeep(settings.automation, names)
+    shards, by_key = list(shards_of(settings, names)), NodesByKey(settings.nodes)
+    jobs, made = build_jobs(names, shards), derived_nodes(derived, by_key)
+    derivations = build_derivation_jobs(names, made)
+    upkeep = build_upkeep(settings.automation, names, made)
     return Definitions(
-        assets=build_assets(settings, names),
-        jobs=[*jobs.values(), *upkeep.values(), *build_governing(names, NodesByKey(settings.nodes))],
+        assets=[*build_assets(settings, names), *derived],
+        jobs=[
+            *jobs.values(),
+            *derivations.values(),
+            *upkeep.values(),
+            *build_governing(names, by_key, made),
+        ],
         schedules=[*build_schedules(settings, names, shards), *upkeep],
         sensors=[
             *build_freshness(settings, names, shards, jobs),
+            *([build_derivation(settings, names, made, derivations)] if made else []),
             build_recovery(settings, names, shards, jobs),
             build_run_failures(settings, names, jobs),
         ],

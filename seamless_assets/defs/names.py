@@ -70,9 +70,13 @@ class NodesByKey:
         """Whether a node is one of them."""
         return self._nodes.get(node.asset_key) == node
 
+    def find(self, key: AssetKey) -> NodeId | None:
+        """The node of a key; None where it is none of them."""
+        return self._nodes.get(tuple(key.path[-3:]))
+
     def node(self, key: AssetKey) -> NodeId:
         """The node of a key. Raises `InvalidInput`."""
-        node = self._nodes.get(tuple(key.path[-3:]))
+        node = self.find(key)
         if node is None:
             raise InvalidInput(
                 f"{key.to_user_string()} is no node of the settings; declare it in seamless.yaml, as the key "

@@ -13,6 +13,8 @@ from dagster import (
     TimeWindowPartitionsDefinition,
 )
 
+from seamless_assets.config.load import Settings
+from seamless_assets.core.calendar.instant import epoch_seconds
 from seamless_assets.core.calendar.partition import (
     KEY_FORMATS,
     PartitionUnit,
@@ -21,6 +23,8 @@ from seamless_assets.core.calendar.partition import (
 )
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.core.calendar.window import Instant
+from seamless_assets.core.node import NodeId
 
 _YEARS = "0 0 1 1 *"
 
@@ -36,6 +40,17 @@ def partitions_definition(unit: PartitionUnit, start: int) -> TimeWindowPartitio
     if unit == "month":
         return MonthlyPartitionsDefinition(first, timezone="UTC", fmt=fmt, end_offset=1)
     return TimeWindowPartitionsDefinition(first, cron_schedule=_YEARS, fmt=fmt, timezone="UTC", end_offset=1)
+
+
+def node_partitions(settings: Settings, node: str | NodeId, start: Instant) -> TimeWindowPartitionsDefinition:
+    """The partitions that a node has by its timeframe and the settings, from the one that holds `start` on.
+
+    For assets of yours beside it. Days and months are `DailyPartitionsDefinition` and
+    `MonthlyPartitionsDefinition`, so that Dagster maps them to others. Raises `InvalidNodeId`,
+    `InvalidTimestamp`.
+    """
+    unit = settings.partition_unit(NodeId.parse(node).timeframe)
+    return partitions_definition(unit, epoch_seconds(start, "start"))
 
 
 @dataclass(frozen=True)

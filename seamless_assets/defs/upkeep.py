@@ -2,13 +2,14 @@
 
 # Dagster reads the annotations of ops at run time, so they are not postponed here.
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dagster import (
     AssetCheckEvaluation,
     AssetCheckKey,
     AssetCheckSeverity,
+    AssetKey,
     AssetObservation,
     Failure,
     JobDefinition,
@@ -23,6 +24,7 @@ from dagster import (
 from seamless_assets.config.automation import AutomationSettings
 from seamless_assets.core.node import NodeId
 from seamless_assets.defs.automation.requests import schedule_status
+from seamless_assets.defs.derived.nodes import DerivedNode
 from seamless_assets.defs.names import PUBLISHABLE, ProjectNames
 from seamless_assets.defs.resources import SeamlessResource
 from seamless_assets.errors import SeamlessError, StoreError
@@ -34,10 +36,14 @@ FAULTS = "faults"
 
 
 def build_upkeep(
-    automation: AutomationSettings, names: ProjectNames
+    automation: AutomationSettings, names: ProjectNames, derived: Sequence[DerivedNode] = ()
 ) -> dict[ScheduleDefinition, JobDefinition]:
-    """The jobs `housekeeping` and `verification`, by their schedules."""
-    housekeeping, verification = _housekeeping_job(names), _verification_job(names)
+    """The jobs `housekeeping` and `verification` over the nodes of the settings and `derived` ones.
+
+    They are keyed by their schedules.
+    """
+    keys = {one.node: one.key for one in derived}
+    housekeeping, verification = _housekeeping_job(names, keys), _verification_job(names, keys)
 
     def schedule(made: JobDefinition, switch: Any) -> ScheduleDefinition:
         return ScheduleDefinition(
@@ -53,7 +59,7 @@ def build_upkeep(
     }
 
 
-def _housekeeping_job(names: ProjectNames) -> JobDefinition:
+def _housekeeping_job(names: ProjectNames, derived: Mapping[NodeId, AssetKey]) -> JobDefinition:
     @op(
         name=names.prefixed("compact_and_clean_up"),
         description="Compact the closed months or years of every node, then remove its files that nothing "
@@ -62,7 +68,8 @@ def _housekeeping_job(names: ProjectNames) -> JobDefinition:
     )
     def compact_and_clean_up(context: OpExecutionContext) -> None:
         pipeline = _pipeline(context, names)
-        shown = _each_node(context, pipeline, lambda node: _keep_house(context, names, pipeline, node))
+        keys = _keys(names, pipeline, derived)
+        shown = _each_node(context, keys, lambda node, key: _keep_house(context, key, pipeline, node))
         context.add_output_metadata({**shown, "hot_bars_dropped": pipeline.evict()})
 
     @job(
@@ -76,7 +83,7 @@ def _housekeeping_job(names: ProjectNames) -> JobDefinition:
     return housekeeping
 
 
-def _verification_job(names: ProjectNames) -> JobDefinition:
+def _verification_job(names: ProjectNames, derived: Mapping[NodeId, AssetKey]) -> JobDefinition:
     @op(
         name=names.prefixed("verify_artifacts"),
         description="Prove every hash of every node, from its release log down to its bars.",
@@ -84,7 +91,8 @@ def _verification_job(names: ProjectNames) -> JobDefinition:
     )
     def verify_artifacts(context: OpExecutionContext) -> None:
         pipeline = _pipeline(context, names)
-        shown = _each_node(context, pipeline, lambda node: _verify(context, names, pipeline, node))
+        keys = _keys(names, pipeline, derived)
+        shown = _each_node(context, keys, lambda node, key: _verify(context, key, pipeline, node))
         context.add_output_metadata(shown)
 
     @job(
@@ -103,16 +111,24 @@ def _pipeline(context: OpExecutionContext, names: ProjectNames) -> Seamless:
     return resource.pipeline
 
 
+def _keys(
+    names: ProjectNames, pipeline: Seamless, derived: Mapping[NodeId, AssetKey]
+) -> dict[NodeId, AssetKey]:
+    """All nodes with their keys."""
+    declared = {member.node: names.asset_key(member.node) for member in pipeline.settings.nodes}
+    return {**declared, **derived}
+
+
 def _each_node(
-    context: OpExecutionContext, pipeline: Seamless, work: Callable[[NodeId], Row]
+    context: OpExecutionContext, keys: Mapping[NodeId, AssetKey], work: Callable[[NodeId, AssetKey], Row]
 ) -> dict[str, Any]:
     """What `work` says of each node, as a table; one that fails stops no other, and the step in the end."""
     rows, failed = [], []
-    for member in pipeline.settings.nodes:
+    for node, key in keys.items():
         try:
-            row = work(member.node)
+            row = work(node, key)
         except SeamlessError as error:
-            failed.append(f"{member.node}: {error}")
+            failed.append(f"{node}: {error}")
             context.log.error(failed[-1])
         else:
             rows.append(TableRecord(row))
@@ -123,11 +139,11 @@ def _each_node(
     return shown
 
 
-def _keep_house(context: OpExecutionContext, names: ProjectNames, pipeline: Seamless, node: NodeId) -> Row:
+def _keep_house(context: OpExecutionContext, key: AssetKey, pipeline: Seamless, node: NodeId) -> Row:
     merged = pipeline.compact(node)
     if merged.release is not None and merged.after < merged.before:
         shown = {"compacted": f"{merged.before} artifacts to {merged.after}", "as_of": merged.release.as_of}
-        context.log_event(AssetObservation(names.asset_key(node), metadata=shown))
+        context.log_event(AssetObservation(key, metadata=shown))
     (cleaned,) = pipeline.gc(node)
     return {
         "node": str(node),
@@ -138,9 +154,9 @@ def _keep_house(context: OpExecutionContext, names: ProjectNames, pipeline: Seam
     }
 
 
-def _verify(context: OpExecutionContext, names: ProjectNames, pipeline: Seamless, node: NodeId) -> Row:
+def _verify(context: OpExecutionContext, key: AssetKey, pipeline: Seamless, node: NodeId) -> Row:
     """What was proven of a node. Raises `StoreError` where something is not as it was written."""
-    report, key = pipeline.verify(node), AssetCheckKey(names.asset_key(node), PUBLISHABLE)
+    report, check = pipeline.verify(node), AssetCheckKey(key, PUBLISHABLE)
     if not report.is_sound:
         first = report.faults[0]
         said = (
@@ -148,10 +164,10 @@ def _verify(context: OpExecutionContext, names: ProjectNames, pipeline: Seamless
             f"{first.problem}; restore it from a copy, or withdraw its partition and materialize it again"
         )
         faults = {FAULTS: MetadataValue.table([_fault_row(fault) for fault in report.faults[:100]])}
-        _tell(context, key, False, said, faults)
+        _tell(context, check, False, said, faults)
         raise StoreError(said, node_id=str(node))
-    if _was_found_faulty(context, key):
-        _tell(context, key, True, f"all of its {report.artifacts} artifacts are what was released", {})
+    if _was_found_faulty(context, check):
+        _tell(context, check, True, f"all of its {report.artifacts} artifacts are what was released", {})
     for warning in report.warnings:
         context.log.warning(f"{node}: {warning}")
     return {

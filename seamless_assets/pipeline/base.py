@@ -96,3 +96,15 @@ class AsyncBase:
                 choices=tuple(self.settings.exchanges),
             )
         return parsed
+
+    async def _governed(self, node: str | NodeId) -> NodeId:
+        """A node of the settings' exchanges, or one of which anything was sealed: a derived one.
+
+        Raises `InvalidChoice`.
+        """
+        known = NodeId.parse(node)
+        if known.exchange not in self.settings.exchanges:
+            files = await self._do(lambda ports: ports.artifacts.list_files(known))
+            if not files:
+                return self._declared(known)
+        return known

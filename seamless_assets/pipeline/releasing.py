@@ -61,7 +61,7 @@ class Releasing(AsyncBase):
         `ReleaseRefused` where nothing can be put in force while pins stay, or where several wait, pinned
         ones among them, and no partition is given.
         """
-        known, why = self._declared(node), _reason(reason)
+        known, why = await self._governed(node), _reason(reason)
         return await self._do(
             lambda ports: governing.release_by_hand(ports, known, why, partition, fingerprint, force=force)
         )
@@ -71,7 +71,7 @@ class Releasing(AsyncBase):
 
         What is in force stays so until then. Raises `NothingReleased` where nothing ever was.
         """
-        known, why = self._declared(node), _reason(reason)
+        known, why = await self._governed(node), _reason(reason)
         return await self._do(lambda ports: governing.unpin(ports, known, why))
 
     async def rollback(
@@ -82,7 +82,7 @@ class Releasing(AsyncBase):
         What that changes is pinned: materializing does not touch it until a release by hand. Older
         `as_of` read as before. Raises `NothingReleased`, `InvalidInput`.
         """
-        known, why, instant = self._declared(node), _reason(reason), as_of_text(as_of)
+        known, why, instant = await self._governed(node), _reason(reason), as_of_text(as_of)
         if (to is None) == (as_of is None):
             raise InvalidInput("say where to roll back to: the seq of a release, or an as_of, not both")
         return await self._do(lambda ports: governing.rollback(ports, known, why, to=to, as_of=instant))
@@ -92,7 +92,7 @@ class Releasing(AsyncBase):
 
         Raises `NothingReleased` where nothing of it is in force.
         """
-        known, why = self._declared(node), _reason(reason)
+        known, why = await self._governed(node), _reason(reason)
         return await self._do(lambda ports: governing.withdraw(ports, known, partition, why))
 
 

@@ -38,7 +38,7 @@ class Upkeep(AsyncBase):
 
         Bars stay the same, which `verify` proves, and every older `as_of` reads its old files.
         """
-        known = self._declared(node)
+        known = await self._governed(node)
         if unit is not None and unit not in UNITS:
             raise InvalidChoice(f"unit {unit!r} is not one of {', '.join(UNITS)}", value=unit, choices=UNITS)
         return await self._do(lambda ports: compacting.compact(ports, known, unit))
@@ -49,7 +49,7 @@ class Upkeep(AsyncBase):
         Of all declared nodes, or of one. No release, of any writer at any time, misses a file after it. A
         node that cannot be cleaned up stops no other; the first error is raised when all were looked at.
         """
-        nodes = self._nodes() if node is None else [self._declared(node)]
+        nodes = self._nodes() if node is None else [await self._governed(node)]
         if not grace_s >= 0:
             raise InvalidInput(f"grace_s is {grace_s!r}; give seconds from 0 up", value=grace_s)
 

@@ -13,6 +13,7 @@ import yaml
 from conftest import ROOT
 from dagster import AssetKey, DagsterInstance, Definitions, FilesystemIOManager
 
+import seamless_assets as sa
 from seamless_assets.adapters.machine.clock import SystemClock
 from seamless_assets.config.automation import AutomationSettings
 from seamless_assets.defs.inputs.instructions import _READERS, PREFIX
@@ -60,6 +61,15 @@ def test_the_project_of_the_page_runs(
     shown = event.asset_materialization.metadata
     assert shown["bars/window"].value == "2025-01-02T00:00:00Z to 2025-01-09T00:00:00Z"
     assert {"bars/as_of", "bars/dataset_fingerprint", "bars/coverage"} <= set(shown)
+    for derived in (project.four_hours, project.trend):
+        made = job.execute_in_process(
+            instance=instance, partition_key="2025-01-01", asset_selection=[derived.key]
+        )
+        assert made.success
+    with sa.connect(project.nodes) as s:
+        read = s.read("ohlcv:research:BTC_TREND/USDT:4h")
+        (of,) = s.manifest(read.metadata.node_id, s.snapshot(read.metadata.node_id).artifacts[0]).inputs
+    assert (read.metadata.rows, of.node_id) == (6, "ohlcv:research:BTC/USDT:4h")
     _, notebook, resource = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     capsys.readouterr()
     exec(compile(notebook, "docs/dagster.md", "exec"), {})
@@ -78,7 +88,8 @@ def test_the_page_names_all_there_is(project: Any) -> None:
     repository = project.defs.get_repository_def()
     jobs = {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")}
     automation = {one.name for one in (*repository.schedule_defs, *repository.sensor_defs)}
-    assert jobs - {"materialize_ohlcv_binance_1h"} == {*GOVERNING, *UPKEEP}
+    made = {"materialize_ohlcv_binance_1h", "derive_ohlcv_research_BTC_USDT_4h", "derive_trend"}
+    assert jobs - made == {*GOVERNING, *UPKEEP}
     resources = {name for name in project.defs.resources if name.startswith("seamless")}
     others = {
         *GOVERNING,
@@ -87,6 +98,7 @@ def test_the_page_names_all_there_is(project: Any) -> None:
         SETTLED,
         *UPKEEP,
         "materialize_ohlcv_<exchange>_<timeframe>",
+        "derive_<asset>",
     }
     assert all(f"`{name}`" in PAGE for name in resources | others)
     general = {name.replace("binance", "<exchange>").replace("1h", "<timeframe>") for name in automation}

@@ -51,6 +51,12 @@ class Snapshot:
         first = bisect_right(self.artifacts, window.start, key=lambda ref: ref.end)
         return self.artifacts[first : bisect_left(self.artifacts, window.end, key=lambda ref: ref.start)]
 
+    def leaves(self, window: Segment | None = None) -> tuple[ArtifactRef, ...]:
+        """The artifacts that make it (or what it holds of `window`), a compacted one taken for its parts."""
+        every = self.artifacts if window is None else self.overlapping(window)
+        found = ordered(_leaves(self.parts, every))
+        return tuple(leaf for leaf in found if window is None or not leaf.segment.intersect(window).is_empty)
+
     def dated(self, ref: ArtifactRef) -> Iterator[tuple[Segment, str]]:
         """Ranges of an artifact, each with the `as_of` of the record that put its content in force last."""
         for leaf in _leaves(self.parts, [ref]):

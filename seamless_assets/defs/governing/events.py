@@ -8,7 +8,7 @@ from typing import Any
 from dagster import AssetCheckEvaluation, AssetCheckSeverity, AssetKey, AssetMaterialization
 from dagster._core.definitions.data_version import DATA_VERSION_IS_USER_PROVIDED_TAG, DATA_VERSION_TAG
 
-from seamless_assets.core.calendar.partition import Partition, partitions
+from seamless_assets.core.calendar.partition import Partition, PartitionUnit, partitions
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.gate import manifest_coverage, overridden_checks
@@ -26,15 +26,16 @@ WORDS = {
 
 
 def events_of(
-    pipeline: Seamless, key: AssetKey, node: NodeId, entry: Release
+    pipeline: Seamless, key: AssetKey, node: NodeId, entry: Release, unit: PartitionUnit | None = None
 ) -> Iterator[AssetMaterialization | AssetCheckEvaluation]:
     """The events of a release by hand or an import: a page for each partition it changed, then the check.
 
+    `unit` is that of the asset's partitions, where it is not the one of the settings.
     None where nothing was to be done: the newest record is then one that nobody made by hand.
     """
     if entry.kind not in WORDS:
         return
-    changed = _changed(pipeline, node, entry)
+    changed = _changed(node, entry, unit or pipeline.settings.partition_unit(node.timeframe))
     in_force = pipeline.aio.portal.run(_in_force(pipeline, node, entry))
     gone = []
     for partition in changed:
@@ -50,9 +51,8 @@ async def _in_force(pipeline: Seamless, node: NodeId, entry: Release) -> tuple[A
     return (await pipeline.aio.ports.artifacts.load_snapshot(node, entry.as_of)).artifacts
 
 
-def _changed(pipeline: Seamless, node: NodeId, entry: Release) -> list[Partition]:
+def _changed(node: NodeId, entry: Release, unit: PartitionUnit) -> list[Partition]:
     """The partitions whose artifacts a release put in force or took out, ascending."""
-    unit = pipeline.settings.partition_unit(node.timeframe)
     found = {
         partition.key: partition
         for ref in (*entry.added, *entry.withdrawn)

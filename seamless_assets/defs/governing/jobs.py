@@ -2,13 +2,15 @@
 
 # Dagster reads the annotations of ops and config at run time, so they are not postponed here.
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from dagster import AssetKey, Config, Failure, JobDefinition, OpExecutionContext, job, op
 from pydantic import Field
 
+from seamless_assets.core.calendar.partition import PartitionUnit
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.release import Release
+from seamless_assets.defs.derived.nodes import DerivedNode
 from seamless_assets.defs.governing.events import events_of
 from seamless_assets.defs.governing.report import report
 from seamless_assets.defs.names import NodesByKey, ProjectNames
@@ -47,8 +49,11 @@ class WithdrawConfig(GoverningConfig):
     partition: str = Field(description="2025-01-31, 2025-01 or 2025.")
 
 
-def build_governing(names: ProjectNames, by_key: NodesByKey) -> list[JobDefinition]:
-    """The jobs `release_by_hand`, `rollback`, `withdraw` and `unpin`."""
+def build_governing(
+    names: ProjectNames, by_key: NodesByKey, derived: Sequence[DerivedNode] = ()
+) -> list[JobDefinition]:
+    """The jobs `release_by_hand`, `rollback`, `withdraw` and `unpin`, over all nodes."""
+    nodes = GovernedNodes(names, by_key, derived)
 
     def governed(
         context: OpExecutionContext,
@@ -57,14 +62,14 @@ def build_governing(names: ProjectNames, by_key: NodesByKey) -> list[JobDefiniti
     ) -> None:
         resource: SeamlessResource = getattr(context.resources, names.project)
         try:
-            node = _node_of(config.node, by_key)
+            node = nodes.node(config.node)
             entry = act(resource.pipeline, node)
         except SeamlessError as error:
             # What a person asks for wrongly is not to be tried again.
             raise Failure(str(error), allow_retries=False) from error
         context.log.info(f"{node}: release {entry.seq}, {entry.as_of}, {entry.dataset_fingerprint}")
         try:
-            events = list(events_of(resource.pipeline, names.asset_key(node), node, entry))
+            events = list(events_of(resource.pipeline, nodes.key(node), node, entry, nodes.unit(node)))
         except SeamlessError as error:
             made = (
                 f"release {entry.seq} of {node} is made and readers find it; its pages could not be written"
@@ -141,11 +146,30 @@ def build_governing(names: ProjectNames, by_key: NodesByKey) -> list[JobDefiniti
     return [release_by_hand, rollback, withdraw, unpin]
 
 
-def _node_of(text: str, by_key: NodesByKey) -> NodeId:
-    """The declared node of an id or of a key. Raises `InvalidInput`."""
-    if ":" not in text and "/" in text:
-        return by_key.node(AssetKey(text.split("/")))
-    node = NodeId.parse(text)
-    if by_key.is_declared(node):
-        return node
-    raise InvalidInput(f"{node} is no node of the settings; declare it in seamless.yaml", value=text)
+class GovernedNodes:
+    """The nodes that people govern, by their ids and by the keys of their assets."""
+
+    def __init__(self, names: ProjectNames, by_key: NodesByKey, derived: Sequence[DerivedNode]) -> None:
+        self._names, self._by_key = names, by_key
+        self._derived = {one.node: one for one in derived}
+        self._keys = {one.key: one.node for one in derived}
+
+    def node(self, text: str) -> NodeId:
+        """The node of an id or of a key. Raises `InvalidInput`."""
+        if ":" not in text and "/" in text:
+            key = AssetKey(text.split("/"))
+            return self._keys.get(key) or self._by_key.node(key)
+        node = NodeId.parse(text)
+        if node in self._derived or self._by_key.is_declared(node):
+            return node
+        raise InvalidInput(f"{node} is no node of the settings; declare it in seamless.yaml", value=text)
+
+    def key(self, node: NodeId) -> AssetKey:
+        """The key of its asset."""
+        derived = self._derived.get(node)
+        return derived.key if derived else self._names.asset_key(node)
+
+    def unit(self, node: NodeId) -> PartitionUnit | None:
+        """The unit of a derived node's partitions; None where the settings say it."""
+        derived = self._derived.get(node)
+        return derived.unit if derived else None

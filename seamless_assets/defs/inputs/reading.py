@@ -40,7 +40,8 @@ class InputReader:
 
     def _resolved(self, request: WindowRequest) -> tuple[InputReader, Sequence[Segment]]:
         """The segments to read; where they hang on what is released, a reader that is bound to just that."""
-        segments, now = request.segments, self.pipeline.aio.ports.clock.now()
+        segments = request.segments
+        now = 0.0 if request.ends_with_released else self.pipeline.aio.ports.clock.now()
         is_running = request.is_open_ended and any(part.end > now for part in segments or ())
         if segments is not None and not is_running:
             return self, segments

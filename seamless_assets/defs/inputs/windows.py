@@ -44,11 +44,15 @@ from seamless_assets.errors import InvalidChoice, InvalidInput
 class WindowRequest:
     """The time that partitions ask for: ascending segments that do not touch; None means what is released.
 
-    Where `is_open_ended`, a partition that is not over yet is asked for as far as it is released.
+    Where `is_open_ended`, a partition that is not over yet is asked for as far as it is released, and where
+    `ends_with_released` one that is over too. Where it `moves_with_partition`, a run over several partitions
+    of the consumer asks for what each alone would ask for, joined.
     """
 
     segments: tuple[Segment, ...] | None = None
     is_open_ended: bool = False
+    ends_with_released: bool = False
+    moves_with_partition: bool = False
 
 
 def requested_window(context: InputContext, node: NodePartitions) -> WindowRequest:
@@ -65,9 +69,9 @@ def requested_window(context: InputContext, node: NodePartitions) -> WindowReque
             return WindowRequest()
         return WindowRequest(_partition_windows(context, node), is_open_ended=True)
     if isinstance(mapping, TimeWindowPartitionMapping):
-        return WindowRequest(_cut(_moved(step, own, mapping), context, node))
+        return WindowRequest(_cut(_moved(step, own, mapping), context, node), moves_with_partition=True)
     if mapping is None or isinstance(mapping, MultiToSingleDimensionPartitionMapping):
-        return WindowRequest(_cut(own, context, node))
+        return WindowRequest(_cut(own, context, node), moves_with_partition=True)
     return WindowRequest(_partition_windows(context, node), is_open_ended=True)
 
 

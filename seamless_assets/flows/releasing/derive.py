@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 
 from seamless_assets.core.bars.conformance.conform import Report, conform
-from seamless_assets.core.bars.table import BARS_SCHEMA, COLUMNS, timestamps, within
+from seamless_assets.core.bars.frames import column_names, column_of
+from seamless_assets.core.bars.table import BARS_SCHEMA, COLUMNS, empty_bars, timestamps, within
 from seamless_assets.core.calendar.instant import epoch_micros
 from seamless_assets.core.calendar.partition import Partition
 from seamless_assets.core.calendar.segment import Segment
@@ -37,14 +39,14 @@ async def publish_derived(
     node: NodeId,
     partition: Partition,
     until: int,
-    frame: pa.Table,
+    frame: Any,
     inputs: Sequence[DerivationInput],
 ) -> PartitionReport:
     """Seal the bars of a partition up to `until` (epoch seconds), and release them where the checks pass.
 
-    `frame` holds the six columns of bars; those outside of that time are left out. `inputs` are what it was
-    made of: they enter the manifest, explain the bars that are not there, and the release is dated after
-    theirs. The same bars of the same inputs change nothing.
+    `frame` (pandas, Arrow or polars) holds the six columns of bars; those outside of that time are left out.
+    `inputs` are what it was made of: they enter the manifest, explain the bars that are not there, and the
+    release is dated after theirs. The same bars of the same inputs change nothing.
 
     Raises `InvalidInput` without an input, `InvalidFrame` for other columns, and `ReleaseOutdated` where what
     is in force was made of later releases of its inputs than these.
@@ -73,8 +75,8 @@ async def publish_derived(
             return PartitionReport(partition, False, sealed, None, None, (str(lost),))
 
 
-def _conformed(ports: Ports, node: NodeId, frame: pa.Table) -> tuple[pa.Table, Report]:
-    others = [name for name in frame.column_names if name not in COLUMNS]
+def _conformed(ports: Ports, node: NodeId, frame: Any) -> tuple[pa.Table, Report]:
+    others = [name for name in column_names(frame) if name not in COLUMNS]
     if others:
         raise InvalidFrame(
             f"{node}: a node holds {', '.join(COLUMNS)}, and the frame holds {', '.join(others)} too; drop "
@@ -83,8 +85,9 @@ def _conformed(ports: Ports, node: NodeId, frame: pa.Table) -> tuple[pa.Table, R
         )
     bars, report = conform(frame, node.timeframe, severities=ports.policy.severities)
     if report.blocking:
-        return bars, report
-    return bars.select(COLUMNS).cast(BARS_SCHEMA), report
+        return empty_bars(), report
+    columns = [column_of(bars, name).to_numpy() for name in COLUMNS]
+    return pa.table([pa.array(column) for column in columns], BARS_SCHEMA), report
 
 
 async def _sealed(

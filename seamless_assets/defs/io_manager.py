@@ -1,11 +1,13 @@
 """The IO manager: assets, ops and checks take released bars of a node as a plain input.
 
-What an input holds follows its type annotation (`frames`), how it is read the input's metadata and the run's
+An asset that is a node itself is published through it, made of the inputs that its step has read. What an
+input holds follows its type annotation (`frames`), how it is read the input's metadata and the run's
 tags (`instructions`), and which time it covers Dagster's partition mapping (`windows`).
 """
 
 # Dagster reads the annotations of resources at run time, so they are not postponed here.
 
+from dataclasses import replace
 from typing import Any
 
 from dagster import (
@@ -19,8 +21,11 @@ from dagster import (
 )
 
 from seamless_assets.core.calendar.instant import seconds_text
+from seamless_assets.core.calendar.partition import PartitionUnit
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.result import ReadMetadata, ReadResult
+from seamless_assets.defs.derived.nodes import derived_id, unit_of
+from seamless_assets.defs.derived.publishing import StepInput, is_derived, publish_output
 from seamless_assets.defs.inputs.frames import frame_maker
 from seamless_assets.defs.inputs.instructions import PREFIX, Instructions, read_instructions
 from seamless_assets.defs.inputs.joining import NOT_REQUESTED
@@ -37,7 +42,7 @@ def seamless_io_manager(resource_key: str = DEFAULT_NAME) -> IOManagerDefinition
 
     @io_manager(
         required_resource_keys={resource_key},
-        description="Serves released bars of nodes to downstream assets.",
+        description="Serves released bars of nodes to downstream assets, and publishes derived nodes.",
     )
     def serve(context: InitResourceContext) -> SeamlessIOManager:
         return SeamlessIOManager(getattr(context.resources, resource_key))
@@ -46,11 +51,13 @@ def seamless_io_manager(resource_key: str = DEFAULT_NAME) -> IOManagerDefinition
 
 
 class SeamlessIOManager(IOManager):
-    """Serves released bars to downstream assets."""
+    """Serves released bars to downstream assets, and publishes those that are nodes."""
 
     def __init__(self, resource: SeamlessResource) -> None:
         self._resource = resource
         self._by_key = NodesByKey(resource.settings.nodes)
+        self._read: dict[str, dict[str, StepInput]] = {}
+        """By name, the inputs of the last step that makes nodes."""
 
     def load_input(self, context: InputContext) -> Any:
         """Bars of the upstream node, in the form of the input's type.
@@ -64,9 +71,15 @@ class SeamlessIOManager(IOManager):
         tags = step.run_tags if step is not None else {}
         instructions = read_instructions(context.definition_metadata, tags)
         node = self._node(context, instructions)
-        unit = self._resource.settings.partition_unit(node.timeframe)
-        request = requested_window(context, NodePartitions(node.timeframe, unit))
+        request = requested_window(context, NodePartitions(node.timeframe, self._unit(context, node)))
+        if is_derived(step):
+            # What is derived of a partition grows as its inputs do.
+            request = replace(request, is_open_ended=True, ends_with_released=True)
         result = InputReader(self._resource.pipeline, node, instructions).read(request)
+        if is_derived(step):
+            if step.step.key not in self._read:
+                self._read = {step.step.key: {}}
+            self._read[step.step.key][context.name] = StepInput(request, instructions, result)
         _tell(context, step, result.metadata)
         if result.metadata.verdict not in ("PASS", "PARTIAL"):
             _refuse(result, is_shown=wanted is ReadResult)
@@ -80,7 +93,9 @@ class SeamlessIOManager(IOManager):
                     "ohlcv:binance:BTC/USDT:1m"
                 )
             return instructions.node
-        node = self._by_key.node(context.asset_key)
+        upstream = context.upstream_output
+        derived = derived_id(upstream.definition_metadata) if upstream is not None else None
+        node = derived or self._by_key.node(context.asset_key)
         if instructions.node not in (None, node):
             raise InvalidInput(
                 f"{PREFIX}node is {instructions.node}, but the input is the asset of {node}; leave one of "
@@ -89,12 +104,17 @@ class SeamlessIOManager(IOManager):
             )
         return node
 
+    def _unit(self, context: InputContext, node: NodeId) -> PartitionUnit:
+        """The unit of the node's partitions, as the project that takes it knows them."""
+        if not self._by_key.is_declared(node) and context.has_asset_partitions:
+            return unit_of(node, context.asset_key.to_user_string(), context.asset_partitions_def)
+        return self._resource.settings.partition_unit(node.timeframe)
+
     def handle_output(self, context: OutputContext, obj: Any) -> None:
-        """Nodes publish themselves; anything else belongs to another IO manager."""
-        raise InvalidInput(
-            f"{context.asset_key.to_user_string()} cannot be written by the seamless IO manager, which "
-            "serves released bars as inputs; give this asset an io_manager_key of its own"
-        )
+        """Publish a derived node; nodes of an exchange publish themselves. See `publish_output`."""
+        read = self._read.get(context.step_key, {})
+        declared = {member.node for member in self._resource.settings.nodes}
+        publish_output(context, self._resource.pipeline, obj, read, declared)
 
 
 def _wanted_type(context: InputContext) -> Any:

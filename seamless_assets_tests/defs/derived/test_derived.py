@@ -1,0 +1,251 @@
+"""Assets that are nodes: published with their inputs, and derived anew where these changed and only there."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from dagster import (
+    AssetIn,
+    AssetKey,
+    BackfillPolicy,
+    DagsterInstance,
+    DailyPartitionsDefinition,
+    Nothing,
+    RunRequest,
+    TimeWindowPartitionMapping,
+    asset,
+    build_sensor_context,
+)
+from support.dagster_project import QUIET
+
+import seamless_assets as sa
+from seamless_assets.adapters.machine.clock import SystemClock
+from seamless_assets.config.load import load_settings
+from seamless_assets.defs import build_definitions, node_partitions
+from seamless_assets.errors import ChecksFailed, InvalidFrame, InvalidInput
+from seamless_assets.sandbox.server import Sandbox
+from seamless_assets.testing import DAY, START
+
+MINUTES, HOURS, SMOOTH = (
+    "ohlcv:binance:BTC/USDT:1m",
+    "ohlcv:research:BTC/USDT:1h",
+    "ohlcv:research:BTC_SMOOTH/USDT:1h",
+)
+DAYS = DailyPartitionsDefinition("2025-01-01", end_offset=1)
+KEY = AssetKey(["ohlcv", "binance", "BTC_USDT_1m"])
+IO = "seamless_io_manager"
+FIRST, LAST = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+with warnings.catch_warnings(action="ignore"):  # the policy is in beta
+
+    @asset(
+        key=["research", "hours"],
+        ins={"minutes": AssetIn(KEY)},
+        partitions_def=DAYS,
+        metadata={"seamless/node_id": HOURS},
+        io_manager_key=IO,
+        backfill_policy=BackfillPolicy.single_run(),
+    )
+    def hours(minutes: pd.DataFrame) -> pd.DataFrame:
+        """Hours of minutes."""
+        grouped = minutes.groupby(minutes.ts // 3600 * 3600)
+        rules = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
+        return grouped.agg(rules).rename_axis("ts").reset_index()
+
+
+@asset(
+    ins={
+        "bars": AssetIn(["research", "hours"], partition_mapping=TimeWindowPartitionMapping(start_offset=-1))
+    },
+    partitions_def=DAYS,
+    metadata={"seamless/node_id": SMOOTH},
+    io_manager_key=IO,
+)
+def smooth(bars: pd.DataFrame) -> pd.DataFrame:
+    """Hours, each price the mean of the last six; the first hours want those of the day before."""
+    prices = ["open", "high", "low", "close"]
+    return bars.assign(**{name: bars[name].rolling(6, min_periods=1).mean() for name in prices})
+
+
+@dataclass
+class Project:
+    """Two derived nodes in a project on the local exchange, whose clock and ours are one."""
+
+    file: Path
+    exchange: Sandbox
+    instance: DagsterInstance
+    now: float = START + 3 * DAY + 3600
+    cursor: str | None = None
+
+    def correct(self, ts: int) -> None:
+        """The exchange finds trades of a bar that it had not counted, and it is fetched anew."""
+        made = self.exchange.book.generator.minutes
+
+        def corrected(*arguments: Any) -> Any:
+            bars = made(*arguments)
+            bars["volume"][bars["ts"] == ts] += 1.0
+            return bars
+
+        self.exchange.book.generator.minutes = corrected  # type: ignore[method-assign]
+        self.fetch("2025-01-01", "2025-01-04")
+
+    def fetch(self, first: str, last: str) -> None:
+        """Materialize minutes of `[first, last)`."""
+        with sa.connect(self.file) as s:
+            assert s.materialize(MINUTES, first, last).released
+
+    def run(self, first: str, last: str | None = None, *, assets: Any = (hours, smooth), **more: Any) -> Any:
+        """Derive the first of some assets over a partition, or a range."""
+        definitions = build_definitions(load_settings(self.file), derived=assets)
+        job = definitions.resolve_implicit_global_asset_job_def()
+        return job.execute_in_process(
+            instance=self.instance,
+            partition_key=None if last else first,
+            tags={FIRST: first, LAST: last} if last else None,
+            asset_selection=[assets[0].key],
+            run_config=QUIET,
+            **more,
+        )
+
+    def tick(self) -> list[RunRequest]:
+        """What the sensor asks for now."""
+        definitions = build_definitions(load_settings(self.file), derived=[hours, smooth])
+        repository, resources = definitions.get_repository_def(), dict(definitions.resources or {})
+        with build_sensor_context(
+            self.instance, repository_def=repository, cursor=self.cursor, resources=resources
+        ) as context:
+            tick = repository.get_sensor_def("derivation").evaluate_tick(context)
+        self.cursor = tick.cursor
+        return list(tick.run_requests or [])
+
+    def manifests(self, node: str) -> dict[str, Any]:
+        """The manifests in force, by partition."""
+        with sa.connect(self.file) as s:
+            return {ref.partition: s.manifest(node, ref) for ref in s.snapshot(node).artifacts}
+
+    def pages(self, key: AssetKey) -> dict[str, Any]:
+        """The last materialization of each partition."""
+        records = self.instance.fetch_materializations(key, limit=100).records
+        return {str(record.partition_key): record.asset_materialization for record in reversed(records)}
+
+
+@pytest.fixture
+def project(
+    written: Callable[..., Path],
+    exchange: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Project]:
+    with DagsterInstance.local_temp(str(tmp_path_factory.mktemp("dagster"))) as instance:
+        made = Project(written("BTC/USDT"), exchange, instance)
+        monkeypatch.setattr(SystemClock, "now", lambda _: made.now)
+        exchange.clock.set(made.now)
+        made.fetch("2025-01-01", "2025-01-03")
+        yield made
+
+
+def asked(requests: list[RunRequest]) -> list[tuple[str, str, str]]:
+    """The asset, the first and the last partition of each request."""
+    found = []
+    for request in requests:
+        (key,) = request.asset_selection or []
+        first, last = (request.tags.get("dagster/partition") or request.tags[end] for end in (FIRST, LAST))
+        found.append((key.path[-1], first, last))
+    return found
+
+
+def test_a_derived_node_is_released_partition_by_partition_and_asked_for_where_it_changed(
+    project: Project,
+) -> None:
+    assert asked(project.tick()) == [("hours", "2025-01-01", "2025-01-02")]
+    assert project.tick() == []
+    assert project.run("2025-01-01", "2025-01-02").success
+    made = project.manifests(HOURS)
+    ((first,), (second,)) = (made[key].inputs for key in ("2025-01-01", "2025-01-02"))
+    assert (first.node_id, first.start, first.end) == (MINUTES, START, START + DAY)
+    assert (second.start, second.end) == (START + DAY, START + 2 * DAY)
+    pages = project.pages(hours.key)
+    for key, page in pages.items():
+        shown = {name: entry.value for name, entry in page.metadata.items()}
+        assert shown["artifact_fingerprint"] == made[key].dataset_fingerprint
+        assert shown["manifest"]["policy"]["inputs"][0]["fingerprint"] == made[key].inputs[0].fingerprint
+    newest = pages["2025-01-02"]
+    assert newest.tags["dagster/data_version"] == newest.metadata["dataset_fingerprint"].value
+    assert asked(project.tick()) == [("smooth", day, day) for day in ("2025-01-01", "2025-01-02")]
+    assert project.run("2025-01-02", assets=(smooth, hours)).success
+    (looked_back,) = project.manifests(SMOOTH)["2025-01-02"].inputs
+    assert (looked_back.node_id, looked_back.start, looked_back.end) == (HOURS, START, START + 2 * DAY)
+    project.correct(START + 18 * 3600)
+    found = [("hours", day, day) for day in ("2025-01-01", "2025-01-03")]
+    assert sorted(asked(project.tick())) == [*found, ("smooth", "2025-01-01", "2025-01-01")]
+
+
+def test_what_cannot_be_published_is_refused_and_what_lacks_bars_blocks(project: Project) -> None:
+    def with_mean(minutes: pd.DataFrame) -> pd.DataFrame:
+        return minutes.assign(mean=minutes.close)
+
+    def a_part(minutes: pd.DataFrame) -> pd.DataFrame:
+        return minutes[:720]
+
+    def nothing(minutes: pd.DataFrame) -> Any:
+        return None
+
+    filled = AssetIn(KEY, metadata={"seamless/strategy": "AUTO_BACKFILL"})
+    cases: list[tuple[Any, Any, type[Exception], str]] = [
+        (with_mean, AssetIn(KEY), InvalidFrame, "the frame holds mean too"),
+        (a_part, AssetIn(KEY), ChecksFailed, "719 of 1440 bars are missing without proof"),
+        (nothing, AssetIn(KEY), InvalidInput, "returned nothing"),
+        (a_part, filled, InvalidInput, "leave seamless/strategy"),
+    ]
+    node = "ohlcv:research:BTC/USDT:1m"
+    for make, taken, error, said in cases:
+        made = asset(
+            name="made",
+            ins={"minutes": taken},
+            partitions_def=DAYS,
+            metadata={"seamless/node_id": node},
+            io_manager_key=IO,
+        )(make)
+        with pytest.raises(error, match=said):
+            project.run("2025-01-01", assets=(made,))
+    with sa.connect(project.file) as s:
+        assert s.releases(node) == []
+        # It was sealed before it was found to lack bars, and waits.
+        assert s.release(node, reason="half a day will do").checks == {"conformance": True, "coverage": False}
+        assert s.read(node).metadata.rows == 720
+
+
+def test_an_asset_that_is_no_derived_node_is_refused_before_anything_runs(written: Any) -> None:
+    settings = load_settings(written("BTC/USDT"))
+    months = node_partitions(settings, "ohlcv:research:BTC/USDT:1h", "2025-01-01")
+
+    def made(node: Any, partitions: Any = DAYS, **more: Any) -> Any:
+        metadata = {} if node is None else {"seamless/node_id": node}
+        how = {"deps": [KEY], "io_manager_key": IO, **more}
+        return asset(name="made", partitions_def=partitions, metadata=metadata, **how)(lambda: None)
+
+    for wrong, said in [
+        (made(None), "is no node; say which"),
+        (made("BTC/USDT"), "is not a node id"),
+        (made(MINUTES), "which the settings declare and its exchange fills"),
+        (made(HOURS, None), "whose partitions are UTC days, months or years"),
+        (made(HOURS, DailyPartitionsDefinition("2025-01-01", timezone="Asia/Tokyo")), "are UTC days"),
+        (made(HOURS, deps=["elsewhere"]), "takes no node as an input"),
+        (made(HOURS, deps=[]), "takes no node as an input"),
+        (made(HOURS, dagster_type=Nothing), "returns nothing"),
+    ]:
+        with pytest.raises(InvalidInput, match=said):
+            build_definitions(settings, derived=[wrong])
+    with pytest.raises(InvalidInput, match="are both ohlcv:research"):
+        build_definitions(settings, derived=[hours, made(HOURS)])
+    with pytest.raises(InvalidInput, match="decorate it with @asset"):
+        build_definitions(settings, derived=[made])
+    taken = build_definitions(settings, derived=[made(HOURS, months)])
+    assert taken.resolve_job_def("derive_made") and months.fmt == "%Y-%m"
