@@ -20,6 +20,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext, choose
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.sla import UNBOUNDED
+from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.errors import ExportCorrupt, InvalidInput
 from seamless_assets.flows.reading.read import read
 from seamless_assets.flows.releasing import ingest as ingesting
@@ -122,14 +123,14 @@ class Files(AsyncBase):
         is_confirmed = choose(revisions, (REFUSE, CONFIRM), "revisions") == CONFIRM
         who = self.ports.worker.replace(":", "-") if by is None else by
         evidence_of("import", note, who)
-        severities = self.ports.policy.severities
-        imported = await asyncio.to_thread(_imported, data, known, options, rename or {}, severities)
+        policy = self.ports.policy
+        imported = await asyncio.to_thread(_imported, data, known, options, rename or {}, policy)
         request = IngestRequest(imported, complete, is_confirmed, dry_run, who, note.strip())
         return await self._do(lambda ports: ingesting.ingest(ports, known, request))
 
 
 def _imported(
-    data: Any, node: NodeId, options: ReadingOptions, rename: Mapping[Any, str], severities: Mapping[str, str]
+    data: Any, node: NodeId, options: ReadingOptions, rename: Mapping[Any, str], policy: Policy
 ) -> ImportedBars:
     layout = TRADES if options.is_trades else CANDLES
     if isinstance(data, str | PathLike):
@@ -138,7 +139,8 @@ def _imported(
         rows = read_rows([fspath(one) for one in data], layout, rename)
     else:
         rows = [rows_of_frame(data, layout, rename)]
-    return imported_bars(node, rows, options, severities)
+    drops_flat_bars = node.exchange in policy.drops_flat_bars
+    return imported_bars(node, rows, options, policy.severities, drops_flat_bars=drops_flat_bars)
 
 
 def verify_export(path: Named) -> Sidecar:

@@ -176,6 +176,22 @@ def test_holes_are_missing_unless_the_files_are_complete() -> None:
         assert pipeline.coverage(NODE, START, END).missing == 0
 
 
+def test_flat_bars_count_as_the_settings_say() -> None:
+    bars = frame()
+    bars.loc[7, ["open", "high", "low", "close"]] = bars.loc[7, "close"]
+    bars.loc[7, "volume"] = 0.0
+    for keeps in (True, False):
+        with pipeline_of() as pipeline:
+            policy = pipeline.aio.ports.policy
+            if not keeps:
+                object.__setattr__(policy, "drops_flat_bars", frozenset({"binance"}))
+            assert pipeline.ingest(bars, NODE).released
+            known = pipeline.coverage(NODE, START, END)
+            assert (known.present, known.absent) == ((2_880, 0) if keeps else (2_879, 1))
+            assert len(pipeline.ledger(NODE, START, END)) == (not keeps)
+            assert pipeline.ingest(bars, NODE).release is None
+
+
 def test_a_window_says_what_files_are_whole_for(pipeline: sa.Seamless) -> None:
     bars = frame(START + 600, END - 600)
     report = pipeline.ingest(bars, NODE, START, START + DAY, complete=True)

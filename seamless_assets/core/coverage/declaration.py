@@ -17,7 +17,7 @@ from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.calendar.segment import Segment, merge_ranges, outside
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.canonical import is_text
-from seamless_assets.core.coverage.coverage import ABSENT_REASONS, DECLARED, MISSING, Coverage, Gap, counted
+from seamless_assets.core.coverage.coverage import ABSENT_REASONS, DECLARED, Gap
 from seamless_assets.core.coverage.ledger import REVOKED, Fact
 from seamless_assets.errors import InvalidChoice, InvalidInput
 
@@ -112,20 +112,6 @@ def declarations_of(facts: Sequence[Fact], timeframe: Timeframe, opens: np.ndarr
         contradicted = int(sum(np.diff(np.searchsorted(opens, part))[0] for part in rest))
         found.append(replace(said, contradicted=contradicted, revoked=revoked))
     return found
-
-
-def with_declared(known: Coverage, timeframe: Timeframe, declared: Iterable[Declaration]) -> Coverage:
-    """Coverage with what is declared of its missing bars as absent."""
-    said = [one.segment for one in declared]
-    if not said:
-        return known
-    gaps: list[Gap] = []
-    for gap in known.gaps:
-        parts = [gap.segment.intersect(one) for one in said] if gap.reason == MISSING else []
-        parts = [part for part in parts if not part.is_empty]
-        gaps += [Gap(*part, DECLARED) for part in parts]
-        gaps += [Gap(*part, gap.reason) for part in outside(gap.segment, parts)]
-    return counted(timeframe, known.expected, sorted(gaps))
 
 
 def contradictions(gaps: Iterable[Gap], opens: np.ndarray) -> list[str]:

@@ -11,9 +11,11 @@ from math import gcd
 import numpy as np
 import pyarrow as pa
 
+from seamless_assets.core.bars.conformance.flags import flat_bars
 from seamless_assets.core.bars.table import timestamps, within
 from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.coverage.coverage import bars_of
 from seamless_assets.core.imports.candles import bars_of_candles, merged
 from seamless_assets.core.imports.rows import ReadingOptions, Rows, Source
 from seamless_assets.core.imports.trades import bars_of_trade_files
@@ -29,7 +31,8 @@ class ImportedBars:
     """Bars of files (`BARS_SCHEMA`, sorted) and the window, in whole bars, that the files are about.
 
     `rows` and `flags` count rows of the files; `left_out` are those that lie outside of the window, and of
-    trades without one those in the first and last bar. `extents` says of which times each file has bars.
+    trades without one those in the first and last bar. `extents` says of which times each file has bars,
+    `quiet` where flat bars without volume stood that count as none.
     """
 
     bars: pa.Table
@@ -38,6 +41,7 @@ class ImportedBars:
     rows: int
     left_out: int
     extents: tuple[tuple[Source, Segment], ...]
+    quiet: tuple[Segment, ...] = ()
 
     def sources_of(self, part: Segment) -> list[Source]:
         """The files that have bars in `part`."""
@@ -45,9 +49,14 @@ class ImportedBars:
 
 
 def imported_bars(
-    node: NodeId, tables: Sequence[Rows], options: ReadingOptions, severities: Mapping[str, str]
+    node: NodeId,
+    tables: Sequence[Rows],
+    options: ReadingOptions,
+    severities: Mapping[str, str],
+    *,
+    drops_flat_bars: bool = False,
 ) -> ImportedBars:
-    """The bars of a node in all tables together.
+    """The bars of a node in all tables together; `drops_flat_bars`: those say that nobody traded.
 
     Raises `ImportRefused` for what cannot be bars of the node and where tables contradict each other.
     """
@@ -73,13 +82,15 @@ def imported_bars(
     _refuse_coarser(node, timestamps(inside))
     window = options.window.whole_bars(frame.grid) if options.window else _span(node, inside)
     named = [(rows.source, span) for rows, span in zip(tables, spans, strict=True) if not span.is_empty]
+    is_flat = flat_bars(inside) if drops_flat_bars else np.zeros(inside.num_rows, dtype=bool)
     return ImportedBars(
-        bars=inside.combine_chunks(),
+        bars=inside.filter(pa.array(~is_flat)).combine_chunks(),
         window=window,
         flags=dict(flags),
         rows=sum(rows.table.num_rows for rows in tables),
         left_out=left_out,
         extents=tuple(named),
+        quiet=tuple(bars_of(timestamps(inside)[is_flat], frame)),
     )
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seamless_assets.core.bars.conformance.conform import conform
-from seamless_assets.core.bars.conformance.flags import sound_rows
+from seamless_assets.core.bars.conformance.flags import flat_bars, sound_rows
 from seamless_assets.core.bars.sorted_sets import difference, is_in, union
 from seamless_assets.core.bars.table import PRICES, between, timestamps, within
 from seamless_assets.core.calendar.segment import Segment, merge_ranges
@@ -131,11 +131,7 @@ def _read(ports: Ports, node: NodeId, answers: Answers, held: np.ndarray) -> _Re
     blank = unsound[_are_zero(bars.filter(pa.array(is_unsound)))]
     if node.exchange not in ports.policy.drops_flat_bars:
         return _Read(sound, proofs, unsound, blank)
-    values = [sound.column(name).to_numpy() for name in PRICES]
-    is_flat = (sound.column("volume").to_numpy() == 0) & np.logical_and.reduce(
-        [value == values[0] for value in values]
-    )
-    is_flat &= ~is_in(timestamps(sound), held)
+    is_flat = flat_bars(sound) & ~is_in(timestamps(sound), held)
     quiet = bars_of(timestamps(sound)[is_flat], frame)
     proofs += [Proof(*part, "no_trades", "a flat bar without volume was sent") for part in quiet]
     return _Read(sound.filter(pc.invert(pa.array(is_flat))), proofs, unsound, blank)

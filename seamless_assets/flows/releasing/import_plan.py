@@ -12,8 +12,8 @@ from seamless_assets.core.bars.table import between, changes, join, timestamps
 from seamless_assets.core.calendar.partition import Partition, partitions
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.watermark import settled
-from seamless_assets.core.coverage.coverage import Coverage
-from seamless_assets.core.coverage.declaration import Declaration, declared_fact, with_declared
+from seamless_assets.core.coverage.coverage import DECLARED, Coverage, Gap, with_absent
+from seamless_assets.core.coverage.declaration import Declaration, declared_fact
 from seamless_assets.core.coverage.ledger import Fact
 from seamless_assets.core.imports.bars import ImportedBars
 from seamless_assets.core.node import NodeId
@@ -22,7 +22,7 @@ from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.flows.filling.history import coverage_of_known, known_bars
 from seamless_assets.flows.ports import Ports
 
-_NO_TRADES, _COMPLETE = "no_trades", "the files imported are complete"
+QUIET, _COMPLETE = "no_trades", "the files imported are complete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,8 @@ class IngestRequest:
 class ImportPart:
     """One partition as it would be sealed: its window, all bars known of it then, and how they differ.
 
-    The files tell of `told`. `is_known`: that is in force already, and they change nothing.
+    The files tell of `told`, and in its `quiet` parts of nobody who traded. `is_known`: all that is in force
+    already.
     """
 
     partition: Partition
@@ -54,10 +55,17 @@ class ImportPart:
     bars: pa.Table
     added: pa.Table
     revisions: pa.Table
+    quiet: tuple[Segment, ...]
     declared: tuple[Declaration, ...]
     coverage: Coverage
     checked: GateResult
     is_known: bool
+
+    @property
+    def absent(self) -> list[Gap]:
+        """What the files say of bars that are not there."""
+        declared = [Gap(*one.segment, DECLARED) for one in self.declared]
+        return [*(Gap(*one, QUIET) for one in self.quiet), *declared]
 
     @property
     def is_released(self) -> bool:
@@ -97,8 +105,12 @@ async def _part(
     kept = known.filter(pa.array(~is_in(timestamps(known), timestamps(brought))))
     bars, report = conform(join([kept, brought]), node.timeframe, severities=ports.policy.severities)
     coverage = await coverage_of_known(ports, node, window, timestamps(bars))
+    quiet = tuple(part for one in request.imported.quiet if not (part := one.intersect(told)).is_empty)
+    missing = coverage.missing
+    coverage = with_absent(coverage, node.timeframe, [Gap(*one, QUIET) for one in quiet])
+    explains = coverage.missing < missing
     declared = _declared(request, node, told, coverage, now) if request.is_complete else ()
-    coverage = with_declared(coverage, node.timeframe, declared)
+    coverage = with_absent(coverage, node.timeframe, [Gap(*one.segment, DECLARED) for one in declared])
     is_held = any(held.start <= told.start and told.end <= held.end for held in in_force)
     return ImportPart(
         partition,
@@ -107,12 +119,13 @@ async def _part(
         bars,
         added,
         revisions,
+        quiet,
         declared,
         coverage,
         check_release(
             partition.key, report.blocking, report.flags, coverage, ports.policy.coverage_ratio_threshold
         ),
-        is_known=is_held and not (added.num_rows or revisions.num_rows or declared),
+        is_known=is_held and not (added.num_rows or revisions.num_rows or declared or explains),
     )
 
 
@@ -126,4 +139,4 @@ def _declared(
 
 
 def declared_hole(request: IngestRequest, node: NodeId, hole: Segment, now: float) -> Fact:
-    return declared_fact(node.timeframe, hole, _NO_TRADES, request.note or _COMPLETE, request.by, now)
+    return declared_fact(node.timeframe, hole, QUIET, request.note or _COMPLETE, request.by, now)

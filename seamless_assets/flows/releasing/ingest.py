@@ -22,6 +22,7 @@ from seamless_assets.flows.filling.clocks import dated_now
 from seamless_assets.flows.filling.history import proven_gaps
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.releasing.import_plan import (
+    QUIET,
     ImportPart,
     IngestRequest,
     declared_hole,
@@ -32,6 +33,7 @@ from seamless_assets.flows.releasing.publish import Imported, Sealed, release, s
 PRODUCER = "import"
 NAMED = 10
 """Opens of revised bars that a report and an error name."""
+FLAT = "a flat bar without volume stood in a file that was imported"
 UNSETTLED = "nothing of it is settled yet"
 
 
@@ -177,7 +179,9 @@ async def _seal(
         before,
         now,
         flags={"revised": revised} if revised else {},
-        imported=Imported({**ports.policy.producer, "name": PRODUCER}, _record(request, part), part.declared),
+        imported=Imported(
+            {**ports.policy.producer, "name": PRODUCER}, _record(request, part), part.absent, part.declared
+        ),
     )
 
 
@@ -212,7 +216,7 @@ async def _tell_hot_store(
             held = await ports.hot.load_bars(node, part.told)
             _, revisions = changes(held, between(request.imported.bars, *part.told), now)
             differing.append(new_values(revisions))
-            if request.is_complete:
+            if request.is_complete or part.quiet:
                 facts += await _unrecorded(ports, node, request, part, now)
     bars = stack(differing)
     if bars.num_rows or facts:
@@ -222,11 +226,14 @@ async def _tell_hot_store(
 async def _unrecorded(
     ports: Ports, node: NodeId, request: IngestRequest, part: ImportPart, now: float
 ) -> list[Fact]:
-    """The facts that the ledger lacks of what is declared of a partition."""
-    known = [gap.segment for gap in await proven_gaps(ports, node, part.told) if gap.reason == DECLARED]
-    declared = [gap.segment.intersect(part.told) for gap in part.coverage.gaps if gap.reason == DECLARED]
-    left = [rest for hole in declared if not hole.is_empty for rest in outside(hole, known)]
-    return [declared_hole(request, node, hole, now) for hole in left]
+    """The facts that the ledger lacks of what the files say is not in a partition."""
+    known = [gap.segment for gap in await proven_gaps(ports, node, part.told)]
+    facts = [Fact(*rest, QUIET, FLAT, now) for one in part.quiet for rest in outside(one, known)]
+    if request.is_complete:
+        declared = [gap.segment.intersect(part.told) for gap in part.coverage.gaps if gap.reason == DECLARED]
+        left = [rest for hole in declared if not hole.is_empty for rest in outside(hole, known)]
+        facts += [declared_hole(request, node, hole, now) for hole in left]
+    return facts
 
 
 def _report(

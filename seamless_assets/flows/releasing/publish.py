@@ -15,8 +15,8 @@ from seamless_assets.core.bars.table import timestamps
 from seamless_assets.core.calendar.partition import Partition
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.watermark import settled, watermark
-from seamless_assets.core.coverage.coverage import Coverage, Gap
-from seamless_assets.core.coverage.declaration import Declaration, with_declared
+from seamless_assets.core.coverage.coverage import Coverage, Gap, with_absent
+from seamless_assets.core.coverage.declaration import Declaration
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import (
     ArtifactRef,
@@ -82,12 +82,13 @@ async def seal(
 class Imported:
     """What a person brings into a range.
 
-    `producer` and `record` are kept in the manifest: who made the artifact, and what was imported. `declared`
-    is said of bars that are not there.
+    `producer` and `record` are kept in the manifest: who made the artifact, and what was imported. `absent`
+    is what is said of bars that are not there, `declared` who said that.
     """
 
     producer: Mapping[str, str]
     record: Mapping[str, Any]
+    absent: Sequence[Gap] = ()
     declared: Sequence[Declaration] = ()
 
 
@@ -111,7 +112,7 @@ async def seal_known(
     declared = await declared_of(ports, node, window, known.gaps)
     imports = await _imports(ports, node, before, window)
     if imported is not None:
-        known = with_declared(known, node.timeframe, imported.declared)
+        known = with_absent(known, node.timeframe, imported.absent)
         declared, imports = [*declared, *imported.declared], [*imports, imported.record]
     all_flags = {**(flags or {}), **report.flags}
     artifact = await sealed_artifact(

@@ -121,6 +121,14 @@ def sound_rows(bars: pa.Table, severities: Mapping[str, str] | None = None) -> p
     return pa.array(~np.logical_or.reduce([np.zeros(bars.num_rows, dtype=bool), *refused.values()]))
 
 
+def flat_bars(bars: pa.Table) -> np.ndarray:
+    """Mask of the rows without volume whose four prices are one."""
+    values = [bars.column(name).to_numpy() for name in PRICES]
+    is_one_price = np.logical_and.reduce([value == values[0] for value in values])
+    mask: np.ndarray = (bars.column("volume").to_numpy() == 0) & is_one_price
+    return mask
+
+
 def without_zero_rows(bars: pa.Table) -> pa.Table:
     """The rows that are bars at all: some exchanges send one of zeros where they have none."""
     prices = [np.asarray(bars.column(name)) for name in PRICES]
