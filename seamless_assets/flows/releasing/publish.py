@@ -128,6 +128,8 @@ async def seal_known(
         conformance_version=ports.policy.conformance_version,
         volume=ports.source.volume_unit(node),
         decisions={**declared_record(declared), **imports_record(imports)},
+        # Once for all that is imported at once: an exchange that is away is waited for.
+        dated=int(now * 1_000_000) if imported else None,
         producer=imported.producer if imported else None,
     )
     ref = await put_sealed(ports, artifact, before, began, len(report.warnings))
