@@ -16,6 +16,7 @@ from seamless_assets.errors import (
     CoverageMissing,
     InvalidInput,
     NothingReleased,
+    SeamlessError,
     SeamlessSLAExceeded,
 )
 from seamless_assets.sandbox.faults import Fault
@@ -189,3 +190,24 @@ def test_a_refused_read_is_a_verdict_of_its_session_and_is_counted(
     assert (fall["as_of"], fall["after"]) == (bound, "HOLD")
     assert world.read(NODE, START, START + DAY, sla="baseline").metadata.verdict == "PASS"
     assert world.state(NODE) == "ACTIVE"
+
+
+@pytest.mark.parametrize("domain", ["backtest", "dryrun"])
+def test_sessions_of_the_past_keep_their_verdicts_too(
+    exchange: Sandbox, pipeline: sa.Seamless, domain: Any
+) -> None:
+    as_of = corrected(exchange, pipeline, 0)
+    with pipeline.session("w9", domain, as_of=as_of) as world:
+        world.read(NODE, START, START + DAY, strategy="FAIL_FAST")
+        with pytest.raises(SeamlessError):
+            world.read(NODE, START + 2 * DAY, START + 3 * DAY, strategy="FAIL_FAST")
+        assert world.state(NODE) == "HOLD"
+        world.read(NODE, START, START + DAY, strategy="FAIL_FAST")
+        assert world.state(NODE) == "ACTIVE"
+        verdicts = [change.verdict for change in world.verdicts(NODE)]
+        assert verdicts == ["PASS", "REJECT", "PASS"]
+    # Another as_of is another session, and so is a plain read of a backtest.
+    context = sa.ComputeContext("w9", domain, as_of)
+    with pytest.raises(SeamlessError):
+        pipeline.read(NODE, START + 2 * DAY, START + 3 * DAY, context=context, strategy="FAIL_FAST")
+    assert world.state(NODE) == ("ACTIVE" if domain == "backtest" else "HOLD")

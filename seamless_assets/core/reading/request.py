@@ -24,8 +24,8 @@ MAX_BARS = 100_000_000
 class ReadRequest:
     """One read. `start` and `end` are epoch seconds, None where the caller leaves them open.
 
-    `limit` keeps the last so many bars, `fill` says what stands where no bar is. `keeps_as_of`: a live read
-    serves the release that its session is bound to, not the newest.
+    `limit` keeps the last so many bars, `fill` says what stands where no bar is. `keeps_as_of`: it is a
+    session's; a live one serves the release that its session is bound to, not the newest.
     """
 
     node: NodeId

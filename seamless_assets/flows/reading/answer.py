@@ -75,6 +75,8 @@ async def serve(ports: Ports, answer: Answer, key: SessionKey | None, deadline: 
             raise PhaseCut("total")
         answer = replace(answer, sla=deadline.report())
         judgement = _judged(ports, answer, lag)
+        # It comes later too, behind the first one, so that the last verdict on record is the one served.
+        await _noted(ports, key, judgement, answer.snapshot, deadline)
     _tell(ports, answer, judgement, lag)
     folder = ports.artifacts.file_uri(node, "")
     metadata = ReadMetadata(
@@ -122,8 +124,6 @@ async def _noted(
     ports: Ports, key: SessionKey, judgement: Judgement, snapshot: Snapshot, deadline: Deadline
 ) -> bool:
     """Remember a verdict of a session; False where that takes longer than the read may, and comes later."""
-    if key.domain == "backtest":
-        return True
     noting = asyncio.ensure_future(remember(ports, key, judgement, snapshot))
     try:
         await deadline.run("total", asyncio.shield(noting))

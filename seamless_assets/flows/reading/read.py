@@ -38,7 +38,7 @@ async def read(ports: Ports, request: ReadRequest) -> ReadResult:
     admission = admit(request.context, request.strategy, ports.reading)
     deadline = Deadline(request.sla)
     # Whatever a service decides, the verdict is that of the session which asked.
-    key = SessionKey.of(request.context, str(request.node)) if request.context else None
+    key = _session_of(request)
     decision: Decision | None = None
     if request.context is not None and request.context.domain == "live" and ports.decisions is not None:
         request, decision = await _decided(ports, ports.decisions, request.context, request, deadline)
@@ -75,6 +75,14 @@ async def read_released(
     bound = replace(context, domain="backtest") if is_bound else None
     request = ReadRequest.parse(node, *window, context=bound, columns=columns, default_sla=UNBOUNDED)
     return await read(ports, request)
+
+
+def _session_of(request: ReadRequest) -> SessionKey | None:
+    """Whose verdicts the read's is one of. Backtests that share nothing but a name keep none."""
+    context = request.context
+    if context is None or (context.domain == "backtest" and not request.keeps_as_of):
+        return None
+    return SessionKey.of(context, str(request.node))
 
 
 async def _decided(

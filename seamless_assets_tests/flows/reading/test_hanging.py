@@ -10,14 +10,17 @@ from typing import Any
 
 import pytest
 
+from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import STRATEGIES, ComputeContext, Strategy
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.settings import ReadSettings
 from seamless_assets.core.reading.sla import VIOLATIONS, SLAPolicy
+from seamless_assets.core.worlds.session import Change, SessionKey, SessionRecord
 from seamless_assets.errors import SeamlessSLAExceeded
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.read import read
+from seamless_assets.flows.releasing.materialize import materialize
 from seamless_assets.testing import (
     DAY,
     START,
@@ -131,5 +134,52 @@ def test_every_read_returns_at_its_deadline_and_its_fill_completes_later(hanging
             patient = replace(request, strategy="FAIL_FAST", sla=replace(request.sla, on_violation="HOLD"))
             result = await read(ports, patient)
             assert (result.metadata.verdict, result.metadata.sla["violations"]) == ("PASS", [])
+
+    run_on_virtual_time(main)
+
+
+class SlowToRemember(InMemorySessionStore):
+    """Answers what it knows at once, and takes a change after everybody's deadline."""
+
+    async def update(self, key: SessionKey, change: Change) -> tuple[SessionRecord, SessionRecord]:
+        await asyncio.sleep(5 * DEADLINE_MS / 1_000)
+        return await super().update(key, change)
+
+
+@pytest.mark.parametrize(
+    ("on_violation", "verdict"), [("HOLD", "HOLD"), ("PARTIAL_FILL", "PARTIAL"), ("FAIL_FAST", "REJECT")]
+)
+@pytest.mark.parametrize("domain", ["live", "dryrun", "backtest"])
+def test_the_last_verdict_on_record_is_the_one_that_was_served(
+    domain: str, on_violation: str, verdict: str
+) -> None:
+    async def main() -> None:
+        clock = VirtualClock(NOW)
+        ports = in_memory_ports(InMemoryExchange(random_walk(START, NOW), clock), clock=clock)
+        assert (await materialize(ports, NODE, Segment(START, NOW - 3_600))).released
+        slow = replace(ports, sessions=SlowToRemember())
+        sla = SLAPolicy(total_deadline_ms=DEADLINE_MS, on_violation=on_violation)  # type: ignore[arg-type]
+        as_of = None if domain == "live" else (await ports.artifacts.list_releases(NODE))[-1].as_of
+        context = ComputeContext(domain=domain, as_of=as_of, max_lag=1e9)  # type: ignore[arg-type]
+        request = ReadRequest.parse(
+            NODE,
+            START,
+            START + 3_600,
+            context=context,
+            strategy="FAIL_FAST",
+            sla=sla,
+            keeps_as_of=True,
+            default_sla=sla,
+        )
+        served: tuple[str, tuple[str, ...]] = ("REJECT", ())
+        try:
+            metadata = (await read(slow, request)).metadata
+            served = (metadata.verdict, metadata.reasons)
+        except SeamlessSLAExceeded as refused:
+            served = ("REJECT", (f"sla_exceeded: {refused}",))
+        assert served[0] == verdict
+        await asyncio.sleep(60)
+        last = (await slow.sessions.load(SessionKey.of(context, str(NODE)))).verdicts[-1]
+        assert (last.verdict, last.reasons) == served
 
     run_on_virtual_time(main)
