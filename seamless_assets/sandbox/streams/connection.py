@@ -90,7 +90,9 @@ class Connection:
         while True:
             self._changed.clear()
             now = self._clock.now()
-            # A clock that was set back begins anew there.
+            if now < self._told_until:
+                # A clock that was set back begins anew there.
+                self._followed_since = {t: min(since, now) for t, since in self._followed_since.items()}
             begin = self._told_until = max(min(self._told_until, now), now - MAX_BEHIND_S)
             for minute in range(_minute(begin), _minute(now) + 1, MINUTE):
                 await self._work_out(minute)
@@ -111,7 +113,7 @@ class Connection:
         self._minutes = {**recent, minute: {t: made[t] for t in self.conversation.topics if t in made}}
         for worked_out, topic in enumerate(tuple(self.conversation.topics)):
             self._of_minute(topic, minute)
-            if worked_out % TOPICS_AT_ONCE == TOPICS_AT_ONCE - 1:
+            if worked_out % TOPICS_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
     def _happened(self, minute: int, begin: float, now: float) -> list[Update]:

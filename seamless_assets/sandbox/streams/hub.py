@@ -78,6 +78,7 @@ class Hub:
     def cut(self) -> None:
         """End all connections without a word, as an outage does."""
         for opened in tuple(self._open):
+            self._open.discard(opened)
             opened.cut()
 
     async def close(self) -> None:
