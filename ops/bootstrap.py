@@ -50,6 +50,7 @@ SERVICES = (
     Service("Maven", "mvn", ("maven",)),
     Service("Redis", "redis-server", ("redis-server",)),
     Service("OpenSSL", "openssl", ("openssl",)),
+    Service("PostgreSQL", "pg_ctlcluster", ("postgresql",)),
     Service("Prometheus's tools", "promtool", ("prometheus",)),
 )
 QUESTDB = "org.questdb:questdb:9.3.4"

@@ -10,7 +10,7 @@ from typing import NoReturn, TypeVar
 
 import hypothesis
 import pytest
-from support.services import Coordinator, QuestDbServer, RedisServer
+from support.services import Coordinator, PostgresServer, QuestDbServer, RedisServer
 
 from seamless_assets.config.load import Settings
 from seamless_assets.sandbox.server import Sandbox
@@ -110,7 +110,21 @@ def own_coordinator(tmp_path: Path) -> Iterator[Coordinator]:
     yield from _running(Coordinator(tmp_path / "coordinator"))
 
 
-S = TypeVar("S", QuestDbServer, RedisServer, Coordinator)
+def require_postgres() -> Path:
+    """The folder of PostgreSQL's programs; without them tests skip, on CI they fail."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
+    if not found:
+        refuse("PostgreSQL is not installed: Dagster keeps its records there in a cluster")
+    return found[-1].parent
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A running PostgreSQL, one for all tests of a worker; tests keep to databases of their own."""
+    yield from _running(PostgresServer(require_postgres()))
+
+
+S = TypeVar("S", QuestDbServer, RedisServer, Coordinator, PostgresServer)
 
 
 def _running(server: S) -> Iterator[S]:

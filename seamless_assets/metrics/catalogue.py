@@ -15,6 +15,8 @@ MS_BUCKETS: tuple[float, ...] = (
     *(1.0, 3.0, 10.0, 30.0, 100.0, 200.0, 300.0, 500.0, 800.0, 1_500.0, 3_000.0, 5_000.0),
     *(10_000.0, 30_000.0, 60_000.0, 120_000.0, 600_000.0, 3_600_000.0),
 )
+RUNBOOKS = "docs/runbooks.md"
+"""The page of the alerts, from the root of the repository."""
 SECOND_BUCKETS = (0.1, 0.3, 0.5, 1.0, 1.5, 3.0, 5.0, 10.0, 30.0, 60.0, 90.0, 300.0)
 
 
@@ -22,7 +24,7 @@ SECOND_BUCKETS = (0.1, 0.3, 0.5, 1.0, 1.5, 3.0, 5.0, 10.0, 30.0, 60.0, 90.0, 300
 class Alert:
     """When somebody should look: `{metric}` in `expr` stands for the metric's name.
 
-    `for_minutes` is how long it must be so. `summary` says what it means, `action` what to do.
+    `for_minutes` is how long it must be so. `summary` says what it means, `remedy` what to do at once.
     """
 
     name: str
@@ -30,7 +32,17 @@ class Alert:
     for_minutes: int
     severity: Severity
     summary: str
-    action: str
+    remedy: str
+
+    @property
+    def runbook(self) -> str:
+        """Where the pages tell all about it."""
+        return f"{RUNBOOKS}#{self.name.lower()}"
+
+    @property
+    def action(self) -> str:
+        """What whoever is called reads: the remedy, and where more of it stands."""
+        return f"{self.remedy}; runbook: {self.runbook}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +64,7 @@ def _slow(name: str, phase: str, budget_ms: int) -> Alert:
         for_minutes=5,
         severity="warning",
         summary=f"the slowest twentieth of {phase} waits takes more than {budget_ms} ms",
-        action="look at `seamless doctor` for what is slow, and at the load of the machine",
+        remedy="look at `seamless doctor` for what is slow, and at the load of the machine",
     )
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -180,3 +183,67 @@ class Coordinator:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+class PostgresServer:
+    """A PostgreSQL server of its own folder and port, with one empty database; it can be killed.
+
+    As root it runs as the user `postgres`, since it refuses to run as root.
+    """
+
+    def __init__(self, programs: Path) -> None:
+        self.port = free_port()
+        self.url = f"postgresql://dagster@127.0.0.1:{self.port}/postgres"
+        self._programs = programs
+        self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        self._as: dict[str, Any] = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, settings: Sequence[str] = ()) -> None:
+        """Start it with `settings` such as `max_connections=20`, and return once it answers."""
+        data, log = self._folder / "data", self._folder / "server.log"
+        if not data.exists():
+            if self._as:
+                shutil.chown(self._folder, "postgres", "postgres")
+            words = ["initdb", "-D", str(data), "-U", "dagster", "-A", "trust", "-E", "UTF8", "--no-sync"]
+            self._run(*words)
+        asked = [part for setting in (*settings, "fsync=off") for part in ("-c", setting)]
+        where = ["-D", str(data), "-p", str(self.port), "-k", str(self._folder), "-h", "127.0.0.1"]
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [self._programs / "postgres", *where, *asked],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self._folder,
+                **self._as,
+            )
+        ready = [self._programs / "pg_isready", "-h", "127.0.0.1", "-p", str(self.port)]
+        deadline = time.monotonic() + START_S
+        while subprocess.run(ready, capture_output=True, check=False).returncode:
+            assert self._process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
+            time.sleep(POLL_S)
+
+    def make_database(self, name: str) -> None:
+        """An empty database in the place of whatever has its name."""
+        where = ("-h", "127.0.0.1", "-p", str(self.port), "-U", "dagster")
+        self._run("dropdb", *where, "--if-exists", "--force", name)
+        self._run("createdb", *where, name)
+
+    def kill(self) -> None:
+        """End it, its children too, and remove what it holds."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait()
+            self._process = None
+        shutil.rmtree(self._folder)
+
+    def _run(self, program: str, *words: str) -> None:
+        answer = subprocess.run(
+            [self._programs / program, *words],
+            capture_output=True,
+            text=True,
+            cwd=self._folder,
+            check=False,
+            **self._as,
+        )
+        assert answer.returncode == 0, answer.stderr

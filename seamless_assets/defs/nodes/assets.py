@@ -30,7 +30,7 @@ from dagster import (
 from seamless_assets.config.load import NodeSettings, Settings
 from seamless_assets.core.node import NodeId
 from seamless_assets.defs.inputs.instructions import read_instructions
-from seamless_assets.defs.names import NODE_ID_METADATA, NodesByKey, ProjectNames
+from seamless_assets.defs.names import NODE_ID_METADATA, POOL_PREFIX, NodesByKey, ProjectNames
 from seamless_assets.defs.nodes.checks import check_specs, run_checks
 from seamless_assets.defs.nodes.results import NodeEvents, progress
 from seamless_assets.defs.nodes.step import NodeOutcome, materialize_nodes
@@ -73,7 +73,7 @@ def _shard_asset(
         can_subset=True,
         backfill_policy=BackfillPolicy.single_run(),
         retry_policy=RETRIES,
-        pool=f"exchange_{shard.exchange}",
+        pool=f"{POOL_PREFIX}{shard.exchange}",
         required_resource_keys={names.project},
     )
     def materialize_shard(

@@ -1,0 +1,1 @@
+"""Dagster's runs on the workers of a cluster; needs the extra `cluster`."""

@@ -1,0 +1,33 @@
+"""The Celery application of workers, as the `dagster.yaml` of `DAGSTER_HOME` names its broker:
+
+    celery -A seamless_assets.defs.cluster.worker worker -I seamless_assets.definitions -Q binance,dagster
+
+`-I` names the module of the definitions, which each child of the worker then has at hand for every run.
+"""
+
+from __future__ import annotations
+
+from celery import Celery
+from dagster import DagsterInstance
+from dagster_celery.launcher import CeleryRunLauncher
+from dagster_celery.tasks import create_execute_job_task, create_resume_job_task
+
+from seamless_assets.errors import ConfigError
+
+
+def worker_app() -> Celery:
+    """The application that does what the instance's launcher asks for. Raises `ConfigError`."""
+    with DagsterInstance.get() as instance:
+        launcher = instance.run_launcher
+    if not isinstance(launcher, CeleryRunLauncher):
+        raise ConfigError(
+            f"the run launcher in dagster.yaml is {type(launcher).__name__}, which asks no Celery worker; "
+            "name ExchangeQueueLauncher of seamless_assets.defs.cluster.launcher there",
+            problems=(),
+        )
+    create_execute_job_task(launcher.celery)
+    create_resume_job_task(launcher.celery)
+    return launcher.celery
+
+
+app = worker_app()
