@@ -32,6 +32,16 @@ BOARDS: dict[str, tuple[str, ...]] = {
         "seamless_rl_dropped_total",
     ),
     "releases": ("artifact_publish_latency_ms", "artifact_bytes_written", "fingerprint_collisions"),
+    "service": (
+        "seamless_requests_open",
+        "seamless_streams_open",
+        "seamless_leases_held",
+        "seamless_sessions_remembered",
+        "seamless_fills_wanted",
+        "seamless_webhooks_waiting",
+        "seamless_cache_frames",
+        "seamless_cache_bytes",
+    ),
     "sla": (
         "seamless_total_ms",
         "seamless_storage_wait_ms",

@@ -12,12 +12,14 @@ from seamless_assets.config.load import Settings
 from seamless_assets.config.sections import ServiceSettings
 from seamless_assets.core.wire.views import BudgetView
 from seamless_assets.flows.ports import LeaseRegister
+from seamless_assets.metrics.levels import Levels
 from seamless_assets.pipeline.connect import Seamless
-from seamless_assets.service.access import Access
+from seamless_assets.service.access import Access, Occupancy
 from seamless_assets.service.answers.problems import answer_errors
 from seamless_assets.service.answers.replies import ImmutableReplies
 from seamless_assets.service.coordinator import add_leases
 from seamless_assets.service.limits import BodyLimits
+from seamless_assets.service.metrics import add_levels
 from seamless_assets.service.routes.events import event_routes
 from seamless_assets.service.routes.history import history_routes
 from seamless_assets.service.routes.openapi import describe_values
@@ -42,10 +44,12 @@ def service_app(
     scrape: Callable[[], Awaitable[str]],
     settings: ServiceSettings | None = None,
     budgets: Callable[[], Awaitable[list[BudgetView]]] = no_budgets,
+    held: Levels | None = None,
 ) -> FastAPI:
     """The application over an open pipeline; it closes `leases` when it ends, and the pipeline never.
 
-    `settings` go before those of the pipeline; `budgets` tells what is free of rate budgets.
+    `settings` go before those of the pipeline; `budgets` tells what is free of rate budgets. What the
+    application holds (requests, streams, sessions, ...) is added to `held`, which `scrape` may load.
     """
 
     @asynccontextmanager
@@ -80,7 +84,10 @@ def service_app(
     # The last one added is asked first.
     app.add_middleware(BodyLimits)
     app.add_middleware(ImmutableReplies)
-    app.add_middleware(Access, settings=limits)
+    occupancy = Occupancy()
+    app.add_middleware(Access, settings=limits, occupancy=occupancy)
+    if held is not None:
+        add_levels(held, pipeline, leases, occupancy)
     return app
 
 

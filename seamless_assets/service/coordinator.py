@@ -36,6 +36,8 @@ from seamless_assets.service.limits import BodyLimits
 
 LEASES = "/v1/leases"
 HELD, MEANINGLESS, UNAVAILABLE = 409, 422, 503
+UNREADABLE = 400
+"""What FastAPI says of bytes that are no text."""
 LONGEST_LEASE_MS = 86_400_000
 DONE, NOT_DONE = 1.0, 0.0
 MAX_REASONS, LONGEST_NAME = 20, 100
@@ -104,6 +106,10 @@ def coordinator_app(leases: LeaseRegister, observer: Observer) -> FastAPI:
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         return meaningless(error)
 
+    @app.exception_handler(UNREADABLE)
+    async def unreadable(_: Request, __: Exception) -> JSONResponse:
+        return unreadable_body()
+
     return app
 
 
@@ -127,6 +133,12 @@ def add_leases(app: FastAPI, leases: LeaseRegister, observer: Observer, kept_at:
     async def unavailable(request: Request, error: LeaseStoreUnavailable) -> JSONResponse:
         said = str(error) if may_know(request.scope) else "the leases cannot be read; a token tells why"
         return JSONResponse({"error": said}, UNAVAILABLE)
+
+
+def unreadable_body() -> JSONResponse:
+    """The answer to a body that is not even JSON."""
+    fault = {"type": "json_invalid", "loc": ["body"], "msg": "the body is no JSON in UTF-8"}
+    return JSONResponse({"detail": [fault]}, MEANINGLESS)
 
 
 def meaningless(error: RequestValidationError) -> JSONResponse:

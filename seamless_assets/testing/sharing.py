@@ -76,6 +76,11 @@ class InMemoryFillQueue:
         await self._answer()
         return fills.next_due_in(self.wanted, exchanges, self.clock.now())
 
+    async def count(self) -> int:
+        """How many fills are on record."""
+        await self._answer()
+        return len(self.wanted)
+
     async def close(self) -> None:
         """Nothing to let go of."""
 

@@ -64,6 +64,7 @@ async def test_a_fill_is_of_who_holds_it_and_then_anybodys(open_queue: OpenQueue
     whole = Segment(60, 600)
     await queue.add(NODES[0], whole, AGES)
     assert await other.take(ALL, AGES) is None
+    assert await other.count() == 1
     assert 0 < await other.next_due_in(ALL) <= AGES and await other.next_due_in({"okx"}) is None
     await queue.hold(NODES[0], whole, 0.0)
     assert await other.next_due_in(ALL) == 0 and await other.take({"okx"}, AGES) is None
@@ -74,7 +75,7 @@ async def test_a_fill_is_of_who_holds_it_and_then_anybodys(open_queue: OpenQueue
     await queue.hold(NODES[0], whole, AGES)
     assert await queue.take(ALL, AGES) is None
     await queue.remove(NODES[0], whole)
-    assert await queue.next_due_in(ALL) is None
+    assert await queue.next_due_in(ALL) is None and await queue.count() == 0
     # Who says that it lives says nothing of what is off the record.
     await queue.hold(NODES[0], whole, AGES)
     assert await queue.next_due_in(ALL) is None

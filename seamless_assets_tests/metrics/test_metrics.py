@@ -20,6 +20,7 @@ from seamless_assets.adapters.machine.numbers import MAX_SERIES, MachineNumbers
 from seamless_assets.core.sharing import events
 from seamless_assets.metrics.alerts import alert_rules
 from seamless_assets.metrics.catalogue import BY_NAME, CATALOGUE
+from seamless_assets.metrics.dashboards import BOARDS
 from seamless_assets.metrics.exposition import exposition
 from seamless_assets.metrics.recording import Sample, samples
 from seamless_assets.metrics.tally import Tally
@@ -54,7 +55,10 @@ HEARD: tuple[events.Event, ...] = (
 )
 
 
-DERIVED = {"backfill_completion_ratio", "seamless_rl_tokens_available", "seamless_rl_tokens_capacity"}
+DERIVED = {
+    *("backfill_completion_ratio", "seamless_rl_tokens_available", "seamless_rl_tokens_capacity"),
+    *(metric.name for metric in CATALOGUE if metric.name in BOARDS["service"]),
+}
 """Metrics that are drawn from others, or asked for, when they are shown."""
 
 

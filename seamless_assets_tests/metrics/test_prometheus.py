@@ -24,6 +24,7 @@ from seamless_assets.core.wire.views import BudgetView
 from seamless_assets.metrics.alerts import alert_rules
 from seamless_assets.metrics.catalogue import CATALOGUE
 from seamless_assets.metrics.exposition import exposition
+from seamless_assets.metrics.levels import Levels
 from seamless_assets.metrics.recording import budget_samples, samples
 from seamless_assets.metrics.tally import Tally
 from seamless_assets.service.app import service_app
@@ -44,7 +45,10 @@ def test_prometheus_scrapes_the_service_and_knows_every_metric_and_rule(tmp_path
         tally.record(samples(event))
     tally.record(budget_samples([BudgetView("okx", "rl:ccxt:okx:", 7.0, 20.0, 2.0)]))
 
+    held = Levels()
+
     async def scrape() -> str:
+        tally.record(await held.load())
         return exposition(tally)
 
     hashed = hashlib.sha256(TOKEN.encode()).hexdigest()
@@ -53,7 +57,7 @@ def test_prometheus_scrapes_the_service_and_knows_every_metric_and_rule(tmp_path
     exchange = InMemoryExchange.serving({"ohlcv:binance:BTC/USDT:1m": random_walk(START, START + 600)})
     with (
         connect_in_memory(exchange) as pipeline,
-        served(service_app(pipeline, leases, scrape, settings)) as url,
+        served(service_app(pipeline, leases, scrape, settings, held=held)) as url,
     ):
         target = {"targets": [urlsplit(url).netloc]}
         job = {

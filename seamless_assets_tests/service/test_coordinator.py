@@ -110,6 +110,7 @@ async def test_a_body_that_cannot_mean_anything_is_refused(
         ("fail", '{"key": "k", "token": 1, "reason": "\\ud800"}'),
         ("fail", "NaN"),
         ("fail", '{"key": '),
+        ("claim", b"\xff\x04%"),
         ("claim", '{"key": "k", "lease_ms": 1000, "\\ud800": 1}'),
         ("complete", '{"key": "k", "token": 1, "reason": "none is asked for"}'),
         ("renew", '{"key": "k", "token": 9007199254740992, "lease_ms": 1000}'),
@@ -117,7 +118,7 @@ async def test_a_body_that_cannot_mean_anything_is_refused(
     ],
 )
 async def test_what_no_json_can_repeat_is_refused_with_a_reason(
-    lease_coordinator: Coordinator, action: str, body: str
+    lease_coordinator: Coordinator, action: str, body: str | bytes
 ) -> None:
     async with (
         aiohttp.ClientSession() as session,

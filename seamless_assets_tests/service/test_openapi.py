@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.stateful import run_state_machine_as_test
 from schemathesis.specs.openapi.checks import positive_data_acceptance
-from service.conftest import NODE
+from service.conftest import NODE, Client
 
 from seamless_assets.adapters.machine.leases import MachineLeases
 from seamless_assets.pipeline.seamless import Seamless
@@ -98,6 +98,17 @@ def test_leases_and_sessions_are_used_one_step_after_the_other(
             case.validate_response(response, excluded_checks=BEYOND_A_DOCUMENT)
 
     run_state_machine_as_test(Used, settings=settings(examples(number), stateful_step_count=6))
+
+
+@pytest.mark.parametrize("path", ["/v1/leases/claim", "/v1/sessions/bind", "/v1/events"])
+@pytest.mark.parametrize("body", [b"\xff\x04%", b"{", b"", b"[" * 10_000])
+async def test_a_body_that_is_no_json_is_refused_as_what_cannot_mean_anything(
+    client: Client, path: str, body: bytes
+) -> None:
+    async with client() as ask:
+        answer = await ask.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 422
+        assert answer.json()["detail"]
 
 
 def test_every_route_says_what_it_is_for_and_has_an_example(schema: Any) -> None:

@@ -59,6 +59,10 @@ class MachineFillQueue:
         """Seconds until a fill is anybody's. Raises `FillQueueUnavailable`."""
         return await self._change(lambda wanted, now: (wanted, fills.next_due_in(wanted, exchanges, now)))
 
+    async def count(self) -> int:
+        """How many fills are on record. Raises `FillQueueUnavailable`."""
+        return await self._change(lambda wanted, _: (wanted, len(wanted)))
+
     async def close(self) -> None:
         """Close the file."""
         await self._file.close()

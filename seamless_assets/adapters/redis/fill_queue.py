@@ -46,6 +46,7 @@ local function is_asked(one, from)
   return false
 end
 
+if op == 'count' then return {tostring(#wanted)} end
 if op == 'take' or op == 'next' then
   local best
   for _, one in ipairs(wanted) do
@@ -133,6 +134,10 @@ class RedisFillQueue:
         """Seconds until a fill is anybody's. Raises `FillQueueUnavailable`."""
         answer = await self._run("next", 0.0, *sorted(exchanges))
         return float(answer[0]) if answer else None
+
+    async def count(self) -> int:
+        """How many fills are on record. Raises `FillQueueUnavailable`."""
+        return int((await self._run("count", 0.0))[0])
 
     async def close(self) -> None:
         """Close the connections."""

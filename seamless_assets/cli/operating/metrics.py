@@ -10,7 +10,7 @@ import click
 from seamless_assets.cli.options import CONFIG, PORT
 from seamless_assets.cli.terminal import say, say_json
 
-BOARDS = ("fleet", "node", "exchange", "releases", "sla")
+BOARDS = ("fleet", "node", "exchange", "releases", "service", "sla")
 
 
 @click.command()

@@ -54,6 +54,7 @@ def serve(config: Path | None, host: str, port: int, form: str) -> None:
     """
     from seamless_assets.config.load import load_settings
     from seamless_assets.flows.reading.background import keep_draining
+    from seamless_assets.metrics.levels import Levels
     from seamless_assets.pipeline.connect import connect
     from seamless_assets.pipeline.wiring.coordination import lease_register, machine_leases_file
     from seamless_assets.pipeline.wiring.exchanges import BudgetLevels
@@ -65,11 +66,13 @@ def serve(config: Path | None, host: str, port: int, form: str) -> None:
     settings = load_settings(config)
     require_tokens(host, settings.service.tokens)
     leases, counts = lease_register(machine_leases_file(settings)), metrics_file(settings)
-    levels = BudgetLevels(settings)
+    levels, held = BudgetLevels(settings), Levels()
     log_to(sys.stderr, form)
     with connect(settings) as pipeline:
         say(f"seamless-assets on http://{host}:{port}")
-        app = service_app(pipeline, leases, lambda: scrape(counts, levels), budgets=levels.load)
+        app = service_app(
+            pipeline, leases, lambda: scrape(counts, levels, held), budgets=levels.load, held=held
+        )
         draining = pipeline.aio.portal.start(keep_draining(pipeline.aio.ports))
         draining.add_done_callback(log_failure("filling what others left"))
         serve_app(app, host, port)

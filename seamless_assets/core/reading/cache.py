@@ -85,6 +85,11 @@ class ReadCache:
     def __len__(self) -> int:
         return len(self._shards)
 
+    @property
+    def held_bytes(self) -> int:
+        """The memory that its frames keep from being freed."""
+        return int(self._shards.currsize)
+
     def load(self, key: CacheKey) -> Gathered | None:
         """The frame under `key`, where it is kept and young enough."""
         self._enter(key)

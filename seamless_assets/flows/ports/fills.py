@@ -35,6 +35,9 @@ class FillQueue(Protocol):
     async def next_due_in(self, exchanges: Collection[str]) -> float | None:
         """Seconds until a fill of these exchanges is anybody's; None where none is wanted."""
 
+    async def count(self) -> int:
+        """How many fills are on record."""
+
 
 class RunningFill(Protocol):
     """A fill of this process that is under way."""

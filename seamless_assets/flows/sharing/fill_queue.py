@@ -46,6 +46,10 @@ class OptionalFillQueue:
         """Seconds until a fill is anybody's. Raises `FillQueueUnavailable`."""
         return await self._ask(self._queue.next_due_in(exchanges))
 
+    async def count(self) -> int:
+        """How many fills are on record. Raises `FillQueueUnavailable`."""
+        return await self._ask(self._queue.count())
+
     async def _try(self, asked: Awaitable[None]) -> None:
         with suppress(FillQueueUnavailable):
             await self._ask(asked)

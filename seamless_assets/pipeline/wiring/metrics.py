@@ -15,6 +15,7 @@ from seamless_assets.core.sharing.events import Event
 from seamless_assets.errors import BudgetUnavailable, MetricsUnavailable
 from seamless_assets.flows.ports import Observer
 from seamless_assets.metrics.exposition import exposition
+from seamless_assets.metrics.levels import Levels
 from seamless_assets.metrics.recording import budget_samples, samples
 from seamless_assets.metrics.tally import Tally
 from seamless_assets.pipeline.wiring.exchanges import BudgetLevels
@@ -27,8 +28,8 @@ def metrics_file(settings: Settings) -> Path:
     return settings.seamless.state_dir / "metrics.sqlite"
 
 
-async def scrape(file: Path, levels: BudgetLevels | None = None) -> str:
-    """What the processes of this machine have counted, and what is free of budgets, for Prometheus.
+async def scrape(file: Path, levels: BudgetLevels | None = None, held: Levels | None = None) -> str:
+    """What the processes of this machine have counted, what is free of budgets and what is `held`.
 
     Raises `MetricsUnavailable`.
     """
@@ -41,6 +42,8 @@ async def scrape(file: Path, levels: BudgetLevels | None = None) -> str:
         # While the store of the budgets is away, another metric says so, and these are not there.
         with suppress(BudgetUnavailable):
             tally.record(budget_samples(await levels.load()))
+    if held is not None:
+        tally.record(await held.load())
     return exposition(tally)
 
 

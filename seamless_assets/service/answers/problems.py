@@ -13,7 +13,13 @@ from starlette.responses import Response
 from seamless_assets import errors
 from seamless_assets.core.wire.problems import PROBLEM_TYPE, problem_json
 from seamless_assets.errors import SeamlessError
-from seamless_assets.service.coordinator import LEASES, meaningless, validation_detail
+from seamless_assets.service.coordinator import (
+    LEASES,
+    UNREADABLE,
+    meaningless,
+    unreadable_body,
+    validation_detail,
+)
 
 _STATUSES: dict[type[SeamlessError], int] = {
     errors.InvalidInput: 422,
@@ -74,6 +80,14 @@ def answer_errors(app: FastAPI) -> None:
         detail = validation_detail(error)
         message = "; ".join(f"{'.'.join(map(str, one['loc'][1:])) or 'body'}: {one['msg']}" for one in detail)
         return problem_response(errors.InvalidInput(f"{message}; /openapi.json says what is taken"))
+
+    @app.exception_handler(UNREADABLE)
+    async def unreadable(request: Request, _: Exception) -> Response:
+        if request.url.path.startswith(LEASES):
+            return unreadable_body()
+        return problem_response(
+            errors.InvalidInput("the body is no JSON in UTF-8; send what /openapi.json says")
+        )
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
