@@ -117,6 +117,12 @@ class HousekeepingSettings(SwitchSettings):
     cron: Cron = "30 3 * * 0"
 
 
+class FillsSettings(SwitchSettings):
+    """Fill what readers wanted and left behind; deliver what waits for the webhook."""
+
+    cron: Cron = "*/5 * * * *"
+
+
 class FreshnessSettings(SwitchSettings):
     """Materialize nodes of which more than `max_lag_s` is settled and not released.
 
@@ -167,6 +173,7 @@ class AutomationSettings(Section):
     reverification: ReverificationSettings = section()
     verification: VerificationSettings = section()
     housekeeping: HousekeepingSettings = section()
+    fills: FillsSettings = section()
     freshness: FreshnessSettings = section()
     derivation: DerivationSettings = section()
     recovery: RecoverySettings = section()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dagster import AssetsDefinition, Definitions
 
 from seamless_assets.config.load import Settings
+from seamless_assets.defs.automation.fills import build_fills
 from seamless_assets.defs.automation.freshness import build_freshness
 from seamless_assets.defs.automation.recovery import build_recovery
 from seamless_assets.defs.automation.run_failures import build_run_failures
@@ -56,15 +57,17 @@ def build_definitions(
     jobs, made = build_jobs(names, shards), derived_nodes(derived, by_key)
     derivations = build_derivation_jobs(names, made)
     upkeep = build_upkeep(settings.automation, names, made)
+    fills_schedule, fills = build_fills(settings.automation, names)
     return Definitions(
         assets=[*build_assets(settings, names), *derived],
         jobs=[
             *jobs.values(),
             *derivations.values(),
             *upkeep.values(),
+            fills,
             *build_governing(names, by_key, made),
         ],
-        schedules=[*build_schedules(settings, names, shards), *upkeep],
+        schedules=[*build_schedules(settings, names, shards), *upkeep, fills_schedule],
         sensors=[
             *build_freshness(settings, names, shards, jobs),
             *([build_derivation(settings, names, made, derivations)] if made else []),

@@ -22,7 +22,7 @@ from seamless_assets.defs.names import HELD, NODE_ID_METADATA, PUBLISHABLE, SETT
 START, DAY = 1_735_689_600, 86_400
 PAGE = (ROOT / "docs" / "dagster.md").read_text()
 AUTOMATION = (ROOT / "docs" / "automation.md").read_text()
-UPKEEP = ("housekeeping", "verification")
+UPKEEP = ("housekeeping", "verification", "fills")
 GOVERNING = ("release_by_hand", "rollback", "withdraw", "unpin")
 HOURS = AssetKey(["ohlcv", "binance", "BTC_USDT_1h"])
 
