@@ -93,11 +93,31 @@ class DomainsSettings(Section):
     live: LiveSettings = section()
 
 
+_ARCHIVED = ("id", "base", "quote", "timeframe")
+
+
+class ArchiveSettings(Section):
+    """Where an exchange keeps files of its candles: zips of a month or a day, with checksums beside them.
+
+    `market`: which kind of market they are of; others come over REST alone.
+    """
+
+    base_url: HttpUrl
+    monthly: Annotated[str, template((*_ARCHIVED, "month"), ("timeframe", "month"))] = (
+        "monthly/klines/{id}/{timeframe}/{id}-{timeframe}-{month}.zip"
+    )
+    daily: Annotated[str, template((*_ARCHIVED, "day"), ("timeframe", "day"))] = (
+        "daily/klines/{id}/{timeframe}/{id}-{timeframe}-{day}.zip"
+    )
+    market: Literal["spot", "swap"] = "spot"
+
+
 class ExchangeSettings(Section):
     """One exchange: how it is reached and which series are wanted. `start` is in epoch seconds.
 
     `flat_bars`: whether bars without volume, which some exchanges send for minutes without trades, are kept
-    as bars or taken as proof that there was none. `live`: how it is heard that a bar has closed. `group`,
+    as bars or taken as proof that there was none. `archive`: where files of its candles lie, which are the
+    first source of long backfills. `live`: how it is heard that a bar has closed. `group`,
     `owners` and `tags` are what Dagster shows of its assets beside them.
     """
 
@@ -111,6 +131,7 @@ class ExchangeSettings(Section):
     proxy: ProxyUrl | None = None
     timeout_ms: Milliseconds | None = None
     flat_bars: Literal["keep", "drop"] = "keep"
+    archive: ArchiveSettings | None = None
     live: Literal["polling", "websocket", "auto"] = "polling"
     group: GroupName | None = None
     owners: tuple[Owner, ...] = ()

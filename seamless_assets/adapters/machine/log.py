@@ -13,6 +13,7 @@ from typing import TextIO
 
 from seamless_assets.core.calendar.instant import instant_text
 from seamless_assets.core.sharing.events import (
+    ArchiveEvent,
     BackfillEvent,
     CoordinationEvent,
     DamagedState,
@@ -115,6 +116,8 @@ def _judged(event: Event) -> tuple[str, bool]:
     match event:
         case BackfillEvent():
             return f"backfill_{event.kind}", event.kind == "fail"
+        case ArchiveEvent():
+            return f"archive_{event.kind}", event.kind != "loaded"
         case FillEvent():
             return f"fill_{event.kind}", event.kind == "give_up"
         case LeaseEvent():

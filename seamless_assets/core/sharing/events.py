@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 EventKind = Literal["attempt", "complete", "fail"]
+ArchiveEventKind = Literal["loaded", "refused", "differs"]
 LeaseEventKind = Literal["claim", "complete", "fail"]
 FillEventKind = Literal["take_over", "postpone", "give_up"]
 StreamEventKind = Literal["streams", "cools", "fault", "bars"]
@@ -24,6 +25,20 @@ class BackfillEvent:
     worker: str
     token: int
     duration_ms: float = 0.0
+    rows: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveEvent:
+    """What became of an archive's file: `loaded`, with so many `rows`; `refused`, and bars come over REST.
+
+    `differs`: so many of its bars are others than the exchange sends, whose values count.
+    """
+
+    kind: ArchiveEventKind
+    node_id: str
+    file: str = ""
     rows: int = 0
     reason: str = ""
 
@@ -184,7 +199,8 @@ class ReadEvent:
 
 
 Event = (
-    BackfillEvent
+    ArchiveEvent
+    | BackfillEvent
     | CoordinationEvent
     | DamagedState
     | DroppedRequest

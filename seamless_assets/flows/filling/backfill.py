@@ -10,17 +10,18 @@ import numpy as np
 import pyarrow as pa
 
 from seamless_assets.aio.gather import map_bounded
-from seamless_assets.core.bars.table import empty_bars, timestamps
+from seamless_assets.core.bars.sorted_sets import union
+from seamless_assets.core.bars.table import between, empty_bars, stack, timestamps
 from seamless_assets.core.calendar.instant import OLDEST_MARKET
-from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.calendar.segment import Segment, join_segments
 from seamless_assets.core.calendar.watermark import watermark
-from seamless_assets.core.coverage.coverage import Coverage
+from seamless_assets.core.coverage.coverage import Coverage, bars_of
 from seamless_assets.core.coverage.declaration import contradictions
 from seamless_assets.core.coverage.ledger import Fact, facts_of, proven_gaps, resting
 from seamless_assets.core.coverage.plan import chunk_bars
 from seamless_assets.core.coverage.proof import subtract
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.sharing.events import BackfillEvent, EventKind
+from seamless_assets.core.sharing.events import ArchiveEvent, BackfillEvent, EventKind
 from seamless_assets.core.sharing.lease import chunks, lease_key
 from seamless_assets.errors import ExchangeUnavailable, LeaseLost, StaleToken
 from seamless_assets.flows.filling.clocks import ready_now, refuse_unserved
@@ -163,7 +164,12 @@ async def _fill_under(
     report = _Reporter(ports, node, piece, lease)
     report("attempt")
     try:
-        filled = await fetch_and_store(ports, node, piece, wanted, witnesses, facts, lease)
+        archived = await _store_archived(ports, node, piece, due, witnesses.closed, lease)
+        rest = _left(node, piece, wanted, archived.opens)
+        filled = archived
+        if rest:
+            asked = await fetch_and_store(ports, node, piece, rest, witnesses, facts, lease)
+            filled = _together(ports, node, archived, asked)
     except BaseException as error:
         report("fail", reason=f"{type(error).__name__}: {error}")
         raise
@@ -173,6 +179,51 @@ async def _fill_under(
     else:
         report("complete", filled.added + filled.revised)
     return replace(filled, problems=(*filled.problems, *contradictions(proven_gaps(facts), filled.opens)))
+
+
+async def _store_archived(
+    ports: Ports, node: NodeId, piece: Piece, missing: Sequence[Segment], closed: int, lease: HeldLease
+) -> FillResult:
+    """Store what an archive has of the missing ranges of a piece, where that is most of it."""
+    lacking = sum(node.timeframe.count(*part) for part in missing)
+    if ports.archive is None or lacking * 2 < node.timeframe.count(*piece.bounds):
+        return FillResult()
+    found = await ports.archive.load_bars(node, Segment(missing[0].start, missing[-1].end), closed)
+    bars = stack([between(found, *part) for part in missing])
+    if not bars.num_rows:
+        return FillResult()
+    now = ports.clock.now()
+    written = await lease.fenced(
+        piece.chunk, lambda fence: ports.hot.write_bars(node, bars, (), recorded_at=now, fence=fence)
+    )
+    return FillResult(added=written.added, revised=written.revised, opens=timestamps(bars))
+
+
+def _left(node: NodeId, piece: Piece, wanted: Sequence[Segment], archived: np.ndarray) -> list[Segment]:
+    """What is still asked of the exchange: what no file had, and beside it a bar on each side that one had.
+
+    So the two are held against each other where that costs no request.
+    """
+    left = subtract(wanted, bars_of(archived, node.timeframe), node.timeframe)
+    if not len(archived):
+        return left
+    wider = [
+        Segment(node.timeframe.shift(part.start, -1), node.timeframe.shift(part.end, 1)) for part in left
+    ]
+    return join_segments([part.intersect(piece.bounds) for part in wider])
+
+
+def _together(ports: Ports, node: NodeId, archived: FillResult, asked: FillResult) -> FillResult:
+    """The outcome of both; bars of a file that the exchange sends by other values are told of."""
+    if asked.revised and len(archived.opens):
+        told = f"{asked.revised} bars are others at the exchange than in its archive; the exchange's count"
+        ports.observer.notify(ArchiveEvent("differs", str(node), rows=asked.revised, reason=told))
+    return replace(
+        asked,
+        added=archived.added + asked.added,
+        revised=archived.revised + asked.revised,
+        opens=union(archived.opens, asked.opens),
+    )
 
 
 async def fetch_and_store(

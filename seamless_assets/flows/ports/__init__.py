@@ -17,7 +17,7 @@ from seamless_assets.errors import NotPicklable
 from seamless_assets.flows.ports.artifact_store import ArtifactStore
 from seamless_assets.flows.ports.budget import BudgetStore
 from seamless_assets.flows.ports.clock import Clock
-from seamless_assets.flows.ports.exchange import CandleSource, CandleStream, LiveFeeds
+from seamless_assets.flows.ports.exchange import CandleArchive, CandleSource, CandleStream, LiveFeeds
 from seamless_assets.flows.ports.fills import FillQueue, FillRunner
 from seamless_assets.flows.ports.hot_store import HotStore
 from seamless_assets.flows.ports.leases import LeaseQuota, LeaseRegister, LeaseStore
@@ -29,6 +29,7 @@ from seamless_assets.flows.ports.worlds import WorldDecisions, WorldService
 __all__ = [
     "ArtifactStore",
     "BudgetStore",
+    "CandleArchive",
     "CandleSource",
     "CandleStream",
     "Clock",
@@ -71,6 +72,7 @@ class Ports:
     frames: ReadCache
     decisions: WorldDecisions | None = None
     webhooks: WebhookDelivery | None = None
+    archive: CandleArchive | None = None
     feeds: LiveFeeds | None = None
     reading: ReadSettings = field(default_factory=ReadSettings)
 

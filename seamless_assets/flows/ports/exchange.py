@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Literal, Protocol
 
+import pyarrow as pa
+
 from seamless_assets.core.bars.volume import VolumeUnit
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.pages import Page
@@ -19,6 +21,16 @@ if TYPE_CHECKING:
 
 Streamed = Literal["candles", "trades"]
 """What candles are made of that an exchange streams: it sends them, or its trades are put together."""
+
+
+class CandleArchive(Protocol):
+    """Files of candles that exchanges keep beside their API."""
+
+    async def load_bars(self, node: NodeId, window: Segment, closed: int) -> pa.Table:
+        """Bars that open in `window` as files have them, sorted; none where there is no file of a time.
+
+        Of times that are not over by `closed` (epoch seconds) there is none.
+        """
 
 
 class CandleSource(Protocol):

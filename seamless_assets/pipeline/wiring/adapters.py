@@ -13,7 +13,7 @@ from seamless_assets.flows.reading.background import BackgroundFills
 from seamless_assets.flows.sharing.quota import LeaseQuota
 from seamless_assets.flows.worlds.decisions import Decisions
 from seamless_assets.pipeline.wiring.coordination import Coordination
-from seamless_assets.pipeline.wiring.exchanges import Exchanges
+from seamless_assets.pipeline.wiring.exchanges import Exchanges, archives
 from seamless_assets.pipeline.wiring.policy import frames_of, policy_of, read_settings
 from seamless_assets.pipeline.wiring.stores import S3Access, artifact_store, hot_store
 from seamless_assets.pipeline.wiring.webhooks import Webhooks
@@ -30,6 +30,7 @@ class Adapters:
         self._coordination = coordination = Coordination(settings, clock)
         self._hot = hot_store(settings, coordination.observer)
         self._exchanges = Exchanges(settings, coordination.gate)
+        self._archives = archives(settings, clock.now, coordination.observer.notify)
         self._fills = BackgroundFills()
         self._webhooks = Webhooks(settings, clock, coordination)
         self.shared = coordination.shared
@@ -52,6 +53,7 @@ class Adapters:
             frames=frames_of(settings),
             decisions=self._decisions(settings, clock),
             webhooks=self._webhooks.dispatcher,
+            archive=self._archives,
         )
 
     def start(self) -> None:
@@ -75,6 +77,8 @@ class Adapters:
         await self._webhooks.close()
         await self._closing.aclose()
         await self._exchanges.close()
+        if self._archives is not None:
+            await self._archives.close()
         await self._coordination.close()
         await self._hot.close()
         await self._artifacts.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, cast
 
 from seamless_assets.adapters.ccxt.documented.timeframes import documented_timeframes
@@ -15,12 +15,17 @@ from seamless_assets.aio.lazy import Lazy
 from seamless_assets.config.load import Settings
 from seamless_assets.config.rules import Finding
 from seamless_assets.core.addresses import place_of
+from seamless_assets.core.sharing.events import Event
 from seamless_assets.core.wire.views import BudgetView
 from seamless_assets.flows.ports import CandleSource
 from seamless_assets.flows.sharing.gate import RateGate
+from seamless_assets.pipeline.wiring.policy import policy_of
 
 if TYPE_CHECKING:
+    from seamless_assets.adapters.http.archive import HttpArchives
     from seamless_assets.adapters.redis.budget import RedisBudget
+
+Notify = Callable[[Event], None]
 
 
 class Exchanges:
@@ -44,6 +49,22 @@ def _source(settings: Settings, gate: RateGate) -> CandleSource:
 
     clients = {name: _client_settings(settings, name) for name in settings.exchanges}
     return CcxtSource(clients, gate, ExchangeMemory(settings.seamless.state_dir / "exchanges.sqlite"))
+
+
+def archives(settings: Settings, now: Callable[[], float], notify: Notify) -> HttpArchives | None:
+    """The archives that the settings name; None where they name none."""
+    declared = {name: one.archive for name, one in settings.exchanges.items() if one.archive}
+    if not declared:
+        return None
+    with late_imports("aiohttp"):
+        from seamless_assets.adapters.http.archive import ArchivePlace, HttpArchives
+
+    places = {
+        name: ArchivePlace(str(one.base_url), one.monthly, one.daily, one.market == "swap")
+        for name, one in declared.items()
+    }
+    policy = policy_of(settings)
+    return HttpArchives(places, policy.severities, policy.drops_flat_bars, now, notify)
 
 
 def budget_key(settings: Settings, exchange: str) -> str:
