@@ -51,6 +51,12 @@ class Book:
         view.clock = SandboxClock(now)
         return view
 
+    def minutes_at_close(self, symbol: str, start: int, end: int) -> np.ndarray:
+        """One-minute candles that open in `[start, end)`, each as it is known at its close."""
+        view = self.as_of(end)
+        view.generator = self.generator.never_corrected()
+        return view.candles(symbol, ONE_MINUTE, start, end)
+
     def candles(self, symbol: str, timeframe: Timeframe, start: int, end: int) -> np.ndarray:
         """Candles that open in `[start, end)`, ascending, the forming one of now included."""
         offset = self.markets[symbol].offsets.get(str(timeframe), 0)

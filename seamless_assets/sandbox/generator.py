@@ -7,6 +7,7 @@ Coarser bars are exact aggregates of the one-minute ones.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,10 +28,18 @@ _PERIOD = 30 * 1440
 class Generator:
     """Bars of made-up markets. `outage_minutes` of every 30 days all symbols lack the same minutes."""
 
-    def __init__(self, seed: int = 7, *, outage_minutes: int = 20, correction_seconds: int = 90) -> None:
+    def __init__(self, seed: int = 7, *, outage_minutes: int = 20, correction_seconds: float = 90) -> None:
         self.seed = seed
         self.outage_minutes = outage_minutes
         self.correction_seconds = correction_seconds
+
+    def never_corrected(self) -> Generator:
+        """The same markets, whose bars stay as they were known at their close."""
+        return Generator(
+            self.seed,
+            outage_minutes=self.outage_minutes,
+            correction_seconds=math.inf if self.correction_seconds > 0 else 0,
+        )
 
     def minutes(self, market: Market, start: int, end: int, now: float) -> np.ndarray:
         """One-minute bars that open in `[start, end)` and have opened by `now`, as a `BAR` array."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from cachetools import LRUCache
 
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.dialects.streams.base import Candle, Topic, Trade, Update
@@ -16,6 +17,8 @@ from seamless_assets.sandbox.book import ONE_MINUTE, Book
 from seamless_assets.sandbox.generator import MINUTE, trades_of
 
 HOUR = 3_600
+MAX_HOURS = 4_096
+"""As many hours of minutes of made-up markets are remembered."""
 TRADES_OF_BAR = 4
 """As many trades make up a minute that was made up."""
 
@@ -25,6 +28,7 @@ class MarketEvents:
 
     def __init__(self, book: Book) -> None:
         self._book = book
+        self._hours: LRUCache[tuple[str, int], dict[int, np.void]] = LRUCache(MAX_HOURS)
 
     def close(self, topic: Topic, at: int) -> Update | None:
         """The candle that closed at a whole minute; of trades the minute itself. None where nobody traded."""
@@ -32,7 +36,7 @@ class MarketEvents:
         opened = self._open(topic.symbol, frame, at - 1)
         if self._end(topic.symbol, frame, opened) != at:
             return None
-        candle = self._candle(topic, opened, at)
+        candle = self._first_known(topic, opened, at)
         return None if candle is None else Update(topic, float(at), candles=(candle,))
 
     def corrected(self, topic: Topic, opened: int, at: float) -> Update | None:
@@ -135,12 +139,33 @@ class MarketEvents:
         if recorded is not None:
             low, high = np.searchsorted(recorded["at"], [minute, minute + MINUTE])
             return [Trade(*row) for row in recorded[low:high].tolist()]
-        bars = self._book.as_of(minute + MINUTE).candles(symbol, ONE_MINUTE, minute, minute + MINUTE)
-        return [Trade(*trade) for trade in trades_of(bars)]
+        bar = self._at_close(symbol, minute)
+        is_traded = bar is not None and bar["volume"] > 0
+        return [Trade(*trade) for trade in trades_of(np.array([bar]))] if is_traded else []
+
+    def _at_close(self, symbol: str, minute: int) -> np.void | None:
+        """A minute's bar as it is known at its close; None where nobody traded."""
+        if symbol in self._book.replay.symbols:
+            found = self._book.minutes_at_close(symbol, minute, minute + MINUTE)
+            return found[0] if len(found) else None
+        hour = minute // HOUR * HOUR
+        known = self._hours.get((symbol, hour))
+        if known is None:
+            bars = self._book.minutes_at_close(symbol, hour, hour + HOUR)
+            # The row of zeros before a listing is nobody's candle.
+            known = self._hours[symbol, hour] = {int(bar["ts"]): bar for bar in bars if bar["close"] > 0}
+        return known.get(minute)
 
     def _is_coarse(self, symbol: str) -> bool:
         replay = self._book.replay
         return symbol in replay.symbols and len(replay.series(symbol, ONE_MINUTE)[0]) == 0
+
+    def _first_known(self, topic: Topic, opened: int, at: int) -> Candle | None:
+        """The candle that closes at `at`."""
+        if at - opened != MINUTE:
+            return self._candle(topic, opened, at)
+        bar = self._at_close(topic.symbol, opened)
+        return None if bar is None else self._made(topic, bar, is_closed=True)
 
     def _candle(self, topic: Topic, opened: int, at: float) -> Candle | None:
         frame = topic.timeframe or ONE_MINUTE

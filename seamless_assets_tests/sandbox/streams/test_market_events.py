@@ -94,6 +94,19 @@ def test_nothing_happens_in_minutes_without_trades_nor_after_the_end() -> None:
     assert max(bars["ts"]) < NOW + 600
 
 
+def test_before_a_listing_and_in_bars_without_volume_nobody_trades() -> None:
+    young = Market("YOUNG/B", 100.0, listed=NOW + HOUR, has_zero_row=True)
+    replay, flat = Replay(), recorded(MINUTE, 60)
+    flat["volume"][10:20] = 0.0
+    replay.add("REC/B", "1m", flat)
+    events = MarketEvents(Book(SandboxClock(NOW), markets=[young], replay=replay))
+    closes, trades = happened(events, Topic("t", "YOUNG/B"), NOW, NOW + 2 * HOUR)
+    assert min(update.at for update in [*closes, *trades]) >= NOW + HOUR
+    closes, trades = happened(events, Topic("t", "REC/B"), NOW, NOW + HOUR)
+    assert not any(NOW + 600 <= update.at < NOW + 1_200 for update in trades) and len(trades) == 200
+    assert len(closes) == 60
+
+
 def recorded(step: int, count: int) -> np.ndarray:
     rng = np.random.default_rng(3)
     bars = np.empty(count, dtype=BAR)

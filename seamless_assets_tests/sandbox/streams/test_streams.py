@@ -35,8 +35,9 @@ async def follow(client: Any, symbol: str, frame: str, until: int) -> dict[int, 
     return bars
 
 
-@pytest.mark.parametrize("frame", ["1m", "1h"])
-@pytest.mark.parametrize("name", WITH_CANDLES)
+@pytest.mark.parametrize(
+    ("name", "frame"), [*((name, "1m") for name in WITH_CANDLES), ("binance", "1h"), ("kraken", "1h")]
+)
 async def test_closed_bars_equal_the_truth(
     exchange: Sandbox, connect: Callable[[str], Any], name: str, frame: str
 ) -> None:
