@@ -170,12 +170,13 @@ class HotStoreSettings(Section):
 
 
 class ObservabilitySettings(Section):
-    """Thresholds of checks and alerts."""
+    """Thresholds of checks and alerts; `tracing` makes OpenTelemetry spans of reads, fills and releases."""
 
     coverage_ratio_threshold: Ratio = 0.98
     backfill_completion_ratio_min: Ratio = 0.95
     storage_wait_warn_ms: Milliseconds = 300
     backfill_wait_warn_ms: Milliseconds = 5_000
+    tracing: Truth = False
 
 
 class SeamlessSettings(Section):

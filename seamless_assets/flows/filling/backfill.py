@@ -30,9 +30,10 @@ from seamless_assets.flows.filling.fetch import fetch_bars
 from seamless_assets.flows.filling.history import NO_OPENS, coverage
 from seamless_assets.flows.filling.pages import FetchRequest
 from seamless_assets.flows.filling.witness_pages import WitnessPages
-from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.ports import Facts, Ports
 from seamless_assets.flows.sharing.breaker import Breaker
 from seamless_assets.flows.sharing.leases import HeldLease, holding
+from seamless_assets.flows.sharing.tracing import traced
 
 CHUNKS_AT_ONCE = 32
 MAX_TAKEOVERS = 5
@@ -127,6 +128,11 @@ def pieces(ports: Ports, node: NodeId, window: Segment) -> list[Piece]:
     return [Piece(chunk, bounds.intersect(chunk)) for chunk in chunks(node.timeframe, bounds, bars)]
 
 
+def _facts(node: NodeId, piece: Piece, *_: object, **__: object) -> Facts:
+    return {"node_id": str(node), "start": piece.bounds.start, "end": piece.bounds.end}
+
+
+@traced("seamless.fill", _facts)
 async def fill(ports: Ports, node: NodeId, piece: Piece, call: FillCall, *, anew: bool = False) -> FillResult:
     """Fetch what is missing of a piece, or all of it `anew`, and store it; callers of one process share that.
 

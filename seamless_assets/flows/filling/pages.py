@@ -14,8 +14,9 @@ from seamless_assets.core.coverage.pages import Page, closed_part, known_opens, 
 from seamless_assets.core.coverage.plan import learned_page_size, may_be_cut, pages_over, probe
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable, MisalignedTimeframe
-from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.ports import Facts, Ports
 from seamless_assets.flows.sharing.retry import with_retries
+from seamless_assets.flows.sharing.tracing import traced
 
 MAX_ROUNDS = 12
 
@@ -109,6 +110,11 @@ def _next_pages(
     return list(dict.fromkeys(page for page in around if page is not None))
 
 
+def _facts(request: FetchRequest, window: Segment) -> Facts:
+    return {"node_id": str(request.node), "start": window.start, "end": window.end}
+
+
+@traced("seamless.fetch", _facts)
 async def _ask(ports: Ports, request: FetchRequest, window: Segment) -> Page | NoAnswer:
     node = request.node
     try:

@@ -21,7 +21,7 @@ from seamless_assets.flows.ports.exchange import CandleArchive, CandleSource, Ca
 from seamless_assets.flows.ports.fills import FillQueue, FillRunner
 from seamless_assets.flows.ports.hot_store import HotStore
 from seamless_assets.flows.ports.leases import LeaseQuota, LeaseRegister, LeaseStore
-from seamless_assets.flows.ports.observer import Observer
+from seamless_assets.flows.ports.observer import Facts, Observer, Tracer
 from seamless_assets.flows.ports.sessions import SessionStore
 from seamless_assets.flows.ports.webhooks import Outbox, WebhookDelivery, WebhookSender
 from seamless_assets.flows.ports.worlds import WorldDecisions, WorldService
@@ -33,6 +33,7 @@ __all__ = [
     "CandleSource",
     "CandleStream",
     "Clock",
+    "Facts",
     "FillQueue",
     "FillRunner",
     "HotStore",
@@ -44,6 +45,7 @@ __all__ = [
     "Outbox",
     "Ports",
     "SessionStore",
+    "Tracer",
     "WebhookDelivery",
     "WebhookSender",
     "WorldDecisions",
@@ -74,6 +76,7 @@ class Ports:
     webhooks: WebhookDelivery | None = None
     archive: CandleArchive | None = None
     feeds: LiveFeeds | None = None
+    tracer: Tracer | None = None
     reading: ReadSettings = field(default_factory=ReadSettings)
 
     def __reduce__(self) -> Never:

@@ -18,17 +18,27 @@ from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.core.worlds.decision import DRY_MODES, Decision, unavailable
 from seamless_assets.core.worlds.session import SessionKey
 from seamless_assets.errors import CoverageMissing, NothingReleased, SeamlessSLAExceeded
-from seamless_assets.flows.ports import Ports, WorldDecisions
+from seamless_assets.flows.ports import Facts, Ports, WorldDecisions
 from seamless_assets.flows.reading.answer import Answer, refuse, serve
 from seamless_assets.flows.reading.blended import read_blended
 from seamless_assets.flows.reading.deadline import Deadline, PhaseCut
 from seamless_assets.flows.reading.published import load_published
 from seamless_assets.flows.reading.released import load_released
 from seamless_assets.flows.reading.sessions import bind_live
+from seamless_assets.flows.sharing.tracing import traced
 
 Columns = Sequence[str] | str | None
 
 
+def _facts(request: ReadRequest) -> Facts:
+    context = request.context
+    asked = {"node_id": str(request.node), "start": request.start, "end": request.end, "limit": request.limit}
+    if context is not None:
+        asked |= {"world_id": context.world_id, "domain": context.domain, "as_of": context.as_of}
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+@traced("seamless.read", _facts)
 async def read(ports: Ports, request: ReadRequest) -> ReadResult:
     """Serve one read with its verdict.
 

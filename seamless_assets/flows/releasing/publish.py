@@ -31,9 +31,10 @@ from seamless_assets.core.releases.supersession import refuse_pinned, supersede
 from seamless_assets.core.sharing.events import SealEvent
 from seamless_assets.errors import FingerprintCollision, ReleaseLosesBars, ReleaseOutdated
 from seamless_assets.flows.filling.history import NO_OPENS, coverage_of_known, declared_of, known_bars
-from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.ports import Facts, Ports
 from seamless_assets.flows.releasing.commit import commit, instant_micros, refuse_discarded, revisions
 from seamless_assets.flows.releasing.sealing import sealed_artifact
+from seamless_assets.flows.sharing.tracing import traced
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,12 @@ class Imported:
     declared: Sequence[Declaration] = ()
 
 
+def _facts(node: NodeId, partition: Partition, window: Segment, *_: object, **__: object) -> Facts:
+    named = {"node_id": str(node), "partition": partition.key}
+    return {**named, "start": window.start, "end": window.end}
+
+
+@traced("seamless.publish", _facts)
 async def seal_known(
     ports: Ports,
     node: NodeId,

@@ -8,7 +8,7 @@ from random import Random
 from seamless_assets.adapters.machine.clock import SystemClock
 from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.config.load import Settings
-from seamless_assets.flows.ports import Clock, Ports
+from seamless_assets.flows.ports import Clock, Ports, Tracer
 from seamless_assets.flows.reading.background import BackgroundFills
 from seamless_assets.flows.sharing.quota import LeaseQuota
 from seamless_assets.flows.worlds.decisions import Decisions
@@ -53,6 +53,7 @@ class Adapters:
             frames=frames_of(settings),
             decisions=self._decisions(settings, clock),
             webhooks=self._webhooks.dispatcher,
+            tracer=_tracer(settings),
             archive=self._archives,
         )
 
@@ -82,3 +83,13 @@ class Adapters:
         await self._coordination.close()
         await self._hot.close()
         await self._artifacts.close()
+
+
+def _tracer(settings: Settings) -> Tracer | None:
+    """Who makes spans, where the settings want them. Raises `MissingPackage`."""
+    if not settings.seamless.observability.tracing:
+        return None
+    with late_imports("opentelemetry"):
+        from seamless_assets.adapters.otel.tracer import OtelTracer
+
+    return OtelTracer()

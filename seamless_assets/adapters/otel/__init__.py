@@ -1,0 +1,1 @@
+"""OpenTelemetry; needs the extra `otel`."""
