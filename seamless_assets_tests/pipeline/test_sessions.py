@@ -132,9 +132,21 @@ def test_what_a_session_cannot_be_is_refused_at_once(
         pipeline.session(**arguments)
 
 
-def test_a_misspelt_node_learns_the_nearest_declared_one(pipeline: sa.Seamless) -> None:
-    with pytest.raises(NothingReleased, match=r"did you mean ohlcv:binance:BTC/USDT:1h\?"):
-        pipeline.read("ohlcv:binance:BTC/USTD:1h", START, START + DAY)
+@pytest.mark.parametrize("strategy", [None, "FAIL_FAST", "AUTO_BACKFILL"])
+@pytest.mark.parametrize("domain", [None, "dryrun", "live"])
+def test_a_misspelt_node_learns_the_nearest_declared_one(
+    pipeline: sa.Seamless, domain: Any, strategy: str | None
+) -> None:
+    as_of = START if domain == "dryrun" else None
+    context = sa.ComputeContext(domain=domain, as_of=as_of) if domain else None  # type: ignore[arg-type]
+    asked = ("ohlcv:binance:BTC/USTD:1h", START, START + DAY)
+    try:
+        told = str(pipeline.read(*asked, context=context, strategy=strategy, sla="baseline").metadata.reasons)
+    except (NothingReleased, CoverageMissing) as refused:
+        told = str(refused)
+    assert "did you mean ohlcv:binance:BTC/USDT:1h?" in told
+    # Why a fill came to nothing is told too.
+    assert ("UnknownSymbol" in told) is (strategy == "AUTO_BACKFILL")
 
 
 def test_a_session_sees_what_was_released_when_it_was_made_and_not_when_it_is_first_used(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
+from cachetools import LRUCache
+
+from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import Strategy
 from seamless_assets.core.reading.sla import PRESETS, UNBOUNDED, SLAPolicy
 
@@ -28,3 +32,34 @@ class ReadSettings:
     dryrun_publishes: bool = True
     starts: Mapping[str, int] = field(default_factory=dict)
     exchanges: frozenset[str] = frozenset()
+    _nearest: LRUCache[NodeId, str | None] = field(
+        default_factory=lambda: LRUCache(1_000), init=False, repr=False, compare=False
+    )
+
+    def nearest(self, node: NodeId) -> str | None:
+        """The declared node that an undeclared one may have been meant as; None where there is none.
+
+        It differs in one part: the timeframe, the exchange, or a few characters of the symbol.
+        """
+        if node not in self._nearest:
+            # Whoever asks for it once asks again and again, and of thousands of nodes a look takes a while.
+            self._nearest[node] = None if str(node) in self.starts else _nearest(node, self.starts)
+        return self._nearest[node]
+
+
+def _nearest(node: NodeId, declared: Iterable[str]) -> str | None:
+    known = [NodeId.parse(text) for text in declared]
+    by_parts = (
+        {str(one.timeframe): one for one in known if _same(one, node, "exchange", "symbol")},
+        {one.exchange: one for one in known if _same(one, node, "symbol", "timeframe")},
+        {one.symbol: one for one in known if _same(one, node, "exchange", "timeframe")},
+    )
+    asked = (str(node.timeframe), node.exchange, node.symbol)
+    for part, found, cutoff in zip(asked, by_parts, (0.0, 0.0, 0.6), strict=True):
+        if near := get_close_matches(part, found, n=1, cutoff=cutoff):
+            return str(found[near[0]])
+    return None
+
+
+def _same(one: NodeId, other: NodeId, *parts: str) -> bool:
+    return all(getattr(one, part) == getattr(other, part) for part in parts)

@@ -27,7 +27,8 @@ class Evidence:
     delivered bar closed, by the exchange's clock, None where nothing was delivered. `as_of` and
     `dataset_fingerprint` are those served, `bound_as_of` and `bound_fingerprint` those that the session is
     bound to, `pinned` the `as_of` that it was set back to. `violations` names the phases that their budgets
-    cut, `problems` are those of fills, and `decision` is what a world service said.
+    cut, `problems` are those of fills, `nearest` is the declared node that is nearest to an undeclared one,
+    and `decision` is what a world service said.
     """
 
     domain: Domain | None
@@ -49,6 +50,7 @@ class Evidence:
     violations: tuple[str, ...] = ()
     on_violation: OnViolation = "PARTIAL_FILL"
     problems: tuple[str, ...] = ()
+    nearest: str | None = None
     decision: Mode = "live"
     decision_reason: str = ""
 
@@ -119,6 +121,8 @@ def _partial(of: Evidence) -> Iterator[str]:
 
 def _noted(of: Evidence) -> Iterator[str]:
     """What is reported and changes no verdict."""
+    if of.nearest is not None and of.missing == of.expected - of.absent > 0:
+        yield f"node_undeclared: no bar is known of it; did you mean {of.nearest}?"
     if of.retention:
         yield f"bars_out_of_retention: {of.retention} of {of.expected} bars are no longer served"
     if of.declared:

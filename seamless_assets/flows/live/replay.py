@@ -82,7 +82,8 @@ async def _take(stream: Stream, number: int, waiting: list[tuple[float, int, Eve
 async def _bound(ports: Ports, request: ReplayRequest, node: NodeId) -> Snapshot:
     snapshot = await bind_snapshot(ports, node, ComputeContext(as_of=request.as_of))
     start = request.positions[str(node)].upto
-    refuse_uncovered(node, Segment(start, max(start, node.timeframe.floor(request.end))), snapshot)
+    asked = Segment(start, max(start, node.timeframe.floor(request.end)))
+    refuse_uncovered(ports, node, asked, snapshot)
     return snapshot
 
 

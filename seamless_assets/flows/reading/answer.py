@@ -213,6 +213,7 @@ def _judged(ports: Ports, answer: Answer, lag: float | None) -> Judgement:
             violations=answer.sla.violations,
             on_violation=sla.on_violation,
             problems=answer.problems,
+            nearest=None if answer.gathered.bars.num_rows else settings.nearest(answer.request.node),
         )
     )
 

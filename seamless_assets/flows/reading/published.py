@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from seamless_assets.core.calendar.partition import partitions
 from seamless_assets.core.calendar.segment import Segment
@@ -34,7 +35,8 @@ async def load_published(
     """
     if request.context is None:
         problems = await deadline.run("backfill_wait", _publish(ports, request, admission))
-        return *(await deadline.run("storage_wait", _load_newest(ports, request))), problems
+        with _explained(problems):
+            return *(await deadline.run("storage_wait", _load_newest(ports, request))), problems
     try:
         return *(await deadline.run("storage_wait", load_released(ports, request))), ()
     except (NothingReleased, CoverageMissing):
@@ -44,7 +46,19 @@ async def load_published(
             return *(await deadline.run("storage_wait", _load_layered(ports, request, made))), ()
         except CoverageMissing:
             problems = await deadline.run("backfill_wait", _publish(ports, request, admission))
-            return *(await deadline.run("storage_wait", _load_made(ports, request, key, made))), problems
+            with _explained(problems):
+                return *(await deadline.run("storage_wait", _load_made(ports, request, key, made))), problems
+
+
+@contextmanager
+def _explained(problems: Sequence[str]) -> Iterator[None]:
+    """A refusal within says why the bars are not there that were to be fetched for it."""
+    try:
+        yield
+    except CoverageMissing as missing:
+        if not problems:
+            raise
+        raise CoverageMissing(f"{missing}; {problems[0]}", **missing.facts) from missing
 
 
 async def _publish(ports: Ports, request: ReadRequest, admission: Admission) -> tuple[str, ...]:
@@ -73,7 +87,7 @@ async def _publish(ports: Ports, request: ReadRequest, admission: Admission) -> 
 async def _load_newest(ports: Ports, request: ReadRequest) -> tuple[Gathered, Snapshot]:
     newest = await ports.artifacts.load_snapshot(request.node)
     window = _window(ports, request)
-    refuse_uncovered(request.node, window, newest)
+    refuse_uncovered(ports, request.node, window, newest)
     return await gather_released(ports, request.node, window, newest), newest
 
 
@@ -88,9 +102,8 @@ async def _load_made(
     newest = (await ports.artifacts.load_snapshot(request.node)).release
     if newest is None:
         return await _load_layered(ports, request, made)
-    refuse_uncovered(
-        request.node, _window(ports, request), *await _layers(ports, request, [*made, newest.as_of])
-    )
+    layers = await _layers(ports, request, [*made, newest.as_of])
+    refuse_uncovered(ports, request.node, _window(ports, request), *layers)
     _, record = await ports.sessions.update(key, lambda record: add_made(record, newest.as_of))
     return await _load_layered(ports, request, record.made)
 
@@ -98,7 +111,7 @@ async def _load_made(
 async def _load_layered(ports: Ports, request: ReadRequest, made: Sequence[str]) -> tuple[Gathered, Snapshot]:
     """The window at what the session is bound to, and where that does not hold it, at what it made."""
     layers, window = await _layers(ports, request, made), _window(ports, request)
-    refuse_uncovered(request.node, window, *layers)
+    refuse_uncovered(ports, request.node, window, *layers)
     return await gather_layered(ports, request.node, window, layers)
 
 

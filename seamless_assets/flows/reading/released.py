@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.calendar.segment import Segment, outside
 from seamless_assets.core.coverage.coverage import Gap
@@ -28,11 +26,12 @@ async def bind_snapshot(ports: Ports, node: NodeId, context: ComputeContext) -> 
         log = await ports.artifacts.list_releases(node)
         first = f"; its first release is of {log[0].as_of}" if log else "; materialize it first"
         at = f" at or before {context.as_of}" if context.as_of else ""
-        known = ports.reading.starts
-        near = get_close_matches(str(node), known, n=1) if str(node) not in known else []
-        first += f"; did you mean {near[0]}?" if near else ""
         of = f" of the dataset {context.dataset_fingerprint}" if context.dataset_fingerprint else ""
-        raise NothingReleased(f"{node} has no release{of}{at}{first}", node_id=str(node), as_of=context.as_of)
+        raise NothingReleased(
+            f"{node} has no release{of}{at}{first}{_hint(ports, node)}",
+            node_id=str(node),
+            as_of=context.as_of,
+        )
     if context.as_of not in (None, snapshot.release.as_of):
         newest = (await ports.artifacts.load_snapshot(node)).release
         refuse_future(context.as_of, ports.clock.now(), newest.as_of if newest else None)
@@ -55,7 +54,7 @@ async def load_released(ports: Ports, request: ReadRequest) -> tuple[Gathered, S
     node = request.node
     snapshot = await bind_snapshot(ports, node, request.context or NEWEST)
     window = request.window(*reach(snapshot))
-    refuse_uncovered(node, window, snapshot)
+    refuse_uncovered(ports, node, window, snapshot)
     gathered = await gather_cached(ports, node, window, snapshot, request.context)
     while request.limit is not None and request.start is None and gathered.bars.num_rows < request.limit:
         # Bars that do not exist are none of the last so many.
@@ -63,7 +62,7 @@ async def load_released(ports: Ports, request: ReadRequest) -> tuple[Gathered, S
         window = wider.intersect(Segment(*reach(snapshot))).whole_bars(node.timeframe.grid)
         if window == gathered.window:
             break
-        refuse_uncovered(node, window, snapshot)
+        refuse_uncovered(ports, node, window, snapshot)
         gathered = await gather_cached(ports, node, window, snapshot, request.context)
     return gathered, snapshot
 
@@ -73,7 +72,7 @@ def reach(snapshot: Snapshot) -> tuple[int, int]:
     return snapshot.artifacts[0].start, snapshot.artifacts[-1].end
 
 
-def refuse_uncovered(node: NodeId, window: Segment, *snapshots: Snapshot) -> None:
+def refuse_uncovered(ports: Ports, node: NodeId, window: Segment, *snapshots: Snapshot) -> None:
     """Raise `CoverageMissing` where no artifact of the snapshots holds a part of `window`.
 
     Bars that a released artifact itself lists as missing were let through its gate; others were not.
@@ -83,9 +82,15 @@ def refuse_uncovered(node: NodeId, window: Segment, *snapshots: Snapshot) -> Non
     if gaps:
         named = ", ".join(f"[{seconds_text(gap.start)}, {seconds_text(gap.end)})" for gap in gaps[:3])
         more = f" and {len(gaps) - 3} more" if len(gaps) > 3 else ""
+        way_out = f"materialize them or ask for less{_hint(ports, node)}"
         raise CoverageMissing(
             f"released artifacts of {node} do not hold {named}{more} of the asked "
-            f"[{seconds_text(window.start)}, {seconds_text(window.end)}); materialize them or ask for less",
+            f"[{seconds_text(window.start)}, {seconds_text(window.end)}); {way_out}",
             node_id=str(node),
             gaps=tuple(gaps),
         )
+
+
+def _hint(ports: Ports, node: NodeId) -> str:
+    near = ports.reading.nearest(node)
+    return f"; did you mean {near}?" if near else ""

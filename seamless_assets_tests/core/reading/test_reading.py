@@ -16,10 +16,12 @@ from seamless_assets.core.bars.table import BARS_SCHEMA
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.coverage import Gap
+from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.carry import carry_previous_close
 from seamless_assets.core.reading.context import ComputeContext, choose_strategy
 from seamless_assets.core.reading.request import choose_columns
 from seamless_assets.core.reading.result import ManifestUris, ReadMetadata, ReadResult
+from seamless_assets.core.reading.settings import ReadSettings
 from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.errors import InvalidChoice, InvalidInput
 from seamless_assets.testing import START, bars_table, random_walk
@@ -157,3 +159,27 @@ def test_limits_that_nothing_can_be_held_against_are_refused(limit: Any) -> None
     if limit not in (0, True):
         with pytest.raises(InvalidInput, match="min_coverage is"):
             ComputeContext(domain="live", min_coverage=limit)
+
+
+DECLARED = ("binance:BTC/USDT:1m", "binance:BTC/USDT:1h", "okx:ETH/USDT:USDT:1m", "kraken:ETH/BTC:1d")
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "meant"),
+    [
+        ("binance:BTC/USTD:1m", "binance:BTC/USDT:1m"),
+        ("binanse:BTC/USDT:1h", "binance:BTC/USDT:1h"),
+        ("okx:ETH/USDT:1m", "okx:ETH/USDT:USDT:1m"),
+        ("kraken:ETH/BTC:1m", "kraken:ETH/BTC:1d"),
+        ("binance:BTC/USDT:1m", None),
+        ("binance:XYZ/EUR:1m", None),
+        ("bybit:SOL/USD:3m", None),
+    ],
+)
+def test_an_undeclared_node_may_have_been_meant_as_one_that_differs_in_one_part(
+    misspelt: str, meant: str | None
+) -> None:
+    settings = ReadSettings(starts={f"ohlcv:{node}": START for node in DECLARED})
+    for _ in range(2):
+        found = settings.nearest(NodeId.parse(f"ohlcv:{misspelt}"))
+        assert found == (meant and f"ohlcv:{meant}")
