@@ -157,6 +157,14 @@ def start(value: Any, info: ValidationInfo) -> int:
     return seconds
 
 
+def joint(value: Any) -> int:
+    """Epoch seconds at which a symbol became another. Raises `ValueError`."""
+    seconds = epoch_seconds(value, "to")
+    if seconds < OLDEST_MARKET:
+        raise ValueError(f"{value} lies before any market; write a date like 2024-09-10")
+    return seconds
+
+
 def pace(value: float) -> float:
     """Requests a second that are worth waiting for. Raises `ValueError`."""
     if value < SLOWEST_RPS:

@@ -95,6 +95,26 @@ def _many(settings: Settings) -> Iterator[Finding]:
             return
 
 
+def _aliases(settings: Settings) -> Iterator[Finding]:
+    for name, exchange in settings.exchanges.items():
+        for symbol, aliases in exchange.aliases.items():
+            place: Place = ("exchanges", name, "aliases", symbol)
+            if symbol not in exchange.symbols:
+                yield f"{symbol} is not among the symbols of {name}; add it there", place
+            for number, alias in enumerate(aliases):
+                here: Place = (*place, number)
+                if alias.symbol in {symbol, *(other.symbol for other in aliases[:number])}:
+                    yield f"{alias.symbol} is named twice; each symbol has its time once", (*here, "symbol")
+                if number and alias.to <= aliases[number - 1].to:
+                    yield "must be later than that of the alias before it", (*here, "to")
+                for timeframe in exchange.timeframes:
+                    if timeframe.floor(alias.to) != alias.to:
+                        yield (
+                            f"lies inside a bar of {timeframe}, which would be of two symbols",
+                            (*here, "to"),
+                        )
+
+
 def _accounts(settings: Settings) -> Iterator[Finding]:
     template: Place = (*_RATE_LIMIT, "key_template")
     written = settings.seamless.rate_limit.key_template
@@ -215,6 +235,7 @@ def _unbuilt(settings: Settings) -> Iterator[Finding]:
 
 _RULES: tuple[Rule, ...] = (
     _many,
+    _aliases,
     _accounts,
     _sla,
     _burst,

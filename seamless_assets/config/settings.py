@@ -20,8 +20,10 @@ from seamless_assets.config.fields import (
     GroupName,
     HeaderSecret,
     HttpUrl,
+    Joint,
     LeaseUrl,
     Milliseconds,
+    Number,
     Owner,
     Pace,
     ProxyUrl,
@@ -112,13 +114,22 @@ class ArchiveSettings(Section):
     market: Literal["spot", "swap"] = "spot"
 
 
+class AliasSettings(Section):
+    """The symbol that a series had up to `to` (epoch seconds), and the factor that makes its prices ours."""
+
+    symbol: Symbol
+    to: Joint
+    factor: Annotated[Number, Field(gt=0, le=1e12)] = 1.0
+
+
 class ExchangeSettings(Section):
     """One exchange: how it is reached and which series are wanted. `start` is in epoch seconds.
 
     `flat_bars`: whether bars without volume, which some exchanges send for minutes without trades, are kept
     as bars or taken as proof that there was none. `archive`: where files of its candles lie, which are the
-    first source of long backfills. `live`: how it is heard that a bar has closed. `group`,
-    `owners` and `tags` are what Dagster shows of its assets beside them.
+    first source of long backfills. `aliases`: symbols that a series had before its own. `live`: how it is
+    heard that a bar has closed. `group`, `owners` and `tags` are what Dagster shows of its assets beside
+    them.
     """
 
     symbols: tuple[Symbol, ...] = ()
@@ -132,6 +143,7 @@ class ExchangeSettings(Section):
     timeout_ms: Milliseconds | None = None
     flat_bars: Literal["keep", "drop"] = "keep"
     archive: ArchiveSettings | None = None
+    aliases: dict[Symbol, tuple[AliasSettings, ...]] = Field(default={})
     live: Literal["polling", "websocket", "auto"] = "polling"
     group: GroupName | None = None
     owners: tuple[Owner, ...] = ()

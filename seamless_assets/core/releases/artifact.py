@@ -26,9 +26,10 @@ from seamless_assets.errors import ArtifactCorrupt
 
 T = TypeVar("T")
 MANIFEST_VERSION: Literal[1] = 1
-EXTENTS, VOLUME, INPUTS, IMPORTS = "extents", "volume", "inputs", "imports"
+EXTENTS, VOLUME, INPUTS = "extents", "volume", "inputs"
+IMPORTS, ALIASES = "imports", "aliases"
 """What a manifest's `policy` says beside the decisions: where its values lie, what volume counts, what it
-was derived from, which files were imported into its range.
+was derived from, which files were imported into its range, which symbols its bars were of before.
 
 Who declared bars absent stands there too, under `DECLARED`.
 
@@ -131,6 +132,11 @@ class Manifest:
         return _converted(self.policy.get(INPUTS), tuple[InputVersion, ...]) or ()
 
     @property
+    def aliases(self) -> tuple[dict[str, Any], ...]:
+        """Other symbols that its bars are of: which, of which times, and the factor of prices."""
+        return _converted(self.policy.get(ALIASES), tuple[dict[str, Any], ...]) or ()
+
+    @property
     def imports(self) -> tuple[dict[str, Any], ...]:
         """What was imported into its range so far: files and their SHA-256, of which times, by whom."""
         return _converted(self.policy.get(IMPORTS), tuple[dict[str, Any], ...]) or ()
@@ -173,6 +179,12 @@ def declared_record(declared: Iterable[Declaration]) -> dict[str, Any]:
 def inputs_record(inputs: Iterable[InputVersion]) -> dict[str, Any]:
     """What a manifest's `policy` says of what it was derived from."""
     return {INPUTS: [asdict(one) for one in inputs]}
+
+
+def aliases_record(aliases: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a manifest's `policy` says of other symbols that its bars are of; nothing where there is none."""
+    records = list(aliases)
+    return {ALIASES: records} if records else {}
 
 
 def imports_record(imported: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from seamless_assets.core.calendar.partition import PartitionUnit, default_unit
 from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.sharing.aliases import Alias
 
 FeedMode = Literal["polling", "websocket", "auto"]
 """How it is heard that bars of an exchange have closed: by asking, by its stream, or by that where it has
@@ -37,10 +39,15 @@ class Policy:
     partition_units: Mapping[str, PartitionUnit] = field(default_factory=dict)
     producer: Mapping[str, str] = field(default_factory=dict)
     drops_flat_bars: frozenset[str] = frozenset()
+    aliases: Mapping[tuple[str, str], tuple[Alias, ...]] = field(default_factory=dict)
     feeds: Mapping[str, FeedMode] = field(default_factory=dict)
     keep_days: Mapping[PartitionUnit, float] = field(
         default_factory=lambda: {"day": 45.0, "month": 400.0, "year": 4_000.0}
     )
+
+    def aliases_of(self, node: NodeId) -> tuple[Alias, ...]:
+        """The symbols that a node had before its own, ascending."""
+        return self.aliases.get((node.exchange, node.symbol), ())
 
     def partition_unit(self, timeframe: Timeframe) -> PartitionUnit:
         """The size of a timeframe's partitions."""

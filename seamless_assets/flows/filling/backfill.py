@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from seamless_assets.aio.gather import map_bounded
+from seamless_assets.core.bars.redenomination import redenominated
 from seamless_assets.core.bars.sorted_sets import union
 from seamless_assets.core.bars.table import between, empty_bars, stack, timestamps
 from seamless_assets.core.calendar.instant import OLDEST_MARKET
@@ -21,6 +22,7 @@ from seamless_assets.core.coverage.ledger import Fact, facts_of, proven_gaps, re
 from seamless_assets.core.coverage.plan import chunk_bars
 from seamless_assets.core.coverage.proof import subtract
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.sharing.aliases import cut_at_joints, source_at
 from seamless_assets.core.sharing.events import ArchiveEvent, BackfillEvent, EventKind
 from seamless_assets.core.sharing.lease import chunks, lease_key
 from seamless_assets.errors import ExchangeUnavailable, LeaseLost, StaleToken
@@ -122,10 +124,15 @@ async def refill(ports: Ports, node: NodeId, window: Segment, closed: int) -> li
 
 
 def pieces(ports: Ports, node: NodeId, window: Segment) -> list[Piece]:
-    """The whole bars of `window`, cut where every worker cuts."""
+    """The whole bars of `window`, cut where every worker cuts, and where the symbol became another."""
     bounds = window.whole_bars(node.timeframe.grid)
     bars = chunk_bars(ports.source.documented_page(node), ports.policy.window_bars)
-    return [Piece(chunk, bounds.intersect(chunk)) for chunk in chunks(node.timeframe, bounds, bars)]
+    aliases = ports.policy.aliases_of(node)
+    return [
+        Piece(chunk, part)
+        for chunk in chunks(node.timeframe, bounds, bars)
+        for part in cut_at_joints(bounds.intersect(chunk), aliases)
+    ]
 
 
 def _facts(node: NodeId, piece: Piece, *_: object, **__: object) -> Facts:
@@ -194,8 +201,9 @@ async def _store_archived(
     lacking = sum(node.timeframe.count(*part) for part in missing)
     if ports.archive is None or lacking * 2 < node.timeframe.count(*piece.bounds):
         return FillResult()
-    found = await ports.archive.load_bars(node, Segment(missing[0].start, missing[-1].end), closed)
-    bars = stack([between(found, *part) for part in missing])
+    source, factor = source_at(node, ports.policy.aliases_of(node), piece.bounds.start)
+    found = await ports.archive.load_bars(source, Segment(missing[0].start, missing[-1].end), closed)
+    bars = redenominated(stack([between(found, *part) for part in missing]), factor)
     if not bars.num_rows:
         return FillResult()
     now = ports.clock.now()
@@ -248,8 +256,10 @@ async def fetch_and_store(
     `facts` are the ledger's so far. A range for which the exchange gave no answer rests like one that it
     looked through in vain, unless `counts_failures` says no.
     """
-    request = FetchRequest(node, wanted, piece.bounds, witnesses.closed)
+    source, factor = source_at(node, ports.policy.aliases_of(node), piece.bounds.start)
+    request = FetchRequest(source, wanted, piece.bounds, witnesses.closed)
     fetched = await fetch_bars(ports, request, witnesses, facts)
+    bars = redenominated(fetched.bars, factor)
     known = {tuple(gap) for gap in proven_gaps(facts)}
     fresh = [fact for fact in fetched.facts if (fact.start, fact.end, fact.reason) not in known]
     if fetched.away is not None and not counts_failures:
@@ -257,7 +267,7 @@ async def fetch_and_store(
     now = ports.clock.now()
     written = await lease.fenced(
         piece.chunk,
-        lambda fence: ports.hot.write_bars(node, fetched.bars, fresh, recorded_at=now, fence=fence),
+        lambda fence: ports.hot.write_bars(node, bars, fresh, recorded_at=now, fence=fence),
     )
     await name_outages(ports, node, fetched.long_holes)
     return FillResult(
@@ -267,7 +277,7 @@ async def fetch_and_store(
         written.revised,
         fetched.problems,
         fetched.away,
-        timestamps(fetched.bars),
+        timestamps(bars),
     )
 
 

@@ -9,7 +9,12 @@ from seamless_assets.core.bars.volume import VolumeUnit
 from seamless_assets.core.calendar.partition import UNITS, PartitionUnit
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.releases.artifact import ArtifactRef, declared_record, imports_record
+from seamless_assets.core.releases.artifact import (
+    ArtifactRef,
+    aliases_record,
+    declared_record,
+    imports_record,
+)
 from seamless_assets.core.releases.release import Release
 from seamless_assets.core.releases.snapshot import Snapshot, next_release
 from seamless_assets.core.releases.supersession import COMPACTED, compactable
@@ -103,6 +108,7 @@ async def _merge(
             COMPACTED: [part.fingerprint for part in parts],
             **declared_record(one for manifest in manifests for one in manifest.declared),
             **imports_record(one for manifest in manifests for one in manifest.imports),
+            **aliases_record(one for manifest in manifests for one in manifest.aliases),
         },
     )
     return _Merged(await ports.artifacts.put_artifact(sealed, snapshot.discarded), tuple(parts))

@@ -21,6 +21,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import (
     ArtifactRef,
     SealedArtifact,
+    aliases_record,
     declared_record,
     imports_record,
 )
@@ -28,6 +29,7 @@ from seamless_assets.core.releases.fingerprint import fingerprint
 from seamless_assets.core.releases.release import Release, ReleaseKind, Revision
 from seamless_assets.core.releases.snapshot import Snapshot, next_release
 from seamless_assets.core.releases.supersession import refuse_pinned, supersede
+from seamless_assets.core.sharing.aliases import alias_records
 from seamless_assets.core.sharing.events import SealEvent
 from seamless_assets.errors import FingerprintCollision, ReleaseLosesBars, ReleaseOutdated
 from seamless_assets.flows.filling.history import NO_OPENS, coverage_of_known, declared_of, known_bars
@@ -134,7 +136,11 @@ async def seal_known(
         after=before.release,
         conformance_version=ports.policy.conformance_version,
         volume=ports.source.volume_unit(node),
-        decisions={**declared_record(declared), **imports_record(imports)},
+        decisions={
+            **declared_record(declared),
+            **imports_record(imports),
+            **aliases_record(alias_records(window, ports.policy.aliases_of(node))),
+        },
         # Once for all that is imported at once: an exchange that is away is waited for.
         dated=int(now * 1_000_000) if imported else None,
         producer=imported.producer if imported else None,

@@ -10,6 +10,7 @@ from seamless_assets.core.calendar.partition import UNITS
 from seamless_assets.core.reading.cache import ReadCache
 from seamless_assets.core.reading.settings import ReadSettings
 from seamless_assets.core.reading.sla import UNBOUNDED, SLAPolicy
+from seamless_assets.core.sharing.aliases import Alias
 from seamless_assets.core.sharing.policy import Policy
 
 PACKAGE = "seamless-assets"
@@ -36,6 +37,11 @@ def policy_of(settings: Settings) -> Policy:
         drops_flat_bars=frozenset(
             name for name, exchange in settings.exchanges.items() if exchange.flat_bars == "drop"
         ),
+        aliases={
+            (name, symbol): tuple(Alias(one.symbol, one.to, one.factor) for one in aliases)
+            for name, exchange in settings.exchanges.items()
+            for symbol, aliases in exchange.aliases.items()
+        },
         keep_days={unit: getattr(seamless.hot_store.keep_days, unit) for unit in UNITS},
     )
 
