@@ -1,10 +1,21 @@
-"""Answers that are kept: as many as fit, whatever was asked for them."""
+"""Answers that are kept: as many as fit, whatever was asked for them, and for as long as they hold."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from service.conftest import NODE
 from starlette.types import Message, Receive, Scope, Send
 
-from seamless_assets.service.answers.replies import IMMUTABLE, ImmutableReplies
+from seamless_assets.adapters.machine.leases import MachineLeases
+from seamless_assets.core.node import NodeId
+from seamless_assets.errors import ArtifactStoreError
+from seamless_assets.service.answers.replies import IMMUTABLE, KeptReplies, Released
+from seamless_assets.service.app import service_app
+from seamless_assets.testing import DAY, START, InMemoryExchange, connect_in_memory, random_walk
 
 
 async def answer(_: Scope, __: Receive, send: Send) -> None:
@@ -13,8 +24,12 @@ async def answer(_: Scope, __: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"1,2"})
 
 
+async def unasked(_: str) -> Released:
+    raise AssertionError("what never changes needs nobody to say that it has not")
+
+
 async def test_small_answers_to_long_questions_fill_the_room_that_there_is() -> None:
-    replies = ImmutableReplies(answer, most_bytes=100_000)
+    replies = KeptReplies(answer, unasked, most_bytes=100_000)
 
     async def receive() -> Message:
         raise AssertionError("nothing is received")
@@ -25,4 +40,64 @@ async def test_small_answers_to_long_questions_fill_the_room_that_there_is() -> 
         query = f"world_id={'x' * 2_000}{number}".encode()
         scope = {"type": "http", "method": "GET", "path": "/v1/history", "query_string": query, "headers": []}
         await replies(scope, receive, send)
+        await replies(scope, receive, send)
     assert 5 <= len(replies._kept) <= 100_000 // 6_500
+
+
+async def test_the_newest_is_read_once_for_each_release_and_each_release_is_seen_at_once(
+    make_leases: Callable[[], MachineLeases], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange = InMemoryExchange.serving({NODE: random_walk(START, START + 2 * DAY)})
+
+    async def scrape() -> str:
+        return ""
+
+    with connect_in_memory(exchange) as pipeline:
+        pipeline.materialize(NODE, START, START + DAY)
+        artifacts = pipeline.aio.ports.artifacts
+        transport = httpx.ASGITransport(service_app(pipeline, make_leases(), scrape))
+        reads: list[Any] = []
+        looked = artifacts.file_uri
+
+        def counted(*arguments: Any) -> str:
+            reads.append(arguments)
+            return looked(*arguments)
+
+        # Every read that is answered names the node's files.
+        monkeypatch.setattr(artifacts, "file_uri", counted)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as ask:
+
+            async def asked(**more: Any) -> httpx.Response:
+                return await ask.get("/v1/history", params={"node": NODE, "format": "json", **more})
+
+            first = await asked()
+            assert first.status_code == 200 and len(reads) == 1
+            assert (await asked()).content == first.content and len(reads) == 1
+            known = await ask.get(
+                "/v1/history",
+                params={"node": NODE, "format": "json"},
+                headers={"If-None-Match": first.headers["ETag"]},
+            )
+            assert known.status_code == 304 and len(reads) == 1
+            # What a strategy, a policy or a world decides is decided each time.
+            for more in ({"strategy": "FAIL_FAST"}, {"sla": "baseline"}, {"domain": "live", "max_lag": 1e12}):
+                before = len(reads)
+                await asked(**more)
+                await asked(**more)
+                assert len(reads) >= before + 2, more
+            for number in range(3):
+                series = exchange.series[NodeId.parse(NODE)]
+                series[START] = (*series[START][:-1], float(number + 1))
+                await pipeline.aio.materialize(NODE, START, START + DAY)
+                newest = (await pipeline.aio.releases(NODE))[-1]
+                seen = await asked()
+                assert seen.headers["X-Seamless-As-Of"] == newest.as_of
+                assert seen.json()["bars"][0][-1] == number + 1
+            await pipeline.aio.rollback(NODE, to=1, reason="as it was")
+            assert (await asked()).json()["bars"] == first.json()["bars"]
+
+            async def away(*_: Any) -> None:
+                raise ArtifactStoreError("it is away")
+
+            monkeypatch.setattr(artifacts, "load_snapshot", away)
+            assert (await asked()).status_code == 503

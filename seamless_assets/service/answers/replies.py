@@ -1,13 +1,20 @@
-"""Answers that can never change are given again as they were, without asking anything."""
+"""Answers are given again as they were: those that can never change without asking anything, those of the
+newest release once it is known that it still is.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from cachetools import LRUCache
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from seamless_assets.errors import SeamlessError
+
+RELEASED = "seamless_assets.released"
+"""Where the scope of a request says of which release its answer is, if it is that of the newest one."""
 IMMUTABLE = "private, max-age=31536000, immutable"
 """Of an answer that is the same for ever."""
 REPLY_BYTES = 64 * 2**20
@@ -19,6 +26,18 @@ _OF_A_BODY = {b"content-length", b"content-type"}
 
 
 @dataclass(frozen=True, slots=True)
+class Released:
+    """A release of a node: no two of a log have the same `as_of`."""
+
+    node_id: str
+    as_of: str | None
+    dataset_fingerprint: str | None
+
+
+Newest = Callable[[str], Awaitable[Released]]
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """An answer as it was sent."""
 
@@ -26,6 +45,8 @@ class Reply:
     body: bytes
     size: int
     """Bytes that it takes in memory, about."""
+    released: Released | None = None
+    """The release that has to be the newest for it to hold; None where it always does."""
 
     @property
     def etag(self) -> str:
@@ -33,11 +54,15 @@ class Reply:
         return dict(self.headers).get(b"etag", b"").decode("latin-1")
 
 
-class ImmutableReplies:
-    """ASGI middleware that remembers small answers with `IMMUTABLE` by the whole of what was asked."""
+class KeptReplies:
+    """ASGI middleware that remembers small answers by the whole of what was asked.
 
-    def __init__(self, app: ASGIApp, most_bytes: int = REPLY_BYTES) -> None:
-        self._app = app
+    Those with `IMMUTABLE` hold for ever, those of a release for as long as `newest` says that there is none
+    after it. What it cannot say, the application does.
+    """
+
+    def __init__(self, app: ASGIApp, newest: Newest, most_bytes: int = REPLY_BYTES) -> None:
+        self._app, self._newest = app, newest
         self._kept: LRUCache[tuple[str, bytes], Reply] = LRUCache(most_bytes, lambda reply: reply.size)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,17 +72,28 @@ class ImmutableReplies:
             return
         key = scope["path"], scope["query_string"]
         reply = self._kept.get(key)
-        if reply is not None:
+        if reply is not None and await self._holds(reply):
             await _send(reply, scope, send)
         else:
-            await self._app(scope, receive, _Remembering(self._kept, key, send))
+            await self._app(scope, receive, _Remembering(self._kept, key, scope, send))
+
+    async def _holds(self, reply: Reply) -> bool:
+        if reply.released is None:
+            return True
+        try:
+            return await self._newest(reply.released.node_id) == reply.released
+        except SeamlessError:
+            return False
 
 
 class _Remembering:
     """A `send` that keeps what goes through it, if that may be kept."""
 
-    def __init__(self, kept: LRUCache[tuple[str, bytes], Reply], key: tuple[str, bytes], send: Send) -> None:
-        self._kept, self._key, self._send = kept, key, send
+    def __init__(
+        self, kept: LRUCache[tuple[str, bytes], Reply], key: tuple[str, bytes], scope: Scope, send: Send
+    ) -> None:
+        self._kept, self._key, self._scope, self._send = kept, key, scope, send
+        self._released: Released | None = None
         self._headers: list[tuple[bytes, bytes]] | None = None
         self._pieces: list[bytes] = []
         self._size = 0
@@ -65,7 +101,9 @@ class _Remembering:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = list(message["headers"])
-            is_kept = message["status"] == 200 and (b"cache-control", IMMUTABLE.encode()) in headers
+            is_immutable = (b"cache-control", IMMUTABLE.encode()) in headers
+            self._released = None if is_immutable else self._scope.get(RELEASED)
+            is_kept = message["status"] == 200 and (is_immutable or self._released is not None)
             self._headers = headers if is_kept else None
         elif self._headers is not None:
             self._add(message)
@@ -81,7 +119,7 @@ class _Remembering:
             # Each byte of what was asked and of a header counts: answers may be small and many.
             words = sum(len(name) + len(value) for name, value in self._headers)
             size = OVERHEAD_BYTES + 2 * sum(map(len, self._key)) + words + self._size
-            self._kept[self._key] = Reply(self._headers, b"".join(self._pieces), size)
+            self._kept[self._key] = Reply(self._headers, b"".join(self._pieces), size, self._released)
 
 
 def is_known(if_none_match: str | None, etag: str) -> bool:

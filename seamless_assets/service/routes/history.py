@@ -31,7 +31,7 @@ from seamless_assets.core.worlds.session import SessionKey
 from seamless_assets.errors import InvalidChoice, InvalidInput, LimitExceeded, NothingReleased
 from seamless_assets.pipeline.connect import Seamless
 from seamless_assets.service.answers.encodings import ENCODINGS, Format
-from seamless_assets.service.answers.replies import IMMUTABLE, is_known
+from seamless_assets.service.answers.replies import IMMUTABLE, RELEASED, Released, is_known
 from seamless_assets.service.callers import caller_of
 from seamless_assets.service.routes.openapi import answers
 from seamless_assets.service.routes.queries import LONGEST_TEXT, AsOf, Time, World, instant
@@ -78,6 +78,11 @@ class HistoryQuery(AsOf):
         return ComputeContext(**given) if given else None
 
     @property
+    def is_plain(self) -> bool:
+        """Whether nothing but the newest release decides what is answered."""
+        return self.context is None and self.strategy is None and self.sla is None and not self.session
+
+    @property
     def policy(self) -> Any:
         """The SLA as `read` takes it."""
         if self.sla is None or not self.sla.startswith("{"):
@@ -118,10 +123,24 @@ def history_routes(pipeline: Seamless, most_rows: int, sessions: SessionLimit) -
         )
         if is_known(if_none_match, headers.get("ETag", "")):
             return Response(None, _NOT_MODIFIED, headers)
+        if query.is_plain:
+            request.scope[RELEASED] = _released(result.metadata)
         media_type, pieces = ENCODINGS[query.format]
         return _answer(result, headers, media_type, pieces)
 
     return router
+
+
+async def newest_release(pipeline: Seamless, node_id: str) -> Released:
+    """The release of a node that nothing follows, asked of the store now."""
+    node = NodeId.parse(node_id)
+    snapshot = await pipeline.aio.portal.do(lambda ports: ports.artifacts.load_snapshot(node))
+    as_of = None if snapshot.release is None else snapshot.release.as_of
+    return Released(node_id, as_of, snapshot.dataset_fingerprint)
+
+
+def _released(metadata: ReadMetadata) -> Released:
+    return Released(metadata.node_id, metadata.as_of, metadata.dataset_fingerprint)
 
 
 async def _read(pipeline: Seamless, query: HistoryQuery, context: ComputeContext | None) -> ReadResult:
