@@ -45,7 +45,8 @@ KILLED = """
 import os, signal, sys
 import seamless_assets as sa
 live = sa.ComputeContext(domain="live", max_lag=1e9)
-sa.connect("seamless.yaml").read(sys.argv[1], *map(int, sys.argv[2:]), context=live, strategy="PARTIAL_FILL")
+s = sa.connect("seamless.yaml")
+s.read(sys.argv[1], *map(int, sys.argv[2:]), context=live, strategy="PARTIAL_FILL", sla="tolerant-partial")
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
