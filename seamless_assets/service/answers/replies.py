@@ -11,6 +11,7 @@ from cachetools import LRUCache
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from seamless_assets.aio.next_flight import NextFlight
 from seamless_assets.errors import SeamlessError
 
 RELEASED = "seamless_assets.released"
@@ -62,7 +63,7 @@ class KeptReplies:
     """
 
     def __init__(self, app: ASGIApp, newest: Newest, most_bytes: int = REPLY_BYTES) -> None:
-        self._app, self._newest = app, newest
+        self._app, self._newest = app, NextFlight(newest)
         self._kept: LRUCache[tuple[str, bytes], Reply] = LRUCache(most_bytes, lambda reply: reply.size)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,7 +82,7 @@ class KeptReplies:
         if reply.released is None:
             return True
         try:
-            return await self._newest(reply.released.node_id) == reply.released
+            return await self._newest.ask(reply.released.node_id) == reply.released
         except SeamlessError:
             return False
 
