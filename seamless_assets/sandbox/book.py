@@ -7,6 +7,7 @@ from copy import copy
 
 import numpy as np
 
+from seamless_assets.core.bars.epochs import SECONDS_LIMIT
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.errors import InvalidInput
 from seamless_assets.sandbox.clock import SandboxClock
@@ -48,14 +49,8 @@ class Book:
     def as_of(self, now: float) -> Book:
         """The same book as its exchange knew it at epoch seconds `now`."""
         view = copy(self)
-        view.clock = SandboxClock(now)
+        view.clock = SandboxClock(min(max(now, 0), SECONDS_LIMIT))
         return view
-
-    def minutes_at_close(self, symbol: str, start: int, end: int) -> np.ndarray:
-        """One-minute candles that open in `[start, end)`, each as it is known at its close."""
-        view = self.as_of(end)
-        view.generator = self.generator.never_corrected()
-        return view.candles(symbol, ONE_MINUTE, start, end)
 
     def candles(self, symbol: str, timeframe: Timeframe, start: int, end: int) -> np.ndarray:
         """Candles that open in `[start, end)`, ascending, the forming one of now included."""

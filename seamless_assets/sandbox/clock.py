@@ -13,6 +13,10 @@ MAX_SPEED = 86_400.0
 """A day in a second."""
 
 
+Listener = Callable[[float | None], None]
+"""Takes where a clock was set back to; None where it was not set back."""
+
+
 class SandboxClock:
     """Epoch seconds; `set` stops it at an instant, `run` lets it go on at a speed, `release` is real time."""
 
@@ -20,7 +24,7 @@ class SandboxClock:
         self._fixed: float | None = None
         self._ahead = 0.0
         self._run: tuple[float, float, float] | None = None
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: list[Listener] = []
         if now is not None:
             self.set(now)
 
@@ -40,7 +44,7 @@ class SandboxClock:
         speed = 1.0 if self._run is None else self._run[2]
         return max(0.0, instant - self.now()) / speed
 
-    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+    def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` after each setting, in the thread of who sets it; what is returned ends that."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
@@ -73,9 +77,11 @@ class SandboxClock:
         ahead: float = 0.0,
         run: tuple[float, float, float] | None = None,
     ) -> None:
+        before = self.now()
         self._fixed, self._ahead, self._run = fixed, ahead, run
+        after = self.now()
         for listener in tuple(self._listeners):
-            listener()
+            listener(after if after < before else None)
 
 
 def _time(now: float) -> float:

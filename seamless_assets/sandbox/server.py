@@ -35,7 +35,7 @@ from seamless_assets.sandbox.generator import Generator
 from seamless_assets.sandbox.market import DEFAULT_MARKETS, Market
 from seamless_assets.sandbox.replay import Replay
 from seamless_assets.sandbox.steering import Request, Steering
-from seamless_assets.sandbox.streams.hub import Hub
+from seamless_assets.sandbox.streams import hub
 
 DIALECTS: Mapping[str, Callable[[MarketData], list[Route]]] = {
     "binance": binance.routes,
@@ -94,8 +94,9 @@ class Sandbox:
         self._rate_limit, self._rate_window = rate_limit, rate_window
         self._recent: deque[float] = deque()
         self._exchange_of: dict[object, str] = {}
+        self._streaming: set[object] = set()
         self._runner: web.AppRunner | None = None
-        self._hub: Hub | None = None
+        self._hub: hub.Hub | None = None
         self._closing = asyncio.Event()
 
     @property
@@ -114,11 +115,12 @@ class Sandbox:
                 endpoint = _endpoint(route)
                 self._exchange_of[endpoint] = route.exchange
                 app.router.add_get(route.path, endpoint)
-        hub = self._hub = Hub(self.book, self.faults)
-        for stream, serve in hub.routes():
+        streams = self._hub = hub.Hub(self.book, self.faults)
+        for stream, serve in streams.routes():
             self._exchange_of[serve] = stream.exchange
+            self._streaming.add(serve)
             app.router.add_get(stream.path, serve)
-        Steering(sorted(DIALECTS), self.clock, self.faults, self.requests, hub).add_to(app.router)
+        Steering(sorted(DIALECTS), self.clock, self.faults, self.requests, streams).add_to(app.router)
         self._closing = asyncio.Event()
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
@@ -161,7 +163,7 @@ class Sandbox:
     ) -> web.StreamResponse:
         if request.path.startswith("/_sandbox/"):
             return await handler(request)
-        if _is_upgrade(request):
+        if request.match_info.handler in self._streaming and hub.is_upgrade(request):
             return await self._upgraded(request, handler)
         status = CLIENT_GONE
         try:
@@ -236,10 +238,6 @@ class Sandbox:
         if fault.kind in injection.PAGE_FAULTS:
             return web.json_response(injection.corrupted(json.loads(payload), fault))
         return answer
-
-
-def _is_upgrade(request: web.Request) -> bool:
-    return request.headers.get("Upgrade", "").lower() == "websocket"
 
 
 def _endpoint(route: Route) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -40,11 +41,14 @@ class Connection:
         self._followed_since: dict[Topic, float] = {}
         self._minutes: dict[int, dict[Topic, list[Update]]] = {}
         self._told_until = clock.now()
+        self._set_back_to = math.inf
         self._changed = asyncio.Event()
         self._last_sent = 0.0
 
-    def clock_changed(self) -> None:
-        """Look at the clock again."""
+    def clock_was_set(self, back_to: float | None) -> None:
+        """Look at the clock again; where it was set back, begin anew there."""
+        if back_to is not None:
+            self._set_back_to = min(self._set_back_to, back_to)
         self._changed.set()
 
     async def serve(self) -> None:
@@ -90,10 +94,7 @@ class Connection:
         while True:
             self._changed.clear()
             now = self._clock.now()
-            if now < self._told_until:
-                # A clock that was set back begins anew there.
-                self._followed_since = {t: min(since, now) for t, since in self._followed_since.items()}
-            begin = self._told_until = max(min(self._told_until, now), now - MAX_BEHIND_S)
+            begin = self._begin(now)
             for minute in range(_minute(begin), _minute(now) + 1, MINUTE):
                 await self._work_out(minute)
                 for update in self._happened(minute, begin, now):
@@ -105,6 +106,15 @@ class Connection:
                 # What comes next is told at its time, however much it is.
                 await self._work_out(_minute(now) + MINUTE)
             await self._wait(self._next_after(now))
+
+    def _begin(self, now: float) -> float:
+        """From when on is to be told: from where it ended, or from where the clock was set back to."""
+        begin = min(self._told_until, self._set_back_to, now)
+        self._set_back_to = math.inf
+        if begin < self._told_until:
+            self._followed_since = {topic: min(at, begin) for topic, at in self._followed_since.items()}
+        self._told_until = max(begin, now - MAX_BEHIND_S)
+        return self._told_until
 
     async def _work_out(self, minute: int) -> None:
         """Know what happens within a minute on all topics, and forget what lies two before it."""

@@ -46,6 +46,11 @@ class _Open:
             self.request.transport.abort()
 
 
+def is_upgrade(request: web.Request) -> bool:
+    """Whether a request asks for a WebSocket connection, as it should."""
+    return web.WebSocketResponse().can_prepare(request).ok
+
+
 class Hub:
     """The connections of a running exchange; made and used in its event loop."""
 
@@ -95,11 +100,11 @@ class Hub:
 
     def _handler(self, route: StreamRoute) -> Callable[[web.Request], Any]:
         async def serve(request: web.Request) -> web.StreamResponse:
-            socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_MESSAGE)
-            if not socket.can_prepare(request):
+            if not is_upgrade(request):
                 return web.Response(status=426, text="connect by WebSocket", headers={"Upgrade": "websocket"})
             if len(self._open) >= MAX_CONNECTIONS:
                 return web.Response(status=503, text="too many connections")
+            socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_MESSAGE)
             await socket.prepare(request)
             await self._serve(route, request, socket)
             return socket
@@ -123,10 +128,10 @@ class Hub:
         finally:
             self._open.discard(opened)
 
-    def _hear(self) -> None:
+    def _hear(self, back_to: float | None) -> None:
         """The clock was set, in whatever thread."""
-        self._loop.call_soon_threadsafe(self._clock_changed)
+        self._loop.call_soon_threadsafe(self._tell, back_to)
 
-    def _clock_changed(self) -> None:
+    def _tell(self, back_to: float | None) -> None:
         for opened in self._open:
-            opened.connection.clock_changed()
+            opened.connection.clock_was_set(back_to)

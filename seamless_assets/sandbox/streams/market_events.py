@@ -15,6 +15,7 @@ from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.dialects.streams.base import Candle, Topic, Trade, Update
 from seamless_assets.sandbox.book import ONE_MINUTE, Book
 from seamless_assets.sandbox.generator import MINUTE, trades_of
+from seamless_assets.sandbox.market import Market
 
 HOUR = 3_600
 MAX_HOURS = 4_096
@@ -28,7 +29,7 @@ class MarketEvents:
 
     def __init__(self, book: Book) -> None:
         self._book = book
-        self._hours: LRUCache[tuple[str, int], dict[int, np.void]] = LRUCache(MAX_HOURS)
+        self._hours: LRUCache[tuple[Market, int], dict[int, np.void]] = LRUCache(MAX_HOURS)
 
     def close(self, topic: Topic, at: int) -> Update | None:
         """The candle that closed at a whole minute; of trades the minute itself. None where nobody traded."""
@@ -71,7 +72,7 @@ class MarketEvents:
         formed = [update for update in self.trading(topic, minute) if update.at <= at]
         before = self._so_far(topic, topic.timeframe, opened, minute)
         last = formed[-1].candles if formed else (before,) if before else ()
-        view = self._book.as_of(at)
+        view = self._as_of(at, topic.symbol)
         closed = view.newest(topic.symbol, topic.timeframe, opened, rows)
         candles = tuple(self._made(topic, row, is_closed=True) for row in closed if row["ts"] < opened)
         kept_candles = (*candles, *last)[-rows:]
@@ -107,7 +108,7 @@ class MarketEvents:
                 if trade.at < minute:
                     candle = _after(candle, trade, opened, end)
             return candle
-        minutes = self._book.as_of(minute + MINUTE).candles(topic.symbol, ONE_MINUTE, opened, minute)
+        minutes = self._as_of(minute + MINUTE, topic.symbol).candles(topic.symbol, ONE_MINUTE, opened, minute)
         if len(minutes) == 0:
             return None
         return Candle(
@@ -131,7 +132,7 @@ class MarketEvents:
     def _whole(self, topic: Topic, frame: Timeframe, opened: int) -> list[Trade]:
         """Trades that make up a whole candle of a series that no minutes were recorded of."""
         length = self._end(topic.symbol, frame, opened) - opened
-        bars = self._book.as_of(opened + length).candles(topic.symbol, frame, opened, opened + 1)
+        bars = self._as_of(opened + length, topic.symbol).candles(topic.symbol, frame, opened, opened + 1)
         return [Trade(*trade) for trade in trades_of(bars, length)]
 
     def _trades(self, symbol: str, minute: int) -> list[Trade]:
@@ -146,15 +147,28 @@ class MarketEvents:
     def _at_close(self, symbol: str, minute: int) -> np.void | None:
         """A minute's bar as it is known at its close; None where nobody traded."""
         if symbol in self._book.replay.symbols:
-            found = self._book.minutes_at_close(symbol, minute, minute + MINUTE)
-            return found[0] if len(found) else None
-        hour = minute // HOUR * HOUR
-        known = self._hours.get((symbol, hour))
+            return self._minutes_at_close(symbol, minute, minute + MINUTE).get(minute)
+        hour, market = minute // HOUR * HOUR, self._book.markets[symbol]
+        known = self._hours.get((market, hour))
         if known is None:
-            bars = self._book.minutes_at_close(symbol, hour, hour + HOUR)
-            # The row of zeros before a listing is nobody's candle.
-            known = self._hours[symbol, hour] = {int(bar["ts"]): bar for bar in bars if bar["close"] > 0}
+            known = self._hours[market, hour] = self._minutes_at_close(symbol, hour, hour + HOUR)
         return known.get(minute)
+
+    def _minutes_at_close(self, symbol: str, start: int, end: int) -> dict[int, np.void]:
+        """Minutes' bars by their opens, each as it is known at its close."""
+        view = self._as_of(end, symbol)
+        view.generator = view.generator.never_corrected()
+        # The row of zeros before a listing is nobody's candle.
+        bars = view.candles(symbol, ONE_MINUTE, start, end)
+        return {int(bar["ts"]): bar for bar in bars if bar["close"] > 0}
+
+    def _as_of(self, at: float, symbol: str) -> Book:
+        """The book as of an instant, with all of a symbol's past: a stream tells of what is not kept, too."""
+        view = self._book.as_of(at)
+        market = view.markets[symbol]
+        if market.retention is not None:
+            view.markets = {symbol: replace(market, retention=None)}
+        return view
 
     def _is_coarse(self, symbol: str) -> bool:
         replay = self._book.replay
@@ -169,7 +183,7 @@ class MarketEvents:
 
     def _candle(self, topic: Topic, opened: int, at: float) -> Candle | None:
         frame = topic.timeframe or ONE_MINUTE
-        found = self._book.as_of(at).candles(topic.symbol, frame, opened, opened + 1)
+        found = self._as_of(at, topic.symbol).candles(topic.symbol, frame, opened, opened + 1)
         return self._made(topic, found[0], is_closed=True) if len(found) else None
 
     def _made(self, topic: Topic, row: np.void, *, is_closed: bool) -> Candle:

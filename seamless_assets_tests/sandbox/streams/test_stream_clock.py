@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
+import time
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 from support.stream_wire import VENUES, Said, line
 
+from seamless_assets.core.bars.epochs import SECONDS_LIMIT
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.errors import InvalidInput
 from seamless_assets.sandbox.clock import MAX_SPEED, SandboxClock
@@ -70,10 +71,6 @@ async def test_a_clock_that_is_set_back_tells_anew_and_one_that_leaps_far_leaves
         while not first[-1].rows[0][3]:
             first += [said] if (said := await following.next()) else []
         exchange.clock.set(NOW - 10 * DAY)
-        # Once an answer has come back, the connection has looked at the clock.
-        await following.socket.send_json({"method": "LIST_SUBSCRIPTIONS", "id": 2})
-        while json.loads(await following.raw() or "").get("id") != 2:
-            pass
         exchange.clock.set(NOW - 10 * DAY + 2 * MINUTE)
         again = await following.until(NOW - 10 * DAY + MINUTE)
         assert again[0].ts == NOW - 10 * DAY
@@ -100,19 +97,35 @@ async def test_a_topic_is_told_of_what_happens_after_it_was_asked_for(session: a
             await one.socket.close()
 
 
-def test_a_clock_runs_at_a_speed_that_can_be() -> None:
-    clock, heard = SandboxClock(NOW), list[float]()
-    end = clock.listen(lambda: heard.append(clock.now()))
+def test_a_clock_runs_at_a_speed_that_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: real[0])
+    clock = SandboxClock(NOW)
     assert clock.seconds_until(NOW + 60) is None
     clock.run(NOW, 60)
-    assert NOW <= clock.now() < NOW + 600 and 0 < (clock.seconds_until(NOW + 86_400) or 0) <= 1_440
-    clock.set(NOW + 5)
-    clock.release()
-    assert clock.seconds_until(0) == 0
-    end()
-    clock.set(NOW)
-    assert len(heard) == 3
+    real[0] += 2.5
+    assert clock.now() == NOW + 150
+    assert clock.seconds_until(NOW + 210) == 1 and clock.seconds_until(NOW) == 0
+    clock.run(speed=0.5)
+    real[0] += 10
+    assert clock.now() == NOW + 155
     for speed in (0, -1, float("nan"), float("inf"), MAX_SPEED * 2, True, "60", None):
         with pytest.raises(InvalidInput):
             clock.run(NOW, speed)  # type: ignore[arg-type]
-    assert clock.now() == NOW
+    assert clock.now() == NOW + 155
+    clock.run(SECONDS_LIMIT - 1, 1_000)
+    real[0] += 10
+    assert clock.now() == SECONDS_LIMIT
+
+
+def test_whoever_listens_to_a_clock_hears_where_it_was_set_back_to() -> None:
+    clock, heard = SandboxClock(NOW), list[float | None]()
+    end = clock.listen(heard.append)
+    clock.set(NOW + 5)
+    clock.set(NOW + 5)
+    clock.set(NOW + 2)
+    clock.release()  # to a later year
+    clock.set(NOW)
+    end()
+    clock.set(0)
+    assert heard == [None, None, NOW + 2, None, NOW]

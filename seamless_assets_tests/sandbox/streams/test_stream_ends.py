@@ -11,6 +11,9 @@ import pytest
 from support.stream_wire import VENUES, line
 from support.streams import PATIENCE_S, subscribed
 
+from seamless_assets.core.bars.epochs import SECONDS_LIMIT
+from seamless_assets.sandbox.faults import Fault
+from seamless_assets.sandbox.market import Market
 from seamless_assets.sandbox.server import Sandbox
 from seamless_assets.sandbox.streams import connection, hub
 from seamless_assets.testing import DAY, START
@@ -108,6 +111,53 @@ async def test_a_plain_request_is_told_how_to_connect(
     for venue in VENUES.values():
         async with session.get(exchange.url + venue.path) as answer:
             assert answer.status == 426 and answer.headers["Upgrade"] == "websocket"
+
+
+UPGRADE = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/v2", {**UPGRADE, "Sec-WebSocket-Key": "short"}, 426),
+        ("/v2", {**UPGRADE, "Sec-WebSocket-Version": "12"}, 426),
+        ("/v2", {"Upgrade": "websocket"}, 426),
+        ("/api/v3/time", UPGRADE, 200),
+        ("/v3", UPGRADE, 404),
+    ],
+)
+async def test_what_is_no_upgrade_is_answered_and_recorded_as_it_is(
+    exchange: Sandbox, session: aiohttp.ClientSession, path: str, headers: dict[str, str], status: int
+) -> None:
+    async with session.get(exchange.url + path, headers=headers) as answer:
+        assert answer.status == status
+    assert [request.status for request in exchange.requests] == [status]
+
+
+@pytest.mark.parametrize("name", sorted(VENUES))
+@pytest.mark.parametrize("instant", [0, 90, 1_000_000_000, SECONDS_LIMIT - 100, SECONDS_LIMIT])
+async def test_a_clock_at_the_edges_of_time_breaks_no_connection(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, name: str, instant: float
+) -> None:
+    monkeypatch.setattr(connection, "MAX_BEHIND_S", 600.0)
+    async with Sandbox(now=instant) as exchange:
+        exchange.faults.add(Fault("stale_snapshot", rows=1_000, symbol="ETH"))
+        following = await line(exchange, session, name)
+        exchange.clock.set(min(instant + 300, SECONDS_LIMIT))
+        exchange.clock.set(NOW)
+        exchange.clock.set(NOW + 300)
+        assert await following.until(NOW + 240)
+        await following.socket.close()
+
+
+async def test_a_market_that_keeps_little_streams_all_the_same(session: aiohttp.ClientSession) -> None:
+    market = Market("BTC/USDT", 60_000.0, retention=5)
+    async with Sandbox(now=NOW, markets=[market]) as exchange:
+        following = await line(exchange, session, "binance")
+        exchange.clock.set(NOW + 3_660)
+        said = await following.until(NOW + 3_600)
+        assert {one.ts for one in said} == set(range(NOW, NOW + 3_601, 60))
+        await following.socket.close()
 
 
 async def test_a_message_that_is_too_long_ends_its_connection(
