@@ -111,6 +111,12 @@ class VerificationSettings(SwitchSettings):
     cron: Cron = "0 4 * * 0"
 
 
+class InspectionSettings(SwitchSettings):
+    """Judge how fresh every node is, and ask the exchange for a sample of its released bars anew."""
+
+    cron: Cron = "0 6 * * *"
+
+
 class HousekeepingSettings(SwitchSettings):
     """Compact, remove files that nothing needs, drop hot bars past `hot_store.keep_days`."""
 
@@ -172,6 +178,7 @@ class AutomationSettings(Section):
     finishing: FinishingSettings = section()
     reverification: ReverificationSettings = section()
     verification: VerificationSettings = section()
+    inspection: InspectionSettings = section()
     housekeeping: HousekeepingSettings = section()
     fills: FillsSettings = section()
     freshness: FreshnessSettings = section()

@@ -17,6 +17,7 @@ from seamless_assets.defs.automation.schedules import build_schedules
 from seamless_assets.defs.derived.derivation import build_derivation, build_derivation_jobs
 from seamless_assets.defs.derived.nodes import derived_nodes
 from seamless_assets.defs.governing.jobs import build_governing
+from seamless_assets.defs.inspection import build_inspection
 from seamless_assets.defs.io_manager import seamless_io_manager
 from seamless_assets.defs.jobs import build_jobs
 from seamless_assets.defs.names import DEFAULT_NAME, NodesByKey, ProjectNames, prefix_of
@@ -58,6 +59,7 @@ def build_definitions(
     derivations = build_derivation_jobs(names, made)
     upkeep = build_upkeep(settings.automation, names, made)
     fills_schedule, fills = build_fills(settings.automation, names)
+    inspected, inspection = build_inspection(settings.automation, names)
     return Definitions(
         assets=[*build_assets(settings, names), *derived],
         jobs=[
@@ -65,9 +67,10 @@ def build_definitions(
             *derivations.values(),
             *upkeep.values(),
             fills,
+            inspection,
             *build_governing(names, by_key, made),
         ],
-        schedules=[*build_schedules(settings, names, shards), *upkeep, fills_schedule],
+        schedules=[*build_schedules(settings, names, shards), *upkeep, fills_schedule, inspected],
         sensors=[
             *build_freshness(settings, names, shards, jobs),
             *([build_derivation(settings, names, made, derivations)] if made else []),

@@ -15,7 +15,7 @@ from seamless_assets.errors import ConfigError, InvalidInput
 DEFAULT_NAME = "seamless"
 POOL_PREFIX = "exchange_"
 """What the pool of an exchange begins with; the rest is its name."""
-PUBLISHABLE, HELD, SETTLED = "publishable", "held", "settled"
+PUBLISHABLE, HELD, SETTLED, FRESH, STABLE = "publishable", "held", "settled", "fresh", "stable"
 NODE_ID_METADATA = "seamless/node_id"
 _WORD = re.compile(r"[A-Za-z0-9_]+")
 

@@ -17,12 +17,12 @@ import seamless_assets as sa
 from seamless_assets.adapters.machine.clock import SystemClock
 from seamless_assets.config.automation import AutomationSettings
 from seamless_assets.defs.inputs.instructions import _READERS, PREFIX
-from seamless_assets.defs.names import HELD, NODE_ID_METADATA, PUBLISHABLE, SETTLED
+from seamless_assets.defs.names import FRESH, HELD, NODE_ID_METADATA, PUBLISHABLE, SETTLED, STABLE
 
 START, DAY = 1_735_689_600, 86_400
 PAGE = (ROOT / "docs" / "dagster.md").read_text()
 AUTOMATION = (ROOT / "docs" / "automation.md").read_text()
-UPKEEP = ("housekeeping", "verification", "fills")
+UPKEEP = ("housekeeping", "verification", "fills", "inspection")
 GOVERNING = ("release_by_hand", "rollback", "withdraw", "unpin")
 HOURS = AssetKey(["ohlcv", "binance", "BTC_USDT_1h"])
 
@@ -51,7 +51,14 @@ def test_the_project_of_the_page_runs(
     job = definitions.resolve_implicit_global_asset_job_def()
     done = job.execute_in_process(instance=instance, partition_key="2025-01", asset_selection=[HOURS])
     passed = {check.check_name: check.passed for check in done.get_asset_check_evaluations()}
-    assert passed == {"publishable": True, "held": True, "settled": False, "has_volume": True}
+    assert passed == {
+        "publishable": True,
+        "held": True,
+        "settled": False,
+        "fresh": True,
+        "stable": True,
+        "has_volume": True,
+    }
     mean = job.execute_in_process(
         instance=instance, partition_key="2025-01-08", asset_selection=[project.weekly_mean.key]
     )
@@ -96,6 +103,8 @@ def test_the_page_names_all_there_is(project: Any) -> None:
         PUBLISHABLE,
         HELD,
         SETTLED,
+        FRESH,
+        STABLE,
         *UPKEEP,
         "materialize_ohlcv_<exchange>_<timeframe>",
         "derive_<asset>",

@@ -102,7 +102,7 @@ def test_the_graph_shows_every_node(browser: Any, url: str) -> None:
     browser.get(f"{url}/asset-groups")
     shows(browser, "binance", "coinbase")
     browser.get(f"{url}/locations/__repository__@seamless_assets/asset-groups/binance/lineage")
-    shows(browser, "BTC_USDT_1m", "ETH_USDT_1m", "BTC_USDT_1h", "ETH_USDT_1h", "3 / 3 Passed")
+    shows(browser, "BTC_USDT_1m", "ETH_USDT_1m", "BTC_USDT_1h", "ETH_USDT_1h", "4 / 5 Passed")
 
 
 def test_a_partition_shows_its_manifest_and_its_candles(browser: Any, url: str) -> None:

@@ -177,7 +177,7 @@ def look_at(
     may be back.
     """
     recent = grid.last(how.partitions, now)
-    lags = {state.node: _lag(grid, state, recent, now) for state in states}
+    lags = {state.node: lag_of(grid, state, recent, now) for state in states}
     stale = {node: lag for node, lag in lags.items() if lag > how.max_lag_s}
     is_outage = was_outage and 2 * len(stale) >= len(states)
     asked = {node for node, lag in stale.items() if is_outage or _is_its_turn(lag, now, looked_at, how)}
@@ -191,7 +191,7 @@ def look_at(
     return Look(whole, now + how.retry_s if stale else _next_stale(grid, lags.values(), now, how))
 
 
-def _lag(grid: PartitionGrid, state: NodeState, recent: Sequence[Partition], now: float) -> float:
+def lag_of(grid: PartitionGrid, state: NodeState, recent: Sequence[Partition], now: float) -> float:
     """Seconds since a node lacks what is settled, as far back as it would be asked for; 0 without a lack."""
     gaps = [
         gap

@@ -21,7 +21,13 @@ from dagster._core.definitions.data_version import (
 from dagster._core.storage.tags import SENSOR_NAME_TAG
 
 from seamless_assets.core.node import NodeId
-from seamless_assets.defs.nodes.checks import judge_held, judge_publishable, judge_settled
+from seamless_assets.defs.nodes.checks import (
+    judge_fresh,
+    judge_held,
+    judge_just_asked,
+    judge_publishable,
+    judge_settled,
+)
 from seamless_assets.defs.nodes.metadata import partition_metadata
 from seamless_assets.defs.nodes.step import NodeOutcome
 from seamless_assets.flows.releasing.materialize import PartitionReport
@@ -65,7 +71,9 @@ class NodeEvents:
             yield judge_publishable(key, outcome.passed, coverage, outcome.problems)
             yield judge_held(self._pipeline, key, coverage)
             yield judge_settled(self._pipeline, key, outcome.node)
+            yield judge_fresh(self._pipeline, key, outcome.node)
         if outcome.is_complete:
+            yield judge_just_asked(key, outcome.reports)
             yield self._materialization(key, outcome)
             return
         for report, metadata in self._pages(outcome):

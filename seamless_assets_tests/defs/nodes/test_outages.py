@@ -61,7 +61,7 @@ def test_an_outage_fails_the_step_and_judges_nothing(
     assert error.cls_name == "ExchangeUnavailable"
     assert "no answer for ohlcv:binance:BTC/USDT:1m: " in error.message
     checked = {(check.asset_key, check.check_name) for check in result.get_asset_check_evaluations()}
-    assert checked == {(ETH, "publishable"), (ETH, "held"), (ETH, "settled")}
+    assert checked == {(ETH, name) for name in ("publishable", "held", "settled", "fresh", "stable")}
     assert instance.get_materialized_partitions(BTC) == set()
     assert instance.get_materialized_partitions(ETH) == {"2025-01-02"}
     exchange.faults.clear()
