@@ -75,7 +75,9 @@ def build_definitions(
             *build_freshness(settings, names, shards, jobs),
             *([build_derivation(settings, names, made, derivations)] if made else []),
             build_recovery(settings, names, shards, jobs),
-            build_run_failures(settings, names, jobs),
+            build_run_failures(
+                settings, names, [*jobs, *(job.name for job in derivations.values())], derivations
+            ),
         ],
         resources={
             names.project: _resource(settings, config, s3),

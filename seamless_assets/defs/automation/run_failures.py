@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
-from dagster import RunFailureSensorContext, SensorDefinition, run_failure_sensor
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster import (
+    AssetKey,
+    DagsterRun,
+    RunFailureSensorContext,
+    SensorDefinition,
+    SkipReason,
+    run_failure_sensor,
+)
 
 from seamless_assets.config.load import Settings
 from seamless_assets.defs.automation.failures import OUTAGES, step_errors
 from seamless_assets.defs.automation.requests import PARTITION_TAGS, sensor_status
-from seamless_assets.defs.names import ProjectNames
+from seamless_assets.defs.names import NodesByKey, ProjectNames
 
 NEXT_STEPS = {
     **dict.fromkeys(
@@ -24,20 +30,31 @@ OTHERWISE = "read the run's log"
 
 
 def build_run_failures(
-    settings: Settings, names: ProjectNames, jobs: Mapping[str, UnresolvedAssetJobDefinition]
+    settings: Settings, names: ProjectNames, jobs: Iterable[str], derived: Iterable[AssetKey] = ()
 ) -> SensorDefinition:
-    """The sensor `run_failures`."""
-    switch = settings.automation.run_failures
+    """The sensor `run_failures`, of runs of the named jobs, and of those launched from pages of nodes."""
+    switch, by_key = settings.automation.run_failures, NodesByKey(settings.nodes)
+    named, others = frozenset(jobs), frozenset(derived)
 
+    def is_over_nodes(run: DagsterRun) -> bool:
+        if run.job_name in named:
+            return True
+        selected = run.asset_selection or frozenset()
+        nodes = ((key, by_key.find(key)) for key in selected)
+        return bool(selected & others) or any(node and names.asset_key(node) == key for key, node in nodes)
+
+    # Without named jobs it hears of all runs of the code location, those of asset pages among them.
     @run_failure_sensor(
         name=names.prefixed("run_failures"),
-        monitored_jobs=list(jobs.values()),
         minimum_interval_seconds=switch.interval_s,
         default_status=sensor_status(settings.automation, switch),
         description="Log each failed run over nodes: why it failed, and what to do.",
     )
-    def run_failures(context: RunFailureSensorContext) -> None:
+    def run_failures(context: RunFailureSensorContext) -> SkipReason | None:
+        if not is_over_nodes(context.dagster_run):
+            return SkipReason(f"{context.dagster_run.job_name} is not over nodes of this project")
         context.log.error(failure_report(context))
+        return None
 
     return run_failures
 

@@ -13,6 +13,7 @@ from dagster import (
     RetryPolicy,
     build_run_status_sensor_context,
 )
+from dagster_shared.record import copy
 
 from seamless_assets.defs.automation.run_failures import failure_report
 from seamless_assets.defs.nodes import assets
@@ -104,3 +105,23 @@ def test_a_failed_run_is_told_with_its_reason_and_the_next_step(
     report = failure_report(context)
     assert report.startswith(f"{JOB} over 2025-01-02 failed ({run.run_id}): ")
     assert why in report and step in report
+
+
+@pytest.mark.parametrize("key", [ETH, AssetKey(["elsewhere", "ohlcv", "binance", "ETH_USDT_1m"])])
+def test_a_run_that_was_launched_from_an_asset_page_is_told_of_where_it_is_over_nodes(
+    key: AssetKey, made: Project
+) -> None:
+    made.exchange.faults.add(Fault("inverted", path="klines", times=None))
+    result = made.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=made.instance, partition_key="2025-01-02", asset_selection=[ETH], raise_on_error=False
+    )
+    (run,) = made.instance.get_runs()
+    assert run.job_name == "__ASSET_JOB" and run.asset_selection == {ETH}
+    context = build_run_status_sensor_context(
+        sensor_name="run_failures",
+        dagster_event=result.get_run_failure_event(),
+        dagster_instance=made.instance,
+        dagster_run=copy(run, asset_selection={key}),
+    ).for_run_failure()
+    told = made.definitions.get_repository_def().get_sensor_def("run_failures")(context)
+    assert (told is None) is (key == ETH)
