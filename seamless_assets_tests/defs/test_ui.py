@@ -120,7 +120,7 @@ def test_a_partition_shows_its_manifest_and_its_candles(browser: Any, url: str) 
 
 
 def test_the_blocking_check_shows_its_verdict(browser: Any, url: str) -> None:
-    browser.get(f"{url}/assets/{KEY}?view=checks")
+    browser.get(f"{url}/assets/{KEY}?view=checks&checkDetail=publishable")
     shows(browser, "publishable", "Passed", "blocking", "missing_bars")
 
 
