@@ -59,7 +59,7 @@ def build_definitions(
     derivations = build_derivation_jobs(names, made)
     upkeep = build_upkeep(settings.automation, names, made)
     fills_schedule, fills = build_fills(settings.automation, names)
-    inspected, inspection = build_inspection(settings.automation, names)
+    inspection_schedule, inspection = build_inspection(settings.automation, names)
     return Definitions(
         assets=[*build_assets(settings, names), *derived],
         jobs=[
@@ -70,7 +70,7 @@ def build_definitions(
             inspection,
             *build_governing(names, by_key, made),
         ],
-        schedules=[*build_schedules(settings, names, shards), *upkeep, fills_schedule, inspected],
+        schedules=[*build_schedules(settings, names, shards), *upkeep, fills_schedule, inspection_schedule],
         sensors=[
             *build_freshness(settings, names, shards, jobs),
             *([build_derivation(settings, names, made, derivations)] if made else []),

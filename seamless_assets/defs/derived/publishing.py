@@ -24,7 +24,7 @@ from seamless_assets.defs.names import NODE_ID_METADATA
 from seamless_assets.defs.nodes.metadata import partition_metadata
 from seamless_assets.defs.nodes.results import MAX_PICTURED, progress
 from seamless_assets.errors import ChecksFailed, InvalidInput
-from seamless_assets.flows.releasing.derive import publish_derived
+from seamless_assets.flows.deriving.publish import publish_derived
 from seamless_assets.flows.releasing.materialize import PartitionReport
 from seamless_assets.pipeline.connect import Seamless
 

@@ -17,10 +17,10 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.defs.derived.due import due_partitions, load_lineage
 from seamless_assets.defs.derived.nodes import DerivedNode
+from seamless_assets.flows.deriving.publish import publish_derived
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.read import read_released
 from seamless_assets.flows.releasing.compact import compact
-from seamless_assets.flows.releasing.derive import publish_derived
 from seamless_assets.flows.releasing.govern import rollback, withdraw
 from seamless_assets.flows.releasing.materialize import materialize
 from seamless_assets.testing import DAY, START, InMemoryExchange, ManualClock, bars_table, random_walk

@@ -16,9 +16,9 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.releases.artifact import Manifest
 from seamless_assets.errors import InvalidFrame, InvalidInput, ReleaseOutdated
+from seamless_assets.flows.deriving.publish import publish_derived
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.read import read_released
-from seamless_assets.flows.releasing.derive import publish_derived
 from seamless_assets.flows.releasing.govern import withdraw
 from seamless_assets.flows.releasing.materialize import PartitionReport, materialize
 from seamless_assets.flows.releasing.verify import verify
