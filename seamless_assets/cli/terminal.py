@@ -123,6 +123,11 @@ def cell(text: str, style: str = "") -> Text:
     return Text(shown(text).replace("\n", " "), style)
 
 
+def width() -> int:
+    """Characters of a line of standard output; very many where it is no terminal."""
+    return _screen().width
+
+
 def can_write(text: str) -> bool:
     """Whether standard output has the characters of a text."""
     try:

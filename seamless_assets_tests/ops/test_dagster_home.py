@@ -112,10 +112,12 @@ def test_the_cluster_retries_dead_runs_and_forgets_idle_ticks(cluster: tuple[Pat
         assert 0 < kept[TickStatus.SKIPPED] < kept[TickStatus.SUCCESS]
 
 
-@pytest.mark.parametrize("text", [LAPTOP.read_text(), INSTANCE], ids=["the root's", "a new project's"])
-def test_the_laptop_needs_no_server(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_laptop_needs_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "dagster.yaml").write_text(text)
+    shutil.copy(LAPTOP, tmp_path / "dagster.yaml")
+    places = {"storage", "local_artifact_storage", "compute_logs"}
+    known = yaml.safe_load(LAPTOP.read_text())
+    assert yaml.safe_load(INSTANCE) == {key: value for key, value in known.items() if key not in places}
     with DagsterInstance.from_ref(InstanceRef.from_dir(str(tmp_path))) as instance:
         assert greeting.execute_in_process(instance=instance).success
         assert_runs_are_bounded(instance)

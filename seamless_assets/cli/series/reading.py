@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.cells import cell_len
 
 from seamless_assets.cli.options import (
     CONFIG,
@@ -23,7 +24,16 @@ from seamless_assets.cli.options import (
     progress_bar,
 )
 from seamless_assets.cli.series.coverage_report import strip, time_text
-from seamless_assets.cli.terminal import cell, say, say_json, say_table, table, waiting_for, write_bytes
+from seamless_assets.cli.terminal import (
+    cell,
+    say,
+    say_json,
+    say_table,
+    table,
+    waiting_for,
+    width,
+    write_bytes,
+)
 from seamless_assets.core.calendar.instant import typed_instant
 from seamless_assets.core.coverage.coverage import MISSING
 from seamless_assets.core.node import NodeId
@@ -38,7 +48,9 @@ if TYPE_CHECKING:
 FORMATS = ("table", "csv", "json", "arrow", "parquet")
 SHOWN = 10
 """Bars at each end of a table that is cut."""
-STATUS_CELLS = 40
+STATUS_CELLS, FEWEST_CELLS = 40, 8
+GAP = 2
+"""Characters between two columns, at most."""
 _STYLES = {"available": "green", "degraded": "yellow", "pending": "cyan", "missing": "red"}
 
 
@@ -127,18 +139,7 @@ def status(config: Path | None, nodes: tuple[str, ...], days: float, is_json: bo
     if is_json:
         say_json(rows)
         return
-    made = table(
-        "node", "strip", "coverage", "missing", "lag", "release", "as of", whole=("node", "strip", "as of")
-    )
-    legend = ""
-    for row in rows:
-        drawn, legend = strip(row["start"], row["end"], row["gaps"], STATUS_CELLS)
-        style = "red" if row["missing"] else ""
-        facts = (f"{row['coverage_ratio']:.4f}", str(row["missing"]), _age(row["lag_seconds"]))
-        release = (str(row["seq"] or "none"), (row["as_of"] or "")[:19])
-        made.add_row(cell(row["node_id"]), cell(drawn, style), *map(cell, (*facts, *release)))
-    say_table(made)
-    say(legend)
+    _say_strips(rows)
 
 
 @click.command()
@@ -272,6 +273,41 @@ def _status(pipeline: Seamless, node: NodeId, span: float) -> dict[str, Any]:
         "as_of": release.as_of if release else None,
         "dataset_fingerprint": release.dataset_fingerprint if release else None,
     }
+
+
+def _say_strips(rows: Sequence[Mapping[str, Any]]) -> None:
+    """A line for each node; a narrow terminal shortens its strip, then does without its last columns."""
+    columns = {
+        "node": [row["node_id"] for row in rows],
+        "strip": ["" for _ in rows],
+        "coverage": [f"{row['coverage_ratio']:.4f}" for row in rows],
+        "missing": [str(row["missing"]) for row in rows],
+        "lag": [_age(row["lag_seconds"]) for row in rows],
+        "release": [str(row["seq"] or "none") for row in rows],
+        "as of": [(row["as_of"] or "")[:16].replace("T", " ") for row in rows],
+    }
+    for name in ("release", "as of"):
+        if _taken(columns) + FEWEST_CELLS > width():
+            del columns[name]
+    length = max(FEWEST_CELLS, min(STATUS_CELLS, width() - _taken(columns)))
+    drawn = [strip(row["start"], row["end"], row["gaps"], length) for row in rows]
+    columns["strip"] = [cells for cells, _ in drawn]
+    made = table(*columns, whole=columns)
+    for row, texts in zip(rows, zip(*columns.values(), strict=True), strict=True):
+        style = "red" if row["missing"] else ""
+        made.add_row(
+            *(cell(text, style if name == "strip" else "") for name, text in zip(columns, texts, strict=True))
+        )
+    say_table(made)
+    say(drawn[0][1] if drawn else "")
+
+
+def _taken(columns: Mapping[str, Sequence[str]]) -> int:
+    """Characters of a line that are no strip's."""
+    widest = (
+        max(cell_len(text) for text in (name, *texts)) for name, texts in columns.items() if name != "strip"
+    )
+    return sum(widest) + GAP * (len(columns) - 1)
 
 
 def _age(seconds: float | None) -> str:

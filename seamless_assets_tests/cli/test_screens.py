@@ -1,0 +1,62 @@
+"""The command line on a real terminal: what stands on its screen, which is what a person sees."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pexpect
+import pyte
+from cli.conftest import NODE
+
+from seamless_assets.sandbox.faults import Fault
+from seamless_assets.sandbox.server import Sandbox
+
+TOOL = Path(sys.executable).with_name("seamless")
+ROWS, NARROW, WIDE = 30, 80, 132
+
+
+def screen_of(folder: Path, columns: int, *words: str) -> tuple[int, list[str]]:
+    """The exit status of a command, and the lines of the terminal that it was typed in."""
+    screen = pyte.Screen(columns, ROWS)
+    stream = pyte.ByteStream(screen)
+    environment = {**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+    child = pexpect.spawn(
+        str(TOOL), list(words), cwd=folder, dimensions=(ROWS, columns), env=environment, timeout=120
+    )
+    while True:
+        try:
+            stream.feed(child.read_nonblocking(65_536))
+        except pexpect.EOF:
+            break
+    child.close()
+    return child.exitstatus, [line.rstrip() for line in screen.display]
+
+
+def test_a_screen_shows_whole_lines_and_no_remains_of_progress(project: Path, exchange: Sandbox) -> None:
+    status, made = screen_of(project, WIDE, "materialize", NODE, "2025-01-01", "2025-01-02")
+    shown = [line for line in made if line and not line.startswith("waiting for")]
+    assert status == 0 and shown[0].startswith("2025-01-01 released, 1440 of 1440 bars"), made
+    assert not any("━" in line or "%" in line for line in made), made
+    names = ["node", "strip", "coverage", "missing", "lag"]
+    for columns, cells, more in ((NARROW, 8, []), (WIDE, 40, ["release", "as", "of"])):
+        status, lines = screen_of(project, columns, "status")
+        (head,) = (line for line in lines if line.startswith("node"))
+        (row,) = (line for line in lines if line.startswith("ohlcv:"))
+        assert head.split() == [*names, *more] and status == 0, lines
+        assert row.count("█") >= cells and " 1.0000 " in row and len(row) <= columns, lines
+        assert row.endswith("2025-01-03 00:00") or not more, lines
+
+
+def test_what_is_waited_for_stands_on_the_screen_and_ctrl_c_ends_it(project: Path, exchange: Sandbox) -> None:
+    exchange.faults.add(Fault("hang", path="klines", times=None))
+    words = ["backfill", NODE, "2025-01-01T00:00:00Z", "2025-01-01T01:00:00Z"]
+    child = pexpect.spawn(str(TOOL), words, cwd=project, dimensions=(ROWS, WIDE), timeout=120)
+    child.expect("60 of 60 bars are missing and will be asked for")
+    child.expect("waiting for binance at http://127.0.0.1:[0-9]+: 0 of 60 bars came so far")
+    child.sendintr()
+    child.expect("stopped; 0 of 60 bars are done and stored, the same command does the rest")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert (child.exitstatus, child.signalstatus) == (130, None)
