@@ -35,7 +35,7 @@ from seamless_assets.sandbox.generator import Generator
 from seamless_assets.sandbox.market import DEFAULT_MARKETS, Market
 from seamless_assets.sandbox.replay import Replay
 from seamless_assets.sandbox.steering import Request, Steering
-from seamless_assets.sandbox.streams import hub
+from seamless_assets.sandbox.streams.server import StreamServer, is_upgrade
 
 DIALECTS: Mapping[str, Callable[[MarketData], list[Route]]] = {
     "binance": binance.routes,
@@ -96,7 +96,7 @@ class Sandbox:
         self._exchange_of: dict[object, str] = {}
         self._streaming: set[object] = set()
         self._runner: web.AppRunner | None = None
-        self._hub: hub.Hub | None = None
+        self._streams: StreamServer | None = None
         self._closing = asyncio.Event()
 
     @property
@@ -106,7 +106,7 @@ class Sandbox:
 
     def topics(self) -> list[str]:
         """What is followed over WebSocket now, in the venues' own names, each as often as it is followed."""
-        return [] if self._hub is None else self._hub.topics()
+        return [] if self._streams is None else self._streams.topics()
 
     async def __aenter__(self) -> Self:
         app = web.Application(middlewares=[self._recorded, _typed])
@@ -115,7 +115,7 @@ class Sandbox:
                 endpoint = _endpoint(route)
                 self._exchange_of[endpoint] = route.exchange
                 app.router.add_get(route.path, endpoint)
-        streams = self._hub = hub.Hub(self.book, self.faults)
+        streams = self._streams = StreamServer(self.book, self.faults)
         for stream, serve in streams.routes():
             self._exchange_of[serve] = stream.exchange
             self._streaming.add(serve)
@@ -131,9 +131,9 @@ class Sandbox:
 
     async def __aexit__(self, *_: object) -> None:
         self._closing.set()
-        if self._hub is not None:
-            await self._hub.close()
-            self._hub = None
+        if self._streams is not None:
+            await self._streams.close()
+            self._streams = None
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -163,7 +163,7 @@ class Sandbox:
     ) -> web.StreamResponse:
         if request.path.startswith("/_sandbox/"):
             return await handler(request)
-        if request.match_info.handler in self._streaming and hub.is_upgrade(request):
+        if request.match_info.handler in self._streaming and is_upgrade(request):
             return await self._upgraded(request, handler)
         status = CLIENT_GONE
         try:

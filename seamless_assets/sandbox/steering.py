@@ -13,7 +13,7 @@ from aiohttp import web
 from seamless_assets.errors import InvalidInput
 from seamless_assets.sandbox.clock import SandboxClock
 from seamless_assets.sandbox.faults import Fault, Faults
-from seamless_assets.sandbox.streams.hub import Hub
+from seamless_assets.sandbox.streams.server import StreamServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,10 @@ class Steering:
         clock: SandboxClock,
         faults: Faults,
         requests: deque[Request],
-        hub: Hub,
+        streams: StreamServer,
     ) -> None:
         self._exchanges, self._clock, self._faults = exchanges, clock, faults
-        self._requests, self._hub = requests, hub
+        self._requests, self._streams = requests, streams
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Let a router answer its addresses."""
@@ -88,10 +88,10 @@ class Steering:
         return web.json_response([])
 
     async def _list_streams(self, _: web.Request) -> web.Response:
-        return web.json_response(self._hub.as_records())
+        return web.json_response(self._streams.as_records())
 
     async def _cut_streams(self, _: web.Request) -> web.Response:
-        self._hub.cut()
+        self._streams.cut()
         return web.json_response([])
 
 

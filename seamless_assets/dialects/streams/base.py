@@ -1,6 +1,6 @@
-"""What the streams of all venues share: topics, updates, and the conversation on one connection.
+"""What the streams of all venues share: topics, updates, and the protocol on one connection.
 
-Nothing here waits or sends: a `Conversation` takes the text of a client's message and says what to answer,
+Nothing here waits or sends: a `StreamProtocol` takes the text of a client's message and says what to answer,
 and puts an update into the venue's words. Whoever holds the connection does the rest.
 """
 
@@ -72,7 +72,7 @@ class Update:
     is_snapshot: bool = False
 
 
-class Conversation(ABC):
+class StreamProtocol(ABC):
     """What one connection has said so far. `topics` are followed now, in the order of the subscriptions."""
 
     has_closed_flag = True
@@ -106,7 +106,7 @@ class StreamRoute:
 
     exchange: str
     path: str
-    open: Callable[[], Conversation]
+    open: Callable[[], StreamProtocol]
 
 
 def parsed(text: str) -> Any:

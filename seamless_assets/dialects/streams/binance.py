@@ -15,7 +15,7 @@ from seamless_assets.dialects.binance import FRAMES, market_name
 from seamless_assets.dialects.market_data import Market, MarketData
 from seamless_assets.dialects.streams.base import (
     MAX_TOPICS,
-    Conversation,
+    StreamProtocol,
     StreamRoute,
     Topic,
     Update,
@@ -40,7 +40,7 @@ def streams(data: MarketData) -> list[StreamRoute]:
     ]
 
 
-class _Binance(Conversation):
+class _Binance(StreamProtocol):
     def __init__(self, data: MarketData, markets: dict[str, Market]) -> None:
         super().__init__()
         self._data, self._markets = data, markets

@@ -11,7 +11,7 @@ from seamless_assets.dialects.bybit import INTERVALS, market_name
 from seamless_assets.dialects.market_data import Market, MarketData
 from seamless_assets.dialects.streams.base import (
     MAX_TOPICS,
-    Conversation,
+    StreamProtocol,
     StreamRoute,
     Topic,
     Update,
@@ -37,7 +37,7 @@ def streams(data: MarketData) -> list[StreamRoute]:
     ]
 
 
-class _Bybit(Conversation):
+class _Bybit(StreamProtocol):
     def __init__(self, data: MarketData, markets: dict[str, Market], category: str) -> None:
         super().__init__()
         self._data, self._markets, self._category = data, markets, category
@@ -67,7 +67,7 @@ class _Bybit(Conversation):
     def encode(self, update: Update) -> Any:
         now = milliseconds(update.at)
         market = update.topic.name.rpartition(".")[2]
-        told = {"topic": update.topic.name, "type": "snapshot", "ts": now}
+        envelope = {"topic": update.topic.name, "type": "snapshot", "ts": now}
         if update.topic.timeframe is None:
             trades = [
                 {
@@ -82,7 +82,7 @@ class _Bybit(Conversation):
                 }
                 for trade in update.trades
             ]
-            return {**told, "data": trades}
+            return {**envelope, "data": trades}
         candles = [
             {
                 "start": candle.ts * 1000,
@@ -99,7 +99,7 @@ class _Bybit(Conversation):
             }
             for candle in update.candles
         ]
-        return {**told, "data": candles}
+        return {**envelope, "data": candles}
 
     def _topic(self, name: str) -> Topic | None:
         frame: Timeframe | None = None

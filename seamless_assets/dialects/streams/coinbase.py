@@ -13,7 +13,7 @@ from seamless_assets.dialects.coinbase import market_name
 from seamless_assets.dialects.market_data import Market, MarketData
 from seamless_assets.dialects.streams.base import (
     MAX_TOPICS,
-    Conversation,
+    StreamProtocol,
     StreamRoute,
     Topic,
     Update,
@@ -32,7 +32,7 @@ def streams(data: MarketData) -> list[StreamRoute]:
     return [StreamRoute("coinbase", "/", partial(_Coinbase, data, by_name(spot(data), market_name)))]
 
 
-class _Coinbase(Conversation):
+class _Coinbase(StreamProtocol):
     has_closed_flag = False
 
     def __init__(self, data: MarketData, markets: dict[str, Market]) -> None:

@@ -14,7 +14,7 @@ from seamless_assets.dialects.kraken import MINUTES
 from seamless_assets.dialects.market_data import Market, MarketData
 from seamless_assets.dialects.streams.base import (
     MAX_TOPICS,
-    Conversation,
+    StreamProtocol,
     StreamRoute,
     Topic,
     Update,
@@ -34,7 +34,7 @@ def streams(data: MarketData) -> list[StreamRoute]:
     return [StreamRoute("kraken", "/v2", partial(_Kraken, data, markets))]
 
 
-class _Kraken(Conversation):
+class _Kraken(StreamProtocol):
     has_closed_flag = False
     heartbeat = '{"channel":"heartbeat"}'
 

@@ -15,7 +15,7 @@ from seamless_assets.dialects.okx import BARS, market_name
 from seamless_assets.dialects.streams.base import (
     MAX_TOPICS,
     Candle,
-    Conversation,
+    StreamProtocol,
     StreamRoute,
     Topic,
     Update,
@@ -37,7 +37,7 @@ def streams(data: MarketData) -> list[StreamRoute]:
     ]
 
 
-class _Okx(Conversation):
+class _Okx(StreamProtocol):
     def __init__(
         self, data: MarketData, markets: dict[str, Market], channels: dict[str, str] | dict[str, None]
     ) -> None:

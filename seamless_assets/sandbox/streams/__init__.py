@@ -1,1 +1,1 @@
-"""The local exchange's WebSockets: what happens on its clock, told to whoever follows it, with faults."""
+"""The local exchange's WebSockets: what happens on its clock, sent to its subscribers, with faults."""

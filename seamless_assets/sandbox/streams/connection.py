@@ -1,4 +1,4 @@
-"""One WebSocket connection: what its client asks for, and what it is told as the exchange's clock goes on."""
+"""One WebSocket connection: what its client asks for, and what is sent as the exchange's clock goes on."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from seamless_assets.dialects.streams.base import Conversation, Topic, Update
+from seamless_assets.dialects.streams.base import StreamProtocol, Topic, Update
 from seamless_assets.sandbox.clock import SandboxClock
 from seamless_assets.sandbox.generator import MINUTE
-from seamless_assets.sandbox.streams.distortion import Distortion
+from seamless_assets.sandbox.streams.faults import StreamFaults
 from seamless_assets.sandbox.streams.market_events import MarketEvents
 
 MAX_BEHIND_S = 86_400.0
@@ -21,26 +21,26 @@ HEARTBEAT_S = 1.0
 """Real seconds without a message after which a venue that sends heartbeats sends one."""
 SHORTEST_WAIT_S = 0.001
 TOPICS_AT_ONCE = 20
-"""After so many are worked out, others have their turn."""
+"""After the updates of so many are made, others have their turn."""
 
 
 class Connection:
-    """A connection to `path`, in the words of a `conversation`, on the exchange's `clock`."""
+    """A connection to `path`, in the words of a `protocol`, on the exchange's `clock`."""
 
     def __init__(
         self,
         socket: web.WebSocketResponse,
         path: str,
-        conversation: Conversation,
+        protocol: StreamProtocol,
         clock: SandboxClock,
         events: MarketEvents,
-        distortion: Distortion,
+        faults: StreamFaults,
     ) -> None:
-        self.path, self.conversation = path, conversation
-        self._socket, self._clock, self._events, self._distortion = socket, clock, events, distortion
-        self._followed_since: dict[Topic, float] = {}
+        self.path, self.protocol = path, protocol
+        self._socket, self._clock, self._events, self._faults = socket, clock, events, faults
+        self._subscribed_at: dict[Topic, float] = {}
         self._minutes: dict[int, dict[Topic, list[Update]]] = {}
-        self._told_until = clock.now()
+        self._published_until = clock.now()
         self._set_back_to = math.inf
         self._changed = asyncio.Event()
         self._last_sent = 0.0
@@ -52,10 +52,10 @@ class Connection:
         self._changed.set()
 
     async def serve(self) -> None:
-        """Answer and tell until either side is gone. Raises `Dropped` where a fault cuts the connection."""
-        for message in self.conversation.greeting(self._clock.now()):
+        """Answer and publish until either side is gone. Raises `Dropped` where a fault cuts it."""
+        for message in self.protocol.greeting(self._clock.now()):
             await self._send(message)
-        tasks = [asyncio.ensure_future(self._answer()), asyncio.ensure_future(self._tell())]
+        tasks = [asyncio.ensure_future(self._receive()), asyncio.ensure_future(self._publish())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -63,90 +63,87 @@ class Connection:
                 task.cancel()
             await asyncio.wait(tasks)
         for task in tasks:
-            if (
-                not task.cancelled()
-                and (error := task.exception())
-                and not isinstance(error, ConnectionError)
-            ):
+            error = None if task.cancelled() else task.exception()
+            if error is not None and not isinstance(error, ConnectionError):
                 raise error
 
-    async def _answer(self) -> None:
-        """Take what the client says until it is gone."""
+    async def _receive(self) -> None:
+        """Handle what the client sends until it is gone."""
         async for message in self._socket:
             if message.type is WSMsgType.TEXT:
-                await self._take(message.data)
+                await self._handle(message.data)
 
-    async def _take(self, text: str) -> None:
-        now, topics = self._clock.now(), self.conversation.topics
+    async def _handle(self, text: str) -> None:
+        now, topics = self._clock.now(), self.protocol.topics
         before = set(topics)
-        for answer in self.conversation.receive(text, now):
+        for answer in self.protocol.receive(text, now):
             await self._send(answer)
-        self._followed_since = {topic: self._followed_since.get(topic, now) for topic in topics}
+        self._subscribed_at = {topic: self._subscribed_at.get(topic, now) for topic in topics}
         for topic in [topic for topic in topics if topic not in before]:
-            rows = self.conversation.snapshot_rows(topic)
-            snapshot = self._distortion.snapshot(topic, now, rows)
+            rows = self.protocol.snapshot_rows(topic)
+            snapshot = self._faults.snapshot(topic, now, rows)
             if snapshot is not None:
-                await self._say(snapshot)
+                await self._send_update(snapshot)
         self._changed.set()
 
-    async def _tell(self) -> None:
-        """Tell what happens on the exchange's clock, as it comes to it."""
+    async def _publish(self) -> None:
+        """Send what happens on the exchange's clock, as it comes to it."""
         while True:
             self._changed.clear()
             now = self._clock.now()
             begin = self._begin(now)
             for minute in range(_minute(begin), _minute(now) + 1, MINUTE):
-                await self._work_out(minute)
-                for update in self._happened(minute, begin, now):
-                    self._told_until = update.at
-                    if update.topic in self.conversation.topics:
-                        await self._say(update)
-            self._told_until = now
+                await self._prepare(minute)
+                for update in self._due(minute, begin, now):
+                    self._published_until = update.at
+                    if update.topic in self.protocol.topics:
+                        await self._send_update(update)
+            self._published_until = now
             if self._clock.seconds_until(now) is not None:
-                # What comes next is told at its time, however much it is.
-                await self._work_out(_minute(now) + MINUTE)
+                # What is due next is sent at its time, however much it is.
+                await self._prepare(_minute(now) + MINUTE)
             await self._wait(self._next_after(now))
 
     def _begin(self, now: float) -> float:
-        """From when on is to be told: from where it ended, or from where the clock was set back to."""
-        begin = min(self._told_until, self._set_back_to, now)
+        """From when on to publish: from where it ended, or from where the clock was set back to."""
+        begin = min(self._published_until, self._set_back_to, now)
         self._set_back_to = math.inf
-        if begin < self._told_until:
-            self._followed_since = {topic: min(at, begin) for topic, at in self._followed_since.items()}
-        self._told_until = max(begin, now - MAX_BEHIND_S)
-        return self._told_until
+        if begin < self._published_until:
+            self._subscribed_at = {topic: min(at, begin) for topic, at in self._subscribed_at.items()}
+        self._published_until = max(begin, now - MAX_BEHIND_S)
+        return self._published_until
 
-    async def _work_out(self, minute: int) -> None:
-        """Know what happens within a minute on all topics, and forget what lies two before it."""
+    async def _prepare(self, minute: int) -> None:
+        """Make the updates of all topics within a minute, and forget what lies two before it."""
         made = self._minutes.get(minute, {})
         recent = {m: known for m, known in self._minutes.items() if minute - MINUTE <= m <= minute}
-        self._minutes = {**recent, minute: {t: made[t] for t in self.conversation.topics if t in made}}
-        for worked_out, topic in enumerate(tuple(self.conversation.topics)):
-            self._of_minute(topic, minute)
-            if worked_out % TOPICS_AT_ONCE == 0:
+        self._minutes = {**recent, minute: {t: made[t] for t in self.protocol.topics if t in made}}
+        for prepared, topic in enumerate(tuple(self.protocol.topics)):
+            self._updates(topic, minute)
+            if prepared % TOPICS_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
-    def _happened(self, minute: int, begin: float, now: float) -> list[Update]:
-        """What is to be told of a minute after `begin` and until `now`, in order."""
+    def _due(self, minute: int, begin: float, now: float) -> list[Update]:
+        """The updates of a minute after `begin` and until `now`, in order."""
         if begin >= minute + MINUTE:
             return []
-        told = []
-        for topic in tuple(self.conversation.topics):
-            after = max(begin, self._followed_since.get(topic, now))
-            happened = self._of_minute(topic, minute)
-            told += [update for update in happened if after < update.at <= now and self._is_told(update)]
-        told += self._distortion.corrections(begin, min(now, minute + MINUTE - 1e-6))
-        return sorted(told, key=lambda update: update.at)
+        due = []
+        for topic in tuple(self.protocol.topics):
+            after = max(begin, self._subscribed_at.get(topic, now))
+            updates = self._updates(topic, minute)
+            due += [update for update in updates if after < update.at <= now and self._is_published(update)]
+        due += self._faults.corrections(begin, min(now, minute + MINUTE - 1e-6))
+        return sorted(due, key=lambda update: update.at)
 
-    def _is_told(self, update: Update) -> bool:
-        """Whether the venue has a word for an update. A close has its correction planned, told or not."""
+    def _is_published(self, update: Update) -> bool:
+        """Whether the venue sends an update. A close has its correction planned, sent or not."""
         if not (update.candles and update.candles[-1].is_closed):
             return True
-        self._distortion.closed(update)
-        return self.conversation.has_closed_flag and update.topic.timeframe is not None
+        self._faults.closed(update)
+        return self.protocol.has_closed_flag and update.topic.timeframe is not None
 
-    def _of_minute(self, topic: Topic, minute: int) -> list[Update]:
-        """The close at its begin and what its trades make, worked out once."""
+    def _updates(self, topic: Topic, minute: int) -> list[Update]:
+        """The close at a minute's begin and what its trades make, made once."""
         known = self._minutes.setdefault(minute, {})
         if topic not in known:
             close = self._events.close(topic, minute)
@@ -157,15 +154,13 @@ class Connection:
     def _next_after(self, now: float) -> float:
         """When something happens next; the begin of the next minute at the latest."""
         minute = _minute(now)
-        happening = (
-            update.at for topic in self.conversation.topics for update in self._of_minute(topic, minute)
-        )
-        return min((at for at in happening if at > now), default=float(minute + MINUTE))
+        upcoming = (update.at for topic in self.protocol.topics for update in self._updates(topic, minute))
+        return min((at for at in upcoming if at > now), default=float(minute + MINUTE))
 
     async def _wait(self, instant: float) -> None:
         """Until the clock shows `instant` or is set, a client asks, or a heartbeat is due."""
         seconds = self._clock.seconds_until(instant)
-        heartbeat = self.conversation.heartbeat
+        heartbeat = self.protocol.heartbeat
         if heartbeat is not None:
             quiet = max(0.0, self._last_sent + HEARTBEAT_S - asyncio.get_running_loop().time())
             seconds = quiet if seconds is None else min(seconds, quiet)
@@ -177,9 +172,9 @@ class Connection:
             if heartbeat is not None and is_quiet:
                 await self._send_text(heartbeat)
 
-    async def _say(self, update: Update) -> None:
-        for outgoing in self._distortion.apply(update):
-            text = _text(self.conversation.encode(outgoing.update))
+    async def _send_update(self, update: Update) -> None:
+        for outgoing in self._faults.apply(update):
+            text = _text(self.protocol.encode(outgoing.update))
             await self._send_text(text[: len(text) // 2] if outgoing.is_broken else text)
 
     async def _send(self, message: Any) -> None:

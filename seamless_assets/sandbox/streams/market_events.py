@@ -1,6 +1,6 @@
 """What happens on the market, minute by minute: trades, the candles they form, and the closes.
 
-Everything is told as it was known at its own time, so that a late correction is not told in advance.
+Everything is as it was known at its own time, so that no correction comes in advance.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class MarketEvents:
         return {int(bar["ts"]): bar for bar in bars if bar["close"] > 0}
 
     def _as_of(self, at: float, symbol: str) -> Book:
-        """The book as of an instant, with all of a symbol's past: a stream tells of what is not kept, too."""
+        """The book as of an instant, with all of a symbol's past: a stream sends what is not kept, too."""
         view = self._book.as_of(at)
         market = view.markets[symbol]
         if market.retention is not None:

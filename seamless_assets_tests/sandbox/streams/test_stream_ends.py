@@ -15,7 +15,7 @@ from seamless_assets.core.bars.epochs import SECONDS_LIMIT
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.market import Market
 from seamless_assets.sandbox.server import Sandbox
-from seamless_assets.sandbox.streams import connection, hub
+from seamless_assets.sandbox.streams import connection, server
 from seamless_assets.testing import DAY, START
 
 NOW = START + 10 * DAY
@@ -48,7 +48,7 @@ async def _end(socket: aiohttp.ClientWebSocketResponse) -> int | None:
 async def test_a_client_that_reads_nothing_does_not_hold_the_exchange_up(
     session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "CLOSING_S", 0.05)
+    monkeypatch.setattr(server, "CLOSING_S", 0.05)
     before = asyncio.all_tasks()
     async with asyncio.timeout(PATIENCE_S):
         async with Sandbox(now=NOW) as exchange:
@@ -97,7 +97,7 @@ async def test_the_clock_is_set_running_over_http(exchange: Sandbox, session: ai
 async def test_only_so_many_connections_stand(
     exchange: Sandbox, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 1)
     first = await line(exchange, session, "okx")
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
         await session.ws_connect(f"{exchange.url}/v2")
@@ -164,7 +164,7 @@ async def test_a_message_that_is_too_long_ends_its_connection(
     exchange: Sandbox, session: aiohttp.ClientSession
 ) -> None:
     socket = await session.ws_connect(f"{exchange.url}/v2")
-    await socket.send_str("x" * (hub.MAX_MESSAGE + 1))
+    await socket.send_str("x" * (server.MAX_MESSAGE + 1))
     assert await _end(socket) == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
     other = await line(exchange, session, "kraken")
     await other.socket.send_bytes(b"\xff")

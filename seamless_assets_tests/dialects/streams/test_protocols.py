@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.dialects.streams.base import MAX_TOPICS, Candle, Conversation, Topic, Trade, Update
+from seamless_assets.dialects.streams.base import MAX_TOPICS, Candle, StreamProtocol, Topic, Trade, Update
 from seamless_assets.sandbox.book import Book
 from seamless_assets.sandbox.clock import SandboxClock
 from seamless_assets.sandbox.market import Market
-from seamless_assets.sandbox.streams.hub import STREAMS
+from seamless_assets.sandbox.streams.server import STREAMS
 
 NOW = 1_736_553_600
 SYMBOLS = ("BTC/USDT", "BTC/USD", "ETH/USDT", "BTC/USDT:USDT", "BTC/USDT:USDT-251226")
@@ -21,7 +21,7 @@ BOOK = Book(SandboxClock(NOW), markets=[Market(symbol, 1.0) for symbol in SYMBOL
 PATHS = sorted({route.path for streams in STREAMS.values() for route in streams(BOOK)})
 
 
-def conversation(path: str) -> Conversation:
+def opened(path: str) -> StreamProtocol:
     (route,) = [route for streams in STREAMS.values() for route in streams(BOOK) if route.path == path]
     return route.open()
 
@@ -80,12 +80,12 @@ def is_error(answer: Any) -> bool:
 
 @pytest.mark.parametrize(("path", "text", "topics"), TAKEN)
 def test_what_can_be_followed_is_followed_and_left_again(path: str, text: str, topics: list[Topic]) -> None:
-    talk = conversation(path)
-    answers = talk.receive(text, NOW)
+    protocol = opened(path)
+    answers = protocol.receive(text, NOW)
     assert answers and not any(map(is_error, answers))
-    assert list(talk.topics) == topics
-    left = talk.receive(text.replace("SUBSCRIBE", "UNSUBSCRIBE").replace("subscribe", "unsubscribe"), NOW)
-    assert left and not any(map(is_error, left)) and not talk.topics
+    assert list(protocol.topics) == topics
+    left = protocol.receive(text.replace("SUBSCRIBE", "UNSUBSCRIBE").replace("subscribe", "unsubscribe"), NOW)
+    assert left and not any(map(is_error, left)) and not protocol.topics
 
 
 REFUSED: list[tuple[str, str]] = [
@@ -114,9 +114,9 @@ REFUSED: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize(("path", "text"), REFUSED)
 def test_what_cannot_be_followed_is_refused_in_the_venues_words(path: str, text: str) -> None:
-    talk = conversation(path)
-    answers = talk.receive(text, NOW)
-    assert answers and all(map(is_error, answers)) and not talk.topics
+    protocol = opened(path)
+    answers = protocol.receive(text, NOW)
+    assert answers and all(map(is_error, answers)) and not protocol.topics
 
 
 def odd_texts() -> list[str]:
@@ -151,61 +151,61 @@ def odd_texts() -> list[str]:
 @pytest.mark.parametrize("path", PATHS)
 def test_whatever_a_client_says_is_answered_with_json(path: str) -> None:
     for text in odd_texts():
-        talk = conversation(path)
-        answers = talk.receive(text, NOW)
+        protocol = opened(path)
+        answers = protocol.receive(text, NOW)
         assert isinstance(json.dumps(answers), str)
         assert len(json.dumps(answers)) < 4_000
-        assert all(topic.symbol in SYMBOLS for topic in talk.topics)
+        assert all(topic.symbol in SYMBOLS for topic in protocol.topics)
 
 
 def test_pings_of_the_venues_are_answered() -> None:
-    assert conversation("/ws/v5/public").receive("ping", NOW) == ["pong"]
-    (pong,) = conversation("/v5/public/spot").receive('{"op":"ping","req_id":"4"}', NOW)
+    assert opened("/ws/v5/public").receive("ping", NOW) == ["pong"]
+    (pong,) = opened("/v5/public/spot").receive('{"op":"ping","req_id":"4"}', NOW)
     assert (pong["ret_msg"], pong["req_id"], pong["success"]) == ("pong", "4", True)
-    (pong,) = conversation("/v2").receive('{"method":"ping"}', NOW)
+    (pong,) = opened("/v2").receive('{"method":"ping"}', NOW)
     assert pong["method"] == "pong"
 
 
 def test_binance_lists_what_is_followed() -> None:
-    talk = conversation("/ws/{number}")
-    talk.receive(binance("SUBSCRIBE", "btcusdt@trade", "btcusdt@kline_1m"), NOW)
-    (listed,) = talk.receive('{"method":"LIST_SUBSCRIPTIONS","id":9}', NOW)
+    protocol = opened("/ws/{number}")
+    protocol.receive(binance("SUBSCRIBE", "btcusdt@trade", "btcusdt@kline_1m"), NOW)
+    (listed,) = protocol.receive('{"method":"LIST_SUBSCRIPTIONS","id":9}', NOW)
     assert listed == {"result": ["btcusdt@trade", "btcusdt@kline_1m"], "id": 9}
 
 
 def test_kraken_follows_a_topic_once_and_leaves_the_snapshot_out_where_asked() -> None:
-    talk, asked = conversation("/v2"), kraken("subscribe", "ohlc", "BTC/USD", interval=1, snapshot=False)
-    assert not is_error(talk.receive(asked, NOW)[0]) and is_error(talk.receive(asked, NOW)[0])
-    (topic,) = talk.topics
-    assert talk.snapshot_rows(topic) == 0
-    talk.receive(asked.replace('"subscribe"', '"unsubscribe"'), NOW)
-    talk.receive(kraken("subscribe", "ohlc", "BTC/USD", interval=1), NOW)
-    assert talk.snapshot_rows(topic) > 0
+    protocol, asked = opened("/v2"), kraken("subscribe", "ohlc", "BTC/USD", interval=1, snapshot=False)
+    assert not is_error(protocol.receive(asked, NOW)[0]) and is_error(protocol.receive(asked, NOW)[0])
+    (topic,) = protocol.topics
+    assert protocol.snapshot_rows(topic) == 0
+    protocol.receive(asked.replace('"subscribe"', '"unsubscribe"'), NOW)
+    protocol.receive(kraken("subscribe", "ohlc", "BTC/USD", interval=1), NOW)
+    assert protocol.snapshot_rows(topic) > 0
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_connection_follows_only_so_many_topics(path: str) -> None:
-    talk = conversation(path)
-    talk.topics = {Topic(str(number), "BTC/USD"): None for number in range(MAX_TOPICS)}
+    protocol = opened(path)
+    protocol.topics = {Topic(str(number), "BTC/USD"): None for number in range(MAX_TOPICS)}
     for where, text, _ in TAKEN:
         if where == path:
-            assert all(map(is_error, talk.receive(text, NOW)))
-    assert len(talk.topics) == MAX_TOPICS
+            assert all(map(is_error, protocol.receive(text, NOW)))
+    assert len(protocol.topics) == MAX_TOPICS
 
 
 def test_numbers_are_written_whole_and_read_the_same() -> None:
     values = [0.1, 1e-9, 123456.789, 98765432.12345678, 0.00001234]
     for path, text, _ in TAKEN:
-        talk = conversation(path)
-        talk.receive(text, NOW)
-        for topic, (one, other) in itertools.product(talk.topics, itertools.pairwise(values)):
+        protocol = opened(path)
+        protocol.receive(text, NOW)
+        for topic, (one, other) in itertools.product(protocol.topics, itertools.pairwise(values)):
             candle = Candle(NOW, NOW + 60, one, other, one, other, one, 3, is_closed=True)
             happened = (
                 {"candles": (candle,)}
                 if topic.timeframe
                 else {"trades": (Trade(NOW + 0.25, one, other, "buy"),)}
             )
-            message = json.dumps(talk.encode(Update(topic, NOW + 1.0, **happened)))  # type: ignore[arg-type]
+            message = json.dumps(protocol.encode(Update(topic, NOW + 1.0, **happened)))  # type: ignore[arg-type]
             numbers = {_number(part) for part in _leaves(json.loads(message))}
             assert {one, other} <= numbers
 

@@ -15,7 +15,7 @@ from seamless_assets.dialects.streams.base import StreamRoute
 from seamless_assets.sandbox.book import Book
 from seamless_assets.sandbox.faults import Faults
 from seamless_assets.sandbox.streams.connection import Connection
-from seamless_assets.sandbox.streams.distortion import Distortion, Dropped
+from seamless_assets.sandbox.streams.faults import Dropped, StreamFaults
 from seamless_assets.sandbox.streams.market_events import MarketEvents
 
 STREAMS: Mapping[str, Callable[[MarketData], list[StreamRoute]]] = {
@@ -35,7 +35,7 @@ _GOING_AWAY = 1001
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Open:
+class _OpenConnection:
     connection: Connection
     socket: web.WebSocketResponse
     request: web.Request
@@ -51,14 +51,14 @@ def is_upgrade(request: web.Request) -> bool:
     return web.WebSocketResponse().can_prepare(request).ok
 
 
-class Hub:
+class StreamServer:
     """The connections of a running exchange; made and used in its event loop."""
 
     def __init__(self, book: Book, faults: Faults) -> None:
         self._book, self._faults, self._events = book, faults, MarketEvents(book)
-        self._open: set[_Open] = set()
+        self._open: set[_OpenConnection] = set()
         self._loop = asyncio.get_running_loop()
-        self._unlisten = book.clock.listen(self._hear)
+        self._unlisten = book.clock.listen(self._clock_was_set)
 
     def routes(self) -> list[tuple[StreamRoute, Callable[[web.Request], Any]]]:
         """The addresses of all venues, with their handlers."""
@@ -68,14 +68,14 @@ class Hub:
 
     def topics(self) -> list[str]:
         """The venues' names of what is followed now, each as often as it is followed."""
-        return [topic.name for opened in self._open for topic in opened.connection.conversation.topics]
+        return [topic.name for opened in self._open for topic in opened.connection.protocol.topics]
 
     def as_records(self) -> list[dict[str, Any]]:
         """The open connections as JSON values: path and topics."""
         return [
             {
                 "path": opened.connection.path,
-                "topics": [t.name for t in opened.connection.conversation.topics],
+                "topics": [t.name for t in opened.connection.protocol.topics],
             }
             for opened in self._open
         ]
@@ -91,7 +91,7 @@ class Hub:
         self._unlisten()
         await asyncio.gather(*(self._end(opened) for opened in tuple(self._open)))
 
-    async def _end(self, opened: _Open) -> None:
+    async def _end(self, opened: _OpenConnection) -> None:
         try:
             async with asyncio.timeout(CLOSING_S):
                 await opened.socket.close(code=_GOING_AWAY)
@@ -112,14 +112,12 @@ class Hub:
         return serve
 
     async def _serve(self, route: StreamRoute, request: web.Request, socket: web.WebSocketResponse) -> None:
-        conversation = route.open()
-        distortion = Distortion(
-            self._faults, request.path, self._events, has_closed_flag=conversation.has_closed_flag
+        protocol = route.open()
+        faults = StreamFaults(
+            self._faults, request.path, self._events, has_closed_flag=protocol.has_closed_flag
         )
-        connection = Connection(
-            socket, request.path, conversation, self._book.clock, self._events, distortion
-        )
-        opened = _Open(connection, socket, request)
+        connection = Connection(socket, request.path, protocol, self._book.clock, self._events, faults)
+        opened = _OpenConnection(connection, socket, request)
         self._open.add(opened)
         try:
             await connection.serve()
@@ -128,10 +126,10 @@ class Hub:
         finally:
             self._open.discard(opened)
 
-    def _hear(self, back_to: float | None) -> None:
+    def _clock_was_set(self, back_to: float | None) -> None:
         """The clock was set, in whatever thread."""
-        self._loop.call_soon_threadsafe(self._tell, back_to)
+        self._loop.call_soon_threadsafe(self._notify, back_to)
 
-    def _tell(self, back_to: float | None) -> None:
+    def _notify(self, back_to: float | None) -> None:
         for opened in self._open:
             opened.connection.clock_was_set(back_to)

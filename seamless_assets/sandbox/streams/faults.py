@@ -1,4 +1,4 @@
-"""What faults make of the updates of one connection, before they are put into words."""
+"""What faults make of the updates of one connection, before they are encoded."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from seamless_assets.sandbox.generator import MINUTE
 from seamless_assets.sandbox.streams.market_events import MarketEvents
 
 ON_ANY: frozenset[FaultKind] = frozenset({"drop", "silence", "duplicate", "bad_json"})
-"""Kinds that hit whatever is told, snapshots among it."""
+"""Kinds that hit every update, snapshots too."""
 CORRECTED_AFTER_S = 90.0
-"""So long after its close a bar is told again, unless the fault says otherwise."""
+"""So long after its close a bar is sent again, unless the fault says otherwise."""
 MAX_CORRECTIONS = 1_000
 """As many corrections of one connection wait for their time; more are not made."""
 
@@ -31,7 +31,7 @@ class Outgoing:
     is_broken: bool = False
 
 
-class Distortion:
+class StreamFaults:
     """The faults in force, as they hit one connection to `path`."""
 
     def __init__(self, faults: Faults, path: str, events: MarketEvents, *, has_closed_flag: bool) -> None:
