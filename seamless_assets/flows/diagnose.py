@@ -21,17 +21,17 @@ async def diagnose(
     shared: Sequence[tuple[str, Question]] = (),
     on_pending: Callable[[tuple[str, ...]], None] | None = None,
 ) -> list[Finding]:
-    """Look at the stores and what workers share (names and questions) at once, then at each exchange.
+    """Look at the stores, what workers share (names and questions) and each exchange, all at once.
 
     `on_pending` hears, whenever it changes, which parts have not answered yet. Raises nothing.
     """
-    stores = {
+    looks = {
         "hot store": _look("hot store", ports.hot.status),
         "artifact store": _look("artifact store", ports.artifacts.status),
         **{part: _look(part, ask) for part, ask in shared},
+        **{exchange: _exchange(ports, exchange) for exchange in exchanges},
     }
-    venues = {exchange: _exchange(ports, exchange) for exchange in exchanges}
-    pending = dict.fromkeys((*stores, *venues))
+    pending = dict.fromkeys(looks)
 
     async def noted(part: str, look: Awaitable[Finding]) -> Finding:
         found = await look
@@ -42,9 +42,7 @@ async def diagnose(
 
     if on_pending is not None:
         on_pending(tuple(pending))
-    found = await asyncio.gather(*(noted(part, look) for part, look in stores.items()))
-    # A client that is imported now would hold up the answers of stores, and count as theirs.
-    return [*found, *await asyncio.gather(*(noted(part, look) for part, look in venues.items()))]
+    return await asyncio.gather(*(noted(part, look) for part, look in looks.items()))
 
 
 async def _look(part: str, ask: Question) -> Finding:
