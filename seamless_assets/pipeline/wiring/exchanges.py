@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, cast
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any, cast
 
 from seamless_assets.adapters.ccxt.documented.timeframes import documented_timeframes
 from seamless_assets.adapters.ccxt.memory import ExchangeMemory
@@ -11,7 +13,6 @@ from seamless_assets.adapters.ccxt.settings import ClientSettings
 from seamless_assets.adapters.machine.budget import MachineBudget
 from seamless_assets.aio.gather import gather
 from seamless_assets.aio.late_imports import late_imports
-from seamless_assets.aio.lazy import Lazy
 from seamless_assets.config.load import Settings
 from seamless_assets.config.rules import Finding
 from seamless_assets.core.addresses import place_of
@@ -22,6 +23,7 @@ from seamless_assets.flows.sharing.gate import RateGate
 from seamless_assets.pipeline.wiring.policy import policy_of
 
 if TYPE_CHECKING:
+    from seamless_assets.adapters.ccxt.source import CcxtSource
     from seamless_assets.adapters.http.archive import HttpArchives
     from seamless_assets.adapters.redis.budget import RedisBudget
 
@@ -35,20 +37,61 @@ class Exchanges:
     """
 
     def __init__(self, settings: Settings, gate: RateGate) -> None:
-        self._lazy = Lazy(lambda: _source(settings, gate))
-        self.source = cast(CandleSource, self._lazy)
+        self._late = LateSource(_import_ccxt, lambda: _source(settings, gate))
+        self.source = cast(CandleSource, self._late)
 
     async def close(self) -> None:
         """Close the connections that were opened."""
-        await self._lazy.close()
+        await self._late.close()
+
+
+class LateSource:
+    """Stands in for the `CandleSource` that `make` makes, once `load` has imported what that needs.
+
+    An awaited method waits while a thread imports; another one, which cannot, imports at once.
+    """
+
+    def __init__(self, load: Callable[[], Any], make: Callable[[], CandleSource]) -> None:
+        self._load, self._make = load, make
+        self._loading: asyncio.Task[Any] | None = None
+        self._made: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._made is None and iscoroutinefunction(getattr(CandleSource, name, None)):
+            return lambda *args, **more: self._call(name, *args, **more)
+        return getattr(self._source(), name)
+
+    async def close(self) -> None:
+        """Close the source, if it was ever used."""
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.wait({self._loading})
+        if self._made is not None:
+            await self._made.close()
+
+    async def _call(self, name: str, *args: Any, **more: Any) -> Any:
+        if self._loading is None:
+            # One thread for all who ask meanwhile.
+            self._loading = asyncio.create_task(asyncio.to_thread(self._load))
+        await asyncio.shield(self._loading)
+        return await getattr(self._source(), name)(*args, **more)
+
+    def _source(self) -> Any:
+        if self._made is None:
+            self._load()
+            self._made = self._make()
+        return self._made
+
+
+def _import_ccxt() -> type[CcxtSource]:
+    with late_imports("aiohttp", "ccxt"):
+        from seamless_assets.adapters.ccxt.source import CcxtSource
+    return CcxtSource
 
 
 def _source(settings: Settings, gate: RateGate) -> CandleSource:
-    with late_imports("aiohttp", "ccxt"):
-        from seamless_assets.adapters.ccxt.source import CcxtSource
-
     clients = {name: _client_settings(settings, name) for name in settings.exchanges}
-    return CcxtSource(clients, gate, ExchangeMemory(settings.seamless.state_dir / "exchanges.sqlite"))
+    return _import_ccxt()(clients, gate, ExchangeMemory(settings.seamless.state_dir / "exchanges.sqlite"))
 
 
 def archives(settings: Settings, now: Callable[[], float], notify: Notify) -> HttpArchives | None:
