@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
@@ -138,3 +139,31 @@ def test_it_starts_nothing_where_it_cannot_serve(project: Path, typed: Typed, ex
     wrong = typed("ui", "--port", str(free_port()))
     assert wrong.status == 1 and "names no exchange" in wrong.err
     assert not (project / "data").exists()
+
+
+@pytest.mark.deep
+def test_a_killed_up_leaves_nothing_and_the_next_one_starts(project: Path, tmp_path_factory: Any) -> None:
+    ports = free_port(), free_port()
+    words = [TOOL, "up", "--port", str(ports[0]), "--service-port", str(ports[1])]
+    environment = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
+    for number, (sent, status) in enumerate(
+        ((signal.SIGKILL, -9), (signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130))
+    ):
+        log = tmp_path_factory.mktemp("log") / f"{number}.txt"
+        with log.open("w") as said:
+            command = subprocess.Popen(words, cwd=project, env=environment, stdout=said, stderr=said)
+        up = Started(command, ports[0], log)
+        if number == 1:
+            # Killed while its programs still begin.
+            up.await_program(project, "-m dagster_webserver")
+        else:
+            up.await_words("Dagster: http")
+            up.await_words("Service: http")
+            assert len(started_in(project)) >= 5
+        assert up.end(command.pid, sent)[0] == status
+        if sent != signal.SIGKILL:
+            assert started_in(project) == {}
+    deadline = time.monotonic() + 60
+    while started_in(project):
+        assert time.monotonic() < deadline, started_in(project)
+        time.sleep(0.1)

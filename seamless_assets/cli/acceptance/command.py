@@ -14,7 +14,7 @@ from rich.table import Table
 
 from seamless_assets.cli.acceptance.outcome import Outcome, as_record, is_accepted
 from seamless_assets.cli.options import CONFIG, progress_bar
-from seamless_assets.cli.terminal import cell, say, say_table, table
+from seamless_assets.cli.terminal import cell, say, say_table, table, waiting_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,10 +86,12 @@ def _tried(
         for done, (benchmark, node) in enumerate(
             ((benchmark, node) for benchmark in benchmarks for node in nodes), 1
         ):
+            name = benchmark.__name__.replace("_", " ")
             try:
-                yield benchmark(settings, node)
+                with waiting_for(f"{name} of {node}"):
+                    found = benchmark(settings, node)
+                yield found
             except SeamlessError as error:
-                name = benchmark.__name__.replace("_", " ")
                 yield Outcome(name, str(node), "failed", "", f"{type(error).__name__}: {error}")
             moved(done, total)
 

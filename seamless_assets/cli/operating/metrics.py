@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from seamless_assets.cli.options import CONFIG, PORT
-from seamless_assets.cli.terminal import say, say_json
+from seamless_assets.cli.terminal import say, say_json, waiting_for
 
 BOARDS = ("fleet", "node", "exchange", "releases", "service", "sla")
 
@@ -41,7 +41,9 @@ def metrics(config: Path | None, host: str, port: int | None, rules: bool, dashb
     settings = load_settings(config)
     file, levels = metrics_file(settings), BudgetLevels(settings)
     if port is None:
-        say(asyncio.run(scrape(file, levels)).rstrip())
+        with waiting_for("the rate budgets"):
+            text = asyncio.run(scrape(file, levels))
+        say(text.rstrip())
         return
     import uvicorn
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from seamless_assets.cli.project.lock import ProjectLock
+
 TETHER = str(Path(__file__).with_name("tether.py"))
 """A file of its own: what it runs imports what it needs, and nothing before."""
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -20,11 +22,12 @@ GRACE_S = 10.0
 
 @contextmanager
 def running(
-    commands: Mapping[str, Sequence[str]], folder: Path, environment: Mapping[str, str]
+    commands: Mapping[str, Sequence[str]], folder: Path, environment: Mapping[str, str], lock: ProjectLock
 ) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
     """Python modules as programs in process groups of their own, all of which have ended in the end.
 
     They end as well where this process is killed and can end nothing: each is tethered to it by a pipe.
+    Until the last one has, `lock` is held.
     """
     started: dict[str, subprocess.Popen[bytes]] = {}
     try:
@@ -33,7 +36,12 @@ def running(
             # A program that runs and is not known of would never be ended.
             with _deferred():
                 started[name] = subprocess.Popen(
-                    words, cwd=folder, env=dict(environment), start_new_session=True, stdin=subprocess.PIPE
+                    words,
+                    cwd=folder,
+                    env=dict(environment),
+                    start_new_session=True,
+                    stdin=subprocess.PIPE,
+                    pass_fds=(lock.descriptor,),
                 )
         yield started
     finally:

@@ -13,8 +13,9 @@ from urllib.request import urlopen
 
 from seamless_assets.cli.project.dagster_home import dagster_environment
 from seamless_assets.cli.project.local_exchange import is_free, local_exchanges
+from seamless_assets.cli.project.lock import await_earlier, project_lock
 from seamless_assets.cli.project.programs import running
-from seamless_assets.cli.terminal import say
+from seamless_assets.cli.terminal import say, waiting_for
 from seamless_assets.config.load import load_settings
 from seamless_assets.errors import InvalidInput, SeamlessError
 from seamless_assets.service.access import require_tokens
@@ -28,10 +29,12 @@ def run_ui(
 ) -> None:
     """Run the UI and the daemon until stopped, beside them the local exchange, and the service on its port.
 
-    Raises `ConfigError`, `InvalidInput` for a port that is taken, and `SeamlessError` where one of them
-    ends by itself.
+    Raises `ConfigError`, `InvalidInput` for a port that is taken and a project that runs already, and
+    `SeamlessError` where one of them ends by itself.
     """
     settings = load_settings(config)
+    lock_file = settings.seamless.state_dir / "up.lock"
+    await_earlier(lock_file)
     for option, taken in (("--port", port), ("--service-port", service_port)):
         if taken is not None and not is_free(host, taken):
             raise InvalidInput(
@@ -50,10 +53,12 @@ def run_ui(
             *("seamless_assets.cli", "serve", "--host", host, "--port", str(service_port)),
         )
         pages["Service"] = (f"http://{host}:{service_port}", "/healthz")
-    _make_instance(settings.base, environment)
     exchanges = local_exchanges(settings, must_be_ours=False) if with_sandbox else nullcontext()
-    with exchanges, running(programs, settings.base, environment) as started:
-        _watch(started, pages)
+    with project_lock(lock_file) as lock:
+        with waiting_for("Dagster to open its instance"):
+            _make_instance(settings.base, environment)
+        with exchanges, running(programs, settings.base, environment, lock) as started:
+            _watch(started, pages)
 
 
 def _make_instance(folder: Path, environment: Mapping[str, str]) -> None:
@@ -67,15 +72,23 @@ def _make_instance(folder: Path, environment: Mapping[str, str]) -> None:
 def _watch(programs: Mapping[str, subprocess.Popen[bytes]], pages: Mapping[str, tuple[str, str]]) -> None:
     """Wait until one of the programs ends; say of each page when it answers."""
     awaited = dict(pages)
+    with waiting_for(describe=lambda: " and ".join(f"{name} at {url}" for name, (url, _) in awaited.items())):
+        while awaited:
+            _look(programs, awaited)
     while True:
-        for name, program in programs.items():
-            if (status := program.poll()) is not None:
-                raise SeamlessError(f"{name} ended by itself, with exit status {status}; see what it said")
-        for name, (url, health) in tuple(awaited.items()):
-            if _answers(f"{url}{health}"):
-                del awaited[name]
-                say(f"{name}: {url} (Ctrl-C stops it)")
-        time.sleep(LOOK_S)
+        _look(programs, awaited)
+
+
+def _look(programs: Mapping[str, subprocess.Popen[bytes]], awaited: dict[str, tuple[str, str]]) -> None:
+    """Raise `SeamlessError` where a program has ended; say of each page that answers by now."""
+    for name, program in programs.items():
+        if (status := program.poll()) is not None:
+            raise SeamlessError(f"{name} ended by itself, with exit status {status}; see what it said")
+    for name, (url, health) in tuple(awaited.items()):
+        if _answers(f"{url}{health}"):
+            del awaited[name]
+            say(f"{name}: {url} (Ctrl-C stops it)")
+    time.sleep(LOOK_S)
 
 
 def _answers(url: str) -> bool:
