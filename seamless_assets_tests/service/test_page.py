@@ -78,4 +78,12 @@ def test_a_browser_shows_the_fleet_and_a_corrected_bar(
         wait(lambda _: "2025-01-01 00:00" in browser.find_element(By.ID, "window").text)
         shows("1 revised")
         assert browser.execute_script(COLOURS, browser.find_element(By.ID, "chart")) > 4
+        shows("volume")
+        # On a phone nothing but tables that move by themselves is wider than the screen.
+        phone = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+        for page in ("", f"#{quote(NODE, safe='')}"):
+            browser.get(f"{url}/page/{page}")
+            shows("BTC/USDT")
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= phone["width"]
         assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []

@@ -16,7 +16,8 @@ export function table(names, rows, empty) {
   const head = make("tr", {}, ...names.map((name) => make("th", { text: name })));
   const body = rows.map((row) => make("tr", {}, ...row.map((cell) =>
     cell instanceof Node ? make("td", {}, cell) : make("td", { text: String(cell) }))));
-  return make("table", {}, make("thead", {}, head), make("tbody", {}, ...body));
+  // A table that is wider than a phone moves by itself, and not the page with it.
+  return make("div", { kind: "wide" }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...body)));
 }
 
 export const chip = (word) => make("span", { text: word, kind: `chip ${/^\w+$/.test(word) ? word : ""}` });

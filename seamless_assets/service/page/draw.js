@@ -102,7 +102,7 @@ function axes(pen, at) {
     }
   }
   pen.fillStyle = ink;
-  const ticks = Math.max(2, Math.floor((at.right - at.left) / 170));
+  const ticks = Math.max(1, Math.floor((at.right - at.left) / 170));
   for (let step = 0; step <= ticks; step++) {
     const ts = at.start + ((at.end - at.start) * step) / ticks;
     const text = new Date(ts * 1000).toISOString().slice(0, 16).replace("T", " ");

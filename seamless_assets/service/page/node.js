@@ -2,7 +2,8 @@
 import { $, ask, chip, code, make, Refused, table, when } from "./dom.js";
 import { colour, drawCandles } from "./draw.js";
 
-const BARS = 240;
+const BARS = 240, MOST_REVISED = 50;
+const VALUES = ["open", "high", "low", "close", "volume"];
 const view = { node: null, end: null, chart: null, releases: [], interval: 60, asked: 0 };
 
 export function closeNode() {
@@ -108,14 +109,21 @@ function tell(after, old, before) {
   const ratio = after ? `${chart.bars.length} bars, coverage ${after.metadata.coverage_ratio.toFixed(4)}, ${after.metadata.verdict}` : "not released in this window";
   const compared = !before ? "" : old ? `, ${chart.revised.size} revised` : ", which held not all of this window";
   $("summary").textContent = ratio + compared;
-  const text = (bar) => (bar ? bar.slice(1).join("  ") : "not there");
-  const rows = [...chart.revised].sort(([a], [b]) => a - b).slice(0, 50)
-    .map(([ts, was]) => [when(ts), code(text(was)), code(text(now.get(ts)))]);
+  const rows = [...chart.revised].sort(([a], [b]) => a - b).slice(0, MOST_REVISED)
+    .map(([ts, was]) => [when(ts), ...differing(was, now.get(ts)).map(code)]);
   $("revisions").replaceChildren(table(["Open", "Before", "Now"], rows, "None in this window."));
   const reasons = [...new Set(chart.gaps.map((gap) => gap[2]))];
   $("reasons").replaceChildren(...reasons.map((reason) => make("span", {}, mark(reason), reason.replaceAll("_", " "))),
     ...(chart.revised.size ? [make("span", {}, mark("--revised"), "revised")] : []));
 }
+
+// What two states of a bar differ by, as two texts; all values where one of them was not there.
+function differing(was, is) {
+  const at = VALUES.map((_, number) => number).filter((number) => !was || !is || was[number + 1] !== is[number + 1]);
+  return [was, is].map((bar) => (bar ? at.map((number) => `${VALUES[number]} ${short(bar[number + 1])}`).join("  ") : "not there"));
+}
+
+const short = (value) => (value === null ? "unknown" : String(Number(value.toPrecision(10))));
 
 function mark(name) {
   const square = make("i");
