@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import attrgetter
@@ -15,6 +13,7 @@ from cachetools import LRUCache
 
 from seamless_assets.adapters.artifacts.files import Files
 from seamless_assets.adapters.artifacts.proof import ProvenFile, fill_bars, proven_file, proven_manifest
+from seamless_assets.aio.collector import collector_paused
 from seamless_assets.aio.single_flight import SingleFlight
 from seamless_assets.core.bars.cells import bars_of, empty_cells
 from seamless_assets.core.node import NodeId
@@ -111,7 +110,9 @@ class ScanReader:
 
         def prove(number: int, payloads: Sequence[bytes], signatures: Sequence[str]) -> _Batch:
             slices, files, manifests = batches[number], [], []
-            with _gc_paused():
+            # Each gap is an object that stays: of a node with many the collector would take longer than all
+            # else of a read.
+            with collector_paused():
                 for part, file, manifest in zip(slices, payloads[::2], payloads[1::2], strict=True):
                     uris = [self._files.uri(path) for path in part.paths]
                     files.append(proven_file(uris[0], file, part.ref))
@@ -145,21 +146,6 @@ class ScanReader:
             return False
         cached.checked_at = began
         return True
-
-
-@contextmanager
-def _gc_paused() -> Iterator[None]:
-    """No look for cycles meanwhile: of a node with many gaps it would take longer than all else of a read.
-
-    Each gap is an object that stays, and the more there are the more often all objects are looked through.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _slices(folder: str, refs: Sequence[ArtifactRef]) -> list[_ArtifactSlice]:
