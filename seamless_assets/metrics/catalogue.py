@@ -57,6 +57,18 @@ class Metric:
     alert: Alert | None = None
 
 
+def _grown(span: str, chosen: str = "") -> str:
+    """By how much each series of a counter has grown in the last `span`, those that are new by all of it.
+
+    Prometheus takes the first sample of a series for where it began, so that what happens for the first time
+    would be nothing. New is a series with fewer samples than there were scrapes, and none in the day before.
+    """
+    series = f"{{metric}}{chosen}"
+    scrapes = f"< on (instance, job) group_left () sum_over_time(up[{span}])"
+    is_new = f"count_over_time({series}[{span}]) {scrapes} unless last_over_time({series}[1d] offset {span})"
+    return f"({series} and {is_new} or increase({series}[{span}]))"
+
+
 def _slow(name: str, phase: str, budget_ms: int) -> Alert:
     return Alert(
         name=f"Seamless{name}Slow",
@@ -69,6 +81,8 @@ def _slow(name: str, phase: str, budget_ms: int) -> Alert:
 
 
 _READ = ("domain",)
+_TOTAL, _FAIL = '{{phase="total"}}', '{{outcome="fail"}}'
+_FAILED, _DELIVERED = '{{outcome="failed"}}', '{{outcome="delivered"}}'
 
 CATALOGUE: tuple[Metric, ...] = (
     Metric(
@@ -116,7 +130,7 @@ CATALOGUE: tuple[Metric, ...] = (
         ("domain", "phase"),
         alert=Alert(
             "SeamlessDeadlineExceeded",
-            'sum by (domain) (increase({metric}{{phase="total"}}[5m])) > 0',
+            f"sum by (domain) ({_grown('5m', _TOTAL)}) > 0",
             0,
             "critical",
             "reads were cut at their total deadline",
@@ -144,7 +158,7 @@ CATALOGUE: tuple[Metric, ...] = (
         ("world_id", "domain"),
         alert=Alert(
             "SeamlessSessionsHeld",
-            "sum by (world_id) (increase({metric}[15m])) > 2",
+            f"sum by (world_id) ({_grown('15m')}) > 2",
             0,
             "warning",
             "a world's sessions go to HOLD again and again",
@@ -159,8 +173,7 @@ CATALOGUE: tuple[Metric, ...] = (
         ("outcome",),
         alert=Alert(
             "SeamlessWebhookAway",
-            'sum(increase({metric}{{outcome="failed"}}[10m])) > 0 '
-            'unless sum(increase({metric}{{outcome="delivered"}}[10m])) > 0',
+            f"sum({_grown('10m', _FAILED)}) > 0 unless sum({_grown('10m', _DELIVERED)}) > 0",
             10,
             "warning",
             "the receiver of the webhook takes no message; they are kept until it does",
@@ -202,8 +215,7 @@ CATALOGUE: tuple[Metric, ...] = (
         ("exchange", "outcome"),
         alert=Alert(
             "SeamlessBackfillsFail",
-            'sum by (exchange) (increase({metric}{{outcome="complete"}}[10m])) / '
-            "sum by (exchange) (increase({metric}[10m])) < 0.95",
+            f"sum by (exchange) ({_grown('10m', _FAIL)}) / sum by (exchange) ({_grown('10m')}) > 0.05",
             10,
             "warning",
             "more than a twentieth of the fills of an exchange fail",
@@ -223,7 +235,7 @@ CATALOGUE: tuple[Metric, ...] = (
         ("node_id", "interval", "world_id", "flag_type"),
         alert=Alert(
             "SeamlessConformanceSpike",
-            "sum by (node_id) (increase({metric}[1h])) > 100 + sum by (node_id) (increase({metric}[1d])) / 8",
+            f"sum by (node_id) ({_grown('1h')}) > 100 + sum by (node_id) ({_grown('1d')}) / 8",
             0,
             "warning",
             "a node needs far more corrections than in the day before",
@@ -264,7 +276,7 @@ CATALOGUE: tuple[Metric, ...] = (
         ("exchange",),
         alert=Alert(
             "SeamlessFingerprintCollision",
-            "sum by (exchange) (increase({metric}[1h])) > 0",
+            f"sum by (exchange) ({_grown('1h')}) > 0",
             0,
             "critical",
             "two sets of bars have one fingerprint: a store is damaged, or worse",
@@ -300,7 +312,7 @@ CATALOGUE: tuple[Metric, ...] = (
         ("key",),
         alert=Alert(
             "SeamlessRequestsDropped",
-            "sum by (key) (increase({metric}[5m])) > 0",
+            f"sum by (key) ({_grown('5m')}) > 0",
             0,
             "critical",
             "requests are given up at the rate budget",
@@ -327,7 +339,6 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("seamless_leases_held", "gauge", "Leases that the service has granted and that still hold."),
     Metric("seamless_sessions_remembered", "gauge", "Sessions of worlds that the service remembers."),
     Metric("seamless_fills_wanted", "gauge", "Fills on record that readers wanted, not yet done."),
-    Metric("seamless_webhooks_waiting", "gauge", "Messages that wait for the webhook of the world service."),
     Metric("seamless_cache_frames", "gauge", "Frames that the service keeps, to be read again."),
     Metric("seamless_cache_bytes", "gauge", "Memory that the frames take which the service keeps."),
     Metric(
@@ -337,7 +348,7 @@ CATALOGUE: tuple[Metric, ...] = (
         ("file",),
         alert=Alert(
             "SeamlessStateDamaged",
-            "sum by (file) (increase({metric}[1h])) > 0",
+            f"sum by (file) ({_grown('1h')}) > 0",
             0,
             "warning",
             "a state file holds what was not written so",

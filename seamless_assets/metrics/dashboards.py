@@ -38,7 +38,7 @@ BOARDS: dict[str, tuple[str, ...]] = {
         "seamless_leases_held",
         "seamless_sessions_remembered",
         "seamless_fills_wanted",
-        "seamless_webhooks_waiting",
+        "seamless_webhook_messages_waiting",
         "seamless_cache_frames",
         "seamless_cache_bytes",
     ),

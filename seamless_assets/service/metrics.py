@@ -51,7 +51,7 @@ async def _fills(ports: Ports) -> list[Sample]:
 
 async def _webhooks(ports: Ports) -> list[Sample]:
     count = 0 if ports.webhooks is None else await ports.webhooks.count_pending()
-    return [Sample("seamless_webhooks_waiting", (), count)]
+    return [Sample("seamless_webhook_messages_waiting", (), count)]
 
 
 async def _cached(ports: Ports) -> list[Sample]:

@@ -114,6 +114,66 @@ def test_every_alert_fires_by_its_cause_and_is_silent_without_it(tmp_path: Path)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+UP = 'up{instance="i",job="j"}'
+TARGET = 'instance="i",job="j"'
+JUST_NOW = MINUTES - 2
+FIRST: dict[str, dict[str, str]] = {
+    "SeamlessDeadlineExceeded": {"domain": "live", "phase": "total"},
+    "SeamlessSessionsHeld": {"world_id": "w", "domain": "live"},
+    "SeamlessConformanceSpike": {"node_id": "n", "interval": "60", "world_id": "", "flag_type": "gap"},
+    "SeamlessFingerprintCollision": {"exchange": "okx"},
+    "SeamlessRequestsDropped": {"key": "k"},
+    "SeamlessStateDamaged": {"file": "hot.sqlite"},
+}
+"""Alerts of counters that fire at once, and the labels of a series that nobody has counted in before."""
+
+
+@pytest.mark.parametrize("name", sorted(FIRST))
+def test_what_happens_for_the_first_time_is_told_and_what_happened_before_the_first_scrape_is_not(
+    tmp_path: Path, name: str
+) -> None:
+    promtool = require_program("promtool", "it evaluates the alert rules as Prometheus does")
+    (metric,) = [metric for metric in ALERTING if metric.alert and metric.alert.name == name]
+    assert metric.alert is not None
+    labelled = ",".join(f'{key}="{value}"' for key, value in FIRST[name].items())
+    series = f"{metric.name}{{{labelled},{TARGET}}}"
+    kept = [key for key in FIRST[name] if f"by ({key})" in metric.alert.expr]
+    fired = {
+        "exp_labels": {key: FIRST[name][key] for key in kept} | {"severity": metric.alert.severity},
+        "exp_annotations": {"summary": metric.alert.summary, "action": metric.alert.action},
+    }
+    now, always = f"_x{JUST_NOW} 1000+0x2", f"1+0x{MINUTES}"
+    cases: list[tuple[dict[str, str], list[Any]]] = [
+        ({series: now, UP: always}, [fired]),
+        # Scrapes that failed were none.
+        ({series: now, UP: f"0+0x{JUST_NOW - 1} 1+0x2"}, []),
+        ({series: now, UP: f"_x{JUST_NOW} 1+0x2"}, []),
+        ({series: f"1000+0x{MINUTES}", UP: always}, []),
+    ]
+    tests = [rule_test(metric, series, told) for series, told in cases]
+    file = tmp_path / "first.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "tests": tests}))
+    result = subprocess.run([promtool, "test", "rules", file], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_an_exchange_of_which_nothing_was_ever_filled_is_told(tmp_path: Path) -> None:
+    promtool = require_program("promtool", "it evaluates the alert rules as Prometheus does")
+    metric = BY_NAME["seamless_backfill_windows_total"]
+    assert metric.alert is not None
+    fired = {
+        "exp_labels": {"exchange": "okx", "severity": metric.alert.severity},
+        "exp_annotations": {"summary": metric.alert.summary, "action": metric.alert.action},
+    }
+    series = {f'{metric.name}{{exchange="okx",outcome="fail",{TARGET}}}': STEADY, UP: f"1+0x{MINUTES}"}
+    file = tmp_path / "never.yaml"
+    file.write_text(
+        yaml.safe_dump({"rule_files": [str(RULES)], "tests": [rule_test(metric, series, [fired])]})
+    )
+    result = subprocess.run([promtool, "test", "rules", file], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 def test_an_alert_is_drawn_for_every_threshold_that_the_blueprint_suggests() -> None:
     suggested = {
         *("seamless_storage_wait_ms", "seamless_backfill_wait_ms", "seamless_live_wait_ms"),

@@ -57,7 +57,7 @@ HEARD: tuple[events.Event, ...] = (
 
 DERIVED = {
     *("backfill_completion_ratio", "seamless_rl_tokens_available", "seamless_rl_tokens_capacity"),
-    *(metric.name for metric in CATALOGUE if metric.name in BOARDS["service"]),
+    *(set(BOARDS["service"]) - {"seamless_webhook_messages_waiting"}),
 }
 """Metrics that are drawn from others, or asked for, when they are shown."""
 

@@ -52,7 +52,7 @@ async def test_a_scrape_shows_what_is_held(
     }
     assert grown["leases_held"] == grown["sessions_remembered"] == grown["fills_wanted"] == 1
     assert after["seamless_cache_frames"] >= 1 and after["seamless_cache_bytes"] > 2_000
-    assert after["seamless_webhooks_waiting"] == 0
+    assert after["seamless_webhook_messages_waiting"] == 0
     # The scrape itself is under way.
     assert after['seamless_requests_open{client="anybody"}'] == 1
 
