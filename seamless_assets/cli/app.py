@@ -19,6 +19,7 @@ from seamless_assets.cli.series import (
     filling,
     imports,
     materializing,
+    mirroring,
     reading,
     releases,
 )
@@ -64,6 +65,7 @@ _ROOMS = (
     imports,
     declarations,
     releases,
+    mirroring,
     doctor,
     acceptance,
     metrics,

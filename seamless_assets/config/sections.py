@@ -120,7 +120,10 @@ class S3Settings(Section):
 
 
 class ArtifactSettings(Section):
-    """Where and how released bars are kept. `object_store_uri` is an absolute folder or a URL."""
+    """Where and how released bars are kept. `object_store_uri` is an absolute folder or a URL.
+
+    `mirror` shows release logs as tables of Apache Iceberg too.
+    """
 
     object_store_uri: ObjectStore | None = None
     format: Literal["parquet"] = "parquet"
@@ -132,6 +135,7 @@ class ArtifactSettings(Section):
     s3: S3Settings = section()
     publish_fingerprint: Truth = True
     early_fingerprint: Truth = False
+    mirror: Literal["iceberg"] | None = None
 
 
 class RetentionSettings(Section):

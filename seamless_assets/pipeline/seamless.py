@@ -112,6 +112,7 @@ class Seamless:
     compact = blocking(AsyncSeamless.compact)
     gc = blocking(AsyncSeamless.gc)
     evict = blocking(AsyncSeamless.evict)
+    mirror = blocking(AsyncSeamless.mirror)
     deliver_webhooks = blocking(AsyncSeamless.deliver_webhooks)
     diagnose = blocking(AsyncSeamless.diagnose)
 

@@ -15,6 +15,7 @@ from seamless_assets.flows.releasing import clean_up as cleaning
 from seamless_assets.flows.releasing import compact as compacting
 from seamless_assets.flows.releasing import verify as verifying
 from seamless_assets.flows.releasing.clean_up import GRACE_S, CleanUpReport
+from seamless_assets.flows.releasing.commit import mirror
 from seamless_assets.flows.releasing.compact import CompactReport
 from seamless_assets.flows.releasing.verify import VerifyReport
 from seamless_assets.pipeline.base import AsyncBase
@@ -64,6 +65,20 @@ class Upkeep(AsyncBase):
             if errors:
                 raise errors[0]
             return reports
+
+        return await self._do(work)
+
+    async def mirror(self, node: str | NodeId | None = None) -> dict[str, str | None]:
+        """Make what is missing of the Iceberg tables of all declared nodes, or of one; their URLs by node.
+
+        Every release is mirrored as it is made; this is for logs that are older than
+        `seamless.artifact.mirror`, and for what was lost. None stands for a node without a release.
+        Raises `InvalidInput` where the settings name no mirror, `StoreError`.
+        """
+        nodes = self._nodes() if node is None else [await self._governed(node)]
+
+        async def work(ports: Ports) -> dict[str, str | None]:
+            return {str(known): await mirror(ports, known) for known in nodes}
 
         return await self._do(work)
 

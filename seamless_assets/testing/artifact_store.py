@@ -48,6 +48,12 @@ class InMemoryFiles:
         self.on_change(path)
         return True
 
+    async def replace(self, path: str, payload: bytes) -> None:
+        """Write a file, over what is there."""
+        await self._answer()
+        self.held[path], self.made_at[path] = payload, self.clock.now()
+        self.on_change(path)
+
     async def read(self, path: str) -> bytes:
         """Its bytes. Raises `ArtifactMissing`."""
         await self._answer()
@@ -79,9 +85,10 @@ class InMemoryFiles:
         """Nothing: they are at hand."""
 
     async def signatures(self, paths: Sequence[str]) -> list[str]:
-        """Their paths: no file ever changes."""
-        await self._answer()
-        return list(paths)
+        """Their sizes and paths: no file ever changes."""
+        return [
+            f"{len(payload)} {path}" for path, payload in zip(paths, await self.read_all(paths), strict=True)
+        ]
 
     async def list_files(self, prefix: str, after: str | None = None) -> list[StoredFile]:
         """Files below `prefix` (of names later than `after`), in order of their paths."""

@@ -59,6 +59,11 @@ def test_every_command_with_an_answer_gives_it_to_machines(released: Path, typed
     assert ask("gc", NODE)[0]["removed"] == []
     assert [one["is_sound"] for one in ask("verify")] == [True]
     assert ask("evict") == {"dropped": 0}
+    settings = released / "seamless.yaml"
+    settings.write_text(
+        settings.read_text("utf-8").replace("artifact: {", "artifact: {mirror: iceberg, "), "utf-8"
+    )
+    assert ask("mirror")[NODE].endswith("/v4.metadata.json")
     assert ask("export", NODE, "--to", str(released / "bars.csv"))["sidecar"]["rows"] > 0
     assert ask("import", NODE, str(released / "bars.csv"))["added"] == 0
     assert ask("verify-export", str(released / "bars.csv"))["is_sound"]

@@ -1,4 +1,4 @@
-"""Files of a folder or a bucket: each is whole or not there, and none is ever written over.
+"""Files of a folder or a bucket: each is whole or not there, and none of a log is ever written over.
 
 Both kinds answer the same calls; paths are relative to the root and use `/`.
 """
@@ -19,7 +19,7 @@ C = TypeVar("C", bound=Sized)
 Take = Callable[[int, Sequence[bytes], Sequence[str]], T]
 """What is made of a group of files: its number, their bytes, their signatures."""
 PROBE = "_probe"
-"""Written over at each look at the store; it is the only file that is."""
+"""Written over at each look at the store; beside it only hints of mirrors are."""
 _LONG_STORY = "\n\nDebug source"
 """Behind this the client says once more what it said."""
 
@@ -39,6 +39,9 @@ class Files(Protocol):
 
     async def create(self, path: str, payload: bytes) -> bool:
         """Write a file that is not there yet; False where one is. Raises `ArtifactStoreError`."""
+
+    async def replace(self, path: str, payload: bytes) -> None:
+        """Write a file whole, over what is there. Raises `ArtifactStoreError`."""
 
     async def read(self, path: str) -> bytes:
         """Its bytes. Raises `ArtifactMissing`, `ArtifactStoreError`."""
@@ -62,7 +65,7 @@ class Files(Protocol):
         """Have what was just written there at hand, where it would take long to read it again."""
 
     async def signatures(self, paths: Sequence[str]) -> list[str]:
-        """What changes when a file does, of each. Raises like `read`."""
+        """What changes when a file does, of each; it begins with its size. Raises like `read`."""
 
     async def list_files(self, prefix: str, after: str | None = None) -> list[StoredFile]:
         """Files below `prefix` (of names later than `after`), in order of their paths."""
@@ -81,6 +84,11 @@ MAX_BYTES = 1 << 30
 """No artifact is larger: a year of seconds takes half of it."""
 MAX_RECORD_BYTES = 64 << 20
 """Neither is a manifest or a record of a log."""
+
+
+def size_in(signature: str) -> int:
+    """The size of a file (bytes), which its signature begins with."""
+    return int(signature.partition(" ")[0])
 
 
 def most_bytes(path: str) -> int:

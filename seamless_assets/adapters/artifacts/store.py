@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 
 from seamless_assets.adapters.artifacts.exclusive import require_create_if_absent
-from seamless_assets.adapters.artifacts.files import Files, listed_or_none
+from seamless_assets.adapters.artifacts.files import Files, listed_or_none, size_in
 from seamless_assets.adapters.artifacts.heads import SeenHeads
 from seamless_assets.adapters.artifacts.log_reader import LogReader
 from seamless_assets.adapters.artifacts.node_folders import NodeFolders
@@ -202,6 +202,29 @@ class ArtifactStore:
         folder = await self._folders.find(node)
         await self._files.remove([f"{folder}/{path}" for path in paths])
 
+    async def create_file(self, node: NodeId, path: str, payload: bytes) -> bool:
+        """Write a file that is not there yet; False where one is."""
+        await self._require_create_if_absent()
+        return await self._files.create(await self._path(node, path), payload)
+
+    async def replace_file(self, node: NodeId, path: str, payload: bytes) -> None:
+        """Write a file whole, over what is there."""
+        await self._files.replace(await self._path(node, path), payload)
+
+    async def has_file(self, node: NodeId, path: str) -> bool:
+        """Whether there is such a file."""
+        return await self._files.is_there(await self._path(node, path))
+
+    async def file_sizes(self, node: NodeId, paths: Sequence[str]) -> list[int]:
+        """How long files are, in bytes. Raises `ArtifactMissing`."""
+        signatures = await self._files.signatures([await self._path(node, path) for path in paths])
+        return [size_in(signature) for signature in signatures]
+
+    async def list_names(self, node: NodeId, folder: str) -> set[str]:
+        """Names of the files right in a folder below the node's own."""
+        paths = await self._files.list_paths(await self._path(node, folder))
+        return {path.rpartition("/")[2] for path in paths}
+
     async def status(self) -> StoreStatus:
         """Do what the work needs: write a small file, read it, and fail to create one that is there.
 
@@ -234,6 +257,11 @@ class ArtifactStore:
     def file_uri(self, node: NodeId, path: str) -> str:
         """Where a file of the node's folder is, once anything was asked of the node."""
         return self._files.uri(f"{self._folders.known(node)}/{path}")
+
+    def file_url(self, node: NodeId, path: str) -> str:
+        """The same as a URL: `file://` or the bucket's own."""
+        uri = self.file_uri(node, path)
+        return uri if "://" in uri else f"file://{uri}"
 
     def _dated_ahead(self) -> str:
         """What there is to say of logs that end with a record dated after this machine's clock."""

@@ -22,6 +22,7 @@ from seamless_assets.core.sharing.events import (
     ExchangeWait,
     FillEvent,
     LeaseEvent,
+    MirrorEvent,
     ReadEvent,
     SealEvent,
     SessionEvent,
@@ -122,6 +123,8 @@ def _judged(event: Event) -> tuple[str, bool]:
             return f"fill_{event.kind}", event.kind == "give_up"
         case LeaseEvent():
             return f"lease_{event.kind}", event.kind == "fail"
+        case MirrorEvent():
+            return ("release_unmirrored" if event.problem else "release_mirrored"), bool(event.problem)
         case ReadEvent():
             return "read", False
         case SealEvent():

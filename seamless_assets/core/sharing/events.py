@@ -105,6 +105,15 @@ class DamagedState:
 
 
 @dataclass(frozen=True, slots=True)
+class MirrorEvent:
+    """A release was mirrored within `duration_ms`, or was not: `problem` says why."""
+
+    node_id: str
+    duration_ms: float
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SealEvent:
     """A partition's settled bars were sealed under `fingerprint` within `duration_ms`.
 
@@ -207,6 +216,7 @@ Event = (
     | FillEvent
     | ExchangeWait
     | LeaseEvent
+    | MirrorEvent
     | ReadEvent
     | SealEvent
     | SessionEvent

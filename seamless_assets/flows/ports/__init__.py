@@ -14,7 +14,7 @@ from seamless_assets.core.reading.cache import ReadCache
 from seamless_assets.core.reading.settings import ReadSettings
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.errors import NotPicklable
-from seamless_assets.flows.ports.artifact_store import ArtifactStore
+from seamless_assets.flows.ports.artifact_store import ArtifactStore, ReleaseMirror
 from seamless_assets.flows.ports.budget import BudgetStore
 from seamless_assets.flows.ports.clock import Clock
 from seamless_assets.flows.ports.exchange import CandleArchive, CandleSource, CandleStream, LiveFeeds
@@ -44,6 +44,7 @@ __all__ = [
     "Observer",
     "Outbox",
     "Ports",
+    "ReleaseMirror",
     "SessionStore",
     "Tracer",
     "WebhookDelivery",
@@ -75,6 +76,7 @@ class Ports:
     decisions: WorldDecisions | None = None
     webhooks: WebhookDelivery | None = None
     archive: CandleArchive | None = None
+    mirror: ReleaseMirror | None = None
     feeds: LiveFeeds | None = None
     tracer: Tracer | None = None
     reading: ReadSettings = field(default_factory=ReadSettings)

@@ -65,3 +65,13 @@ class ArtifactStore(Protocol):
 
     def file_uri(self, node: NodeId, path: str) -> str:
         """Where a file below a node's folder is; of an empty path what stands before all of them."""
+
+
+class ReleaseMirror(Protocol):
+    """Shows release logs in another format, over the same files."""
+
+    async def follow(self, node: NodeId, *, is_thorough: bool = False) -> str | None:
+        """Bring the mirror of a node up to the end of its log; its URL, None before the first release.
+
+        Where it `is_thorough`, what is missing of earlier releases is made again too. Raises `StoreError`.
+        """

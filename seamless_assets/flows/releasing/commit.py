@@ -16,7 +16,8 @@ from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.release import Release, Revision
 from seamless_assets.core.releases.snapshot import Snapshot, differing
 from seamless_assets.core.releases.supersession import Change
-from seamless_assets.errors import ArtifactDiscarded, ReleaseConflict
+from seamless_assets.core.sharing.events import MirrorEvent
+from seamless_assets.errors import ArtifactDiscarded, InvalidInput, ReleaseConflict, StoreError
 from seamless_assets.flows.filling.clocks import dated_now
 from seamless_assets.flows.ports import Ports
 
@@ -46,7 +47,35 @@ async def commit(
             await ports.clock.sleep(ports.rng.random() * pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
             continue
+        await _mirror_release(ports, node)
         return entry
+
+
+async def _mirror_release(ports: Ports, node: NodeId) -> None:
+    """Show a node's newest release in the mirror, where there is one.
+
+    A release stands whether it could be mirrored or not: what is missing is told, and made up for with the
+    next one.
+    """
+    if ports.mirror is None:
+        return
+    began = ports.clock.now()
+    try:
+        await ports.mirror.follow(node)
+        problem = ""
+    except StoreError as error:
+        problem = str(error)
+    ports.observer.notify(MirrorEvent(str(node), (ports.clock.now() - began) * 1000, problem))
+
+
+async def mirror(ports: Ports, node: NodeId) -> str | None:
+    """Bring a node's mirror up to its log, all of it; its URL, None before the first release.
+
+    Raises `InvalidInput` where there is no mirror, `StoreError`.
+    """
+    if ports.mirror is None:
+        raise InvalidInput("there is no mirror; set seamless.artifact.mirror to iceberg")
+    return await ports.mirror.follow(node, is_thorough=True)
 
 
 async def instant_micros(ports: Ports, node: NodeId) -> int:

@@ -15,7 +15,7 @@ from seamless_assets.flows.worlds.decisions import Decisions
 from seamless_assets.pipeline.wiring.coordination import Coordination
 from seamless_assets.pipeline.wiring.exchanges import Exchanges, archives
 from seamless_assets.pipeline.wiring.policy import frames_of, policy_of, read_settings
-from seamless_assets.pipeline.wiring.stores import S3Access, artifact_store, hot_store
+from seamless_assets.pipeline.wiring.stores import S3Access, artifact_store, hot_store, mirror_of
 from seamless_assets.pipeline.wiring.webhooks import Webhooks
 
 
@@ -26,6 +26,7 @@ class Adapters:
         self._closing = AsyncExitStack()
         # What may be refused comes before what has to be closed.
         self._artifacts = artifact_store(settings, s3)
+        self._mirror = mirror_of(settings, self._artifacts)
         clock = SystemClock()
         self._coordination = coordination = Coordination(settings, clock)
         self._hot = hot_store(settings, coordination.observer)
@@ -55,6 +56,7 @@ class Adapters:
             webhooks=self._webhooks.dispatcher,
             tracer=_tracer(settings),
             archive=self._archives,
+            mirror=self._mirror,
         )
 
     def start(self) -> None:
@@ -82,6 +84,8 @@ class Adapters:
             await self._archives.close()
         await self._coordination.close()
         await self._hot.close()
+        if self._mirror is not None:
+            await self._mirror.close()
         await self._artifacts.close()
 
 

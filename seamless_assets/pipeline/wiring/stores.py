@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from seamless_assets.adapters.artifacts.heads import SeenHeads
@@ -14,7 +15,10 @@ from seamless_assets.config.load import S3Settings, Settings
 from seamless_assets.errors import ConfigError
 from seamless_assets.flows.ports import HotStore, Observer
 
-__all__ = ["ArtifactStore", "S3Access", "artifact_store", "hot_store"]
+if TYPE_CHECKING:
+    from seamless_assets.adapters.iceberg.mirror import IcebergMirror
+
+__all__ = ["ArtifactStore", "S3Access", "artifact_store", "hot_store", "mirror_of"]
 
 
 def artifact_store(settings: Settings, s3: S3Access | None) -> ArtifactStore:
@@ -35,6 +39,17 @@ def artifact_store(settings: Settings, s3: S3Access | None) -> ArtifactStore:
     return ArtifactStore(
         uri, artifact.partition_template, copies, max_bytes=max_bytes, heads=heads, **options
     )
+
+
+def mirror_of(settings: Settings, artifacts: ArtifactStore) -> IcebergMirror | None:
+    """The mirror that the settings ask for. Raises `MissingPackage`."""
+    if settings.seamless.artifact.mirror is None:
+        return None
+    with late_imports("pyiceberg", "sqlalchemy"):
+        from seamless_assets.adapters.iceberg.catalog import TableCatalog
+        from seamless_assets.adapters.iceberg.mirror import IcebergMirror
+
+    return IcebergMirror(artifacts, TableCatalog(settings.seamless.state_dir / "iceberg.sqlite"))
 
 
 def _s3_access(settings: S3Settings) -> S3Access:

@@ -112,6 +112,10 @@ class BucketFiles:
         """Write a file that is not there yet; False where one is. Raises `ArtifactStoreError`."""
         return await self._put(path, payload, "create")
 
+    async def replace(self, path: str, payload: bytes) -> None:
+        """Write a file whole, over what is there. Raises `ArtifactStoreError`."""
+        await self._put(path, payload, "overwrite")
+
     async def read(self, path: str) -> bytes:
         """Its bytes. Raises `ArtifactMissing`, `ArtifactStoreError`."""
         return (await self._get(path)).payload

@@ -52,7 +52,11 @@ class FolderFiles:
 
         Raises `ArtifactStoreError`.
         """
-        return await asyncio.to_thread(self._create, path, payload)
+        return await asyncio.to_thread(self._write, path, payload, is_new=True)
+
+    async def replace(self, path: str, payload: bytes) -> None:
+        """Write a file whole, over what is there; a power cut may undo it. Raises `ArtifactStoreError`."""
+        await asyncio.to_thread(self._write, path, payload, is_new=False)
 
     async def read(self, path: str) -> bytes:
         """Its bytes. Raises `ArtifactMissing`, `ArtifactStoreError`."""
@@ -137,7 +141,7 @@ class FolderFiles:
             probe.write_bytes(b"probe")
             refuse_changed(self.uri(PROBE), probe.read_bytes(), b"probe")
 
-    def _create(self, path: str, payload: bytes) -> bool:
+    def _write(self, path: str, payload: bytes, *, is_new: bool) -> bool:
         uri = self.uri(path)
         folder, draft = os.path.dirname(uri), f"{uri}#{uuid4().int}"
         with reported(uri, may_be_missing=False):
@@ -145,16 +149,18 @@ class FolderFiles:
             try:
                 with open(draft, "xb") as file:
                     file.write(payload)
-                    file.flush()
-                    os.fsync(file.fileno())
+                    if is_new:
+                        file.flush()
+                        os.fsync(file.fileno())
                 # Of many that link at once one wins; its file is whole.
-                os.link(draft, uri)
+                (os.link if is_new else os.replace)(draft, uri)
             except FileExistsError:
                 return False
             finally:
                 with suppress(FileNotFoundError):
                     os.unlink(draft)
-            _sync_folder(folder)
+            if is_new:
+                _sync_folder(folder)
         return True
 
     def _read(self, path: str) -> tuple[bytes, str]:

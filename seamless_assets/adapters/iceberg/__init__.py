@@ -1,0 +1,1 @@
+"""Release logs as tables of Apache Iceberg over the same Parquet files."""

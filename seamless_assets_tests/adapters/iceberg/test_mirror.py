@@ -1,0 +1,214 @@
+"""The mirror in trouble: stores that fail at any step, processes side by side, logs of any shape."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyiceberg.io import InputFile
+from pyiceberg.manifest import ManifestFile, read_manifest_list
+from pyiceberg.table.metadata import TableMetadataUtil
+from support.artifacts import NODE, seal_bars
+
+from seamless_assets.adapters.iceberg.catalog import TableCatalog
+from seamless_assets.adapters.iceberg.history import History, group_name
+from seamless_assets.adapters.iceberg.mirror import VERSIONS, IcebergMirror
+from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
+from seamless_assets.core.calendar.instant import instant_text
+from seamless_assets.core.releases.artifact import ArtifactRef
+from seamless_assets.core.releases.snapshot import Snapshot, next_release, ordered
+from seamless_assets.errors import ArtifactStoreError, InvalidInput
+from seamless_assets.testing import DAY, START, InMemoryArtifactStore, InMemoryFiles, random_walk
+
+NOW = (START + 400 * DAY) * 1_000_000
+
+
+@dataclass
+class FailingFiles(InMemoryFiles):
+    """Files in memory of which the write number `fails_at` fails."""
+
+    fails_at: int = -1
+    written: count[int] = field(default_factory=count)
+
+    async def create(self, path: str, payload: bytes) -> bool:
+        self._fail()
+        return await super().create(path, payload)
+
+    async def replace(self, path: str, payload: bytes) -> None:
+        self._fail()
+        await super().replace(path, payload)
+
+    def _fail(self) -> None:
+        if next(self.written) == self.fails_at:
+            raise ArtifactStoreError("the disk is full")
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> TableCatalog:
+    return TableCatalog(tmp_path / "iceberg.sqlite")
+
+
+async def released(store: InMemoryArtifactStore, days: Sequence[int]) -> list[ArtifactRef]:
+    """A record for each day, which adds an artifact of ten bars."""
+    refs = []
+    for day in days:
+        start = START + day * DAY
+        bars = table_of(((ts, *row) for ts, row in random_walk(start, start + 600).items()), BARS_SCHEMA)
+        ref = await store.put_artifact(seal_bars(bars, instant_text(start * 1_000_000)[:10]))
+        await append(store, added=[ref])
+        refs.append(ref)
+    return refs
+
+
+async def append(
+    store: InMemoryArtifactStore, added: Sequence[ArtifactRef] = (), withdrawn: Sequence[ArtifactRef] = ()
+) -> None:
+    before = await store.load_snapshot(NODE)
+    entry = next_release(
+        before,
+        added=added,
+        withdrawn=withdrawn,
+        now_micros=(START + 400 * DAY) * 1_000_000,
+        checks={},
+        reason="r",
+    )
+    await store.append_release(NODE, entry)
+
+
+def mirrored(files: InMemoryFiles) -> dict[str, bytes]:
+    return {path: payload for path, payload in files.held.items() if "/_iceberg/" in path}
+
+
+@pytest.mark.parametrize("lag", [1, 3, 6])
+async def test_a_store_that_fails_at_any_write_leaves_nothing_that_the_next_release_does_not_mend(
+    catalog: TableCatalog, lag: int
+) -> None:
+    whole = FailingFiles()
+    store = InMemoryArtifactStore(whole)
+    await released(store, range(20 - lag))
+    await IcebergMirror(store, catalog).follow(NODE)
+    await released(store, range(20 - lag, 20))
+    before, logged = mirrored(whole), (dict(whole.held), dict(whole.made_at))
+    whole.written = count()
+    await IcebergMirror(store, catalog).follow(NODE)
+    truth, writes = mirrored(whole), next(whole.written)
+    assert truth != before and writes > 3
+    for fails_at in range(writes):
+        held, made_at = map(dict, logged)
+        files = FailingFiles(held=held, made_at=made_at, fails_at=fails_at)
+        broken = IcebergMirror(InMemoryArtifactStore(files), catalog)
+        with pytest.raises(ArtifactStoreError, match="disk is full"):
+            await broken.follow(NODE)
+        # The same process goes on, or another one does.
+        heir = broken if fails_at % 2 else IcebergMirror(InMemoryArtifactStore(files), catalog)
+        await heir.follow(NODE)
+        assert mirrored(files) == truth
+
+
+async def test_processes_side_by_side_write_one_table(catalog: TableCatalog) -> None:
+    files = InMemoryFiles()
+    stores = [InMemoryArtifactStore(files) for _ in range(4)]
+    mirrors = [IcebergMirror(store, catalog) for store in stores]
+    for day in range(12):
+        await released(stores[day % 4], [day])
+        await asyncio.gather(*(mirror.follow(NODE) for mirror in mirrors[day % 3 :]))
+    await asyncio.gather(*(mirror.follow(NODE) for mirror in mirrors))
+    seen = mirrored(files)
+    logged = {path: payload for path, payload in files.held.items() if path not in seen}
+    alone = InMemoryFiles(held=logged, made_at=files.made_at)
+    await IcebergMirror(InMemoryArtifactStore(alone), catalog).follow(NODE)
+    assert seen == mirrored(alone)
+
+
+async def test_a_table_keeps_its_newest_versions_and_every_snapshot(catalog: TableCatalog) -> None:
+    files = InMemoryFiles()
+    store = InMemoryArtifactStore(files)
+    mirror = IcebergMirror(store, catalog)
+    refs = []
+    for day in range(VERSIONS + 5):
+        refs += await released(store, [day])
+        url = await mirror.follow(NODE)
+    await append(store, withdrawn=refs)
+    url = await mirror.follow(NODE)
+    assert url is not None and url.endswith(f"/v{VERSIONS + 6}.metadata.json")
+    assert len([path for path in mirrored(files) if path.endswith(".metadata.json")]) == VERSIONS
+    table = TableMetadataUtil.parse_raw(files.held[url.removeprefix("file://memory/")].decode())
+    assert [one.snapshot_id for one in table.snapshots] == list(range(1, VERSIONS + 7))
+    for snapshot in table.snapshots:
+        path = snapshot.manifest_list.removeprefix("file://memory/")
+        manifests = manifests_of(files.held[path])
+        live = sum((one.added_files_count or 0) + (one.existing_files_count or 0) for one in manifests)
+        assert live == (0 if snapshot.snapshot_id == VERSIONS + 6 else snapshot.snapshot_id)
+        assert all(len(files.held[one.manifest_path[14:]]) == one.manifest_length for one in manifests)
+
+
+def manifests_of(payload: bytes) -> list[ManifestFile]:
+    """The manifests that the bytes of a list name."""
+    return list(read_manifest_list(_Held(payload)))
+
+
+class _Held(InputFile):
+    def __init__(self, payload: bytes) -> None:
+        super().__init__("held")
+        self._payload = payload
+
+    def __len__(self) -> int:
+        return len(self._payload)
+
+    def exists(self) -> bool:
+        return True
+
+    def open(self, seekable: bool = True) -> Any:
+        return io.BytesIO(self._payload)
+
+
+@given(st.lists(st.tuples(st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40))), max_size=12))
+def test_history_knows_the_files_of_every_record(acts: list[tuple[set[int], set[int]]]) -> None:
+    history, snapshot = History(), Snapshot(str(NODE), None, ())
+    for days, gone in acts:
+        held = {ref.start: ref for ref in snapshot.artifacts}
+        withdrawn = [held[day] for day in gone | days if day in held]
+        added = [artifact_of(day, len(history.snapshots)) for day in days]
+        entry = next_release(
+            snapshot, added=added, withdrawn=withdrawn, now_micros=START, checks={}, reason="r"
+        )
+        kept = {*snapshot.artifacts} - {*withdrawn} | {*added}
+        snapshot = Snapshot(str(NODE), entry, ordered(kept))
+        changed = history.advance(entry)
+        files = {file.ref for group in history.groups.values() for file in group.files}
+        assert files == {ref for ref in kept if ref.rows}
+        assert history.snapshots[-1].files == len(files)
+        assert history.snapshots[-1].rows == sum(ref.rows for ref in files)
+        assert all(group.changed_by == history.seq and group.files for group in changed)
+        assert all(group_name(file.ref) == group.name for group in changed for file in group.files)
+
+
+def artifact_of(day: int, edition: int) -> ArtifactRef:
+    """A made-up artifact of a day, some without a bar."""
+    name = f"2025-{1 + day // 28:02}-{1 + day % 28:02}"
+    return ArtifactRef(
+        name, day, day + 1, day % 5, f"sha256:{day}", f"sha256:{day}", f"sha256:{day}.{edition}"
+    )
+
+
+def test_a_catalog_never_goes_back_and_names_one_table(catalog: TableCatalog, tmp_path: Path) -> None:
+    location = "file:///bars/node/_iceberg/metadata"
+    for seq, shown in ((1, 1), (10, 10), (9, 10), (11, 11)):
+        catalog.point(NODE, f"{location}/v{seq}.metadata.json")
+        with sqlite3.connect(catalog.path) as held:
+            rows = held.execute("select table_namespace, table_name, metadata_location from iceberg_tables")
+            assert rows.fetchall() == [("ohlcv.okx", NODE.asset_key[2], f"{location}/v{shown}.metadata.json")]
+    with pytest.raises(InvalidInput, match="state_dir of its own"):
+        catalog.point(NODE, "file:///other/_iceberg/metadata/v12.metadata.json")
+    catalog.path.write_bytes(b"no database" * 100)
+    with pytest.raises(ArtifactStoreError, match="seamless mirror"):
+        TableCatalog(catalog.path).point(NODE, f"{location}/v12.metadata.json")
