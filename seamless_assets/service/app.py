@@ -21,7 +21,7 @@ from seamless_assets.service.answers.replies import KeptReplies
 from seamless_assets.service.coordinator import add_leases
 from seamless_assets.service.limits import BodyLimits
 from seamless_assets.service.metrics import add_levels
-from seamless_assets.service.routes.events import event_routes
+from seamless_assets.service.routes.events import LONG_BODIES, event_routes
 from seamless_assets.service.routes.history import history_routes, newest_release
 from seamless_assets.service.routes.openapi import describe_values
 from seamless_assets.service.routes.operations import operation_routes
@@ -83,7 +83,7 @@ def service_app(
     answer_errors(app)
     describe_values(app, needs_token=bool(limits.tokens))
     # The last one added is asked first.
-    app.add_middleware(BodyLimits)
+    app.add_middleware(BodyLimits, longer=LONG_BODIES)
     app.add_middleware(KeptReplies, newest=partial(newest_release, pipeline))
     occupancy = Occupancy()
     app.add_middleware(Access, settings=limits, occupancy=occupancy)

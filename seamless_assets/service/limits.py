@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,21 +19,31 @@ class _TooLargeError(Exception):
 
 
 class BodyLimits:
-    """ASGI middleware: a body of more than `most` bytes is 413, one that takes longer than `seconds` 408."""
+    """ASGI middleware: a body of more than `most` bytes is 413, one that takes longer than `seconds` 408.
 
-    def __init__(self, app: ASGIApp, most: int = BODY_BYTES, seconds: float = BODY_S) -> None:
-        self._app, self._most, self._seconds = app, most, seconds
+    `longer` names paths that take more bytes.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        most: int = BODY_BYTES,
+        seconds: float = BODY_S,
+        longer: Mapping[str, int] | None = None,
+    ) -> None:
+        self._app, self._most, self._seconds, self._longer = app, most, seconds, longer or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand on a request whose body is all there."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        most = self._longer.get(scope["path"], self._most)
         try:
             async with asyncio.timeout(self._seconds):
-                body = await self._body(scope, receive)
+                body = await _whole(scope, receive, most)
         except _TooLargeError:
-            refusal = _refusal(TOO_LARGE, f"a body of more than {self._most} bytes says nothing of a lease")
+            refusal = _refusal(TOO_LARGE, f"a body of more than {most} bytes is not taken here")
         except TimeoutError:
             refusal = _refusal(TOO_SLOW, f"the body was not all there after {self._seconds:g} s")
         else:
@@ -41,21 +52,22 @@ class BodyLimits:
             return
         await refusal(scope, receive, send)
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
-        """The whole body; None where the client has gone."""
-        length = dict(scope["headers"]).get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > self._most:
+
+async def _whole(scope: Scope, receive: Receive, most: int) -> bytes | None:
+    """The whole body; None where the client has gone."""
+    length = dict(scope["headers"]).get(b"content-length", b"0")
+    if not length.isdigit() or int(length) > most:
+        raise _TooLargeError
+    body, is_more = bytearray(), True
+    while is_more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        is_more = message.get("more_body", False)
+        if len(body) > most:
             raise _TooLargeError
-        body, is_more = b"", True
-        while is_more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            body += message.get("body", b"")
-            is_more = message.get("more_body", False)
-            if len(body) > self._most:
-                raise _TooLargeError
-        return body
+    return bytes(body)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

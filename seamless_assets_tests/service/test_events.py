@@ -135,7 +135,7 @@ async def test_what_is_asked_for_is_used_or_refused(client: Client) -> None:
         ({"nodes": ",".join(BOTH), "panel": "true"}, InvalidInput, "one timeframe"),
         ({"nodes": NODE, "max_lag": 0}, InvalidInput, "max_lag"),
         ({"nodes": NODE, "as_of": START}, InvalidInput, "as_of"),
-        ({"nodes": ",".join([NODE] * 1_001)}, LimitExceeded, "1000"),
+        ({"nodes": ",".join([NODE] * 501)}, LimitExceeded, "500"),
         ({"since": START}, InvalidInput, "nodes"),
     ]
     async with client() as ask:
@@ -148,6 +148,10 @@ async def test_what_is_asked_for_is_used_or_refused(client: Client) -> None:
             "/v1/events", params={"nodes": THIN}, headers={"Last-Event-ID": "c1.eJwDAAAAAAE"}
         )
         assert answer.json()["error"] == InvalidCursor.__name__
+        # What no header takes, a body does.
+        for length, status in ((200_000, 422), (2_000_000, 413)):
+            posted = await ask.post("/v1/events", json={"nodes": [NODE], "since": "c1." + "A" * length})
+            assert posted.status_code == status and (status == 413 or "cursor" in posted.json()["detail"])
 
 
 async def test_a_stream_needs_the_scope_to_read(client: Client) -> None:

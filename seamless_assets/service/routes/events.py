@@ -32,16 +32,20 @@ from seamless_assets.service.answers.streams import BATCH, EventStream
 from seamless_assets.service.routes.openapi import answers
 from seamless_assets.service.routes.queries import Time, instant
 
-MAX_NODES = 1_000
+MAX_NODES = 500
 """Of one stream: every event names where it stands in all of them."""
-LONGEST_NODES, LONGEST_CURSOR = 40_000, 60_000
+LONGEST_NODES, LONGEST_CURSOR = 30_000, 30_000
+LONGEST_POSTED = 1_000_000
+"""Characters of a cursor in a body; that of many nodes with a gap in every other bar is as long."""
+EVENTS = "/v1/events"
+LONG_BODIES = {EVENTS: 2**20}
 PANEL_DEADLINE_S = 10.0
 _NO_CONTENT = 204
 _EXAMPLES = ("ohlcv:bitstamp:BTC/EUR:1h", "ohlcv:bitstamp:ETH/EUR:1h")
 
-Since = Annotated[
-    str, Field(max_length=LONGEST_CURSOR, description="A time, or the id of an event to go on after")
-]
+_SINCE = "A time, or the id of an event to go on after"
+Since = Annotated[str, Field(max_length=LONGEST_CURSOR, description=_SINCE)]
+PostedSince = Annotated[str, Field(max_length=LONGEST_POSTED, description=_SINCE)]
 MaxLag = Annotated[float, Field(gt=0, allow_inf_nan=False, description="Seconds until a bar is overdue")]
 Deadline = Annotated[
     float,
@@ -52,7 +56,7 @@ Deadline = Annotated[
 class _Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    since: Since | None = None
+    since: PostedSince | None = None
     until: Time | None = None
     max_lag: MaxLag | None = None
     panel: Annotated[bool, Field(description="One tick for each bar time of nodes of one timeframe")] = False
@@ -78,6 +82,7 @@ class _Asked(BaseModel):
 class EventsQuery(_Asked):
     """Of which nodes, from where on, and until when."""
 
+    since: Since | None = None
     nodes: Annotated[
         str,
         Field(
@@ -115,7 +120,7 @@ def event_routes(pipeline: Seamless) -> APIRouter:
         first = await anext(stream)
         return EventStream(first, stream)
 
-    @router.get("/v1/events", responses=_RESPONSES, response_class=Response)
+    @router.get(EVENTS, responses=_RESPONSES, response_class=Response)
     async def events(
         query: Annotated[EventsQuery, QueryString()],
         last_event_id: Annotated[str | None, Header(max_length=LONGEST_CURSOR)] = None,
@@ -130,7 +135,7 @@ def event_routes(pipeline: Seamless) -> APIRouter:
             query = query.model_copy(update={"since": last_event_id})
         return await answer(query, query.nodes.split(","), is_resumed=last_event_id is not None)
 
-    @router.post("/v1/events", responses=_RESPONSES, response_class=Response)
+    @router.post(EVENTS, responses=_RESPONSES, response_class=Response)
     async def events_of_many(body: EventsBody) -> Response:
         """The same of many nodes."""
         return await answer(body, body.nodes, is_resumed=is_cursor(body.since))
