@@ -121,3 +121,26 @@ def test_every_command_tells_all_of_itself(typed: Typed) -> None:
 def options(command: click.Command) -> set[str]:
     """What can be given to a command."""
     return {option for parameter in command.params for option in parameter.opts}
+
+
+@pytest.mark.parametrize(
+    ("exchanges", "line", "key", "said"),
+    [
+        ("kraken:\n    symbols: [A/B]\n    timeframes: [1m, 1M, 1h]", 7, "kraken.timeframes[1]", "no 1M"),
+        ("okx: {symbols: [A/B], timeframes: [7h]}", 5, "okx.timeframes[0]", "no 7h"),
+        ("binanceusdm: {symbols: [A/B], timeframes: [7h]}", 5, "binanceusdm.timeframes[0]", "1m, 3m"),
+        ("okx: {symbols: [A/B]}\n  coinbase: {symbols: [A/B], timeframes: [1w]}", 6, "coinbase", "1h"),
+    ],
+)
+def test_a_timeframe_that_an_exchange_does_not_serve_is_refused_without_asking_it(
+    tmp_path: Path, typed: Typed, exchanges: str, line: int, key: str, said: str
+) -> None:
+    file = tmp_path / "seamless.yaml"
+    head = "seamless:\n  artifact: {object_store_uri: ./a}\n  hot_store: {dsn: 'sqlite:///./h.sqlite'}\n"
+    file.write_text(f"{head}exchanges:\n  {exchanges}\n")
+    told = typed("check", "--config", str(file), "--json")
+    (problem,) = json.loads(told.err)["facts"]["problems"]
+    assert (told.status, problem["line"]) == (1, line) and said in problem["message"]
+    assert problem["key"].startswith(f"exchanges.{key}") and "; it has " in problem["message"]
+    file.write_text(f"{head}exchanges:\n  kraken: {{symbols: [A/B], timeframes: [1m, 1w]}}\n")
+    assert typed("check", "--config", str(file)).status == 0

@@ -134,7 +134,7 @@ def cluster(
     config = yaml.safe_load((FOLDER / "dagster.yaml").read_text())
     # Where logs go is another test's; a worker that is gone is looked for each second.
     del config["compute_logs"]
-    config["run_monitoring"]["poll_interval_seconds"] = 1
+    config["run_monitoring"].update(poll_interval_seconds=1, cancel_timeout_seconds=5)
     (home / "dagster.yaml").write_text(yaml.safe_dump(config))
     postgres_server.make_database("dagster")
     with Sandbox(now=START + 5 * DAY).running() as exchange, ExitStack() as stack:
@@ -190,6 +190,25 @@ def test_a_killed_workers_run_is_done_by_another_of_its_queue(cluster: Cluster) 
         for node in pipeline.settings.nodes:
             assert len(pipeline.releases(node.node)) == 1
             assert pipeline.coverage(node.node, "2025-01-01", "2025-01-02").missing == 0
+
+
+@pytest.mark.deep
+def test_runs_end_by_hand_in_their_worker_and_in_their_queue(cluster: Cluster) -> None:
+    cluster.start_worker("only", "binance")
+    cluster.exchange.faults.add(Fault("hang", path="klines", times=None))
+    with DagsterInstance.from_ref(InstanceRef.from_dir(str(cluster.home))) as instance:
+        under_way = cluster.launch(instance, "materialize_ohlcv_binance_1m", "2025-01-01")
+        wait(lambda: "STEP_START" in events(instance, under_way), cluster)
+        waiting = cluster.launch(instance, "materialize_ohlcv_binance_1m", "2025-01-02")
+        wait(lambda: "dagster-celery/task_id" in run(instance, waiting).tags, cluster)
+        for run_id in (waiting, under_way):
+            assert instance.run_launcher.terminate(run_id)
+            wait(lambda run_id=run_id: run(instance, run_id).status == DagsterRunStatus.CANCELED, cluster)  # type: ignore[misc]
+            assert not instance.run_launcher.terminate(run_id)
+        assert not instance.run_launcher.terminate("no such run")
+        cluster.exchange.faults.clear()
+        again = cluster.launch(instance, "materialize_ohlcv_binance_1m", "2025-01-03")
+        wait(lambda: run(instance, again).status == DagsterRunStatus.SUCCESS, cluster)
 
 
 def run(instance: DagsterInstance, run_id: str) -> DagsterRun:

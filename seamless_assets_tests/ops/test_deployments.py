@@ -58,6 +58,8 @@ def test_everything_that_a_cluster_is_made_of_is_in_the_compose_file() -> None:
 def test_each_of_our_services_starts_as_this_package_can_and_finds_what_it_asks_for(name: str) -> None:
     service = SERVICES[name]
     check_command(service["command"])
+    # Who cannot build the image itself asks a registry for it.
+    assert (CLUSTER / service["build"]["context"] / service["build"]["dockerfile"]).exists()
     assert set(service["environment"]) >= ASKED_FOR | {"DAGSTER_HOME", "SEAMLESS_CONFIG"}
     assert set(service["depends_on"]) <= set(SERVICES) | set(STORES)
     inside = {volume.split(":")[1] for volume in service["volumes"]}

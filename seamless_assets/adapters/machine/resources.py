@@ -26,14 +26,27 @@ _TOLD = ("dagster", "ccxt", "pandas", "pyarrow", "redis", "questdb")
 def disk_findings(folders: Iterable[tuple[str, Path]]) -> list[Finding]:
     """One finding a disk, of the disks that named folders lie on, or will lie on once they are made."""
     disks: dict[int, list[tuple[str, Path]]] = {}
+    findings = []
     for what, folder in folders:
-        there = next(place for place in (folder, *folder.parents) if place.exists())
-        disks.setdefault(there.stat().st_dev, []).append((what, there))
-    return [_disk([what for what, _ in found], found[0][1]) for found in disks.values()]
+        # A place that may not be looked into counts as not there.
+        there = next(place for place in (folder, *folder.parents) if os.path.exists(place))
+        try:
+            disks.setdefault(there.stat().st_dev, []).append((what, there))
+        except OSError as error:
+            findings.append(_unknown(what, there, error))
+    return [*findings, *(_disk([what for what, _ in found], found[0][1]) for found in disks.values())]
+
+
+def _unknown(what: str, folder: Path, error: OSError) -> Finding:
+    advice = f"{folder}, for {what}, cannot be looked at: {error.strerror}; is its disk there?"
+    return Finding("disk", False, _status("disk", str(folder), "unknown"), advice)
 
 
 def _disk(used_for: list[str], folder: Path) -> Finding:
-    room = os.statvfs(folder)
+    try:
+        room = os.statvfs(folder)
+    except OSError as error:
+        return _unknown(", ".join(used_for), folder, error)
     free, size = room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize
     # Some file systems make room for files as they come, and count none.
     inodes = room.f_favail if room.f_files else None

@@ -1,4 +1,4 @@
-"""Runs as Celery tasks in workers that are warm: a queue for each exchange, and dead workers are noticed.
+"""Runs as Celery tasks in warm workers: a queue for each exchange, dead workers noticed, runs ended by hand.
 
 In `dagster.yaml`:
 
@@ -35,6 +35,15 @@ class ExchangeQueueLauncher(CeleryRunLauncher):
     def resume_run(self, context: ResumeRunContext) -> None:
         """Hand a run whose worker is gone to another of its queue."""
         super().resume_run(context._replace(dagster_run=self._queued(context.dagster_run)))
+
+    def terminate(self, run_id: str) -> bool:
+        """Ask a run to end, in its worker or in its queue; whether anybody could be asked."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished or DAGSTER_CELERY_TASK_ID_TAG not in run.tags:
+            return False
+        # Of one that no worker has taken yet nobody says that it is over: Dagster's monitoring does.
+        self._instance.report_run_canceling(run)
+        return super().terminate(run_id)
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Whether the run's worker lives: what Celery knows of its task, and the worker's own word."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 from pathlib import Path
 
@@ -42,6 +44,15 @@ def test_folders_of_one_disk_are_one_finding_and_none_is_made(tmp_path: Path) ->
     (finding,) = disk_findings([*folders])
     assert finding.status is not None and "GiB free, for state, artifacts" in finding.status.lag
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_cannot_be_looked_at_is_not_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stale(_: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(os, "statvfs", stale)
+    (finding,) = disk_findings([("state", tmp_path), ("artifacts", tmp_path / "a")])
+    assert not finding.is_well and "state, artifacts, cannot be looked at: Stale" in finding.advice
 
 
 @pytest.mark.parametrize(("soft", "is_few"), [(256, True), (1_024, False), (resource.RLIM_INFINITY, False)])
