@@ -30,6 +30,7 @@ from seamless_assets.pipeline.files import verify_export
 
 if TYPE_CHECKING:
     from seamless_assets.defs.component import SeamlessComponent as SeamlessComponent
+    from seamless_assets.defs.component import SeamlessMarketsComponent as SeamlessMarketsComponent
 
 __all__ = [
     "Bar",
@@ -63,18 +64,18 @@ __all__ = [
     "verify_export",
 ]
 
-_COMPONENT = "SeamlessComponent"
-"""What Dagster's component registry finds here; it needs Dagster, which most do not import."""
+_COMPONENTS = ("SeamlessComponent", "SeamlessMarketsComponent")
+"""What Dagster's component registry finds here; they need Dagster, which most do not import."""
 
 
 def __getattr__(name: str) -> Any:
-    if name != _COMPONENT:
+    if name not in _COMPONENTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     with late_imports("seamless_assets.defs.component"):
-        from seamless_assets.defs.component import SeamlessComponent
+        from seamless_assets.defs import component
 
-    return SeamlessComponent
+    return getattr(component, name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), _COMPONENT])
+    return sorted([*globals(), *_COMPONENTS])

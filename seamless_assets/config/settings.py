@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +48,7 @@ from seamless_assets.core.calendar.partition import PartitionUnit, default_unit
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.token_bucket import Budget
+from seamless_assets.errors import InvalidChoice
 
 _CACHE_KEY = ("node_id", "start", "end", "interval", "conf_ver", "world_id", "as_of")
 
@@ -278,6 +279,21 @@ class Settings(Section):
         """Pause between two requests of one process while Redis is away."""
         interval_ms = self.seamless.rate_limit.min_interval_ms
         return 1000 / self.budget(exchange).tokens_per_second if interval_ms is None else interval_ms
+
+    def with_symbols(self, exchange: str, symbols: Iterable[str]) -> Settings:
+        """The same, with more symbols of an exchange. Raises `InvalidChoice` for one that is not declared."""
+        if exchange not in self.exchanges:
+            raise InvalidChoice(
+                f"exchange {exchange} is not in the settings; add it under `exchanges`",
+                value=exchange,
+                choices=tuple(self.exchanges),
+            )
+        known = self.exchanges[exchange]
+        every = tuple(dict.fromkeys((*known.symbols, *symbols)))
+        changed = known.model_copy(update={"symbols": every})
+        settings = self.model_copy(update={"exchanges": {**self.exchanges, exchange: changed}})
+        settings.__dict__.pop("nodes", None)  # it was worked out of the symbols before
+        return settings
 
     def without_retries(self) -> Settings:
         """The same, but an outage of a store is an error at once."""

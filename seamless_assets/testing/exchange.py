@@ -85,6 +85,11 @@ class InMemoryExchange:
         """Raise `UnknownSymbol` for a node without bars."""
         self._bars(node)
 
+    async def list_symbols(self, exchange: str) -> list[str]:
+        """The symbols of its series."""
+        await self._answer()
+        return sorted({node.symbol for node in self.series if node.exchange == exchange})
+
     def documented_page(self, node: NodeId) -> int:
         """The most bars a page holds as documented."""
         return self.documented or self.page

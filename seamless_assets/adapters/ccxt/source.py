@@ -85,6 +85,17 @@ class CcxtSource:
             )
         await self._reach.recall(node)
 
+    async def list_symbols(self, exchange: str) -> list[str]:
+        """The symbols that the exchange lists and trades, ascending; asked for anew.
+
+        Raises `ExchangeError`.
+        """
+        await self._ready_client(exchange)
+        await self._renew_markets(exchange, 0.0)
+        client = self._client(exchange)
+        listed = (market for symbol, market in client.markets.items() if symbol not in client.gone)
+        return sorted(market["symbol"] for market in listed if market.get("active") is not False)
+
     def documented_page(self, node: NodeId) -> int:
         """The most bars a page holds, as ccxt knows it."""
         return documented_page(self._client(node.exchange), node)

@@ -42,6 +42,12 @@ class CandleSource(Protocol):
         A symbol that is listed no more is known as long as the markets it was in are remembered.
         """
 
+    async def list_symbols(self, exchange: str) -> list[str]:
+        """The symbols that the exchange lists and trades, ascending; asked for anew, in one request or a few.
+
+        Raises `ExchangeError`.
+        """
+
     def documented_page(self, node: NodeId) -> int:
         """The most bars a page holds as documented; every process says the same."""
 
