@@ -20,6 +20,7 @@ from seamless_assets.config import addresses
 from seamless_assets.config.addresses import Dsn
 from seamless_assets.core.calendar.instant import OLDEST_MARKET, epoch_seconds
 from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.core.node import NodeId
 from seamless_assets.core.worlds.webhook import signing_key
 
 SQLITE = "sqlite:///"
@@ -131,6 +132,14 @@ def symbol(value: str) -> str:
     if len(quote(value, safe="")) > LONGEST_TEXT:
         raise ValueError(f"{value[:60]!r} and so on is too long for the name of a folder")
     return value
+
+
+def node(value: Any) -> NodeId:
+    """The id of a node. Raises `ValueError`."""
+    parsed = NodeId.parse(value)
+    timeframe(parsed.timeframe)
+    symbol(parsed.symbol)
+    return parsed
 
 
 def timeframe(value: Any) -> Timeframe:

@@ -22,6 +22,7 @@ from pydantic import (
 from seamless_assets.config import addresses, checks, labels
 from seamless_assets.config.addresses import Dsn
 from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.core.node import NodeId
 
 WEEK_MS = 7 * 86_400_000
 
@@ -76,6 +77,7 @@ Symbol = Annotated[str, AfterValidator(checks.symbol)]
 Frame = Annotated[InstanceOf[Timeframe], BeforeValidator(checks.timeframe)]
 FrameName = Annotated[str, AfterValidator(checks.timeframe_name)]
 Start = Annotated[int, BeforeValidator(checks.start)]
+Node = Annotated[InstanceOf[NodeId], BeforeValidator(checks.node)]
 Joint = Annotated[int, BeforeValidator(checks.joint)]
 HttpUrl = Annotated[InstanceOf[Dsn], BeforeValidator(addresses.http_url)]
 EndpointUrl = Annotated[InstanceOf[Dsn], BeforeValidator(addresses.endpoint_url)]

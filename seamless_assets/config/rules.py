@@ -8,11 +8,12 @@ from urllib.parse import urlsplit
 
 from seamless_assets.config import checks
 from seamless_assets.config.document.places import Document, Place, key_text
-from seamless_assets.config.settings import Settings
+from seamless_assets.config.settings import DerivedSettings, Settings
 from seamless_assets.config.unbuilt import given_unbuilt
 from seamless_assets.core.calendar.partition import PartitionUnit
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.core.node import symbol_word
+from seamless_assets.core.deriving.recipes import is_made_of
+from seamless_assets.core.node import NodeId, symbol_word
 
 Finding = tuple[str, Place, *tuple[Place, ...]]
 """A message, the place it is about, and other places it rests on."""
@@ -113,6 +114,43 @@ def _aliases(settings: Settings) -> Iterator[Finding]:
                             f"lies inside a bar of {timeframe}, which would be of two symbols",
                             (*here, "to"),
                         )
+
+
+def _derived(settings: Settings) -> Iterator[Finding]:
+    known = [one.node for one in settings.nodes]
+    for number, one in enumerate(settings.derived):
+        for message, place in _faults_of(one, known):
+            yield message, ("derived", number, *place)
+        known.append(one.node)
+
+
+def _faults_of(one: DerivedSettings, known: Iterable[NodeId]) -> Iterator[tuple[str, tuple[str | int, ...]]]:
+    """What is wrong with a derived node beside the nodes that are known before it, and at which key."""
+    before = {node.asset_key: node for node in known}
+    if (other := before.get(one.node.asset_key)) is not None:
+        yield f"{one.node} is {other} already; give it an exchange of its own, such as derived", ("node",)
+    ways = [name for name in ("resample", "synthetic") if getattr(one, name) is not None]
+    ways += ["trades"] if one.trades else []
+    if len(ways) != 1:
+        yield f"{one.node} wants one of resample and synthetic, and has {' and '.join(ways) or 'none'}", ()
+        return
+    if one.trades:
+        yield (
+            (
+                "is not built yet: bars of trades come by `seamless import --trades`; remove it, or resample "
+                "finer bars"
+            ),
+            ("trades",),
+        )
+        return
+    for source in one.recipe.sources:
+        place = ("resample",) if one.resample is not None else ("synthetic", "legs", str(source))
+        if before.get(source.asset_key) != source:
+            yield f"{source} is no node of the exchanges, nor derived before {one.node}; declare it", place
+        elif one.resample is not None and not is_made_of(one.node.timeframe, source.timeframe):
+            yield f"bars of {one.node.timeframe} are not made of whole bars of {source.timeframe}", place
+        elif one.resample is None and source.timeframe != one.node.timeframe:
+            yield f"{source} has other bars than {one.node}, which takes those of {one.node.timeframe}", place
 
 
 def _accounts(settings: Settings) -> Iterator[Finding]:
@@ -236,6 +274,7 @@ def _unbuilt(settings: Settings) -> Iterator[Finding]:
 _RULES: tuple[Rule, ...] = (
     _many,
     _aliases,
+    _derived,
     _accounts,
     _sla,
     _burst,

@@ -23,6 +23,7 @@ from seamless_assets.config.fields import (
     Joint,
     LeaseUrl,
     Milliseconds,
+    Node,
     Number,
     Owner,
     Pace,
@@ -46,6 +47,7 @@ from seamless_assets.config.sections import SeamlessSettings, ServiceSettings
 from seamless_assets.config.unbuilt import given_unbuilt
 from seamless_assets.core.calendar.partition import PartitionUnit, default_unit
 from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.core.deriving.recipes import MissingLeg, Recipe, Resample, Synthetic
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.token_bucket import Budget
 from seamless_assets.errors import InvalidChoice
@@ -171,6 +173,30 @@ class ExchangeSettings(Section):
         return taken
 
 
+class SyntheticSettings(Section):
+    """The weighted mean of nodes; `missing_leg` says what becomes of a bar of which one is absent."""
+
+    legs: Annotated[dict[Node, Annotated[Number, Field(gt=0, le=1e9)]], Field(min_length=1, max_length=50)]
+    missing_leg: MissingLeg = "missing"
+
+
+class DerivedSettings(Section):
+    """A node, and the one thing that it is made by."""
+
+    node: Node
+    resample: Node | None = None
+    synthetic: SyntheticSettings | None = None
+    trades: Truth = False
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it is made; only of settings that were judged."""
+        if self.resample is not None:
+            return Resample(self.resample)
+        assert self.synthetic is not None
+        return Synthetic(tuple(self.synthetic.legs.items()), self.synthetic.missing_leg)
+
+
 class EnvironmentSettings(Section):
     """The section `environment`, where an unset variable means: not configured.
 
@@ -205,6 +231,7 @@ class Settings(Section):
     cache: CacheSettings = section()
     domains: DomainsSettings = section()
     exchanges: dict[str, ExchangeSettings] = Field(default={})
+    derived: tuple[DerivedSettings, ...] = ()
     environment: EnvironmentSettings = section()
     automation: AutomationSettings = section()
     service: ServiceSettings = section()
@@ -241,6 +268,17 @@ class Settings(Section):
             for symbol in exchange.symbols
             for timeframe in exchange.timeframes
         )
+
+    @cached_property
+    def recipes(self) -> Mapping[NodeId, Recipe]:
+        """How each derived node is made, in the order of the file: sources before what is made of them."""
+        return {one.node: one.recipe for one in self.derived}
+
+    def derived_start(self, node: NodeId) -> int:
+        """Where the first partition of a derived node lies: where all its sources have begun."""
+        starts = {one.node: one.start for one in self.nodes}
+        sources = self.recipes[node].sources
+        return max(starts[one] if one in starts else self.derived_start(one) for one in sources)
 
     @property
     def coordinator_url(self) -> Dsn | None:

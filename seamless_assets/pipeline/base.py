@@ -79,10 +79,17 @@ class AsyncBase:
         return Stream(self.portal, lambda adapters: make(adapters.ports))
 
     def _nodes(self) -> list[NodeId]:
-        return [item.node for item in self.settings.nodes]
+        return [*(item.node for item in self.settings.nodes), *self.settings.recipes]
 
     def _declared(self, node: str | NodeId) -> NodeId:
+        """A node of the settings' exchanges. Raises `InvalidChoice`, for a derived one too."""
         parsed = NodeId.parse(node)
+        if parsed in self.settings.recipes:
+            raise InvalidChoice(
+                f"{parsed} is derived of other nodes, and no exchange is asked for it; materialize it",
+                value=str(parsed),
+                choices=tuple(map(str, self._nodes())),
+            )
         if parsed.exchange not in self.settings.exchanges:
             near = get_close_matches(str(parsed), map(str, self._nodes()), n=1)
             hint = (
@@ -103,6 +110,8 @@ class AsyncBase:
         Raises `InvalidChoice`.
         """
         known = NodeId.parse(node)
+        if known in self.settings.recipes:
+            return known
         if known.exchange not in self.settings.exchanges:
             files = await self._do(lambda ports: ports.artifacts.list_files(known))
             if not files:

@@ -10,6 +10,7 @@ from seamless_assets.core.canonical import is_text
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.release import Release
 from seamless_assets.errors import InvalidInput
+from seamless_assets.flows.releasing import derive_nodes as deriving
 from seamless_assets.flows.releasing import govern as governing
 from seamless_assets.flows.releasing import materialize as materializing
 from seamless_assets.flows.releasing.materialize import MaterializeReport, PartitionReport
@@ -24,17 +25,24 @@ class Releasing(AsyncBase):
     async def materialize(self, node: str | NodeId, start: Instant, end: Instant) -> MaterializeReport:
         """Fetch anew, conform, seal and release every partition that the window touches.
 
-        A corrected bar becomes a revision and a new release; the same content changes nothing.
+        A corrected bar becomes a revision and a new release; the same content changes nothing. A derived node
+        is made of what is released of its sources by now, and no exchange is asked.
         Raises `ExchangeRefused`, `StoreError`, `InvalidInput`; what an exchange withholds is in `problems`.
         """
-        known, window = self._declared(node), window_of(start, end)
+        known, window = NodeId.parse(node), window_of(start, end)
+        if (recipe := self.settings.recipes.get(known)) is not None:
+            return await self._do(lambda ports: deriving.derive_node(ports, known, recipe, window))
+        self._declared(known)
         return await self._do(lambda ports: materializing.materialize(ports, known, window))
 
     def materialize_each(
         self, node: str | NodeId, start: Instant, end: Instant
     ) -> AsyncIterator[PartitionReport]:
         """Materialize partition by partition, handing over each report as soon as it is done."""
-        known, window = self._declared(node), window_of(start, end)
+        known, window = NodeId.parse(node), window_of(start, end)
+        if (recipe := self.settings.recipes.get(known)) is not None:
+            return self._stream(lambda ports: deriving.derive_node_each(ports, known, recipe, window))
+        self._declared(known)
         return self._stream(lambda ports: materializing.materialize_each(ports, known, window))
 
     async def publish(self, node: str | NodeId, start: Instant, end: Instant) -> list[Sealed]:

@@ -87,7 +87,8 @@ class Upkeep(AsyncBase):
 
         What no released artifact holds always stays. Raises `StoreError`.
         """
-        return await self._do(lambda ports: history.evict(ports, self._nodes()))
+        fetched = [item.node for item in self.settings.nodes]
+        return await self._do(lambda ports: history.evict(ports, fetched))
 
     async def deliver_webhooks(self) -> int:
         """Send now what waits for the webhook of the world service and is due; how many are left.

@@ -43,7 +43,7 @@ def decimal_sums(values: np.ndarray, first: np.ndarray) -> np.ndarray:
     """Sums of the groups of `values` that begin at the positions `first`, exact in decimals."""
     for decimals in range(_MOST_DECIMALS + 1):
         scaled = np.rint(values * 10.0**decimals)
-        if np.abs(scaled).sum() >= _EXACT:
+        if np.add.reduceat(np.abs(scaled), first).max() >= _EXACT:
             break
         if bool((scaled / 10.0**decimals == values).all()):
             sums: np.ndarray = np.add.reduceat(scaled, first) / 10.0**decimals

@@ -41,8 +41,10 @@ async def publish_derived(
     until: int,
     frame: Any,
     inputs: Sequence[DerivationInput],
+    *,
+    since: int = 0,
 ) -> PartitionReport:
-    """Seal the bars of a partition up to `until` (epoch seconds), and release them where the checks pass.
+    """Seal the bars of a partition from `since` up to `until` (epoch seconds), and release what passes.
 
     `frame` (pandas, Arrow or polars) holds the six columns of bars; those outside of that time are left out.
     `inputs` are what it was made of: they enter the manifest, explain the bars that are not there, and the
@@ -55,7 +57,8 @@ async def publish_derived(
         raise InvalidInput(
             f"{node}: the bars of {partition.key} were made of no node; take a node as an input", value=()
         )
-    window = Segment(partition.window.start, max(partition.window.start, min(partition.window.end, until)))
+    start, end = max(partition.window.start, since), min(partition.window.end, until)
+    window = Segment(start, max(start, end))
     window = window.whole_bars(node.timeframe.grid)
     if window.is_empty:
         nothing = (f"{partition.key}: {UNSETTLED}",)

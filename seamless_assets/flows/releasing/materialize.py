@@ -97,7 +97,11 @@ async def materialize(ports: Ports, node: NodeId, window: Segment) -> Materializ
 
     Raises `ExchangeRefused` and `StoreError`; what an exchange withholds ends in `problems`.
     """
-    done = [report async for report in materialize_each(ports, node, window)]
+    return report_of(node, window, [report async for report in materialize_each(ports, node, window)])
+
+
+def report_of(node: NodeId, window: Segment, done: Sequence[PartitionReport]) -> MaterializeReport:
+    """What became of a window, of which each partition's report is given."""
     last = next((report for report in reversed(done) if report.as_of), None)
     settled_parts = [report for report in done if report.is_settled]
     return MaterializeReport(

@@ -1,0 +1,96 @@
+"""Derive declared nodes: from what is released of their sources, partition by partition."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+
+from seamless_assets.core.bars.table import between, empty_bars
+from seamless_assets.core.calendar.partition import Partition, partitions
+from seamless_assets.core.calendar.segment import Segment, outside
+from seamless_assets.core.coverage.coverage import MISSING, Gap
+from seamless_assets.core.deriving.deriving import derive
+from seamless_assets.core.deriving.inputs import DerivationInput
+from seamless_assets.core.deriving.recipes import Recipe, SourceBars
+from seamless_assets.core.node import NodeId
+from seamless_assets.core.releases.scan import gaps_within
+from seamless_assets.core.releases.snapshot import Snapshot
+from seamless_assets.errors import ReleaseOutdated
+from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.releasing.derive import publish_derived
+from seamless_assets.flows.releasing.materialize import MaterializeReport, PartitionReport, report_of
+
+TRIES = 5
+
+
+async def derive_node(ports: Ports, node: NodeId, recipe: Recipe, window: Segment) -> MaterializeReport:
+    """Derive every partition that `window` touches, and release those that pass their checks.
+
+    No exchange is asked; the same released sources change nothing. Raises `StoreError`.
+    """
+    return report_of(node, window, [report async for report in derive_node_each(ports, node, recipe, window)])
+
+
+async def derive_node_each(
+    ports: Ports, node: NodeId, recipe: Recipe, window: Segment
+) -> AsyncGenerator[PartitionReport, None]:
+    """The same, handing over each partition's report as soon as it is done."""
+    unit = ports.policy.partition_unit(node.timeframe)
+    for partition in partitions(node.timeframe, unit, window):
+        yield await _derive_newest(ports, node, recipe, partition)
+
+
+async def _derive_newest(ports: Ports, node: NodeId, recipe: Recipe, partition: Partition) -> PartitionReport:
+    """Derive a partition, again where its sources were released anew meanwhile and others were quicker."""
+    for _ in range(TRIES - 1):
+        with suppress(ReleaseOutdated):
+            return await _derive_partition(ports, node, recipe, partition)
+    return await _derive_partition(ports, node, recipe, partition)
+
+
+async def _derive_partition(
+    ports: Ports, node: NodeId, recipe: Recipe, partition: Partition
+) -> PartitionReport:
+    snapshots = [await ports.artifacts.load_snapshot(source) for source in recipe.sources]
+    ends = [snapshot.artifacts[-1].end if snapshot.artifacts else 0 for snapshot in snapshots]
+    starts = [snapshot.artifacts[0].start for snapshot in snapshots if snapshot.artifacts]
+    since = max([partition.window.start, *starts])
+    window = Segment(since, max(since, min([partition.window.end, *ends])))
+    window = window.whole_bars(node.timeframe.grid)
+    if window.is_empty:
+        lacking = recipe.sources[ends.index(min(ends))]
+        problem = f"{partition.key}: nothing of it is released of {lacking}; materialize that first"
+        return PartitionReport(partition, False, None, None, None, (problem,), is_settled=False)
+    reach = recipe.reach(window)
+    sources = [
+        await _source_bars(ports, source, reach, snapshot)
+        for source, snapshot in zip(recipe.sources, snapshots, strict=True)
+    ]
+    bars = derive(recipe, sources, node.timeframe, window)
+    inputs = [
+        _input(ports, source, reach, snapshot) for source, snapshot in zip(sources, snapshots, strict=True)
+    ]
+    return await publish_derived(ports, node, partition, window.end, bars, inputs, since=window.start)
+
+
+async def _source_bars(ports: Ports, node: NodeId, window: Segment, snapshot: Snapshot) -> SourceBars:
+    """What a snapshot holds of a window; what no artifact holds is missing."""
+    refs = snapshot.overlapping(window)
+    scan = await ports.artifacts.load_scan(node, refs) if refs else None
+    gaps = list(gaps_within(scan.gaps, window)) if scan else []
+    gaps += [Gap(*part, MISSING) for part in outside(window, [ref.segment for ref in refs])]
+    bars = between(scan.bars, *window) if scan else empty_bars()
+    return SourceBars(node, bars, sorted(gaps))
+
+
+def _input(ports: Ports, source: SourceBars, window: Segment, snapshot: Snapshot) -> DerivationInput:
+    assert snapshot.release is not None
+    return DerivationInput.of(
+        source.node,
+        window,
+        source.bars,
+        source.gaps,
+        conformance_version=ports.policy.conformance_version,
+        as_of=snapshot.release.as_of,
+        dataset_fingerprint=snapshot.release.dataset_fingerprint,
+    )
