@@ -51,7 +51,7 @@ def _known_nodes(context: click.Context, _: click.Parameter, begun: str) -> list
         settings = load_settings(context.params.get("config"))
     except ConfigError:
         return []
-    return [str(item.node) for item in settings.nodes if str(item.node).startswith(begun)]
+    return [node for node in map(str, settings.starts) if node.startswith(begun)]
 
 
 NODE = click.argument("node", shell_complete=_known_nodes)

@@ -274,11 +274,16 @@ class Settings(Section):
         """How each derived node is made, in the order of the file: sources before what is made of them."""
         return {one.node: one.recipe for one in self.derived}
 
-    def derived_start(self, node: NodeId) -> int:
-        """Where the first partition of a derived node lies: where all its sources have begun."""
-        starts = {one.node: one.start for one in self.nodes}
-        sources = self.recipes[node].sources
-        return max(starts[one] if one in starts else self.derived_start(one) for one in sources)
+    @cached_property
+    def starts(self) -> Mapping[NodeId, int]:
+        """Every node, derived ones last, and where its first partition lies (epoch seconds).
+
+        Of a derived node that is where all its sources have begun.
+        """
+        known = {one.node: one.start for one in self.nodes}
+        for node, recipe in self.recipes.items():
+            known[node] = max(known[source] for source in recipe.sources)
+        return known
 
     @property
     def coordinator_url(self) -> Dsn | None:

@@ -14,6 +14,7 @@ from seamless_assets.defs.automation.freshness import build_freshness
 from seamless_assets.defs.automation.recovery import build_recovery
 from seamless_assets.defs.automation.run_failures import build_run_failures
 from seamless_assets.defs.automation.schedules import build_schedules
+from seamless_assets.defs.derived.declared import build_declared, declared_derived
 from seamless_assets.defs.derived.derivation import build_derivation, build_derivation_jobs
 from seamless_assets.defs.derived.nodes import derived_nodes
 from seamless_assets.defs.governing.jobs import build_governing
@@ -55,13 +56,14 @@ def build_definitions(
     """
     names = ProjectNames(name, prefix_of(key_prefix))
     shards, by_key = list(shards_of(settings, names)), NodesByKey(settings.nodes)
-    jobs, made = build_jobs(names, shards), derived_nodes(derived, by_key)
+    jobs = build_jobs(names, shards)
+    made = [*declared_derived(settings, names), *derived_nodes(derived, by_key)]
     derivations = build_derivation_jobs(names, made)
     upkeep = build_upkeep(settings.automation, names, made)
     fills_schedule, fills = build_fills(settings.automation, names)
     inspection_schedule, inspection = build_inspection(settings.automation, names)
     return Definitions(
-        assets=[*build_assets(settings, names), *derived],
+        assets=[*build_assets(settings, names), *build_declared(settings, names), *derived],
         jobs=[
             *jobs.values(),
             *derivations.values(),

@@ -79,7 +79,7 @@ class AsyncBase:
         return Stream(self.portal, lambda adapters: make(adapters.ports))
 
     def _nodes(self) -> list[NodeId]:
-        return [*(item.node for item in self.settings.nodes), *self.settings.recipes]
+        return list(self.settings.starts)
 
     def _declared(self, node: str | NodeId) -> NodeId:
         """A node of the settings' exchanges. Raises `InvalidChoice`, for a derived one too."""

@@ -22,10 +22,10 @@ from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.sla import UNBOUNDED
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.errors import ExportCorrupt, InvalidInput
+from seamless_assets.flows.importing import ingest as ingesting
+from seamless_assets.flows.importing.ingest import ImportReport
+from seamless_assets.flows.importing.plan import IngestRequest
 from seamless_assets.flows.reading.read import read
-from seamless_assets.flows.releasing import ingest as ingesting
-from seamless_assets.flows.releasing.import_plan import IngestRequest
-from seamless_assets.flows.releasing.ingest import ImportReport
 from seamless_assets.pipeline.base import AsyncBase
 from seamless_assets.pipeline.wiring.files import ExportReport, read_rows, verify_files, write_files
 

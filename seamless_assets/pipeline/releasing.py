@@ -10,7 +10,7 @@ from seamless_assets.core.canonical import is_text
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.release import Release
 from seamless_assets.errors import InvalidInput
-from seamless_assets.flows.releasing import derive_nodes as deriving
+from seamless_assets.flows.deriving import nodes as deriving
 from seamless_assets.flows.releasing import govern as governing
 from seamless_assets.flows.releasing import materialize as materializing
 from seamless_assets.flows.releasing.materialize import MaterializeReport, PartitionReport
@@ -26,7 +26,7 @@ class Releasing(AsyncBase):
         """Fetch anew, conform, seal and release every partition that the window touches.
 
         A corrected bar becomes a revision and a new release; the same content changes nothing. A derived node
-        is made of what is released of its sources by now, and no exchange is asked.
+        is made of what is released of its sources by now; bars that the exchange itself has are compared.
         Raises `ExchangeRefused`, `StoreError`, `InvalidInput`; what an exchange withholds is in `problems`.
         """
         known, window = NodeId.parse(node), window_of(start, end)

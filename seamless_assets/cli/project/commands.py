@@ -20,13 +20,13 @@ def check(config: Path | None, is_json: bool) -> None:
 
     settings = load_settings(config, rules=(timeframes_served,))
     if is_json:
-        say_json({"nodes": [str(item.node) for item in settings.nodes], "idle_keys": settings.idle_keys})
+        say_json({"nodes": list(map(str, settings.starts)), "idle_keys": settings.idle_keys})
         return
-    for item in settings.nodes:
-        say(str(item.node))
+    for node in settings.starts:
+        say(str(node))
     if settings.idle_keys:
         say(f"not built yet, so of no effect: {', '.join(settings.idle_keys)}")
-    say(f"{len(settings.nodes)} nodes; the settings are valid")
+    say(f"{len(settings.starts)} nodes; the settings are valid")
 
 
 @click.command()

@@ -15,7 +15,7 @@ from seamless_assets.cli.terminal import say, say_json, waiting_for
 from seamless_assets.core.calendar.instant import seconds_text, typed_instant
 
 if TYPE_CHECKING:
-    from seamless_assets.flows.releasing.ingest import ImportReport
+    from seamless_assets.flows.importing.ingest import ImportReport
 
 
 @click.command("import")

@@ -130,7 +130,7 @@ def read(
 def status(config: Path | None, nodes: tuple[str, ...], days: float, is_json: bool) -> None:
     """Show the last days of every NODE as a strip, with its coverage, lag and last release."""
     with opened(config) as pipeline, progress_bar("nodes") as move:
-        chosen = [NodeId.parse(node) for node in nodes] or [item.node for item in pipeline.settings.nodes]
+        chosen = [NodeId.parse(node) for node in nodes] or list(pipeline.settings.starts)
         rows = []
         with waiting_for(artifacts_of(pipeline), hot_store_of(pipeline)):
             for done, node in enumerate(chosen, 1):
@@ -254,7 +254,7 @@ def _status(pipeline: Seamless, node: NodeId, span: float) -> dict[str, Any]:
     released = max((ref.end for ref in snapshot.artifacts), default=None) if snapshot else None
     end = released or int(now)
     # Before its first partition nothing was ever asked for.
-    first = next((item.start for item in pipeline.settings.nodes if item.node == node), 0)
+    first = pipeline.settings.starts.get(node, 0)
     window = min(max(int(end - span), first), end), end
     known = pipeline.coverage(node, *window)
     return {

@@ -146,7 +146,7 @@ def verify(config: Path | None, nodes: tuple[str, ...], is_json: bool) -> None:
     """
     records = []
     with _open(config) as pipeline:
-        for node in nodes or [str(item.node) for item in pipeline.settings.nodes]:
+        for node in nodes or map(str, pipeline.settings.starts):
             with progress_bar(node) as on_progress:
                 records.append(_verified(pipeline, node, on_progress))
             if not is_json:

@@ -40,6 +40,7 @@ class Policy:
     producer: Mapping[str, str] = field(default_factory=dict)
     drops_flat_bars: frozenset[str] = frozenset()
     aliases: Mapping[tuple[str, str], tuple[Alias, ...]] = field(default_factory=dict)
+    derived: frozenset[NodeId] = frozenset()
     feeds: Mapping[str, FeedMode] = field(default_factory=dict)
     keep_days: Mapping[PartitionUnit, float] = field(
         default_factory=lambda: {"day": 45.0, "month": 400.0, "year": 4_000.0}

@@ -7,7 +7,7 @@ materialized. An exchange that gives no answer is no verdict on bars: it fails t
 
 # Dagster reads the annotations of assets at run time, so they are not postponed here.
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from dagster import (
@@ -79,16 +79,23 @@ def _shard_asset(
     def materialize_shard(
         context: AssetExecutionContext,
     ) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
-        resource: SeamlessResource = getattr(context.resources, names.project)
-        pipeline = resource.pipeline
-        _refuse_unknown_tags(context)
-        selected = context.selected_asset_keys
-        alone = [check for check in context.selected_asset_check_keys if check.asset_key not in selected]
-        yield from run_checks(pipeline, by_key, alone)
-        if selected:
-            yield from _materialize(context, pipeline, {by_key.node(key): key for key in sorted(selected)})
+        yield from materialize_selected(context, names, by_key.node)
 
     return materialize_shard
+
+
+def materialize_selected(
+    context: AssetExecutionContext, names: ProjectNames, node_of: Callable[[AssetKey], NodeId]
+) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
+    """Materialize what a run selected of a step, and judge what is selected of checks alone."""
+    resource: SeamlessResource = getattr(context.resources, names.project)
+    pipeline = resource.pipeline
+    _refuse_unknown_tags(context)
+    selected = context.selected_asset_keys
+    alone = [check for check in context.selected_asset_check_keys if check.asset_key not in selected]
+    yield from run_checks(pipeline, node_of, alone)
+    if selected:
+        yield from _materialize(context, pipeline, {node_of(key): key for key in sorted(selected)})
 
 
 def _refuse_unknown_tags(context: AssetExecutionContext) -> None:

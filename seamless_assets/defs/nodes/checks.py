@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from dagster import (
@@ -23,7 +23,7 @@ from seamless_assets.core.coverage.coverage import Coverage, coverage_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.defs.automation.due import PartitionGrid, lag_of
 from seamless_assets.defs.automation.states import load_states
-from seamless_assets.defs.names import FRESH, HELD, PUBLISHABLE, SETTLED, STABLE, NodesByKey
+from seamless_assets.defs.names import FRESH, HELD, PUBLISHABLE, SETTLED, STABLE
 from seamless_assets.defs.nodes.metadata import coverage_metadata
 from seamless_assets.errors import ExchangeError, NothingReleased, ReadRefused, StoreError
 from seamless_assets.flows.releasing.drift import sample_drift
@@ -32,9 +32,9 @@ from seamless_assets.flows.releasing.publish import total_coverage
 from seamless_assets.pipeline.connect import Seamless
 
 
-def check_specs(key: AssetKey) -> list[AssetCheckSpec]:
-    """The checks of a node's asset."""
-    return [
+def check_specs(key: AssetKey, *, is_derived: bool = False) -> list[AssetCheckSpec]:
+    """The checks of a node's asset; of a derived one there is nothing that an exchange could send anew."""
+    specs = [
         AssetCheckSpec(
             PUBLISHABLE,
             asset=key,
@@ -64,10 +64,11 @@ def check_specs(key: AssetKey) -> list[AssetCheckSpec]:
             "sample asked anew shows.",
         ),
     ]
+    return specs[:-1] if is_derived else specs
 
 
 def run_checks(
-    pipeline: Seamless, by_key: NodesByKey, checks: Iterable[AssetCheckKey]
+    pipeline: Seamless, node_of: Callable[[AssetKey], NodeId], checks: Iterable[AssetCheckKey]
 ) -> Iterator[AssetCheckResult]:
     """Checks that are asked for without their assets: they judge what is released.
 
@@ -83,7 +84,7 @@ def run_checks(
     unanswered: list[ExchangeError] = []
     for check in sorted(checks, key=lambda check: (check.asset_key.path, check.name)):
         try:
-            yield judges[check.name](pipeline, check.asset_key, by_key.node(check.asset_key))
+            yield judges[check.name](pipeline, check.asset_key, node_of(check.asset_key))
         except ExchangeError as error:
             unanswered.append(error)
     if unanswered:
@@ -168,7 +169,7 @@ def judge_fresh(pipeline: Seamless, key: AssetKey, node: NodeId) -> AssetCheckRe
     """
     settings, now = pipeline.settings.automation.freshness, pipeline.aio.ports.clock.now()
     (state,) = load_states(pipeline, [node], logging.getLogger(__name__))
-    start = next(member.start for member in pipeline.settings.nodes if member.node == node)
+    start = pipeline.settings.starts[node]
     bars = pipeline.settings.seamless.artifact.stabilization_bars
     grid = PartitionGrid(node.timeframe, pipeline.settings.partition_unit(node.timeframe), start, bars)
     recent = grid.last(settings.partitions, now)

@@ -73,7 +73,8 @@ class NodeEvents:
             yield judge_settled(self._pipeline, key, outcome.node)
             yield judge_fresh(self._pipeline, key, outcome.node)
         if outcome.is_complete:
-            yield judge_just_asked(key, outcome.reports)
+            if outcome.node not in self._pipeline.settings.recipes:
+                yield judge_just_asked(key, outcome.reports)
             yield self._materialization(key, outcome)
             return
         for report, metadata in self._pages(outcome):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from seamless_assets.core.node import NodeId
-from seamless_assets.errors import ExchangeError, ExchangeUnavailable
+from seamless_assets.errors import ExchangeError, ExchangeRefused, ExchangeUnavailable
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.sharing.retry import with_retries
 
@@ -37,8 +37,9 @@ async def dated_now(ports: Ports, node: NodeId) -> float:
 async def ready_now(ports: Ports, node: NodeId) -> float:
     """The same, once the exchange is known to serve the node; who watches is told what is waited for.
 
-    Raises `ExchangeError`.
+    Raises `ExchangeError`, of a derived node too.
     """
+    refuse_derived(ports, node)
     await with_retries(ports, lambda: ports.source.check_node(node), waiting_for=node.exchange)
     return await with_retries(ports, lambda: settled_now(ports, node), waiting_for=node.exchange)
 
@@ -46,10 +47,20 @@ async def ready_now(ports: Ports, node: NodeId) -> float:
 async def refuse_unserved(ports: Ports, node: NodeId) -> None:
     """Raise `ExchangeRefused` where the exchange says that it does not serve the node, asked once.
 
-    One that cannot be asked within `ANSWER_S` says nothing.
+    One that cannot be asked within `ANSWER_S` says nothing. Raises it of a derived node too.
     """
+    refuse_derived(ports, node)
     try:
         async with asyncio.timeout(ANSWER_S):
             await ports.source.check_node(node)
     except (ExchangeUnavailable, TimeoutError):
         return
+
+
+def refuse_derived(ports: Ports, node: NodeId) -> None:
+    """Raise `ExchangeRefused` where a node is derived: nothing of an exchange is released as its bars."""
+    if node in ports.policy.derived:
+        raise ExchangeRefused(
+            f"{node} is derived of other nodes, and its bars come of no exchange; materialize it",
+            node_id=str(node),
+        )

@@ -37,7 +37,7 @@ from seamless_assets.flows.filling.backfill import (
     pieces,
     touched,
 )
-from seamless_assets.flows.filling.clocks import ready_now, refuse_unserved, settled_now
+from seamless_assets.flows.filling.clocks import ready_now, refuse_derived, refuse_unserved, settled_now
 from seamless_assets.flows.filling.history import NO_OPENS, coverage
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.releasing.commit import dated_ahead
@@ -322,8 +322,10 @@ async def _judge_wire(
 async def release_settled(ports: Ports, node: NodeId, window: Segment) -> list[PartitionReport]:
     """Seal and release what is settled of the partitions that `window` touches, as it is known.
 
-    No candle is asked for. Raises `ExchangeUnavailable` where the exchange's clock cannot be read.
+    No candle is asked for. Raises `ExchangeUnavailable` where the exchange's clock cannot be read, and
+    `ExchangeRefused` of a derived node.
     """
+    refuse_derived(ports, node)
     now = await settled_now(ports, node)
     unit, bars = ports.policy.partition_unit(node.timeframe), ports.policy.stabilization_bars
     return [

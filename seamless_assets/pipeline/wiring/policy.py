@@ -42,6 +42,7 @@ def policy_of(settings: Settings) -> Policy:
             for name, exchange in settings.exchanges.items()
             for symbol, aliases in exchange.aliases.items()
         },
+        derived=frozenset(settings.recipes),
         keep_days={unit: getattr(seamless.hot_store.keep_days, unit) for unit in UNITS},
     )
 
@@ -57,7 +58,7 @@ def read_settings(settings: Settings) -> ReadSettings:
         min_coverage=_or(live.min_coverage, settings.seamless.observability.coverage_ratio_threshold),
         allow_partial=live.allow_partial,
         dryrun_publishes=settings.domains.dryrun.source == "artifact_prefers",
-        starts={str(item.node): item.start for item in settings.nodes},
+        starts={str(node): start for node, start in settings.starts.items()},
         exchanges=frozenset(settings.exchanges),
     )
 

@@ -96,7 +96,7 @@ class HistoryQuery(AsOf):
 def history_routes(pipeline: Seamless, most_rows: int, sessions: SessionLimit) -> APIRouter:
     """The route, over a pipeline; it answers at most `most_rows` rows."""
     router = APIRouter(tags=["history"])
-    starts = {item.node: item.start for item in pipeline.settings.nodes}
+    starts = pipeline.settings.starts
 
     @router.get("/v1/history", responses=_RESPONSES, response_class=Response)
     async def history(

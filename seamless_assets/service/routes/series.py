@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter
@@ -11,7 +12,6 @@ from pydantic import Field
 from starlette.responses import Response
 
 from seamless_assets.aio.gather import gather
-from seamless_assets.config.load import NodeSettings
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.window import window_of
 from seamless_assets.core.coverage.coverage import Coverage
@@ -61,7 +61,7 @@ def node_routes(pipeline: Seamless, most_rows: int) -> APIRouter:
     @router.get("/v1/nodes", responses=json_of(NodeList), response_class=Response)
     async def nodes(_: Annotated[NoQuery, QueryString()]) -> Response:
         """Every declared node, its last release and its lag."""
-        return json_answer(await aio.portal.do(lambda ports: _nodes(ports, pipeline.settings.nodes)))
+        return json_answer(await aio.portal.do(lambda ports: _nodes(ports, pipeline.settings.starts)))
 
     @router.get("/v1/coverage", responses=json_of(Coverage), response_class=Response)
     async def coverage(query: Annotated[OfWindow, QueryString()]) -> Response:
@@ -159,22 +159,22 @@ def _window(query: OfWindow, most_rows: int) -> Segment:
     return window
 
 
-async def _nodes(ports: Ports, declared: tuple[NodeSettings, ...]) -> NodeList:
-    snapshots = await gather(ports.artifacts.load_snapshot(item.node) for item in declared)
+async def _nodes(ports: Ports, starts: Mapping[NodeId, int]) -> NodeList:
+    snapshots = await gather(map(ports.artifacts.load_snapshot, starts))
     now = time.time()
-    return NodeList(now, tuple(map(_view, declared, snapshots, [now] * len(declared))))
+    return NodeList(now, tuple(map(_view, starts, starts.values(), snapshots, [now] * len(starts))))
 
 
-def _view(item: NodeSettings, snapshot: Snapshot, now: float) -> NodeView:
-    node, release = item.node, snapshot.release
+def _view(node: NodeId, start: int, snapshot: Snapshot, now: float) -> NodeView:
+    release = snapshot.release
     interval = node.timeframe.seconds or str(node.timeframe)
     if release is None:
-        return NodeView(str(node), interval, item.start)
+        return NodeView(str(node), interval, start)
     end = max((ref.end for ref in snapshot.artifacts), default=None)
     return NodeView(
         node_id=str(node),
         interval=interval,
-        start=item.start,
+        start=start,
         seq=release.seq,
         as_of=release.as_of,
         kind=release.kind,

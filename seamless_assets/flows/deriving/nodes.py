@@ -4,21 +4,34 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from dataclasses import replace
 
-from seamless_assets.core.bars.table import between, empty_bars
+import pyarrow as pa
+
+from seamless_assets.core.bars.conformance.conform import conform
+from seamless_assets.core.bars.table import (
+    BARS_SCHEMA,
+    COLUMNS,
+    between,
+    changes,
+    empty_bars,
+    timestamps,
+)
+from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.calendar.partition import Partition, partitions
 from seamless_assets.core.calendar.segment import Segment, outside
 from seamless_assets.core.coverage.coverage import MISSING, Gap
 from seamless_assets.core.deriving.deriving import derive
 from seamless_assets.core.deriving.inputs import DerivationInput
-from seamless_assets.core.deriving.recipes import Recipe, SourceBars
+from seamless_assets.core.deriving.recipes import Recipe, Resample, SourceBars
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.scan import gaps_within
 from seamless_assets.core.releases.snapshot import Snapshot
-from seamless_assets.errors import ReleaseOutdated
+from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable, ReleaseOutdated
+from seamless_assets.flows.deriving.publish import publish_derived
 from seamless_assets.flows.ports import Ports
-from seamless_assets.flows.releasing.derive import publish_derived
 from seamless_assets.flows.releasing.materialize import MaterializeReport, PartitionReport, report_of
+from seamless_assets.flows.sharing.retry import with_retries
 
 TRIES = 5
 
@@ -26,7 +39,9 @@ TRIES = 5
 async def derive_node(ports: Ports, node: NodeId, recipe: Recipe, window: Segment) -> MaterializeReport:
     """Derive every partition that `window` touches, and release those that pass their checks.
 
-    No exchange is asked; the same released sources change nothing. Raises `StoreError`.
+    The same released sources change nothing. No bar comes of an exchange; where it has bars of the node's
+    own timeframe, resampled ones are held against them, and `problems` says where they differ. Raises
+    `StoreError`.
     """
     return report_of(node, window, [report async for report in derive_node_each(ports, node, recipe, window)])
 
@@ -70,7 +85,31 @@ async def _derive_partition(
     inputs = [
         _input(ports, source, reach, snapshot) for source, snapshot in zip(sources, snapshots, strict=True)
     ]
-    return await publish_derived(ports, node, partition, window.end, bars, inputs, since=window.start)
+    report = await publish_derived(ports, node, partition, window.end, bars, inputs, since=window.start)
+    if not isinstance(recipe, Resample):
+        return report
+    problems = await _against_own(ports, node, partition, window, bars)
+    return replace(report, problems=(*report.problems, *problems))
+
+
+async def _against_own(
+    ports: Ports, node: NodeId, partition: Partition, window: Segment, bars: pa.Table
+) -> list[str]:
+    """What the exchange says otherwise, where it has bars of the node's own timeframe: one page is asked."""
+    try:
+        await ports.source.check_node(node)
+        page = await with_retries(ports, lambda: ports.source.fetch_candles(node, window))
+    except ExchangeRefused:
+        return []
+    except ExchangeUnavailable as error:
+        return [f"{partition.key}: not held against bars of the exchange itself: {error}"]
+    own, _ = conform(page.candles, node.timeframe, severities=ports.policy.severities)
+    _, differing = changes(own.select(COLUMNS).cast(BARS_SCHEMA), bars, 0.0)
+    if not differing.num_rows:
+        return []
+    first = seconds_text(int(timestamps(differing)[0]))
+    said = f"{differing.num_rows} bars differ from those that the exchange itself has, the first at {first}"
+    return [f"{partition.key}: {said}"]
 
 
 async def _source_bars(ports: Ports, node: NodeId, window: Segment, snapshot: Snapshot) -> SourceBars:

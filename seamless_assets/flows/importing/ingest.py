@@ -20,14 +20,14 @@ from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.errors import ArtifactDiscarded, ReleaseOutdated, RevisionsUnconfirmed
 from seamless_assets.flows.filling.clocks import dated_now
 from seamless_assets.flows.filling.history import proven_gaps
-from seamless_assets.flows.ports import Ports
-from seamless_assets.flows.releasing.import_plan import (
+from seamless_assets.flows.importing.plan import (
     QUIET,
     ImportPart,
     IngestRequest,
     declared_hole,
     plan_import,
 )
+from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.releasing.publish import Imported, Sealed, release, seal_known, total_coverage
 
 PRODUCER = "import"

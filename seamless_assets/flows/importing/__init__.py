@@ -1,0 +1,1 @@
+"""Bars that people have, into releases: what they would change, and the change."""
