@@ -27,6 +27,7 @@ from seamless_assets.core.sharing.events import (
     SealEvent,
     SessionEvent,
     StreamEvent,
+    UnrecordedVerdict,
     WebhookEvent,
 )
 from seamless_assets.errors import masked
@@ -133,6 +134,8 @@ def _judged(event: Event) -> tuple[str, bool]:
             return f"stream_{event.kind}", event.kind in ("cools", "fault")
         case SessionEvent():
             return f"session_{event.kind}", event.kind in ("downgraded", "pinned")
+        case UnrecordedVerdict():
+            return "verdict_unrecorded", True
         case WebhookEvent():
             outcome = "delivered" if event.is_delivered else "dropped" if event.is_dropped else "failed"
             return f"webhook_{outcome}", not event.is_delivered

@@ -171,6 +171,17 @@ class StreamEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class UnrecordedVerdict:
+    """A verdict that its read did not wait for could not be put on record of its session."""
+
+    world_id: str
+    domain: str
+    node_id: str
+    verdict: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class WebhookEvent:
     """A message was taken by its receiver, or not; `attempts` counts how often it was not.
 
@@ -221,5 +232,6 @@ Event = (
     | SealEvent
     | SessionEvent
     | StreamEvent
+    | UnrecordedVerdict
     | WebhookEvent
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pyarrow as pa
 
@@ -18,7 +19,7 @@ from seamless_assets.core.reading.result import ManifestUris, ReadMetadata, Read
 from seamless_assets.core.reading.sla import LONGEST_BUDGET_MS, SLAReport
 from seamless_assets.core.reading.verdict import Evidence, Judgement, judge
 from seamless_assets.core.releases.snapshot import Snapshot
-from seamless_assets.core.sharing.events import ReadEvent
+from seamless_assets.core.sharing.events import ReadEvent, UnrecordedVerdict
 from seamless_assets.core.worlds.decision import Decision
 from seamless_assets.core.worlds.session import SessionKey, SessionRecord
 from seamless_assets.errors import CoverageMissing, NothingReleased, ReadRefused, SeamlessSLAExceeded
@@ -131,7 +132,20 @@ async def _noted(
         return False
     finally:
         leave_running(noting)
+        if not noting.done():
+            noting.add_done_callback(partial(_tell_unrecorded, ports, key, judgement))
     return True
+
+
+def _tell_unrecorded(
+    ports: Ports, key: SessionKey, judgement: Judgement, noting: asyncio.Future[SessionRecord]
+) -> None:
+    """Tell of an error that came when nobody waited for it any more."""
+    error = None if noting.cancelled() else noting.exception()
+    if error is not None:
+        reason = f"{type(error).__name__}: {error}"
+        lost = UnrecordedVerdict(key.world_id, key.domain, key.node_id, judgement.verdict, reason)
+        ports.observer.notify(lost)
 
 
 def _tell(ports: Ports, answer: Answer, judgement: Judgement, lag: float | None) -> None:

@@ -8,7 +8,14 @@ import logging
 import pytest
 
 from seamless_assets.adapters.machine.log import LogEvents
-from seamless_assets.core.sharing.events import BackfillEvent, CoordinationEvent, Event, LeaseEvent
+from seamless_assets.core.sharing.events import (
+    BackfillEvent,
+    CoordinationEvent,
+    Event,
+    LeaseEvent,
+    UnrecordedVerdict,
+    WebhookEvent,
+)
 
 NODE = "ohlcv:binance:BTC/USDT:1m"
 
@@ -21,6 +28,8 @@ NODE = "ohlcv:binance:BTC/USDT:1m"
         (BackfillEvent("fail", NODE, 0, 60, "w", 7, 12.5, 0, "no"), "backfill_fail", logging.WARNING),
         (CoordinationEvent("rate_limiter", False, "away"), "rate_limiter_lost", logging.WARNING),
         (CoordinationEvent("leases", True, "back"), "leases_found", logging.INFO),
+        (UnrecordedVerdict("w", "live", NODE, "HOLD", "away"), "verdict_unrecorded", logging.WARNING),
+        (WebhookEvent(False, "w", "msg_1", 0, "full", is_dropped=True), "webhook_dropped", logging.WARNING),
         (LeaseEvent("claim", "k", 7, "w"), "lease_claim", logging.INFO),
         (LeaseEvent("fail", "k", 7, "", "no"), "lease_fail", logging.WARNING),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from dataclasses import replace
 from random import Random
@@ -16,8 +17,9 @@ from seamless_assets.core.reading.context import STRATEGIES, ComputeContext, Str
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.settings import ReadSettings
 from seamless_assets.core.reading.sla import VIOLATIONS, SLAPolicy
+from seamless_assets.core.sharing.events import UnrecordedVerdict
 from seamless_assets.core.worlds.session import Change, SessionKey, SessionRecord
-from seamless_assets.errors import SeamlessSLAExceeded
+from seamless_assets.errors import SeamlessSLAExceeded, SessionStoreError
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.read import read
 from seamless_assets.flows.releasing.materialize import materialize
@@ -181,5 +183,44 @@ def test_the_last_verdict_on_record_is_the_one_that_was_served(
         await asyncio.sleep(60)
         last = (await slow.sessions.load(SessionKey.of(context, str(NODE)))).verdicts[-1]
         assert (last.verdict, last.reasons) == served
+
+    run_on_virtual_time(main)
+
+
+class Failing(SlowToRemember):
+    """Takes its time, and then cannot keep a change."""
+
+    async def update(self, key: SessionKey, change: Change) -> tuple[SessionRecord, SessionRecord]:
+        await asyncio.sleep(5 * DEADLINE_MS / 1_000)
+        raise SessionStoreError("the disk is full")
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+@pytest.mark.parametrize("on_violation", VIOLATIONS)
+def test_a_verdict_that_comes_too_late_and_is_lost_is_told(on_violation: str, is_cancelled: bool) -> None:
+    async def main() -> None:
+        complaints: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        clock = VirtualClock(NOW)
+        ports = in_memory_ports(InMemoryExchange(random_walk(START, NOW), clock), clock=clock)
+        failing = replace(ports, sessions=Failing())
+        sla = SLAPolicy(total_deadline_ms=DEADLINE_MS, on_violation=on_violation)  # type: ignore[arg-type]
+        request = ReadRequest.parse(
+            NODE, START, START + 3_600, context=LIVE, strategy="FAIL_FAST", default_sla=sla
+        )
+        reading = asyncio.ensure_future(read(failing, request))
+        await asyncio.sleep(DEADLINE_MS / 2_000)
+        if is_cancelled:
+            reading.cancel()
+        await asyncio.wait({reading})
+        assert reading.cancelled() is is_cancelled
+        if not is_cancelled:
+            assert (reading.exception() is not None) is (on_violation == "FAIL_FAST")
+        await asyncio.sleep(60)
+        observer: Any = ports.observer
+        told = [event for event in observer.events if isinstance(event, UnrecordedVerdict)]
+        assert len(told) == (1 if is_cancelled else 2) and "the disk is full" in told[-1].reason
+        gc.collect()
+        assert complaints == []
 
     run_on_virtual_time(main)
