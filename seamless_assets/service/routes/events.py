@@ -143,8 +143,17 @@ def event_routes(pipeline: Seamless) -> APIRouter:
     return router
 
 
+_TOLD = (
+    "Messages of server-sent events. `data` is JSON of the form that `event` names: "
+    "BeginForm, BarForm, FilledForm, RevisedForm, GapForm, CaughtUpForm, StaleForm, TickForm, or a Problem."
+)
+_EXAMPLE = (
+    'id: c1.eJyrn\nevent: Begin\ndata: {"event":"Begin","max_lag":120.0}\n\n'
+    'id: c1.eJyro\nevent: Gap\ndata: {"event":"Gap","node_id":"ohlcv:bitstamp:BTC/EUR:1h",'
+    '"start":1735689600,"end":1735693200,"reason":"no_trades","evidence":"trades on both sides"}\n\n'
+)
 _RESPONSES = answers(
-    {EVENTS_TYPE: {"schema": {"type": "string"}}},
+    {EVENTS_TYPE: {"schema": {"type": "string", "description": _TOLD}, "example": _EXAMPLE}},
     also={_NO_CONTENT: "What was to be told until `until` has been."},
 )
 
