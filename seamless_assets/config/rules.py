@@ -255,16 +255,6 @@ def _webhook(settings: Settings) -> Iterator[Finding]:
         yield "means nothing without world_webhook_url", secret, url
 
 
-def _live(settings: Settings) -> Iterator[Finding]:
-    for name, exchange in settings.exchanges.items():
-        if exchange.live != "polling":
-            message = (
-                f"{exchange.live} is not built yet: bars that close are asked for over REST; write polling, "
-                "or leave it out"
-            )
-            yield message, ("exchanges", name, "live")
-
-
 def _unbuilt(settings: Settings) -> Iterator[Finding]:
     for place, is_default in given_unbuilt(settings):
         if not is_default:
@@ -284,6 +274,5 @@ _RULES: tuple[Rule, ...] = (
     _hot_file,
     _hot_server,
     _webhook,
-    _live,
     _unbuilt,
 )

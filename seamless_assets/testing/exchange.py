@@ -16,11 +16,10 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.pages import Page
 from seamless_assets.core.coverage.proof import Reach
 from seamless_assets.core.coverage.witnesses import Trades
-from seamless_assets.core.live.feed.update import CandleUpdate
+from seamless_assets.core.live.feed.update import CandleUpdate, Streamed
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import ExchangeUnavailable, UnknownSymbol
 from seamless_assets.flows.ports import Clock
-from seamless_assets.flows.ports.exchange import Streamed
 from seamless_assets.testing.bars import START, Row, candles
 from seamless_assets.testing.clock import ManualClock
 
@@ -233,7 +232,7 @@ class InMemoryStream:
     open: list[NodeId] = field(default_factory=list)
     _messages: int = 0
 
-    def streamed(self, exchange: str) -> Streamed | None:
+    async def streamed(self, exchange: str) -> Streamed | None:
         """`offers`, for every exchange."""
         return self.offers
 

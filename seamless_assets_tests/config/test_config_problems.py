@@ -180,8 +180,6 @@ IN_EXCHANGE = [
     ("rate_limit_rps: 0.00001", "rate_limit_rps", "is fewer than one request in 10000 s"),
     ("rate_limit_rps: .inf", "rate_limit_rps", "must be a finite number"),
     ("timeframes: [2y]", "timeframes[0]", "is longer than a year"),
-    ("live: websocket", "live", "websocket is not built yet: bars that close are asked for over REST"),
-    ("live: auto", "live", "auto is not built yet"),
     ("live: always", "live", "websocket"),
     ("fees: 1", "fees", "unknown key; the known ones are account,"),
 ]

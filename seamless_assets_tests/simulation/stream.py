@@ -6,10 +6,9 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, fields, replace
 from random import Random
 
-from seamless_assets.core.live.feed.update import CandleUpdate
+from seamless_assets.core.live.feed.update import CandleUpdate, Streamed
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import ExchangeUnavailable
-from seamless_assets.flows.ports.exchange import Streamed
 from seamless_assets.testing import InMemoryExchange, InMemoryStream
 from seamless_assets.testing.exchange import Delivery
 from seamless_assets_tests.simulation.market import Market
@@ -25,9 +24,9 @@ AHEAD_OF_CLOSE_S = 1.0
 class StreamRates:
     """How likely each fault is.
 
-    For each message: the connection `drop`s, the message comes `twice`, `late`, or `early`: marked as closed
-    though it forms; an `old` bar is sent beside it, as it is by now. For each bar: it is `skipped`. For each
-    connection: it is `silent`, `refused`, or begins with a `stale` snapshot.
+    For each message: the connection `drop`s, or is `silent` from then on; the message comes `twice`, `late`,
+    or `early`: marked as closed though it forms; an `old` bar is sent beside it, as it is by now. For each
+    bar: it is `skipped`. For each connection: it is `refused`, or begins with a `stale` snapshot.
     """
 
     drop: float = 0.0
@@ -43,8 +42,8 @@ class StreamRates:
     @classmethod
     def drawn(cls, rng: Random) -> StreamRates:
         """Faults of a few kinds, more or less likely."""
-        kinds = [field.name for field in fields(cls)]
-        return cls(**{kind: rng.choice([0.02, 0.1, 0.3]) for kind in rng.sample(kinds, rng.randint(0, 5))})
+        kinds = rng.sample([field.name for field in fields(cls)], rng.randint(0, 6))
+        return cls(**{kind: rng.choice([0.05, 0.2, 0.5]) for kind in kinds})
 
 
 class FaultyStream:
@@ -57,12 +56,12 @@ class FaultyStream:
         self._market, self._rng, self._rates = market, rng, rates
         exchange = InMemoryExchange(series=market.series, clock=Machine(market.loop))
         self._stream = InMemoryStream(exchange, marks_closed, deliver=self._deliver)
-        self._begun: dict[int, bool] = {}
-        """Connections so far, and which of them are silent."""
+        self._is_silent: dict[int, bool] = {}
+        """Of each connection so far."""
         self._is_skipped: dict[tuple[int, int], bool] = {}
 
-    def streamed(self, exchange: str) -> Streamed | None:
-        return self._stream.streamed(exchange)
+    async def streamed(self, exchange: str) -> Streamed | None:
+        return await self._stream.streamed(exchange)
 
     def updates(self, node: NodeId) -> AsyncGenerator[CandleUpdate, None]:
         return self._stream.updates(node)
@@ -76,16 +75,17 @@ class FaultyStream:
         return self._market.is_unsteady and self._rng.random() < chance
 
     def _deliver(self, node: NodeId, update: CandleUpdate) -> Sequence[Delivery]:
-        rates = self._rates
-        if update.connection not in self._begun:
-            self._begun[update.connection] = self._strikes(rates.silent)
+        rates, connection = self._rates, update.connection
+        if connection not in self._is_silent:
+            self._is_silent[connection] = False
             if self._strikes(rates.refused):
                 raise ExchangeUnavailable("the connection was refused", status=None)
             if self._strikes(rates.stale):
-                return [] if self._begun[update.connection] else [(0.0, self._stale(node, update))]
+                return [(0.0, self._stale(node, update))]
         if self._strikes(rates.drop):
             raise ExchangeUnavailable("the connection dropped", status=None)
-        if self._begun[update.connection] and self._market.is_unsteady:
+        self._is_silent[connection] |= self._strikes(rates.silent / 2)
+        if self._is_silent[connection] and self._market.is_unsteady:
             return []
         bar = (update.connection, update.ts)
         if self._is_skipped.setdefault(bar, self._strikes(rates.skipped)):

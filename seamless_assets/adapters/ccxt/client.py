@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
+from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -38,20 +39,29 @@ LONGEST_QUEUE_S = 300.0
 PROXY_ERRORS = (aiohttp_socks.ProxyError, aiohttp_socks.ProxyConnectionError, aiohttp_socks.ProxyTimeoutError)
 
 
-def new_client(exchange: str, settings: ClientSettings | None, gate: Gate) -> Any:
-    """A client of `exchange`, nothing asked yet. Raises `UnknownExchange`."""
-    kind = getattr(ccxt, exchange, None) if exchange in ccxt.exchanges else None
+def new_client(
+    exchange: str,
+    settings: ClientSettings | None,
+    gate: Gate,
+    kinds: ModuleType = ccxt,
+    mixins: tuple[type, ...] = (),
+) -> Any:
+    """A client of `exchange`, nothing asked yet. Raises `UnknownExchange`.
+
+    `kinds` is the module of ccxt that has its class, `mixins` go before that.
+    """
+    kind = getattr(kinds, exchange, None) if exchange in ccxt.exchanges else None
     if kind is None or settings is None:
         near = get_close_matches(exchange, ccxt.exchanges, n=3)
         reason = "is not in the settings" if kind else "is not a ccxt exchange"
         raise UnknownExchange(f"{exchange} {reason}; nearest: {', '.join(near)}", choices=tuple(near))
-    watched = type(f"Watched{kind.__name__}", (_Watched, kind), {})
+    watched = type(f"Watched{kind.__name__}", (*mixins, _Watched, kind), {})
     client = watched({"timeout": REQUEST_TIMEOUT_MS, **settings.options, "enableRateLimit": True})
     if not client.has.get("fetchOHLCV"):
         raise UnknownExchange(f"{exchange} serves no candles through ccxt", choices=())
     if settings.sandbox:
         client.set_sandbox_mode(True)
-    client.watch(gate, settings)
+    client.attach(gate, settings)
     return client
 
 
@@ -100,12 +110,12 @@ class _Watched:
 
     logger: logging.Logger
 
-    def watch(self, gate: Gate, settings: ClientSettings) -> None:
+    def attach(self, gate: Gate, settings: ClientSettings) -> None:
         self.gone: dict[str, Any] = {}
         self._banned, self._banned_until = asyncio.Event(), 0.0
         self._gate, self._budget_settings = gate, settings
         self._base = urlsplit(without_user(settings.base_url).rstrip("/")) if settings.base_url else None
-        self._authorization = authorization_of(settings.base_url) if settings.base_url else None
+        self.authorization = authorization_of(settings.base_url) if settings.base_url else None
         self._candle_unit = candle_unit(self.api)  # type: ignore[attr-defined]
         if settings.secrets:
             self.logger = _without_debug(self.logger)
@@ -158,12 +168,12 @@ class _Watched:
         self._banned.clear()
 
     async def fetch(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
-        if self._authorization:
-            headers = {**(headers or {}), "Authorization": self._authorization}
+        if self.authorization:
+            headers = {**(headers or {}), "Authorization": self.authorization}
         own: list[Answer] = []
         token = answers.set(own)
         try:
-            return await super().fetch(self._redirected(url), method, headers, body)  # type: ignore[misc]
+            return await super().fetch(self.redirected(url), method, headers, body)  # type: ignore[misc]
         except PROXY_ERRORS as error:
             # ccxt knows only aiohttp's own errors.
             raise ccxt.ExchangeNotAvailable(f"{self.id} by proxy: {url}") from error  # type: ignore[attr-defined]
@@ -220,12 +230,16 @@ class _Watched:
             heard[-1] = replace(heard[-1], is_readable=True)
         return parsed
 
-    def _redirected(self, url: str) -> str:
+    def redirected(self, url: str) -> str:
+        """An address of HTTP or WebSocket, at `base_url` where one is set; its path is kept."""
         if self._base is None:
             return url
         asked = urlsplit(url)
+        scheme = self._base.scheme
+        if asked.scheme in ("ws", "wss"):
+            scheme = "wss" if scheme == "https" else "ws"
         path = f"{self._base.path}{asked.path}"
-        return urlunsplit((self._base.scheme, self._base.netloc, path, asked.query, asked.fragment))
+        return urlunsplit((scheme, self._base.netloc, path, asked.query, asked.fragment))
 
 
 def _without_debug(logger: logging.Logger) -> logging.Logger:

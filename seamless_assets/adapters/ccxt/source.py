@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from seamless_assets.adapters.ccxt.answers import calling, judge, read_rows, read_times
-from seamless_assets.adapters.ccxt.client import documented_page, new_client
+from seamless_assets.adapters.ccxt.client import documented_page, dump_markets, new_client
 from seamless_assets.adapters.ccxt.clock import ExchangeClock, happened_within
 from seamless_assets.adapters.ccxt.documented.volume import volume_unit_of
 from seamless_assets.adapters.ccxt.listing import known_frames
 from seamless_assets.adapters.ccxt.markets import Markets
-from seamless_assets.adapters.ccxt.memory import ExchangeMemory, Remembered
+from seamless_assets.adapters.ccxt.memory import ExchangeMemory, MarketList, Remembered
 from seamless_assets.adapters.ccxt.reach import SeriesReach
 from seamless_assets.adapters.ccxt.settings import ClientSettings, Gate
 from seamless_assets.aio.priority import Slots
@@ -215,6 +215,10 @@ class CcxtSource:
         """Other declared symbols of the exchange in the same timeframe."""
         symbols = self._settings[node.exchange].symbols
         return tuple(NodeId(node.exchange, s, node.timeframe) for s in symbols if s != node.symbol)
+
+    async def markets(self, exchange: str) -> MarketList:
+        """The exchange's markets, for another client of it. Raises `ExchangeError`."""
+        return dump_markets(await self._ready_client(exchange))
 
     def volume_unit(self, node: NodeId) -> VolumeUnit | None:
         """What the node's volume counts, as far as the markets say that are known by now."""

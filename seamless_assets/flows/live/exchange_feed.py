@@ -14,6 +14,8 @@ from seamless_assets.flows.ports import Ports
 
 CLOCK_AGE_S = 10.0
 """How long an exchange's clock is reckoned on from the last time it was asked."""
+DOUBTED_CLOCK_AGE_S = 0.2
+"""The same where something came that it says cannot be."""
 
 
 @dataclass
@@ -33,9 +35,12 @@ class ExchangeFeed:
         """Seconds for which the stream is left alone from now on; 0 where it is not."""
         return max(0.0, self._stability.cools_until - monotonic())
 
-    async def now(self, ports: Ports) -> float:
-        """The exchange's clock, however ours is set meanwhile. Raises `ExchangeError`."""
-        if self._ahead is None or monotonic() - self._asked_at > CLOCK_AGE_S:
+    async def now(self, ports: Ports, max_age: float = CLOCK_AGE_S) -> float:
+        """The exchange's clock, however ours is set meanwhile, asked within `max_age` seconds.
+
+        Raises `ExchangeError` where it was never told.
+        """
+        if self._ahead is None or monotonic() - self._asked_at > max_age:
             try:
                 theirs = await ports.source.exchange_now(self.exchange)
             except ExchangeUnavailable:

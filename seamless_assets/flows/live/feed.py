@@ -27,7 +27,7 @@ from seamless_assets.core.sharing.events import StreamEvent
 from seamless_assets.core.sharing.lease import lease_key
 from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable, SeamlessError
 from seamless_assets.flows.filling.backfill import Piece, pieces
-from seamless_assets.flows.live.exchange_feed import ExchangeFeed
+from seamless_assets.flows.live.exchange_feed import DOUBTED_CLOCK_AGE_S, ExchangeFeed
 from seamless_assets.flows.live.look import Look, look
 from seamless_assets.flows.live.passing import is_passing
 from seamless_assets.flows.ports import CandleStream, Ports
@@ -80,8 +80,8 @@ class NodeFeed:
         self._heard: deque[CandleUpdate] = deque()
         self._heard_at = 0.0
         self._audit_at = 0.0
-        self._stored = 0
-        """Bars that came by the stream since the last audit."""
+        self._stored: FinalCandle | None = None
+        """The newest bar that came by the stream."""
         self._failures = 0
 
     async def run(self) -> None:
@@ -154,6 +154,10 @@ class NodeFeed:
         Whether the exchange has bars of which the stream said nothing.
         """
         now = await self._shared.now(self._ports)
+        if any(
+            update.ts > now or (update.is_closed and self._end_of(update) > now) for update in self._heard
+        ):
+            now = await self._shared.now(self._ports, DOUBTED_CLOCK_AGE_S)
         while self._heard:
             self._judge.hear(self._heard.popleft(), now)
             self._heard_at, self._failures = now, 0
@@ -218,7 +222,7 @@ class NodeFeed:
                     piece.chunk,
                     lambda fence: ports.hot.write_bars(node, bars, (), recorded_at=at, fence=fence),
                 )
-        self._stored += len(fresh)
+        self._stored = fresh[-1] if fresh else self._stored
         for proof, count in Counter(one.proof for one in fresh).items():
             ports.observer.notify(StreamEvent("bars", node.exchange, proof, str(node), count))
         return any(there.get(one.ts, one.values) != one.values for one in candles)
@@ -246,12 +250,9 @@ class NodeFeed:
         found = await look(self._ports, newest)
         if any(one.away for one in found):
             self._audit_at = now + AUDIT_RETRY_S
-        revised = sum(one.revised for one in found)
-        if revised or any(one.added for one in found):
+        if any(one.added or one.revised for one in found):
             self._on_bars()
-        if revised > max(1, self._stored // 4):
-            self._shared.fault(self._ports, "contradicted", f"{self._node}: {revised} bars were other ones")
-        self._stored = 0
+        await self._compare(closed)
         unheard = min(closed, self._frame.ceil(int(self._heard_at) + 1))
         opens = await self._ports.hot.load_opens(self._node, Segment(unheard, closed))
         if len(opens) < SILENT_BARS:
@@ -259,10 +260,24 @@ class NodeFeed:
         self._shared.fault(self._ports, "silent", f"{self._node}: nothing was heard of its newest bars")
         return True
 
+    async def _compare(self, closed: int) -> None:
+        """Hold the newest bar against REST; what is older may have been corrected since."""
+        told = self._stored
+        if told is None or told.end != closed:
+            return
+        known = rows_of(await self._ports.hot.load_bars(self._node, Segment(told.ts, told.end)))
+        if known.get(told.ts, told.values) != told.values:
+            self._shared.fault(
+                self._ports, "contradicted", f"{self._node}: REST has another bar at {told.ts}"
+            )
+
     def _plan_audit(self, now: float) -> None:
         after = now + AUDIT_PAUSE_S
         luck = self._ports.rng.random() * AUDIT_JITTER_S
         self._audit_at = next_correction(self._frame, self._closed(after), after) + luck
+
+    def _end_of(self, update: CandleUpdate) -> int:
+        return self._frame.shift(update.ts, 1)
 
     def _closed(self, now: float) -> int:
         return self._frame.floor(int(now))

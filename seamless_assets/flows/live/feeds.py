@@ -33,7 +33,7 @@ class Feeds:
         self._exchanges: dict[str, ExchangeFeed] = {}
         self._followed: dict[NodeId, _Followed] = {}
 
-    def is_streamed(self, ports: Ports, node: NodeId) -> bool:
+    async def is_streamed(self, ports: Ports, node: NodeId) -> bool:
         """Whether the node's bars come by a stream.
 
         Raises `ExchangeRefused` where the settings say so and the exchange has none.
@@ -41,7 +41,7 @@ class Feeds:
         mode = ports.policy.feeds.get(node.exchange, "polling")
         if mode == "polling":
             return False
-        streamed = self._stream.streamed(node.exchange)
+        streamed = await self._stream.streamed(node.exchange)
         if mode == "auto":
             return streamed == "candles"
         if streamed is None:

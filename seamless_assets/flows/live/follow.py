@@ -70,7 +70,7 @@ class Follower:
     async def run(self) -> None:
         """Follow until cancelled. Raises `ExchangeRefused`, and `StoreError` that no waiting mends."""
         feeds = self._ports.feeds
-        self._is_streamed = feeds is not None and feeds.is_streamed(self._ports, self.node)
+        self._is_streamed = feeds is not None and await feeds.is_streamed(self._ports, self.node)
         if feeds is None or not self._is_streamed:
             await self._run()
         else:

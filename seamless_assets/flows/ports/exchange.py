@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
@@ -13,14 +13,11 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.pages import Page
 from seamless_assets.core.coverage.proof import Reach
 from seamless_assets.core.coverage.witnesses import Trades
-from seamless_assets.core.live.feed.update import CandleUpdate
+from seamless_assets.core.live.feed.update import CandleUpdate, Streamed
 from seamless_assets.core.node import NodeId
 
 if TYPE_CHECKING:
     from seamless_assets.flows.ports import Ports
-
-Streamed = Literal["candles", "trades"]
-"""What candles are made of that an exchange streams: it sends them, or its trades are put together."""
 
 
 class CandleArchive(Protocol):
@@ -109,7 +106,7 @@ class CandleSource(Protocol):
 class CandleStream(Protocol):
     """Exchanges' streams, one subscription for each node that is followed."""
 
-    def streamed(self, exchange: str) -> Streamed | None:
+    async def streamed(self, exchange: str) -> Streamed | None:
         """What the exchange streams; None where that is neither candles nor trades."""
 
     def updates(self, node: NodeId) -> AsyncGenerator[CandleUpdate, None]:
@@ -122,7 +119,7 @@ class CandleStream(Protocol):
 class LiveFeeds(Protocol):
     """Feeds of streams, shared by all who follow a node in this process."""
 
-    def is_streamed(self, ports: Ports, node: NodeId) -> bool:
+    async def is_streamed(self, ports: Ports, node: NodeId) -> bool:
         """Whether the node's bars come by a stream. Raises `ExchangeRefused` where they must and cannot."""
 
     def is_awaited(self, node: NodeId) -> bool:

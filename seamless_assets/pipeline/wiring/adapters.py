@@ -8,6 +8,7 @@ from random import Random
 from seamless_assets.adapters.machine.clock import SystemClock
 from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.config.load import Settings
+from seamless_assets.flows.live.feeds import Feeds
 from seamless_assets.flows.ports import Clock, Ports, Tracer
 from seamless_assets.flows.reading.background import BackgroundFills
 from seamless_assets.flows.sharing.quota import LeaseQuota
@@ -57,6 +58,7 @@ class Adapters:
             tracer=_tracer(settings),
             archive=self._archives,
             mirror=self._mirror,
+            feeds=Feeds(self._exchanges.stream),
         )
 
     def start(self) -> None:

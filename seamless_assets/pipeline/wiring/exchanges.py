@@ -18,12 +18,13 @@ from seamless_assets.config.rules import Finding
 from seamless_assets.core.addresses import place_of
 from seamless_assets.core.sharing.events import Event
 from seamless_assets.core.wire.views import BudgetView
-from seamless_assets.flows.ports import CandleSource
+from seamless_assets.flows.ports import CandleSource, CandleStream
 from seamless_assets.flows.sharing.gate import RateGate
 from seamless_assets.pipeline.wiring.policy import policy_of
 
 if TYPE_CHECKING:
     from seamless_assets.adapters.ccxt.source import CcxtSource
+    from seamless_assets.adapters.ccxt.streams.source import CcxtStream
     from seamless_assets.adapters.http.archive import HttpArchives
     from seamless_assets.adapters.redis.budget import RedisBudget
 
@@ -31,33 +32,38 @@ Notify = Callable[[Event], None]
 
 
 class Exchanges:
-    """The source of candles, made at its first use.
+    """The source of candles and their stream, each made at its first use.
 
     ccxt takes longer to import than a year of released bars to read, and readers never need it.
     """
 
     def __init__(self, settings: Settings, gate: RateGate) -> None:
-        self._late = LateSource(_import_ccxt, lambda: _source(settings, gate))
-        self.source = cast(CandleSource, self._late)
+        self._source = LateSource(_import_ccxt, lambda: _source(settings, gate))
+        self._stream = LateSource(
+            _import_ccxt_pro, lambda: _stream(settings, gate, self._source), port=CandleStream
+        )
+        self.source = cast(CandleSource, self._source)
+        self.stream = cast(CandleStream, self._stream)
 
     async def close(self) -> None:
         """Close the connections that were opened."""
-        await self._late.close()
+        await self._stream.close()
+        await self._source.close()
 
 
 class LateSource:
-    """Stands in for the `CandleSource` that `make` makes, once `load` has imported what that needs.
+    """Stands in for the `port` that `make` makes, once `load` has imported what that needs.
 
     An awaited method waits while a thread imports; another one, which cannot, imports at once.
     """
 
-    def __init__(self, load: Callable[[], Any], make: Callable[[], CandleSource]) -> None:
-        self._load, self._make = load, make
+    def __init__(self, load: Callable[[], Any], make: Callable[[], Any], port: type = CandleSource) -> None:
+        self._load, self._make, self._port = load, make, port
         self._loading: asyncio.Task[Any] | None = None
         self._made: Any = None
 
     def __getattr__(self, name: str) -> Any:
-        if self._made is None and iscoroutinefunction(getattr(CandleSource, name, None)):
+        if self._made is None and iscoroutinefunction(getattr(self._port, name, None)):
             return lambda *args, **more: self._call(name, *args, **more)
         return getattr(self._source(), name)
 
@@ -90,8 +96,22 @@ def _import_ccxt() -> type[CcxtSource]:
 
 
 def _source(settings: Settings, gate: RateGate) -> CandleSource:
-    clients = {name: _client_settings(settings, name) for name in settings.exchanges}
-    return _import_ccxt()(clients, gate, ExchangeMemory(settings.seamless.state_dir / "exchanges.sqlite"))
+    memory = ExchangeMemory(settings.seamless.state_dir / "exchanges.sqlite")
+    return _import_ccxt()(_all_client_settings(settings), gate, memory)
+
+
+def _import_ccxt_pro() -> type[CcxtStream]:
+    with late_imports("aiohttp", "ccxt", "ccxt.pro"):
+        from seamless_assets.adapters.ccxt.streams.source import CcxtStream
+    return CcxtStream
+
+
+def _stream(settings: Settings, gate: RateGate, source: Any) -> CandleStream:
+    return _import_ccxt_pro()(_all_client_settings(settings), gate, source)
+
+
+def _all_client_settings(settings: Settings) -> dict[str, ClientSettings]:
+    return {name: _client_settings(settings, name) for name in settings.exchanges}
 
 
 def archives(settings: Settings, now: Callable[[], float], notify: Notify) -> HttpArchives | None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from seamless_assets.core.live.events import Values
+
+Streamed = Literal["candles", "trades"]
+"""What an exchange streams that candles are had of: it sends them, or its trades are put together."""
 
 
 @dataclass(frozen=True, slots=True)

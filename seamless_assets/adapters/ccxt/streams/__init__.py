@@ -1,0 +1,1 @@
+"""Exchanges' streams, followed through ccxt.pro."""

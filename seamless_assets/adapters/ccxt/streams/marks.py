@@ -1,0 +1,42 @@
+"""What exchanges say beside a candle's values: that it has closed. ccxt passes it on nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Marked = Callable[[Any, int], bool]
+"""Whether a message marks the candle that opens at so many milliseconds as closed."""
+
+
+def _binance(message: Any, ts: int) -> bool:
+    candle = message.get("k")
+    return isinstance(candle, Mapping) and candle.get("x") is True and candle.get("t") == ts
+
+
+def _bybit(message: Any, ts: int) -> bool:
+    rows = [row for row in _rows(message) if isinstance(row, Mapping)]
+    return any(row.get("confirm") is True and row.get("start") == ts for row in rows)
+
+
+def _okx(message: Any, ts: int) -> bool:
+    rows = [row for row in _rows(message) if isinstance(row, Sequence) and len(row) > 8]
+    return any(row[8] == "1" and row[0] == str(ts) for row in rows)
+
+
+_BY_EXCHANGE: Mapping[str, Marked] = {
+    **dict.fromkeys(("binance", "binancecoinm", "binanceus", "binanceusdm"), _binance),
+    **dict.fromkeys(("bybit", "bybiteu", "bybitid"), _bybit),
+    **dict.fromkeys(("myokx", "okx", "okxus"), _okx),
+}
+
+
+def is_marked(exchange: str, message: Any, ts: int) -> bool:
+    """Whether a message of an exchange marks the candle that opens at `ts` (ms) as closed."""
+    marked = _BY_EXCHANGE.get(exchange)
+    return marked is not None and isinstance(message, Mapping) and marked(message, ts)
+
+
+def _rows(message: Any) -> Sequence[Any]:
+    rows = message.get("data")
+    return rows if isinstance(rows, Sequence) and not isinstance(rows, str) else ()

@@ -1,0 +1,75 @@
+"""Streams of candles of any exchange that ccxt.pro follows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from functools import partial
+from itertools import count
+from typing import Any
+
+from seamless_assets.adapters.ccxt.client import restore_markets
+from seamless_assets.adapters.ccxt.settings import ClientSettings, Gate
+from seamless_assets.adapters.ccxt.source import CcxtSource
+from seamless_assets.adapters.ccxt.streams.client import streamed_by, streaming_client, takes_several
+from seamless_assets.adapters.ccxt.streams.venue import Venue
+from seamless_assets.aio.gather import gather
+from seamless_assets.core.live.feed.update import CandleUpdate, Streamed
+from seamless_assets.core.node import NodeId
+from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable
+
+
+class CcxtStream:
+    """Satisfies the flows' `CandleStream`: one client of ccxt.pro for each exchange that is followed.
+
+    Markets are those of `source`.
+    """
+
+    def __init__(self, exchanges: Mapping[str, ClientSettings], gate: Gate, source: CcxtSource) -> None:
+        self._settings, self._gate, self._source = exchanges, gate, source
+        self._venues: dict[tuple[str, str], Venue] = {}
+        self._connections = count(1)
+
+    async def streamed(self, exchange: str) -> Streamed | None:
+        """What the exchange streams; None where that is neither candles nor trades."""
+        return streamed_by(exchange)
+
+    async def updates(self, node: NodeId) -> AsyncGenerator[CandleUpdate, None]:
+        """What the exchange sends of a node, from now on until it is closed.
+
+        Raises `ExchangeUnavailable` where the connection ends or cannot be made, and `ExchangeRefused`.
+        """
+        venue = self._venue(node)
+        subscriber = await venue.join(node)
+        try:
+            while True:
+                update = await subscriber.updates.get()
+                if not isinstance(update, CandleUpdate):
+                    raise update
+                yield update
+        finally:
+            await venue.leave(subscriber)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await gather(venue.close() for venue in self._venues.values())
+
+    def _venue(self, node: NodeId) -> Venue:
+        exchange, streamed = node.exchange, streamed_by(node.exchange)
+        if streamed is None:
+            raise ExchangeRefused(f"{exchange} streams neither candles nor trades through ccxt", status=None)
+        # Of exchanges that are asked for one symbol at a time ccxt takes its timeframes for one another.
+        part = "" if takes_several(exchange, streamed) else str(node.timeframe)
+        if (exchange, part) not in self._venues:
+            opening = partial(self._open, exchange)
+            secrets = self._settings[exchange].secrets
+            self._venues[exchange, part] = Venue(exchange, streamed, opening, secrets)
+        return self._venues[exchange, part]
+
+    async def _open(self, exchange: str, on_lost: Callable[[int, str], None]) -> Any:
+        markets = await self._source.markets(exchange)
+        client = streaming_client(exchange, self._settings[exchange], self._gate, self._connections, on_lost)
+        if not restore_markets(client, markets):
+            raise ExchangeUnavailable(
+                f"{exchange}: ccxt.pro can make nothing of its market list", status=None
+            )
+        return client
