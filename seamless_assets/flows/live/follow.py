@@ -19,6 +19,7 @@ from seamless_assets.core.live.schedule import (
 )
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import SeamlessError
+from seamless_assets.flows.filling.clocks import refuse_derived
 from seamless_assets.flows.filling.history import coverage
 from seamless_assets.flows.live.look import RECENT_BARS, Look, decided_until, look
 from seamless_assets.flows.live.passing import is_passing
@@ -69,6 +70,7 @@ class Follower:
 
     async def run(self) -> None:
         """Follow until cancelled. Raises `ExchangeRefused`, and `StoreError` that no waiting mends."""
+        refuse_derived(self._ports, self.node)
         feeds = self._ports.feeds
         self._is_streamed = feeds is not None and await feeds.is_streamed(self._ports, self.node)
         if feeds is None or not self._is_streamed:
