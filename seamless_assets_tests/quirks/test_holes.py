@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from quirks.conftest import NOW, Stage
 
+from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.generator import BAR
 from seamless_assets.sandbox.market import Market
@@ -223,6 +224,21 @@ def test_13_the_listing_is_searched_once_and_remembered(staged: Staged, venue: s
     # Nothing but the clock, which stands still and so is asked each time.
     assert len(stage.exchange.requests) - asked <= 1
     assert stage.reasons(node, START - 20 * DAY, START) == {"pre_listing": 20 * 1440}
+
+
+@pytest.mark.parametrize("length", [40, 400])
+def test_2_what_all_candles_hide_is_missing_where_trades_are_sent_with_an_end(
+    staged: Staged, length: int
+) -> None:
+    stage = staged({"coinbase": ["BTC/USD"]})
+    gone = Segment(START + 6 * HOUR, START + 6 * HOUR + length * 60)
+    stage.exchange.faults.add(
+        Fault("hide", path="candles", start=gone.start - 86_399, end=gone.end, times=None)
+    )
+    node = "ohlcv:coinbase:BTC/USD:1m"
+    stage.backfill(node, gone.start - 2 * DAY, START + DAY)
+    assert stage.asked("ticker", "start=", "end=")
+    assert stage.reasons(node, *gone) == {"missing": length}
 
 
 def test_13_a_market_that_was_listed_again_has_the_past_it_had(staged: Staged) -> None:

@@ -52,7 +52,7 @@ def test_a_claim_made_again_that_gains_no_time(monkeypatch: pytest.MonkeyPatch) 
         return held if is_own else claim(self, key, holder, ttl)
 
     monkeypatch.setattr(InMemoryLeaseStore, "_claim", as_it_was)
-    found("fetch", "ran out although nothing hindered its holder", first=434)
+    found("fetch", "ran out although nothing hindered its holder", first=271)
 
 
 def test_leases_that_everybody_gets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,8 @@ PAGE_SIZE_AGE_S = 3_600.0
 TRADES_PAGE = 1_000
 NEWEST_CLOCK = 4_000_000_000
 """2096; a clock that is later is none."""
+BOUNDED_TRADES = frozenset({"coinbase", "mexc"})
+"""Exchanges of which ccxt asks for trades from a time on only where it is told an end, too."""
 
 
 class CcxtSource:
@@ -150,12 +152,17 @@ class CcxtSource:
         client = await self._ready_client(node.exchange)
         if not client.has.get("fetchTrades"):
             return Trades(window, np.array([]))
-        what = f"trades of {node} from {window.start}"
+        what, is_bounded = f"trades of {node} from {window.start}", node.exchange in BOUNDED_TRADES
         async with self._slots[node.exchange].held(), self._calling(node.exchange, what) as heard:
-            trades = await client.fetch_trades(node.symbol, since=window.start * 1000, limit=TRADES_PAGE)
+            trades = await client.fetch_trades(
+                node.symbol,
+                since=window.start * 1000,
+                limit=TRADES_PAGE,
+                params={"until": window.end * 1000} if is_bounded else {},
+            )
             judge(heard, what)
             times = read_times(trades)
-        return Trades(window, np.array(times))
+        return Trades(window, np.array(times), is_bounded)
 
     async def exchange_now(self, exchange: str) -> float:
         """The exchange's clock in epoch seconds; ours where it has none to ask.

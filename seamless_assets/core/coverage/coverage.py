@@ -19,6 +19,9 @@ AbsentReason = Literal[
 ]
 ABSENT_REASONS: tuple[AbsentReason, ...] = get_args(AbsentReason)
 MISSING = "missing"
+NO_TRADES: AbsentReason = "no_trades"
+HALTED: AbsentReason = "halted"
+PAUSES = (NO_TRADES, HALTED)
 RETENTION: AbsentReason = "retention"
 DECLARED: AbsentReason = "declared"
 

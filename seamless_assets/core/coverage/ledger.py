@@ -11,7 +11,15 @@ import pyarrow as pa
 
 from seamless_assets.core.bars.epochs import SECONDS_LIMIT
 from seamless_assets.core.calendar.segment import Segment, outside
-from seamless_assets.core.coverage.coverage import ABSENT_REASONS, DECLARED, MISSING, RETENTION, Gap
+from seamless_assets.core.coverage.coverage import (
+    ABSENT_REASONS,
+    DECLARED,
+    HALTED,
+    MISSING,
+    NO_TRADES,
+    RETENTION,
+    Gap,
+)
 
 LOOKS_S = (60.0, 300.0, 1_800.0, 7_200.0, 86_400.0)
 """Seconds from a vain look to the next; the last holds for all that follow."""
@@ -28,6 +36,7 @@ REVOKED = "revoked"
 _REASONS = frozenset({*ABSENT_REASONS, MISSING, DENIED, REVOKED})
 _UNDENIABLE = frozenset({DECLARED, RETENTION})
 _MAX_LOOKS = 1_000_000
+_RANKS: dict[str, int] = {"outage": -2, HALTED: -1, DECLARED: 1}
 AWAITING = "bars on both sides, but too long for chance, and nothing else tells of it yet"
 """The evidence of a look at a hole that wants a second witness."""
 FACTS_SCHEMA = pa.schema(
@@ -100,8 +109,8 @@ def resting(facts: Iterable[Fact], now: float) -> list[Segment]:
 def proven_gaps(facts: Sequence[Fact], released: Sequence[Gap] = ()) -> list[Gap]:
     """What was `released` as absent and facts prove so, in the order in which they were recorded.
 
-    The first of several proofs counts, but an outage goes before all other reasons, and what an operator
-    declared after them.
+    The first of several proofs counts, but an outage goes before all other reasons, a halt before the rest,
+    and what an operator declared after all.
     """
     gaps = list(released)
     for fact in facts:
@@ -109,7 +118,25 @@ def proven_gaps(facts: Sequence[Fact], released: Sequence[Gap] = ()) -> list[Gap
             gaps.append(Gap(fact.start, fact.end, fact.reason))
         elif fact.reason != MISSING:
             gaps = [part for gap in gaps for part in _without(gap, fact)]
-    return sorted(gaps, key=lambda gap: (gap.reason == DECLARED) - (gap.reason == "outage"))
+    return sorted(gaps, key=lambda gap: _RANKS.get(gap.reason, 0))
+
+
+def news(facts: Iterable[Fact], known: Sequence[Gap]) -> list[Fact]:
+    """The facts that say more than the gaps that are `known`: something of another range, or another reason.
+
+    That nobody traded in a part of what is known as a halt is no news.
+    """
+    said = set(known)
+    halts = [gap for gap in known if gap.reason == HALTED]
+    return [
+        fact
+        for fact in facts
+        if Gap(fact.start, fact.end, fact.reason) not in said
+        and not (
+            fact.reason == NO_TRADES
+            and any(halt.start <= fact.start and fact.end <= halt.end for halt in halts)
+        )
+    ]
 
 
 def facts_table(facts: Iterable[Fact]) -> pa.Table:

@@ -10,11 +10,10 @@ from typing import NamedTuple, TypeVar
 from seamless_assets.core.calendar.instant import OLDEST_MARKET
 from seamless_assets.core.calendar.segment import Segment, merge_ranges, outside
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.core.coverage.coverage import AbsentReason, Gap
+from seamless_assets.core.coverage.coverage import HALTED, NO_TRADES, PAUSES, AbsentReason, Gap
 
 SHORTEST_HALT_S = 60 * 86_400
 """A pause of two months or more is no matter of nobody having traded for a while."""
-_PAUSES = ("no_trades", "halted")
 
 
 class Proof(NamedTuple):
@@ -81,21 +80,21 @@ def before_markets(timeframe: Timeframe, window: Segment) -> list[Gap]:
 
 def pause_reason(pause: Segment) -> AbsentReason:
     """Why there are no bars in a pause that is proven, given all of it."""
-    return "halted" if pause.end - pause.start >= SHORTEST_HALT_S else "no_trades"
+    return HALTED if pause.end - pause.start >= SHORTEST_HALT_S else NO_TRADES
 
 
 def named_by_pause(proofs: Sequence[Proof]) -> list[Proof]:
     """The proofs, those of nobody having traded named by the pause that they make with what they touch."""
-    quiet = [proof for proof in proofs if proof.reason in _PAUSES]
+    quiet = [proof for proof in proofs if proof.reason in PAUSES]
     pauses = merge_ranges([proof.segment for proof in quiet], 1)
     starts = [pause.start for pause in pauses]
-    halted = {proof.segment for proof in quiet if proof.reason == "halted"}
+    halted = {proof.segment for proof in quiet if proof.reason == HALTED}
     whole = {pauses[bisect_right(starts, part.start) - 1] for part in halted}
     named: list[Proof] = []
     for proof in proofs:
-        pause = pauses[bisect_right(starts, proof.start) - 1] if proof.reason in _PAUSES else None
-        is_halt = pause is not None and (pause in whole or pause_reason(pause) == "halted")
-        named.append(proof._replace(reason="halted") if is_halt else proof)
+        pause = pauses[bisect_right(starts, proof.start) - 1] if proof.reason in PAUSES else None
+        is_halt = pause is not None and (pause in whole or pause_reason(pause) == HALTED)
+        named.append(proof._replace(reason=HALTED) if is_halt else proof)
     return named
 
 

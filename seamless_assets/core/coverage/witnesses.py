@@ -28,10 +28,14 @@ _FEWEST_CELLS = 3
 
 @dataclass(frozen=True, slots=True)
 class Trades:
-    """An answered page of trades: their times in epoch seconds, sorted, as far as they lie in `asked`."""
+    """An answered page of trades: their times in epoch seconds, sorted, as far as they lie in `asked`.
+
+    `is_bounded`: the end of `asked` was sent too, so that they may be the last ones before it.
+    """
 
     asked: Segment
     times: np.ndarray
+    is_bounded: bool = False
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.times).all() and (self.times[1:] >= self.times[:-1]).all()):

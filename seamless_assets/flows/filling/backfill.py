@@ -18,7 +18,7 @@ from seamless_assets.core.calendar.segment import Segment, join_segments
 from seamless_assets.core.calendar.watermark import watermark
 from seamless_assets.core.coverage.coverage import Coverage, bars_of
 from seamless_assets.core.coverage.declaration import contradictions
-from seamless_assets.core.coverage.ledger import Fact, facts_of, proven_gaps, resting
+from seamless_assets.core.coverage.ledger import Fact, facts_of, news, proven_gaps, resting
 from seamless_assets.core.coverage.plan import chunk_bars
 from seamless_assets.core.coverage.proof import subtract
 from seamless_assets.core.node import NodeId
@@ -27,9 +27,9 @@ from seamless_assets.core.sharing.events import ArchiveEvent, BackfillEvent, Eve
 from seamless_assets.core.sharing.lease import chunks, lease_key
 from seamless_assets.errors import ExchangeUnavailable, LeaseLost, StaleToken
 from seamless_assets.flows.filling.clocks import ready_now, refuse_unserved
-from seamless_assets.flows.filling.exchange_outages import name_outages
 from seamless_assets.flows.filling.fetch import fetch_bars
 from seamless_assets.flows.filling.history import NO_OPENS, coverage
+from seamless_assets.flows.filling.naming import name_halts, name_outages
 from seamless_assets.flows.filling.pages import FetchRequest
 from seamless_assets.flows.filling.witness_pages import WitnessPages
 from seamless_assets.flows.ports import Facts, Ports
@@ -260,8 +260,8 @@ async def fetch_and_store(
     request = FetchRequest(source, wanted, piece.bounds, witnesses.closed)
     fetched = await fetch_bars(ports, request, witnesses, facts)
     bars = redenominated(fetched.bars, factor)
-    known = {tuple(gap) for gap in proven_gaps(facts)}
-    fresh = [fact for fact in fetched.facts if (fact.start, fact.end, fact.reason) not in known]
+    known = proven_gaps(facts)
+    fresh = news(fetched.facts, known)
     if fetched.away is not None and not counts_failures:
         fresh = [fact for fact in fresh if not fact.is_look]
     now = ports.clock.now()
@@ -270,6 +270,7 @@ async def fetch_and_store(
         lambda fence: ports.hot.write_bars(node, bars, fresh, recorded_at=now, fence=fence),
     )
     await name_outages(ports, node, fetched.long_holes)
+    await name_halts(ports, node, piece.bounds, known, fetched.facts)
     return FillResult(
         tuple(wanted),
         fetched.candles,

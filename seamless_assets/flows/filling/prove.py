@@ -92,6 +92,12 @@ class Holes:
         """The whole hole that a part lies in."""
         return next((h for h in self.whole if h.start <= part.start and part.end <= h.end), None)
 
+    def last_bar(self, hole: Segment | None) -> int | None:
+        """The open of the last bar that pages have shown in one with those around a whole hole."""
+        around = (s for s in self.spans if hole and s.start < hole.start and hole.end < s.end)
+        span = next(around, None)
+        return None if span is None else self.timeframe.shift(span.end, -1)
+
     def _is_likely(self, hole: Segment) -> bool:
         return self.usual.allows(self.timeframe.count(*hole))
 
@@ -221,7 +227,7 @@ async def _ask_finer_and_trades(
     found.denials += said.denials
     for part in subtract(left, found.proofs, frame)[:MAX_TRADED_HOLES]:
         whole = known.around(part)
-        heard = await hear_trades(witnesses, node, whole or part, is_bracketed=whole is not None)
+        heard = await hear_trades(witnesses, node, whole or part, known.last_bar(whole))
         proofs, denials = clipped(heard.proofs, [part]), clipped(heard.denials, [part])
         found.denials = [
             Denial(*rest, denial.evidence)

@@ -33,6 +33,8 @@ MARGIN_BARS = 10
 MAX_TRADE_PAGES = 5
 LONGEST_TRADED_S = 6 * 3_600
 LEAD_S = 600
+BOUNDED_S = 3_600
+"""Some exchanges send trades of no longer a time at once."""
 
 
 @dataclass
@@ -107,13 +109,40 @@ async def hear_finer(ports: Ports, pages: WitnessPages, node: NodeId, empty: Seq
     return found
 
 
-async def hear_trades(pages: WitnessPages, node: NodeId, hole: Segment, *, is_bracketed: bool) -> Testimony:
-    """What trades say of a hole; `is_bracketed`: there are bars on both sides of it.
+async def hear_trades(
+    pages: WitnessPages, node: NodeId, hole: Segment, last_bar: int | None = None
+) -> Testimony:
+    """What trades say of a hole; `last_bar` opens last of the bars around it, None where none are.
 
-    Trades that are asked for from the beginning of such a hole on, and that begin in the bar after it,
-    leave none out. Where there is no such bar, trades have to be before it and after it.
+    Trades have to be before the hole and after it. Where the bar before it holds too many of them, it is
+    enough that those from its beginning on begin in the bar after it, and that they end before the last bar:
+    so they are the first of them, and not the last ones of an exchange that sends no others.
     """
-    since = hole.start if is_bracketed else hole.start - LEAD_S
+    frame = node.timeframe
+    if last_bar is None:
+        answers = await _trades_from(pages, node, hole, hole.start - LEAD_S)
+    else:
+        answers = await _trades_from(pages, node, hole, frame.shift(hole.start, -1), hole.start)
+    spans = [Segment(int(answer.times[0]), int(answer.times[-1])) for answer in answers]
+    if last_bar is not None and (not spans or spans[-1].end < hole.start):
+        answers = await _trades_from(pages, node, hole, hole.start)
+        spans = [Segment(int(answer.times[0]), int(answer.times[-1])) for answer in answers]
+        is_next = bool(spans) and hole.end <= spans[0].start < frame.shift(hole.end, 1)
+        if is_next and spans[0].end < last_bar and not answers[0].is_bounded:
+            spans.append(Segment(hole.start, spans[0].start))
+    if answers and answers[0].is_bounded and spans[0].start >= hole.end:
+        # They may be the last ones before the end that was asked for.
+        within = await pages.trades(node, Segment(hole.start, min(hole.end, hole.start + BOUNDED_S)))
+        answers += [within] if within is not None and len(within.times) else []
+    if not answers:
+        return Testimony()
+    return by_times([hole], frame, spans, np.concatenate([a.times for a in answers]), "trades")
+
+
+async def _trades_from(
+    pages: WitnessPages, node: NodeId, hole: Segment, since: int, least: int | None = None
+) -> list[Trades]:
+    """Pages of trades from `since` on until one is over the hole; no more where one ends before `least`."""
     answers: list[Trades] = []
     for _ in range(MAX_TRADE_PAGES if hole.end - hole.start <= LONGEST_TRADED_S else 1):
         answer = await pages.trades(node, Segment(since, hole.end + LEAD_S))
@@ -121,16 +150,10 @@ async def hear_trades(pages: WitnessPages, node: NodeId, hole: Segment, *, is_br
             break
         answers.append(answer)
         newest = int(answer.times[-1])
-        if newest >= hole.end or newest <= since:
+        if newest >= hole.end or newest <= since or (least is not None and newest < least):
             break
         since = newest
-    if not answers:
-        return Testimony()
-    spans = [Segment(int(answer.times[0]), int(answer.times[-1])) for answer in answers]
-    first = int(answers[0].times[0])
-    if is_bracketed and hole.end <= first < node.timeframe.shift(hole.end, 1):
-        spans.append(Segment(hole.start, first))
-    return by_times([hole], node.timeframe, spans, np.concatenate([a.times for a in answers]), "trades")
+    return answers
 
 
 async def hear_pause(pages: WitnessPages, node: NodeId, hole: Segment) -> Proof | None:

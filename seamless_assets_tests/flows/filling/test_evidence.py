@@ -10,11 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 
+import numpy as np
 import pytest
 
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.coverage import MISSING
+from seamless_assets.core.coverage.witnesses import Trades
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.flows.filling.backfill import backfill
@@ -165,3 +167,49 @@ async def test_one_witness_that_says_the_contrary_is_enough(market: str, denier:
         made.exchange.trades = []
     found = await made.fill()
     assert {found[ts] for ts in set(hole) & set(made.truth)} == {MISSING}
+
+
+class TradesOfTheLast(InMemoryExchange):
+    """Sends the newest trades only, whatever time they are asked from, or those before the asked end."""
+
+    is_bounded = False
+    per_minute = 1
+
+    async def fetch_trades(self, node: NodeId, window: Segment) -> Trades:
+        self.asked_trades.append(window)
+        end = min(self.clock.now(), window.end) if self.is_bounded else self.clock.now()
+        step = MINUTE / self.per_minute
+        newest = end - step * np.arange(1, 1_001)[::-1]
+        return Trades(window, newest[newest >= window.start], self.is_bounded)
+
+
+@pytest.mark.parametrize("is_bounded", [False, True], ids=["the newest", "the newest before the end"])
+@pytest.mark.parametrize("length", [3, 400])
+@pytest.mark.parametrize("minutes_ago", [7, 20, 90, 200])
+async def test_the_newest_trades_are_none_since_the_beginning_of_a_hole(
+    minutes_ago: int, length: int, is_bounded: bool
+) -> None:
+    """Where the page of a thousand happens to begin in the bar after it."""
+    made = world(0.0)
+    made.exchange.__class__ = TradesOfTheLast
+    exchange = made.exchange
+    assert isinstance(exchange, TradesOfTheLast)
+    stop = WHOLE.end - minutes_ago * MINUTE
+    hidden = range(stop - length * MINUTE, stop, MINUTE)
+    made.hide(hidden, "1m", *LONGER)
+    exchange.is_bounded = is_bounded
+    exchange.per_minute = round(1_000 / (minutes_ago - 0.5))
+    found = await made.fill(Segment(stop - 12 * HOUR, stop + (minutes_ago - 1) * MINUTE))
+    assert {found.get(ts) for ts in hidden} == {MISSING}
+
+
+async def test_trades_that_are_sent_with_an_end_only_are_asked_for_inside_a_hole() -> None:
+    made = world(0.0)
+    made.exchange.__class__ = TradesOfTheLast
+    exchange = made.exchange
+    assert isinstance(exchange, TradesOfTheLast)
+    exchange.is_bounded, exchange.per_minute = True, 500
+    hidden = stretch(60, 180)
+    made.hide(hidden, "1m", *LONGER)
+    found = await made.fill(Segment(WINDOW.start, WINDOW.start + 8 * HOUR))
+    assert {found.get(ts) for ts in hidden} == {MISSING}

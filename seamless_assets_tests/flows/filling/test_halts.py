@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,8 @@ from seamless_assets.core.coverage.pages import Page
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.errors import ExchangeRefused
-from seamless_assets.flows.filling.backfill import backfill
+from seamless_assets.flows.filling.backfill import backfill, refill
+from seamless_assets.flows.filling.history import coverage, ledger
 from seamless_assets.testing import DAY, START, InMemoryExchange, ManualClock, in_memory_ports, random_walk
 
 FIRST = START - 2_000 * DAY
@@ -89,6 +91,34 @@ async def test_a_halt_of_any_length_ends_as_proven(halted: str, frame: str, fram
     assert found.total() == timeframe.count(*seen) and set(found) <= {"halted", "no_trades"}
     # What a request sees of the ends of a halt may look like a short pause.
     assert (found["halted"] > 0.9 * found.total()) is (seen.end - seen.start >= 60 * DAY)
+
+
+@pytest.mark.parametrize("order", ["forwards", "backwards", "inside out"])
+@pytest.mark.parametrize("window_bars", [10, 30])
+@pytest.mark.parametrize("frames", [("1d", "1w", "1M"), ("1d",)], ids=["witnesses", "own"])
+async def test_a_halt_is_one_however_it_is_cut(frames: tuple[str, ...], window_bars: int, order: str) -> None:
+    halt = Segment(START - 250 * DAY + 8 * 3_600, START - 180 * DAY + 16 * 3_600)
+    quiet = Segment(START - 160 * DAY, START - 150 * DAY)
+    bars = {ts: row for ts, row in market(halt).items() if not quiet.start <= ts < quiet.end}
+    exchange, node = exchange_of(bars, frames), node_of("1d")
+    ports = in_memory_ports(exchange, policy=replace(POLICY, window_bars=window_bars))
+    parts = [Segment(START - day * DAY, START - (day - 20) * DAY) for day in range(260, 140, -20)]
+    parts = {
+        "forwards": parts,
+        "backwards": parts[::-1],
+        "inside out": sorted(parts, key=lambda part: abs(part.start - halt.start - 35 * DAY)),
+    }[order]
+    # At the second time what was not clear at the first is.
+    for part in [*parts, *parts]:
+        await backfill(ports, node, part)
+        exchange.clock.time += 2 * DAY  # type: ignore[attr-defined]
+    gaps = (await coverage(ports, node, Segment(START - 260 * DAY, START - 140 * DAY))).gaps
+    assert {gap.reason for gap in gaps if gap.start < halt.end} == {"halted"}
+    assert {gap.reason for gap in gaps if gap.start >= halt.end} <= {"no_trades"}
+    before = len(await ledger(ports, node, halt))
+    for part in parts:
+        await refill(ports, node, part, NOW)
+    assert len(await ledger(ports, node, halt)) == before
 
 
 @pytest.mark.parametrize("refused", [{"1M"}, {"1w", "1M"}], ids=lambda names: " and ".join(sorted(names)))
