@@ -44,6 +44,7 @@ MANY = {
     "live": range(10_000),
     "streams": range(10_000),
     "worlds": range(400),
+    "governance-disasters": range(30, 120),
 }
 """Where planted bugs are looked for, and what a long run tries."""
 
