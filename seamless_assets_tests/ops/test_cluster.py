@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -66,6 +67,35 @@ def run_of(*pools: str) -> DagsterRun:
 def test_a_run_waits_in_the_queue_of_its_exchange(pools: tuple[str, ...], queue: str | None) -> None:
     assert queue_of(run_of(*pools)) == queue
     assert queue_of(DagsterRun(job_name="job")) is None
+
+
+@pytest.mark.parametrize(
+    ("state", "result", "answers", "status"),
+    [
+        ("STARTED", {"hostname": "w@h", "pid": 1}, [False, False, False], WorkerStatus.FAILED),
+        ("STARTED", {"hostname": "w@h", "pid": 1}, [False, False, True], WorkerStatus.RUNNING),
+        ("STARTED", {"hostname": "w@h", "pid": 1}, [True], WorkerStatus.RUNNING),
+        ("STARTED", None, [], WorkerStatus.RUNNING),
+        ("SUCCESS", 0, [], WorkerStatus.SUCCESS),
+        ("FAILURE", RuntimeError("lost"), [], WorkerStatus.FAILED),
+    ],
+)
+def test_a_run_is_given_up_once_its_worker_answers_none_of_three_pings(
+    monkeypatch: pytest.MonkeyPatch, state: str, result: object, answers: list[bool], status: WorkerStatus
+) -> None:
+    launcher = ExchangeQueueLauncher("dagster", broker="memory://", backend="cache+memory://")
+    task = uuid4().hex
+    launcher.celery.backend.store_result(task, result, state)
+    left = list(answers)
+
+    def ping(destination: list[str], timeout: float) -> list[dict[str, object]]:
+        assert destination == ["w@h"] and timeout > 0
+        return [{"w@h": {"ok": "pong"}}] if left.pop(0) else []
+
+    monkeypatch.setattr(launcher.celery.control, "ping", ping)
+    found = launcher.check_run_worker_health(DagsterRun("job", tags={"dagster-celery/task_id": task}))
+    assert found.status == status and left == []
+    assert ("w@h is gone" in str(found.msg)) is (answers[:1] == [False] and not any(answers))
 
 
 @dataclass

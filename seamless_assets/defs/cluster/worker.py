@@ -1,8 +1,10 @@
 """The Celery application of workers, as the `dagster.yaml` of `DAGSTER_HOME` names its broker:
 
-    celery -A seamless_assets.defs.cluster.worker worker -I seamless_assets.definitions -Q binance,dagster
+    celery -A seamless_assets.defs.cluster.worker worker -Q binance,dagster \\
+        -I seamless_assets.definitions,ccxt.async_support
 
-`-I` names the module of the definitions, which each child of the worker then has at hand for every run.
+`-I` names the module of the definitions, and what else takes long to import: each child of the worker has
+them at hand for every run.
 """
 
 from __future__ import annotations
