@@ -69,6 +69,8 @@ def chosen(layout: Layout, names: Sequence[str], rename: Mapping[Any, str], wher
 
     Raises `ImportRefused` where one of ours is not there, `InvalidInput` where `rename` names what is not.
     """
+    if not isinstance(rename, Mapping):
+        raise InvalidInput(f'rename is {rename!r}; give names such as {{"Open time": "ts"}}', value=rename)
     unknown = [old for old in rename if str(old) not in names]
     if unknown:
         raise InvalidInput(

@@ -66,6 +66,8 @@ def readable(rows: Rows, time_format: str | None, numbers: Iterable[str]) -> pa.
             table = table.set_column(table.column_names.index(name), name, _as_numbers(table.column(name)))
     if time_format is None:
         return table
+    if not isinstance(time_format, str):
+        raise InvalidInput(f"time_format is {time_format!r}; give one such as %Y%m%d", value=time_format)
     kind = table.column("ts").type
     if not (_is_text(kind) or pa.types.is_integer(kind)):
         raise InvalidInput(

@@ -241,6 +241,8 @@ def test_files_that_contradict_each_other_are_refused_by_their_names() -> None:
         {"rename": {"nothing": "ts"}},
         {"rename": {"0": "ts", "1": "ts"}},
         {"rename": {"0": "when"}},
+        {"rename": ["ts"]},
+        {"time_format": 3},
     ],
 )
 def test_what_is_said_of_columns_and_times_is_used_or_refused(how: dict[str, Any]) -> None:
