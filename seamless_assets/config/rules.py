@@ -117,7 +117,14 @@ def _aliases(settings: Settings) -> Iterator[Finding]:
 
 
 def _derived(settings: Settings) -> Iterator[Finding]:
-    known = [one.node for one in settings.nodes]
+    known = [
+        NodeId(name, symbol, timeframe)
+        for name, exchange in settings.exchanges.items()
+        # One that is none is told of already, and no id has its name.
+        if settings.derived and not checks.unknown_exchange(name)
+        for symbol in exchange.symbols
+        for timeframe in exchange.timeframes
+    ]
     for number, one in enumerate(settings.derived):
         for message, place in _faults_of(one, known):
             yield message, ("derived", number, *place)

@@ -185,6 +185,16 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+def test_an_exchange_that_is_none_is_told_of_beside_what_is_derived_of_it(tmp_path: Path) -> None:
+    exchange = {"symbols": ["BTC/USDT"], "timeframes": ["1h"]}
+    derived = [{"node": FOUR, "resample": HOURS.replace("binance", "kraken")}]
+    with pytest.raises(sa.SeamlessError, match="Kraken") as refused:
+        settings_from_mapping(
+            {"exchanges": {"Kraken": exchange}, "derived": derived}, base=tmp_path, environ={}
+        )
+    assert "declare it" in str(refused.value)
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_what_cannot_be_derived_is_refused(settings_of: Callable[..., Settings], name: str) -> None:
     derived, why = WRONG[name]
