@@ -59,6 +59,8 @@ class Follower:
         self._asked_for: int | None = None
         """The end of the newest bar that this process asked for and got."""
         self._next_at = 0.0
+        self._followed_until: int | None = None
+        """The end of closed time at the last look that was not in vain."""
         self._is_streamed = False
         self._complete_until = start
         """The end of the newest bar at which all that was missing had been asked for."""
@@ -85,7 +87,7 @@ class Follower:
             try:
                 await self._ask_clock()
                 await self._follow()
-                self.is_away = False
+                self.is_away, self._followed_until = False, self.closed
             except SeamlessError as error:
                 if not is_passing(error):
                     raise
@@ -113,6 +115,10 @@ class Follower:
                 await self._look(Look(self.node, newest, self.closed, self._due(), again=True))
             return
         frame, closed = self.node.timeframe, self.closed
+        if self._followed_until is not None and frame.count(self._followed_until, closed) >= RECENT_BARS:
+            # Looks were missed that would have seen corrections of the last bars before.
+            last = Segment(self.decided, self.decided)
+            await self._look(Look(self.node, last, last.end, self._due(), again=True))
         while True:
             before, end = self.decided, min(reach, frame.shift(self.decided, STEP_BARS))
             window = Segment(before, end)
@@ -160,7 +166,7 @@ class Follower:
         for filled in found:
             if filled.away is not None:
                 raise filled.away
-            if filled.asked and wanted.is_newest:
+            if filled.asked and wanted.window.end >= self.closed:
                 self._asked_for = self.closed
 
     def _due(self) -> float:

@@ -251,6 +251,27 @@ def test_a_slow_reader_learns_its_lag_loses_nothing_and_holds_up_nobody() -> Non
     run_on_virtual_time(work)
 
 
+@pytest.mark.parametrize("away", [3, 9, 15, 21, 60, 200])
+def test_corrections_made_while_an_exchange_was_away_are_seen_after_it(away: int) -> None:
+    market = LiveMarket()
+    last = START + 6 * HOUR + 8 * 60
+
+    async def work() -> None:
+        events = []
+        async for event in subscribe(market.process(), request([NODE], BEGIN, last + (away + 10) * 60)):
+            events.append(event)
+            if isinstance(event, Bar) and event.ts == last:
+                market.exchange.is_away = True
+                asyncio.get_running_loop().call_later(away * 60, setattr, market.exchange, "is_away", False)
+                for bars in range(4):
+                    market.correct(NODE, last - bars * 60, 77.0 + bars)
+        assert shown(events) == market.truth(NODE, BEGIN, last + (away + 10) * 60)
+        revised = Counter(event.ts for event in events if isinstance(event, Revised))
+        assert revised == {last - bars * 60: 1 for bars in range(4)}
+
+    run_on_virtual_time(work)
+
+
 def test_a_hot_store_that_is_away_is_waited_for() -> None:
     market = LiveMarket(hot=InMemoryHotStore())
 
