@@ -201,7 +201,8 @@ def _remove(data: dict[str, Any], place: Place) -> None:
         holder = holder[part]
     if isinstance(holder, dict):
         holder.pop(last, None)
-    else:
+    elif holder is not None:
+        # Of a section that says nothing, nothing can be taken; what it lacks is told of all the same.
         del holder[last]
 
 
