@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import click
 import psycopg
 import pytest
 import yaml
 from conftest import ROOT, require_postgres, require_program
+from dagster._cli import create_dagster_cli
 from dagster._core.instance.config import dagster_instance_config
+from dagster._daemon.cli import create_dagster_daemon_cli
+from dagster_webserver.cli import dagster_webserver
 from ops.test_dagster_home import variables
 from support.services import PostgresServer
 
@@ -32,13 +36,25 @@ ASKED_FOR = set(variables(yaml.safe_load((CLUSTER / "dagster.yaml").read_text())
 UNITS = sorted(SYSTEMD.glob("*.service"))
 
 
+PROGRAMS: dict[str, click.Command] = {
+    "seamless": cli,
+    "dagster": create_dagster_cli(),
+    "dagster-daemon": create_dagster_daemon_cli(),
+    "dagster-webserver": dagster_webserver,
+}
+"""What can be asked whether it takes its words; the workers' are typed by the test of a cluster."""
+
+
 def check_command(words: list[str]) -> None:
     """Fail unless a command is one that this environment has, with options that it takes."""
     program, *rest = words
     assert Path(sys.executable).with_name(program).exists(), program
-    if program == "seamless":
-        name, *arguments = rest
-        cli.commands[name].make_context(name, arguments).close()
+    command = PROGRAMS.get(program)
+    assert command is not None or program == "celery"
+    while isinstance(command, click.Group):
+        command, rest = command.commands[rest[0]], rest[1:]
+    if command is not None:
+        command.make_context(program, rest).close()
 
 
 def test_everything_that_a_cluster_is_made_of_is_in_the_compose_file() -> None:
@@ -57,7 +73,9 @@ def test_everything_that_a_cluster_is_made_of_is_in_the_compose_file() -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_each_of_our_services_starts_as_this_package_can_and_finds_what_it_asks_for(name: str) -> None:
     service = SERVICES[name]
-    check_command(service["command"])
+    # Here the file lies where the volume has it from.
+    here = {"/srv/workspace.yaml": str(CLUSTER / "workspace.yaml")}
+    check_command([here.get(word, word) for word in service["command"]])
     # Who cannot build the image itself asks a registry for it.
     assert (CLUSTER / service["build"]["context"] / service["build"]["dockerfile"]).exists()
     assert set(service["environment"]) >= ASKED_FOR | {"DAGSTER_HOME", "SEAMLESS_CONFIG"}
