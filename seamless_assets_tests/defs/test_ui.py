@@ -1,7 +1,8 @@
-"""The real UI in a real browser: a partition materialized from the command line, looked at in Chromium."""
+"""The real UI in a real browser: runs over one partition and over a range, and one that was held back."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -9,24 +10,40 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+import yaml
 from conftest import ROOT
+from dagster import AssetKey, DagsterInstance
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 from support.browser import chromium
+from support.dagster_project import QUIET
 from support.services import await_answer, free_port
 
+import seamless_assets as sa
+from seamless_assets.config.load import load_settings
+from seamless_assets.defs.build import build_definitions
+from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.server import Sandbox
 
 WAIT_S = 60
 TOOLS = Path(sys.executable).parent
-KEY = "ohlcv/binance/BTC_USDT_1m"
+KEY, HELD_BACK = "ohlcv/binance/BTC_USDT_1m", "ohlcv/binance/ETH_USDT_1m"
+AT_ONCE = """
+# What is launched begins at once: no daemon takes it from a queue.
+run_coordinator: {module: dagster._core.run_coordinator, class: DefaultRunCoordinator}
+"""
+JOBS = "locations/__repository__@seamless_assets/jobs"
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A user's folder: the project's own files, its exchange the local one, one partition materialized."""
+    """A user's folder: the project's own files, its exchange the local one, and some runs.
+
+    One node has a range of partitions; of another a partition was held back by its check.
+    """
     folder = tmp_path_factory.mktemp("project")
     for name in ("dagster.yaml", "workspace.yaml"):
         shutil.copy(ROOT / name, folder)
@@ -36,24 +53,26 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             text.replace("${SEAMLESS_EXCHANGE:-http://127.0.0.1:8080}", exchange.url)
         )
         (folder / "data" / "dagster").mkdir(parents=True)
-        subprocess.run(
-            [
-                TOOLS / "dagster",
-                "asset",
-                "materialize",
-                "-m",
-                "seamless_assets.definitions",
-                "--select",
-                f"key:{KEY}",
-                "--partition",
-                "2025-01-02",
-            ],
-            cwd=folder,
-            check=True,
-            capture_output=True,
-            env={"PATH": str(TOOLS), "DAGSTER_HOME": str(folder), "HOME": str(folder)},
-        )
+        with (folder / "dagster.yaml").open("a") as file:
+            file.write(AT_ONCE)
+        with contextlib.chdir(folder), DagsterInstance.from_config(str(folder)) as instance:
+            materialize(folder, instance, KEY, "2025-01-02", "2025-01-03")
+            exchange.faults.add(Fault("inverted", path="klines", symbol="ETHUSDT", times=None))
+            materialize(folder, instance, HELD_BACK, "2025-01-02", "2025-01-02")
+            exchange.faults.clear()
         yield folder
+
+
+def materialize(folder: Path, instance: DagsterInstance, key: str, first: str, last: str) -> None:
+    """Materialize a node over a range of partitions."""
+    job = build_definitions(load_settings(folder / "seamless.yaml")).resolve_job_def(
+        "materialize_ohlcv_binance_1m"
+    )
+    tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    selected = [AssetKey(key.split("/"))]
+    job.execute_in_process(
+        instance=instance, tags=tags, asset_selection=selected, raise_on_error=False, run_config=QUIET
+    )
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +111,17 @@ def shows(browser: Any, *words: str) -> None:
     WebDriverWait(browser, WAIT_S).until(found, f"{browser.current_url} never showed {words}")
 
 
+def launch(browser: Any) -> None:
+    """Press the button of the launchpad until there is a run: a page that is being drawn loses presses."""
+
+    def launched(_: Any) -> bool:
+        for button in browser.find_elements(By.XPATH, "//button[contains(., 'Launch Run')][not(@disabled)]"):
+            browser.execute_script("arguments[0].click()", button)
+        return "/runs/" in browser.current_url
+
+    WebDriverWait(browser, WAIT_S, poll_frequency=2).until(launched, "nothing was launched")
+
+
 def keep_picture(browser: Any, name: str) -> None:
     """Write the page as a picture of the docs, where the environment asks for new ones."""
     if os.environ.get("SEAMLESS_DOCS_PICTURES"):
@@ -124,9 +154,30 @@ def test_the_blocking_check_shows_its_verdict(browser: Any, url: str) -> None:
     shows(browser, "publishable", "Passed", "blocking", "missing_bars")
 
 
-def test_a_release_by_hand_asks_for_node_and_reason(browser: Any, url: str) -> None:
-    browser.get(f"{url}/locations/__repository__@seamless_assets/jobs/release_by_hand/playground")
-    shows(browser, "release_by_hand_op", "node", "reason")
+def test_each_partition_of_a_range_shows_its_own_manifest(browser: Any, url: str, project: Path) -> None:
+    with sa.connect(project / "seamless.yaml") as s:
+        refs = s.snapshot("ohlcv:binance:BTC/USDT:1m").artifacts
+    assert [ref.partition for ref in refs] == ["2025-01-02", "2025-01-03"]
+    for ref in refs:
+        browser.get(f"{url}/assets/{KEY}?view=partitions&partition={ref.partition}")
+        shows(browser, "artifact_fingerprint", ref.fingerprint)
+
+
+def test_a_partition_that_was_held_back_is_released_by_hand_and_turns_green(
+    browser: Any, url: str, project: Path
+) -> None:
+    checks = f"{url}/assets/{HELD_BACK}?view=checks&checkDetail=publishable"
+    browser.get(checks)
+    shows(browser, "publishable", "Failed", "conformance found ohlc_inconsistent")
+    asked = {"node": HELD_BACK, "partition": "2025-01-02", "reason": "the row was looked at"}
+    config = yaml.safe_dump({"ops": {"release_by_hand_op": {"config": asked}}})
+    browser.get(f"{url}/{JOBS}/release_by_hand/playground/setup?config={quote(config)}")
+    shows(browser, "release_by_hand_op", "the row was looked at")
+    launch(browser)
+    shows(browser, "RUN_SUCCESS")
+    browser.get(checks)
+    shows(browser, "publishable", "Passed", "2025-01-02 released by hand: the row was looked at")
+    keep_picture(browser, "released_by_hand")
 
 
 def test_schedules_and_sensors_are_there_and_off(browser: Any, url: str) -> None:
