@@ -10,11 +10,13 @@ import pyarrow as pa
 
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import CalendarGrid, FixedGrid, Timeframe
-from seamless_assets.core.coverage.coverage import Gap
+from seamless_assets.core.coverage.coverage import MISSING, RETENTION, Gap
 from seamless_assets.core.node import NodeId
 
 MissingLeg = Literal["hold", "reweight", "missing"]
 _DAY = 86_400
+UNKNOWN = frozenset({MISSING, RETENTION})
+"""Reasons of gaps in which there may have been bars: what an exchange no longer serves is not absent."""
 LOOK_BACK = 100
 """So many bars back a leg's last close is looked for that stands in where it has no bar."""
 

@@ -9,8 +9,7 @@ from seamless_assets.core.bars.table import BARS_SCHEMA, between, empty_bars, ti
 from seamless_assets.core.bars.trades import decimal_sums
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.core.coverage.coverage import MISSING
-from seamless_assets.core.deriving.recipes import SourceBars
+from seamless_assets.core.deriving.recipes import UNKNOWN, SourceBars
 
 
 def resampled(source: SourceBars, timeframe: Timeframe, window: Segment) -> pa.Table:
@@ -45,7 +44,7 @@ def _is_torn(source: SourceBars, grid: np.ndarray, window: Segment) -> np.ndarra
     torn = np.zeros(len(grid), dtype=bool)
     for gap in source.gaps:
         part = gap.segment.intersect(window)
-        if gap.reason == MISSING and not part.is_empty:
+        if gap.reason in UNKNOWN and not part.is_empty:
             first = np.searchsorted(grid, part.start, side="right") - 1
             torn[max(first, 0) : np.searchsorted(grid, part.end)] = True
     return torn

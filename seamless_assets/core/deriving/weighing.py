@@ -10,8 +10,7 @@ import pyarrow as pa
 from seamless_assets.core.bars.table import BARS_SCHEMA, PRICES, timestamps
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.core.coverage.coverage import MISSING
-from seamless_assets.core.deriving.recipes import LOOK_BACK, SourceBars, Synthetic
+from seamless_assets.core.deriving.recipes import LOOK_BACK, UNKNOWN, SourceBars, Synthetic
 
 
 def weighed(
@@ -70,5 +69,5 @@ class _Leg:
         self.held = np.where(is_near, self.values["close"], np.nan)
         self.is_unknown = np.zeros(len(grid), dtype=bool)
         for gap in source.gaps:
-            if gap.reason == MISSING:
+            if gap.reason in UNKNOWN:
                 self.is_unknown[np.searchsorted(grid, gap.start) : np.searchsorted(grid, gap.end)] = True

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from seamless_assets.core.bars.table import COLUMNS
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.core.coverage.coverage import MISSING, Gap
+from seamless_assets.core.coverage.coverage import Gap
 from seamless_assets.core.deriving.recipes import (
     LOOK_BACK,
+    UNKNOWN,
     SourceBars,
     Synthetic,
     is_made_of,
@@ -28,7 +29,7 @@ from seamless_assets.testing import START, bars_table, random_walk
 
 MINUTE, FIVE = Timeframe("1m"), Timeframe("5m")
 WINDOW = Segment(START, START + 1_800)
-states = st.lists(st.sampled_from(["bar", "absent", "missing"]), min_size=30, max_size=30)
+states = st.lists(st.sampled_from(["bar", "absent", "missing", "retention"]), min_size=30, max_size=30)
 
 
 def source(name: str, known: list[str], seed: int = 7, first: float = 100.0) -> SourceBars:
@@ -36,7 +37,7 @@ def source(name: str, known: list[str], seed: int = 7, first: float = 100.0) -> 
     opens = list(walk)
     bars = {ts: walk[ts] for ts, state in zip(opens, known, strict=True) if state == "bar"}
     gaps = [
-        Gap(ts, ts + 60, MISSING if state == "missing" else "no_trades")
+        Gap(ts, ts + 60, "no_trades" if state == "absent" else state)
         for ts, state in zip(opens, known, strict=True)
         if state != "bar"
     ]
@@ -51,7 +52,7 @@ def test_a_longer_bar_is_there_where_all_its_parts_are_known(known: list[str]) -
         parts, held = known[at * 5 : at * 5 + 5], [
             rows[ts] for ts in range(opened, opened + 300, 60) if ts in rows
         ]  # fmt: skip
-        assert (opened in made) == (MISSING not in parts and bool(held))
+        assert (opened in made) == (not UNKNOWN & {*parts} and bool(held))
         if opened in made:
             bar = made[opened]
             assert (bar["open"], bar["close"]) == (held[0]["open"], held[-1]["close"])
@@ -86,7 +87,7 @@ def test_a_synthetic_bar_is_the_weighted_mean_of_what_is_known(
     for ts, *both in zip(range(*WINDOW, 60), one, other, strict=True):
         there = [ts in known for known in rows]
         closes = [held_close(known, ts) for known in rows]
-        expected = "missing" not in both and any(there)
+        expected = not UNKNOWN & {*both} and any(there)
         if rule == "hold":
             expected = expected and None not in closes
         elif rule == "missing":
