@@ -198,11 +198,15 @@ def _remove(data: dict[str, Any], place: Place) -> None:
     *above, last = place
     holder: Any = data
     for part in above:
-        holder = holder[part]
+        inner = holder.get(part) if isinstance(holder, dict) else holder[part]
+        if inner is None:
+            # A name alone, of what lacks keys that it must have: it goes as a whole.
+            last = part
+            break
+        holder = inner
     if isinstance(holder, dict):
         holder.pop(last, None)
-    elif holder is not None:
-        # Of a section that says nothing, nothing can be taken; what it lacks is told of all the same.
+    else:
         del holder[last]
 
 

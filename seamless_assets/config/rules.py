@@ -14,6 +14,7 @@ from seamless_assets.core.calendar.partition import PartitionUnit
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.deriving.recipes import is_made_of
 from seamless_assets.core.node import NodeId, symbol_word
+from seamless_assets.core.reading.sla import PRESETS
 
 Finding = tuple[str, Place, *tuple[Place, ...]]
 """A message, the place it is about, and other places it rests on."""
@@ -181,6 +182,21 @@ def _sla(settings: Settings) -> Iterator[Finding]:
         yield message, (*_SLA, "total_deadline_ms"), (*_SLA, "max_wait_storage_ms")
 
 
+def _sla_presets(settings: Settings) -> Iterator[Finding]:
+    usual = settings.seamless.sla
+    for name, preset in settings.seamless.sla_presets.items():
+        place: Place = ("seamless", "sla_presets", name)
+        if name in PRESETS:
+            yield f"{name} is there already, and stays what it is; take another name", place
+        given = {**usual.model_dump(), **preset.model_dump(exclude_unset=True)}
+        if given["total_deadline_ms"] < given["max_wait_storage_ms"]:
+            message = (
+                f"its total_deadline_ms of {given['total_deadline_ms']} ends before storage may answer "
+                f"(max_wait_storage_ms is {given['max_wait_storage_ms']}); raise it or lower that one"
+            )
+            yield message, place
+
+
 def _burst(settings: Settings) -> Iterator[Finding]:
     given = settings.seamless.rate_limit.model_fields_set
     if given & {"tokens_per_interval", "interval_ms"} and "burst_tokens" not in given:
@@ -274,6 +290,7 @@ _RULES: tuple[Rule, ...] = (
     _derived,
     _accounts,
     _sla,
+    _sla_presets,
     _burst,
     _domains,
     _s3,

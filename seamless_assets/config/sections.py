@@ -22,6 +22,7 @@ from seamless_assets.config.fields import (
     Port,
     Ratio,
     RedisUrl,
+    Seconds,
     Section,
     Text,
     Tokens,
@@ -62,6 +63,9 @@ class ConformanceSettings(Section):
         return {**switched, **{str(flag): str(severity) for flag, severity in self.severity.items()}}
 
 
+MAX_PRESETS = 100
+
+
 class SlaSettings(Section):
     """Budgets of one read, in milliseconds, and what a breach leads to."""
 
@@ -71,6 +75,16 @@ class SlaSettings(Section):
     total_deadline_ms: Budget = 1_500
     max_sync_gap_bars: Annotated[Whole, Field(ge=0, le=100_000)] = 2
     on_violation: Literal["FAIL_FAST", "PARTIAL_FILL", "HOLD"] = "PARTIAL_FILL"
+
+
+class SlaPresetSettings(SlaSettings):
+    """Service levels under a name; what it leaves out is as in `sla`.
+
+    `min_coverage` (a ratio) and `max_lag` (seconds) are those of a live read whose context names none.
+    """
+
+    min_coverage: Ratio | None = None
+    max_lag: Seconds | None = None
 
 
 class BackfillSettings(Section):
@@ -192,6 +206,7 @@ class SeamlessSettings(Section):
     strategy: Strategy = "SEAMLESS"
     conformance: ConformanceSettings = section()
     sla: SlaSettings = section()
+    sla_presets: Annotated[dict[Text, SlaPresetSettings], Field(max_length=MAX_PRESETS)] = Field(default={})
     backfill: BackfillSettings = section()
     rate_limit: RateLimitSettings = section()
     artifact: ArtifactSettings = section()

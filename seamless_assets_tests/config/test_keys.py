@@ -13,8 +13,9 @@ from support.blueprint import BLUEPRINT
 
 import seamless_assets as sa
 from seamless_assets.config.load import SMALLEST_YAML, Settings, load_settings, settings_from_mapping
-from seamless_assets.core.reading.sla import SLAPolicy
-from seamless_assets.errors import ConfigError
+from seamless_assets.core.reading.sla import PRESETS, SLAPolicy, resolve_sla
+from seamless_assets.errors import ConfigError, InvalidChoice
+from seamless_assets.pipeline.wiring.policy import read_settings
 
 
 @pytest.fixture(autouse=True)
@@ -141,7 +142,8 @@ def test_every_key_is_read_by_the_code_or_takes_one_value_alone() -> None:
     texts = {path: path.read_text() for path in Path(sa.__file__).parent.rglob("*.py")}
     keys = dict(leaves(Settings))
     assert keys.keys() >= ONE_VALUE and len(keys) > 70
-    spread = {f"seamless.sla.{name}" for name in SLAPolicy.__dataclass_fields__}
+    sections = ("sla", "sla_presets")
+    spread = {f"seamless.{one}.{name}" for one in sections for name in SLAPolicy.__dataclass_fields__}
     for key in keys.keys() - ONE_VALUE - spread:
         name = key.rpartition(".")[2]
         assert any(re.search(rf"\.{name}\b", text) for text in texts.values()), key
@@ -159,3 +161,24 @@ def test_a_key_of_one_value_refuses_any_other(key: str) -> None:
     section[last] = 7 if isinstance(default, int) and not isinstance(default, bool) else other
     with pytest.raises(ConfigError, match=last):
         settings(**declared)
+
+
+def test_a_preset_of_the_settings_is_their_policy_but_for_what_it_says() -> None:
+    declared = settings(
+        seamless={
+            "artifact": {"object_store_uri": "store"},
+            "sla": {"max_wait_storage_ms": 700, "total_deadline_ms": 900},
+            "sla_presets": {
+                "patient": {"total_deadline_ms": 30_000, "on_violation": "HOLD", "max_lag": 300},
+                "as usual": None,
+            },
+        }
+    )
+    known = read_settings(declared)
+    patient = resolve_sla("patient", known.sla, known.presets)
+    assert (patient.max_wait_storage_ms, patient.total_deadline_ms) == (700, 30_000)
+    assert (patient.on_violation, patient.max_lag, patient.min_coverage) == ("HOLD", 300, None)
+    assert resolve_sla("as usual", known.sla, known.presets) == known.sla
+    assert resolve_sla("baseline", known.sla, known.presets) == PRESETS["baseline"]
+    with pytest.raises(InvalidChoice, match="did you mean patient"):
+        resolve_sla("patiente", known.sla, known.presets)

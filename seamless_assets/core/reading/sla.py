@@ -161,7 +161,7 @@ class PhaseReport:
 
 @dataclass(frozen=True, slots=True)
 class SLAReport:
-    """How a read kept to its policy, phase by phase."""
+    """How a read kept to its policy, phase by phase; `phases` are those that it came to."""
 
     policy: SLAPolicy = field(default_factory=SLAPolicy)
     phases: Mapping[str, PhaseReport] = field(default_factory=dict)
@@ -172,9 +172,12 @@ class SLAReport:
         return tuple(name for name in PHASES if name in self.phases and self.phases[name].is_cut)
 
     def as_record(self) -> dict[str, Any]:
-        """Plain values, for logs and metadata."""
+        """Plain values, for logs and metadata, of every phase."""
         return {
             "policy": {name: getattr(self.policy, name) for name in _POLICY_FIELDS},
-            "phases": {name: report.as_record() for name, report in self.phases.items()},
+            "phases": {name: self._of(name).as_record() for name in PHASES},
             "violations": list(self.violations),
         }
+
+    def _of(self, phase: Phase) -> PhaseReport:
+        return self.phases.get(phase) or PhaseReport(self.policy.budget_ms(phase), 0.0, is_cut=False)

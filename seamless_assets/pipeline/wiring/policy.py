@@ -9,7 +9,7 @@ from seamless_assets.config.load import Settings
 from seamless_assets.core.calendar.partition import UNITS
 from seamless_assets.core.reading.cache import ReadCache
 from seamless_assets.core.reading.settings import ReadSettings
-from seamless_assets.core.reading.sla import UNBOUNDED, SLAPolicy
+from seamless_assets.core.reading.sla import PRESETS, UNBOUNDED, SLAPolicy
 from seamless_assets.core.sharing.aliases import Alias
 from seamless_assets.core.sharing.policy import Policy
 
@@ -51,9 +51,14 @@ def policy_of(settings: Settings) -> Policy:
 def read_settings(settings: Settings) -> ReadSettings:
     """What the settings decide for reads."""
     sla, live = SLAPolicy(**settings.seamless.sla.model_dump()), settings.domains.live
+    own = {
+        name: SLAPolicy.from_mapping(preset.model_dump(exclude_unset=True), sla)
+        for name, preset in settings.seamless.sla_presets.items()
+    }
     return ReadSettings(
         strategy=settings.seamless.strategy,
         sla=sla,
+        presets={**PRESETS, **own},
         past_sla=sla if "sla" in settings.seamless.model_fields_set else UNBOUNDED,
         max_lag=live.max_lag_sec,
         min_coverage=_or(live.min_coverage, settings.seamless.observability.coverage_ratio_threshold),

@@ -132,7 +132,11 @@ def test_what_hangs_is_cut_at_its_budget_to_the_tick(
         assert (result.budget_ms, result.taken_ms) == (took_ms, pytest.approx(took_ms))
         return
     assert isinstance(result, ReadResult)
-    measured = result.metadata.sla["phases"][phase]
+    # Every phase is told of, those too that it did not come to.
+    phases = result.metadata.sla["phases"]
+    assert list(phases) == ["storage_wait", "backfill_wait", "live_wait", "total"]
+    assert all(set(told) == {"budget_ms", "taken_ms", "is_cut"} for told in phases.values())
+    measured = phases[phase]
     assert (
         measured["is_cut"]
         and measured["budget_ms"] == took_ms
