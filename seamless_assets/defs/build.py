@@ -57,7 +57,8 @@ def build_definitions(
     names = ProjectNames(name, prefix_of(key_prefix))
     shards, by_key = list(shards_of(settings, names)), NodesByKey(settings.nodes)
     jobs = build_jobs(names, shards)
-    made = [*declared_derived(settings, names), *derived_nodes(derived, by_key)]
+    declared = declared_derived(settings, names)
+    made = [*declared, *derived_nodes(derived, by_key, declared)]
     derivations = build_derivation_jobs(names, made)
     upkeep = build_upkeep(settings.automation, names, made)
     fills_schedule, fills = build_fills(settings.automation, names)

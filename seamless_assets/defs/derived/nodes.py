@@ -48,8 +48,10 @@ def derived_id(metadata: Mapping[str, Any]) -> NodeId | None:
     return None if named is None else NodeId.parse(getattr(named, "value", named))
 
 
-def derived_nodes(assets: Iterable[AssetsDefinition], declared: NodesByKey) -> list[DerivedNode]:
-    """The nodes that assets are, in their order; `declared` are those of exchanges.
+def derived_nodes(
+    assets: Iterable[AssetsDefinition], declared: NodesByKey, others: Iterable[DerivedNode] = ()
+) -> list[DerivedNode]:
+    """The nodes that assets are, in their order; `declared` are those of exchanges, `others` derived already.
 
     Raises `InvalidInput` for an asset that is no node, that is another's, or that takes no node as an input.
     """
@@ -60,7 +62,7 @@ def derived_nodes(assets: Iterable[AssetsDefinition], declared: NodesByKey) -> l
         if any(output.dagster_type.is_nothing for output in asset.node_def.output_defs):
             shown = ", ".join(sorted(key.to_user_string() for key in asset.keys))
             raise InvalidInput(f"{shown} returns nothing; let it return a frame of bars", value=shown)
-    nodes: dict[AssetKey, NodeId] = {}
+    nodes: dict[AssetKey, NodeId] = {one.key: one.node for one in others}
     for spec in (spec for asset in every for spec in asset.specs):
         nodes[spec.key] = _own_node(spec, declared, nodes)
     return [_derived(asset, spec, declared, nodes) for asset in every for spec in asset.specs]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from dagster import (
     AssetIn,
     AssetKey,
@@ -249,3 +250,20 @@ def test_an_asset_that_is_no_derived_node_is_refused_before_anything_runs(writte
         build_definitions(settings, derived=[made])
     taken = build_definitions(settings, derived=[made(HOURS, months)])
     assert taken.resolve_job_def("derive_made") and months.fmt == "%Y-%m"
+
+
+def test_an_asset_may_be_made_of_a_node_that_the_settings_derive(written: Any) -> None:
+    file = written("BTC/USDT")
+    held = yaml.safe_load(file.read_text())
+    held["derived"] = [{"node": "ohlcv:made:BTC/USDT:15m", "resample": MINUTES}]
+    file.write_text(yaml.safe_dump(held))
+    settings, source = load_settings(file), AssetKey(["ohlcv", "made", "BTC_USDT_15m"])
+
+    def made(node: str) -> Any:
+        how = {"deps": [source], "io_manager_key": IO, "metadata": {"seamless/node_id": node}}
+        return asset(name="made", partitions_def=DAYS, **how)(lambda: None)
+
+    taken = build_definitions(settings, derived=[made(HOURS)])
+    assert {"derive_made", "derive_ohlcv_made_BTC_USDT_15m"} <= {job.name for job in taken.jobs or []}
+    with pytest.raises(InvalidInput, match="are both ohlcv:made:BTC/USDT:15m"):
+        build_definitions(settings, derived=[made("ohlcv:made:BTC/USDT:15m")])

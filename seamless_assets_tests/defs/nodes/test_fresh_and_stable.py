@@ -89,7 +89,7 @@ def test_stable_compares_a_sample_with_what_is_sent_today(world: World) -> None:
     assert drifted.metadata["changed_bars"].value == 100 and "anew" in str(drifted.description)
     world.exchange.faults.add(Fault("status", code=503, times=None))
     checks = [AssetCheckKey(KEY, name) for name in (STABLE, FRESH)]
-    judged = run_checks(world.pipeline, NodesByKey(world.pipeline.settings.nodes), checks)
+    judged = run_checks(world.pipeline, NodesByKey(world.pipeline.settings.nodes).node, checks)
     assert next(judged).check_name == FRESH
     with pytest.raises(ExchangeUnavailable):
         next(judged)
