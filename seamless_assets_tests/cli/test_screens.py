@@ -10,6 +10,7 @@ import pexpect
 import pyte
 from cli.conftest import NODE
 
+import seamless_assets as sa
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.server import Sandbox
 
@@ -47,6 +48,20 @@ def test_a_screen_shows_whole_lines_and_no_remains_of_progress(project: Path, ex
         assert head.split() == [*names, *more] and status == 0, lines
         assert row.count("█") >= cells and " 1.0000 " in row and len(row) <= columns, lines
         assert row.endswith("2025-01-03 00:00") or not more, lines
+
+
+def test_the_log_of_releases_is_whole_on_a_narrow_screen(project: Path, exchange: Sandbox) -> None:
+    with sa.connect(project / "seamless.yaml") as pipeline:
+        pipeline.materialize(NODE, "2025-01-01", "2025-01-02")
+        pipeline.withdraw(NODE, "2025-01-01", reason="wrong bars, says a mail of the exchange")
+        log = pipeline.releases(NODE)
+    status, lines = screen_of(project, NARROW, "releases", NODE)
+    shown = " ".join(" ".join(lines).split())
+    for entry in log:
+        digits = entry.dataset_fingerprint.removeprefix("sha256:")[:12]
+        assert f"{entry.seq} {entry.as_of} {entry.kind} {digits}" in shown, lines
+    words = {word for line in lines for word in line.split()}
+    assert status == 0 and {"wrong", "bars,", "says", "mail", "exchange"} <= words, lines
 
 
 def test_what_is_waited_for_stands_on_the_screen_and_ctrl_c_ends_it(project: Path, exchange: Sandbox) -> None:

@@ -12,7 +12,7 @@ import click
 
 from seamless_assets.cli.options import CONFIG, JSON, NODE, NODES, artifacts_of, opened, progress_bar
 from seamless_assets.cli.project.dagster_home import known_home
-from seamless_assets.cli.terminal import cell, say, say_json, say_table, table, waiting_for
+from seamless_assets.cli.terminal import cell, say, say_json, say_table, table, waiting_for, width
 from seamless_assets.core.calendar.instant import typed_instant
 from seamless_assets.core.calendar.partition import UNITS, PartitionUnit
 from seamless_assets.core.wire.problems import plain
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from seamless_assets.pipeline.connect import Seamless
 
 _REASON = click.option("--reason", required=True, help="Why; the release log keeps it.")
+WIDE = 150
+"""Characters of a line that a release fits into, with a reason of some words."""
 _FIRST_INSTANT = 100_000_000
 """A smaller number of seconds is meant as the number of a release."""
 COMMANDS: list[click.Command] = []
@@ -270,13 +272,15 @@ def _say_verified(record: Mapping[str, Any]) -> None:
 
 
 def _say(log: Sequence[Release]) -> None:
-    whole = ("release", "as of", "kind", "artifacts")
-    made = table(*whole, "dataset fingerprint", "reason", whole=(*whole, "dataset fingerprint"))
+    """A line for each release; a narrow terminal shows the first digits of its fingerprint alone."""
+    is_narrow = width() < WIDE
+    whole = ("release", "as of", "kind", "fingerprint" if is_narrow else "dataset fingerprint", "+", "-")
+    made = table(*whole, "reason", whole=whole)
     for entry in log:
         changed = sum(item.added + item.removed + item.changed for item in entry.revisions)
         reason = f"{entry.reason}{f' ({changed} bars revised)' if changed else ''}"
-        changes = f"+{len(entry.added)} -{len(entry.withdrawn)}"
-        facts = (str(entry.seq), entry.as_of, entry.kind, changes, entry.dataset_fingerprint, reason)
-        made.add_row(*map(cell, facts))
+        content = entry.dataset_fingerprint.partition(":")[2][:12] if is_narrow else entry.dataset_fingerprint
+        counts = (str(len(entry.added)), str(len(entry.withdrawn)))
+        made.add_row(*map(cell, (str(entry.seq), entry.as_of, entry.kind, content, *counts, reason)))
     if log:
         say_table(made)
