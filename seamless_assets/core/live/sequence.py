@@ -34,8 +34,8 @@ CORRECTED = "the exchange sent other values for a closed bar"
 class Known:
     """What is known of a node.
 
-    `bars` and `holes` (ascending) account for all of `window`, which begins at or before what is still to be
-    told. `looked` are ranges of missing bars that an exchange was asked for. `revisions`
+    `bars` and `holes` (ascending) account for what is still to be told of `window`, and for the ranges that
+    were told as gaps. `looked` are ranges of missing bars that an exchange was asked for. `revisions`
     (`REVISIONS_SCHEMA`) are those of all bars that the stream follows and of the window, in the order
     recorded. `released` are ranges that releases hold, ascending. `is_followed`: a bar is known that opens
     after the window.

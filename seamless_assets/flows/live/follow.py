@@ -53,6 +53,8 @@ class Follower:
         self._reach = None if until is None else node.timeframe.shift(until, BEYOND_BARS)
         self.closed = self.decided = start
         self.is_away = True
+        self.has_failed = False
+        """Whether the last look was tried and had no answer; not so before the first one has ended."""
         self._ports, self._on_news = ports, on_news
         self._skew = 0.0
         self._is_known_to_be_served = False
@@ -87,11 +89,12 @@ class Follower:
             try:
                 await self._ask_clock()
                 await self._follow()
-                self.is_away, self._followed_until = False, self.closed
+                self.is_away = self.has_failed = False
+                self._followed_until = self.closed
             except SeamlessError as error:
                 if not is_passing(error):
                     raise
-                self.is_away = True
+                self.is_away = self.has_failed = True
             self._on_news(self.node)
             await self._wait()
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from seamless_assets.core.bars.table import timestamps
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from seamless_assets.core.bars.table import stack, timestamps
 from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.core.coverage.coverage import Gap
 from seamless_assets.core.coverage.ledger import facts_of
 from seamless_assets.core.live.position import Position
 from seamless_assets.core.live.sequence import Known
@@ -15,6 +22,10 @@ MAX_BARS = 500
 """Bars that are loaded at once, beside those that a stream waits for: the most a subscription holds."""
 FOLLOWING_BARS = 60
 """Bars that are missing where so many later ones have closed are no longer waited for."""
+NEAR_BARS = 100
+MAX_PARTS = 16
+"""Holes that are waited for are loaded by themselves where they lie farther apart than so many bars, in so
+many parts at most."""
 FRESH_BARS = 3
 """Of so many bars and fewer that the hot store holds, no release is asked: they are too new for one."""
 
@@ -38,23 +49,58 @@ async def load_known(ports: Ports, node: NodeId, position: Position, closed: int
 
 async def _load_all(ports: Ports, node: NodeId, position: Position, fresh: Segment, closed: int) -> Known:
     frame = node.timeframe
-    window = Segment(min([fresh.start, *(gap.start for gap in position.gaps)]), fresh.end)
-    bars = await known_bars(ports, node, window)
-    covered = await coverage_of_known(ports, node, window, timestamps(bars))
-    facts = facts_of(await ports.hot.load_facts(node, window)) if covered.missing else []
+    loaded = [
+        await _load_part(ports, node, part)
+        for part in _parts(frame, [*(gap.segment for gap in position.gaps), fresh])
+    ]
+    holes = [hole for part in loaded for hole in part.holes]
     snapshot = await ports.artifacts.load_snapshot(node)
     beyond = Segment(fresh.end, max(fresh.end, closed))
-    is_awaiting = bool(covered.gaps) and covered.gaps[-1].end == fresh.end
+    is_awaiting = bool(holes) and holes[-1].end == fresh.end
     is_followed = is_awaiting and (
         frame.count(*beyond) >= FOLLOWING_BARS or len(await ports.hot.load_opens(node, beyond)) > 0
     )
     revisions = await ports.hot.load_revisions(node, Segment(position.followed_from(frame), fresh.end))
+    window = Segment(loaded[0].window.start, fresh.end)
     return Known(
         window=window,
-        bars=bars,
-        holes=covered.gaps,
-        looked=[fact.segment for fact in facts if fact.is_look],
+        bars=stack([part.bars for part in loaded]),
+        holes=holes,
+        looked=[segment for part in loaded for segment in part.looked],
         revisions=revisions,
         released=[ref.segment for ref in snapshot.overlapping(window)],
         is_followed=is_followed,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    window: Segment
+    bars: pa.Table
+    holes: Sequence[Gap]
+    looked: list[Segment]
+
+
+async def _load_part(ports: Ports, node: NodeId, window: Segment) -> _Part:
+    bars = await known_bars(ports, node, window)
+    covered = await coverage_of_known(ports, node, window, timestamps(bars))
+    facts = facts_of(await ports.hot.load_facts(node, window)) if covered.missing else []
+    return _Part(window, bars, covered.gaps, [fact.segment for fact in facts if fact.is_look])
+
+
+def _parts(frame: Timeframe, wanted: Sequence[Segment]) -> list[Segment]:
+    """The ranges, those that lie near one another as one: holes may be old, and few questions are cheaper."""
+    near = NEAR_BARS
+    while len(parts := _joined(frame, wanted, near)) > MAX_PARTS:
+        near *= 2
+    return parts
+
+
+def _joined(frame: Timeframe, wanted: Sequence[Segment], near: int) -> list[Segment]:
+    parts: list[Segment] = []
+    for segment in sorted(wanted):
+        if parts and segment.start <= frame.shift(parts[-1].end, near):
+            parts[-1] = Segment(parts[-1].start, max(parts[-1].end, segment.end))
+        else:
+            parts.append(segment)
+    return parts

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from seamless_assets.aio.shield import shielded
 from seamless_assets.aio.timing import monotonic
@@ -71,6 +71,9 @@ class _NodeState:
     is_current: bool = False
     """Whether the reader was told that it has all, and of nothing overdue since."""
     was_current: bool = False
+    is_stale: bool = False
+    """Whether the reader was told that bars are overdue, and not yet that this is over."""
+    began_at: float = field(default_factory=monotonic)
 
 
 class _Subscription:
@@ -167,7 +170,7 @@ class _Subscription:
         """Whoever follows a node may wait for an answer that does not come."""
         self._checked_at = monotonic()
         for node, state in self._open.items():
-            if state.is_current and self._lag(node, state) > self._request.max_lag:
+            if self._is_overdue(node, state):
                 self._mark_ready(node)
 
     def _end(self, task: asyncio.Task[None]) -> None:
@@ -179,11 +182,19 @@ class _Subscription:
         """Seconds since the next bar to be told has closed."""
         return state.follower.now() - node.timeframe.shift(self._positions[str(node)].upto, 1)
 
+    def _is_overdue(self, node: NodeId, state: _NodeState) -> bool:
+        """Whether it is to be told that bars are overdue: not while history is read as fast as it comes."""
+        if state.is_stale or self._lag(node, state) <= self._request.max_lag:
+            return False
+        follower = state.follower
+        is_unheard = follower.is_away and monotonic() - state.began_at > self._request.max_lag
+        return state.is_current or follower.has_failed or is_unheard
+
     def _overdue(self, node: NodeId, state: _NodeState) -> Iterator[Event]:
         position = self._positions[str(node)]
         now, lag = state.follower.now(), self._lag(node, state)
-        if state.is_current and lag > self._request.max_lag:
-            state.is_current = False
+        if self._is_overdue(node, state):
+            state.is_current, state.is_stale = False, True
             evidence = "no answer" if state.follower.is_away else "not sent, or not read, in time"
             yield Stale(
                 node_id=str(node),
@@ -200,7 +211,7 @@ class _Subscription:
         if state.is_current or follower.is_away or not has_all:
             return
         if self._lag(node, state) <= self._request.max_lag or not state.was_current:
-            state.is_current = state.was_current = True
+            state.is_current, state.was_current, state.is_stale = True, True, False
             yield CaughtUp(node_id=str(node), place=self._place(node), end=position.upto, at=follower.now())
 
     def _place(self, node: NodeId) -> Place:

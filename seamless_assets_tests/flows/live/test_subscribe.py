@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from contextlib import aclosing
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from support.live import HOUR, NODE, POLICY, LiveMarket, collect, lasting, request, shown
@@ -341,3 +342,64 @@ def test_a_long_silence_does_not_flood_the_exchange_and_ends_in_a_proven_gap() -
         assert len(market.exchange.asked) < 60 + 5 * len(quiet)
 
     run_on_virtual_time(work)
+
+
+@pytest.mark.parametrize("since", [None, START + 5 * HOUR])
+def test_a_stream_that_begins_in_an_outage_tells_what_it_waits_for(since: float | None) -> None:
+    market = LiveMarket()
+
+    async def work() -> list[tuple[float, Any]]:
+        market.exchange.is_away = True
+        stream = subscribe(market.process(), request([NODE], since, market.now + 1_800))
+
+        async def read() -> list[tuple[float, Any]]:
+            return [(market.clock.now() - market.now, event) async for event in stream]
+
+        reading = asyncio.ensure_future(read())
+        await asyncio.sleep(900)
+        market.exchange.is_away = False
+        return await reading
+
+    events = run_on_virtual_time(work)
+    told = [(at, event) for at, event in events if isinstance(event, Stale | CaughtUp)]
+    assert [type(event) for _, event in told] == [Stale, CaughtUp]
+    assert told[0][1].evidence == "no answer"
+    assert told[0][0] < (1 if since else 190)
+    assert 900 < told[1][0] < 1_260
+
+
+def test_history_that_is_read_as_fast_as_it_comes_is_not_stale() -> None:
+    market = LiveMarket()
+    events = run_on_virtual_time(
+        lambda: collect(market.process(), request([NODE], START, START + 6 * HOUR + 300))
+    )
+    assert not [event for event in events if isinstance(event, Stale)]
+
+
+def test_an_old_hole_makes_no_bar_load_what_lies_between() -> None:
+    market = LiveMarket()
+    hole = START + HOUR
+    del market.exchange.series[NODE][hole]
+    market.exchange.trades = [hole + 30.0]
+    loaded: list[int] = []
+
+    class Counting(InMemoryHotStore):
+        async def load_bars(self, node: NodeId, window: Segment) -> Any:
+            loaded.append(node.timeframe.count(*window))
+            return await super().load_bars(node, window)
+
+    market.hot = Counting()
+
+    async def work() -> list[Any]:
+        stream = subscribe(market.process(), request([NODE], START, START + 6 * HOUR + 600))
+        events = []
+        async for event in stream:
+            events.append(event)
+            if isinstance(event, CaughtUp):
+                loaded.clear()
+        return events
+
+    events = run_on_virtual_time(work)
+    assert [event.reason for event in events if isinstance(event, Gap)] == ["missing"]
+    assert loaded
+    assert max(loaded) < 60
