@@ -15,6 +15,8 @@ from seamless_assets.core.live.position import Position
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import InvalidInput
 
+MAX_AHEAD = 1_000
+"""Events of a node that wait for the others; more of it are not asked for before there is room."""
 LATE = "late"
 """Why a bar is missing that had not come at the deadline."""
 
@@ -67,6 +69,10 @@ class Panel:
         """Take an event of one of the nodes."""
         self._waiting[event.node_id].append(event)
         self._reached[event.node_id] = event.place.own.upto
+
+    def has_room(self, node: NodeId) -> bool:
+        """Whether more of a node may be added: it is not too far ahead of the others."""
+        return len(self._waiting[str(node)]) < MAX_AHEAD
 
     @property
     def is_begun(self) -> bool:

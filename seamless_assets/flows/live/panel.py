@@ -23,7 +23,7 @@ async def subscribe_panel(
     """
     positions = await begin(ports, request)
     panel = Panel(request.nodes, positions)
-    stream = subscribe(ports, replace(request, positions=positions))
+    stream = subscribe(ports, replace(request, positions=positions), panel.has_room)
     coming: asyncio.Task[Event | None] | None = None
     limit: asyncio.Task[None] | None = None
     try:

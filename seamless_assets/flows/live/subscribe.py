@@ -6,7 +6,7 @@ Nothing is kept for a slow reader: what it has not taken stands in the stores, a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -29,13 +29,16 @@ CHECKED_EVERY_S = 10.0
 """How often it is checked whether bars are overdue that nobody has news of."""
 
 
-async def subscribe(ports: Ports, request: StreamRequest) -> AsyncGenerator[Event, None]:
+async def subscribe(
+    ports: Ports, request: StreamRequest, has_room: Callable[[NodeId], bool] = lambda _: True
+) -> AsyncGenerator[Event, None]:
     """The events of the nodes from where the request begins, until its end or for ever.
 
+    Nothing more is loaded of a node for which the reader has no room.
     Those of one node come in order. Raises `ExchangeRefused`, and `StoreError` that no waiting mends; what is
     away for a while is waited for, and told as `Stale`.
     """
-    subscription = _Subscription(ports, request, await begin(ports, request))
+    subscription = _Subscription(ports, request, await begin(ports, request), has_room)
     try:
         subscription.start()
         while (node := await subscription.next_node()) is not None:
@@ -77,8 +80,15 @@ class _NodeState:
 
 
 class _Subscription:
-    def __init__(self, ports: Ports, request: StreamRequest, positions: dict[str, Position]) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        request: StreamRequest,
+        positions: dict[str, Position],
+        has_room: Callable[[NodeId], bool],
+    ) -> None:
         self._ports, self._request, self._positions = ports, request, positions
+        self._has_room = has_room
         self._ready: dict[NodeId, None] = {}
         self._ended: list[asyncio.Task[None]] = []
         self._checked_at = monotonic()
@@ -102,8 +112,8 @@ class _Subscription:
                 ended.result()
             if monotonic() - self._checked_at >= CHECKED_EVERY_S:
                 self._mark_overdue()
-            if self._ready:
-                node = next(iter(self._ready))
+            node = next(filter(self._has_room, self._ready), None)
+            if node is not None:
                 del self._ready[node]
                 return node
             self._woken.clear()

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from itertools import pairwise
 
 import pytest
 from support.live import HOUR, LiveMarket, request, shown
 
-from seamless_assets.core.live.events import Event
-from seamless_assets.core.live.panel import LATE, Tick, timeframe_of
+from seamless_assets.core.live import panel as panels
+from seamless_assets.core.live.events import Bar, Event, Gap
+from seamless_assets.core.live.panel import LATE, Panel, Tick, timeframe_of
+from seamless_assets.core.live.position import Position
 from seamless_assets.core.live.request import StreamRequest
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import InvalidInput
+from seamless_assets.flows.live import known
 from seamless_assets.flows.live.panel import subscribe_panel
+from seamless_assets.flows.live.subscribe import subscribe
 from seamless_assets.testing import START, run_on_virtual_time
 
 NODES = [NodeId.parse(f"ohlcv:binance:C{number}/USDT:1m") for number in range(3)]
@@ -88,3 +93,46 @@ def test_at_the_deadline_the_missing_are_named_and_come_with_a_later_tick() -> N
 def test_nodes_of_several_timeframes_make_no_panel() -> None:
     with pytest.raises(InvalidInput, match="1m, 1h"):
         timeframe_of([NODES[0], NodeId.parse("ohlcv:binance:C1/USDT:1h")])
+
+
+def test_no_more_is_loaded_of_a_node_that_is_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known, "MAX_BARS", 20)
+    market = LiveMarket(NODES)
+    ahead, read = NODES[0], Counter[str]()
+
+    def has_room(node: NodeId) -> bool:
+        return node != ahead or read[str(node)] < 100 or read[str(NODES[1])] >= 300
+
+    async def work() -> None:
+        asked = request(NODES, START, START + 6 * HOUR)
+        stream = subscribe(market.process(), asked, has_room)
+        async for event in stream:
+            if isinstance(event, Bar | Gap):
+                read[event.node_id] += 1
+                if read[str(NODES[1])] < 300:
+                    assert read[str(ahead)] <= 100 + known.MAX_BARS
+
+    run_on_virtual_time(work)
+    assert len(set(read.values())) == 1
+
+
+def test_a_panel_has_no_room_for_a_node_whose_events_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(panels, "MAX_AHEAD", 20)
+    market, positions = LiveMarket(NODES), {str(node): Position(START) for node in NODES}
+    panel = Panel(NODES, positions)
+
+    async def work() -> None:
+        events = [
+            event
+            async for event in subscribe(market.process(), request(NODES[:1], START, START + HOUR))
+            if isinstance(event, Bar)
+        ]
+        for event in events[:20]:
+            assert panel.has_room(NODES[0])
+            panel.add(event)
+        assert not panel.has_room(NODES[0])
+        assert panel.has_room(NODES[1])
+        panel.tick()
+        assert panel.has_room(NODES[0])
+
+    run_on_virtual_time(work)
