@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import AsyncIterator
@@ -48,7 +49,11 @@ async def told(
 
 
 @pytest.mark.parametrize("name", sorted(VENUES))
-async def test_a_leap_small_steps_and_a_run_tell_the_same(session: aiohttp.ClientSession, name: str) -> None:
+async def test_a_leap_small_steps_and_a_run_tell_the_same(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    # However far a busy machine falls behind the clock that runs.
+    monkeypatch.setattr(connection, "MAX_BEHIND_S", math.inf)
     end = NOW + 70 * MINUTE
     leap = await told(session, name, [end])
     rng = random.Random(name)
