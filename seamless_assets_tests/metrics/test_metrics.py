@@ -215,6 +215,31 @@ async def test_events_of_any_thread_are_counted(tmp_path: Path, at: str) -> None
     assert 'seamless_total_ms_count{domain="live"} 1' in await scrape(file)
 
 
+async def shown(file: Path, line: str) -> None:
+    """Return once a scrape shows a line."""
+    while line not in await scrape(file):
+        pass
+
+
+async def test_what_another_thread_tells_of_is_handed_over_while_the_loop_is_idle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seamless_assets.adapters.machine.log import LogEvents
+    from seamless_assets.pipeline.wiring import metrics as wiring
+
+    monkeypatch.setattr(wiring, "HANDED_OVER_EVERY_S", 0.0)
+    file, damage = tmp_path / "metrics.sqlite", events.DamagedState("hot.sqlite", "a block")
+    observer = wiring.CountingObserver(LogEvents(), file)
+    observer.notify(READ)
+    async with asyncio.timeout(30):
+        await shown(file, 'seamless_total_ms_count{domain="live"} 1')
+        await asyncio.to_thread(observer.notify, damage)
+        await shown(file, 'seamless_damaged_state_total{file="hot.sqlite"} 1')
+    await observer.close()
+    # Nobody is woken for what comes too late.
+    await asyncio.to_thread(observer.notify, damage)
+
+
 async def test_a_file_that_comes_back_gets_what_was_counted_meanwhile(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -57,6 +57,7 @@ class CountingObserver:
         self._heard_by, self._numbers = heard_by, MachineNumbers(file, heard_by.notify)
         self._tally, self._lock = Tally(), threading.Lock()
         self._handing_over: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._is_away = False
 
     def notify(self, event: Event) -> None:
@@ -65,15 +66,22 @@ class CountingObserver:
         with self._lock:
             self._tally.record(samples(event))
         try:
-            loop = asyncio.get_running_loop()
+            self._loop = asyncio.get_running_loop()
         except RuntimeError:
-            # Another thread's event is handed over with the next one of the loop, or at the end.
-            return
-        if self._handing_over is None:
-            self._handing_over = loop.create_task(self._hand_over_soon())
+            # An event of another thread before any of the loop is handed over with that, or at the end.
+            if self._loop is not None:
+                with suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(self._schedule)
+        else:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        if self._loop is not None and self._handing_over is None:
+            self._handing_over = self._loop.create_task(self._hand_over_soon())
 
     async def close(self) -> None:
         """Hand over what is left, and close the file."""
+        self._loop = None
         if self._handing_over is not None:
             self._handing_over.cancel()
             await asyncio.wait({self._handing_over})
