@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -299,6 +300,18 @@ def test_what_is_refused_leaves_nothing(pipeline: sa.Seamless, name: str) -> Non
 def test_an_exchange_of_no_settings_is_refused(pipeline: sa.Seamless) -> None:
     with pytest.raises(InvalidInput, match="not in the settings"):
         pipeline.ingest(frame(), NODE.replace("binance", "kraken"))
+
+
+def test_imports_and_fetches_of_one_node_at_once_are_all_there() -> None:
+    with pipeline_of(random_walk(START, END)) as pipeline:
+        whole = make_bars(START, END)
+
+        async def together() -> list[Any]:
+            parts = [pipeline.aio.ingest(whole.slice(at * 400, 700), NODE) for at in range(6)]
+            return await asyncio.gather(*parts, pipeline.aio.materialize(NODE, START, END))
+
+        assert all(report.released for report in asyncio.run(together()))
+        assert backtest(pipeline).to_arrow().equals(whole) and pipeline.verify(NODE).is_sound
 
 
 class Died(BaseException):

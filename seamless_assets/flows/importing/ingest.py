@@ -17,7 +17,7 @@ from seamless_assets.core.coverage.ledger import Fact
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.release import Release
 from seamless_assets.core.releases.snapshot import Snapshot
-from seamless_assets.errors import ArtifactDiscarded, ReleaseOutdated, RevisionsUnconfirmed
+from seamless_assets.errors import ArtifactDiscarded, ReleasePinned, ReleaseRefused, RevisionsUnconfirmed
 from seamless_assets.flows.filling.clocks import dated_now
 from seamless_assets.flows.filling.history import proven_gaps
 from seamless_assets.flows.importing.plan import (
@@ -101,7 +101,13 @@ async def ingest(ports: Ports, node: NodeId, request: IngestRequest) -> ImportRe
         _refuse_unconfirmed(node, request, parts)
         try:
             entry = await _release(ports, node, request, parts, before, now)
-        except (ArtifactDiscarded, ReleaseOutdated):
+        except ArtifactDiscarded:
+            continue
+        except ReleaseRefused as refused:
+            newest = await ports.artifacts.load_snapshot(node)
+            if isinstance(refused, ReleasePinned) or newest.release == before.release:
+                raise
+            # Others released meanwhile: what is known is another, and so is what the files change.
             continue
         await _tell_hot_store(ports, node, request, parts, now)
         return _report(node, request, parts, entry or before.release, entry)
