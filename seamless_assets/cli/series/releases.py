@@ -12,7 +12,16 @@ import click
 
 from seamless_assets.cli.options import CONFIG, JSON, NODE, NODES, artifacts_of, opened, progress_bar
 from seamless_assets.cli.project.dagster_home import known_home
-from seamless_assets.cli.terminal import cell, say, say_json, say_table, table, waiting_for, width
+from seamless_assets.cli.terminal import (
+    NO_WRAP_WIDTH,
+    cell,
+    say,
+    say_json,
+    say_table,
+    table,
+    waiting_for,
+    width,
+)
 from seamless_assets.core.calendar.instant import typed_instant
 from seamless_assets.core.calendar.partition import UNITS, PartitionUnit
 from seamless_assets.core.wire.problems import plain
@@ -272,15 +281,30 @@ def _say_verified(record: Mapping[str, Any]) -> None:
 
 
 def _say(log: Sequence[Release]) -> None:
-    """A line for each release; a narrow terminal shows the first digits of its fingerprint alone."""
+    """A table on a terminal, with the first digits of a fingerprint where it is narrow; else lines."""
+    if width() == NO_WRAP_WIDTH:
+        for entry in log:
+            say(_line(entry))
+        return
     is_narrow = width() < WIDE
     whole = ("release", "as of", "kind", "fingerprint" if is_narrow else "dataset fingerprint", "+", "-")
     made = table(*whole, "reason", whole=whole)
     for entry in log:
-        changed = sum(item.added + item.removed + item.changed for item in entry.revisions)
-        reason = f"{entry.reason}{f' ({changed} bars revised)' if changed else ''}"
         content = entry.dataset_fingerprint.partition(":")[2][:12] if is_narrow else entry.dataset_fingerprint
         counts = (str(len(entry.added)), str(len(entry.withdrawn)))
-        made.add_row(*map(cell, (str(entry.seq), entry.as_of, entry.kind, content, *counts, reason)))
+        made.add_row(*map(cell, (str(entry.seq), entry.as_of, entry.kind, content, *counts, _reason(entry))))
     if log:
         say_table(made)
+
+
+def _line(entry: Release) -> str:
+    return (
+        f"{entry.seq:6} {entry.as_of} {entry.kind:10} +{len(entry.added)} -{len(entry.withdrawn)} "
+        f"{entry.dataset_fingerprint} {_reason(entry)}"
+    )
+
+
+def _reason(entry: Release) -> str:
+    """Why it was made, and how many bars it changed."""
+    changed = sum(item.added + item.removed + item.changed for item in entry.revisions)
+    return f"{entry.reason}{f' ({changed} bars revised)' if changed else ''}"
