@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from seamless_assets.core.bars.sorted_sets import distinct, require_ascending
-from seamless_assets.core.calendar.segment import Segment, outside
+from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 
 AbsentReason = Literal[
@@ -107,16 +107,12 @@ def coverage_of(timeframe: Timeframe, window: Segment, ts: np.ndarray, absent: I
 
 
 def with_absent(known: Coverage, timeframe: Timeframe, absent: Sequence[Gap]) -> Coverage:
-    """Coverage with those of its missing bars as absent that disjoint gaps say are."""
-    if not absent:
+    """Coverage with those of its missing bars as absent that gaps say are; the first of several counts."""
+    if not absent or not known.missing:
         return known
-    gaps: list[Gap] = []
-    for gap in known.gaps:
-        said = [(gap.segment.intersect(one.segment), one.reason) for one in absent if gap.reason == MISSING]
-        parts = [Gap(*part, reason) for part, reason in said if not part.is_empty]
-        left = outside(gap.segment, [part.segment for part in parts])
-        gaps += [*parts, *(Gap(*part, gap.reason) for part in left)]
-    return counted(timeframe, known.expected, sorted(gaps))
+    others = [gap for gap in known.gaps if gap.reason != MISSING]
+    explained = _explained([gap.segment for gap in known.missing_gaps], absent)
+    return counted(timeframe, known.expected, sorted([*others, *explained]))
 
 
 def counted(timeframe: Timeframe, expected: int, gaps: Sequence[Gap]) -> Coverage:

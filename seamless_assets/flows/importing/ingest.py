@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from seamless_assets.core.bars.table import between, changes, new_values, stack, timestamps
 from seamless_assets.core.calendar.instant import seconds_text
-from seamless_assets.core.calendar.segment import outside
 from seamless_assets.core.coverage.coverage import DECLARED, Coverage
 from seamless_assets.core.coverage.ledger import Fact
+from seamless_assets.core.coverage.proof import subtract
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.release import Release
 from seamless_assets.core.releases.snapshot import Snapshot
@@ -234,10 +234,11 @@ async def _unrecorded(
 ) -> list[Fact]:
     """The facts that the ledger lacks of what the files say is not in a partition."""
     known = [gap.segment for gap in await proven_gaps(ports, node, part.told)]
-    facts = [Fact(*rest, QUIET, FLAT, now) for one in part.quiet for rest in outside(one, known)]
+    quiet = subtract(part.quiet, known, node.timeframe)
+    facts = [Fact(*rest, QUIET, FLAT, now) for rest in quiet]
     if request.is_complete:
         declared = [gap.segment.intersect(part.told) for gap in part.coverage.gaps if gap.reason == DECLARED]
-        left = [rest for hole in declared if not hole.is_empty for rest in outside(hole, known)]
+        left = subtract([hole for hole in declared if not hole.is_empty], known, node.timeframe)
         facts += [declared_hole(request, node, hole, now) for hole in left]
     return facts
 
