@@ -30,6 +30,9 @@ BOARDS: dict[str, tuple[str, ...]] = {
         "seamless_rl_tokens_available",
         "seamless_rl_tokens_capacity",
         "seamless_rl_dropped_total",
+        "seamless_stream_up",
+        "seamless_stream_bars_total",
+        "seamless_stream_faults_total",
     ),
     "releases": ("artifact_publish_latency_ms", "artifact_bytes_written", "fingerprint_collisions"),
     "service": (

@@ -15,6 +15,7 @@ from seamless_assets.core.sharing.events import (
     ReadEvent,
     SealEvent,
     SessionEvent,
+    StreamEvent,
     WebhookEvent,
 )
 from seamless_assets.core.wire.views import BudgetView
@@ -55,6 +56,12 @@ def samples(event: Event) -> Iterator[Sample]:
             yield Sample("seamless_shared_service_up", (event.service,), float(event.is_available))
         case LeaseEvent():
             yield Sample("seamless_lease_events_total", (event.kind,), 1)
+        case StreamEvent() if event.kind == "bars":
+            yield Sample("seamless_stream_bars_total", (event.exchange, event.detail), event.count)
+        case StreamEvent() if event.kind == "fault":
+            yield Sample("seamless_stream_faults_total", (event.exchange, event.detail), 1)
+        case StreamEvent():
+            yield Sample("seamless_stream_up", (event.exchange,), float(event.kind == "streams"))
         case DamagedState():
             yield Sample("seamless_damaged_state_total", (event.file,), 1)
 
