@@ -5,7 +5,9 @@
 The local exchange runs in a process of its own whose clock goes `speed` times as fast. The pipeline is the
 unmodified one, in a process whose time goes as fast: what it calls a minute is a second. It follows a made-up
 market, whose bars are corrected 90 s after they close, and a recorded one that is halted and comes back a
-thousand times dearer. In the middle the exchange is away for half an hour.
+thousand times dearer. In the middle the exchange is away for half an hour, and every seven minutes a stream
+has a fault: duplicates, disorder, forming bars sent as closed, skipped bars, late corrections, connections
+that are dropped, stale snapshots, bad JSON, silence.
 
 Written are `report.md`, `day.png` and `events.jsonl`. Exits with 1 where a bar is missing, told twice or
 other than the exchange's, where a session does not hold within `max_lag` or does not return, or where a
@@ -41,6 +43,19 @@ WARM_UP_S = 10 * MINUTE
 """The exchange's clock begins so long before the day, for what is loaded and fetched first."""
 SETTLED_S = 15 * MINUTE
 """After an outage or a halt a session is back within this time."""
+FAULT_EVERY_S = 7 * MINUTE
+FAULTS: Sequence[dict[str, Any]] = (
+    {"kind": "duplicate", "times": 20},
+    {"kind": "disorder", "times": 5},
+    {"kind": "forming_as_closed", "times": 5},
+    {"kind": "skip", "times": 2},
+    {"kind": "correction", "times": 3, "seconds": 100},
+    {"kind": "drop"},
+    {"kind": "stale_snapshot", "rows": 3},
+    {"kind": "drop"},
+    {"kind": "bad_json"},
+    {"kind": "silence", "seconds": 150},
+)
 STEADY, HALTED = "BTC/USDT", "REN/USDT"
 VENUES = {"websocket": "binance", "polling": "okx"}
 FACTS = ("ts", "start", "end", "values", "before", "reason", "recorded_at")
@@ -156,18 +171,21 @@ def steer(url: str, method: str, path: str, body: Any = None) -> Any:
 
 
 def direct(url: str, day: Day, is_over: threading.Event) -> None:
-    """Let the outage begin and end."""
-    for instant, is_away in ((day.outage[0], True), (day.outage[1], False)):
+    """Let the outage begin and end, and the streams have a fault of each kind every few minutes."""
+    away = [("POST", "faults", {"kind": kind, "times": None}) for kind in ("status", "refused")]
+    planned = [(day.outage[0], [*away, ("DELETE", "streams", None)])]
+    planned += [(day.outage[1], [("DELETE", "faults", None)])]
+    for number, instant in enumerate(range(START + FAULT_EVERY_S, day.end, FAULT_EVERY_S)):
+        fault = FAULTS[number % len(FAULTS)]
+        if not day.outage[0] - FAULT_EVERY_S <= instant < day.outage[1]:
+            planned.append((instant, [("POST", "faults", {"symbol": STEADY, "path": "/ws", **fault})]))
+    for instant, steps in sorted(planned, key=lambda plan: plan[0]):
         while time.time() < instant:
             if is_over.is_set():
                 return
             _sleep(0.02)
-        if is_away:
-            for kind in ("status", "refused"):
-                steer(url, "POST", "faults", {"kind": kind, "times": None})
-            steer(url, "DELETE", "streams")
-        else:
-            steer(url, "DELETE", "faults")
+        for step in steps:
+            steer(url, *step)
 
 
 def trade(url: str, folder: Path, day: Day, feeds: Sequence[str], haste: Haste, speed: float) -> Diary:
@@ -251,23 +269,29 @@ def _replayed_otherwise(s: Any, node: str, day: Day, diary: Diary) -> list[str]:
     """Release the day, and compare what a replay gives with what was told."""
     s.publish(node, START, day.end)
     s.release(node, reason="the day is over")
-    told = _essences((event for _, event in diary.told[node]), day)
-    again = _essences(s.replay([node], START, day.end, knowledge="then"), day)
-    if told == again:
-        return []
-    lacking, added = (sorted(set(one) - set(other)) for one, other in ((told, again), (again, told)))
-    counts = f"{node}: a replay gives {len(again)} events of bars, {len(told)} were told"
-    return [f"{counts}; it lacks {lacking[:2]} and adds {added[:2]}"]
+    told = (event for _, event in diary.told[node])
+    again = s.replay([node], START, day.end, knowledge="then")
+    problems = []
+    for what, one, other in zip(("bars", "corrections"), _told(told, day), _told(again, day), strict=True):
+        if one != other:
+            lacking, added = (sorted(set(a) - set(b)) for a, b in ((one, other), (other, one)))
+            problems.append(f"{node}: a replay gives other {what}; it lacks {lacking[:2]}, adds {added[:2]}")
+    return problems
 
 
-def _essences(events: Iterable[Any], day: Day) -> list[tuple[Any, ...]]:
-    """Bars and corrections up to the end of the day: kind, time, values."""
-    return [
-        (type(event).__name__, event.ts, event.values)
-        for event in events
-        if type(event).__name__ in ("Bar", "Filled", "Revised")
-        and getattr(event, "recorded_at", START) < day.end
-    ]
+def _told(events: Iterable[Any], day: Day) -> tuple[list[Any], list[Any]]:
+    """Bars in their order, and the corrections of each in theirs: kind, time, values; up to the day's end.
+
+    Which came first, a bar or another one's correction, is told by two clocks, a moment apart.
+    """
+    bars, corrections = [], []
+    for event in events:
+        kind = type(event).__name__
+        if kind in ("Bar", "Filled"):
+            bars.append((kind, event.ts, event.values))
+        elif kind == "Revised" and event.recorded_at < day.end:
+            corrections.append((event.ts, event.values))
+    return bars, sorted(corrections, key=lambda one: one[0])
 
 
 def judge(url: str, day: Day, diary: Diary) -> list[str]:

@@ -105,7 +105,10 @@ class StreamServer:
             if len(self._open) >= MAX_CONNECTIONS:
                 return web.Response(status=503, text="too many connections")
             socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_MESSAGE)
-            await socket.prepare(request)
+            try:
+                await socket.prepare(request)
+            except ConnectionError:
+                return web.Response(status=503, text="the client is gone")
             await self._serve(route, request, socket)
             return socket
 

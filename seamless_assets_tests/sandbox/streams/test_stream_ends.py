@@ -94,6 +94,21 @@ async def test_the_clock_is_set_running_over_http(exchange: Sandbox, session: ai
     await following.socket.close()
 
 
+async def test_a_client_that_is_gone_before_its_connection_stands_is_no_error(
+    session: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Sandbox(now=NOW) as exchange:
+        exchange.faults.add(Fault("hang"))
+        connecting = asyncio.ensure_future(session.ws_connect(f"{exchange.url}/v2"))
+        async with asyncio.timeout(PATIENCE_S):
+            while exchange.faults.as_records():  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        connecting.cancel()
+        await asyncio.wait([connecting])
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+    assert exchange.topics() == []
+
+
 async def test_only_so_many_connections_stand(
     exchange: Sandbox, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
