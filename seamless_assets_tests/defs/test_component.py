@@ -113,9 +113,9 @@ def test_all_symbols_that_match_become_nodes_by_a_list_that_is_asked_for_once(
     assert "BTC_USDT__USDT_1m" in nodes(match=["*/USDT:USDT"])
     assert len(exchange.requests) == asked
     made = markets(state, match=["ETH/USDT"])
-    done = made.resolve_job_def("materialize_ohlcv_binance_1m").execute_in_process(
-        instance=DagsterInstance.ephemeral(), partition_key="2025-01-02"
-    )
+    job = made.resolve_job_def("materialize_ohlcv_binance_1m")
+    with DagsterInstance.ephemeral() as instance:
+        done = job.execute_in_process(instance=instance, partition_key="2025-01-02")
     assert done.success and len(done.get_asset_materialization_events()) == 2
 
 
