@@ -19,6 +19,11 @@ U = TypeVar("U")
 ROOT = "memory"
 
 
+def signatures_of(paths: Sequence[str], payloads: Sequence[bytes]) -> list[str]:
+    """The signatures of files with these bytes."""
+    return [f"{len(payload)} {path}" for path, payload in zip(paths, payloads, strict=True)]
+
+
 @dataclass
 class InMemoryFiles:
     """Files by path, whole or not there. `on_change` hears the path of each that is made or removed.
@@ -77,18 +82,18 @@ class InMemoryFiles:
 
     async def load(self, groups: Sequence[Sequence[str]], take: Take[T], finish: Callable[[T], U]) -> list[U]:
         """What `take`, and then `finish`, make of each group of files."""
-        return [
-            finish(take(number, await self.read_all(paths), paths)) for number, paths in enumerate(groups)
-        ]
+        loaded = []
+        for number, paths in enumerate(groups):
+            payloads = await self.read_all(paths)
+            loaded.append(finish(take(number, payloads, signatures_of(paths, payloads))))
+        return loaded
 
     async def keep(self, written: Sequence[tuple[str, bytes]]) -> None:
         """Nothing: they are at hand."""
 
     async def signatures(self, paths: Sequence[str]) -> list[str]:
         """Their sizes and paths: no file ever changes."""
-        return [
-            f"{len(payload)} {path}" for path, payload in zip(paths, await self.read_all(paths), strict=True)
-        ]
+        return signatures_of(paths, await self.read_all(paths))
 
     async def list_files(self, prefix: str, after: str | None = None) -> list[StoredFile]:
         """Files below `prefix` (of names later than `after`), in order of their paths."""

@@ -12,6 +12,7 @@ from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.core.releases.artifact import StoredFile
 from seamless_assets.errors import ArtifactStoreError
 from seamless_assets.testing import InMemoryFiles
+from seamless_assets.testing.artifact_store import signatures_of
 from seamless_assets_tests.simulation.faults import Channel, FaultInjector
 from seamless_assets_tests.simulation.process import Process
 
@@ -75,9 +76,11 @@ class FaultyFiles:
         return [await self.read(path) for path in paths]
 
     async def load(self, groups: Sequence[Sequence[str]], take: Take[T], finish: Callable[[T], U]) -> list[U]:
-        return [
-            finish(take(number, await self.read_all(paths), paths)) for number, paths in enumerate(groups)
-        ]
+        loaded = []
+        for number, paths in enumerate(groups):
+            payloads = await self.read_all(paths)
+            loaded.append(finish(take(number, payloads, signatures_of(paths, payloads))))
+        return loaded
 
     async def keep(self, written: Sequence[tuple[str, bytes]]) -> None:
         return None
