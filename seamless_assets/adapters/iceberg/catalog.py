@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from seamless_assets.adapters.iceberg.metadata import location_of, seq_of
 from seamless_assets.core.node import NodeId
-from seamless_assets.errors import ArtifactStoreError, InvalidInput
+from seamless_assets.errors import ArtifactStoreError
 
 BUSY_S = 30
 """How long another process may write."""
@@ -41,7 +41,7 @@ class TableCatalog:
     def point(self, node: NodeId, url: str) -> None:
         """Have a node's table show the metadata at `url`, unless it shows a later one already.
 
-        Raises `ArtifactStoreError`, `InvalidInput` where the name is that of another table.
+        Raises `ArtifactStoreError`, also where the name is that of a table at another location.
         """
         *namespaces, name = node.asset_key
         namespace = ".".join(namespaces)
@@ -50,7 +50,7 @@ class TableCatalog:
                 _ensure_namespace(session, namespace)
                 while not _pointed(session, namespace, name, url):
                     session.rollback()
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:
             raise ArtifactStoreError(
                 f"the catalog of Iceberg tables {self.path} cannot be written: {error}; see whether its "
                 "folder can be, or take the file away and run `seamless mirror`, which makes it anew",
@@ -118,10 +118,12 @@ def _pointed(session: Session, namespace: str, name: str, url: str) -> bool:
             return False
         return True
     if location_of(held) != location_of(url):
-        raise InvalidInput(
+        raise ArtifactStoreError(
             f"the catalog's table {namespace}.{name} shows {held}, and not a file of {location_of(url)}; "
-            "give each artifact store a state_dir of its own, or drop that table",
-            value=held,
+            "give each artifact store a state_dir of its own, or, where the store has moved, take the "
+            f"catalog's file {session.get_bind().engine.url.database} away and run `seamless mirror`, which "
+            "makes it anew",
+            uri=held,
         )
     shown = seq_of(held)
     if shown is not None and shown >= (seq_of(url) or 0):

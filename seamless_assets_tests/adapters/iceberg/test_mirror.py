@@ -26,7 +26,7 @@ from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
 from seamless_assets.core.calendar.instant import instant_text
 from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.snapshot import Snapshot, next_release, ordered
-from seamless_assets.errors import ArtifactStoreError, InvalidInput
+from seamless_assets.errors import ArtifactStoreError
 from seamless_assets.testing import DAY, START, InMemoryArtifactStore, InMemoryFiles, random_walk
 
 NOW = (START + 400 * DAY) * 1_000_000
@@ -200,6 +200,14 @@ def artifact_of(day: int, edition: int) -> ArtifactRef:
     )
 
 
+def test_a_catalog_whose_folder_cannot_be_made_is_an_error_of_the_store(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ArtifactStoreError, match="cannot be written"):
+        TableCatalog(tmp_path / "file" / "iceberg.sqlite").point(
+            NODE, "file:///b/_iceberg/metadata/v1.metadata.json"
+        )
+
+
 def test_a_catalog_never_goes_back_and_names_one_table(catalog: TableCatalog, tmp_path: Path) -> None:
     location = "file:///bars/node/_iceberg/metadata"
     for seq, shown in ((1, 1), (10, 10), (9, 10), (11, 11)):
@@ -207,7 +215,7 @@ def test_a_catalog_never_goes_back_and_names_one_table(catalog: TableCatalog, tm
         with sqlite3.connect(catalog.path) as held:
             rows = held.execute("select table_namespace, table_name, metadata_location from iceberg_tables")
             assert rows.fetchall() == [("ohlcv.okx", NODE.asset_key[2], f"{location}/v{shown}.metadata.json")]
-    with pytest.raises(InvalidInput, match="state_dir of its own"):
+    with pytest.raises(ArtifactStoreError, match=r"state_dir of its own, or.* run `seamless mirror`"):
         catalog.point(NODE, "file:///other/_iceberg/metadata/v12.metadata.json")
     catalog.path.write_bytes(b"no database" * 100)
     with pytest.raises(ArtifactStoreError, match="seamless mirror"):
