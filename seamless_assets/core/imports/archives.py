@@ -16,6 +16,8 @@ MAX_BYTES = 2 * 2**30
 MAX_MEMBERS = 1_000
 MAX_RATIO = 200
 """Texts of numbers are packed to a fifth or a tenth; what is packed a thousandfold is no market data."""
+_BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Of members packed otherwise `zipfile` unpacks a whole block before it can be told to stop."""
 _SMALL = 2**20
 _STEP = 2**20
 _UNREADABLE = (
@@ -32,8 +34,8 @@ _UNREADABLE = (
 def zip_members(payload: bytes, where: str) -> Iterator[tuple[str, bytes]]:
     """The files of a zip by their names, in its order; nothing is written anywhere.
 
-    Raises `ImportRefused` for what is no whole zip, for names that lead out of it, links, passwords, and for
-    more than any file of bars would be.
+    Raises `ImportRefused` for what is no whole zip, for names that lead out of it, links, passwords, other
+    packing than deflate, and for more than any file of bars would be.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(payload)) as archive:
@@ -77,8 +79,15 @@ def _refuse_hostile(members: list[zipfile.ZipInfo], where: str) -> None:
     for member in members:
         name = member.filename
         path = PurePosixPath(name.replace("\\", "/"))
+        if not path.parts:
+            raise ImportRefused(f"{where}: {name!r} names no file", path=where)
         if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
             raise ImportRefused(f"{where}: {name!r} would lie outside of the archive", path=where)
+        if member.compress_type not in _BOUNDED:
+            raise ImportRefused(
+                f"{where}: {name!r} is packed otherwise than by deflate; unpack it first",
+                path=where,
+            )
         if stat.S_ISLNK(member.external_attr >> 16):
             raise ImportRefused(f"{where}: {name!r} is a link", path=where)
         if member.flag_bits & 1:

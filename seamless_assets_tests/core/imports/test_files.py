@@ -336,3 +336,25 @@ def test_damaged_files_are_refused_or_give_what_is_still_in_them(name: str) -> N
             continue
         low, high = made.bars["low"].to_numpy(), made.bars["high"].to_numpy()
         assert (np.diff(made.bars["ts"].to_numpy()) > 0).all() and (low > 0).all() and (low <= high).all()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_what_could_unpack_to_anything_at_once_is_refused_before_it_is_read(
+    monkeypatch: pytest.MonkeyPatch, method: int, is_whole: bool
+) -> None:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", method) as archive:
+        archive.writestr("a.csv", lines(TIMES))
+    payload = bytearray(sink.getvalue())
+    if not is_whole:
+        payload[40:60] = b"\xff" * 20
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: pytest.fail("it is read"))
+    with pytest.raises(ImportRefused, match="otherwise than by deflate; unpack it first"):
+        imported(("a.zip", bytes(payload)))
+
+
+@pytest.mark.parametrize("name", [".", "./.", "\\."])
+def test_a_member_of_no_name_is_refused(name: str) -> None:
+    with pytest.raises(ImportRefused):
+        imported(("a.zip", zipped({name: lines(TIMES)})))
