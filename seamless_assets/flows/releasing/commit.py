@@ -130,7 +130,9 @@ def revision_of(partition: str, before: pa.Table, after: pa.Table) -> Revision:
     both, at_before, at_after = np.intersect1d(ts_before, ts_after, return_indices=True)
     differs = np.zeros(len(both), dtype=bool)
     for name in COLUMNS[1:]:
-        differs |= before[name].to_numpy()[at_before] != after[name].to_numpy()[at_after]
+        held, put = before[name].to_numpy()[at_before], after[name].to_numpy()[at_after]
+        # Not known before and after is no change.
+        differs |= (held != put) & ~(np.isnan(held) & np.isnan(put))
     changed = both[differs]
     new, gone = difference(ts_after, ts_before), difference(ts_before, ts_after)
     examples = np.sort(np.concatenate((new, gone, changed)))[:REVISION_EXAMPLES]
