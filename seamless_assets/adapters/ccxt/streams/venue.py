@@ -36,6 +36,8 @@ class Subscriber:
 
     def __init__(self, node: NodeId) -> None:
         self.node = node
+        self.candles = TradeCandles(node.timeframe)
+        """Those of its trades, where the exchange streams no candles."""
         self.updates: asyncio.Queue[CandleUpdate | ExchangeError] = asyncio.Queue()
         self.connection: int | None = None
         """That of the last update; None where none came."""
@@ -141,9 +143,8 @@ class Venue:
         if self._streamed == "candles":
             client.hear_candles(node.symbol, str(node.timeframe), partial(self._take_candle, node))
         else:
-            alike = [other for other in self._subscribers if other.symbol == node.symbol]
-            made = [(other, TradeCandles(other.timeframe)) for other in alike]
-            client.hear_trades(node.symbol, partial(self._take_trade, made))
+            alike = [one for one in self._subscribers.values() if one.node.symbol == node.symbol]
+            client.hear_trades(node.symbol, partial(self._take_trade, alike))
 
     def _take_candle(self, node: NodeId, row: Any, message: Message) -> None:
         subscriber = self._subscribers.get(node)
@@ -158,14 +159,14 @@ class Venue:
             CandleUpdate(ts, (o, high, low, c, volume), message.connection, message.number, is_closed)
         )
 
-    def _take_trade(self, made: Sequence[tuple[NodeId, TradeCandles]], trade: Any, message: Message) -> None:
+    def _take_trade(self, alike: Sequence[Subscriber], trade: Any, message: Message) -> None:
         at, price, amount = (_number(trade.get(name)) for name in ("timestamp", "price", "amount"))
         if not all(map(math.isfinite, (at, price, amount))):
             return
         one = Trade(str(trade.get("id") or ""), at / 1000, price, amount)
-        for node, candles in made:
-            if subscriber := self._subscribers.get(node):
-                for update in candles.add([one], message.connection, message.number):
+        for subscriber in alike:
+            if self._subscribers.get(subscriber.node) is subscriber:
+                for update in subscriber.candles.add([one], message.connection, message.number):
                     subscriber.take(update)
 
     def _lose(self, connection: int, reason: str) -> None:

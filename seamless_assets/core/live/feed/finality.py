@@ -86,10 +86,14 @@ class FinalityJudge:
             self._note(update, now)
 
     def end_connection(self) -> None:
-        """Forget what was not proven: nobody knows what was sent since."""
+        """Forget what was not proven: nobody knows what was sent since.
+
+        Whatever is heard next begins anew, be it on the same connection.
+        """
         for ts in self._open:
             self._doubt(ts)
         self._open.clear()
+        self._connection = -1
 
     def final(self, now: float) -> list[FinalCandle]:
         """Candles that are proven final at `now` and were not before, ascending."""

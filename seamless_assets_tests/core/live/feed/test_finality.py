@@ -119,6 +119,22 @@ def test_a_reconnect_forgets_what_was_not_proven_and_asks_for_it() -> None:
     assert candle.values == values(1.0)
 
 
+@pytest.mark.parametrize("connection", [1, 2])
+def test_a_subscription_that_begins_anew_proves_nothing_of_what_it_finds_begun(connection: int) -> None:
+    stream = begun()
+    stream.sends(1, 10)
+    stream.judge.take_audit()
+    stream.judge.end_connection()
+    assert stream.judge.take_doubts() == [Segment(stream.open_of(1), stream.open_of(2))]
+    assert stream.sends(1, 50, 0.5, connection=connection) == []
+    assert stream.judge.take_audit(), "it may have missed what closed meanwhile"
+    assert stream.sends(1, 55, 0.7, connection=connection) == []
+    stream.sends(2, 1, connection=connection)
+    assert stream.final(2, 50) == [], "bar 1 was begun before the subscription"
+    stream.sends(3, 1, connection=connection)
+    assert stream.final(3, 2) == [2]
+
+
 def test_skipped_candles_are_asked_for() -> None:
     stream = begun()
     stream.sends(0, 60, is_closed=True)

@@ -1,0 +1,140 @@
+"""Who follows what of one exchange: nodes come and go on one client, which is a stand-in for ccxt.pro's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import count
+from random import Random
+from typing import Any
+
+from seamless_assets.adapters.ccxt.streams.client import Heard, Message
+from seamless_assets.adapters.ccxt.streams.venue import GATHERING_S, Subscriber, Venue
+from seamless_assets.core.live.events import Values
+from seamless_assets.core.live.feed.finality import SETTLE_S, FinalityJudge
+from seamless_assets.core.live.feed.trades import Trade, TradeCandles
+from seamless_assets.core.live.feed.update import CandleUpdate
+from seamless_assets.core.node import NodeId
+from seamless_assets.testing import run_on_virtual_time
+
+T = 1_735_711_200
+NODES = [NodeId.parse(f"ohlcv:coinbase:BTC/USD:{frame}") for frame in ("1m", "5m", "15m")]
+
+
+class TradesClient:
+    """A client on one connection of which nothing comes but what `trade` is called with."""
+
+    def __init__(self) -> None:
+        self.markets: dict[str, Any] = {}
+        self._heard: dict[str, Heard] = {}
+        self._messages = count(1)
+
+    def hear_trades(self, symbol: str, heard: Heard) -> None:
+        self._heard[symbol] = heard
+
+    async def watch_trades(self, symbol: str) -> None:
+        assert symbol in self._heard
+
+    async def close(self) -> None: ...
+
+    def trade(self, one: Trade) -> None:
+        """A message of a trade."""
+        row = {"id": one.number, "timestamp": one.at * 1000, "price": one.price, "amount": one.amount}
+        for heard in list(self._heard.values()):
+            heard(row, Message(1, next(self._messages), None))
+
+
+def venue_of(client: TradesClient) -> Venue:
+    async def opened(_: Callable[[int, str], None]) -> TradesClient:
+        return client
+
+    return Venue("coinbase", "trades", opened, ())
+
+
+class Follower:
+    """A node's judge, which stays while its subscriptions come and go."""
+
+    def __init__(self, venue: Venue, node: NodeId) -> None:
+        self.node, self._venue = node, venue
+        self._judge = FinalityJudge(node.timeframe)
+        self._subscriber: Subscriber | None = None
+        self.proven: dict[int, Values] = {}
+
+    async def turn(self) -> None:
+        """Subscribe, or subscribe no more."""
+        if self._subscriber is None:
+            self._subscriber = await self._venue.join(self.node)
+            await asyncio.sleep(2 * GATHERING_S)
+            return
+        await self._venue.leave(self._subscriber)
+        self._judge.end_connection()
+        self._subscriber = None
+
+    def judge(self, now: float) -> None:
+        """Take what has come."""
+        if self._subscriber is None:
+            return
+        while not self._subscriber.updates.empty():
+            update = self._subscriber.updates.get_nowait()
+            assert isinstance(update, CandleUpdate)
+            self._judge.hear(update, now)
+            self.proven |= {candle.ts: candle.values for candle in self._judge.final(now + SETTLE_S)}
+
+
+def truth_of(node: NodeId, trades: list[Trade]) -> dict[int, Values]:
+    candles = TradeCandles(node.timeframe)
+    return {
+        update.ts: update.values
+        for number, trade in enumerate(trades)
+        for update in candles.add([trade], 1, number)
+    }
+
+
+def every(seconds: int, until: int) -> list[Trade]:
+    return [Trade(str(at), T + at, 100.0 + at % 7, 0.1 + at % 3) for at in range(1, until, seconds)]
+
+
+def test_who_joins_begins_nobody_elses_candle_anew() -> None:
+    trades = every(10, 300)
+
+    async def work() -> dict[int, Values]:
+        client = TradesClient()
+        venue = venue_of(client)
+        minutes, fives = (Follower(venue, node) for node in NODES[:2])
+        await minutes.turn()
+        for trade in trades:
+            if trade.at == T + 91:
+                await fives.turn()
+            client.trade(trade)
+            minutes.judge(trade.at)
+        await venue.close()
+        return minutes.proven
+
+    whole = truth_of(NODES[0], trades)
+    assert run_on_virtual_time(work) == {ts: whole[ts] for ts in (T + 60, T + 120, T + 180)}
+
+
+def test_whoever_comes_and_goes_no_candle_is_proven_that_is_not_whole() -> None:
+    trades, proven = every(7, 7_200), 0
+
+    async def work(rng: Random) -> list[Follower]:
+        client = TradesClient()
+        venue = venue_of(client)
+        followers = [Follower(venue, node) for node in NODES]
+        for trade in trades:
+            for follower in followers:
+                if rng.random() < 0.01:
+                    await follower.turn()
+            client.trade(trade)
+            for follower in followers:
+                follower.judge(trade.at)
+        await venue.close()
+        return followers
+
+    truth = {node: truth_of(node, trades) for node in NODES}
+    for seed in range(10):
+        for follower in run_on_virtual_time(lambda seed=seed: work(Random(seed))):  # type: ignore[misc]
+            whole = truth[follower.node]
+            assert {ts: bar for ts, bar in follower.proven.items() if whole[ts] != bar} == {}, seed
+            proven += len(follower.proven)
+    assert proven > 10 * 30
