@@ -113,6 +113,27 @@ async def test_a_bearer_begins_so_many_sessions_and_no_more(client: Client) -> N
         assert (await ask.get("/v1/history", params=alone, headers=headers)).status_code == 200
 
 
+async def test_a_backtest_that_nothing_is_remembered_of_is_none_of_the_sessions_a_bearer_may_begin(
+    pipeline: Seamless, client: Client
+) -> None:
+    query = {"node": NODE, "as_of": pipeline.releases(NODE)[0].as_of, "start": START, "end": START + 60}
+    headers = {"Authorization": f"Bearer {TOKENS['reader']}"}
+    worlds = [f"backtest {number}" for number in range(3)]
+    async with client(tokens=True, max_sessions=1) as ask:
+        for world in worlds:
+            # Who names no domain reads a backtest.
+            for more in ({"domain": "backtest"}, {}):
+                named = query | more | {"world_id": world}
+                answer = await ask.get("/v1/history", params=named, headers=headers)
+                assert answer.status_code == 200, answer.text
+        remembered = await pipeline.aio.portal.do(lambda ports: ports.sessions.list_keys())
+        assert not {key.world_id for key in remembered} & {*worlds}
+        for world, status in zip(worlds[:2], (200, 422), strict=True):
+            named = query | {"world_id": world, "domain": "backtest", "session": "true"}
+            answer = await ask.get("/v1/history", params=named, headers=headers)
+            assert answer.status_code == status, answer.text
+
+
 async def test_all_sessions_are_asked_for_at_once(
     pipeline: Seamless, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

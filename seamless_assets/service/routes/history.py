@@ -112,8 +112,8 @@ def history_routes(pipeline: Seamless, most_rows: int, sessions: SessionLimit) -
             _require_few(query, node, starts[node], None, most_rows)
         else:
             _require_few(query, node, *await _released_window(pipeline, query), most_rows)
-        if context is not None:
-            # What a read of a world came to is remembered.
+        if context is not None and (context.domain != "backtest" or query.session):
+            # What such a read came to is remembered; a backtest alone leaves nothing behind.
             await sessions.require(caller_of(request.scope), SessionKey.of(context, str(node)))
         result = await _read(pipeline, query, context)
         if result.metadata.rows > most_rows:
