@@ -175,6 +175,13 @@ def test_a_unit_is_sound_and_starts_what_this_package_has(unit: Path, tmp_path: 
     assert verified.returncode == 0 and unit.stem not in verified.stderr, verified.stderr
 
 
+def test_a_worker_that_is_stopped_lets_the_run_under_way_end() -> None:
+    worker = dict(unit_lines(SYSTEMD / "seamless-worker@.service"))
+    assert (worker["KillMode"], worker["KillSignal"]) == ("mixed", "SIGTERM")
+    # As long as compose gives it.
+    assert int(worker["TimeoutStopSec"]) == 600 and SERVICES["worker"]["stop_grace_period"] == "10m"
+
+
 def test_units_find_what_dagster_asks_for() -> None:
     lines = (SYSTEMD / "seamless-assets.env").read_text().splitlines()
     names = {line.partition("=")[0] for line in lines if line and not line.startswith("#")}
