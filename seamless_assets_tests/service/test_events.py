@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +27,7 @@ from seamless_assets.errors import (
     InvalidCursor,
     InvalidInput,
     LimitExceeded,
+    NotServed,
     SeamlessError,
     ServiceUnavailable,
 )
@@ -287,6 +288,41 @@ async def test_what_no_service_tells_is_an_outage(reply: bytes) -> None:
         with pytest.raises(ServiceUnavailable, match=address):
             await anext(face.subscribe(NODE))
     assert http_client.STREAM_SILENCE_S > 2 * streams.HEARTBEAT_S
+
+
+class Repeating:
+    """A service that sends the same messages over each connection."""
+
+    def __init__(self, sent: list[Message]) -> None:
+        self.sent, self.connections = sent, 0
+
+    async def events(self, _: Mapping[str, Any]) -> AsyncGenerator[Message, None]:
+        self.connections += 1
+        for message in self.sent:
+            yield message
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("Amended", b'{"event": "Amended", "node_id": "%s", "at": 1}' % NODE.encode()),
+        ("Gap", b'{"event": "Gap", "node_id": "%s", "begin": 1}' % NODE.encode()),
+        ("Gap", b"{"),
+        ("Begin", b'{"event": "Begin"}'),
+    ],
+)
+async def test_an_event_of_another_version_is_told_and_not_asked_for_again(
+    client: Client, kind: str, data: bytes
+) -> None:
+    query = {"nodes": NODE, "since": SINCE, "until": UNTIL}
+    async with client() as ask:
+        begun = messages((await ask.get("/v1/events", params=query)).text)[:4]
+    service = Repeating([*begun, Message(kind, data, begun[-1].last_id)])
+    events = streaming.follow(service, (sa.NodeId.parse(NODE),), {})
+    told = [await anext(events) for _ in begun[1:]]
+    with pytest.raises(NotServed, match="bring client and service to one version"):
+        await anext(events)
+    assert len(told) == 3 and service.connections == 1
 
 
 def test_a_token_without_the_scope_is_told_so(make_app: Callable[..., FastAPI]) -> None:

@@ -14,7 +14,13 @@ from seamless_assets.core.live.relay import Relay
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.wire.events import BEGIN, Told, read_begin, read_event
 from seamless_assets.core.wire.sse import Message
-from seamless_assets.errors import LimitExceeded, SeamlessError, SeamlessSLAExceeded, ServiceUnavailable
+from seamless_assets.errors import (
+    LimitExceeded,
+    NotServed,
+    SeamlessError,
+    SeamlessSLAExceeded,
+    ServiceUnavailable,
+)
 from seamless_assets.flows.live.passing import is_passing
 
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.2, 10.0
@@ -39,7 +45,8 @@ async def follow(
     """The events of a stream that is asked for by `body`, resumed where it breaks off.
 
     What is away for a while is waited for, and told as `Stale` once bars are overdue.
-    Raises what the service raises, and `ServiceUnavailable` where the stream does not even begin.
+    Raises what the service raises, `ServiceUnavailable` where the stream does not even begin, and `NotServed`
+    where it holds an event that this version cannot read.
     """
     following = _Following(source, nodes, body, Relay(nodes), now)
     coming: asyncio.Task[Told | None] | None = None
@@ -102,7 +109,11 @@ class _Following:
                 try:
                     told = self._read(message)
                 except ValueError as error:
-                    raise ServiceUnavailable(f"what the service sends is no event: {error}") from error
+                    # The next connection would be sent the same.
+                    raise NotServed(
+                        f"what the service sends is no event that this version knows: {error}; "
+                        "bring client and service to one version"
+                    ) from error
                 self._cursor = message.last_id
                 if told is not None and self._relay.take(told, self._now()):
                     yield told
