@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ TIMEOUT_S = 120.0
 MAX_BYTES = 512 * 2**20
 """A month of seconds takes a fifth of it."""
 MAX_FILES = 64
+MAX_HELD_BYTES = 256 * 2**20
+"""Of the bars that are kept; two months of seconds."""
 ABSENT_FOR_S = 600.0
 """So long a file that was not there, or could not be had, is not asked for again."""
 FILES_AT_ONCE_S = 3_600.0
@@ -70,7 +73,9 @@ class ArchivePlace:
 
 
 class HttpArchives:
-    """The archives of exchanges, by their names. Files are kept in memory, the last ones asked for.
+    """The archives of exchanges, by their names.
+
+    Files are kept in memory, the last ones asked for: `MAX_FILES` and `MAX_HELD_BYTES` of them, one at least.
 
     A file that cannot be had or does not hold what it should is as if it were not there; `notify` is told.
     Of the exchanges that `drops_flat_bars` names, flat bars without volume are none.
@@ -132,17 +137,32 @@ class HttpArchives:
         except (aiohttp.ClientError, TimeoutError, OSError, ImportRefused) as error:
             reason = str(error) or type(error).__name__
             self._notify(ArchiveEvent("refused", str(node), without_user(url), reason=reason))
-        self._files[url] = bars, self._now() + ABSENT_FOR_S
-        while len(self._files) > MAX_FILES:
-            self._files.popitem(last=False)
+        self._keep(url, bars)
         return bars
+
+    def _keep(self, url: str, bars: pa.Table | None) -> None:
+        self._files[url] = bars, self._now() + ABSENT_FOR_S
+        self._files.move_to_end(url)
+        held = sum(one.nbytes for one, _ in self._files.values() if one is not None)
+        while len(self._files) > 1 and (len(self._files) > MAX_FILES or held > MAX_HELD_BYTES):
+            gone, _ = self._files.popitem(last=False)[1]
+            held -= gone.nbytes if gone is not None else 0
 
     async def _bars(self, node: NodeId, partition: Partition, url: str) -> pa.Table | None:
         payload = await self._get(url)
         if payload is None:
             return None
-        name = urlsplit(url).path.rpartition("/")[2]
         checksum = await self._get(url + CHECKSUM)
+        name = urlsplit(url).path.rpartition("/")[2]
+        # A month of seconds takes seconds to unpack and to read, which the loop must not wait for.
+        bars = await asyncio.to_thread(self._unpacked, node, partition, name, payload, checksum)
+        self._notify(ArchiveEvent("loaded", str(node), without_user(url), rows=bars.num_rows))
+        return bars
+
+    def _unpacked(
+        self, node: NodeId, partition: Partition, name: str, payload: bytes, checksum: bytes | None
+    ) -> pa.Table:
+        """The bars of a file. Raises `ImportRefused`."""
         if checksum is not None:
             verify_checksum(name, payload, checksum)
         source = Source(name, sha256_text(payload), len(payload))
@@ -156,7 +176,6 @@ class HttpArchives:
         )
         if made.left_out:
             raise ImportRefused(f"{name} holds bars of other times than its name says", path=name)
-        self._notify(ArchiveEvent("loaded", str(node), without_user(url), rows=made.bars.num_rows))
         return made.bars
 
     async def _get(self, url: str) -> bytes | None:
