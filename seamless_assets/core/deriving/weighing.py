@@ -64,10 +64,13 @@ class _Leg:
             column = source.bars.column(name).to_numpy()
             self.values[name] = column[before] if len(opens) else np.full(len(grid), np.nan)
         step = source.node.timeframe.approximate_seconds
-        age = grid - opens[before] if len(opens) else np.zeros(len(grid))
-        is_near = has_before & (age <= LOOK_BACK * step)
+        latest = opens[before] if len(opens) else np.zeros_like(grid)
+        unknown = [gap for gap in source.gaps if gap.reason in UNKNOWN]
+        # Behind what nobody knows, nobody knows whether the close before it was the last one.
+        last = np.searchsorted([gap.start for gap in unknown], grid, side="right")
+        begun = np.array([np.iinfo(np.int64).min, *(gap.start for gap in unknown)])[last]
+        is_near = has_before & (grid - latest <= LOOK_BACK * step) & (begun < latest)
         self.held = np.where(is_near, self.values["close"], np.nan)
         self.is_unknown = np.zeros(len(grid), dtype=bool)
-        for gap in source.gaps:
-            if gap.reason in UNKNOWN:
-                self.is_unknown[np.searchsorted(grid, gap.start) : np.searchsorted(grid, gap.end)] = True
+        for gap in unknown:
+            self.is_unknown[np.searchsorted(grid, gap.start) : np.searchsorted(grid, gap.end)] = True

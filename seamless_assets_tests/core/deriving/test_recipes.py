@@ -69,10 +69,12 @@ def test_a_volume_that_is_not_known_makes_that_of_the_whole_unknown() -> None:
     assert np.isnan(volumes[0]) and np.isfinite(volumes[1])
 
 
-def held_close(rows: Mapping[int, dict[str, Any]], ts: int) -> float | None:
-    for at in range(ts, ts - LOOK_BACK * 60 - 1, -60):
+def held_close(rows: Mapping[int, dict[str, Any]], known: list[str], ts: int) -> float | None:
+    for at in range(ts, max(ts - LOOK_BACK * 60, START) - 1, -60):
         if at in rows:
             return float(rows[at]["close"])
+        if known[(at - START) // 60] in UNKNOWN:
+            return None
     return None
 
 
@@ -86,7 +88,7 @@ def test_a_synthetic_bar_is_the_weighted_mean_of_what_is_known(
     rows = [{bar["ts"]: bar for bar in leg.bars.to_pylist()} for leg in legs]
     for ts, *both in zip(range(*WINDOW, 60), one, other, strict=True):
         there = [ts in known for known in rows]
-        closes = [held_close(known, ts) for known in rows]
+        closes = [held_close(held, known, ts) for held, known in zip(rows, (one, other), strict=True)]
         expected = not UNKNOWN & {*both} and any(there)
         if rule == "hold":
             expected = expected and None not in closes
