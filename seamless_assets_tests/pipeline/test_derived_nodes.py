@@ -112,6 +112,18 @@ def test_what_nobody_knows_of_a_source_is_missing_and_what_is_absent_is_not(
         assert report.released and report.coverage.present == 6
 
 
+def test_a_bar_of_which_a_leg_is_proven_absent_is_known_to_be_none(
+    settings_of: Callable[..., Settings],
+) -> None:
+    bars = make_bars(START, START + DAY, "1h").to_pandas()
+    mean = {"node": MEAN, "synthetic": {"legs": {HOURS: 1, OTHER: 1}, "missing_leg": "missing"}}
+    with sa.connect(settings_of([mean])) as s:
+        s.ingest(bars, HOURS)
+        s.ingest(bars.drop(index=[5]), OTHER, START, START + DAY, complete=True)
+        report = s.materialize(MEAN, START, START + DAY)
+        assert report.released and report.coverage.missing == 0 and report.coverage.present == 23
+
+
 def test_no_exchange_is_asked_for_bars_of_a_derived_node(settings_of: Callable[..., Settings]) -> None:
     derived = [{"node": "ohlcv:binance:BTC/USDT:4h", "resample": HOURS}]
     node = derived[0]["node"]

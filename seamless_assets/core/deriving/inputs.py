@@ -7,16 +7,18 @@ decides nothing.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
-from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.calendar.segment import Segment, outside
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.canonical import canonical_json, sha256_text
-from seamless_assets.core.coverage.coverage import MISSING, Gap, holes
+from seamless_assets.core.coverage.coverage import MISSING, RETENTION, Gap, holes
+from seamless_assets.core.deriving.recipes import UNKNOWN
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import InputVersion
 from seamless_assets.core.releases.fingerprint import fingerprint
@@ -58,34 +60,60 @@ class DerivationInput:
 
 
 def derived_gaps(
-    timeframe: Timeframe, window: Segment, opens: np.ndarray, inputs: Sequence[DerivationInput]
+    timeframe: Timeframe,
+    window: Segment,
+    opens: np.ndarray,
+    inputs: Sequence[DerivationInput],
+    *,
+    needs_all: bool = False,
 ) -> tuple[Gap, ...]:
     """What of `window` is not among the sorted `opens` of derived bars, and why; ascending, disjoint.
 
     A bar is absent, for the reason that the first input gives, where every input proves all of its time
-    absent; else it is missing.
+    absent; out of retention where any part of that is. Where a bar `needs_all` inputs it is absent too where
+    one of them proves all of its time absent and nothing of the others is unknown. Else it is missing.
     """
-    absent = [[gap for gap in one.gaps if gap.reason != MISSING] for one in inputs]
     found = []
     for hole in holes(timeframe, window, opens):
         for start in timeframe.opens_array(*hole).tolist():
             bar = Segment(start, timeframe.shift(start, 1))
-            reasons = [_reason(gaps, bar) for gaps in absent]
-            known = reasons[0] if reasons and all(reasons) else None
-            found.append(Gap(*bar, known or MISSING))
+            gaps = [_gaps_of(one, bar) for one in inputs]
+            reason = _lacked_by_one(gaps, bar) if needs_all else None
+            found.append(Gap(*bar, reason or _lacked_by_all(gaps, bar) or MISSING))
     return tuple(_joined(found))
 
 
+def _gaps_of(one: DerivationInput, bar: Segment) -> list[Gap]:
+    """What of a bar's time an input does not have; outside of what was read of it nothing is known."""
+    first = bisect_right(one.gaps, bar.start, key=lambda gap: gap.end)
+    end = bisect_left(one.gaps, bar.end, key=lambda gap: gap.start)
+    unread = [Gap(*part, MISSING) for part in outside(bar, [Segment(one.version.start, one.version.end)])]
+    return sorted([*one.gaps[first:end], *unread])
+
+
+def _lacked_by_one(inputs: Sequence[Sequence[Gap]], bar: Segment) -> str | None:
+    """The reason of the first input that proves a bar absent; None where anything is unknown."""
+    if any(gap.reason in UNKNOWN for gaps in inputs for gap in gaps):
+        return None
+    return next(filter(None, (_reason(gaps, bar) for gaps in inputs)), None)
+
+
+def _lacked_by_all(inputs: Sequence[Sequence[Gap]], bar: Segment) -> str | None:
+    """Why every input lacks all of a bar's time; None where any does not."""
+    reasons = [_reason(gaps, bar) for gaps in inputs]
+    if not reasons or not all(reasons):
+        return None
+    return RETENTION if RETENTION in reasons else reasons[0]
+
+
 def _reason(gaps: Sequence[Gap], bar: Segment) -> str | None:
-    """The reason of the first of the gaps that leave nothing of a bar's time; None where some is left."""
-    at, reason = bar.start, None
-    for gap in gaps:
-        if gap.start <= at < gap.end:
-            reason = reason or gap.reason
-            at = gap.end
-        if at >= bar.end:
-            return reason
-    return None
+    """Why all of a bar's time is absent; None where some of it is there or missing.
+
+    That of the first gap, unless there may have been bars in another.
+    """
+    if any(gap.reason == MISSING for gap in gaps) or outside(bar, [gap.segment for gap in gaps]):
+        return None
+    return RETENTION if any(gap.reason == RETENTION for gap in gaps) else gaps[0].reason
 
 
 def _joined(gaps: Iterable[Gap]) -> list[Gap]:

@@ -32,6 +32,11 @@ class Resample:
         """The nodes that it is made of."""
         return (self.source,)
 
+    @property
+    def needs_all(self) -> bool:
+        """Whether there is no bar where one of the sources has none: of one, its parts may be absent."""
+        return False
+
     def reach(self, window: Segment) -> Segment:
         """What is read of each of them to make the bars of `window`."""
         return window
@@ -52,6 +57,11 @@ class Synthetic:
     def sources(self) -> tuple[NodeId, ...]:
         """The nodes that it is made of."""
         return tuple(node for node, _ in self.legs)
+
+    @property
+    def needs_all(self) -> bool:
+        """Whether there is no bar where one of the sources has none."""
+        return self.missing_leg == "missing"
 
     def reach(self, window: Segment) -> Segment:
         """What is read of each of them to make the bars of `window`."""

@@ -85,7 +85,9 @@ async def _derive_partition(
     inputs = [
         _input(ports, source, reach, snapshot) for source, snapshot in zip(sources, snapshots, strict=True)
     ]
-    report = await publish_derived(ports, node, partition, window.end, bars, inputs, since=window.start)
+    report = await publish_derived(
+        ports, node, partition, window.end, bars, inputs, since=window.start, needs_all=recipe.needs_all
+    )
     if not isinstance(recipe, Resample):
         return report
     problems = await _against_own(ports, node, partition, window, bars)

@@ -43,12 +43,14 @@ async def publish_derived(
     inputs: Sequence[DerivationInput],
     *,
     since: int = 0,
+    needs_all: bool = False,
 ) -> PartitionReport:
     """Seal the bars of a partition from `since` up to `until` (epoch seconds), and release what passes.
 
     `frame` (pandas, Arrow or polars) holds the six columns of bars; those outside of that time are left out.
     `inputs` are what it was made of: they enter the manifest, explain the bars that are not there, and the
-    release is dated after theirs. The same bars of the same inputs change nothing.
+    release is dated after theirs. A bar that `needs_all` of them is absent where one is proven absent. The
+    same bars of the same inputs change nothing.
 
     Raises `InvalidInput` without an input, `InvalidFrame` for other columns, and `ReleaseOutdated` where what
     is in force was made of later releases of its inputs than these.
@@ -69,7 +71,7 @@ async def publish_derived(
         return PartitionReport(partition, False, None, None, None, problems)
     bars = within(bars, *window)
     while True:
-        sealed, dated = await _sealed(ports, node, partition, window, bars, report, inputs)
+        sealed, dated = await _sealed(ports, node, partition, window, bars, report, inputs, needs_all)
         try:
             return await release_checked(ports, node, partition, sealed, reason=DERIVED, dated=dated)
         except (ArtifactDiscarded, ReleaseOutdated):
@@ -101,12 +103,13 @@ async def _sealed(
     bars: pa.Table,
     report: Report,
     inputs: Sequence[DerivationInput],
+    needs_all: bool,
 ) -> tuple[Sealed, int]:
     """The stored artifact, and the instant (epoch microseconds) by which its release is dated."""
     began, before = ports.clock.now(), await ports.artifacts.load_snapshot(node)
     in_force = before.overlapping(window)
     await _refuse_outdated(ports, node, in_force, inputs)
-    gaps = derived_gaps(node.timeframe, window, timestamps(bars), inputs)
+    gaps = derived_gaps(node.timeframe, window, timestamps(bars), inputs, needs_all=needs_all)
     flags = {name: count for name, count in report.flags.items() if name != "gap"}
     dated = await _dated(ports, inputs)
     artifact = await sealed_artifact(

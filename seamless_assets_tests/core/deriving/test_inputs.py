@@ -19,12 +19,13 @@ HOUR = Timeframe.parse("1h")
 WINDOW = Segment(START, START + 4 * 3600)
 
 
-def an_input(*gaps: tuple[int, int, str], node: NodeId = NODE) -> DerivationInput:
-    """An input with gaps, given in minutes."""
+def an_input(*gaps: tuple[int, int, str], node: NodeId = NODE, ends: int = 240) -> DerivationInput:
+    """An input with gaps, read up to `ends`, both in minutes."""
+    read = Segment(START, START + 60 * ends)
     return DerivationInput.of(
         node,
-        WINDOW,
-        make_bars(*WINDOW),
+        read,
+        make_bars(*read),
         [Gap(START + 60 * start, START + 60 * end, reason) for start, end, reason in gaps],
         conformance_version="v2",
         as_of="2025-02-01T00:00:00Z",
@@ -45,6 +46,32 @@ CASES = {
     "absent in both inputs": ([an_input((0, 60, "outage")), an_input((0, 60, "no_trades"))], "outage"),
     "absent in one of two": ([an_input((0, 60, "outage")), an_input()], "missing"),
     "no input at all": ([], "missing"),
+    "a part of it is out of retention": (
+        [an_input((0, 30, "no_trades"), (30, 60, "retention"))],
+        "retention",
+    ),
+    "it is out of retention in the second": (
+        [an_input((0, 60, "no_trades")), an_input((0, 60, "retention"))],
+        "retention",
+    ),
+}
+NEEDS_ALL = {
+    "absent in one of two": ([an_input(), an_input((0, 60, "outage"))], "outage"),
+    "absent in both": ([an_input((0, 60, "halted")), an_input((0, 60, "outage"))], "halted"),
+    "the other is missing": ([an_input((0, 60, "missing")), an_input((0, 60, "outage"))], "missing"),
+    "a part of the other is missing": (
+        [an_input((59, 61, "missing")), an_input((0, 60, "outage"))],
+        "missing",
+    ),
+    "the other is out of retention": (
+        [an_input((0, 60, "outage")), an_input((0, 60, "retention"))],
+        "retention",
+    ),
+    "one is out of retention": ([an_input(), an_input((0, 60, "retention"))], "missing"),
+    "both are there": ([an_input(), an_input()], "missing"),
+    "absent in a part of it": ([an_input(), an_input((0, 59, "outage"))], "missing"),
+    "the other was not read": ([an_input(ends=0), an_input((0, 60, "outage"))], "missing"),
+    "the other was read in part": ([an_input(ends=59), an_input((0, 60, "outage"))], "missing"),
 }
 
 
@@ -53,6 +80,14 @@ def test_a_bar_is_absent_where_every_input_proves_all_of_its_time_so(case: str) 
     inputs, reason = CASES[case]
     opens = np.arange(START + 3600, WINDOW.end, 3600)
     assert derived_gaps(HOUR, WINDOW, opens, inputs) == (Gap(START, START + 3600, reason),)
+
+
+@pytest.mark.parametrize("case", list(NEEDS_ALL))
+def test_a_bar_that_needs_all_inputs_is_absent_where_one_is_and_nothing_is_unknown(case: str) -> None:
+    inputs, reason = NEEDS_ALL[case]
+    opens = np.arange(START + 3600, WINDOW.end, 3600)
+    found = derived_gaps(HOUR, WINDOW, opens, inputs, needs_all=True)
+    assert found == (Gap(START, START + 3600, reason),)
 
 
 def test_adjoining_holes_of_one_reason_are_one_gap() -> None:
