@@ -8,6 +8,8 @@ from itertools import count
 from random import Random
 from typing import Any
 
+import pytest
+
 from seamless_assets.adapters.ccxt.streams.client import Heard, Message
 from seamless_assets.adapters.ccxt.streams.venue import GATHERING_S, Subscriber, Venue
 from seamless_assets.core.live.events import Values
@@ -138,3 +140,31 @@ def test_whoever_comes_and_goes_no_candle_is_proven_that_is_not_whole() -> None:
             assert {ts: bar for ts, bar in follower.proven.items() if whole[ts] != bar} == {}, seed
             proven += len(follower.proven)
     assert proven > 10 * 30
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_who_joins_while_all_is_closed_is_subscribed(closes: bool) -> None:
+    async def work(steps: int) -> int:
+        clients: list[TradesClient] = []
+
+        async def opened(_: Callable[[int, str], None]) -> TradesClient:
+            clients.append(TradesClient())
+            return clients[-1]
+
+        venue = Venue("coinbase", "trades", opened, ())
+        last = await venue.join(NODES[0])
+        await asyncio.sleep(2 * GATHERING_S)
+        closing = asyncio.ensure_future(venue.close() if closes else venue.leave(last))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        joined = await venue.join(NODES[1])
+        await closing
+        await asyncio.sleep(2 * GATHERING_S)
+        clients[-1].trade(Trade("1", T + 1.0, 100.0, 1.0))
+        await venue.close()
+        return joined.updates.qsize()
+
+    # With no step between them the closing has not begun, and ends what has joined before it.
+    begins_at = 1 if closes else 0
+    heard = [run_on_virtual_time(lambda n=steps: work(n)) for steps in range(begins_at, 8)]  # type: ignore[misc]
+    assert heard == [1] * len(heard)

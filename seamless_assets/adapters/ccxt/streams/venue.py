@@ -84,19 +84,21 @@ class Venue:
         if self._subscribers.get(subscriber.node) is subscriber:
             del self._subscribers[subscriber.node]
         if not self._subscribers:
-            await shielded(asyncio.ensure_future(self.close()))
+            await self.close()
 
     async def close(self) -> None:
-        """End what goes on, and close all connections."""
+        """End what goes on, and close all connections. Whoever joins meanwhile has a client of their own."""
+        client, tasks = self._detach()
+        await shielded(asyncio.ensure_future(_end_all(client, tasks)))
+
+    def _detach(self) -> tuple[Any, set[asyncio.Task[None]]]:
+        """The client and all that goes on by it, none of which is the venue's from now on."""
         client, self._client = self._client, None
+        tasks, self._tasks = self._tasks, set()
         self._waiting.clear()
-        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        if client is not None:
-            await client.close()
+        return client, tasks
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -179,6 +181,13 @@ class Venue:
         for node in nodes:
             if subscriber := self._subscribers.get(node):
                 subscriber.updates.put_nowait(error)
+
+
+async def _end_all(client: Any, tasks: set[asyncio.Task[None]]) -> None:
+    if tasks:
+        await asyncio.wait(tasks)
+    if client is not None:
+        await client.close()
 
 
 def _number(cell: Any) -> float:
