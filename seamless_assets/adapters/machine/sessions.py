@@ -51,6 +51,7 @@ class MachineSessions:
         self._on_message, self._notify = on_message, notify
         self._version = FileVersion(path)
         self._read_at: Version | None = None
+        self._updating = 0
         self._known: LRUCache[SessionKey, SessionRecord] = LRUCache(KEPT_VERDICTS, getsizeof=_size_of)
 
     @property
@@ -76,12 +77,17 @@ class MachineSessions:
         """
         self._look()
         known = self._known.get(key)
-        if known is not None and change(known) == known:
+        # An update under way may still change what is known; this one then goes behind it.
+        if known is not None and not self._updating and change(known) == known:
             return known, known
         has_receiver = self._on_message is not None
-        before, after, event, dropped = await self._file.run(
-            lambda db: _update(db, key, change, has_receiver)
-        )
+        self._updating += 1
+        try:
+            before, after, event, dropped = await self._file.run(
+                lambda db: _update(db, key, change, has_receiver)
+            )
+        finally:
+            self._updating -= 1
         for lost in dropped:
             self._notify(lost)
         if self._on_message is not None and event is not None:

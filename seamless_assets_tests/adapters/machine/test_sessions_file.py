@@ -173,3 +173,18 @@ async def test_a_file_that_cannot_be_looked_at_is_asked_each_time(
     file: Any = sessions._file
     assert file.asked == 6
     await sessions.close()
+
+
+async def test_an_update_that_changes_nothing_known_goes_behind_those_under_way(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    await stored(path)
+    sessions = MachineSessions(path)
+    # What is known already is what the last update asks for, while another one is on its way to the file.
+    known = [await sessions.load(KEY), await sessions.load(KEY)][-1]
+    other = SessionRecord(as_of="2025-02-01T00:00:00.000000Z")
+    (_, first), (before, last) = await asyncio.gather(
+        sessions.update(KEY, lambda _: other), sessions.update(KEY, lambda _: known)
+    )
+    assert (first, before, last) == (other, other, known)
+    assert await sessions.load(KEY) == known
+    await sessions.close()
