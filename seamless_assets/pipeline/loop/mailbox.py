@@ -30,28 +30,26 @@ class Mailbox:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = ref(loop)
         self._calls: deque[Call] = deque()
-        self._is_woken = False
+        # How often the box was emptied, and the newest such count for which the loop was woken.
+        self._turn, self._woken_for = 0, -1
 
     def post(self, call: Callable[..., object], *args: Any) -> None:
         """Leave a call, from any thread. Raises `RuntimeError` where the loop is closed or gone."""
         self._calls.append((call, args, copy_context()))
-        # Who empties the box says so before looking into it, so no call is left in it for ever.
-        if not self._is_woken:
-            self._is_woken = True
-            self._wake()
-
-    def _wake(self) -> None:
+        # Who empties the box counts before looking into it, so no call is left in it for ever.
+        turn = self._turn
+        if self._woken_for == turn:
+            return
         loop = self._loop()
-        try:
-            if loop is None:
-                raise RuntimeError("the event loop is gone")
-            loop.call_soon_threadsafe(self._empty, loop)
-        except RuntimeError:
-            self._is_woken = False
-            raise
+        if loop is None:
+            raise RuntimeError("the event loop is gone")
+        loop.call_soon_threadsafe(self._empty, loop)
+        # Only now: where an interrupt or error came before this, the next call wakes the loop. Two threads
+        # at once may both wake it, and the second time it finds nothing.
+        self._woken_for = turn
 
     def _empty(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._is_woken = False
+        self._turn += 1
         for _ in range(len(self._calls)):
             call, args, context = self._calls.popleft()
             loop.call_soon(call, *args, context=context)

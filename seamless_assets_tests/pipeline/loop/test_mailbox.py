@@ -129,3 +129,44 @@ async def test_an_outcome_is_a_value_an_error_or_an_end() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert left.cancelled()
+
+
+class InterruptedLoop(CountingLoop):
+    """A loop whose first wake an interrupt comes before."""
+
+    def call_soon_threadsafe(self, *args: Any, **more: Any) -> Any:
+        if not self.wakes:
+            self.wakes += 1
+            raise KeyboardInterrupt
+        return super().call_soon_threadsafe(*args, **more)
+
+
+def test_an_interrupt_before_the_wake_leaves_the_next_call_to_wake_the_loop() -> None:
+    with asyncio.Runner(loop_factory=InterruptedLoop) as runner:
+        mailbox, seen = Mailbox(runner.get_loop()), []
+        with pytest.raises(KeyboardInterrupt):
+            mailbox.post(seen.append, 1)
+        mailbox.post(seen.append, 2)
+        runner.run(asyncio.sleep(0))
+        assert seen == [1, 2]
+
+
+class OvertakenLoop(CountingLoop):
+    """A loop whose first wake is over before the thread that woke it goes on."""
+
+    def call_soon_threadsafe(self, *args: Any, **more: Any) -> Any:
+        handle = super().call_soon_threadsafe(*args, **more)
+        if self.wakes == 1:
+            self.run_until_complete(asyncio.sleep(0))
+        return handle
+
+
+def test_a_thread_that_is_late_after_its_wake_takes_no_wake_from_the_next_call() -> None:
+    with asyncio.Runner(loop_factory=OvertakenLoop) as runner:
+        loop: Any = runner.get_loop()
+        mailbox, seen = Mailbox(loop), []
+        mailbox.post(seen.append, 1)
+        mailbox.post(seen.append, 2)
+        assert loop.wakes == 2
+        runner.run(asyncio.sleep(0))
+        assert seen == [1, 2]
