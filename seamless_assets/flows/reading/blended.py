@@ -61,9 +61,9 @@ async def read_blended(
     """
     node = request.node
     gathered = await _gather(ports, request, window, snapshot, deadline)
-    wanted = plan_fills(
-        node, window, gathered.coverage.missing_gaps, admission, request.sla.max_sync_gap_bars
-    )
+    # No exchange has bars of a derived node.
+    missing = () if node in ports.policy.derived else gathered.coverage.missing_gaps
+    wanted = plan_fills(node, window, missing, admission, request.sla.max_sync_gap_bars)
     problems: list[str] = []
     await fill_later(ports, node, wanted.later, deadline)
     phases: tuple[tuple[Phase, tuple[Segment, ...]], ...] = (

@@ -16,6 +16,7 @@ from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.core.worlds.session import SessionKey, add_made
 from seamless_assets.errors import CoverageMissing, NothingReleased
+from seamless_assets.flows.filling.clocks import refuse_derived
 from seamless_assets.flows.filling.history import coverage
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.blended import plan_fills, reach_of
@@ -70,6 +71,7 @@ async def _publish(ports: Ports, request: ReadRequest, admission: Admission) -> 
     parts = [partition.window.until(end) for partition in partitions(node.timeframe, unit, window)]
     if not parts:
         return ()
+    refuse_derived(ports, node)
     whole = Segment(parts[0].start, parts[-1].end)
     known = await coverage(ports, node, whole)
     wanted = plan_fills(node, whole, known.missing_gaps, admission, request.sla.max_sync_gap_bars)

@@ -14,12 +14,14 @@ from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.result import ReadResult
 from seamless_assets.core.reading.sla import SLAPolicy
 from seamless_assets.core.sharing.policy import Policy
+from seamless_assets.errors import ExchangeRefused
 from seamless_assets.flows.live.subscribe import subscribe
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.read import read
 from seamless_assets.testing import (
     START,
     InMemoryExchange,
+    ManualClock,
     VirtualClock,
     in_memory_ports,
     random_walk,
@@ -90,3 +92,26 @@ def test_a_read_and_a_subscription_share_what_closes_without_a_seam() -> None:
                 assert len(exchange.asked) == asked, "what the stream stored is not asked for again"
 
     run_on_virtual_time(work)
+
+
+@pytest.mark.parametrize("strategy", ["SEAMLESS", "AUTO_BACKFILL"])
+async def test_a_live_read_of_a_derived_node_begins_no_fill(
+    strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange = InMemoryExchange(series={NODE: random_walk(START, NOW)}, clock=ManualClock(NOW), listed=START)
+    ports = in_memory_ports(exchange, policy=Policy(derived=frozenset({NODE})))
+    begun: list[Any] = []
+    start = type(ports.fills).start
+    monkeypatch.setattr(
+        type(ports.fills), "start", lambda *args, **more: begun.append(args) or start(*args, **more)
+    )
+    for context in (LIVE, None):
+        request = ReadRequest.parse(
+            NODE, NOW - 1_200, NOW, context=context, strategy=strategy, sla=None, default_sla=SLA
+        )
+        if context is None:
+            with pytest.raises(ExchangeRefused, match="is derived of other nodes"):
+                await read(ports, request)
+        else:
+            assert (await read(ports, request)).metadata.rows == 0
+    assert begun == [] and exchange.asked == []
