@@ -93,3 +93,19 @@ async def test_who_closes_while_it_is_imported_does_not_wait_for_that() -> None:
     with pytest.raises(asyncio.CancelledError):
         await asked
     goes_on.set()
+
+
+async def test_an_import_that_failed_is_tried_again_by_the_next_call() -> None:
+    log: list[str] = []
+    failures = [OSError("too many open files")]
+
+    def load() -> None:
+        if failures:
+            raise failures.pop()
+
+    source = late(log, load)
+    with pytest.raises(OSError, match="open files"):
+        await source.exchange_now("a")
+    assert await source.exchange_now("b") == 7.0
+    await source.close()
+    assert log == ["made", "b", "closed"]

@@ -79,7 +79,14 @@ class LateSource:
         if self._loading is None:
             # One thread for all who ask meanwhile.
             self._loading = asyncio.create_task(asyncio.to_thread(self._load))
-        await asyncio.shield(self._loading)
+        loading = self._loading
+        try:
+            await asyncio.shield(loading)
+        except Exception:
+            # What failed to import may be there later; only its own failure is forgotten.
+            if self._loading is loading:
+                self._loading = None
+            raise
         return await getattr(self._source(), name)(*args, **more)
 
     def _source(self) -> Any:
