@@ -39,6 +39,7 @@ def commands(text: str) -> Iterator[list[str]]:
 def filled(words: list[str], as_of: str = "2025-02-01T00:00:00Z") -> list[str]:
     """A command with the node and window of the test's project."""
     values = {"$NODE": NODE, "$START": "2025-01-01", "$END": "2025-01-02", "$AS_OF": as_of}
+    values["$WORLD"] = "default"
     return [values.get(word, word) for word in words]
 
 

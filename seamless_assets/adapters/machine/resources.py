@@ -57,7 +57,7 @@ def _disk(used_for: list[str], folder: Path) -> Finding:
 
 def judge_room(free: int, size: int, inodes: int | None) -> tuple[bool, str]:
     """Whether a disk with so many bytes and files free can be written to, and what to do."""
-    way_out = "make room: `seamless evict`, `seamless gc`, or lower cache.max_segment_mb"
+    way_out = "make room: `seamless gc`, a lower cache.max_segment_mb, or a larger disk"
     if free < FULL_BYTES:
         return False, f"it is full; {way_out}"
     if inodes is not None and inodes < FEW_INODES:

@@ -37,6 +37,10 @@ def test_room_is_judged_by_bytes_share_and_files(
 ) -> None:
     found, advice = judge_room(free, size, inodes)
     assert found is is_well and said in advice and bool(advice) is bool(said)
+    # Parts that were merged stay for earlier reads, and what a file of SQLite forgets stays its own.
+    ways = ("seamless gc", "cache.max_segment_mb", "a larger disk")
+    assert all((way in advice) is bool(said) for way in ways)
+    assert "compact" not in advice and "evict" not in advice
 
 
 def test_folders_of_one_disk_are_one_finding_and_none_is_made(tmp_path: Path) -> None:
