@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
 from dataclasses import dataclass, field
 
 from seamless_assets.aio.timing import monotonic
 from seamless_assets.core.live.feed.stability import Stability
-from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.events import StreamEvent
 from seamless_assets.errors import ExchangeUnavailable
 from seamless_assets.flows.ports import Ports
@@ -20,10 +19,10 @@ DOUBTED_CLOCK_AGE_S = 0.2
 
 @dataclass
 class ExchangeFeed:
-    """One exchange's stream. `on_cooling` is called, by node, when it begins to cool down."""
+    """One exchange's stream. Events in `woken` are set when it begins to cool down."""
 
     exchange: str
-    on_cooling: dict[NodeId, Callable[[], None]] = field(default_factory=dict)
+    woken: set[asyncio.Event] = field(default_factory=set)
     _stability: Stability = field(default_factory=Stability)
     _is_streaming: bool = False
     _ahead: float | None = None
@@ -66,5 +65,5 @@ class ExchangeFeed:
         ports.observer.notify(
             StreamEvent("cools", self.exchange, what, seconds=self.cools_for, reason=reason)
         )
-        for cool in list(self.on_cooling.values()):
-            cool()
+        for event in list(self.woken):
+            event.set()

@@ -86,7 +86,7 @@ class NodeFeed:
 
     async def run(self) -> None:
         """Follow until cancelled; where the exchange refuses the node, end, and leave it to polling."""
-        self._shared.on_cooling[self._node] = self._woken.set
+        self._shared.woken.add(self._woken)
         try:
             while True:
                 await self._ports.clock.sleep(self._shared.cools_for)
@@ -104,7 +104,7 @@ class NodeFeed:
                 self._failures += 1
                 await self._ports.clock.sleep(pause * (0.5 + self._ports.rng.random()))
         finally:
-            del self._shared.on_cooling[self._node]
+            self._shared.woken.discard(self._woken)
 
     async def _follow(self) -> None:
         """Follow one subscription: while it lasts, is not silent, and its exchange's stream is stable."""

@@ -12,7 +12,7 @@ import pytest
 from support.live import HOUR, NODE, LiveMarket, collect, lasting, request, shown
 
 from seamless_assets.core.live.events import Bar, Event
-from seamless_assets.core.live.feed.stability import FIRST_S
+from seamless_assets.core.live.feed.stability import FAULTS, FIRST_S, SAME_S
 from seamless_assets.core.live.feed.update import CandleUpdate
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.events import StreamEvent
@@ -158,6 +158,38 @@ def test_another_process_takes_a_stream_over_from_one_that_is_gone() -> None:
     events = run_on_virtual_time(work)
     assert shown(events) == truth_of(market, 900)
     assert streams[1].connected == [NODE]
+
+
+def test_a_feed_that_begins_while_its_forerunner_ends_cools_down_like_any_other() -> None:
+    market = LiveMarket()
+    stream = InMemoryStream(market.exchange)
+    ports = streaming(market, stream)
+    feeds = ports.feeds
+    assert isinstance(feeds, Feeds)
+
+    async def follow(ends: asyncio.Event) -> None:
+        async with feeds.following(ports, NODE, lambda: None):
+            await ends.wait()
+
+    async def work() -> None:
+        ends = [asyncio.Event() for _ in range(2)]
+        followers = [asyncio.ensure_future(follow(ends[0]))]
+        await asyncio.sleep(90)
+        ends[0].set()
+        await asyncio.sleep(0)
+        followers.append(asyncio.ensure_future(follow(ends[1])))
+        await followers[0]
+        await asyncio.sleep(90)
+        assert stream.connected == [NODE, NODE]
+        for _ in range(FAULTS):
+            await asyncio.sleep(2 * SAME_S)
+            feeds._exchange(NODE).fault(ports, "silent")
+        await asyncio.sleep(0.1)
+        assert stream.open == [], "it is left alone from the moment in which it cools"
+        ends[1].set()
+        await asyncio.gather(*followers)
+
+    run_on_virtual_time(work)
 
 
 def broken(market: LiveMarket, times: Sequence[float]) -> Deliver:
