@@ -193,6 +193,24 @@ def test_flat_bars_count_as_the_settings_say() -> None:
             assert pipeline.ingest(bars, NODE).release is None
 
 
+def test_a_flat_bar_that_counts_as_none_says_nothing_of_a_bar_that_is_known() -> None:
+    bars = frame()
+    flat = bars.copy()
+    for row in (7, 8):
+        flat.loc[row, ["open", "high", "low", "close"]] = flat.loc[row, "close"]
+        flat.loc[row, "volume"] = 0.0
+    with pipeline_of() as pipeline:
+        object.__setattr__(pipeline.aio.ports.policy, "drops_flat_bars", frozenset({"binance"}))
+        assert pipeline.ingest(bars.drop(index=[8]), NODE).released
+        assert pipeline.ingest(flat, NODE).released
+        assert backtest(pipeline).to_pandas()["ts"].tolist() == bars["ts"].drop(index=8).tolist()
+        assert [(fact.start, fact.end) for fact in pipeline.ledger(NODE, START, END)] == [
+            (START + 480, START + 540)
+        ]
+        assert pipeline.coverage(NODE, START, END).absent == 1
+        assert pipeline.ingest(flat, NODE).release is None
+
+
 def test_a_window_says_what_files_are_whole_for(pipeline: sa.Seamless) -> None:
     bars = frame(START + 600, END - 600)
     report = pipeline.ingest(bars, NODE, START, START + DAY, complete=True)

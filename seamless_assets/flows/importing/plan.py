@@ -12,9 +12,10 @@ from seamless_assets.core.bars.table import between, changes, join, timestamps
 from seamless_assets.core.calendar.partition import Partition, partitions
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.watermark import settled
-from seamless_assets.core.coverage.coverage import DECLARED, Coverage, Gap, with_absent
+from seamless_assets.core.coverage.coverage import DECLARED, Coverage, Gap, bars_of, with_absent
 from seamless_assets.core.coverage.declaration import Declaration, declared_fact
 from seamless_assets.core.coverage.ledger import Fact
+from seamless_assets.core.coverage.proof import subtract
 from seamless_assets.core.imports.bars import ImportedBars
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.gate import GateResult, check_release
@@ -45,8 +46,8 @@ class IngestRequest:
 class ImportPart:
     """One partition as it would be sealed: its window, all bars known of it then, and how they differ.
 
-    The files tell of `told`, and in its `quiet` parts of nobody who traded. `is_known`: all that is in force
-    already.
+    The files tell of `told`, and in its `quiet` parts, where no bar is known, of nobody who traded.
+    `is_known`: all that is in force already.
     """
 
     partition: Partition
@@ -105,7 +106,9 @@ async def _part(
     kept = known.filter(pa.array(~is_in(timestamps(known), timestamps(brought))))
     bars, report = conform(join([kept, brought]), node.timeframe, severities=ports.policy.severities)
     coverage = await coverage_of_known(ports, node, window, timestamps(bars))
-    quiet = tuple(part for one in request.imported.quiet if not (part := one.intersect(told)).is_empty)
+    flat = [part for one in request.imported.quiet if not (part := one.intersect(told)).is_empty]
+    # What is known of a bar by other sources weighs more than a flat one that counts as none.
+    quiet = tuple(subtract(flat, bars_of(timestamps(bars), node.timeframe), node.timeframe))
     missing = coverage.missing
     coverage = with_absent(coverage, node.timeframe, [Gap(*one, QUIET) for one in quiet])
     explains = coverage.missing < missing
