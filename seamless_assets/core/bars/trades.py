@@ -41,16 +41,26 @@ def bars_of_trades(
 
 def decimal_sums(values: np.ndarray, first: np.ndarray) -> np.ndarray:
     """Sums of the groups of `values` that begin at the positions `first`, exact in decimals."""
+    sums, lengths = np.empty(len(first)), np.diff(first, append=len(values))
+    groups, left, starts = np.arange(len(first)), values, first
+    inexact: list[int] = []
     for decimals in range(_MOST_DECIMALS + 1):
-        scaled = np.rint(values * 10.0**decimals)
-        if np.add.reduceat(np.abs(scaled), first).max() >= _EXACT:
+        scaled = np.rint(left * 10.0**decimals)
+        fits = np.add.reduceat(np.abs(scaled), starts) < _EXACT
+        is_exact = fits & np.logical_and.reduceat(scaled / 10.0**decimals == left, starts)
+        sums[groups[is_exact]] = np.add.reduceat(scaled, starts)[is_exact] / 10.0**decimals
+        inexact += groups[~fits].tolist()
+        is_left = fits & ~is_exact
+        left = left[np.repeat(is_left, lengths)]
+        groups, lengths = groups[is_left], lengths[is_left]
+        if len(groups) == 0:
             break
-        if bool((scaled / 10.0**decimals == values).all()):
-            sums: np.ndarray = np.add.reduceat(scaled, first) / 10.0**decimals
-            return sums
-    exact = [Fraction(repr(float(value))) for value in values]
+        starts = np.cumsum(lengths) - lengths
     ends = np.append(first[1:], len(values))
-    return np.array([float(sum(exact[a:b], Fraction())) for a, b in zip(first, ends, strict=True)])
+    for group in [*inexact, *groups.tolist()]:
+        exact = (Fraction(repr(value)) for value in values[first[group] : ends[group]].tolist())
+        sums[group] = float(sum(exact, Fraction()))
+    return sums
 
 
 def _opens(seconds: np.ndarray, timeframe: Timeframe) -> np.ndarray:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seamless_assets.core.bars import trades as trades_module
 from seamless_assets.core.bars.trades import bars_of_trades, decimal_sums
 from seamless_assets.core.calendar.timeframe import Timeframe
 
@@ -44,6 +47,20 @@ def test_bars_are_what_a_plain_loop_makes_of_trades(made: list[tuple[int, float,
 def test_amounts_add_up_as_they_are_written() -> None:
     assert decimal_sums(np.array([0.1, 0.2, 0.7, 0.1]), np.array([0, 2])).tolist() == [0.3, 0.8]
     assert 0.1 + 0.2 != 0.3
+
+
+def test_one_group_that_floats_cannot_hold_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def counted(*text: str) -> Fraction:
+        made.extend(text)
+        return Fraction(*text)
+
+    monkeypatch.setattr(trades_module, "Fraction", counted)
+    values = np.array([0.1, 0.2, 1e300, 1e-9, 1.5, 2.0, 1e-17, 3e-17, 0.125, 0.3])
+    sums = decimal_sums(values, np.array([0, 2, 4, 6, 8]))
+    assert sums.tolist() == [0.3, 1e300, 3.5, 4e-17, 0.425]
+    assert made == ["1e+300", "1e-09", "1e-17", "3e-17"]
 
 
 def test_no_trades_are_no_bars() -> None:
