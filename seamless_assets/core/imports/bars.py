@@ -22,7 +22,7 @@ from seamless_assets.core.imports.trades import bars_of_trade_files
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import ImportRefused
 
-_FEW = 10
+_FEW = 30
 """Of fewer bars nothing is said by how far apart they lie."""
 
 

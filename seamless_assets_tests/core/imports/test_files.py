@@ -358,3 +358,14 @@ def test_what_could_unpack_to_anything_at_once_is_refused_before_it_is_read(
 def test_a_member_of_no_name_is_refused(name: str) -> None:
     with pytest.raises(ImportRefused):
         imported(("a.zip", zipped({name: lines(TIMES)})))
+
+
+@pytest.mark.parametrize(("bars", "is_refused"), [(29, False), (30, True)])
+def test_of_few_bars_nothing_is_said_by_how_far_apart_they_lie(bars: int, is_refused: bool) -> None:
+    payload = lines([START + at * 300 for at in range(60)])
+    payload = b"\n".join(payload.splitlines()[:bars])
+    if is_refused:
+        with pytest.raises(ImportRefused, match="coarser"):
+            imported(("a.csv", payload))
+    else:
+        assert imported(("a.csv", payload)).bars.num_rows == bars
