@@ -107,6 +107,7 @@ class IcebergMirror:
                 await table.follow(log)
             if len(self._tables) >= MAX_TABLES:
                 self._tables.pop(next(iter(self._tables)))
+            table.forget()
             self._tables[node] = table
             url = table.url(metadata_path(len(log)))
             await asyncio.to_thread(self._catalog.point, node, url)
@@ -170,6 +171,14 @@ class _Table:
         await self._write_tables(files, after=before)
         await self._show()
         await self._remove(range(max(before - VERSIONS, 0) + 1, len(log) - VERSIONS + 1))
+
+    def forget(self) -> None:
+        """Forget how long files are that are in force no more."""
+        groups = self._history.groups.values()
+        paths = {_path(group) for group in groups}
+        hashes = {file.ref.file_sha256 for group in groups for file in group.files}
+        self._lengths = {path: size for path, size in self._lengths.items() if path in paths}
+        self._sizes = {held: size for held, size in self._sizes.items() if held in hashes}
 
     async def _snapshot(self, changed: Sequence[Group]) -> list[File]:
         """The manifests that the newest release changed, and the list of all."""

@@ -171,6 +171,21 @@ class _Held(InputFile):
         return io.BytesIO(self._payload)
 
 
+async def test_a_table_remembers_the_sizes_of_what_is_in_force_alone(catalog: TableCatalog) -> None:
+    store = InMemoryArtifactStore(InMemoryFiles())
+    mirror = IcebergMirror(store, catalog)
+    refs = await released(store, [0, 1, 40])
+    await mirror.follow(NODE)
+    await append(store, withdrawn=refs[:1])
+    await mirror.follow(NODE)
+    table = mirror._tables[NODE]
+    assert table._sizes.keys() == {ref.file_sha256 for ref in refs[1:]} and len(table._lengths) == 2
+    await append(store, withdrawn=refs[1:])
+    await mirror.follow(NODE)
+    table = mirror._tables[NODE]
+    assert not table._sizes and not table._lengths
+
+
 @given(st.lists(st.tuples(st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40))), max_size=12))
 def test_history_knows_the_files_of_every_record(acts: list[tuple[set[int], set[int]]]) -> None:
     history, snapshot = History(), Snapshot(str(NODE), None, ())
