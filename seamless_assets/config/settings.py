@@ -335,7 +335,8 @@ class Settings(Section):
         every = tuple(dict.fromkeys((*known.symbols, *symbols)))
         changed = known.model_copy(update={"symbols": every})
         settings = self.model_copy(update={"exchanges": {**self.exchanges, exchange: changed}})
-        settings.__dict__.pop("nodes", None)  # it was worked out of the symbols before
+        for name in ("nodes", "starts"):  # they were worked out of the symbols before
+            settings.__dict__.pop(name, None)
         return settings
 
     def without_retries(self) -> Settings:

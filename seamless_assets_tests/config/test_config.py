@@ -354,3 +354,11 @@ def test_reading_settings_does_not_import_ccxt() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script, str(ROOT / "seamless.yaml")], cwd=ROOT, check=False)
     assert done.returncode == 0
+
+
+def test_more_symbols_are_nodes_that_begin_somewhere() -> None:
+    few = settings()
+    assert [*few.starts] == [one.node for one in few.nodes]
+    more = few.with_symbols("binance", ["ETH/USDT", "BTC/USDT"])
+    assert len(more.nodes) == 2 * len(few.nodes)
+    assert [*more.starts] == [one.node for one in more.nodes]
