@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from seamless_assets.aio.timing import monotonic
 from seamless_assets.core.live.feed.stability import Stability
 from seamless_assets.core.sharing.events import StreamEvent
-from seamless_assets.errors import ExchangeUnavailable
+from seamless_assets.errors import BudgetUnavailable, ExchangeUnavailable
 from seamless_assets.flows.ports import Ports
 
 CLOCK_AGE_S = 10.0
@@ -37,12 +37,12 @@ class ExchangeFeed:
     async def now(self, ports: Ports, max_age: float = CLOCK_AGE_S) -> float:
         """The exchange's clock, however ours is set meanwhile, asked within `max_age` seconds.
 
-        Raises `ExchangeError` where it was never told.
+        Raises `ExchangeError` or `BudgetUnavailable` where it was never told.
         """
         if self._ahead is None or monotonic() - self._asked_at > max_age:
             try:
                 theirs = await ports.source.exchange_now(self.exchange)
-            except ExchangeUnavailable:
+            except (BudgetUnavailable, ExchangeUnavailable):
                 if self._ahead is None:
                     raise
             else:

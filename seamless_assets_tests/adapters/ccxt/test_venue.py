@@ -17,6 +17,13 @@ from seamless_assets.core.live.feed.finality import SETTLE_S, FinalityJudge
 from seamless_assets.core.live.feed.trades import Trade, TradeCandles
 from seamless_assets.core.live.feed.update import CandleUpdate
 from seamless_assets.core.node import NodeId
+from seamless_assets.errors import (
+    BudgetUnavailable,
+    ExchangeRefused,
+    ExchangeUnavailable,
+    MissingPackage,
+    SeamlessError,
+)
 from seamless_assets.testing import run_on_virtual_time
 
 T = 1_735_711_200
@@ -168,3 +175,35 @@ def test_who_joins_while_all_is_closed_is_subscribed(closes: bool) -> None:
     begins_at = 1 if closes else 0
     heard = [run_on_virtual_time(lambda n=steps: work(n)) for steps in range(begins_at, 8)]  # type: ignore[misc]
     assert heard == [1] * len(heard)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ExchangeUnavailable("away", status=503),
+        ExchangeRefused("no", status=403),
+        BudgetUnavailable("no redis"),
+        MissingPackage("no aiohttp"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_who_joins_is_told_why_there_is_no_client_and_the_next_one_has_it(error: SeamlessError) -> None:
+    async def work() -> None:
+        client, errors = TradesClient(), [error]
+
+        async def opened(_: Callable[[int, str], None]) -> TradesClient:
+            if errors:
+                raise errors.pop()
+            return client
+
+        venue = Venue("coinbase", "trades", opened, ())
+        joined = [await venue.join(node) for node in NODES[:2]]
+        assert [await subscriber.updates.get() for subscriber in joined] == [error, error]
+        await venue.leave(joined[0])
+        again = await venue.join(NODES[0])
+        await asyncio.sleep(2 * GATHERING_S)
+        client.trade(Trade("1", T + 1.0, 100.0, 1.0))
+        assert isinstance(await again.updates.get(), CandleUpdate)
+        await venue.close()
+
+    run_on_virtual_time(work)

@@ -36,7 +36,8 @@ class CcxtStream:
     async def updates(self, node: NodeId) -> AsyncGenerator[CandleUpdate, None]:
         """What the exchange sends of a node, from now on until it is closed.
 
-        Raises `ExchangeUnavailable` where the connection ends or cannot be made, and `ExchangeRefused`.
+        Raises `ExchangeUnavailable` where the connection ends or cannot be made, `ExchangeRefused`, and
+        `BudgetUnavailable` where the exchange's markets could not be asked for.
         """
         venue = self._venue(node)
         subscriber = await venue.join(node)

@@ -18,7 +18,7 @@ from seamless_assets.aio.shield import shielded
 from seamless_assets.core.live.feed.trades import Trade, TradeCandles
 from seamless_assets.core.live.feed.update import CandleUpdate, Streamed
 from seamless_assets.core.node import NodeId
-from seamless_assets.errors import ExchangeError, ExchangeUnavailable
+from seamless_assets.errors import ExchangeUnavailable, SeamlessError
 
 GROUP = 10
 """Nodes of one subscription; some exchanges take no more."""
@@ -38,7 +38,7 @@ class Subscriber:
         self.node = node
         self.candles = TradeCandles(node.timeframe)
         """Those of its trades, where the exchange streams no candles."""
-        self.updates: asyncio.Queue[CandleUpdate | ExchangeError] = asyncio.Queue()
+        self.updates: asyncio.Queue[CandleUpdate | SeamlessError] = asyncio.Queue()
         self.connection: int | None = None
         """That of the last update; None where none came."""
 
@@ -111,7 +111,7 @@ class Venue:
         if self._client is None:
             try:
                 self._client = await self._open_client(self._lose)
-            except ExchangeError as error:
+            except SeamlessError as error:
                 waiting, self._waiting = self._waiting, []
                 self._end(waiting, error)
                 return
@@ -177,7 +177,7 @@ class Venue:
             if subscriber.connection in (None, connection):
                 subscriber.end(reason)
 
-    def _end(self, nodes: Sequence[NodeId], error: ExchangeError) -> None:
+    def _end(self, nodes: Sequence[NodeId], error: SeamlessError) -> None:
         for node in nodes:
             if subscriber := self._subscribers.get(node):
                 subscriber.updates.put_nowait(error)
