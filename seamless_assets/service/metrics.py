@@ -42,7 +42,7 @@ def _open(occupancy: Occupancy) -> Iterator[Sample]:
 
 
 async def _sessions(ports: Ports) -> list[Sample]:
-    return [Sample("seamless_sessions_remembered", (), len(await ports.sessions.list_keys()))]
+    return [Sample("seamless_sessions_remembered", (), await ports.sessions.count())]
 
 
 async def _fills(ports: Ports) -> list[Sample]:

@@ -126,6 +126,11 @@ class InMemorySessionStore:
         await self._answer()
         return sorted(self.records, key=astuple)
 
+    async def count(self) -> int:
+        """How many sessions are remembered."""
+        await self._answer()
+        return len(self.records)
+
     async def load_all(self, world_id: str | None = None) -> dict[SessionKey, SessionRecord]:
         """Every session that is remembered, of one world where it is named, in order of the keys."""
         return {key: self.records[key] for key in await self.list_keys() if world_id in (None, key.world_id)}

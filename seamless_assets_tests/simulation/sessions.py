@@ -43,6 +43,9 @@ class FaultySessions:
     async def list_keys(self) -> list[SessionKey]:
         return await self._channel.ask("list_keys", self._store.list_keys)
 
+    async def count(self) -> int:
+        return await self._channel.ask("count", self._store.count)
+
     async def load_all(self, world_id: str | None = None) -> dict[SessionKey, SessionRecord]:
         return await self._channel.ask("load_all", lambda: self._store.load_all(world_id))
 

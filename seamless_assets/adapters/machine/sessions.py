@@ -98,6 +98,10 @@ class MachineSessions:
         """Every session that is remembered, in order."""
         return await self._file.run(_list_keys)
 
+    async def count(self) -> int:
+        """How many sessions are remembered."""
+        return await self._file.run(_count)
+
     async def load_all(self, world_id: str | None = None) -> dict[SessionKey, SessionRecord]:
         """Every session that is remembered, of one world where it is named, in order of the keys."""
         return await self._file.run(lambda db: _load_all(db, world_id))
@@ -168,6 +172,10 @@ def _load_all(db: sqlite3.Connection, world_id: str | None) -> dict[SessionKey, 
 def _examine(db: sqlite3.Connection) -> tuple[int, int]:
     """How many sessions and messages there are, all of them sound."""
     return len(_load_all(db, None)), outbox.count_sound(db)
+
+
+def _count(db: sqlite3.Connection) -> int:
+    return int(db.execute("SELECT count(*) FROM sessions").fetchone()[0])
 
 
 def _list_keys(db: sqlite3.Connection) -> list[SessionKey]:

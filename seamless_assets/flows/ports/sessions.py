@@ -22,6 +22,9 @@ class SessionStore(Protocol):
     async def list_keys(self) -> list[SessionKey]:
         """Every session that is remembered, in order."""
 
+    async def count(self) -> int:
+        """How many sessions are remembered."""
+
     async def load_all(self, world_id: str | None = None) -> dict[SessionKey, SessionRecord]:
         """Every session that is remembered, of one world where it is named, in order of the keys."""
 

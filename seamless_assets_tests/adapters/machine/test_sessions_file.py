@@ -70,6 +70,9 @@ async def test_two_processes_change_one_record_one_after_the_other(tmp_path: Pat
             )
     assert (await one.load(KEY)).as_of == (await other.load(KEY)).as_of == "2025-01-10"
     assert await other.list_keys() == [KEY]
+    assert await other.count() == 1
+    await one.update(SessionKey("another", "live", KEY.node_id), lambda record: advance(record, "2025", None))
+    assert await other.count() == len(await other.list_keys()) == 2
     for sessions in (one, other):
         await sessions.close()
 
