@@ -6,6 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
+from math import inf
 from urllib.parse import quote, urlsplit
 
 import aiohttp
@@ -25,14 +26,15 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.events import ArchiveEvent, Event
 from seamless_assets.errors import ImportRefused
 
-TIMEOUT_S = 120.0
+TIMEOUT_S, CONNECT_S = 120.0, 10.0
+"""Seconds for a whole file, and until somebody is there who may send it."""
 MAX_BYTES = 512 * 2**20
 """A month of seconds takes a fifth of it."""
 MAX_FILES = 64
 MAX_HELD_BYTES = 256 * 2**20
 """Of the bars that are kept; two months of seconds."""
 ABSENT_FOR_S = 600.0
-"""So long a file that was not there, or could not be had, is not asked for again."""
+"""So long a file that could not be had is not asked for again, nor an archive that is away for any."""
 FILES_AT_ONCE_S = 3_600.0
 NOT_THERE = (403, 404, 410)
 """How servers of files, and buckets, say that there is none."""
@@ -78,6 +80,7 @@ class HttpArchives:
     Files are kept in memory, the last ones asked for: `MAX_FILES` and `MAX_HELD_BYTES` of them, one at least.
 
     A file that cannot be had or does not hold what it should is as if it were not there; `notify` is told.
+    An archive that cannot be reached, or is silent, is asked for nothing for `ABSENT_FOR_S`.
     Of the exchanges that `drops_flat_bars` names, flat bars without volume are none.
     """
 
@@ -93,6 +96,7 @@ class HttpArchives:
         self._now, self._notify = now, notify
         self._flights = SingleFlight(now, FILES_AT_ONCE_S)
         self._files: OrderedDict[str, tuple[pa.Table | None, float]] = OrderedDict()
+        self._away_until: dict[str, float] = {}
         self._session: aiohttp.ClientSession | None = None
 
     async def load_bars(self, node: NodeId, window: Segment, closed: int) -> pa.Table:
@@ -128,6 +132,8 @@ class HttpArchives:
         if known is not None and (known[0] is not None or self._now() < known[1]):
             self._files.move_to_end(url)
             return known[0]
+        if self._now() < self._away_until.get(node.exchange, -inf):
+            return None
         return await self._flights.do(url, lambda: self._fetched(node, partition, url))
 
     async def _fetched(self, node: NodeId, partition: Partition, url: str) -> pa.Table | None:
@@ -136,6 +142,10 @@ class HttpArchives:
             bars = await self._bars(node, partition, url)
         except (aiohttp.ClientError, TimeoutError, OSError, ImportRefused) as error:
             reason = str(error) or type(error).__name__
+            if isinstance(error, (aiohttp.ClientConnectionError, TimeoutError)):
+                # Each day of the month would be waited for as long.
+                self._away_until[node.exchange] = self._now() + ABSENT_FOR_S
+                reason = f"{reason}; the archive is asked for nothing for {ABSENT_FOR_S:g} s"
             self._notify(ArchiveEvent("refused", str(node), without_user(url), reason=reason))
         self._keep(url, bars)
         return bars
@@ -181,7 +191,9 @@ class HttpArchives:
     async def _get(self, url: str) -> bytes | None:
         """What lies there; None where nothing does."""
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=TIMEOUT_S, sock_connect=CONNECT_S)
+            )
         async with self._session.get(url) as answer:
             if answer.status in NOT_THERE:
                 return None

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from support.file_server import FileServer
+from support.services import free_port
 
 from seamless_assets.adapters.http import archive
-from seamless_assets.adapters.http.archive import ArchivePlace, HttpArchives
+from seamless_assets.adapters.http.archive import ABSENT_FOR_S, ArchivePlace, HttpArchives
 from seamless_assets.core.bars.table import between
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.imports.bars import ImportedBars, imported_bars
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.sharing.events import ArchiveEvent, Event
 from seamless_assets.testing import DAY, START, make_bars
 
 NODE = NodeId.parse("ohlcv:binance:BTC/USDT:1h")
@@ -66,3 +70,61 @@ async def test_files_are_read_beside_the_loop(files: FileServer, monkeypatch: py
     monkeypatch.setattr(archive, "imported_bars", read)
     assert await loaded(files, DAYS[0]) == ["01"]
     assert threads and threading.main_thread() not in threads
+
+
+def closed(_: ExitStack, __: pytest.MonkeyPatch) -> int:
+    """A port that nobody listens on."""
+    return free_port()
+
+
+def silent(held: ExitStack, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A port that takes connections and never answers."""
+    monkeypatch.setattr(archive, "TIMEOUT_S", 0.05)
+    return int(held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1])
+
+
+def deaf(held: ExitStack, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A port whose connections do not come about: as many wait already as may."""
+    monkeypatch.setattr(archive, "CONNECT_S", 0.05)
+    server = held.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+    for _ in range(4):
+        waiting = held.enter_context(socket.socket())
+        waiting.setblocking(False)
+        waiting.connect_ex(server.getsockname())
+    return int(server.getsockname()[1])
+
+
+@pytest.mark.parametrize("port_of", [closed, silent, deaf], ids=lambda kind: kind.__name__)
+async def test_an_archive_that_is_away_is_asked_once_and_then_for_nothing_for_a_while(
+    monkeypatch: pytest.MonkeyPatch, port_of: Callable[[ExitStack, pytest.MonkeyPatch], int]
+) -> None:
+    now = [0.0]
+    told: list[Event] = []
+    with ExitStack() as held:
+        url = f"http://127.0.0.1:{port_of(held, monkeypatch)}"
+        places = {"binance": ArchivePlace(url, "{month}.zip", "{day}.zip")}
+        archives = HttpArchives(places, {}, (), lambda: now[0], told.append)
+        for at, refused in ((0.0, 1), (ABSENT_FOR_S - 1, 1), (ABSENT_FOR_S, 2)):
+            now[0] = at
+            for window in (Segment(START, START + 3 * DAY), DAYS[1]):
+                assert (await archives.load_bars(NODE, window, START + 40 * DAY)).num_rows == 0
+            assert len(told) == refused
+        await archives.close()
+    assert all(isinstance(event, ArchiveEvent) and "for nothing for 600 s" in event.reason for event in told)
+
+
+async def test_what_one_archive_lacks_is_asked_of_it_and_of_the_others_as_before(files: FileServer) -> None:
+    places = {
+        "binance": ArchivePlace(f"http://127.0.0.1:{free_port()}", "{month}.zip", "{day}.zip"),
+        "kraken": ArchivePlace(files.url, "{month}.zip", "{day}.zip"),
+    }
+    files.broken["2025-01.zip"] = 500
+    files.files["2025-01-02.zip"] = b"no zip"
+    archives = HttpArchives(places, {}, (), lambda: 0.0, lambda _: None)
+    try:
+        whole = Segment(START, START + 3 * DAY)
+        assert (await archives.load_bars(NODE, whole, START + 40 * DAY)).num_rows == 0
+        bars = await archives.load_bars(NodeId.parse("ohlcv:kraken:BTC/USDT:1h"), whole, START + 40 * DAY)
+        assert bars.num_rows == 48
+    finally:
+        await archives.close()
