@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from seamless_assets.adapters.ccxt.streams.client import Heard, Message
-from seamless_assets.adapters.ccxt.streams.venue import GATHERING_S, Subscriber, Venue
+from seamless_assets.adapters.ccxt.streams.venue import GATHERING_S, MAX_WAITING, Subscriber, Venue
 from seamless_assets.core.live.events import Values
 from seamless_assets.core.live.feed.finality import SETTLE_S, FinalityJudge
 from seamless_assets.core.live.feed.trades import Trade, TradeCandles
@@ -205,5 +205,22 @@ def test_who_joins_is_told_why_there_is_no_client_and_the_next_one_has_it(error:
         client.trade(Trade("1", T + 1.0, 100.0, 1.0))
         assert isinstance(await again.updates.get(), CandleUpdate)
         await venue.close()
+
+    run_on_virtual_time(work)
+
+
+def test_what_waits_for_a_subscriber_is_bounded_and_ends_with_one_error() -> None:
+    async def work() -> None:
+        subscriber = Subscriber(NODES[0])
+        for number in range(3 * MAX_WAITING):
+            subscriber.take(CandleUpdate(T, (1.0, 1.0, 1.0, 1.0, 1.0), 1, number))
+        subscriber.lose("the connection ended")
+        waiting = [subscriber.updates.get_nowait() for _ in range(subscriber.updates.qsize())]
+        assert [one.message for one in waiting[:-1] if isinstance(one, CandleUpdate)] == [*range(MAX_WAITING)]
+        assert len(waiting) == MAX_WAITING + 1
+        assert isinstance(waiting[-1], ExchangeUnavailable)
+        assert "come too fast" in str(waiting[-1])
+        subscriber.take(CandleUpdate(T, (1.0, 1.0, 1.0, 1.0, 1.0), 1, 0))
+        assert subscriber.updates.empty(), "nothing comes after the error"
 
     run_on_virtual_time(work)

@@ -41,18 +41,27 @@ class Subscriber:
         self.updates: asyncio.Queue[CandleUpdate | SeamlessError] = asyncio.Queue()
         self.connection: int | None = None
         """That of the last update; None where none came."""
+        self._has_ended = False
 
     def take(self, update: CandleUpdate) -> None:
         """Keep an update until it is asked for."""
+        if self._has_ended:
+            return
         self.connection = update.connection
         if self.updates.qsize() < MAX_WAITING:
             self.updates.put_nowait(update)
         else:
-            self.end(f"{MAX_WAITING} updates wait; they come too fast")
+            self.lose(f"{MAX_WAITING} updates wait; they come too fast")
 
-    def end(self, reason: str) -> None:
+    def lose(self, reason: str) -> None:
         """Let the updates end; they may be asked for anew."""
-        self.updates.put_nowait(ExchangeUnavailable(f"stream of {self.node}: {reason}", status=None))
+        self.end(ExchangeUnavailable(f"stream of {self.node}: {reason}", status=None))
+
+    def end(self, error: SeamlessError) -> None:
+        """Let the updates end with an error, the first one that there is."""
+        if not self._has_ended:
+            self._has_ended = True
+            self.updates.put_nowait(error)
 
 
 class Venue:
@@ -175,12 +184,12 @@ class Venue:
         """A connection has ended: so have the updates that came by it, and may have those that never came."""
         for subscriber in self._subscribers.values():
             if subscriber.connection in (None, connection):
-                subscriber.end(reason)
+                subscriber.lose(reason)
 
     def _end(self, nodes: Sequence[NodeId], error: SeamlessError) -> None:
         for node in nodes:
             if subscriber := self._subscribers.get(node):
-                subscriber.updates.put_nowait(error)
+                subscriber.end(error)
 
 
 async def _end_all(client: Any, tasks: set[asyncio.Task[None]]) -> None:
