@@ -34,6 +34,8 @@ from seamless_assets.pipeline.connect import Seamless
 
 NODES_A_TICK = 20
 """So many nodes are looked at in one tick, those that wait longest; Dagster ends a tick after a minute."""
+LOOKING_S = 20.0
+"""So long a tick looks at one node after another; what it found by then is kept."""
 Looked = tuple[str, float]
 """The state of the release logs at a node's last look, and when (epoch seconds) that was."""
 NEVER: Looked = ("", 0.0)
@@ -66,13 +68,16 @@ def build_derivation(
     def evaluate(context: SensorEvaluationContext) -> SensorResult:
         resource: SeamlessResource = getattr(context.resources, names.project)
         pipeline = resource.pipeline
-        now = pipeline.aio.ports.clock.now()
+        clock = pipeline.aio.ports.clock
+        now = clock.now()
         looked = read_cursor(context.cursor)
         busy = jobs_under_way(context.instance, SENSOR_NAME_TAG, name)
         idle = [one for one in derived if jobs[one.key].name not in busy]
         idle.sort(key=lambda one: looked.get(_shown(one), NEVER)[1])
         requests: list[RunRequest] = []
         for one in idle[:NODES_A_TICK]:
+            if clock.now() - now > LOOKING_S:
+                break
             before = looked.get(_shown(one), NEVER)[0]
             state, found = _look(pipeline, one, before, switch.partitions, context.log)
             requests += [_request(one, jobs[one.key].name, batch, state) for batch in found]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from seamless_assets.aio.gather import map_bounded
-from seamless_assets.core.calendar.partition import Partition, partition_of_key
+from seamless_assets.core.calendar.partition import Partition, partitions
 from seamless_assets.core.calendar.segment import Segment, join_segments, outside
 from seamless_assets.core.deriving.inputs import DerivationInput
 from seamless_assets.core.node import NodeId
@@ -60,8 +60,10 @@ async def due_partitions(ports: Ports, derived: DerivedNode, now: Lineage, count
 
     for leaf, is_changed in zip(leaves, await map_bounded(look, leaves, AT_ONCE), strict=True):
         if is_changed:
-            part = partition_of_key(derived.node.timeframe, derived.unit, leaf.partition)
-            found[part.key] = part
+            # Its key may be that of another unit, which the settings named when it was sealed.
+            for part in partitions(derived.node.timeframe, derived.unit, leaf.segment):
+                if not part.window.intersect(leaf.segment).is_empty:
+                    found[part.key] = part
     return sorted(found.values(), key=lambda part: part.window)
 
 

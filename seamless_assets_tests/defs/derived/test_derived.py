@@ -29,6 +29,9 @@ import seamless_assets as sa
 from seamless_assets.adapters.machine.clock import SystemClock
 from seamless_assets.config.load import load_settings
 from seamless_assets.defs import build_definitions, node_partitions
+from seamless_assets.defs.derived import derivation
+from seamless_assets.defs.derived.due import Lineage, load_lineage
+from seamless_assets.defs.derived.nodes import DerivedNode
 from seamless_assets.errors import ChecksFailed, InvalidFrame, InvalidInput
 from seamless_assets.sandbox.server import Sandbox
 from seamless_assets.testing import DAY, START
@@ -186,6 +189,22 @@ def test_a_derived_node_is_released_partition_by_partition_and_asked_for_where_i
     project.correct(START + 18 * 3600)
     found = [("hours", day, day) for day in ("2025-01-01", "2025-01-03")]
     assert sorted(asked(project.tick())) == [*found, ("smooth", "2025-01-01", "2025-01-01")]
+
+
+def test_a_slow_tick_keeps_what_it_looked_at_and_the_next_one_goes_on(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+
+    async def slow(ports: Any, one: DerivedNode) -> Lineage:
+        looked.append(one.key.path[-1])
+        project.now += 25
+        return await load_lineage(ports, one)
+
+    monkeypatch.setattr(derivation, "load_lineage", slow)
+    assert asked(project.tick()) == [("hours", "2025-01-01", "2025-01-02")]
+    project.tick()
+    assert looked == ["hours", "smooth"]
 
 
 def test_what_cannot_be_published_is_refused_and_what_lacks_bars_blocks(project: Project) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +10,7 @@ import pytest
 from dagster import AssetKey, DailyPartitionsDefinition
 from support.ports import embedded_ports
 
-from seamless_assets.core.calendar.partition import Partition, partition_of_key
+from seamless_assets.core.calendar.partition import Partition, PartitionUnit, partition_of_key
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.deriving.inputs import DerivationInput
 from seamless_assets.core.node import NodeId
@@ -52,13 +52,13 @@ class World:
         for node in nodes or (HOURS, OTHER):
             assert (await materialize(self.ports, node, MONTH)).released
 
-    async def due(self, count: int = 40) -> list[str]:
-        found = await due_partitions(self.ports, DERIVED, await load_lineage(self.ports, DERIVED), count)
+    async def due(self, count: int = 40, derived: DerivedNode = DERIVED) -> list[str]:
+        found = await due_partitions(self.ports, derived, await load_lineage(self.ports, derived), count)
         return [part.key for part in found]
 
-    async def derive(self, *keys: str) -> None:
+    async def derive(self, *keys: str, unit: PartitionUnit = "day") -> None:
         for key in keys:
-            part = partition_of_key(DERIVED.node.timeframe, "day", key)
+            part = partition_of_key(DERIVED.node.timeframe, unit, key)
             inputs, until = [], part.window.end
             for node in (HOURS, OTHER):
                 snapshot = await self.ports.artifacts.load_snapshot(node)
@@ -156,3 +156,18 @@ async def test_what_a_person_pinned_is_left_alone(world: World) -> None:
     assert not {"2025-01-04", "2025-01-05"} & set(await world.due())
     await rollback(world.ports, HOURS, "the correction was none", to=1)
     assert await world.due(count=1) == ["2025-01-11"]
+
+
+async def test_what_was_derived_in_partitions_of_another_unit_is_due_in_those_of_today(world: World) -> None:
+    await world.at(10.5)
+    await world.derive("2025-01-04")
+    await world.correct(START + 3 * DAY + 7200)
+    assert await world.due(derived=replace(DERIVED, unit="month")) == ["2025-01"]
+
+
+async def test_what_was_derived_of_a_month_is_due_by_its_days(world: World) -> None:
+    await world.at(4.5)
+    await world.derive("2025-01", unit="month")
+    assert await world.due() == []
+    await world.correct(START + 3 * DAY + 7200)
+    assert await world.due() == [f"2025-01-0{day}" for day in range(1, 6)]
