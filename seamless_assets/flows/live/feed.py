@@ -41,7 +41,10 @@ AUDIT_PAUSE_S = 180.0
 AUDIT_JITTER_S = 30.0
 AUDIT_RETRY_S = 5.0
 SILENT_BARS = 2
-"""Bars that the exchange has and of which its stream said nothing: then it is subscribed to anew."""
+"""Bars that the exchange has and of which its stream said nothing: then the feed begins anew.
+
+At the exchange that subscribes again where no other node keeps the connection.
+"""
 MAX_HEARD = 1_000
 """Updates that wait to be judged; with more the subscription ends, and begins anew."""
 RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
