@@ -224,3 +224,27 @@ def test_what_waits_for_a_subscriber_is_bounded_and_ends_with_one_error() -> Non
         assert subscriber.updates.empty(), "nothing comes after the error"
 
     run_on_virtual_time(work)
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_client_that_is_being_closed_takes_nothing_from_those_of_the_next_one(lost: int) -> None:
+    async def work() -> int:
+        lose: list[Callable[[int, str], None]] = []
+
+        async def opened(on_lost: Callable[[int, str], None]) -> TradesClient:
+            lose.append(on_lost)
+            return TradesClient()
+
+        venue = Venue("coinbase", "trades", opened, ())
+        await venue.leave(await _joined(venue))
+        joined = await _joined(venue)
+        lose[lost](1 + lost, "closed")
+        await venue.close()
+        return joined.updates.qsize()
+
+    async def _joined(venue: Venue) -> Subscriber:
+        subscriber = await venue.join(NODES[0])
+        await asyncio.sleep(2 * GATHERING_S)
+        return subscriber
+
+    assert run_on_virtual_time(work) == lost, "only what the client in use loses is lost"

@@ -79,6 +79,8 @@ class Venue:
         self._waiting: list[NodeId] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._client: Any = None
+        self._generation = 0
+        """How many clients there were before this one."""
 
     async def join(self, node: NodeId) -> Subscriber:
         """Follow a node that nobody follows here."""
@@ -103,6 +105,7 @@ class Venue:
     def _detach(self) -> tuple[Any, set[asyncio.Task[None]]]:
         """The client and all that goes on by it, none of which is the venue's from now on."""
         client, self._client = self._client, None
+        self._generation += 1
         tasks, self._tasks = self._tasks, set()
         self._waiting.clear()
         for task in tasks:
@@ -119,7 +122,7 @@ class Venue:
         await asyncio.sleep(GATHERING_S)
         if self._client is None:
             try:
-                self._client = await self._open_client(self._lose)
+                self._client = await self._open_client(partial(self._lose, self._generation))
             except SeamlessError as error:
                 waiting, self._waiting = self._waiting, []
                 self._end(waiting, error)
@@ -180,8 +183,13 @@ class Venue:
                 for update in subscriber.candles.add([one], message.connection, message.number):
                     subscriber.take(update)
 
-    def _lose(self, connection: int, reason: str) -> None:
-        """A connection has ended: so have the updates that came by it, and may have those that never came."""
+    def _lose(self, generation: int, connection: int, reason: str) -> None:
+        """A connection has ended: so have the updates that came by it, and may have those that never came.
+
+        Nobody who is here now waits for those of a client that is closed or being closed.
+        """
+        if generation != self._generation:
+            return
         for subscriber in self._subscribers.values():
             if subscriber.connection in (None, connection):
                 subscriber.lose(reason)
