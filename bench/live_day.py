@@ -44,6 +44,8 @@ WINDOW_S = 10 * MINUTE
 """What a look at a session asks for."""
 WARM_UP_S = 10 * MINUTE
 """The exchange's clock begins so long before the day, for what is loaded and fetched first."""
+ANSWER_S = 30.0
+"""Real seconds within which the local exchange answers."""
 SETTLED_S = 15 * MINUTE
 """After an outage or a halt a session is back within this time."""
 FAULT_EVERY_S = 7 * MINUTE
@@ -169,7 +171,7 @@ def steer(url: str, method: str, path: str, body: Any = None) -> Any:
     """Ask the local exchange to change itself."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"{url}/_sandbox/{path}", data=data, method=method)
-    with urllib.request.urlopen(request) as answer:
+    with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:
         return json.load(answer)
 
 
@@ -334,9 +336,10 @@ def _truth(url: str, symbol: str, day: Day) -> dict[int, tuple[float, ...]]:
     """The bars as the exchange has them now, asked for without the pipeline."""
     bars: dict[int, tuple[float, ...]] = {}
     for begin in range(START, day.end, 500 * MINUTE):
-        query = f"symbol={symbol.replace('/', '')}&interval=1m&startTime={begin * 1000}&limit=500"
         until = min(begin + 500 * MINUTE, day.end) * 1000 - 1
-        with urllib.request.urlopen(f"{url}/api/v3/klines?{query}&endTime={until}") as answer:
+        query = f"interval=1m&startTime={begin * 1000}&endTime={until}&limit=500"
+        address = f"{url}/api/v3/klines?symbol={symbol.replace('/', '')}&{query}"
+        with urllib.request.urlopen(address, timeout=ANSWER_S) as answer:
             rows = json.load(answer)
         bars.update({int(row[0]) // 1000: tuple(map(float, row[1:6])) for row in rows})
     return bars
