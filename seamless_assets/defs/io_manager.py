@@ -113,8 +113,7 @@ class SeamlessIOManager(IOManager):
     def handle_output(self, context: OutputContext, obj: Any) -> None:
         """Publish a derived node; nodes of an exchange publish themselves. See `publish_output`."""
         read = self._read.get(context.step_key, {})
-        declared = {member.node for member in self._resource.settings.nodes}
-        publish_output(context, self._resource.pipeline, obj, read, declared)
+        publish_output(context, self._resource.pipeline, obj, read, self._resource.settings.starts)
 
 
 def _wanted_type(context: InputContext) -> Any:

@@ -134,7 +134,7 @@ def _node(context: OutputContext, declared: Collection[NodeId]) -> NodeId:
         )
     if node in declared:
         raise InvalidInput(
-            f"{shown} is {node}, which the settings declare and its exchange fills; name a node of its own, "
+            f"{shown} is {node}, which the settings declare or derive themselves; name a node of its own, "
             "such as ohlcv:research:BTC/USDT:4h",
             value=str(node),
         )

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -21,6 +22,7 @@ from dagster import (
     RunRequest,
     TimeWindowPartitionMapping,
     asset,
+    build_output_context,
     build_sensor_context,
 )
 from support.dagster_project import QUIET
@@ -32,6 +34,7 @@ from seamless_assets.defs import build_definitions, node_partitions
 from seamless_assets.defs.derived import derivation
 from seamless_assets.defs.derived.due import Lineage, load_lineage
 from seamless_assets.defs.derived.nodes import DerivedNode
+from seamless_assets.defs.io_manager import SeamlessIOManager
 from seamless_assets.errors import ChecksFailed, InvalidFrame, InvalidInput
 from seamless_assets.sandbox.server import Sandbox
 from seamless_assets.testing import DAY, START
@@ -286,3 +289,10 @@ def test_an_asset_may_be_made_of_a_node_that_the_settings_derive(written: Any) -
     assert {"derive_made", "derive_ohlcv_made_BTC_USDT_15m"} <= {job.name for job in taken.jobs or []}
     with pytest.raises(InvalidInput, match="are both ohlcv:made:BTC/USDT:15m"):
         build_definitions(settings, derived=[made("ohlcv:made:BTC/USDT:15m")])
+    # Nor may an asset that these definitions never saw publish over either of them.
+    manager = SeamlessIOManager(SimpleNamespace(settings=settings, pipeline=None))  # type: ignore[arg-type]
+    for node in (MINUTES, "ohlcv:made:BTC/USDT:15m"):
+        named = {"seamless/node_id": node}
+        context = build_output_context(asset_key=["foreign"], step_key="foreign", definition_metadata=named)
+        with pytest.raises(InvalidInput, match="which the settings declare or derive"):
+            manager.handle_output(context, None)
