@@ -2,7 +2,7 @@
 
 # Dagster reads the annotations of ops at run time, so they are not postponed here.
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from dagster import (
     AssetCheckEvaluation,
@@ -17,6 +17,7 @@ from dagster import (
 )
 
 from seamless_assets.config.automation import AutomationSettings
+from seamless_assets.config.load import Settings
 from seamless_assets.core.node import NodeId
 from seamless_assets.defs.automation.requests import schedule_status
 from seamless_assets.defs.names import ProjectNames
@@ -42,9 +43,9 @@ def build_inspection(
     def inspect_nodes(context: OpExecutionContext) -> None:
         resource: SeamlessResource = getattr(context.resources, names.project)
         pipeline, unanswered = resource.pipeline, []
-        for node in (member.node for member in pipeline.settings.nodes):
+        for node, judges in _judged(pipeline.settings):
             try:
-                _report(context, (judge(pipeline, names.asset_key(node), node) for judge in JUDGES))
+                _report(context, (judge(pipeline, names.asset_key(node), node) for judge in judges))
             except SeamlessError as error:
                 unanswered.append(f"{node}: {error}")
                 context.log.error(unanswered[-1])
@@ -53,7 +54,7 @@ def build_inspection(
 
     @job(
         name=names.prefixed("inspection"),
-        description="Judge of all nodes the checks `fresh` and `stable`.",
+        description="Judge of all nodes the checks `fresh` and `stable`; of derived ones `fresh` alone.",
     )
     def inspection() -> None:
         inspect_nodes()
@@ -65,6 +66,12 @@ def build_inspection(
         default_status=schedule_status(automation, automation.inspection),
     )
     return schedule, inspection
+
+
+def _judged(settings: Settings) -> Iterator[tuple[NodeId, tuple[Judge, ...]]]:
+    """Every node with what is judged of it; no exchange could send a sample of a derived one."""
+    yield from ((member.node, JUDGES) for member in settings.nodes)
+    yield from ((node, (judge_fresh,)) for node in settings.recipes)
 
 
 def _report(context: OpExecutionContext, results: Iterable[AssetCheckResult]) -> None:

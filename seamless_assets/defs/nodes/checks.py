@@ -179,7 +179,9 @@ def judge_fresh(pipeline: Seamless, key: AssetKey, node: NodeId) -> AssetCheckRe
     if not passed:
         until = "nothing is released" if state.end is None else f"released until {seconds_text(state.end)}"
         last = f"materialize {recent[0].key} to {recent[-1].key}" if recent else "materialize it"
-        description += f"; {until}: {last}, or switch freshness_{node.exchange} on"
+        is_derived = node in pipeline.settings.recipes
+        sensor = "derivation" if is_derived else f"freshness_{node.exchange}"
+        description += f"; {until}: {last}, or switch {sensor} on"
     shown: dict[str, Any] = {"lag_seconds": lag, "max_lag_seconds": settings.max_lag_s}
     if state.end is not None:
         shown["released_until"] = MetadataValue.timestamp(float(state.end))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from dagster import AssetCheckKey, AssetCheckResult, AssetCheckSeverity, AssetKey, DagsterInstance
 
 import seamless_assets as sa
@@ -97,12 +98,19 @@ def test_stable_compares_a_sample_with_what_is_sent_today(world: World) -> None:
 
 def test_the_inspection_leaves_a_result_of_each_node(world: World) -> None:
     world.at(30, released=True)
+    held, derived = yaml.safe_load(world.file.read_text()), AssetKey(["ohlcv", "made", "BTC_USDT_15m"])
+    held["derived"] = [{"node": "ohlcv:made:BTC/USDT:15m", "resample": str(NODE)}]
+    world.file.write_text(yaml.safe_dump(held))
     with DagsterInstance.ephemeral() as instance:
         job = build_definitions(load_settings(world.file)).resolve_job_def("inspection")
         assert job.execute_in_process(instance=instance).success
         for name in (FRESH, STABLE):
             record = instance.get_latest_asset_check_evaluation_record(AssetCheckKey(KEY, name))
             assert record is not None and record.evaluation is not None and record.evaluation.passed
+        record = instance.get_latest_asset_check_evaluation_record(AssetCheckKey(derived, FRESH))
+        assert record is not None and record.evaluation is not None and not record.evaluation.passed
+        assert "switch derivation on" in str(record.evaluation.description)
+        assert instance.get_latest_asset_check_evaluation_record(AssetCheckKey(derived, STABLE)) is None
         world.exchange.faults.add(Fault("status", code=503, times=None))
         failed = job.execute_in_process(instance=instance, raise_on_error=False)
         assert not failed.success
