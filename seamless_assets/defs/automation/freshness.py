@@ -86,9 +86,10 @@ def _sensor(
                 looked[shard.name] = Looked(before.at if before else 0.0, now + freshness.retry_s)
                 continue
             was_outage = last_was_outage(context.instance, shard.job_name, SENSOR_NAME_TAG, name)
-            look = look_at(grid_of(settings, shard), states, now, before and before.at, how, was_outage)
+            looked_at = (before.at or None) if before else None
+            look = look_at(grid_of(settings, shard), states, now, looked_at, how, was_outage)
             # The same cursor gives the same key, so that a tick that comes twice asks once.
-            since = f"{before.at:.0f}" if before and before.at else f"first-{now // freshness.retry_s:.0f}"
+            since = f"{looked_at:.0f}" if looked_at else f"first-{now // freshness.retry_s:.0f}"
             requests += run_requests(shard, names, look.batches, f"{shard.name}/{since}")
             looked[shard.name] = Looked(now, look.next_at)
         known = {shard.name: looked[shard.name] for shard in shards if shard.name in looked}

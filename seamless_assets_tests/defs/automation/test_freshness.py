@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from logging import Logger
+from typing import Any
 
 import pytest
 from dagster import RetryPolicy
 
 import seamless_assets as sa
 from seamless_assets.defs.automation import freshness
-from seamless_assets.defs.automation.due import NodeState
+from seamless_assets.defs.automation.due import Look, NodeState
 from seamless_assets.defs.automation.requests import UNDER_WAY
 from seamless_assets.defs.nodes import assets
 from seamless_assets.errors import ArtifactCorrupt, HotStoreError
@@ -151,6 +152,23 @@ def test_a_lost_cursor_and_one_that_says_nothing_ask_once_more(project: Callable
     ahead = json.dumps({"ohlcv_binance_1m": [made.now + 1e6, made.now + 2e6], "ohlcv_gone_1m": [0, 0]})
     again, kept = made.tick_sensor(SENSOR, ahead)
     assert again == asked and kept == cursor
+
+
+def test_a_job_that_was_never_looked_at_has_no_time_of_a_last_look(
+    project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = project("BTC/USDT")
+    made.at(9.5)
+    look_at, seen = freshness.look_at, []
+
+    def spied(*arguments: Any) -> Look:
+        seen.append(arguments[3])
+        return look_at(*arguments)
+
+    monkeypatch.setattr(freshness, "look_at", spied)
+    for at in (0.0, 7.0):
+        made.tick_sensor(SENSOR, json.dumps({"ohlcv_binance_1m": [at, 0.0]}))
+    assert seen == [None, 7.0]
 
 
 def test_its_own_run_is_waited_for(project: Callable[..., Project]) -> None:
