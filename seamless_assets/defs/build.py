@@ -78,9 +78,7 @@ def build_definitions(
             *build_freshness(settings, names, shards, jobs),
             *([build_derivation(settings, names, made, derivations)] if made else []),
             build_recovery(settings, names, shards, jobs),
-            build_run_failures(
-                settings, names, [*jobs, *(job.name for job in derivations.values())], derivations
-            ),
+            build_run_failures(settings, names, jobs, {key: job.name for key, job in derivations.items()}),
         ],
         resources={
             names.project: _resource(settings, config, s3),

@@ -105,6 +105,10 @@ def test_a_failed_run_is_told_with_its_reason_and_the_next_step(
     report = failure_report(context)
     assert report.startswith(f"{JOB} over 2025-01-02 failed ({run.run_id}): ")
     assert why in report and step in report
+    # No sensor asks again for what a derivation could not do.
+    assert "`recovery`" not in failure_report(context, is_derivation=True)
+    if fault is OUTAGE:
+        assert "launch it by hand" in failure_report(context, is_derivation=True)
 
 
 @pytest.mark.parametrize("key", [ETH, AssetKey(["elsewhere", "ohlcv", "binance", "ETH_USDT_1m"])])
