@@ -31,7 +31,7 @@ SEEDS = {
     "governance": range(120),
     "live": range(15),
     "readers": range(30),
-    "streams": range(4),
+    "streams": range(2),
     "worlds": range(10),
     "fetch-disasters": range(62, 78),
     "governance-disasters": range(30, 60),
