@@ -20,6 +20,7 @@ from seamless_assets.config.automation import AutomationSettings
 from seamless_assets.config.load import Settings
 from seamless_assets.core.node import NodeId
 from seamless_assets.defs.automation.requests import schedule_status
+from seamless_assets.defs.governing.report import report_check
 from seamless_assets.defs.names import ProjectNames
 from seamless_assets.defs.nodes.checks import judge_fresh, judge_stable
 from seamless_assets.defs.resources import SeamlessResource
@@ -79,7 +80,8 @@ def _report(context: OpExecutionContext, results: Iterable[AssetCheckResult]) ->
     for result in results:
         assert result.asset_key is not None
         assert result.check_name is not None
-        context.instance.report_runless_asset_event(
+        report_check(
+            context.instance,
             AssetCheckEvaluation(
                 asset_key=result.asset_key,
                 check_name=result.check_name,
@@ -87,5 +89,5 @@ def _report(context: OpExecutionContext, results: Iterable[AssetCheckResult]) ->
                 severity=result.severity,
                 description=result.description,
                 metadata=result.metadata,
-            )
+            ),
         )

@@ -25,6 +25,7 @@ from seamless_assets.config.automation import AutomationSettings
 from seamless_assets.core.node import NodeId
 from seamless_assets.defs.automation.requests import schedule_status
 from seamless_assets.defs.derived.nodes import DerivedNode
+from seamless_assets.defs.governing.report import report_check
 from seamless_assets.defs.names import PUBLISHABLE, ProjectNames
 from seamless_assets.defs.resources import SeamlessResource
 from seamless_assets.errors import SeamlessError, StoreError
@@ -189,7 +190,8 @@ def _was_found_faulty(context: OpExecutionContext, key: AssetCheckKey) -> bool:
 def _tell(
     context: OpExecutionContext, key: AssetCheckKey, passed: bool, said: str, shown: Mapping[str, Any]
 ) -> None:
-    context.instance.report_runless_asset_event(
+    report_check(
+        context.instance,
         AssetCheckEvaluation(
             check_name=key.name,
             passed=passed,
@@ -198,7 +200,7 @@ def _tell(
             description=said,
             blocking=True,
             metadata=shown,
-        )
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from urllib.request import Request, urlopen
 
 import pytest
 import yaml
@@ -29,6 +31,8 @@ from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.server import Sandbox
 
 WAIT_S = 60
+PRESS_S = 10
+"""A press that brought no run by then was lost."""
 TOOLS = Path(sys.executable).parent
 KEY, HELD_BACK = "ohlcv/binance/BTC_USDT_1m", "ohlcv/binance/ETH_USDT_1m"
 AT_ONCE = """
@@ -111,15 +115,27 @@ def shows(browser: Any, *words: str) -> None:
     WebDriverWait(browser, WAIT_S).until(found, f"{browser.current_url} never showed {words}")
 
 
-def launch(browser: Any) -> None:
+def launch(browser: Any, url: str, job: str) -> None:
     """Press the button of the launchpad until there is a run: a page that is being drawn loses presses."""
 
     def launched(_: Any) -> bool:
-        for button in browser.find_elements(By.XPATH, "//button[contains(., 'Launch Run')][not(@disabled)]"):
-            browser.execute_script("arguments[0].click()", button)
+        buttons = browser.find_elements(By.XPATH, "//button[contains(., 'Launch Run')][not(@disabled)]")
+        if buttons and not runs_of(url, job):
+            browser.execute_script("arguments[0].click()", buttons[0])
         return "/runs/" in browser.current_url
 
-    WebDriverWait(browser, WAIT_S, poll_frequency=2).until(launched, "nothing was launched")
+    WebDriverWait(browser, WAIT_S, poll_frequency=PRESS_S).until(launched, "nothing was launched")
+    assert len(runs_of(url, job)) == 1
+
+
+def runs_of(url: str, job: str) -> list[str]:
+    """The runs of a job, as the webserver knows them."""
+    query = f'{{runsOrError(filter: {{pipelineName: "{job}"}}) {{... on Runs {{results {{runId}}}}}}}}'
+    asked = Request(
+        f"{url}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
+    )
+    with urlopen(asked, timeout=WAIT_S) as answer:
+        return [run["runId"] for run in json.load(answer)["data"]["runsOrError"]["results"]]
 
 
 def keep_picture(browser: Any, name: str) -> None:
@@ -173,7 +189,7 @@ def test_a_partition_that_was_held_back_is_released_by_hand_and_turns_green(
     config = yaml.safe_dump({"ops": {"release_by_hand_op": {"config": asked}}})
     browser.get(f"{url}/{JOBS}/release_by_hand/playground/setup?config={quote(config)}")
     shows(browser, "release_by_hand_op", "the row was looked at")
-    launch(browser)
+    launch(browser, url, "release_by_hand")
     shows(browser, "RUN_SUCCESS")
     browser.get(checks)
     shows(browser, "publishable", "Passed", "2025-01-02 released by hand: the row was looked at")

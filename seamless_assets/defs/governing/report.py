@@ -6,6 +6,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dagster import AssetCheckEvaluation, AssetMaterialization, DagsterError, DagsterInstance
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
+from dagster_shared.record import copy
 
 from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.core.node import NodeId
@@ -23,10 +27,28 @@ def report(
 ) -> None:
     """Leave events in an instance; `log_event` makes the materializations those of a run."""
     for event in events:
-        if log_event is not None and isinstance(event, AssetMaterialization):
+        if isinstance(event, AssetCheckEvaluation):
+            report_check(instance, event)
+        elif log_event is not None:
             log_event(event)
         else:
             instance.report_runless_asset_event(event)
+
+
+def report_check(instance: DagsterInstance, evaluation: AssetCheckEvaluation) -> None:
+    """Leave a check's result in an instance, as one of the asset's newest materialization.
+
+    Without being told of which, the UI goes by times, and those of one second count as not evaluated.
+    """
+    newest = instance.fetch_materializations(evaluation.asset_key, limit=1).records
+    target = (
+        AssetCheckEvaluationTargetMaterializationData(
+            storage_id=newest[0].storage_id, run_id=newest[0].run_id, timestamp=newest[0].timestamp
+        )
+        if newest
+        else None
+    )
+    instance.report_runless_asset_event(copy(evaluation, target_materialization_data=target))
 
 
 def _refuse_elsewhere(home: Path, base: Path) -> None:

@@ -89,7 +89,12 @@ def check(instance: DagsterInstance) -> Any:
     check_key = AssetCheckKey(KEY, "publishable")
     found = instance.event_log_storage.get_latest_asset_check_execution_by_key([check_key])[check_key]
     assert found.event is not None and found.event.dagster_event is not None
-    return found.event.dagster_event.asset_check_evaluation_data
+    evaluation = found.event.dagster_event.asset_check_evaluation_data
+    # A result that is of no materialization, or of an older one, shows as not evaluated.
+    (newest,) = instance.fetch_materializations(KEY, limit=1).records
+    assert evaluation.target_materialization_data is not None
+    assert evaluation.target_materialization_data.storage_id == newest.storage_id
+    return evaluation
 
 
 def log(path: Path) -> list[Any]:
