@@ -73,8 +73,8 @@ def configured_loggers() -> Iterator[tuple[str, Any]]:
     for name, logger in logging.root.manager.loggerDict.items():
         if isinstance(logger, logging.Logger):
             handlers = [repr(each) for each in logger.handlers if not isinstance(each, logging.NullHandler)]
-            # psycopg sets its own level, and no other.
-            level = 0 if name == "psycopg" else logger.level
+            # These set the level of their own logger as they are imported, and no other.
+            level = 0 if name in ("psycopg", "sqlalchemy") else logger.level
             if level or handlers or not logger.propagate or logger.disabled:
                 yield name, (level, handlers, logger.propagate, logger.disabled)
 

@@ -32,4 +32,9 @@ def worker_app() -> Celery:
     return launcher.celery
 
 
-app = worker_app()
+def __getattr__(name: str) -> Celery:
+    # Celery asks for it; who only imports the module has no instance to make it of.
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    made = globals()["app"] = worker_app()
+    return made
