@@ -22,7 +22,9 @@ def screen_of(folder: Path, columns: int, *words: str) -> tuple[int, list[str]]:
     """The exit status of a command, and the lines of the terminal that it was typed in."""
     screen = pyte.Screen(columns, ROWS)
     stream = pyte.ByteStream(screen)
-    environment = {**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+    # A size in the environment, as runners of tests have it, goes before that of the terminal.
+    inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    environment = {**inherited, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
     child = pexpect.spawn(
         str(TOOL), list(words), cwd=folder, dimensions=(ROWS, columns), env=environment, timeout=120
     )

@@ -67,20 +67,20 @@ def test_declared_derived_nodes_are_assets_with_lineage(tmp_path: Path) -> None:
         assert {"derive_ohlcv_derived_BTC_USDT_4h", "derive_ohlcv_mean_BTC_USDT_1h"} <= set(
             repository.job_names
         )
-        instance = DagsterInstance.ephemeral()
         job = definitions.resolve_implicit_global_asset_job_def()
-        result = job.execute_in_process(instance=instance, partition_key="2025-01-02", run_config=QUIET)
-        assert result.success
-        for node, rows in ((HOURS, 24), (FOUR, 6), (MEAN, 24)):
-            (event,) = instance.fetch_materializations(KEYS[node], limit=5).records
-            shown = event.asset_materialization.metadata if event.asset_materialization else {}
-            assert shown["dagster/partition_row_count"].value == rows
-            check = AssetCheckKey(KEYS[node], "publishable")
-            record = instance.event_log_storage.get_latest_asset_check_execution_by_key([check])[check]
-            assert record.status.value == "SUCCEEDED"
-        assert asked_for(definitions, instance) == {}
-        with sa.connect(tmp_path / "seamless.yaml") as s:
-            assert s.materialize(HOURS, START + 2 * DAY, START + 3 * DAY).released
-        assert asked_for(definitions, instance) == {
-            KEYS[node]: f"{KEYS[node].to_user_string()}" for node in (FOUR, MEAN)
-        }
+        with DagsterInstance.ephemeral() as instance:
+            result = job.execute_in_process(instance=instance, partition_key="2025-01-02", run_config=QUIET)
+            assert result.success
+            for node, rows in ((HOURS, 24), (FOUR, 6), (MEAN, 24)):
+                (event,) = instance.fetch_materializations(KEYS[node], limit=5).records
+                shown = event.asset_materialization.metadata if event.asset_materialization else {}
+                assert shown["dagster/partition_row_count"].value == rows
+                check = AssetCheckKey(KEYS[node], "publishable")
+                record = instance.event_log_storage.get_latest_asset_check_execution_by_key([check])[check]
+                assert record.status.value == "SUCCEEDED"
+            assert asked_for(definitions, instance) == {}
+            with sa.connect(tmp_path / "seamless.yaml") as s:
+                assert s.materialize(HOURS, START + 2 * DAY, START + 3 * DAY).released
+            assert asked_for(definitions, instance) == {
+                KEYS[node]: f"{KEYS[node].to_user_string()}" for node in (FOUR, MEAN)
+            }
