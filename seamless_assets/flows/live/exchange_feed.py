@@ -22,7 +22,7 @@ class ExchangeFeed:
     """One exchange's stream. Events in `woken` are set when it begins to cool down."""
 
     exchange: str
-    woken: set[asyncio.Event] = field(default_factory=set)
+    woken: list[asyncio.Event] = field(default_factory=list)
     _stability: Stability = field(default_factory=Stability)
     _is_streaming: bool = False
     _ahead: float | None = None
@@ -65,5 +65,5 @@ class ExchangeFeed:
         ports.observer.notify(
             StreamEvent("cools", self.exchange, what, seconds=self.cools_for, reason=reason)
         )
-        for event in list(self.woken):
+        for event in self.woken:
             event.set()

@@ -89,7 +89,7 @@ class NodeFeed:
 
     async def run(self) -> None:
         """Follow until cancelled; where the exchange refuses the node, end, and leave it to polling."""
-        self._shared.woken.add(self._woken)
+        self._shared.woken.append(self._woken)
         try:
             while True:
                 await self._ports.clock.sleep(self._shared.cools_for)
@@ -107,7 +107,7 @@ class NodeFeed:
                 self._failures += 1
                 await self._ports.clock.sleep(pause * (0.5 + self._ports.rng.random()))
         finally:
-            self._shared.woken.discard(self._woken)
+            self._shared.woken.remove(self._woken)
 
     async def _follow(self) -> None:
         """Follow one subscription: while it lasts, is not silent, and its exchange's stream is stable."""
