@@ -31,7 +31,8 @@ PURE = ("core", "config", "sandbox/test_replay.py")
 """Tests of what deals in frames, below the folder of tests; they hold for every pandas that we take."""
 OLDEST_PANDAS = "2.2"
 TEST_TOOLS = ("hypothesis", "pandera", "polars", "pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist")
-ALL_TESTS = ("-n", "2", "--dist", "worksteal")
+ALL_TESTS = ("-n", "3", "--dist", "worksteal")
+"""A worker more than the cores that CI has: tests wait for servers and processes more than half of their time."""
 DEEP_TESTS = (*ALL_TESTS, "-m", "deep", "--timeout", "14400")
 
 
@@ -52,6 +53,7 @@ SERVICES = (
     Service("OpenSSL", "openssl", ("openssl",)),
     Service("PostgreSQL", "pg_ctlcluster", ("postgresql",)),
     Service("Prometheus's tools", "promtool", ("prometheus",)),
+    Service("systemd's tools", "systemd-analyze", ("systemd",)),
 )
 QUESTDB = "org.questdb:questdb:9.3.4"
 S3_SERVER = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"

@@ -164,9 +164,7 @@ def test_a_unit_is_sound_and_starts_what_this_package_has(unit: Path, tmp_path: 
         "seamless",
     )
     assert int(settings["LimitNOFILE"]) >= 1_024 and (ROOT / "docs" / "operations.md").exists()
-    analyze = shutil.which("systemd-analyze")
-    if analyze is None:
-        pytest.skip("systemd-analyze is not installed here; nothing else reads units as systemd does")
+    analyze = require_program("systemd-analyze", "nothing else reads units as systemd does")
     # Whoever verifies has neither the folder of production nor its user.
     there = re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", unit.read_text(), flags=re.MULTILINE)
     copied = tmp_path / unit.name.replace("@", "@binance")
