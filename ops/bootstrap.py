@@ -32,7 +32,7 @@ PURE = ("core", "config", "sandbox/test_replay.py")
 OLDEST_PANDAS = "2.2"
 TEST_TOOLS = ("hypothesis", "pandera", "polars", "pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist")
 ALL_TESTS = ("-n", "3", "--dist", "worksteal")
-"""A worker more than the cores that CI has: tests wait for servers and processes more than half of their time."""
+"""A worker more than the cores of CI: tests wait for servers and processes half of their time."""
 DEEP_TESTS = (*ALL_TESTS, "-m", "deep", "--timeout", "14400")
 
 
