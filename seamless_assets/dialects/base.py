@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.dialects.market_data import Market, MarketData
+from seamless_assets.dialects.market_data import Listings, Market, MarketData
 from seamless_assets.errors import InvalidInput
 
 MAX_NUMBER = 9e18
 """More than any time in nanoseconds, and still a whole number of 64 bits."""
 Query = Mapping[str, str]
-Handler = Callable[[Query], Any]
+Handler = Callable[[Query], Awaitable[Any]]
+Reason = Literal["unauthorized", "too_many", "try_later", "bad_request", "not_served"]
+"""Why whoever serves a dialect refuses a request, for the venue's words for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,11 @@ def text(value: float) -> str:
 
 def always(answer: Any) -> Handler:
     """A handler that gives one answer, whatever the query."""
-    return lambda _query: answer
+
+    async def answered(_query: Query) -> Any:
+        return answer
+
+    return answered
 
 
 def real(query: Query, name: str, default: float) -> float:
@@ -69,11 +75,13 @@ def page_size(query: Query, name: str, default: int, cap: int) -> int:
     return max(1, min(number(query, name, default), cap))
 
 
-def window(query: Query, start: str, end: str, unit: int, data: MarketData) -> tuple[int | None, int]:
-    """Bounds of a query in seconds: start (None where not given) and end, both inclusive as sent."""
-    begin = number(query, start, -1)
-    finish = number(query, end, int(data.clock.now()) * unit)
-    return (None if begin < 0 else -(-begin // unit)), finish // unit
+def window(query: Query, start: str, end: str, unit: int) -> tuple[int | None, int | None]:
+    """Bounds of a query in seconds, None where not given: start, inclusive, and end, exclusive.
+
+    Both are inclusive as sent.
+    """
+    begin, finish = number(query, start, -1), number(query, end, -1)
+    return (None if begin < 0 else -(-begin // unit)), (None if not query.get(end) else finish // unit + 1)
 
 
 def rows_of(candles: np.ndarray) -> Iterable[tuple[int, float, float, float, float, float]]:
@@ -82,24 +90,24 @@ def rows_of(candles: np.ndarray) -> Iterable[tuple[int, float, float, float, flo
     return rows
 
 
-def spot(data: MarketData) -> list[Market]:
+def spot(data: Listings) -> list[Market]:
     """The spot markets."""
     return [market for market in data.markets.values() if ":" not in market.symbol]
 
 
-def swaps(data: MarketData) -> list[Market]:
+def swaps(data: Listings) -> list[Market]:
     """The perpetual swaps."""
     return [market for market in data.markets.values() if market.is_swap]
 
 
-def futures(data: MarketData) -> list[Market]:
+def futures(data: Listings) -> list[Market]:
     """The dated futures."""
     return [market for market in data.markets.values() if market.expiry is not None]
 
 
-def listed(data: MarketData, markets: Mapping[str, Market]) -> dict[str, Market]:
+async def listed(data: MarketData, markets: Mapping[str, Market]) -> dict[str, Market]:
     """Those of the markets that the venue's list names now."""
-    return {name: market for name, market in markets.items() if data.is_listed(market.symbol)}
+    return {name: market for name, market in markets.items() if await data.is_listed(market.symbol)}
 
 
 def by_name(markets: Iterable[Market], name_of: Callable[[Market], str]) -> dict[str, Market]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from seamless_assets.dialects.base import (
     Query,
+    Reason,
     Refusal,
     Route,
     always,
@@ -27,6 +28,13 @@ _BAD_SYMBOL = Refusal(400, {"code": -1121, "msg": "Invalid symbol."})
 _BAD_INTERVAL = Refusal(400, {"code": -1120, "msg": "Invalid interval."})
 _ILLEGAL_START = Refusal(400, {"code": -1100, "msg": "Illegal characters found in parameter 'startTime'."})
 _TOO_OLD = Refusal(400, {"code": -1102, "msg": "Candlestick too long ago."})
+_REFUSALS: dict[Reason, tuple[int, int, str]] = {
+    "unauthorized": (401, -2015, "Invalid API-key, IP, or permissions for action."),
+    "too_many": (429, -1003, "Too many requests."),
+    "try_later": (503, -1008, "Server is currently overloaded with other requests. Please try again later."),
+    "bad_request": (400, -1130, "Data sent for a parameter is not valid."),
+    "not_served": (404, -1016, "This service is no longer available."),
+}
 _SIGNED_LISTS = ("capital/config/getall", "margin/allPairs", "margin/isolated/allPairs", "margin/allAssets")
 """What ccxt asks with keys before it asks for markets; an account without any of it answers so."""
 _FILTERS = [
@@ -56,6 +64,12 @@ def routes(data: MarketData) -> list[Route]:
     return made
 
 
+def refusal(reason: Reason, detail: str) -> Refusal:
+    """The venue's words for a reason, with a detail."""
+    status, code, message = _REFUSALS[reason]
+    return Refusal(status, {"code": code, "msg": f"{message} {detail}".rstrip()})
+
+
 def market_name(market: Market) -> str:
     """The venue's name of a market."""
     return f"{market.base}{market.quote}"
@@ -66,34 +80,33 @@ class _Venue:
         self._data, self._cap = data, cap
         self._markets = by_name(markets, market_name)
 
-    def info(self, query: Query) -> Any:
+    async def info(self, query: Query) -> Any:
         return {
             "timezone": "UTC",
             "serverTime": int(self._data.clock.now() * 1000),
             "symbols": [
                 _listing(name, market, self._data.clock.now())
-                for name, market in listed(self._data, self._markets).items()
+                for name, market in (await listed(self._data, self._markets)).items()
             ],
         }
 
-    def time(self, query: Query) -> Any:
+    async def time(self, query: Query) -> Any:
         return {"serverTime": int(self._data.clock.now() * 1000)}
 
-    def klines(self, query: Query) -> Any:
+    async def klines(self, query: Query) -> Any:
         market = self._market(query)
         frame = timeframe_of(_NAMES, query.get("interval"), _BAD_INTERVAL)
         limit = page_size(query, "limit", 500, self._cap)
         if query.get("startTime", "").startswith("-"):
             raise _ILLEGAL_START
-        start, end = window(query, "startTime", "endTime", 1000, self._data)
+        start, end = window(query, "startTime", "endTime", 1000)
         if start is None:
-            found = self._data.newest(market.symbol, frame, end + 1, limit)
+            found = await self._data.newest(market.symbol, frame, end, limit)
         elif self._data.is_too_old(market.symbol, frame, start):
             raise _TOO_OLD
         else:
-            oldest = max(start, market.listed, self._data.kept_from(market.symbol, frame))
-            reach = min(end + 1, frame.shift(oldest, limit * 4))
-            found = self._data.candles(market.symbol, frame, start, reach)[:limit]
+            found = await self._data.first(market.symbol, frame, start, end, limit)
+        trades = self._data.trades_in_candle
         return [
             [
                 ts * 1000,
@@ -104,7 +117,7 @@ class _Venue:
                 text(v),
                 frame.shift(ts, 1) * 1000 - 1,
                 text(v * c),
-                4,
+                trades,
                 "0",
                 "0",
                 "0",
@@ -112,11 +125,12 @@ class _Venue:
             for ts, o, h, low, c, v in rows_of(found)
         ]
 
-    def trades(self, query: Query) -> Any:
+    async def trades(self, query: Query) -> Any:
         market = self._market(query)
-        start, end = window(query, "startTime", "endTime", 1000, self._data)
-        begin = end - 3600 if start is None else start
-        found = self._data.trades(market.symbol, begin, end + 1, page_size(query, "limit", 500, 1000))
+        start, end = window(query, "startTime", "endTime", 1000)
+        finish = int(self._data.clock.now()) + 1 if end is None else end
+        begin = finish - 3601 if start is None else start
+        found = await self._data.trades(market.symbol, begin, finish, page_size(query, "limit", 500, 1000))
         return [
             {
                 "a": int(at * 1000),

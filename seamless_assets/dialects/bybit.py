@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import Any
 
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.dialects.base import (
     Query,
+    Reason,
+    Refusal,
     Route,
     by_name,
     futures,
@@ -22,6 +25,13 @@ from seamless_assets.dialects.base import (
 from seamless_assets.dialects.market_data import Market, MarketData
 
 CAP = 1000
+_REFUSALS: dict[Reason, tuple[int, int, str]] = {
+    "unauthorized": (401, 10003, "API key is invalid."),
+    "too_many": (200, 10006, "Too many visits! Exceeded the API Rate Limit."),
+    "try_later": (200, 10016, "Request timeout, please try again later"),
+    "bad_request": (200, 10001, "params error:"),
+    "not_served": (404, 10404, "The path is not served."),
+}
 _SIGNED: dict[str, Any] = {
     "asset/coin/query-info": {"rows": []},
     "user/query-api": {"readOnly": 1, "unified": 0, "uta": 1},
@@ -57,20 +67,20 @@ class _Venue:
             "linear": by_name([*swaps(data), *futures(data)], market_name),
         }
 
-    def signed(self, result: Any, query: Query) -> Any:
+    async def signed(self, result: Any, query: Query) -> Any:
         return self._ok(result)
 
-    def time(self, query: Query) -> Any:
+    async def time(self, query: Query) -> Any:
         now = self._data.clock.now()
         return self._ok({"timeSecond": str(int(now)), "timeNano": str(int(now * 1e9))})
 
-    def instruments(self, query: Query) -> Any:
+    async def instruments(self, query: Query) -> Any:
         category = query.get("category", "spot")
-        known, now = listed(self._data, self._markets.get(category, {})), self._data.clock.now()
+        known, now = await listed(self._data, self._markets.get(category, {})), self._data.clock.now()
         described = [_instrument(name, market, now) for name, market in known.items()]
         return self._ok({"category": category, "list": described, "nextPageCursor": ""})
 
-    def candles(self, query: Query) -> Any:
+    async def candles(self, query: Query) -> Any:
         market = self._market(query)
         frame = INTERVALS.get(query.get("interval", ""))
         if market is None:
@@ -79,29 +89,28 @@ class _Venue:
             return self._error("params error: Invalid period!")
         timeframe = Timeframe(frame)
         limit = page_size(query, "limit", 200, CAP)
-        start, end = window(query, "start", "end", 1000, self._data)
+        start, end = window(query, "start", "end", 1000)
         if start is None:
-            found = self._data.newest(market.symbol, timeframe, end + 1, limit)
+            found = await self._data.newest(market.symbol, timeframe, end, limit)
         elif self._data.is_too_old(market.symbol, timeframe, start):
             return self._error("params error: too long ago")
         else:
             # An end that is not given lies `limit` bars after the start.
-            reach = end if "end" in query else min(end, timeframe.shift(start, limit) - 1)
-            oldest = max(start, timeframe.shift(min(reach, int(self._data.clock.now())), -4 * limit))
-            found = self._data.candles(market.symbol, timeframe, oldest, reach + 1)[-limit:]
+            reach = timeframe.shift(start, limit) if end is None else end
+            found = await self._data.last(market.symbol, timeframe, start, reach, limit)
         rows = [
             [str(ts * 1000), text(o), text(h), text(low), text(c), text(v), text(v * c)]
             for ts, o, h, low, c, v in rows_of(found[::-1])
         ]
         return self._ok({"category": query.get("category", "spot"), "symbol": query["symbol"], "list": rows})
 
-    def trades(self, query: Query) -> Any:
+    async def trades(self, query: Query) -> Any:
         market = self._market(query)
         if market is None:
             return self._error("params error: Symbol Invalid")
         now = self._data.clock.now()
         newest = page_size(query, "limit", 60, 1000)
-        found = self._data.trades(market.symbol, now - 3600, now, 1000)[-newest:]
+        found = (await self._data.trades(market.symbol, now - 3600, now, 1000))[-newest:]
         rows = [
             {
                 "execId": str(n),
@@ -130,13 +139,17 @@ class _Venue:
         }
 
     def _error(self, reason: str) -> Any:
-        return {
-            "retCode": 10001,
-            "retMsg": reason,
-            "result": {},
-            "retExtInfo": {},
-            "time": int(self._data.clock.now() * 1000),
-        }
+        return _failed(10001, reason, self._data.clock.now())
+
+
+def refusal(reason: Reason, detail: str) -> Refusal:
+    """The venue's words for a reason, with a detail."""
+    status, code, message = _REFUSALS[reason]
+    return Refusal(status, _failed(code, f"{message} {detail}".rstrip(), time.time()))
+
+
+def _failed(code: int, message: str, now: float) -> Any:
+    return {"retCode": code, "retMsg": message, "result": {}, "retExtInfo": {}, "time": int(now * 1000)}
 
 
 def market_name(market: Market) -> str:

@@ -8,10 +8,12 @@ from typing import Any
 from seamless_assets.dialects.base import (
     Handler,
     Query,
+    Reason,
     Refusal,
     Route,
     always,
     by_name,
+    listed,
     number,
     page_size,
     rows_of,
@@ -34,6 +36,12 @@ _UNKNOWN = Refusal(
         "message": "valid product_id is required",
     },
 )
+_REFUSALS: dict[Reason, tuple[int, str]] = {
+    "unauthorized": (401, "unauthorized"),
+    "too_many": (429, "rate_limit_exceeded"),
+    "bad_request": (400, "INVALID_ARGUMENT"),
+    "not_served": (404, "NOT_FOUND"),
+}
 _PRODUCTS = ("/api/v3/brokerage/market/products", "/api/v3/brokerage/products")
 """For everybody, and for those with keys."""
 _FEES = {
@@ -43,8 +51,17 @@ _FEES = {
 }
 
 
-def _invalid(reason: str) -> Refusal:
-    return Refusal(400, {"error": "INVALID_ARGUMENT", "error_details": reason, "message": reason})
+def refusal(reason: Reason, detail: str) -> Refusal:
+    """The venue's words for a reason, with a detail."""
+    if reason == "try_later":
+        # It comes from before the venue's own servers, which would name an error.
+        return Refusal(503, {"message": f"Service unavailable, please try again later. {detail}".rstrip()})
+    status, error = _REFUSALS[reason]
+    return Refusal(status, {"error": error, "error_details": detail, "message": detail})
+
+
+def _invalid(detail: str) -> Refusal:
+    return refusal("bad_request", detail)
 
 
 def routes(data: MarketData) -> list[Route]:
@@ -70,7 +87,7 @@ class _Venue:
         self._data = data
         self._markets = by_name(spot(data), market_name)
 
-    def time(self, query: Query) -> Any:
+    async def time(self, query: Query) -> Any:
         now = self._data.clock.now()
         return {
             "data": {"iso": "", "epoch": int(now)},
@@ -78,10 +95,10 @@ class _Venue:
             "epochMillis": str(int(now * 1000)),
         }
 
-    def fiat(self, query: Query) -> Any:
+    async def fiat(self, query: Query) -> Any:
         return {"data": [{"id": name, "name": name, "min_size": "0.01"} for name in ("EUR", "USD")]}
 
-    def crypto(self, query: Query) -> Any:
+    async def crypto(self, query: Query) -> Any:
         names = sorted(
             {name for market in self._markets.values() for name in (market.base, market.quote)}
             - {"EUR", "USD"}
@@ -93,24 +110,26 @@ class _Venue:
             ]
         }
 
-    def rates(self, query: Query) -> Any:
+    async def rates(self, query: Query) -> Any:
         return {"data": {"currency": "USD", "rates": {"USD": "1.0"}}}
 
-    def products(self, query: Query) -> Any:
+    async def products(self, query: Query) -> Any:
         if query.get("product_type", "SPOT").upper() not in ("SPOT", ""):
             return {"products": [], "num_products": 0}
+        known = await listed(self._data, self._markets)
         return {
-            "products": [_product(name, market) for name, market in self._markets.items()],
-            "num_products": len(self._markets),
+            "products": [_product(name, market) for name, market in known.items()],
+            "num_products": len(known),
         }
 
-    def candles(self, query: Query) -> Any:
+    async def candles(self, query: Query) -> Any:
         market = self._market(query)
         frame = timeframe_of(_GRANULARITY, query.get("granularity"), _invalid("unsupported granularity"))
-        start, end = number(query, "start", 0), number(query, "end", int(self._data.clock.now()))
+        start = number(query, "start", 0)
+        end = number(query, "end", 0) if query.get("end") else int(self._data.clock.now())
         if frame.count(start, end) > CAP:
             raise _invalid(f"number of candles requested should be less than {CAP}")
-        found = self._data.candles(market.symbol, frame, start, end + 1)[::-1]
+        found, _ = await self._data.candles(market.symbol, frame, start, end + 1)
         return {
             "candles": [
                 {
@@ -121,14 +140,14 @@ class _Venue:
                     "close": text(c),
                     "volume": text(v),
                 }
-                for ts, o, h, low, c, v in rows_of(found)
+                for ts, o, h, low, c, v in rows_of(found[::-1])
             ]
         }
 
-    def trades(self, query: Query) -> Any:
+    async def trades(self, query: Query) -> Any:
         market, now = self._market(query), self._data.clock.now()
         start, end = number(query, "start", int(now) - 3600), number(query, "end", int(now))
-        found = self._data.trades(market.symbol, start, end, page_size(query, "limit", 100, 1000))
+        found = await self._data.trades(market.symbol, start, end, page_size(query, "limit", 100, 1000))
         return {
             "trades": [
                 {
@@ -164,7 +183,7 @@ def _iso(at: float) -> str:
 def _product(name: str, market: Market) -> dict[str, Any]:
     return {
         "product_id": name,
-        "price": text(market.price),
+        "price": "" if market.price is None else text(market.price),
         "base_increment": "0.00000001",
         "quote_increment": "0.00000001",
         "price_increment": "0.00000001",

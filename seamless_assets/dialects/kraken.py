@@ -4,11 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.dialects.base import Query, Route, by_name, number, page_size, real, rows_of, spot, text
+from seamless_assets.dialects.base import (
+    Query,
+    Reason,
+    Refusal,
+    Route,
+    by_name,
+    listed,
+    number,
+    page_size,
+    real,
+    rows_of,
+    spot,
+    text,
+)
 from seamless_assets.dialects.market_data import Market, MarketData
 
 RETENTION = 720
+_REFUSALS: dict[Reason, str] = {
+    "unauthorized": "EAPI:Invalid key",
+    "too_many": "EGeneral:Too many requests",
+    "try_later": "EService:Unavailable",
+    "bad_request": "EGeneral:Invalid arguments",
+    "not_served": "EGeneral:Unknown method",
+}
 MINUTES = {
     "1": "1m",
     "5": "5m",
@@ -40,7 +62,7 @@ class _Venue:
         self._data = data
         self._markets = by_name(spot(data), lambda market: f"{market.base}{market.quote}")
 
-    def assets(self, query: Query) -> Any:
+    async def assets(self, query: Query) -> Any:
         names = {name for market in self._markets.values() for name in (market.base, market.quote)}
         return _ok(
             {
@@ -55,16 +77,17 @@ class _Venue:
             }
         )
 
-    def pairs(self, query: Query) -> Any:
-        return _ok({name: _pair(name, market) for name, market in self._markets.items()})
+    async def pairs(self, query: Query) -> Any:
+        known = await listed(self._data, self._markets)
+        return _ok({name: _pair(name, market) for name, market in known.items()})
 
-    def time(self, query: Query) -> Any:
+    async def time(self, query: Query) -> Any:
         return _ok({"unixtime": int(self._data.clock.now())})
 
-    def status(self, query: Query) -> Any:
+    async def status(self, query: Query) -> Any:
         return _ok({"status": "online", "timestamp": "2025-01-01T00:00:00Z"})
 
-    def candles(self, query: Query) -> Any:
+    async def candles(self, query: Query) -> Any:
         name, frame = query.get("pair", ""), MINUTES.get(query.get("interval", "1"))
         if name not in self._markets:
             return _error("EQuery:Unknown asset pair")
@@ -74,19 +97,20 @@ class _Venue:
         market = self._markets[name]
         start = max(timeframe.shift(now, 1 - RETENTION), timeframe.floor(market.listed))
         since = number(query, "since", 0)
-        rows = [row for row in _filled(self._data, market, timeframe, start, now + 1) if row[0] > since]
-        closed = timeframe.shift(now, -1)
+        found, end = await self._data.candles(market.symbol, timeframe, start, None)
+        rows = [row for row in _filled(found, timeframe, start, end) if row[0] > since]
+        closed, trades = timeframe.shift(now, -1), self._data.trades_in_candle
         return _ok(
             {
                 name: [
-                    [ts, *(text(value) for value in (o, h, low, c, c)), text(v), 4 if v else 0]
+                    [ts, *(text(value) for value in (o, h, low, c, c)), text(v), trades if v else 0]
                     for ts, o, h, low, c, v in rows
                 ],
                 "last": closed,
             }
         )
 
-    def trades(self, query: Query) -> Any:
+    async def trades(self, query: Query) -> Any:
         name = query.get("pair", "")
         if name not in self._markets:
             return _error("EQuery:Unknown asset pair")
@@ -94,7 +118,7 @@ class _Venue:
         since = real(query, "since", now - 3600)
         since = since / 1e9 if since > 1e12 else since
         count = page_size(query, "count", 1000, 1000)
-        found = self._data.trades(self._markets[name].symbol, since, now, count)
+        found = await self._data.trades(self._markets[name].symbol, since, now, count)
         last = found[-1][0] if found else since
         rows = [
             [text(price), text(amount), at, side[0], "l", "", n]
@@ -103,10 +127,13 @@ class _Venue:
         return _ok({name: rows, "last": str(int(last * 1e9))})
 
 
-def _filled(
-    data: MarketData, market: Market, timeframe: Timeframe, start: int, end: int
-) -> list[tuple[Any, ...]]:
-    found = {row[0]: row for row in rows_of(data.candles(market.symbol, timeframe, start, end))}
+def refusal(reason: Reason, detail: str) -> Refusal:
+    """The venue's words for a reason, with a detail where it has room for one."""
+    return Refusal(200, {"error": [_REFUSALS[reason]], "result": {"detail": detail}})
+
+
+def _filled(candles: np.ndarray, timeframe: Timeframe, start: int, end: int) -> list[tuple[Any, ...]]:
+    found = {row[0]: row for row in rows_of(candles)}
     rows: list[tuple[Any, ...]] = []
     for ts in timeframe.opens(start, timeframe.ceil(end)):
         if ts in found:

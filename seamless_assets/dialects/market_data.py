@@ -38,8 +38,8 @@ class Market(Protocol):
         ...
 
     @property
-    def price(self) -> float:
-        """About what one costs, for where a list of markets tells a price."""
+    def price(self) -> float | None:
+        """About what one costs, for where a list of markets tells a price; None where nobody knows."""
         ...
 
     @property
@@ -62,12 +62,8 @@ class Market(Protocol):
         ...
 
 
-class MarketData(Protocol):
-    """Markets, candles and trades at the venue's clock.
-
-    Candles are a structured array with the fields `ts` (open, int64 epoch seconds), `open`, `high`, `low`,
-    `close` and `volume` (float64), in this order, ascending by `ts`.
-    """
+class Listings(Protocol):
+    """Markets at the venue's clock."""
 
     @property
     def clock(self) -> Clock:
@@ -79,31 +75,55 @@ class MarketData(Protocol):
         """All markets by symbol."""
         ...
 
-    def is_listed(self, symbol: str) -> bool:
-        """Whether the venue's list of markets names a symbol now."""
-        ...
-
     def is_refused(self, symbol: str) -> bool:
         """Whether the venue knows a symbol no more, not even its past."""
         ...
 
-    def candles(self, symbol: str, timeframe: Timeframe, start: int, end: int) -> np.ndarray:
-        """Candles that open in `[start, end)`, the forming one of now included."""
-        ...
 
-    def newest(self, symbol: str, timeframe: Timeframe, end: int, count: int) -> np.ndarray:
-        """At most `count` candles, the last that open before `end`."""
-        ...
+class MarketData(Listings, Protocol):
+    """Markets, candles and trades at the venue's clock.
 
-    def kept_from(self, symbol: str, timeframe: Timeframe) -> int:
-        """Open of the oldest candle that the venue still keeps; 0 where it keeps all."""
+    Candles are a structured array with the fields `ts` (open, int64 epoch seconds), `open`, `high`, `low`,
+    `close` and `volume` (float64), in this order, ascending by `ts`. An end of None is now, and the bar that
+    forms now is one of them where the venue tells of it.
+    """
+
+    @property
+    def trades_in_candle(self) -> int:
+        """How many trades a candle is said to be made of; 0 where nobody counted."""
         ...
 
     def is_too_old(self, symbol: str, timeframe: Timeframe, start: int) -> bool:
         """Whether the venue refuses a page that begins at `start` for its age."""
         ...
 
-    def trades(
+    async def is_listed(self, symbol: str) -> bool:
+        """Whether the venue's list of markets names a symbol now."""
+        ...
+
+    async def candles(
+        self, symbol: str, timeframe: Timeframe, start: int, end: int | None
+    ) -> tuple[np.ndarray, int]:
+        """Candles that open in `[start, end)`; what opens before the second value and is none, never was."""
+        ...
+
+    async def first(
+        self, symbol: str, timeframe: Timeframe, start: int, end: int | None, count: int
+    ) -> np.ndarray:
+        """The first `count` candles that open in `[start, end)`."""
+        ...
+
+    async def last(
+        self, symbol: str, timeframe: Timeframe, start: int, end: int | None, count: int
+    ) -> np.ndarray:
+        """The last `count` candles that open in `[start, end)`."""
+        ...
+
+    async def newest(self, symbol: str, timeframe: Timeframe, end: int | None, count: int) -> np.ndarray:
+        """The candles of the last `count` opens before `end`; fewer where nobody traded."""
+        ...
+
+    async def trades(
         self, symbol: str, start: float, end: float, limit: int
     ) -> list[tuple[float, float, float, str]]:
         """The first `limit` trades in `[start, end)`: epoch seconds, price, amount, `buy` or `sell`."""

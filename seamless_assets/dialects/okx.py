@@ -5,11 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.dialects.base import Query, Route, by_name, number, page_size, rows_of, spot, swaps, text
+from seamless_assets.dialects.base import (
+    Query,
+    Reason,
+    Refusal,
+    Route,
+    by_name,
+    listed,
+    number,
+    page_size,
+    rows_of,
+    spot,
+    swaps,
+    text,
+)
 from seamless_assets.dialects.market_data import Market, MarketData
 
 CAP = 300
 RECENT = 1440
+_REFUSALS: dict[Reason, tuple[int, str, str]] = {
+    "unauthorized": (401, "50111", "Invalid OK-ACCESS-KEY."),
+    "too_many": (429, "50011", "Too Many Requests."),
+    "try_later": (503, "50013", "Systems are busy. Please try again later."),
+    "bad_request": (400, "51000", "Parameter error."),
+    "not_served": (404, "50404", "Not found."),
+}
 BARS = {
     "1m": "1m", "3m": "3m", "5m": "5m", "15m": "15m", "30m": "30m", "1H": "1h", "2H": "2h", "4H": "4h",
     "6Hutc": "6h", "12Hutc": "12h", "1Dutc": "1d", "1Wutc": "1w", "1Mutc": "1M",
@@ -36,24 +56,25 @@ class _Venue:
         self._data = data
         self._markets = by_name([*spot(data), *swaps(data)], market_name)
 
-    def currencies(self, query: Query) -> Any:
+    async def currencies(self, query: Query) -> Any:
         return _ok([])
 
-    def time(self, query: Query) -> Any:
+    async def time(self, query: Query) -> Any:
         return _ok([{"ts": str(int(self._data.clock.now() * 1000))}])
 
-    def instruments(self, query: Query) -> Any:
+    async def instruments(self, query: Query) -> Any:
         kind = query.get("instType", "SPOT")
-        listed = [_instrument(name, market) for name, market in self._markets.items()]
-        return _ok([item for item in listed if item["instType"] == kind])
+        known = await listed(self._data, self._markets)
+        described = [_instrument(name, market) for name, market in known.items()]
+        return _ok([item for item in described if item["instType"] == kind])
 
-    def recent(self, query: Query) -> Any:
-        return self._candles(query, reach=RECENT)
+    async def recent(self, query: Query) -> Any:
+        return await self._candles(query, reach=RECENT)
 
-    def history(self, query: Query) -> Any:
-        return self._candles(query, reach=None)
+    async def history(self, query: Query) -> Any:
+        return await self._candles(query, reach=None)
 
-    def _candles(self, query: Query, reach: int | None) -> Any:
+    async def _candles(self, query: Query, reach: int | None) -> Any:
         market, frame = self._markets.get(query.get("instId", "")), BARS.get(query.get("bar", "1m"))
         if market is None:
             return _error("51001", "Instrument ID does not exist")
@@ -61,10 +82,10 @@ class _Venue:
             return _error("51000", "Parameter bar error")
         timeframe, now = Timeframe(frame), int(self._data.clock.now())
         limit = page_size(query, "limit", 100, CAP)
-        end = min(-(-number(query, "after", (now + 1) * 1000) // 1000), now + 1)
+        end = -(-number(query, "after", 0) // 1000) if query.get("after") else None
         oldest = timeframe.shift(now, -reach) if reach else 0
-        start = max(number(query, "before", -1) // 1000 + 1, oldest, timeframe.shift(end, -4 * limit))
-        found = self._data.candles(market.symbol, timeframe, start, end)[-limit:][::-1]
+        start = max(number(query, "before", -1) // 1000 + 1, oldest)
+        found = (await self._data.last(market.symbol, timeframe, start, end, limit))[::-1]
         return _ok(
             [
                 [
@@ -82,12 +103,12 @@ class _Venue:
             ]
         )
 
-    def trades(self, query: Query) -> Any:
+    async def trades(self, query: Query) -> Any:
         market = self._markets.get(query.get("instId", ""))
         if market is None:
             return _error("51001", "Instrument ID does not exist")
         now, limit = self._data.clock.now(), page_size(query, "limit", 100, 500)
-        found = self._data.trades(market.symbol, now - 3600, now, 1000)[-limit:][::-1]
+        found = (await self._data.trades(market.symbol, now - 3600, now, 1000))[-limit:][::-1]
         return _ok(
             [
                 {
@@ -101,6 +122,12 @@ class _Venue:
                 for at, price, amount, side in found
             ]
         )
+
+
+def refusal(reason: Reason, detail: str) -> Refusal:
+    """The venue's words for a reason, with a detail."""
+    status, code, message = _REFUSALS[reason]
+    return Refusal(status, _error(code, f"{message} {detail}".rstrip()))
 
 
 def market_name(market: Market) -> str:

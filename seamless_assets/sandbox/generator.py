@@ -17,6 +17,7 @@ from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.sandbox.market import Market
 
 MINUTE = 60
+TRADES_IN_MINUTE = 4
 BAR = np.dtype(
     [("ts", "i8"), ("open", "f8"), ("high", "f8"), ("low", "f8"), ("close", "f8"), ("volume", "f8")]
 )
@@ -102,7 +103,7 @@ def trades_of(bars: np.ndarray, step: int = MINUTE) -> list[tuple[float, float, 
     """Trades `(time in s, price, amount, side)` that make exactly these bars: open, high, low, close."""
     trades: list[tuple[float, float, float, str]] = []
     for bar in bars:
-        part = round(float(bar["volume"]) / 4, 8)
+        part = round(float(bar["volume"]) / TRADES_IN_MINUTE, 8)
         last = round(float(bar["volume"]) - 3 * part, 8)
         times: Sequence[float] = [float(bar["ts"]) + step * share for share in (0.02, 0.3, 0.6, 0.98)]
         prices = (bar["open"], bar["high"], bar["low"], bar["close"])

@@ -17,18 +17,18 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
 from aiohttp import web
 
-from seamless_assets.dialects import binance, bybit, coinbase, kraken, okx
 from seamless_assets.dialects.base import Refusal, Route
-from seamless_assets.dialects.market_data import MarketData
+from seamless_assets.dialects.venues import VENUES
 from seamless_assets.errors import InvalidInput, SeamlessError
 from seamless_assets.sandbox import injection
 from seamless_assets.sandbox.book import Book
+from seamless_assets.sandbox.book_data import BookData
 from seamless_assets.sandbox.clock import SandboxClock
 from seamless_assets.sandbox.faults import OF_HANDSHAKES, OF_REQUESTS, Fault, Faults
 from seamless_assets.sandbox.generator import Generator
@@ -37,14 +37,8 @@ from seamless_assets.sandbox.replay import Replay
 from seamless_assets.sandbox.steering import Request, Steering
 from seamless_assets.sandbox.streams.server import StreamServer, is_upgrade
 
-DIALECTS: Mapping[str, Callable[[MarketData], list[Route]]] = {
-    "binance": binance.routes,
-    "bybit": bybit.routes,
-    "coinbase": coinbase.routes,
-    "kraken": kraken.routes,
-    "okx": okx.routes,
-}
-"""What each venue answers, by its name."""
+DIALECTS = tuple(VENUES)
+"""The venues that it speaks as."""
 MAX_REQUESTS = 20_000
 """As many of the latest requests are remembered."""
 MAX_QUERY = 1_000
@@ -110,8 +104,9 @@ class Sandbox:
 
     async def __aenter__(self) -> Self:
         app = web.Application(middlewares=[self._recorded, _typed])
-        for routes in DIALECTS.values():
-            for route in routes(self.book):
+        data = BookData(self.book)
+        for venue in VENUES.values():
+            for route in venue.routes(data):
                 endpoint = _endpoint(route)
                 self._exchange_of[endpoint] = route.exchange
                 app.router.add_get(route.path, endpoint)
@@ -244,7 +239,7 @@ def _endpoint(route: Route) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(request: web.Request) -> web.Response:
         asked = request.get(injection.QUERY, request.query)
         try:
-            return web.json_response(route.handler({**asked, **request.match_info}))
+            return web.json_response(await route.handler({**asked, **request.match_info}))
         except Refusal as refusal:
             return web.json_response(refusal.body, status=refusal.status)
 

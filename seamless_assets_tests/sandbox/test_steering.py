@@ -11,8 +11,10 @@ import aiohttp
 import pytest
 
 from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.dialects.venues import VENUES
 from seamless_assets.errors import InvalidChoice, InvalidInput
 from seamless_assets.sandbox import server
+from seamless_assets.sandbox.book_data import BookData
 from seamless_assets.sandbox.faults import MAX_FAULTS, Fault, Faults
 from seamless_assets.sandbox.market import Market
 from seamless_assets.sandbox.server import DIALECTS, Sandbox
@@ -171,7 +173,7 @@ def test_two_markets_of_one_name_are_refused(name: str) -> None:
     twins = {"okx": ("A-B/C", "A/B-C"), "coinbase": ("A-B/C", "A/B-C")}.get(name, ("AB/C", "A/BC"))
     sandbox = Sandbox(markets=[Market(symbol, 1.0) for symbol in twins])
     with pytest.raises(InvalidInput, match="have one name"):
-        DIALECTS[name](sandbox.book)
+        VENUES[name].routes(BookData(sandbox.book))
 
 
 def test_a_choice_of_fault_is_named() -> None:

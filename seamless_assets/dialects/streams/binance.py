@@ -12,7 +12,7 @@ from typing import Any
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.dialects.base import by_name, spot, swaps, text
 from seamless_assets.dialects.binance import FRAMES, market_name
-from seamless_assets.dialects.market_data import Market, MarketData
+from seamless_assets.dialects.market_data import Listings, Market
 from seamless_assets.dialects.streams.base import (
     MAX_TOPICS,
     StreamProtocol,
@@ -30,7 +30,7 @@ _SHORTEST = "1m"
 """Candles of a second are not streamed."""
 
 
-def streams(data: MarketData) -> list[StreamRoute]:
+def streams(data: Listings) -> list[StreamRoute]:
     """Addresses of spot (`/ws`) and of linear swaps (`/market/ws` and `/public/ws`), with a number or not."""
     bases = {"/ws": spot(data), "/market/ws": swaps(data), "/public/ws": swaps(data)}
     return [
@@ -41,7 +41,7 @@ def streams(data: MarketData) -> list[StreamRoute]:
 
 
 class _Binance(StreamProtocol):
-    def __init__(self, data: MarketData, markets: dict[str, Market]) -> None:
+    def __init__(self, data: Listings, markets: dict[str, Market]) -> None:
         super().__init__()
         self._data, self._markets = data, markets
 

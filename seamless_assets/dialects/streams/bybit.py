@@ -8,7 +8,7 @@ from typing import Any
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.dialects.base import by_name, futures, spot, swaps, text
 from seamless_assets.dialects.bybit import INTERVALS, market_name
-from seamless_assets.dialects.market_data import Market, MarketData
+from seamless_assets.dialects.market_data import Listings, Market
 from seamless_assets.dialects.streams.base import (
     MAX_TOPICS,
     StreamProtocol,
@@ -26,7 +26,7 @@ MOST_AT_ONCE = 10
 _CONNECTION = "sandbox-0001"
 
 
-def streams(data: MarketData) -> list[StreamRoute]:
+def streams(data: Listings) -> list[StreamRoute]:
     """Addresses of spot and linear markets below `/v5/public`."""
     categories = {"spot": spot(data), "linear": [*swaps(data), *futures(data)]}
     return [
@@ -38,7 +38,7 @@ def streams(data: MarketData) -> list[StreamRoute]:
 
 
 class _Bybit(StreamProtocol):
-    def __init__(self, data: MarketData, markets: dict[str, Market], category: str) -> None:
+    def __init__(self, data: Listings, markets: dict[str, Market], category: str) -> None:
         super().__init__()
         self._data, self._markets, self._category = data, markets, category
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from seamless_assets.dialects.base import by_name, spot, text
 from seamless_assets.dialects.coinbase import market_name
-from seamless_assets.dialects.market_data import Market, MarketData
+from seamless_assets.dialects.market_data import Listings, Market
 from seamless_assets.dialects.streams.base import (
     MAX_TOPICS,
     StreamProtocol,
@@ -27,7 +27,7 @@ SNAPSHOT_TRADES = 100
 _CHANNEL = "market_trades"
 
 
-def streams(data: MarketData) -> list[StreamRoute]:
+def streams(data: Listings) -> list[StreamRoute]:
     """The root, `/`."""
     return [StreamRoute("coinbase", "/", partial(_Coinbase, data, by_name(spot(data), market_name)))]
 
@@ -35,7 +35,7 @@ def streams(data: MarketData) -> list[StreamRoute]:
 class _Coinbase(StreamProtocol):
     has_closed_flag = False
 
-    def __init__(self, data: MarketData, markets: dict[str, Market]) -> None:
+    def __init__(self, data: Listings, markets: dict[str, Market]) -> None:
         super().__init__()
         self._data, self._markets = data, markets
         self._sequence = -1

@@ -11,7 +11,7 @@ from typing import Any
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.dialects.base import spot
 from seamless_assets.dialects.kraken import MINUTES
-from seamless_assets.dialects.market_data import Market, MarketData
+from seamless_assets.dialects.market_data import Listings, Market
 from seamless_assets.dialects.streams.base import (
     MAX_TOPICS,
     StreamProtocol,
@@ -28,7 +28,7 @@ SNAPSHOT_TRADES = 50
 _CHANNELS = ("ohlc", "trade")
 
 
-def streams(data: MarketData) -> list[StreamRoute]:
+def streams(data: Listings) -> list[StreamRoute]:
     """The address of version 2, `/v2`."""
     markets = {market.symbol: market for market in spot(data)}
     return [StreamRoute("kraken", "/v2", partial(_Kraken, data, markets))]
@@ -38,7 +38,7 @@ class _Kraken(StreamProtocol):
     has_closed_flag = False
     heartbeat = '{"channel":"heartbeat"}'
 
-    def __init__(self, data: MarketData, markets: dict[str, Market]) -> None:
+    def __init__(self, data: Listings, markets: dict[str, Market]) -> None:
         super().__init__()
         self._data, self._markets = data, markets
         self._without_snapshot: set[Topic] = set()

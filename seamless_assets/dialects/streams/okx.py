@@ -10,7 +10,7 @@ from typing import Any
 
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.dialects.base import by_name, spot, swaps, text
-from seamless_assets.dialects.market_data import Market, MarketData
+from seamless_assets.dialects.market_data import Listings, Market
 from seamless_assets.dialects.okx import BARS, market_name
 from seamless_assets.dialects.streams.base import (
     MAX_TOPICS,
@@ -28,7 +28,7 @@ _CONNECTION = "sandbox1"
 _CANDLES = {f"candle{name}": frame for name, frame in BARS.items()}
 
 
-def streams(data: MarketData) -> list[StreamRoute]:
+def streams(data: Listings) -> list[StreamRoute]:
     """Addresses of candles (`business`) and of trades (`public`) below `/ws/v5`."""
     markets = by_name([*spot(data), *swaps(data)], market_name)
     return [
@@ -39,7 +39,7 @@ def streams(data: MarketData) -> list[StreamRoute]:
 
 class _Okx(StreamProtocol):
     def __init__(
-        self, data: MarketData, markets: dict[str, Market], channels: dict[str, str] | dict[str, None]
+        self, data: Listings, markets: dict[str, Market], channels: dict[str, str] | dict[str, None]
     ) -> None:
         super().__init__()
         self._data, self._markets, self._channels = data, markets, channels

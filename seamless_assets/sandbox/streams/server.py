@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from seamless_assets.dialects.market_data import MarketData
+from seamless_assets.dialects.market_data import Listings
 from seamless_assets.dialects.streams import binance, bybit, coinbase, kraken, okx
 from seamless_assets.dialects.streams.base import StreamRoute
 from seamless_assets.sandbox.book import Book
@@ -18,7 +18,7 @@ from seamless_assets.sandbox.streams.connection import Connection
 from seamless_assets.sandbox.streams.faults import Dropped, StreamFaults
 from seamless_assets.sandbox.streams.market_events import MarketEvents
 
-STREAMS: Mapping[str, Callable[[MarketData], list[StreamRoute]]] = {
+STREAMS: Mapping[str, Callable[[Listings], list[StreamRoute]]] = {
     "binance": binance.streams,
     "bybit": bybit.streams,
     "coinbase": coinbase.streams,
