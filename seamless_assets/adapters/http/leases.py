@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import secrets
 import time
+from contextlib import suppress
 from typing import Annotated, Any, TypeVar
 
 import aiohttp
@@ -16,11 +18,12 @@ from msgspec.json import decode
 
 from seamless_assets.core.addresses import authorization_of, without_user
 from seamless_assets.core.sharing.health import StoreStatus
-from seamless_assets.core.sharing.lease import MAX_TOKEN, Lease, cut_reason
+from seamless_assets.core.sharing.lease import MAX_TOKEN, PROBES, Lease, cut_reason
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 
 LEASES = "/v1/leases"
 TIMEOUT_S = 5.0
+PROBE_TTL_S = 5.0
 CONNECTIONS = 8
 ANSWER_BYTES = 16 * 2**20
 """More than a list of fifty thousand leases needs."""
@@ -101,15 +104,24 @@ class HttpLeases:
         return [record.as_lease("") for record in answer.leases]
 
     async def status(self) -> StoreStatus:
-        """What an operator wants to know of the coordinator. Raises `LeaseStoreUnavailable`."""
+        """What an operator wants to know of the coordinator, which granted a lease and took it back.
+
+        Raises `LeaseStoreUnavailable`.
+        """
         began, asked_at = time.perf_counter(), time.time()
         health = await self._get("/healthz", _Health)
+        latency_ms, lag = (time.perf_counter() - began) * 1000, health.now_ms / 1000 - asked_at
+        lease = await self.claim(f"{PROBES}{secrets.token_hex(6)}", "doctor", PROBE_TTL_S)
+        if lease is None:
+            raise self._odd("it says that what nobody claims is held")
+        with suppress(LeaseLost):
+            await self.complete(lease)
         return StoreStatus(
             kind="lease coordinator",
             address=self._base,
             version=health.version,
-            lag=f"its clock is {health.now_ms / 1000 - asked_at:+.1f} s from ours",
-            latency_ms=(time.perf_counter() - began) * 1000,
+            lag=f"its clock is {lag:+.1f} s from ours",
+            latency_ms=latency_ms,
         )
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from seamless_assets.adapters.machine.file import MachineFile, Notify, nobody
 from seamless_assets.adapters.sqlite.file import Database
 from seamless_assets.adapters.sqlite.marks import MarkedTable
 from seamless_assets.core.sharing.health import StoreStatus, dated_ahead
-from seamless_assets.core.sharing.lease import Lease, LeaseTally, next_token, raised_token
+from seamless_assets.core.sharing.lease import PROBES, Lease, LeaseTally, next_token, raised_token
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 
 SCHEMA_VERSION = 3
@@ -100,7 +100,7 @@ def _claim(db: Database, key: str, holder: str, ttl: float, prune: bool) -> Leas
     if live is not None:
         return _renew(db, live, ttl)
     if known is not None and known.holder is not None:
-        _count(db, "failed")
+        _count(db, key, "failed")
     lease = Lease(key, next_token(known.token if known else None, now), holder, now + ttl)
     _put(db, lease, ttl)
     return lease
@@ -108,10 +108,10 @@ def _claim(db: Database, key: str, holder: str, ttl: float, prune: bool) -> Leas
 
 def _prune(db: Database, before: float) -> None:
     """Forget what ended before; tokens are at least the microsecond of their claim, so they are outgrown."""
-    left = db.execute("DELETE FROM leases WHERE until < ? RETURNING holder", (before,)).fetchall()
-    for (holder,) in left:
+    left = db.execute("DELETE FROM leases WHERE until < ? RETURNING key, holder", (before,)).fetchall()
+    for key, holder in left:
         if holder is not None:
-            _count(db, "failed")
+            _count(db, key, "failed")
 
 
 def _renew(db: Database, lease: Lease, ttl: float, above: int | None = None) -> Lease:
@@ -124,7 +124,7 @@ def _renew(db: Database, lease: Lease, ttl: float, above: int | None = None) -> 
 def _end(db: Database, lease: Lease, outcome: str) -> None:
     held = _own(db, lease)
     _LEASES.put(db, [(held.key, held.token, None, time.time(), 0.0)])
-    _count(db, outcome)
+    _count(db, held.key, outcome)
 
 
 def _own(db: Database, lease: Lease) -> Lease:
@@ -186,8 +186,9 @@ def _put(db: Database, lease: Lease, ttl: float) -> None:
     _LEASES.put(db, [(lease.key, lease.token, lease.holder, lease.until, ttl)])
 
 
-def _count(db: Database, outcome: str) -> None:
-    _TALLY.put(db, [(outcome, _counts(db).get(outcome, 0) + 1)])
+def _count(db: Database, key: str, outcome: str) -> None:
+    if not key.startswith(PROBES):
+        _TALLY.put(db, [(outcome, _counts(db).get(outcome, 0) + 1)])
 
 
 def _counts(db: Database) -> dict[str, int]:

@@ -40,6 +40,7 @@ from seamless_assets.adapters.questdb.schema import (
     FACTS,
     FENCES,
     SCHEMA_VERSION,
+    TABLES,
     bars_table,
     check_tables,
     migrate,
@@ -209,6 +210,8 @@ class QuestDbHotStore:
         """What an operator wants to know of the server, which was written to. Raises `HotStoreError`."""
         await check_tables(self._client)
         await write_version(self._client)
+        # A table that takes writes and applies none, as after a full disk, would hold up the work.
+        await self._client.await_applied(*(table.name for table in TABLES))
         ((build,),) = await self._client.execute("SELECT build()")
         lag = await self._client.execute(
             "SELECT coalesce(sum(sequencerTxn - writerTxn), 0) FROM wal_tables() WHERE name LIKE 'seamless%'"

@@ -24,7 +24,11 @@ _KNOWN = (
         "it does not let us in",
         "check that user and password are right",
     ),
-    ("NoPermissionError|NOPERM", "its access rules forbid what is needed", f"allow this user {_COMMANDS}"),
+    (
+        "NoPermissionError|NOPERM|user executing the script can't",
+        "its access rules forbid what is needed",
+        f"allow this user {_COMMANDS}",
+    ),
     ("ReadOnlyError|READONLY", "it is a replica and takes no writes", "name the primary in the address"),
     (
         r"OutOfMemoryError|\bOOM\b",

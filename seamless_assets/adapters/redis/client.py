@@ -26,10 +26,12 @@ redis.call('INFO', 'server')
 redis.call('HSET', KEYS[1], 'at', time[1])
 redis.call('PEXPIRE', KEYS[1], '60000')
 local found = redis.call('HMGET', KEYS[1], 'at')
+redis.call('HGETALL', KEYS[1])
+redis.call('HDEL', KEYS[1], 'at')
 redis.call('DEL', KEYS[1])
 return found[1] .. '.' .. string.format('%06d', time[2])
 """
-"""Does what budgets and leases do, and gives the server's time."""
+"""Does what budgets, leases and fills do, and gives the server's time."""
 
 
 class RedisScript:
@@ -89,6 +91,7 @@ class RedisScript:
             now = float(await self._probe(keys=[self._probe_key], args=[]))
             latency_ms = (time.perf_counter() - began) * 1000
             memory = await self._client.info("memory")
+            await self._client.scan(match=self._probe_key, count=1)
         return StoreStatus(
             kind="Redis",
             address=self._address,

@@ -14,6 +14,8 @@ MAX_TOKEN = 2**53 - 1
 """No granter's clock comes near it (the year 2255), and every granter counts exactly up to it."""
 LONGEST_REASON = 1_000
 """Characters of a reason that a lease store is given."""
+PROBES = "probe:"
+"""Keys that begin so are claimed and given back by who looks at a lease store; they count as no work."""
 
 
 @dataclass(frozen=True, slots=True)

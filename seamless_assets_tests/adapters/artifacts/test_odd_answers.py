@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
@@ -14,6 +15,7 @@ import pytest
 from support.artifacts import NODE, sealed
 from support.own_s3 import BUCKET, XML, Answer, Asked, OwnS3, error, honest_answer, listing
 
+from seamless_assets.adapters.artifacts.exclusive import PROBE_RACE, WRITERS
 from seamless_assets.adapters.artifacts.storage import bucket as storage
 from seamless_assets.adapters.artifacts.storage.copies import CopyFolder
 from seamless_assets.adapters.artifacts.store import ArtifactStore
@@ -322,6 +324,29 @@ def refusing(asked: Asked, honest: Callable[[], Answer]) -> Answer:
 def swallowing(asked: Asked, honest: Callable[[], Answer]) -> Answer:
     """Says yes to every write, and keeps nothing new."""
     return Answer(headers={"ETag": '"x"'}) if asked.method == "PUT" else honest()
+
+
+class Hasty:
+    """Looks whether there is such an object, and writes it once all who ask at that time have looked."""
+
+    def __init__(self, s3: OwnS3) -> None:
+        self._s3, self._looked = s3, threading.Barrier(WRITERS)
+
+    def __call__(self, asked: Asked, honest: Callable[[], Answer]) -> Answer:
+        if asked.method != "PUT" or asked.key in self._s3.held:
+            return honest()
+        if asked.key.endswith(PROBE_RACE):
+            self._looked.wait()
+        return ignoring(asked, honest)
+
+
+async def test_a_bucket_that_looks_before_it_writes_is_refused(s3: OwnS3) -> None:
+    s3.odd = Hasty(s3)
+    for call in ("look at it", "put an artifact"):
+        s3.held.clear()
+        with pytest.raises(CreateIfAbsentUnsupported, match="more than one is told"):
+            await CALLS[call](opened(s3), None)
+        assert all("_probe" in key for key in s3.held)
 
 
 @pytest.mark.parametrize(

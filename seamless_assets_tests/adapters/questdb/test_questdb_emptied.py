@@ -106,6 +106,26 @@ async def test_a_living_session_makes_its_tables_again(
     assert (await store.status()).warning == ""
 
 
+@pytest.mark.parametrize("stuck", [FINE, FACTS])
+async def test_a_look_finds_a_table_that_applies_no_writes(
+    store: QuestDbHotStore, monkeypatch: pytest.MonkeyPatch, stuck: str
+) -> None:
+    """As after a full disk: the server takes writes and goes on, and a read never sees them."""
+    progress = store._client._progress
+
+    async def suspended(tables: Any) -> list[list[Any]]:
+        return [
+            [name, True, written, written + 1, "no space"]
+            if name == stuck
+            else [name, is_held, done, written, why]
+            for name, is_held, done, written, why in await progress(tables)
+        ]
+
+    monkeypatch.setattr(store._client, "_progress", suspended)
+    with pytest.raises(HotStoreError, match=f"apply writes to {stuck}: no space; make room"):
+        await store.status()
+
+
 @pytest.mark.parametrize("gone", [made.name for made in TABLES])
 async def test_a_table_that_was_dropped_is_made_again(
     store: QuestDbHotStore, node: NodeId, gone: str

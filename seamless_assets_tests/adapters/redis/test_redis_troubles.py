@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from support.services import RedisServer, free_port
 
+from seamless_assets.adapters.redis import client
 from seamless_assets.adapters.redis.budget import RedisBudget
 from seamless_assets.adapters.redis.causes import explained
 from seamless_assets.adapters.redis.leases import RedisLeases
@@ -59,9 +61,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 async def run(server: RedisServer, commands: list[Command]) -> None:
-    async with Redis.from_url(server.url) as client:
+    async with Redis.from_url(server.url) as connected:
         for command in commands:
-            await client.execute_command(*command)
+            await connected.execute_command(*command)
 
 
 @pytest.mark.parametrize("trouble", list(TROUBLES))
@@ -109,6 +111,25 @@ async def failing(leases: RedisLeases) -> str:
     return ""
 
 
+def test_a_look_needs_every_command_that_the_work_needs(start: Start) -> None:
+    server = start([], [])
+    sources = Path(client.__file__).parent.glob("*.py")
+    needed = {name for source in sources for name in re.findall(r"redis\.call\('(\w+)'", source.read_text())}
+    assert {"HMGET", "HSET", "TIME", "HGETALL", "HDEL"} <= needed
+
+    async def work() -> None:
+        leases = RedisLeases(server.url)
+        for name in sorted({*needed, "EVALSHA", "SCAN"}):
+            await run(server, [("ACL", "SETUSER", "default", "+@all", f"-{name}")])
+            with pytest.raises(LeaseStoreUnavailable, match="access rules"):
+                await leases.status()
+        await run(server, [("ACL", "SETUSER", "default", "+@all")])
+        assert (await leases.status()).warning == ""
+        await leases.close()
+
+    asyncio.run(work())
+
+
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
 def test_keys_that_may_be_dropped_are_reported(start: Start, policy: str) -> None:
     server = start(["--maxmemory", "100mb", "--maxmemory-policy", policy], [])
@@ -131,8 +152,8 @@ def test_a_look_leaves_nothing_behind(start: Start) -> None:
         budget, leases = RedisBudget(server.url), RedisLeases(server.url)
         await budget.status()
         await leases.status()
-        async with Redis.from_url(server.url) as client:
-            assert await client.dbsize() == 0
+        async with Redis.from_url(server.url) as connected:
+            assert await connected.dbsize() == 0
         await budget.close()
         await leases.close()
 
