@@ -59,17 +59,19 @@ def with_extents(artifact: SealedArtifact, extents: Extents) -> SealedArtifact:
     return replace(artifact, manifest=replace(manifest, **packing_facts(manifest.policy, Packing(extents))))
 
 
-def seal_bars(bars: pa.Table, partition: str, end: int | None = None, **facts: object) -> SealedArtifact:
+def seal_bars(
+    bars: pa.Table, partition: str, end: int | None = None, node: NodeId = NODE, **facts: object
+) -> SealedArtifact:
     """An artifact of one-minute bars, from the first up to `end`, with other `facts` in its manifest."""
     payload = encode_bars(bars)
     start = bars["ts"][0].as_py() if bars.num_rows else START
     manifest = Manifest(
-        node_id=str(NODE),
+        node_id=str(node),
         interval=60,
         partition=partition,
         range=(start, end or start + bars.num_rows * 60),
         rows=bars.num_rows,
-        dataset_fingerprint=fingerprint(bars, node_id=NODE, interval=60),
+        dataset_fingerprint=fingerprint(bars, node_id=node, interval=60),
         file_sha256=sha256_text(payload),
         file_bytes=len(payload),
         conformance_version="v2",
@@ -77,12 +79,12 @@ def seal_bars(bars: pa.Table, partition: str, end: int | None = None, **facts: o
         absent=(),
         missing=(),
         producer={"name": "test"},
-        exchange="okx",
+        exchange=node.exchange,
         publication_watermark=start + 86_400,
         as_of=AS_OF,
         **packing_facts({}, find_packing(payload, bars)),
     )
-    return SealedArtifact(NODE, replace(manifest, **facts), payload, bars)  # type: ignore[arg-type]
+    return SealedArtifact(node, replace(manifest, **facts), payload, bars)  # type: ignore[arg-type]
 
 
 def sealed(rows: int = 10, end: int | None = None, **facts: object) -> SealedArtifact:

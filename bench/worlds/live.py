@@ -1,28 +1,14 @@
-"""What following nodes costs: CPU for each bar that closes, delay after its close, requests.
-
-    python bench/live_cost.py [--nodes 1 100 1000] [--bars 5] [--subscribers 10]
-
-Twins of all ports on virtual time, so that neither a network nor a machine's load is measured: the delay is
-what the schedule of looks and its jitter make of it, or the stream, the CPU is that of the flows and of the
-stores in memory. Beside it bare loops that only ask the same exchange for each bar, or wait for the mark of
-its stream. Exits with 1 where a subscriber misses a bar, or where many subscribers ask for more than 1.05
-times what one does.
-"""
+"""Following nodes on virtual time, over twins of all ports: as subscribers do, and in bare loops."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import sys
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "seamless_assets_tests"))
-
-from support.live import HOUR, LiveMarket, request
-
+from bench.places import reach_support
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.live.events import Bar
 from seamless_assets.core.node import NodeId
@@ -30,16 +16,24 @@ from seamless_assets.flows.live.feeds import Feeds
 from seamless_assets.flows.live.subscribe import subscribe
 from seamless_assets.testing import START, InMemoryStream, random_walk, run_on_virtual_time
 
+reach_support()
+from support.live import HOUR, LiveMarket, request  # noqa: E402
+
 BEGIN = START + 6 * HOUR
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run cost: seconds of CPU, delays after a close (s, sorted), requests."""
+    """What following cost: seconds of CPU, delays after a close (s, sorted), requests."""
 
     cpu: float
     delays: list[float]
     requests: int
+
+    @property
+    def p99(self) -> float:
+        """The delay that all but one of a hundred bars keep to."""
+        return self.delays[int(len(self.delays) * 0.99)]
 
 
 def follow(nodes: int, bars: int, subscribers: int = 1, *, by_stream: bool = False) -> Cost:
@@ -59,7 +53,10 @@ def follow(nodes: int, bars: int, subscribers: int = 1, *, by_stream: bool = Fal
     async def work() -> None:
         await asyncio.gather(*(read(number) for number in range(subscribers)))
 
-    return replace(_measured(market, delays, work), requests=min(asked))
+    cost = replace(_measured(market, delays, work), requests=min(asked))
+    missed = nodes * bars * subscribers - len(delays)
+    assert not missed, f"{missed} bars were not told"
+    return cost
 
 
 def ask_alone(nodes: int, bars: int) -> Cost:
@@ -108,46 +105,8 @@ def _market(nodes: int) -> tuple[LiveMarket, list[NodeId]]:
     return market, names
 
 
-def _measured(market: LiveMarket, delays: list[float], work: object) -> Cost:
+def _measured(market: LiveMarket, delays: list[float], work: Callable[[], Awaitable[None]]) -> Cost:
     began = time.process_time()
     run_on_virtual_time(work)  # type: ignore[arg-type]
     cpu = time.process_time() - began
     return Cost(cpu, sorted(delays), len(market.exchange.asked))
-
-
-def main() -> int:
-    """0 where all is as it should be."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--nodes", type=int, nargs="+", default=[1, 100, 1_000])
-    parser.add_argument("--bars", type=int, default=5)
-    parser.add_argument("--subscribers", type=int, default=10)
-    asked = parser.parse_args()
-    print(f"{'nodes':>6} {'':>10} {'CPU ms/bar':>11} {'p50 s':>7} {'p99 s':>7} {'requests':>9}")
-    # What is imported at its first use is no cost of a bar.
-    follow(1, 1)
-    is_sound = True
-    for nodes in asked.nodes:
-        for name, cost in (
-            ("subscriber", follow(nodes, asked.bars)),
-            ("bare loop", ask_alone(nodes, asked.bars)),
-            ("by stream", follow(nodes, asked.bars, by_stream=True)),
-            ("bare watch", watch_alone(nodes, asked.bars)),
-        ):
-            told = cost.delays
-            is_sound &= len(told) == nodes * asked.bars
-            print(
-                f"{nodes:>6} {name:>10} {cost.cpu / len(told) * 1e3:>11.2f} {told[len(told) // 2]:>7.2f} "
-                f"{told[int(len(told) * 0.99)]:>7.2f} {cost.requests:>9}"
-            )
-    for by_stream in (False, True):
-        alone = follow(20, asked.bars, by_stream=by_stream)
-        many = follow(20, asked.bars, asked.subscribers, by_stream=by_stream)
-        ratio = many.requests / alone.requests
-        feed = "a stream" if by_stream else "polling"
-        print(f"by {feed} {asked.subscribers} subscribers of 20 nodes ask {ratio:.3f} x what one asks")
-        is_sound &= ratio <= 1.05
-    return 0 if is_sound else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

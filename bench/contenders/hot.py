@@ -1,8 +1,8 @@
-"""Hot stores and their barest peers, one to a process: reads a task a line, answers its seconds.
+"""Hot stores and their barest peers.
 
-    python bench/hot_contenders.py NAME FOLDER [HTTP_PORT PG_PORT]
+    python -m bench.contenders.hot NAME FOLDER ROWS YEARS [HTTP_PORT PG_PORT]
 
-Tasks: `load` (ten years, untimed by the caller), `write`, `read`, `day`, `coverage`, `memory` (peak MiB).
+Tasks: `load` (so many years), `write` and `read` (so many rows), `days` (20 single ones), `coverage`.
 """
 
 from __future__ import annotations
@@ -10,33 +10,66 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import resource
 import sqlite3
 import sys
 import time
 import urllib.parse
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bench.measuring.contender import serve_tasks
+from bench.worlds.bars import DAY, MINUTE, YEAR_BARS, indexed, market_bars
+
 START = 1_420_070_400
 """2015-01-01"""
-MILLION = 1_000_000
-TEN_YEARS = 5_260_320
-DAY = 86_400
-DAYS = range(START + 5 * 365 * DAY, START + 6 * 365 * DAY, 18 * DAY)
-"""Days out of the middle of the ten years; the task is one of them."""
+DAYS = 20
 
 
-def bars(rows: int, seed: int) -> pd.DataFrame:
-    """Gapless one-minute bars, `ts` in epoch seconds."""
-    random = np.random.default_rng(seed)
-    close = 100 + random.normal(size=rows).cumsum() / 100
-    frame = {"ts": START + 60 * np.arange(rows), "open": close, "high": close + 1, "low": close - 1}
-    return pd.DataFrame({**frame, "close": close, "volume": random.random(rows)})
+@dataclass(frozen=True)
+class Work:
+    """How much to do: bars of what is written and read, and of the long series."""
+
+    rows: int
+    long_rows: int
+
+    @property
+    def days(self) -> range:
+        """The opens of single days, spread over the long series."""
+        step = max(1, self.long_rows * MINUTE // DAY // DAYS) * DAY
+        return range(START, START + self.long_rows * MINUTE // DAY * DAY, step)[:DAYS]
+
+
+class Store:
+    """A contender; what it stands on is written and read by `put`, `get` and `opens`."""
+
+    def __init__(self, work: Work) -> None:
+        self.work, self.written = work, 0
+        self.bars = market_bars(work.rows, 1, START)
+
+    def load(self) -> None:
+        self.put("LONG", market_bars(self.work.long_rows, 2, START))
+
+    def write(self) -> None:
+        self.written += 1
+        self.put(f"M{self.written}", self.bars)
+
+    def read(self) -> None:
+        self.get("M1", START, START + MINUTE * self.work.rows)
+
+    def days(self) -> None:
+        for day in self.work.days:
+            self.get("LONG", day, day + DAY)
+
+    def put(self, name: str, frame: pd.DataFrame) -> None:
+        raise NotImplementedError
+
+    def get(self, name: str, start: int, end: int) -> Any:
+        raise NotImplementedError
 
 
 def node_id(name: str) -> str:
@@ -44,49 +77,48 @@ def node_id(name: str) -> str:
     return f"ohlcv:binance:{name}/USDT:1m"
 
 
-class Ours:
+class Ours(Store):
     """A hot store of the project, as the flows use it."""
 
-    def __init__(self, store: Any) -> None:
-        import pyarrow as pa
-
-        from seamless_assets.core.bars.table import BARS_SCHEMA
+    def __init__(self, work: Work, store: Any) -> None:
+        super().__init__(work)
         from seamless_assets.core.calendar.segment import Segment
         from seamless_assets.core.node import NodeId
 
         self.run, self.store = asyncio.Runner().run, store
         self.node, self.segment = NodeId.parse, Segment
-        self.table = lambda frame: pa.Table.from_pandas(frame, BARS_SCHEMA, preserve_index=False)
 
-    def write(self, name: str, frame: pd.DataFrame) -> None:
-        table, node = self.table(frame), self.node(node_id(name))
-        self.run(self.store.write_bars(node, table, [], recorded_at=1.0))
+    def put(self, name: str, frame: pd.DataFrame) -> None:
+        from bench.worlds.releases import table_of_frame
 
-    def read(self, name: str, start: int, end: int) -> Any:
+        self.run(self.store.write_bars(self.node(node_id(name)), table_of_frame(frame), [], recorded_at=1.0))
+
+    def get(self, name: str, start: int, end: int) -> Any:
         return self.run(self.store.load_bars(self.node(node_id(name)), self.segment(start, end)))
 
-    def days(self, name: str) -> None:
-        node = self.node(node_id(name))
+    def days(self) -> None:
+        node = self.node(node_id("LONG"))
 
         async def each() -> None:
-            for day in DAYS:
+            for day in self.work.days:
                 await self.store.load_bars(node, self.segment(day, day + DAY))
 
         self.run(each())
 
-    def coverage(self, name: str) -> Any:
+    def coverage(self) -> None:
         from seamless_assets.core.coverage.coverage import coverage_of
 
-        node = self.node(node_id(name))
-        window = self.segment(START, START + 60 * TEN_YEARS)
+        node = self.node(node_id("LONG"))
+        window = self.segment(START, START + MINUTE * self.work.long_rows)
         opens = self.run(self.store.load_opens(node, window))
-        return coverage_of(node.timeframe, window, opens, [])
+        coverage_of(node.timeframe, window, opens, [])
 
 
-class BareSqlite:
+class BareSqlite(Store):
     """sqlite3 alone: one row a bar."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, work: Work, folder: Path) -> None:
+        super().__init__(work)
         self.db = sqlite3.connect(folder / "bare.sqlite")
         self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute("PRAGMA synchronous = NORMAL")
@@ -95,35 +127,36 @@ class BareSqlite:
             "PRIMARY KEY (node, ts)) WITHOUT ROWID"
         )
 
-    def write(self, name: str, frame: pd.DataFrame) -> None:
+    def put(self, name: str, frame: pd.DataFrame) -> None:
         columns = [frame[column].tolist() for column in frame]
         with self.db:
             rows = zip([name] * len(frame), *columns, strict=True)
             self.db.executemany("INSERT OR REPLACE INTO bars VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
-    def read(self, name: str, start: int, end: int) -> Any:
+    def get(self, name: str, start: int, end: int) -> Any:
         import pyarrow as pa
 
         query = "SELECT ts, o, h, l, c, v FROM bars WHERE node = ? AND ts >= ? AND ts < ? ORDER BY ts"
         rows = self.db.execute(query, (name, start, end)).fetchall()
         return pa.table([pa.array(column) for column in zip(*rows, strict=True)], names=list("tohlcv"))
 
-    def coverage(self, name: str) -> Any:
-        rows = self.db.execute("SELECT ts FROM bars WHERE node = ? ORDER BY ts", (name,))
-        return np.flatnonzero(np.diff(np.fromiter((ts for (ts,) in rows), dtype=np.int64)) != 60)
+    def coverage(self) -> None:
+        rows = self.db.execute("SELECT ts FROM bars WHERE node = 'LONG' ORDER BY ts")
+        np.flatnonzero(np.diff(np.fromiter((ts for (ts,) in rows), dtype=np.int64)) != MINUTE)
 
 
-class BareQuestDb:
+class BareQuestDb(Store):
     """questdb.Sender, /exp and psycopg alone, on a table like ours."""
 
-    def __init__(self, http_port: int, pg_port: int) -> None:
+    def __init__(self, work: Work, http_port: int, pg_port: int) -> None:
+        super().__init__(work)
         import psycopg
         import questdb
 
         self.place = f"http://127.0.0.1:{http_port}"
         self.sender = questdb.Sender.from_conf(f"http::addr=127.0.0.1:{http_port};auto_flush_rows=50000;")
         self.sender.establish()
-        self.get(
+        self.ask(
             "exec",
             query="CREATE TABLE bare (ts TIMESTAMP, node SYMBOL, token LONG, recorded_at DOUBLE, "
             "open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume DOUBLE, version LONG) TIMESTAMP(ts) "
@@ -133,12 +166,12 @@ class BareQuestDb:
             f"host=127.0.0.1 port={pg_port} user=admin password=quest dbname=qdb", autocommit=True
         )
 
-    def get(self, path: str, **query: str) -> bytes:
+    def ask(self, path: str, **query: str) -> bytes:
         with urllib.request.urlopen(f"{self.place}/{path}?{urllib.parse.urlencode(query)}") as answer:
             body: bytes = answer.read()
             return body
 
-    def write(self, name: str, frame: pd.DataFrame) -> None:
+    def put(self, name: str, frame: pd.DataFrame) -> None:
         node = pd.Categorical.from_codes(np.zeros(len(frame), dtype="int8"), [node_id(name)])
         sent = frame.assign(node=node, token=1_000_000, recorded_at=1.0, version=1)
         sent["ts"] = (sent["ts"].to_numpy() * 1_000_000).astype("datetime64[us]")
@@ -146,12 +179,12 @@ class BareQuestDb:
         self.sender.flush()
         progress = "SELECT writerTxn, sequencerTxn FROM wal_tables() WHERE name = 'bare'"
         while True:
-            ((applied, written),) = json.loads(self.get("exec", query=progress))["dataset"]
+            ((applied, written),) = json.loads(self.ask("exec", query=progress))["dataset"]
             if applied >= written:
                 return
             time.sleep(0.002)
 
-    def read(self, name: str, start: int, end: int) -> Any:
+    def get(self, name: str, start: int, end: int) -> Any:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -160,7 +193,7 @@ class BareQuestDb:
                 f"SELECT ts, open, high, low, close, volume FROM bare WHERE node = '{node_id(name)}' "
                 f"AND ts >= {start * 1_000_000} AND ts < {end * 1_000_000} ORDER BY ts"
             )
-            return pq.read_table(io.BytesIO(self.get("exp", query=query, fmt="parquet")))
+            return pq.read_table(io.BytesIO(self.ask("exp", query=query, fmt="parquet")))
         cursor = self.pg.cursor(binary=True)
         cursor.execute(
             "SELECT cast(ts AS LONG), open, high, low, close, volume FROM bare "
@@ -170,80 +203,58 @@ class BareQuestDb:
         )
         return pa.table([pa.array(column) for column in zip(*cursor.fetchall(), strict=True)], list("tohlcv"))
 
-    def coverage(self, name: str) -> Any:
+    def coverage(self) -> None:
         import pyarrow.parquet as pq
 
-        query = f"SELECT ts FROM bare WHERE node = '{node_id(name)}' ORDER BY ts"
-        table = pq.read_table(io.BytesIO(self.get("exp", query=query, fmt="parquet")))
-        return np.flatnonzero(np.diff(table["ts"].to_numpy().astype("int64")) != 60_000_000)
+        query = f"SELECT ts FROM bare WHERE node = '{node_id('LONG')}' ORDER BY ts"
+        table = pq.read_table(io.BytesIO(self.ask("exp", query=query, fmt="parquet")))
+        np.flatnonzero(np.diff(table["ts"].to_numpy().astype("int64")) != MINUTE * 1_000_000)
 
 
-class Arctic:
+class Arctic(Store):
     """ArcticDB on a folder (LMDB)."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, work: Work, folder: Path) -> None:
+        super().__init__(work)
         import arcticdb
 
         store = arcticdb.Arctic(f"lmdb://{folder / 'arctic'}?map_size=8GB")
         self.library = store.get_library("bars", create_if_missing=True)
 
-    def write(self, name: str, frame: pd.DataFrame) -> None:
-        index = pd.DatetimeIndex((frame["ts"].to_numpy() * 10**9).astype("datetime64[ns]"), name="ts")
-        self.library.write(name, frame.drop(columns="ts").set_index(index))
+    def put(self, name: str, frame: pd.DataFrame) -> None:
+        self.library.write(name, indexed(frame))
 
-    def read(self, name: str, start: int, end: int) -> Any:
+    def get(self, name: str, start: int, end: int) -> Any:
         bounds = (pd.Timestamp(start, unit="s"), pd.Timestamp(end - 1, unit="s"))
         return self.library.read(name, date_range=bounds).data
 
-    def coverage(self, name: str) -> Any:
-        index = self.library.read(name, columns=["volume"]).data.index
-        return np.flatnonzero(np.diff(index.to_numpy().astype("int64")) != 60 * 10**9)
+    def coverage(self) -> None:
+        index = self.library.read("LONG", columns=["volume"]).data.index
+        np.flatnonzero(np.diff(index.to_numpy().astype("int64")) != MINUTE * 10**9)
 
 
-def contender(name: str, folder: Path, ports: list[int]) -> Any:
+def contender(name: str, work: Work, folder: Path, ports: list[int]) -> Store:
     """The contender of a name, its imports done."""
-    if name == "ours on SQLite":
+    if name == "sqlite":
         from seamless_assets.adapters.sqlite.store import SqliteHotStore
 
-        return Ours(SqliteHotStore(folder / "hot.sqlite"))
-    if name == "ours on QuestDB":
+        return Ours(work, SqliteHotStore(folder / "hot.sqlite"))
+    if name == "questdb":
         from seamless_assets.adapters.questdb.address import QuestDbAddress
         from seamless_assets.adapters.questdb.store import QuestDbHotStore
 
-        return Ours(QuestDbHotStore(QuestDbAddress("127.0.0.1", *ports)))
-    peers = {
-        "bare sqlite3": lambda: BareSqlite(folder),
-        "bare QuestDB calls": lambda: BareQuestDb(*ports),
-        "ArcticDB": lambda: Arctic(folder),
-    }
-    return peers[name]()
+        return Ours(work, QuestDbHotStore(QuestDbAddress("127.0.0.1", *ports)))
+    if name == "bare-sqlite":
+        return BareSqlite(work, folder)
+    return BareQuestDb(work, *ports) if name == "bare-questdb" else Arctic(work, folder)
 
 
 def main() -> None:
     """Answer tasks until the input ends."""
-    name, folder, *ports = sys.argv[1:]
-    store = contender(name, Path(folder), [int(port) for port in ports])
-    million = bars(MILLION, 1)
-    written = 0
-    for task in map(str.strip, sys.stdin):
-        began = time.perf_counter()
-        if task == "load":
-            store.write("LONG", bars(TEN_YEARS, 2))
-        elif task == "write":
-            written += 1
-            store.write(f"M{written}", million)
-        elif task == "read":
-            store.read("M1", START, START + 60 * MILLION)
-        elif task == "day" and isinstance(store, Ours):
-            store.days("LONG")
-        elif task == "day":
-            for day in DAYS:
-                store.read("LONG", day, day + DAY)
-        elif task == "coverage":
-            store.coverage("LONG")
-        seconds = (time.perf_counter() - began) / (len(DAYS) if task == "day" else 1)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(peak if task == "memory" else seconds, flush=True)
+    name, folder, rows, years, *ports = sys.argv[1:]
+    work = Work(int(rows), int(float(years) * YEAR_BARS))
+    store = contender(name, work, Path(folder), [int(port) for port in ports])
+    serve_tasks(store)
     if isinstance(store, Ours):
         store.run(store.store.close())
 

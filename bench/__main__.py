@@ -1,0 +1,112 @@
+"""The command line: `python -m bench`.
+
+    python -m bench --list
+    python -m bench --only 'reads.*' --only hot.sqlite-read --json rows.json
+    python -m bench --quick
+
+Ends with 0 where every goal is met, 1 where one is missed, 2 where one could not be judged. A quick run
+does little of everything and judges nothing: it ends with 2 where a line broke.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from importlib import import_module
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.goals import LINES
+from bench.line import Row
+from bench.report.table import problems, table
+from bench.running import Bench, measure
+
+LOGGER = logging.getLogger("bench")
+BROKEN = "broke: what it said stands above"
+
+
+def parse(words: Sequence[str] | None) -> argparse.Namespace:
+    """What is asked for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", action="append", metavar="LINE", help="a line, a subject, or a pattern")
+    parser.add_argument("--quick", action="store_true", help="little of everything, without judging")
+    parser.add_argument("--rounds", type=int, help="rounds of every line instead of its own number")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows, and where they were run")
+    parser.add_argument("--list", action="store_true", help="name the lines with their goals, and end")
+    options = parser.parse_args(words)
+    if options.rounds is not None and options.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    options.names = chosen(options.only or ["*"])
+    if lost := [asked for asked in options.only or [] if not chosen([asked])]:
+        parser.error(f"no line is named {lost[0]!r}; `python -m bench --list` names them")
+    return options
+
+
+def chosen(patterns: Sequence[str]) -> list[str]:
+    """Names of the lines that are asked for."""
+    return [
+        line.name
+        for line in LINES
+        if any(fnmatchcase(line.name, asked) or line.subject == asked for asked in patterns)
+    ]
+
+
+def run(names: Sequence[str], *, quick: bool, rounds: int | None) -> Iterator[Row]:
+    """The rows of the lines, subject by subject; a line that breaks has a row that says so."""
+    for subject in dict.fromkeys(name.partition(".")[0] for name in names):
+        wanted = [name for name in names if name.startswith(f"{subject}.")]
+        told = set()
+        with tempfile.TemporaryDirectory(prefix=f"bench-{subject}-") as folder:
+            try:
+                for row in measure(
+                    Bench(Path(folder), quick, rounds, wanted),
+                    import_module(f"bench.subjects.{subject}").cases,
+                ):
+                    told.add(row.line.name)
+                    yield row
+            except Exception:
+                LOGGER.exception("%s broke", subject)
+        yield from (
+            Row(line, problem=BROKEN) for line in LINES if line.name in wanted and line.name not in told
+        )
+
+
+def status(rows: Sequence[Row], *, quick: bool) -> int:
+    """What the command ends with."""
+    if quick:
+        return 2 if any(row.problem == BROKEN for row in rows) else 0
+    if any(row.is_met is False for row in rows):
+        return 1
+    return 2 if any(row.problem and row.line.goal is not None for row in rows) else 0
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run what is asked for, show it, and say whether it is enough."""
+    options = parse(words)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    if options.list:
+        console.print(table([Row(line) for line in LINES if line.name in options.names]))
+        return 0
+    rows: list[Row] = []
+    said = Console(stderr=True)
+    for row in run(options.names, quick=options.quick, rounds=options.rounds):
+        rows.append(row)
+        said.print(f"{row.line.name} done", style="dim", highlight=False)
+    console.print(table(rows, judged=not options.quick))
+    for problem in problems(rows):
+        console.print(problem, highlight=False)
+    if options.json:
+        options.json.write_text(json.dumps({"rows": [row.to_json() for row in rows]}, indent=1) + "\n")
+    return status(rows, quick=options.quick)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""Every line of the bench with its peer and its goal; nothing else decides what is good enough.
+
+Less is better throughout: "at least three times as fast" reads as a goal of a third. `Line` says what a goal
+is held against.
+"""
+
+from __future__ import annotations
+
+from bench.line import Line
+
+FASTER_3X, RATE_067 = 1 / 3, 1 / 0.67
+
+BARS = (
+    Line("bars.conform-pandas", "conform a million clean bars, pandas", "pandera", 1.5),
+    Line("bars.conform-arrow", "conform a million clean bars, Arrow", "pandera", 1.5),
+    Line("bars.conform-dirty", "conform a million bars in ms, shuffled, repeated, gapped", "pandera", 4.0),
+    Line("bars.conform-nan", "the same with NaN prices", "pandera", 4.0),
+    Line("bars.fingerprint-pandas", "fingerprint a million bars, pandas", "SHA-256 of the columns", 1.3),
+    Line("bars.fingerprint-arrow", "fingerprint a million bars, Arrow", "SHA-256 of the columns", 1.3),
+)
+ARTIFACTS = (
+    Line("artifacts.publish", "publish a month of minutes", "pyarrow and SHA-256", 1.5),
+    Line("artifacts.first-year", "read a year of days for the first time", "pyarrow, one file", 2.0),
+    Line("artifacts.bare-year", "read, hash and decode its files, in two threads", "pyarrow, one file"),
+    Line("artifacts.again-pandas", "read the year again, to pandas", "pyarrow, one file", 0.15),
+    Line("artifacts.again-arrow", "read the year again, as Arrow", "pyarrow, one file", 0.15),
+    Line("artifacts.compacted-year", "read it compacted to months", "pyarrow, one file"),
+    Line("artifacts.log-opened", "resolve an as_of in a log of 10,000, newly opened", None, 10.0, "s"),
+    Line("artifacts.as-of", "resolve an as_of in a log of 10,000", None, 5.0),
+)
+HOT = (
+    Line("hot.sqlite-write", "SQLite: write a million bars", "bare sqlite3", 1.15),
+    Line("hot.sqlite-read", "SQLite: read a million bars", "bare sqlite3", 1.15),
+    Line("hot.sqlite-days", "SQLite: 20 single days out of ten years", "bare sqlite3", 1.15),
+    Line("hot.sqlite-coverage", "SQLite: coverage of ten years", "bare sqlite3", 1.15),
+    Line("hot.questdb-write", "QuestDB: write a million bars", "bare QuestDB client", 1.15),
+    Line("hot.questdb-read", "QuestDB: read a million bars", "bare QuestDB client", 1.15),
+    Line("hot.questdb-days", "QuestDB: 20 single days out of ten years", "bare QuestDB client", 1.15),
+    Line("hot.questdb-coverage", "QuestDB: coverage of ten years", "bare QuestDB client", 1.15),
+    Line("hot.arcticdb-write", "SQLite: write a million bars", "ArcticDB"),
+    Line("hot.arcticdb-read", "SQLite: read a million bars", "ArcticDB"),
+    Line("hot.arcticdb-days", "SQLite: 20 single days out of ten years", "ArcticDB"),
+    Line("hot.arcticdb-coverage", "SQLite: coverage of ten years", "ArcticDB"),
+)
+READS = (
+    Line("reads.day-arrow", "a warm day, to Arrow", "ArcticDB", 0.05),
+    Line("reads.day-pandas", "a warm day, to pandas", "ArcticDB", 0.15),
+    Line("reads.year-arrow", "a warm year, to Arrow", "ArcticDB", 0.05),
+    Line("reads.year-pandas", "a warm year, to pandas", "ArcticDB", 0.3),
+    Line("reads.held", "a read that is held", "a warm day of ours", 2.0),
+    Line("reads.refused", "a read that is refused", "a warm day of ours", 2.0),
+    Line("reads.crowd", "a read of 200 readers at once over 50 nodes", "ArcticDB", FASTER_3X),
+    Line("reads.new-arrow", "first read of a new process, to Arrow (CPU)", "bare pyarrow", 1.3),
+    Line("reads.new-pandas", "first read of a new process, to pandas (CPU)", "bare pyarrow"),
+    Line("reads.new-duckdb", "a year of days, new process, to Arrow (CPU)", "DuckDB on its files"),
+    Line("reads.new-polars", "a year of days, new process, to Arrow (CPU)", "polars on its files"),
+    Line("reads.import", "import (CPU)", "import pandas", 1.25),
+    Line("reads.late-exchange", "returns after its deadline, the exchange hangs", None),
+    Line("reads.late-redis", "returns after its deadline, Redis hangs", None),
+    Line("reads.late-questdb", "returns after its deadline, QuestDB hangs", None),
+)
+FETCHING = (
+    Line("fetching.freqtrade", "download 120 days of minutes", "freqtrade", FASTER_3X, "s"),
+    Line("fetching.freqtrade-unpaced", "download 120 days of minutes", "freqtrade, pacing off", None, "s"),
+    Line("fetching.ccxt", "download 120 days of minutes", "bare ccxt loop", None, "s"),
+    Line("fetching.budget", "800 days under a budget that binds", "the fewest requests", 1.05, "s"),
+)
+DAGSTER = (
+    Line("dagster.load-1000", "load 1,000 nodes (CPU)", "bare Dagster", 1.3, "s"),
+    Line("dagster.load-5000", "load 5,000 nodes (CPU)", "bare Dagster", 1.3, "s"),
+    Line("dagster.one-of-5000", "materialize one asset of 5,000 (CPU)", "one of 10", 1.5, "s"),
+)
+LIVE = (
+    Line("live.polling-1", "a bar of 1 node, polled (CPU)", "bare polling loop"),
+    Line("live.polling-100", "a bar of 100 nodes, polled (CPU)", "bare polling loop"),
+    Line("live.polling-1000", "a bar of 1,000 nodes, polled (CPU)", "bare polling loop"),
+    Line(
+        "live.polling-delay", "p99 of 1,000 nodes from close to event, polled", "bare polling loop", 3.0, "s"
+    ),
+    Line("live.stream-1", "a bar of 1 node, streamed (CPU)", "bare watch loop"),
+    Line("live.stream-100", "a bar of 100 nodes, streamed (CPU)", "bare watch loop"),
+    Line("live.stream-1000", "a bar of 1,000 nodes, streamed (CPU)", "bare watch loop"),
+    Line(
+        "live.stream-delay", "p99 of 1,000 nodes from close to event, streamed", "bare watch loop", 3.0, "s"
+    ),
+    Line("live.polling-many", "requests of 50 subscribers of 20 nodes", "one subscriber", 1.05, "requests"),
+    Line("live.stream-many", "the same, streamed", "one subscriber", 1.05, "requests"),
+)
+MIRROR = (
+    Line("mirror.short-log", "mirror a release to Iceberg, log of 10", "the release itself", 0.5),
+    Line("mirror.long-log", "mirror a release to Iceberg, log of 5,000", "the release itself", 0.5),
+)
+SERVICE = (
+    Line("service.day-as-of", "a day as of a release, a request", "bare FastAPI route", RATE_067),
+    Line("service.day-newest", "the newest day, a request", "bare FastAPI route", RATE_067),
+    Line("service.year", "a year in Arrow", "the bytes from a file", 2.0),
+    Line("service.fleet", "a request of 200 clients, each reading 50 nodes", None),
+)
+LINES = (*BARS, *ARTIFACTS, *HOT, *READS, *FETCHING, *DAGSTER, *LIVE, *MIRROR, *SERVICE)

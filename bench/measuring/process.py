@@ -1,0 +1,74 @@
+"""A process from its start to its end: wall clock, processor time and peak of memory, its children's too."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.measuring.sample import Sample
+from bench.places import ROOT, child_environment
+
+# A child inherits the peak of whoever started it, so a small process stands in between.
+LAUNCH = """
+import json, os, sys, time
+began = time.perf_counter()
+child = os.fork()
+if not child:
+    os.execvp(sys.argv[2], sys.argv[2:])
+_, status, used = os.wait4(child, 0)
+told = [time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, status]
+open(sys.argv[1], "w").write(json.dumps(told))
+"""
+
+
+class ProcessFailed(RuntimeError):
+    """A process that was measured did not end well; the message has its last words."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process that ended well: seconds, seconds of processor time, peak MiB, what it printed."""
+
+    seconds: float
+    cpu: float
+    peak_mib: float
+    output: str
+
+    @property
+    def by_wall(self) -> Sample:
+        """Its time by the wall clock."""
+        return Sample(self.seconds, self.cpu, self.peak_mib)
+
+    @property
+    def by_cpu(self) -> Sample:
+        """Its processor time, which other work on the machine changes little."""
+        return Sample(self.cpu, self.cpu, self.peak_mib)
+
+
+def run_process(
+    words: Sequence[str | Path], *, cwd: Path = ROOT, environment: Mapping[str, str] | None = None
+) -> Ended:
+    """Run it to its end; raises `ProcessFailed` where it does not end well."""
+    with tempfile.TemporaryDirectory() as folder:
+        told, said = Path(folder, "told"), Path(folder, "said")
+        launched = [sys.executable, "-I", "-S", "-c", LAUNCH, told, *words]
+        with said.open("wb") as output:
+            subprocess.run(
+                [str(word) for word in launched],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=cwd,
+                env=child_environment() if environment is None else dict(environment),
+                check=True,
+            )
+        seconds, cpu, peak, status = json.loads(told.read_text())
+        text = said.read_text(errors="replace")
+    if status:
+        raise ProcessFailed(f"{words[0]} ended with status {status}:\n{text[-2_000:]}")
+    return Ended(seconds, cpu, peak, text)

@@ -1,0 +1,1 @@
+"""Peers from PyPI, each in an environment of its own."""

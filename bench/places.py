@@ -1,0 +1,27 @@
+"""Where things lie, and the modules beside the package that a bench stands on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = Path(sys.executable)
+"""The interpreter that runs the project."""
+
+
+def reach_support() -> None:
+    """Make the servers and makers of the tests, and the set-up script, importable."""
+    for folder in (ROOT / "seamless_assets_tests", ROOT / "ops"):
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of a process that finds the bench and the project, its bytecode kept.
+
+    ccxt would be compiled anew in each process, which takes seconds.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPATH": str(ROOT)}

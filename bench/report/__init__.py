@@ -1,0 +1,1 @@
+"""How rows are shown: a table, pictures, a page, JSON."""

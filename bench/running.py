@@ -1,0 +1,129 @@
+"""Running: both sides of a line take turns, round by round, and their medians are compared."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from bench.goals import LINES
+from bench.line import SCALES, Line, Row
+from bench.measuring.sample import Probe, Sample, take, trim
+from bench.peers.environments import PeerUnavailable, peer_python
+
+
+@dataclass(frozen=True)
+class Case:
+    """Both sides of a line, ready to go.
+
+    `peer` is a sentence where the peer cannot be had, and None where the line has none. Without `warm_up`
+    the first go counts, which is for whatever starts anew in each go. `facts` are asked once all is measured.
+    """
+
+    line: str
+    ours: Probe
+    peer: Probe | str | None = None
+    rounds: int = 7
+    warm_up: bool = True
+    facts: Callable[[], dict[str, Any]] = dict
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a subject is told: how much to do, which lines are wanted, where it may write."""
+
+    folder: Path
+    quick: bool = False
+    rounds: int | None = None
+    wanted: Sequence[str] = field(default_factory=lambda: [line.name for line in LINES])
+
+    def size(self, full: int, quick: int) -> int:
+        """How much to do."""
+        return quick if self.quick else full
+
+    def wants(self, pattern: str) -> bool:
+        """Whether a line is asked for whose name the pattern fits."""
+        return any(fnmatchcase(name, pattern) for name in self.wanted)
+
+    def peer(self, name: str) -> Path | str:
+        """The interpreter of a peer; a sentence where it cannot be had."""
+        try:
+            return peer_python(name, quick=self.quick)
+        except PeerUnavailable as missing:
+            return str(missing)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Lines, by a pattern of their names, that cannot be measured here, and why."""
+
+    lines: str
+    why: str
+
+
+Subject = Callable[[Bench], Iterator[Case | Skipped]]
+
+
+def measure(bench: Bench, subject: Subject) -> Iterator[Row]:
+    """The rows of a subject's cases that are wanted, as they come."""
+    wanted = {line.name: line for line in LINES if line.name in bench.wanted}
+    for case in subject(bench):
+        if isinstance(case, Skipped):
+            for name, line in wanted.items():
+                if fnmatchcase(name, case.lines):
+                    yield Row(line, problem=case.why)
+        elif line := wanted.get(case.line):
+            trim()
+            yield compare(line, case, 1 if bench.quick else bench.rounds or case.rounds)
+
+
+def compare(line: Line, case: Case, rounds: int) -> Row:
+    """Measure a case."""
+    sides = [case.ours, *([case.peer] if callable(case.peer) else [])]
+    first = [[take(side)] if case.warm_up else [] for side in sides]
+    goes: list[list[Sample]] = [[] for _ in sides]
+    for _ in range(rounds):
+        for side, taken in zip(sides, goes, strict=True):
+            taken.append(take(side))
+    ours, peer = goes[0], goes[1] if len(goes) > 1 else []
+    scale = SCALES[line.unit]
+    ratios = [a.value / b.value for a, b in zip(ours, peer, strict=False)]
+    peaks = [_peak([*warm, *taken]) for warm, taken in zip(first, goes, strict=True)]
+    return Row(
+        line,
+        ours=_median(ours) * scale,
+        peer=_median(peer) * scale if peer else None,
+        ratio=statistics.median(ratios) if ratios else None,
+        spread=_quartiles(ratios or [sample.value * scale for sample in ours]),
+        cpu_ratio=_cpu_ratio(ours, peer),
+        memory_mib=peaks[0],
+        peer_memory_mib=peaks[1] if peer else None,
+        rounds=rounds,
+        problem=case.peer if isinstance(case.peer, str) else None,
+        facts=case.facts(),
+    )
+
+
+def _median(taken: Sequence[Sample]) -> float:
+    return statistics.median(sample.value for sample in taken)
+
+
+def _quartiles(values: Sequence[float]) -> tuple[float, float]:
+    if len(values) < 2:
+        return (values[0], values[0])
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return (low, high)
+
+
+def _cpu_ratio(ours: Sequence[Sample], peer: Sequence[Sample]) -> float | None:
+    pairs = [(a.cpu, b.cpu) for a, b in zip(ours, peer, strict=False)]
+    ratios = [a / b for a, b in pairs if a is not None and b]
+    return statistics.median(ratios) if ratios and len(ratios) == len(pairs) else None
+
+
+def _peak(taken: Sequence[Sample]) -> float | None:
+    peaks = [sample.memory_mib for sample in taken if sample.memory_mib is not None]
+    return max(peaks) if peaks else None

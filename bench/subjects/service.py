@@ -1,0 +1,148 @@
+"""History over HTTP beside what a server can do at all: the same bytes from a bare route, and from a file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import aiohttp
+
+from bench.contenders.service import DAY, FLEET, NODE
+from bench.measuring.sample import Sample
+from bench.places import OURS, ROOT, child_environment, reach_support
+from bench.running import Bench, Case, Skipped
+from seamless_assets.testing import START
+
+CLIENTS, REQUESTS, YEAR_REQUESTS, BOTS, ROUNDS = 8, 2_000, 40, 200, 5
+
+
+def cases(bench: Bench) -> Iterator[Case | Skipped]:
+    """Both servers in processes of their own; this one asks."""
+    if bench.quick:
+        # A server takes seconds until it answers.
+        yield Skipped("service.*", "a quick run starts no server")
+        return
+    with _running(OURS, "ours", bench.folder) as service:
+        day = f"{service}/v1/history?node={NODE}&start={START}&end={START + DAY}"
+        year = f"{service}/v1/history?node={NODE}"
+        for part, url in (("day", day), ("year", year)):
+            with urlopen(url) as answer:
+                (bench.folder / part).write_bytes(answer.read())
+        yield from _beside_bare(bench, f"{day}&as_of={_as_of(service)}", day, year)
+        yield _side_case("service.fleet", lambda: _fleet(service), None, rounds=1)
+
+
+def _beside_bare(bench: Bench, bound: str, day: str, year: str) -> Iterator[Case]:
+    lines = (("day-as-of", bound, "day", REQUESTS), ("day-newest", day, "day", REQUESTS))
+    lines += (("year", year, "year", YEAR_REQUESTS),)
+    python = bench.peer("FastAPI")
+    if isinstance(python, str):
+        for name, url, _, requests in lines:
+            yield _side_case(f"service.{name}", _asking(url, requests), python)
+        return
+    with _running(python, "bare", bench.folder) as bare:
+        for name, url, path, requests in lines:
+            yield _side_case(f"service.{name}", _asking(url, requests), _asking(f"{bare}/{path}", requests))
+
+
+Asking = Callable[[], Coroutine[Any, Any, list[float]]]
+
+
+def _side_case(line: str, ours: Asking, peer: Asking | str | None, rounds: int = ROUNDS) -> Case:
+    """Seconds of a request, by how many are done in a second; p99 of what each took beside it."""
+    slowest: dict[str, list[float]] = {}
+
+    def side(who: str, asking: Asking) -> Callable[[], Sample]:
+        def probe() -> Sample:
+            began = time.perf_counter()
+            times = asyncio.run(asking())
+            taken = time.perf_counter() - began
+            slowest.setdefault(who, []).append(sorted(times)[int(len(times) * 0.99)])
+            return Sample(taken / len(times))
+
+        return probe
+
+    def facts() -> dict[str, Any]:
+        return {f"{who}_p99_ms": min(seconds) * 1e3 for who, seconds in slowest.items()}
+
+    other = side("peer", peer) if callable(peer) else peer
+    return Case(line, side("ours", ours), other, rounds, facts=facts)
+
+
+@contextmanager
+def _running(python: Path, kind: str, folder: Path) -> Iterator[str]:
+    """A server; its URL once it answers."""
+    reach_support()
+    from support.services import await_answer, free_port
+
+    port, log = free_port(), folder / f"{kind}.log"
+    with log.open("wb") as output:
+        words = [python, "-m", "bench.contenders.service", kind, str(port), folder, "365"]
+        server = subprocess.Popen(
+            words, cwd=ROOT, env=child_environment(), stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        # A year of minutes takes a while to be made up and released.
+        while True:
+            try:
+                await_answer(server, f"http://127.0.0.1:{port}/healthz", log)
+                break
+            except AssertionError:
+                if server.poll() is not None:
+                    raise
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _as_of(service: str) -> str:
+    with urlopen(f"{service}/v1/nodes") as answer:
+        return next(one["as_of"] for one in json.load(answer)["nodes"] if one["node_id"] == NODE)
+
+
+def _asking(url: str, requests: int) -> Asking:
+    """So many requests by `CLIENTS` at once; the seconds of each."""
+
+    async def ask() -> list[float]:
+        times: list[float] = []
+        async with aiohttp.ClientSession() as session:
+
+            async def client() -> None:
+                while len(times) < requests:
+                    times.append(await _timed(session, url))
+
+            await asyncio.gather(*(client() for _ in range(CLIENTS)))
+        return times
+
+    return ask
+
+
+async def _fleet(service: str) -> list[float]:
+    """`BOTS` clients that read a day of every node, each by its own connection."""
+    times: list[float] = []
+
+    async def bot(number: int) -> None:
+        async with aiohttp.ClientSession() as session:
+            for at in range(len(FLEET)):
+                node = FLEET[(number + at) % len(FLEET)]
+                query = f"node={node}&start={START}&end={START + DAY}"
+                times.append(await _timed(session, f"{service}/v1/history?{query}"))
+
+    await asyncio.gather(*map(bot, range(BOTS)))
+    return times
+
+
+async def _timed(session: aiohttp.ClientSession, url: str) -> float:
+    began = time.perf_counter()
+    async with session.get(url) as answer:
+        assert answer.status == 200, await answer.text()
+        await answer.read()
+    return time.perf_counter() - began

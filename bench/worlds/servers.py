@@ -1,0 +1,71 @@
+"""Servers of this machine, each in a process of its own and with a place of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.places import OURS, ROOT, child_environment, reach_support
+
+
+@contextmanager
+def questdb_ports(folder: Path) -> Iterator[list[int] | str]:
+    """HTTP and Postgres ports of a running QuestDB; a sentence where it cannot be had."""
+    reach_support()
+    from bootstrap import QUESTDB_JAR
+    from support.services import QuestDbServer
+
+    if not QUESTDB_JAR.exists():
+        yield "no QuestDB server: `python3 ops/bootstrap.py test` fetches it where Maven is"
+        return
+    server = QuestDbServer(QUESTDB_JAR, folder, java=())
+    server.start()
+    try:
+        yield [server.http_port, server.pg_port]
+    finally:
+        server.kill()
+
+
+class LocalExchange:
+    """The local exchange, steered from outside."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def steer(self, method: str, path: str, body: Any = None) -> Any:
+        """Ask it to change itself, or what it has seen."""
+        request = urllib.request.Request(
+            f"{self.url}/_sandbox/{path}", None if body is None else json.dumps(body).encode(), method=method
+        )
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+    def candle_requests(self) -> int:
+        """Requests for candles since it was last told to forget them."""
+        return sum(request["path"].endswith("/kline") for request in self.steer("GET", "requests"))
+
+
+@contextmanager
+def local_exchange(now: float, answer_s: float = 0.0) -> Iterator[LocalExchange]:
+    """A local exchange whose clock stands at `now` and that answers after so many seconds."""
+    reach_support()
+    from support.services import free_port
+
+    words = ["-m", "seamless_assets.sandbox", "--port", str(free_port()), "--now", str(int(now))]
+    process = subprocess.Popen(
+        [OURS, *words], cwd=ROOT, env=child_environment(), stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        served = LocalExchange(process.stdout.readline().split()[-1])
+        if answer_s:
+            served.steer("POST", "faults", {"kind": "delay", "seconds": answer_s, "times": None})
+        yield served
+    finally:
+        process.terminate()
+        process.wait()

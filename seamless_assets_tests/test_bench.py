@@ -1,0 +1,175 @@
+"""The bench: sides take turns, goals are judged, missing peers are told, a quick run is alive."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from bench.__main__ import BROKEN, chosen, main, parse, status
+from bench.goals import LINES
+from bench.line import Line, Row
+from bench.measuring.process import ProcessFailed, run_process
+from bench.measuring.sample import Sample, repeated, take
+from bench.peers import environments
+from bench.running import Bench, Case, Skipped, compare, measure
+
+SUBJECTS = sorted({line.subject for line in LINES})
+IN_PROCESS = ("artifacts", "bars", "mirror")
+LINE = Line("bars.conform-pandas", "something", "a peer", 1.5)
+
+
+def test_names_are_unique_and_every_subject_has_a_module() -> None:
+    names = [line.name for line in LINES]
+    assert len(set(names)) == len(names)
+    assert all(callable(import_module(f"bench.subjects.{subject}").cases) for subject in SUBJECTS)
+
+
+def test_sides_take_turns_and_medians_and_quartiles_are_of_the_rounds() -> None:
+    turns: list[str] = []
+    values = {"ours": iter([99.0, 2.0, 4.0, 9.0]), "peer": iter([99.0, 1.0, 4.0, 3.0])}
+
+    def side(who: str) -> Sample:
+        turns.append(who)
+        return Sample(next(values[who]), cpu=2.0 if who == "ours" else 1.0, memory_mib=len(turns))
+
+    row = compare(LINE, Case(LINE.name, lambda: side("ours"), lambda: side("peer")), 3)
+    assert turns == ["ours", "peer"] * 4
+    assert (row.ours, row.peer, row.ratio) == (4_000.0, 3_000.0, 2.0)
+    assert row.spread == (1.5, 2.5)
+    assert row.cpu_ratio == 2.0
+    assert (row.memory_mib, row.peer_memory_mib) == (7.0, 8.0)
+    assert row.is_met is False
+
+
+def test_the_first_go_counts_where_nothing_warms_up() -> None:
+    values = iter([1.0, 3.0])
+    row = compare(LINE, Case(LINE.name, lambda: next(values), None, warm_up=False), 2)
+    assert row.ours == 2_000.0
+
+
+@pytest.mark.parametrize(
+    ("line", "row", "is_met"),
+    [
+        (LINE, {"ours": 1.0, "ratio": 1.5}, True),
+        (LINE, {"ours": 1.0, "ratio": 1.51}, False),
+        (LINE, {"ours": 1.0}, None),
+        (Line("x.told", "", "a peer"), {"ours": 1.0, "ratio": 9.0}, None),
+        (Line("x.alone", "", None, 5.0), {"ours": 5.0}, True),
+        (Line("x.alone", "", None, 5.0), {"ours": 5.1}, False),
+    ],
+)
+def test_goals_are_held_against_the_ratio_or_against_ours(
+    line: Line, row: dict[str, float], is_met: bool | None
+) -> None:
+    assert Row(line, **row).is_met is is_met  # type: ignore[arg-type]
+
+
+def test_the_exit_status_tells_missed_goals_from_those_that_nobody_judged() -> None:
+    met, missed = Row(LINE, ours=1.0, ratio=1.0), Row(LINE, ours=1.0, ratio=2.0)
+    unjudged, broken = Row(LINE, ours=1.0, problem="no peer"), Row(LINE, problem=BROKEN)
+    only_told = Row(Line("x.told", "", "a peer"), problem="no peer")
+    assert [status(rows, quick=False) for rows in ([met], [met, missed, unjudged], [met, unjudged])] == [
+        0,
+        1,
+        2,
+    ]
+    assert status([met, only_told], quick=False) == 0
+    assert [status(rows, quick=True) for rows in ([missed, unjudged], [broken])] == [0, 2]
+
+
+def test_lines_are_chosen_by_name_subject_or_pattern_and_others_are_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert chosen(["bars.conform-nan"]) == ["bars.conform-nan"]
+    assert chosen(["mirror"]) == ["mirror.short-log", "mirror.long-log"]
+    assert chosen(["hot.sqlite-r*"]) == ["hot.sqlite-read"]
+    with pytest.raises(SystemExit):
+        parse(["--only", "mirror", "--only", "nothing.of-it"])
+    assert "nothing.of-it" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parse(["--rounds", "0"])
+
+
+def test_a_skipped_line_has_a_row_that_says_why(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, wanted=["mirror.short-log", "mirror.long-log"])
+    rows = list(measure(bench, lambda _: iter([Skipped("mirror.*", "no mirror here")])))
+    assert [row.line.name for row in rows] == bench.wanted
+    assert {row.problem for row in rows} == {"no mirror here"}
+
+
+def test_a_peer_that_cannot_be_had_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments, "HOME", tmp_path)
+    told = Bench(tmp_path, quick=True).peer("ArcticDB")
+    assert told == "a quick run does not install ArcticDB"
+    row = compare(LINE, Case(LINE.name, lambda: 1.0, told), 1)
+    assert (row.ours, row.ratio, row.problem) == (1_000.0, None, told)
+    assert Bench(tmp_path, quick=True).peer("ccxt") == Path(sys.executable)
+
+
+def test_what_a_go_allocates_is_its_peak() -> None:
+    sample = take(lambda: len(bytearray(64 * 1024**2)) and None)
+    assert sample.memory_mib is not None
+    assert 60 <= sample.memory_mib <= 80
+
+
+def test_what_is_repeated_is_told_for_one() -> None:
+    calls: list[int] = []
+    sample = take(repeated(lambda: calls.append(1), 10))
+    assert len(calls) == 10
+    assert sample.cpu is not None
+
+
+def test_a_process_is_measured_by_itself_and_its_failure_is_told() -> None:
+    held = bytearray(150 * 1024**2)
+    ended = run_process([sys.executable, "-S", "-c", "print('done')"])
+    assert ended.output == "done\n"
+    # Neither what started it nor what stands in between counts.
+    assert 0 < ended.peak_mib < 100 < len(held)
+    with pytest.raises(ProcessFailed, match="last words"):
+        run_process([sys.executable, "-S", "-c", "print('last words'); raise SystemExit(3)"])
+
+
+def test_a_line_that_breaks_does_not_end_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def broken(_: Bench) -> None:
+        raise ValueError("out of order")
+
+    monkeypatch.setattr(import_module("bench.subjects.bars"), "cases", broken)
+    monkeypatch.setattr(
+        import_module("bench.subjects.mirror"), "cases", lambda _: iter([Skipped("mirror.*", "not today")])
+    )
+    made = tmp_path / "rows.json"
+    assert main(["--quick", "--only", "bars", "--only", "mirror", "--json", str(made)]) == 2
+    told = {row["name"]: row["problem"] for row in json.loads(made.read_text())["rows"]}
+    assert told["bars.conform-nan"] == BROKEN
+    assert told["mirror.long-log"] == "not today"
+    assert "bars.conform-nan" in capsys.readouterr().out
+
+
+def quick(tmp_path: Path, *subjects: str) -> list[dict[str, object]]:
+    """The rows of a quick run."""
+    made = tmp_path / "rows.json"
+    words = [word for subject in subjects for word in ("--only", subject)]
+    assert main(["--quick", "--json", str(made), *words]) == 0
+    rows: list[dict[str, object]] = json.loads(made.read_text())["rows"]
+    assert [row["name"] for row in rows if row["ours"] is None and not row["problem"]] == []
+    assert {row["name"] for row in rows} == {line.name for line in LINES if line.subject in subjects}
+    return rows
+
+
+def test_a_quick_run_measures_every_line_of_this_process(tmp_path: Path) -> None:
+    rows = quick(tmp_path, *IN_PROCESS)
+    assert [row["name"] for row in rows if row["problem"]] == []
+    for row in rows:
+        assert isinstance(row["ours"], float)
+        assert (row["ratio"] is None) == (row["peer_name"] is None)
+
+
+@pytest.mark.deep
+def test_a_quick_run_is_alive_in_every_line(tmp_path: Path) -> None:
+    quick(tmp_path, *SUBJECTS)
