@@ -4,6 +4,7 @@
     python3 ops/bootstrap.py check                      # while writing: no services, under 90 seconds
     python3 ops/bootstrap.py test [pytest arguments]    # before a push: everything, under 20 minutes
     python3 ops/bootstrap.py deep [pytest arguments]    # now and then: thousands of seeds, for hours
+    python3 ops/bootstrap.py docs [--serve]             # the documentation's site, into build/site/html
 
 Needs Python 3.11+ and pip, nothing else. Everything lands in `.venv` beside this folder's parent; running
 again is quick while nothing changed, and an interrupted run is simply started again.
@@ -24,7 +25,7 @@ VENV = ROOT / ".venv"
 TESTS = Path("seamless_assets_tests")
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / ".installed"
-JOBS = ("demo", "check", "test", "deep")
+JOBS = ("demo", "check", "test", "deep", "docs")
 UNIT = ("aio", "config", "core", "flows", "test_determinism.py")
 """Tests that need no service and take seconds, below the folder of tests."""
 PURE = ("core", "config", "sandbox/test_replay.py")
@@ -76,6 +77,8 @@ def main() -> int:
     install("" if job == "demo" else "[dev]")
     if job == "demo":
         return run(VENV / "bin" / "seamless", "demo", *arguments)
+    if job == "docs":
+        return run(PYTHON, Path("ops") / "site" / "build.py", *arguments)
     if job == "check":
         return lint() or test(arguments or ["-q", *ALL_TESTS, *(str(TESTS / name) for name in UNIT)])
     for service in SERVICES:
