@@ -66,13 +66,22 @@ def _exchanges(document: Document) -> Iterator[Finding]:
 
 
 def _series(section: dict[str, object], place: Place, document: Document) -> Iterator[Finding]:
-    if not section.get("symbols"):
+    if not section.get("symbols") and not _is_for_trades(place, document):
         yield "names no symbol; add one such as BTC/USDT", (*place, "symbols")
     if section.get("timeframes") == []:
         yield "names no timeframe; add one such as 1m", (*place, "timeframes")
     for key in ("symbols", "timeframes"):
         items = section.get(key)
         yield from _twins(items if isinstance(items, list) else [], (*place, key), document)
+
+
+def _is_for_trades(place: Place, document: Document) -> bool:
+    """Whether the file declares a node that is made of an exchange's trades, which need no candles."""
+    written = document.get("derived")
+    entries = [one for one in written if isinstance(one, dict)] if isinstance(written, list) else []
+    return any(
+        one.get("trades") and str(one.get("node")).startswith(f"ohlcv:{place[-1]}:") for one in entries
+    )
 
 
 def _twins(items: list[object], place: Place, document: Document) -> Iterator[Finding]:
@@ -126,10 +135,43 @@ def _derived(settings: Settings) -> Iterator[Finding]:
         for symbol in exchange.symbols
         for timeframe in exchange.timeframes
     ]
+    by_trades = {one.node for one in settings.derived if one.trades}
+    candles = frozenset(known)
+    # What is made of trades has no sources, so it may stand anywhere.
+    known += sorted(by_trades - candles)
+    done: set[NodeId] = set()
     for number, one in enumerate(settings.derived):
-        for message, place in _faults_of(one, known):
+        if one.trades and one.node not in done:
+            found = _faults_of_trades(one, settings, candles)
+        else:
+            found = _faults_of(one, tuple(known))
+            known.append(one.node)
+        for message, place in found:
             yield message, ("derived", number, *place)
-        known.append(one.node)
+        done.add(one.node)
+
+
+def _faults_of_trades(
+    one: DerivedSettings, settings: Settings, candles: frozenset[NodeId]
+) -> Iterator[tuple[str, tuple[str | int, ...]]]:
+    """What is wrong with a node that is made of trades, or repaired by them, and at which key."""
+    ways = _ways(one)
+    if len(ways) != 1:
+        yield f"{one.node} is made by one of resample, synthetic and trades, and has {' and '.join(ways)}", ()
+    elif one.node.exchange not in settings.exchanges:
+        yield f"{one.node} wants trades of {one.node.exchange}, which is not under `exchanges`", ("node",)
+    elif ":" in one.node.symbol:
+        yield (
+            f"{one.node} is no spot market, and what amounts of its trades count is not known; resample it",
+            ("node",),
+        )
+    elif other := next((n for n in candles if n.asset_key == one.node.asset_key and n != one.node), None):
+        yield f"{one.node} has the asset key of {other}; declare one of them", ("node",)
+
+
+def _ways(one: DerivedSettings) -> list[str]:
+    ways = [name for name in ("resample", "synthetic") if getattr(one, name) is not None]
+    return ways + (["trades"] if one.trades else [])
 
 
 def _faults_of(one: DerivedSettings, known: Iterable[NodeId]) -> Iterator[tuple[str, tuple[str | int, ...]]]:
@@ -137,19 +179,12 @@ def _faults_of(one: DerivedSettings, known: Iterable[NodeId]) -> Iterator[tuple[
     before = {node.asset_key: node for node in known}
     if (other := before.get(one.node.asset_key)) is not None:
         yield f"{one.node} is {other} already; give it an exchange of its own, such as derived", ("node",)
-    ways = [name for name in ("resample", "synthetic") if getattr(one, name) is not None]
-    ways += ["trades"] if one.trades else []
+    ways = _ways(one)
     if len(ways) != 1:
-        yield f"{one.node} wants one of resample and synthetic, and has {' and '.join(ways) or 'none'}", ()
+        named = " and ".join(ways) or "none"
+        yield f"{one.node} wants one of resample, synthetic and trades, and has {named}", ()
         return
     if one.trades:
-        yield (
-            (
-                "is not built yet: bars of trades come by `seamless import --trades`; remove it, or resample "
-                "finer bars"
-            ),
-            ("trades",),
-        )
         return
     for source in one.recipe.sources:
         place = ("resample",) if one.resample is not None else ("synthetic", "legs", str(source))

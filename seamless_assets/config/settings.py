@@ -181,7 +181,11 @@ class SyntheticSettings(Section):
 
 
 class DerivedSettings(Section):
-    """A node, and the one thing that it is made by."""
+    """A node, and the one thing that it is made by.
+
+    By `trades` of its exchange: all of its bars, or, where the exchange's section declares the node too, the
+    ones that it keeps sending no candles of.
+    """
 
     node: Node
     resample: Node | None = None
@@ -193,7 +197,7 @@ class DerivedSettings(Section):
         """How it is made; only of settings that were judged."""
         if self.resample is not None:
             return Resample(self.resample)
-        assert self.synthetic is not None
+        assert self.synthetic is not None, f"{self.node} is not made of other nodes"
         return Synthetic(tuple(self.synthetic.legs.items()), self.synthetic.missing_leg)
 
 
@@ -261,7 +265,11 @@ class Settings(Section):
 
     @cached_property
     def nodes(self) -> tuple[NodeSettings, ...]:
-        """Every symbol x timeframe, in the order of the file."""
+        """Every symbol x timeframe, in the order of the file, then those that are made of trades alone."""
+        return (*self._candle_nodes, *self._trade_nodes)
+
+    @property
+    def _candle_nodes(self) -> tuple[NodeSettings, ...]:
         return tuple(
             NodeSettings(NodeId(name, symbol, timeframe), exchange, exchange.start)
             for name, exchange in self.exchanges.items()
@@ -269,10 +277,30 @@ class Settings(Section):
             for timeframe in exchange.timeframes
         )
 
+    @property
+    def _trade_nodes(self) -> tuple[NodeSettings, ...]:
+        exchanges = {one.node: self.exchanges[one.node.exchange] for one in self.derived if one.trades}
+        candles = {one.node for one in self._candle_nodes}
+        return tuple(
+            NodeSettings(node, exchange, exchange.start)
+            for node, exchange in exchanges.items()
+            if node not in candles
+        )
+
+    @cached_property
+    def made_of_trades(self) -> frozenset[NodeId]:
+        """Nodes whose bars are all made of trades."""
+        return frozenset(one.node for one in self._trade_nodes)
+
+    @cached_property
+    def repaired_by_trades(self) -> frozenset[NodeId]:
+        """Nodes of candles, of which trades make the bars that the exchange keeps sending none of."""
+        return frozenset(one.node for one in self.derived if one.trades) - self.made_of_trades
+
     @cached_property
     def recipes(self) -> Mapping[NodeId, Recipe]:
-        """How each derived node is made, in the order of the file: sources before what is made of them."""
-        return {one.node: one.recipe for one in self.derived}
+        """How each node that is made of others is, in the order of the file: sources before their outcome."""
+        return {one.node: one.recipe for one in self.derived if not one.trades}
 
     @cached_property
     def starts(self) -> Mapping[NodeId, int]:
@@ -335,7 +363,7 @@ class Settings(Section):
         every = tuple(dict.fromkeys((*known.symbols, *symbols)))
         changed = known.model_copy(update={"symbols": every})
         settings = self.model_copy(update={"exchanges": {**self.exchanges, exchange: changed}})
-        for name in ("nodes", "starts"):  # they were worked out of the symbols before
+        for name in ("nodes", "starts", "made_of_trades", "repaired_by_trades"):  # they follow from symbols
             settings.__dict__.pop(name, None)
         return settings
 

@@ -151,14 +151,14 @@ class _Venue:
         return {
             "trades": [
                 {
-                    "trade_id": f"{at:.3f}",
+                    "trade_id": str(int(at * 1000) * 1000 + n),
                     "product_id": query["product"],
                     "price": text(price),
                     "size": text(amount),
                     "time": _iso(at),
                     "side": side.upper(),
                 }
-                for at, price, amount, side in found[::-1]
+                for n, (at, price, amount, side) in reversed([*enumerate(found)])
             ],
             "best_bid": "",
             "best_ask": "",

@@ -133,7 +133,8 @@ def read_trades(path: Path) -> np.ndarray:
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise InvalidFrame(f"{path} holds no trades: {error}", path=str(path)) from error
     _refuse_impossible(path, trades)
-    return np.sort(trades, order="at", kind="stable")
+    # Those of one instant stay as they are; a sort by field would order them by their prices.
+    return trades[np.argsort(trades["at"], kind="stable")]
 
 
 def _refuse_impossible(path: Path, trades: np.ndarray) -> None:

@@ -42,7 +42,8 @@ class InMemoryExchange:
     `believed_page` bars until it learns better, and documents `documented` (None: the truth). `listed`
     (`listings` by node), `oldest` and `delisted` are what a search for the series' ends finds; `volume` is
     what its volumes count, `trades` the times of trades (None: one in the middle of each bar with a volume),
-    `arrange` puts the rows of a page into the order in which they are sent.
+    `tape` trades with their prices and amounts by node, in pages of at most `trades_page`. `arrange` puts the
+    rows of a page into the order in which they are sent.
     `fault` is called with the window of each request and its number (from 1), and
     may raise what an exchange would; while it `is_away` every request raises `ExchangeUnavailable`. `asked`
     and `asked_trades` are the windows of all requests so far.
@@ -59,6 +60,8 @@ class InMemoryExchange:
     delisted: int | None = None
     series: dict[NodeId, dict[int, Row]] = field(default_factory=dict)
     trades: list[float] | None = None
+    tape: dict[NodeId, list[tuple[float, float, float]]] = field(default_factory=dict)
+    trades_page: int = MAX_TRADES
     newest_first: bool = False
     arrange: Callable[[list[Row]], list[Row]] = list
     is_away: bool = False
@@ -83,6 +86,11 @@ class InMemoryExchange:
     async def check_node(self, node: NodeId) -> None:
         """Raise `UnknownSymbol` for a node without bars."""
         self._bars(node)
+
+    async def check_trades(self, node: NodeId) -> None:
+        """Raise `UnknownSymbol` for a node without bars or a tape."""
+        if node not in self.tape:
+            self._bars(node)
 
     async def list_symbols(self, exchange: str) -> list[str]:
         """The symbols of its series."""
@@ -114,10 +122,14 @@ class InMemoryExchange:
         return Page(window, candles(rows), served=len(rows))
 
     async def fetch_trades(self, node: NodeId, window: Segment) -> Trades:
-        """The first thousand trades from the start of `window` on."""
+        """The first trades from the start of `window` on, as many as a page holds."""
         self.asked_trades.append(window)
         await self._answer()
         now = self.clock.now()
+        if node in self.tape:
+            sent = [one for one in self.tape[node] if window.start <= one[0] <= now][: self.trades_page]
+            times, prices, amounts = np.array(sent).reshape(-1, 3).T
+            return Trades(window, times, prices=prices, amounts=amounts)
         inside = [at for at in self._trades(node, window.start) if window.start <= at <= now]
         return Trades(window, np.array(inside[:MAX_TRADES]))
 

@@ -186,7 +186,7 @@ def test_resampled_recorded_bars_are_the_recorded_longer_ones(
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "nothing": ({"node": FOUR}, "wants one of"),
     "two ways": ({"node": FOUR, "resample": HOURS, "synthetic": {"legs": {HOURS: 1}}}, "wants one of"),
-    "trades": ({"node": "ohlcv:mine:BTC/USDT:1m", "trades": True}, "not built yet"),
+    "trades": ({"node": "ohlcv:mine:BTC/USDT:1m", "trades": True}, "which is not under `exchanges`"),
     "declared": ({"node": HOURS, "resample": OTHER}, "already"),
     "unknown source": ({"node": FOUR, "resample": "ohlcv:okx:BTC/USDT:1h"}, "declare it"),
     "itself": ({"node": FOUR, "resample": FOUR}, "declare it"),

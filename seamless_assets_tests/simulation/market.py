@@ -149,6 +149,9 @@ class FaultyExchange:
     async def check_node(self, node: NodeId) -> None:
         await self._channel.ask("check_node", lambda: self._exchange.check_node(node))
 
+    async def check_trades(self, node: NodeId) -> None:
+        await self._channel.ask("check_trades", lambda: self._exchange.check_trades(node))
+
     def documented_page(self, node: NodeId) -> int:
         return self._exchange.documented_page(node)
 

@@ -16,10 +16,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import ccxt
+import numpy as np
 import pyarrow as pa
 
 from seamless_assets.adapters.ccxt.limits import is_told_to_wait, pause_asked_for
 from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.coverage.witnesses import Trades
 from seamless_assets.errors import (
     ExchangeError,
     ExchangeRefused,
@@ -188,10 +191,21 @@ def _sound_rows(rows: list[Any]) -> pa.Table | None:
         return None
 
 
-def read_times(trades: Iterable[Any]) -> list[float]:
-    """Sorted times of trades in epoch seconds; those without a time say nothing."""
-    times = (_number(trade.get("timestamp")) for trade in trades)
-    return sorted(at / 1000 for at in times if at is not None)
+def read_trades(trades: Iterable[Any], asked: Segment, is_bounded: bool) -> Trades:
+    """Trades as they were sent, in the order in which they were made; those without a time say nothing.
+
+    Ids that are numbers order trades of one millisecond.
+    """
+    names = ("timestamp", "price", "amount")
+    rows = [(*(_number(trade.get(name)) for name in names), trade.get("id")) for trade in trades]
+    rows = [row for row in rows if row[0] is not None]
+    is_numbered = all(isinstance(row[3], str) and row[3].isdecimal() for row in rows)
+    rows.sort(key=lambda row: (row[0], int(row[3]) if is_numbered else 0))
+    times = np.array([row[0] / 1000 for row in rows])
+    if any(row[1] is None or row[2] is None or row[1] <= 0 or row[2] < 0 for row in rows):
+        return Trades(asked, times, is_bounded)
+    prices, amounts = (np.array([float(row[column]) for row in rows]) for column in (1, 2))
+    return Trades(asked, times, is_bounded, prices, amounts)
 
 
 def _row(row: Any) -> tuple[Any, ...] | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from seamless_assets.adapters.ccxt.answers import calling, judge, read_rows, read_times
+from seamless_assets.adapters.ccxt.answers import calling, judge, read_rows, read_trades
 from seamless_assets.adapters.ccxt.client import documented_page, dump_markets, new_client
 from seamless_assets.adapters.ccxt.clock import ExchangeClock, happened_within
 from seamless_assets.adapters.ccxt.documented.volume import volume_unit_of
@@ -76,16 +76,19 @@ class CcxtSource:
                 node_id=str(node),
                 choices=tuple(known),
             )
-        if node.symbol not in client.markets:
-            await self._renew_markets(node.exchange, FRESH_MARKETS_S)
-        if node.symbol not in client.markets:
-            near = get_close_matches(node.symbol, client.markets, n=3, cutoff=0.4)
-            raise UnknownSymbol(
-                f"{node.exchange} lists no {node.symbol}; nearest: {', '.join(near) or 'none'}",
-                node_id=str(node),
-                choices=tuple(near),
-            )
+        await self._check_symbol(node, client)
         await self._reach.recall(node)
+
+    async def check_trades(self, node: NodeId) -> None:
+        """Raise `UnknownExchange`, `UnknownSymbol`, or `ExchangeRefused` where no trades are served."""
+        client = await self._ready_client(node.exchange)
+        if not client.has.get("fetchTrades"):
+            raise ExchangeRefused(
+                f"{node.exchange} serves no trades through ccxt, so that {node} cannot be made of them; take "
+                "`trades` off it, or resample finer bars",
+                node_id=str(node),
+            )
+        await self._check_symbol(node, client)
 
     async def list_symbols(self, exchange: str) -> list[str]:
         """The symbols that the exchange lists and trades, ascending; asked for anew.
@@ -161,8 +164,7 @@ class CcxtSource:
                 params={"until": window.end * 1000} if is_bounded else {},
             )
             judge(heard, what)
-            times = read_times(trades)
-        return Trades(window, np.array(times), is_bounded)
+            return read_trades(trades, window, is_bounded)
 
     async def exchange_now(self, exchange: str) -> float:
         """The exchange's clock in epoch seconds; ours where it has none to ask.
@@ -246,6 +248,18 @@ class CcxtSource:
         finally:
             await asyncio.gather(*(client.close() for client in clients.values()))
             await self._memory.close()
+
+    async def _check_symbol(self, node: NodeId, client: Any) -> None:
+        """Raise `UnknownSymbol` where the exchange lists none such."""
+        if node.symbol not in client.markets:
+            await self._renew_markets(node.exchange, FRESH_MARKETS_S)
+        if node.symbol not in client.markets:
+            near = get_close_matches(node.symbol, client.markets, n=3, cutoff=0.4)
+            raise UnknownSymbol(
+                f"{node.exchange} lists no {node.symbol}; nearest: {', '.join(near) or 'none'}",
+                node_id=str(node),
+                choices=tuple(near),
+            )
 
     async def _page(self, node: NodeId, window: Segment, since: int, limit: int, until: int | None) -> Page:
         """One page as it was sent, its rows in `window`. Raises `ExchangeError`."""

@@ -33,7 +33,12 @@ DENIED = "denied"
 """The reason of a look that found bars to exist though they are not sent: no earlier proof outweighs it."""
 REVOKED = "revoked"
 """The reason of taking back what an operator declared."""
-_REASONS = frozenset({*ABSENT_REASONS, MISSING, DENIED, REVOKED})
+FROM_TRADES = "from_trades"
+"""The reason of a fact that tells of which trades the bars of its range were made, where there are any."""
+FROM_CANDLES = "from_candles"
+"""The reason of a fact that such bars came as candles since."""
+_PROVENANCE = frozenset({FROM_TRADES, FROM_CANDLES})
+_REASONS = frozenset({*ABSENT_REASONS, MISSING, DENIED, REVOKED, *_PROVENANCE})
 _UNDENIABLE = frozenset({DECLARED, RETENTION})
 _MAX_LOOKS = 1_000_000
 _RANKS: dict[str, int] = {"outage": -2, HALTED: -1, DECLARED: 1}
@@ -57,8 +62,9 @@ class Fact:
     """One appended line of the coverage ledger, about the bars of `[start, end)`.
 
     `reason` is an absent reason (a proof), `missing` or `denied` (a look that proved nothing, or the
-    contrary) or `revoked` (an operator took back what was declared). `recorded_at` and `next_try` are epoch
-    seconds; `attempts` counts the looks so far.
+    contrary), `revoked` (an operator took back what was declared), or says what bars were made of
+    (`from_trades`, `from_candles`). `recorded_at` and `next_try` are epoch seconds; `attempts` counts the
+    looks so far.
     """
 
     start: int
@@ -95,6 +101,40 @@ class Fact:
         return self.recorded_at - CLOCK_TOLERANCE_S > now
 
 
+@dataclass(frozen=True, slots=True)
+class TradedRange:
+    """A range whose bars were made of trades, and of which: `evidence` tells their number and SHA-256."""
+
+    start: int
+    end: int
+    evidence: str
+
+    @property
+    def segment(self) -> Segment:
+        """Its range alone."""
+        return Segment(self.start, self.end)
+
+    def within(self, window: Segment) -> list[TradedRange]:
+        """What of it lies in `window`."""
+        part = self.segment.intersect(window)
+        return [] if part.is_empty else [replace(self, start=part.start, end=part.end)]
+
+
+def traded_ranges(facts: Iterable[Fact], released: Sequence[TradedRange] = ()) -> list[TradedRange]:
+    """Where bars are made of trades, ascending and disjoint: as `released`, and as facts say since."""
+    ranges = list(released)
+    for fact in facts:
+        if fact.reason in _PROVENANCE:
+            ranges = [
+                replace(one, start=part.start, end=part.end)
+                for one in ranges
+                for part in outside(one.segment, [fact.segment])
+            ]
+        if fact.reason == FROM_TRADES:
+            ranges.append(TradedRange(fact.start, fact.end, fact.evidence))
+    return sorted(ranges, key=lambda one: one.start)
+
+
 def resting(facts: Iterable[Fact], now: float) -> list[Segment]:
     """Ranges whose next look is still to come at `now`; what was revoked since the last is due at once."""
     found: list[Segment] = []
@@ -116,7 +156,7 @@ def proven_gaps(facts: Sequence[Fact], released: Sequence[Gap] = ()) -> list[Gap
     for fact in facts:
         if fact.is_proof:
             gaps.append(Gap(fact.start, fact.end, fact.reason))
-        elif fact.reason != MISSING:
+        elif fact.reason != MISSING and fact.reason not in _PROVENANCE:
             gaps = [part for gap in gaps for part in _without(gap, fact)]
     return sorted(gaps, key=lambda gap: _RANKS.get(gap.reason, 0))
 

@@ -30,12 +30,15 @@ _FEWEST_CELLS = 3
 class Trades:
     """An answered page of trades: their times in epoch seconds, sorted, as far as they lie in `asked`.
 
-    `is_bounded`: the end of `asked` was sent too, so that they may be the last ones before it.
+    `is_bounded`: the end of `asked` was sent too, so that they may be the last ones before it. `prices` and
+    `amounts` are theirs, in that order; None where one of them has none.
     """
 
     asked: Segment
     times: np.ndarray
     is_bounded: bool = False
+    prices: np.ndarray | None = None
+    amounts: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.times).all() and (self.times[1:] >= self.times[:-1]).all()):

@@ -15,11 +15,12 @@ from msgspec.json import Decoder
 
 from seamless_assets.core.bars.extents import VALUES, Extents, Packing
 from seamless_assets.core.bars.volume import VolumeUnit
-from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.calendar.segment import Segment, join_segments
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.canonical import canonical_json, read_record, sha256_text
 from seamless_assets.core.coverage.coverage import DECLARED, MISSING, Gap
 from seamless_assets.core.coverage.declaration import Declaration
+from seamless_assets.core.coverage.ledger import TradedRange
 from seamless_assets.core.node import NodeId, path_value
 from seamless_assets.core.releases.plausible import refuse_implausible_manifest
 from seamless_assets.errors import ArtifactCorrupt
@@ -27,9 +28,10 @@ from seamless_assets.errors import ArtifactCorrupt
 T = TypeVar("T")
 MANIFEST_VERSION: Literal[1] = 1
 EXTENTS, VOLUME, INPUTS = "extents", "volume", "inputs"
-IMPORTS, ALIASES = "imports", "aliases"
+IMPORTS, ALIASES, TRADES = "imports", "aliases", "trades"
 """What a manifest's `policy` says beside the decisions: where its values lie, what volume counts, what it
-was derived from, which files were imported into its range, which symbols its bars were of before.
+was derived from, which files were imported into its range, which symbols its bars were of before, which of
+its bars are made of trades.
 
 Who declared bars absent stands there too, under `DECLARED`.
 
@@ -137,6 +139,11 @@ class Manifest:
         return _converted(self.policy.get(ALIASES), tuple[dict[str, Any], ...]) or ()
 
     @property
+    def from_trades(self) -> tuple[TradedRange, ...]:
+        """Where its bars are made of trades, ascending, and of which; all others are candles."""
+        return _converted(self.policy.get(TRADES), tuple[TradedRange, ...]) or ()
+
+    @property
     def imports(self) -> tuple[dict[str, Any], ...]:
         """What was imported into its range so far: files and their SHA-256, of which times, by whom."""
         return _converted(self.policy.get(IMPORTS), tuple[dict[str, Any], ...]) or ()
@@ -185,6 +192,12 @@ def aliases_record(aliases: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """What a manifest's `policy` says of other symbols that its bars are of; nothing where there is none."""
     records = list(aliases)
     return {ALIASES: records} if records else {}
+
+
+def trades_record(made: Iterable[TradedRange]) -> dict[str, Any]:
+    """What a manifest's `policy` says of bars that are made of trades; nothing where none is."""
+    records = [asdict(one) for one in made]
+    return {TRADES: records} if records else {}
 
 
 def imports_record(imported: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -270,6 +283,7 @@ def _facts(manifest: Manifest) -> tuple[Any, ...]:
         manifest.absent,
         manifest.missing,
         [one.content for one in manifest.inputs],
+        join_segments([one.segment for one in manifest.from_trades]),
     )
 
 

@@ -20,7 +20,9 @@ one of candles."""
 class Policy:
     """Knobs of fetching, sealing and releasing; times in ms where named so, ratios in 0..1.
 
-    `feeds` are by exchange; polling goes without saying.
+    `feeds` are by exchange; polling goes without saying. `derived` nodes are made of others, and no exchange
+    is asked for their bars; those of `made_of_trades` are made of the exchange's trades, and those of
+    `repaired_by_trades` where it keeps sending no candles.
     """
 
     stabilization_bars: int = 2
@@ -41,6 +43,8 @@ class Policy:
     drops_flat_bars: frozenset[str] = frozenset()
     aliases: Mapping[tuple[str, str], tuple[Alias, ...]] = field(default_factory=dict)
     derived: frozenset[NodeId] = frozenset()
+    repaired_by_trades: frozenset[NodeId] = frozenset()
+    made_of_trades: frozenset[NodeId] = frozenset()
     feeds: Mapping[str, FeedMode] = field(default_factory=dict)
     keep_days: Mapping[PartitionUnit, float] = field(
         default_factory=lambda: {"day": 45.0, "month": 400.0, "year": 4_000.0}

@@ -27,10 +27,12 @@ from seamless_assets.core.sharing.events import ArchiveEvent, BackfillEvent, Eve
 from seamless_assets.core.sharing.lease import chunks, lease_key
 from seamless_assets.errors import ExchangeUnavailable, LeaseLost, StaleToken
 from seamless_assets.flows.filling.clocks import ready_now, refuse_unserved
-from seamless_assets.flows.filling.fetch import fetch_bars
+from seamless_assets.flows.filling.fetch import Fetched, fetch_bars
 from seamless_assets.flows.filling.history import NO_OPENS, coverage
 from seamless_assets.flows.filling.naming import name_halts, name_outages
 from seamless_assets.flows.filling.pages import FetchRequest
+from seamless_assets.flows.filling.trades.bars import fetch_from_trades, repaired_by_trades
+from seamless_assets.flows.filling.trades.provenance import came_as_candles
 from seamless_assets.flows.filling.witness_pages import WitnessPages
 from seamless_assets.flows.ports import Facts, Ports
 from seamless_assets.flows.sharing.breaker import Breaker
@@ -199,7 +201,11 @@ async def _store_archived(
 ) -> FillResult:
     """Store what an archive has of the missing ranges of a piece, where that is most of it."""
     lacking = sum(node.timeframe.count(*part) for part in missing)
-    if ports.archive is None or lacking * 2 < node.timeframe.count(*piece.bounds):
+    if (
+        ports.archive is None
+        or node in ports.policy.made_of_trades
+        or lacking * 2 < node.timeframe.count(*piece.bounds)
+    ):
         return FillResult()
     source, factor = source_at(node, ports.policy.aliases_of(node), piece.bounds.start)
     found = await ports.archive.load_bars(source, Segment(missing[0].start, missing[-1].end), closed)
@@ -258,10 +264,10 @@ async def fetch_and_store(
     """
     source, factor = source_at(node, ports.policy.aliases_of(node), piece.bounds.start)
     request = FetchRequest(source, wanted, piece.bounds, witnesses.closed)
-    fetched = await fetch_bars(ports, request, witnesses, facts)
+    fetched = await _fetched(ports, node, request, witnesses, facts, factor)
     bars = redenominated(fetched.bars, factor)
     known = proven_gaps(facts)
-    fresh = news(fetched.facts, known)
+    fresh = [*await came_as_candles(ports, node, fetched, facts), *news(fetched.facts, known)]
     if fetched.away is not None and not counts_failures:
         fresh = [fact for fact in fresh if not fact.is_look]
     now = ports.clock.now()
@@ -280,6 +286,24 @@ async def fetch_and_store(
         fetched.away,
         timestamps(bars),
     )
+
+
+async def _fetched(
+    ports: Ports,
+    node: NodeId,
+    request: FetchRequest,
+    witnesses: WitnessPages,
+    facts: Sequence[Fact],
+    factor: float,
+) -> Fetched:
+    """What the exchange gave: candles, or what its trades make, as the settings say of the node."""
+    if node in ports.policy.made_of_trades:
+        return await fetch_from_trades(ports, request, facts)
+    fetched = await fetch_bars(ports, request, witnesses, facts)
+    if node not in ports.policy.repaired_by_trades:
+        return fetched
+    held = await ports.hot.load_bars(node, request.bounds) if factor == 1.0 else empty_bars()
+    return await repaired_by_trades(ports, request, fetched, facts, held)
 
 
 class _Reporter:

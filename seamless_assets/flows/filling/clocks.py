@@ -40,7 +40,7 @@ async def ready_now(ports: Ports, node: NodeId) -> float:
     Raises `ExchangeError`, of a derived node too.
     """
     refuse_derived(ports, node)
-    await with_retries(ports, lambda: ports.source.check_node(node), waiting_for=node.exchange)
+    await with_retries(ports, lambda: check_served(ports, node), waiting_for=node.exchange)
     return await with_retries(ports, lambda: settled_now(ports, node), waiting_for=node.exchange)
 
 
@@ -52,9 +52,17 @@ async def refuse_unserved(ports: Ports, node: NodeId) -> None:
     refuse_derived(ports, node)
     try:
         async with asyncio.timeout(ANSWER_S):
-            await ports.source.check_node(node)
+            await check_served(ports, node)
     except (ExchangeUnavailable, TimeoutError):
         return
+
+
+async def check_served(ports: Ports, node: NodeId) -> None:
+    """Raise `ExchangeError` where the exchange does not serve what a node's bars are: candles, or trades."""
+    if node in ports.policy.made_of_trades:
+        await ports.source.check_trades(node)
+    else:
+        await ports.source.check_node(node)
 
 
 def refuse_derived(ports: Ports, node: NodeId) -> None:

@@ -90,7 +90,9 @@ async def fetch_bars(
     low, high = (bound * 1000 for bound in request.bounds)
     return Fetched(
         bars=between(read.sound, *request.bounds),
-        facts=_facts(ports, request, proofs, unknown, found, bars_of(read.unsound, frame), answers, earlier),
+        facts=ledger_lines(
+            ports, request, proofs, unknown, found, bars_of(read.unsound, frame), answers, earlier
+        ),
         candles=within(answers.candles, low, high),
         long_holes=_long_holes(frame, found),
         problems=_problems(answers, unknown),
@@ -150,7 +152,7 @@ def _empty(
     return subtract(wanted, [*bars_of(there, frame), *read.proofs, *failed], frame)
 
 
-def _facts(
+def ledger_lines(
     ports: Ports,
     request: FetchRequest,
     proofs: Sequence[Proof],

@@ -39,7 +39,7 @@ class Feeds:
         Raises `ExchangeRefused` where the settings say so and the exchange has none.
         """
         mode = ports.policy.feeds.get(node.exchange, "polling")
-        if mode == "polling":
+        if mode == "polling" or node in ports.policy.made_of_trades:
             return False
         streamed = await self._stream.streamed(node.exchange)
         if mode == "auto":

@@ -19,7 +19,7 @@ from seamless_assets.core.live.schedule import (
 )
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import SeamlessError
-from seamless_assets.flows.filling.clocks import refuse_derived
+from seamless_assets.flows.filling.clocks import check_served, refuse_derived
 from seamless_assets.flows.filling.history import coverage
 from seamless_assets.flows.live.look import RECENT_BARS, Look, decided_until, look
 from seamless_assets.flows.live.passing import is_passing
@@ -101,7 +101,7 @@ class Follower:
     async def _ask_clock(self) -> None:
         source = self._ports.source
         if not self._is_known_to_be_served:
-            await source.check_node(self.node)
+            await check_served(self._ports, self.node)
             self._is_known_to_be_served = True
         theirs = await source.exchange_now(self.node.exchange)
         self._skew = theirs - self._ports.clock.now()

@@ -39,6 +39,12 @@ class CandleSource(Protocol):
         A symbol that is listed no more is known as long as the markets it was in are remembered.
         """
 
+    async def check_trades(self, node: NodeId) -> None:
+        """Raise `UnknownExchange`, `UnknownSymbol`, or `ExchangeRefused` where it serves no trades of it.
+
+        Its timeframe may be one that the exchange has no candles of.
+        """
+
     async def list_symbols(self, exchange: str) -> list[str]:
         """The symbols that the exchange lists and trades, ascending; asked for anew, in one request or a few.
 
@@ -61,7 +67,10 @@ class CandleSource(Protocol):
         """
 
     async def fetch_trades(self, node: NodeId, window: Segment) -> Trades:
-        """The first trades of `window` that one page holds; none where the exchange serves none.
+        """The first trades of `window` that one page holds, and more of its end where they come along.
+
+        None where the exchange serves none. Of times before the page's first trade nothing is said, nor of
+        times after its last one.
 
         Raises `ExchangeUnavailable`, `RateLimited`, `ExchangeRefused`.
         """

@@ -16,6 +16,8 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.release import Revision
 from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.errors import NothingReleased
+from seamless_assets.flows.filling.trades.bars import trade_bars
+from seamless_assets.flows.filling.trades.provenance import made_of_trades
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.releasing.commit import revision_of
 from seamless_assets.flows.sharing.retry import with_retries
@@ -52,12 +54,29 @@ async def sample_drift(ports: Ports, node: NodeId, bars: int = SAMPLE_BARS) -> D
     partition, released = await _drawn(ports, node, min(bars, ports.source.page_size(node)))
     opens = timestamps(released)
     window = Segment(int(opens[0]), node.timeframe.shift(int(opens[-1]), 1))
-    page = await with_retries(ports, lambda: ports.source.fetch_candles(node, window))
-    seen = page.witnessed(node.timeframe)
-    compared = window.intersect(seen) if seen else Segment(window.start, window.start)
-    held = between(released, *compared)
-    sent = between(_sound(ports, node, page.candles, opens), *compared)
+    if node in ports.policy.made_of_trades:
+        made = await trade_bars(ports, node, window)
+        compared, sent = made.known, made.bars
+        held = between(released, *compared)
+    else:
+        page = await with_retries(ports, lambda: ports.source.fetch_candles(node, window))
+        seen = page.witnessed(node.timeframe)
+        compared = window.intersect(seen) if seen else Segment(window.start, window.start)
+        held = await _candles(ports, node, between(released, *compared))
+        sent = between(_sound(ports, node, page.candles, opens), *compared)
     return DriftSample(partition, compared, held.num_rows, revision_of(partition, held, sent))
+
+
+async def _candles(ports: Ports, node: NodeId, released: pa.Table) -> pa.Table:
+    """The released bars that came as candles: those of trades were made because the exchange sends none."""
+    if node not in ports.policy.repaired_by_trades or not released.num_rows:
+        return released
+    opens = timestamps(released)
+    made = await made_of_trades(ports, node, Segment(int(opens[0]), int(opens[-1]) + 1))
+    is_made = np.zeros(len(opens), dtype=bool)
+    for one in made:
+        is_made |= (opens >= one.start) & (opens < one.end)
+    return released.filter(pa.array(~is_made))
 
 
 async def _drawn(ports: Ports, node: NodeId, count: int) -> tuple[str, pa.Table]:

@@ -12,11 +12,13 @@ import pyarrow as pa
 
 from seamless_assets.core.bars.conformance.conform import conform
 from seamless_assets.core.bars.table import timestamps
+from seamless_assets.core.bars.volume import VolumeUnit
 from seamless_assets.core.calendar.partition import Partition
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.watermark import settled, watermark
 from seamless_assets.core.coverage.coverage import Coverage, Gap, with_absent
 from seamless_assets.core.coverage.declaration import Declaration
+from seamless_assets.core.coverage.ledger import FROM_TRADES
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import (
     ArtifactRef,
@@ -24,6 +26,7 @@ from seamless_assets.core.releases.artifact import (
     aliases_record,
     declared_record,
     imports_record,
+    trades_record,
 )
 from seamless_assets.core.releases.fingerprint import fingerprint
 from seamless_assets.core.releases.release import Release, ReleaseKind, Revision
@@ -33,6 +36,7 @@ from seamless_assets.core.sharing.aliases import alias_records
 from seamless_assets.core.sharing.events import SealEvent
 from seamless_assets.errors import FingerprintCollision, ReleaseLosesBars, ReleaseOutdated
 from seamless_assets.flows.filling.history import NO_OPENS, coverage_of_known, declared_of, known_bars
+from seamless_assets.flows.filling.trades.provenance import made_of_trades
 from seamless_assets.flows.ports import Facts, Ports
 from seamless_assets.flows.releasing.commit import commit, instant_micros, refuse_discarded, revisions
 from seamless_assets.flows.releasing.sealing import sealed_artifact
@@ -123,7 +127,9 @@ async def seal_known(
     if imported is not None:
         known = with_absent(known, node.timeframe, imported.absent)
         declared, imports = [*declared, *imported.declared], [*imports, imported.record]
-    all_flags = {**(flags or {}), **report.flags}
+    made = await made_of_trades(ports, node, window)
+    count = sum(int(np.diff(np.searchsorted(timestamps(bars), one.segment))[0]) for one in made)
+    all_flags = {**(flags or {}), **report.flags, **({FROM_TRADES: count} if count else {})}
     artifact = await sealed_artifact(
         ports,
         node,
@@ -135,10 +141,11 @@ async def seal_known(
         watermark=watermark(node.timeframe, now, ports.policy.stabilization_bars),
         after=before.release,
         conformance_version=ports.policy.conformance_version,
-        volume=ports.source.volume_unit(node),
+        volume=_volume_unit(ports, node),
         decisions={
             **declared_record(declared),
             **imports_record(imports),
+            **trades_record(made if count else ()),
             **aliases_record(alias_records(window, ports.policy.aliases_of(node))),
         },
         # Once for all that is imported at once: an exchange that is away is waited for.
@@ -158,6 +165,14 @@ async def seal_known(
         if ports.policy.early_fingerprint
         else None,
     )
+
+
+def _volume_unit(ports: Ports, node: NodeId) -> VolumeUnit | None:
+    """What the node's volume counts; amounts of trades are of the base, whatever candles count."""
+    unit = ports.source.volume_unit(node)
+    if unit is None or node not in ports.policy.made_of_trades:
+        return unit
+    return VolumeUnit("base", node.symbol.partition("/")[0])
 
 
 async def put_sealed(

@@ -43,6 +43,8 @@ def policy_of(settings: Settings) -> Policy:
             for symbol, aliases in exchange.aliases.items()
         },
         derived=frozenset(settings.recipes),
+        repaired_by_trades=settings.repaired_by_trades,
+        made_of_trades=settings.made_of_trades,
         feeds={name: exchange.live for name, exchange in settings.exchanges.items()},
         keep_days={unit: getattr(seamless.hot_store.keep_days, unit) for unit in UNITS},
     )

@@ -19,7 +19,7 @@ Severity = Literal["information", "warning", "blocking"]
 Flag = Literal[
     "missing_column", "dtype_mismatch", "dtype_cast", "invalid_timestamp", "implausible_timestamp",
     "misaligned_ts", "ts_cast", "ts_timezone_normalized", "non_finite", "non_positive_price",
-    "ohlc_inconsistent", "negative_volume", "duplicate_ts", "conflicting_ts", "gap", "revised",
+    "ohlc_inconsistent", "negative_volume", "duplicate_ts", "conflicting_ts", "gap", "revised", "from_trades",
 ]  # fmt: skip
 INFORMATION: Severity = "information"
 WARNING: Severity = "warning"
@@ -42,6 +42,7 @@ SEVERITIES: Mapping[str, Severity] = MappingProxyType(
         "conflicting_ts": WARNING,
         "gap": WARNING,
         "revised": INFORMATION,
+        "from_trades": INFORMATION,
     }
 )
 """How much each flag weighs. `non_finite` blocks for prices; for volume it is a warning."""
@@ -63,6 +64,7 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
         "conflicting_ts": "dropped rows had other values than the row that was kept",
         "gap": "bars are missing between the first and the last",
         "revised": "bars were revised",
+        "from_trades": "bars are made of trades, as the exchange sent no candles of them",
     }
 )
 
