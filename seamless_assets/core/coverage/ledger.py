@@ -182,6 +182,8 @@ def news(facts: Iterable[Fact], known: Sequence[Gap]) -> list[Fact]:
 def facts_table(facts: Iterable[Fact]) -> pa.Table:
     """Facts as a table of `FACTS_SCHEMA`, in their order."""
     rows = list(facts)
+    if not rows:
+        return FACTS_SCHEMA.empty_table()
     columns = {field.name: [getattr(fact, field.name) for fact in rows] for field in fields(Fact)}
     return pa.table(columns, FACTS_SCHEMA)
 
@@ -192,6 +194,8 @@ def facts_of(table: pa.Table) -> list[Fact]:
     A row that no fact can be, as a damaged file has them, is as if it were not there; one that puts the next
     look off for longer than is ever done does so no longer than that.
     """
+    if not table.num_rows:
+        return []
     facts = [Fact(**row) for row in table.to_pylist() if _can_be(row)]
     return [fact if fact.next_try is None else replace(fact, next_try=_in_time(fact)) for fact in facts]
 
