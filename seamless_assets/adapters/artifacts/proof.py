@@ -12,6 +12,8 @@ import pyarrow as pa
 from seamless_assets.core.bars.cells import fill_cells
 from seamless_assets.core.bars.extents import PackedFile, fill_values
 from seamless_assets.core.bars.parquet import decode_bars
+from seamless_assets.core.bars.stored import misplaced
+from seamless_assets.core.bars.table import timestamps
 from seamless_assets.core.canonical import sha256_text
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef, Manifest, opens_of
@@ -27,30 +29,45 @@ class ProvenFile:
 
     uri: str
     payload: bytes = field(repr=False)
+    node: NodeId
     ref: ArtifactRef
 
     def bars(self) -> pa.Table:
-        """Its bars. Raises `ArtifactCorrupt` where it holds none, or not so many."""
+        """Its bars, sorted by `ts`.
+
+        Raises `ArtifactCorrupt` where it holds none, not so many, or bars that are out of order, outside of
+        their range or off the grid: a hash says that they are those that were written, and no more.
+        """
         bars = stored_bars(self.uri, self.payload)
+        problem = misplaced(timestamps(bars), self.node.timeframe, self.ref.segment)
         if bars.num_rows != self.ref.rows:
+            problem = f"it holds {bars.num_rows} bars, its release promises {self.ref.rows}"
+        if problem:
             raise ArtifactCorrupt(
-                f"{self.uri} holds {bars.num_rows} bars, its release promises {self.ref.rows}; release other "
-                f"bars of {self.ref.partition}",
+                f"{self.uri} cannot be served: {problem}; release other bars of {self.ref.partition}",
                 uri=self.uri,
             )
         return bars
 
 
-def proven_file(uri: str, payload: bytes, ref: ArtifactRef) -> ProvenFile:
+def proven_file(uri: str, payload: bytes, node: NodeId, ref: ArtifactRef) -> ProvenFile:
     """The file of `ref` in stored bytes. Raises `ArtifactCorrupt`."""
     _expect(uri, payload, ref.file_sha256)
-    return ProvenFile(uri, payload, ref)
+    return ProvenFile(uri, payload, node, ref)
 
 
-def proven_manifest(uri: str, payload: bytes, ref: ArtifactRef) -> Manifest:
+def proven_manifest(uri: str, payload: bytes, node: NodeId, ref: ArtifactRef) -> Manifest:
     """The manifest of `ref` in stored bytes. Raises `ArtifactCorrupt`."""
     _expect(uri, payload, ref.manifest_sha256)
-    return Manifest.from_json(payload, uri)
+    manifest = Manifest.from_json(payload, uri)
+    promised = (str(node), ref.start, ref.end, ref.rows)
+    if (manifest.node_id, manifest.start, manifest.end, manifest.rows) != promised:
+        raise ArtifactCorrupt(
+            f"{uri} cannot be used: it says other things of its artifact than the release that names it; "
+            f"release other bars of {ref.partition}",
+            uri=uri,
+        )
+    return manifest
 
 
 def fill_bars(

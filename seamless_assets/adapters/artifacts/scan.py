@@ -115,8 +115,8 @@ class ScanReader:
             with collector_paused():
                 for part, file, manifest in zip(slices, payloads[::2], payloads[1::2], strict=True):
                     uris = [self._files.uri(path) for path in part.paths]
-                    files.append(proven_file(uris[0], file, part.ref))
-                    manifests.append(proven_manifest(uris[1], manifest, part.ref))
+                    files.append(proven_file(uris[0], file, node, part.ref))
+                    manifests.append(proven_manifest(uris[1], manifest, node, part.ref))
             return _Batch(slices, files, manifests, signatures)
 
         def decode(batch: _Batch) -> tuple[list[Manifest], Sequence[str]]:

@@ -133,7 +133,7 @@ class ArtifactStore:
     async def load_manifest(self, node: NodeId, ref: ArtifactRef) -> Manifest:
         """The manifest of `ref`. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
         path = await self._path(node, ref.manifest_path)
-        return await self._proven(path, lambda uri, held: proven_manifest(uri, held, ref))
+        return await self._proven(path, lambda uri, held: proven_manifest(uri, held, node, ref))
 
     async def load_artifact(self, node: NodeId, ref: ArtifactRef) -> pa.Table:
         """The bars of `ref`, shape `(rows, 6)`, past the local copies.
@@ -141,7 +141,7 @@ class ArtifactStore:
         Raises `ArtifactMissing`, `ArtifactCorrupt`.
         """
         path = await self._path(node, ref.file_path)
-        return await self._proven(path, lambda uri, held: proven_file(uri, held, ref).bars())
+        return await self._proven(path, lambda uri, held: proven_file(uri, held, node, ref).bars())
 
     async def load_scan(self, node: NodeId, refs: Sequence[ArtifactRef]) -> Scan:
         """Bars, gaps and flags of artifacts in order. Raises `ArtifactMissing`, `ArtifactCorrupt`."""

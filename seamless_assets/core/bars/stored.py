@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from seamless_assets.core.bars.sorted_sets import is_ascending
 from seamless_assets.core.bars.table import PRICES, timestamps
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import FixedGrid, Timeframe
@@ -27,6 +28,13 @@ def possible_opens(ts: np.ndarray, timeframe: Timeframe, window: Segment) -> np.
     possible: np.ndarray = (window.start <= ts) & (ts < window.end)
     possible[possible] = _on_grid(ts[possible], timeframe)
     return possible
+
+
+def misplaced(ts: np.ndarray, timeframe: Timeframe, window: Segment) -> str | None:
+    """What is wrong with where the bars of an artifact over `window` open; None where nothing is."""
+    if not is_ascending(ts) or (len(ts) and (ts[0] < window.start or ts[-1] >= window.end)):
+        return "its bars are not ascending inside its range"
+    return None if _on_grid(ts, timeframe).all() else "its bars are off the grid"
 
 
 def _on_grid(ts: np.ndarray, timeframe: Timeframe) -> np.ndarray:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from seamless_assets.core.bars.extents import find_packing
 from seamless_assets.core.bars.parquet import decode_bars
+from seamless_assets.core.bars.stored import misplaced
 from seamless_assets.core.bars.table import timestamps
 from seamless_assets.core.canonical import sha256_text
 from seamless_assets.core.node import NodeId
@@ -147,11 +148,8 @@ def _unfounded(log: ReleaseLog, release: Release, path: str) -> str | None:
 
 def _misplaced(node: NodeId, ref: ArtifactRef, manifest: Manifest, bars: pa.Table) -> list[str]:
     ts = timestamps(bars)
-    problems = []
-    if len(ts) and (ts[0] < ref.start or ts[-1] >= ref.end or bool((ts[1:] <= ts[:-1]).any())):
-        problems.append("its bars are not ascending inside its range")
-    if any(node.timeframe.floor(int(opened)) != opened for opened in _suspects(node, ts)):
-        problems.append("its bars are off the grid")
+    problem = misplaced(ts, node.timeframe, ref.segment)
+    problems = [problem] if problem else []
     absences = sum(node.timeframe.count(gap.start, gap.end) for gap in (*manifest.absent, *manifest.missing))
     expected = node.timeframe.count(ref.start, ref.end)
     if len(ts) + absences != expected:
@@ -161,11 +159,3 @@ def _misplaced(node: NodeId, ref: ArtifactRef, manifest: Manifest, bars: pa.Tabl
     elif not np.array_equal(manifest.opens(node.timeframe, ref.segment), ts):
         problems.append("its bars are not those that its manifest leaves in its range")
     return problems
-
-
-def _suspects(node: NodeId, ts: np.ndarray) -> np.ndarray:
-    """The opens to look at one by one: the first, and those that are no whole number of bars after it."""
-    seconds = node.timeframe.seconds
-    if seconds is None or len(ts) == 0:
-        return ts
-    return np.concatenate((ts[:1], ts[(ts - ts[0]) % seconds != 0]))

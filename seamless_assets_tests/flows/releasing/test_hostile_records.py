@@ -6,14 +6,19 @@ it cannot be done, and loses nothing.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from seamless_assets.core.bars.table import timestamps
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.canonical import canonical_json, sha256_text
 from seamless_assets.core.node import NodeId
@@ -189,6 +194,59 @@ async def test_a_manifest_that_says_what_none_can_is_stood(share: int) -> None:
             world.append(await world.record(added=[hostile]))
             await world.stand("read", "verify")
             world.files.held, world.files.made_at = dict(whole), dict.fromkeys(whole, START)
+
+
+def with_opens(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[pa.Table], pa.Table]:
+    return lambda bars: bars.set_column(0, bars.schema.field(0), pa.array(change(timestamps(bars))))
+
+
+BARS: dict[str, Callable[[pa.Table], pa.Table]] = {
+    "in another order": lambda bars: bars.take(pa.array(np.roll(np.arange(bars.num_rows), 1))),
+    "backwards": lambda bars: bars.take(pa.array(np.arange(bars.num_rows)[::-1])),
+    "one open twice": with_opens(lambda ts: np.append(ts[:1], ts[:-1])),
+    "a day later": with_opens(lambda ts: ts + DAY),
+    "centuries earlier": with_opens(lambda ts: ts - 200_000 * DAY),
+    "a second off": with_opens(lambda ts: ts + 1),
+    "the last one off": with_opens(lambda ts: np.append(ts[:-1], ts[-1] + 60)),
+    "the first one out": with_opens(lambda ts: np.append(START - 3_600, ts[1:])),
+    "one too few": lambda bars: bars.slice(1),
+    "none": lambda bars: bars.slice(0, 0),
+}
+SAYS = {
+    "another node": {"node_id": "ohlcv:binance:ETH/USDT:1h"},
+    "a longer range": {"range": (START, START + 2 * DAY)},
+    "other rows": {"rows": 1},
+}
+
+
+@pytest.mark.parametrize("how", [*BARS, *SAYS])
+async def test_bars_that_lie_elsewhere_than_their_release_says_are_never_served(how: str) -> None:
+    world = World()
+    await world.fill()
+    ref, other = (await world.ports.artifacts.load_snapshot(NODE)).artifacts
+    manifest = await world.ports.artifacts.load_manifest(NODE, ref)
+    bars = await world.ports.artifacts.load_artifact(NODE, ref)
+    # A writer of another program need not lay bars out as ours does, which tells where they lie.
+    sink = io.BytesIO()
+    pq.write_table(BARS[how](bars) if how in BARS else bars, sink)
+    payload = sink.getvalue()
+    facts = {"file_sha256": sha256_text(payload), "file_bytes": len(payload), "policy": {}}
+    stored = replace(manifest, **facts, **SAYS.get(how, {})).to_json()
+    hashes = {"file_sha256": facts["file_sha256"], "manifest_sha256": sha256_text(stored)}
+    hostile = replace(ref, copy=1, edition=1, **hashes)
+    for path, content in ((hostile.file_path, payload), (hostile.manifest_path, stored)):
+        world.files.held[f"{FOLDER}/{path}"], world.files.made_at[f"{FOLDER}/{path}"] = content, START
+    world.append(await world.record(added=[hostile], withdrawn=[ref]))
+    with pytest.raises(ArtifactCorrupt, match="release other bars"):
+        await read_released(world.opened(), NODE, ref.segment, ComputeContext(), columns=None)
+    store = world.opened().artifacts
+    with pytest.raises(ArtifactCorrupt, match="release other bars"):
+        await (store.load_artifact if how in BARS else store.load_manifest)(NODE, hostile)
+    assert (await verify(world.opened(), NODE)).faults
+    assert await read_released(world.opened(), NODE, other.segment, ComputeContext(), columns=None)
+    await rollback(world.opened(), NODE, "its bars lie elsewhere", to=2)
+    assert await read_released(world.opened(), NODE, ref.segment, ComputeContext(), columns=None)
+    await world.stand()
 
 
 @pytest.mark.parametrize(
