@@ -3,6 +3,8 @@
     python -m bench --list
     python -m bench --only 'reads.*' --only hot.sqlite-read --json rows.json
     python -m bench --quick
+    python -m bench --page docs/results.md --json rows.json
+    python -m bench --from rows.json --from others.json --page docs/results.md
 
 Ends with 0 where every goal is met, 1 where one is missed, 2 where one could not be judged. A quick run
 does little of everything and judges nothing: it ends with 2 where a line broke.
@@ -11,7 +13,6 @@ does little of everything and judges nothing: it ends with 2 where a line broke.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 import tempfile
@@ -24,6 +25,9 @@ from rich.console import Console
 
 from bench.goals import LINES
 from bench.line import Row
+from bench.report.page import write_page
+from bench.report.pictures import draw
+from bench.report.results import Results, joined_results
 from bench.report.table import problems, table
 from bench.running import Bench, measure
 
@@ -40,10 +44,19 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="little of everything, without judging")
     parser.add_argument("--rounds", type=int, help="rounds of every line instead of its own number")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows, and where they were run")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write a page of it, pictures beside it")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="draw the ratios and how things grow")
+    parser.add_argument(
+        "--from", action="append", type=Path, metavar="FILE", dest="earlier", help="rows of earlier runs"
+    )
     parser.add_argument("--list", action="store_true", help="name the lines with their goals, and end")
     options = parser.parse_args(words)
     if options.rounds is not None and options.rounds < 1:
         parser.error("--rounds must be at least 1")
+    if options.earlier and (options.only or options.quick or options.rounds or options.json):
+        parser.error("--from shows rows that were measured before; it goes with --page and --pictures alone")
+    if options.quick and options.page:
+        parser.error("a quick run judges nothing, so that no page is made of it")
     options.names = chosen(options.only or ["*"])
     if lost := [asked for asked in options.only or [] if not chosen([asked])]:
         parser.error(f"no line is named {lost[0]!r}; `python -m bench --list` names them")
@@ -95,17 +108,30 @@ def main(words: Sequence[str] | None = None) -> int:
     if options.list:
         console.print(table([Row(line) for line in LINES if line.name in options.names]))
         return 0
+    results = joined_results(options.earlier) if options.earlier else measured(options)
+    console.print(table(results.rows, judged=not options.quick))
+    for problem in problems(results.rows):
+        console.print(problem, highlight=False)
+    if options.pictures:
+        draw(results.rows, options.pictures)
+    if options.page:
+        write_page(results, options.page)
+    return status(results.rows, quick=options.quick)
+
+
+def measured(options: argparse.Namespace) -> Results:
+    """Run the lines; what is there of the JSON is written after each of them."""
     rows: list[Row] = []
-    said = Console(stderr=True)
+    said, so_far = Console(stderr=True), Results.of(rows)
     for row in run(options.names, quick=options.quick, rounds=options.rounds):
         rows.append(row)
         said.print(f"{row.line.name} done", style="dim", highlight=False)
-    console.print(table(rows, judged=not options.quick))
-    for problem in problems(rows):
-        console.print(problem, highlight=False)
+        if options.json:
+            so_far.write(options.json)
+    results = Results.of(rows)
     if options.json:
-        options.json.write_text(json.dumps({"rows": [row.to_json() for row in rows]}, indent=1) + "\n")
-    return status(rows, quick=options.quick)
+        results.write(options.json)
+    return results
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 SCALES = {"s": 1.0, "ms": 1e3, "us": 1e6, "MiB": 1.0, "requests": 1.0, "exponent": 1.0, "x": 1.0}
@@ -33,8 +34,9 @@ class Line:
 class Row:
     """What came of a line: medians in its unit, the median of the ratios round by round, and their spread.
 
-    `spread` holds the quartiles of the ratios, or of ours where there is no peer. `problem` says why the
-    peer, or the whole line, could not be measured.
+    `spread` holds the quartiles of the ratios, or of ours where there is no peer. `load` is the machine's
+    while the line was measured, `at` the epoch second in which that ended. `problem` says why the peer, or
+    the whole line, could not be measured.
     """
 
     line: Line
@@ -46,6 +48,8 @@ class Row:
     memory_mib: float | None = None
     peer_memory_mib: float | None = None
     rounds: int = 0
+    load: float | None = None
+    at: float | None = None
     problem: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -78,6 +82,18 @@ class Row:
             "memory_mib": self.memory_mib,
             "peer_memory_mib": self.peer_memory_mib,
             "rounds": self.rounds,
+            "load": self.load,
+            "at": self.at,
             "problem": self.problem,
-            **self.facts,
+            "facts": self.facts,
         }
+
+    @classmethod
+    def from_json(cls, line: Line, told: Mapping[str, Any]) -> Row:
+        """A row that `to_json` gave, of the same line."""
+        taken = {name: told[name] for name in TAKEN}
+        spread = taken.pop("spread")
+        return cls(line, spread=None if spread is None else (spread[0], spread[1]), **taken)
+
+
+TAKEN = tuple(one.name for one in fields(Row) if one.name != "line")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import os
 import statistics
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -57,6 +60,21 @@ class Bench:
 
 
 @dataclass(frozen=True)
+class Growth:
+    """Work of several sizes, each ten times the one before, whose sides take turns.
+
+    The row of `line` has the exponent by which its time grows from the last size but one to the last (0: not
+    at all, 1: with the work), and the points of all sizes; a line of the same name with `-memory` behind it,
+    where there is one, that of the peak of memory.
+    """
+
+    line: str
+    sizes: Sequence[int]
+    work: Callable[[int], Probe]
+    rounds: int = 3
+
+
+@dataclass(frozen=True)
 class Skipped:
     """Lines, by a pattern of their names, that cannot be measured here, and why."""
 
@@ -64,7 +82,7 @@ class Skipped:
     why: str
 
 
-Subject = Callable[[Bench], Iterator[Case | Skipped]]
+Subject = Callable[[Bench], Iterator[Case | Growth | Skipped]]
 
 
 def measure(bench: Bench, subject: Subject) -> Iterator[Row]:
@@ -75,9 +93,15 @@ def measure(bench: Bench, subject: Subject) -> Iterator[Row]:
             for name, line in wanted.items():
                 if fnmatchcase(name, case.lines):
                     yield Row(line, problem=case.why)
+            continue
+        rounds = 1 if bench.quick else bench.rounds or case.rounds
+        if isinstance(case, Growth):
+            lines = [wanted[name] for name in (case.line, f"{case.line}-memory") if name in wanted]
+            if lines:
+                yield from grow(lines, case, rounds)
         elif line := wanted.get(case.line):
             trim()
-            yield compare(line, case, 1 if bench.quick else bench.rounds or case.rounds)
+            yield compare(line, case, rounds)
 
 
 def compare(line: Line, case: Case, rounds: int) -> Row:
@@ -102,9 +126,47 @@ def compare(line: Line, case: Case, rounds: int) -> Row:
         memory_mib=peaks[0],
         peer_memory_mib=peaks[1] if peer else None,
         rounds=rounds,
+        load=os.getloadavg()[0],
+        at=time.time(),
         problem=case.peer if isinstance(case.peer, str) else None,
         facts=case.facts(),
     )
+
+
+def grow(lines: Sequence[Line], case: Growth, rounds: int) -> Iterator[Row]:
+    """Measure a growth: a row for each line, of time or of memory.
+
+    Time is that of the processor where a go tells it. The first go of each size warms up, but for the peak
+    of memory, which is that of all goes.
+    """
+    probes = {size: case.work(size) for size in case.sizes}
+    goes: dict[int, list[Sample]] = {size: [] for size in case.sizes}
+    for _ in range(rounds + 1):
+        for size, probe in probes.items():
+            trim()
+            goes[size].append(take(probe))
+    times = [statistics.median(sample.cpu or sample.value for sample in taken[1:]) for taken in goes.values()]
+    peaks = [_peak(taken) for taken in goes.values()]
+    for line in lines:
+        of_memory = line.name.endswith("-memory")
+        points = [list(point) for point in zip(case.sizes, times, peaks, strict=True)]
+        yield Row(
+            line,
+            ours=exponent(case.sizes, peaks if of_memory else times),
+            memory_mib=peaks[-1],
+            rounds=rounds,
+            load=os.getloadavg()[0],
+            at=time.time(),
+            facts={} if of_memory else {"points": points},
+        )
+
+
+def exponent(sizes: Sequence[int], values: Sequence[float | None]) -> float | None:
+    """By which power a value grows with the size, from the last size but one to the last."""
+    before, last = values[-2:]
+    if not before or not last:
+        return None
+    return math.log(last / before) / math.log(sizes[-1] / sizes[-2])
 
 
 def _median(taken: Sequence[Sample]) -> float:

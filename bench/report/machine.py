@@ -1,0 +1,50 @@
+"""On what rows were measured: the machine, and the versions of the project, its packages and its peers."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+from bench.peers.environments import HOME, PEERS, installed_version
+from bench.places import ROOT
+
+PACKAGES = ("ccxt", "dagster", "fastapi", "numpy", "pandas", "pandera", "pyarrow", "questdb", "uvicorn")
+
+
+def machine_facts() -> dict[str, str]:
+    """What decides how fast a machine is, in words."""
+    processor = _first_line("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
+    kib = int((_first_line("/proc/meminfo", "MemTotal") or "0").split()[0])
+    return {
+        "processor": f"{processor}, {os.cpu_count()} threads",
+        "memory": f"{kib / 1024**2:.0f} GiB",
+        "system": f"{platform.system()} {platform.release()}",
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what was measured; a peer has its own where it was installed from PyPI for itself."""
+    found = {"seamless-assets": f"{version('seamless-assets')} ({commit()})"}
+    found |= {name: version(name) for name in PACKAGES}
+    for name, peer in PEERS.items():
+        python = HOME / name.lower() / "bin" / "python"
+        if not peer.is_ours and python.exists():
+            found[name] = installed_version(python, peer.packages[0]) or "not installed"
+    return found
+
+
+def commit() -> str:
+    """The commit of the checkout, with a plus sign where files of it were changed."""
+    words = ("git", "describe", "--always", "--dirty=+", "--exclude=*")
+    answer = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or "no checkout"
+
+
+def _first_line(file: str, name: str) -> str | None:
+    path = Path(file)
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), None)

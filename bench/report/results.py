@@ -1,0 +1,46 @@
+"""Rows with what they were measured on, kept as JSON, so that a page can be made of several runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.goals import LINES
+from bench.line import Row
+from bench.report.machine import machine_facts, versions
+
+
+@dataclass(frozen=True)
+class Results:
+    """Rows in the order of the lines, and what they were measured on."""
+
+    rows: Sequence[Row]
+    machine: Mapping[str, str]
+    versions: Mapping[str, str]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Results:
+        """Rows that were just measured here."""
+        return cls(rows, machine_facts(), versions())
+
+    def write(self, path: Path) -> None:
+        """Write them as JSON."""
+        rows = [row.to_json() for row in self.rows]
+        told = {"machine": dict(self.machine), "versions": dict(self.versions), "rows": rows}
+        path.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def joined_results(paths: Sequence[Path]) -> Results:
+    """The rows of several files; the later of two rows of a line counts, those of no line are left out.
+
+    Raises `ValueError` where the files come from different machines.
+    """
+    told = [json.loads(path.read_text()) for path in paths]
+    for path, other in zip(paths, told, strict=True):
+        if other["machine"] != told[0]["machine"]:
+            raise ValueError(f"{paths[0]} and {path} were written on different machines; make a page of each")
+    latest = {row["name"]: row for one in told for row in one["rows"]}
+    rows = [Row.from_json(line, latest[line.name]) for line in LINES if line.name in latest]
+    return Results(rows, told[-1]["machine"], {k: v for one in told for k, v in one["versions"].items()})
