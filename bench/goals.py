@@ -96,4 +96,21 @@ SERVICE = (
     Line("service.year", "a year in Arrow", "the bytes from a file", 2.0),
     Line("service.fleet", "a request of 200 clients, each reading 50 nodes", None),
 )
-LINES = (*BARS, *ARTIFACTS, *HOT, *READS, *FETCHING, *DAGSTER, *LIVE, *MIRROR, *SERVICE)
+ARROW_3X, LINEAR, CONSTANT = 3.0, 1.1, 0.2
+OF_RESULT, OF_INPUT = "Arrow size of the result", "Arrow size of the input"
+MEMORY = (
+    Line("memory.hot-read", "SQLite: read ten years", OF_RESULT, ARROW_3X, "MiB"),
+    Line("memory.hot-write", "SQLite: write ten years", OF_INPUT, ARROW_3X, "MiB"),
+    Line("memory.read-arrow", "read ten released years, to Arrow", OF_RESULT, ARROW_3X, "MiB"),
+    Line("memory.read-pandas", "read ten released years, to pandas", OF_RESULT, ARROW_3X, "MiB"),
+    Line("memory.read-polars", "read ten released years, to polars", OF_RESULT, ARROW_3X, "MiB"),
+    Line("memory.panel", "a panel of five nodes, two years", OF_RESULT, ARROW_3X, "MiB"),
+    Line("memory.conform", "conform ten clean years", OF_INPUT, ARROW_3X, "MiB"),
+    Line("memory.conform-dirty", "conform ten years, shuffled and gapped", OF_INPUT, ARROW_3X, "MiB"),
+    Line("memory.fingerprint", "fingerprint ten years", OF_INPUT, ARROW_3X, "MiB"),
+    Line("memory.export", "export ten years to CSV", OF_INPUT, ARROW_3X, "MiB"),
+    Line("memory.ingest", "import two years of Parquet, and release them", OF_INPUT, ARROW_3X, "MiB"),
+    Line("memory.verify", "prove every file of ten years", OF_INPUT, ARROW_3X, "MiB"),
+    Line("memory.replay", "the events of two years", OF_INPUT, ARROW_3X, "MiB"),
+)
+LINES = (*BARS, *ARTIFACTS, *HOT, *READS, *FETCHING, *DAGSTER, *LIVE, *MIRROR, *SERVICE, *MEMORY)

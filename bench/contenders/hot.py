@@ -23,10 +23,8 @@ import numpy as np
 import pandas as pd
 
 from bench.measuring.contender import serve_tasks
-from bench.worlds.bars import DAY, MINUTE, YEAR_BARS, indexed, market_bars
+from bench.worlds.bars import DAY, LONG_START, MINUTE, YEAR_BARS, indexed, market_bars
 
-START = 1_420_070_400
-"""2015-01-01"""
 DAYS = 20
 
 
@@ -41,7 +39,7 @@ class Work:
     def days(self) -> range:
         """The opens of single days, spread over the long series."""
         step = max(1, self.long_rows * MINUTE // DAY // DAYS) * DAY
-        return range(START, START + self.long_rows * MINUTE // DAY * DAY, step)[:DAYS]
+        return range(LONG_START, LONG_START + self.long_rows * MINUTE // DAY * DAY, step)[:DAYS]
 
 
 class Store:
@@ -49,17 +47,17 @@ class Store:
 
     def __init__(self, work: Work) -> None:
         self.work, self.written = work, 0
-        self.bars = market_bars(work.rows, 1, START)
+        self.bars = market_bars(work.rows, 1, LONG_START)
 
     def load(self) -> None:
-        self.put("LONG", market_bars(self.work.long_rows, 2, START))
+        self.put("LONG", market_bars(self.work.long_rows, 2, LONG_START))
 
     def write(self) -> None:
         self.written += 1
         self.put(f"M{self.written}", self.bars)
 
     def read(self) -> None:
-        self.get("M1", START, START + MINUTE * self.work.rows)
+        self.get("M1", LONG_START, LONG_START + MINUTE * self.work.rows)
 
     def days(self) -> None:
         for day in self.work.days:
@@ -109,7 +107,7 @@ class Ours(Store):
         from seamless_assets.core.coverage.coverage import coverage_of
 
         node = self.node(node_id("LONG"))
-        window = self.segment(START, START + MINUTE * self.work.long_rows)
+        window = self.segment(LONG_START, LONG_START + MINUTE * self.work.long_rows)
         opens = self.run(self.store.load_opens(node, window))
         coverage_of(node.timeframe, window, opens, [])
 

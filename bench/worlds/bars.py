@@ -10,6 +10,8 @@ import pandas as pd
 
 START = 1_577_836_800
 """2020-01-01"""
+LONG_START = 1_420_070_400
+"""2015-01-01, where ten years begin."""
 MINUTE, DAY, YEAR_DAYS = 60, 86_400, 365
 DAY_BARS, YEAR_BARS = 1_440, 365 * 1_440
 
