@@ -9,6 +9,7 @@ from __future__ import annotations
 from bench.line import Line
 
 FASTER_3X, RATE_067 = 1 / 3, 1 / 0.67
+FEWEST = "the fewest requests"
 
 BARS = (
     Line("bars.conform-pandas", "conform a million clean bars, pandas", "pandera", 1.5),
@@ -63,7 +64,7 @@ FETCHING = (
     Line("fetching.freqtrade", "download 120 days of minutes", "freqtrade", FASTER_3X, "s"),
     Line("fetching.freqtrade-unpaced", "download 120 days of minutes", "freqtrade, pacing off", None, "s"),
     Line("fetching.ccxt", "download 120 days of minutes", "bare ccxt loop", None, "s"),
-    Line("fetching.budget", "800 days under a budget that binds", "the fewest requests", 1.05, "s"),
+    Line("fetching.budget", "800 days under a budget that binds", FEWEST, 1.05, "s"),
 )
 DAGSTER = (
     Line("dagster.load-1000", "load 1,000 nodes (CPU)", "bare Dagster", 1.3, "s"),
@@ -96,6 +97,16 @@ SERVICE = (
     Line("service.year", "a year in Arrow", "the bytes from a file", 2.0),
     Line("service.fleet", "a request of 200 clients, each reading 50 nodes", None),
 )
+WORKERS = (
+    Line("workers.budget-100-days", "100 days, 1 process, a budget that binds", FEWEST, 1.05, "s"),
+    Line("workers.budget-300-days", "300 days, 1 process, a budget that binds", FEWEST, 1.05, "s"),
+    Line("workers.budget-2", "100 days of 8 nodes, 2 processes, the same budget", FEWEST, 1.05, "s"),
+    Line("workers.budget-4", "100 days of 8 nodes, 4 processes, the same budget", FEWEST, 1.05, "s"),
+    Line("workers.budget-8", "100 days of 8 nodes, 8 processes, the same budget", FEWEST, 1.05, "s"),
+    Line("workers.free-2", "400 days of 8 nodes, 2 processes, no budget", "1 process", None, "s"),
+    Line("workers.free-4", "400 days of 8 nodes, 4 processes, no budget", "1 process", None, "s"),
+    Line("workers.free-8", "400 days of 8 nodes, 8 processes, no budget", "1 process", None, "s"),
+)
 ARROW_3X, LINEAR, CONSTANT = 3.0, 1.1, 0.2
 OF_RESULT, OF_INPUT = "Arrow size of the result", "Arrow size of the input"
 MEMORY = (
@@ -113,4 +124,41 @@ MEMORY = (
     Line("memory.verify", "prove every file of ten years", OF_INPUT, ARROW_3X, "MiB"),
     Line("memory.replay", "the events of two years", OF_INPUT, ARROW_3X, "MiB"),
 )
-LINES = (*BARS, *ARTIFACTS, *HOT, *READS, *FETCHING, *DAGSTER, *LIVE, *MIRROR, *SERVICE, *MEMORY)
+GROWTH = (
+    Line("growth.bars-conform", "conform 10,000 to a million bars", None, LINEAR, "exponent"),
+    Line("growth.bars-conform-memory", "the memory of it", None, LINEAR, "exponent"),
+    Line("growth.bars-fingerprint", "fingerprint 10,000 to a million bars", None, LINEAR, "exponent"),
+    Line("growth.bars-write", "SQLite: write 10,000 to a million bars", None, LINEAR, "exponent"),
+    Line("growth.bars-write-memory", "the memory of it", None, LINEAR, "exponent"),
+    Line("growth.bars-read", "SQLite: read 10,000 to a million bars", None, LINEAR, "exponent"),
+    Line("growth.bars-read-memory", "the memory of it", None, LINEAR, "exponent"),
+    Line("growth.days-read", "read 36, 365, 3,650 released days", None, LINEAR, "exponent"),
+    Line("growth.days-read-memory", "the memory of it", None, LINEAR, "exponent"),
+    Line("growth.days-one-new", "one day of as many, store newly opened", None, CONSTANT, "exponent"),
+    Line("growth.days-one-warm", "one day of as many, warm", None, CONSTANT, "exponent"),
+    Line("growth.days-one-hot", "one day of as many, from SQLite", None, CONSTANT, "exponent"),
+    Line("growth.releases-opened", "open a log of 100 to 10,000 releases", None, LINEAR, "exponent"),
+    Line("growth.releases-as-of", "an as_of among as many", None, CONSTANT, "exponent"),
+    Line("growth.gaps-coverage", "coverage of a year with 500 to 50,000 gaps", None, LINEAR, "exponent"),
+    Line("growth.gaps-read", "read a year with as many gaps", None, LINEAR, "exponent"),
+    Line("growth.nodes-panel", "a panel of 10, 100, 1,000 nodes", None, LINEAR, "exponent"),
+    Line("growth.nodes-one", "read one of as many nodes", None, CONSTANT, "exponent"),
+    Line("growth.nodes-dagster", "load 50, 500, 5,000 nodes in Dagster", None, LINEAR, "exponent"),
+    Line("growth.partitions-materialize", "materialize 3, 30, 300 partitions", None, LINEAR, "exponent"),
+    Line("growth.readers-day", "10, 100, 1,000 readers at once", None, LINEAR, "exponent"),
+    Line("growth.workers-leases", "10, 100, 1,000 workers lease a chunk", None, LINEAR, "exponent"),
+)
+LINES = (
+    *BARS,
+    *ARTIFACTS,
+    *HOT,
+    *READS,
+    *FETCHING,
+    *DAGSTER,
+    *LIVE,
+    *MIRROR,
+    *SERVICE,
+    *WORKERS,
+    *MEMORY,
+    *GROWTH,
+)

@@ -1,0 +1,113 @@
+"""Many processes that fetch, under one rate budget that binds and without one.
+
+The wall clock decides here, since a budget is one of time; ours is timed inside the processes, from the
+moment in which all of them are ready to that in which the last one is done.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bench.measuring.sample import Sample
+from bench.places import OURS, ROOT, child_environment
+from bench.running import Bench, Case
+from bench.subjects.fetching import ANSWER_S, BINDING, DAY_BARS, END, LOOSE, PAGE, project_settings
+from bench.worlds.servers import LocalExchange, local_exchange
+
+WORKERS = (1, 2, 4, 8)
+SYMBOLS = tuple(f"{coin}/USDT" for coin in ("BTC", "ETH", "SOL", "XRP", "ADA", "LTC", "TRX", "DOT"))
+BUDGET_DAYS, LOOSE_DAYS = 100, 400
+WORKER = """
+import sys
+import seamless_assets as sa
+with sa.connect(sys.argv[1]) as s:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for node in sys.argv[4:]:
+        s.backfill(node, sys.argv[2], sys.argv[3])
+    print("done", flush=True)
+"""
+
+
+def cases(bench: Bench) -> Iterator[Case]:
+    """The same days of eight nodes, or of one, shared among the workers."""
+    with local_exchange(END.timestamp(), ANSWER_S) as served:
+        for days in (100, 300):
+            name = f"workers.budget-{days}-days"
+            if bench.wants(name):
+                yield _budget(served, name, 1, bench.size(days, 1), SYMBOLS[:1])
+        for workers in WORKERS[1:]:
+            name = f"workers.budget-{workers}"
+            if bench.wants(name):
+                yield _budget(served, name, workers, bench.size(BUDGET_DAYS, 1) / 8, SYMBOLS)
+        for workers in WORKERS[1:]:
+            name = f"workers.free-{workers}"
+            if bench.wants(name):
+                days = bench.size(LOOSE_DAYS, 1) / 8
+                many, one = (partial(_fetch, served, count, days, SYMBOLS, LOOSE) for count in (workers, 1))
+                yield Case(name, many, one, rounds=3, warm_up=False)
+
+
+def _budget(served: LocalExchange, line: str, workers: int, days: float, symbols: tuple[str, ...]) -> Case:
+    """Workers that share a budget, beside the time that the fewest requests take at it."""
+    fewest = len(symbols) * -(-round(days * DAY_BARS) // PAGE)
+    asked = fewest * BINDING["interval_ms"] / 1_000 / BINDING["tokens_per_interval"]
+
+    def facts() -> dict[str, Any]:
+        return {"requests": served.candle_requests(), "fewest_requests": fewest}
+
+    fetch = partial(_fetch, served, workers, days, symbols, BINDING)
+    return Case(line, fetch, lambda: asked, rounds=3, warm_up=False, facts=facts)
+
+
+def _fetch(
+    served: LocalExchange, workers: int, days: float, symbols: tuple[str, ...], budget: dict[str, int]
+) -> Sample:
+    """Seconds from the moment in which all workers are ready to that in which the last one is done."""
+    served.steer("DELETE", "requests")
+    start = END - timedelta(days=days)
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "seamless.yaml"
+        config.write_text(json.dumps(project_settings(folder, served.url, start, budget, symbols)))
+        nodes = [f"ohlcv:bybit:{symbol}:1m" for symbol in symbols]
+        started = [_started(config, start, nodes[number::workers]) for number in range(workers)]
+        for process in started:
+            _awaited(process, "ready")
+        began = time.perf_counter()
+        for process in started:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        for process in started:
+            _awaited(process, "done")
+        seconds = time.perf_counter() - began
+        for process in started:
+            process.communicate()
+    return Sample(seconds)
+
+
+def _started(config: Path, start: datetime, nodes: list[str]) -> subprocess.Popen[str]:
+    words = [OURS, "-c", WORKER, config, start.isoformat(), END.isoformat(), *nodes]
+    return subprocess.Popen(
+        words,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=child_environment(),
+    )
+
+
+def _awaited(process: subprocess.Popen[str], word: str) -> None:
+    assert process.stdout is not None
+    said = process.stdout.readline()
+    if said.strip() != word:
+        raise RuntimeError(f"a worker said {said!r} instead of {word!r}")
