@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from dagster import AssetsDefinition, Definitions
+from dagster import AssetKey, AssetsDefinition, Definitions
 
 from seamless_assets.config.load import Settings
 from seamless_assets.defs.automation.fills import build_fills
@@ -24,7 +24,7 @@ from seamless_assets.defs.jobs import build_jobs
 from seamless_assets.defs.names import DEFAULT_NAME, NodesByKey, ProjectNames, prefix_of
 from seamless_assets.defs.nodes.assets import build_assets
 from seamless_assets.defs.resources import SeamlessResource, s3_access
-from seamless_assets.defs.shards import shards_of
+from seamless_assets.defs.shards import Shard, shards_of
 from seamless_assets.defs.upkeep import build_upkeep
 from seamless_assets.errors import InvalidInput
 
@@ -55,7 +55,31 @@ def build_definitions(
     Raises `ConfigError` where two nodes have one asset key, `InvalidInput` for bad arguments.
     """
     names = ProjectNames(name, prefix_of(key_prefix))
-    shards, by_key = list(shards_of(settings, names)), NodesByKey(settings.nodes)
+    resource = _resource(settings, config, s3)
+    return _build(settings, names, list(shards_of(settings, names)), resource, derived)
+
+
+def build_selected(settings: Settings, keys: Collection[AssetKey] | None) -> Definitions:
+    """The definitions of settings, for a process that materializes `keys`: of no other shard than theirs.
+
+    All of them without keys, and where one is no exchange's node. Raises `ConfigError`.
+    """
+    names, by_key = ProjectNames(), NodesByKey(settings.nodes)
+    nodes = {by_key.find(key) for key in keys} if keys else {None}
+    shards = list(shards_of(settings, names))
+    if None not in nodes:
+        shards = [shard for shard in shards if not nodes.isdisjoint(shard.nodes)]
+    return _build(settings, names, shards, _resource(settings), ())
+
+
+def _build(
+    settings: Settings,
+    names: ProjectNames,
+    shards: Sequence[Shard],
+    resource: SeamlessResource,
+    derived: Sequence[AssetsDefinition],
+) -> Definitions:
+    by_key = NodesByKey(settings.nodes)
     jobs = build_jobs(names, shards)
     declared = declared_derived(settings, names)
     made = [*declared, *derived_nodes(derived, by_key, declared)]
@@ -64,7 +88,7 @@ def build_definitions(
     fills_schedule, fills = build_fills(settings.automation, names)
     inspection_schedule, inspection = build_inspection(settings.automation, names)
     return Definitions(
-        assets=[*build_assets(settings, names), *build_declared(settings, names), *derived],
+        assets=[*build_assets(settings, names, shards), *build_declared(settings, names), *derived],
         jobs=[
             *jobs.values(),
             *derivations.values(),
@@ -81,13 +105,13 @@ def build_definitions(
             build_run_failures(settings, names, jobs, {key: job.name for key, job in derivations.items()}),
         ],
         resources={
-            names.project: _resource(settings, config, s3),
+            names.project: resource,
             names.io_manager: seamless_io_manager(names.project),
         },
     )
 
 
-def _resource(settings: Settings, config: str, s3: S3Resource | None) -> SeamlessResource:
+def _resource(settings: Settings, config: str = "", s3: S3Resource | None = None) -> SeamlessResource:
     s3_access(s3)  # what is no such resource is refused here, not in each run
     own = str(settings.file) if settings.file else ""
     asked = os.path.abspath(config) if config else ""

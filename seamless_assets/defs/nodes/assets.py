@@ -7,11 +7,12 @@ materialized. An exchange that gives no answer is no verdict on bars: it fails t
 
 # Dagster reads the annotations of assets at run time, so they are not postponed here.
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dagster import (
     AssetCheckResult,
+    AssetCheckSpec,
     AssetExecutionContext,
     AssetKey,
     AssetsDefinition,
@@ -21,10 +22,14 @@ from dagster import (
     Failure,
     Jitter,
     MaterializeResult,
+    Nothing,
+    OpDefinition,
+    Out,
     RetryPolicy,
     TableColumn,
     TableSchema,
-    multi_asset,
+    TimeWindowPartitionsDefinition,
+    op,
 )
 
 from seamless_assets.config.load import NodeSettings, Settings
@@ -55,23 +60,35 @@ SCHEMA = {
 RETRIES = RetryPolicy(max_retries=2, delay=5, backoff=Backoff.EXPONENTIAL, jitter=Jitter.FULL)
 
 
-def build_assets(settings: Settings, names: ProjectNames | None = None) -> list[AssetsDefinition]:
-    """All declared nodes as assets; asks no exchange. Raises `ConfigError` where two have one key."""
-    called = names or ProjectNames()
-    by_key = NodesByKey(settings.nodes)
-    return [_shard_asset(settings, called, by_key, shard) for shard in shards_of(settings, called)]
+def build_assets(
+    settings: Settings, names: ProjectNames | None = None, shards: Sequence[Shard] | None = None
+) -> list[AssetsDefinition]:
+    """All declared nodes as assets, or those of `shards`; asks no exchange.
+
+    Raises `ConfigError` where two have one key.
+    """
+    called, by_key = names or ProjectNames(), NodesByKey(settings.nodes)
+    steps: dict[str, OpDefinition] = {}
+    made = []
+    for shard in shards_of(settings, called) if shards is None else shards:
+        step = steps.get(shard.step) or steps.setdefault(shard.step, _step(called, by_key, shard))
+        made.append(_shard_asset(called, shard, step, settings.seamless.conformance.version))
+    return made
 
 
-def _shard_asset(
-    settings: Settings, names: ProjectNames, by_key: NodesByKey, shard: Shard
-) -> AssetsDefinition:
-    @multi_asset(
-        name=shard.name,
-        specs=[_spec(names, member, settings.seamless.conformance.version) for member in shard.members],
-        check_specs=[spec for node in shard.nodes for spec in check_specs(names.asset_key(node))],
-        partitions_def=partitions_definition(shard.unit, shard.start),
-        can_subset=True,
-        backfill_policy=BackfillPolicy.single_run(),
+def _step(names: ProjectNames, by_key: NodesByKey, shard: Shard) -> OpDefinition:
+    """The step of all shards of one width: its outputs are numbered, so that thousands of nodes share it."""
+    places = range(len(shard.members))
+    bars = {_output(place): Out(is_required=False, io_manager_key=names.io_manager) for place in places}
+    checks = {
+        name: Out(Nothing, is_required=False)
+        for place, node in enumerate(shard.nodes)
+        for name in _checks_by_output(names.asset_key(node), place)
+    }
+
+    @op(
+        name=shard.step,
+        out={**bars, **checks},
         retry_policy=RETRIES,
         pool=f"{POOL_PREFIX}{shard.exchange}",
         required_resource_keys={names.project},
@@ -82,6 +99,31 @@ def _shard_asset(
         yield from materialize_selected(context, names, by_key.node)
 
     return materialize_shard
+
+
+def _shard_asset(names: ProjectNames, shard: Shard, step: OpDefinition, conformance: str) -> AssetsDefinition:
+    partitions, places = partitions_definition(shard.unit, shard.start), list(enumerate(shard.members))
+    keys = {_output(place): names.asset_key(member.node) for place, member in places}
+    return AssetsDefinition(
+        node_def=step,
+        keys_by_output_name=keys,
+        specs=[_spec(names, member, conformance, partitions) for _, member in places],
+        check_specs_by_output_name={
+            name: spec
+            for place, member in places
+            for name, spec in _checks_by_output(names.asset_key(member.node), place).items()
+        },
+        can_subset=True,
+        backfill_policy=BackfillPolicy.single_run(),
+    )
+
+
+def _output(place: int) -> str:
+    return f"node_{place}"
+
+
+def _checks_by_output(key: AssetKey, place: int) -> dict[str, AssetCheckSpec]:
+    return {f"{_output(place)}_{spec.name}": spec for spec in check_specs(key)}
 
 
 def materialize_selected(
@@ -126,7 +168,12 @@ def _materialize(
         raise ExchangeUnavailable(f"no answer for {nodes}: {first}", **first.facts) from first
 
 
-def _spec(names: ProjectNames, member: NodeSettings, conformance: str) -> AssetSpec:
+def _spec(
+    names: ProjectNames,
+    member: NodeSettings,
+    conformance: str,
+    partitions: TimeWindowPartitionsDefinition,
+) -> AssetSpec:
     node, exchange = member.node, member.exchange
     own = {"seamless/exchange": node.exchange, "seamless/timeframe": str(node.timeframe)}
     return AssetSpec(
@@ -134,6 +181,7 @@ def _spec(names: ProjectNames, member: NodeSettings, conformance: str) -> AssetS
         group_name=exchange.group or node.exchange,
         kinds={"ccxt", "parquet"},
         skippable=True,
+        partitions_def=partitions,
         description=f"Candles of {node.symbol} on {node.exchange}, {node.timeframe} each.",
         # What bars mean changes with the rules that they are conformed by, and with nothing else.
         code_version=conformance,

@@ -1,0 +1,151 @@
+"""Thousands of nodes: shards that share a step keep apart, and a command builds what it asks for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from dagster import AssetKey, DagsterInstance
+from dagster._cli.asset import asset_cli
+
+import seamless_assets as sa
+from seamless_assets.config.load import Settings, load_settings
+from seamless_assets.defs import shards
+from seamless_assets.defs.build import build_definitions, build_selected
+from seamless_assets.defs.names import ProjectNames
+from seamless_assets.defs.selection import commanded_keys
+from seamless_assets.defs.shards import MAX_STEPS, SHARD_SIZE, shards_of
+
+SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
+PROBE = """
+from dagster import Definitions
+from seamless_assets.defs.selection import commanded_keys
+asked = commanded_keys(__name__)
+defs = Definitions()
+"""
+
+
+@pytest.mark.parametrize("nodes", [1, 100, 101, 799, 800, 801, 850, 1_650, 5_000])
+def test_a_few_steps_serve_any_number_of_nodes(nodes: int, settings_for: Callable[..., Settings]) -> None:
+    settings = settings_for({"binance": {"symbols": [f"COIN{n}/USDT" for n in range(nodes)]}})
+    made = list(shards_of(settings, ProjectNames()))
+    assert [node for shard in made for node in shard.nodes] == sorted(settings.starts, key=_number)
+    assert len({shard.job_name for shard in made}) == len(made) == -(-nodes // SHARD_SIZE)
+    # The last one may be of another width.
+    assert len({shard.step for shard in made}) <= MAX_STEPS + 1
+    assert len({(shard.step, len(shard.members)) for shard in made}) == len({shard.step for shard in made})
+
+
+def _number(node: sa.NodeId) -> int:
+    return int(node.symbol.removeprefix("COIN").removesuffix("/USDT"))
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards of one node, of which two share a step."""
+    monkeypatch.setattr(shards, "SHARD_SIZE", 1)
+    monkeypatch.setattr(shards, "MAX_STEPS", 2)
+
+
+@pytest.mark.usefixtures("small")
+def test_nodes_of_shards_that_share_a_step_get_their_own_bars(
+    written: Callable[..., Path], instance: DagsterInstance
+) -> None:
+    settings = load_settings(written(*SYMBOLS, timeframes=("1d",)))
+    definitions = build_definitions(settings)
+    keys = {node: ProjectNames().asset_key(node) for node in settings.starts}
+    job = definitions.resolve_implicit_global_asset_job_def()
+    assert {node.name for node in job.graph.nodes} == {
+        "ohlcv_binance_1d",
+        "ohlcv_binance_1d_2",
+        "ohlcv_binance_1d_from_2",
+    }
+    done = job.execute_in_process(
+        instance=instance, partition_key="2025", asset_selection=list(keys.values())
+    )
+    assert done.success
+    with sa.connect(settings) as s:
+        for node, key in keys.items():
+            event = instance.get_latest_materialization_event(key)
+            assert event is not None and event.asset_materialization is not None
+            shown = event.asset_materialization.metadata
+            assert shown["node_id"].value == str(node)
+            assert shown["dataset_fingerprint"].value == s.releases(str(node))[-1].dataset_fingerprint
+    checks = {(check.asset_key, check.check_name) for check in done.get_asset_check_evaluations()}
+    assert len(checks) == 5 * len(keys)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_process_of_some_nodes_builds_their_shards(
+    written: Callable[..., Path], instance: DagsterInstance
+) -> None:
+    settings = load_settings(written(*SYMBOLS, timeframes=("1d",)))
+    second = AssetKey(["ohlcv", "binance", "ETH_USDT_1d"])
+    built = build_selected(settings, {second})
+    assert built.resolve_all_asset_keys() == [second]
+    job = built.resolve_job_def("materialize_ohlcv_binance_1d_1")
+    assert job.execute_in_process(instance=instance, partition_key="2025", asset_selection=[second]).success
+    everything = build_definitions(settings).resolve_all_asset_keys()
+    for keys in (None, set(), {second, AssetKey("none_of_ours")}):
+        assert set(build_selected(settings, keys).resolve_all_asset_keys()) == set(everything)
+
+
+@pytest.mark.parametrize(
+    ("select", "keys"),
+    [
+        ("key:ohlcv/binance/BTC_USDT_1m", ["ohlcv/binance/BTC_USDT_1m"]),
+        ("ohlcv/binance/BTC_USDT_1m", ["ohlcv/binance/BTC_USDT_1m"]),
+        ('key:"a/b", c', ["a/b", "c"]),
+        ("*", None),
+        ("key:ohlcv/binance/*", None),
+        ("+key:a/b", None),
+        ("key:a/b+", None),
+        ("key:a or key:b", None),
+        ("a,group:binance", None),
+        ('key:"a', None),
+        ("", None),
+    ],
+)
+def test_a_command_names_the_keys_it_materializes(select: str, keys: list[str] | None) -> None:
+    with command("asset", "materialize", module_name="ours", select=select):
+        asked = commanded_keys("ours")
+    assert asked == (None if keys is None else frozenset(AssetKey(key.split("/")) for key in keys))
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (("asset", "list"), {"module_name": "ours", "select": "a"}),
+        (("job", "materialize"), {"module_name": "ours", "select": "a"}),
+        (("asset", "materialize"), {"module_name": "theirs", "select": "a"}),
+        (("asset", "materialize"), {"python_file": "ours.py", "select": "a"}),
+        (("asset", "materialize"), {"module_name": "ours"}),
+    ],
+)
+def test_other_commands_name_none(words: tuple[str, str], options: dict[str, str]) -> None:
+    with command(*words, **options):
+        assert commanded_keys("ours") is None
+    assert commanded_keys("ours") is None
+
+
+@contextmanager
+def command(group: str, name: str, **options: str) -> Iterator[None]:
+    """Be in a command of Dagster's, whose options are these."""
+    parent = click.Context(click.Group(group), info_name=group)
+    with click.Context(click.Command(name), parent=parent, info_name=name) as context:
+        context.params.update(options)
+        yield
+
+
+@pytest.mark.filterwarnings("ignore:Function `asset_materialize_command` is superseded")
+def test_the_command_of_dagster_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "probe.py").write_text(PROBE)
+    monkeypatch.chdir(tmp_path)
+    # That the module declares no such asset ends the command.
+    CliRunner().invoke(asset_cli, ["materialize", "-m", "probe", "--select", "key:a/b"], prog_name="asset")
+    assert sys.modules.pop("probe").asked == frozenset({AssetKey(["a", "b"])})
