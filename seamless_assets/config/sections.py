@@ -226,7 +226,7 @@ class TokenSettings(Section):
 class ServiceSettings(Section):
     """Tokens by the name of their bearer, and limits: rows of one answer, how long one may take to begin,
     how many requests of one bearer are answered at once, how many streams of events it may have open, and
-    how many sessions of worlds it may begin.
+    how many sessions of worlds it may begin. `dialects`: whether it answers as the exchanges do, too.
     """
 
     tokens: Annotated[dict[Text, TokenSettings], Field(max_length=MAX_TOKENS)] = Field(default={})
@@ -235,3 +235,4 @@ class ServiceSettings(Section):
     max_concurrent: Annotated[Whole, Field(gt=0, le=10_000)] = 256
     max_streams: Annotated[Whole, Field(gt=0, le=10_000)] = 256
     max_sessions: Annotated[Whole, Field(gt=0, le=1_000_000)] = 10_000
+    dialects: Truth = False

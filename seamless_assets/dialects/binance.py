@@ -31,7 +31,7 @@ _TOO_OLD = Refusal(400, {"code": -1102, "msg": "Candlestick too long ago."})
 _REFUSALS: dict[Reason, tuple[int, int, str]] = {
     "unauthorized": (401, -2015, "Invalid API-key, IP, or permissions for action."),
     "too_many": (429, -1003, "Too many requests."),
-    "try_later": (503, -1008, "Server is currently overloaded with other requests. Please try again later."),
+    "try_later": (503, -1001, "Internal error; unable to process your request. Please try again."),
     "bad_request": (400, -1130, "Data sent for a parameter is not valid."),
     "not_served": (404, -1016, "This service is no longer available."),
 }

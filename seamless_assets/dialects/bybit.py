@@ -30,7 +30,7 @@ _REFUSALS: dict[Reason, tuple[int, int, str]] = {
     "too_many": (200, 10006, "Too many visits! Exceeded the API Rate Limit."),
     "try_later": (200, 10016, "Request timeout, please try again later"),
     "bad_request": (200, 10001, "params error:"),
-    "not_served": (404, 10404, "The path is not served."),
+    "not_served": (404, 10001, "params error: not served:"),
 }
 _SIGNED: dict[str, Any] = {
     "asset/coin/query-info": {"rows": []},

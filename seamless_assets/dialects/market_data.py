@@ -10,6 +10,11 @@ import numpy as np
 
 from seamless_assets.core.calendar.timeframe import Timeframe
 
+CANDLE = np.dtype(
+    [("ts", "i8"), ("open", "f8"), ("high", "f8"), ("low", "f8"), ("close", "f8"), ("volume", "f8")]
+)
+"""A candle: `ts` is its open in epoch seconds."""
+
 
 class Clock(Protocol):
     """The venue's clock."""
@@ -83,8 +88,7 @@ class Listings(Protocol):
 class MarketData(Listings, Protocol):
     """Markets, candles and trades at the venue's clock.
 
-    Candles are a structured array with the fields `ts` (open, int64 epoch seconds), `open`, `high`, `low`,
-    `close` and `volume` (float64), in this order, ascending by `ts`. An end of None is now, and the bar that
+    Candles are an array of `CANDLE`, ascending by `ts`. An end of None is now, and the bar that
     forms now is one of them where the venue tells of it.
     """
 

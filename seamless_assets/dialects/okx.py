@@ -28,7 +28,7 @@ _REFUSALS: dict[Reason, tuple[int, str, str]] = {
     "too_many": (429, "50011", "Too Many Requests."),
     "try_later": (503, "50013", "Systems are busy. Please try again later."),
     "bad_request": (400, "51000", "Parameter error."),
-    "not_served": (404, "50404", "Not found."),
+    "not_served": (404, "51000", "Parameter error: not served:"),
 }
 BARS = {
     "1m": "1m", "3m": "3m", "5m": "5m", "15m": "15m", "30m": "30m", "1H": "1h", "2H": "2h", "4H": "4h",

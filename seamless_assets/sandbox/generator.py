@@ -14,13 +14,12 @@ import numpy as np
 
 from seamless_assets.core.bars.sorted_sets import require_ascending
 from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.dialects.market_data import CANDLE
 from seamless_assets.sandbox.market import Market
 
 MINUTE = 60
 TRADES_IN_MINUTE = 4
-BAR = np.dtype(
-    [("ts", "i8"), ("open", "f8"), ("high", "f8"), ("low", "f8"), ("close", "f8"), ("volume", "f8")]
-)
+BAR = CANDLE
 _OCTAVES = ((43_200, 0.35), (4_320, 0.12), (720, 0.04), (97, 0.012), (13, 0.004), (1, 0.0008))
 _PERIOD = 30 * 1440
 """Minutes between two outages."""
@@ -58,7 +57,7 @@ class Generator:
         bars["low"] = np.minimum(opens, closes) / wick[1]
         bars["volume"] = np.round(1e-6 - np.log1p(-_uniform(index, key + 4)) * 1e5 / market.price, 6)
         self._before_correction(bars, now)
-        return _rounded(bars)
+        return _rounded(bars, market.price)
 
     def _before_correction(self, bars: np.ndarray, now: float) -> None:
         """Shortly after a bar closes an exchange still counts late trades: the volume is smaller at first."""
@@ -142,11 +141,12 @@ def _uniform(index: np.ndarray, key: int) -> np.ndarray:
     return uniform
 
 
-def _rounded(bars: np.ndarray) -> np.ndarray:
-    """Prices of eight significant digits, as exchanges quote them; rounding keeps their order."""
-    if len(bars) == 0:
-        return bars
-    places = max(2, 7 - int(np.floor(np.log10(float(bars["open"].max())))))
+def _rounded(bars: np.ndarray, price: float) -> np.ndarray:
+    """Prices of about eight significant digits, as exchanges quote them; rounding keeps their order.
+
+    The digits are the market's, by where its `price` began: a bar is the same in whatever range it is made.
+    """
+    places = max(2, 7 - int(np.floor(np.log10(price))))
     for name in ("open", "high", "low", "close"):
         bars[name] = np.round(bars[name], places)
     return bars

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from seamless_assets.dialects.symbols import SymbolParts, parts_of
 from seamless_assets.errors import InvalidInput
 
 LISTED = 1_577_836_800
@@ -49,53 +49,44 @@ class Market:
     @property
     def base(self) -> str:
         """What is traded."""
-        return self._part("base") or ""
+        return self._parts.base
 
     @property
     def quote(self) -> str:
         """What it is priced in."""
-        return self._part("quote") or ""
+        return self._parts.quote
 
     @property
     def is_swap(self) -> bool:
         """Whether it is a perpetual swap."""
-        return self._part("settle") is not None and self.expiry is None
+        return self._parts.is_swap
 
     @property
     def expiry(self) -> datetime | None:
         """When a dated future (`BTC/USDT:USDT-251226`) ends; None for what does not."""
-        day = self._part("day")
-        return None if day is None else _end_of(day)
+        return self._parts.expiry
 
-    def _part(self, name: str) -> str | None:
-        form = _FORM.fullmatch(self.symbol)
-        return None if form is None else form[name]
-
-
-_FORM = re.compile(
-    r"(?P<base>[^\s/:]+)/(?P<quote>[^\s/:]+)"
-    r"(?::(?P<settle>[^\s/:-]+)(?:-(?P<day>[0-9]{6})(?P<option>-[0-9.]+-[CP])?)?)?"
-)
+    @property
+    def _parts(self) -> SymbolParts:
+        parts = parts_of(self.symbol)
+        assert parts is not None, self.symbol
+        return parts
 
 
 def _fault_of(symbol: object) -> str | None:
     """Why a symbol cannot be traded here; None where it can."""
-    form = _FORM.fullmatch(symbol) if isinstance(symbol, str) and symbol.isprintable() else None
-    if form is None:
+    parts = parts_of(symbol) if isinstance(symbol, str) and symbol.isprintable() else None
+    if parts is None:
         return "is not of the form BASE/QUOTE, BASE/QUOTE:SETTLE or BASE/QUOTE:SETTLE-YYMMDD"
-    if form["option"]:
+    if parts.is_option:
         return "is an option; the local exchange trades spot, perpetual swaps and dated futures"
-    if form["settle"] not in (None, form["quote"]):
-        return f"settles in {form['settle']}; the local exchange has contracts that settle in their quote"
+    if parts.settle not in (None, parts.quote):
+        return f"settles in {parts.settle}; the local exchange has contracts that settle in their quote"
     try:
-        _end_of(form["day"] or "991231")
+        _ = parts.expiry
     except ValueError:
-        return f"ends on {form['day']}, which is no day; write it as YYMMDD"
+        return f"ends on {parts.day}, which is no day; write it as YYMMDD"
     return None
-
-
-def _end_of(day: str) -> datetime:
-    return datetime.strptime(f"{day}08+0000", "%y%m%d%H%z")
 
 
 _COINS = (

@@ -19,6 +19,8 @@ from seamless_assets.service.access import Access, Occupancy
 from seamless_assets.service.answers.problems import answer_errors
 from seamless_assets.service.answers.replies import KeptReplies
 from seamless_assets.service.coordinator import add_leases
+from seamless_assets.service.dialects.refusing import InDialect
+from seamless_assets.service.dialects.routes import add_dialects
 from seamless_assets.service.limits import BodyLimits
 from seamless_assets.service.metrics import add_levels
 from seamless_assets.service.routes.events import LONG_BODIES, event_routes
@@ -79,6 +81,8 @@ def service_app(
         page_routes(),
     ):
         app.include_router(routes)
+    if limits.dialects:
+        add_dialects(app, pipeline)
     add_leases(app, leases, pipeline.aio.ports.observer, _kept_elsewhere(pipeline.settings))
     answer_errors(app)
     describe_values(app, needs_token=bool(limits.tokens))
@@ -87,6 +91,8 @@ def service_app(
     app.add_middleware(KeptReplies, newest=partial(newest_release, pipeline))
     occupancy = Occupancy()
     app.add_middleware(Access, settings=limits, occupancy=occupancy)
+    if limits.dialects:
+        app.add_middleware(InDialect)
     if held is not None:
         add_levels(held, pipeline, leases, occupancy)
     return app

@@ -46,7 +46,13 @@ def coordinator(host: str, port: int, state: Path) -> None:
 @click.option(
     "--log", "form", type=click.Choice(FORMS), default="json", show_default=True, help="Lines of the log."
 )
-def serve(config: Path | None, host: str, port: int, form: str) -> None:
+@click.option(
+    "--dialects/--no-dialects",
+    "speaks",
+    default=None,
+    help="Answer as the exchanges do, too, below /binance and the like; by default as service.dialects says.",
+)
+def serve(config: Path | None, host: str, port: int, form: str, speaks: bool | None) -> None:
     """Serve history, releases, sessions, leases and metrics over HTTP, with a page to look at.
 
     Meanwhile it fills what readers wanted and left behind, and delivers what waits for the webhook. Other
@@ -64,15 +70,16 @@ def serve(config: Path | None, host: str, port: int, form: str) -> None:
     from seamless_assets.service.serving import serve as serve_app
 
     settings = load_settings(config)
-    require_tokens(host, settings.service.tokens)
+    served = settings.service
+    if speaks is not None:
+        served = served.model_copy(update={"dialects": speaks})
+    require_tokens(host, served.tokens)
     leases, counts = lease_register(machine_leases_file(settings)), metrics_file(settings)
     levels, held = BudgetLevels(settings), Levels()
     log_to(sys.stderr, form)
     with connect(settings) as pipeline:
         say(f"seamless-assets on http://{host}:{port}")
-        app = service_app(
-            pipeline, leases, lambda: scrape(counts, levels, held), budgets=levels.load, held=held
-        )
+        app = service_app(pipeline, leases, lambda: scrape(counts, levels, held), served, levels.load, held)
         draining = pipeline.aio.portal.start(keep_draining(pipeline.aio.ports))
         draining.add_done_callback(log_failure("filling what others left"))
         serve_app(app, host, port)

@@ -1,0 +1,145 @@
+"""What an exchange's dialect puts into words here: declared candles, at the clock of the world asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.core.node import NodeId
+from seamless_assets.errors import NothingReleased, NotServed
+from seamless_assets.pipeline.connect import Seamless
+from seamless_assets.service.dialects.markets import DeclaredMarket, declared_markets
+from seamless_assets.service.dialects.pages import NO_ROWS, Page, Pages
+from seamless_assets.service.dialects.visit import VISIT, VisitClock
+
+FIRST_STEP = 2
+"""A page with fewer candles than asked for, as nobody traded, goes on over so many times the bars it has."""
+
+
+class DeclaredData:
+    """Satisfies the dialects' `MarketData`: candles that have closed of the nodes that are declared."""
+
+    trades_in_candle = 0
+    """Nobody counted them: what is kept is open, high, low, close and volume."""
+
+    def __init__(self, pipeline: Seamless, exchange: str, pages: Pages) -> None:
+        self._pipeline, self._pages = pipeline, pages
+        self._starts = pipeline.settings.starts
+        self._markets = declared_markets(exchange, self._starts)
+        self._clock = VisitClock()
+
+    @property
+    def clock(self) -> VisitClock:
+        """The clock of the world that is asked."""
+        return self._clock
+
+    @property
+    def markets(self) -> Mapping[str, DeclaredMarket]:
+        """The declared markets by symbol."""
+        return self._markets
+
+    def is_refused(self, symbol: str) -> bool:
+        """Never: what is declared is served."""
+        return False
+
+    def is_too_old(self, symbol: str, timeframe: Timeframe, start: int) -> bool:
+        """Never: what is kept is served."""
+        return False
+
+    async def is_listed(self, symbol: str) -> bool:
+        """Whether it is declared; in a frozen world, whether any candle of it was released then."""
+        as_of = VISIT.get().as_of
+        if as_of is None:
+            return True
+        return any([await self._is_released(node, as_of) for node in self._markets[symbol].nodes.values()])
+
+    async def _is_released(self, node: NodeId, as_of: str) -> bool:
+        try:
+            await self._pipeline.aio.snapshot(node, as_of)
+        except NothingReleased:
+            return False
+        return True
+
+    async def candles(
+        self, symbol: str, timeframe: Timeframe, start: int, end: int | None
+    ) -> tuple[np.ndarray, int]:
+        """Candles that open in `[start, end)`, and until when all of them are known."""
+        node = await self._node(symbol, timeframe)
+        page = await self._load(node, self._start(node, start), self._end(timeframe, end))
+        return page.rows, page.until
+
+    async def first(
+        self, symbol: str, timeframe: Timeframe, start: int, end: int | None, count: int
+    ) -> np.ndarray:
+        """The first `count` candles that open in `[start, end)`."""
+        node, found, step = await self._node(symbol, timeframe), [NO_ROWS], count
+        begin, finish, is_open = self._start(node, start), *self._reach(timeframe, end)
+        while (wanted := count - sum(map(len, found))) > 0 and begin < finish:
+            page = await self._load(node, begin, min(finish, timeframe.shift(begin, step)))
+            found.append(page.rows[:wanted])
+            if page.until < min(finish, timeframe.shift(begin, step)):
+                break
+            begin, step = page.until, step * FIRST_STEP
+        VISIT.get().uses_clock |= is_open and wanted > 0
+        return np.concatenate(found)
+
+    async def last(
+        self, symbol: str, timeframe: Timeframe, start: int, end: int | None, count: int
+    ) -> np.ndarray:
+        """The last `count` candles that open in `[start, end)`."""
+        node, found, step = await self._node(symbol, timeframe), [NO_ROWS], count
+        begin, finish = self._start(node, start), self._end(timeframe, end)
+        while (wanted := count - sum(map(len, found))) > 0 and begin < finish:
+            first = max(begin, timeframe.shift(finish, -step))
+            page = await self._load(node, first, finish, is_newest=len(found) == 1)
+            found.append(page.rows[-wanted:])
+            finish, step = first, step * FIRST_STEP
+        return np.concatenate(found[::-1])
+
+    async def newest(self, symbol: str, timeframe: Timeframe, end: int | None, count: int) -> np.ndarray:
+        """The candles of the last `count` opens before `end`."""
+        node = await self._node(symbol, timeframe)
+        finish = await self._pages.newest_end(VISIT.get(), node, self._end(timeframe, end))
+        return (await self._load(node, self._start(node, timeframe.shift(finish, -count)), finish)).rows
+
+    async def trades(
+        self, symbol: str, start: float, end: float, limit: int
+    ) -> list[tuple[float, float, float, str]]:
+        """Raises `NotServed`: candles are kept, and no trades."""
+        raise NotServed(f"trades of {symbol} are not kept here; ask for candles")
+
+    async def _load(self, node: NodeId, start: int, end: int, *, is_newest: bool = True) -> Page:
+        window = Segment(min(start, end), end)
+        return await self._pages.load(VISIT.get(), node, window, is_newest=is_newest)
+
+    async def _node(self, symbol: str, timeframe: Timeframe) -> NodeId:
+        """The declared node. Raises `NotServed`, and in a world of the past `NothingReleased`."""
+        nodes = self._markets[symbol].nodes
+        if timeframe not in nodes:
+            declared = ", ".join(str(frame) for frame in sorted(nodes))
+            raise NotServed(f"{timeframe} of {symbol} is not declared here; {declared} is")
+        as_of = VISIT.get().as_of
+        if as_of is not None:
+            await self._pipeline.aio.snapshot(nodes[timeframe], as_of)
+        return nodes[timeframe]
+
+    def _start(self, node: NodeId, start: int) -> int:
+        # What no calendar holds lies after now anyway.
+        asked = min(start, int(VISIT.get().now) + 1)
+        return node.timeframe.ceil(max(asked, self._starts[node]))
+
+    def _end(self, timeframe: Timeframe, end: int | None) -> int:
+        """The end of whole bars that open before `end` and have closed by now."""
+        finish, is_open = self._reach(timeframe, end)
+        VISIT.get().uses_clock |= is_open
+        return finish
+
+    def _reach(self, timeframe: Timeframe, end: int | None) -> tuple[int, bool]:
+        """The same, and whether a later now would make it later."""
+        closed = timeframe.floor(int(VISIT.get().now))
+        if end is None or end > closed:
+            return closed, True
+        return timeframe.ceil(max(end, 0)), False

@@ -1,0 +1,116 @@
+"""Whatever is refused below an exchange's name is refused in that exchange's own words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import msgspec.json
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from seamless_assets.core.wire.problems import PROBLEM_TYPE, Problem
+from seamless_assets.dialects.base import Reason
+from seamless_assets.dialects.venues import VENUES
+
+_WORLD = r"(?:/as-of/[^/]+|/replay/[^/]+/[^/]+(?:/as-of/[^/]+)?)?"
+_PATH = re.compile(rf"{_WORLD}/(?P<exchange>{'|'.join(VENUES)})(?:/.*)?", re.DOTALL)
+_REASONS: dict[int, Reason] = {
+    400: "bad_request",
+    401: "unauthorized",
+    403: "unauthorized",
+    404: "not_served",
+    405: "not_served",
+    408: "try_later",
+    413: "bad_request",
+    421: "unauthorized",
+    422: "bad_request",
+    429: "too_many",
+}
+"""The rest is for the client to try later."""
+_KEPT = frozenset({b"retry-after", b"www-authenticate"})
+_FAILED = 500
+_LIMITED = (408, 413)
+"""Limits of a body, which are told as plain JSON."""
+NONE = b"none"
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+def exchange_of(path: str) -> str | None:
+    """The exchange in whose words a path is answered; None for paths of our own."""
+    found = _PATH.fullmatch(path)
+    return None if found is None else found["exchange"]
+
+
+class InDialect:
+    """ASGI middleware: problem details below an exchange's name become that exchange's answers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on the request, and put into words what refuses it."""
+        exchange = exchange_of(scope["path"]) if scope["type"] == "http" else None
+        if exchange is None:
+            await self._app(scope, receive, send)
+            return
+        translated = _Translated(exchange, send)
+        try:
+            await self._app(scope, receive, translated)
+        except Exception as error:
+            # What no handler knows goes on to the log; the client hears of it in words that it knows.
+            if not translated.has_begun:
+                await _send(exchange, _FAILED, f"({type(error).__name__})", (), send)
+            raise
+
+
+class _Translated:
+    """A `send` that holds a problem back until it is whole, and sends the exchange's answer in its place."""
+
+    def __init__(self, exchange: str, send: Send) -> None:
+        self._exchange, self._send = exchange, send
+        self._problem: Message | None = None
+        self._body = b""
+        self.has_begun = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.has_begun = True
+            if message["status"] >= 400 and _has_problem(message):
+                self._problem = message
+                return
+        if self._problem is None:
+            await self._send(message)
+            return
+        self._body += message.get("body", b"")
+        if not message.get("more_body", False):
+            status = self._problem["status"]
+            kept = [(name, value) for name, value in self._problem["headers"] if name in _KEPT]
+            await _send(self._exchange, status, _detail(self._body), kept, self._send)
+
+
+def _has_problem(message: Message) -> bool:
+    content = dict(message["headers"]).get(b"content-type", b"")
+    return content.startswith(PROBLEM_TYPE.encode()) or message["status"] in _LIMITED
+
+
+def _detail(body: bytes) -> str:
+    try:
+        return msgspec.json.decode(body, type=Problem).detail
+    except msgspec.MsgspecError:
+        return ""
+
+
+async def _send(exchange: str, status: int, detail: str, kept: Headers, send: Send) -> None:
+    reason = _REASONS.get(status, "try_later")
+    refusal = VENUES[exchange].refusal(reason, detail)
+    body = msgspec.json.encode(refusal.body)
+    told = {
+        b"content-type": b"application/json",
+        b"content-length": str(len(body)).encode(),
+        b"x-seamless-as-of": NONE,
+        b"x-seamless-fingerprint": NONE,
+        b"x-seamless-verdict": b"HOLD" if reason == "try_later" else b"REJECT",
+    }
+    headers = [*told.items(), *kept]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

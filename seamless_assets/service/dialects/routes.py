@@ -1,0 +1,84 @@
+"""The exchanges' own paths, below their names and below the worlds that are asked."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import msgspec.json
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route, Router
+
+from seamless_assets.core.calendar.instant import epoch_micros
+from seamless_assets.core.coverage.ledger import CLOCK_TOLERANCE_S
+from seamless_assets.dialects.base import Refusal
+from seamless_assets.dialects.base import Route as DialectRoute
+from seamless_assets.dialects.venues import VENUES
+from seamless_assets.errors import InvalidInput
+from seamless_assets.pipeline.connect import Seamless
+from seamless_assets.service.answers.replies import IMMUTABLE, RELEASED, Released
+from seamless_assets.service.callers import caller_of
+from seamless_assets.service.dialects.clocks import ExchangeClocks
+from seamless_assets.service.dialects.data import DeclaredData
+from seamless_assets.service.dialects.pages import Pages
+from seamless_assets.service.dialects.visit import VISIT, Visit
+from seamless_assets.service.dialects.worlds import PREFIXES, Worlds
+
+JSON = "application/json"
+_OK = 200
+_OF_WORLDS = frozenset({"as_of", "speed", "start"})
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def add_dialects(app: FastAPI, pipeline: Seamless) -> None:
+    """Let an application answer as the exchanges that the settings declare nodes of, in their dialects."""
+    pages, worlds = Pages(pipeline), Worlds(ExchangeClocks(pipeline))
+    for exchange in sorted({node.exchange for node in pipeline.settings.starts} & VENUES.keys()):
+        routes = VENUES[exchange].routes(DeclaredData(pipeline, exchange, pages))
+        router = Router([Route(route.path, _endpoint(route, worlds), methods=["GET"]) for route in routes])
+        app.router.routes.extend(Mount(f"{prefix}/{exchange}", router) for prefix in PREFIXES)
+
+
+def _endpoint(route: DialectRoute, worlds: Worlds) -> Endpoint:
+    async def answer(request: Request) -> Response:
+        path = {name: value for name, value in request.path_params.items() if name not in _OF_WORLDS}
+        asked = {name: request.path_params[name] for name in request.path_params.keys() & _OF_WORLDS}
+        visit = await worlds.visit(route.exchange, asked, caller_of(request.scope).name)
+        token = VISIT.set(visit)
+        try:
+            body, status = await route.handler(_query(request) | path), _OK
+        except Refusal as refusal:
+            body, status = refusal.body, refusal.status
+        finally:
+            VISIT.reset(token)
+        headers = visit.headers | _kept(request, visit, status)
+        return Response(msgspec.json.encode(body), status, headers, JSON)
+
+    return answer
+
+
+def _query(request: Request) -> dict[str, str]:
+    """The parameters of a request. Raises `InvalidInput` where one comes twice."""
+    pairs = request.query_params.multi_items()
+    twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if twice:
+        raise InvalidInput(f"{twice[0][:100]} comes twice; say it once", value=twice[0][:100])
+    return dict(pairs)
+
+
+def _kept(request: Request, visit: Visit, status: int) -> dict[str, str]:
+    """How long an answer holds: for ever, until the next release of its node, or not at all."""
+    if status != _OK:
+        return {}
+    if visit.is_frozen and visit.as_of is not None:
+        is_old = epoch_micros(visit.as_of) < (time.time() - CLOCK_TOLERANCE_S) * 1_000_000
+        is_its_own = bool(visit.reads) and all(read.as_of == visit.as_of for read in visit.reads)
+        return {"Cache-Control": IMMUTABLE} if is_old or is_its_own else {}
+    datasets = {(read.node_id, read.as_of, read.dataset_fingerprint) for read in visit.reads}
+    is_released = all(read.source == "artifacts" and read.verdict == "PASS" for read in visit.reads)
+    if len(datasets) == 1 and is_released and not visit.uses_clock:
+        request.scope[RELEASED] = Released(*datasets.pop())
+    return {}

@@ -1,0 +1,66 @@
+"""One request in a dialect: what it is served from, and what was read for it."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from seamless_assets.core.calendar.instant import instant_text
+from seamless_assets.core.reading.context import Verdict
+
+VERDICTS: tuple[Verdict, ...] = ("PASS", "PARTIAL", "HOLD", "REJECT")
+"""From the best to the worst."""
+NONE = "none"
+"""What a header says of a dataset where the answer is of none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What one page of an answer was read from."""
+
+    node_id: str
+    as_of: str | None
+    dataset_fingerprint: str | None
+    verdict: Verdict
+    source: str
+
+
+@dataclass
+class Visit:
+    """A request at epoch seconds `now` of the world that is asked.
+
+    `as_of` is the instant whose knowledge is served, None in the live world; a frozen world's clock stands.
+    """
+
+    now: float
+    as_of: str | None = None
+    is_frozen: bool = False
+    uses_clock: bool = False
+    """Whether the answer would be another one at another time."""
+    reads: list[Served] = field(default_factory=list)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What was served: the `as_of` and fingerprint of the newest dataset read, and the worst verdict."""
+        newest = max(self.reads, key=lambda read: read.as_of or "", default=None)
+        verdicts = [read.verdict for read in self.reads]
+        as_of = newest.as_of if newest else self.as_of or instant_text(int(self.now * 1_000_000))
+        return {
+            "X-Seamless-As-Of": as_of or NONE,
+            "X-Seamless-Fingerprint": (newest.dataset_fingerprint if newest else None) or NONE,
+            "X-Seamless-Verdict": max(verdicts, key=VERDICTS.index, default="PASS"),
+        }
+
+
+VISIT: ContextVar[Visit] = ContextVar("visit")
+"""The request that is answered now."""
+
+
+class VisitClock:
+    """The clock of the world that is asked."""
+
+    def now(self) -> float:
+        """Epoch seconds."""
+        visit = VISIT.get()
+        visit.uses_clock = True
+        return visit.now
