@@ -143,9 +143,13 @@ class FreshnessSettings(SwitchSettings):
 
 
 class DerivationSettings(SwitchSettings):
-    """Derive anew what was made of bars that changed, and the last `partitions` as their inputs are there."""
+    """Derive anew what was made of bars that changed, and the last `partitions` as their inputs are there.
+
+    What failed is asked for again after `retry_s`, and ever more rarely.
+    """
 
     interval_s: Interval = 60
+    retry_s: Span = 300
     partitions: Partitions = 3
 
 

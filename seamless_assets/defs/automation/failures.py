@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.execution.plan.objects import StepFailureData
 from dagster_shared.error import SerializableErrorInfo
 
@@ -32,7 +32,16 @@ def is_outage(instance: DagsterInstance, run_id: str) -> bool:
     return any(error.cls_name in OUTAGES for error in step_errors(instance, run_id))
 
 
+def last_failed(instance: DagsterInstance, job_name: str, tag: str, name: str) -> bool:
+    """Whether the newest run of a job that is over failed, of those that a schedule or sensor asked for."""
+    return any(run.status == DagsterRunStatus.FAILURE for run in _last_over(instance, job_name, tag, name))
+
+
 def last_was_outage(instance: DagsterInstance, job_name: str, tag: str, name: str) -> bool:
-    """The same of the newest run of a job that is over, of those that a schedule or sensor asked for."""
+    """Whether that one failed because an exchange or a store gave no answer."""
+    return any(is_outage(instance, run.run_id) for run in _last_over(instance, job_name, tag, name))
+
+
+def _last_over(instance: DagsterInstance, job_name: str, tag: str, name: str) -> Sequence[DagsterRun]:
     wanted = RunsFilter(job_name=job_name, statuses=OVER, tags={tag: name})
-    return any(is_outage(instance, run.run_id) for run in instance.get_runs(wanted, limit=1))
+    return instance.get_runs(wanted, limit=1)

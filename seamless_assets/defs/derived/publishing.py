@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from dagster import AssetKey, DataVersion, OutputContext
+from dagster import AssetKey, DataVersion, OutputContext, TimeWindowPartitionsDefinition
 
 from seamless_assets.core.bars.frames import renamed
 from seamless_assets.core.bars.table import between
@@ -23,6 +23,7 @@ from seamless_assets.defs.inputs.windows import WindowRequest
 from seamless_assets.defs.names import NODE_ID_METADATA
 from seamless_assets.defs.nodes.metadata import partition_metadata
 from seamless_assets.defs.nodes.results import MAX_PICTURED, progress
+from seamless_assets.defs.partitions import window_of_partitions
 from seamless_assets.errors import ChecksFailed, InvalidInput
 from seamless_assets.flows.deriving.publish import publish_derived
 from seamless_assets.flows.releasing.materialize import PartitionReport
@@ -55,12 +56,12 @@ class StepInput:
         end = self.result.metadata.end
         return end if self.request.segments and end < self.request.segments[-1].end else NO_END
 
-    def of_partition(self, part: Segment, run: Segment) -> DerivationInput | None:
-        """What the partition `part` of a run over `run` is made of; None where it was mapped to nothing."""
+    def of_partition(self, part: Segment) -> DerivationInput | None:
+        """What one partition of a run, over `part`, is made of; None where it was mapped to nothing."""
         read = self.result.metadata
         if read.as_of is None:
             return None
-        window = self._window(part, run)
+        window = self._window(part)
         return DerivationInput.of(
             NodeId.parse(read.node_id),
             window,
@@ -71,13 +72,13 @@ class StepInput:
             dataset_fingerprint=str(read.dataset_fingerprint),
         )
 
-    def _window(self, part: Segment, run: Segment) -> Segment:
-        read, asked = self.result.metadata, self.request.segments
-        if not asked or not self.request.moves_with_partition:
-            return Segment(read.start, read.end)
-        start = max(read.start, part.start + asked[0].start - run.start)
-        end = min(read.end, part.end + asked[-1].end - run.end)
-        return Segment(start, max(start, end))
+    def _window(self, part: Segment) -> Segment:
+        read = Segment(self.result.metadata.start, self.result.metadata.end)
+        if not self.request.segments or self.request.of_partition is None:
+            return read
+        asked = self.request.of_partition(part)
+        start = max(read.start, asked.start)
+        return Segment(start, max(start, min(read.end, asked.end)))
 
 
 def is_derived(step: Any) -> bool:
@@ -109,12 +110,15 @@ def publish_output(
         frame = frame.to_arrow()
     if isinstance(frame, pd.DataFrame) and frame.index.name == "time":
         frame = renamed(frame, {"time": "ts"})
-    unit = unit_of(node, shown, context.asset_partitions_def if context.has_asset_partitions else None)
+    partitions = context.asset_partitions_def if context.has_asset_partitions else None
+    unit = unit_of(node, shown, partitions)
+    assert isinstance(partitions, TimeWindowPartitionsDefinition)
     until = min((one.until for one in read.values()), default=NO_END)
     every = [partition_of_key(node.timeframe, unit, name) for name in context.asset_partition_keys]
-    run, reports = Segment(every[0].window.start, every[-1].window.end), []
+    reports = []
     for partition in every:
-        known = [one.of_partition(partition.window, run) for one in read.values()]
+        asked = window_of_partitions(partitions.time_window_for_partition_key(partition.key))
+        known = [one.of_partition(asked) for one in read.values()]
         inputs = [one for one in known if one is not None]
         work = publish_derived(pipeline.aio.ports, node, partition, until, frame, inputs)
         reports.append(pipeline.aio.portal.run(work))

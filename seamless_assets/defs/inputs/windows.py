@@ -16,9 +16,10 @@ asked for as far as it is released.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from dagster import (
@@ -45,14 +46,14 @@ class WindowRequest:
     """The time that partitions ask for: ascending segments that do not touch; None means what is released.
 
     Where `is_open_ended`, a partition that is not over yet is asked for as far as it is released, and where
-    `ends_with_released` one that is over too. Where it `moves_with_partition`, a run over several partitions
-    of the consumer asks for what each alone would ask for, joined.
+    `ends_with_released` one that is over too. A run over several partitions of the consumer asks for what
+    each alone would ask for, joined; `of_partition` is what one does, None where all ask for the same.
     """
 
     segments: tuple[Segment, ...] | None = None
     is_open_ended: bool = False
     ends_with_released: bool = False
-    moves_with_partition: bool = False
+    of_partition: Callable[[Segment], Segment] | None = None
 
 
 def requested_window(context: InputContext, node: NodePartitions) -> WindowRequest:
@@ -69,9 +70,10 @@ def requested_window(context: InputContext, node: NodePartitions) -> WindowReque
             return WindowRequest()
         return WindowRequest(_partition_windows(context, node), is_open_ended=True)
     if isinstance(mapping, TimeWindowPartitionMapping):
-        return WindowRequest(_cut(_moved(step, own, mapping), context, node), moves_with_partition=True)
+        moved = partial(_moved, step, mapping=mapping)
+        return WindowRequest(_cut(moved(own), context, node), of_partition=moved)
     if mapping is None or isinstance(mapping, MultiToSingleDimensionPartitionMapping):
-        return WindowRequest(_cut(own, context, node), moves_with_partition=True)
+        return WindowRequest(_cut(own, context, node), of_partition=lambda part: part)
     return WindowRequest(_partition_windows(context, node), is_open_ended=True)
 
 

@@ -17,7 +17,9 @@ from dagster import (
     AssetKey,
     BackfillPolicy,
     DagsterInstance,
+    DagsterRunStatus,
     DailyPartitionsDefinition,
+    MonthlyPartitionsDefinition,
     Nothing,
     RunRequest,
     TimeWindowPartitionMapping,
@@ -25,6 +27,7 @@ from dagster import (
     build_output_context,
     build_sensor_context,
 )
+from dagster._core.storage.tags import SENSOR_NAME_TAG
 from support.dagster_project import QUIET
 
 import seamless_assets as sa
@@ -192,6 +195,75 @@ def test_a_derived_node_is_released_partition_by_partition_and_asked_for_where_i
     project.correct(START + 18 * 3600)
     found = [("hours", day, day) for day in ("2025-01-01", "2025-01-03")]
     assert sorted(asked(project.tick())) == [*found, ("smooth", "2025-01-01", "2025-01-01")]
+
+
+def test_what_failed_is_derived_again_after_a_while_and_ever_more_rarely(project: Project) -> None:
+    def end(request: RunRequest, status: DagsterRunStatus) -> None:
+        definitions = build_definitions(load_settings(project.file), derived=[hours])
+        job = definitions.resolve_job_def("derive_research_hours")
+        tags = {**request.tags, SENSOR_NAME_TAG: "derivation"}
+        project.instance.create_run_for_job(job, status=status, tags=tags)
+
+    (first,) = project.tick()
+    assert first.job_name == "derive_research_hours"
+    keys = [first.run_key]
+    project.now += 400
+    assert project.tick() == []  # no run of it failed
+    for wait in (300, 600, 1_200):
+        end(first, DagsterRunStatus.FAILURE)
+        project.now += wait - 100 if keys[1:] else 0
+        before = project.cursor
+        if keys[1:]:
+            assert project.tick() == []
+            project.now += 100
+            before = project.cursor
+        (again,) = project.tick()
+        keys.append(again.run_key)
+        after, project.cursor = project.cursor, before
+        assert [one.run_key for one in project.tick()] == [again.run_key]
+        assert project.cursor == after
+    assert len(set(keys)) == 4 and asked([again]) == asked([first])
+    project.now += DAY
+    end(first, DagsterRunStatus.CANCELED)
+    assert project.tick() == []  # a person ended it
+    end(first, DagsterRunStatus.FAILURE)
+    project.fetch("2025-01-03", "2025-01-04")
+    (other,) = project.tick()
+    assert "retry" not in str(other.run_key) and asked([other])[0][2] == "2025-01-03"
+
+
+def test_each_month_of_a_run_is_made_of_the_months_that_it_alone_asks_for(
+    written: Callable[..., Path], exchange: Sandbox, instance: DagsterInstance
+) -> None:
+    node = "ohlcv:research:BTC/USDT:4h"
+    with warnings.catch_warnings(action="ignore"):
+
+        @asset(
+            ins={
+                "bars": AssetIn(
+                    ["ohlcv", "binance", "BTC_USDT_1h"],
+                    partition_mapping=TimeWindowPartitionMapping(start_offset=-1),
+                )
+            },
+            partitions_def=MonthlyPartitionsDefinition("2025-01", fmt="%Y-%m", end_offset=1),
+            metadata={"seamless/node_id": node},
+            io_manager_key=IO,
+            backfill_policy=BackfillPolicy.single_run(),
+        )
+        def fours(bars: pd.DataFrame) -> pd.DataFrame:
+            """Every fourth hour."""
+            return bars[bars.ts % 14_400 == 0]
+
+    exchange.clock.set(START + 200 * DAY)
+    made = Project(written("BTC/USDT", timeframes=("1h",)), exchange, instance)
+    with sa.connect(made.file) as s:
+        assert s.materialize("ohlcv:binance:BTC/USDT:1h", "2025-01-01", "2025-05-01").released
+    assert made.run("2025-02", "2025-04", assets=(fours,)).success
+    windows = {key: (*one.inputs,)[0] for key, one in made.manifests(node).items()}
+    first_days = [START, *(START + days * DAY for days in (31, 59, 90, 120))]
+    assert {key: (one.start, one.end) for key, one in windows.items()} == {
+        f"2025-0{month}": (first_days[month - 2], first_days[month]) for month in (2, 3, 4)
+    }
 
 
 def test_a_slow_tick_keeps_what_it_looked_at_and_the_next_one_goes_on(
