@@ -60,6 +60,11 @@ READS = (
     Line("reads.late-redis", "returns after its deadline, Redis hangs", None),
     Line("reads.late-questdb", "returns after its deadline, QuestDB hangs", None),
 )
+PANEL = (
+    Line("panel.close", "100 nodes x a month of minutes, close", "ArcticDB, joined by pandas", 0.5),
+    Line("panel.listed", "the same of nodes that begin on different days", "ArcticDB, joined by pandas", 0.5),
+    Line("panel.fields", "the same with five fields", "ArcticDB, joined by pandas", 0.5),
+)
 FETCHING = (
     Line("fetching.freqtrade", "download 120 days of minutes", "freqtrade", FASTER_3X, "s"),
     Line("fetching.freqtrade-unpaced", "download 120 days of minutes", "freqtrade, pacing off", None, "s"),
@@ -153,6 +158,7 @@ LINES = (
     *ARTIFACTS,
     *HOT,
     *READS,
+    *PANEL,
     *FETCHING,
     *DAGSTER,
     *LIVE,

@@ -66,19 +66,22 @@ def derived_gaps(
     inputs: Sequence[DerivationInput],
     *,
     needs_all: bool = False,
+    held_bars: int = 0,
 ) -> tuple[Gap, ...]:
     """What of `window` is not among the sorted `opens` of derived bars, and why; ascending, disjoint.
 
     A bar is absent, for the reason that the first input gives, where every input proves all of its time
     absent; out of retention where any part of that is. Where a bar `needs_all` inputs it is absent too where
-    one of them proves all of its time absent and nothing of the others is unknown. Else it is missing.
+    one of them proves all of its time absent and nothing of the others is unknown; if the last of an input's
+    `held_bars` before it may stand in, only where nothing of these is unknown either. Else it is missing.
     """
     found = []
     for hole in holes(timeframe, window, opens):
         for start in timeframe.opens_array(*hole).tolist():
             bar = Segment(start, timeframe.shift(start, 1))
             gaps = [_gaps_of(one, bar) for one in inputs]
-            reason = _lacked_by_one(gaps, bar) if needs_all else None
+            before = Segment(timeframe.shift(start, -held_bars), start)
+            reason = _lacked_by_one(inputs, gaps, bar, before) if needs_all else None
             found.append(Gap(*bar, reason or _lacked_by_all(gaps, bar) or MISSING))
     return tuple(_joined(found))
 
@@ -91,11 +94,23 @@ def _gaps_of(one: DerivationInput, bar: Segment) -> list[Gap]:
     return sorted([*one.gaps[first:end], *unread])
 
 
-def _lacked_by_one(inputs: Sequence[Sequence[Gap]], bar: Segment) -> str | None:
-    """The reason of the first input that proves a bar absent; None where anything is unknown."""
-    if any(gap.reason in UNKNOWN for gaps in inputs for gap in gaps):
+def _lacked_by_one(
+    inputs: Sequence[DerivationInput], gaps: Sequence[Sequence[Gap]], bar: Segment, before: Segment
+) -> str | None:
+    """The reason of the first input that proves a bar absent; None where anything of the bar is unknown.
+
+    Or of that input `before` it. `gaps` are those of the inputs in the bar.
+    """
+    if any(_is_unknown(own) for own in gaps):
         return None
-    return next(filter(None, (_reason(gaps, bar) for gaps in inputs)), None)
+    for one, own in zip(inputs, gaps, strict=True):
+        if (reason := _reason(own, bar)) and not _is_unknown(_gaps_of(one, before)):
+            return reason
+    return None
+
+
+def _is_unknown(gaps: Sequence[Gap]) -> bool:
+    return any(gap.reason in UNKNOWN for gap in gaps)
 
 
 def _lacked_by_all(inputs: Sequence[Sequence[Gap]], bar: Segment) -> str | None:

@@ -37,6 +37,11 @@ class Resample:
         """Whether there is no bar where one of the sources has none: of one, its parts may be absent."""
         return False
 
+    @property
+    def held_bars(self) -> int:
+        """Of so many bars before one the last of a source may stand in for it."""
+        return 0
+
     def reach(self, window: Segment) -> Segment:
         """What is read of each of them to make the bars of `window`."""
         return window
@@ -60,14 +65,17 @@ class Synthetic:
 
     @property
     def needs_all(self) -> bool:
-        """Whether there is no bar where one of the sources has none."""
-        return self.missing_leg == "missing"
+        """Whether there is no bar where one of the sources has none, nor one that stands in for it."""
+        return self.missing_leg != "reweight"
+
+    @property
+    def held_bars(self) -> int:
+        """Of so many bars before one the last of a source may stand in for it."""
+        return LOOK_BACK if self.missing_leg == "hold" else 0
 
     def reach(self, window: Segment) -> Segment:
         """What is read of each of them to make the bars of `window`."""
-        if self.missing_leg != "hold":
-            return window
-        return Segment(self.legs[0][0].timeframe.shift(window.start, -LOOK_BACK), window.end)
+        return Segment(self.legs[0][0].timeframe.shift(window.start, -self.held_bars), window.end)
 
 
 Recipe = Resample | Synthetic

@@ -116,8 +116,7 @@ class PanelResult:
     metadata: PanelMetadata
     _request: PanelRequest = field(repr=False)
     _ts: Times = field(repr=False)
-    _values: Values = field(repr=False)
-    """Shape `(rows, fields x series)`; a bar that is not there is NaN."""
+    _series: Sequence[_Series] = field(repr=False)
 
     def to_arrow(self) -> pa.Table:
         """`ts` and a column for each series, named `close BTC/USDT` and so on where fields were a list.
@@ -126,7 +125,8 @@ class PanelResult:
         """
         asked = self._request
         names = [f"{name} {label}" if asked.has_levels else label for name, label in self._columns()]
-        columns = [pa.array(column, from_pandas=True) for column in self._values.T]
+        values = self._filled()
+        columns = [pa.array(column, from_pandas=True) for column in values.T]
         return pa.table([pa.array(self._ts), *columns], names=["ts", *names])
 
     def to_pandas(self) -> pd.DataFrame:
@@ -138,22 +138,43 @@ class PanelResult:
         names: Any = [label for _, label in levels]
         if self._request.has_levels:
             names = pd.MultiIndex.from_tuples(levels, names=["field", "series"])
-        return pd.DataFrame(self._values.copy(order="F"), index=time_index(self._ts), columns=names)
+        # The values are made for this frame alone.
+        return pd.DataFrame(self._filled(), index=time_index(self._ts), columns=names, copy=False)
 
     def _columns(self) -> list[tuple[str, str]]:
         return [(name, label) for name in self._request.fields for label in self._request.labels]
+
+    def _filled(self) -> Values:
+        """New values of the shape `(rows, fields x series)`, each column in one piece; no bar is NaN."""
+        values = np.empty((len(self._ts), len(self._request.fields) * len(self._series)), order="F")
+        for number, own in enumerate(self._series):
+            for at, name in enumerate(self._request.fields):
+                column = values[:, at * len(self._series) + number]
+                held = own.bars.column(name).to_numpy()
+                if own.rows is None:
+                    column[:] = held
+                else:
+                    column[:] = np.nan
+                    column[own.rows] = held if own.kept is None else held[own.kept]
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """The bars of one series, and at which `rows` of the panel they stand; None: at all of them, in order.
+
+    `kept` are those of its bars that do; None: all.
+    """
+
+    bars: pa.Table
+    rows: Any = None
+    kept: Any = None
 
 
 def join_reads(request: PanelRequest, reads: Sequence[ReadResult], requested: str | None) -> PanelResult:
     """The panel of one read for each series, in the order of the request."""
     times = [read.bars.column("ts").to_numpy() for read in reads]
     ts = _joined(times, request.join)
-    values = np.full((len(ts), len(request.fields) * len(reads)), np.nan, order="F")
-    for number, (own, read) in enumerate(zip(times, reads, strict=True)):
-        rows, kept = _places(ts, own)
-        for at, name in enumerate(request.fields):
-            column = read.bars.column(name).to_numpy()
-            values[rows, at * len(reads) + number] = column[kept]
     metadata = PanelMetadata(
         as_of=max((read.metadata.as_of or "" for read in reads), default="") or None,
         requested_as_of=requested,
@@ -161,7 +182,8 @@ def join_reads(request: PanelRequest, reads: Sequence[ReadResult], requested: st
         rows=len(ts),
         series={label: read.metadata for label, read in zip(request.labels, reads, strict=True)},
     )
-    return PanelResult(metadata, request, ts, values)
+    series = [_placed(ts, own, read.bars) for own, read in zip(times, reads, strict=True)]
+    return PanelResult(metadata, request, ts, series)
 
 
 def _joined(times: Sequence[Times], join: str) -> Times:
@@ -180,14 +202,17 @@ _DISTINCT = 4
 """Series whose times are compared with those of each: most share all of theirs."""
 
 
-def _places(ts: Times, own: Times) -> tuple[Any, Any]:
+def _placed(ts: Times, own: Times, bars: pa.Table) -> _Series:
     """Where the bars of one series stand in the panel, and which of them do."""
     if len(ts) == len(own) and np.array_equal(ts, own):
-        return slice(None), slice(None)
+        return _Series(bars)
+    first, end = np.searchsorted(ts, (own[0], own[-1] + 1)) if len(own) else (0, 0)
+    if end - first == len(own) and np.array_equal(ts[first:end], own):
+        return _Series(bars, slice(first, end))
     rows = np.searchsorted(ts, own)
     kept = rows < len(ts)
     kept[kept] = ts[rows[kept]] == own[kept]
-    return rows[kept], kept
+    return _Series(bars, rows[kept], kept)
 
 
 def _refuse_repeats(what: str, names: Sequence[str]) -> None:

@@ -86,7 +86,15 @@ async def _derive_partition(
         _input(ports, source, reach, snapshot) for source, snapshot in zip(sources, snapshots, strict=True)
     ]
     report = await publish_derived(
-        ports, node, partition, window.end, bars, inputs, since=window.start, needs_all=recipe.needs_all
+        ports,
+        node,
+        partition,
+        window.end,
+        bars,
+        inputs,
+        since=window.start,
+        needs_all=recipe.needs_all,
+        held_bars=recipe.held_bars,
     )
     if not isinstance(recipe, Resample):
         return report

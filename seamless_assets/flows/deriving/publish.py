@@ -13,7 +13,7 @@ from seamless_assets.core.bars.table import BARS_SCHEMA, COLUMNS, empty_bars, ti
 from seamless_assets.core.calendar.instant import epoch_micros
 from seamless_assets.core.calendar.partition import Partition
 from seamless_assets.core.calendar.segment import Segment
-from seamless_assets.core.coverage.coverage import counted
+from seamless_assets.core.coverage.coverage import Gap, counted
 from seamless_assets.core.deriving.inputs import DerivationInput, derived_gaps
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef, inputs_record
@@ -44,13 +44,14 @@ async def publish_derived(
     *,
     since: int = 0,
     needs_all: bool = False,
+    held_bars: int = 0,
 ) -> PartitionReport:
     """Seal the bars of a partition from `since` up to `until` (epoch seconds), and release what passes.
 
     `frame` (pandas, Arrow or polars) holds the six columns of bars; those outside of that time are left out.
     `inputs` are what it was made of: they enter the manifest, explain the bars that are not there, and the
-    release is dated after theirs. A bar that `needs_all` of them is absent where one is proven absent. The
-    same bars of the same inputs change nothing.
+    release is dated after theirs. A bar that `needs_all` of them is absent where one is proven absent, for as
+    long as none of its `held_bars` before may stand in. The same bars of the same inputs change nothing.
 
     Raises `InvalidInput` without an input, `InvalidFrame` for other columns, and `ReleaseOutdated` where what
     is in force was made of later releases of its inputs than these.
@@ -70,8 +71,11 @@ async def publish_derived(
         problems = tuple(f"{partition.key}: {problem}" for problem in report.problems)
         return PartitionReport(partition, False, None, None, None, problems)
     bars = within(bars, *window)
+    gaps = derived_gaps(
+        node.timeframe, window, timestamps(bars), inputs, needs_all=needs_all, held_bars=held_bars
+    )
     while True:
-        sealed, dated = await _sealed(ports, node, partition, window, bars, report, inputs, needs_all)
+        sealed, dated = await _sealed(ports, node, partition, window, bars, report, inputs, gaps)
         try:
             return await release_checked(ports, node, partition, sealed, reason=DERIVED, dated=dated)
         except (ArtifactDiscarded, ReleaseOutdated):
@@ -103,13 +107,12 @@ async def _sealed(
     bars: pa.Table,
     report: Report,
     inputs: Sequence[DerivationInput],
-    needs_all: bool,
+    gaps: Sequence[Gap],
 ) -> tuple[Sealed, int]:
     """The stored artifact, and the instant (epoch microseconds) by which its release is dated."""
     began, before = ports.clock.now(), await ports.artifacts.load_snapshot(node)
     in_force = before.overlapping(window)
     await _refuse_outdated(ports, node, in_force, inputs)
-    gaps = derived_gaps(node.timeframe, window, timestamps(bars), inputs, needs_all=needs_all)
     flags = {name: count for name, count in report.flags.items() if name != "gap"}
     dated = await _dated(ports, inputs)
     artifact = await sealed_artifact(

@@ -19,9 +19,11 @@ HOUR = Timeframe.parse("1h")
 WINDOW = Segment(START, START + 4 * 3600)
 
 
-def an_input(*gaps: tuple[int, int, str], node: NodeId = NODE, ends: int = 240) -> DerivationInput:
-    """An input with gaps, read up to `ends`, both in minutes."""
-    read = Segment(START, START + 60 * ends)
+def an_input(
+    *gaps: tuple[int, int, str], node: NodeId = NODE, ends: int = 240, begins: int = 0
+) -> DerivationInput:
+    """An input with gaps, read from `begins` up to `ends`, all in minutes."""
+    read = Segment(START + 60 * begins, START + 60 * ends)
     return DerivationInput.of(
         node,
         read,
@@ -87,6 +89,24 @@ def test_a_bar_that_needs_all_inputs_is_absent_where_one_is_and_nothing_is_unkno
     inputs, reason = NEEDS_ALL[case]
     opens = np.arange(START + 3600, WINDOW.end, 3600)
     found = derived_gaps(HOUR, WINDOW, opens, inputs, needs_all=True)
+    assert found == (Gap(START, START + 3600, reason),)
+
+
+HELD = {
+    "absent for as long as it is looked for": ((-1, 0, "no_trades"), (0, 60, "no_trades"), "no_trades"),
+    "a bar before it is missing": ((-60, 0, "missing"), (0, 60, "no_trades"), "missing"),
+    "a bar before it is out of retention": ((-60, 0, "retention"), (0, 60, "no_trades"), "missing"),
+    "one just out of reach is missing": ((-121, -120, "missing"), (0, 60, "no_trades"), "no_trades"),
+}
+
+
+@pytest.mark.parametrize("case", list(HELD))
+def test_a_bar_that_no_close_stands_in_for_is_absent_where_nothing_before_it_is_unknown(case: str) -> None:
+    before, own, reason = HELD[case]
+    inputs = [an_input(begins=-180), an_input(before, own, begins=-180)]
+    found = derived_gaps(
+        HOUR, WINDOW, np.arange(START + 3600, WINDOW.end, 3600), inputs, needs_all=True, held_bars=2
+    )
     assert found == (Gap(START, START + 3600, reason),)
 
 

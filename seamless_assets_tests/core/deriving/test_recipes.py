@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seamless_assets.core.bars.table import COLUMNS
+from seamless_assets.core.bars.table import COLUMNS, timestamps
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.coverage import Gap
+from seamless_assets.core.deriving.inputs import DerivationInput, derived_gaps
 from seamless_assets.core.deriving.recipes import (
     LOOK_BACK,
     UNKNOWN,
@@ -110,6 +111,41 @@ def test_a_synthetic_bar_is_the_weighted_mean_of_what_is_known(
         assert made[ts]["low"] <= min(made[ts]["open"], made[ts]["close"])
         assert made[ts]["high"] >= max(made[ts]["open"], made[ts]["close"])
         assert made[ts]["volume"] == pytest.approx(sum(k[ts]["volume"] for k in rows if ts in k))
+
+
+@pytest.mark.parametrize("away", [LOOK_BACK - 1, LOOK_BACK, LOOK_BACK + 1, 3 * LOOK_BACK])
+def test_where_no_close_is_near_enough_to_stand_in_the_bar_is_absent(away: int) -> None:
+    """The bars of a held leg end `away` bars before the window's last one."""
+    recipe = Synthetic(
+        ((NodeId.parse("ohlcv:a:BTC/USDT:1m"), 1.0), (NodeId.parse("ohlcv:b:BTC/USDT:1m"), 1.0)), "hold"
+    )
+    read = Segment(START - 4 * LOOK_BACK * 60, START + 60)
+    every, last = random_walk(*read), START - away * 60
+    gap = Gap(last + 60, read.end, "halted")
+    known = {ts: row for ts, row in every.items() if ts <= last}
+    sources = [
+        SourceBars(recipe.sources[0], bars_table(every), []),
+        SourceBars(recipe.sources[1], bars_table(known), [gap]),
+    ]
+    window = Segment(START, START + 60)
+    made = weighed(recipe, sources, MINUTE, window)
+    assert made.num_rows == (away <= LOOK_BACK)
+    inputs = [
+        DerivationInput.of(
+            one.node,
+            read,
+            one.bars,
+            one.gaps,
+            conformance_version="v2",
+            as_of="2025-02-01T00:00:00Z",
+            dataset_fingerprint="sha256:" + "0" * 64,
+        )
+        for one in sources
+    ]
+    gaps = derived_gaps(
+        MINUTE, window, timestamps(made), inputs, needs_all=recipe.needs_all, held_bars=recipe.held_bars
+    )
+    assert gaps == (() if made.num_rows else (Gap(*window, "halted"),))
 
 
 @pytest.mark.parametrize(
