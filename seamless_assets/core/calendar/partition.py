@@ -69,6 +69,16 @@ def partition_of_key(timeframe: Timeframe, unit: PartitionUnit, key: str) -> Par
     return _partition(timeframe, unit, _GRIDS[unit].index(int(start.timestamp())))
 
 
+def window_of_key(timeframe: Timeframe, key: str) -> Segment:
+    """The window of a partition of whatever unit a key's form names. Raises `InvalidChoice`."""
+    for unit in UNITS:
+        try:
+            return partition_of_key(timeframe, unit, key).window
+        except InvalidChoice:
+            continue
+    raise InvalidChoice(f"{key!r} is no partition key; write it like 2025-01-31, 2025-01 or 2025", value=key)
+
+
 def _partition(timeframe: Timeframe, unit: PartitionUnit, index: int) -> Partition:
     grid = _GRIDS[unit]
     start, end = grid.open(index), grid.open(index + 1)

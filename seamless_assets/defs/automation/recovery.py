@@ -28,7 +28,7 @@ from dagster._core.storage.tags import (
 )
 
 from seamless_assets.config.load import Settings
-from seamless_assets.core.calendar.partition import Partition, partition_of_key, partitions
+from seamless_assets.core.calendar.partition import Partition, partitions, window_of_key
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.defs.automation.due import batches
@@ -154,7 +154,9 @@ def _partitions_of(run: DagsterRun, shard: Shard) -> list[Partition]:
     if first is None or last is None:
         return []
     try:
-        low, high = (partition_of_key(shard.timeframe, shard.unit, key).window for key in (first, last))
+        # Their unit may be another than the settings name by now.
+        low, high = (window_of_key(shard.timeframe, key) for key in (first, last))
     except InvalidInput:
-        return []  # of other partitions, from before a change of the settings
-    return partitions(shard.timeframe, shard.unit, Segment(low.start, max(low.end, high.end)))
+        return []  # of no partition of ours
+    start = max(low.start, shard.start)
+    return partitions(shard.timeframe, shard.unit, Segment(start, max(start, low.end, high.end)))

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from seamless_assets.core.calendar.instant import seconds_text
-from seamless_assets.core.calendar.partition import UNITS, partition_of_key
+from seamless_assets.core.calendar.partition import window_of_key
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import (
@@ -82,7 +82,7 @@ async def release_by_hand(
     nothing was ever published, `ReleaseRefused` where nothing can be put in force and pins stay, or where
     several partitions wait, pinned ones among them, and none is named.
     """
-    window = None if partition is None else window_of_partition(node, partition)
+    window = None if partition is None else window_of_key(node.timeframe, partition)
 
     async def plan(before: Snapshot) -> Release | None:
         log = await ports.artifacts.list_releases(node)
@@ -157,7 +157,7 @@ async def withdraw(ports: Ports, node: NodeId, partition: str, reason: str) -> R
     What is withdrawn already changes nothing. Raises `NothingReleased` where nothing of it is in force,
     `ReleaseRefused` where an artifact reaches beyond it.
     """
-    window = window_of_partition(node, partition)
+    window = window_of_key(node.timeframe, partition)
 
     async def plan(before: Snapshot) -> Release | None:
         change = remove(before, window)
@@ -222,16 +222,6 @@ async def read_unreleased(
         if file_path(manifest.partition, manifest.dataset_fingerprint, copy) in files:
             return ArtifactRef.of(manifest, edition, copy), manifest
     return None
-
-
-def window_of_partition(node: NodeId, key: str) -> Segment:
-    """The window of a partition key of any unit. Raises `InvalidChoice`."""
-    for unit in UNITS:
-        try:
-            return partition_of_key(node.timeframe, unit, key).window
-        except InvalidChoice:
-            continue
-    raise InvalidChoice(f"{key!r} is no partition key; write it like 2025-01-31, 2025-01 or 2025", value=key)
 
 
 async def _entry(

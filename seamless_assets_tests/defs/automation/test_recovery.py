@@ -9,14 +9,17 @@ import pytest
 from dagster import (
     AssetKey,
     DagsterInstance,
+    DagsterRun,
     DagsterRunStatus,
     RetryPolicy,
     build_run_status_sensor_context,
 )
 from dagster_shared.record import copy
 
+from seamless_assets.defs.automation.recovery import _partitions_of
 from seamless_assets.defs.automation.run_failures import failure_report
 from seamless_assets.defs.nodes import assets
+from seamless_assets.defs.shards import Shard
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets_tests.defs.automation.conftest import FIRST, LAST, Project, spans
 
@@ -73,6 +76,30 @@ def test_what_failed_for_want_of_an_answer_is_asked_for_until_it_is_released(mad
     assert made.released("ETH/USDT") == {"2025-01-02", "2025-01-03", "2025-01-04"}
     made.at(10 + 12 * MINUTE)
     assert made.tick_sensor(SENSOR, cursor)[0] == []
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "keys"),
+    [
+        ("2025-01-03", "2025-01-05", ["2025-01-03", "2025-01-04", "2025-01-05"]),
+        ("2025-02", "2025-02", [f"2025-02-{day:02}" for day in range(1, 29)]),
+        (
+            "2025-01",
+            "2025-02-02",
+            [f"2025-01-{day:02}" for day in range(1, 32)] + ["2025-02-01", "2025-02-02"],
+        ),
+        ("2024-12", "2024-12", []),
+        ("2024", "2025-01-02", ["2025-01-01", "2025-01-02"]),
+        ("a", "b", []),
+        ("2025-13", "2025-14", []),
+    ],
+)
+def test_partitions_of_runs_are_those_of_today_whatever_unit_they_were_of(
+    made: Project, first: str, last: str, keys: list[str]
+) -> None:
+    run = DagsterRun(job_name=JOB, tags={FIRST: first, LAST: last})
+    shard = Shard("step", "day", (made.settings.nodes[0],))
+    assert [part.key for part in _partitions_of(run, shard)] == keys
 
 
 def test_what_failed_its_checks_is_left_to_people(made: Project) -> None:
