@@ -1,4 +1,4 @@
-"""The documentation's site, built once for all tests of a run, strictly."""
+"""The documentation's site, built once for all tests of a run, and the project that its pages work in."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from support.docs_world import ENVIRONMENT, World, world
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +27,19 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert built.returncode == 0, built.stdout + built.stderr
             (folder / "done").touch()
     return folder / "html"
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One materialized project for all pages."""
+    with world(tmp_path_factory.mktemp("docs")) as made:
+        yield made
+
+
+@pytest.fixture
+def in_folder(stage: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """The same, and we are in its folder, with the variables that pages name."""
+    monkeypatch.chdir(stage.folder)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    return stage

@@ -40,17 +40,17 @@ def trend(bars: pd.DataFrame) -> str:
     return "up" if bars.close.iloc[-1] > bars.open.iloc[0] else "down"
 
 
-@asset_check(asset=spread)
-def ratio_is_sane(spread: pd.DataFrame) -> AssetCheckResult:
-    """A price of one coin in another is positive."""
-    return AssetCheckResult(passed=bool((spread.ratio > 0).all()), metadata={"hours": len(spread)})
+@asset_check(asset=ETH)
+def prices_move(bars: pd.DataFrame) -> AssetCheckResult:
+    """Not all hours that are released closed alike."""
+    return AssetCheckResult(passed=bool(bars.close.nunique() > 1), metadata={"hours": len(bars)})
 
 
 defs = Definitions.merge(
     build_definitions(sa.load_settings(HERE / "seamless.yaml")),
     Definitions(
         assets=[spread, trend],
-        asset_checks=[ratio_is_sane],
+        asset_checks=[prices_move],
         resources={"io_manager": FilesystemIOManager(base_dir=str(HERE / "data" / "kept"))},
     ),
 )

@@ -1,0 +1,60 @@
+"""The site in a real browser: it fits a desk and a phone, complains of nothing, and asks nobody else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.browser import chromium
+
+SIZES = {"desk": (1440, 900), "phone": (390, 844)}
+PAGES = (
+    *("index", "start", "thinking", "comparisons", "errors", "live", "runbooks", "examples"),
+    *("reference/settings", "reference/commands", "reference/connect", "reference/metrics"),
+)
+"""One page of each form."""
+LOADED = "return performance.getEntriesByType('resource').map(one => one.name)"
+BEYOND = """
+const width = document.documentElement.clientWidth;
+const scrolls = element => { for (let at = element; at; at = at.parentElement) {
+  if (['auto', 'scroll', 'hidden'].includes(getComputedStyle(at).overflowX)) return true; } return false; };
+return [document.documentElement.scrollWidth - width,
+  [...document.querySelectorAll('.md-content *, .hero *')].filter(
+    one => one.getBoundingClientRect().right > width + 1 && !scrolls(one.parentElement)
+  ).map(one => one.outerHTML.slice(0, 120)).slice(0, 3),
+  [...document.images].filter(one => one.complete && !one.naturalWidth).map(one => one.src)];
+"""
+"""How far the page is wider than its window, what hangs over its edge, which pictures are not there."""
+
+
+class Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def address(site: Path) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(site))) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_the_site_fits_and_keeps_to_itself(address: str, tmp_path: Path) -> None:
+    with chromium(tmp_path / "browser") as browser:
+        for name, (width, height) in SIZES.items():
+            size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": name == "phone"}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            for page in PAGES:
+                browser.get(f"{address}/{page}.html")
+                wider, over, torn = browser.execute_script(BEYOND)
+                assert (wider, over, torn) == (0, [], []), (page, name)
+                loaded = browser.execute_script(LOADED)
+                assert loaded and all(url.startswith(address) for url in loaded), (page, loaded)
+        said = [entry for entry in browser.get_log("browser") if "favicon.ico" not in entry["message"]]
+        assert not said
