@@ -51,9 +51,17 @@ def build(folder: Path) -> int:
     lay_pages(folder / "pages")
     shutil.copytree(HERE / "theme", folder / "theme")
     config = (HERE / "mkdocs.yml").read_text(encoding="utf-8")
+    config += unlisted(folder / "pages", config)
     (folder / "mkdocs.yml").write_text(config.replace("$ROOT", str(ROOT)), encoding="utf-8")
     program = Path(sys.executable).with_name("zensical")
     return subprocess.run([program, "build", "--strict"], cwd=folder, check=False).returncode
+
+
+def unlisted(pages: Path, config: str) -> str:
+    """The navigation of pages that the configuration does not name: they stand at its end."""
+    every = (str(page.relative_to(pages)) for page in sorted(pages.rglob("*.md")))
+    left = [name for name in every if f": {name}\n" not in config]
+    return "".join(["  - More:\n", *(f"    - {name}\n" for name in left)]) if left else ""
 
 
 def lay_pages(pages: Path) -> None:
