@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-import shutil
 import statistics
 import subprocess
 import sys
 import tomllib
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -112,28 +110,3 @@ def test_only_config_looks_at_the_environment() -> None:
 def test_the_root_holds_what_it_should_and_nothing_else() -> None:
     first = {path.split("/")[0] for path in tracked()}
     assert first <= FOLDERS | FILES
-
-
-def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
-    # setuptools leaves what it built before in the folder that it builds from.
-    source = tmp_path / "source"
-    shutil.copytree(PACKAGE, source / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    uv = (sys.executable, "-m", "uv")
-    if subprocess.run([*uv, "--version"], capture_output=True, check=False).returncode:
-        build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w"]
-    else:
-        build = [*uv, "build", "--wheel", "--no-build-isolation", "--out-dir"]
-    built = subprocess.run([*build, tmp_path, source], capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
-    (wheel,) = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    held = {name for name in names if not name.split("/")[0].endswith(".dist-info")}
-    parts = [*PACKAGE.rglob("*.py"), PACKAGE / "py.typed"]
-    parts += [
-        *(PACKAGE / "service" / "page").iterdir(),
-        *(PACKAGE / "cli" / "project" / "template").glob("*.*"),
-    ]
-    expected = {str(path.relative_to(ROOT)) for path in parts}
-    assert held == expected
