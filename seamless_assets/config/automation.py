@@ -82,51 +82,62 @@ class SwitchSettings(Section):
     """Whether it runs as soon as Dagster loads it; `automation.enabled` where it is not told."""
 
     enabled: Truth | None = None
+    """Runs from the start, or not; as `automation.enabled` unless set."""
 
 
 class RollingBackfillSettings(SwitchSettings):
     """Materialize what is not released of each node's last `partitions`."""
 
     cron: Cron = "20 * * * *"
+    """When it looks."""
     partitions: Partitions = 3
+    """So many of the last ones."""
 
 
 class FinishingSettings(SwitchSettings):
     """Finish partitions that are over and released in part; those over for `give_up_s` are left alone."""
 
     cron: Cron = "10 * * * *"
+    """When it looks."""
     give_up_s: Span = 7 * 86_400
+    """Seconds after a partition's end until it is left alone."""
 
 
 class ReverificationSettings(SwitchSettings):
     """Ask anew for the last `partitions` that are over: exchanges still correct their bars."""
 
     cron: Cron = "30 1 * * *"
+    """When it looks."""
     partitions: Partitions = 2
+    """So many of the last ones that are over."""
 
 
 class VerificationSettings(SwitchSettings):
     """Prove every hash of every node."""
 
     cron: Cron = "0 4 * * 0"
+    """When it proves."""
 
 
 class InspectionSettings(SwitchSettings):
     """Judge how fresh every node is, and ask the exchange for a sample of its released bars anew."""
 
     cron: Cron = "0 6 * * *"
+    """When it judges."""
 
 
 class HousekeepingSettings(SwitchSettings):
     """Compact, remove files that nothing needs, drop hot bars past `hot_store.keep_days`."""
 
     cron: Cron = "30 3 * * 0"
+    """When it cleans."""
 
 
 class FillsSettings(SwitchSettings):
     """Fill what readers wanted and left behind; deliver what waits for the webhook."""
 
     cron: Cron = "*/5 * * * *"
+    """When it looks."""
 
 
 class FreshnessSettings(SwitchSettings):
@@ -137,9 +148,13 @@ class FreshnessSettings(SwitchSettings):
     """
 
     interval_s: Interval = 60
+    """Seconds between two looks."""
     max_lag_s: Span = 900
+    """Seconds of settled bars that may be unreleased."""
     retry_s: Span = 300
+    """Seconds until what stays stale is asked for again."""
     partitions: Partitions = 3
+    """So many of the last ones, no more."""
 
 
 class DerivationSettings(SwitchSettings):
@@ -149,8 +164,11 @@ class DerivationSettings(SwitchSettings):
     """
 
     interval_s: Interval = 60
+    """Seconds between two looks."""
     retry_s: Span = 300
+    """Seconds until what failed is asked for again; they double, up to six hours."""
     partitions: Partitions = 3
+    """So many of the last ones of which nothing changed."""
 
 
 class RecoverySettings(SwitchSettings):
@@ -160,14 +178,18 @@ class RecoverySettings(SwitchSettings):
     """
 
     interval_s: Interval = 60
+    """Seconds between two looks."""
     retry_s: Span = 300
+    """Seconds until it is asked for again."""
     give_up_s: Span = 86_400
+    """Runs that failed so many seconds ago are left alone."""
 
 
 class RunFailuresSettings(SwitchSettings):
     """Log each failed run over nodes: why it failed, and what to do."""
 
     interval_s: Interval = 60
+    """Seconds between two looks."""
 
 
 class AutomationSettings(Section):
@@ -177,7 +199,9 @@ class AutomationSettings(Section):
     """
 
     enabled: Truth = False
+    """For all that do not say themselves."""
     timezone: TimeZone = "UTC"
+    """Of the crons."""
     rolling_backfill: RollingBackfillSettings = section()
     finishing: FinishingSettings = section()
     reverification: ReverificationSettings = section()

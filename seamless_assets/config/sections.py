@@ -48,9 +48,13 @@ class ConformanceSettings(Section):
     """How strictly bars are judged."""
 
     version: Literal["v2"] = "v2"
+    """The rules that bars are judged by; part of every fingerprint."""
     dtype_policy: Literal["strict", "lenient"] = "strict"
+    """`lenient` lets columns pass that their dtype cannot hold: a warning, not blocking."""
     gap_flagging: Truth = True
+    """`false` makes missing bars of a frame mere information."""
     severity: dict[Flag, Severity] = Field(default={})
+    """Weighs single flags otherwise."""
 
     @property
     def severities(self) -> dict[str, str]:
@@ -70,11 +74,17 @@ class SlaSettings(Section):
     """Budgets of one read, in milliseconds, and what a breach leads to."""
 
     max_wait_storage_ms: Budget = 300
+    """Longest wait for hot store and artifacts."""
     max_wait_backfill_ms: Budget = 5_000
+    """Longest wait for a fill."""
     max_wait_live_ms: Budget = 800
+    """Longest wait for the newest bars."""
     total_deadline_ms: Budget = 1_500
+    """The whole read is cut at it."""
     max_sync_gap_bars: Annotated[Whole, Field(ge=0, le=100_000)] = 2
+    """Under `SEAMLESS`, gaps up to so many bars are filled before the answer, longer ones after it."""
     on_violation: Literal["FAIL_FAST", "PARTIAL_FILL", "HOLD"] = "PARTIAL_FILL"
+    """Raise, serve what is there, or hold, when a budget ran out."""
 
 
 class SlaPresetSettings(SlaSettings):
@@ -84,19 +94,28 @@ class SlaPresetSettings(SlaSettings):
     """
 
     min_coverage: Ratio | None = None
+    """Least share of bars of a live read whose context names none."""
     max_lag: Seconds | None = None
+    """Greatest age, in seconds, of the last bar of such a read."""
 
 
 class BackfillSettings(Section):
     """How gaps are fetched."""
 
     mode: Literal["background", "sync"] = "background"
+    """Taken with its default alone; the strategy of a read decides."""
     window_bars: Annotated[Whole, Field(gt=0, le=1_000_000)] = 900
+    """Bars of a chunk, about: what one worker claims and fetches at a time."""
     single_flight_ttl_ms: Milliseconds = 60_000
+    """After it, nobody new joins a fetch that is under way in the process."""
     distributed_lease_ttl_ms: Milliseconds = 120_000
+    """A lease ends so long after its last renewal."""
     max_attempts: Annotated[Whole, Field(gt=0, le=100)] = 5
+    """Tries of a request that got no answer."""
     retry_backoff_ms: MillisecondsOrZero = 500
+    """Pause before the second try; it doubles with each."""
     jitter_ratio: Ratio = 0.25
+    """Share by which pauses vary."""
 
 
 class RateLimitSettings(Section):
@@ -107,15 +126,23 @@ class RateLimitSettings(Section):
     """
 
     redis_dsn: RedisUrl | None = None
+    """Where machines share budgets; without it each has one of its own."""
     key_template: Annotated[str, template(("exchange", "account", "account?"), ("exchange",))] = (
         "ccxt:{exchange}:{account?}"
     )
+    """Name of a budget; exchanges and accounts with the same name share it."""
     tokens_per_interval: Tokens = 1_200
+    """Requests that come back in each interval."""
     interval_ms: Milliseconds = 60_000
+    """That interval."""
     burst_tokens: Tokens = 200
+    """Requests that may go out at once; has to be set beside the two above."""
     local_semaphore: Annotated[Whole, Field(gt=0, le=10_000)] = 10
+    """Requests of one process under way at once."""
     min_interval_ms: Pause | None = None
+    """Pause of each process between two requests, always."""
     reserved_share: Annotated[Ratio, Field(le=0.9)] = 0.1
+    """Share of rate and burst for fills that a reader waits for."""
 
 
 class S3Settings(Section):
@@ -125,12 +152,19 @@ class S3Settings(Section):
     """
 
     region: Text | None = None
+    """Region of the bucket."""
     endpoint_url: EndpointUrl | None = None
+    """Address of an S3 server that is not AWS."""
     access_key_id: Text | None = None
+    """Key of the bucket; goes with the secret."""
     secret_access_key: SecretStr | None = None
+    """Secret of that key."""
     session_token: SecretStr | None = None
+    """Token of a temporary key."""
     profile: Text | None = None
+    """Profile of `~/.aws` in place of keys."""
     timeout_ms: Milliseconds = 10_000
+    """Longest silence in the middle of an answer."""
 
 
 class ArtifactSettings(Section):
@@ -140,24 +174,35 @@ class ArtifactSettings(Section):
     """
 
     object_store_uri: ObjectStore | None = None
+    """Where artifacts and release logs are kept: a folder, or `s3://bucket/prefix`."""
     format: Literal["parquet"] = "parquet"
+    """Of the files."""
     compression: Literal["zstd", "snappy", "lz4", "gzip", "none"] = "zstd"
+    """Of the values of files that are written from now on."""
     stabilization_bars: Annotated[Whole, Field(ge=0, le=100_000)] = 2
+    """So many bars before the forming one are not sealed yet."""
     partition_template: Annotated[str, template(NODE_PARTS, NODE_PARTS), AfterValidator(checks.folders)] = (
         "exchange={exchange}/symbol={symbol}/timeframe={timeframe}"
     )
+    """Folders of a node; not to be changed where something is released."""
     s3: S3Settings = section()
     publish_fingerprint: Truth = True
+    """Has to stay true: reads of the past want fingerprints."""
     early_fingerprint: Truth = False
+    """Reports of materializations name the fingerprint of what is not settled yet, too."""
     mirror: Literal["iceberg"] | None = None
+    """Shows release logs as Iceberg tables."""
 
 
 class RetentionSettings(Section):
     """Days that hot bars stay after they were released, by partition unit: fine, medium, coarse bars."""
 
     day: Days = 45.0
+    """Of timeframes up to 5m."""
     month: Days = 400.0
+    """Up to 1h."""
     year: Days = 4_000.0
+    """Above."""
 
 
 class HotStoreSettings(Section):
@@ -169,15 +214,25 @@ class HotStoreSettings(Section):
     """
 
     dsn: HotStore = Field(default="sqlite:///./data/hot.sqlite", validate_default=True)
+    """Where hot bars and the ledger are kept."""
     pg_port: Port = 8_812
+    """QuestDB's Postgres port."""
     pg_user: Text = "admin"
+    """Its user there."""
     pg_password: SecretStr = SecretStr("quest")
+    """Its password there."""
     token: Annotated[SecretStr, AfterValidator(checks.header)] | None = None
+    """Bearer token for QuestDB's HTTP."""
     tls: Truth = False
+    """HTTPS, and TLS on the Postgres wire."""
     tls_ca: File | None = None
+    """PEM file of the authorities that are believed."""
     tls_verify: Truth = True
+    """`false` believes any certificate: for trials only."""
     timeout_ms: Milliseconds = 30_000
+    """Longest time of one request to QuestDB."""
     retry_ms: MillisecondsOrZero = 180_000
+    """So long an outage is waited out."""
     keep_days: RetentionSettings = section()
 
     @property
@@ -191,10 +246,15 @@ class ObservabilitySettings(Section):
     """Thresholds of checks and alerts; `tracing` makes OpenTelemetry spans of reads, fills and releases."""
 
     coverage_ratio_threshold: Ratio = 0.98
+    """Least coverage of a partition that may be released."""
     backfill_completion_ratio_min: Ratio = 0.95
+    """Taken with its default alone."""
     storage_wait_warn_ms: Milliseconds = 300
+    """Taken with its default alone."""
     backfill_wait_warn_ms: Milliseconds = 5_000
+    """Taken with its default alone."""
     tracing: Truth = False
+    """Makes OpenTelemetry spans of reads, fills and releases."""
 
 
 class SeamlessSettings(Section):
@@ -203,7 +263,9 @@ class SeamlessSettings(Section):
     node_id_format: Annotated[
         str, template(NODE_PARTS, NODE_PARTS), AfterValidator(checks.the_form_of(NODE_ID_FORMAT))
     ] = NODE_ID_FORMAT
+    """The form of node ids; taken with its default alone."""
     strategy: Strategy = "SEAMLESS"
+    """What a read fills that names no strategy."""
     conformance: ConformanceSettings = section()
     sla: SlaSettings = section()
     sla_presets: Annotated[dict[Text, SlaPresetSettings], Field(max_length=MAX_PRESETS)] = Field(default={})
@@ -213,14 +275,18 @@ class SeamlessSettings(Section):
     hot_store: HotStoreSettings = section()
     observability: ObservabilitySettings = section()
     partitions: dict[FrameName, PartitionUnit] = Field(default={})
+    """What is materialized at once, by timeframe, where it is not the usual."""
     state_dir: Folder = Field(default="./data/state", validate_default=True)
+    """Folder of this machine's own files: leases, budgets, sessions, counts."""
 
 
 class TokenSettings(Section):
     """A bearer token by the SHA-256 of its text, and what its bearer may do."""
 
     sha256: Sha256
+    """SHA-256 of the token, as `seamless token` prints it."""
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1)]
+    """What its bearer may do: read, lease, operate."""
 
 
 class ServiceSettings(Section):
@@ -231,8 +297,14 @@ class ServiceSettings(Section):
 
     tokens: Annotated[dict[Text, TokenSettings], Field(max_length=MAX_TOKENS)] = Field(default={})
     max_rows: Annotated[Whole, Field(gt=0, le=100_000_000)] = 5_000_000
+    """Rows of one answer."""
     max_wait_ms: Milliseconds = 60_000
+    """Longest time until an answer begins."""
     max_concurrent: Annotated[Whole, Field(gt=0, le=10_000)] = 256
+    """Requests of one bearer that are answered at once."""
     max_streams: Annotated[Whole, Field(gt=0, le=10_000)] = 256
+    """Streams of events that one bearer may have open."""
     max_sessions: Annotated[Whole, Field(gt=0, le=1_000_000)] = 10_000
+    """Sessions of worlds that one bearer may begin."""
     dialects: Truth = False
+    """Answers as the exchanges do, too."""

@@ -59,35 +59,48 @@ class CacheSettings(Section):
     """The cache of reads, and the most that released bars may take of memory and of disk; 0 keeps none."""
 
     ttl_ms: Milliseconds = 60_000
+    """After it, a cached read is made anew."""
     max_shards: Annotated[Whole, Field(gt=0, le=1_000_000)] = 512
+    """Reads that are kept."""
     max_memory_mb: Annotated[Whole, Field(ge=0, le=1_000_000)] = 256
+    """Most that released bars take of memory; 0 keeps none."""
     max_segment_mb: Annotated[Whole, Field(ge=0, le=1_000_000_000)] = 1_024
+    """Most that copies of a bucket's files take of the disk; 0 keeps none."""
     key_template: Annotated[str, template((*_CACHE_KEY, "domain", "dataset_fingerprint"), _CACHE_KEY)] = (
         "{node_id}:{start}:{end}:{interval}:{conf_ver}:{world_id}:{as_of}"
     )
+    """What a cached read is known by."""
 
 
 class BacktestSettings(Section):
     """What a backtest may read."""
 
     require_as_of: Truth = True
+    """Has to stay true: without it a backtest cannot be repeated."""
     source: Literal["artifact_only"] = "artifact_only"
+    """What a backtest reads."""
 
 
 class DryrunSettings(Section):
     """What a dry run may read."""
 
     require_as_of: Truth = True
+    """Has to stay true: without it a dry run cannot be repeated."""
     source: Literal["artifact_only", "artifact_prefers"] = "artifact_prefers"
+    """`artifact_only` lets a dry run release nothing of its own."""
 
 
 class LiveSettings(Section):
     """When a live session is held."""
 
     max_lag_sec: Seconds = 120.0
+    """Greatest age of the last bar, in seconds; beyond it reads hold."""
     allow_partial: Truth = True
+    """`false` holds where a read would be PARTIAL."""
     monotonic_as_of: Truth = True
+    """Has to stay true: only a pin sets a session back."""
     min_coverage: Ratio | None = None
+    """Least share of bars of a live read whose context names none."""
 
 
 class DomainsSettings(Section):
@@ -108,21 +121,28 @@ class ArchiveSettings(Section):
     """
 
     base_url: HttpUrl
+    """Where the folders of its files lie."""
     monthly: Annotated[str, template((*_ARCHIVED, "month"), ("timeframe", "month"))] = (
         "monthly/klines/{id}/{timeframe}/{id}-{timeframe}-{month}.zip"
     )
+    """Path of the file of a month."""
     daily: Annotated[str, template((*_ARCHIVED, "day"), ("timeframe", "day"))] = (
         "daily/klines/{id}/{timeframe}/{id}-{timeframe}-{day}.zip"
     )
+    """Path of the file of a day."""
     market: Literal["spot", "swap"] = "spot"
+    """Kind of market that its files are of."""
 
 
 class AliasSettings(Section):
     """The symbol that a series had up to `to` (epoch seconds), and the factor that makes its prices ours."""
 
     symbol: Symbol
+    """The symbol that it had."""
     to: Joint
+    """Until when; on the grid of every timeframe."""
     factor: Annotated[Number, Field(gt=0, le=1e12)] = 1.0
+    """Multiplies the prices of before, divides their volumes."""
 
 
 class ExchangeSettings(Section):
@@ -136,26 +156,46 @@ class ExchangeSettings(Section):
     """
 
     symbols: tuple[Symbol, ...] = ()
+    """Each with each timeframe is a node."""
     timeframes: tuple[Frame, ...] = (Timeframe("1m"),)
+    """Of all of its symbols."""
     start: Start = Field(default="2025-01-01", validate_default=True)
+    """Where the first partition lies."""
     base_url: HttpUrl | None = None
+    """Replaces scheme and host of every address; the path stays."""
     sandbox: Truth = False
+    """The exchange's test network."""
     rate_limit_rps: Pace | None = None
+    """Its own refill of the rate budget, requests a second."""
     account: Text | None = None
+    """Name of the account, for budgets of its own."""
     proxy: ProxyUrl | None = None
+    """HTTP or SOCKS proxy."""
     timeout_ms: Milliseconds | None = None
+    """Longest time of one request."""
     flat_bars: Literal["keep", "drop"] = "keep"
+    """`drop` takes bars without volume as proof that nobody traded."""
     archive: ArchiveSettings | None = None
+    """Where its files of candles lie."""
     aliases: dict[Symbol, tuple[AliasSettings, ...]] = Field(default={})
     live: Literal["polling", "websocket", "auto"] = "polling"
+    """How it is heard that a bar has closed."""
     group: GroupName | None = None
+    """Dagster's group of its assets; its own name unless set."""
     owners: tuple[Owner, ...] = ()
+    """Dagster's owners of its assets."""
     tags: dict[TagKey, TagValue] = Field(default_factory=dict)
+    """Dagster's tags of its assets."""
     api_key: HeaderSecret | None = None
+    """Key, best as `${VAR}`."""
     secret: SecretStr | None = None
+    """Secret of the key."""
     password: SecretStr | None = None
+    """Password, where the exchange wants one."""
     uid: HeaderSecret | None = None
+    """User, where the exchange wants one."""
     options: dict[str, Any] = Field(default={}, repr=False)
+    """ccxt's own options."""
 
     @property
     def client_options(self) -> dict[str, Any]:
@@ -177,7 +217,9 @@ class SyntheticSettings(Section):
     """The weighted mean of nodes; `missing_leg` says what becomes of a bar of which one is absent."""
 
     legs: Annotated[dict[Node, Annotated[Number, Field(gt=0, le=1e9)]], Field(min_length=1, max_length=50)]
+    """Nodes and their weights."""
     missing_leg: MissingLeg = "missing"
+    """What becomes of a bar of which one leg is absent."""
 
 
 class DerivedSettings(Section):
@@ -188,9 +230,12 @@ class DerivedSettings(Section):
     """
 
     node: Node
+    """The id that it is known by."""
     resample: Node | None = None
+    """The node whose bars it is made of."""
     synthetic: SyntheticSettings | None = None
     trades: Truth = False
+    """It is made of the exchange's trades."""
 
     @property
     def recipe(self) -> Recipe:
@@ -208,11 +253,17 @@ class EnvironmentSettings(Section):
     """
 
     coordinator_url: LeaseUrl | None = None
+    """Where leases are shared; without it, on this machine."""
     rate_limiter_redis: RedisUrl | None = None
+    """Where budgets are shared, unless `rate_limit.redis_dsn` says so."""
     world_service_url: HttpUrl | None = None
+    """Who decides which world may trade."""
     world_webhook_url: HttpUrl | None = None
+    """Who is told of changes of sessions."""
     world_webhook_secret: SigningSecret | None = None
+    """What those messages are signed with."""
     service_token: HeaderSecret | None = None
+    """Token for a service that keeps the leases."""
 
 
 @dataclass(frozen=True)
