@@ -72,8 +72,9 @@ class FailoverLeases:
                 self._outage.end()
                 until = shared.until
         token = lease.token if above is None else max(local.token, shared.token if shared else 0)
-        del self._pairs[lease.key, lease.token]
-        self._pairs[lease.key, token] = _Pair(shared, local)
+        # It may have been given back while the coordinator was asked.
+        if self._pairs.pop((lease.key, lease.token), None) is not None:
+            self._pairs[lease.key, token] = _Pair(shared, local)
         return Lease(lease.key, token, lease.holder, until)
 
     async def complete(self, lease: Lease) -> None:

@@ -329,6 +329,24 @@ def test_work_goes_on_under_this_machines_lease_while_the_coordinator_is_away(tm
     run_on_virtual_time(work)
 
 
+@pytest.mark.parametrize("above", [None, 10**15])
+def test_a_lease_may_be_given_back_while_it_is_renewed(above: int | None) -> None:
+    async def work() -> None:
+        shared, local = InMemoryLeaseStore(delay=1.0), InMemoryLeaseStore()
+        leases, _ = failover(shared, local)
+        lease = await leases.claim(KEY, "w", TTL)
+        assert lease is not None
+        renewing = asyncio.create_task(leases.renew(lease, TTL, above))
+        await asyncio.sleep(0.5)
+        with suppress(LeaseLost):
+            await leases.complete(lease)
+        await asyncio.wait({renewing})
+        renewing.result()
+        assert not leases._pairs
+
+    run_on_virtual_time(work)
+
+
 def test_a_coordinator_lost_in_the_middle_stops_no_work_and_lets_no_second_in(tmp_path: Path) -> None:
     async def work() -> None:
         shared, local = InMemoryLeaseStore(), InMemoryLeaseStore()
