@@ -63,6 +63,7 @@ def running(
     **service: Any,
 ) -> Iterator[Rig]:
     """The service of a pipeline over a local exchange that runs already."""
+    folder.mkdir(exist_ok=True)
     declared = {
         name: {"base_url": exchange.url, "symbols": list(own), "timeframes": list(frames), "start": start}
         for name, own in symbols.items()
