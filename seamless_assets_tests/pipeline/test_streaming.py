@@ -95,7 +95,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_asked(
         refused: list[tuple[type[Exception], str, dict[str, Any]]] = [
             (InvalidInput, "0 nodes", {"nodes": []}),
             (InvalidChoice, "not in the settings", {"nodes": "ohlcv:bybit:BTC/USDT:1m"}),
-            (InvalidCursor, "cannot be read", {"nodes": NODES, "since": "c1.eJxjYBgFo2AUAAUAAAUCAAE"}),
+            (InvalidCursor, "cannot be read", {"nodes": NODES, "since": "c2.eJxjYBgFo2AUAAUAAAUCAAE"}),
             (InvalidTimestamp, "since", {"nodes": NODES, "since": "not a time"}),
             (InvalidSegment, "lies before", {"nodes": NODES, "since": NOW, "until": NOW - 60}),
             (InvalidInput, "domain live", {"nodes": NODES, "context": sa.ComputeContext()}),

@@ -74,7 +74,7 @@ def by_node(events: list[Any]) -> dict[str, list[Any]]:
         {"nodes": [], "since": SINCE},
         {"nodes": "BTC"},
         {"nodes": NODE, "since": UNTIL, "until": SINCE},
-        {"nodes": NODE, "since": "c1.nonsense"},
+        {"nodes": NODE, "since": "c2.nonsense"},
         {"nodes": NODE, "since": "yesterday"},
         {"nodes": NODE, "context": sa.ComputeContext(as_of=START)},
     ],
@@ -146,12 +146,12 @@ async def test_what_is_asked_for_is_used_or_refused(client: Client) -> None:
                 problem["error"] == kind.__name__ and words in problem["detail"] and problem["status"] == 422
             )
         answer = await ask.get(
-            "/v1/events", params={"nodes": THIN}, headers={"Last-Event-ID": "c1.eJwDAAAAAAE"}
+            "/v1/events", params={"nodes": THIN}, headers={"Last-Event-ID": "c2.eJwDAAAAAAE"}
         )
         assert answer.json()["error"] == InvalidCursor.__name__
         # What no header takes, a body does.
         for length, status in ((200_000, 422), (2_000_000, 413)):
-            posted = await ask.post("/v1/events", json={"nodes": [NODE], "since": "c1." + "A" * length})
+            posted = await ask.post("/v1/events", json={"nodes": [NODE], "since": "c2." + "A" * length})
             assert posted.status_code == status and (status == 413 or "cursor" in posted.json()["detail"])
 
 

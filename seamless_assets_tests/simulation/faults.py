@@ -106,7 +106,7 @@ class FaultInjector:
 
     async def _pass(self, channel: Channel, call: str, failure: str) -> None:
         process = channel.process
-        fault = self._draw({failure, *EVERYWHERE} - channel.spared)
+        fault = self._draw(failure, channel.spared)
         self._trace.add(f"{self._loop.time():.6f} {process.name} {call} {fault}\n")
         delay = self.delay() * channel.slowness
         if fault == "crash":
@@ -129,14 +129,16 @@ class FaultInjector:
 
     def delay(self) -> float:
         """How long one way of a call takes, bounded so that calm runs are calm."""
+        if not self._rates.latency:
+            return 0.0
         return min(self._rng.expovariate(1 / self._rates.latency), MAX_LATENCIES * self._rates.latency)
 
-    def _draw(self, possible: set[str]) -> str:
+    def _draw(self, failure: str, spared: frozenset[str]) -> str:
         if not self._chances:
             return ""
         left = self._rng.random()
         for name, chance in self._chances.items():
-            if name not in possible:
+            if name in spared or (name != failure and name not in EVERYWHERE):
                 continue
             left -= chance
             if left < 0:

@@ -29,9 +29,9 @@ WORKLOADS: dict[str, Callable[[int, FaultRates | None, int | None], Simulation]]
 SEEDS = {
     "fetch": range(150),
     "governance": range(120),
-    "live": range(15),
+    "live": range(40),
     "readers": range(30),
-    "streams": range(2),
+    "streams": range(300),
     "worlds": range(10),
     "fetch-disasters": range(62, 78),
     "governance-disasters": range(30, 60),

@@ -1,6 +1,6 @@
 """Cursors: where a stream stands in all its nodes, as one short text that can be kept and sent.
 
-`c1.` and base64 of: a digest of the nodes, a position of each in order of their ids, and a checksum. Numbers
+`c2.` and base64 of: a digest of the nodes, a position of each in order of their ids, and a checksum. Numbers
 are of variable length; ranges and corrections are counted back from where the node stands.
 """
 
@@ -17,7 +17,7 @@ from seamless_assets.core.coverage.coverage import ABSENT_REASONS, MISSING, Gap
 from seamless_assets.core.live.position import Position
 from seamless_assets.errors import InvalidCursor
 
-PREFIX = "c1."
+PREFIX = "c2."
 """What every cursor of this version begins with."""
 _REASONS = (MISSING, *ABSENT_REASONS)
 _DIGEST, _CHECKSUM = 8, 4
@@ -119,6 +119,7 @@ def _digest(nodes: Sequence[str]) -> bytes:
 
 def _write_position(body: bytearray, position: Position) -> None:
     _write_number(body, position.upto * 2 if position.upto >= 0 else -position.upto * 2 - 1)
+    _write_number(body, 0 if position.since is None else position.upto - position.since + 1)
     _write_number(body, len(position.gaps))
     for gap in position.gaps:
         _write_number(body, position.upto - gap.start)
@@ -133,6 +134,8 @@ def _write_position(body: bytearray, position: Position) -> None:
 def _read_position(numbers: _Numbers) -> Position:
     number = numbers.next()
     upto = number // 2 if number % 2 == 0 else -(number + 1) // 2
+    told = numbers.next()
+    since = upto - told + 1 if told else None
     gaps = []
     for _ in range(numbers.next()):
         start, length, reason = upto - numbers.next(), numbers.next(), numbers.next()
@@ -140,7 +143,7 @@ def _read_position(numbers: _Numbers) -> Position:
             raise _damaged("it holds a range that cannot be")
         gaps.append(Gap(start, start + length, _REASONS[reason]))
     revised = [(upto - numbers.next(), numbers.next()) for _ in range(numbers.next())]
-    return Position(upto, tuple(gaps), tuple(revised))
+    return Position(upto, tuple(gaps), tuple(revised), since)
 
 
 def _write_number(body: bytearray, number: int) -> None:

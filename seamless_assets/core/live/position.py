@@ -14,31 +14,53 @@ AWAITED_BARS = 20_000
 MAX_GAPS = 1_000
 """Ranges without bars that a position remembers; of more, the oldest are followed no longer."""
 
+_ALWAYS = -(2**62)
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """All before `upto` (exclusive, on the grid) was told, but for `gaps`, which were told as such.
+    """All from `since` to `upto` (exclusive, on the grid) was told, but for `gaps`, which were told as such.
 
-    `revised` are pairs of an open and how many corrections of that bar are in what was told; of all other
-    bars none is. All ascending.
+    `since` is None where that lies farther back than anything is followed. `revised` are pairs of an open and
+    how many corrections of that bar are in what was told; of all other bars none is. All ascending.
     """
 
     upto: int
     gaps: tuple[Gap, ...] = ()
     revised: tuple[tuple[int, int], ...] = ()
+    since: int | None = None
+
+    @classmethod
+    def begin(cls, upto: int) -> Position:
+        """That of a stream which tells nothing of bars before `upto`."""
+        return cls(upto, since=upto)
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether anything was told."""
+        return self.since != self.upto
 
     def followed_from(self, timeframe: Timeframe) -> int:
         """Begin of what may still change for the stream."""
-        oldest = timeframe.shift(self.upto, -FOLLOWED_BARS)
+        oldest = max(timeframe.shift(self.upto, -FOLLOWED_BARS), self._since)
         awaited = min((gap.start for gap in self.gaps if gap.reason == MISSING), default=oldest)
         return min(oldest, awaited)
 
     def without_old(self, timeframe: Timeframe) -> Position:
         """The same without what is no longer followed."""
-        if not self.gaps and not self.revised:
+        if not self.gaps and not self.revised and self.since is None:
             return self
         recent = timeframe.shift(self.upto, -FOLLOWED_BARS)
+        since = None if self.since is None or self.since <= recent else self.since
         awaited = timeframe.shift(self.upto, -AWAITED_BARS)
         gaps = [gap for gap in self.gaps if gap.end > (awaited if gap.reason == MISSING else recent)]
         revised = [pair for pair in self.revised if pair[0] >= recent]
-        return replace(self, gaps=tuple(gaps[-MAX_GAPS:]), revised=tuple(revised))
+        return replace(self, gaps=tuple(gaps[-MAX_GAPS:]), revised=tuple(revised), since=since)
+
+    def is_told(self, ts: int) -> bool:
+        """Whether the bar at `ts` was told, or that there is none."""
+        return self._since <= ts < self.upto
+
+    @property
+    def _since(self) -> int:
+        return _ALWAYS if self.since is None else self.since

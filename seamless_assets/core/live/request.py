@@ -56,7 +56,7 @@ def positions_of(nodes: Iterable[NodeId], since: Instant) -> dict[str, Position]
     if is_cursor(since):
         return read_cursor(since, map(str, nodes))
     start = epoch_seconds(since, "since", round_up=True)
-    return {str(node): Position(node.timeframe.ceil(start)) for node in nodes}
+    return {str(node): Position.begin(node.timeframe.ceil(start)) for node in nodes}
 
 
 def _max_lag(context: ComputeContext | None, default: float) -> float:

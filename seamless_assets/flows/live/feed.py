@@ -54,6 +54,8 @@ RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 class FeedQuota(LeaseQuota):
     """Leases of feeds are held for as long as somebody follows them, beside those of fills."""
 
+    longest_wait_s = 10.0
+
     def slots(self, key: str) -> Slots:
         """As many as there are feeds."""
         return Slots(1, 0)

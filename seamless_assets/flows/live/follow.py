@@ -36,7 +36,8 @@ BEYOND_BARS = 60
 class Follower:
     """Fills a node from the open `start` on, for as long as it runs, to `until` and little further.
 
-    Both are in epoch seconds. `on_news` is called when there may be some. `closed` is the end of closed
+    Both are in epoch seconds. `is_resumed`: bars before `start` were told, and may have been corrected while
+    nobody followed. `on_news` is called when there may be some. `closed` is the end of closed
     time, `decided` that of the bars of which it is known whether there are any, `is_away` whether the last
     look had no answer.
     """
@@ -48,6 +49,8 @@ class Follower:
         start: int,
         on_news: Callable[[NodeId], None],
         until: int | None = None,
+        *,
+        is_resumed: bool = False,
     ) -> None:
         self.node = node
         self._reach = None if until is None else node.timeframe.shift(until, BEYOND_BARS)
@@ -61,7 +64,7 @@ class Follower:
         self._asked_for: int | None = None
         """The end of the newest bar that this process asked for and got."""
         self._next_at = 0.0
-        self._followed_until: int | None = None
+        self._followed_until = start if is_resumed else None
         """The end of closed time at the last look that was not in vain."""
         self._is_streamed = False
         self._complete_until = start

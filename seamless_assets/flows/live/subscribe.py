@@ -53,7 +53,7 @@ async def begin(ports: Ports, request: StreamRequest) -> dict[str, Position]:
     positions = dict(request.positions)
     for node in request.nodes:
         if str(node) not in positions:
-            positions[str(node)] = Position(node.timeframe.floor(int(await _now(ports, node))))
+            positions[str(node)] = Position.begin(node.timeframe.floor(int(await _now(ports, node))))
     return positions
 
 
@@ -158,8 +158,10 @@ class _Subscription:
             await shielded(asyncio.ensure_future(asyncio.wait(self._tasks)))
 
     def _follower(self, node: NodeId) -> Follower:
-        start, until = self._positions[str(node)].upto, self._request.until
-        return Follower(self._ports, node, start, self._mark_ready, until)
+        position, until = self._positions[str(node)], self._request.until
+        return Follower(
+            self._ports, node, position.upto, self._mark_ready, until, is_resumed=position.is_begun
+        )
 
     def _end_of(self, node: NodeId) -> int:
         """Where the stream of a node ends; far away where it never does."""

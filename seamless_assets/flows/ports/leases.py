@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from seamless_assets.aio.priority import Slots
 from seamless_assets.core.sharing.lease import Lease, LeaseTally
@@ -33,6 +33,9 @@ class LeaseStore(Protocol):
 
 class LeaseQuota(Protocol):
     """How many leases this process holds and asks for at once."""
+
+    longest_wait_s: ClassVar[float]
+    """So long, more or less, a claim that was refused rests before it is made again."""
 
     def slots(self, key: str) -> Slots:
         """A slot of the exchange that a lease's key is about, held while the lease is."""

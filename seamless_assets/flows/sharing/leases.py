@@ -19,7 +19,6 @@ from seamless_assets.flows.sharing.quota import CLAIMS_PER_SECOND
 
 T = TypeVar("T")
 FIRST_WAIT_S = 0.05
-LONGEST_WAIT_S = 1.0
 GIVE_BACK_WAITS_S = (0.1, 0.4)
 
 
@@ -124,7 +123,7 @@ async def _claim(ports: Ports, slots: Slots, key: str) -> tuple[Lease, Slot]:
         with ports.quota.waiting() as crowd:
             usual = max(wait, crowd / CLAIMS_PER_SECOND)
             await ports.clock.sleep(min(usual * (0.5 + ports.rng.random()), ttl))
-        wait = min(2 * wait, LONGEST_WAIT_S)
+        wait = min(2 * wait, ports.quota.longest_wait_s)
 
 
 async def _ask(ports: Ports, key: str, holder: str, ttl: float) -> Lease | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
 from seamless_assets.aio.priority import Slots
 from seamless_assets.core.sharing.lease import exchange_of
@@ -17,6 +18,8 @@ CLAIMS_PER_SECOND = 20.0
 
 class LeaseQuota:
     """Slots for leases that are held, by exchange, and a count of those who wait for one."""
+
+    longest_wait_s: ClassVar[float] = 1.0
 
     def __init__(self) -> None:
         self._slots: dict[str, Slots] = {}

@@ -148,8 +148,8 @@ _TOLD = (
     "BeginForm, BarForm, FilledForm, RevisedForm, GapForm, CaughtUpForm, StaleForm, TickForm, or a Problem."
 )
 _EXAMPLE = (
-    'id: c1.eJyrn\nevent: Begin\ndata: {"event":"Begin","max_lag":120.0}\n\n'
-    'id: c1.eJyro\nevent: Gap\ndata: {"event":"Gap","node_id":"ohlcv:bitstamp:BTC/EUR:1h",'
+    'id: c2.eJyrn\nevent: Begin\ndata: {"event":"Begin","max_lag":120.0}\n\n'
+    'id: c2.eJyro\nevent: Gap\ndata: {"event":"Gap","node_id":"ohlcv:bitstamp:BTC/EUR:1h",'
     '"start":1735689600,"end":1735693200,"reason":"no_trades","evidence":"trades on both sides"}\n\n'
 )
 _RESPONSES = answers(

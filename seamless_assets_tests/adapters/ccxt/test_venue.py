@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from seamless_assets.adapters.ccxt.streams.client import Heard, Message
-from seamless_assets.adapters.ccxt.streams.venue import GATHERING_S, MAX_WAITING, Subscriber, Venue
+from seamless_assets.adapters.ccxt.streams.line import GATHERING_S, Streams
+from seamless_assets.adapters.ccxt.streams.subscriber import MAX_WAITING, Subscriber
+from seamless_assets.adapters.ccxt.streams.venue import Venue
 from seamless_assets.core.live.events import Values
 from seamless_assets.core.live.feed.finality import SETTLE_S, FinalityJudge
 from seamless_assets.core.live.feed.trades import Trade, TradeCandles
@@ -33,8 +35,10 @@ NODES = [NodeId.parse(f"ohlcv:coinbase:BTC/USD:{frame}") for frame in ("1m", "5m
 class TradesClient:
     """A client on one connection of which nothing comes but what `trade` is called with."""
 
-    def __init__(self) -> None:
+    def __init__(self, connection: int = 1) -> None:
         self.markets: dict[str, Any] = {}
+        self._connection = connection
+        self.is_closed = False
         self._heard: dict[str, Heard] = {}
         self._messages = count(1)
 
@@ -44,20 +48,31 @@ class TradesClient:
     async def watch_trades(self, symbol: str) -> None:
         assert symbol in self._heard
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        self.is_closed = True
 
     def trade(self, one: Trade) -> None:
         """A message of a trade."""
         row = {"id": one.number, "timestamp": one.at * 1000, "price": one.price, "amount": one.amount}
         for heard in list(self._heard.values()):
-            heard(row, Message(1, next(self._messages), None))
+            heard(row, Message(self._connection, next(self._messages), None))
 
 
-def venue_of(client: TradesClient) -> Venue:
-    async def opened(_: Callable[[int, str], None]) -> TradesClient:
-        return client
+class Market:
+    """Sends its trades to all clients of a venue that were ever opened, each with a connection of its own."""
 
-    return Venue("coinbase", "trades", opened, ())
+    def __init__(self) -> None:
+        self.clients: list[TradesClient] = []
+        self.venue = Venue(Streams("coinbase", "trades", self._opened, ()))
+
+    async def _opened(self, _: Callable[[int, str], None]) -> TradesClient:
+        self.clients.append(TradesClient(len(self.clients) + 1))
+        return self.clients[-1]
+
+    def trade(self, one: Trade) -> None:
+        """A message of a trade to each."""
+        for client in self.clients:
+            client.trade(one)
 
 
 class Follower:
@@ -107,16 +122,15 @@ def test_who_joins_begins_nobody_elses_candle_anew() -> None:
     trades = every(10, 300)
 
     async def work() -> dict[int, Values]:
-        client = TradesClient()
-        venue = venue_of(client)
-        minutes, fives = (Follower(venue, node) for node in NODES[:2])
+        market = Market()
+        minutes, fives = (Follower(market.venue, node) for node in NODES[:2])
         await minutes.turn()
         for trade in trades:
             if trade.at == T + 91:
                 await fives.turn()
-            client.trade(trade)
+            market.trade(trade)
             minutes.judge(trade.at)
-        await venue.close()
+        await market.venue.close()
         return minutes.proven
 
     whole = truth_of(NODES[0], trades)
@@ -127,17 +141,16 @@ def test_whoever_comes_and_goes_no_candle_is_proven_that_is_not_whole() -> None:
     trades, proven = every(7, 7_200), 0
 
     async def work(rng: Random) -> list[Follower]:
-        client = TradesClient()
-        venue = venue_of(client)
-        followers = [Follower(venue, node) for node in NODES]
+        market = Market()
+        followers = [Follower(market.venue, node) for node in NODES]
         for trade in trades:
             for follower in followers:
                 if rng.random() < 0.01:
                     await follower.turn()
-            client.trade(trade)
+            market.trade(trade)
             for follower in followers:
                 follower.judge(trade.at)
-        await venue.close()
+        await market.venue.close()
         return followers
 
     truth = {node: truth_of(node, trades) for node in NODES}
@@ -158,7 +171,7 @@ def test_who_joins_while_all_is_closed_is_subscribed(closes: bool) -> None:
             clients.append(TradesClient())
             return clients[-1]
 
-        venue = Venue("coinbase", "trades", opened, ())
+        venue = Venue(Streams("coinbase", "trades", opened, ()))
         last = await venue.join(NODES[0])
         await asyncio.sleep(2 * GATHERING_S)
         closing = asyncio.ensure_future(venue.close() if closes else venue.leave(last))
@@ -168,8 +181,9 @@ def test_who_joins_while_all_is_closed_is_subscribed(closes: bool) -> None:
         await closing
         await asyncio.sleep(2 * GATHERING_S)
         clients[-1].trade(Trade("1", T + 1.0, 100.0, 1.0))
+        heard = joined.updates.qsize()
         await venue.close()
-        return joined.updates.qsize()
+        return heard
 
     # With no step between them the closing has not begun, and ends what has joined before it.
     begins_at = 1 if closes else 0
@@ -196,7 +210,7 @@ def test_who_joins_is_told_why_there_is_no_client_and_the_next_one_has_it(error:
                 raise errors.pop()
             return client
 
-        venue = Venue("coinbase", "trades", opened, ())
+        venue = Venue(Streams("coinbase", "trades", opened, ()))
         joined = [await venue.join(node) for node in NODES[:2]]
         assert [await subscriber.updates.get() for subscriber in joined] == [error, error]
         await venue.leave(joined[0])
@@ -235,12 +249,13 @@ def test_a_client_that_is_being_closed_takes_nothing_from_those_of_the_next_one(
             lose.append(on_lost)
             return TradesClient()
 
-        venue = Venue("coinbase", "trades", opened, ())
+        venue = Venue(Streams("coinbase", "trades", opened, ()))
         await venue.leave(await _joined(venue))
         joined = await _joined(venue)
         lose[lost](1 + lost, "closed")
+        heard = joined.updates.qsize()
         await venue.close()
-        return joined.updates.qsize()
+        return heard
 
     async def _joined(venue: Venue) -> Subscriber:
         subscriber = await venue.join(NODES[0])
@@ -248,3 +263,37 @@ def test_a_client_that_is_being_closed_takes_nothing_from_those_of_the_next_one(
         return subscriber
 
     assert run_on_virtual_time(work) == lost, "only what the client in use loses is lost"
+
+
+def test_who_follows_a_node_again_has_another_connection_while_others_keep_theirs() -> None:
+    async def work() -> None:
+        market = Market()
+        silent = await market.venue.join(NODES[0])
+        await asyncio.sleep(2 * GATHERING_S)
+        other = await market.venue.join(NODES[1])
+        await asyncio.sleep(2 * GATHERING_S)
+        for turn in range(2, 6):
+            await market.venue.leave(silent)
+            silent = await market.venue.join(NODES[0])
+            await asyncio.sleep(2 * GATHERING_S)
+            market.clients[-1].trade(Trade(str(turn), T + turn, 100.0, 1.0))
+            update = await silent.updates.get()
+            assert isinstance(update, CandleUpdate) and update.connection == turn
+            assert other.updates.empty(), "its connection is its own"
+            assert [client.is_closed for client in market.clients] == [False, *[True] * (turn - 2), False]
+        await market.venue.close()
+        assert all(client.is_closed for client in market.clients)
+
+    run_on_virtual_time(work)
+
+
+def test_who_follows_a_node_while_all_is_closed_is_told() -> None:
+    async def work() -> None:
+        market = Market()
+        joined = await market.venue.join(NODES[0])
+        await asyncio.sleep(2 * GATHERING_S)
+        await market.venue.close()
+        error = await joined.updates.get()
+        assert isinstance(error, ExchangeUnavailable) and "closed here" in str(error)
+
+    run_on_virtual_time(work)

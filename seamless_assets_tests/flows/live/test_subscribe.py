@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import aclosing
 from itertools import pairwise
 from typing import Any
@@ -13,7 +14,7 @@ from support.live import HOUR, NODE, POLICY, LiveMarket, collect, lasting, reque
 
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.pages import Page
-from seamless_assets.core.live.events import Bar, CaughtUp, Gap, Revised, Stale
+from seamless_assets.core.live.events import Bar, CaughtUp, Event, Gap, Revised, Stale
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.lease import lease_key
 from seamless_assets.errors import UnknownSymbol
@@ -267,8 +268,7 @@ def test_corrections_made_while_an_exchange_was_away_are_seen_after_it(away: int
                 for bars in range(4):
                     market.correct(NODE, last - bars * 60, 77.0 + bars)
         assert shown(events) == market.truth(NODE, BEGIN, last + (away + 10) * 60)
-        revised = Counter(event.ts for event in events if isinstance(event, Revised))
-        assert revised == {last - bars * 60: 1 for bars in range(4)}
+        assert revised(events) == {last - bars * 60: 1 for bars in range(4)}
 
     run_on_virtual_time(work)
 
@@ -403,3 +403,50 @@ def test_an_old_hole_makes_no_bar_load_what_lies_between() -> None:
     assert [event.reason for event in events if isinstance(event, Gap)] == ["missing"]
     assert loaded
     assert max(loaded) < 60
+
+
+@pytest.mark.parametrize("away", [3, 9, 21, 60])
+def test_a_resumed_stream_sees_what_was_corrected_before_its_cursor_while_nobody_followed(away: int) -> None:
+    market = LiveMarket()
+    last = START + 6 * HOUR + 8 * 60
+
+    async def work() -> None:
+        events = []
+        async with aclosing(subscribe(market.process(), request([NODE], BEGIN))) as stream:
+            async for event in stream:
+                events.append(event)
+                if isinstance(event, Bar) and event.ts == last:
+                    break
+        for bars in range(4):
+            market.correct(NODE, last - bars * 60, 77.0 + bars)
+        await asyncio.sleep(away * 60)
+        end = last + (away + 5) * 60
+        events += await collect(market.process("another"), request([NODE], events[-1].cursor, end))
+        assert shown(events) == market.truth(NODE, BEGIN, end)
+
+    run_on_virtual_time(work)
+
+
+def test_what_was_corrected_before_since_is_nobodys_business() -> None:
+    market, begin = LiveMarket(), START + 6 * HOUR
+
+    async def work() -> None:
+        end = begin + 20 * 60
+        every = asyncio.create_task(collect(market.process(), request([NODE], begin - HOUR, end)))
+        later = asyncio.create_task(collect(market.process("later"), request([NODE], begin, end)))
+        for minute in (5, 12):
+            await asyncio.sleep(begin + minute * 60 - market.clock.now())
+            for ts in (begin - 60, begin + 60):
+                market.correct(NODE, ts, 5.0 + minute)
+        assert revised(await every) == {begin - 60: 2, begin + 60: 2}
+        assert revised(await later) == {begin + 60: 2}
+        for event in later.result()[::8]:
+            rest = await collect(market.process("rests"), request([NODE], event.cursor, end))
+            assert begin - 60 not in revised(rest), "nor after a cursor"
+        assert not revised(await collect(market.process("new"), request([NODE], begin + 900, end)))
+
+    run_on_virtual_time(work)
+
+
+def revised(events: Iterable[Event]) -> Counter[int]:
+    return Counter(event.ts for event in events if isinstance(event, Revised))

@@ -30,12 +30,10 @@ from seamless_assets_tests.simulation.simulation import Simulation
 from seamless_assets_tests.simulation.worker_pool import WorkerPool
 from seamless_assets_tests.simulation.workloads.fetch import drawn_rates
 
-NODES = tuple(NodeId.parse(f"ohlcv:binance:C{number}/USDT:1m") for number in range(2))
-PROCESSES = 3
-NOW = START + 10 * DAY + 7
-WINDOW = Segment(START + 10 * DAY - 8 * 60, START + 10 * DAY + 12 * 60)
-SPAN = Segment(WINDOW.start - 60 * 60, WINDOW.end + 60 * 60)
-TROUBLE_S = 420.0
+BEGIN = START + 10 * DAY
+NOW = BEGIN + 7
+AROUND = 30
+"""Bars before and after those that are wanted."""
 DEADLINE_S = 40_000.0
 POLICY = Policy(
     retry_backoff_ms=200,
@@ -45,6 +43,46 @@ POLICY = Policy(
     lease_ttl_ms=15_000,
     live_lease_ttl_ms=15_000,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much of everything there is: `history` bars have closed, `closing` ones are awaited."""
+
+    nodes: int
+    processes: int
+    history: int
+    closing: int
+
+    @classmethod
+    def drawn(cls, rng: Random) -> Scale:
+        """A small one: many different runs find more than long ones do."""
+        return cls(
+            nodes=rng.choice([1, 1, 1, 2]),
+            processes=rng.choice([1, 2, 2, 2, 3]),
+            history=rng.randint(1, 4),
+            closing=rng.choice([2, 3, 3, 4, 4, 6]),
+        )
+
+    @property
+    def window(self) -> Segment:
+        """What all processes want."""
+        return Segment(BEGIN - self.history * 60, BEGIN + self.closing * 60)
+
+    @property
+    def span(self) -> Segment:
+        """Of which there are bars."""
+        return Segment(self.window.start - AROUND * 60, self.window.end + AROUND * 60)
+
+    @property
+    def names(self) -> tuple[NodeId, ...]:
+        """Of which nodes."""
+        return tuple(NodeId.parse(f"ohlcv:binance:C{number}/USDT:1m") for number in range(self.nodes))
+
+    @property
+    def trouble_s(self) -> float:
+        """So long things go wrong."""
+        return self.closing * 60.0 - 60.0
 
 
 @dataclass
@@ -60,23 +98,25 @@ class LiveWorkload(Simulation):
 
     def __init__(self, seed: int, rates: FaultRates | None = None, kept: int | None = 0) -> None:
         rng = Random(f"live {seed}")
+        self.scale = scale = Scale.drawn(rng)
+        self.nodes, self.window, self.revising_s = scale.names, scale.window, scale.trouble_s
         self.violations = []
         self.trace = Trace(kept)
         self.loop = SeededLoop(Random(rng.random()), NOW)
         self.deadline = NOW + DEADLINE_S
         self.rates = rates or drawn_rates(rng)
         self.injector = FaultInjector(self.loop, Random(rng.random()), self.rates, self.trace)
-        self.market = Market(self.loop, Random(rng.random()), NODES, SPAN)
+        self.market = Market(self.loop, Random(rng.random()), self.nodes, scale.span)
         self.market.refusing = self.rates.refuse
         self.cluster = Cluster(self.loop, self.market, POLICY, budget_fails=rng.random() < 0.2)
         self.injector.expire_lease = self._expire
-        self.journals = [Journal() for _ in range(PROCESSES)]
+        self.journals = [Journal() for _ in range(scale.processes)]
         self.pool = WorkerPool(
             self.loop,
             Random(rng.random()),
             self.injector,
             self.cluster.machine,
-            PROCESSES,
+            scale.processes,
             self._share,
             self.violations,
         )
@@ -90,8 +130,8 @@ class LiveWorkload(Simulation):
         await self.pool.retry(process, partial(self._read_on, ports, journal))
 
     async def _read_on(self, ports: Ports, journal: Journal) -> bool:
-        since: Any = journal.cursor or WINDOW.start
-        request = StreamRequest.parse(NODES, since, WINDOW.end, None, 120.0)
+        since: Any = journal.cursor or self.window.start
+        request = StreamRequest.parse(self.nodes, since, self.window.end, None, 120.0)
         stream = subscribe(ports, request)
         try:
             async for event in stream:
@@ -122,12 +162,12 @@ class LiveWorkload(Simulation):
 
     def check(self) -> None:
         """Check what was left behind, and what each slot has read."""
-        windows = dict.fromkeys(NODES, WINDOW)
+        windows = dict.fromkeys(self.nodes, self.window)
         self.violations += violations_of(
             Backfilled(self.cluster, self.rates, windows, NOW, self.pool.crashed)
         )
         for slot, journal in enumerate(self.journals):
-            for node in NODES:
+            for node in self.nodes:
                 emitted = [event for event in journal.events if event.node_id == str(node)]
                 self.violations += [f"slot {slot}: {what}" for what in self._wrong_in(node, emitted)]
         if self.rates and not any(self.rates.chances.values()):
@@ -148,7 +188,8 @@ class LiveWorkload(Simulation):
                 yield f"{event} was told twice, or corrects what was not told"
             if isinstance(event, Bar | Filled | Revised):
                 bars[event.ts] = event.values
-        truth = {ts: row for ts, row in self.market.series[node].items() if WINDOW.start <= ts < WINDOW.end}
+        window = range(*self.window)
+        truth = {ts: row for ts, row in self.market.series[node].items() if ts in window}
         if lost := [ts for ts in truth if ts not in bars]:
             yield f"{node}: bars {lost[:3]} were never told"
         elif stale := [ts for ts in truth if bars[ts] != truth[ts]]:
@@ -157,16 +198,18 @@ class LiveWorkload(Simulation):
     def _wasted(self) -> Iterator[str]:
         """Where nothing went wrong, three processes ask for no more than one would."""
         asked = len(self.market.requests)
-        bars = NODES[0].timeframe.count(*WINDOW)
-        quiet = sum(bars - len([ts for ts in self.market.series[n] if ts in range(*WINDOW)]) for n in NODES)
+        bars = self.nodes[0].timeframe.count(*self.window)
+        traded = [ts for n in self.nodes for ts in self.market.series[n] if ts in range(*self.window)]
+        quiet = len(self.nodes) * bars - len(traded)
         pages = -(-50 // (self.market.page - 2))
-        if asked > (pages + 1) * (len(NODES) * bars + 6 * quiet):
+        if asked > (pages + 1) * (len(self.nodes) * bars + 6 * quiet):
             yield f"{asked} requests were made although nothing went wrong"
 
     def schedule(self) -> None:
-        self.loop.call_later(TROUBLE_S, self._stop, context=Context())
+        self.loop.call_later(self.scale.trouble_s, self._stop, context=Context())
         for _ in range(4):
-            self.loop.call_later(self._rng.uniform(0, TROUBLE_S), self.market.revise, context=Context())
+            after = self._rng.uniform(0, self.revising_s)
+            self.loop.call_later(after, self.market.revise, context=Context())
 
     def _expire(self, rng: Random) -> None:
         rng.choice(self.cluster.lease_stores).expire_one(rng)

@@ -8,18 +8,26 @@ from random import Random
 
 from seamless_assets.flows.live.feeds import Feeds
 from seamless_assets.flows.ports import Ports
+from seamless_assets.testing import InMemoryArtifactStore, InMemoryFiles
 from seamless_assets_tests.simulation.faults import FaultRates
-from seamless_assets_tests.simulation.process import Process
+from seamless_assets_tests.simulation.process import Machine, Process
 from seamless_assets_tests.simulation.stream import FaultyStream, StreamRates
-from seamless_assets_tests.simulation.workloads.live import TROUBLE_S, LiveWorkload
+from seamless_assets_tests.simulation.workloads.fetch import drawn_rates
+from seamless_assets_tests.simulation.workloads.live import LiveWorkload
+
+LATENCIES = (0.0, 0.0, 0.0, 0.05, 0.3)
+AUDITED_S = 300.0
+"""Within so long a correction is seen, whatever goes wrong: a feed audits its stream, or another one does."""
 
 
 class StreamsWorkload(LiveWorkload):
     """One seeded run of it."""
 
     def __init__(self, seed: int, rates: FaultRates | None = None, kept: int | None = 0) -> None:
-        super().__init__(seed, rates, kept)
         rng = Random(f"streams {seed}")
+        rates = rates or replace(drawn_rates(rng), latency=rng.choice(LATENCIES))
+        super().__init__(seed, rates, kept)
+        self.revising_s = max(0.0, self.scale.closing * 60.0 - AUDITED_S)
         self.stream_rates, self.marks_closed = StreamRates.drawn(rng), rng.random() < 0.5
         self.streams: list[FaultyStream] = []
         self._luck = rng
@@ -30,11 +38,13 @@ class StreamsWorkload(LiveWorkload):
         self.streams.append(stream)
         ports = super()._ports(process)
         policy = replace(ports.policy, feeds={"binance": "auto"})
-        return replace(ports, policy=policy, feeds=Feeds(stream))
+        # Nothing is released here, and no look into an empty log is worth a fault of its own.
+        artifacts = InMemoryArtifactStore(InMemoryFiles(Machine(self.loop)))
+        return replace(ports, policy=policy, feeds=Feeds(stream), artifacts=artifacts)
 
     def schedule(self) -> None:
         super().schedule()
-        self.loop.call_later(TROUBLE_S, self._steady, context=Context())
+        self.loop.call_later(self.scale.trouble_s, self._steady, context=Context())
 
     def check(self) -> None:
         super().check()

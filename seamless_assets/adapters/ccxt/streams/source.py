@@ -11,6 +11,7 @@ from seamless_assets.adapters.ccxt.client import restore_markets
 from seamless_assets.adapters.ccxt.settings import ClientSettings, Gate
 from seamless_assets.adapters.ccxt.source import CcxtSource
 from seamless_assets.adapters.ccxt.streams.client import streamed_by, streaming_client, takes_several
+from seamless_assets.adapters.ccxt.streams.line import Streams
 from seamless_assets.adapters.ccxt.streams.venue import Venue
 from seamless_assets.aio.gather import gather
 from seamless_assets.core.live.feed.update import CandleUpdate, Streamed
@@ -28,6 +29,7 @@ class CcxtStream:
         self._settings, self._gate, self._source = exchanges, gate, source
         self._venues: dict[tuple[str, str], Venue] = {}
         self._connections = count(1)
+        self._is_closed = False
 
     async def streamed(self, exchange: str) -> Streamed | None:
         """What the exchange streams; None where that is neither candles nor trades."""
@@ -36,9 +38,11 @@ class CcxtStream:
     async def updates(self, node: NodeId) -> AsyncGenerator[CandleUpdate, None]:
         """What the exchange sends of a node, from now on until it is closed.
 
-        Raises `ExchangeUnavailable` where the connection ends or cannot be made, `ExchangeRefused`, and
-        `BudgetUnavailable` where the exchange's markets could not be asked for.
+        Raises `ExchangeUnavailable` where the connection ends, is closed or cannot be made,
+        `ExchangeRefused`, and `BudgetUnavailable` where the exchange's markets could not be asked for.
         """
+        if self._is_closed:
+            raise ExchangeUnavailable(f"stream of {node}: all streams were closed here", status=None)
         venue = self._venue(node)
         subscriber = await venue.join(node)
         try:
@@ -51,7 +55,8 @@ class CcxtStream:
             await venue.leave(subscriber)
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; whoever follows a node is told by `ExchangeUnavailable`."""
+        self._is_closed = True
         await gather(venue.close() for venue in self._venues.values())
 
     def _venue(self, node: NodeId) -> Venue:
@@ -63,7 +68,7 @@ class CcxtStream:
         if (exchange, part) not in self._venues:
             opening = partial(self._open, exchange)
             secrets = self._settings[exchange].secrets
-            self._venues[exchange, part] = Venue(exchange, streamed, opening, secrets)
+            self._venues[exchange, part] = Venue(Streams(exchange, streamed, opening, secrets))
         return self._venues[exchange, part]
 
     async def _open(self, exchange: str, on_lost: Callable[[int, str], None]) -> Any:
