@@ -34,15 +34,24 @@ def place_of(error: ErrorDetails) -> Place:
     return tuple(part for part in error["loc"] if part != _KEY_MARK)
 
 
+def shown_place_of(error: ErrorDetails) -> Place:
+    """That place as it may be shown: behind the colon of an unknown key may stand a secret."""
+    place = place_of(error)
+    return (*place[:-1], _name(place)) if error["type"] == "extra_forbidden" else place
+
+
 def explain(error: ErrorDetails) -> str:
     """A validation error in one plain sentence."""
     kind, place = error["type"], place_of(error)
     context: Mapping[str, Any] = error.get("ctx", {})
     if kind == "extra_forbidden":
+        if _name(place) != str(place[-1]):
+            return "a colon that ends a key needs a space behind it"
         return f"unknown key; {nearest(str(place[-1]), _known_keys(place[:-1]))}"
     if kind == "value_error":
         return str(context["error"])
-    shown = "" if _is_secret(place) else f", not {_brief(error['input'])}"
+    is_shown = isinstance(error["input"], dict | list) or not _is_secret(place)
+    shown = f", not {_brief(error['input'])}" if is_shown else ""
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"])
         return f"must be {' or '.join(choices)}{shown}{_guess(error['input'], choices)}"
@@ -50,6 +59,10 @@ def explain(error: ErrorDetails) -> str:
     if family in _EXPECTED:
         return f"must be {_EXPECTED[family]}{shown}"
     return f"{error['msg'].removeprefix('Input ').replace('should', 'must')}{shown}"
+
+
+def _name(place: Place) -> str:
+    return str(place[-1]).partition(":")[0]
 
 
 def _known_keys(place: Place) -> tuple[str, ...]:
@@ -80,6 +93,9 @@ def _kind_at(place: Place) -> Any:
 
 def _parts_of(kind: Any) -> Iterator[Any]:
     yield kind
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        for one in kind.model_fields.values():
+            yield from _parts_of(one.annotation)
     for part in get_args(kind):
         yield from _parts_of(part)
 

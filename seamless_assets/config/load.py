@@ -19,7 +19,7 @@ from seamless_assets.config.addresses import Dsn, http_url
 from seamless_assets.config.document.places import MAX_PROBLEMS, Document, Place, Problem
 from seamless_assets.config.document.reading import read_mapping, read_text, read_yaml
 from seamless_assets.config.document.variables import refuse_unwritable, substitute
-from seamless_assets.config.explain import explain, place_of
+from seamless_assets.config.explain import explain, place_of, shown_place_of
 from seamless_assets.config.rules import Rule, judge
 from seamless_assets.config.sections import S3Settings, SeamlessSettings
 from seamless_assets.config.settings import ExchangeSettings, NodeSettings, Settings
@@ -180,7 +180,7 @@ def _validated(document: Document, base: Path, file: Path | None) -> Settings | 
     for fault in faults[:MAX_PROBLEMS]:
         place = place_of(fault)
         if not document.is_broken(place):
-            document.break_at(place, explain(fault))
+            document.break_at(place, explain(fault), shown_place_of(fault))
     for place in sorted({place_of(fault) for fault in faults}, key=_removal_order):
         _remove(data, place)
     try:

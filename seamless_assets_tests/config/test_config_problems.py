@@ -388,3 +388,21 @@ environment: {{rate_limiter_redis: "http://:hunter2@r"}}
 """)
     assert [line for line, _, _ in found] == [6, 7, 8, 9]
     assert not any("hunter2" in message for _, _, message in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ('environment: {world_webhook_secret:"hunter2"}', "environment.world_webhook_secret"),
+        ("environment: {rate_limiter_redis:redis://:hunter2@r}", "environment.rate_limiter_redis"),
+        ("environment: {proxi:hunter2}", "environment.proxi"),
+        ('environment: world_webhook_secret:"hunter2"', "environment"),
+        ("environment: rate_limiter_redis:redis://:hunter2@r", "environment"),
+    ],
+)
+def test_a_key_without_a_space_behind_its_colon_shows_no_secret(
+    problems: Finder, text: str, where: str
+) -> None:
+    found = problems(f"{BASE}{text}\n")
+    assert [key for _, key, _ in found] == [where]
+    assert not any("hunter2" in f"{key} {message}" for _, key, message in found)

@@ -52,17 +52,17 @@ class Document:
         """Whether there are as many problems as are reported."""
         return len(self.problems) >= MAX_PROBLEMS
 
-    def report(self, place: Place, message: str) -> None:
-        """Note a problem at `place`, unless there are enough."""
+    def report(self, place: Place, message: str, shown: Place | None = None) -> None:
+        """Note a problem at `place`, unless there are enough; it is `shown` as the place that may be."""
         if self.is_full:
             return
         if place in self.origins:
             message = f"{message} (from the environment variable {self.origins[place]})"
-        self.problems.append(Problem(self.file, self.line(place), key_text(place), message))
+        self.problems.append(Problem(self.file, self.line(place), key_text(shown or place), message))
 
-    def break_at(self, place: Place, message: str) -> None:
-        """Note a problem that makes the value at `place` useless."""
-        self.report(place, message)
+    def break_at(self, place: Place, message: str, shown: Place | None = None) -> None:
+        """Note a problem that makes the value at `place` useless; `shown` as for `report`."""
+        self.report(place, message, shown)
         self.broken.add(place)
 
     def is_broken(self, place: Place) -> bool:
