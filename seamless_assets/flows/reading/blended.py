@@ -73,7 +73,8 @@ async def read_blended(
     for phase, parts in phases:
         if parts:
             problems += await _filled(ports, node, parts, phase, deadline)
-    if wanted.first or wanted.tail:
+    # Where the fill took all the time, a second look would be cut in its place, and named for it.
+    if (wanted.first or wanted.tail) and deadline.has_time("storage_wait"):
         again = await _gather(ports, request, window, snapshot, deadline)
         # A second look that was cut knows less than the first.
         gathered = again if again.coverage.present >= gathered.coverage.present else gathered

@@ -27,7 +27,8 @@ class Deadline:
         self._policy = policy
         self._began = monotonic()
         self._taken_ms: dict[Phase, float] = {}
-        self._cut: set[Phase] = set()
+        self._cut: list[Phase] = []
+        """Phases in the order in which they were cut."""
 
     async def run(self, phase: Phase, work: Awaitable[T]) -> T:
         """The outcome of `work`. Raises `PhaseCut` once the phase has had its time.
@@ -52,13 +53,22 @@ class Deadline:
         finally:
             self._note(phase, began)
         if not task.done():
-            self._cut.add(phase)
+            self._cut.append(phase)
             _abandon(task)
             raise PhaseCut(phase)
         return task.result()
 
     def _note(self, phase: Phase, began: float) -> None:
         self._taken_ms[phase] = self._taken_ms.get(phase, 0.0) + (monotonic() - began) * 1000
+
+    @property
+    def first_cut(self) -> Phase:
+        """The phase that was cut first, which is what the others had no time for."""
+        return self._cut[0] if self._cut else "total"
+
+    def has_time(self, phase: Phase) -> bool:
+        """Whether anything is left of a phase, and of the whole."""
+        return self._remaining_ms(phase) > 0
 
     def report(self) -> SLAReport:
         """What every phase was given and took so far."""

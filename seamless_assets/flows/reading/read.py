@@ -149,12 +149,13 @@ async def _live(ports: Ports, request: ReadRequest, admission: Admission, deadli
 
 
 def _exceeded(request: ReadRequest, deadline: Deadline) -> SeamlessSLAExceeded:
-    report = deadline.report()
-    phase = report.violations[0]
+    report, phase = deadline.report(), deadline.first_cut
     cut = report.phases[phase]
+    given = f"{phase} was given {cut.budget_ms:g} ms and was cut after {cut.taken_ms:.0f} ms"
+    if phase != "total" and "total" in report.violations and cut.taken_ms < cut.budget_ms:
+        given += f", as total_deadline_ms of {request.sla.total_deadline_ms:g} were over"
     return SeamlessSLAExceeded(
-        f"{request.node}: {phase} was given {cut.budget_ms:g} ms and was cut after {cut.taken_ms:.0f} ms; "
-        "read again, ask for less, or raise the budget in sla",
+        f"{request.node}: {given}; read again, ask for less, or raise the budget in sla",
         node_id=str(request.node),
         phase=phase,
         budget_ms=cut.budget_ms,

@@ -15,6 +15,7 @@ from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.result import ReadResult
 from seamless_assets.core.reading.settings import ReadSettings
 from seamless_assets.core.reading.sla import SLAPolicy
+from seamless_assets.core.worlds.decision import Decision
 from seamless_assets.errors import SeamlessSLAExceeded
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.read import read
@@ -154,6 +155,39 @@ def test_the_total_cuts_what_every_phase_alone_would_allow(slow: str) -> None:
     result, took = timed(lambda: read(ports, asking("AUTO_BACKFILL", total_deadline_ms=1_100, **wide)))
     assert took == 1_100 and isinstance(result, ReadResult)
     assert "total" in result.metadata.sla["violations"]
+
+
+@pytest.mark.parametrize("slow", ["source", "leases"])
+@pytest.mark.parametrize("on_violation", ["FAIL_FAST", "PARTIAL_FILL", "HOLD"])
+def test_a_store_that_answers_is_not_named_for_the_fill_that_took_all_the_time(
+    slow: str, on_violation: str
+) -> None:
+    # A real store takes a moment, which a second look has not where the fill used the total up.
+    ports = opened(slow, delay=3_600.0)
+    ports = replace(ports, hot=Slow(ports.hot, 0.05))
+    sla = {"max_wait_storage_ms": 9_000, "max_wait_backfill_ms": 9_000, "total_deadline_ms": 1_100}
+    result, took = timed(lambda: read(ports, asking("AUTO_BACKFILL", on_violation=on_violation, **sla)))
+    assert took == 1_100
+    if isinstance(result, SeamlessSLAExceeded):
+        assert (result.phase, result.violations) == ("backfill_wait", ("backfill_wait", "total"))
+        assert "total_deadline_ms of 1100" in str(result)
+    else:
+        assert result.metadata.sla["violations"] == ["backfill_wait", "total"]
+    assert isinstance(result, SeamlessSLAExceeded) == (on_violation == "FAIL_FAST")
+
+
+def test_the_world_service_that_took_all_the_time_is_named_and_not_the_store_after_it() -> None:
+    class Silent:
+        async def in_force(self, world_id: str, as_of: str | None) -> Decision:
+            await asyncio.sleep(3_600)
+            raise AssertionError("nobody waits so long")
+
+    ports = replace(opened("hot", delay=0.05), decisions=Silent())
+    result, took = timed(
+        lambda: read(ports, asking("FAIL_FAST", total_deadline_ms=400, on_violation="FAIL_FAST"))
+    )
+    assert took == 400
+    assert isinstance(result, SeamlessSLAExceeded) and result.phase == "live_wait"
 
 
 def test_a_fill_that_a_read_did_not_wait_for_completes_and_serves_the_next() -> None:
