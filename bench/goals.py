@@ -91,6 +91,9 @@ LIVE = (
     ),
     Line("live.polling-many", "requests of 50 subscribers of 20 nodes", "one subscriber", 1.05, "requests"),
     Line("live.stream-many", "the same, streamed", "one subscriber", 1.05, "requests"),
+    Line("live.socket-1", "p99 of 1 node from its closing message to the reader", "bare ccxt.pro loop", 3.0),
+    Line("live.socket-100", "p99 of 100 nodes that close at once", "bare ccxt.pro loop", 3.0),
+    Line("live.socket-1000", "p99 of 1,000 nodes that close at once", "bare ccxt.pro loop", 3.0),
 )
 MIRROR = (
     Line("mirror.short-log", "mirror a release to Iceberg, log of 10", "the release itself", 0.5),

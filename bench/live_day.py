@@ -117,6 +117,8 @@ class Diary:
     """What was told of the nodes, and how their sessions stood."""
 
     told: dict[str, list[tuple[float, Any]]] = field(default_factory=dict)
+    told_at: dict[tuple[str, int], float] = field(default_factory=dict)
+    """When a bar was told, by node and open."""
     states: dict[str, list[tuple[float, str]]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -209,6 +211,8 @@ def trade(url: str, folder: Path, day: Day, feeds: Sequence[str], haste: Haste, 
             told = diary.told.setdefault(node, [])
             for event in s.subscribe([node], since=START, until=day.end):
                 told.append((time.time(), event))
+                if type(event).__name__ in ("Bar", "Filled"):
+                    diary.told_at.setdefault((node, event.ts), time.time())
 
         def watch() -> None:
             limits = {"max_lag": MAX_LAG_S, "min_coverage": 0.5, "sla": PATIENT}
@@ -236,7 +240,7 @@ def trade(url: str, folder: Path, day: Day, feeds: Sequence[str], haste: Haste, 
         while time.time() < day.end + SETTLED_S:
             _sleep(0.1)
         for node in nodes:
-            diary.problems += _replayed_otherwise(s, node, day, diary)
+            diary.problems += list(_replayed_otherwise(s, node, day, diary))
     return diary
 
 
@@ -270,33 +274,38 @@ def _settings(url: str, folder: Path, feeds: Sequence[str]) -> Any:
     return settings_from_mapping({"seamless": seamless, "exchanges": declared}, base=folder, environ={})
 
 
-def _replayed_otherwise(s: Any, node: str, day: Day, diary: Diary) -> list[str]:
-    """Release the day, and compare what a replay gives with what was told."""
-    s.publish(node, START, day.end)
-    s.release(node, reason="the day is over")
-    told = (event for _, event in diary.told[node])
-    again = s.replay([node], START, day.end, knowledge="then")
-    problems = []
-    for what, one, other in zip(("bars", "corrections"), _told(told, day), _told(again, day), strict=True):
-        if one != other:
-            lacking, added = (sorted(set(a) - set(b)) for a, b in ((one, other), (other, one)))
-            problems.append(f"{node}: a replay gives other {what}; it lacks {lacking[:2]}, adds {added[:2]}")
-    return problems
-
-
-def _told(events: Iterable[Any], day: Day) -> tuple[list[Any], list[Any]]:
-    """Bars in their order, and the corrections of each in theirs: kind, time, values; up to the day's end.
+def _replayed_otherwise(s: Any, node: str, day: Day, diary: Diary) -> Iterator[str]:
+    """Release the day, and compare what a replay gives with what was told.
 
     Which came first, a bar or another one's correction, is told by two clocks, a moment apart.
     """
-    bars, corrections = [], []
-    for event in events:
+    s.publish(node, START, day.end)
+    s.release(node, reason="the day is over")
+    again = _values(((0.0, event) for event in s.replay([node], START, day.end, knowledge="then")), day)
+    told = _values(diary.told[node], day)
+    if list(told) != list(again):
+        yield f"{node}: a replay gives other bars, or in another order"
+    for ts, one in told.items():
+        other = again.get(ts, [])
+        # Whoever is told of a bar late is told of it as it is by then.
+        missed = other[: len(other) - len(one)]
+        came = [recorded_at for _, recorded_at in other[1 : len(missed) + 1]]
+        if [values for values, _ in one] != [values for values, _ in other[len(missed) :]]:
+            yield f"{node}: a replay gives other values of {ts}: {other}, told were {one}"
+        elif came and diary.told_at[node, ts] < max(came):
+            yield f"{node}: {ts} was told as it was {came} only, at {diary.told_at[node, ts]}"
+
+
+def _values(told: Iterable[tuple[float, Any]], day: Day) -> dict[int, list[tuple[Any, float]]]:
+    """The values of each bar, in the order of bars: those of its event, then of its corrections, and when."""
+    found: dict[int, list[tuple[Any, float]]] = {}
+    for _, event in told:
         kind = type(event).__name__
         if kind in ("Bar", "Filled"):
-            bars.append((kind, event.ts, event.values))
+            found.setdefault(event.ts, []).append((event.values, 0.0))
         elif kind == "Revised" and event.recorded_at < day.end:
-            corrections.append((event.ts, event.values))
-    return bars, sorted(corrections, key=lambda one: one[0])
+            found.setdefault(event.ts, []).append((event.values, event.recorded_at))
+    return found
 
 
 def judge(url: str, day: Day, diary: Diary) -> list[str]:

@@ -1,17 +1,26 @@
 """What following nodes costs: CPU for each bar that closes, delay after its close, requests.
 
-Twins of all ports on virtual time, so that neither a network nor a machine's load is measured: the delay is
-what the schedule of looks and its jitter make of it, or the stream, the CPU is that of the flows and of the
-stores in memory. Bare loops only ask the same exchange for each bar, or wait for the mark of its stream.
+Over real sockets and SQLite, each side in a process of its own: from the message that marks a bar as closed
+to the reader.
+
+All else over twins of all ports on virtual time, so that neither a network nor a machine's load is measured:
+the delay is what the schedule of looks and its jitter make of it, or the stream, the CPU is that of the flows
+and of the stores in memory. Bare loops only ask the same exchange for each bar, or wait for the mark of its
+stream.
 """
 
 from __future__ import annotations
 
+import json
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 from bench.measuring.sample import Probe, Sample
-from bench.running import Bench, Case
+from bench.places import OURS, ROOT, child_environment
+from bench.running import Bench, Case, Skipped
 from bench.worlds.live import Cost, ask_alone, follow, watch_alone
 
 BARS, SUBSCRIBERS, SHARED_NODES = 5, 50, 20
@@ -22,8 +31,11 @@ SIDES: dict[str, tuple[Callable[[int, int], Cost], Callable[[int, int], Cost]]] 
 ROUNDS = {1: 9, 100: 3, 1_000: 3}
 
 
-def cases(bench: Bench) -> Iterator[Case]:
-    """Everything in this process."""
+SOCKET_BARS = {1: 50, 100: 5, 1_000: 3}
+
+
+def cases(bench: Bench) -> Iterator[Case | Skipped]:
+    """What is measured on virtual time, in this process, then what real sockets make of it."""
     bars = bench.size(BARS, 1)
     for feed, sides in SIDES.items():
         for nodes, rounds in ROUNDS.items():
@@ -34,6 +46,65 @@ def cases(bench: Bench) -> Iterator[Case]:
     for feed, (ours, _) in SIDES.items():
         many, one = (_requests(ours, bars, subscribers) for subscribers in (bench.size(SUBSCRIBERS, 2), 1))
         yield Case(f"live.{feed}-many", many, one, rounds=1, warm_up=False)
+    if bench.quick:
+        yield Skipped("live.socket-*", "a quick run starts no server")
+        return
+    for nodes, socket_bars in SOCKET_BARS.items():
+        ours, peer = (_Socket(kind, nodes, socket_bars) for kind in ("ours", "bare"))
+        yield Case(
+            f"live.socket-{nodes}",
+            ours.go,
+            peer.go,
+            rounds=1,
+            warm_up=False,
+            facts=partial(_told, ours, peer),
+        )
+
+
+class _Socket:
+    """A process that follows an exchange of its own; `told` is what it said last."""
+
+    def __init__(self, kind: str, nodes: int, bars: int) -> None:
+        self._words = [kind, str(nodes), str(bars)]
+        self.told: dict[str, Any] = {}
+
+    def go(self) -> Sample:
+        """Seconds from the closing message to the reader, p99."""
+        kind, nodes, bars = self._words
+        served = subprocess.Popen(
+            [OURS, "-m", "bench.contenders.live", "exchange", nodes],
+            cwd=ROOT,
+            env=child_environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert served.stdout is not None
+            url = served.stdout.readline().strip()
+            with tempfile.TemporaryDirectory() as folder:
+                done = subprocess.run(
+                    [OURS, "-m", "bench.contenders.live", kind, url, folder, nodes, bars],
+                    cwd=ROOT,
+                    env=child_environment(),
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    check=True,
+                    text=True,
+                )
+        finally:
+            served.kill()
+            served.wait()
+        self.told = json.loads(done.stdout)
+        delays = self.told["delays"]
+        return Sample(delays[int(len(delays) * 0.99)], self.told["cpu"], self.told["memory_mib"] * int(nodes))
+
+
+def _told(ours: _Socket, peer: _Socket) -> dict[str, Any]:
+    """CPU of a bar and memory of a node, of both."""
+    sides = {"ours": ours.told, "peer": peer.told}
+    return {
+        f"{who}_{fact}": told[fact] for who, told in sides.items() for fact in ("cpu", "memory_mib") if told
+    }
 
 
 def _cpu(follows: Callable[[int, int], Cost], nodes: int, bars: int) -> Probe:

@@ -43,7 +43,9 @@ class StreamRates:
     def drawn(cls, rng: Random) -> StreamRates:
         """Faults of a few kinds, more or less likely."""
         kinds = rng.sample([field.name for field in fields(cls)], rng.randint(0, 6))
-        return cls(**{kind: rng.choice([0.05, 0.2, 0.5]) for kind in kinds})
+        # A connection begins seldom.
+        likely = {kind: (0.3, 0.6) if kind in ("refused", "stale") else (0.05, 0.2, 0.5) for kind in kinds}
+        return cls(**{kind: rng.choice(chances) for kind, chances in likely.items()})
 
 
 class FaultyStream:

@@ -24,7 +24,7 @@ def test_a_cursor_that_runs_ahead_of_what_was_delivered(monkeypatch: pytest.Monk
         return replace(place, own=replace(place.own, upto=self._frame.shift(place.own.upto, 1)))
 
     monkeypatch.setattr(Sequencer, "_place", ahead)
-    found("live", "were never told", "corrects what was not told", first=4)
+    found("live", "were never told", "corrects what was not told")
 
 
 def test_silence_that_is_taken_for_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +40,7 @@ def test_a_forming_bar_that_is_taken_for_a_closed_one(monkeypatch: pytest.Monkey
         self.closed = self.node.timeframe.shift(self.closed, 1)
 
     monkeypatch.setattr(Follower, "_ask_clock", early)
-    found("live", "was told before it closed", "values that they never had when closed", first=1)
+    found("live", "was told before it closed", "values that they never had when closed")
 
 
 def test_corrections_that_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:

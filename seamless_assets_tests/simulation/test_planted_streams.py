@@ -24,7 +24,7 @@ def test_a_first_snapshot_that_is_believed(monkeypatch: pytest.MonkeyPatch) -> N
         self._first_message = -1
 
     monkeypatch.setattr(FinalityJudge, "_begin", believe)
-    found("streams", *FORMING, first=50)
+    found("streams", *FORMING, first=16)
 
 
 def test_a_mark_that_is_believed_before_the_bar_has_closed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +43,7 @@ def test_silence_that_makes_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
         return at if at is not None or ts < self._whole_from else end + finality.SETTLE_S
 
     monkeypatch.setattr(FinalityJudge, "_final_at", silent)
-    found("streams", *FORMING, first=22)
+    found("streams", *FORMING, first=57)
 
 
 def test_a_cursor_that_runs_ahead_of_what_was_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,4 +54,4 @@ def test_a_cursor_that_runs_ahead_of_what_was_delivered(monkeypatch: pytest.Monk
         return replace(place, own=replace(place.own, upto=self._frame.shift(place.own.upto, 1)))
 
     monkeypatch.setattr(Sequencer, "_place", ahead)
-    found("streams", "were never told", "corrects what was not told", first=3)
+    found("streams", "were never told", "corrects what was not told", first=14)

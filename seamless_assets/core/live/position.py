@@ -57,9 +57,9 @@ class Position:
         revised = [pair for pair in self.revised if pair[0] >= recent]
         return replace(self, gaps=tuple(gaps[-MAX_GAPS:]), revised=tuple(revised), since=since)
 
-    def is_told(self, ts: int) -> bool:
-        """Whether the bar at `ts` was told, or that there is none."""
-        return self._since <= ts < self.upto
+    def follows(self, ts: int, timeframe: Timeframe) -> bool:
+        """Whether corrections of the bar at `ts` are told: it was told itself, and not too long ago."""
+        return max(timeframe.shift(self.upto, -FOLLOWED_BARS), self._since) <= ts < self.upto
 
     @property
     def _since(self) -> int:

@@ -94,7 +94,7 @@ class Sequencer:
         return deque(
             one
             for one in self._corrections
-            if before.is_told(one.ts)
+            if before.follows(one.ts, self._frame)
             and not _holds(before.gaps, one.ts)
             and one.number > emitted.get(one.ts, 0)
         )

@@ -37,9 +37,9 @@ class Follower:
     """Fills a node from the open `start` on, for as long as it runs, to `until` and little further.
 
     Both are in epoch seconds. `is_resumed`: bars before `start` were told, and may have been corrected while
-    nobody followed. `on_news` is called when there may be some. `closed` is the end of closed
-    time, `decided` that of the bars of which it is known whether there are any, `is_away` whether the last
-    look had no answer.
+    nobody followed; where `until` is over nobody asks. `on_news` is called when there may be some. `closed`
+    is the end of closed time, `decided` that of the bars of which it is known whether there are any,
+    `is_away` whether the last look had no answer.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Follower:
         is_resumed: bool = False,
     ) -> None:
         self.node = node
+        self._until = until
         self._reach = None if until is None else node.timeframe.shift(until, BEYOND_BARS)
         self.closed = self.decided = start
         self.is_away = True
@@ -64,7 +65,8 @@ class Follower:
         self._asked_for: int | None = None
         """The end of the newest bar that this process asked for and got."""
         self._next_at = 0.0
-        self._followed_until = start if is_resumed else None
+        self._resumed_at = start if is_resumed else None
+        self._followed_until: int | None = None
         """The end of closed time at the last look that was not in vain."""
         self._is_streamed = False
         self._complete_until = start
@@ -121,8 +123,8 @@ class Follower:
                 await self._look(Look(self.node, newest, self.closed, self._due(), again=True))
             return
         frame, closed = self.node.timeframe, self.closed
-        if self._followed_until is not None and frame.count(self._followed_until, closed) >= RECENT_BARS:
-            # Looks were missed that would have seen corrections of the last bars before.
+        if self._has_missed_looks():
+            # They would have seen corrections of the last bars before.
             last = Segment(self.decided, self.decided)
             await self._look(Look(self.node, last, last.end, self._due(), again=True))
         while True:
@@ -142,6 +144,13 @@ class Follower:
             self._on_news(self.node)
             if end >= reach:
                 return
+
+    def _has_missed_looks(self) -> bool:
+        """Whether bars closed of which nobody here took note, be it before this process began."""
+        since = self._followed_until
+        if since is None and (self._until is None or self._until > self.closed):
+            since = self._resumed_at
+        return since is not None and self.node.timeframe.count(since, self.closed) >= RECENT_BARS
 
     def _awaits_stream(self) -> bool:
         """Whether the newest bar is still to come by the node's stream, and nothing before it is missing."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from support.live import HOUR, NODE, LiveMarket, collect, lasting, request, shown
 
+from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
 from seamless_assets.core.calendar.instant import instant_text
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.live.events import Bar, Event, Gap, Revised
+from seamless_assets.core.live.position import FOLLOWED_BARS
 from seamless_assets.core.live.replay import ReplayRequest, emitted_at
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import CoverageMissing, InvalidInput
@@ -73,6 +76,28 @@ def test_what_was_lived_is_replayed_as_it_was_known_then() -> None:
             for node in market.nodes:
                 mine = [event for event in then[at + 1 :] if event.node_id == str(node)]
                 assert [event for event in rest if event.node_id == str(node)] == mine
+
+    run_on_virtual_time(work)
+
+
+def test_each_correction_of_a_long_window_is_told_once() -> None:
+    market = LiveMarket(now=START + 20 * HOUR + 600)
+
+    async def work() -> None:
+        ports = market.process()
+        window = Segment(START, START + 20 * HOUR)
+        await materialize(ports, NODE, window)
+        corrected = range(START + 300, START + 20 * HOUR - 600, 7 * 60)
+        for ts in corrected:
+            row = (ts, *market.exchange.series[NODE][ts][:4], 77.0)
+            bar = table_of([row], BARS_SCHEMA)
+            await ports.hot.write_bars(NODE, bar, (), recorded_at=ts + 200.0)
+        await materialize(ports, NODE, window)
+        then = await replayed(ports, [NODE], *window, knowledge="then")
+        assert Counter(e.ts for e in then if isinstance(e, Revised)) == dict.fromkeys(corrected, 1)
+        assert len(corrected) > 150 and window.end - window.start > 2 * FOLLOWED_BARS * 60
+        rest = await replayed(ports, [NODE], then[700].cursor, window.end, knowledge="then")
+        assert rest == then[701:]
 
     run_on_virtual_time(work)
 
