@@ -23,7 +23,8 @@ from bench.subjects.fetching import ANSWER_S, BINDING, DAY_BARS, END, LOOSE, PAG
 from bench.worlds.servers import LocalExchange, local_exchange
 
 WORKERS = (1, 2, 4, 8)
-SYMBOLS = tuple(f"{coin}/USDT" for coin in ("BTC", "ETH", "SOL", "XRP", "ADA", "LTC", "TRX", "DOT"))
+SYMBOLS = tuple(f"{coin}/{quote}" for coin in ("BTC", "ETH", "SOL", "XRP") for quote in ("USDT", "EUR"))
+"""As many as the most workers; the local exchange has them all."""
 BUDGET_DAYS, LOOSE_DAYS = 100, 400
 WORKER = """
 import sys

@@ -34,7 +34,7 @@ SEEDS = {
     "streams": range(300),
     "worlds": range(10),
     "fetch-disasters": range(62, 78),
-    "governance-disasters": range(30, 60),
+    "governance-disasters": range(240, 270),
 }
 """What CI runs."""
 MANY = {
@@ -44,7 +44,7 @@ MANY = {
     "live": range(10_000),
     "streams": range(10_000),
     "worlds": range(400),
-    "governance-disasters": range(30, 120),
+    "governance-disasters": range(240, 540),
 }
 """Where planted bugs are looked for, and what a long run tries."""
 

@@ -191,7 +191,7 @@ def test_unsorted_rows_that_are_cut_by_a_search(monkeypatch: pytest.MonkeyPatch)
 
     for flow in (fetch, materialize):
         monkeypatch.setattr(flow, "within", searched)
-    found("governance-disasters", "is not released in peace", first=31)
+    found("governance-disasters", "is not released in peace", first=240)
 
 
 def test_a_look_of_a_wrong_clock_that_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +205,7 @@ def test_a_look_of_a_wrong_clock_that_is_believed(monkeypatch: pytest.MonkeyPatc
 def test_a_damaged_bar_that_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RecordingHotStore, "notices_damage", False)
     monkeypatch.setattr(sealing, "refuse_unsound", lambda *args: None)
-    found("governance-disasters", "that never was", first=66)
+    found("governance-disasters", "that never was", first=240)
 
 
 def test_a_hot_store_that_outweighs_what_was_released(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,4 +214,4 @@ def test_a_hot_store_that_outweighs_what_was_released(monkeypatch: pytest.Monkey
 
     known = publish.known_bars
     monkeypatch.setattr(publish, "known_bars", hot_first)
-    found("governance-disasters", "brings back an older bar", first=43)
+    found("governance-disasters", "brings back an older bar", first=247)

@@ -66,7 +66,7 @@ def test_a_cache_that_knows_no_as_of(monkeypatch: pytest.MonkeyPatch) -> None:
         return CacheKey(**{**args, "as_of": "", "dataset_fingerprint": ""})
 
     monkeypatch.setattr(gather, "CacheKey", unbound)
-    found("worlds", "other bars than released", "in no release", "and is")
+    found("worlds", "other bars than released", "reads otherwise than it was", "in no release", "and is")
 
 
 def test_a_live_read_that_leaves_released_bars_out(monkeypatch: pytest.MonkeyPatch) -> None:

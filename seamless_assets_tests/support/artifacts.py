@@ -62,16 +62,17 @@ def with_extents(artifact: SealedArtifact, extents: Extents) -> SealedArtifact:
 def seal_bars(
     bars: pa.Table, partition: str, end: int | None = None, node: NodeId = NODE, **facts: object
 ) -> SealedArtifact:
-    """An artifact of one-minute bars, from the first up to `end`, with other `facts` in its manifest."""
-    payload = encode_bars(bars)
+    """An artifact of a node's bars, from the first up to `end`, with other `facts` in its manifest."""
+    payload, frame = encode_bars(bars), node.timeframe
+    interval = frame.seconds or str(frame)
     start = bars["ts"][0].as_py() if bars.num_rows else START
     manifest = Manifest(
         node_id=str(node),
-        interval=60,
+        interval=interval,
         partition=partition,
-        range=(start, end or start + bars.num_rows * 60),
+        range=(start, end or frame.shift(start, bars.num_rows)),
         rows=bars.num_rows,
-        dataset_fingerprint=fingerprint(bars, node_id=node, interval=60),
+        dataset_fingerprint=fingerprint(bars, node_id=node, interval=frame),
         file_sha256=sha256_text(payload),
         file_bytes=len(payload),
         conformance_version="v2",

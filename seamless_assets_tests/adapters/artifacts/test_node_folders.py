@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.artifacts import sealed
+from support.artifacts import seal_bars
 from support.ports import embedded_ports
 
 from seamless_assets.adapters.artifacts.store import ArtifactStore
@@ -15,7 +15,6 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.releases.artifact import ArtifactRef, SealedArtifact
-from seamless_assets.core.releases.fingerprint import fingerprint
 from seamless_assets.core.releases.release import record_path
 from seamless_assets.core.releases.snapshot import next_release
 from seamless_assets.errors import ArtifactCorrupt
@@ -23,7 +22,7 @@ from seamless_assets.flows.reading.read import read_released
 from seamless_assets.flows.releasing.compact import compact
 from seamless_assets.flows.releasing.materialize import materialize
 from seamless_assets.flows.releasing.verify import verify
-from seamless_assets.testing import DAY, START, InMemoryExchange, ManualClock, random_walk
+from seamless_assets.testing import DAY, START, InMemoryExchange, ManualClock, make_bars, random_walk
 
 LOWER = NodeId.parse("ohlcv:hyperliquid:kPEPE/USDC:USDC:1h")
 MONTHS = NodeId.parse("ohlcv:okx:BTC/USDT:USDT:1M")
@@ -31,15 +30,10 @@ MINUTES = NodeId.parse("ohlcv:okx:BTC/USDT:USDT:1m")
 
 
 def of(node: NodeId, rows: int = 10) -> SealedArtifact:
-    """An artifact of a node, its range as long as so many of its bars."""
-    artifact = sealed(rows, node.timeframe.shift(START, rows))
-    manifest = replace(
-        artifact.manifest,
-        node_id=str(node),
-        interval=node.timeframe.seconds or str(node.timeframe),
-        dataset_fingerprint=fingerprint(artifact.bars, node_id=node, interval=node.timeframe),
+    """An artifact of so many of a node's bars."""
+    return seal_bars(
+        make_bars(START, node.timeframe.shift(START, rows), node.timeframe), "2025-01-01", node=node
     )
-    return replace(artifact, node=node, manifest=manifest)
 
 
 async def released(store: ArtifactStore, node: NodeId) -> ArtifactRef:

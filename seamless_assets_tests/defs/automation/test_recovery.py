@@ -98,7 +98,7 @@ def test_partitions_of_runs_are_those_of_today_whatever_unit_they_were_of(
     made: Project, first: str, last: str, keys: list[str]
 ) -> None:
     run = DagsterRun(job_name=JOB, tags={FIRST: first, LAST: last})
-    shard = Shard("step", "day", (made.settings.nodes[0],))
+    shard = Shard("shard", "step", "day", (made.settings.nodes[0],))
     assert [part.key for part in _partitions_of(run, shard)] == keys
 
 
