@@ -14,6 +14,7 @@ from seamless_assets.core.releases.artifact import (
     aliases_record,
     declared_record,
     imports_record,
+    trades_record,
 )
 from seamless_assets.core.releases.release import Release
 from seamless_assets.core.releases.snapshot import Snapshot, next_release
@@ -108,6 +109,7 @@ async def _merge(
             COMPACTED: [part.fingerprint for part in parts],
             **declared_record(one for manifest in manifests for one in manifest.declared),
             **imports_record(one for manifest in manifests for one in manifest.imports),
+            **trades_record(one for manifest in manifests for one in manifest.from_trades),
             **aliases_record(one for manifest in manifests for one in manifest.aliases),
         },
     )

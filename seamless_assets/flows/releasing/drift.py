@@ -17,7 +17,7 @@ from seamless_assets.core.releases.release import Revision
 from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.errors import NothingReleased
 from seamless_assets.flows.filling.trades.bars import trade_bars
-from seamless_assets.flows.filling.trades.provenance import made_of_trades
+from seamless_assets.flows.filling.trades.provenance import made_of_trades, manifests_in_force
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.releasing.commit import revision_of
 from seamless_assets.flows.sharing.retry import with_retries
@@ -69,10 +69,12 @@ async def sample_drift(ports: Ports, node: NodeId, bars: int = SAMPLE_BARS) -> D
 
 async def _candles(ports: Ports, node: NodeId, released: pa.Table) -> pa.Table:
     """The released bars that came as candles: those of trades were made because the exchange sends none."""
-    if node not in ports.policy.repaired_by_trades or not released.num_rows:
+    if not released.num_rows:
         return released
     opens = timestamps(released)
-    made = await made_of_trades(ports, node, Segment(int(opens[0]), int(opens[-1]) + 1))
+    window = Segment(int(opens[0]), int(opens[-1]) + 1)
+    snapshot = await ports.artifacts.load_snapshot(node)
+    made = await made_of_trades(ports, node, window, await manifests_in_force(ports, node, snapshot, window))
     is_made = np.zeros(len(opens), dtype=bool)
     for one in made:
         is_made |= (opens >= one.start) & (opens < one.end)

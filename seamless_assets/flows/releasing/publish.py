@@ -36,7 +36,7 @@ from seamless_assets.core.sharing.aliases import alias_records
 from seamless_assets.core.sharing.events import SealEvent
 from seamless_assets.errors import FingerprintCollision, ReleaseLosesBars, ReleaseOutdated
 from seamless_assets.flows.filling.history import NO_OPENS, coverage_of_known, declared_of, known_bars
-from seamless_assets.flows.filling.trades.provenance import made_of_trades
+from seamless_assets.flows.filling.trades.provenance import made_of_trades, manifests_in_force
 from seamless_assets.flows.ports import Facts, Ports
 from seamless_assets.flows.releasing.commit import commit, instant_micros, refuse_discarded, revisions
 from seamless_assets.flows.releasing.sealing import sealed_artifact
@@ -123,11 +123,12 @@ async def seal_known(
     bars, report = conform(stored, node.timeframe, severities=ports.policy.severities)
     known = await coverage_of_known(ports, node, window, timestamps(bars))
     declared = await declared_of(ports, node, window, known.gaps)
-    imports = await _imports(ports, node, before, window)
+    in_force = await manifests_in_force(ports, node, before, window)
+    imports: list[Mapping[str, Any]] = [record for manifest in in_force for record in manifest.imports]
     if imported is not None:
         known = with_absent(known, node.timeframe, imported.absent)
         declared, imports = [*declared, *imported.declared], [*imports, imported.record]
-    made = await made_of_trades(ports, node, window)
+    made = await made_of_trades(ports, node, window, in_force)
     count = sum(int(np.diff(np.searchsorted(timestamps(bars), one.segment))[0]) for one in made)
     all_flags = {**(flags or {}), **report.flags, **({FROM_TRADES: count} if count else {})}
     artifact = await sealed_artifact(
@@ -190,12 +191,6 @@ async def put_sealed(
         raise
     tell(is_new=ref not in before.artifacts)
     return ref
-
-
-async def _imports(ports: Ports, node: NodeId, before: Snapshot, window: Segment) -> list[Mapping[str, Any]]:
-    """What was imported into the artifacts in force of a window, whose bars are sealed again."""
-    manifests = [await ports.artifacts.load_manifest(node, ref) for ref in before.overlapping(window)]
-    return [record for manifest in manifests for record in manifest.imports]
 
 
 def _tell(

@@ -22,6 +22,7 @@ from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable
 from seamless_assets.flows.filling.backfill import backfill
 from seamless_assets.flows.filling.trades.tapes import read_tapes
 from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.releasing.compact import compact
 from seamless_assets.flows.releasing.drift import sample_drift
 from seamless_assets.flows.releasing.materialize import materialize
 from seamless_assets.testing import START, InMemoryExchange, ManualClock, in_memory_ports, random_walk
@@ -32,6 +33,7 @@ HOUR = Segment(START, START + 3_600)
 Trade = tuple[float, float, float]
 OF_TRADES = Policy(retry_backoff_ms=10, lease_ttl_ms=math.inf, made_of_trades=frozenset({NODE}))
 REPAIRED = replace(OF_TRADES, made_of_trades=frozenset(), repaired_by_trades=frozenset({NODE}))
+CANDLES = replace(OF_TRADES, made_of_trades=frozenset())
 
 
 def tape_of(bars: Mapping[int, Row]) -> list[Trade]:
@@ -314,3 +316,31 @@ async def test_tapes_hold_every_trade_of_what_they_know_whatever_pages_come(
         times, prices, _ = tape.values
         held = prices[(times > tape.start) & (times < tape.end)]
         assert held.tolist() == inside
+
+
+async def test_what_bars_are_made_of_outlives_a_compaction_and_the_repair_that_made_them() -> None:
+    """Days that end a month, sealed by day and merged, and sealed again by settings without the repair."""
+    days = Segment(START + 29 * 86_400, START + 31 * 86_400)
+    every = random_walk(days.start - 3_600, days.end + 7_200)
+    holey = {ts: row for ts, row in every.items() if ts - days.start not in (600, 660, 88_200)}
+    ports, exchange = world(REPAIRED, holey, every, page=1_000)
+    assert isinstance(exchange.clock, ManualClock)
+    exchange.clock.time = days.end + 3_600
+    await materialize(ports, NODE, days)
+    made = [
+        one
+        for ref in (await ports.artifacts.load_snapshot(NODE)).artifacts
+        for one in (await ports.artifacts.load_manifest(NODE, ref)).from_trades
+    ]
+    assert [(one.start - days.start, one.end - one.start) for one in made] == [(600, 120), (88_200, 60)]
+    assert (await compact(ports, NODE)).after == 1
+    assert list((await newest_manifest(ports)).from_trades) == made
+
+    exchange.series[NODE][days.start + 1_200] = (1.0, 2.0, 0.5, 1.5, 3.0)
+    later = in_memory_ports(exchange, policy=CANDLES, artifacts=ports.artifacts)
+    assert (await sample_drift(later, NODE, 10_000)).revision.removed == 0
+    await materialize(later, NODE, days)
+    snapshot = await later.artifacts.load_snapshot(NODE)
+    assert snapshot.release is not None and snapshot.release.revisions
+    manifests = [await later.artifacts.load_manifest(NODE, ref) for ref in snapshot.artifacts]
+    assert [one for manifest in manifests for one in manifest.from_trades] == made
