@@ -8,6 +8,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal
 
+from seamless_assets.core.calendar.timeframe import whole_number
 from seamless_assets.core.calendar.window import Instant, window_of
 from seamless_assets.core.coverage.declaration import evidence_of
 from seamless_assets.core.exports.forms import choose_form
@@ -46,20 +47,23 @@ class Files(AsyncBase):
         form: str | None = None,
         as_of: Instant = None,
         overwrite: bool = False,
+        decimals: Sequence[int] | None = None,
     ) -> ExportReport:
         """Write released bars as files of another program, with a sidecar that names and proves them.
 
-        `path` is the file for the forms csv, parquet and feather (None: by its ending), and the data folder
-        of the other program for freqtrade (its folder of the exchange) and lean. Bars are those of the newest
-        release or of `as_of`. Raises `InvalidInput` where a file is there and is not to be overwritten, and
-        what `read` raises.
+        `path` is the file for the forms csv, parquet, feather (None: by its ending) and backtesting, and the
+        data folder of the other program for freqtrade (its folder of the exchange), lean and nautilus. Bars
+        are those of the newest release or of `as_of`. `decimals` are those of an instrument's prices and
+        sizes, for nautilus; None: as many as the bars have. Raises `InvalidInput` where a file is there and
+        is not to be overwritten, and what `read` raises.
         """
+        precision = None if decimals is None else _decimals(decimals)
         parsed, target = NodeId.parse(node), Path(path)
         chosen = choose_form(form, target.name)
         context = None if as_of is None else ComputeContext(as_of=as_of)
         request = ReadRequest.parse(parsed, start, end, context=context, default_sla=UNBOUNDED)
         bars = await self._do(lambda ports: read(ports, request))
-        return await asyncio.to_thread(write_files, parsed, bars, chosen, target, overwrite)
+        return await asyncio.to_thread(write_files, parsed, bars, chosen, target, overwrite, precision)
 
     async def verify_export(self, path: Named) -> Sidecar:
         """Prove exported files by their sidecar, and both by the release that they are from.
@@ -127,6 +131,16 @@ class Files(AsyncBase):
         imported = await asyncio.to_thread(_imported, data, known, options, rename or {}, policy)
         request = IngestRequest(imported, complete, is_confirmed, dry_run, who, note.strip())
         return await self._do(lambda ports: ingesting.ingest(ports, known, request))
+
+
+def _decimals(said: Sequence[int]) -> tuple[int, int]:
+    counts = [whole_number(one) for one in said] if isinstance(said, Sequence) else []
+    if len(counts) != 2 or counts[0] is None or counts[1] is None or min(counts[0], counts[1]) < 0:
+        raise InvalidInput(
+            f"decimals are {said!r}; give two whole numbers, those of prices and of sizes, such as (2, 6)",
+            value=said,
+        )
+    return counts[0], counts[1]
 
 
 def _imported(

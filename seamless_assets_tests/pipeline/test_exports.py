@@ -37,9 +37,14 @@ DAILY = {"partitions": {"1h": "day"}}
 
 @pytest.fixture(scope="module")
 def pipeline() -> Iterator[sa.Seamless]:
-    series = {
+    walks = {
         MINUTES: random_walk(START, START + 2 * DAY, skip=0.002),
         HOURS: random_walk(START, START + 2 * DAY, step=3_600),
+    }
+    # As many decimals as markets have.
+    series = {
+        node: {ts: tuple(round(value, 8) for value in bar) for ts, bar in walk.items()}
+        for node, walk in walks.items()
     }
     with connect_in_memory(InMemoryExchange.serving(series, START + 40 * DAY), DAILY) as opened:
         for node in NODES:
@@ -49,7 +54,7 @@ def pipeline() -> Iterator[sa.Seamless]:
 
 def target(folder: Path, form: str) -> Path:
     suffix = FORMS[form].suffix
-    return folder / f"bars{suffix}" if suffix else folder
+    return folder / f"{form}{suffix}" if suffix else folder
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -82,6 +87,11 @@ def test_other_programs_read_the_files(pipeline: sa.Seamless, tmp_path: Path) ->
     pd.testing.assert_frame_equal(pd.read_csv(paths["csv"]), truth)
     pd.testing.assert_frame_equal(pd.read_parquet(paths["parquet"]), truth)
     pd.testing.assert_frame_equal(pl.read_ipc(paths["feather"]).to_pandas(), truth)
+    backtest = pd.read_csv(paths["backtesting"], index_col=0, parse_dates=True)
+    pd.testing.assert_frame_equal(
+        backtest, pipeline.read(MINUTES).to_backtesting(), check_names=False, check_index_type=False
+    )
+    assert list(backtest.columns) == ["Open", "High", "Low", "Close", "Volume"]
     bot = pd.read_feather(tmp_path / "BTC_USDT-1m.feather")
     assert list(bot.columns) == ["date", "open", "high", "low", "close", "volume"]
     assert bot["date"].dt.tz is not None and (bot["date"].astype("int64") // 1_000 == truth["ts"]).all()

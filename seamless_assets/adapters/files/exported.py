@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,12 +15,17 @@ MAX_SIDECAR_BYTES = 200_000_000
 
 
 def write_export(
-    sidecar_path: Path, sidecar: Sidecar, files: Mapping[str, bytes], *, overwrite: bool
+    sidecar_path: Path,
+    sidecar: Sidecar,
+    files: Mapping[str, bytes],
+    *,
+    overwrite: bool,
+    overlap: Callable[[str, str], bool] | None = None,
 ) -> None:
     """Write the files, and the sidecar after them: without one they are not whole.
 
-    Raises `InvalidInput` where one is there already and is not to be overwritten, or where the folder cannot
-    be written to.
+    Raises `InvalidInput` where one is there already and is not to be overwritten, where another one is there
+    that does `overlap` one of them, or where the folder cannot be written to.
     """
     folder = sidecar_path.parent
     targets = {folder / path: held for path, held in files.items()}
@@ -30,6 +35,8 @@ def write_export(
             raise InvalidInput(
                 f"{there[0]} is there already; name another file, or say overwrite", path=there[0]
             )
+        if overlap is not None:
+            _refuse_overlaps(targets, overlap)
         sidecar_path.unlink(missing_ok=True)
         for path, held in targets.items():
             _write(path, held)
@@ -38,6 +45,17 @@ def write_export(
         raise InvalidInput(
             f"{error.filename or folder} cannot be written: {error.strerror}", path=folder
         ) from error
+
+
+def _refuse_overlaps(targets: Iterable[Path], overlap: Callable[[str, str], bool]) -> None:
+    for path in targets:
+        for other in sorted(path.parent.iterdir()) if path.parent.is_dir() else ():
+            if other.name != path.name and overlap(path.name, other.name):
+                raise InvalidInput(
+                    f"{other} is about some of the time of {path.name}, whose bars would be read twice; take "
+                    "it away, or export another time",
+                    path=str(other),
+                )
 
 
 def verify_files(path: Path) -> Sidecar:

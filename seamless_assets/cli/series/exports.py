@@ -21,6 +21,7 @@ from seamless_assets.core.exports.sidecar import Sidecar
 @click.option("--to", "path", required=True, type=click.Path(path_type=Path), help="File, or data folder.")
 @click.option("--form", type=click.Choice(list(FORMS)), help="Form of the file, if not by its ending.")
 @click.option("--as-of", help="Release to export; the newest one if left out.")
+@click.option("--decimals", metavar="PRICES,SIZES", help="For nautilus, if not those of the bars.")
 @click.option("--overwrite", is_flag=True, help="Take the place of files that are there.")
 @JSON
 def export(
@@ -31,17 +32,21 @@ def export(
     path: Path,
     form: str | None,
     as_of: str | None,
+    decimals: str | None,
     overwrite: bool,
     is_json: bool,
 ) -> None:
     """Write released bars of NODE from START to END as files of another program.
 
-    csv, parquet and feather are one file; freqtrade fills freqtrade's data folder of an exchange and lean
-    LEAN's data folder. Beside the files stands a sidecar that says what they hold, and proves it.
+    csv, parquet, feather and backtesting are one file; freqtrade fills freqtrade's data folder of an
+    exchange, lean LEAN's data folder and nautilus a catalog. Beside the files stands a sidecar that says what
+    they hold, and proves it.
     """
     bounds = [None if bound is None else typed_instant(bound) for bound in (start, end)]
     with opened(config) as pipeline, waiting_for(artifacts_of(pipeline)):
-        made = pipeline.export(node, path, *bounds, form=form, as_of=as_of, overwrite=overwrite)
+        made = pipeline.export(
+            node, path, *bounds, form=form, as_of=as_of, overwrite=overwrite, decimals=_counts(decimals)
+        )
     if is_json:
         say_json(made)
         return
@@ -75,6 +80,15 @@ def verify_export(config: Path | None, file: Path, released: bool, is_json: bool
 
 
 COMMANDS: list[click.Command] = [export, verify_export]
+
+
+def _counts(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise click.UsageError(f"--decimals {text} is not two whole numbers, such as 2,6") from error
 
 
 def _tell(sidecar: Sidecar) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from seamless_assets.core.exports import freqtrade, lean, tables
+from seamless_assets.core.exports import freqtrade, lean, nautilus, tables
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import choose
 
@@ -20,12 +20,16 @@ class Form:
 
     `encode` gives the files of bars, each with its path in that folder ("" for the single file), and
     `decode` the bars of such files, in ascending order of their paths. Both raise `InvalidInput` for what
-    the form cannot hold, `decode` also `ValueError` for what is not of the form.
+    the form cannot hold, `decode` also `ValueError` for what is not of the form. `overlap` says which two
+    files of one folder must not both be there. Where it `takes_decimals`, `encode` does: how many prices and
+    volumes are written with.
     """
 
     suffix: str | None
-    encode: Callable[[NodeId, pa.Table], Files]
+    encode: Callable[..., Files]
     decode: Callable[[NodeId, Mapping[str, bytes]], pa.Table]
+    overlap: Callable[[str, str], bool] | None = None
+    takes_decimals: bool = False
 
 
 FORMS: dict[str, Form] = {
@@ -33,14 +37,16 @@ FORMS: dict[str, Form] = {
     "parquet": Form(".parquet", tables.encode_parquet, tables.decode_parquet),
     "feather": Form(".feather", tables.encode_feather, tables.decode_feather),
     "freqtrade": Form(None, freqtrade.encode, freqtrade.decode),
+    "backtesting": Form(".csv", tables.encode_backtesting, tables.decode_backtesting),
     "lean": Form(None, lean.encode, lean.decode),
+    "nautilus": Form(None, nautilus.encode, nautilus.decode, nautilus.overlap, takes_decimals=True),
 }
 
 
 def choose_form(name: str | None, file_name: str) -> str:
     """The form that was named, or that of the file's ending. Raises `InvalidChoice`."""
     if name is None:
-        endings = {form.suffix: known for known, form in FORMS.items() if form.suffix}
+        endings = {form.suffix: known for known, form in reversed(FORMS.items()) if form.suffix}
         ending = "." + file_name.rpartition(".")[2]
         return endings[choose(ending, tuple(endings), "the ending of the file (or name a form)")]
     return choose(name, tuple(FORMS), "form")

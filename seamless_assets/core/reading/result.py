@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.core.bars.frames import pandas_frame, time_index
+from seamless_assets.core.bars.table import COLUMNS
 from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.coverage.coverage import Gap
 from seamless_assets.core.reading.context import Verdict, choose
@@ -133,6 +134,18 @@ class ReadResult:
                 'index="time" needs the column ts; read it too', columns=self.bars.column_names
             )
         return pandas_frame(self.bars.drop_columns("ts"), time_index(self.bars.column("ts").to_numpy()))
+
+    def to_backtesting(self) -> pd.DataFrame:
+        """The bars as backtesting.py and vectorbt want them: times as index, then `Open` to `Volume`.
+
+        Raises `InvalidInput` where the read left a column out.
+        """
+        if lacking := [name for name in COLUMNS if name not in self.bars.column_names]:
+            raise InvalidInput(
+                f"a backtest needs {', '.join(lacking)} too; read all columns", columns=lacking
+            )
+        frame = self.to_pandas(index="time")[list(COLUMNS[1:])]
+        return frame.rename(columns=str.capitalize)
 
     def to_polars(self) -> pl.DataFrame:
         """The bars as a polars frame. Raises `MissingPackage` where polars is not installed."""

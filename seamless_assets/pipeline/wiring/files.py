@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from seamless_assets.core.imports.files import tables_of
 from seamless_assets.core.imports.rows import Rows, Source
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.result import ReadResult
+from seamless_assets.errors import InvalidInput
 
 __all__ = ["ExportReport", "read_rows", "verify_files", "write_files"]
 
@@ -32,19 +34,29 @@ class ExportReport:
     sidecar: Sidecar
 
 
-def write_files(node: NodeId, read: ReadResult, form: str, target: Path, overwrite: bool) -> ExportReport:
+def write_files(
+    node: NodeId,
+    read: ReadResult,
+    form: str,
+    target: Path,
+    overwrite: bool,
+    decimals: tuple[int, int] | None = None,
+) -> ExportReport:
     """Write the bars of a read in a form, to `target`: a file, or the folder of the other program.
 
-    Raises `InvalidInput`.
+    Raises `InvalidInput`, also where `decimals` are asked for of a form that takes none.
     """
-    is_folder = FORMS[form].suffix is None
-    folder = target if is_folder else target.parent
-    files = {path or target.name: held for path, held in FORMS[form].encode(node, read.bars)}
+    written = FORMS[form]
+    if decimals is not None and not written.takes_decimals:
+        raise InvalidInput(f"decimals are for the form nautilus; {form} writes values as they are")
+    encode = written.encode if decimals is None else partial(written.encode, decimals=decimals)
+    folder = target if written.suffix is None else target.parent
+    files = {path or target.name: held for path, held in encode(node, read.bars)}
     name = next(iter(files)) if len(files) == 1 else _window_name(node, read)
     sidecar_path = folder / f"{name}{ENDING}"
     local = {str(Path(path).relative_to(Path(name).parent)): held for path, held in files.items()}
     sidecar = sidecar_of(read, form, local)
-    write_export(sidecar_path, sidecar, local, overwrite=overwrite)
+    write_export(sidecar_path, sidecar, local, overwrite=overwrite, overlap=written.overlap)
     return ExportReport(tuple(sidecar_path.parent / path for path in local), sidecar_path, sidecar)
 
 
