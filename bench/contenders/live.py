@@ -1,0 +1,226 @@
+"""Who follows nodes over real sockets, one to a process, and the exchange that they follow.
+
+    python -m bench.contenders.live exchange NODES
+    python -m bench.contenders.live ours|bare URL FOLDER NODES BARS
+
+`exchange` serves so many markets, and prints its address. `ours` is a subscription over the embedded stores,
+`bare` a loop of ccxt.pro for each node that only prints. Both print, as JSON, the seconds from the message
+that marks a bar as closed to its being printed, the CPU seconds of a bar, and MiB for each node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+import urllib.request
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import ccxt.pro as ccxt
+
+from bench.measuring.sample import memory
+
+START = 1_735_689_600
+MINUTE = 60
+WARM_UP = 3
+"""Bars that close before what is measured: connections, prepared statements and files are made by then."""
+BEFORE_CLOSE_S = 3.0
+"""The exchange's clock is set so long before each close, and goes on from there."""
+PATIENCE_S = 240.0
+"""Real seconds in which all nodes are subscribed to, and in which a bar of all of them is printed."""
+BETWEEN_S = 0.2
+
+
+def symbols(nodes: int) -> list[str]:
+    """What is traded."""
+    return [f"C{number}/USDT" for number in range(nodes)]
+
+
+@dataclass
+class Watch:
+    """When the message came that marks a bar as closed, and how long after it the bar was printed."""
+
+    nodes: int
+    marked: dict[tuple[str, int], float] = field(default_factory=dict)
+    printed: dict[tuple[str, int], float] = field(default_factory=dict)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def hear(self) -> None:
+        """Note the instant of each mark, before ccxt makes anything of it."""
+        handle = ccxt.binance.handle_ohlcv
+
+        def noted(client: Any, connection: Any, message: Any) -> Any:
+            candle = message["k"]
+            if candle["x"]:
+                self.marked.setdefault((candle["s"], candle["t"] // 1000), time.perf_counter())
+            return handle(client, connection, message)
+
+        ccxt.binance.handle_ohlcv = noted
+
+    def show(self, symbol: str, ts: int, row: Any) -> None:
+        """Print a bar; the first time that it is printed after its mark counts."""
+        print(symbol, ts, row, file=sys.stderr)
+        key = symbol.replace("/", ""), ts
+        if key in self.marked and key not in self.printed:
+            self.printed[key] = time.perf_counter() - self.marked[key]
+            self.changed.set()
+
+    async def until_printed(self, ts: int) -> None:
+        """Until the bar of every node was."""
+        async with asyncio.timeout(PATIENCE_S):
+            while sum(opened == ts for _, opened in self.printed) < self.nodes:
+                self.changed.clear()
+                await self.changed.wait()
+
+
+Loops = list[Callable[[], Awaitable[None]]]
+
+
+async def let_bars_close(url: str, watch: Watch, bars: int) -> dict[str, Any]:
+    """Let bars close one after the other; what they cost, but for the first few."""
+    cpu = 0.0
+    for number in range(WARM_UP + bars):
+        opened = START + MINUTE * number
+        used = time.process_time()
+        await asyncio.to_thread(steer, url, opened + MINUTE - BEFORE_CLOSE_S)
+        await watch.until_printed(opened)
+        if number >= WARM_UP:
+            cpu += time.process_time() - used
+    first = START + MINUTE * WARM_UP
+    delays = sorted(delay for (_, ts), delay in watch.printed.items() if ts >= first)
+    return {"delays": delays, "cpu": cpu / len(delays)}
+
+
+def steer(url: str, now: float) -> None:
+    """Set the exchange's clock."""
+    body = json.dumps({"now": now, "speed": 1}).encode()
+    request = urllib.request.Request(f"{url}/_sandbox/clock", data=body, method="PUT")
+    urllib.request.urlopen(request, timeout=PATIENCE_S).close()
+
+
+async def ours(url: str, folder: Path, nodes: int, bars: int) -> dict[str, Any]:
+    """A subscription."""
+    import seamless_assets as sa
+    from seamless_assets.config.load import settings_from_mapping
+
+    watch = Watch(nodes)
+    watch.hear()
+    exchange = {"base_url": url, "symbols": symbols(nodes), "timeframes": ["1m"], "live": "websocket"}
+    seamless = {
+        "artifact": {"object_store_uri": "./artifacts"},
+        "hot_store": {"dsn": "sqlite:///./hot.sqlite"},
+        "state_dir": "./state",
+        "rate_limit": {"tokens_per_interval": 100_000, "burst_tokens": 100_000},
+    }
+    declared = {"seamless": seamless, "exchanges": {"binance": {**exchange, "start": START}}}
+    with sa.connect(settings_from_mapping(declared, base=folder, environ={})) as s:
+        names = [f"ohlcv:binance:{symbol}:1m" for symbol in symbols(nodes)]
+
+        async def follow() -> None:
+            async with aclosing(s.aio.subscribe(names, since=START)) as events:
+                async for event in events:
+                    if isinstance(event, sa.Bar):
+                        watch.show(event.node_id.split(":")[2], event.ts, event.values)
+
+        return await _measured(url, watch, [follow], bars)
+
+
+async def bare(url: str, _: Path, nodes: int, bars: int) -> dict[str, Any]:
+    """A loop for each node."""
+    watch = Watch(nodes)
+    watch.hear()
+    client = _at(url)
+
+    def following(symbol: str) -> Callable[[], Awaitable[None]]:
+        async def follow() -> None:
+            while True:
+                for ts, *row in await client.watch_ohlcv(symbol, "1m"):
+                    watch.show(symbol, ts // 1000, row)
+
+        return follow
+
+    try:
+        await client.load_markets()
+        return await _measured(url, watch, [following(symbol) for symbol in symbols(nodes)], bars)
+    finally:
+        await client.close()
+
+
+async def _measured(url: str, watch: Watch, loops: Loops, bars: int) -> dict[str, Any]:
+    held = memory("VmRSS")
+    tasks = [asyncio.ensure_future(loop()) for loop in loops]
+    try:
+        await _await_topics(url, watch.nodes)
+        cost = await let_bars_close(url, watch, bars)
+        return {**cost, "memory_mib": (memory("VmRSS") - held) / watch.nodes}
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def _await_topics(url: str, nodes: int) -> None:
+    """Until the exchange is asked for all of them."""
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        if await asyncio.to_thread(_topics, url) >= nodes:
+            return
+        await asyncio.sleep(BETWEEN_S)
+    raise TimeoutError(f"{nodes} nodes were not subscribed to within {PATIENCE_S} s")
+
+
+def _topics(url: str) -> int:
+    with urllib.request.urlopen(f"{url}/_sandbox/streams", timeout=PATIENCE_S) as answer:
+        return sum(len(connection["topics"]) for connection in json.load(answer))
+
+
+def _at(url: str) -> Any:
+    """A client of ccxt.pro that connects to `url` and believes that it is at the venue."""
+
+    def moved(asked: str, scheme: str) -> str:
+        return urlunsplit((scheme, urlsplit(url).netloc, *urlsplit(asked)[2:]))
+
+    class Local(ccxt.binance):  # type: ignore[misc]
+        async def fetch(self, asked: str, *rest: Any, **options: Any) -> Any:
+            return await super().fetch(moved(asked, "http"), *rest, **options)
+
+        def client(self, asked: str) -> Any:
+            made = super().client(asked)
+            made.create_connection = lambda session: session.ws_connect(
+                moved(asked, "ws"), autoping=False, autoclose=False
+            ).__aenter__()
+            return made
+
+    return Local({"enableRateLimit": False, "options": {"fetchMarkets": {"types": ["spot"]}}})
+
+
+async def exchange(nodes: int) -> None:
+    """Serve until killed."""
+    from seamless_assets.sandbox.market import Market
+    from seamless_assets.sandbox.server import Sandbox
+
+    markets = [Market(symbol, 100.0) for symbol in symbols(nodes)]
+    async with Sandbox(port=0, now=START + 30, markets=markets) as sandbox:
+        print(sandbox.url, flush=True)
+        await asyncio.Event().wait()
+
+
+def main() -> None:
+    """Be one of them."""
+    kind, *words = sys.argv[1:]
+    if kind == "exchange":
+        asyncio.run(exchange(int(words[0])))
+        return
+    url, folder, nodes, bars = words
+    follow = {"ours": ours, "bare": bare}[kind]
+    print(json.dumps(asyncio.run(follow(url, Path(folder), int(nodes), int(bars)))))
+
+
+if __name__ == "__main__":
+    main()
