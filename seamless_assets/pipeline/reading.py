@@ -151,7 +151,7 @@ class Reading(AsyncBase):
         )
         settings = self.read_settings
         admit(context, None, settings)
-        resolve_sla(sla, settings.sla, settings.presets)
+        resolve_sla(sla, settings.sla, settings.presets, domain)
         return AsyncWorldSession(self.portal, self._read, context, sla, self.ports.clock.now())
 
     async def condition(self, node: str | NodeId, start: Instant, end: Instant) -> list[Condition]:

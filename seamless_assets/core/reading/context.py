@@ -29,7 +29,8 @@ class ComputeContext:
 
     `as_of` takes a release's `as_of`, an ISO 8601 text, epoch seconds or an aware datetime, and is kept
     as ISO text in UTC. `dataset_fingerprint` asks for the last release of just that dataset, at or before
-    `as_of` where both are given. `max_lag` is in seconds, `min_coverage` a ratio. Raises `InvalidInput`.
+    `as_of` where both are given. `max_lag` is in seconds, and for live reads alone; `min_coverage` is a
+    ratio. Raises `InvalidInput`.
     """
 
     world_id: str = "default"
@@ -50,6 +51,7 @@ class ComputeContext:
                     f"dataset_fingerprint is {text!r}; give the sha256:... of a release", value=text
                 )
         require_limits(self.max_lag, self.min_coverage)
+        require_live(self.domain, self.max_lag)
         if self.as_of is not None:
             object.__setattr__(self, "as_of", instant_text(epoch_micros(self.as_of, "as_of")))
 
@@ -60,6 +62,16 @@ def require_limits(max_lag: object, min_coverage: object) -> None:
         raise InvalidInput(f"max_lag is {max_lag!r}; give seconds above 0", value=max_lag)
     if min_coverage is not None and not 0 <= _number(min_coverage) <= 1:
         raise InvalidInput(f"min_coverage is {min_coverage!r}; give a ratio from 0 to 1", value=min_coverage)
+
+
+def require_live(domain: Domain, max_lag: object) -> None:
+    """Raise `InvalidInput` for a `max_lag` in a domain where nothing ages."""
+    if max_lag is not None and domain != "live":
+        raise InvalidInput(
+            f"max_lag is for live reads, and bars of a release do not age; leave it out of a {domain}, or "
+            'say domain="live"',
+            value=max_lag,
+        )
 
 
 def _number(value: object) -> float:

@@ -72,7 +72,7 @@ class ReadRequest:
             limit=_limit(limit),
             context=context,
             strategy=None if strategy is None else choose_strategy(strategy),
-            sla=resolve_sla(sla, default_sla, presets),
+            sla=resolve_sla(sla, default_sla, presets, context.domain if context else "backtest"),
             columns=choose_columns(columns),
             fill=None if fill is None else cast("FillGaps", choose(fill, FILLS, "fill")),
             keeps_as_of=keeps_as_of,

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from seamless_assets.core.reading.context import choose, require_limits
+from seamless_assets.core.reading.context import Domain, choose, require_limits, require_live
 from seamless_assets.errors import InvalidChoice, InvalidInput
 
 OnViolation = Literal["FAIL_FAST", "PARTIAL_FILL", "HOLD"]
@@ -122,8 +122,10 @@ PRESETS: Mapping[str, SLAPolicy] = MappingProxyType(
 )
 
 
-def resolve_sla(given: object, default: SLAPolicy, presets: Mapping[str, SLAPolicy] = PRESETS) -> SLAPolicy:
-    """The policy that an `sla` argument means.
+def resolve_sla(
+    given: object, default: SLAPolicy, presets: Mapping[str, SLAPolicy] = PRESETS, domain: Domain = "live"
+) -> SLAPolicy:
+    """The policy that an `sla` argument of a read in `domain` means.
 
     None is `default`; a mapping changes single values of it; a text names a preset. Raises `InvalidInput`
     and `InvalidChoice`, with the nearest preset.
@@ -133,6 +135,7 @@ def resolve_sla(given: object, default: SLAPolicy, presets: Mapping[str, SLAPoli
     if isinstance(given, SLAPolicy):
         return given
     if isinstance(given, Mapping):
+        require_live(domain, given.get("max_lag"))
         return SLAPolicy.from_mapping(given, default)
     if isinstance(given, str):
         if given in presets:

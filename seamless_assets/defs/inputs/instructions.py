@@ -74,13 +74,13 @@ def read_instructions(metadata: Mapping[str, Any], tags: Mapping[str, str]) -> I
 
 def _combined(values: Mapping[str, Any]) -> Instructions:
     is_bound = bool(values.keys() & {"as_of", "dataset_fingerprint", "domain"})
-    context = ComputeContext(**{name: values[name] for name in _OF_THE_CONTEXT if name in values})
-    if "max_lag" in values and context.domain != "live":
+    if "max_lag" in values and values.get("domain") != "live":
         raise InvalidInput(
             f"{PREFIX}max_lag is for live reads, and bars of a release do not age; leave it out, or say "
             f"{PREFIX}domain: live",
             value=values["max_lag"],
         )
+    context = ComputeContext(**{name: values[name] for name in _OF_THE_CONTEXT if name in values})
     return Instructions(
         context=context if is_bound else None,
         **{name: values[name] for name in _OF_THE_READ if name in values},

@@ -94,7 +94,7 @@ class InputReader:
         if how.context is not None or how.min_coverage is None:
             return how.sla
         settings = read_settings(self.pipeline.settings)
-        policy = resolve_sla(how.sla, settings.past_sla, settings.presets)
+        policy = resolve_sla(how.sla, settings.past_sla, settings.presets, "backtest")
         return replace(policy, min_coverage=how.min_coverage)
 
     def _nothing(self) -> ReadResult:

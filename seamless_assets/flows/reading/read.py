@@ -114,7 +114,8 @@ async def _decided(
     if decision.mode not in DRY_MODES:
         return request, decision
     now = instant_text(int(ports.clock.now() * 1_000_000))
-    dry = replace(context, domain="dryrun", as_of=decision.as_of or bound or now)
+    # Released bars do not age.
+    dry = replace(context, domain="dryrun", as_of=decision.as_of or bound or now, max_lag=None)
     return replace(request, context=dry, keeps_as_of=False), decision
 
 

@@ -19,9 +19,10 @@ from seamless_assets.core.coverage.coverage import Gap
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.carry import carry_previous_close
 from seamless_assets.core.reading.context import ComputeContext, choose_strategy
-from seamless_assets.core.reading.request import choose_columns
+from seamless_assets.core.reading.request import ReadRequest, choose_columns
 from seamless_assets.core.reading.result import ManifestUris, ReadMetadata, ReadResult
 from seamless_assets.core.reading.settings import ReadSettings
+from seamless_assets.core.reading.sla import PRESETS, UNBOUNDED
 from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.errors import InvalidChoice, InvalidInput
 from seamless_assets.testing import START, bars_table, random_walk
@@ -159,6 +160,28 @@ def test_limits_that_nothing_can_be_held_against_are_refused(limit: Any) -> None
     if limit not in (0, True):
         with pytest.raises(InvalidInput, match="min_coverage is"):
             ComputeContext(domain="live", min_coverage=limit)
+
+
+@pytest.mark.parametrize("domain", [None, "backtest", "dryrun"])
+def test_a_greatest_lag_is_refused_where_nothing_ages(domain: Any) -> None:
+    with pytest.raises(InvalidInput, match="max_lag is for live reads"):
+        ComputeContext(**{"max_lag": 60.0} if domain is None else {"domain": domain, "max_lag": 60.0})
+    context = domain and ComputeContext(domain=domain, as_of="2026-01-01")
+    sla = {"max_lag": 60.0, "total_deadline_ms": 5_000}
+    with pytest.raises(InvalidInput, match="max_lag is for live reads"):
+        ReadRequest.parse("ohlcv:binance:BTC/USDT:1m", context=context, sla=sla, default_sla=UNBOUNDED)
+    # A policy is of every domain, and what it says of ages is for those that are live.
+    named = ReadRequest.parse(
+        "ohlcv:binance:BTC/USDT:1m", context=context, sla="baseline", default_sla=UNBOUNDED
+    )
+    assert named.sla == PRESETS["baseline"]
+    live = ReadRequest.parse(
+        "ohlcv:binance:BTC/USDT:1m",
+        context=ComputeContext(domain="live", max_lag=60.0),
+        sla=sla,
+        default_sla=UNBOUNDED,
+    )
+    assert live.sla.max_lag == 60.0
 
 
 DECLARED = ("binance:BTC/USDT:1m", "binance:BTC/USDT:1h", "okx:ETH/USDT:USDT:1m", "kraken:ETH/BTC:1d")

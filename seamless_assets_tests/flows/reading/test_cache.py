@@ -199,7 +199,8 @@ def request_of(read_of: tuple[Any, ...], releases: dict[str, list[Release]]) -> 
         "fingerprint": {"dataset_fingerprint": release.dataset_fingerprint},
         "both": {"as_of": release.as_of, "dataset_fingerprint": release.dataset_fingerprint},
     }
-    context = None if domain is None else ComputeContext(world, domain, max_lag=1e9, **by[bound])
+    lag = 1e9 if domain == "live" else None
+    context = None if domain is None else ComputeContext(world, domain, max_lag=lag, **by[bound])
     return ReadRequest.parse(
         f"ohlcv:binance:{symbol}:1m",
         START + 60 * first,
