@@ -313,6 +313,14 @@ def _webhook(settings: Settings) -> Iterator[Finding]:
         yield "means nothing without world_webhook_url", secret, url
 
 
+def _forming(settings: Settings) -> Iterator[Finding]:
+    if settings.service.forming_bars and all(one.live == "polling" for one in settings.exchanges.values()):
+        message = (
+            "is made from streams, and no exchange is streamed; set live of an exchange to websocket or auto"
+        )
+        yield message, ("service", "forming_bars")
+
+
 def _unbuilt(settings: Settings) -> Iterator[Finding]:
     for place, is_default in given_unbuilt(settings):
         if not is_default:
@@ -333,5 +341,6 @@ _RULES: tuple[Rule, ...] = (
     _hot_file,
     _hot_server,
     _webhook,
+    _forming,
     _unbuilt,
 )

@@ -292,7 +292,8 @@ class TokenSettings(Section):
 class ServiceSettings(Section):
     """Tokens by the name of their bearer, and limits: rows of one answer, how long one may take to begin,
     how many requests of one bearer are answered at once, how many streams of events it may have open, and
-    how many sessions of worlds it may begin. `dialects`: whether it answers as the exchanges do, too.
+    how many sessions of worlds it may begin. `dialects`: whether it answers as the exchanges do, too;
+    `forming_bars`: whether these answers hold the candle that forms.
     """
 
     tokens: Annotated[dict[Text, TokenSettings], Field(max_length=MAX_TOKENS)] = Field(default={})
@@ -308,3 +309,5 @@ class ServiceSettings(Section):
     """Sessions of worlds that one bearer may begin."""
     dialects: Truth = False
     """Answers as the exchanges do, too."""
+    forming_bars: Truth = False
+    """Dialects show the candle that forms, where its exchange streams candles."""

@@ -84,6 +84,10 @@ class Listings(Protocol):
         """Whether the venue knows a symbol no more, not even its past."""
         ...
 
+    def is_streamed(self, symbol: str, timeframe: Timeframe | None) -> bool:
+        """Whether candles of a market's timeframe are streamed; its trades where that is None."""
+        ...
+
 
 class MarketData(Listings, Protocol):
     """Markets, candles and trades at the venue's clock.

@@ -7,21 +7,28 @@ from dataclasses import dataclass
 
 from seamless_assets.dialects import binance, bybit, coinbase, kraken, okx
 from seamless_assets.dialects.base import Reason, Refusal, Route
-from seamless_assets.dialects.market_data import MarketData
+from seamless_assets.dialects.market_data import Listings, MarketData
+from seamless_assets.dialects.streams import binance as binance_streams
+from seamless_assets.dialects.streams import bybit as bybit_streams
+from seamless_assets.dialects.streams import coinbase as coinbase_streams
+from seamless_assets.dialects.streams import kraken as kraken_streams
+from seamless_assets.dialects.streams import okx as okx_streams
+from seamless_assets.dialects.streams.base import StreamRoute
 
 
 @dataclass(frozen=True, slots=True)
 class Venue:
-    """A venue's dialect: what it answers over market data, and how it says no."""
+    """A venue's dialect: what it answers over market data, what it streams, and how it says no."""
 
     routes: Callable[[MarketData], list[Route]]
+    streams: Callable[[Listings], list[StreamRoute]]
     refusal: Callable[[Reason, str], Refusal]
 
 
 VENUES: Mapping[str, Venue] = {
-    "binance": Venue(binance.routes, binance.refusal),
-    "bybit": Venue(bybit.routes, bybit.refusal),
-    "coinbase": Venue(coinbase.routes, coinbase.refusal),
-    "kraken": Venue(kraken.routes, kraken.refusal),
-    "okx": Venue(okx.routes, okx.refusal),
+    "binance": Venue(binance.routes, binance_streams.streams, binance.refusal),
+    "bybit": Venue(bybit.routes, bybit_streams.streams, bybit.refusal),
+    "coinbase": Venue(coinbase.routes, coinbase_streams.streams, coinbase.refusal),
+    "kraken": Venue(kraken.routes, kraken_streams.streams, kraken.refusal),
+    "okx": Venue(okx.routes, okx_streams.streams, okx.refusal),
 }

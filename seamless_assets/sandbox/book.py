@@ -107,6 +107,10 @@ class Book:
         market = self.markets[symbol]
         return market.afterwards == "refused" and market.is_halted(self.clock.now())
 
+    def is_streamed(self, symbol: str, timeframe: Timeframe | None) -> bool:
+        """Whether its candles and trades are streamed: for as long as the venue knows it."""
+        return not self.is_refused(symbol)
+
     def is_listed(self, symbol: str) -> bool:
         """Whether the venue's list of markets names a symbol now."""
         market = self.markets[symbol]

@@ -38,6 +38,10 @@ class BookData:
         """Whether not even its past is served any more."""
         return self._book.is_refused(symbol)
 
+    def is_streamed(self, symbol: str, timeframe: Timeframe | None) -> bool:
+        """Whether its candles and trades are streamed."""
+        return self._book.is_streamed(symbol, timeframe)
+
     def is_too_old(self, symbol: str, timeframe: Timeframe, start: int) -> bool:
         """Whether a page that begins at `start` is refused for its age."""
         return self._book.is_too_old(symbol, timeframe, start)

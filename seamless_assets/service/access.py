@@ -10,6 +10,7 @@ import hmac
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -27,8 +28,9 @@ OPEN = frozenset({"/healthz", "/readyz", "/openapi.json"})
 PAGE = "/page/"
 OPERATED = frozenset({"/v1/sessions/pin", "/v1/sessions/unpin"})
 LEASED = "/v1/leases"
+WEBSOCKET = "websocket"
 STREAMS = frozenset({"/v1/events"})
-"""What goes on for as long as it is wanted."""
+"""What goes on for as long as it is wanted; so does every WebSocket connection."""
 SENDING_S = 600.0
 """How long an answer may take that has begun, but for streams."""
 _UNAUTHORIZED, _FORBIDDEN, _TOO_MANY, _MISDIRECTED, _TOO_LATE = 401, 403, 429, 421, 504
@@ -75,7 +77,7 @@ class Access:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request, or say why not."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", WEBSOCKET):
             await self._app(scope, receive, send)
             return
         right, headers = right_for(scope["path"]), Headers(scope=scope)
@@ -101,9 +103,9 @@ class Access:
                 f"without tokens this machine alone is served, and not under the name {_host(headers)!r}"
             )
             return problem_response(AccessRefused(message), _MISDIRECTED)
-        is_foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+        is_read = scope["type"] != WEBSOCKET and scope["method"] == "GET"
         # Reads fill, publish and are remembered, too; a link to the page itself may be followed.
-        if is_foreign and (scope["method"] != "GET" or (right is not None and scope["path"] != "/")):
+        if _is_foreign(scope, headers) and (not is_read or (right is not None and scope["path"] != "/")):
             return problem_response(AccessRefused("a page of another site asks; that is not answered"))
         if right is None:
             return None
@@ -119,7 +121,7 @@ class Access:
 
     def _busy(self, scope: Scope) -> tuple[Counter[str], int]:
         """What is counted of a request, and how many of the kind one bearer may have."""
-        if scope["path"] in STREAMS:
+        if _is_stream(scope):
             return self._occupancy.streams, self._settings.max_streams
         return self._occupancy.requests, self._settings.max_concurrent
 
@@ -127,7 +129,7 @@ class Access:
         busy, most = self._busy(scope)
         if busy[caller.name] < most:
             return None
-        what = "streams open" if scope["path"] in STREAMS else "requests under way"
+        what = "streams open" if _is_stream(scope) else "requests under way"
         message = f"{caller.name} has {most} {what}, and no more are answered at once; ask again"
         return problem_response(LimitExceeded(message, limit=most), _TOO_MANY)
 
@@ -150,7 +152,7 @@ class Access:
             nonlocal has_begun
             if not has_begun:
                 has_begun = True
-                limit.reschedule(None if scope["path"] in STREAMS else loop.time() + SENDING_S)
+                limit.reschedule(None if _is_stream(scope) else loop.time() + SENDING_S)
             await send(message)
 
         try:
@@ -161,6 +163,20 @@ class Access:
                 raise
             message = f"no answer after {seconds:g} s; ask for less at once, or raise service.max_wait_ms"
             await problem_response(SeamlessSLAExceeded(message), _TOO_LATE)(scope, receive, send)
+
+
+def _is_stream(scope: Scope) -> bool:
+    return scope["type"] == WEBSOCKET or scope["path"] in STREAMS
+
+
+def _is_foreign(scope: Scope, headers: Headers) -> bool:
+    """Whether a page of another site asks; browsers name the page that opens a WebSocket connection."""
+    if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        return True
+    origin = headers.get("origin")
+    return (
+        scope["type"] == WEBSOCKET and origin is not None and urlsplit(origin).netloc != headers.get("host")
+    )
 
 
 def _token(headers: Headers) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
+from typing import Protocol
 
 from fastapi import Depends, FastAPI
 
@@ -36,6 +37,12 @@ from seamless_assets.service.sessions import SessionLimit
 PACKAGE = "seamless-assets"
 
 
+class Closable(Protocol):
+    """What an application closes when it ends."""
+
+    async def close(self) -> None: ...
+
+
 async def no_budgets() -> list[BudgetView]:
     """What is told of rate budgets where nobody asks for any."""
     return []
@@ -58,8 +65,10 @@ def service_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await leases.close()
+        for one in closed_at_end:
+            await one.close()
 
+    closed_at_end: list[Closable] = [leases]
     limits = settings or pipeline.settings.service
     sessions = SessionLimit(pipeline, limits.max_sessions)
     app = FastAPI(
@@ -82,7 +91,7 @@ def service_app(
     ):
         app.include_router(routes)
     if limits.dialects:
-        add_dialects(app, pipeline)
+        closed_at_end.append(add_dialects(app, pipeline, with_forming=limits.forming_bars))
     add_leases(app, leases, pipeline.aio.ports.observer, _kept_elsewhere(pipeline.settings))
     answer_errors(app)
     describe_values(app, needs_token=bool(limits.tokens))

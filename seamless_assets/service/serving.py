@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -11,6 +11,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from seamless_assets.service.answers.streams import ENDLESS
 
+WEBSOCKETS: Literal["websockets-sansio"] = "websockets-sansio"
+"""How uvicorn speaks WebSocket; it pings every 20 s, and ends a connection that answers none."""
+MESSAGE_BYTES = 64 * 1024
+"""Of what a client sends over WebSocket."""
 HEAD_S = 10.0
 HEAD_BYTES = 64 * 1024
 """More than a request of ours needs before its body."""
@@ -21,7 +25,7 @@ GRACE_S = 20
 """How long requests under way have once the process is told to end."""
 
 
-def serve(app: ASGIApp, host: str, port: int) -> None:
+def serve(app: ASGIApp, host: str, port: int, *, takes_websockets: bool = False) -> None:
     """Serve `app` until the process is told to end, and let requests under way come to theirs."""
     uvicorn.run(
         app,
@@ -29,7 +33,8 @@ def serve(app: ASGIApp, host: str, port: int) -> None:
         port=port,
         log_level="warning",
         http=ImpatientProtocol,
-        ws="none",
+        ws=WEBSOCKETS if takes_websockets else "none",
+        ws_max_size=MESSAGE_BYTES,
         server_header=False,
         timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=GRACE_S,
@@ -46,6 +51,7 @@ class ImpatientProtocol(HttpToolsProtocol):
     _limit: asyncio.TimerHandle | None = None
     _stall: asyncio.TimerHandle | None = None
     _head_bytes = 0
+    _is_handed_on = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -60,6 +66,11 @@ class ImpatientProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self._unwatch()
         self._flows()
+
+    def handle_websocket_upgrade(self) -> None:
+        super().handle_websocket_upgrade()
+        # Another protocol has the connection from here on.
+        self._is_handed_on = True
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -86,7 +97,7 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     def _watch(self) -> None:
         request: Any = self.cycle
-        if request is not None and not request.response_complete:
+        if self._is_handed_on or (request is not None and not request.response_complete):
             self._unwatch()
         elif self._head_bytes > HEAD_BYTES:
             self._give_up()

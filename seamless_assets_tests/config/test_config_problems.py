@@ -406,3 +406,8 @@ def test_a_key_without_a_space_behind_its_colon_shows_no_secret(
     found = problems(f"{BASE}{text}\n")
     assert [key for _, key, _ in found] == [where]
     assert not any("hunter2" in f"{key} {message}" for _, key, message in found)
+
+
+def test_forming_bars_that_no_stream_would_make_are_refused(problems: Finder) -> None:
+    number, key, said = only(problems(BASE + "service: {forming_bars: true}\n"))
+    assert key == "service.forming_bars" and number > 0 and "no exchange is streamed" in said

@@ -32,9 +32,9 @@ def moved(urls: Any, base: str, prefix: str = "") -> Any:
     """ccxt's addresses on another host, below a prefix; the path stays."""
     if isinstance(urls, dict):
         return {name: moved(url, base, prefix) for name, url in urls.items()}
-    scheme, place = urlsplit(base)[:2]
-    path, query, fragment = urlsplit(urls)[2:]
-    return urlunsplit((scheme, place, prefix + path, query, fragment))
+    asked, place = urlsplit(urls), urlsplit(base)
+    scheme = "ws" if asked.scheme in ("ws", "wss") else place.scheme
+    return urlunsplit((scheme, place.netloc, prefix + asked.path, asked.query, asked.fragment))
 
 
 def client(name: str, base: str, prefix: str = "", module: ModuleType = ccxt.async_support) -> Any:
@@ -60,14 +60,13 @@ def running(
     symbols: dict[str, tuple[str, ...]],
     start: str,
     frames: tuple[str, ...] = ("1m", "1h"),
+    live: str = "polling",
     **service: Any,
 ) -> Iterator[Rig]:
     """The service of a pipeline over a local exchange that runs already."""
     folder.mkdir(exist_ok=True)
-    declared = {
-        name: {"base_url": exchange.url, "symbols": list(own), "timeframes": list(frames), "start": start}
-        for name, own in symbols.items()
-    }
+    venue = {"base_url": exchange.url, "timeframes": list(frames), "start": start, "live": live}
+    declared = {name: {**venue, "symbols": list(own)} for name, own in symbols.items()}
     stores = {
         "artifact": {"object_store_uri": str(folder / "artifacts")},
         "hot_store": {"dsn": f"sqlite:///{folder}/hot.sqlite"},

@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from support.services import free_port
 
-from seamless_assets.service.serving import ImpatientProtocol
+from seamless_assets.service.serving import MESSAGE_BYTES, WEBSOCKETS, ImpatientProtocol
 
 
 class _Announced(uvicorn.Server):
@@ -31,7 +31,14 @@ def served(app: ASGIApp) -> Iterator[str]:
     """The URL of an application that answers."""
     port = free_port()
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=port, log_level="critical", http=ImpatientProtocol, lifespan="off"
+        app,
+        host="127.0.0.1",
+        port=port,
+        log_level="critical",
+        http=ImpatientProtocol,
+        ws=WEBSOCKETS,
+        ws_max_size=MESSAGE_BYTES,
+        lifespan="off",
     )
     server = _Announced(config)
     running = threading.Thread(target=server.run)

@@ -82,7 +82,7 @@ def serve(config: Path | None, host: str, port: int, form: str, speaks: bool | N
         app = service_app(pipeline, leases, lambda: scrape(counts, levels, held), served, levels.load, held)
         draining = pipeline.aio.portal.start(keep_draining(pipeline.aio.ports))
         draining.add_done_callback(log_failure("filling what others left"))
-        serve_app(app, host, port)
+        serve_app(app, host, port, takes_websockets=served.dialects)
 
 
 @click.command()

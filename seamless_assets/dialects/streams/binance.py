@@ -1,6 +1,7 @@
 """binance: streams named `btcusdt@kline_1m` and `btcusdt@trade`, a closed flag, no word when nobody trades.
 
-A stream of an unknown symbol is subscribed to without a word, and nothing comes.
+A stream of an unknown symbol is subscribed to without a word, and nothing comes. One of a market that is
+known and not followed is refused, so that nobody waits for it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from seamless_assets.dialects.streams.base import (
 )
 
 _NAME = re.compile(r"(?P<market>[^@\s]+)@(?P<channel>trade|aggTrade|kline_(?P<frame>\w+))")
-_SHORTEST = "1m"
+_STREAMED = FRAMES[FRAMES.index("1m") :]
 """Candles of a second are not streamed."""
 
 
@@ -61,8 +62,13 @@ class _Binance(StreamProtocol):
         elif len(self.topics) + len(names) > MAX_TOPICS:
             return [_error(number, 2, f"Invalid request: more than {MAX_TOPICS} streams")]
         else:
-            for name in names:
-                self._follow(name)
+            followed = {name: self._topic(name) for name in names}
+            topics = [topic for topic in followed.values() if topic is not None]
+            if away := [
+                topic for topic in topics if not self._data.is_streamed(topic.symbol, topic.timeframe)
+            ]:
+                return [_error(number, 2, f"Invalid request: stream {away[0].name[:64]} is not available")]
+            self.topics.update(dict.fromkeys(topics))
         return [{"result": None, "id": number}]
 
     def encode(self, update: Update) -> Any:
@@ -112,16 +118,16 @@ class _Binance(StreamProtocol):
             },
         }
 
-    def _follow(self, name: str) -> None:
+    def _topic(self, name: str) -> Topic | None:
+        """What a name means; None for a stream of which nothing ever comes."""
         found = _NAME.fullmatch(name)
         market = self._markets.get(found["market"].upper()) if found else None
         if found is None or market is None or self._data.is_refused(market.symbol):
-            return
+            return None
         frame = found["frame"]
         if frame is None:
-            self.topics[Topic(name, market.symbol)] = None
-        elif frame in FRAMES[FRAMES.index(_SHORTEST) :]:
-            self.topics[Topic(name, market.symbol, Timeframe(frame))] = None
+            return Topic(name, market.symbol)
+        return Topic(name, market.symbol, Timeframe(frame)) if frame in _STREAMED else None
 
 
 def _error(number: Any, code: int, reason: str) -> Any:

@@ -111,7 +111,7 @@ class _Bybit(StreamProtocol):
             case _:
                 return None
         known = self._markets.get(market)
-        if known is None or self._data.is_refused(known.symbol):
+        if known is None or not self._data.is_streamed(known.symbol, frame):
             return None
         return Topic(name, known.symbol, frame)
 

@@ -1,6 +1,6 @@
-"""coinbase (Advanced Trade): the channel `market_trades`, a snapshot first, newest first, all numbered.
+"""coinbase (Advanced Trade): `market_trades`, and `candles` of five minutes alone; snapshots first, numbered.
 
-Candles are streamed of five minutes alone, and not by ccxt; they are made of trades.
+ccxt follows trades and no candles; none says that it is closed: the last one before its successor stands.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.dialects.base import by_name, spot, text
 from seamless_assets.dialects.coinbase import market_name
 from seamless_assets.dialects.market_data import Listings, Market
@@ -24,7 +25,9 @@ from seamless_assets.dialects.streams.base import (
 )
 
 SNAPSHOT_TRADES = 100
-_CHANNEL = "market_trades"
+SNAPSHOT_CANDLES = 10
+TRADES, CANDLES = "market_trades", "candles"
+_FRAMES = {TRADES: None, CANDLES: Timeframe("5m")}
 
 
 def streams(data: Listings) -> list[StreamRoute]:
@@ -43,33 +46,48 @@ class _Coinbase(StreamProtocol):
     def receive(self, text: str, now: float) -> list[Any]:
         asked = parsed(text)
         asked = asked if isinstance(asked, dict) else {}
+        channel = asked.get("channel")
         if asked.get("type") not in ("subscribe", "unsubscribe"):
             return [_error("invalid message: type must be subscribe or unsubscribe")]
-        if asked.get("channel") != _CHANNEL:
-            return [_error(f"channel {str(asked.get('channel'))[:64]} is not supported")]
+        if not isinstance(channel, str) or channel not in _FRAMES:
+            return [_error(f"channel {str(channel)[:64]} is not supported")]
         names = names_of(asked.get("product_ids"))
-        known = {name: self._markets.get(name) for name in names}
-        if unknown := [n for n, m in known.items() if m is None or self._data.is_refused(m.symbol)]:
-            return [_error(f"failed to subscribe: {unknown[0][:64]} is not a valid product")]
+        topics = {name: self._topic(channel, name) for name in names}
+        if unknown := [name for name, topic in topics.items() if topic is None]:
+            return [_error(f"failed to subscribe: {unknown[0][:64]} is not a valid product of {channel}")]
         if not names or len(self.topics) + len(names) > MAX_TOPICS:
             return [_error(f"give 1 to {MAX_TOPICS} product_ids")]
+        known = {topic: None for topic in topics.values() if topic is not None}
         if asked["type"] == "unsubscribe":
-            without(self.topics, names)
+            without(self.topics, [topic.name for topic in known])
         else:
-            self.topics.update({Topic(name, market.symbol): None for name, market in known.items() if market})
-        followed = [topic.name for topic in self.topics]
-        return [
-            self._numbered("subscriptions", now, {"subscriptions": {_CHANNEL: followed} if followed else {}})
-        ]
+            self.topics.update(known)
+        return [self._numbered("subscriptions", now, {"subscriptions": self._followed()})]
 
     def snapshot_rows(self, topic: Topic) -> int:
-        return SNAPSHOT_TRADES
+        return SNAPSHOT_TRADES if topic.timeframe is None else SNAPSHOT_CANDLES
 
     def encode(self, update: Update) -> Any:
+        channel, _, product = update.topic.name.partition(":")
+        kind = "snapshot" if update.is_snapshot else "update"
+        if channel == CANDLES:
+            candles = [
+                {
+                    "start": str(candle.ts),
+                    "high": text(candle.high),
+                    "low": text(candle.low),
+                    "open": text(candle.open),
+                    "close": text(candle.close),
+                    "volume": text(candle.volume),
+                    "product_id": product,
+                }
+                for candle in reversed(update.candles)
+            ]
+            return self._numbered(CANDLES, update.at, {"type": kind, "candles": candles})
         trades = [
             {
                 "trade_id": f"{trade.at:.3f}",
-                "product_id": update.topic.name,
+                "product_id": product,
                 "price": text(trade.price),
                 "size": text(trade.amount),
                 "side": trade.side.upper(),
@@ -77,8 +95,21 @@ class _Coinbase(StreamProtocol):
             }
             for trade in reversed(update.trades)
         ]
-        kind = "snapshot" if update.is_snapshot else "update"
-        return self._numbered(_CHANNEL, update.at, {"type": kind, "trades": trades})
+        return self._numbered(TRADES, update.at, {"type": kind, "trades": trades})
+
+    def _topic(self, channel: str, name: str) -> Topic | None:
+        market, frame = self._markets.get(name), _FRAMES[channel]
+        if market is None or not self._data.is_streamed(market.symbol, frame):
+            return None
+        return Topic(f"{channel}:{name}", market.symbol, frame)
+
+    def _followed(self) -> dict[str, list[str]]:
+        """What is followed now, by channel."""
+        found: dict[str, list[str]] = {}
+        for topic in self.topics:
+            channel, _, product = topic.name.partition(":")
+            found.setdefault(channel, []).append(product)
+        return found
 
     def _numbered(self, channel: str, now: float, event: Any) -> Any:
         self._sequence += 1

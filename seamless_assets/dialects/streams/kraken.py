@@ -113,6 +113,10 @@ class _Kraken(StreamProtocol):
             topic = Topic(f"ohlc:{symbol}-{interval}", symbol, Timeframe(MINUTES[str(interval)]))
         else:
             topic = Topic(f"trade:{symbol}", symbol)
+        if not self._data.is_streamed(symbol, topic.timeframe):
+            return _answer(
+                asked, now, symbol, error=f"Subscription {channel} not supported {topic.name[:64]}"
+            )
         if asked["method"] == "unsubscribe":
             self.topics.pop(topic, None)
             self._without_snapshot.discard(topic)

@@ -81,7 +81,10 @@ class _Okx(StreamProtocol):
         """Follow one channel of one market, or follow it no more."""
         channel, name = _named(argument, "channel"), _named(argument, "instId")
         market = self._markets.get(name)
-        if channel not in self._channels or market is None or self._data.is_refused(market.symbol):
+        frame = self._channels.get(channel)
+        timeframe = None if frame is None else Timeframe(frame)
+        is_known = market is not None and channel in self._channels
+        if market is None or not is_known or not self._data.is_streamed(market.symbol, timeframe):
             return _error(
                 "60018",
                 f"Wrong URL or channel:{channel[:64]},instId:{name[:64]} doesn't exist. "
@@ -92,9 +95,7 @@ class _Okx(StreamProtocol):
         elif len(self.topics) >= MAX_TOPICS:
             return _error("60014", f"Requests too frequent: more than {MAX_TOPICS} channels")
         else:
-            frame = self._channels[channel]
-            topic = Topic(f"{channel}:{name}", market.symbol, None if frame is None else Timeframe(frame))
-            self.topics[topic] = None
+            self.topics[Topic(f"{channel}:{name}", market.symbol, timeframe)] = None
         return {
             "event": operation,
             "arg": {"channel": channel, "instId": name},

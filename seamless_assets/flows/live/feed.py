@@ -19,6 +19,7 @@ from seamless_assets.aio.shield import shielded
 from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.live.feed.finality import FinalCandle, FinalityJudge
+from seamless_assets.core.live.feed.forming import FormingCandle
 from seamless_assets.core.live.feed.update import CandleUpdate
 from seamless_assets.core.live.schedule import next_correction
 from seamless_assets.core.live.sequence import rows_of
@@ -62,7 +63,7 @@ class FeedQuota(LeaseQuota):
 
 
 class NodeFeed:
-    """Follows the stream of `node`; `on_bars` is called when it has brought some.
+    """Follows the stream of `node`; `on_bars` is called when it has brought some, `on_update` at each word.
 
     `quota` is that of all feeds of this process.
     """
@@ -75,12 +76,16 @@ class NodeFeed:
         node: NodeId,
         quota: FeedQuota,
         on_bars: Callable[[], None],
+        on_update: Callable[[], None],
     ) -> None:
+        self._on_update = on_update
         self._node, self._frame = node, node.timeframe
         self._stream, self._shared, self._on_bars = stream, shared, on_bars
         self._ports = _with_ttl(ports, ports.policy.live_lease_ttl_ms)
         self._owning = replace(_with_ttl(ports, LEASE_S * 1000), quota=quota)
         self._judge = FinalityJudge(self._frame)
+        self.forming = FormingCandle(self._frame)
+        """What its stream tells of the bar that is open."""
         self._woken = asyncio.Event()
         self._heard: deque[CandleUpdate] = deque()
         self._heard_at = 0.0
@@ -128,10 +133,12 @@ class NodeFeed:
                     break
         finally:
             self._judge.end_connection()
+            self.forming.forget()
             pump.cancel()
             await shielded(asyncio.ensure_future(asyncio.wait({pump})))
 
     async def _pump(self) -> None:
+        made_of = await self._stream.streamed(self._node.exchange) or "candles"
         async with aclosing(self._stream.updates(self._node)) as updates:
             async for update in updates:
                 if len(self._heard) >= MAX_HEARD:
@@ -141,6 +148,8 @@ class NodeFeed:
                     )
                 self._heard.append(update)
                 self._woken.set()
+                self.forming.hear(update, made_of)
+                self._on_update()
 
     async def _wait(self) -> None:
         """Wait for updates, for a proof that needs no more of them, and for the next audit."""

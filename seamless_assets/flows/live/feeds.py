@@ -10,6 +10,7 @@ from functools import partial
 
 from seamless_assets.aio.priority import on_its_own
 from seamless_assets.aio.shield import shielded
+from seamless_assets.core.live.feed.update import CandleUpdate
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import ExchangeRefused
 from seamless_assets.flows.live.exchange_feed import ExchangeFeed
@@ -19,10 +20,12 @@ from seamless_assets.flows.ports import CandleStream, Ports
 
 @dataclass
 class _Followed:
-    """A feed that runs, and who hears of its bars."""
+    """A feed that runs, who hears of its bars, and who of all that it is told."""
 
+    feed: NodeFeed
     task: asyncio.Task[None]
     listeners: list[Callable[[], None]] = field(default_factory=list)
+    watchers: list[Callable[[], None]] = field(default_factory=list)
 
 
 class Feeds:
@@ -62,24 +65,44 @@ class Feeds:
             return False
         return not self._exchange(node).cools_for
 
+    def forming(self, node: NodeId, now: float) -> CandleUpdate | None:
+        """The candle that forms at `now`, as the node's stream told it last; None where nobody here knows."""
+        followed = self._followed.get(node)
+        return None if followed is None else followed.feed.forming.at(now)
+
     def following(
-        self, ports: Ports, node: NodeId, on_bars: Callable[[], None]
+        self,
+        ports: Ports,
+        node: NodeId,
+        on_bars: Callable[[], None],
+        on_update: Callable[[], None] | None = None,
     ) -> AbstractAsyncContextManager[None]:
-        """Have the node's stream followed while the body works; `on_bars` is called when it brings bars."""
-        return self._following(ports, node, on_bars)
+        """Have the node's stream followed while the body works.
+
+        `on_bars` is called when it brings bars, `on_update` whenever it tells of the one that forms.
+        """
+        return self._following(ports, node, on_bars, on_update)
 
     @asynccontextmanager
     async def _following(
-        self, ports: Ports, node: NodeId, on_bars: Callable[[], None]
+        self,
+        ports: Ports,
+        node: NodeId,
+        on_bars: Callable[[], None],
+        on_update: Callable[[], None] | None,
     ) -> AsyncGenerator[None, None]:
         followed = self._followed.get(node)
         if followed is None or followed.task.done():
-            followed = self._followed[node] = _Followed(self._start(ports, node))
+            followed = self._followed[node] = self._start(ports, node)
         followed.listeners.append(on_bars)
+        if on_update is not None:
+            followed.watchers.append(on_update)
         try:
             yield
         finally:
             followed.listeners.remove(on_bars)
+            if on_update is not None:
+                followed.watchers.remove(on_update)
             if not followed.listeners:
                 if self._followed.get(node) is followed:
                     del self._followed[node]
@@ -88,17 +111,22 @@ class Feeds:
                 if not followed.task.cancelled():
                     followed.task.result()
 
-    def _start(self, ports: Ports, node: NodeId) -> asyncio.Task[None]:
+    def _start(self, ports: Ports, node: NodeId) -> _Followed:
         shared, tell = self._exchange(node), partial(self._tell, node)
-        feed = NodeFeed(ports, self._stream, shared, node, self._quota, tell)
+        feed = NodeFeed(ports, self._stream, shared, node, self._quota, tell, partial(self._show, node))
         # Whoever began it may leave before the others do.
         _, context = on_its_own(is_urgent=True)
-        return asyncio.create_task(feed.run(), context=context)
+        return _Followed(feed, asyncio.create_task(feed.run(), context=context))
 
     def _tell(self, node: NodeId) -> None:
         followed = self._followed.get(node)
         for listener in list(followed.listeners) if followed else ():
             listener()
+
+    def _show(self, node: NodeId) -> None:
+        followed = self._followed.get(node)
+        for watcher in list(followed.watchers) if followed else ():
+            watcher()
 
     def _exchange(self, node: NodeId) -> ExchangeFeed:
         return self._exchanges.setdefault(node.exchange, ExchangeFeed(node.exchange))

@@ -134,10 +134,18 @@ class LiveFeeds(Protocol):
     def is_awaited(self, node: NodeId) -> bool:
         """Whether its stream is stable enough to be waited for. Raises what ended its feed."""
 
+    def forming(self, node: NodeId, now: float) -> CandleUpdate | None:
+        """The candle that forms at `now`, as the node's stream told it last; None where nobody here knows."""
+
     def following(
-        self, ports: Ports, node: NodeId, on_bars: Callable[[], None]
+        self,
+        ports: Ports,
+        node: NodeId,
+        on_bars: Callable[[], None],
+        on_update: Callable[[], None] | None = None,
     ) -> AbstractAsyncContextManager[None]:
-        """Have the node's stream followed for as long as the body works; `on_bars` hears of what it brings.
+        """Have the node's stream followed for as long as the body works; `on_bars` hears of what it brings,
+        `on_update` of every word about the bar that forms.
 
         The last one to leave ends the subscription, and nothing of it is left.
         """

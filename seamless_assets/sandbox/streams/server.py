@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
-from seamless_assets.dialects.market_data import Listings
-from seamless_assets.dialects.streams import binance, bybit, coinbase, kraken, okx
 from seamless_assets.dialects.streams.base import StreamRoute
+from seamless_assets.dialects.venues import VENUES
 from seamless_assets.sandbox.book import Book
 from seamless_assets.sandbox.faults import Faults
 from seamless_assets.sandbox.streams.connection import Connection
 from seamless_assets.sandbox.streams.faults import Dropped, StreamFaults
 from seamless_assets.sandbox.streams.market_events import MarketEvents
 
-STREAMS: Mapping[str, Callable[[Listings], list[StreamRoute]]] = {
-    "binance": binance.streams,
-    "bybit": bybit.streams,
-    "coinbase": coinbase.streams,
-    "kraken": kraken.streams,
-    "okx": okx.streams,
-}
-"""What each venue streams, by its name."""
 MAX_CONNECTIONS = 1_000
 MAX_MESSAGE = 65_536
 """Bytes of a client's message; a longer one ends its connection."""
@@ -63,7 +54,7 @@ class StreamServer:
     def routes(self) -> list[tuple[StreamRoute, Callable[[web.Request], Any]]]:
         """The addresses of all venues, with their handlers."""
         return [
-            (route, self._handler(route)) for streams in STREAMS.values() for route in streams(self._book)
+            (route, self._handler(route)) for venue in VENUES.values() for route in venue.streams(self._book)
         ]
 
     def topics(self) -> list[str]:

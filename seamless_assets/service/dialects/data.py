@@ -9,8 +9,10 @@ import numpy as np
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.node import NodeId
+from seamless_assets.dialects.market_data import CANDLE
 from seamless_assets.errors import NothingReleased, NotServed
 from seamless_assets.pipeline.connect import Seamless
+from seamless_assets.service.dialects.forming import FormingBars
 from seamless_assets.service.dialects.markets import DeclaredMarket, declared_markets
 from seamless_assets.service.dialects.pages import NO_ROWS, Page, Pages
 from seamless_assets.service.dialects.visit import VISIT, VisitClock
@@ -20,13 +22,18 @@ FIRST_STEP = 2
 
 
 class DeclaredData:
-    """Satisfies the dialects' `MarketData`: candles that have closed of the nodes that are declared."""
+    """Satisfies the dialects' `MarketData`: candles that have closed of the nodes that are declared.
+
+    With `forming` the one that forms follows them, where nothing between is still to come.
+    """
 
     trades_in_candle = 0
     """Nobody counted them: what is kept is open, high, low, close and volume."""
 
-    def __init__(self, pipeline: Seamless, exchange: str, pages: Pages) -> None:
-        self._pipeline, self._pages = pipeline, pages
+    def __init__(
+        self, pipeline: Seamless, exchange: str, pages: Pages, forming: FormingBars | None = None
+    ) -> None:
+        self._pipeline, self._pages, self._forming = pipeline, pages, forming
         self._starts = pipeline.settings.starts
         self._markets = declared_markets(exchange, self._starts)
         self._clock = VisitClock()
@@ -49,6 +56,14 @@ class DeclaredData:
         """Never: what is kept is served."""
         return False
 
+    def is_streamed(self, symbol: str, timeframe: Timeframe | None) -> bool:
+        """Whether it is declared: candles are streamed, and no trades."""
+        return self.node_of(symbol, timeframe) is not None
+
+    def node_of(self, symbol: str, timeframe: Timeframe | None) -> NodeId | None:
+        """The declared node of a symbol's timeframe; None where there is none."""
+        return None if timeframe is None else self._markets[symbol].nodes.get(timeframe)
+
     async def is_listed(self, symbol: str) -> bool:
         """Whether it is declared; in a frozen world, whether any candle of it was released then."""
         as_of = VISIT.get().as_of
@@ -68,8 +83,11 @@ class DeclaredData:
     ) -> tuple[np.ndarray, int]:
         """Candles that open in `[start, end)`, and until when all of them are known."""
         node = await self._node(symbol, timeframe)
-        page = await self._load(node, self._start(node, start), self._end(timeframe, end))
-        return page.rows, page.until
+        begin, open_row = self._start(node, start), self._open_row(node, start, end)
+        page = await self._load(node, begin, self._end(timeframe, end))
+        if not len(open_row) or page.until < open_row["ts"][0]:
+            return page.rows, page.until
+        return np.concatenate([page.rows, open_row]), int(open_row["ts"][0]) + 1
 
     async def first(
         self, symbol: str, timeframe: Timeframe, start: int, end: int | None, count: int
@@ -77,6 +95,7 @@ class DeclaredData:
         """The first `count` candles that open in `[start, end)`."""
         node, found, step = await self._node(symbol, timeframe), [NO_ROWS], count
         begin, finish, is_open = self._start(node, start), *self._reach(timeframe, end)
+        open_row = self._open_row(node, start, end)
         while (wanted := count - sum(map(len, found))) > 0 and begin < finish:
             page = await self._load(node, begin, min(finish, timeframe.shift(begin, step)))
             found.append(page.rows[:wanted])
@@ -84,6 +103,8 @@ class DeclaredData:
                 break
             begin, step = page.until, step * FIRST_STEP
         VISIT.get().uses_clock |= is_open and wanted > 0
+        if wanted > 0 and begin == finish:
+            found.append(open_row)
         return np.concatenate(found)
 
     async def last(
@@ -92,24 +113,42 @@ class DeclaredData:
         """The last `count` candles that open in `[start, end)`."""
         node, found, step = await self._node(symbol, timeframe), [NO_ROWS], count
         begin, finish = self._start(node, start), self._end(timeframe, end)
+        open_row = self._open_row(node, start, end)
         while (wanted := count - sum(map(len, found))) > 0 and begin < finish:
             first = max(begin, timeframe.shift(finish, -step))
             page = await self._load(node, first, finish, is_newest=len(found) == 1)
+            if len(found) == 1 and page.until < finish:
+                open_row = NO_ROWS
             found.append(page.rows[-wanted:])
             finish, step = first, step * FIRST_STEP
-        return np.concatenate(found[::-1])
+        return np.concatenate([*found[::-1], open_row])[-count:]
 
     async def newest(self, symbol: str, timeframe: Timeframe, end: int | None, count: int) -> np.ndarray:
         """The candles of the last `count` opens before `end`."""
         node = await self._node(symbol, timeframe)
         finish = await self._pages.newest_end(VISIT.get(), node, self._end(timeframe, end))
-        return (await self._load(node, self._start(node, timeframe.shift(finish, -count)), finish)).rows
+        open_row = self._open_row(node, finish, end)
+        begin = timeframe.shift(finish, len(open_row) - count)
+        page = await self._load(node, self._start(node, begin), finish)
+        return page.rows if page.until < finish else np.concatenate([page.rows, open_row])
 
     async def trades(
         self, symbol: str, start: float, end: float, limit: int
     ) -> list[tuple[float, float, float, str]]:
         """Raises `NotServed`: candles are kept, and no trades."""
         raise NotServed(f"trades of {symbol} are not kept here; ask for candles")
+
+    def _open_row(self, node: NodeId, start: int, end: int | None) -> np.ndarray:
+        """The candle that forms now, if it opens in `[start, end)` and may be shown; else no row."""
+        visit = VISIT.get()
+        if self._forming is None or visit.as_of is not None:
+            return NO_ROWS
+        candle = self._forming.at(node, visit.now)
+        if candle is None or candle.ts < max(start, self._starts[node]):
+            return NO_ROWS
+        if end is not None and end <= candle.ts:
+            return NO_ROWS
+        return np.array([(candle.ts, *candle.values)], dtype=CANDLE)
 
     async def _load(self, node: NodeId, start: int, end: int, *, is_newest: bool = True) -> Page:
         window = Segment(min(start, end), end)

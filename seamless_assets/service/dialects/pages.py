@@ -12,7 +12,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.dialects.market_data import CANDLE
 from seamless_assets.errors import ReadRefused
-from seamless_assets.flows.live.page import WORLD, load_page
+from seamless_assets.flows.live.served.page import WORLD, load_page
 from seamless_assets.pipeline.connect import Seamless
 from seamless_assets.service.dialects.visit import Served, Visit
 

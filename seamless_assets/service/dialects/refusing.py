@@ -28,7 +28,7 @@ _REASONS: dict[int, Reason] = {
 }
 """The rest is for the client to try later."""
 _KEPT = frozenset({b"retry-after", b"www-authenticate"})
-_FAILED = 500
+_FAILED, _NOT_FOUND = 500, 404
 _LIMITED = (408, 413)
 """Limits of a body, which are told as plain JSON."""
 NONE = b"none"
@@ -49,33 +49,41 @@ class InDialect:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand on the request, and put into words what refuses it."""
-        exchange = exchange_of(scope["path"]) if scope["type"] == "http" else None
+        exchange = exchange_of(scope["path"]) if scope["type"] in ("http", "websocket") else None
         if exchange is None:
             await self._app(scope, receive, send)
             return
-        translated = _Translated(exchange, send)
+        kind = "websocket.http" if scope["type"] == "websocket" else "http"
+        translated = _Translated(exchange, kind, send)
         try:
             await self._app(scope, receive, translated)
         except Exception as error:
             # What no handler knows goes on to the log; the client hears of it in words that it knows.
             if not translated.has_begun:
-                await _send(exchange, _FAILED, f"({type(error).__name__})", (), send)
+                await translated.refuse(_FAILED, f"({type(error).__name__})")
             raise
 
 
 class _Translated:
-    """A `send` that holds a problem back until it is whole, and sends the exchange's answer in its place."""
+    """A `send` that holds a problem back until it is whole, and sends the exchange's answer in its place.
 
-    def __init__(self, exchange: str, send: Send) -> None:
-        self._exchange, self._send = exchange, send
+    `kind` begins the messages of an answer: one to a handshake has its own.
+    """
+
+    def __init__(self, exchange: str, kind: str, send: Send) -> None:
+        self._exchange, self._kind, self._send = exchange, kind, send
         self._problem: Message | None = None
         self._body = b""
         self.has_begun = False
 
     async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if message["type"] == "websocket.close" and not self.has_begun:
+            # Nobody takes connections there.
+            await self.refuse(_NOT_FOUND, "")
+            return
+        if message["type"] in (f"{self._kind}.response.start", "websocket.accept"):
             self.has_begun = True
-            if message["status"] >= 400 and _has_problem(message):
+            if message.get("status", 0) >= 400 and _has_problem(message):
                 self._problem = message
                 return
         if self._problem is None:
@@ -85,7 +93,26 @@ class _Translated:
         if not message.get("more_body", False):
             status = self._problem["status"]
             kept = [(name, value) for name, value in self._problem["headers"] if name in _KEPT]
-            await _send(self._exchange, status, _detail(self._body), kept, self._send)
+            await self.refuse(status, _detail(self._body), kept)
+
+    async def refuse(self, status: int, detail: str, kept: Headers = ()) -> None:
+        """Send the exchange's words for a status, with headers that are kept."""
+        self.has_begun = True
+        reason = _REASONS.get(status, "try_later")
+        refusal = VENUES[self._exchange].refusal(reason, detail)
+        body = msgspec.json.encode(refusal.body)
+        told = {
+            b"content-type": b"application/json",
+            b"content-length": str(len(body)).encode(),
+            b"x-seamless-as-of": NONE,
+            b"x-seamless-fingerprint": NONE,
+            b"x-seamless-verdict": b"HOLD" if reason == "try_later" else b"REJECT",
+        }
+        # A connection is not refused by an answer that says OK.
+        said = max(status, 400) if self._kind == "websocket.http" else refusal.status
+        headers = [*told.items(), *kept]
+        await self._send({"type": f"{self._kind}.response.start", "status": said, "headers": headers})
+        await self._send({"type": f"{self._kind}.response.body", "body": body})
 
 
 def _has_problem(message: Message) -> bool:
@@ -98,19 +125,3 @@ def _detail(body: bytes) -> str:
         return msgspec.json.decode(body, type=Problem).detail
     except msgspec.MsgspecError:
         return ""
-
-
-async def _send(exchange: str, status: int, detail: str, kept: Headers, send: Send) -> None:
-    reason = _REASONS.get(status, "try_later")
-    refusal = VENUES[exchange].refusal(reason, detail)
-    body = msgspec.json.encode(refusal.body)
-    told = {
-        b"content-type": b"application/json",
-        b"content-length": str(len(body)).encode(),
-        b"x-seamless-as-of": NONE,
-        b"x-seamless-fingerprint": NONE,
-        b"x-seamless-verdict": b"HOLD" if reason == "try_later" else b"REJECT",
-    }
-    headers = [*told.items(), *kept]
-    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -10,7 +10,7 @@ import msgspec.json
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route, Router
+from starlette.routing import Mount, Route, Router, WebSocketRoute
 
 from seamless_assets.core.calendar.instant import epoch_micros
 from seamless_assets.core.coverage.ledger import CLOCK_TOLERANCE_S
@@ -23,29 +23,48 @@ from seamless_assets.service.answers.replies import IMMUTABLE, RELEASED, Release
 from seamless_assets.service.callers import caller_of
 from seamless_assets.service.dialects.clocks import ExchangeClocks
 from seamless_assets.service.dialects.data import DeclaredData
+from seamless_assets.service.dialects.forming import FormingBars
 from seamless_assets.service.dialects.pages import Pages
+from seamless_assets.service.dialects.streams.channels import LiveChannel
+from seamless_assets.service.dialects.streams.routes import Streams
 from seamless_assets.service.dialects.visit import VISIT, Visit
-from seamless_assets.service.dialects.worlds import PREFIXES, Worlds
+from seamless_assets.service.dialects.worlds import PREFIXES, Worlds, world_of
 
 JSON = "application/json"
 _OK = 200
-_OF_WORLDS = frozenset({"as_of", "speed", "start"})
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def add_dialects(app: FastAPI, pipeline: Seamless) -> None:
-    """Let an application answer as the exchanges that the settings declare nodes of, in their dialects."""
+def add_dialects(app: FastAPI, pipeline: Seamless, *, with_forming: bool) -> Streams:
+    """Let an application answer as the exchanges that the settings declare nodes of, in their dialects.
+
+    The streams are to be closed when it ends.
+    """
     pages, worlds = Pages(pipeline), Worlds(ExchangeClocks(pipeline))
+    live = LiveChannel(pipeline, with_forming=with_forming)
+    streams, forming = Streams(worlds, live), FormingBars(live) if with_forming else None
     for exchange in sorted({node.exchange for node in pipeline.settings.starts} & VENUES.keys()):
-        routes = VENUES[exchange].routes(DeclaredData(pipeline, exchange, pages))
-        router = Router([Route(route.path, _endpoint(route, worlds), methods=["GET"]) for route in routes])
-        app.router.routes.extend(Mount(f"{prefix}/{exchange}", router) for prefix in PREFIXES)
+        data = DeclaredData(pipeline, exchange, pages, forming)
+        asked = [
+            Route(route.path, _endpoint(route, worlds), methods=["GET"])
+            for route in VENUES[exchange].routes(data)
+        ]
+        followed = streams.routes(exchange, data)
+        router = Router([*asked, *followed])
+        for prefix in PREFIXES:
+            app.router.routes.append(Mount(f"{prefix}/{exchange}", router))
+            # Where a venue is followed at its root, the slash after its name may be left out.
+            roots = [route for route in followed if isinstance(route, WebSocketRoute) and route.path == "/"]
+            app.router.routes.extend(
+                WebSocketRoute(f"{prefix}/{exchange}", route.endpoint) for route in roots
+            )
+    return streams
 
 
 def _endpoint(route: DialectRoute, worlds: Worlds) -> Endpoint:
     async def answer(request: Request) -> Response:
-        path = {name: value for name, value in request.path_params.items() if name not in _OF_WORLDS}
-        asked = {name: request.path_params[name] for name in request.path_params.keys() & _OF_WORLDS}
+        asked = world_of(request.path_params)
+        path = {name: value for name, value in request.path_params.items() if name not in asked}
         visit = await worlds.visit(route.exchange, asked, caller_of(request.scope).name)
         token = VISIT.set(visit)
         try:

@@ -21,6 +21,7 @@ PREFIXES = (
     "/replay/{speed}/{start}/as-of/{as_of}",
 )
 """What may stand before an exchange's own path."""
+_NAMES = frozenset({"as_of", "speed", "start"})
 MAX_SPEED = 86_400.0
 """A day in a second."""
 MAX_CLOCKS, IDLE_S = 1_000, 3_600.0
@@ -46,7 +47,7 @@ class Worlds:
         return Visit(await self._clocks.now(exchange))
 
     def _replayed(self, asked: Mapping[str, str], caller: str) -> Visit:
-        speed, start = _speed(asked["speed"]), epoch_micros(_past(asked["start"], "start")) / 1e6
+        speed, start = speed_of(asked["speed"]), epoch_micros(_past(asked["start"], "start")) / 1e6
         key = (caller, *(asked.get(name, "") for name in ("speed", "start", "as_of")))
         begun, as_of = self._begun.get(key, (monotonic(), ""))
         if not as_of:
@@ -55,6 +56,11 @@ class Worlds:
         self._begun[key] = begun, as_of
         now = start + (monotonic() - begun) * speed
         return Visit(min(now, max(start, epoch_micros(as_of) / 1e6)), as_of, uses_clock=True)
+
+
+def world_of(parameters: Mapping[str, str]) -> dict[str, str]:
+    """What the parameters of a path say of its world."""
+    return {name: parameters[name] for name in parameters.keys() & _NAMES}
 
 
 def _past(text: str, name: str) -> str:
@@ -71,7 +77,8 @@ def _text(at: float) -> str:
     return instant_text(int(at * 1_000_000))
 
 
-def _speed(text: str) -> float:
+def speed_of(text: str) -> float:
+    """How many seconds of history pass in one. Raises `InvalidInput`."""
     try:
         speed = float(text)
     except ValueError:

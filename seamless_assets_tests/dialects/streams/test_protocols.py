@@ -10,19 +10,19 @@ import pytest
 
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.dialects.streams.base import MAX_TOPICS, Candle, StreamProtocol, Topic, Trade, Update
+from seamless_assets.dialects.venues import VENUES
 from seamless_assets.sandbox.book import Book
 from seamless_assets.sandbox.clock import SandboxClock
 from seamless_assets.sandbox.market import Market
-from seamless_assets.sandbox.streams.server import STREAMS
 
 NOW = 1_736_553_600
 SYMBOLS = ("BTC/USDT", "BTC/USD", "ETH/USDT", "BTC/USDT:USDT", "BTC/USDT:USDT-251226")
 BOOK = Book(SandboxClock(NOW), markets=[Market(symbol, 1.0) for symbol in SYMBOLS])
-PATHS = sorted({route.path for streams in STREAMS.values() for route in streams(BOOK)})
+PATHS = sorted({route.path for venue in VENUES.values() for route in venue.streams(BOOK)})
 
 
 def opened(path: str) -> StreamProtocol:
-    (route,) = [route for streams in STREAMS.values() for route in streams(BOOK) if route.path == path]
+    (route,) = [route for venue in VENUES.values() for route in venue.streams(BOOK) if route.path == path]
     return route.open()
 
 
@@ -47,7 +47,7 @@ def bybit(operation: str, *names: str) -> str:
     return json.dumps({"op": operation, "args": list(names), "req_id": "7"})
 
 
-HOUR, MINUTE = Timeframe("1h"), Timeframe("1m")
+HOUR, MINUTE, FIVE = Timeframe("1h"), Timeframe("1m"), Timeframe("5m")
 SPOT, SWAP = "BTC/USDT", "BTC/USDT:USDT"
 TAKEN: list[tuple[str, str, list[Topic]]] = [
     ("/ws/{number}", binance("SUBSCRIBE", "btcusdt@kline_1h"), [Topic("btcusdt@kline_1h", "BTC/USDT", HOUR)]),
@@ -69,7 +69,8 @@ TAKEN: list[tuple[str, str, list[Topic]]] = [
         kraken("subscribe", "trade", "BTC/USD", "BTC/USDT"),
         [Topic("trade:BTC/USD", "BTC/USD"), Topic("trade:BTC/USDT", "BTC/USDT")],
     ),
-    ("/", coinbase("subscribe", "BTC-USD"), [Topic("BTC-USD", "BTC/USD")]),
+    ("/", coinbase("subscribe", "BTC-USD"), [Topic("market_trades:BTC-USD", "BTC/USD")]),
+    ("/", coinbase("subscribe", "BTC-USD", channel="candles"), [Topic("candles:BTC-USD", "BTC/USD", FIVE)]),
 ]  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""The channels of candles that exchanges have over WebSocket, over what the service follows."""

@@ -1,0 +1,109 @@
+"""Where the candles of channels come from: one task for all who follow a node, live one stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from functools import partial
+from typing import Protocol
+
+from seamless_assets.aio.shield import shielded
+from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.core.node import NodeId
+from seamless_assets.errors import SeamlessError
+from seamless_assets.flows.live.served.candles import StreamedCandle, candles
+from seamless_assets.pipeline.connect import Seamless
+from seamless_assets.pipeline.loop.stream import Stream
+
+Listener = Callable[[StreamedCandle | SeamlessError], None]
+"""Takes a candle, or the error after which none comes any more."""
+
+
+def candle_of(
+    row: tuple[int, float, float, float, float, float], frame: Timeframe, now: float
+) -> StreamedCandle:
+    """A row of a page as a stream tells it at `now`."""
+    ts, *_ = row
+    end = frame.shift(ts, 1)
+    return StreamedCandle(ts, end, row[1:], is_closed=end <= now)
+
+
+class Channel(Protocol):
+    """Candles of nodes, for whoever follows them."""
+
+    def follow(self, node: NodeId, listener: Listener) -> None:
+        """Let `listener` have the node's candles from now on."""
+
+    def leave(self, node: NodeId, listener: Listener) -> None:
+        """Let it have no more of them."""
+
+
+class SharedChannel:
+    """Nodes that are followed, each by one task for all of its listeners."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[NodeId, list[Listener]] = {}
+        self._tasks: dict[NodeId, asyncio.Task[None]] = {}
+
+    def follow(self, node: NodeId, listener: Listener) -> None:
+        """Let `listener` have the node's candles from now on."""
+        self._listeners.setdefault(node, []).append(listener)
+        if node not in self._tasks:
+            self._tasks[node] = asyncio.create_task(self._run(node))
+
+    def leave(self, node: NodeId, listener: Listener) -> None:
+        """Let it have no more of them; the last one to leave ends what was followed."""
+        listeners = self._listeners.get(node, [])
+        if listener in listeners:
+            listeners.remove(listener)
+        if not listeners:
+            self._listeners.pop(node, None)
+            if task := self._tasks.pop(node, None):
+                task.cancel()
+
+    @property
+    def followed(self) -> int:
+        """How many nodes are followed."""
+        return len(self._tasks)
+
+    async def close(self) -> None:
+        """End all of it, and return when it has ended."""
+        tasks, self._tasks = list(self._tasks.values()), {}
+        self._listeners.clear()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await shielded(asyncio.ensure_future(asyncio.wait(tasks)))
+
+    async def _run(self, node: NodeId) -> None:
+        try:
+            await self._tell(node, partial(self._hand_on, node))
+        except SeamlessError as error:
+            self._tasks.pop(node, None)
+            self._hand_on(node, error)
+
+    async def _tell(self, node: NodeId, tell: Listener) -> None:
+        """Give `tell` the node's candles until cancelled. Raises what ends them."""
+        raise NotImplementedError
+
+    def _hand_on(self, node: NodeId, told: StreamedCandle | SeamlessError) -> None:
+        for listener in list(self._listeners.get(node, ())):
+            listener(told)
+
+
+class LiveChannel(SharedChannel):
+    """The candles of nodes as they close, with the one that forms where the settings say so."""
+
+    def __init__(self, pipeline: Seamless, *, with_forming: bool) -> None:
+        super().__init__()
+        self._pipeline, self._with_forming = pipeline, with_forming
+
+    async def _tell(self, node: NodeId, tell: Listener) -> None:
+        stream = Stream(
+            self._pipeline.aio.portal,
+            lambda adapters: candles(adapters.ports, node, with_forming=self._with_forming),
+        )
+        async with aclosing(stream):
+            async for candle in stream:
+                tell(candle)

@@ -1,0 +1,172 @@
+"""One WebSocket connection in a dialect: what its client asks for, and the candles that it gets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import msgspec.json
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from seamless_assets.aio.shield import shielded
+from seamless_assets.core.node import NodeId
+from seamless_assets.dialects.base import rows_of
+from seamless_assets.dialects.streams.base import Candle, StreamProtocol, Topic, Update
+from seamless_assets.errors import LimitExceeded, SeamlessError
+from seamless_assets.flows.live.served.candles import StreamedCandle
+from seamless_assets.service.dialects.data import DeclaredData
+from seamless_assets.service.dialects.streams.channels import Channel, Listener, candle_of
+from seamless_assets.service.dialects.visit import VISIT, Visit
+
+MAX_WAITING = 10_000
+"""Messages of one connection that its client has not taken; with more it is ended, as exchanges do."""
+HEARTBEAT_S = 1.0
+"""Seconds without a message after which a venue that sends heartbeats sends one."""
+LONGEST_REASON = 120
+TRY_AGAIN_LATER, UNSUPPORTED = 1013, 1003
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Candles of a topic, to be put into words when their turn comes."""
+
+    topic: Topic
+    candles: tuple[StreamedCandle, ...]
+    is_snapshot: bool = False
+
+
+class Connection:
+    """A connection in the words of a `protocol`; `visit` looks at the clock of its world."""
+
+    def __init__(
+        self,
+        socket: WebSocket,
+        protocol: StreamProtocol,
+        data: DeclaredData,
+        channel: Channel,
+        visit: Callable[[], Awaitable[Visit]],
+    ) -> None:
+        self._socket, self._protocol, self._data = socket, protocol, data
+        self._channel, self._visit = channel, visit
+        self._waiting: asyncio.Queue[str | _Told | SeamlessError] = asyncio.Queue()
+        self._followed: dict[Topic, tuple[NodeId, Listener]] = {}
+        self._held: dict[Topic, list[StreamedCandle | SeamlessError]] = {}
+        """What comes of topics while their snapshots are read."""
+
+    async def serve(self) -> None:
+        """Answer and send until either side is gone."""
+        await self._socket.accept()
+        for message in self._protocol.greeting((await self._visit()).now):
+            self._put(_text(message))
+        tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._send())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()
+        except WebSocketDisconnect:
+            # The client has gone while something was sent.
+            return
+        except SeamlessError as error:
+            await self._socket.close(TRY_AGAIN_LATER, str(error)[:LONGEST_REASON])
+        finally:
+            for task in tasks:
+                task.cancel()
+            await shielded(asyncio.ensure_future(asyncio.wait(tasks)))
+            for node, listener in self._followed.values():
+                self._channel.leave(node, listener)
+
+    async def _receive(self) -> None:
+        """Handle what the client says until it is gone."""
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text")
+            if text is None:
+                await self._socket.close(UNSUPPORTED, "messages are text")
+                return
+            await self._handle(text)
+
+    async def _handle(self, text: str) -> None:
+        now, topics = (await self._visit()).now, self._protocol.topics
+        for answer in self._protocol.receive(text, now):
+            self._put(_text(answer))
+        for topic in [topic for topic in self._followed if topic not in topics]:
+            self._channel.leave(*self._followed.pop(topic))
+        for topic in [topic for topic in topics if topic not in self._followed]:
+            node = self._data.node_of(topic.symbol, topic.timeframe)
+            if node is not None:
+                await self._follow(topic, node)
+
+    async def _follow(self, topic: Topic, node: NodeId) -> None:
+        """Follow a topic: first what the venue sends at once, then what comes."""
+        listener = partial(self._take, topic)
+        self._followed[topic], self._held[topic] = (node, listener), []
+        self._channel.follow(node, listener)
+        rows = self._protocol.snapshot_rows(topic)
+        if rows and (snapshot := await self._newest(node, rows)):
+            self._put(_Told(topic, snapshot, is_snapshot=True))
+        for told in self._held.pop(topic):
+            self._take(topic, told)
+
+    async def _newest(self, node: NodeId, rows: int) -> tuple[StreamedCandle, ...]:
+        visit, frame = await self._visit(), node.timeframe
+        token = VISIT.set(visit)
+        try:
+            found = await self._data.newest(node.symbol, frame, None, rows)
+        finally:
+            VISIT.reset(token)
+        return tuple(candle_of(row, frame, visit.now) for row in rows_of(found))
+
+    def _take(self, topic: Topic, told: StreamedCandle | SeamlessError) -> None:
+        if topic in self._held:
+            self._held[topic].append(told)
+        elif isinstance(told, SeamlessError):
+            self._put(told)
+        else:
+            self._put(_Told(topic, (told,)))
+
+    def _put(self, message: str | _Told | SeamlessError) -> None:
+        if self._waiting.qsize() < MAX_WAITING:
+            self._waiting.put_nowait(message)
+        elif self._waiting.qsize() == MAX_WAITING:
+            reason = f"{MAX_WAITING} messages wait; read faster, or follow less at once"
+            self._waiting.put_nowait(LimitExceeded(reason, limit=MAX_WAITING))
+
+    async def _send(self) -> None:
+        """Send what waits, and heartbeats meanwhile. Raises what is to end the connection."""
+        while True:
+            message = await self._next()
+            if isinstance(message, SeamlessError):
+                raise message
+            await self._socket.send_text(message if isinstance(message, str) else await self._words(message))
+
+    async def _next(self) -> str | _Told | SeamlessError:
+        heartbeat = self._protocol.heartbeat
+        if heartbeat is None:
+            return await self._waiting.get()
+        try:
+            async with asyncio.timeout(HEARTBEAT_S):
+                return await self._waiting.get()
+        except TimeoutError:
+            return heartbeat
+
+    async def _words(self, told: _Told) -> str:
+        now = (await self._visit()).now
+        # A candle closes no later than it is told to have.
+        at = max(now, *(candle.end for candle in told.candles if candle.is_closed), 0.0)
+        candles = tuple(
+            Candle(candle.ts, candle.end, *candle.values, trades=0, is_closed=candle.is_closed)
+            for candle in told.candles
+        )
+        return _text(
+            self._protocol.encode(Update(told.topic, at, candles=candles, is_snapshot=told.is_snapshot))
+        )
+
+
+def _text(message: Any) -> str:
+    return message if isinstance(message, str) else msgspec.json.encode(message).decode()
