@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Never
 
+from pyiceberg.avro.encoder import BinaryEncoder
 from pyiceberg.conversions import to_bytes
 from pyiceberg.io import OutputFile
 from pyiceberg.manifest import (
@@ -90,18 +91,36 @@ def encode_manifest(group: Group, files: Sequence[PlacedFile], uri: str) -> byte
     return _with_fixed_sync(output.payload, writer._writer.sync_bytes)
 
 
-def encode_manifest_list(seq: int, manifests: Sequence[ManifestFile], uri: str) -> bytes:
-    """The list of a snapshot's manifests."""
+def encode_manifest_list(seq: int, named: Sequence[bytes], uri: str) -> bytes:
+    """The list of a snapshot's manifests, each as `encode_named` names it."""
     output = _Memory(uri)
-    writer = write_manifest_list(2, output, seq, seq - 1 or None, seq, "null")
-    with writer:
-        if manifests:
-            writer.add_manifests(list(manifests))
-    return _with_fixed_sync(output.payload, writer._writer.sync_bytes)
+    with write_manifest_list(2, output, seq, seq - 1 or None, seq, "null") as writer:
+        header = _with_fixed_sync(output.payload, writer._writer.sync_bytes)
+    return header + (_block(named) if named else b"")
 
 
-def named_manifest(group: Group, uri: str, size: int) -> ManifestFile:
-    """How lists name the manifest of a group that lies at `uri` and is `size` bytes long."""
+def encode_named(groups: Sequence[Group], uris: Sequence[str], sizes: Sequence[int]) -> list[bytes]:
+    """How lists name the manifests of groups that lie at `uris` and are `sizes` bytes long."""
+    encoded = []
+    with write_manifest_list(2, _Memory(""), 1, None, 1, "null") as writer:
+        for group, uri, size in zip(groups, uris, sizes, strict=True):
+            sink = io.BytesIO()
+            writer._writer.writer.write(BinaryEncoder(sink), _named_manifest(group, uri, size))
+            encoded.append(sink.getvalue())
+    return encoded
+
+
+def _block(entries: Sequence[bytes]) -> bytes:
+    """Entries as a block of a file: their number, their bytes, and what stands between blocks."""
+    sink = io.BytesIO()
+    encoder = BinaryEncoder(sink)
+    encoder.write_int(len(entries))
+    encoder.write_bytes(b"".join(entries))
+    encoder.write(_SYNC)
+    return sink.getvalue()
+
+
+def _named_manifest(group: Group, uri: str, size: int) -> ManifestFile:
     new = [file for file in group.files if file.added_by == group.changed_by]
     old = [file for file in group.files if file.added_by != group.changed_by]
     return ManifestFile.from_args(

@@ -50,17 +50,13 @@ class TableSnapshot:
 
 
 class History:
-    """A release log read up to its last record: all its snapshots, and the groups of the newest one."""
+    """A release log read up to record `seq` (0: none): what that left in force, and in which groups."""
 
     def __init__(self) -> None:
+        self.seq = 0
+        self.newest: TableSnapshot | None = None
         self.groups: dict[str, Group] = {}
-        self.snapshots: list[TableSnapshot] = []
         self._files = self._rows = 0
-
-    @property
-    def seq(self) -> int:
-        """The number of the last record; 0 of an empty log."""
-        return len(self.snapshots)
 
     def advance(self, release: Release) -> list[Group]:
         """Take one more release in; the groups that it changed and that hold any file."""
@@ -70,7 +66,7 @@ class History:
             if not group.files:
                 del self.groups[group.name]
         at = -(-epoch_micros(release.as_of, "as_of") // 1_000)
-        self.snapshots.append(TableSnapshot(release, at, self._files, self._rows))
+        self.seq, self.newest = release.seq, TableSnapshot(release, at, self._files, self._rows)
         return [group for group in changed if group.files]
 
     def _changed(self, release: Release) -> list[Group]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -57,37 +56,70 @@ def tag(seq: int) -> str:
     return f"seq-{seq}"
 
 
-def table_metadata(node_id: str, location: str, snapshots: Sequence[TableSnapshot]) -> bytes:
-    """The metadata of a table at `location` with all snapshots of a log, one at least, up to the current one.
+class TableDocument:
+    """The metadata of a table at `location`, release by release: what a snapshot adds is encoded once.
 
     Equal logs at equal places give equal bytes.
     """
-    last = snapshots[-1]
-    document: dict[str, Any] = {
-        "format-version": 2,
-        "table-uuid": str(uuid5(NAMESPACE_URL, f"{location}#{node_id}")),
-        "location": location,
-        "last-sequence-number": last.seq,
-        "last-updated-ms": last.timestamp_ms,
-        "last-column-id": SCHEMA.highest_field_id,
-        "current-schema-id": SCHEMA.schema_id,
-        "schemas": [decode(SCHEMA.model_dump_json())],
-        "default-spec-id": 0,
-        "partition-specs": [{"spec-id": 0, "fields": []}],
-        "last-partition-id": 999,
-        "default-sort-order-id": 0,
-        "sort-orders": [{"order-id": 0, "fields": []}],
-        "properties": {**PROPERTIES, "seamless.node-id": node_id},
-        "current-snapshot-id": last.seq,
-        "refs": {
-            MAIN: {"snapshot-id": last.seq, "type": "branch"},
-            **{tag(one.seq): {"snapshot-id": one.seq, "type": "tag"} for one in snapshots},
-        },
-        "snapshots": [_snapshot(one, location) for one in snapshots],
-        "snapshot-log": [{"snapshot-id": one.seq, "timestamp-ms": one.timestamp_ms} for one in snapshots],
-        "metadata-log": [],
-    }
-    return encode(document)
+
+    def __init__(self, node_id: str, location: str) -> None:
+        self._node_id, self._location = node_id, location
+        self._lists = _GrowingList(), _GrowingList(), _GrowingList()
+        self._timestamps: list[int] = []
+
+    def add(self, one: TableSnapshot) -> None:
+        """Take one more snapshot in: its tag, itself, and when it became the current one."""
+        moment = {"snapshot-id": one.seq, "timestamp-ms": one.timestamp_ms}
+        tags = encode({tag(one.seq): {"snapshot-id": one.seq, "type": "tag"}})[1:-1]
+        for held, item in zip(
+            self._lists, (tags, encode(_snapshot(one, self._location)), encode(moment)), strict=True
+        ):
+            held.append(item)
+        self._timestamps.append(one.timestamp_ms)
+
+    def encode(self, seq: int) -> bytes:
+        """The metadata after release `seq`, with all snapshots up to it as they are named there."""
+        head = {
+            "format-version": 2,
+            "table-uuid": str(uuid5(NAMESPACE_URL, f"{self._location}#{self._node_id}")),
+            "location": self._location,
+            "last-sequence-number": seq,
+            "last-updated-ms": self._timestamps[seq - 1],
+            "last-column-id": SCHEMA.highest_field_id,
+            "current-schema-id": SCHEMA.schema_id,
+            "schemas": [decode(SCHEMA.model_dump_json())],
+            "default-spec-id": 0,
+            "partition-specs": [{"spec-id": 0, "fields": []}],
+            "last-partition-id": 999,
+            "default-sort-order-id": 0,
+            "sort-orders": [{"order-id": 0, "fields": []}],
+            "properties": {**PROPERTIES, "seamless.node-id": self._node_id},
+            "current-snapshot-id": seq,
+        }
+        main = encode({MAIN: {"snapshot-id": seq, "type": "branch"}})[:-1]
+        tags, snapshots, moments = (held.up_to(seq) for held in self._lists)
+        return b"".join(
+            (
+                *(encode(head)[:-1], b',"refs":', main, b",", tags, b'},"snapshots":[', snapshots),
+                *(b'],"snapshot-log":[', moments, b'],"metadata-log":[]}'),
+            )
+        )
+
+
+class _GrowingList:
+    """Items of JSON one after the other, with commas between them."""
+
+    def __init__(self) -> None:
+        self._text = bytearray()
+        self._ends: list[int] = []
+
+    def append(self, item: bytes) -> None:
+        self._text += b"," * bool(self._ends) + item
+        self._ends.append(len(self._text))
+
+    def up_to(self, count: int) -> memoryview:
+        """The first so many of them."""
+        return memoryview(self._text)[: self._ends[count - 1]]
 
 
 def _snapshot(one: TableSnapshot, location: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ again, byte for byte.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -22,18 +22,18 @@ from seamless_assets.adapters.iceberg.avro import (
     PlacedFile,
     encode_manifest,
     encode_manifest_list,
-    named_manifest,
+    encode_named,
 )
 from seamless_assets.adapters.iceberg.catalog import TableCatalog
 from seamless_assets.adapters.iceberg.history import Group, History
 from seamless_assets.adapters.iceberg.metadata import (
     HINT,
     METADATA,
+    TableDocument,
     manifest_list_path,
     manifest_path,
     metadata_path,
     seq_of,
-    table_metadata,
 )
 from seamless_assets.aio.gather import gather
 from seamless_assets.core.node import NodeId
@@ -119,13 +119,21 @@ class IcebergMirror:
 
 
 class _Table:
-    """The table of a node: the log as far as it was followed, and how long files are (bytes)."""
+    """The table of a node: the log as far as it was followed, and what is written of its groups again.
+
+    That is, by their names, the release that changed a group with how lists name its manifest since, and how
+    long its files are (bytes, by their SHA-256).
+    """
 
     def __init__(self, store: MirroredStore, node: NodeId) -> None:
         self._store, self._node = store, node
+        self._named: dict[str, tuple[int, bytes]] = {}
+        self._sizes: dict[str, dict[str, int]] = {}
+        self._begin()
+
+    def _begin(self) -> None:
         self._history = History()
-        self._lengths: dict[str, int] = {}
-        self._sizes: dict[str, int] = {}
+        self._document = TableDocument(str(self._node), self.url("").rstrip("/"))
 
     def url(self, path: str) -> str:
         """Where a file below the table's location is."""
@@ -133,26 +141,24 @@ class _Table:
 
     async def resume(self, log: Sequence[Release]) -> None:
         """Go on where a process before this one ended; where that was in the middle, see to all of it."""
-        changed: dict[int, list[Group]] = {}
-        history = History()
-        for release in log:
-            changed[release.seq] = history.advance(release)
-        for seq in range(len(log), max(len(log) - 2, 0), -1):
-            wanted = [metadata_path(seq), *_snapshot_paths(seq, changed[seq])]
-            if all([await self._store.has_file(self._node, f"{FOLDER}/{path}") for path in wanted]):
-                for release in log[:seq]:
-                    self._history.advance(release)
-                await self.follow(log)
-                # It may have ended before it removed what was too old.
-                await self._remove(range(max(seq - 2 * VERSIONS, 0) + 1, len(log) - VERSIONS + 1))
-                return
-        await self.repair(log)
+        changed: list[Group] = []
+        for release in log[:-1]:
+            changed = self._advance(release)
+        seq = self._history.seq
+        wanted = [metadata_path(seq), *_snapshot_paths(seq, changed)] if seq else []
+        if all([await self._store.has_file(self._node, f"{FOLDER}/{path}") for path in wanted]):
+            await self.follow(log)
+            # It may have ended before it removed what was too old.
+            await self._remove(range(max(seq - 2 * VERSIONS, 0) + 1, len(log) - VERSIONS + 1))
+        else:
+            self._begin()
+            await self.repair(log)
 
     async def repair(self, log: Sequence[Release]) -> None:
         """Write whatever is not there."""
         names = await self._store.list_names(self._node, f"{FOLDER}/{METADATA}")
         for release in log:
-            changed = self._history.advance(release)
+            changed = self._advance(release)
             wanted = _snapshot_paths(release.seq, changed)
             if not names.issuperset(path.removeprefix(f"{METADATA}/") for path in wanted):
                 await self._create(await self._snapshot(changed))
@@ -167,70 +173,82 @@ class _Table:
         files: list[File] = []
         for release in log[before:]:
             await self._create(files)
-            files = await self._snapshot(self._history.advance(release))
+            files = await self._snapshot(self._advance(release))
         await self._write_tables(files, after=before)
         await self._show()
         await self._remove(range(max(before - VERSIONS, 0) + 1, len(log) - VERSIONS + 1))
 
     def forget(self) -> None:
-        """Forget how long files are that are in force no more."""
-        groups = self._history.groups.values()
-        paths = {_path(group) for group in groups}
-        hashes = {file.ref.file_sha256 for group in groups for file in group.files}
-        self._lengths = {path: size for path, size in self._lengths.items() if path in paths}
-        self._sizes = {held: size for held, size in self._sizes.items() if held in hashes}
+        """Forget groups of which nothing is in force any more."""
+        for held in (self._named, self._sizes):
+            for name in held.keys() - self._history.groups.keys():
+                del held[name]
+
+    def _advance(self, release: Release) -> list[Group]:
+        """Take one more release in; the groups that it changed and that hold any file."""
+        changed = self._history.advance(release)
+        assert self._history.newest is not None
+        self._document.add(self._history.newest)
+        return changed
 
     async def _snapshot(self, changed: Sequence[Group]) -> list[File]:
         """The manifests that the newest release changed, and the list of all."""
         files = [await self._manifest(group) for group in changed]
         files += await self._learn_lengths()
+        named = [self._named[name][1] for name in self._history.groups]
         seq = self._history.seq
-        named = [
-            named_manifest(group, self.url(_path(group)), self._lengths[_path(group)])
-            for group in self._history.groups.values()
-        ]
         path = manifest_list_path(seq)
         return [*files, (path, await asyncio.to_thread(encode_manifest_list, seq, named, self.url(path)))]
 
     async def _learn_lengths(self) -> list[File]:
-        """Learn how long the manifests of all groups are; all that are unknown, where one is not there."""
-        unknown = [group for group in self._history.groups.values() if _path(group) not in self._lengths]
+        """Learn how long the manifests of groups are that are not known; all are made where one is gone."""
+        groups = self._history.groups
+        unknown = [group for group in groups.values() if not self._is_named(group)]
         paths = [_path(group) for group in unknown]
         try:
             sizes = await self._store.file_sizes(self._node, [f"{FOLDER}/{path}" for path in paths])
         except ArtifactMissing:
             return [await self._manifest(group) for group in unknown]
-        self._lengths.update(zip(paths, sizes, strict=True))
+        self._name(unknown, sizes)
         return []
 
+    def _is_named(self, group: Group) -> bool:
+        return self._named.get(group.name, (0, b""))[0] == group.changed_by
+
+    def _name(self, groups: Sequence[Group], sizes: Sequence[int]) -> None:
+        """Note how lists name the manifests of groups, which are `sizes` bytes long."""
+        urls = [self.url(_path(group)) for group in groups]
+        for group, named in zip(groups, encode_named(groups, urls, sizes), strict=True):
+            self._named[group.name] = group.changed_by, named
+
     async def _manifest(self, group: Group) -> File:
-        sizes = await gather(self._size(file.ref) for file in group.files)
+        known = self._sizes.get(group.name, {})
+        sizes = await gather(self._size(file.ref, known) for file in group.files)
+        self._sizes[group.name] = {
+            file.ref.file_sha256: size for file, size in zip(group.files, sizes, strict=True)
+        }
         placed = [
             PlacedFile(file, self._store.file_url(self._node, file.ref.file_path), size)
             for file, size in zip(group.files, sizes, strict=True)
         ]
         path = _path(group)
         payload = await asyncio.to_thread(encode_manifest, group, placed, self.url(path))
-        self._lengths[path] = len(payload)
+        self._name([group], [len(payload)])
         return path, payload
 
-    async def _size(self, ref: ArtifactRef) -> int:
+    async def _size(self, ref: ArtifactRef, known: Mapping[str, int]) -> int:
         """Bytes of a Parquet file, as its manifest says."""
-        size = self._sizes.get(ref.file_sha256)
-        if size is None:
-            size = (await self._store.load_manifest(self._node, ref)).file_bytes
-            self._sizes[ref.file_sha256] = size
-        return size
+        size = known.get(ref.file_sha256)
+        return (await self._store.load_manifest(self._node, ref)).file_bytes if size is None else size
 
     async def _write_tables(self, files: Sequence[File], *, after: int) -> None:
         """Write the newest tables of those that follow release `after`, `files` beside the last of them.
 
         In their order: whoever finds one believes that those before it are there.
         """
-        last, location = self._history.seq, self.url("").rstrip("/")
+        last = self._history.seq
         for seq in range(max(after, last - VERSIONS) + 1, last + 1):
-            snapshots = self._history.snapshots[:seq]
-            table = await asyncio.to_thread(table_metadata, str(self._node), location, snapshots)
+            table = await asyncio.to_thread(self._document.encode, seq)
             beside = files if seq == last else ()
             await self._create([*beside, (metadata_path(seq), table)])
 

@@ -11,16 +11,19 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyiceberg.io import InputFile
-from pyiceberg.manifest import ManifestFile, read_manifest_list
+from pyiceberg.manifest import ManifestFile, read_manifest_list, write_manifest_list
 from pyiceberg.table.metadata import TableMetadataUtil
 from support.artifacts import NODE, seal_bars
 
+from seamless_assets.adapters.iceberg.avro import _Memory, encode_manifest_list, encode_named
 from seamless_assets.adapters.iceberg.catalog import TableCatalog
-from seamless_assets.adapters.iceberg.history import History, group_name
+from seamless_assets.adapters.iceberg.history import Group, History, LiveFile, group_name
+from seamless_assets.adapters.iceberg.metadata import TableDocument
 from seamless_assets.adapters.iceberg.mirror import VERSIONS, IcebergMirror
 from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
 from seamless_assets.core.calendar.instant import instant_text
@@ -179,11 +182,12 @@ async def test_a_table_remembers_the_sizes_of_what_is_in_force_alone(catalog: Ta
     await append(store, withdrawn=refs[:1])
     await mirror.follow(NODE)
     table = mirror._tables[NODE]
-    assert table._sizes.keys() == {ref.file_sha256 for ref in refs[1:]} and len(table._lengths) == 2
+    held = {name for sizes in table._sizes.values() for name in sizes}
+    assert held == {ref.file_sha256 for ref in refs[1:]} and len(table._named) == 2
     await append(store, withdrawn=refs[1:])
     await mirror.follow(NODE)
     table = mirror._tables[NODE]
-    assert not table._sizes and not table._lengths
+    assert not table._sizes and not table._named
 
 
 @given(st.lists(st.tuples(st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40))), max_size=12))
@@ -192,7 +196,7 @@ def test_history_knows_the_files_of_every_record(acts: list[tuple[set[int], set[
     for days, gone in acts:
         held = {ref.start: ref for ref in snapshot.artifacts}
         withdrawn = [held[day] for day in gone | days if day in held]
-        added = [artifact_of(day, len(history.snapshots)) for day in days]
+        added = [artifact_of(day, history.seq) for day in days]
         entry = next_release(
             snapshot, added=added, withdrawn=withdrawn, now_micros=START, checks={}, reason="r"
         )
@@ -201,8 +205,8 @@ def test_history_knows_the_files_of_every_record(acts: list[tuple[set[int], set[
         changed = history.advance(entry)
         files = {file.ref for group in history.groups.values() for file in group.files}
         assert files == {ref for ref in kept if ref.rows}
-        assert history.snapshots[-1].files == len(files)
-        assert history.snapshots[-1].rows == sum(ref.rows for ref in files)
+        assert history.newest.files == len(files)
+        assert history.newest.rows == sum(ref.rows for ref in files)
         assert all(group.changed_by == history.seq and group.files for group in changed)
         assert all(group_name(file.ref) == group.name for group in changed for file in group.files)
 
@@ -235,3 +239,41 @@ def test_a_catalog_never_goes_back_and_names_one_table(catalog: TableCatalog, tm
     catalog.path.write_bytes(b"no database" * 100)
     with pytest.raises(ArtifactStoreError, match="seamless mirror"):
         TableCatalog(catalog.path).point(NODE, f"{location}/v12.metadata.json")
+
+
+def test_a_table_of_any_release_is_the_same_whenever_it_is_encoded() -> None:
+    history, document = History(), TableDocument(str(NODE), "file:///bars/_iceberg")
+    snapshot, seen = Snapshot(str(NODE), None, ()), []
+    for day in range(12):
+        entry = next_release(
+            snapshot, added=[artifact_of(day, 0)], withdrawn=(), now_micros=START, checks={}, reason="r"
+        )
+        snapshot = Snapshot(str(NODE), entry, ordered([*snapshot.artifacts, *entry.added]))
+        history.advance(entry)
+        document.add(history.newest)
+        seen.append(document.encode(entry.seq))
+    for seq, payload in enumerate(seen, start=1):
+        assert payload == document.encode(seq) == msgspec.json.encode(msgspec.json.decode(payload))
+        table = TableMetadataUtil.parse_raw(payload.decode())
+        names = {"main": seq, **{f"seq-{number}": number for number in range(1, seq + 1)}}
+        assert {name: ref.snapshot_id for name, ref in table.refs.items()} == names
+        assert [one.snapshot_id for one in table.snapshots] == list(range(1, seq + 1))
+        assert [one.snapshot_id for one in table.snapshot_log] == list(range(1, seq + 1))
+        assert (
+            table.last_updated_ms == table.snapshots[-1].timestamp_ms == table.snapshot_log[-1].timestamp_ms
+        )
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 70, 700])
+def test_lists_are_as_pyiceberg_writes_them(count: int) -> None:
+    groups = [Group(f"2025-{at}", (LiveFile(artifact_of(at, 0), at + 1),), at + 1) for at in range(count)]
+    named = encode_named(groups, [f"file:///bars/{group.name}.avro" for group in groups], range(count))
+    made = encode_manifest_list(count + 1, named, "file:///bars/list.avro")
+    again = manifests_of(made)
+    assert [one.manifest_path for one in again] == [f"file:///bars/{group.name}.avro" for group in groups]
+    sink = _Memory("file:///bars/list.avro")
+    writer = write_manifest_list(2, sink, count + 1, count or None, count + 1, "null")
+    with writer:
+        if again:
+            writer.add_manifests(again)
+    assert made == sink.payload.replace(writer._writer.sync_bytes, bytes(range(16)))
