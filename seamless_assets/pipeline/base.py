@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from difflib import get_close_matches
 from functools import cached_property
@@ -16,7 +16,7 @@ from seamless_assets.core.reading.settings import ReadSettings
 from seamless_assets.errors import InvalidChoice, NotPicklable
 from seamless_assets.flows.ports import Ports
 from seamless_assets.pipeline.loop.portal import Portal
-from seamless_assets.pipeline.loop.stream import Stream
+from seamless_assets.pipeline.loop.stream import BatchedStream, Stream
 from seamless_assets.pipeline.wiring.adapters import Adapters
 from seamless_assets.pipeline.wiring.policy import read_settings
 from seamless_assets.pipeline.wiring.stores import S3Access
@@ -77,6 +77,9 @@ class AsyncBase:
 
     def _stream(self, make: Callable[[Ports], AsyncGenerator[T, None]]) -> AsyncIterator[T]:
         return Stream(self.portal, lambda adapters: make(adapters.ports))
+
+    def _batched(self, make: Callable[[Ports], AsyncGenerator[Sequence[T], None]]) -> AsyncIterator[T]:
+        return BatchedStream(self.portal, lambda adapters: make(adapters.ports))
 
     def _nodes(self) -> list[NodeId]:
         return list(self.settings.starts)

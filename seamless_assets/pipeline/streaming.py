@@ -14,7 +14,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.errors import InvalidInput
 from seamless_assets.flows.live.panel import subscribe_panel
-from seamless_assets.flows.live.replay import replay
+from seamless_assets.flows.live.replay import replay_in_batches
 from seamless_assets.flows.live.subscribe import subscribe
 from seamless_assets.pipeline.base import AsyncBase
 
@@ -79,7 +79,7 @@ class Streaming(AsyncBase):
         """
         parsed = [NodeId.parse(node) for node in several(nodes)]
         request = ReplayRequest.parse(parsed, start, end, as_of, speed, knowledge)
-        return self._stream(lambda ports: replay(ports, request))
+        return self._batched(lambda ports: replay_in_batches(ports, request))
 
     def _stream_request(
         self, nodes: Nodes, since: Instant, until: Instant, context: ComputeContext | None

@@ -13,6 +13,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from seamless_assets.pipeline.loop.portal import Portal
+from seamless_assets.pipeline.loop.stream import BatchedStream, Stream
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,7 +48,7 @@ def iterating(
 
     @wraps(method)
     def call(self: HasTwin, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        return _driven(self.aio.portal, getattr(self.aio, method.__name__)(*args, **kwargs))
+        return driven(self.aio.portal, getattr(self.aio, method.__name__)(*args, **kwargs))
 
     item = str(method.__annotations__["return"]).removeprefix("AsyncIterator[").removesuffix("]")
     returned: Any = Iterator[item]  # type: ignore[valid-type]
@@ -83,14 +84,15 @@ def wrapping(
     return call
 
 
-def _driven(portal: Portal, items: AsyncIterator[T]) -> Iterator[T]:
+def driven(portal: Portal, items: Stream[T] | BatchedStream[T]) -> Iterator[T]:
+    """The items of a stream, for a caller that does not await."""
     while True:
         try:
-            item = portal.run(_next(items))
+            several = portal.run(items.several())
         except StopAsyncIteration:
             return
-        yield item
-
-
-async def _next(items: AsyncIterator[T]) -> T:
-    return await anext(items)
+        for item in several:
+            yield item
+            if items.is_closed:
+                # The next call says so.
+                break

@@ -114,6 +114,8 @@ def _times(known: Known) -> np.ndarray:
 
 def _first_known(known: Known) -> pa.Table:
     """The bars with the values they had before any of the revisions."""
+    if not known.revisions.num_rows:
+        return known.bars
     rows = rows_of(known.bars)
     for one in corrections_of(known.revisions):
         if one.number == 1 and one.ts in rows:

@@ -9,7 +9,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -70,11 +70,14 @@ class Sequencer:
     def __init__(
         self, node: NodeId, position: Position, others: Mapping[str, Position], known: Known
     ) -> None:
-        self._node, self._frame = node, node.timeframe
+        self._name, self._frame = str(node), node.timeframe
         self._others, self._known = others, known
         self._rows = rows_of(known.bars)
         self._opens = sorted(self._rows)
         self._corrections = corrections_of(known.revisions)
+        self._corrections_by_open: defaultdict[int, list[Correction]] = defaultdict(list)
+        for one in self._corrections:
+            self._corrections_by_open[one.ts].append(one)
         self._pending: deque[Correction] = deque()
         self.position = position
 
@@ -104,8 +107,9 @@ class Sequencer:
         while self._pending and self._pending[0].recorded_at < until:
             one = self._pending.popleft()
             self._move(revised=tuple(sorted({**dict(self.position.revised), one.ts: one.number}.items())))
+            end = self._frame.shift(one.ts, 1)
             yield Revised(
-                **self._bar(one.ts, one.after, "hot_store"),
+                **self._bar(one.ts, end, one.after, "hot_store"),
                 evidence=CORRECTED,
                 before=one.before,
                 recorded_at=one.recorded_at,
@@ -118,7 +122,7 @@ class Sequencer:
             bar = Segment(ts, self._frame.shift(ts, 1))
             self._move(gaps=_without(self.position.gaps, bar), revised=self._revised_with(ts))
             source = self._source(ts)
-            yield Filled(**self._bar(ts, self._rows[ts], source), evidence=EVIDENCE[source])
+            yield Filled(**self._bar(*bar, self._rows[ts], source), evidence=EVIDENCE[source])
         for hole in self._known.holes:
             part = hole.segment.intersect(gap.segment)
             if not part.is_empty and hole.reason != gap.reason:
@@ -138,10 +142,11 @@ class Sequencer:
                 self._move(upto=part.end)
                 yield self._gap(part, hole.reason)
             if ts in self._rows:
-                yield from self._corrected(self._frame.shift(ts, 1))
-                self._move(upto=self._frame.shift(ts, 1), revised=self._revised_with(ts))
+                end = self._frame.shift(ts, 1)
+                yield from self._corrected(end)
+                self._move(upto=end, revised=self._revised_with(ts))
                 source = self._source(ts)
-                yield Bar(**self._bar(ts, self._rows[ts], source), evidence=EVIDENCE[source])
+                yield Bar(**self._bar(ts, end, self._rows[ts], source), evidence=EVIDENCE[source])
 
     def _is_decided(self, missing: Segment) -> bool:
         """Whether missing bars were asked for and newer ones are there: those at the end may still come."""
@@ -153,7 +158,7 @@ class Sequencer:
         self._move(gaps=_joined(gaps))
         evidence = "asked for and not sent" if reason == MISSING else "proven in the coverage ledger"
         return Gap(
-            node_id=str(self._node),
+            node_id=self._name,
             place=self._place(),
             start=part.start,
             end=part.end,
@@ -161,15 +166,19 @@ class Sequencer:
             evidence=evidence,
         )
 
-    def _bar(self, ts: int, values: Values, source: Source) -> dict[str, Any]:
+    def _bar(self, ts: int, end: int, values: Values, source: Source) -> dict[str, Any]:
         o, h, low, c, v = values
-        emitted = {"open": o, "high": h, "low": low, "close": c, "volume": v, "source": source}
         return {
-            "node_id": str(self._node),
+            "node_id": self._name,
             "place": self._place(),
             "ts": ts,
-            "end": self._frame.shift(ts, 1),
-            **emitted,
+            "end": end,
+            "open": o,
+            "high": h,
+            "low": low,
+            "close": c,
+            "volume": v,
+            "source": source,
         }
 
     def _source(self, ts: int) -> Source:
@@ -178,16 +187,29 @@ class Sequencer:
 
     def _revised_with(self, ts: int) -> tuple[tuple[int, int], ...]:
         """The corrections told, once the bar is told as it is known now."""
-        corrections = [one for one in self._corrections if one.ts == ts]
-        number = _corrections_in(self._rows[ts], corrections)
+        if ts not in self._corrections_by_open:
+            return self.position.revised
+        number = _corrections_in(self._rows[ts], self._corrections_by_open[ts])
         revised = {**dict(self.position.revised), ts: number} if number else dict(self.position.revised)
         return tuple(sorted(revised.items())) if number else self.position.revised
 
-    def _move(self, **changes: Any) -> None:
-        self.position = replace(self.position, **changes).without_old(self._frame)
+    def _move(
+        self,
+        *,
+        upto: int | None = None,
+        gaps: tuple[Hole, ...] | None = None,
+        revised: tuple[tuple[int, int], ...] | None = None,
+    ) -> None:
+        before = self.position
+        self.position = Position(
+            before.upto if upto is None else upto,
+            before.gaps if gaps is None else gaps,
+            before.revised if revised is None else revised,
+            before.since,
+        ).without_old(self._frame)
 
     def _place(self) -> Place:
-        return Place(self._others, str(self._node), self.position)
+        return Place(self._others, self._name, self.position)
 
 
 def rows_of(bars: pa.Table) -> dict[int, Values]:

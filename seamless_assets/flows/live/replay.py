@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import AsyncGenerator
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from itertools import pairwise
 
@@ -16,6 +18,7 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.live.cursor import Place
 from seamless_assets.core.live.events import Event
 from seamless_assets.core.live.position import Position
+from seamless_assets.core.live.progress import Progress
 from seamless_assets.core.live.replay import ReplayRequest, emitted_at, replayed
 from seamless_assets.core.live.sequence import Known
 from seamless_assets.core.node import NodeId
@@ -26,57 +29,104 @@ from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.gather import gather_released
 from seamless_assets.flows.reading.released import bind_snapshot, refuse_uncovered
 
+BATCH = 500
+"""Events that are handed on at once, at most."""
+
 
 async def replay(ports: Ports, request: ReplayRequest) -> AsyncGenerator[Event, None]:
     """The events of the nodes, all together in the order of time.
 
     Raises `NothingReleased`, `CoverageMissing`, `AsOfInFuture` before the first one, and `ArtifactCorrupt`.
     """
+    async with aclosing(replay_in_batches(ports, request)) as batches:
+        async for batch in batches:
+            for event in batch:
+                yield event
+
+
+async def replay_in_batches(ports: Ports, request: ReplayRequest) -> AsyncGenerator[Sequence[Event], None]:
+    """The same events, as many at once as are due: so none costs a change of threads of its own."""
     snapshots = {node: await _bound(ports, request, node) for node in request.nodes}
-    positions = dict(request.positions)
-    streams = [_events_of(ports, request, node, snapshots[node]) for node in request.nodes]
+    queues = [_Queue(_parts_of(ports, request, node, snapshots[node])) for node in request.nodes]
     try:
-        waiting: list[tuple[float, int, Event, Position]] = []
-        for number, stream in enumerate(streams):
-            await _take(stream, number, waiting)
-        pace = _Pace(ports, request.speed)
+        pace = None if request.speed is None else _Pace(ports, request.speed)
+        progress, batch = Progress(request.positions), list[Event]()
+        waiting = [(queue.due, number) for number, queue in enumerate(queues) if await queue.fill()]
+        heapq.heapify(waiting)
         while waiting:
-            at, number, event, own = heapq.heappop(waiting)
-            await pace.wait_for(at)
-            positions[event.node_id] = own
-            yield replace(event, place=Place(dict(positions), event.node_id, own))
-            await _take(streams[number], number, waiting)
+            at, number = waiting[0]
+            queue = queues[number]
+            if len(batch) == BATCH or (batch and pace is not None and pace.left(at) > 0):
+                yield batch
+                progress, batch = progress.restarted(), []
+            if pace is not None:
+                await pace.wait_for(at)
+            event, own = queue.take()
+            positions = progress.move(event.node_id, own)
+            # The only node of a stream stands where its event says.
+            is_alone = len(queues) == 1
+            batch.append(event if is_alone else replace(event, place=Place(positions, event.node_id, own)))
+            if await queue.fill():
+                heapq.heapreplace(waiting, (queue.due, number))
+            else:
+                heapq.heappop(waiting)
+        if batch:
+            yield batch
     finally:
-        for stream in streams:
-            await stream.aclose()
+        for queue in queues:
+            await queue.close()
 
 
 class _Pace:
     """Lets so many seconds of history pass in one."""
 
-    def __init__(self, ports: Ports, speed: float | None) -> None:
+    def __init__(self, ports: Ports, speed: float) -> None:
         self._clock, self._speed = ports.clock, speed
         self._began: tuple[float, float] | None = None
 
-    async def wait_for(self, at: float) -> None:
-        """Return when it is `at` (epoch seconds) in what is replayed."""
-        if self._speed is None:
-            return
+    def left(self, at: float) -> float:
+        """Seconds until it is `at` (epoch seconds) in what is replayed, which begins with the first call."""
         now = self._clock.now()
         first, began = self._began = self._began or (at, now)
-        if (left := began + (at - first) / self._speed - now) > 0:
+        return began + (at - first) / self._speed - now
+
+    async def wait_for(self, at: float) -> None:
+        """Return when it is `at`."""
+        if (left := self.left(at)) > 0:
             await self._clock.sleep(left)
 
 
-Stream = AsyncGenerator[tuple[Event, Position], None]
+Emitted = tuple[Event, Position]
 
 
-async def _take(stream: Stream, number: int, waiting: list[tuple[float, int, Event, Position]]) -> None:
-    try:
-        event, own = await anext(stream)
-    except StopAsyncIteration:
-        return
-    heapq.heappush(waiting, (emitted_at(event), number, event, own))
+class _Queue:
+    """The events of one node in turn, each with the position after it; a part of them is loaded at once."""
+
+    def __init__(self, parts: AsyncGenerator[Sequence[Emitted], None]) -> None:
+        self._parts = parts
+        self._part: deque[Emitted] = deque()
+
+    @property
+    def due(self) -> float:
+        """When the next event was emitted, in epoch seconds."""
+        return emitted_at(self._part[0][0])
+
+    def take(self) -> Emitted:
+        """The next event."""
+        return self._part.popleft()
+
+    async def fill(self) -> bool:
+        """Whether there is a next event, once it is loaded."""
+        while not self._part:
+            try:
+                self._part.extend(await anext(self._parts))
+            except StopAsyncIteration:
+                return False
+        return True
+
+    async def close(self) -> None:
+        """Load no more."""
+        await self._parts.aclose()
 
 
 async def _bound(ports: Ports, request: ReplayRequest, node: NodeId) -> Snapshot:
@@ -87,13 +137,16 @@ async def _bound(ports: Ports, request: ReplayRequest, node: NodeId) -> Snapshot
     return snapshot
 
 
-async def _events_of(ports: Ports, request: ReplayRequest, node: NodeId, snapshot: Snapshot) -> Stream:
+async def _parts_of(
+    ports: Ports, request: ReplayRequest, node: NodeId, snapshot: Snapshot
+) -> AsyncGenerator[Sequence[Emitted], None]:
     """The events of one node, part by part."""
     frame, position = node.timeframe, request.positions[str(node)]
     until = frame.floor(request.end)
     corrected = await _released_changes(ports, request, node) if request.knowledge == "then" else None
     while position.upto < until:
-        window = Segment(position.upto, min(until, frame.shift(position.upto, MAX_BARS)))
+        furthest = min(until, frame.shift(position.upto, MAX_BARS))
+        window = _whole_artifacts(snapshot, Segment(position.upto, furthest))
         gathered = await gather_released(ports, node, window, snapshot)
         revisions = REVISIONS_SCHEMA.empty_table()
         if corrected is not None:
@@ -101,9 +154,19 @@ async def _events_of(ports: Ports, request: ReplayRequest, node: NodeId, snapsho
             revisions = await _revisions(ports, request, node, followed, corrected)
         released = [ref.segment for ref in gathered.refs]
         known = Known(window, gathered.bars, gathered.coverage.gaps, [window], revisions, released, True)
-        for event, after in replayed(node, position, known):
-            position = after
-            yield event, after
+        emitted = list(replayed(node, position, known))
+        yield emitted
+        position = emitted[-1][1]
+
+
+def _whole_artifacts(snapshot: Snapshot, window: Segment) -> Segment:
+    """The beginning of a window that ends with an artifact, where more than one lies in it.
+
+    So each is loaded by itself, or always together with the same others, and kept in memory once.
+    """
+    refs = snapshot.overlapping(window)
+    is_cut = bool(refs) and refs[-1].start > window.start and refs[-1].end > window.end
+    return Segment(window.start, refs[-1].start) if is_cut else window
 
 
 async def _revisions(

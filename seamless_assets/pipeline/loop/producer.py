@@ -19,7 +19,7 @@ class Producer(Generic[T]):
         self._generator = generator
         self._turns = asyncio.Lock()
         self._step: asyncio.Task[Any] | None = None
-        self.has_ended = False
+        self.has_ended = self.is_closed = False
 
     async def step(self) -> T:
         """The next item. Raises `StopAsyncIteration` after the last one."""
@@ -39,6 +39,7 @@ class Producer(Generic[T]):
         # Once: a second time would cut the cleaning up after the first.
         if self._step is not None and not self._step.cancelling():
             self._step.cancel()
+        self.is_closed = True
         async with self._turns:
             self.has_ended = True
             await self._generator.aclose()

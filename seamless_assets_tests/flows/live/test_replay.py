@@ -17,8 +17,10 @@ from seamless_assets.core.live.events import Bar, Event, Gap, Revised
 from seamless_assets.core.live.position import FOLLOWED_BARS
 from seamless_assets.core.live.replay import ReplayRequest, emitted_at
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.releases.artifact import ArtifactRef
+from seamless_assets.core.releases.scan import Scan
 from seamless_assets.errors import CoverageMissing, InvalidInput
-from seamless_assets.flows.live.replay import replay
+from seamless_assets.flows.live.replay import BATCH, replay, replay_in_batches
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.releasing.materialize import materialize
 from seamless_assets.testing import START, run_on_virtual_time
@@ -156,5 +158,52 @@ def test_what_is_not_released_is_refused_before_the_first_event() -> None:
         for start, end in ((None, END), (BEGIN, None), (END, BEGIN)):
             with pytest.raises(InvalidInput):
                 await replayed(ports, [NODE], start, end)
+
+    run_on_virtual_time(work)
+
+
+def test_batches_hold_the_same_events_and_each_of_them_resumes_all_nodes() -> None:
+    market = LiveMarket([NODE, NodeId.parse("ohlcv:binance:ETH/USDT:1m")], now=START + 30 * HOUR)
+
+    async def work() -> None:
+        ports = market.process()
+        for node in market.nodes:
+            await materialize(ports, node, Segment(START, START + 24 * HOUR))
+        given = ReplayRequest.parse(market.nodes, START, START + 6 * HOUR, None, None, "final")
+        batches = [batch async for batch in replay_in_batches(ports, given)]
+        assert [len(batch) for batch in batches] == [BATCH, 2 * 360 - BATCH]
+        events = [event for batch in batches for event in batch]
+        assert events == await replayed(ports, market.nodes, START, START + 6 * HOUR)
+        for at in (0, 1, BATCH - 1, BATCH, BATCH + 1):
+            assert (
+                await replayed(ports, market.nodes, events[at].cursor, START + 6 * HOUR) == events[at + 1 :]
+            )
+
+    run_on_virtual_time(work)
+
+
+@pytest.mark.parametrize("hours", [5, 24])
+def test_each_artifact_is_loaded_once_and_no_two_scans_hold_the_same_bars(
+    hours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    market = LiveMarket(now=START + 30 * HOUR)
+    loaded: set[tuple[ArtifactRef, ...]] = set()
+
+    async def work() -> None:
+        ports = market.process()
+        for first in range(0, 24, hours):
+            end = START + min(24, first + hours) * HOUR
+            await materialize(ports, NODE, Segment(START + first * HOUR, end))
+        load = ports.artifacts.load_scan
+
+        async def load_scan(node: NodeId, refs: Sequence[ArtifactRef]) -> Scan:
+            loaded.add(tuple(refs))
+            return await load(node, refs)
+
+        monkeypatch.setattr(ports.artifacts, "load_scan", load_scan)
+        events = await replayed(ports, [NODE], START, START + 24 * HOUR)
+        assert [event.end for event in events] == list(range(START + 60, START + 24 * HOUR + 60, 60))
+        every = [ref for refs in loaded for ref in refs]
+        assert len(every) == len(set(every)) == len((await ports.artifacts.load_snapshot(NODE)).artifacts)
 
     run_on_virtual_time(work)

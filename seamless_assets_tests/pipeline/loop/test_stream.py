@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import aclosing
 from types import SimpleNamespace
@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from seamless_assets.pipeline.loop.portal import Portal
-from seamless_assets.pipeline.loop.stream import Stream
+from seamless_assets.pipeline.loop.stream import BatchedStream, Stream
+from seamless_assets.pipeline.sync import driven
 
 
 class Adapters:
@@ -128,3 +129,46 @@ def test_it_runs_no_further_than_it_is_asked(portal: Portal) -> None:
     assert not numbers.asked.is_set()
     with pytest.raises(CancelledError):
         portal.run(one())
+
+
+class Batches:
+    """Yields numbers, three at once, and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def generate(self, _: Any) -> AsyncGenerator[Sequence[int], None]:
+        for first in range(0, 9, 3):
+            self.asked += 1
+            yield range(first, first + 3)
+
+
+async def test_items_that_come_several_at_once_are_told_one_by_one(portal: Portal) -> None:
+    batches = Batches()
+    stream = BatchedStream(portal, batches.generate)
+    assert [await anext(stream) for _ in range(4)] == [0, 1, 2, 3] and batches.asked == 2
+    assert sorted(await asyncio.gather(*(anext(stream) for _ in range(5)))) == [4, 5, 6, 7, 8]
+    with pytest.raises(StopAsyncIteration):
+        await anext(stream)
+
+
+@pytest.mark.parametrize("is_whole", [True, False], ids=["pipeline", "stream"])
+async def test_no_item_is_told_once_a_stream_of_batches_is_closed(portal: Portal, is_whole: bool) -> None:
+    stream = BatchedStream(portal, Batches().generate)
+    assert await anext(stream) == 0
+    if is_whole:
+        await asyncio.to_thread(portal.stop)
+    else:
+        await stream.aclose()
+    with pytest.raises((StopAsyncIteration, asyncio.CancelledError)):
+        await anext(stream)
+
+
+def test_an_iterator_that_is_driven_tells_no_item_of_a_closed_pipeline(portal: Portal) -> None:
+    batches = Batches()
+    numbers = driven(portal, BatchedStream(portal, batches.generate))
+    assert [next(numbers) for _ in range(3)] == [0, 1, 2] and batches.asked == 1
+    assert next(numbers) == 3
+    portal.stop()
+    with pytest.raises(CancelledError):
+        next(numbers)
