@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from seamless_assets.metrics.alerts import alert_rules
 from seamless_assets.metrics.catalogue import CATALOGUE, Metric
 
 HEAD = """# Metrics and alerts
@@ -39,14 +38,10 @@ def parts(metric: Metric) -> Iterator[str]:
     if metric.buckets:
         yield f"\nBuckets: {', '.join(f'{edge:,.10g}' for edge in metric.buckets)}.\n"
     if metric.alert:
-        rule = RULES[metric.alert.name]
+        alert = metric.alert.drawn(metric.name)
         yield (
-            f'\n!!! warning "Alert [{metric.alert.name}](../runbooks.md#{metric.alert.name.lower()}), '
-            f'{metric.alert.severity}"\n    When {metric.alert.summary}'
-            f"{f', for {metric.alert.for_minutes} minutes' if metric.alert.for_minutes else ''}: {metric.alert.remedy}.\n\n"
-            f"    ```promql\n    {rule}\n    ```\n"
+            f'\n!!! warning "Alert [{alert.name}](../runbooks.md#{alert.name.lower()}), '
+            f'{alert.severity}"\n    When {alert.summary}'
+            f"{f', for {alert.for_minutes} minutes' if alert.for_minutes else ''}: {alert.remedy}.\n\n"
+            f"    ```promql\n    {alert.expr}\n    ```\n"
         )
-
-
-RULES = {rule["alert"]: rule["expr"] for group in alert_rules()["groups"] for rule in group["rules"]}
-"""The expressions of the alerts as they stand in Prometheus's file."""

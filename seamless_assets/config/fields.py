@@ -57,6 +57,8 @@ Whole = Annotated[int, BeforeValidator(checks.number), Strict()]
 Number = Annotated[float, BeforeValidator(checks.number), Strict(), Field(allow_inf_nan=False)]
 Tokens = Annotated[Whole, Field(gt=0, le=1_000_000_000)]
 Milliseconds = Annotated[Whole, Field(gt=0, le=WEEK_MS)]
+AlertMs = Annotated[Whole, Field(gt=0, lt=3_600_000)]
+"""Milliseconds below the last bucket that waits are counted in: an alert beyond it would never fire."""
 MillisecondsOrZero = Annotated[Whole, Field(ge=0, le=WEEK_MS)]
 Pause = Annotated[Number, Field(ge=0, le=WEEK_MS)]
 Days = Annotated[Number, Field(gt=0, le=36_500)]

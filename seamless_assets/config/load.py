@@ -37,7 +37,7 @@ __all__ = [
     "SeamlessSettings",
     "Settings",
     "environment_of",
-    "is_file_named",
+    "is_file_there",
     "load_settings",
     "service_token",
     "service_url",
@@ -88,9 +88,9 @@ def settings_from_mapping(
     return settings_of(document, folder, os.environ if environ is None else environ)
 
 
-def is_file_named() -> bool:
-    """Whether the environment names the file of the settings."""
-    return bool(os.environ.get(FILE_VARIABLE))
+def is_file_there() -> bool:
+    """Whether the environment names the file of the settings, or this folder has one."""
+    return bool(os.environ.get(FILE_VARIABLE)) or Path(DEFAULT_FILE).exists()
 
 
 def service_url(url: str) -> str:

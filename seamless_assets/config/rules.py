@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 from seamless_assets.config import checks
 from seamless_assets.config.document.places import Document, Place, key_text
 from seamless_assets.config.settings import DerivedSettings, Settings
-from seamless_assets.config.unbuilt import given_unbuilt
 from seamless_assets.core.calendar.partition import PartitionUnit
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.deriving.recipes import is_made_of
@@ -321,12 +320,6 @@ def _forming(settings: Settings) -> Iterator[Finding]:
         yield message, ("service", "forming_bars")
 
 
-def _unbuilt(settings: Settings) -> Iterator[Finding]:
-    for place, is_default in given_unbuilt(settings):
-        if not is_default:
-            yield "is not built yet, so this value would change nothing; remove it", place
-
-
 _RULES: tuple[Rule, ...] = (
     _many,
     _aliases,
@@ -342,5 +335,4 @@ _RULES: tuple[Rule, ...] = (
     _hot_server,
     _webhook,
     _forming,
-    _unbuilt,
 )

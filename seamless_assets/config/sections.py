@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from seamless_assets.config import checks
 from seamless_assets.config.fields import (
+    AlertMs,
     Days,
     EndpointUrl,
     File,
@@ -103,7 +104,7 @@ class BackfillSettings(Section):
     """How gaps are fetched."""
 
     mode: Literal["background", "sync"] = "background"
-    """Taken with its default alone; the strategy of a read decides."""
+    """`sync`: a read waits for all that its strategy fills, whatever the size, within its budgets."""
     window_bars: Annotated[Whole, Field(gt=0, le=1_000_000)] = 900
     """Bars of a chunk, about: what one worker claims and fetches at a time."""
     single_flight_ttl_ms: Milliseconds = 60_000
@@ -248,11 +249,11 @@ class ObservabilitySettings(Section):
     coverage_ratio_threshold: Ratio = 0.98
     """Least coverage of a partition that may be released."""
     backfill_completion_ratio_min: Ratio = 0.95
-    """Taken with its default alone."""
-    storage_wait_warn_ms: Milliseconds = 300
-    """Taken with its default alone."""
-    backfill_wait_warn_ms: Milliseconds = 5_000
-    """Taken with its default alone."""
+    """Least share of fills that are completed; an alert is drawn with it."""
+    storage_wait_warn_ms: AlertMs = 300
+    """Longest wait of a read for its stores, of all but the slowest twentieth; an alert is drawn with it."""
+    backfill_wait_warn_ms: AlertMs = 5_000
+    """The same for fills that a read waited for."""
     tracing: Truth = False
     """Makes OpenTelemetry spans of reads, fills and releases."""
 

@@ -14,7 +14,6 @@ from pydantic import Field, PrivateAttr, SecretStr
 
 from seamless_assets.config.addresses import Dsn
 from seamless_assets.config.automation import AutomationSettings
-from seamless_assets.config.document.places import key_text
 from seamless_assets.config.fields import (
     Frame,
     GroupName,
@@ -44,7 +43,6 @@ from seamless_assets.config.fields import (
     template,
 )
 from seamless_assets.config.sections import SeamlessSettings, ServiceSettings
-from seamless_assets.config.unbuilt import given_unbuilt
 from seamless_assets.core.calendar.partition import PartitionUnit, default_unit
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.deriving.recipes import MissingLeg, Recipe, Resample, Synthetic
@@ -308,11 +306,6 @@ class Settings(Section):
     def base(self) -> Path:
         """The absolute folder that relative paths start at."""
         return self._base
-
-    @property
-    def idle_keys(self) -> tuple[str, ...]:
-        """Keys that were given, with the one value they may have: nothing acts on them yet."""
-        return tuple(key_text(place) for place, is_default in given_unbuilt(self) if is_default)
 
     @cached_property
     def nodes(self) -> tuple[NodeSettings, ...]:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from seamless_assets.metrics.catalogue import CATALOGUE, Alert, Metric
+from seamless_assets.metrics.catalogue import CATALOGUE, Alert, Thresholds
 
 GROUP = "seamless-assets"
 
 
-def alert_rules() -> dict[str, Any]:
-    """The rules file as plain values, for YAML."""
-    rules = [_rule(metric, metric.alert) for metric in CATALOGUE if metric.alert]
+def alert_rules(thresholds: Thresholds | None = None) -> dict[str, Any]:
+    """The rules file as plain values, for YAML; with the thresholds of settings that set none unless told."""
+    rules = [_rule(metric.alert.drawn(metric.name, thresholds)) for metric in CATALOGUE if metric.alert]
     return {"groups": [{"name": GROUP, "rules": rules}]}
 
 
-def _rule(metric: Metric, alert: Alert) -> dict[str, Any]:
+def _rule(alert: Alert) -> dict[str, Any]:
     return {
         "alert": alert.name,
-        "expr": alert.expr.format(metric=metric.name),
+        "expr": alert.expr,
         "for": f"{alert.for_minutes}m",
         "labels": {"severity": alert.severity},
         "annotations": {"summary": alert.summary, "action": alert.action},

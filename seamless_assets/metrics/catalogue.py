@@ -5,7 +5,7 @@ Durations in `_ms` are milliseconds, with buckets of milliseconds; ratios lie in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Kind = Literal["counter", "gauge", "histogram"]
@@ -21,8 +21,19 @@ SECOND_BUCKETS = (0.1, 0.3, 0.5, 1.0, 1.5, 3.0, 5.0, 10.0, 30.0, 60.0, 90.0, 300
 
 
 @dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What the settings decide of alerts: waits in milliseconds, age in seconds, ratios in 0..1."""
+
+    storage_wait_ms: float = 300
+    backfill_wait_ms: float = 5_000
+    coverage: float = 0.98
+    completion: float = 0.95
+    staleness_s: float = 120
+
+
+@dataclass(frozen=True, slots=True)
 class Alert:
-    """When somebody should look: `{metric}` in `expr` stands for the metric's name.
+    """When somebody should look, as a form: `{metric}` stands for the metric's name, `{at}` for `Thresholds`.
 
     `for_minutes` is how long it must be so. `summary` says what it means, `remedy` what to do at once.
     """
@@ -33,6 +44,12 @@ class Alert:
     severity: Severity
     summary: str
     remedy: str
+
+    def drawn(self, metric: str, at: Thresholds | None = None) -> Alert:
+        """The alert of a metric with everything filled in; thresholds are those by default unless told."""
+        chosen = at or Thresholds()
+        expr = self.expr.format(metric=metric, at=chosen)
+        return replace(self, expr=expr, summary=self.summary.format(at=chosen))
 
     @property
     def runbook(self) -> str:
@@ -69,7 +86,7 @@ def _grown(span: str, chosen: str = "") -> str:
     return f"({series} and {is_new} or increase({series}[{span}]))"
 
 
-def _slow(name: str, phase: str, budget_ms: int) -> Alert:
+def _slow(name: str, phase: str, budget_ms: str) -> Alert:
     return Alert(
         name=f"Seamless{name}Slow",
         expr=f"histogram_quantile(0.95, sum by (le, domain) (rate({{metric}}_bucket[5m]))) > {budget_ms}",
@@ -91,7 +108,7 @@ CATALOGUE: tuple[Metric, ...] = (
         "Time a read waited for its stores.",
         _READ,
         MS_BUCKETS,
-        _slow("Storage", "storage", 300),
+        _slow("Storage", "storage", "{at.storage_wait_ms:.12g}"),
     ),
     Metric(
         "seamless_backfill_wait_ms",
@@ -99,7 +116,7 @@ CATALOGUE: tuple[Metric, ...] = (
         "Time a read waited for a fill.",
         _READ,
         MS_BUCKETS,
-        _slow("Backfill", "backfill", 5_000),
+        _slow("Backfill", "backfill", "{at.backfill_wait_ms:.12g}"),
     ),
     Metric(
         "seamless_live_wait_ms",
@@ -107,7 +124,7 @@ CATALOGUE: tuple[Metric, ...] = (
         "Time a read waited for the newest bars.",
         _READ,
         MS_BUCKETS,
-        _slow("Live", "live", 800),
+        _slow("Live", "live", "800"),
     ),
     Metric(
         "seamless_total_ms",
@@ -144,10 +161,10 @@ CATALOGUE: tuple[Metric, ...] = (
         ("node_id", "world_id"),
         alert=Alert(
             "SeamlessCoverageLow",
-            "{metric} < 0.98",
+            "{metric} < {at.coverage:.12g}",
             5,
             "warning",
-            "reads of a node lack more than a fiftieth of its bars",
+            "reads of a node deliver less than {at.coverage:.12g} of its bars",
             "see `seamless coverage` for the gaps; `seamless backfill` asks for them anew",
         ),
     ),
@@ -201,10 +218,10 @@ CATALOGUE: tuple[Metric, ...] = (
         ("node_id", "world_id"),
         alert=Alert(
             "SeamlessLiveStale",
-            "{metric} > 120",
+            "{metric} > {at.staleness_s:.12g}",
             2,
             "warning",
-            "live reads of a node are older than domains.live.max_lag_sec allows by default",
+            "live reads of a node are older than {at.staleness_s:.12g} s, which is domains.live.max_lag_sec",
             "look at `seamless doctor` for the exchange, then at its fills in the log",
         ),
     ),
@@ -215,10 +232,11 @@ CATALOGUE: tuple[Metric, ...] = (
         ("exchange", "outcome"),
         alert=Alert(
             "SeamlessBackfillsFail",
-            f"sum by (exchange) ({_grown('10m', _FAIL)}) / sum by (exchange) ({_grown('10m')}) > 0.05",
+            f"sum by (exchange) ({_grown('10m', _FAIL)}) / sum by (exchange) ({_grown('10m')})"
+            " > 1 - {at.completion:.12g}",
             10,
             "warning",
-            "more than a twentieth of the fills of an exchange fail",
+            "less than {at.completion:.12g} of the fills of an exchange are completed",
             "see the reasons in the log lines backfill_fail",
         ),
     ),

@@ -113,7 +113,8 @@ def _panel(metric: Metric, number: int, board: str) -> dict[str, Any]:
 def _description(metric: Metric) -> str:
     if metric.alert is None:
         return metric.help
-    return f"{metric.help}\n\nAlert {metric.alert.name}: {metric.alert.summary}; {metric.alert.action}."
+    alert = metric.alert.drawn(metric.name)
+    return f"{metric.help}\n\nAlert {alert.name}: {alert.summary}; {alert.action}."
 
 
 def _unit(metric: Metric) -> str:

@@ -73,7 +73,6 @@ def exercise(settings: Settings) -> None:
     assert read_settings(settings).sla.total_deadline_ms > 0
     assert repr(settings) and str(settings.without_retries())
     assert pickle.loads(pickle.dumps(settings)) == settings
-    assert isinstance(settings.idle_keys, tuple)
 
 
 def judged(read: Callable[[], Settings]) -> bool:

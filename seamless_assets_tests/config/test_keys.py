@@ -9,7 +9,6 @@ from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel
-from support.blueprint import BLUEPRINT
 
 import seamless_assets as sa
 from seamless_assets.config.load import SMALLEST_YAML, Settings, load_settings, settings_from_mapping
@@ -96,30 +95,11 @@ exchanges:
     assert settings(**own) == settings()
 
 
-def test_keys_that_nothing_acts_on_are_named_and_have_one_value(tmp_path: Path) -> None:
-    whole = load(tmp_path, BLUEPRINT)
-    assert set(whole.idle_keys) == {
-        "seamless.backfill.mode",
-        "seamless.observability.backfill_completion_ratio_min",
-        "seamless.observability.storage_wait_warn_ms",
-        "seamless.observability.backfill_wait_warn_ms",
-    }
-    assert load(tmp_path, SMALLEST_YAML).idle_keys == ()
-    for section, values in (
-        ("seamless", {"backfill": {"mode": "sync"}}),
-        ("seamless", {"observability": {"storage_wait_warn_ms": 1}}),
-    ):
-        with pytest.raises(ConfigError, match=r"is not built yet, so .* change nothing; remove it"):
-            settings(**{section: values})
-
-
 ONE_VALUE = {
     "seamless.node_id_format",
     "seamless.artifact.format",
     "domains.backtest.source",
-    *(f"seamless.{path}" for path in ("backfill.mode", "artifact.publish_fingerprint")),
-    *(f"seamless.observability.{key}" for key in ("backfill_completion_ratio_min", "storage_wait_warn_ms")),
-    "seamless.observability.backfill_wait_warn_ms",
+    "seamless.artifact.publish_fingerprint",
     "domains.backtest.require_as_of",
     "domains.dryrun.require_as_of",
     "domains.live.monotonic_as_of",

@@ -11,9 +11,12 @@ import pytest
 import yaml
 from conftest import ROOT, require_program
 
+from seamless_assets.config.load import settings_from_mapping
+from seamless_assets.errors import ConfigError
 from seamless_assets.metrics.alerts import alert_rules
-from seamless_assets.metrics.catalogue import BY_NAME, CATALOGUE, Metric
+from seamless_assets.metrics.catalogue import BY_NAME, CATALOGUE, MS_BUCKETS, Metric, Thresholds
 from seamless_assets.metrics.dashboards import BOARDS, dashboard
+from seamless_assets.pipeline.wiring.metrics import thresholds_of
 
 RULES = ROOT / "ops" / "prometheus" / "alerts.yaml"
 MINUTES, GROWING = 40, 25
@@ -102,10 +105,11 @@ def test_every_alert_fires_by_its_cause_and_is_silent_without_it(tmp_path: Path)
     tests = []
     for metric in ALERTING:
         assert metric.alert is not None
-        labels, firing, silent = CASES[metric.alert.name]
+        alert = metric.alert.drawn(metric.name)
+        labels, firing, silent = CASES[alert.name]
         fired = {
             "exp_labels": {**labels, "severity": metric.alert.severity},
-            "exp_annotations": {"summary": metric.alert.summary, "action": metric.alert.action},
+            "exp_annotations": {"summary": alert.summary, "action": alert.action},
         }
         tests += [rule_test(metric, firing, [fired]), rule_test(metric, silent, [])]
     file = tmp_path / "alerts_test.yaml"
@@ -161,9 +165,10 @@ def test_an_exchange_of_which_nothing_was_ever_filled_is_told(tmp_path: Path) ->
     promtool = require_program("promtool", "it evaluates the alert rules as Prometheus does")
     metric = BY_NAME["seamless_backfill_windows_total"]
     assert metric.alert is not None
+    alert = metric.alert.drawn(metric.name)
     fired = {
-        "exp_labels": {"exchange": "okx", "severity": metric.alert.severity},
-        "exp_annotations": {"summary": metric.alert.summary, "action": metric.alert.action},
+        "exp_labels": {"exchange": "okx", "severity": alert.severity},
+        "exp_annotations": {"summary": alert.summary, "action": alert.action},
     }
     series = {f'{metric.name}{{exchange="okx",outcome="fail",{TARGET}}}': STEADY, UP: f"1+0x{MINUTES}"}
     file = tmp_path / "never.yaml"
@@ -204,3 +209,71 @@ def test_every_metric_stands_on_a_dashboard_and_every_expression_can_be_read(tmp
     file.write_text(yaml.safe_dump({"groups": [{"name": "g", "rules": rules}]}))
     result = subprocess.run([promtool, "check", "rules", file], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def observed(**said: Any) -> dict[str, Any]:
+    return {
+        "seamless": {"observability": said, "artifact": {"object_store_uri": "store"}},
+        "exchanges": {"binance": {"symbols": ["BTC/USDT"]}},
+    }
+
+
+THRICE = f"0+3x{MINUTES}"
+OWN: dict[str, tuple[dict[str, Any], Series, Series]] = {
+    "SeamlessStorageSlow": (
+        observed(storage_wait_warn_ms=700),
+        slow("domain", "800", "1500")[1],
+        slow("domain", "500", "800")[2],
+    ),
+    "SeamlessBackfillSlow": (
+        observed(backfill_wait_warn_ms=20_000),
+        slow("domain", "30000", "60000")[1],
+        slow("domain", "10000", "30000")[2],
+    ),
+    "SeamlessCoverageLow": (observed(coverage_ratio_threshold=0.5), *level(NODE, "0.4+0", "0.9+0")[1:]),
+    "SeamlessBackfillsFail": (
+        observed(backfill_completion_ratio_min=0.4),
+        {'{exchange="x",outcome="complete"}': STEADY, '{exchange="x",outcome="fail"}': THRICE},
+        {'{exchange="x",outcome="complete"}': STEADY, '{exchange="x",outcome="fail"}': STEADY},
+    ),
+    "SeamlessLiveStale": (
+        {**observed(), "domains": {"live": {"max_lag_sec": 900}}},
+        *level(NODE, "1000+0", "800+0")[1:],
+    ),
+}
+"""Settings by the alert that they move: when it fires then, and when it only would without them."""
+
+
+def test_the_thresholds_of_the_settings_move_the_alerts(tmp_path: Path) -> None:
+    promtool = require_program("promtool", "it evaluates the alert rules as Prometheus does")
+    for metric in ALERTING:
+        assert metric.alert is not None
+        if metric.alert.name not in OWN:
+            assert metric.alert.drawn(metric.name, Thresholds(1, 2, 0.3, 0.4, 5)) == metric.alert.drawn(
+                metric.name
+            )
+            continue
+        declared, firing, silent = OWN[metric.alert.name]
+        thresholds = thresholds_of(settings_from_mapping(declared, tmp_path, {}))
+        alert = metric.alert.drawn(metric.name, thresholds)
+        labels = CASES[alert.name][0]
+        fired = {
+            "exp_labels": {**labels, "severity": alert.severity},
+            "exp_annotations": {"summary": alert.summary, "action": alert.action},
+        }
+        folder = tmp_path / alert.name
+        folder.mkdir()
+        (folder / "rules.yaml").write_text(yaml.safe_dump(alert_rules(thresholds)))
+        tests = [rule_test(metric, firing, [fired]), rule_test(metric, silent, [])]
+        (folder / "test.yaml").write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": tests}))
+        result = subprocess.run(
+            [promtool, "test", "rules", folder / "test.yaml"], capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_no_threshold_lies_where_no_wait_is_told_apart() -> None:
+    assert max(MS_BUCKETS) == 3_600_000
+    settings_from_mapping(observed(storage_wait_warn_ms=3_599_999), "/base", {})
+    with pytest.raises(ConfigError, match="3600000"):
+        settings_from_mapping(observed(storage_wait_warn_ms=3_600_000), "/base", {})

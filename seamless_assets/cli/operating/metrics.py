@@ -17,16 +17,17 @@ BOARDS = ("fleet", "node", "exchange", "releases", "service", "sla")
 @CONFIG
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on, with --port.")
 @click.option("--port", type=PORT, default=None, help="Serve GET /metrics on this port.")
-@click.option("--rules", is_flag=True, help="Print Prometheus's alert rules instead.")
+@click.option(
+    "--rules",
+    is_flag=True,
+    help="Print Prometheus's alert rules instead, with the settings' thresholds.",
+)
 @click.option(
     "--dashboard", type=click.Choice(BOARDS), default=None, help="Print a Grafana dashboard instead."
 )
 def metrics(config: Path | None, host: str, port: int | None, rules: bool, dashboard: str | None) -> None:
     """Print the metrics of this machine in Prometheus's text format, or serve them."""
-    import yaml
-
     from seamless_assets.config.load import load_settings
-    from seamless_assets.metrics.alerts import alert_rules
     from seamless_assets.pipeline.wiring.exchanges import BudgetLevels
     from seamless_assets.pipeline.wiring.metrics import metrics_file, scrape
 
@@ -36,7 +37,7 @@ def metrics(config: Path | None, host: str, port: int | None, rules: bool, dashb
         say_json(drawn(dashboard))
         return
     if rules:
-        say(yaml.safe_dump(alert_rules(), sort_keys=False, width=100).rstrip())
+        say(_rules(config))
         return
     settings = load_settings(config)
     file, levels = metrics_file(settings), BudgetLevels(settings)
@@ -51,6 +52,18 @@ def metrics(config: Path | None, host: str, port: int | None, rules: bool, dashb
 
     say(f"metrics of {file} on http://{host}:{port}/metrics")
     uvicorn.run(metrics_app(lambda: scrape(file, levels)), host=host, port=port, log_level="warning")
+
+
+def _rules(config: Path | None) -> str:
+    """The alert rules as YAML, by the settings of the file that is named or there, else by those of none."""
+    import yaml
+
+    from seamless_assets.config.load import is_file_there, load_settings
+    from seamless_assets.metrics.alerts import alert_rules
+    from seamless_assets.pipeline.wiring.metrics import thresholds_of
+
+    thresholds = thresholds_of(load_settings(config)) if config or is_file_there() else None
+    return yaml.safe_dump(alert_rules(thresholds), sort_keys=False, width=100).rstrip()
 
 
 COMMANDS: list[click.Command] = [metrics]

@@ -20,12 +20,10 @@ def check(config: Path | None, is_json: bool) -> None:
 
     settings = load_settings(config, rules=(timeframes_served,))
     if is_json:
-        say_json({"nodes": list(map(str, settings.starts)), "idle_keys": settings.idle_keys})
+        say_json({"nodes": list(map(str, settings.starts))})
         return
     for node in settings.starts:
         say(str(node))
-    if settings.idle_keys:
-        say(f"not built yet, so of no effect: {', '.join(settings.idle_keys)}")
     say(f"{len(settings.starts)} nodes; the settings are valid")
 
 

@@ -19,7 +19,7 @@ from seamless_assets.config.load import (
     SMALLEST_YAML,
     NodeSettings,
     Settings,
-    is_file_named,
+    is_file_there,
     load_settings,
 )
 from seamless_assets.core.calendar.partition import KEY_FORMATS
@@ -49,7 +49,7 @@ def run_demo(days: int) -> None:
 
 def _make_file() -> None:
     """A file to begin with, where there is none and none is named."""
-    if is_file_named() or Path(DEFAULT_FILE).exists():
+    if is_file_there():
         return
     text = SMALLEST_YAML.replace("  binance:\n", f"  binance:\n{LOCAL_EXCHANGE}")
     Path(DEFAULT_FILE).write_text(f"{text.rstrip()}\n", encoding="utf-8")

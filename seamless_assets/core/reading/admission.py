@@ -68,7 +68,7 @@ def admit(context: ComputeContext | None, strategy: Strategy | None, settings: R
     Raises `AsOfRequired` where a backtest or a dry run is not bound.
     """
     if context is None:
-        return _unbound(strategy)
+        return _unbound(strategy, settings)
     chosen = strategy or settings.strategy
     if context.domain != "live":
         _require_bound(context)
@@ -78,7 +78,7 @@ def admit(context: ComputeContext | None, strategy: Strategy | None, settings: R
     return Admission(
         domain=context.domain,
         strategy=chosen,
-        fill=_FILLS[chosen] if is_live or settings.dryrun_publishes else Fill.NEVER,
+        fill=_fill(chosen, settings) if is_live or settings.dryrun_publishes else Fill.NEVER,
         publishes=not is_live and settings.dryrun_publishes,
         blends=is_live,
         follows=is_live and chosen == "SEAMLESS",
@@ -86,8 +86,13 @@ def admit(context: ComputeContext | None, strategy: Strategy | None, settings: R
     )
 
 
-def _unbound(strategy: Strategy | None) -> Admission:
-    fill = _FILLS[strategy] if strategy else Fill.NEVER
+def _fill(strategy: Strategy, settings: ReadSettings) -> Fill:
+    fill = _FILLS[strategy]
+    return Fill.FIRST if settings.waits_for_fills and fill is not Fill.NEVER else fill
+
+
+def _unbound(strategy: Strategy | None, settings: ReadSettings) -> Admission:
+    fill = _fill(strategy, settings) if strategy else Fill.NEVER
     is_filled = fill is not Fill.NEVER
     return Admission(None, strategy, fill, is_filled, blends=False, follows=False, must_cover=not is_filled)
 

@@ -18,8 +18,9 @@ class ReadSettings:
     """Defaults of reads: strategy, service levels and their presets, and when a live read is held.
 
     `past_sla` is that of reads that nothing but a release answers. `max_lag` is in seconds, `min_coverage`
-    a ratio, `dryrun_publishes` whether a dry run may make a release, `starts` the declared first open of
-    each node, `exchanges` those whose wanted fills may be taken over.
+    a ratio, `dryrun_publishes` whether a dry run may make a release, `waits_for_fills` whether a read waits
+    for whatever it fills, `starts` the declared first open of each node, `exchanges` those whose wanted
+    fills may be taken over.
     """
 
     strategy: Strategy = "SEAMLESS"
@@ -30,6 +31,7 @@ class ReadSettings:
     min_coverage: float = 0.98
     allow_partial: bool = True
     dryrun_publishes: bool = True
+    waits_for_fills: bool = False
     starts: Mapping[str, int] = field(default_factory=dict)
     exchanges: frozenset[str] = frozenset()
     _nearest: LRUCache[NodeId, str | None] = field(

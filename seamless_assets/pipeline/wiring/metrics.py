@@ -14,6 +14,7 @@ from seamless_assets.config.load import Settings
 from seamless_assets.core.sharing.events import Event
 from seamless_assets.errors import BudgetUnavailable, MetricsUnavailable
 from seamless_assets.flows.ports import Observer
+from seamless_assets.metrics.catalogue import Thresholds
 from seamless_assets.metrics.exposition import exposition
 from seamless_assets.metrics.levels import Levels
 from seamless_assets.metrics.recording import budget_samples, samples
@@ -26,6 +27,18 @@ HANDED_OVER_EVERY_S = 5.0
 def metrics_file(settings: Settings) -> Path:
     """Where all processes of this machine count."""
     return settings.seamless.state_dir / "metrics.sqlite"
+
+
+def thresholds_of(settings: Settings) -> Thresholds:
+    """What the settings say of alerts."""
+    watched = settings.seamless.observability
+    return Thresholds(
+        storage_wait_ms=watched.storage_wait_warn_ms,
+        backfill_wait_ms=watched.backfill_wait_warn_ms,
+        coverage=watched.coverage_ratio_threshold,
+        completion=watched.backfill_completion_ratio_min,
+        staleness_s=settings.domains.live.max_lag_sec,
+    )
 
 
 async def scrape(file: Path, levels: BudgetLevels | None = None, held: Levels | None = None) -> str:

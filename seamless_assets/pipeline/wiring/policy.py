@@ -66,6 +66,7 @@ def read_settings(settings: Settings) -> ReadSettings:
         min_coverage=_or(live.min_coverage, settings.seamless.observability.coverage_ratio_threshold),
         allow_partial=live.allow_partial,
         dryrun_publishes=settings.domains.dryrun.source == "artifact_prefers",
+        waits_for_fills=settings.seamless.backfill.mode == "sync",
         starts={str(node): start for node, start in settings.starts.items()},
         exchanges=frozenset(settings.exchanges),
     )

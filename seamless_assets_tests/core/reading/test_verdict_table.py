@@ -6,6 +6,7 @@ What a row should give is said here in plain steps; the product says it in two f
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -111,6 +112,15 @@ def test_a_strategy_fills_as_it_says_and_never_in_a_backtest(
     assert admitted.must_cover is (domain == "backtest")
     assert admitted.publishes is (domain == "dryrun") and admitted.blends is (domain == "live")
     assert admitted.asks_exchange is (admitted.fill is not Fill.NEVER)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_settings_that_wait_for_fills_wait_for_each_that_a_strategy_makes(strategy: Strategy) -> None:
+    waiting = ReadSettings(waits_for_fills=True)
+    for context in (None, *(ComputeContext(domain=domain, as_of=PAST) for domain in DOMAINS)):
+        usual, admitted = (admit(context, strategy, one) for one in (ReadSettings(), waiting))
+        assert admitted.fill is (Fill.FIRST if usual.asks_exchange else Fill.NEVER)
+        assert replace(admitted, fill=usual.fill) == usual
 
 
 @pytest.mark.parametrize("strategy", [None, *STRATEGIES])

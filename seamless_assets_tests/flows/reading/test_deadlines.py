@@ -243,3 +243,18 @@ def test_each_strategy_fills_when_it_says(strategy: str, bars: int, rows: int, i
         return first.metadata.rows, later.metadata.rows
 
     assert run_on_virtual_time(work) == (rows, bars if is_filled_later else 0)
+
+
+@pytest.mark.parametrize(("strategy", "rows"), [("FAIL_FAST", 0), ("PARTIAL_FILL", 600), ("SEAMLESS", 600)])
+@pytest.mark.parametrize("delay", [0.01, 900.0])
+def test_settings_that_wait_for_fills_wait_within_the_budgets(strategy: str, rows: int, delay: float) -> None:
+    ports = opened("source", delay)
+    ports = replace(ports, reading=replace(ports.reading, waits_for_fills=True))
+
+    async def work() -> ReadResult:
+        return await read(ports, asking(strategy, 600, on_violation="PARTIAL_FILL"))
+
+    result = run_on_virtual_time(work)
+    is_cut = delay > 1 and rows > 0
+    assert result.metadata.rows == (0 if delay > 1 else rows)
+    assert result.metadata.sla["phases"]["backfill_wait"]["is_cut"] is is_cut
