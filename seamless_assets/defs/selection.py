@@ -1,28 +1,68 @@
-"""What `dagster asset materialize` was asked for, so that its process builds no more than that."""
+"""What this process materializes, where that is all it is for, so that it builds no more than that."""
 
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Mapping
+from typing import Any
 
 import click
 from dagster import AssetKey
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._grpc.impl import core_execute_run, start_run_in_subprocess
 
 _ONE_KEY = re.compile(r'(?:key:)?("?)(?P<key>[A-Za-z0-9_]+(?:/[A-Za-z0-9_]+)*)\1')
+_RUN_WORKERS = {("api", "execute_run"), ("api", "resume_run")}
+"""Commands by which launchers start a process for one run: in a container, a pod, a task."""
 
 
-def commanded_keys(module: str) -> frozenset[AssetKey] | None:
-    """The keys that this process materializes of the definitions in `module`, as its command line names them.
+def selected_keys(module: str) -> frozenset[AssetKey] | None:
+    """The keys that this process materializes of the definitions in `module`.
 
-    None for any other process, and for a selection that is more than a list of keys.
+    A process does so that `dagster asset materialize` runs in, or that was started for one run alone. None
+    for any other process, and where what is selected is more than a list of keys.
     """
+    command = _command()
+    if command == ("asset", "materialize"):
+        return _commanded_keys(module)
+    return _launched_keys(module, is_worker=command in _RUN_WORKERS)
+
+
+def _command() -> tuple[str | None, str | None] | None:
+    """The group and the name of the command that this process is."""
     context = click.get_current_context(silent=True)
     parent = context.parent if context else None
-    if context is None or parent is None or (parent.info_name, context.info_name) != ("asset", "materialize"):
+    return (parent.info_name, context.info_name) if context and parent else None
+
+
+def _commanded_keys(module: str) -> frozenset[AssetKey] | None:
+    asked_for = click.get_current_context().params
+    if asked_for.get("module_name") != module:
         return None
-    if context.params.get("module_name") != module:
-        return None
-    parts = str(context.params.get("select") or "").split(",")
+    parts = str(asked_for.get("select") or "").split(",")
     asked = [_ONE_KEY.fullmatch(part.strip()) for part in parts]
     if not all(asked):
         return None
     return frozenset(AssetKey(one["key"].split("/")) for one in asked if one)
+
+
+def _launched_keys(module: str, *, is_worker: bool) -> frozenset[AssetKey] | None:
+    """The keys of the run that loads the definitions, in a process that runs nothing else after it.
+
+    Dagster tells definitions nothing of the run that they are loaded for; its functions are asked. A warm
+    worker (Celery) calls the same ones, but runs others later.
+    """
+    asked: Mapping[str, Any] = {}
+    frame = sys._getframe()
+    while (caller := frame.f_back) is not None:
+        frame = caller
+        if frame.f_code is core_execute_run.__code__:
+            asked = frame.f_locals
+        is_worker = is_worker or frame.f_code is start_run_in_subprocess.__code__
+    if not is_worker or not asked:
+        return None
+    run, pointer = asked["dagster_run"], asked["recon_job"].repository.pointer
+    if not isinstance(pointer, ModuleCodePointer) or pointer.module != module or not run.asset_selection:
+        return None
+    return frozenset(run.asset_selection | {check.asset_key for check in run.asset_check_selection or ()})

@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import Queue
+from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner
-from dagster import AssetKey, DagsterInstance
+from dagster import AssetCheckKey, AssetKey, DagsterInstance, DagsterRun
 from dagster._cli.asset import asset_cli
+from dagster._core.definitions.reconstruct import ReconstructableRepository
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.utils import make_new_run_id
+from dagster._grpc.impl import core_execute_run, start_run_in_subprocess
+from dagster._grpc.types import ExecuteExternalJobArgs
+from dagster._serdes import serialize_value
 
 import seamless_assets as sa
 from seamless_assets.config.load import Settings, load_settings
 from seamless_assets.defs import shards
 from seamless_assets.defs.build import build_definitions, build_selected
 from seamless_assets.defs.names import ProjectNames
-from seamless_assets.defs.selection import commanded_keys
+from seamless_assets.defs.selection import selected_keys
 from seamless_assets.defs.shards import MAX_STEPS, SHARD_SIZE, shards_of
 
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
 PROBE = """
-from dagster import Definitions
-from seamless_assets.defs.selection import commanded_keys
-asked = commanded_keys(__name__)
-defs = Definitions()
+from dagster import Definitions, asset, asset_check, in_process_executor
+from seamless_assets.defs.selection import selected_keys
+asked = selected_keys(__name__)
+
+@asset
+def a(): ...
+
+@asset_check(asset="a")
+def sound(): ...
+
+defs = Definitions([a], asset_checks=[sound], executor=in_process_executor)
 """
+A, SOUND = AssetKey("a"), AssetCheckKey(AssetKey("a"), "sound")
 
 
 @pytest.mark.parametrize("nodes", [1, 100, 101, 799, 800, 801, 850, 1_650, 5_000])
@@ -113,7 +134,7 @@ def test_a_process_of_some_nodes_builds_their_shards(
 )
 def test_a_command_names_the_keys_it_materializes(select: str, keys: list[str] | None) -> None:
     with command("asset", "materialize", module_name="ours", select=select):
-        asked = commanded_keys("ours")
+        asked = selected_keys("ours")
     assert asked == (None if keys is None else frozenset(AssetKey(key.split("/")) for key in keys))
 
 
@@ -129,8 +150,8 @@ def test_a_command_names_the_keys_it_materializes(select: str, keys: list[str] |
 )
 def test_other_commands_name_none(words: tuple[str, str], options: dict[str, str]) -> None:
     with command(*words, **options):
-        assert commanded_keys("ours") is None
-    assert commanded_keys("ours") is None
+        assert selected_keys("ours") is None
+    assert selected_keys("ours") is None
 
 
 @contextmanager
@@ -149,3 +170,82 @@ def test_the_command_of_dagster_is_known(tmp_path: Path, monkeypatch: pytest.Mon
     # That the module declares no such asset ends the command.
     CliRunner().invoke(asset_cli, ["materialize", "-m", "probe", "--select", "key:a/b"], prog_name="asset")
     assert sys.modules.pop("probe").asked == frozenset({AssetKey(["a", "b"])})
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterInstance]:
+    with DagsterInstance.local_temp(str(tmp_path_factory.mktemp("home"))) as made:
+        yield made
+
+
+@pytest.fixture
+def probe(tmp_path: Path) -> Iterator[ReconstructableRepository]:
+    """The repository of a module that keeps what it was asked for as it was loaded."""
+    (tmp_path / "probe.py").write_text(PROBE)
+    yield ReconstructableRepository.for_module("probe", "defs", str(tmp_path))
+    sys.modules.pop("probe", None)
+
+
+def added_run(home: DagsterInstance, **selected: Any) -> DagsterRun:
+    """A run that is to be begun."""
+    return home.add_run(DagsterRun(job_name="__ASSET_JOB", run_id=make_new_run_id(), **selected))
+
+
+def begin_as_code_server(home: DagsterInstance, probe: ReconstructableRepository, run: DagsterRun) -> None:
+    """Run it as the process does that a code server starts for it."""
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("probe"), "__repository__")
+    asked = ExecuteExternalJobArgs(
+        job_origin=RemoteJobOrigin(repository, run.job_name), run_id=run.run_id, instance_ref=home.get_ref()
+    )
+    job = probe.get_reconstructable_job(run.job_name)
+    start_run_in_subprocess(serialize_value(asked), job, Queue(), multiprocessing.Event())
+
+
+@pytest.mark.parametrize(
+    ("selected", "keys"),
+    [
+        ({"asset_selection": {A}}, {A}),
+        ({"asset_selection": {A}, "asset_check_selection": {SOUND}}, {A}),
+        ({"asset_check_selection": {SOUND}}, None),
+        ({}, None),
+    ],
+    ids=["asset", "asset and check", "check alone", "whole job"],
+)
+def test_a_process_of_one_run_knows_what_it_materializes(
+    home: DagsterInstance,
+    probe: ReconstructableRepository,
+    selected: dict[str, set[Any]],
+    keys: set[AssetKey] | None,
+) -> None:
+    run = added_run(home, **{name: frozenset(chosen) for name, chosen in selected.items()})
+    begin_as_code_server(home, probe, run)
+    assert sys.modules["probe"].asked == keys
+    done = home.get_run_by_id(run.run_id)
+    assert done is not None and done.is_success
+
+
+@pytest.mark.parametrize(
+    ("words", "module", "keys"),
+    [
+        (("api", "execute_run"), "probe", {A}),
+        (("api", "resume_run"), "probe", {A}),
+        (("api", "grpc"), "probe", None),
+        (("api", "execute_run"), "theirs", None),
+    ],
+)
+def test_a_command_that_begins_one_run_knows_its_own_module(
+    home: DagsterInstance,
+    tmp_path: Path,
+    probe: ReconstructableRepository,
+    words: tuple[str, str],
+    module: str,
+    keys: set[AssetKey] | None,
+) -> None:
+    """A module that loads ours among its own needs more than the run selects; a warm worker runs others."""
+    (tmp_path / "theirs.py").write_text("from probe import defs")
+    run = added_run(home, asset_selection=frozenset({A}))
+    begun = ReconstructableRepository.for_module(module, "defs", str(tmp_path))
+    with command(*words):
+        list(core_execute_run(begun.get_reconstructable_job(run.job_name), run, home, inject_env_vars=False))
+    sys.modules.pop("theirs", None)
+    assert sys.modules["probe"].asked == keys
