@@ -19,6 +19,7 @@ from dagster import (
     OutputContext,
     io_manager,
 )
+from dagster._core.execution.plan.outputs import StepOutputHandle
 
 from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.calendar.partition import PartitionUnit
@@ -29,9 +30,10 @@ from seamless_assets.defs.derived.publishing import StepInput, is_derived, publi
 from seamless_assets.defs.inputs.frames import frame_maker
 from seamless_assets.defs.inputs.instructions import PREFIX, Instructions, read_instructions
 from seamless_assets.defs.inputs.joining import NOT_REQUESTED
+from seamless_assets.defs.inputs.placement import refuse_misplaced
 from seamless_assets.defs.inputs.reading import InputReader
 from seamless_assets.defs.inputs.windows import requested_window, step_of
-from seamless_assets.defs.names import DEFAULT_NAME, NodesByKey
+from seamless_assets.defs.names import DEFAULT_NAME, NODE_ID_METADATA, NodesByKey
 from seamless_assets.defs.partitions import NodePartitions
 from seamless_assets.defs.resources import SeamlessResource
 from seamless_assets.errors import InvalidInput, ReadRefused
@@ -68,6 +70,9 @@ class SeamlessIOManager(IOManager):
         wanted = _wanted_type(context)
         make_frame = frame_maker(wanted)
         step = step_of(context)
+        refuse_misplaced(step)
+        if is_derived(step):
+            _require_published(step)
         tags = step.run_tags if step is not None else {}
         instructions = read_instructions(context.definition_metadata, tags)
         node = self._node(context, instructions)
@@ -121,6 +126,22 @@ def _wanted_type(context: InputContext) -> Any:
         return context.dagster_type.typing_type
     except DagsterInvariantViolationError:  # a context made by hand need not name a type
         return Any
+
+
+def _require_published(step: Any) -> None:
+    """Raise `InvalidInput` for an asset that is a node, and that another IO manager would keep."""
+    for key in step.get_output_asset_keys():
+        name = step.assets_def.get_output_name_for_asset_key(key)
+        is_node = NODE_ID_METADATA in step.assets_def.specs_by_key[key].metadata
+        if not is_node or name not in step.op_def.output_dict:  # what a graph makes comes of several ops
+            continue
+        if not isinstance(step.get_io_manager(StepOutputHandle(step.step.key, name)), SeamlessIOManager):
+            shown = key.to_user_string()
+            raise InvalidInput(
+                f"{shown} is a node by its metadata {NODE_ID_METADATA}, and another IO manager would keep "
+                'what it returns; give it io_manager_key="seamless_io_manager", or leave that metadata out',
+                value=shown,
+            )
 
 
 def _tell(context: InputContext, step: Any, read: ReadMetadata) -> None:

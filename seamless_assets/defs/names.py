@@ -17,7 +17,14 @@ POOL_PREFIX = "exchange_"
 """What the pool of an exchange begins with; the rest is its name."""
 PUBLISHABLE, HELD, SETTLED, FRESH, STABLE = "publishable", "held", "settled", "fresh", "stable"
 NODE_ID_METADATA = "seamless/node_id"
+EXCHANGE_TAG, TIMEFRAME_TAG = NODE_TAGS = ("seamless/exchange", "seamless/timeframe")
+"""Tags that the assets of nodes have."""
 _WORD = re.compile(r"[A-Za-z0-9_]+")
+
+
+def node_tags(node: NodeId) -> dict[str, str]:
+    """What the asset of a node is tagged with."""
+    return {EXCHANGE_TAG: node.exchange, TIMEFRAME_TAG: str(node.timeframe)}
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from seamless_assets.config.load import Settings
 from seamless_assets.core.deriving.recipes import Recipe, Resample
 from seamless_assets.core.node import NodeId
 from seamless_assets.defs.derived.nodes import DerivedNode
-from seamless_assets.defs.names import NODE_ID_METADATA, ProjectNames
+from seamless_assets.defs.names import NODE_ID_METADATA, ProjectNames, node_tags
 from seamless_assets.defs.nodes.assets import RETRIES, SCHEMA, materialize_selected
 from seamless_assets.defs.nodes.checks import check_specs
 from seamless_assets.defs.partitions import partitions_definition
@@ -54,7 +54,7 @@ def _asset(settings: Settings, names: ProjectNames, one: DerivedNode) -> AssetsD
         description=f"Bars of {node.symbol}, {node.timeframe} each: {how} {made_of}.",
         code_version=settings.seamless.conformance.version,
         metadata={NODE_ID_METADATA: str(node), **SCHEMA},
-        tags={"seamless/exchange": node.exchange, "seamless/timeframe": str(node.timeframe)},
+        tags=node_tags(node),
     ).with_io_manager_key(names.io_manager)
 
     @multi_asset(

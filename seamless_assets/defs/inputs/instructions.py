@@ -12,13 +12,15 @@
 | `seamless/max_lag` | the greatest age of the last bar, in seconds, of a live read |
 | `seamless/node` | the node's id, for an input of an op, which is of no asset |
 
-The input's metadata goes before the run's tags. A name or value that means nothing is an error; names without
-the prefix belong to others and steer nothing.
+The input's metadata goes before the run's tags. A name or value that means nothing is an error, and so is one
+that only looks like ours, by its case or by another sign than `/`; other names belong to others and steer
+nothing.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -65,11 +67,17 @@ def read_instructions(metadata: Mapping[str, Any], tags: Mapping[str, str]) -> I
     known = tuple(PREFIX + name for name in _READERS)
     values: dict[str, Any] = {}
     for name, value in {**tags, **metadata}.items():
-        if name.startswith(PREFIX):
+        if is_instruction(name):
             choose(name, known, "instruction")
             plain = getattr(value, "value", value)
             values[name.removeprefix(PREFIX)] = _READERS[name.removeprefix(PREFIX)](plain, name)
     return _combined(values)
+
+
+def is_instruction(name: str) -> bool:
+    """Whether a name is one of ours, or is written so much like one that it must be meant as one."""
+    folded = name.strip().casefold()
+    return folded.startswith(PREFIX) or _OTHER_SIGNS.sub("_", folded) in _LIKE_OURS
 
 
 def _combined(values: Mapping[str, Any]) -> Instructions:
@@ -171,5 +179,7 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
     "max_lag": _seconds,
     "node": _node,
 }
+_OTHER_SIGNS = re.compile(r"[^a-z0-9]+")
+_LIKE_OURS = frozenset(f"seamless_{name}" for name in _READERS)
 _OF_THE_CONTEXT = ("as_of", "dataset_fingerprint", "domain", "world_id", "min_coverage", "max_lag")
 _OF_THE_READ = ("start", "end", "strategy", "sla", "min_coverage", "world_id", "node")

@@ -35,7 +35,7 @@ from dagster import (
 from seamless_assets.config.load import NodeSettings, Settings
 from seamless_assets.core.node import NodeId
 from seamless_assets.defs.inputs.instructions import read_instructions
-from seamless_assets.defs.names import NODE_ID_METADATA, POOL_PREFIX, NodesByKey, ProjectNames
+from seamless_assets.defs.names import NODE_ID_METADATA, POOL_PREFIX, NodesByKey, ProjectNames, node_tags
 from seamless_assets.defs.nodes.checks import check_specs, run_checks
 from seamless_assets.defs.nodes.results import NodeEvents, progress
 from seamless_assets.defs.nodes.step import NodeOutcome, materialize_nodes
@@ -175,7 +175,6 @@ def _spec(
     partitions: TimeWindowPartitionsDefinition,
 ) -> AssetSpec:
     node, exchange = member.node, member.exchange
-    own = {"seamless/exchange": node.exchange, "seamless/timeframe": str(node.timeframe)}
     return AssetSpec(
         names.asset_key(node),
         group_name=exchange.group or node.exchange,
@@ -187,5 +186,5 @@ def _spec(
         code_version=conformance,
         owners=exchange.owners,
         metadata={NODE_ID_METADATA: str(node), **SCHEMA},
-        tags={**exchange.tags, **own},
+        tags={**exchange.tags, **node_tags(node)},
     ).with_io_manager_key(names.io_manager)

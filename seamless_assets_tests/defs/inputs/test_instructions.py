@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import pandas as pd
 import pytest
-from dagster import AssetIn, DailyPartitionsDefinition, MetadataValue, asset
-from hypothesis import given
+from dagster import AssetIn, DailyPartitionsDefinition, In, MetadataValue, asset, graph, op
+from hypothesis import example, given
 from hypothesis import strategies as st
-from support.dagster_project import KEYS, NODES, Project
+from support.dagster_project import KEYS, NODES, QUIET, Project
 
 import seamless_assets as sa
 from seamless_assets.core.calendar.instant import seconds_text
@@ -92,7 +93,24 @@ def test_no_name_of_ours_is_ignored(name: str) -> None:
         read_instructions({}, {f"seamless/{name}": "x"})
 
 
-@given(st.text(max_size=12).filter(lambda name: not name.startswith("seamless/")))
+@pytest.mark.parametrize("name", _READERS)
+@pytest.mark.parametrize(
+    "like",
+    ["Seamless/{}", "SEAMLESS/{}", " seamless/{}", "seamless.{}", "seamless:{}", "seamless-{}", "seamless_{}",
+     "seamless / {}", "seamless//{}", "Seamless.{}"],
+)  # fmt: skip
+def test_what_only_looks_like_ours_is_refused_with_what_was_meant(name: str, like: str) -> None:
+    written = like.format(name)
+    for metadata, tags in (({written: "x"}, {}), ({}, {written: "x"})):
+        with pytest.raises(InvalidChoice, match=f"did you mean seamless/{name}"):
+            read_instructions(metadata, tags)
+
+
+@given(st.text(max_size=12).filter(lambda name: "seamless" not in name.casefold()))
+@example("seamless")
+@example("seamless_team")
+@example("acme/seamless/as_of")
+@example("unseamless/as_of")
 def test_names_of_others_steer_nothing(name: str) -> None:
     assert read_instructions({name: "2025-01-01"}, {name: "2025-01-01"}) == Instructions()
 
@@ -223,3 +241,68 @@ def test_a_read_is_bound_to_the_knowledge_that_is_named(project: Project) -> Non
         assert result.metadata.world_id == metadata.get("seamless/world_id", "default")
     newest = read(project, {}, **{"seamless/world_id": "w2"}).metadata
     assert (newest.as_of, newest.world_id) == (project.newest("1m"), "w2")
+
+
+PLACES: dict[str, dict[str, Any]] = {
+    "metadata of reader": {"metadata": {"seamless/as_of": "2025-01-10"}},
+    "metadata of reader, misspelt": {"metadata": {"Seamless/asof": "2025-01-10"}},
+    "tags of reader": {"tags": {"seamless/strategy": "AUTO_BACKFILL"}},
+    "tags of the op": {"op_tags": {"seamless/sla": "baseline"}},
+    "tags of the op, misspelt": {"op_tags": {"seamless/slo": "baseline"}},
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_instruction_where_nothing_reads_it_is_refused(place: str, project: Project) -> None:
+    @asset(ins={"bars": AssetIn(KEYS["1h"])}, io_manager_key="nowhere", **PLACES[place])
+    def reader(bars: pd.DataFrame) -> None:
+        raise AssertionError("nothing is read")
+
+    with pytest.raises(InvalidInput, match=place.partition(",")[0]):
+        project.run(reader)
+
+
+def test_an_op_of_a_job_is_judged_by_its_tags_too(project: Project) -> None:
+    @op(ins={"bars": In(metadata={"seamless/node": NODES["1h"]}, input_manager_key="seamless_io_manager")},
+        tags={"seamless/max_lag": "60"})  # fmt: skip
+    def reader(bars: pd.DataFrame) -> None:
+        raise AssertionError("nothing is read")
+
+    resources = dict(project.definitions().resources or {})
+
+    @graph
+    def reading() -> None:
+        reader()
+
+    with pytest.raises(InvalidInput, match="tags of the op reader"):
+        reading.to_job(resource_defs=resources).execute_in_process(
+            instance=project.instance, run_config=QUIET
+        )
+
+
+def test_tags_of_nodes_and_of_others_may_stand_on_what_is_made_of_them(project: Project) -> None:
+    seen: list[int] = []
+
+    @asset(
+        ins={"bars": AssetIn(KEYS["1h"])},
+        io_manager_key="nowhere",
+        tags={"seamless/exchange": "binance", "seamless/timeframe": "1h", "acme/as_of": "never"},
+        metadata={"as_of": "2020-01-01"},
+    )
+    def reader(bars: pd.DataFrame) -> None:
+        seen.append(len(bars))
+
+    assert project.run(reader).success and seen[0] > 0
+
+
+def test_a_node_that_another_io_manager_would_keep_is_refused(project: Project) -> None:
+    @asset(
+        ins={"bars": AssetIn(KEYS["1h"])},
+        io_manager_key="nowhere",
+        metadata={"seamless/node_id": "ohlcv:research:BTC/USDT:1h"},
+    )
+    def unkept(bars: pd.DataFrame) -> pd.DataFrame:
+        return bars
+
+    with pytest.raises(InvalidInput, match="io_manager_key"):
+        project.run(unkept)
