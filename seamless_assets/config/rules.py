@@ -272,6 +272,20 @@ def _s3(settings: Settings) -> Iterator[Finding]:
         yield "is for s3:// only; remove it, or name a bucket in object_store_uri", place
 
 
+def _catalog(settings: Settings) -> Iterator[Finding]:
+    artifact = settings.seamless.artifact
+    catalog, place = artifact.catalog, (*_ARTIFACT, "catalog")
+    if catalog.model_fields_set and artifact.mirror is None:
+        yield "is for mirrors only; remove it, or add mirror: iceberg", place
+    elif catalog.model_fields_set and catalog.uri is None:
+        yield "names no uri; name the address of a REST catalog, or remove it", place
+    if catalog.token is not None and catalog.credential is not None:
+        yield "contradicts credential; keep one of them", (*place, "token"), (*place, "credential")
+    for name in ("oauth2_server_uri", "scope"):
+        if getattr(catalog, name) is not None and catalog.credential is None:
+            yield "means nothing without credential", (*place, name)
+
+
 def _partitions(settings: Settings) -> Iterator[Finding]:
     for name, unit in settings.seamless.partitions.items():
         if Timeframe(name).approximate_seconds > _UNIT_SECONDS[unit]:
@@ -330,6 +344,7 @@ _RULES: tuple[Rule, ...] = (
     _burst,
     _domains,
     _s3,
+    _catalog,
     _partitions,
     _hot_file,
     _hot_server,

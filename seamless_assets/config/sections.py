@@ -15,6 +15,7 @@ from seamless_assets.config.fields import (
     File,
     Folder,
     FrameName,
+    HeaderSecret,
     HotStore,
     Milliseconds,
     MillisecondsOrZero,
@@ -168,6 +169,28 @@ class S3Settings(Section):
     """Longest silence in the middle of an answer."""
 
 
+class CatalogSettings(Section):
+    """A REST catalog of Iceberg tables, in place of the embedded one.
+
+    `token` is a bearer token, `credential` (`client:secret`) what one is had for by OAuth.
+    """
+
+    uri: EndpointUrl | None = None
+    """Address of the catalog, such as `https://catalog.example.com/iceberg`."""
+    warehouse: Text | None = None
+    """Which of its warehouses."""
+    token: HeaderSecret | None = None
+    """Bearer token."""
+    credential: HeaderSecret | None = None
+    """`client:secret`, for which OAuth gives tokens."""
+    oauth2_server_uri: EndpointUrl | None = None
+    """Who gives them; the catalog itself if not set."""
+    scope: Text | None = None
+    """What they are asked for."""
+    timeout_ms: Milliseconds = 10_000
+    """So long the catalog may be silent."""
+
+
 class ArtifactSettings(Section):
     """Where and how released bars are kept. `object_store_uri` is an absolute folder or a URL.
 
@@ -193,6 +216,7 @@ class ArtifactSettings(Section):
     """Reports of materializations name the fingerprint of what is not settled yet, too."""
     mirror: Literal["iceberg"] | None = None
     """Shows release logs as Iceberg tables."""
+    catalog: CatalogSettings = section()
 
 
 class RetentionSettings(Section):

@@ -156,3 +156,30 @@ def test_ways_into_a_bucket_that_contradict_each_other(s3: dict[str, str], key: 
 def test_a_way_into_a_bucket_beside_a_folder_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"artifact\.s3: is for s3:// only"):
         settings(("seamless", "artifact"), {"object_store_uri": "store", "s3": {"region": "eu"}})
+
+
+AT = {"uri": "https://catalog.example.com/iceberg"}
+
+
+@pytest.mark.parametrize(
+    ("mirror", "catalog", "key", "message"),
+    [
+        (None, AT, "", "is for mirrors only"),
+        ("iceberg", {"warehouse": "w"}, "", "names no uri"),
+        ("iceberg", {"uri": "https://me:word@h"}, "uri", "takes no user"),
+        ("iceberg", {"uri": "thrift://h:9083"}, "uri", "http"),
+        ("iceberg", {**AT, "token": "t", "credential": "c:s"}, "token", "contradicts credential"),
+        ("iceberg", {**AT, "scope": "all"}, "scope", "means nothing without credential"),
+        ("iceberg", {**AT, "token": "t\n"}, "token", "control character"),
+    ],
+)
+def test_catalogs_of_tables_that_nothing_would_read(
+    mirror: str | None, catalog: dict[str, str], key: str, message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings(
+            ("seamless", "artifact"), {"object_store_uri": "store", "mirror": mirror, "catalog": catalog}
+        )
+    (problem,) = caught.value.problems
+    assert problem.key == f"seamless.artifact.catalog.{key}".removesuffix(".")
+    assert message in problem.message and "t\n" not in problem.message

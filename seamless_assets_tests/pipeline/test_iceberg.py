@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import StaticTable
+from support.rest_catalogs import RestCatalogTwin
 
 import seamless_assets as sa
 from seamless_assets.core.calendar.instant import epoch_micros
@@ -236,3 +237,23 @@ def test_what_is_lost_is_made_again_byte_for_byte(stage: Stage, lost: str) -> No
         path.unlink()
     stage.s.mirror(NODE)
     assert held(stage.metadata) == before
+
+
+def test_a_rest_catalog_of_the_settings_follows_each_release(tmp_path: Path) -> None:
+    replay = Replay()
+    replay.add("BTC/USDT", "5m", bars_of(dict.fromkeys(DAYS, 0)))
+    exchange = Sandbox(now=MONTH_END + 5 * DAY, replay=replay)
+    with RestCatalogTwin(token="secret").running() as catalog, exchange.running():
+        path = settings_of(exchange.url, tmp_path)
+        said = f"mirror: iceberg, catalog: {{uri: '{catalog.url}', token: secret}}"
+        path.write_text(path.read_text().replace("mirror: iceberg", said))
+        with sa.connect(path) as s:
+            for seq, day in enumerate(DAYS, start=1):
+                s.materialize(NODE, START + day * DAY, START + (day + 1) * DAY)
+                (shown,) = catalog.tables.values()
+                assert shown.endswith(f"/v{seq}.metadata.json")
+            catalog.tables.clear()
+            assert s.mirror(NODE) == {NODE: shown} and list(catalog.tables.values()) == [shown]
+            catalog.status = 503
+            s.release(NODE, reason="a release stands whether it could be mirrored or not")
+    assert not list(tmp_path.rglob("iceberg.sqlite"))

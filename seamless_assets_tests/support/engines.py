@@ -35,7 +35,7 @@ def python_with(name: str, *packages: str) -> Path:
 
 
 def jars_of(name: str, *artifacts: str) -> list[Path]:
-    """Maven's jars of the artifacts (`group:name:version[:packaging[:classifier]]`), by their file names.
+    """Maven's jars of the artifacts (`group:name:version[:classifier]`) and of all that these need.
 
     Skips the test, with the reason, where they cannot be had.
     """
@@ -44,11 +44,25 @@ def jars_of(name: str, *artifacts: str) -> list[Path]:
         pytest.skip(f"Maven is not here, which fetches {', '.join(artifacts)}")
     stamp = folder / ".fetched"
     if not (stamp.exists() and stamp.read_text() == "\n".join(artifacts)):
-        for artifact in artifacts:
-            command = ["mvn", "-q", "-B", "dependency:copy", f"-Dartifact={artifact}"]
-            _run([*command, f"-DoutputDirectory={folder}"], f"{artifact} cannot be fetched")
+        folder.mkdir(parents=True, exist_ok=True)
+        project = folder / "pom.xml"
+        project.write_text(_project(artifacts))
+        command = ["mvn", "-q", "-B", "-f", str(project), "dependency:copy-dependencies"]
+        _run([*command, f"-DoutputDirectory={folder}"], f"{', '.join(artifacts)} cannot be fetched")
         stamp.write_text("\n".join(artifacts))
     return sorted(folder.glob("*.jar"))
+
+
+def _project(artifacts: tuple[str, ...]) -> str:
+    names = ("groupId", "artifactId", "version", "classifier")
+    needed = "".join(
+        "<dependency>"
+        + "".join(f"<{name}>{value}</{name}>" for name, value in zip(names, one.split(":"), strict=False))
+        + "</dependency>"
+        for one in artifacts
+    )
+    own = "<groupId>none</groupId><artifactId>none</artifactId><version>1</version>"
+    return f"<project><modelVersion>4.0.0</modelVersion>{own}<dependencies>{needed}</dependencies></project>"
 
 
 def _run(command: list[str], problem: str, environment: dict[str, str] | None = None) -> None:

@@ -24,7 +24,6 @@ from seamless_assets.adapters.iceberg.avro import (
     encode_manifest_list,
     encode_named,
 )
-from seamless_assets.adapters.iceberg.catalog import TableCatalog
 from seamless_assets.adapters.iceberg.history import Group, History
 from seamless_assets.adapters.iceberg.metadata import (
     HINT,
@@ -81,10 +80,20 @@ class MirroredStore(Protocol):
         """Where a file is, as `file://` or `s3://`."""
 
 
+class Catalog(Protocol):
+    """What names the tables of nodes."""
+
+    def point(self, node: NodeId, url: str) -> None:
+        """Have a node's table show the metadata at `url`, unless it shows a later one already."""
+
+    def close(self) -> None:
+        """Close what was opened."""
+
+
 class IcebergMirror:
     """Follows release logs as Iceberg tables; satisfies the flows' `ReleaseMirror`."""
 
-    def __init__(self, store: MirroredStore, catalog: TableCatalog) -> None:
+    def __init__(self, store: MirroredStore, catalog: Catalog) -> None:
         self._store, self._catalog = store, catalog
         self._tables: dict[NodeId, _Table] = {}
         self._busy: WeakValueDictionary[NodeId, asyncio.Lock] = WeakValueDictionary()
@@ -109,9 +118,16 @@ class IcebergMirror:
                 self._tables.pop(next(iter(self._tables)))
             table.forget()
             self._tables[node] = table
-            url = table.url(metadata_path(len(log)))
+            return await self._point(table, node, len(log))
+
+    async def _point(self, table: _Table, node: NodeId, seq: int) -> str:
+        """Have the catalog show the newest table, also where another process writes a later one meanwhile."""
+        while True:
+            url = table.url(metadata_path(seq))
             await asyncio.to_thread(self._catalog.point, node, url)
-            return url
+            if not await table.has(metadata_path(seq + 1)):
+                return url
+            seq += 1
 
     async def close(self) -> None:
         """Close the catalog."""
@@ -139,6 +155,10 @@ class _Table:
         """Where a file below the table's location is."""
         return self._store.file_url(self._node, f"{FOLDER}/{path}")
 
+    async def has(self, path: str) -> bool:
+        """Whether a file is there, below the table's location."""
+        return await self._store.has_file(self._node, f"{FOLDER}/{path}")
+
     async def resume(self, log: Sequence[Release]) -> None:
         """Go on where a process before this one ended; where that was in the middle, see to all of it."""
         changed: list[Group] = []
@@ -146,7 +166,7 @@ class _Table:
             changed = self._advance(release)
         seq = self._history.seq
         wanted = [metadata_path(seq), *_snapshot_paths(seq, changed)] if seq else []
-        if all([await self._store.has_file(self._node, f"{FOLDER}/{path}") for path in wanted]):
+        if all([await self.has(path) for path in wanted]):
             await self.follow(log)
             # It may have ended before it removed what was too old.
             await self._remove(range(max(seq - 2 * VERSIONS, 0) + 1, len(log) - VERSIONS + 1))
@@ -261,7 +281,7 @@ class _Table:
         seq = self._history.seq
         while True:
             await self._store.replace_file(self._node, f"{FOLDER}/{HINT}", str(seq).encode())
-            if not await self._store.has_file(self._node, f"{FOLDER}/{metadata_path(seq + 1)}"):
+            if not await self.has(metadata_path(seq + 1)):
                 return
             seq += 1
 

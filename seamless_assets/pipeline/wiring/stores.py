@@ -49,7 +49,23 @@ def mirror_of(settings: Settings, artifacts: ArtifactStore) -> IcebergMirror | N
         from seamless_assets.adapters.iceberg.catalog import TableCatalog
         from seamless_assets.adapters.iceberg.mirror import IcebergMirror
 
-    return IcebergMirror(artifacts, TableCatalog(settings.seamless.state_dir / "iceberg.sqlite"))
+    catalog = settings.seamless.artifact.catalog
+    if catalog.uri is None:
+        return IcebergMirror(artifacts, TableCatalog(settings.seamless.state_dir / "iceberg.sqlite"))
+    with late_imports("pyiceberg", "requests"):
+        from seamless_assets.adapters.iceberg.rest import RestTableCatalog
+
+    said = {
+        "warehouse": catalog.warehouse,
+        "token": catalog.token.get_secret_value() if catalog.token else None,
+        "credential": catalog.credential.get_secret_value() if catalog.credential else None,
+        "oauth2-server-uri": catalog.oauth2_server_uri,
+        "scope": catalog.scope,
+    }
+    properties = {name: str(value) for name, value in said.items() if value is not None}
+    return IcebergMirror(
+        artifacts, RestTableCatalog(str(catalog.uri), properties, catalog.timeout_ms / 1_000)
+    )
 
 
 def _s3_access(settings: S3Settings) -> S3Access:
