@@ -17,6 +17,8 @@ MS_BUCKETS: tuple[float, ...] = (
 )
 RUNBOOKS = "docs/runbooks.md"
 """The page of the alerts, from the root of the repository."""
+READS_LAST_S = 3_600.0
+"""How long what a read found is told of: the world of a node that nobody reads any more has ended."""
 SECOND_BUCKETS = (0.1, 0.3, 0.5, 1.0, 1.5, 3.0, 5.0, 10.0, 30.0, 60.0, 90.0, 300.0)
 
 
@@ -64,7 +66,10 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric of the catalogue."""
+    """One metric of the catalogue.
+
+    A gauge with `lasts_s` ends that many seconds after it was set last: nobody looks after it any more.
+    """
 
     name: str
     kind: Kind
@@ -72,6 +77,7 @@ class Metric:
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
     alert: Alert | None = None
+    lasts_s: float | None = None
 
 
 def _grown(span: str, chosen: str = "") -> str:
@@ -157,7 +163,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric(
         "coverage_ratio",
         "gauge",
-        "Delivered of the bars that could be, in the last read of a node.",
+        "Delivered of the bars that could be, in the last read of a node, told for an hour.",
         ("node_id", "world_id"),
         alert=Alert(
             "SeamlessCoverageLow",
@@ -167,6 +173,7 @@ CATALOGUE: tuple[Metric, ...] = (
             "reads of a node deliver less than {at.coverage:.12g} of its bars",
             "see `seamless coverage` for the gaps; `seamless backfill` asks for them anew",
         ),
+        lasts_s=READS_LAST_S,
     ),
     Metric(
         "domain_gate_holds",
@@ -214,7 +221,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric(
         "live_staleness_seconds",
         "gauge",
-        "Age of the last bar of the last live read of a node.",
+        "Age of the last bar of the last live read of a node, told for an hour.",
         ("node_id", "world_id"),
         alert=Alert(
             "SeamlessLiveStale",
@@ -224,6 +231,7 @@ CATALOGUE: tuple[Metric, ...] = (
             "live reads of a node are older than {at.staleness_s:.12g} s, which is domains.live.max_lag_sec",
             "look at `seamless doctor` for the exchange, then at its fills in the log",
         ),
+        lasts_s=READS_LAST_S,
     ),
     Metric(
         "seamless_backfill_windows_total",
@@ -393,3 +401,5 @@ CATALOGUE: tuple[Metric, ...] = (
     ),
 )
 BY_NAME = {metric.name: metric for metric in CATALOGUE}
+LASTING = {metric.name: metric.lasts_s for metric in CATALOGUE if metric.lasts_s is not None}
+"""Gauges that end, and how many seconds after they were set last."""

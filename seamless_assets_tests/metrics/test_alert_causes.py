@@ -1,6 +1,7 @@
 """Alerts made to fire, and to clear, by what they are for: a real pipeline, scraped by a real Prometheus.
 
-The rules are those of the catalogue with shorter spans, so that nobody waits for an hour.
+The rules are those of the catalogue with shorter spans, so that nobody waits for an hour, and with smaller
+numbers where a case would last minutes otherwise.
 """
 
 from __future__ import annotations
@@ -13,38 +14,46 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 from urllib.request import urlopen
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from conftest import require_program
+from support.receiver import SECRET, Receiver, serving
 from support.served import served
-from support.services import await_answer, free_port
+from support.services import RedisServer, await_answer, free_port
 
 import seamless_assets as sa
 from seamless_assets.adapters.machine.leases import MachineLeases
-from seamless_assets.config.load import Settings
+from seamless_assets.config.load import Settings, settings_from_mapping
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.releases import fingerprint as fingerprints
 from seamless_assets.errors import SeamlessError
 from seamless_assets.metrics.alerts import alert_rules
 from seamless_assets.metrics.levels import Levels
 from seamless_assets.pipeline.wiring import metrics as wiring
+from seamless_assets.pipeline.wiring.exchanges import BudgetLevels
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.server import Sandbox
 from seamless_assets.service.app import service_app
 from seamless_assets.testing import START
 
 SPANS = {"5m": "8s", "10m": "8s", "15m": "8s", "1h": "8s", "1d": "120s"}
+SMALLER = {"> 5000": "> 500", "> 120000": "> 500", "waiting > 500": "waiting > 5"}
+"""Milliseconds of slow work, and messages that wait."""
 NODE = "ohlcv:binance:BTC/USDT:1m"
 FIRES_S, CLEARS_S = 90, 90
+HASTY = {"total_deadline_ms": 500, "on_violation": "FAIL_FAST"}
 LIVE = sa.ComputeContext(domain="live", max_lag=1e12, min_coverage=0.0)
-
-pytestmark = [pytest.mark.deep, pytest.mark.timeout(600)]
 
 
 def shorter_rules() -> dict[str, Any]:
@@ -54,6 +63,8 @@ def shorter_rules() -> dict[str, Any]:
         group["interval"] = "1s"
         for rule in group["rules"]:
             rule["expr"] = re.sub(r"(\[|offset )(\d+[mhd])", lambda m: m[1] + SPANS[m[2]], rule["expr"])
+            for number, smaller in SMALLER.items():
+                rule["expr"] = rule["expr"].replace(number, smaller)
             rule["for"] = "1s"
     return rules
 
@@ -83,10 +94,16 @@ class Watch:
 def watching(pipeline: sa.Seamless, folder: Path) -> Iterator[Watch]:
     """Serve a pipeline, and let a Prometheus scrape it every second."""
     program = require_program("prometheus", "what is counted is for it")
-    file, held = wiring.metrics_file(pipeline.settings), Levels()
-    app = service_app(
-        pipeline, MachineLeases(folder / "l.sqlite"), lambda: wiring.scrape(file, held=held), held=held
-    )
+    held = Levels()
+
+    async def scrape() -> str:
+        levels = BudgetLevels(pipeline.settings)
+        try:
+            return await wiring.scrape(wiring.metrics_file(pipeline.settings), levels, held)
+        finally:
+            await levels.close()
+
+    app = service_app(pipeline, MachineLeases(folder / "l.sqlite"), scrape, held=held)
     with served(app) as url:
         target = {"targets": [urlsplit(url).netloc]}
         job = {"job_name": "s", "scrape_interval": "1s", "static_configs": [target]}
@@ -112,12 +129,21 @@ def watching(pipeline: sa.Seamless, folder: Path) -> Iterator[Watch]:
 class Trouble:
     """What goes wrong, one method for each alert; `mend` makes good what was done."""
 
-    def __init__(self, pipeline: sa.Seamless, exchange: Sandbox, patch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self,
+        pipeline: sa.Seamless,
+        exchange: Sandbox,
+        patch: pytest.MonkeyPatch,
+        redis: RedisServer,
+        receiver: Receiver,
+    ) -> None:
         self.pipeline, self.exchange, self._patch = pipeline, exchange, patch
+        self._redis, self._receiver = redis, receiver
         self._windows = count()
 
     def mend(self) -> None:
         self.exchange.faults.clear()
+        self._receiver.statuses.clear()
         self._patch.undo()
 
     def fresh(self) -> tuple[int, int]:
@@ -130,15 +156,87 @@ class Trouble:
             self.pipeline.read(NODE, start, end, **{"context": LIVE, "strategy": "FAIL_FAST", **more})
 
     def storage_is_slow(self) -> None:
+        self._slow_down("load_snapshot")
+        self.read(START, START + 60)
+
+    def sealing_is_slow(self) -> None:
+        self._slow_down("put_artifact")
+        self.a_day_is_released()
+
+    def _slow_down(self, name: str) -> None:
         artifacts = self.pipeline.aio.ports.artifacts
-        load = type(artifacts).load_snapshot
+        work = getattr(type(artifacts), name)
 
         async def slowly(*arguments: Any) -> Any:
             await asyncio.sleep(0.6)
-            return await load(artifacts, *arguments)
+            return await work(artifacts, *arguments)
 
-        self._patch.setattr(artifacts, "load_snapshot", slowly, raising=False)
-        self.read(START, START + 60)
+        self._patch.setattr(artifacts, name, slowly, raising=False)
+
+    def fills_are_slow(self) -> None:
+        self.exchange.faults.add(Fault("delay", path="klines", times=None, seconds=0.7))
+        self.read(*self.fresh(), strategy="AUTO_BACKFILL")
+
+    def the_newest_bars_are_slow(self) -> None:
+        self.exchange.faults.add(Fault("delay", path="klines", times=None, seconds=1.0))
+        start, _ = self.fresh()
+        self.read(start, start + 120, strategy="SEAMLESS")
+
+    def a_day_is_released(self) -> None:
+        with suppress(SeamlessError):
+            self.pipeline.materialize(NODE, *self.fresh_day())
+
+    def fresh_day(self) -> tuple[int, int]:
+        start = START // 86_400 * 86_400 + 86_400 * next(self._windows)
+        return start, start + 86_400
+
+    def hours_are_withheld(self) -> None:
+        start, end = self.fresh_day()
+        withheld = Fault("hide", path="klines", times=None, start=start + 3_600, end=end - 3_600)
+        self.exchange.faults.add(withheld)
+        with suppress(SeamlessError):
+            self.pipeline.materialize(NODE, start, end)
+
+    def two_contents_have_one_fingerprint(self) -> None:
+        """As if SHA-256 were broken."""
+        digest = SimpleNamespace(update=lambda _: None, hexdigest=lambda: "0" * 64)
+        self._patch.setattr(fingerprints, "hashlib", SimpleNamespace(sha256=lambda _: digest))
+        day = self.fresh_day()
+        with suppress(SeamlessError):
+            self.pipeline.backfill(NODE, *day)
+            self.pipeline.publish(NODE, *day)
+            opens = np.arange(*day, 60)
+            bars = {"ts": opens, **dict.fromkeys(("open", "high", "low", "close", "volume"), 100.0)}
+            self.pipeline.ingest(pd.DataFrame(bars), NODE, revisions="confirm")
+
+    def more_is_asked_for_than_the_budget_has(self) -> None:
+        self.read(*self.fresh(), strategy="AUTO_BACKFILL", sla=HASTY)
+
+    def callers_give_up(self) -> None:
+        portal = self.pipeline.aio.portal
+        with suppress(SeamlessError, TimeoutError):
+            portal.run(asyncio.wait_for(self.pipeline.aio.backfill(NODE, *self.fresh_day()), 0.5))
+
+    def redis_is_lost(self) -> None:
+        self._redis.kill()
+        self.redis_is_asked()
+
+    def redis_is_back(self) -> None:
+        if not self._redis.is_running:
+            self._redis.start()
+        self.redis_is_asked()
+
+    def redis_is_asked(self) -> None:
+        with suppress(SeamlessError):
+            self.pipeline.backfill(NODE, *self.fresh())
+
+    def the_receiver_refuses(self) -> None:
+        self._receiver.statuses[:] = [503] * 1_000
+        self.a_new_world_is_held()
+
+    def a_new_world_is_held(self) -> None:
+        context = sa.ComputeContext(f"w{next(self._windows)}", "live", max_lag=1.0, min_coverage=0.0)
+        self.read(*self.newest(ago=3_600), context=context)
 
     def fills_fail(self) -> None:
         self.exchange.faults.add(Fault("status", path="klines", times=None, code=500))
@@ -183,41 +281,90 @@ class Trouble:
         return await getattr(self.pipeline.aio.ports.fill_queue, name)(*arguments)
 
 
-Work = Callable[[Trouble], None]
-CAUSES: dict[str, tuple[Work, Work | None]] = {
-    "SeamlessStorageSlow": (Trouble.storage_is_slow, None),
-    "SeamlessBackfillsFail": (Trouble.fills_fail, None),
-    "SeamlessDeadlineExceeded": (Trouble.reads_are_cut, None),
-    "SeamlessCoverageLow": (Trouble.bars_are_missing, Trouble.bars_are_there),
-    "SeamlessLiveStale": (Trouble.bars_are_old, Trouble.bars_are_there),
-    "SeamlessSessionsHeld": (Trouble.a_world_is_held_again_and_again, None),
-    "SeamlessStateDamaged": (Trouble.state_is_damaged, None),
+@dataclass(frozen=True)
+class Case:
+    """What makes an alert fire, again and again, and what a machine does that is well again."""
+
+    cause: Callable[[Trouble], None]
+    health: Callable[[Trouble], None] = lambda _: None
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What stands below `seamless:` for it."""
+
+
+FEW_TOKENS = {"tokens_per_interval": 20, "interval_ms": 10_000, "burst_tokens": 20, "reserved_share": 0.0}
+CASES = {
+    "SeamlessStorageSlow": Case(Trouble.storage_is_slow),
+    "SeamlessBackfillSlow": Case(Trouble.fills_are_slow),
+    "SeamlessLiveSlow": Case(Trouble.the_newest_bars_are_slow),
+    "SeamlessBackfillsFail": Case(Trouble.fills_fail),
+    "SeamlessDeadlineExceeded": Case(Trouble.reads_are_cut),
+    "SeamlessCoverageLow": Case(Trouble.bars_are_missing, Trouble.bars_are_there),
+    "SeamlessLiveStale": Case(Trouble.bars_are_old, Trouble.bars_are_there),
+    "SeamlessSessionsHeld": Case(Trouble.a_world_is_held_again_and_again),
+    "SeamlessStateDamaged": Case(Trouble.state_is_damaged),
+    "SeamlessConformanceSpike": Case(Trouble.hours_are_withheld),
+    "SeamlessPublishSlow": Case(Trouble.sealing_is_slow),
+    "SeamlessFingerprintCollision": Case(Trouble.two_contents_have_one_fingerprint),
+    "SeamlessRateBudgetShort": Case(
+        Trouble.more_is_asked_for_than_the_budget_has, settings={"rate_limit": FEW_TOKENS}
+    ),
+    "SeamlessRequestsDropped": Case(Trouble.callers_give_up, settings={"rate_limit": FEW_TOKENS}),
+    "SeamlessSharedServiceLost": Case(Trouble.redis_is_lost, Trouble.redis_is_back),
+    "SeamlessWebhookAway": Case(Trouble.the_receiver_refuses, Trouble.a_new_world_is_held),
+    "SeamlessWebhookBacklog": Case(Trouble.the_receiver_refuses, Trouble.a_new_world_is_held),
 }
-"""What makes an alert fire, again and again, and what a machine does that is well again."""
+
+
+def test_every_alert_has_its_cause() -> None:
+    alerts = {rule["alert"] for group in alert_rules()["groups"] for rule in group["rules"]}
+    assert CASES.keys() == alerts
 
 
 @pytest.fixture
-def settings(exchange: Sandbox, settings_for: Callable[..., Settings]) -> Settings:
+def receiver() -> Iterator[Receiver]:
+    with serving(Receiver()) as running:
+        yield running
+
+
+def settings_of(case: Case, folder: Path, exchange: Sandbox, redis: RedisServer, hook: Receiver) -> Settings:
     declared = {"symbols": ["BTC/USDT"], "timeframes": ["1m"], "start": "2025-01-01"}
-    return settings_for({"binance": {**declared, "base_url": exchange.url}}, backfill={"max_attempts": 1})
+    limits = {"tokens_per_interval": 1_000_000, "burst_tokens": 1_000_000}
+    return settings_from_mapping(
+        {
+            "seamless": {
+                "artifact": {"object_store_uri": "./artifacts"},
+                "hot_store": {"dsn": "sqlite:///./hot.sqlite"},
+                "state_dir": "./state",
+                "backfill": {"retry_backoff_ms": 1, "max_attempts": 1},
+                **case.settings,
+                "rate_limit": {"redis_dsn": redis.url, **limits, **case.settings.get("rate_limit", {})},
+            },
+            "exchanges": {"binance": {**declared, "base_url": exchange.url}},
+            "environment": {"world_webhook_url": hook.url, "world_webhook_secret": SECRET},
+        },
+        base=folder,
+        environ={},
+    )
 
 
-@pytest.mark.parametrize("name", sorted(CAUSES))
+@pytest.mark.deep
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", sorted(CASES))
 def test_an_alert_fires_by_its_cause_and_clears_without_it(
-    settings: Settings, exchange: Sandbox, tmp_path: Path, name: str
+    exchange: Sandbox, own_redis: RedisServer, receiver: Receiver, tmp_path: Path, name: str
 ) -> None:
-    cause, health = CAUSES[name]
+    case = CASES[name]
+    settings = settings_of(case, tmp_path, exchange, own_redis, receiver)
     with pytest.MonkeyPatch.context() as patch, pytest.MonkeyPatch.context() as quicker:
         quicker.setattr(wiring, "HANDED_OVER_EVERY_S", 0.2)
         with sa.connect(settings) as pipeline:
-            trouble = Trouble(pipeline, exchange, patch)
+            trouble = Trouble(pipeline, exchange, patch, own_redis, receiver)
             trouble.bars_are_there()
             with watching(pipeline, tmp_path) as watch:
-                assert not watch.is_firing(name)
-                await_that(lambda: watch.is_firing(name), lambda: cause(trouble), FIRES_S)
+                await_that(lambda: not watch.is_firing(name), lambda: None, CLEARS_S)
+                await_that(lambda: watch.is_firing(name), lambda: case.cause(trouble), FIRES_S)
                 trouble.mend()
-                well = health or (lambda _: None)
-                await_that(lambda: not watch.is_firing(name), lambda: well(trouble), CLEARS_S)
+                await_that(lambda: not watch.is_firing(name), lambda: case.health(trouble), CLEARS_S)
 
 
 def await_that(is_so: Callable[[], bool], meanwhile: Callable[[], None], seconds: float) -> None:

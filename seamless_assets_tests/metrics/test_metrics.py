@@ -6,6 +6,7 @@ import asyncio
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from seamless_assets.adapters.machine.numbers import MAX_SERIES, MachineNumbers
 from seamless_assets.core.sharing import events
 from seamless_assets.metrics.alerts import alert_rules
-from seamless_assets.metrics.catalogue import BY_NAME, CATALOGUE
+from seamless_assets.metrics.catalogue import BY_NAME, CATALOGUE, LASTING
 from seamless_assets.metrics.dashboards import BOARDS
 from seamless_assets.metrics.exposition import exposition
 from seamless_assets.metrics.recording import Sample, samples
@@ -152,7 +153,7 @@ def test_a_series_that_does_not_fit_its_metric_hides_no_other() -> None:
 async def test_counts_of_many_processes_add_up_in_rows_that_do_not_grow_with_them(tmp_path: Path) -> None:
     file = tmp_path / "metrics.sqlite"
     for _ in range(50):
-        tally, numbers = Tally(), MachineNumbers(file)
+        tally, numbers = Tally(), MachineNumbers(file, lasting=LASTING)
         tally.record(samples(READ))
         await numbers.add(tally.added, tally.gauges)
         await numbers.close()
@@ -160,9 +161,23 @@ async def test_counts_of_many_processes_add_up_in_rows_that_do_not_grow_with_the
     assert 'seamless_total_ms_count{domain="live"} 50' in text
     assert 'partial_fill_returns{world_id="w1",domain="live"} 50' in text
     assert 'coverage_ratio{node_id="ohlcv:binance:BTC/USDT:1m",world_id="w1"} 0.9' in text
-    numbers = MachineNumbers(file)
+    numbers = MachineNumbers(file, lasting=LASTING)
     assert len(await numbers.load()) == len({*tally.added, *tally.gauges})
     await numbers.close()
+
+
+async def test_what_reads_found_is_told_until_nobody_reads_any_more(tmp_path: Path) -> None:
+    of_reads = {metric.name for metric in CATALOGUE if metric.labels == ("node_id", "world_id")}
+    assert of_reads == LASTING.keys() == {"coverage_ratio", "live_staleness_seconds"}
+    tally, file = Tally(), tmp_path / "metrics.sqlite"
+    tally.record(samples(READ))
+    for ago, is_told in ((60.0, True), (86_400.0, False)):
+        numbers = MachineNumbers(file, lasting=LASTING, now=lambda ago=ago: time.time() - ago)
+        await numbers.add(tally.added, tally.gauges)
+        await numbers.close()
+        text = await scrape(file)
+        assert [f"{name}{{node_id=" in text for name in sorted(LASTING)] == [is_told] * 2
+        assert "seamless_total_ms_count" in text
 
 
 async def test_what_floods_a_metric_is_counted_together(tmp_path: Path) -> None:

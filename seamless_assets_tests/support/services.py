@@ -137,6 +137,11 @@ class RedisServer:
             time.sleep(POLL_S / 5)
         raise AssertionError(f"redis-server does not answer: {log.read_text()[-3000:]}")
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not ended since."""
+        return self._process is not None
+
     def signal(self, what: int) -> None:
         """Send it a signal, such as SIGSTOP."""
         assert self._process is not None

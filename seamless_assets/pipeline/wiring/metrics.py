@@ -14,7 +14,7 @@ from seamless_assets.config.load import Settings
 from seamless_assets.core.sharing.events import Event
 from seamless_assets.errors import BudgetUnavailable, MetricsUnavailable
 from seamless_assets.flows.ports import Observer
-from seamless_assets.metrics.catalogue import Thresholds
+from seamless_assets.metrics.catalogue import LASTING, Thresholds
 from seamless_assets.metrics.exposition import exposition
 from seamless_assets.metrics.levels import Levels
 from seamless_assets.metrics.recording import budget_samples, samples
@@ -46,7 +46,7 @@ async def scrape(file: Path, levels: BudgetLevels | None = None, held: Levels | 
 
     Raises `MetricsUnavailable`.
     """
-    numbers = MachineNumbers(file)
+    numbers = MachineNumbers(file, lasting=LASTING)
     try:
         tally = Tally(await numbers.load())
     finally:
@@ -67,7 +67,7 @@ class CountingObserver:
     """
 
     def __init__(self, heard_by: Observer, file: Path) -> None:
-        self._heard_by, self._numbers = heard_by, MachineNumbers(file, heard_by.notify)
+        self._heard_by, self._numbers = heard_by, MachineNumbers(file, heard_by.notify, LASTING)
         self._tally, self._lock = Tally(), threading.Lock()
         self._handing_over: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from seamless_assets.adapters.machine.numbers import MachineNumbers, Series
+from seamless_assets.adapters.machine import numbers as numbers_file
+from seamless_assets.adapters.machine.numbers import OTHER, MachineNumbers, Series
 from seamless_assets.core.sharing.events import DamagedState, Event
 from seamless_assets.errors import MetricsUnavailable
 
@@ -112,3 +113,32 @@ async def test_no_spoiled_byte_makes_a_number_that_nobody_counted(tmp_path: Path
         assert found.items() <= COUNTED.items(), at
         intact += found == COUNTED
     assert intact
+
+
+async def test_a_gauge_of_what_has_ended_is_told_no_more_and_leaves_its_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numbers_file, "MAX_SERIES", 1)
+    now = [1_000.0]
+    numbers = MachineNumbers(tmp_path / "metrics.sqlite", lasting={GAUGE[0]: 60.0}, now=lambda: now[0])
+    for at, told in ((1_000.0, True), (1_060.0, True), (1_060.5, False), (940.0, True), (939.0, False)):
+        now[0] = 1_000.0
+        await numbers.add({}, {GAUGE: 1.5, SECOND: 4.0})
+        now[0] = at
+        assert await numbers.load() == ({GAUGE: 1.5, SECOND: 4.0} if told else {SECOND: 4.0}), at
+    other: Series = (GAUGE[0], ("bybit",), "")
+    now[0] = 1_000.0
+    await numbers.add({}, {other: 2.0})
+    assert await numbers.load() == {GAUGE: 1.5, (GAUGE[0], (OTHER,), ""): 2.0, SECOND: 4.0}
+    now[0] = 1_061.0
+    await numbers.add({}, {other: 3.0})
+    assert await numbers.load() == {other: 3.0, SECOND: 4.0}
+    await numbers.close()
+
+
+async def test_a_gauge_of_which_nobody_knows_since_when_has_ended(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.sqlite"
+    await count(path, {FIRST: 3.0}, {GAUGE: 1.5})
+    numbers = MachineNumbers(path, lasting={GAUGE[0]: 60.0})
+    assert await numbers.load() == {FIRST: 3.0}
+    await numbers.close()
