@@ -84,7 +84,7 @@ def imported_bars(
     named = [(rows.source, span) for rows, span in zip(tables, spans, strict=True) if not span.is_empty]
     is_flat = flat_bars(inside) if drops_flat_bars else np.zeros(inside.num_rows, dtype=bool)
     return ImportedBars(
-        bars=inside.filter(pa.array(~is_flat)).combine_chunks(),
+        bars=(inside.filter(pa.array(~is_flat)) if is_flat.any() else inside).combine_chunks(),
         window=window,
         flags=dict(flags),
         rows=sum(rows.table.num_rows for rows in tables),

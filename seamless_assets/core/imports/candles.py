@@ -55,8 +55,9 @@ def merged(parts: Sequence[pa.Table], names: Sequence[str]) -> tuple[pa.Table, i
     """
     every = stack(list(parts))
     opens = timestamps(every)
-    order = np.argsort(opens, kind="stable")
-    every, opens = every.take(pa.array(order)), opens[order]
+    if (opens[1:] < opens[:-1]).any():
+        order = np.argsort(opens, kind="stable")
+        every, opens = every.take(pa.array(order)), opens[order]
     repeats = np.flatnonzero(opens[1:] == opens[:-1]) + 1
     if len(repeats) == 0:
         return every.combine_chunks(), 0

@@ -203,7 +203,7 @@ def _record(request: IngestRequest, part: ImportPart) -> dict[str, object]:
     return {
         "start": part.told.start,
         "end": part.told.end,
-        "added": part.added.num_rows,
+        "added": part.added,
         "revised": part.revisions.num_rows,
         "is_complete": request.is_complete,
         "by": request.by,
@@ -262,7 +262,7 @@ def _report(
         end=imported.window.end,
         rows=imported.rows,
         bars=imported.bars.num_rows,
-        added=sum(part.added.num_rows for part in parts),
+        added=sum(part.added for part in parts),
         revised=_revised(parts),
         unsettled=imported.bars.num_rows - settled_bars,
         left_out=imported.left_out,
@@ -283,7 +283,7 @@ def _outcome(part: ImportPart, request: IngestRequest) -> ImportedPartition:
     return ImportedPartition(
         part.partition.key,
         *part.window,
-        added=part.added.num_rows,
+        added=part.added,
         revised=part.revisions.num_rows,
         coverage=part.coverage,
         problems=part.checked.problems,

@@ -44,7 +44,8 @@ class IngestRequest:
 
 @dataclass(frozen=True, slots=True)
 class ImportPart:
-    """One partition as it would be sealed: its window, all bars known of it then, and how they differ.
+    """One partition as it would be sealed: its window, all bars known of it then, and how they differ: so
+    many were `added`.
 
     The files tell of `told`, and in its `quiet` parts, where no bar is known, of nobody who traded.
     `is_known`: all that is in force already.
@@ -54,7 +55,7 @@ class ImportPart:
     told: Segment
     window: Segment
     bars: pa.Table
-    added: pa.Table
+    added: int
     revisions: pa.Table
     quiet: tuple[Segment, ...]
     declared: tuple[Declaration, ...]
@@ -102,7 +103,7 @@ async def _part(
     window = Segment(min(held.start for held in bounds), max(held.end for held in bounds))
     known = await known_bars(ports, node, window)
     brought = between(request.imported.bars, *told)
-    added, revisions = changes(known, brought, now)
+    new, revisions = changes(known, brought, now)
     kept = known.filter(pa.array(~is_in(timestamps(known), timestamps(brought))))
     bars, report = conform(join([kept, brought]), node.timeframe, severities=ports.policy.severities)
     coverage = await coverage_of_known(ports, node, window, timestamps(bars))
@@ -119,8 +120,9 @@ async def _part(
         partition,
         told,
         window,
-        bars,
-        added,
+        # Bars that nothing was done to are held once for all partitions.
+        brought if kept.num_rows == 0 and report.flags.keys() <= {"gap"} else bars,
+        new.num_rows,
         revisions,
         quiet,
         declared,
@@ -128,7 +130,7 @@ async def _part(
         check_release(
             partition.key, report.blocking, report.flags, coverage, ports.policy.coverage_ratio_threshold
         ),
-        is_known=is_held and not (added.num_rows or revisions.num_rows or declared or explains),
+        is_known=is_held and not (new.num_rows or revisions.num_rows or declared or explains),
     )
 
 

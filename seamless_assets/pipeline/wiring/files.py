@@ -9,6 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from seamless_assets.adapters.files.exported import verify_files, write_export
 from seamless_assets.adapters.files.imported import find_files, read_files
 from seamless_assets.core.calendar.instant import seconds_text
@@ -69,6 +71,8 @@ def read_rows(named: Sequence[str | PathLike[str]], layout: Layout, rename: Mapp
     for path, payload in read_files(find_files(named)):
         source = Source(path.name, sha256_text(payload), len(payload))
         rows += [Rows(source, where, table) for where, table in tables_of(path.name, payload, layout, rename)]
+        # Decoding takes as much again as what comes of it, and a pool keeps that.
+        pa.default_memory_pool().release_unused()
     return rows
 
 
