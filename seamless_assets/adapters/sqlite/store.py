@@ -2,7 +2,8 @@
 
 Bars are kept in blocks; the coverage ledger is append-only. What is read back is believed only where its mark
 says that it is as it was written; all else is as if it were not there. Every call runs in a worker thread on
-a connection of that thread, so the event loop never waits for the disk.
+a connection of that thread, so the event loop never waits for the disk. Writes share one thread: SQLite lets
+one connection write at a time, and has the others sleep and try again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -66,6 +69,8 @@ class SqliteHotStore:
         self._local = threading.local()
         self._connections: list[Database] = []
         self._lock = threading.Lock()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
+        self._is_closed = False
 
     async def load_bars(self, node: NodeId, window: Segment) -> pa.Table:
         """Bars that open in `window`, sorted by `ts`. Raises `HotStoreError`."""
@@ -85,7 +90,7 @@ class SqliteHotStore:
         fence: Fence | None = None,
     ) -> Written:
         """Upsert bars and append facts in one transaction. Raises `StaleToken`, `HotStoreError`."""
-        return await self._run(lambda db: _write(db, node, bars, facts, recorded_at, fence))
+        return await self._change(lambda db: _write(db, node, bars, facts, recorded_at, fence))
 
     async def load_facts(self, node: NodeId, window: Segment) -> pa.Table:
         """Facts that touch `window`, oldest first. Raises `HotStoreError`."""
@@ -102,7 +107,7 @@ class SqliteHotStore:
         """
         dropped = 0
         for node, parts in evictable.items():
-            dropped += await self._run(partial(_evict, node=node, parts=parts, now=recorded_at))
+            dropped += await self._change(partial(_evict, node=node, parts=parts, now=recorded_at))
         return dropped
 
     async def load_evictions(self, node: NodeId, window: Segment) -> list[Segment]:
@@ -113,7 +118,7 @@ class SqliteHotStore:
 
     async def status(self) -> StoreStatus:
         """What an operator wants to know of the file, which was written to. Raises `HotStoreError`."""
-        await self._run(probe_write)
+        await self._change(probe_write)
         began = time.perf_counter()
         waiting = await self._run(lambda _: _size(Path(f"{self._path}-wal")))
         answered = time.perf_counter()
@@ -131,6 +136,8 @@ class SqliteHotStore:
 
     async def close(self) -> None:
         """Close every thread's connection; nothing may be under way."""
+        self._is_closed = True
+        self._writer.shutdown()
         with self._lock:
             connections, self._connections = self._connections, []
         for connection in connections:
@@ -139,6 +146,13 @@ class SqliteHotStore:
     async def _run(self, work: Callable[[Database], T]) -> T:
         # A thread cannot be cancelled, and its connection is not closed under it.
         return await shielded(asyncio.ensure_future(asyncio.to_thread(self._work, work)))
+
+    async def _change(self, work: Callable[[Database], T]) -> T:
+        """The same in its turn after all writes that were asked for before it."""
+        if self._is_closed:
+            raise HotStoreError(f"hot store {self._path} was closed before this was written", path=self._path)
+        work_in_context = partial(copy_context().run, self._work, work)
+        return await shielded(asyncio.get_running_loop().run_in_executor(self._writer, work_in_context))
 
     def _work(self, work: Callable[[Database], T]) -> T:
         try:

@@ -65,7 +65,8 @@ class FeedQuota(LeaseQuota):
 class NodeFeed:
     """Follows the stream of `node`; `on_bars` is called when it has brought some, `on_update` at each word.
 
-    `quota` is that of all feeds of this process.
+    The former takes the range that was stored, whole, None where there is more to know. `quota` is that of
+    all feeds of this process.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class NodeFeed:
         shared: ExchangeFeed,
         node: NodeId,
         quota: FeedQuota,
-        on_bars: Callable[[], None],
+        on_bars: Callable[[Segment | None], None],
         on_update: Callable[[], None],
     ) -> None:
         self._on_update = on_update
@@ -208,7 +209,7 @@ class NodeFeed:
         if not kept:
             return False
         window = Segment(self._frame.shift(kept[0].ts, -1), kept[-1].end)
-        there = {int(ts) for ts in await self._ports.hot.load_opens(self._node, window)}
+        there = await self._opens_before(kept[0], window)
         adjoining = []
         for candle in kept:
             if self._frame.shift(candle.ts, -1) in there:
@@ -219,10 +220,15 @@ class NodeFeed:
             for piece in pieces(self._ports, self._node, Segment(adjoining[0].ts, adjoining[-1].end)):
                 inside = [one for one in adjoining if piece.bounds.start <= one.ts < piece.bounds.end]
                 is_contradicted |= await self._store_in(piece, inside)
-            self._on_bars()
         if len(adjoining) < len(kept):
             await self._look(window, now)
         return is_contradicted
+
+    async def _opens_before(self, first: FinalCandle, window: Segment) -> set[int]:
+        """Opens of the bars of a window that are known, or just the one before `first` where that is all."""
+        if self._stored is not None and self._stored.end == first.ts:
+            return {self._stored.ts}
+        return {int(ts) for ts in await self._ports.hot.load_opens(self._node, window)}
 
     async def _store_in(self, piece: Piece, candles: Sequence[FinalCandle]) -> bool:
         ports, node = self._ports, self._node
@@ -236,10 +242,17 @@ class NodeFeed:
                     piece.chunk,
                     lambda fence: ports.hot.write_bars(node, bars, (), recorded_at=at, fence=fence),
                 )
+            # Nobody waits for the lease to be given back.
+            self._tell_stored(fresh)
         self._stored = fresh[-1] if fresh else self._stored
         for proof, count in Counter(one.proof for one in fresh).items():
             ports.observer.notify(StreamEvent("bars", node.exchange, proof, str(node), count))
         return any(there.get(one.ts, one.values) != one.values for one in candles)
+
+    def _tell_stored(self, fresh: Sequence[FinalCandle]) -> None:
+        stored = Segment(fresh[0].ts, fresh[-1].end) if fresh else None
+        is_whole = stored is not None and self._frame.count(*stored) == len(fresh)
+        self._on_bars(stored if is_whole else None)
 
     def _is_dropped(self, candle: FinalCandle) -> bool:
         """Whether the settings take it for proof that nobody traded; REST tells that, too."""
@@ -254,7 +267,7 @@ class NodeFeed:
         if not window.is_empty:
             found = await look(self._ports, Look(self._node, window, closed, self._ports.clock.now()))
             if any(one.added for one in found):
-                self._on_bars()
+                self._on_bars(None)
 
     async def _audit(self, now: float) -> bool:
         """Ask for the newest bars again; whether there are some of which nothing was heard."""
@@ -265,7 +278,7 @@ class NodeFeed:
         if any(one.away for one in found):
             self._audit_at = now + AUDIT_RETRY_S
         if any(one.added or one.revised for one in found):
-            self._on_bars()
+            self._on_bars(None)
         await self._compare(closed)
         unheard = min(closed, self._frame.ceil(int(self._heard_at) + 1))
         opens = await self._ports.hot.load_opens(self._node, Segment(unheard, closed))

@@ -10,6 +10,7 @@ from functools import partial
 
 from seamless_assets.aio.priority import on_its_own
 from seamless_assets.aio.shield import shielded
+from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.live.feed.update import CandleUpdate
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import ExchangeRefused
@@ -24,7 +25,7 @@ class _Followed:
 
     feed: NodeFeed
     task: asyncio.Task[None]
-    listeners: list[Callable[[], None]] = field(default_factory=list)
+    listeners: list[Callable[[Segment | None], None]] = field(default_factory=list)
     watchers: list[Callable[[], None]] = field(default_factory=list)
 
 
@@ -74,12 +75,12 @@ class Feeds:
         self,
         ports: Ports,
         node: NodeId,
-        on_bars: Callable[[], None],
+        on_bars: Callable[[Segment | None], None],
         on_update: Callable[[], None] | None = None,
     ) -> AbstractAsyncContextManager[None]:
         """Have the node's stream followed while the body works.
 
-        `on_bars` is called when it brings bars, `on_update` whenever it tells of the one that forms.
+        `on_bars` hears of what it brings, `on_update` whenever it tells of the one that forms.
         """
         return self._following(ports, node, on_bars, on_update)
 
@@ -88,7 +89,7 @@ class Feeds:
         self,
         ports: Ports,
         node: NodeId,
-        on_bars: Callable[[], None],
+        on_bars: Callable[[Segment | None], None],
         on_update: Callable[[], None] | None,
     ) -> AsyncGenerator[None, None]:
         followed = self._followed.get(node)
@@ -118,10 +119,10 @@ class Feeds:
         _, context = on_its_own(is_urgent=True)
         return _Followed(feed, asyncio.create_task(feed.run(), context=context))
 
-    def _tell(self, node: NodeId) -> None:
+    def _tell(self, node: NodeId, stored: Segment | None) -> None:
         followed = self._followed.get(node)
         for listener in list(followed.listeners) if followed else ():
-            listener()
+            listener(stored)
 
     def _show(self, node: NodeId) -> None:
         followed = self._followed.get(node)

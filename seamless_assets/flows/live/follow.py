@@ -72,6 +72,8 @@ class Follower:
         self._complete_until = start
         """The end of the newest bar at which all that was missing had been asked for."""
         self._woken = asyncio.Event()
+        self._stored: Segment | None = None
+        """What the stream brought since the last look, where that is all there is to know."""
 
     def now(self) -> float:
         """The exchange's clock as far as it was asked, in epoch seconds."""
@@ -85,23 +87,40 @@ class Follower:
         if feeds is None or not self._is_streamed:
             await self._run()
         else:
-            async with feeds.following(self._ports, self.node, self._woken.set):
+            async with feeds.following(self._ports, self.node, self._hear):
                 await self._run()
 
     async def _run(self) -> None:
         while True:
             self._woken.clear()
-            try:
-                await self._ask_clock()
-                await self._follow()
-                self.is_away = self.has_failed = False
-                self._followed_until = self.closed
-            except SeamlessError as error:
-                if not is_passing(error):
-                    raise
-                self.is_away = self.has_failed = True
+            if not self._take_stored():
+                await self._look_around()
             self._on_news(self.node)
             await self._wait()
+
+    def _hear(self, stored: Segment | None) -> None:
+        """Take note of what the stream brought; of several things at once nothing is known but that."""
+        self._stored = None if self._woken.is_set() else stored
+        self._woken.set()
+
+    def _take_stored(self) -> bool:
+        """Whether all that is new is what the stream has brought, right after what was decided."""
+        stored, self._stored = self._stored, None
+        if stored is None or self.is_away or not stored.start == self.decided == self.closed:
+            return False
+        self.closed = self.decided = self._complete_until = self._followed_until = stored.end
+        return True
+
+    async def _look_around(self) -> None:
+        try:
+            await self._ask_clock()
+            await self._follow()
+            self.is_away = self.has_failed = False
+            self._followed_until = self.closed
+        except SeamlessError as error:
+            if not is_passing(error):
+                raise
+            self.is_away = self.has_failed = True
 
     async def _ask_clock(self) -> None:
         source = self._ports.source

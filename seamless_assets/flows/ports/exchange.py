@@ -141,11 +141,12 @@ class LiveFeeds(Protocol):
         self,
         ports: Ports,
         node: NodeId,
-        on_bars: Callable[[], None],
+        on_bars: Callable[[Segment | None], None],
         on_update: Callable[[], None] | None = None,
     ) -> AbstractAsyncContextManager[None]:
         """Have the node's stream followed for as long as the body works; `on_bars` hears of what it brings,
         `on_update` of every word about the bar that forms.
 
+        It takes the range that the stream has just proven and stored whole, None where it is to look itself.
         The last one to leave ends the subscription, and nothing of it is left.
         """

@@ -168,7 +168,7 @@ def test_a_feed_that_begins_while_its_forerunner_ends_cools_down_like_any_other(
     assert isinstance(feeds, Feeds)
 
     async def follow(ends: asyncio.Event) -> None:
-        async with feeds.following(ports, NODE, lambda: None):
+        async with feeds.following(ports, NODE, lambda _: None):
             await ends.wait()
 
     async def work() -> None:
