@@ -46,6 +46,10 @@ SILENT_BARS = 2
 
 At the exchange that subscribes again where no other node keeps the connection.
 """
+CLOCK_ERROR_S = 0.5
+"""A mark that comes so little before the exchange's clock has closed its bar waits for that: by how long an
+answer took the clock is known to be slow.
+"""
 MAX_HEARD = 1_000
 """Updates that wait to be judged; with more the subscription ends, and begins anew."""
 RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -90,6 +94,8 @@ class NodeFeed:
         self._woken = asyncio.Event()
         self._heard: deque[CandleUpdate] = deque()
         self._heard_at = 0.0
+        self._held_until: float | None = None
+        """When the first mark of what was heard is judged."""
         self._audit_at = 0.0
         self._stored: FinalCandle | None = None
         """The newest bar that came by the stream."""
@@ -120,6 +126,7 @@ class NodeFeed:
     async def _follow(self) -> None:
         """Follow one subscription: while it lasts, is not silent, and its exchange's stream is stable."""
         self._heard.clear()
+        self._held_until = None
         self._heard_at = await self._shared.now(self._ports)
         self._plan_audit(self._heard_at)
         pump = asyncio.create_task(self._pump())
@@ -156,7 +163,7 @@ class NodeFeed:
         """Wait for updates, for a proof that needs no more of them, and for the next audit."""
         now = await self._shared.now(self._ports)
         proven_at = self._judge.next_at()
-        until = self._audit_at if proven_at is None else min(self._audit_at, proven_at)
+        until = min(at for at in (self._audit_at, proven_at, self._held_until) if at is not None)
         if until > now:
             with suppress(TimeoutError):
                 async with asyncio.timeout(until - now):
@@ -169,14 +176,9 @@ class NodeFeed:
         Whether the exchange has bars of which the stream said nothing.
         """
         now = await self._shared.now(self._ports)
-        if any(
-            update.ts > now or (update.is_closed and self._end_of(update) > now) for update in self._heard
-        ):
+        if any(update.ts > now or self._ahead_of_close(update, now) > 0 for update in self._heard):
             now = await self._shared.now(self._ports, DOUBTED_CLOCK_AGE_S)
-        while self._heard:
-            self._judge.hear(self._heard.popleft(), now)
-            self._heard_at, self._failures = now, 0
-            self._shared.streams(self._ports)
+        self._hear(now)
         for fault in self._judge.take_faults():
             self._shared.fault(self._ports, fault, str(self._node))
         wants_audit, doubts = self._judge.take_audit(), self._judge.take_doubts()
@@ -191,6 +193,21 @@ class NodeFeed:
             self._pass_over(error)
             self._audit_at = min(self._audit_at, now + AUDIT_RETRY_S)
             return False
+
+    def _hear(self, now: float) -> None:
+        """Let what came be judged, up to a mark that waits for the clock."""
+        self._held_until = None
+        while self._heard:
+            if 0 < self._ahead_of_close(self._heard[0], now) <= CLOCK_ERROR_S:
+                self._held_until = float(self._end_of(self._heard[0]))
+                break
+            self._judge.hear(self._heard.popleft(), now)
+            self._heard_at, self._failures = now, 0
+            self._shared.streams(self._ports)
+
+    def _ahead_of_close(self, update: CandleUpdate, now: float) -> float:
+        """By how many seconds a bar was marked as closed before the clock had closed it."""
+        return self._end_of(update) - now if update.is_closed else 0.0
 
     def _pass_over(self, error: SeamlessError) -> None:
         if not is_passing(error):

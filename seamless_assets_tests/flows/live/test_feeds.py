@@ -87,6 +87,21 @@ def test_a_bar_is_told_as_soon_as_it_is_proven(marks_closed: bool, within: float
     assert max(delays[1:]) < within
 
 
+@pytest.mark.parametrize(("slow", "within"), [(0.1, 0.2), (0.4, 0.5), (2.0, 4.0)])
+def test_a_mark_waits_for_a_clock_that_is_known_to_be_slow(slow: float, within: float) -> None:
+    market = LiveMarket()
+    ports = streaming(market, InMemoryStream(market.exchange))
+
+    async def exchange_now(_: str) -> float:
+        return market.clock.now() - slow
+
+    market.exchange.exchange_now = exchange_now  # type: ignore[method-assign]
+    events = run_on_virtual_time(lambda: timed(ports, market, market.now + HOUR / 4))
+    delays = [at + market.now - event.end for at, event in events if isinstance(event, Bar)]
+    assert shown([event for _, event in events]) == truth_of(market, HOUR / 4)
+    assert all(min(slow, 0.05) <= delay < within for delay in delays[1:])
+
+
 def test_websocket_is_refused_where_there_is_no_stream_and_auto_asks() -> None:
     for offers in (None, "trades"):
         market = LiveMarket()

@@ -62,7 +62,7 @@ async def _watched(ports: Ports, node: NodeId, stack: AsyncExitStack) -> asyncio
     shown = asyncio.Event()
     feeds = ports.feeds
     if feeds is not None and await feeds.is_streamed(ports, node):
-        await stack.enter_async_context(feeds.following(ports, node, lambda: None, shown.set))
+        await stack.enter_async_context(feeds.following(ports, node, lambda _: None, shown.set))
     return shown
 
 
