@@ -10,6 +10,7 @@ import pyarrow as pa
 from seamless_assets.core.bars.table import stack, timestamps
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.core.calendar.watermark import watermark
 from seamless_assets.core.coverage.coverage import Gap
 from seamless_assets.core.coverage.ledger import facts_of
 from seamless_assets.core.live.position import Position
@@ -26,8 +27,6 @@ NEAR_BARS = 100
 MAX_PARTS = 16
 """Holes that are waited for are loaded by themselves where they lie farther apart than so many bars, in so
 many parts at most."""
-FRESH_BARS = 3
-"""Of so many bars and fewer that the hot store holds, no release is asked: they are too new for one."""
 
 
 async def load_known(ports: Ports, node: NodeId, position: Position, closed: int, until: int) -> Known:
@@ -39,7 +38,9 @@ async def load_known(ports: Ports, node: NodeId, position: Position, closed: int
     frame = node.timeframe
     end = max(position.upto, min(until, closed, frame.shift(position.upto, MAX_BARS)))
     fresh = Segment(position.upto, end)
-    if not position.gaps and 0 < frame.count(*fresh) <= FRESH_BARS:
+    # Of bars that are not settled no release can tell, so that the log is not asked of each that closes.
+    is_unsettled = fresh.start >= watermark(frame, closed, ports.policy.stabilization_bars)
+    if not position.gaps and is_unsettled and frame.count(*fresh):
         bars = await ports.hot.load_bars(node, fresh)
         if bars.num_rows == frame.count(*fresh):
             revisions = await ports.hot.load_revisions(node, Segment(position.followed_from(frame), end))
