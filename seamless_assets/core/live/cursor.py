@@ -1,7 +1,8 @@
 """Cursors: where a stream stands in all its nodes, as one short text that can be kept and sent.
 
 `c2.` and base64 of: a digest of the nodes, a position of each in order of their ids, and a checksum. Numbers
-are of variable length; ranges and corrections are counted back from where the node stands.
+are of variable length; ranges and corrections are counted back from where the node stands. Those of the first
+version, `c1.`, are read as well; they do not say where their stream began.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from seamless_assets.errors import InvalidCursor
 
 PREFIX = "c2."
 """What every cursor of this version begins with."""
+FIRST_PREFIX = "c1."
+"""What those of the first version begin with."""
 _REASONS = (MISSING, *ABSENT_REASONS)
 _DIGEST, _CHECKSUM = 8, 4
 _MAX_BYTES = 64_000_000
@@ -84,7 +87,8 @@ def read_cursor(text: str, nodes: Iterable[str]) -> dict[str, Position]:
             nodes=tuple(ids),
         )
     numbers = _Numbers(body[_DIGEST:-_CHECKSUM])
-    positions = {node: _read_position(numbers) for node in ids}
+    has_since = text.startswith(PREFIX)
+    positions = {node: _read_position(numbers, has_since=has_since) for node in ids}
     if not numbers.is_at_end:
         raise _damaged("it is longer than its nodes need")
     return positions
@@ -93,10 +97,11 @@ def read_cursor(text: str, nodes: Iterable[str]) -> dict[str, Position]:
 def _unpacked(text: str) -> bytes:
     if not is_cursor(text):
         raise _damaged("it does not begin as one")
-    if not text.startswith(PREFIX):
+    if not text.startswith((FIRST_PREFIX, PREFIX)):
         raise InvalidCursor(
-            f"the cursor is of version {text.partition('.')[0]}, and this release reads {PREFIX[:-1]}; "
-            "resume with the release that made it, or give an instant as `since`",
+            f"the cursor is of version {text.partition('.')[0]}, and this release reads "
+            f"{FIRST_PREFIX[:-1]} and {PREFIX[:-1]}; resume with the release that made it, or give an "
+            "instant as `since`",
             value=text,
         )
     packed = text[len(PREFIX) :]
@@ -131,10 +136,10 @@ def _write_position(body: bytearray, position: Position) -> None:
         _write_number(body, count)
 
 
-def _read_position(numbers: _Numbers) -> Position:
+def _read_position(numbers: _Numbers, *, has_since: bool) -> Position:
     number = numbers.next()
     upto = number // 2 if number % 2 == 0 else -(number + 1) // 2
-    told = numbers.next()
+    told = numbers.next() if has_since else 0
     since = upto - told + 1 if told else None
     gaps = []
     for _ in range(numbers.next()):

@@ -63,12 +63,36 @@ def test_a_changed_letter_is_found_wherever_it_stands() -> None:
         ("c2.", "cannot be read"),
         ("c2.AAAA", "cannot be read"),
         ("c2.é", "cannot be read"),
-        ("c1.AAAA", "of version c1, and this release reads c2"),
+        ("c1.AAAA", "cannot be read"),
+        ("c3.AAAA", "of version c3, and this release reads c1 and c2"),
     ],
 )
 def test_what_is_none_is_refused_with_the_reason(text: str, reason: str) -> None:
     with pytest.raises(InvalidCursor, match=reason):
         read_cursor(text, NODES)
+
+
+FIRST_VERSION = {
+    "c1.eJyTKg1bHHDs04SGS70_eBgYirasUgEAXMgI-A": {NODES[0]: Position(UPTO)},
+    "c1.eJzLCVNxKJiqX9RwqfcHD9MCiwkyTBU2DEw3WJhsGB_MBIoxTvjLOEGGkeFXV_5eAHynEP8": {
+        NODES[0]: Position(
+            UPTO,
+            (Gap(UPTO - 7_200, UPTO - 3_600, "outage"), Gap(UPTO - 120, UPTO - 60, MISSING)),
+            ((UPTO - 600, 2), (UPTO - 60, 1)),
+        ),
+        NODES[1]: Position(UPTO - 3_600, (Gap(UPTO - 36_000, UPTO - 32_400, "no_trades"),)),
+    },
+    "c1.eJyTKg1bHHDs04RyBgaNKON9ADI-Bgs": {NODES[0]: Position(-60)},
+}
+"""Cursors that the first release wrote, and what it meant by them."""
+
+
+@pytest.mark.parametrize(("cursor", "places"), FIRST_VERSION.items(), ids=["one", "two", "before 1970"])
+def test_those_of_the_first_version_are_read(cursor: str, places: dict[str, Position]) -> None:
+    assert is_cursor(cursor) and read_cursor(cursor, places) == places
+    assert all(position.since is None for position in places.values())
+    with pytest.raises(InvalidCursor, match="made for other nodes"):
+        read_cursor(cursor, NODES[2:])
 
 
 def test_a_cut_one_is_refused() -> None:
