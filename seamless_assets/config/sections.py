@@ -318,7 +318,8 @@ class ServiceSettings(Section):
     """Tokens by the name of their bearer, and limits: rows of one answer, how long one may take to begin,
     how many requests of one bearer are answered at once, how many streams of events it may have open, and
     how many sessions of worlds it may begin. `dialects`: whether it answers as the exchanges do, too;
-    `forming_bars`: whether these answers hold the candle that forms.
+    `forming_bars`: whether these answers hold the candle that forms; `upstream`: what of the rest goes on to
+    the exchanges.
     """
 
     tokens: Annotated[dict[Text, TokenSettings], Field(max_length=MAX_TOKENS)] = Field(default={})
@@ -336,3 +337,5 @@ class ServiceSettings(Section):
     """Answers as the exchanges do, too."""
     forming_bars: Truth = False
     """Dialects show the candle that forms, where its exchange streams candles."""
+    upstream: Literal["nothing", "public"] = "nothing"
+    """What dialects pass on to the exchange where they do not serve it: what anybody may ask, by GET."""

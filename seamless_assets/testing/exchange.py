@@ -18,7 +18,8 @@ from seamless_assets.core.coverage.proof import Reach
 from seamless_assets.core.coverage.witnesses import Trades
 from seamless_assets.core.live.feed.update import CandleUpdate, Streamed
 from seamless_assets.core.node import NodeId
-from seamless_assets.errors import ExchangeUnavailable, UnknownSymbol
+from seamless_assets.core.wire.upstream import UpstreamAnswer
+from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable, UnknownSymbol
 from seamless_assets.flows.ports import Clock
 from seamless_assets.testing.bars import START, Row, candles
 from seamless_assets.testing.clock import ManualClock
@@ -96,6 +97,11 @@ class InMemoryExchange:
         """The symbols of its series."""
         await self._answer()
         return sorted({node.symbol for node in self.series if node.exchange == exchange})
+
+    async def ask_public(self, exchange: str, path: str, query: str) -> UpstreamAnswer:
+        """Raises `ExchangeRefused`: it speaks no HTTP."""
+        await self._answer()
+        raise ExchangeRefused("the exchange in memory answers no requests over HTTP", status=None)
 
     def documented_page(self, node: NodeId) -> int:
         """The most bars a page holds as documented."""

@@ -23,12 +23,14 @@ import ccxt.async_support as ccxt
 from seamless_assets.adapters.ccxt.answers import UNREADABLE, Answer, answers, current_call, typed
 from seamless_assets.adapters.ccxt.limits import candle_unit, tokens
 from seamless_assets.adapters.ccxt.memory import MarketList
+from seamless_assets.adapters.ccxt.public import raw_answers
 from seamless_assets.adapters.ccxt.settings import ClientSettings, Gate
 from seamless_assets.aio.shield import shielded
 from seamless_assets.core.addresses import authorization_of, without_user
 from seamless_assets.core.coverage.plan import SMALLEST_PAGE
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.token_bucket import LONGEST_COOL_DOWN_S
+from seamless_assets.core.wire.upstream import UpstreamAnswer
 from seamless_assets.errors import RateLimited, UnknownExchange
 
 DEFAULT_PAGE = 500
@@ -205,6 +207,9 @@ class _Watched:
         await shielded(telling)
 
     def on_rest_response(self, code: int, reason: str, url: str, method: str, *rest: Any) -> Any:
+        if (raw := raw_answers.get()) is not None:
+            headers = {name.lower(): value for name, value in rest[0].items()}
+            raw.append(UpstreamAnswer(code, headers, str(rest[1])))
         heard = answers.get()
         if heard is not None:
             heard.append(Answer(url, code, dict(rest[0]), is_readable=False))

@@ -19,6 +19,7 @@ from seamless_assets.adapters.ccxt.documented.volume import volume_unit_of
 from seamless_assets.adapters.ccxt.listing import known_frames
 from seamless_assets.adapters.ccxt.markets import Markets
 from seamless_assets.adapters.ccxt.memory import ExchangeMemory, MarketList, Remembered
+from seamless_assets.adapters.ccxt.public import Endpoint, asked_raw, endpoint_of, public_endpoints
 from seamless_assets.adapters.ccxt.reach import SeriesReach
 from seamless_assets.adapters.ccxt.settings import ClientSettings, Gate
 from seamless_assets.aio.priority import Slots
@@ -32,6 +33,7 @@ from seamless_assets.core.coverage.plan import SMALLEST_PAGE
 from seamless_assets.core.coverage.proof import Reach
 from seamless_assets.core.coverage.witnesses import Trades, coarser_frames, finer_frames
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.wire.upstream import UpstreamAnswer
 from seamless_assets.errors import (
     ExchangeRefused,
     ExchangeUnavailable,
@@ -63,6 +65,7 @@ class CcxtSource:
         self._markets: dict[str, Markets] = {}
         self._clocks: dict[str, ExchangeClock] = {}
         self._page_sizes: dict[tuple[str, Timeframe], Remembered] = {}
+        self._endpoints: dict[str, list[Endpoint]] = {}
         self._reach = SeriesReach(self, memory)
         self._writes: set[asyncio.Task[None]] = set()
 
@@ -234,6 +237,23 @@ class CcxtSource:
         client = self._clients.get(node.exchange)
         market = (client.markets or {}).get(node.symbol) if client is not None else None
         return volume_unit_of(node.exchange, market) if market else None
+
+    async def ask_public(self, exchange: str, path: str, query: str) -> UpstreamAnswer:
+        """What the exchange answers to a GET that needs no key, whatever that is.
+
+        Within the rate budget. Raises `ExchangeRefused` where it is none that ccxt knows to be for anybody,
+        and `ExchangeUnavailable` where there is no answer.
+        """
+        client = await self._ready_client(exchange)
+        if exchange not in self._endpoints:
+            self._endpoints[exchange] = public_endpoints(client)
+        endpoint = endpoint_of(self._endpoints[exchange], path)
+        if endpoint is None:
+            reason = f"{exchange} has no {path[:100]} that is known to be for anybody"
+            raise ExchangeRefused(reason, status=None)
+        async with self._slots[exchange].held(), self._calling(exchange, f"{exchange} {path}"):
+            await client.throttle(endpoint.cost(client, query))
+            return await asked_raw(client, endpoint.url(path, query))
 
     def place(self, exchange: str) -> str:
         """Where what is learned of an exchange is remembered: an exchange at one address."""

@@ -15,6 +15,7 @@ from seamless_assets.core.coverage.proof import Reach
 from seamless_assets.core.coverage.witnesses import Trades
 from seamless_assets.core.live.feed.update import CandleUpdate, Streamed
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.wire.upstream import UpstreamAnswer
 
 if TYPE_CHECKING:
     from seamless_assets.flows.ports import Ports
@@ -107,6 +108,13 @@ class CandleSource(Protocol):
 
     def peers(self, node: NodeId) -> tuple[NodeId, ...]:
         """Other symbols of the exchange in the same timeframe, as declared."""
+
+    async def ask_public(self, exchange: str, path: str, query: str) -> UpstreamAnswer:
+        """What the exchange answers to a GET that needs no key, whatever that is.
+
+        Raises `ExchangeRefused` where it is none that is known to be for anybody, and `ExchangeUnavailable`
+        where there is no answer.
+        """
 
     def volume_unit(self, node: NodeId) -> VolumeUnit | None:
         """What the node's volume counts, as far as the markets say that are known by now."""

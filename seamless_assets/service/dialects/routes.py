@@ -12,12 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route, Router, WebSocketRoute
 
+from seamless_assets.config.sections import ServiceSettings
 from seamless_assets.core.calendar.instant import epoch_micros
 from seamless_assets.core.coverage.ledger import CLOCK_TOLERANCE_S
 from seamless_assets.dialects.base import Refusal
 from seamless_assets.dialects.base import Route as DialectRoute
 from seamless_assets.dialects.venues import VENUES
-from seamless_assets.errors import InvalidInput
+from seamless_assets.errors import InvalidInput, NotServed
 from seamless_assets.pipeline.connect import Seamless
 from seamless_assets.service.answers.replies import IMMUTABLE, RELEASED, Released
 from seamless_assets.service.callers import caller_of
@@ -27,6 +28,7 @@ from seamless_assets.service.dialects.forming import FormingBars
 from seamless_assets.service.dialects.pages import Pages
 from seamless_assets.service.dialects.streams.channels import LiveChannel
 from seamless_assets.service.dialects.streams.routes import Streams
+from seamless_assets.service.dialects.upstream import Upstream
 from seamless_assets.service.dialects.visit import VISIT, Visit
 from seamless_assets.service.dialects.worlds import PREFIXES, Worlds, world_of
 
@@ -35,20 +37,23 @@ _OK = 200
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def add_dialects(app: FastAPI, pipeline: Seamless, *, with_forming: bool) -> Streams:
+def add_dialects(app: FastAPI, pipeline: Seamless, limits: ServiceSettings) -> Streams:
     """Let an application answer as the exchanges that the settings declare nodes of, in their dialects.
 
     The streams are to be closed when it ends.
     """
     pages, worlds = Pages(pipeline), Worlds(ExchangeClocks(pipeline))
-    live = LiveChannel(pipeline, with_forming=with_forming)
-    streams, forming = Streams(worlds, live), FormingBars(live) if with_forming else None
+    live = LiveChannel(pipeline, with_forming=limits.forming_bars)
+    streams, forming = Streams(worlds, live), FormingBars(live) if limits.forming_bars else None
+    upstream = Upstream(pipeline) if limits.upstream == "public" else None
     for exchange in sorted({node.exchange for node in pipeline.settings.starts} & VENUES.keys()):
         data = DeclaredData(pipeline, exchange, pages, forming)
         asked = [
-            Route(route.path, _endpoint(route, worlds), methods=["GET"])
+            Route(route.path, _endpoint(route, worlds, upstream), methods=["GET"])
             for route in VENUES[exchange].routes(data)
         ]
+        if upstream is not None:
+            asked.append(Route("/{path:path}", _passing(exchange, worlds, upstream), methods=["GET"]))
         followed = streams.routes(exchange, data)
         router = Router([*asked, *followed])
         for prefix in PREFIXES:
@@ -61,7 +66,17 @@ def add_dialects(app: FastAPI, pipeline: Seamless, *, with_forming: bool) -> Str
     return streams
 
 
-def _endpoint(route: DialectRoute, worlds: Worlds) -> Endpoint:
+def _passing(exchange: str, worlds: Worlds, upstream: Upstream) -> Endpoint:
+    """Whatever else is asked below an exchange's name."""
+
+    async def answer(request: Request) -> Response:
+        visit = await worlds.visit(exchange, world_of(request.path_params), caller_of(request.scope).name)
+        return await upstream.answer(request, exchange, f"/{request.path_params['path']}", visit)
+
+    return answer
+
+
+def _endpoint(route: DialectRoute, worlds: Worlds, upstream: Upstream | None) -> Endpoint:
     async def answer(request: Request) -> Response:
         asked = world_of(request.path_params)
         path = {name: value for name, value in request.path_params.items() if name not in asked}
@@ -71,6 +86,11 @@ def _endpoint(route: DialectRoute, worlds: Worlds) -> Endpoint:
             body, status = await route.handler(_query(request) | path), _OK
         except Refusal as refusal:
             body, status = refusal.body, refusal.status
+        except NotServed:
+            if upstream is None:
+                raise
+            where = route.path.format(**path)
+            return await upstream.answer(request, route.exchange, where, visit)
         finally:
             VISIT.reset(token)
         headers = visit.headers | _kept(request, visit, status)

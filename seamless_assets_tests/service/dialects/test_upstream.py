@@ -1,0 +1,118 @@
+"""What is not served goes on to the exchange where the settings say so: what anybody may ask, and no more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import ccxt
+import httpx
+import pytest
+from service.dialects.conftest import NOW
+from support.dialects import SYMBOLS, Rig, client, running
+
+from seamless_assets.dialects.venues import VENUES
+from seamless_assets.sandbox.faults import Fault
+from seamless_assets.sandbox.server import Sandbox
+
+BOOK = "/api/v3/depth"
+
+
+@pytest.fixture(scope="module")
+def passing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    exchange, folder = Sandbox(now=NOW), tmp_path_factory.mktemp("passing")
+    with (
+        exchange.running(),
+        running(folder, exchange, SYMBOLS, "2025-01-10", ("1h",), upstream="public") as rig,
+    ):
+        yield rig
+
+
+def reached(rig: Rig, path: str) -> int:
+    """How often the exchange was asked for a path."""
+    return sum(request.path == path for request in rig.exchange.requests)
+
+
+@pytest.mark.parametrize("name", sorted(SYMBOLS))
+def test_what_is_not_kept_is_answered_by_the_exchange(passing: Rig, name: str) -> None:
+    there, here = (
+        client(name, url, path, ccxt) for url, path in ((passing.exchange.url, ""), (passing.url, f"/{name}"))
+    )
+    symbol = SYMBOLS[name][0]
+    page = {"since": (NOW - 600) * 1_000, "limit": 20}
+    until = {"until": NOW * 1_000} if name == "coinbase" else {}
+    theirs, ours = (one.fetch_trades(symbol, **page, params=until) for one in (there, here))
+    assert ours == theirs and ours
+    if name != "kraken":
+        assert here.last_response_headers["X-Seamless-Fingerprint"] == "none"
+    asked = {"since": (NOW - 900) * 1_000, "limit": 5}
+    assert here.fetch_ohlcv(symbol, "5m", **asked) == there.fetch_ohlcv(symbol, "5m", **asked)
+
+
+@pytest.mark.parametrize("limit", ["5", "many", "", "-1", "9" * 40])
+def test_its_refusals_come_as_they_are(passing: Rig, limit: str) -> None:
+    answer = httpx.get(f"{passing.url}/binance{BOOK}?symbol=BTCUSDT&limit={limit}")
+    theirs = httpx.get(f"{passing.exchange.url}{BOOK}?symbol=BTCUSDT&limit={limit}")
+    assert (answer.status_code, answer.text) == (theirs.status_code, theirs.text) == (404, "404: Not Found")
+    assert answer.headers["x-seamless-verdict"] == "REJECT"
+
+
+def test_a_pause_that_it_asks_for_is_told(passing: Rig) -> None:
+    limited = Fault("status", code=429, retry_after=1, path=BOOK)
+    passing.exchange.faults.add(limited)
+    answer = httpx.get(f"{passing.url}/binance{BOOK}?symbol=BTCUSDT")
+    assert answer.status_code == 429 and answer.headers["retry-after"] == "1"
+
+
+PRIVATE = {
+    "binance": "/api/v3/account",
+    "bybit": "/v5/account/wallet-balance",
+    "coinbase": "/api/v3/brokerage/accounts",
+    "kraken": "/0/private/Balance",
+    "okx": "/api/v5/account/balance",
+}
+
+
+@pytest.mark.parametrize("name", sorted(PRIVATE))
+def test_nothing_private_goes_on(passing: Rig, name: str) -> None:
+    words = VENUES[name].refusal("not_served", "")
+    for path in (PRIVATE[name], f"/nowhere{PRIVATE[name]}", PRIVATE[name].replace("/", "//")):
+        for verb in ("GET", "POST", "DELETE"):
+            answer = httpx.request(verb, f"{passing.url}/{name}{path}")
+            assert answer.status_code == words.status and set(answer.json()) == set(words.body)
+        assert not reached(passing, path)
+
+
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [
+        ("&signature=00ff", {}),
+        ("&Signature=", {}),
+        ("", {"X-MBX-APIKEY": "secret"}),
+        ("", {"OK-ACCESS-KEY": "secret"}),
+    ],
+)
+def test_a_request_with_keys_goes_nowhere(passing: Rig, query: str, headers: dict[str, str]) -> None:
+    before = reached(passing, BOOK)
+    answer = httpx.get(f"{passing.url}/binance{BOOK}?symbol=BTCUSDT{query}", headers=headers)
+    assert answer.status_code == 401 and answer.json()["code"] == -2015
+    assert reached(passing, BOOK) == before
+
+
+@pytest.mark.parametrize("world", ["/as-of/2025-01-10T00:00:00Z", "/replay/60/2025-01-10T00:00:00Z"])
+def test_a_world_of_the_past_asks_nobody(passing: Rig, world: str) -> None:
+    before = len(passing.exchange.requests)
+    for path in (f"{BOOK}?symbol=BTCUSDT", "/api/v3/aggTrades?symbol=BTCUSDT"):
+        answer = httpx.get(f"{passing.url}{world}/binance{path}")
+        assert answer.status_code == 404 and answer.json()["code"] == -1016
+    assert len(passing.exchange.requests) == before
+
+
+async def test_who_asks_the_same_at_one_time_asks_once(passing: Rig) -> None:
+    before = reached(passing, BOOK)
+    passing.exchange.faults.add(Fault("delay", path=BOOK, seconds=0.3))
+    async with httpx.AsyncClient() as asking:
+        url = f"{passing.url}/binance{BOOK}?symbol=BTCUSDT&limit=10"
+        answers = await asyncio.gather(*(asking.get(url) for _ in range(8)))
+    assert {answer.status_code for answer in answers} == {404}
+    assert reached(passing, BOOK) == before + 1
