@@ -73,17 +73,22 @@ class ReplayRequest:
 
 def emitted_at(event: Event) -> float:
     """When a stream told it, epoch seconds: a bar as it closed, a correction when it was seen."""
+    return order_of(event)[0]
+
+
+def order_of(event: Event) -> tuple[float, int]:
+    """Its place among all events of a replay, and of a stream: what closes goes before corrections."""
     if isinstance(event, Revised):
-        return max(event.recorded_at, float(event.end))
+        return event.recorded_at, 1
     assert isinstance(event, Bar | Filled | Gap)
-    return float(event.end)
+    return float(event.end), 0
 
 
 def replayed(node: NodeId, position: Position, released: Known) -> Iterator[tuple[Event, Position]]:
     """The events of what is released, each with the position after it.
 
     Without revisions these are the bars as they are; with those, bars as they were first known, and each
-    correction in its time.
+    correction in its time; the revisions are in the order of `in_order`.
     """
     frame, window = node.timeframe, released.window
     early, came = _first_known(released), _times(released)

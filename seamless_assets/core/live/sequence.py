@@ -1,6 +1,8 @@
 """What a stream tells next: from where it stands and what is known of a node to the events that follow.
 
-Pure, and the same whoever asks: a stream that is resumed by a cursor goes on with just these events.
+Pure, and the same whoever asks: a stream that is resumed by a cursor goes on with just these events. There is
+one order: by the time of each event, that of a bar or a gap being its end, and what closes before corrections
+of the same instant.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from seamless_assets.core.bars.table import COLUMNS
+from seamless_assets.core.bars.table import COLUMNS, REVISIONS_SCHEMA
 from seamless_assets.core.calendar.segment import Segment, outside
+from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.coverage import MISSING
 from seamless_assets.core.coverage.coverage import Gap as Hole
 from seamless_assets.core.live.cursor import Place
@@ -74,7 +77,7 @@ class Sequencer:
         self._others, self._known = others, known
         self._rows = rows_of(known.bars)
         self._opens = sorted(self._rows)
-        self._corrections = corrections_of(known.revisions)
+        self._corrections = corrections_of(in_order(known.revisions, self._frame))
         self._corrections_by_open: defaultdict[int, list[Correction]] = defaultdict(list)
         for one in self._corrections:
             self._corrections_by_open[one.ts].append(one)
@@ -218,8 +221,25 @@ def rows_of(bars: pa.Table) -> dict[int, Values]:
     return {row[0]: row[1:] for row in zip(*columns, strict=True)}
 
 
+def in_order(revisions: pa.Table, timeframe: Timeframe) -> pa.Table:
+    """Revisions (`REVISIONS_SCHEMA`, in the order recorded) by the time of each correction, which they get.
+
+    None lies before its bar's close or before an earlier correction of that bar, however clocks were set.
+    Those of one instant are in the order of their bars.
+    """
+    opens = revisions.column("ts").to_pylist()
+    times: list[float] = []
+    latest: dict[int, float] = {}
+    for ts, recorded_at in zip(opens, revisions.column("recorded_at").to_pylist(), strict=True):
+        latest[ts] = max(recorded_at, latest.get(ts, float(timeframe.shift(ts, 1))))
+        times.append(latest[ts])
+    place = REVISIONS_SCHEMA.get_field_index("recorded_at")
+    dated = revisions.set_column(place, "recorded_at", pa.array(times, pa.float64()))
+    return dated.take(pa.array(sorted(range(len(opens)), key=lambda at: (times[at], opens[at])), pa.int64()))
+
+
 def corrections_of(revisions: pa.Table) -> list[Correction]:
-    """Revisions (`REVISIONS_SCHEMA`) in the order recorded, those of each bar numbered from 1."""
+    """Revisions (`REVISIONS_SCHEMA`) in their order, those of each bar numbered from 1."""
     counts: defaultdict[int, int] = defaultdict(int)
     found = []
     for row in zip(*(column.to_pylist() for column in revisions.columns), strict=True):

@@ -9,7 +9,6 @@ from contextlib import aclosing
 from dataclasses import replace
 from itertools import pairwise
 
-import numpy as np
 import pyarrow as pa
 
 from seamless_assets.core.bars.table import REVISIONS_SCHEMA, changes
@@ -19,8 +18,8 @@ from seamless_assets.core.live.cursor import Place
 from seamless_assets.core.live.events import Event
 from seamless_assets.core.live.position import Position
 from seamless_assets.core.live.progress import Progress
-from seamless_assets.core.live.replay import ReplayRequest, emitted_at, replayed
-from seamless_assets.core.live.sequence import Known
+from seamless_assets.core.live.replay import ReplayRequest, order_of, replayed
+from seamless_assets.core.live.sequence import Known, in_order
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.releases.snapshot import Snapshot
@@ -54,7 +53,7 @@ async def replay_in_batches(ports: Ports, request: ReplayRequest) -> AsyncGenera
         waiting = [(queue.due, number) for number, queue in enumerate(queues) if await queue.fill()]
         heapq.heapify(waiting)
         while waiting:
-            at, number = waiting[0]
+            (at, _), number = waiting[0]
             queue = queues[number]
             if len(batch) == BATCH or (batch and pace is not None and pace.left(at) > 0):
                 yield batch
@@ -107,9 +106,9 @@ class _Queue:
         self._part: deque[Emitted] = deque()
 
     @property
-    def due(self) -> float:
-        """When the next event was emitted, in epoch seconds."""
-        return emitted_at(self._part[0][0])
+    def due(self) -> tuple[float, int]:
+        """Its place: when the next event was emitted, in epoch seconds, and what goes first then."""
+        return order_of(self._part[0][0])
 
     def take(self) -> Emitted:
         """The next event."""
@@ -172,7 +171,7 @@ def _whole_artifacts(snapshot: Snapshot, window: Segment) -> Segment:
 async def _revisions(
     ports: Ports, request: ReplayRequest, node: NodeId, window: Segment, released: pa.Table
 ) -> pa.Table:
-    """Every correction of the window's bars until `as_of`, in the order in which they came.
+    """Every correction of the window's bars until `as_of`, in the order of a stream.
 
     What the hot store kept goes before what releases show, which is later.
     """
@@ -180,13 +179,11 @@ async def _revisions(
     ts, seen = released.column("ts").to_numpy(), set(kept.column("ts").to_pylist())
     is_other = [window.start <= at < window.end and at not in seen for at in ts.tolist()]
     table = pa.concat_tables([kept, released.filter(pa.array(is_other, pa.bool_()))])
-    closes = [node.timeframe.shift(at, 1) for at in table.column("ts").to_pylist()]
-    came = np.maximum(table.column("recorded_at").to_numpy(), np.array(closes, dtype=np.float64))
-    table = table.set_column(REVISIONS_SCHEMA.get_field_index("recorded_at"), "recorded_at", pa.array(came))
+    table = in_order(table, node.timeframe)
     if request.as_of is not None:
-        is_known = came <= epoch_micros(request.as_of, "as_of") / 1e6
-        table, came = table.filter(pa.array(is_known)), came[is_known]
-    return table.take(pa.array(np.argsort(came, kind="stable")))
+        came = table.column("recorded_at").to_numpy()
+        table = table.filter(pa.array(came <= epoch_micros(request.as_of, "as_of") / 1e6))
+    return table
 
 
 async def _released_changes(ports: Ports, request: ReplayRequest, node: NodeId) -> pa.Table:
