@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from seamless_assets.aio.halves import do_halves
 from seamless_assets.aio.late_imports import LateModule, late_imports
 from seamless_assets.core.bars.cells import empty_cells, fill_cells
 from seamless_assets.errors import InvalidChoice, InvalidFrame, InvalidInput
@@ -21,6 +22,8 @@ else:
 TIME = "ts"
 _PLAIN = (pa.int64(), pa.float64())
 """Types whose cells are copied as they are."""
+_LARGE = 4 << 20
+"""Bytes of cells that two threads copy sooner than one."""
 _POLARS_ALONE = {"Object", "Int128", "UInt128"}
 """Types of polars that Arrow lacks."""
 _VIEWS = ((pa.types.is_string_view, pa.large_string()), (pa.types.is_binary_view, pa.large_binary()))
@@ -259,7 +262,10 @@ def pandas_frame(bars: pa.Table, index: pd.Index | None = None) -> pd.DataFrame:
             frame.index = index
         return frame
     room = empty_cells(bars.num_rows, bars.num_columns)
-    fill_cells(room, [bars])
+    if room.nbytes < _LARGE:
+        fill_cells(room, [bars])
+    else:
+        do_halves(lambda part: fill_cells(room[part], [bars.select(bars.column_names[part])]), len(room))
     kinds = (field.type.to_pandas_dtype() for field in bars.schema)
     columns = zip(bars.column_names, room, kinds, strict=True)
     return pd.DataFrame({name: cells.view(kind) for name, cells, kind in columns}, index=index, copy=False)

@@ -7,11 +7,13 @@ import math
 import pickle
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 from support.artifacts import sealed
 
+from seamless_assets.core.bars.frames import _LARGE
 from seamless_assets.core.bars.table import BARS_SCHEMA
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
@@ -44,6 +46,23 @@ def test_a_pandas_frame_is_arrows_own_and_a_copy(columns: list[str]) -> None:
         if frame.size:
             frame.loc[0, columns[0]] = 1
             assert result.to_pandas().loc[0, columns[0]] != 1
+
+
+@pytest.mark.parametrize("columns", [[field.name for field in BARS_SCHEMA], ["volume", "ts", "open"], ["ts"]])
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_a_large_pandas_frame_is_a_copy_of_every_cell(columns: list[str], pieces: int) -> None:
+    rows = _LARGE // 8
+    ts = pa.array(np.arange(START, START + rows))
+    values = np.arange(rows, dtype=np.float64)
+    whole = pa.table([ts, *(pa.array(values + at) for at in range(5))], BARS_SCHEMA)
+    bars = pa.concat_tables(
+        [whole.slice(at * rows // pieces, rows // pieces + 1) for at in range(pieces)]
+    ).select(columns)
+    frame = ReadResult(bars, NO_METADATA).to_pandas()
+    for name in columns:
+        assert np.array_equal(frame[name].to_numpy(), bars[name].to_numpy())
+    frame.loc[0, columns[0]] = -1
+    assert bars[columns[0]][0].as_py() != -1
 
 
 @pytest.mark.parametrize("columns", [["ts", "close"], ["open", "ts", "volume"]])
