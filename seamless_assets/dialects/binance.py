@@ -20,6 +20,7 @@ from seamless_assets.dialects.base import (
     timeframe_of,
     window,
 )
+from seamless_assets.dialects.limits import RateLimits
 from seamless_assets.dialects.market_data import Market, MarketData
 
 FRAMES = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M")
@@ -28,6 +29,13 @@ _BAD_SYMBOL = Refusal(400, {"code": -1121, "msg": "Invalid symbol."})
 _BAD_INTERVAL = Refusal(400, {"code": -1120, "msg": "Invalid interval."})
 _ILLEGAL_START = Refusal(400, {"code": -1100, "msg": "Illegal characters found in parameter 'startTime'."})
 _TOO_OLD = Refusal(400, {"code": -1102, "msg": "Candlestick too long ago."})
+LIMITS = RateLimits(
+    {"exchangeInfo": 20, "time": 1, "klines": 2, "aggTrades": 4},
+    ("x-mbx-used-weight", "x-mbx-used-weight-1m"),
+)
+"""What requests weigh, and how every answer tells what its caller has used of the minute."""
+_LIMIT_OF_WEIGHT = {"/api/v3": 6_000}
+_LIMIT_OF_CONTRACTS = 2_400
 _REFUSALS: dict[Reason, tuple[int, int, str]] = {
     "unauthorized": (401, -2015, "Invalid API-key, IP, or permissions for action."),
     "too_many": (429, -1003, "Too many requests."),
@@ -54,7 +62,7 @@ def routes(data: MarketData) -> list[Route]:
         ("/fapi/v1", swaps(data), 1500),
         ("/dapi/v1", [], 1500),
     ):
-        venue = _Venue(data, markets, cap)
+        venue = _Venue(data, markets, cap, _LIMIT_OF_WEIGHT.get(base, _LIMIT_OF_CONTRACTS))
         made += [
             Route("binance", f"{base}/exchangeInfo", venue.info),
             Route("binance", f"{base}/time", venue.time),
@@ -76,14 +84,23 @@ def market_name(market: Market) -> str:
 
 
 class _Venue:
-    def __init__(self, data: MarketData, markets: list[Market], cap: int) -> None:
-        self._data, self._cap = data, cap
+    def __init__(self, data: MarketData, markets: list[Market], cap: int, weight: int) -> None:
+        self._data, self._cap, self._weight = data, cap, weight
         self._markets = by_name(markets, market_name)
 
     async def info(self, query: Query) -> Any:
         return {
             "timezone": "UTC",
             "serverTime": int(self._data.clock.now() * 1000),
+            "rateLimits": [
+                {
+                    "rateLimitType": "REQUEST_WEIGHT",
+                    "interval": "MINUTE",
+                    "intervalNum": 1,
+                    "limit": self._weight,
+                }
+            ],
+            "exchangeFilters": [],
             "symbols": [
                 _listing(name, market, self._data.clock.now())
                 for name, market in (await listed(self._data, self._markets)).items()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from seamless_assets.dialects import binance, bybit, coinbase, kraken, okx
 from seamless_assets.dialects.base import Reason, Refusal, Route
+from seamless_assets.dialects.limits import RateLimits
 from seamless_assets.dialects.market_data import Listings, MarketData
 from seamless_assets.dialects.streams import binance as binance_streams
 from seamless_assets.dialects.streams import bybit as bybit_streams
@@ -23,10 +24,11 @@ class Venue:
     routes: Callable[[MarketData], list[Route]]
     streams: Callable[[Listings], list[StreamRoute]]
     refusal: Callable[[Reason, str], Refusal]
+    limits: RateLimits = RateLimits()
 
 
 VENUES: Mapping[str, Venue] = {
-    "binance": Venue(binance.routes, binance_streams.streams, binance.refusal),
+    "binance": Venue(binance.routes, binance_streams.streams, binance.refusal, binance.LIMITS),
     "bybit": Venue(bybit.routes, bybit_streams.streams, bybit.refusal),
     "coinbase": Venue(coinbase.routes, coinbase_streams.streams, coinbase.refusal),
     "kraken": Venue(kraken.routes, kraken_streams.streams, kraken.refusal),

@@ -22,6 +22,8 @@ from seamless_assets.service.answers.replies import KeptReplies
 from seamless_assets.service.coordinator import add_leases
 from seamless_assets.service.dialects.refusing import InDialect
 from seamless_assets.service.dialects.routes import add_dialects
+from seamless_assets.service.dialects.usage.routes import usage_routes
+from seamless_assets.service.dialects.usage.tally import Tally
 from seamless_assets.service.limits import BodyLimits
 from seamless_assets.service.metrics import add_levels
 from seamless_assets.service.routes.events import LONG_BODIES, event_routes
@@ -70,6 +72,7 @@ def service_app(
 
     closed_at_end: list[Closable] = [leases]
     limits = settings or pipeline.settings.service
+    tally = Tally()
     sessions = SessionLimit(pipeline, limits.max_sessions)
     app = FastAPI(
         title=PACKAGE,
@@ -87,6 +90,7 @@ def service_app(
         session_routes(pipeline, sessions),
         event_routes(pipeline),
         operation_routes(pipeline, leases, scrape, budgets),
+        usage_routes(pipeline, tally),
         page_routes(),
     ):
         app.include_router(routes)
@@ -101,7 +105,7 @@ def service_app(
     occupancy = Occupancy()
     app.add_middleware(Access, settings=limits, occupancy=occupancy)
     if limits.dialects:
-        app.add_middleware(InDialect)
+        app.add_middleware(InDialect, tally=tally)
     if held is not None:
         add_levels(held, pipeline, leases, occupancy)
     return app

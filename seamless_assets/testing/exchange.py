@@ -103,6 +103,10 @@ class InMemoryExchange:
         await self._answer()
         raise ExchangeRefused("the exchange in memory answers no requests over HTTP", status=None)
 
+    async def requests_made(self, exchange: str) -> int:
+        """Pages that were asked for of all exchanges."""
+        return len(self.asked) + len(self.asked_trades)
+
     def documented_page(self, node: NodeId) -> int:
         """The most bars a page holds as documented."""
         return self.documented or self.page

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 from fastapi import FastAPI
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
@@ -16,6 +17,7 @@ from support.browser import chromium
 from support.served import served
 
 import seamless_assets.service
+from seamless_assets.testing import START
 
 PAGE = Path(seamless_assets.service.__file__).parent / "page"
 WAIT_S = 60
@@ -55,7 +57,9 @@ return seen.size;
 def test_a_browser_shows_the_fleet_and_a_corrected_bar(
     make_app: Callable[..., FastAPI], tmp_path: Path
 ) -> None:
-    with served(make_app()) as url, chromium(tmp_path) as browser:
+    with served(make_app(dialects=True)) as url, chromium(tmp_path) as browser:
+        asked = {"symbol": "BTCUSDT", "interval": "1m", "startTime": START * 1_000}
+        assert httpx.get(f"{url}/binance/api/v3/klines", params=asked).status_code == 200
 
         def wait(found: Callable[[Any], Any]) -> Any:
             return WebDriverWait(browser, WAIT_S, poll_frequency=0.05).until(found)
@@ -65,6 +69,7 @@ def test_a_browser_shows_the_fleet_and_a_corrected_bar(
 
         browser.get(f"{url}/")
         shows("BTC/USDT", "BTC/USDT:USDT", "2 nodes", "100.00 %", "Nothing is being filled.")
+        shows("Bots", "/api/v3/klines BTCUSDT 1m", "Asked of the exchange")
         strips = browser.find_elements(By.CSS_SELECTOR, ".node canvas")
         assert len(strips) == len([NODE, THIN])
         # The hole of the first is seen in its strip.

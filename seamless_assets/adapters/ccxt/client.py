@@ -114,6 +114,7 @@ class _Watched:
 
     def attach(self, gate: Gate, settings: ClientSettings) -> None:
         self.gone: dict[str, Any] = {}
+        self.requests_made = 0
         self._banned, self._banned_until = asyncio.Event(), 0.0
         self._gate, self._budget_settings = gate, settings
         self._base = urlsplit(without_user(settings.base_url).rstrip("/")) if settings.base_url else None
@@ -172,6 +173,7 @@ class _Watched:
     async def fetch(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
         if self.authorization:
             headers = {**(headers or {}), "Authorization": self.authorization}
+        self.requests_made += 1
         own: list[Answer] = []
         token = answers.set(own)
         try:

@@ -255,6 +255,11 @@ class CcxtSource:
             await client.throttle(endpoint.cost(client, query))
             return await asked_raw(client, endpoint.url(path, query))
 
+    async def requests_made(self, exchange: str) -> int:
+        """HTTP requests that were sent to the exchange by this process."""
+        client = self._clients.get(exchange)
+        return 0 if client is None else int(client.requests_made)
+
     def place(self, exchange: str) -> str:
         """Where what is learned of an exchange is remembered: an exchange at one address."""
         settings = self._settings[exchange]

@@ -114,3 +114,37 @@ class Operations:
     leases: tuple[str, ...]
     completion_ratio: float
     budgets: tuple[BudgetView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DialectUse:
+    """What one bearer asks in an exchange's dialect, in its words; `world` is what its path begins with.
+
+    `last_at` in epoch seconds.
+    """
+
+    caller: str
+    exchange: str
+    world: str
+    asked: str
+    requests: int
+    refused: int
+    last_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DialectCost:
+    """Requests in an exchange's dialect that were answered live, and those that the exchange had."""
+
+    exchange: str
+    answered: int
+    upstream: int
+
+
+@dataclass(frozen=True, slots=True)
+class DialectUses:
+    """Who asks for what, most first, and what it costs the exchanges, as of `now` (epoch seconds)."""
+
+    now: float
+    uses: tuple[DialectUse, ...]
+    costs: tuple[DialectCost, ...]

@@ -116,6 +116,9 @@ class CandleSource(Protocol):
         where there is no answer.
         """
 
+    async def requests_made(self, exchange: str) -> int:
+        """Requests that were sent to the exchange by this process, whatever came of them."""
+
     def volume_unit(self, node: NodeId) -> VolumeUnit | None:
         """What the node's volume counts, as far as the markets say that are known by now."""
 

@@ -11,6 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from seamless_assets.core.wire.problems import PROBLEM_TYPE, Problem
 from seamless_assets.dialects.base import Reason
 from seamless_assets.dialects.venues import VENUES
+from seamless_assets.service.callers import caller_of
+from seamless_assets.service.dialects.usage.tally import Tally
 
 _WORLD = r"(?:/as-of/[^/]+|/replay/[^/]+/[^/]+(?:/as-of/[^/]+)?)?"
 _PATH = re.compile(rf"{_WORLD}/(?P<exchange>{'|'.join(VENUES)})(?:/.*)?", re.DOTALL)
@@ -44,8 +46,8 @@ def exchange_of(path: str) -> str | None:
 class InDialect:
     """ASGI middleware: problem details below an exchange's name become that exchange's answers."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, tally: Tally) -> None:
+        self._app, self._tally = app, tally
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand on the request, and put into words what refuses it."""
@@ -54,7 +56,7 @@ class InDialect:
             await self._app(scope, receive, send)
             return
         kind = "websocket.http" if scope["type"] == "websocket" else "http"
-        translated = _Translated(exchange, kind, send)
+        translated = _Translated(exchange, kind, self._noted(scope, exchange, send))
         try:
             await self._app(scope, receive, translated)
         except Exception as error:
@@ -62,6 +64,20 @@ class InDialect:
             if not translated.has_begun:
                 await translated.refuse(_FAILED, f"({type(error).__name__})")
             raise
+
+    def _noted(self, scope: Scope, exchange: str, send: Send) -> Send:
+        """A `send` that counts the request as its answer begins, and adds what is said of limits."""
+
+        async def noting(message: Message) -> None:
+            if message["type"] in ("http.response.start", "websocket.accept"):
+                caller, path, headers = caller_of(scope).name, scope["path"], list(message.get("headers", ()))
+                is_refused = message.get("status", 0) >= 400 or _is_rejected(headers)
+                self._tally.note(caller, exchange, path, scope["query_string"], is_refused=is_refused)
+                headers += self._tally.limit_headers(caller, exchange, path)
+                message = {**message, "headers": headers}
+            await send(message)
+
+        return noting
 
 
 class _Translated:
@@ -118,6 +134,11 @@ class _Translated:
 def _has_problem(message: Message) -> bool:
     content = dict(message["headers"]).get(b"content-type", b"")
     return content.startswith(PROBLEM_TYPE.encode()) or message["status"] in _LIMITED
+
+
+def _is_rejected(headers: Headers) -> bool:
+    """Some venues say no with a status of 200."""
+    return dict(headers).get(b"x-seamless-verdict") in (b"REJECT", b"HOLD")
 
 
 def _detail(body: bytes) -> str:

@@ -4,7 +4,7 @@ import { colour, drawStrip } from "./draw.js";
 import { closeNode, openNode, redraw } from "./node.js";
 
 const SPANS = { "1 day": 86400, "7 days": 7 * 86400, "30 days": 30 * 86400, "1 year": 365 * 86400, all: null };
-const CELLS = 160, AT_ONCE = 4;
+const CELLS = 160, AT_ONCE = 4, MOST_USES = 50;
 const state = { span: "7 days", nodes: [], now: 0, strips: new Map(), sessions: [] };
 
 function trouble(error) {
@@ -93,6 +93,16 @@ async function loadOperations() {
   $("budgets").replaceChildren(table(["Exchange", "Free", "Refill"], (told.budgets ?? []).map(budget), "None is told."));
 }
 
+async function loadBots() {
+  const told = await ask("dialects");
+  $("bots").hidden = !told.uses.length;
+  $("costs").replaceChildren(table(["Exchange", "Requests answered", "Asked of the exchange", "Saved"],
+    told.costs.map((one) => [one.exchange, one.answered, one.upstream, Math.max(0, one.answered - one.upstream)]), "Nobody asked about now."));
+  $("uses").replaceChildren(table(["Who", "Exchange", "World", "Asks for", "Requests", "Refused", "Last"],
+    told.uses.slice(0, MOST_USES).map((one) => [one.caller, one.exchange, one.world || "live", one.asked, one.requests,
+      one.refused, `${age(told.now - one.last_at)} ago`]), "Nobody."));
+}
+
 function budget(one) {
   const level = make("i");
   level.style.width = `${Math.max(0, Math.min(100, (100 * (one.tokens ?? one.capacity)) / one.capacity))}%`;
@@ -140,7 +150,8 @@ function begin() {
   const every = (seconds, work) => setInterval(() => { if (!document.hidden && !location.hash.slice(1)) guarded(work); }, seconds * 1000);
   every(30, loadFleet);
   every(5, loadOperations);
-  guarded(async () => { await Promise.all([loadFleet(), loadOperations()]); });
+  every(5, loadBots);
+  guarded(async () => { await Promise.all([loadFleet(), loadOperations(), loadBots()]); });
   route();
 }
 

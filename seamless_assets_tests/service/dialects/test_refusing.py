@@ -20,6 +20,7 @@ from seamless_assets.errors import ReadRefused
 from seamless_assets.service.answers.problems import problem_response
 from seamless_assets.service.app import service_app
 from seamless_assets.service.dialects.refusing import InDialect, exchange_of
+from seamless_assets.service.dialects.usage.tally import Tally
 
 PAGES = {
     "binance": "/binance/api/v3/klines?symbol=BTCUSDT&interval=1m",
@@ -124,7 +125,7 @@ def failing() -> Iterator[str]:
             raise ZeroDivisionError
         await problem_response(ReadRefused("the bars are on HOLD"), int(said))(scope, receive, send)
 
-    with served(InDialect(answer)) as url:
+    with served(InDialect(answer, Tally())) as url:
         yield url
 
 

@@ -1,0 +1,1 @@
+"""Who asks for what in dialects, and what that saves the exchanges."""

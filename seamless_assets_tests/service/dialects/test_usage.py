@@ -1,0 +1,112 @@
+"""Who asks for what, what that saves the exchange, and what answers say of limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ccxt
+import httpx
+import pytest
+from service.conftest import NODE
+from service.dialects.conftest import NOW
+from support.dialects import Rig, client
+
+import seamless_assets as sa
+from seamless_assets.dialects.venues import VENUES
+from seamless_assets.service.dialects.usage import tally as tallies
+from seamless_assets.service.dialects.usage.tally import MAX_USES, Tally
+
+KLINES = "/binance/api/v3/klines"
+
+
+def told(rig: Rig) -> tuple[dict[tuple[str, str, str], Any], dict[str, Any]]:
+    """Uses by exchange, world and what was asked, and costs by exchange."""
+    answer = httpx.get(f"{rig.url}/v1/dialects").json()
+    uses = {(one["exchange"], one["world"], one["asked"]): one for one in answer["uses"]}
+    return uses, {one["exchange"]: one for one in answer["costs"]}
+
+
+def test_the_service_tells_who_asks_for_what_and_what_it_cost_the_exchange(rig: Rig) -> None:
+    key = ("binance", "", "/api/v3/klines BTCUSDT 1h")
+    before, costs = told(rig)
+    bot = client("binance", rig.url, "/binance", ccxt)
+    bot.load_markets()
+    for _ in range(9):
+        bot.fetch_ohlcv("BTC/USDT", "1h", since=(NOW - 36_000) * 1_000, limit=5)
+    httpx.get(f"{rig.url}{KLINES}?symbol=BTCUSDT&interval=1h&limit=oops")
+    after, now = told(rig)
+    was = before.get(key, {"requests": 0, "refused": 0})
+    assert after[key]["requests"] == was["requests"] + 10 and after[key]["refused"] == was["refused"] + 1
+    assert after[key]["caller"] == "anybody" and after[key]["last_at"] > 0
+    made = sum("fapi" not in r.path and r.exchange == "binance" for r in rig.exchange.requests)
+    answered = now["binance"]["answered"] - costs.get("binance", {"answered": 0})["answered"]
+    assert answered >= 9 + 1 and 0 < now["binance"]["upstream"] <= made + sum(
+        "fapi" in r.path for r in rig.exchange.requests
+    )
+
+
+async def test_worlds_of_the_past_are_told_apart_and_answers_from_memory_count(
+    client: Any, pipeline: sa.Seamless
+) -> None:
+    as_of = pipeline.releases(NODE)[0].as_of
+    async with client(dialects=True) as ask:
+        for _ in range(3):
+            assert (
+                await ask.get(f"/as-of/{as_of}{KLINES}?symbol=BTCUSDT&interval=1m&limit=7")
+            ).status_code == 200
+        uses = (await ask.get("/v1/dialects")).json()["uses"]
+    mine = [
+        one for one in uses if one["world"] == f"/as-of/{as_of}" and one["asked"].startswith("/api/v3/klines")
+    ]
+    assert sum(one["requests"] for one in mine) >= 3 and {one["refused"] for one in mine} == {0}
+
+
+async def test_without_dialects_nobody_is_told_of(client: Any) -> None:
+    async with client() as ask:
+        answer = (await ask.get("/v1/dialects")).json()
+    assert answer["uses"] == [] and answer["costs"] == []
+
+
+def test_answers_say_what_was_used_of_the_minute_as_binance_does(rig: Rig) -> None:
+    def used(path: str) -> int:
+        headers = httpx.get(f"{rig.url}{path}").headers
+        assert headers["x-mbx-used-weight"] == headers["x-mbx-used-weight-1m"]
+        return int(headers["x-mbx-used-weight-1m"])
+
+    before = used("/binance/api/v3/time")
+    steps = [used(path) for path in ("/binance/api/v3/exchangeInfo", f"{KLINES}?symbol=BTCUSDT&interval=1m")]
+    assert steps == [before + 20, before + 22] or steps[0] < before, "a minute began"
+    info = httpx.get(f"{rig.url}/binance/api/v3/exchangeInfo").json()
+    assert info["rateLimits"][0]["limit"] == 6_000
+    assert "x-mbx-used-weight" not in httpx.get(f"{rig.url}/kraken/0/public/Time").headers
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    at = [60_000.0]
+    monkeypatch.setattr(tallies.time, "time", lambda: at[0])
+    return at
+
+
+def test_what_was_used_is_of_each_caller_and_begins_anew_with_each_minute(now: list[float]) -> None:
+    tally = Tally()
+
+    def used(caller: str, path: str = "/api/v3/klines") -> list[int]:
+        return [int(value) for _, value in tally.limit_headers(caller, "binance", path)]
+
+    assert [used("one"), used("one"), used("two")] == [[2, 2], [4, 4], [2, 2]]
+    now[0] += 59.9
+    assert used("one", "/nowhere") == [5, 5]
+    now[0] += 0.1
+    assert used("one", "/api/v3/exchangeInfo") == [20, 20]
+    for name in VENUES.keys() - {"binance"}:
+        assert list(tally.limit_headers("one", name, "/")) == []
+
+
+def test_as_many_uses_are_kept_as_there_is_room_for() -> None:
+    tally = Tally()
+    for number in range(MAX_USES + 10):
+        tally.note("bot", "okx", f"/okx/{number}" + "x" * 500, b"instId=" + b"y" * 500, is_refused=True)
+    uses = tally.uses()
+    assert len(uses) == MAX_USES and max(len(use.asked) for use in uses) <= 201
+    assert not tally.answered
