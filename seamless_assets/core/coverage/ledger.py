@@ -29,6 +29,8 @@ UNANSWERED_S = 15.0
 """Seconds until the next look where the exchange gave no answer at all, which says nothing of the bars."""
 CLOCK_TOLERANCE_S = 600.0
 """The clocks of workers differ: a look that is dated no further ahead is one of just now."""
+SAME_TIME_S = 5.0
+"""What is recorded so shortly before a release, by whichever clock, may be of after it."""
 DENIED = "denied"
 """The reason of a look that found bars to exist though they are not sent: no earlier proof outweighs it."""
 REVOKED = "revoked"
@@ -146,19 +148,35 @@ def resting(facts: Iterable[Fact], now: float) -> list[Segment]:
     return found
 
 
-def proven_gaps(facts: Sequence[Fact], released: Sequence[Gap] = ()) -> list[Gap]:
+@dataclass(frozen=True, slots=True)
+class ReleasedGap:
+    """A gap as a release in force has it, and since when that is (epoch seconds)."""
+
+    gap: Gap
+    since: float = -math.inf
+
+    def without(self, fact: Fact) -> list[ReleasedGap]:
+        """What a denial or a revocation leaves of it: all, where that was recorded before the release."""
+        if fact.recorded_at <= self.since - SAME_TIME_S:
+            return [self]
+        return [replace(self, gap=part) for part in _without(self.gap, fact)]
+
+
+def proven_gaps(facts: Sequence[Fact], released: Sequence[ReleasedGap] = ()) -> list[Gap]:
     """What was `released` as absent and facts prove so, in the order in which they were recorded.
 
     The first of several proofs counts, but an outage goes before all other reasons, a halt before the rest,
-    and what an operator declared after all.
+    and what an operator declared after all. A release outweighs what was recorded against it before: the
+    ledger may be an older one, or another machine's.
     """
-    gaps = list(released)
+    in_force, gaps = list(released), list[Gap]()
     for fact in facts:
         if fact.is_proof:
             gaps.append(Gap(fact.start, fact.end, fact.reason))
         elif fact.reason != MISSING and fact.reason not in _PROVENANCE:
             gaps = [part for gap in gaps for part in _without(gap, fact)]
-    return sorted(gaps, key=lambda gap: _RANKS.get(gap.reason, 0))
+            in_force = [part for one in in_force for part in one.without(fact)]
+    return sorted([*(one.gap for one in in_force), *gaps], key=lambda gap: _RANKS.get(gap.reason, 0))
 
 
 def news(facts: Iterable[Fact], known: Sequence[Gap]) -> list[Fact]:

@@ -14,7 +14,7 @@ from seamless_assets.core.calendar.instant import epoch_micros
 from seamless_assets.core.calendar.segment import Segment, outside
 from seamless_assets.core.coverage.coverage import DECLARED, Coverage, Gap, coverage_of, holes
 from seamless_assets.core.coverage.declaration import Declaration, declarations_of
-from seamless_assets.core.coverage.ledger import Fact, facts_of
+from seamless_assets.core.coverage.ledger import Fact, ReleasedGap, facts_of
 from seamless_assets.core.coverage.ledger import proven_gaps as gaps_of
 from seamless_assets.core.coverage.proof import before_markets, common, subtract
 from seamless_assets.core.node import NodeId
@@ -117,12 +117,29 @@ async def _explained(
     """Coverage of the bars with these `opens`, its holes explained by what was released and by the ledger.
 
     What was released as absent stays so, whatever became of the ledger, until a witness or an operator says
-    the contrary; what turned out an outage since then is called so.
+    the contrary after that; what turned out an outage since then is called so.
     """
     facts = facts_of(await ports.hot.load_facts(node, window))
-    released = [gap for _, manifest in parts for gap in manifest.absent]
-    released += before_markets(node.timeframe, window.whole_bars(node.timeframe.grid))
+    never = before_markets(node.timeframe, window.whole_bars(node.timeframe.grid))
+    released = [*await _absent_since(ports, node, parts), *map(ReleasedGap, never)]
     return coverage_of(node.timeframe, window, opens, gaps_of(facts, released))
+
+
+async def _absent_since(ports: Ports, node: NodeId, parts: Sequence[_ReleasedPart]) -> list[ReleasedGap]:
+    """What artifacts say is absent, with when that was put in force; of those withdrawn no time is known."""
+    if not any(manifest.absent for _, manifest in parts):
+        return []
+    snapshot, found = await ports.artifacts.load_snapshot(node), list[ReleasedGap]()
+    for (ref, _), manifest in parts:
+        dated = list(snapshot.dated(ref))
+        left = [segment for segment, _ in dated]
+        for gap in manifest.absent:
+            for segment, as_of in dated:
+                part = gap.segment.intersect(segment)
+                if not part.is_empty:
+                    found.append(ReleasedGap(Gap(*part, gap.reason), epoch_micros(as_of, "as_of") / 1e6))
+            found += [ReleasedGap(Gap(*part, gap.reason)) for part in outside(gap.segment, left)]
+    return found
 
 
 async def ledger(ports: Ports, node: NodeId, window: Segment) -> list[Fact]:

@@ -19,7 +19,7 @@ from seamless_assets.core.coverage.coverage import HALTED, PAUSES, Gap, holes
 from seamless_assets.core.coverage.ledger import AWAITING, DENIED, Fact, facts_of
 from seamless_assets.core.coverage.proof import pause_reason, subtract
 from seamless_assets.core.node import NodeId
-from seamless_assets.flows.filling.history import coverage
+from seamless_assets.flows.filling.history import coverage, known_opens
 from seamless_assets.flows.ports import Ports
 
 EVIDENCE = "other symbols lack the same bars"
@@ -36,7 +36,7 @@ async def name_outages(ports: Ports, node: NodeId, long_holes: Sequence[Segment]
         sharing = [peer for peer in ports.source.peers(node)[:MAX_PEERS] if await _lacks(ports, peer, hole)]
         if len(sharing) < ENOUGH_PEERS:
             continue
-        traded = [await ports.hot.load_opens(peer, hole) for peer in sharing]
+        traded = [await known_opens(ports, peer, hole) for peer in sharing]
         shared = holes(node.timeframe, hole, distinct(np.concatenate(traded)))
         longest = max(shared, key=lambda part: part.end - part.start, default=hole)
         if node.timeframe.count(*longest) >= SHORTEST_OUTAGE:

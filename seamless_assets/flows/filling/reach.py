@@ -12,6 +12,7 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.proof import Proof, Reach
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable
+from seamless_assets.flows.filling.history import known_opens
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.sharing.retry import ask_or_none, with_retries
 
@@ -45,7 +46,7 @@ async def _delisted_at(ports: Ports, node: NodeId, hole: Segment) -> int | None:
     try:
         return await with_retries(ports, lambda: ports.source.last_traded(node))
     except ExchangeRefused:
-        known = await ports.hot.load_opens(node, Segment(hole.end - REMEMBERED_S, hole.end))
+        known = await known_opens(ports, node, Segment(hole.end - REMEMBERED_S, hole.end))
         return node.timeframe.shift(int(known[-1]), 1) if len(known) else None
     except ExchangeUnavailable:
         return None

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seamless_assets.core.bars.table import empty_bars
 from seamless_assets.core.calendar.segment import Segment
-from seamless_assets.core.coverage.coverage import Coverage
+from seamless_assets.core.coverage.coverage import DECLARED, Coverage, Gap
+from seamless_assets.core.coverage.ledger import DENIED, REVOKED, Fact
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.sharing.policy import Policy
@@ -67,6 +69,14 @@ class World:
         self.exchange.bars = {ts: row for ts, row in self.truth.items() if serves == "all" or ts >= DAYS.end}
         await materialize(self.ports, NODE, DAYS)
         self.exchange.is_away, self.exchange.bars = False, dict(self.truth)
+        self.exchange.clock.time += 60
+
+    async def record(self, gap: Gap, reason: str) -> None:
+        """Add a line to the ledger."""
+        self.exchange.clock.time += 60
+        now = self.exchange.clock.time
+        fact = Fact(gap.start, gap.end, reason, "other by me: test", now)
+        await self.ports.hot.write_bars(NODE, empty_bars(), [fact], recorded_at=now)
         self.exchange.clock.time += 60
 
     async def served(self) -> tuple[dict[int, float], int]:
@@ -203,3 +213,45 @@ async def test_a_value_that_came_back_is_not_undone_by_a_store_that_knew_another
     world.hot.restore(glitch)
     await world.materialize(serves)
     assert await world.served() == before and first in before[0].values()
+
+
+@pytest.mark.parametrize("merged", [False, True])
+async def test_a_denial_from_before_the_release_is_outweighed_by_it(merged: bool) -> None:
+    """As an older ledger has it, or that of another machine; one from after the release counts."""
+    world = World()
+    await world.materialize("all")
+    hole = next(gap for gap in (await known(world)).gaps if gap.reason == "no_trades")
+    await world.record(hole, DENIED)
+    older = world.hot.backup()
+    await world.record(hole, "no_trades")
+    # Another release puts the day in force anew.
+    world.correct(0, 7.0)
+    await world.materialize("all")
+    released, served = await known(world), await world.served()
+    assert not released.missing
+    if merged:
+        await world.act("compact", 0)
+        served = await world.served()
+    world.hot.restore(older)
+    await world.materialize("away")
+    assert await known(world) == released and await world.served() == served
+    await world.record(hole, DENIED)
+    assert (await known(world)).missing
+
+
+async def test_a_revocation_from_before_the_release_is_outweighed_by_it() -> None:
+    world = World()
+    await world.materialize("all")
+    hole = next(gap for gap in (await known(world)).gaps if gap.reason == "no_trades")
+    await world.record(hole, DENIED)
+    await world.record(hole, REVOKED)
+    older = world.hot.backup()
+    await world.record(hole, DECLARED)
+    await world.materialize("away")
+    released, served = await known(world), await world.served()
+    assert released.declared and not released.missing
+    world.hot.restore(older)
+    await world.materialize("away")
+    assert await known(world) == released and await world.served() == served
+    await world.record(hole, REVOKED)
+    assert (await known(world)).missing
