@@ -11,6 +11,8 @@ from support.file_server import FileServer
 
 import seamless_assets as sa
 from seamless_assets.config.load import Settings
+from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
+from seamless_assets.core.canonical import sha256_text
 from seamless_assets.sandbox.market import Market
 from seamless_assets.sandbox.server import Sandbox
 from seamless_assets.testing import DAY, START
@@ -82,6 +84,12 @@ def test_a_month_comes_as_one_file_and_not_over_rest(
         assert report.released and report.coverage.missing == 0 and candles(later) == 0
         assert files.asked == [MONTH, MONTH + ".CHECKSUM"]
         assert s.read(NODE, START, START + 2 * DAY).to_arrow().equals(bars)
+        digest = sha256_text(files.files[MONTH])
+        for number, ref in enumerate(s.snapshot(NODE).artifacts):
+            (held,) = s.manifest(NODE, ref).from_archives
+            assert held.segment == (START + number * DAY, START + (number + 1) * DAY)
+            assert digest in held.evidence and held.evidence.startswith("BTCUSDT-1m-2025-01.zip, ")
+            assert held.evidence.endswith("as its checksum says")
         again = s.materialize(NODE, START, START + DAY)
         assert candles(later) > 0 and again.as_of == report.as_of
 
@@ -104,11 +112,39 @@ def test_what_no_file_has_comes_over_rest_and_is_held_against_what_one_has(
         assert s.read(NODE, START, START + 2 * DAY).to_arrow().equals(bars)
         revised = s.manifest(NODE, s.snapshot(NODE).artifacts[0]).conformance_flags
         assert revised == {"revised": 1}
+        first_day, second_day = (s.manifest(NODE, ref) for ref in s.snapshot(NODE).artifacts)
+        minute = START + 699 * 60
+        (differing,) = first_day.archive_differences
+        assert differing.segment == (minute, minute + 60)
+        assert sha256_text(files.files[daily(1)]) in differing.evidence
+        # Bars beside the hole came over REST too, and count as that where they are as the file has them.
+        before, after = (one.segment for one in first_day.from_archives)
+        assert (before.start, after.end) == (START, START + DAY)
+        assert minute - 60 * 60 < before.end <= minute
+        assert minute + 22 * 60 <= after.start < minute + 82 * 60
+        assert not second_day.from_archives and not second_day.archive_differences
         asked = len(files.asked)
         # Chunks are filled side by side, so their files come in any order.
         assert files.asked[0] == MONTH and {daily(1), daily(2)} <= {*files.asked}
         s.backfill(NODE, START, START + 2 * DAY)
         assert len(files.asked) == asked
+
+
+def test_a_compaction_keeps_which_file_bars_are_of(
+    opened: Callable[..., sa.Seamless], files: FileServer
+) -> None:
+    end = START + 31 * DAY
+    opens = range(end - 2 * DAY, end, 60)
+    files.put_archive(MONTH, table_of(((ts, 100.0, 101.0, 99.0, 100.5, 2.0) for ts in opens), BARS_SCHEMA))
+    with opened() as s:
+        s.materialize(NODE, end - 2 * DAY, end)
+        days = [s.manifest(NODE, ref) for ref in s.snapshot(NODE).artifacts]
+        (made,) = {one.evidence for day in days for one in day.from_archives}
+        s.compact(NODE)
+        (ref,) = s.snapshot(NODE).artifacts
+        held = s.manifest(NODE, ref).from_archives
+        assert [one.segment for one in held] == [one.segment for day in days for one in day.from_archives]
+        assert {one.evidence for one in held} == {made}
 
 
 BROKEN: dict[str, Callable[[FileServer], object]] = {
@@ -133,6 +169,7 @@ def test_an_archive_that_is_away_or_wrong_costs_no_bar(
     with opened() as s:
         assert s.materialize(NODE, START, START + DAY).released and candles(later) > 0
         assert s.read(NODE, START, START + DAY).to_arrow().equals(bars)
+        assert not s.manifest(NODE, s.snapshot(NODE).artifacts[0]).from_archives
 
 
 def test_files_of_another_kind_of_market_or_of_days_that_go_on_are_not_asked_for(

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
-import duckdb_extension_avro
-import duckdb_extension_iceberg
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import StaticTable
+from support.engines import duckdb_of_iceberg
 from support.rest_catalogs import RestCatalogTwin
 
 import seamless_assets as sa
@@ -143,11 +142,7 @@ def millis(at: int) -> str:
 
 @pytest.fixture(scope="module")
 def sql() -> Iterator[duckdb.DuckDBPyConnection]:
-    """DuckDB with what it needs for Iceberg, from packages."""
-    with duckdb.connect() as connection:
-        for package in (duckdb_extension_avro, duckdb_extension_iceberg):
-            (extension,) = Path(package.__path__[0]).rglob("*.duckdb_extension")
-            connection.load_extension(str(extension))
+    with duckdb_of_iceberg() as connection:
         yield connection
 
 

@@ -14,10 +14,12 @@ import pyarrow as pa
 
 from seamless_assets.aio.single_flight import SingleFlight
 from seamless_assets.core.addresses import without_user
-from seamless_assets.core.bars.table import between, empty_bars, join
+from seamless_assets.core.bars.table import between, join
 from seamless_assets.core.calendar.partition import Partition, partitions
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.canonical import sha256_text
+from seamless_assets.core.coverage.ledger import MadeRange
+from seamless_assets.core.imports.archived import ArchivedBars, file_evidence
 from seamless_assets.core.imports.bars import imported_bars
 from seamless_assets.core.imports.columns import CANDLES
 from seamless_assets.core.imports.files import CHECKSUM, tables_of, verify_checksum
@@ -74,6 +76,14 @@ class ArchivePlace:
         return f"{self.base_url.rstrip('/')}/{path}"
 
 
+@dataclass(frozen=True, slots=True)
+class _File:
+    """The bars of a file, and what is kept of it as evidence."""
+
+    bars: pa.Table
+    evidence: str
+
+
 class HttpArchives:
     """The archives of exchanges, by their names.
 
@@ -95,16 +105,20 @@ class HttpArchives:
         self._places, self._severities, self._drops_flat_bars = places, severities, drops_flat_bars
         self._now, self._notify = now, notify
         self._flights = SingleFlight(now, FILES_AT_ONCE_S)
-        self._files: OrderedDict[str, tuple[pa.Table | None, float]] = OrderedDict()
+        self._files: OrderedDict[str, tuple[_File | None, float]] = OrderedDict()
         self._away_until: dict[str, float] = {}
         self._session: aiohttp.ClientSession | None = None
 
-    async def load_bars(self, node: NodeId, window: Segment, closed: int) -> pa.Table:
-        """Bars that open in `window` and that files of months or days hold that end by `closed`, sorted."""
+    async def load_bars(self, node: NodeId, window: Segment, closed: int) -> ArchivedBars:
+        """Bars that open in `window` and that files of months or days hold that end by `closed`."""
         place = self._places.get(node.exchange)
-        if place is None or not place.serves(node):
-            return empty_bars()
-        return join([between(bars, *window) async for bars in self._files_of(place, node, window, closed)])
+        held = list[tuple[Segment, _File]]()
+        if place is not None and place.serves(node):
+            held = [found async for found in self._files_of(place, node, window, closed)]
+        return ArchivedBars(
+            join([between(file.bars, *window) for _, file in held]),
+            tuple(MadeRange(*part.intersect(window), file.evidence) for part, file in held),
+        )
 
     async def close(self) -> None:
         """Close the connections."""
@@ -114,20 +128,21 @@ class HttpArchives:
 
     async def _files_of(
         self, place: ArchivePlace, node: NodeId, window: Segment, closed: int
-    ) -> AsyncIterator[pa.Table]:
+    ) -> AsyncIterator[tuple[Segment, _File]]:
         for month in partitions(node.timeframe, "month", window):
-            bars = None
+            file = None
             if month.window.end <= closed:
-                bars = await self._file(node, month, place.url(node, month, place.monthly))
-            if bars is not None:
-                yield bars
+                file = await self._file(node, month, place.url(node, month, place.monthly))
+            if file is not None:
+                yield month.window, file
                 continue
             for day in partitions(node.timeframe, "day", month.window.intersect(window)):
                 if day.window.end <= closed:
-                    bars = await self._file(node, day, place.url(node, day, place.daily))
-                    yield empty_bars() if bars is None else bars
+                    file = await self._file(node, day, place.url(node, day, place.daily))
+                    if file is not None:
+                        yield day.window, file
 
-    async def _file(self, node: NodeId, partition: Partition, url: str) -> pa.Table | None:
+    async def _file(self, node: NodeId, partition: Partition, url: str) -> _File | None:
         known = self._files.get(url)
         if known is not None and (known[0] is not None or self._now() < known[1]):
             self._files.move_to_end(url)
@@ -136,10 +151,10 @@ class HttpArchives:
             return None
         return await self._flights.do(url, lambda: self._fetched(node, partition, url))
 
-    async def _fetched(self, node: NodeId, partition: Partition, url: str) -> pa.Table | None:
-        bars = None
+    async def _fetched(self, node: NodeId, partition: Partition, url: str) -> _File | None:
+        file = None
         try:
-            bars = await self._bars(node, partition, url)
+            file = await self._downloaded(node, partition, url)
         except (aiohttp.ClientError, TimeoutError, OSError, ImportRefused) as error:
             reason = str(error) or type(error).__name__
             if isinstance(error, (aiohttp.ClientConnectionError, TimeoutError)):
@@ -147,32 +162,32 @@ class HttpArchives:
                 self._away_until[node.exchange] = self._now() + ABSENT_FOR_S
                 reason = f"{reason}; the archive is asked for nothing for {ABSENT_FOR_S:g} s"
             self._notify(ArchiveEvent("refused", str(node), without_user(url), reason=reason))
-        self._keep(url, bars)
-        return bars
+        self._keep(url, file)
+        return file
 
-    def _keep(self, url: str, bars: pa.Table | None) -> None:
-        self._files[url] = bars, self._now() + ABSENT_FOR_S
+    def _keep(self, url: str, file: _File | None) -> None:
+        self._files[url] = file, self._now() + ABSENT_FOR_S
         self._files.move_to_end(url)
-        held = sum(one.nbytes for one, _ in self._files.values() if one is not None)
+        held = sum(one.bars.nbytes for one, _ in self._files.values() if one is not None)
         while len(self._files) > 1 and (len(self._files) > MAX_FILES or held > MAX_HELD_BYTES):
             gone, _ = self._files.popitem(last=False)[1]
-            held -= gone.nbytes if gone is not None else 0
+            held -= gone.bars.nbytes if gone is not None else 0
 
-    async def _bars(self, node: NodeId, partition: Partition, url: str) -> pa.Table | None:
+    async def _downloaded(self, node: NodeId, partition: Partition, url: str) -> _File | None:
         payload = await self._get(url)
         if payload is None:
             return None
         checksum = await self._get(url + CHECKSUM)
         name = urlsplit(url).path.rpartition("/")[2]
         # A month of seconds takes seconds to unpack and to read, which the loop must not wait for.
-        bars = await asyncio.to_thread(self._unpacked, node, partition, name, payload, checksum)
-        self._notify(ArchiveEvent("loaded", str(node), without_user(url), rows=bars.num_rows))
-        return bars
+        file = await asyncio.to_thread(self._unpacked, node, partition, name, payload, checksum)
+        self._notify(ArchiveEvent("loaded", str(node), without_user(url), rows=file.bars.num_rows))
+        return file
 
     def _unpacked(
         self, node: NodeId, partition: Partition, name: str, payload: bytes, checksum: bytes | None
-    ) -> pa.Table:
-        """The bars of a file. Raises `ImportRefused`."""
+    ) -> _File:
+        """What a file holds. Raises `ImportRefused`."""
         if checksum is not None:
             verify_checksum(name, payload, checksum)
         source = Source(name, sha256_text(payload), len(payload))
@@ -186,7 +201,7 @@ class HttpArchives:
         )
         if made.left_out:
             raise ImportRefused(f"{name} holds bars of other times than its name says", path=name)
-        return made.bars
+        return _File(made.bars, file_evidence(source, is_checked=checksum is not None))
 
     async def _get(self, url: str) -> bytes | None:
         """What lies there; None where nothing does."""

@@ -39,7 +39,11 @@ FROM_TRADES = "from_trades"
 """The reason of a fact that tells of which trades the bars of its range were made, where there are any."""
 FROM_CANDLES = "from_candles"
 """The reason of a fact that such bars came as candles since."""
-_PROVENANCE = frozenset({FROM_TRADES, FROM_CANDLES})
+FROM_ARCHIVE = "from_archive"
+"""The reason of a fact that tells of which file of the exchange's archive the bars of its range are."""
+ARCHIVE_DIFFERS = "archive_differs"
+"""The reason of a fact that the exchange sent bars of its range by other values than that file has."""
+_PROVENANCE = frozenset({FROM_TRADES, FROM_CANDLES, FROM_ARCHIVE, ARCHIVE_DIFFERS})
 _REASONS = frozenset({*ABSENT_REASONS, MISSING, DENIED, REVOKED, *_PROVENANCE})
 _UNDENIABLE = frozenset({DECLARED, RETENTION})
 _MAX_LOOKS = 1_000_000
@@ -65,8 +69,8 @@ class Fact:
 
     `reason` is an absent reason (a proof), `missing` or `denied` (a look that proved nothing, or the
     contrary), `revoked` (an operator took back what was declared), or says what bars were made of
-    (`from_trades`, `from_candles`). `recorded_at` and `next_try` are epoch seconds; `attempts` counts the
-    looks so far.
+    (`from_trades`, `from_candles`, `from_archive`, `archive_differs`). `recorded_at` and `next_try` are
+    epoch seconds; `attempts` counts the looks so far.
     """
 
     start: int
@@ -104,8 +108,11 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class TradedRange:
-    """A range whose bars were made of trades, and of which: `evidence` tells their number and SHA-256."""
+class MadeRange:
+    """A range whose bars the exchange did not send as candles, and of what they are, as `evidence` tells.
+
+    That is the number and SHA-256 of trades, or a file of the exchange's archive with its SHA-256.
+    """
 
     start: int
     end: int
@@ -116,14 +123,19 @@ class TradedRange:
         """Its range alone."""
         return Segment(self.start, self.end)
 
-    def within(self, window: Segment) -> list[TradedRange]:
+    def within(self, window: Segment) -> list[MadeRange]:
         """What of it lies in `window`."""
         part = self.segment.intersect(window)
         return [] if part.is_empty else [replace(self, start=part.start, end=part.end)]
 
 
-def traded_ranges(facts: Iterable[Fact], released: Sequence[TradedRange] = ()) -> list[TradedRange]:
-    """Where bars are made of trades, ascending and disjoint: as `released`, and as facts say since."""
+def made_ranges(
+    facts: Iterable[Fact], released: Sequence[MadeRange] = (), reason: str = FROM_TRADES
+) -> list[MadeRange]:
+    """Where bars are made of trades, or of what `reason` says; ascending and disjoint.
+
+    That is as `released`, and as facts say since.
+    """
     ranges = list(released)
     for fact in facts:
         if fact.reason in _PROVENANCE:
@@ -132,9 +144,15 @@ def traded_ranges(facts: Iterable[Fact], released: Sequence[TradedRange] = ()) -
                 for one in ranges
                 for part in outside(one.segment, [fact.segment])
             ]
-        if fact.reason == FROM_TRADES:
-            ranges.append(TradedRange(fact.start, fact.end, fact.evidence))
-    return sorted(ranges, key=lambda one: one.start)
+        if fact.reason == reason:
+            ranges.append(MadeRange(fact.start, fact.end, fact.evidence))
+    joined: list[MadeRange] = []
+    for one in sorted(ranges, key=lambda one: one.start):
+        if joined and (joined[-1].end, joined[-1].evidence) == (one.start, one.evidence):
+            joined[-1] = replace(joined[-1], end=one.end)
+        else:
+            joined.append(one)
+    return joined
 
 
 def resting(facts: Iterable[Fact], now: float) -> list[Segment]:

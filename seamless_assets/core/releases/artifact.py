@@ -20,7 +20,7 @@ from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.canonical import canonical_json, read_record, sha256_text
 from seamless_assets.core.coverage.coverage import DECLARED, MISSING, Gap
 from seamless_assets.core.coverage.declaration import Declaration
-from seamless_assets.core.coverage.ledger import TradedRange
+from seamless_assets.core.coverage.ledger import MadeRange
 from seamless_assets.core.node import NodeId, path_value
 from seamless_assets.core.releases.plausible import refuse_implausible_manifest
 from seamless_assets.errors import ArtifactCorrupt
@@ -29,6 +29,7 @@ T = TypeVar("T")
 MANIFEST_VERSION: Literal[1] = 1
 EXTENTS, VOLUME, INPUTS = "extents", "volume", "inputs"
 IMPORTS, ALIASES, TRADES = "imports", "aliases", "trades"
+ARCHIVES, ARCHIVE_DIFFERENCES = "archives", "archive_differences"
 """What a manifest's `policy` says beside the decisions: where its values lie, what volume counts, what it
 was derived from, which files were imported into its range, which symbols its bars were of before, which of
 its bars are made of trades.
@@ -139,9 +140,19 @@ class Manifest:
         return _converted(self.policy.get(ALIASES), tuple[dict[str, Any], ...]) or ()
 
     @property
-    def from_trades(self) -> tuple[TradedRange, ...]:
+    def from_trades(self) -> tuple[MadeRange, ...]:
         """Where its bars are made of trades, ascending, and of which; all others are candles."""
-        return _converted(self.policy.get(TRADES), tuple[TradedRange, ...]) or ()
+        return _converted(self.policy.get(TRADES), tuple[MadeRange, ...]) or ()
+
+    @property
+    def from_archives(self) -> tuple[MadeRange, ...]:
+        """Where its bars are of files of the exchange's archive, ascending, and of which."""
+        return _converted(self.policy.get(ARCHIVES), tuple[MadeRange, ...]) or ()
+
+    @property
+    def archive_differences(self) -> tuple[MadeRange, ...]:
+        """Where the exchange sent other bars than that file of its archive has; the exchange's count."""
+        return _converted(self.policy.get(ARCHIVE_DIFFERENCES), tuple[MadeRange, ...]) or ()
 
     @property
     def imports(self) -> tuple[dict[str, Any], ...]:
@@ -194,10 +205,16 @@ def aliases_record(aliases: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {ALIASES: records} if records else {}
 
 
-def trades_record(made: Iterable[TradedRange]) -> dict[str, Any]:
+def trades_record(made: Iterable[MadeRange]) -> dict[str, Any]:
     """What a manifest's `policy` says of bars that are made of trades; nothing where none is."""
     records = [asdict(one) for one in made]
     return {TRADES: records} if records else {}
+
+
+def archives_record(made: Iterable[MadeRange], differing: Iterable[MadeRange]) -> dict[str, Any]:
+    """What a manifest's `policy` says of bars of the exchange's archive, and of those it has otherwise."""
+    said = {ARCHIVES: [asdict(one) for one in made], ARCHIVE_DIFFERENCES: [asdict(one) for one in differing]}
+    return {name: records for name, records in said.items() if records}
 
 
 def imports_record(imported: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

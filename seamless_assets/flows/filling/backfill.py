@@ -209,12 +209,13 @@ async def _store_archived(
         return FillResult()
     source, factor = source_at(node, ports.policy.aliases_of(node), piece.bounds.start)
     found = await ports.archive.load_bars(source, Segment(missing[0].start, missing[-1].end), closed)
-    bars = redenominated(stack([between(found, *part) for part in missing]), factor)
+    bars = redenominated(stack([between(found.bars, *part) for part in missing]), factor)
     if not bars.num_rows:
         return FillResult()
     now = ports.clock.now()
+    facts = [fact for part in missing for fact in found.facts(part, node.timeframe, now)]
     written = await lease.fenced(
-        piece.chunk, lambda fence: ports.hot.write_bars(node, bars, (), recorded_at=now, fence=fence)
+        piece.chunk, lambda fence: ports.hot.write_bars(node, bars, facts, recorded_at=now, fence=fence)
     )
     return FillResult(added=written.added, revised=written.revised, opens=timestamps(bars))
 
@@ -267,7 +268,7 @@ async def fetch_and_store(
     fetched = await _fetched(ports, node, request, witnesses, facts, factor)
     bars = redenominated(fetched.bars, factor)
     known = proven_gaps(facts)
-    fresh = [*await came_as_candles(ports, node, fetched, facts), *news(fetched.facts, known)]
+    fresh = [*await came_as_candles(ports, node, fetched, bars, facts), *news(fetched.facts, known)]
     if fetched.away is not None and not counts_failures:
         fresh = [fact for fact in fresh if not fact.is_look]
     now = ports.clock.now()

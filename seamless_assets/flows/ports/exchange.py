@@ -6,13 +6,12 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
 
-import pyarrow as pa
-
 from seamless_assets.core.bars.volume import VolumeUnit
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.pages import Page
 from seamless_assets.core.coverage.proof import Reach
 from seamless_assets.core.coverage.witnesses import Trades
+from seamless_assets.core.imports.archived import ArchivedBars
 from seamless_assets.core.live.feed.update import CandleUpdate, Streamed
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.wire.upstream import UpstreamAnswer
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
 class CandleArchive(Protocol):
     """Files of candles that exchanges keep beside their API."""
 
-    async def load_bars(self, node: NodeId, window: Segment, closed: int) -> pa.Table:
-        """Bars that open in `window` as files have them, sorted; none where there is no file of a time.
+    async def load_bars(self, node: NodeId, window: Segment, closed: int) -> ArchivedBars:
+        """Bars that open in `window` as files have them; none where there is no file of a time.
 
         Of times that are not over by `closed` (epoch seconds) there is none.
         """

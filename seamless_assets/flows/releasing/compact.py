@@ -12,6 +12,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import (
     ArtifactRef,
     aliases_record,
+    archives_record,
     declared_record,
     imports_record,
     trades_record,
@@ -110,6 +111,10 @@ async def _merge(
             **declared_record(one for manifest in manifests for one in manifest.declared),
             **imports_record(one for manifest in manifests for one in manifest.imports),
             **trades_record(one for manifest in manifests for one in manifest.from_trades),
+            **archives_record(
+                [one for manifest in manifests for one in manifest.from_archives],
+                [one for manifest in manifests for one in manifest.archive_differences],
+            ),
             **aliases_record(one for manifest in manifests for one in manifest.aliases),
         },
     )

@@ -24,6 +24,7 @@ from seamless_assets.core.releases.artifact import (
     ArtifactRef,
     SealedArtifact,
     aliases_record,
+    archives_record,
     declared_record,
     imports_record,
     trades_record,
@@ -36,7 +37,11 @@ from seamless_assets.core.sharing.aliases import alias_records
 from seamless_assets.core.sharing.events import SealEvent
 from seamless_assets.errors import FingerprintCollision, ReleaseLosesBars, ReleaseOutdated
 from seamless_assets.flows.filling.history import NO_OPENS, coverage_of_known, declared_of, known_bars
-from seamless_assets.flows.filling.trades.provenance import made_of_trades, manifests_in_force
+from seamless_assets.flows.filling.trades.provenance import (
+    made_of_trades,
+    manifests_in_force,
+    of_archives,
+)
 from seamless_assets.flows.ports import Facts, Ports
 from seamless_assets.flows.releasing.commit import commit, instant_micros, refuse_discarded, revisions
 from seamless_assets.flows.releasing.sealing import sealed_artifact
@@ -129,6 +134,7 @@ async def seal_known(
         known = with_absent(known, node.timeframe, imported.absent)
         declared, imports = [*declared, *imported.declared], [*imports, imported.record]
     made = await made_of_trades(ports, node, window, in_force)
+    archived, differing = await of_archives(ports, node, window, in_force)
     count = sum(int(np.diff(np.searchsorted(timestamps(bars), one.segment))[0]) for one in made)
     all_flags = {**(flags or {}), **report.flags, **({FROM_TRADES: count} if count else {})}
     artifact = await sealed_artifact(
@@ -147,6 +153,7 @@ async def seal_known(
             **declared_record(declared),
             **imports_record(imports),
             **trades_record(made if count else ()),
+            **archives_record(archived, differing),
             **aliases_record(alias_records(window, ports.policy.aliases_of(node))),
         },
         # Once for all that is imported at once: an exchange that is away is waited for.

@@ -41,8 +41,10 @@ async def loaded(files: FileServer, *asked: Segment) -> list[str]:
     archives = HttpArchives(places, {}, (), lambda: 0.0, lambda _: None)
     try:
         for day in asked:
-            bars = await archives.load_bars(NODE, day, START + 3 * DAY)
-            assert bars.equals(between(BARS, *day))
+            found = await archives.load_bars(NODE, day, START + 3 * DAY)
+            assert found.bars.equals(between(BARS, *day))
+            (file,) = found.files
+            assert file.segment == day and "checksum" in file.evidence
     finally:
         await archives.close()
     return [path[8:10] for path in files.asked if path.endswith(".zip") and path != "2025-01.zip"]
@@ -107,7 +109,7 @@ async def test_an_archive_that_is_away_is_asked_once_and_then_for_nothing_for_a_
         for at, refused in ((0.0, 1), (ABSENT_FOR_S - 1, 1), (ABSENT_FOR_S, 2)):
             now[0] = at
             for window in (Segment(START, START + 3 * DAY), DAYS[1]):
-                assert (await archives.load_bars(NODE, window, START + 40 * DAY)).num_rows == 0
+                assert (await archives.load_bars(NODE, window, START + 40 * DAY)).bars.num_rows == 0
             assert len(told) == refused
         await archives.close()
     assert all(isinstance(event, ArchiveEvent) and "for nothing for 600 s" in event.reason for event in told)
@@ -123,8 +125,8 @@ async def test_what_one_archive_lacks_is_asked_of_it_and_of_the_others_as_before
     archives = HttpArchives(places, {}, (), lambda: 0.0, lambda _: None)
     try:
         whole = Segment(START, START + 3 * DAY)
-        assert (await archives.load_bars(NODE, whole, START + 40 * DAY)).num_rows == 0
-        bars = await archives.load_bars(NodeId.parse("ohlcv:kraken:BTC/USDT:1h"), whole, START + 40 * DAY)
-        assert bars.num_rows == 48
+        assert (await archives.load_bars(NODE, whole, START + 40 * DAY)).bars.num_rows == 0
+        found = await archives.load_bars(NodeId.parse("ohlcv:kraken:BTC/USDT:1h"), whole, START + 40 * DAY)
+        assert found.bars.num_rows == 48 and len(found.files) == 2
     finally:
         await archives.close()
