@@ -29,7 +29,7 @@ from bench.report.page import write_page
 from bench.report.pictures import draw
 from bench.report.results import Results, joined_results
 from bench.report.table import problems, table
-from bench.running import Bench, measure
+from bench.running import Bench, SubjectBroken, rows_of
 
 LOGGER = logging.getLogger("bench")
 BROKEN = "broke: what it said stands above"
@@ -79,13 +79,13 @@ def run(names: Sequence[str], *, quick: bool, rounds: int | None) -> Iterator[Ro
         told = set()
         with tempfile.TemporaryDirectory(prefix=f"bench-{subject}-") as folder:
             try:
-                for row in measure(
+                for row in rows_of(
                     Bench(Path(folder), quick, rounds, wanted),
                     import_module(f"bench.subjects.{subject}").cases,
                 ):
                     told.add(row.line.name)
                     yield row
-            except Exception:
+            except SubjectBroken:
                 LOGGER.exception("%s broke", subject)
         yield from (
             Row(line, problem=BROKEN) for line in LINES if line.name in wanted and line.name not in told

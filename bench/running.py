@@ -85,6 +85,18 @@ class Skipped:
 Subject = Callable[[Bench], Iterator[Case | Growth | Skipped]]
 
 
+class SubjectBroken(Exception):
+    """A subject raised something in the midst of its lines; that is the cause."""
+
+
+def rows_of(bench: Bench, subject: Subject) -> Iterator[Row]:
+    """The rows of a subject as they come. Raises `SubjectBroken` where it raises anything."""
+    try:
+        yield from measure(bench, subject)
+    except Exception as error:
+        raise SubjectBroken(f"{type(error).__name__}: {error}") from error
+
+
 def measure(bench: Bench, subject: Subject) -> Iterator[Row]:
     """The rows of a subject's cases that are wanted, as they come."""
     wanted = {line.name: line for line in LINES if line.name in bench.wanted}

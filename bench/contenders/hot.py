@@ -15,6 +15,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class Work:
         return range(LONG_START, LONG_START + self.long_rows * MINUTE // DAY * DAY, step)[:DAYS]
 
 
-class Store:
+class Store(ABC):
     """A contender; what it stands on is written and read by `put`, `get` and `opens`."""
 
     def __init__(self, work: Work) -> None:
@@ -63,11 +64,17 @@ class Store:
         for day in self.work.days:
             self.get("LONG", day, day + DAY)
 
+    @abstractmethod
     def put(self, name: str, frame: pd.DataFrame) -> None:
-        raise NotImplementedError
+        """Write a series under a name."""
 
+    @abstractmethod
     def get(self, name: str, start: int, end: int) -> Any:
-        raise NotImplementedError
+        """The bars of a series from one open to another."""
+
+    @abstractmethod
+    def coverage(self) -> None:
+        """Find the gaps of the long series."""
 
 
 def node_id(name: str) -> str:

@@ -13,6 +13,7 @@ import logging
 import random
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -61,14 +62,14 @@ def node_id(number: int) -> str:
     return f"ohlcv:binance:N{number}/USDT:1m"
 
 
-class Reader:
+class Reader(ABC):
     """What both have in common: many readers at once."""
 
     work: Work
 
+    @abstractmethod
     async def read_aside(self, number: int, first: int) -> None:
         """Read a day of a node."""
-        raise NotImplementedError
 
     def crowd(self) -> float:
         """Seconds that a read of the crowd costs."""

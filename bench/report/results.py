@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.goals import LINES
 from bench.line import Row
@@ -43,4 +44,10 @@ def joined_results(paths: Sequence[Path]) -> Results:
             raise ValueError(f"{paths[0]} and {path} were written on different machines; make a page of each")
     latest = {row["name"]: row for one in told for row in one["rows"]}
     rows = [Row.from_json(line, latest[line.name]) for line in LINES if line.name in latest]
-    return Results(rows, told[-1]["machine"], {k: v for one in told for k, v in one["versions"].items()})
+    names = dict.fromkeys(name for one in told for name in one["versions"])
+    return Results(rows, told[-1]["machine"], {name: _every_version(name, told) for name in names})
+
+
+def _every_version(name: str, told: Sequence[Mapping[str, Any]]) -> str:
+    """The versions of one package in all files, each once."""
+    return " and ".join(dict.fromkeys(one["versions"][name] for one in told if name in one["versions"]))
