@@ -29,7 +29,7 @@ PAGE = "/page/"
 OPERATED = frozenset({"/v1/sessions/pin", "/v1/sessions/unpin"})
 LEASED = "/v1/leases"
 WEBSOCKET = "websocket"
-STREAMS = frozenset({"/v1/events"})
+STREAMS = frozenset({"/v1/events", "/v1/replay"})
 """What goes on for as long as it is wanted; so does every WebSocket connection."""
 SENDING_S = 600.0
 """How long an answer may take that has begun, but for streams."""

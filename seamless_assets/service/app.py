@@ -32,6 +32,7 @@ from seamless_assets.service.routes.openapi import describe_values
 from seamless_assets.service.routes.operations import operation_routes
 from seamless_assets.service.routes.page import page_routes
 from seamless_assets.service.routes.queries import once_each
+from seamless_assets.service.routes.replays import replay_routes
 from seamless_assets.service.routes.series import node_routes, release_routes
 from seamless_assets.service.routes.sessions import session_routes
 from seamless_assets.service.sessions import SessionLimit
@@ -89,6 +90,7 @@ def service_app(
         release_routes(pipeline),
         session_routes(pipeline, sessions),
         event_routes(pipeline),
+        replay_routes(pipeline),
         operation_routes(pipeline, leases, scrape, budgets),
         usage_routes(pipeline, tally),
         page_routes(),

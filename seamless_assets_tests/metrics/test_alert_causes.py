@@ -361,7 +361,7 @@ def test_an_alert_fires_by_its_cause_and_clears_without_it(
             trouble = Trouble(pipeline, exchange, patch, own_redis, receiver)
             trouble.bars_are_there()
             with watching(pipeline, tmp_path) as watch:
-                await_that(lambda: not watch.is_firing(name), lambda: None, CLEARS_S)
+                await_that(lambda: not watch.is_firing(name), lambda: case.health(trouble), CLEARS_S)
                 await_that(lambda: watch.is_firing(name), lambda: case.cause(trouble), FIRES_S)
                 trouble.mend()
                 await_that(lambda: not watch.is_firing(name), lambda: case.health(trouble), CLEARS_S)

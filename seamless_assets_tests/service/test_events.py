@@ -296,7 +296,7 @@ class Repeating:
     def __init__(self, sent: list[Message]) -> None:
         self.sent, self.connections = sent, 0
 
-    async def events(self, _: Mapping[str, Any]) -> AsyncGenerator[Message, None]:
+    async def events(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[Message, None]:
         self.connections += 1
         for message in self.sent:
             yield message
@@ -318,7 +318,7 @@ async def test_an_event_of_another_version_is_told_and_not_asked_for_again(
     async with client() as ask:
         begun = messages((await ask.get("/v1/events", params=query)).text)[:4]
     service = Repeating([*begun, Message(kind, data, begun[-1].last_id)])
-    events = streaming.follow(service, (sa.NodeId.parse(NODE),), {})
+    events = streaming.follow(service, (sa.NodeId.parse(NODE),), streaming.Question("/v1/events", {}))
     told = [await anext(events) for _ in begun[1:]]
     with pytest.raises(NotServed, match="bring client and service to one version"):
         await anext(events)

@@ -21,7 +21,6 @@ from seamless_assets.core.wire.sse import Message, MessageReader
 from seamless_assets.errors import SeamlessError, ServiceUnavailable
 
 CONNECT_S, SILENCE_S = 5.0, 120.0
-EVENTS = "/v1/events"
 STREAM_SILENCE_S = 60.0
 """Far longer than a service is silent on a stream."""
 PROBLEM_BYTES = 2**20
@@ -59,7 +58,7 @@ class HttpService:
         """The same of a question that changes something; it may be asked twice."""
         return self._value(kind, (await self._ask("POST", path, {}, body))[1])
 
-    async def events(self, body: Mapping[str, Any]) -> AsyncGenerator[Message, None]:
+    async def events(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[Message, None]:
         """The messages of a stream to its end. Raises whatever the service raised, and `ServiceUnavailable`.
 
         So it does where the stream breaks off, or says nothing at all for `STREAM_SILENCE_S`.
@@ -70,7 +69,7 @@ class HttpService:
             self._streams = aiohttp.ClientSession(
                 timeout=patience, connector=aiohttp.TCPConnector(limit=0), headers=self._headers
             )
-        asked = self._streams.post(f"{self._base}{EVENTS}", json=body, allow_redirects=False)
+        asked = self._streams.post(f"{self._base}{path}", json=body, allow_redirects=False)
         try:
             async with asked as answer:
                 if answer.status == _NO_CONTENT:
@@ -85,6 +84,9 @@ class HttpService:
                     if message.event == PROBLEM:
                         raise self._error(_OK, message.data)
                     yield message
+        except SeamlessError:
+            # Some are a ValueError, too.
+            raise
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise self._away(error) from error
         raise self._odd("its stream broke off")

@@ -42,6 +42,11 @@ class ReplayRequest:
     speed: float | None
     knowledge: Knowledge
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left of it."""
+        return all(self.positions[str(node)].upto >= node.timeframe.floor(self.end) for node in self.nodes)
+
     @classmethod
     def parse(
         cls,

@@ -27,10 +27,14 @@ class _Form(Struct, tag_field="event", tag=lambda name: name.removesuffix("Form"
     pass
 
 
-class BeginForm(_Form):
-    """Where a stream begins stands in its id. `max_lag`: seconds after its close when a bar is overdue."""
+class BeginForm(_Form, omit_defaults=True):
+    """Where a stream begins stands in its id.
 
-    max_lag: float
+    `max_lag`: seconds after its close when a bar is overdue. `as_of`: of what is known then a replay tells.
+    """
+
+    max_lag: float | None = None
+    as_of: str | None = None
 
 
 class _ValuedForm(_Form):
@@ -113,17 +117,20 @@ _KINDS: Mapping[str, type[Event]] = {
 }
 
 
-def write_begin(max_lag: float) -> bytes:
+def write_begin(begin: BeginForm) -> bytes:
     """What a stream tells first, as JSON."""
-    return encode(BeginForm(max_lag))
+    return encode(begin)
 
 
-def read_begin(payload: bytes) -> float:
-    """The `max_lag` of a stream that begins. Raises `ValueError`."""
+def read_begin(payload: bytes) -> BeginForm:
+    """What a stream tells first. Raises `ValueError`."""
     try:
-        return decode(payload, type=BeginForm).max_lag
+        begin = decode(payload, type=BeginForm)
     except MsgspecError as error:
         raise ValueError(str(error)) from error
+    if begin.max_lag is None and begin.as_of is None:
+        raise ValueError("it names neither max_lag nor as_of")
+    return begin
 
 
 def write_event(told: Told) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -12,7 +13,7 @@ from itertools import pairwise
 import pyarrow as pa
 
 from seamless_assets.core.bars.table import REVISIONS_SCHEMA, changes
-from seamless_assets.core.calendar.instant import epoch_micros
+from seamless_assets.core.calendar.instant import epoch_micros, instant_text
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.live.cursor import Place
 from seamless_assets.core.live.events import Event
@@ -30,6 +31,8 @@ from seamless_assets.flows.reading.released import bind_snapshot, refuse_uncover
 
 BATCH = 500
 """Events that are handed on at once, at most."""
+LONGEST_AHEAD_S = 1.0
+"""Releases of one millisecond are dated one after the other, so the last ones lie ahead of the clock."""
 
 
 async def replay(ports: Ports, request: ReplayRequest) -> AsyncGenerator[Event, None]:
@@ -41,6 +44,21 @@ async def replay(ports: Ports, request: ReplayRequest) -> AsyncGenerator[Event, 
         async for batch in batches:
             for event in batch:
                 yield event
+
+
+async def bound_now(ports: Ports, request: ReplayRequest) -> ReplayRequest:
+    """The request with an `as_of`, by default now: so it tells the same when it is asked for again.
+
+    Raises `NothingReleased`, and `AsOfInFuture` where a release is of a clock far ahead of ours.
+    """
+    if request.as_of is not None:
+        return request
+    snapshots = [await bind_snapshot(ports, node, ComputeContext()) for node in request.nodes]
+    newest = max(one.release.as_of for one in snapshots if one.release)
+    ahead = epoch_micros(newest, "as_of") / 1e6 - ports.clock.now()
+    if 0 < ahead < LONGEST_AHEAD_S:
+        await ports.clock.sleep(ahead)
+    return replace(request, as_of=max(newest, instant_text(math.floor(ports.clock.now() * 1e6))))
 
 
 async def replay_in_batches(ports: Ports, request: ReplayRequest) -> AsyncGenerator[Sequence[Event], None]:

@@ -20,6 +20,7 @@ from seamless_assets.core.coverage.ledger import Fact
 from seamless_assets.core.live.cursor import is_cursor
 from seamless_assets.core.live.events import CaughtUp, Event, Stale
 from seamless_assets.core.live.panel import Tick, timeframe_of
+from seamless_assets.core.live.replay import ReplayRequest
 from seamless_assets.core.live.request import StreamRequest
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext, Domain
@@ -37,12 +38,13 @@ from seamless_assets.pipeline.loop.portal import Portal
 from seamless_assets.pipeline.loop.stream import Stream
 from seamless_assets.pipeline.reading import as_of_text
 from seamless_assets.pipeline.remote.session import RemoteSession
-from seamless_assets.pipeline.remote.streaming import follow
+from seamless_assets.pipeline.remote.streaming import Question, follow
 from seamless_assets.pipeline.seamless import AsyncSeamless, Seamless
 from seamless_assets.pipeline.streaming import Nodes, require_deadline, several
 from seamless_assets.pipeline.wiring.service import RemoteAdapters
 
 T = TypeVar("T")
+EVENTS, REPLAY = "/v1/events", "/v1/replay"
 SLA = SLAPolicy | Mapping[str, Any] | str | None
 
 
@@ -166,9 +168,35 @@ class AsyncRemote(AsyncSeamless):
             "max_lag": request.max_lag or None,
             **more,
         }
-        return Stream(
-            self.portal, lambda wired: follow(cast(RemoteAdapters, wired).client, parsed, _given(body))
-        )
+        return self._told(parsed, Question(EVENTS, _given(body)))
+
+    def replay(
+        self,
+        nodes: Nodes,
+        start: Instant,
+        end: Instant,
+        as_of: Instant = None,
+        speed: float | None = None,
+        knowledge: str = "final",
+    ) -> AsyncIterator[Event]:
+        """The events of `[start, end)` from releases, resumed wherever the service was away.
+
+        Without an `as_of` what is known as it begins is told to its end, resumed or not.
+        """
+        parsed = tuple(dict.fromkeys(NodeId.parse(node) for node in several(nodes)))
+        request = ReplayRequest.parse(parsed, start, end, as_of, speed, knowledge)
+        body = {
+            "nodes": list(map(str, parsed)),
+            "start": start if is_cursor(start) else as_of_text(start),
+            "end": as_of_text(end),
+            "as_of": request.as_of,
+            "speed": request.speed,
+            "knowledge": request.knowledge,
+        }
+        return self._told(parsed, Question(REPLAY, _given(body), start="start"))
+
+    def _told(self, nodes: tuple[NodeId, ...], question: Question) -> AsyncIterator[Any]:
+        return Stream(self.portal, lambda wired: follow(cast(RemoteAdapters, wired).client, nodes, question))
 
     async def coverage(self, node: str | NodeId, start: Instant, end: Instant) -> Coverage:
         """Which bars of the window are known, hot or released, which proven absent, which missing."""

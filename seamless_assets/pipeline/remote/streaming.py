@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from seamless_assets.aio.shield import shielded
@@ -32,23 +33,37 @@ PASSING = (ServiceUnavailable, LimitExceeded, SeamlessSLAExceeded)
 class EventSource(Protocol):
     """Where streams are asked for."""
 
-    def events(self, body: Mapping[str, Any]) -> AsyncGenerator[Message, None]:
+    def events(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[Message, None]:
         """The messages of a stream to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a stream is asked for at which path; `start` is the name of where it begins."""
+
+    path: str
+    body: Mapping[str, Any]
+    start: str = "since"
+
+    def after(self, cursor: str, as_of: str | None) -> Question:
+        """The same from `cursor` on, of what was known where it began."""
+        known = {} if as_of is None else {"as_of": as_of}
+        return replace(self, body={**self.body, self.start: cursor, **known})
 
 
 async def follow(
     source: EventSource,
     nodes: tuple[NodeId, ...],
-    body: Mapping[str, Any],
+    question: Question,
     now: Callable[[], float] = time.time,
 ) -> AsyncGenerator[Told, None]:
-    """The events of a stream that is asked for by `body`, resumed where it breaks off.
+    """The events of a stream that `question` asks for, resumed where it breaks off.
 
     What is away for a while is waited for, and told as `Stale` once bars are overdue.
     Raises what the service raises, `ServiceUnavailable` where the stream does not even begin, and `NotServed`
     where it holds an event that this version cannot read.
     """
-    following = _Following(source, nodes, body, Relay(nodes), now)
+    following = _Following(source, nodes, question, Relay(nodes), now)
     coming: asyncio.Task[Told | None] | None = None
     async with aclosing(following.told()) as told:
         try:
@@ -73,13 +88,14 @@ class _Following:
         self,
         source: EventSource,
         nodes: tuple[NodeId, ...],
-        body: Mapping[str, Any],
+        question: Question,
         relay: Relay,
         now: Callable[[], float],
     ) -> None:
-        self._source, self._body, self._relay, self._now = source, body, relay, now
+        self._source, self._question, self._relay, self._now = source, question, relay, now
         self._names = tuple(map(str, nodes))
         self._cursor = ""
+        self._as_of: str | None = None
 
     def overdue(self) -> list[Told]:
         """What is to be told of nodes that nobody vouches for."""
@@ -103,8 +119,8 @@ class _Following:
             await asyncio.sleep(pause)
 
     async def _connection(self) -> AsyncGenerator[Told, None]:
-        body = {**self._body, "since": self._cursor} if self._cursor else self._body
-        async with aclosing(self._source.events(body)) as messages:
+        asked = self._question.after(self._cursor, self._as_of) if self._cursor else self._question
+        async with aclosing(self._source.events(asked.path, asked.body)) as messages:
             async for message in messages:
                 try:
                     told = self._read(message)
@@ -121,7 +137,9 @@ class _Following:
     def _read(self, message: Message) -> Told | None:
         if message.event != BEGIN:
             return read_event(message.data, message.last_id, self._names)
-        self._relay.begin(read_cursor(message.last_id, self._names), read_begin(message.data))
+        begin = read_begin(message.data)
+        self._as_of = begin.as_of
+        self._relay.begin(read_cursor(message.last_id, self._names), begin.max_lag or 0.0)
         return None
 
 

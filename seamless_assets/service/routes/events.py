@@ -18,7 +18,16 @@ from seamless_assets.core.live.panel import Tick, timeframe_of
 from seamless_assets.core.live.request import StreamRequest
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
-from seamless_assets.core.wire.events import BEGIN, END, EVENTS_TYPE, PROBLEM, Told, write_begin, write_event
+from seamless_assets.core.wire.events import (
+    BEGIN,
+    END,
+    EVENTS_TYPE,
+    PROBLEM,
+    BeginForm,
+    Told,
+    write_begin,
+    write_event,
+)
 from seamless_assets.core.wire.problems import problem_json
 from seamless_assets.core.wire.sse import write_message
 from seamless_assets.errors import InvalidChoice, InvalidInput, LimitExceeded, SeamlessError
@@ -38,10 +47,11 @@ LONGEST_NODES, LONGEST_CURSOR = 30_000, 30_000
 LONGEST_POSTED = 1_000_000
 """Characters of a cursor in a body; that of many nodes with a gap in every other bar is as long."""
 EVENTS = "/v1/events"
-LONG_BODIES = {EVENTS: 2**20}
+REPLAY = "/v1/replay"
+LONG_BODIES = {EVENTS: 2**20, REPLAY: 2**20}
 PANEL_DEADLINE_S = 10.0
-_NO_CONTENT = 204
-_EXAMPLES = ("ohlcv:bitstamp:BTC/EUR:1h", "ohlcv:bitstamp:ETH/EUR:1h")
+NO_CONTENT = 204
+EXAMPLES = ("ohlcv:bitstamp:BTC/EUR:1h", "ohlcv:bitstamp:ETH/EUR:1h")
 
 _SINCE = "A time, or the id of an event to go on after"
 Since = Annotated[str, Field(max_length=LONGEST_CURSOR, description=_SINCE)]
@@ -89,7 +99,7 @@ class EventsQuery(_Asked):
             min_length=1,
             max_length=LONGEST_NODES,
             description=f"Declared nodes by commas, {MAX_NODES} at most",
-            examples=[",".join(_EXAMPLES)],
+            examples=[",".join(EXAMPLES)],
         ),
     ]
 
@@ -99,7 +109,7 @@ class EventsBody(_Asked):
 
     nodes: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=300)]],
-        Field(min_length=1, description="Declared nodes", examples=[list(_EXAMPLES)]),
+        Field(min_length=1, description="Declared nodes", examples=[list(EXAMPLES)]),
     ]
 
 
@@ -113,14 +123,14 @@ def event_routes(pipeline: Seamless) -> APIRouter:
         request = asked.request(nodes, max_lag)
         _require_declared(request, declared)
         if is_resumed and _is_over(request):
-            return Response(status_code=_NO_CONTENT)
+            return Response(status_code=NO_CONTENT)
         deadline = (asked.deadline or PANEL_DEADLINE_S) if asked.panel else None
         stream = Stream(pipeline.aio.portal, lambda adapters: _messages(adapters.ports, request, deadline))
         # What cannot be streamed is told as an ordinary answer.
         first = await anext(stream)
         return EventStream(first, stream)
 
-    @router.get(EVENTS, responses=_RESPONSES, response_class=Response)
+    @router.get(EVENTS, responses=EVENT_ANSWERS, response_class=Response)
     async def events(
         query: Annotated[EventsQuery, QueryString()],
         last_event_id: Annotated[str | None, Header(max_length=LONGEST_CURSOR)] = None,
@@ -135,7 +145,7 @@ def event_routes(pipeline: Seamless) -> APIRouter:
             query = query.model_copy(update={"since": last_event_id})
         return await answer(query, query.nodes.split(","), is_resumed=last_event_id is not None)
 
-    @router.post(EVENTS, responses=_RESPONSES, response_class=Response)
+    @router.post(EVENTS, responses=EVENT_ANSWERS, response_class=Response)
     async def events_of_many(body: EventsBody) -> Response:
         """The same of many nodes."""
         return await answer(body, body.nodes, is_resumed=is_cursor(body.since))
@@ -152,9 +162,9 @@ _EXAMPLE = (
     'id: c2.eJyro\nevent: Gap\ndata: {"event":"Gap","node_id":"ohlcv:bitstamp:BTC/EUR:1h",'
     '"start":1735689600,"end":1735693200,"reason":"no_trades","evidence":"trades on both sides"}\n\n'
 )
-_RESPONSES = answers(
+EVENT_ANSWERS = answers(
     {EVENTS_TYPE: {"schema": {"type": "string", "description": _TOLD}, "example": _EXAMPLE}},
-    also={_NO_CONTENT: "What was to be told until `until` has been."},
+    also={NO_CONTENT: "What was to be told until `until` has been."},
 )
 
 
@@ -164,21 +174,22 @@ async def _messages(
     """The messages of a stream; the first one is the place where it begins."""
     positions = await begin(ports, request)
     request = replace(request, positions=positions)
-    yield write_message(BEGIN, write_begin(request.max_lag), write_cursor(positions))
+    yield write_message(BEGIN, write_begin(BeginForm(request.max_lag)), write_cursor(positions))
     source: AsyncGenerator[Any, None] = (
         subscribe(ports, request) if deadline is None else subscribe_panel(ports, request, deadline)
     )
     try:
         async with aclosing(batched(source, BATCH)) as batches:
             async for batch in batches:
-                yield b"".join(_message(told, is_panel=deadline is not None) for told in batch)
+                yield b"".join(event_message(told, is_panel=deadline is not None) for told in batch)
     except SeamlessError as error:
         yield write_message(PROBLEM, problem_json(error, status_of(error)))
     else:
         yield write_message(END, b"{}")
 
 
-def _message(told: Told, *, is_panel: bool) -> bytes:
+def event_message(told: Told, *, is_panel: bool = False) -> bytes:
+    """An event as it is sent, with the id that it is resumed by."""
     # What a panel tells of one node's clock lies within a tick that is still to come.
     is_place = not is_panel or isinstance(told, Tick)
     return write_message(type(told).__name__, write_event(told), told.cursor if is_place else "")

@@ -15,7 +15,7 @@ from seamless_assets.core.live.cursor import Place
 from seamless_assets.core.live.events import Bar, CaughtUp, Event, Filled, Gap, Revised, Stale
 from seamless_assets.core.live.panel import Tick
 from seamless_assets.core.live.position import Position
-from seamless_assets.core.wire.events import read_begin, read_event, write_begin, write_event
+from seamless_assets.core.wire.events import BeginForm, read_begin, read_event, write_begin, write_event
 from seamless_assets.core.wire.sse import HEARTBEAT, LONGEST, MessageReader, write_message
 
 NODES = ("ohlcv:binance:BTC/USDT:1m", "ohlcv:okx:BTC/USDT:USDT:1M")
@@ -134,4 +134,5 @@ def test_an_event_of_a_node_that_nobody_asked_for_is_refused() -> None:
     other = CaughtUp(node_id=NODES[0], place=Place(POSITIONS, NODES[0], POSITIONS[NODES[0]]), end=0, at=0.0)
     with pytest.raises(ValueError, match="not asked for"):
         read_event(write_event(other), other.cursor, NODES[1:])
-    assert read_begin(write_begin(45.5)) == 45.5
+    for begin in (BeginForm(45.5), BeginForm(as_of="2025-01-02T00:00:00Z")):
+        assert read_begin(write_begin(begin)) == begin
