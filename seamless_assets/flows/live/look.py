@@ -6,7 +6,9 @@ there. So any number of them, on any machines, cost one request, and the next on
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from seamless_assets.aio.gather import map_bounded
 from seamless_assets.core.calendar.segment import Segment, join_segments, outside
@@ -80,16 +82,35 @@ async def _look(ports: Ports, wanted: Look) -> list[FillResult]:
     if wanted.is_newest:
         begin = min(begin, frame.shift(wanted.closed, -OVERLAP_BARS))
     *others, newest = pieces(ports, wanted.node, Segment(begin, wanted.window.end))
-    # Who gets the newest bars asks for corrections of those before them, in whichever chunk they are.
-    found = await _look_at(ports, wanted, newest, witnesses)
-    wanted = replace(wanted, again=wanted.again or (wanted.is_newest and bool(found.asked)))
-    earlier = await map_bounded(
-        lambda piece: _look_at(ports, wanted, piece, witnesses), others, PIECES_AT_ONCE
+    overlap = frame.shift(wanted.closed, -OVERLAP_BARS)
+    near = [piece for piece in others if wanted.is_newest and piece.bounds.end > overlap]
+    found: list[FillResult] = []
+
+    async def look_before(*, again: bool) -> None:
+        """Look at the chunk before the newest one, where that has bars whose corrections are asked for."""
+        asked = replace(wanted, again=wanted.again or again)
+        while near:
+            found.append(await _look_at(ports, asked, near.pop(), witnesses))
+
+    # Who gets the newest bars asks for those corrections, and first: what is told of a bar comes in order.
+    found.append(
+        await _look_at(ports, wanted, newest, witnesses, before_fetching=partial(look_before, again=True))
     )
-    return [*earlier, found]
+    await look_before(again=False)
+    far = [piece for piece in others if not (wanted.is_newest and piece.bounds.end > overlap)]
+    return [
+        *await map_bounded(lambda piece: _look_at(ports, wanted, piece, witnesses), far, PIECES_AT_ONCE),
+        *found,
+    ]
 
 
-async def _look_at(ports: Ports, wanted: Look, piece: Piece, witnesses: WitnessPages) -> FillResult:
+async def _look_at(
+    ports: Ports,
+    wanted: Look,
+    piece: Piece,
+    witnesses: WitnessPages,
+    before_fetching: Callable[[], Awaitable[None]] | None = None,
+) -> FillResult:
     parts, _ = await _asked_for(ports, wanted, piece)
     if not parts:
         return FillResult()
@@ -97,6 +118,8 @@ async def _look_at(ports: Ports, wanted: Look, piece: Piece, witnesses: WitnessP
         parts, facts = await _asked_for(ports, wanted, piece)
         if not parts:
             return FillResult()
+        if before_fetching is not None:
+            await before_fetching()
         return await fetch_and_store(
             ports, wanted.node, piece, parts, witnesses, facts, lease, counts_failures=False
         )

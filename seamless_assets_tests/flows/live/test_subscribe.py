@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import aclosing
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -181,6 +182,32 @@ def test_a_correction_of_an_hourly_bar_does_not_wait_for_the_next_hour() -> None
                     break
 
     run_on_virtual_time(work)
+
+
+@pytest.mark.parametrize("back", [1, 5, 19])
+def test_corrections_before_a_chunk_begins_are_seen_with_its_newest_bar(back: int) -> None:
+    market = LiveMarket()
+    policy = replace(POLICY, window_bars=20)
+    processes = [replace(market.process(name), policy=policy) for name in ("one", "another")]
+    edge = pieces(processes[0], NODE, Segment(int(market.now) + 60, END))[1].bounds.start
+    fetch = market.exchange.fetch_candles
+
+    async def fetch_slowly(*asked: Any, **more: Any) -> Page:
+        await asyncio.sleep(0.3)
+        return await fetch(*asked, **more)
+
+    market.exchange.fetch_candles = fetch_slowly  # type: ignore[method-assign]
+
+    async def work() -> list[list[Event]]:
+        asked = request([NODE], edge - HOUR / 2, edge + 60)
+        reading = [asyncio.create_task(collect(ports, asked)) for ports in processes]
+        await asyncio.sleep(edge + 40 - market.now)
+        market.correct(NODE, edge - 60 * back, 77.0)
+        return await asyncio.gather(*reading)
+
+    for events in map(lasting, run_on_virtual_time(work)):
+        assert shown(events) == market.truth(NODE, edge - HOUR / 2, edge + 60)
+        assert [type(event) for event in events[-2:]] == [Bar, Revised]
 
 
 def test_many_who_follow_the_same_cost_the_requests_of_one() -> None:

@@ -209,7 +209,9 @@ class LiveWorkload(Simulation):
         self.loop.call_later(self.scale.trouble_s, self._stop, context=Context())
         for _ in range(4):
             after = self._rng.uniform(0, self.revising_s)
-            self.loop.call_later(after, self.market.revise, context=Context())
+            # Where nothing may be corrected so late that nobody looks, nothing is.
+            if after < self.revising_s:
+                self.loop.call_later(after, self.market.revise, context=Context())
 
     def _expire(self, rng: Random) -> None:
         rng.choice(self.cluster.lease_stores).expire_one(rng)
