@@ -297,3 +297,43 @@ def test_who_follows_a_node_while_all_is_closed_is_told() -> None:
         assert isinstance(error, ExchangeUnavailable) and "closed here" in str(error)
 
     run_on_virtual_time(work)
+
+
+@pytest.mark.parametrize("opens_in", [0.0, 5.0])
+@pytest.mark.parametrize("leaves", [False, True])
+@pytest.mark.parametrize("after", [0.0, GATHERING_S / 2, 3 * GATHERING_S, 6.0])
+def test_a_close_at_any_moment_tells_all_who_wait_and_leaves_nothing_open(
+    after: float, leaves: bool, opens_in: float
+) -> None:
+    clients: list[SlowClient] = []
+
+    class SlowClient(TradesClient):
+        async def close(self) -> None:
+            await asyncio.sleep(1.0)
+            await super().close()
+
+    async def opened(_: Callable[[int, str], None]) -> TradesClient:
+        await asyncio.sleep(opens_in)
+        clients.append(SlowClient())
+        return clients[-1]
+
+    async def work() -> None:
+        before = asyncio.all_tasks()
+        venue = Venue(Streams("coinbase", "trades", opened, ()))
+        joined = await venue.join(NODES[0])
+        waiting = asyncio.create_task(joined.updates.get())
+        await asyncio.sleep(after)
+        leaving = asyncio.create_task(venue.leave(joined)) if leaves else None
+        # Whoever leaves has begun to close what nobody else follows.
+        await asyncio.sleep(0.1 if leaves else 0)
+        await venue.close()
+        assert all(client.is_closed for client in clients)
+        if leaving is None:
+            assert isinstance(await waiting, ExchangeUnavailable)
+        else:
+            await leaving
+            waiting.cancel()
+            await asyncio.wait({waiting})
+        assert asyncio.all_tasks() == before
+
+    run_on_virtual_time(work)

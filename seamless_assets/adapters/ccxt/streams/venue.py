@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from seamless_assets.adapters.ccxt.streams.line import Line, Streams
 from seamless_assets.adapters.ccxt.streams.subscriber import Subscriber
 from seamless_assets.aio.gather import gather
+from seamless_assets.aio.shield import shielded
 from seamless_assets.core.node import NodeId
 
 
@@ -14,6 +17,7 @@ class Venue:
     def __init__(self, streams: Streams) -> None:
         self._streams = streams
         self._lines: list[Line] = []
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def join(self, node: NodeId) -> Subscriber:
         """Follow a node that nobody follows here."""
@@ -30,9 +34,18 @@ class Venue:
         for line in list(self._lines):
             if line.remove(subscriber) and line.is_empty:
                 self._lines.remove(line)
-                await line.close()
+                await self._close(line)
 
     async def close(self) -> None:
         """End what goes on, and close all connections. Whoever joins meanwhile has a client of their own."""
         lines, self._lines = self._lines, []
-        await gather(line.close() for line in lines)
+        # Some may be closed already by who has left them, and take their time.
+        closing = asyncio.gather(*self._closing, return_exceptions=True)
+        await gather(self._close(line) for line in lines)
+        await shielded(closing)
+
+    async def _close(self, line: Line) -> None:
+        closing = asyncio.create_task(line.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        await shielded(closing)
