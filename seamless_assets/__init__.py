@@ -7,30 +7,31 @@ with sa.connect("seamless.yaml") as s:
     frame = s.read("ohlcv:binance:BTC/USDT:1m", "2025-01-01", "2025-01-08").to_pandas()
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from seamless_assets.aio.late_imports import late_imports
-from seamless_assets.config.load import Settings, load_settings
-from seamless_assets.core.bars.conformance.conform import conform
-from seamless_assets.core.calendar.segment import Segment, merge_ranges, missing_ranges
-from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.core.coverage.coverage import Coverage
-from seamless_assets.core.live.events import Bar, CaughtUp, Filled, Gap, Revised, Stale
-from seamless_assets.core.live.panel import Tick
-from seamless_assets.core.node import NodeId
-from seamless_assets.core.reading.context import ComputeContext
-from seamless_assets.core.reading.panel import PanelMetadata, PanelResult
-from seamless_assets.core.reading.result import ReadMetadata, ReadResult
-from seamless_assets.core.reading.sla import SLAPolicy
-from seamless_assets.core.releases.fingerprint import fingerprint
-from seamless_assets.core.releases.release import Release
-from seamless_assets.errors import SeamlessError
-from seamless_assets.pipeline.connect import S3Access, Seamless, connect
-from seamless_assets.pipeline.files import verify_export
 
 if TYPE_CHECKING:
+    from seamless_assets.config.load import Settings, load_settings
+    from seamless_assets.core.bars.conformance.conform import conform
+    from seamless_assets.core.calendar.segment import Segment, merge_ranges, missing_ranges
+    from seamless_assets.core.calendar.timeframe import Timeframe
+    from seamless_assets.core.coverage.coverage import Coverage
+    from seamless_assets.core.live.events import Bar, CaughtUp, Filled, Gap, Revised, Stale
+    from seamless_assets.core.live.panel import Tick
+    from seamless_assets.core.node import NodeId
+    from seamless_assets.core.reading.context import ComputeContext
+    from seamless_assets.core.reading.panel import PanelMetadata, PanelResult
+    from seamless_assets.core.reading.result import ReadMetadata, ReadResult
+    from seamless_assets.core.reading.sla import SLAPolicy
+    from seamless_assets.core.releases.fingerprint import fingerprint
+    from seamless_assets.core.releases.release import Release
     from seamless_assets.defs.component import SeamlessComponent as SeamlessComponent
     from seamless_assets.defs.component import SeamlessMarketsComponent as SeamlessMarketsComponent
+    from seamless_assets.errors import SeamlessError
+    from seamless_assets.pipeline.connect import S3Access, Seamless, connect
+    from seamless_assets.pipeline.files import verify_export
 
 __all__ = [
     "Bar",
@@ -64,18 +65,42 @@ __all__ = [
     "verify_export",
 ]
 
-_COMPONENTS = ("SeamlessComponent", "SeamlessMarketsComponent")
-"""What Dagster's component registry finds here; they need Dagster, which most do not import."""
+_HOMES = {
+    "config.load": ("Settings", "load_settings"),
+    "core.bars.conformance.conform": ("conform",),
+    "core.calendar.segment": ("Segment", "merge_ranges", "missing_ranges"),
+    "core.calendar.timeframe": ("Timeframe",),
+    "core.coverage.coverage": ("Coverage",),
+    "core.live.events": ("Bar", "CaughtUp", "Filled", "Gap", "Revised", "Stale"),
+    "core.live.panel": ("Tick",),
+    "core.node": ("NodeId",),
+    "core.reading.context": ("ComputeContext",),
+    "core.reading.panel": ("PanelMetadata", "PanelResult"),
+    "core.reading.result": ("ReadMetadata", "ReadResult"),
+    "core.reading.sla": ("SLAPolicy",),
+    "core.releases.fingerprint": ("fingerprint",),
+    "core.releases.release": ("Release",),
+    "errors": ("SeamlessError",),
+    "pipeline.connect": ("S3Access", "Seamless", "connect"),
+    "pipeline.files": ("verify_export",),
+    "defs.component": ("SeamlessComponent", "SeamlessMarketsComponent"),
+}
+"""Where what is exported lives: imported when it is first asked for, as most use little of it.
+
+Dagster's component registry finds components here too, which need Dagster.
+"""
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _COMPONENTS:
+    if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    with late_imports("seamless_assets.defs.component"):
-        from seamless_assets.defs import component
-
-    return getattr(component, name)
+    home = f"{__name__}.{_HOME_OF[name]}"
+    with late_imports(home):
+        value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_COMPONENTS])
+    return sorted({*globals(), *_HOME_OF})

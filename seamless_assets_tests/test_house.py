@@ -41,7 +41,8 @@ def test_imports_run_one_way() -> None:
 
 def test_importing_the_package_loads_neither_dagster_nor_ccxt() -> None:
     code = (
-        "import sys, seamless_assets; print([m for m in ('dagster', 'ccxt', 'pandera') if m in sys.modules])"
+        "import sys; from seamless_assets import *; assert connect and NodeId; "
+        "print([m for m in ('dagster', 'ccxt', 'pandera') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
@@ -55,9 +56,25 @@ def test_the_testing_room_needs_no_pytest() -> None:
     assert not any(needed.startswith("pytest") for needed in project["dependencies"])
 
 
+def test_importing_the_package_loads_only_what_is_asked_for() -> None:
+    code = (
+        "import sys, seamless_assets as sa\n"
+        "assert 'numpy' not in sys.modules and 'pydantic' not in sys.modules\n"
+        "sa.NodeId, sa.errors.SeamlessError\n"
+        "print([m for m in ('pyarrow', 'pydantic', 'yaml', 'sqlite3') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
 def test_every_exported_name_is_there_and_documented() -> None:
     assert sorted(sa.__all__) == sa.__all__
     assert all(getattr(sa, name).__doc__ for name in sa.__all__)
+    components = {"SeamlessComponent", "SeamlessMarketsComponent"}
+    assert set(sa._HOME_OF) == {*sa.__all__, *components} <= set(dir(sa))
+    assert all(getattr(sa, name).__module__.startswith("seamless_assets.") for name in sa._HOME_OF)
+    with pytest.raises(AttributeError, match="has no attribute 'conect'"):
+        sa.conect  # noqa: B018
 
 
 def test_files_stay_small() -> None:

@@ -30,7 +30,8 @@ WEEK_MS = 7 * 86_400_000
 class Section(BaseModel):
     """A mapping of known keys. An empty one means its defaults, and so does a key without a value."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    # What is part of `Settings` is built with it, once; each by itself would cost as much again at import.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

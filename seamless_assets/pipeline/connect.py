@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.config.load import Settings, load_settings, service_url
 from seamless_assets.errors import InvalidInput
-from seamless_assets.pipeline.remote.face import RemoteSeamless
 from seamless_assets.pipeline.seamless import Seamless
 from seamless_assets.pipeline.wiring.stores import S3Access
 
@@ -26,6 +26,9 @@ def connect(
     if isinstance(settings, str) and settings.startswith(SERVICE_SCHEMES):
         if s3 is not None:
             raise InvalidInput("s3 means nothing beside the URL of a service, which has its own store")
+        with late_imports("seamless_assets.pipeline.remote.face"):
+            from seamless_assets.pipeline.remote.face import RemoteSeamless
+
         return RemoteSeamless(service_url(settings), token)
     if token is not None:
         raise InvalidInput("token is shown to a service; name that by its URL: connect('http://host:8765')")

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Iterable
+from typing import TYPE_CHECKING
 
+from seamless_assets.aio.late_imports import LateModule
 from seamless_assets.core.calendar.window import Instant
 from seamless_assets.core.live.events import CaughtUp, Event, Stale
 from seamless_assets.core.live.panel import Tick, timeframe_of
-from seamless_assets.core.live.replay import ReplayRequest
 from seamless_assets.core.live.request import StreamRequest
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.errors import InvalidInput
-from seamless_assets.flows.live.panel import subscribe_panel
-from seamless_assets.flows.live.replay import replay_in_batches
-from seamless_assets.flows.live.subscribe import subscribe
 from seamless_assets.pipeline.base import AsyncBase
+
+if TYPE_CHECKING:
+    from seamless_assets.core.live import replay as replaying
+    from seamless_assets.flows.live import panel as panels
+    from seamless_assets.flows.live import replay as replays
+    from seamless_assets.flows.live import subscribe as subscriptions
+else:
+    # Most who read never follow.
+    replaying = LateModule("seamless_assets.core.live.replay")
+    panels = LateModule("seamless_assets.flows.live.panel")
+    replays = LateModule("seamless_assets.flows.live.replay")
+    subscriptions = LateModule("seamless_assets.flows.live.subscribe")
 
 Nodes = str | NodeId | Iterable[str | NodeId]
 
@@ -40,7 +50,7 @@ class Streaming(AsyncBase):
         (seconds). Raises `InvalidInput` and its kinds, then `ExchangeRefused` and `StoreError`.
         """
         request = self._stream_request(nodes, since, until, context)
-        return self._stream(lambda ports: subscribe(ports, request))
+        return self._stream(lambda ports: subscriptions.subscribe(ports, request))
 
     def panel(
         self,
@@ -59,7 +69,7 @@ class Streaming(AsyncBase):
         request = self._stream_request(nodes, since, until, context)
         timeframe_of(request.nodes)
         require_deadline(deadline)
-        return self._stream(lambda ports: subscribe_panel(ports, request, deadline))
+        return self._stream(lambda ports: panels.subscribe_panel(ports, request, deadline))
 
     def replay(
         self,
@@ -78,8 +88,8 @@ class Streaming(AsyncBase):
         `CoverageMissing`, `AsOfInFuture`, `StoreError`.
         """
         parsed = [NodeId.parse(node) for node in several(nodes)]
-        request = ReplayRequest.parse(parsed, start, end, as_of, speed, knowledge)
-        return self._batched(lambda ports: replay_in_batches(ports, request))
+        request = replaying.ReplayRequest.parse(parsed, start, end, as_of, speed, knowledge)
+        return self._batched(lambda ports: replays.replay_in_batches(ports, request))
 
     def _stream_request(
         self, nodes: Nodes, since: Instant, until: Instant, context: ComputeContext | None
