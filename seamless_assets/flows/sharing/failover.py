@@ -50,7 +50,9 @@ class FailoverLeases:
         local = await self._claim_here(key, holder, ttl, shared)
         if local is None:
             return None
-        lease = shared or local
+        lease, now = shared or local, self._clock.now()
+        # Of one that could not be given back nothing is kept once its time is over.
+        self._pairs = {named: pair for named, pair in self._pairs.items() if pair.local.until > now}
         self._pairs[key, lease.token] = _Pair(shared, local)
         return lease
 
@@ -104,16 +106,19 @@ class FailoverLeases:
         return local
 
     async def _give_back(self, lease: Lease, reason: str | None) -> None:
-        pair, lost = self._pair(lease), None
+        pair, failed = self._pair(lease), None
         try:
             await _end(self._local, pair.local, reason)
-        except LeaseLost as error:
-            lost = error
+        except (LeaseLost, LeaseStoreUnavailable) as error:
+            failed = error
         self._pairs.pop((lease.key, lease.token), None)
+        if isinstance(failed, LeaseStoreUnavailable):
+            # This half is still to be given back, by whoever tries again.
+            self._pairs[lease.key, lease.token] = _Pair(None, pair.local)
         if pair.shared is not None:
             await self._end_shared(pair.shared, reason)
-        if lost is not None:
-            raise lost
+        if failed is not None:
+            raise failed
 
     async def _end_shared(self, shared: Lease, reason: str | None) -> None:
         """What cannot be given back because the coordinator is away ends there with its time."""

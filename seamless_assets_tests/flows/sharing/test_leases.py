@@ -329,6 +329,31 @@ def test_work_goes_on_under_this_machines_lease_while_the_coordinator_is_away(tm
     run_on_virtual_time(work)
 
 
+@pytest.mark.parametrize("outage", [1.0, 10 * TTL])
+def test_the_coordinator_has_its_half_back_though_this_machines_file_is_away(outage: float) -> None:
+    async def work() -> None:
+        shared, local = InMemoryLeaseStore(), InMemoryLeaseStore()
+        leases, _ = failover(shared, local)
+        lease = await leases.claim(KEY, "w", TTL)
+        assert lease is not None
+        local.is_away = True
+        with pytest.raises(LeaseStoreUnavailable):
+            await leases.complete(lease)
+        assert shared.ended == [(KEY, lease.token, "completed")] and not shared.live
+        await asyncio.sleep(outage)
+        local.is_away = False
+        if outage < TTL:
+            await leases.complete(lease)
+            assert not local.live and not leases._pairs
+        else:
+            # Nobody tried again, and nothing of it is kept.
+            await leases.claim("another", "w", TTL)
+            assert [key for key, _ in leases._pairs] == ["another"]
+        assert len(shared.ended) == 1
+
+    run_on_virtual_time(work)
+
+
 @pytest.mark.parametrize("above", [None, 10**15])
 def test_a_lease_may_be_given_back_while_it_is_renewed(above: int | None) -> None:
     async def work() -> None:
