@@ -62,6 +62,7 @@
     ├── ForkedProcess                      what is asked for belongs to the process we were forked from
     ├── MissingPackage (ModuleNotFoundError) what is asked for needs a package that is not installed
     ├── NotPicklable (PicklingError)       it lives in this process alone
+    ├── StreamCut                          a stream was cut in the middle of an item, by a cancellation
     └── BlockingCall (RuntimeError)        it would wait for what it is called by
 
 Facts travel as attributes: `raise UnknownSymbol("...", symbol=..., choices=...)` makes
@@ -385,6 +386,10 @@ class MissingPackage(SeamlessError, ModuleNotFoundError):
 
 class NotPicklable(SeamlessError, PicklingError):
     """It lives in this process alone: a loop, connections, what is under way on them."""
+
+
+class StreamCut(SeamlessError):
+    """A stream is asked for an item after a cancellation (a timeout, an interrupt) has cut it."""
 
 
 class BlockingCall(SeamlessError, RuntimeError):

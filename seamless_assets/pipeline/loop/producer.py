@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any, Generic, TypeVar
 
+from seamless_assets.errors import StreamCut
+
 T = TypeVar("T")
 
 
@@ -19,17 +21,25 @@ class Producer(Generic[T]):
         self._generator = generator
         self._turns = asyncio.Lock()
         self._step: asyncio.Task[Any] | None = None
+        self._was_cut = False
         self.has_ended = self.is_closed = False
 
     async def step(self) -> T:
-        """The next item. Raises `StopAsyncIteration` after the last one."""
+        """The next item. Raises `StopAsyncIteration` after the last one, `StreamCut` where one was cut."""
         async with self._turns:
+            if self._was_cut:
+                raise StreamCut(
+                    "waiting for an item was cancelled, which has ended the stream; ask for it anew with the "
+                    "last event's cursor as since. Where a timeout cancelled it: asyncio.wait({task}, "
+                    "timeout=...) lets the task go on"
+                )
             self._step = asyncio.current_task()
             try:
                 return await anext(self._generator)
-            except BaseException:
+            except BaseException as error:
                 # Whatever a generator raises, it has ended.
                 self.has_ended = True
+                self._was_cut = isinstance(error, asyncio.CancelledError) and not self.is_closed
                 raise
             finally:
                 self._step = None

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from seamless_assets.errors import StreamCut
 from seamless_assets.pipeline.loop.portal import Portal
 from seamless_assets.pipeline.loop.stream import BatchedStream, Stream
 from seamless_assets.pipeline.sync import driven
@@ -88,6 +89,21 @@ async def test_closing_cancels_who_waits_for_an_item(portal: Portal) -> None:
     await stream.aclose()
     (outcome,) = await asyncio.gather(waiting, return_exceptions=True)
     assert isinstance(outcome, asyncio.CancelledError) and numbers.events == ["cleaned up"]
+
+
+async def test_one_that_a_timeout_cut_says_so_and_does_not_seem_to_have_ended(portal: Portal) -> None:
+    numbers = Numbers()
+    numbers.may_go_on.clear()
+    stream = Stream(portal, numbers.generate)
+    waiting = asyncio.ensure_future(anext(stream))
+    assert await asyncio.to_thread(numbers.asked.wait, 30)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    for _ in range(2):
+        with pytest.raises(StreamCut, match="cursor as since"):
+            await anext(stream)
+    assert numbers.events == ["cleaned up"]
+    await stream.aclose()
 
 
 async def test_one_that_is_dropped_in_the_middle_of_a_step_cleans_up(
