@@ -12,6 +12,8 @@ import aiohttp
 import pytest
 from support.services import Coordinator
 
+from seamless_assets.adapters.http.leases import HttpLeases
+
 
 async def post(server: Coordinator, action: str, **body: Any) -> tuple[int, dict[str, Any]]:
     async with (
@@ -70,6 +72,22 @@ async def test_a_lease_is_renewed_and_given_back(lease_coordinator: Coordinator,
     assert (
         records[0]["holder"] == "w1" and records[0]["token"] == token and records[-1]["reason"] == "no luck"
     )
+
+
+@pytest.mark.parametrize(
+    "reason", ["", "x" * 20_000, "no file '/data/\udcff'", "\ud83d" * 11_000, "\x00\x1b["]
+)
+async def test_whatever_the_reason_a_lease_that_failed_is_given_back(
+    lease_coordinator: Coordinator, key: str, reason: str
+) -> None:
+    leases = HttpLeases(lease_coordinator.url)
+    try:
+        lease = await leases.claim(key, "w", 60.0)
+        assert lease is not None
+        await leases.fail(lease, reason)
+        assert await leases.claim(key, "another", 60.0) is not None
+    finally:
+        await leases.close()
 
 
 @pytest.mark.parametrize(

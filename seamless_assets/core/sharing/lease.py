@@ -99,7 +99,11 @@ def raised_token(token: int, above: int | None) -> int:
 
 
 def cut_reason(reason: str) -> str:
-    """A reason as lease stores keep it: what is too long is cut, and says so."""
+    """A reason as lease stores keep it: what is too long is cut, and says so.
+
+    Half characters, as names of files have them that are no UTF-8, are question marks.
+    """
+    reason = reason.encode(errors="replace").decode()
     if len(reason) <= LONGEST_REASON:
         return reason
     return f"{reason[:LONGEST_REASON]} ... (cut from {len(reason):,} characters)"
