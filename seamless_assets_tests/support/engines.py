@@ -102,7 +102,8 @@ def rows_of_spark(wanted: Sequence[tuple[str, int]]) -> list[list[tuple[float, .
         text=True,
         check=False,
     )
-    assert ran.returncode == 0, ran.stderr[-3_000:]
+    causes = [line for line in ran.stderr.splitlines() if "Exception" in line]
+    assert ran.returncode == 0, "\n".join(causes) or ran.stderr
     lines = [line.partition("ROWS ")[2] for line in ran.stdout.splitlines() if "ROWS " in line]
     return [[tuple(row) for row in json.loads(line)] for line in lines]
 

@@ -20,6 +20,8 @@ PROPERTIES = {
     "gc.enabled": "false",
     "write.metadata.delete-after-commit.enabled": "false",
     "format-version": "2",
+    # Iceberg's vectorized reader of Spark knows no deltas, in which opens are written.
+    "read.parquet.vectorization.enabled": "false",
 }
 _NUMBERED = re.compile(r"/v(?P<seq>[1-9][0-9]*)\.metadata\.json$")
 _OPERATIONS = {"compaction": "replace", "clean_up": "replace"}
