@@ -50,6 +50,10 @@ CLOCK_ERROR_S = 0.5
 """A mark that comes so little before the exchange's clock has closed its bar waits for that: by how long an
 answer took the clock is known to be slow.
 """
+LATE_BARS = 5
+"""A bar of which so many later ones have closed may have been corrected since, and no audit will look so far
+back when it comes: it is asked for.
+"""
 MAX_HEARD = 1_000
 """Updates that wait to be judged; with more the subscription ends, and begins anew."""
 RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -223,6 +227,12 @@ class NodeFeed:
         exchange has to say of that.
         """
         kept = [candle for candle in candles if not self._is_dropped(candle)]
+        late = [
+            one for one in kept if self._frame.count(one.end, max(one.end, self._closed(now))) > LATE_BARS
+        ]
+        if late:
+            await self._look(Segment(late[0].ts, late[-1].end), now)
+            kept = kept[len(late) :]
         if not kept:
             return False
         window = Segment(self._frame.shift(kept[0].ts, -1), kept[-1].end)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from support.live import HOUR, NODE, LiveMarket, collect, lasting, request, shown
 
+from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.live.events import Bar, Event
 from seamless_assets.core.live.feed.stability import FAULTS, FIRST_S, SAME_S
 from seamless_assets.core.live.feed.update import CandleUpdate
+from seamless_assets.core.live.sequence import rows_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.events import StreamEvent
 from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable
@@ -100,6 +102,54 @@ def test_a_mark_waits_for_a_clock_that_is_known_to_be_slow(slow: float, within: 
     delays = [at + market.now - event.end for at, event in events if isinstance(event, Bar)]
     assert shown([event for _, event in events]) == truth_of(market, HOUR / 4)
     assert all(min(slow, 0.05) <= delay < within for delay in delays[1:])
+
+
+class SleepingStream:
+    """A stream whose machine sleeps for `bars` of a node, and then hears at once what was sent meanwhile."""
+
+    def __init__(self, market: LiveMarket, bars: int) -> None:
+        self._market, self._bars = market, bars
+        self.slept_s = 0.0
+
+    def now(self) -> float:
+        """The exchange's clock."""
+        return self._market.clock.now() + self.slept_s
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def streamed(self, _: str) -> Any:
+        return "candles"
+
+    async def updates(self, node: NodeId) -> AsyncGenerator[CandleUpdate, None]:
+        begin = node.timeframe.floor(int(self._market.now))
+        sent = dict(self._market.exchange.series[node])
+        yield CandleUpdate(begin, sent[begin], 1, 1)
+        await asyncio.sleep(20)
+        self.slept_s = 60.0 * self._bars
+        for number in range(self._bars):
+            ts = begin + 60 * number
+            self._market.correct(node, ts, 77.0)
+            yield CandleUpdate(ts, sent[ts], 1, 2 + number, is_closed=True)
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("bars", [3, 7, 30, 400])
+def test_what_was_sent_while_the_machine_slept_is_as_it_is_by_then(bars: int) -> None:
+    market = LiveMarket()
+    stream = SleepingStream(market, bars)
+    market.exchange.clock = stream
+    feeds = Feeds(stream)
+    ports = market.process(feeds=feeds)
+    begin = NODE.timeframe.floor(int(market.now))
+    window = Segment(begin, begin + 60 * bars)
+
+    async def work() -> Mapping[int, Any]:
+        async with feeds.following(ports, NODE, lambda _: None):
+            await asyncio.sleep(600)
+        return rows_of(await ports.hot.load_bars(NODE, window))
+
+    assert run_on_virtual_time(work) == market.truth(NODE, *window)
 
 
 def test_websocket_is_refused_where_there_is_no_stream_and_auto_asks() -> None:
