@@ -74,7 +74,20 @@ FETCHING = (
 DAGSTER = (
     Line("dagster.load-1000", "load 1,000 nodes (CPU)", "bare Dagster", 1.3, "s"),
     Line("dagster.load-5000", "load 5,000 nodes (CPU)", "bare Dagster", 1.3, "s"),
+    Line("dagster.webserver-5000", "webserver ready with 5,000 nodes (CPU)", "bare Dagster", 1.3, "s"),
     Line("dagster.one-of-5000", "materialize one asset of 5,000 (CPU)", "one of 10", 1.5, "s"),
+    Line(
+        "dagster.daemon-of-5000", "the same, launched in the UI, by the daemon (CPU)", "one of 10", 1.5, "s"
+    ),
+    Line("dagster.run", "a run of a day of 1m, by the daemon (CPU)", "bare asset", None, "s"),
+    Line(
+        "dagster.range-30x30",
+        "30 nodes x 30 days of 1m, by the daemon (CPU)",
+        "bare assets",
+        None,
+        "s",
+    ),
+    Line("dagster.celery-4", "a run, of 24 by 4 warm Celery workers", "default launcher", 0.2, "s"),
 )
 LIVE = (
     Line("live.polling-1", "a bar of 1 node, polled (CPU)", "bare polling loop"),

@@ -20,6 +20,7 @@ from seamless_assets.sandbox.server import Sandbox
 
 PACKAGE = ROOT / "seamless_assets"
 UV = (sys.executable, "-m", "uv")
+LATER = 1_743_465_600  # 2025-04-01
 NODE, DAY = "ohlcv:binance:BTC/USDT:1m", ("2025-01-01", "2025-01-02")
 NEWER = ("3.12", "3.13", "3.14")
 ASSETS = """
@@ -77,16 +78,16 @@ def pythons() -> list[Path]:
 
 
 @pytest.fixture
-def environment_of(packages: Path, tmp_path: Path) -> Callable[[Path], Path]:
+def environment_of(packages: Path, tmp_path: Path) -> Callable[..., Path]:
     """Makes an environment of a Python that holds the wheel and what it needs; the folder of its programs."""
 
-    def make(python: Path) -> Path:
+    def make(python: Path, *more: str) -> Path:
         settings = runpy.run_path(str(ROOT / "ops" / "bootstrap.py"))["uv_environment"]()
         home = tmp_path / "environment"
         (wheel,) = packages.glob("*.whl")
         subprocess.run([*UV, "venv", "--quiet", "--python", python, home], check=True)
         install = [*UV, "pip", "install", "--quiet", "--python", home / "bin" / "python"]
-        locked = ("--constraint", ROOT / "constraints.txt", wheel)
+        locked = ("--constraint", ROOT / "constraints.txt", wheel, *more)
         # What was installed before needs no network.
         for attempt in ([*install, "--offline", *locked], [*install, *locked]):
             done = subprocess.run(attempt, env=settings, capture_output=True, text=True, check=False)
@@ -107,7 +108,7 @@ def run(*command: object, cwd: Path, exchange: str) -> str:
 
 
 def test_a_project_is_made_in_an_empty_environment_of_the_newest_python(
-    environment_of: Callable[[Path], Path], tmp_path: Path
+    environment_of: Callable[..., Path], tmp_path: Path
 ) -> None:
     programs = environment_of(pythons()[-1])
     with Sandbox().running() as exchange:
@@ -119,7 +120,7 @@ def test_a_project_is_made_in_an_empty_environment_of_the_newest_python(
 @pytest.mark.deep
 @pytest.mark.parametrize("number", range(len(pythons())))
 def test_the_project_works_in_an_empty_environment_of_each_python(
-    environment_of: Callable[[Path], Path], tmp_path: Path, number: int
+    environment_of: Callable[..., Path], tmp_path: Path, number: int
 ) -> None:
     """Dagster loads its definitions; a day is released and read back."""
     programs = environment_of(pythons()[number])
@@ -134,6 +135,138 @@ def test_the_project_works_in_an_empty_environment_of_each_python(
         )
     assert loaded.split() == ["daily_range", "ohlcv/binance/BTC_USDT_1h", "ohlcv/binance/BTC_USDT_1m"]
     assert "released" in told and len(json.loads(bars)["bars"]) > 1_400
+
+
+FOREIGN = {
+    "pyproject.toml": """
+[project]
+name = "foreign"
+version = "0"
+requires-python = ">=3.11"
+[tool.dg]
+directory_type = "project"
+[tool.dg.project]
+root_module = "foreign"
+""",
+    "foreign/__init__.py": "",
+    "foreign/definitions.py": """
+from pathlib import Path
+from dagster import Definitions, definitions, in_process_executor, load_from_defs_folder
+
+@definitions
+def defs():
+    found = load_from_defs_folder(path_within_project=Path(__file__).parent)
+    return Definitions.merge(found, Definitions(executor=in_process_executor))
+""",
+    "foreign/defs/own.py": """
+import pandas as pd
+from dagster import AssetCheckResult, AssetIn, AssetKey, DailyPartitionsDefinition, asset, asset_check
+
+HOURS = AssetKey(["ohlcv", "binance", "BTC_USDT_1h"])
+DAYS = DailyPartitionsDefinition("2025-01-01")
+
+@asset(ins={"bars": AssetIn(HOURS)}, partitions_def=DAYS)
+def daily_range(bars: pd.DataFrame) -> float:
+    return float(bars.high.max() - bars.low.min())
+
+@asset_check(asset=HOURS)
+def prices_move(bars: pd.DataFrame) -> AssetCheckResult:
+    return AssetCheckResult(passed=bool(bars.close.nunique() > 1), metadata={"rows": len(bars)})
+""",
+    "look.py": """
+import json
+from pathlib import Path
+from dagster import AssetCheckKey, AssetKey, DagsterInstance, Definitions
+import seamless_assets as sa
+from foreign.definitions import defs
+from seamless_assets.defs import build_definitions
+
+own, hours = defs(), AssetKey(["ohlcv", "binance", "BTC_USDT_1h"])
+second = AssetKey(["research", "ohlcv", "binance", "BTC_USDT_1h"])
+told = {}
+with DagsterInstance.get() as instance:
+    for name, key in {"first": hours, "second": second}.items():
+        months = sorted(instance.get_materialized_partitions(key))
+        told[name] = {month: len(own.load_asset_value(key, partition_key=month)) for month in months}
+        pages = [one.asset_materialization for one in instance.fetch_materializations(key, limit=9).records]
+        told[f"{name} manifests"] = len({page.metadata["manifest"].value for page in pages})
+    told["range"] = own.load_asset_value(AssetKey("daily_range"), partition_key="2025-02-03")
+    job = own.resolve_implicit_global_asset_job_def()
+    checked = job.get_subset(asset_check_selection={AssetCheckKey(hours, "prices_move")})
+    told["check"] = checked.execute_in_process(instance=instance).get_asset_check_evaluations()[0].passed
+merged = Definitions.merge(
+    build_definitions(sa.load_settings(Path("foreign/defs/candles/seamless.yaml").absolute()), name="third"),
+    Definitions(),
+)
+told["merged"] = len(merged.load_asset_value(hours, partition_key="2025-01"))
+print(json.dumps(told))
+""",
+}
+HOURLY = """
+seamless:
+  artifact: {{object_store_uri: ./artifacts}}
+  hot_store: {{dsn: "sqlite:///./hot.sqlite"}}
+  state_dir: ./state
+exchanges:
+  binance: {{base_url: "{url}", symbols: ["BTC/USDT"], timeframes: ["1h"], start: 2025-01-01}}
+"""
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(1200)
+def test_a_project_of_somebody_else_lives_on_the_wheel(
+    environment_of: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Components, own assets and checks, ranges, values; two of them in one instance, and merged by hand."""
+    programs, project = environment_of(Path(sys.executable), "dagster-dg-cli"), tmp_path / "project"
+    for name, text in FOREIGN.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text)
+    (project / "home").mkdir()
+    (project / "home" / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    components = project / "foreign" / "defs"
+    environment = {
+        "PATH": f"{programs}:{os.defpath}",
+        "HOME": str(tmp_path),
+        "DAGSTER_HOME": str(project / "home"),
+        "PYTHONPATH": str(project),
+    }
+
+    def ask(*words: str, status: int = 0) -> str:
+        ran = subprocess.run(
+            [programs / words[0], *words[1:]],
+            cwd=project,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == status, ran.stdout + ran.stderr
+        return ran.stdout
+
+    assert "seamless_assets.SeamlessComponent" in ask("dg", "list", "components", "--json")
+    with Sandbox(now=LATER).running() as exchange:
+        for name in ("candles", "others"):
+            ask("dg", "scaffold", "defs", "seamless_assets.SeamlessComponent", name)
+            (components / name / "seamless.yaml").write_text(HOURLY.format(url=exchange.url))
+        second = components / "others" / "defs.yaml"
+        second.write_text(second.read_text() + "  name: research\n  key_prefix: research\n")
+        ask("dg", "check", "defs")
+        for key in ("ohlcv/binance/BTC_USDT_1h", "research/ohlcv/binance/BTC_USDT_1h"):
+            ask("dg", "launch", "--assets", f"key:{key}", "--partition-range", "2025-01...2025-02")
+        ask("dg", "launch", "--assets", "key:daily_range", "--partition", "2025-02-03")
+        told = json.loads(ask("python", "look.py").splitlines()[-1])
+    months = {"2025-01": 31 * 24, "2025-02": 28 * 24}
+    for name in ("first", "second"):
+        assert told[name].keys() == months.keys()
+        assert all(
+            0 < months[month] - rows < 24 or rows == months[month] for month, rows in told[name].items()
+        )
+        assert told[f"{name} manifests"] == 2
+    assert told["range"] > 0 and told["check"] is True and told["merged"] == told["first"]["2025-01"]
+    second.write_text(second.read_text().replace("key_prefix:", "prefix:"))
+    refused = ask("dg", "check", "yaml", status=1)
+    assert "defs.yaml:6 - " in refused and "'prefix'" in refused
 
 
 @pytest.mark.deep

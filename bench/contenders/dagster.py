@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -33,16 +33,20 @@ def bare_definitions(settings: Settings) -> dg.Definitions:
         @dg.multi_asset(
             name=shard.name,
             can_subset=True,
+            backfill_policy=dg.BackfillPolicy.single_run(),
             partitions_def=partitions_definition(shard.unit, shard.start),
             specs=[dg.AssetSpec(key, group_name="bare", skippable=True) for key in keys],
             check_specs=[spec for key in keys for spec in check_specs(key)],
         )
-        def nothing():  # type: ignore[no-untyped-def]
-            """Nothing."""
+        def bare(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+            """Say that all is there and passes, of each partition."""
+            for key in sorted(context.selected_asset_keys):
+                checked = [dg.AssetCheckResult(True, key, spec.name) for spec in check_specs(key)]
+                yield dg.MaterializeResult(key, check_results=checked)
 
-        made.append(nothing)
+        made.append(bare)
     jobs = [dg.define_asset_job(f"job_{one.op.name}", dg.AssetSelection.assets(one)) for one in made]
-    return dg.Definitions(assets=made, jobs=jobs)
+    return dg.Definitions(assets=made, jobs=jobs, executor=dg.in_process_executor)
 
 
 def load_seconds(file: Path, build: Callable[[Settings], dg.Definitions] = build_definitions) -> float:

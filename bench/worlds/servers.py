@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,38 @@ def questdb_ports(folder: Path) -> Iterator[list[int] | str]:
         yield [server.http_port, server.pg_port]
     finally:
         server.kill()
+
+
+class ClusterServers:
+    """A PostgreSQL and a Redis, and the environment by which `ops/cluster/dagster.yaml` finds them."""
+
+    def __init__(self, postgres: Any, redis: Any) -> None:
+        self.make_database = postgres.make_database
+        self.environment = {
+            "DAGSTER_POSTGRES_HOST": "127.0.0.1",
+            "DAGSTER_POSTGRES_PORT": str(postgres.port),
+            "DAGSTER_POSTGRES_PASSWORD": "not asked for here",
+            "DAGSTER_CELERY_URL": redis.url.removesuffix("/0") + "/1",
+        }
+
+
+@contextmanager
+def cluster_servers(folder: Path) -> Iterator[ClusterServers | str]:
+    """The servers of a cluster; a sentence where they cannot be had."""
+    reach_support()
+    from support.services import PostgresServer, RedisServer
+
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    redis = shutil.which("redis-server")
+    if not found or not redis:
+        yield "no PostgreSQL or Redis server: install Debian's postgresql and redis-server"
+        return
+    with ExitStack() as stack:
+        servers = PostgresServer(found[-1]), RedisServer(Path(redis), folder / "redis")
+        for server in servers:
+            server.start()
+            stack.callback(server.kill)
+        yield ClusterServers(*servers)
 
 
 class LocalExchange:

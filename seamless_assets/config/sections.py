@@ -17,6 +17,7 @@ from seamless_assets.config.fields import (
     FrameName,
     HeaderSecret,
     HotStore,
+    HttpUrl,
     Milliseconds,
     MillisecondsOrZero,
     ObjectStore,
@@ -317,7 +318,8 @@ class TokenSettings(Section):
 class ServiceSettings(Section):
     """Tokens by the name of their bearer, and limits: rows of one answer, how long one may take to begin,
     how many requests of one bearer are answered at once, how many streams of events it may have open, and
-    how many sessions of worlds it may begin. `dialects`: whether it answers as the exchanges do, too;
+    how many sessions of worlds it may begin. `public_url`: where browsers reach it, for the links of
+    Dagster's pages; `dialects`: whether it answers as the exchanges do, too;
     `forming_bars`: whether these answers hold the candle that forms; `upstream`: what of the rest goes on to
     the exchanges.
     """
@@ -333,6 +335,8 @@ class ServiceSettings(Section):
     """Streams of events that one bearer may have open."""
     max_sessions: Annotated[Whole, Field(gt=0, le=1_000_000)] = 10_000
     """Sessions of worlds that one bearer may begin."""
+    public_url: HttpUrl | None = None
+    """Where browsers reach it; the pages of Dagster link manifests there."""
     dialects: Truth = False
     """Answers as the exchanges do, too."""
     forming_bars: Truth = False

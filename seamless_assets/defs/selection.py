@@ -13,6 +13,8 @@ from dagster._core.code_pointer import ModuleCodePointer
 from dagster._grpc.impl import core_execute_run, start_run_in_subprocess
 
 _ONE_KEY = re.compile(r'(?:key:)?("?)(?P<key>[A-Za-z0-9_]+(?:/[A-Za-z0-9_]+)*)\1')
+_SELECTIONS = {("asset", "materialize"): "select", ("dg", "launch"): "assets"}
+"""Commands that materialize what their option of this name selects."""
 _RUN_WORKERS = {("api", "execute_run"), ("api", "resume_run")}
 """Commands by which launchers start a process for one run: in a container, a pod, a task."""
 
@@ -20,27 +22,27 @@ _RUN_WORKERS = {("api", "execute_run"), ("api", "resume_run")}
 def selected_keys(module: str) -> frozenset[AssetKey] | None:
     """The keys that this process materializes of the definitions in `module`.
 
-    A process does so that `dagster asset materialize` runs in, or that was started for one run alone. None
-    for any other process, and where what is selected is more than a list of keys.
+    A process does so that `dagster asset materialize` or `dg launch` runs in, or that was started for one run
+    alone. None for any other process, and where what is selected is more than a list of keys.
     """
     command = _command()
-    if command == ("asset", "materialize"):
-        return _commanded_keys(module)
+    if command in _SELECTIONS:
+        return _commanded_keys(module, _SELECTIONS[command])
     return _launched_keys(module, is_worker=command in _RUN_WORKERS)
 
 
-def _command() -> tuple[str | None, str | None] | None:
-    """The group and the name of the command that this process is."""
+def _command() -> tuple[str, str]:
+    """The group and the name of the command that this process is; empty where it is none."""
     context = click.get_current_context(silent=True)
     parent = context.parent if context else None
-    return (parent.info_name, context.info_name) if context and parent else None
+    return (parent.info_name or "", context.info_name or "") if context and parent else ("", "")
 
 
-def _commanded_keys(module: str) -> frozenset[AssetKey] | None:
+def _commanded_keys(module: str, option: str) -> frozenset[AssetKey] | None:
     asked_for = click.get_current_context().params
     if asked_for.get("module_name") != module:
         return None
-    parts = str(asked_for.get("select") or "").split(",")
+    parts = str(asked_for.get(option) or "").split(",")
     asked = [_ONE_KEY.fullmatch(part.strip()) for part in parts]
     if not all(asked):
         return None

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 import tomllib
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,45 +133,3 @@ def test_before_its_first_list_there_are_the_nodes_of_the_file_and_what_is_no_li
             markets(state, **more)
     with pytest.raises(InvalidChoice, match="kucoin is not in the settings"):
         load_settings(tmp_path / FILE).with_symbols("kucoin", ["BTC/USDT"])
-
-
-@pytest.mark.deep
-def test_a_foreign_project_uses_the_wheel(tmp_path: Path) -> None:
-    source, site, project = (tmp_path / name for name in ("source", "site", "project"))
-    source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    shutil.copytree(ROOT / "seamless_assets", source / "seamless_assets")
-    build = f"from setuptools import build_meta; build_meta.build_wheel({str(tmp_path)!r})"
-    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    zipfile.ZipFile(wheel).extractall(site)
-    (project / "foreign" / "defs").mkdir(parents=True)
-    (project / "foreign" / "__init__.py").touch()
-    (project / "foreign" / "definitions.py").write_text(
-        "from pathlib import Path\nfrom dagster import definitions, load_from_defs_folder\n\n\n"
-        "@definitions\ndef defs():\n"
-        "    return load_from_defs_folder(path_within_project=Path(__file__).parent)\n"
-    )
-    (project / "pyproject.toml").write_text(
-        '[project]\nname = "foreign"\nversion = "0"\nrequires-python = ">=3.11"\n'
-        '[tool.dg]\ndirectory_type = "project"\n[tool.dg.project]\nroot_module = "foreign"\n'
-    )
-
-    def dg(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(Path(sys.executable).with_name("dg")), *words],
-            cwd=project,
-            capture_output=True,
-            text=True,
-            env={"PATH": os.defpath, "HOME": str(tmp_path), "PYTHONPATH": f"{site}:{project}"},
-        )
-
-    listed = dg("list", "components", "--json")
-    assert "seamless_assets.SeamlessComponent" in listed.stdout, listed.stderr
-    assert dg("scaffold", "defs", "seamless_assets.SeamlessComponent", "candles").returncode == 0
-    assert dg("check", "defs").returncode == 0
-    written = project / "foreign" / "defs" / "candles" / "defs.yaml"
-    written.write_text(written.read_text().replace("config:", "confg:"))
-    refused = dg("check", "yaml")
-    assert refused.returncode == 1 and "defs.yaml:4 - " in refused.stdout and "'confg'" in refused.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from dagster import (
 )
 
 import seamless_assets as sa
+from seamless_assets.adapters.ccxt.memory import ExchangeMemory
 from seamless_assets.config.load import Settings, load_settings
 from seamless_assets.core.bars.table import BARS_SCHEMA
 from seamless_assets.core.reading.result import ReadResult
@@ -29,6 +31,7 @@ from seamless_assets.defs.names import PUBLISHABLE
 from seamless_assets.defs.nodes.assets import build_assets
 from seamless_assets.defs.partitions import partitions_definition
 from seamless_assets.errors import ConfigError
+from seamless_assets.pipeline.wiring.exchanges import memory_file, memory_place
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.replay import Replay
 from seamless_assets.sandbox.server import Sandbox
@@ -272,3 +275,33 @@ def test_assets_show_what_the_settings_say_of_them(settings_for: Callable[..., S
     assert [(column.name, column.type) for column in columns] == [
         (field.name, str(field.type).replace("double", "float64")) for field in BARS_SCHEMA
     ]
+
+
+def test_a_description_tells_what_was_learned_of_a_market_and_asks_nobody(
+    written: Callable[..., Path], exchange: Sandbox
+) -> None:
+    path, node = written("BTC/USDT", "ETH/USDT"), "ohlcv:binance:BTC/USDT:1m"
+
+    def descriptions() -> list[str | None]:
+        keys = [AssetKey(["ohlcv", "binance", f"{coin}_USDT_1m"]) for coin in ("BTC", "ETH")]
+        specs = {spec.key: spec for spec in build_definitions(load_settings(path)).resolve_all_asset_specs()}
+        return [specs[key].description for key in keys]
+
+    plain = [f"Candles of {coin}/USDT on binance, 1m each." for coin in ("BTC", "ETH")]
+    assert descriptions() == plain
+    assert not (path.parent / "state").exists()
+    with sa.connect(path) as s:
+        assert s.materialize(node, "2025-01-02", "2025-01-03").released
+        place = memory_place(s.settings, "binance")
+        memory = ExchangeMemory(memory_file(s.settings))
+    asyncio.run(memory.remember(place, node, "listed", 1_502_942_400))
+    asyncio.run(memory.remember(place, node.replace("BTC", "ETH"), "listed", 10**15))
+    asyncio.run(memory.close())
+    asked = len(exchange.requests)
+    assert descriptions() == [
+        f"{plain[0]} Volume counts BTC. Its first bar ever opens 2017-08-17T04:00:00Z.",
+        f"{plain[1]} Volume counts ETH.",
+    ]
+    memory_file(load_settings(path)).write_bytes(b"not a database at all" * 99)
+    assert descriptions() == plain
+    assert len(exchange.requests) == asked

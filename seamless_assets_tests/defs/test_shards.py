@@ -133,9 +133,11 @@ def test_a_process_of_some_nodes_builds_their_shards(
     ],
 )
 def test_a_command_names_the_keys_it_materializes(select: str, keys: list[str] | None) -> None:
+    wanted = None if keys is None else frozenset(AssetKey(key.split("/")) for key in keys)
     with command("asset", "materialize", module_name="ours", select=select):
-        asked = selected_keys("ours")
-    assert asked == (None if keys is None else frozenset(AssetKey(key.split("/")) for key in keys))
+        assert selected_keys("ours") == wanted
+    with command("dg", "launch", module_name="ours", assets=select):
+        assert selected_keys("ours") == wanted
 
 
 @pytest.mark.parametrize(
@@ -146,6 +148,9 @@ def test_a_command_names_the_keys_it_materializes(select: str, keys: list[str] |
         (("asset", "materialize"), {"module_name": "theirs", "select": "a"}),
         (("asset", "materialize"), {"python_file": "ours.py", "select": "a"}),
         (("asset", "materialize"), {"module_name": "ours"}),
+        (("asset", "materialize"), {"module_name": "ours", "assets": "a"}),
+        (("dg", "launch"), {"module_name": "ours", "job": "a"}),
+        (("dg", "launch"), {"target_path": ".", "assets": "a"}),
     ],
 )
 def test_other_commands_name_none(words: tuple[str, str], options: dict[str, str]) -> None:

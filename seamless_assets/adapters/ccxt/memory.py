@@ -13,6 +13,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -137,6 +138,26 @@ class ExchangeMemory:
         if self._db is not None:
             self._db.close()
             self._db = None
+
+
+def known_markets(path: Path, place: str) -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
+    """The markets of a place by their symbols, and when nodes were listed by their ids, as known by now.
+
+    Nothing of a file that is not there or cannot be read; the file stays as it is.
+    """
+    if not path.exists():
+        return {}, {}
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            stored = _markets(db, place)
+            statement = "SELECT subject, value, seen_at FROM facts WHERE place = ? AND name = 'listed'"
+            found = [(row[0], Remembered(*row[1:])) for row in db.execute(statement, (place,))]
+    except sqlite3.Error:
+        return {}, {}
+    markets = {market["symbol"]: market for market in (stored.body.markets if stored else ())}
+    return markets, {
+        subject: known.value for subject, known in found if known.can_be and 0 <= known.value <= known.seen_at
+    }
 
 
 def _put(db: sqlite3.Connection, statement: str, row: tuple[object, ...]) -> None:

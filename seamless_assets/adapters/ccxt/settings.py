@@ -46,6 +46,10 @@ class ClientSettings:
         """Where the exchange is reached, for use in keys; empty for its own address."""
         return place_of(self.base_url) if self.base_url else ""
 
+    def memory_place(self, exchange: str) -> str:
+        """Where what is learned of the exchange of this name is remembered: an exchange at one address."""
+        return f"{exchange}@{self.place}{'#sandbox' if self.sandbox else ''}"
+
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must never be shown: keys, and who asks a proxy or `base_url`."""

@@ -262,8 +262,7 @@ class CcxtSource:
 
     def place(self, exchange: str) -> str:
         """Where what is learned of an exchange is remembered: an exchange at one address."""
-        settings = self._settings[exchange]
-        return f"{exchange}@{settings.place}{'#sandbox' if settings.sandbox else ''}"
+        return self._settings[exchange].memory_place(exchange)
 
     async def close(self) -> None:
         """Close every client's connections."""

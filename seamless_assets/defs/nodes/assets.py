@@ -33,6 +33,7 @@ from dagster import (
 )
 
 from seamless_assets.config.load import NodeSettings, Settings
+from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.node import NodeId
 from seamless_assets.defs.inputs.instructions import read_instructions
 from seamless_assets.defs.names import NODE_ID_METADATA, POOL_PREFIX, NodesByKey, ProjectNames, node_tags
@@ -44,6 +45,7 @@ from seamless_assets.defs.resources import SeamlessResource
 from seamless_assets.defs.shards import Shard, shards_of
 from seamless_assets.errors import ExchangeUnavailable, InvalidInput
 from seamless_assets.pipeline.connect import Seamless
+from seamless_assets.pipeline.wiring.exchanges import LearnedMarket, learned_markets
 
 SCHEMA = {
     "dagster/column_schema": TableSchema(
@@ -68,11 +70,13 @@ def build_assets(
     Raises `ConfigError` where two have one key.
     """
     called, by_key = names or ProjectNames(), NodesByKey(settings.nodes)
+    learned, unknown = learned_markets(settings), LearnedMarket()
     steps: dict[str, OpDefinition] = {}
     made = []
     for shard in shards_of(settings, called) if shards is None else shards:
         step = steps.get(shard.step) or steps.setdefault(shard.step, _step(called, by_key, shard))
-        made.append(_shard_asset(called, shard, step, settings.seamless.conformance.version))
+        markets = [learned.get(node, unknown) for node in shard.nodes]
+        made.append(_shard_asset(called, shard, step, settings.seamless.conformance.version, markets))
     return made
 
 
@@ -101,13 +105,22 @@ def _step(names: ProjectNames, by_key: NodesByKey, shard: Shard) -> OpDefinition
     return materialize_shard
 
 
-def _shard_asset(names: ProjectNames, shard: Shard, step: OpDefinition, conformance: str) -> AssetsDefinition:
+def _shard_asset(
+    names: ProjectNames,
+    shard: Shard,
+    step: OpDefinition,
+    conformance: str,
+    markets: Sequence[LearnedMarket],
+) -> AssetsDefinition:
     partitions, places = partitions_definition(shard.unit, shard.start), list(enumerate(shard.members))
     keys = {_output(place): names.asset_key(member.node) for place, member in places}
     return AssetsDefinition(
         node_def=step,
         keys_by_output_name=keys,
-        specs=[_spec(names, member, conformance, partitions) for _, member in places],
+        specs=[
+            _spec(names, member, conformance, partitions, market)
+            for (_, member), market in zip(places, markets, strict=True)
+        ],
         check_specs_by_output_name={
             name: spec
             for place, member in places
@@ -168,11 +181,19 @@ def _materialize(
         raise ExchangeUnavailable(f"no answer for {nodes}: {first}", **first.facts) from first
 
 
+def description_of(node: NodeId, market: LearnedMarket) -> str:
+    """What a node is, and what was learned of its market by now."""
+    volume = f" Volume counts {market.volume}." if market.volume else ""
+    listed = f" Its first bar ever opens {seconds_text(market.listed)}." if market.listed is not None else ""
+    return f"Candles of {node.symbol} on {node.exchange}, {node.timeframe} each.{volume}{listed}"
+
+
 def _spec(
     names: ProjectNames,
     member: NodeSettings,
     conformance: str,
     partitions: TimeWindowPartitionsDefinition,
+    market: LearnedMarket,
 ) -> AssetSpec:
     node, exchange = member.node, member.exchange
     return AssetSpec(
@@ -181,7 +202,7 @@ def _spec(
         kinds={"ccxt", "parquet"},
         skippable=True,
         partitions_def=partitions,
-        description=f"Candles of {node.symbol} on {node.exchange}, {node.timeframe} each.",
+        description=description_of(node, market),
         # What bars mean changes with the rules that they are conformed by, and with nothing else.
         code_version=conformance,
         owners=exchange.owners,

@@ -7,7 +7,9 @@ own are shown as `first_published` and `artifact_fingerprint`.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
+from urllib.parse import urlencode
 
 from dagster import MetadataValue
 
@@ -17,7 +19,7 @@ from seamless_assets.core.calendar.partition import Partition
 from seamless_assets.core.coverage.coverage import Coverage
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
-from seamless_assets.core.releases.artifact import ArtifactRef
+from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
 from seamless_assets.flows.releasing.materialize import PartitionReport
 from seamless_assets.flows.releasing.publish import Sealed
 from seamless_assets.pipeline.connect import Seamless
@@ -50,11 +52,14 @@ def artifact_metadata(
     dataset: tuple[str, str],
 ) -> dict[str, Any]:
     """What is known of the artifact of a partition; `dataset` is the release's `as_of` and fingerprint."""
-    store = pipeline.aio.ports.artifacts
+    store, manifest = pipeline.aio.ports.artifacts, pipeline.manifest(node, ref)
     return {
         "dagster/uri": store.file_uri(node, ref.file_path),
         "dagster/partition_row_count": coverage.present,
         **coverage_metadata(coverage),
+        **_absences(node, coverage),
+        **_revision(pipeline, node, partition),
+        **({"volume_counts": str(manifest.volume)} if manifest.volume else {}),
         "node_id": str(node),
         "as_of": dataset[0],
         "dataset_fingerprint": dataset[1],
@@ -62,7 +67,8 @@ def artifact_metadata(
         "manifest_uri": store.file_uri(node, ref.manifest_path),
         "window": f"{seconds_text(ref.start)} to {seconds_text(ref.end)}",
         **_settled(pipeline, partition, ref),
-        "manifest": MetadataValue.json(_manifest(pipeline, node, ref)),
+        **_manifest_link(pipeline, node, ref, dataset[0]),
+        "manifest": MetadataValue.json(_renamed(manifest)),
     }
 
 
@@ -76,6 +82,41 @@ def coverage_metadata(coverage: Coverage) -> dict[str, Any]:
         "declared_bars": coverage.declared,
         "missing_bars": coverage.missing,
     }
+
+
+def _absences(node: NodeId, coverage: Coverage) -> dict[str, Any]:
+    """Bars that are not there, by reason; nothing where all are."""
+    counts = Counter[str]()
+    for gap in coverage.gaps:
+        counts[gap.reason] += node.timeframe.count(gap.start, gap.end)
+    told = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+    return {"not_there": told} if told else {}
+
+
+def _revision(pipeline: Seamless, node: NodeId, partition: Partition) -> dict[str, Any]:
+    """What the last release that corrected bars of a partition changed in them; nothing where none did."""
+    found = [
+        (entry.as_of, change)
+        for entry in pipeline.releases(node)
+        for change in entry.revisions
+        if change.partition == partition.key
+    ]
+    if not found:
+        return {}
+    as_of, change = found[-1]
+    first = f", the first at {seconds_text(change.examples[0])}" if change.examples else ""
+    counts = f"{change.changed} bars changed, {change.added} added, {change.removed} removed"
+    return {"last_revision": f"{as_of}: {counts}{first}"}
+
+
+def _manifest_link(pipeline: Seamless, node: NodeId, ref: ArtifactRef, as_of: str) -> dict[str, Any]:
+    """The manifest at the service, where browsers reach one."""
+    service = pipeline.settings.service.public_url
+    if service is None:
+        return {}
+    asked = {"node": str(node), "partition": ref.partition, "fingerprint": ref.fingerprint, "as_of": as_of}
+    url = f"{str(service).rstrip('/')}/v1/manifests?{urlencode(asked)}"
+    return {"manifest_at_service": MetadataValue.url(url)}
 
 
 def _settled(pipeline: Seamless, partition: Partition, ref: ArtifactRef) -> dict[str, Any]:
@@ -100,6 +141,6 @@ def _pictures(pipeline: Seamless, node: NodeId, report: PartitionReport, sealed:
     }
 
 
-def _manifest(pipeline: Seamless, node: NodeId, ref: ArtifactRef) -> dict[str, Any]:
-    written: dict[str, Any] = json.loads(pipeline.manifest(node, ref).to_json())
+def _renamed(manifest: Manifest) -> dict[str, Any]:
+    written: dict[str, Any] = json.loads(manifest.to_json())
     return {SHOWN_AS.get(name, name): value for name, value in written.items()}

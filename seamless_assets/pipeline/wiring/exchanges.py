@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from inspect import iscoroutinefunction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from seamless_assets.adapters.ccxt.documented.timeframes import documented_timeframes
-from seamless_assets.adapters.ccxt.memory import ExchangeMemory
+from seamless_assets.adapters.ccxt.documented.volume import volume_unit_of
+from seamless_assets.adapters.ccxt.memory import ExchangeMemory, known_markets
 from seamless_assets.adapters.ccxt.settings import ClientSettings
 from seamless_assets.adapters.machine.budget import MachineBudget
 from seamless_assets.aio.gather import gather
@@ -16,6 +19,8 @@ from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.config.load import Settings
 from seamless_assets.config.rules import Finding
 from seamless_assets.core.addresses import place_of
+from seamless_assets.core.bars.volume import VolumeUnit
+from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.events import Event
 from seamless_assets.core.wire.views import BudgetView
 from seamless_assets.flows.ports import CandleSource, CandleStream
@@ -103,8 +108,18 @@ def _import_ccxt() -> type[CcxtSource]:
 
 
 def _source(settings: Settings, gate: RateGate) -> CandleSource:
-    memory = ExchangeMemory(settings.seamless.state_dir / "exchanges.sqlite")
+    memory = ExchangeMemory(memory_file(settings))
     return _import_ccxt()(_all_client_settings(settings), gate, memory)
+
+
+def memory_file(settings: Settings) -> Path:
+    """Where what is learned of exchanges is kept."""
+    return settings.seamless.state_dir / "exchanges.sqlite"
+
+
+def memory_place(settings: Settings, exchange: str) -> str:
+    """The name under which what is learned of an exchange is kept there."""
+    return _client_settings(settings, exchange).memory_place(exchange)
 
 
 def _import_ccxt_pro() -> type[CcxtStream]:
@@ -156,6 +171,29 @@ def _client_settings(settings: Settings, exchange: str) -> ClientSettings:
         options=declared.client_options,
         symbols=declared.symbols,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedMarket:
+    """What the volume of a node counts, and the open of its first bar ever; None where it is not known."""
+
+    volume: VolumeUnit | None = None
+    listed: int | None = None
+
+
+def learned_markets(settings: Settings) -> dict[NodeId, LearnedMarket]:
+    """What is known by now of the nodes of exchanges, those left out of which nothing is."""
+    file = memory_file(settings)
+    known = {name: known_markets(file, memory_place(settings, name)) for name in settings.exchanges}
+    learned = {}
+    for member in settings.nodes:
+        node = member.node
+        markets, listed = known[node.exchange]
+        market = markets.get(node.symbol)
+        if market is not None or str(node) in listed:
+            unit = volume_unit_of(node.exchange, market) if market is not None else None
+            learned[node] = LearnedMarket(unit, listed.get(str(node)))
+    return learned
 
 
 def timeframes_served(settings: Settings) -> Iterator[Finding]:

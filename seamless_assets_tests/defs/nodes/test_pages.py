@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from dagster import (
     AssetCheckKey,
@@ -18,13 +20,16 @@ from dagster import (
 )
 
 import seamless_assets as sa
+from seamless_assets.adapters.machine.leases import MachineLeases
 from seamless_assets.config.load import load_settings
+from seamless_assets.config.sections import ServiceSettings
 from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.releases.release import Release
 from seamless_assets.defs.build import build_definitions
 from seamless_assets.defs.nodes import results
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.server import Sandbox
+from seamless_assets.service.app import service_app
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 KINDS = {"1m": "materialize_ohlcv_binance_1m", "1h": "materialize_ohlcv_binance_1h"}
@@ -94,6 +99,62 @@ def test_each_page_shows_its_own_partition(
             assert page["candles"].startswith("![candles](data:image/png;base64,")
             assert page["is_over"] is True and page["missing_bars"] == 0
     assert len({page["candles"] for page in shown.values()}) == len(days)
+
+
+def test_a_page_tells_what_is_not_there_what_volume_counts_and_what_was_corrected(
+    written: Callable[..., Path],
+    instance: DagsterInstance,
+    exchange: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = written("BTC/USDT")
+    assert run(path, instance, "1m", "2025-01-02").success
+    page = pages(instance, "BTC_USDT", "1m")["2025-01-02"]
+    assert page["not_there"] == f"{page['absent_bars']} no_trades" and page["absent_bars"] > 0
+    assert page["volume_counts"] == "BTC"
+    assert not page.keys() & {"last_revision", "manifest_at_service"}
+    made = exchange.book.generator.minutes
+
+    def corrected(*arguments: Any) -> Any:
+        bars = made(*arguments)
+        bars["volume"] += 1.0
+        return bars
+
+    monkeypatch.setattr(exchange.book.generator, "minutes", corrected)
+    assert run(path, instance, "1m", "2025-01-02").success
+    page = pages(instance, "BTC_USDT", "1m")["2025-01-02"]
+    changed = f"{page['dagster/partition_row_count']} bars changed, 0 added, 0 removed"
+    assert page["last_revision"] == f"{page['as_of']}: {changed}, the first at 2025-01-02T00:00:00Z"
+
+
+def test_a_page_links_its_manifest_at_the_service(
+    written: Callable[..., Path], instance: DagsterInstance, tmp_path: Path
+) -> None:
+    path = written("BTC/USDT")
+    path.write_text(f"{path.read_text()}service: {{public_url: 'https://candles.example.com/of-ours/'}}\n")
+    assert run(path, instance, "1m", "2025-01-02", "2025-01-03").success
+    shown = pages(instance, "BTC_USDT", "1m")
+
+    async def scrape() -> str:
+        return ""
+
+    async def manifests() -> dict[str, Any]:
+        transport = httpx.ASGITransport(service_app(pipeline, leases, scrape, ServiceSettings()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            links = {day: page["manifest_at_service"] for day, page in shown.items()}
+            below = {
+                day: link.removeprefix("https://candles.example.com/of-ours") for day, link in links.items()
+            }
+            answers = {day: (await client.get(link)).json() for day, link in below.items()}
+        await leases.close()
+        return answers
+
+    leases = MachineLeases(tmp_path / "leases.sqlite")
+    with sa.connect(path) as pipeline:
+        served = asyncio.run(manifests())
+    for day, page in shown.items():
+        assert served[day]["partition"] == day
+        assert served[day]["dataset_fingerprint"] == page["artifact_fingerprint"]
 
 
 def test_long_ranges_draw_the_newest_partitions_alone(

@@ -1,0 +1,196 @@
+"""Dagster as it is deployed: a webserver and a daemon of one project, and what they cost together."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from bench.measuring.sample import Sample
+from bench.places import OURS, ROOT, reach_support
+
+MODULE = "seamless_assets.definitions"
+TICKS = os.sysconf("SC_CLK_TCK")
+LOOK_S, GONE_S, ENOUGH_S = 0.5, 20, 600
+ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
+READY = "{workspaceOrError {... on Workspace {locationEntries {name loadStatus}}}}"
+STATUS = "query ($run: ID!) {runOrError(runId: $run) {... on Run {status}}}"
+RUNS = "{runsOrError {... on Runs {results {runId status startTime endTime}}}}"
+BEATS = '{instance {daemonHealth {daemonStatus(daemonType: "QUEUED_RUN_COORDINATOR") {healthy}}}}'
+LAUNCH = """mutation ($asked: ExecutionParams!) {launchPipelineExecution(executionParams: $asked)
+  {__typename ... on LaunchRunSuccess {run {runId}} ... on PythonError {message}}}"""
+
+
+class Deployment:
+    """Processes of one project's folder, whose processor time is told together; a context manager.
+
+    `module` holds the definitions. The folder has a seamless.yaml and a `DAGSTER_HOME`, `home`.
+    """
+
+    def __init__(self, folder: Path, module: str = MODULE, environment: dict[str, str] | None = None) -> None:
+        reach_support()
+        from support.services import free_port
+
+        self.folder, self._module, self._port = folder, module, free_port()
+        self.environment = {
+            "PATH": f"{OURS.parent}:{os.defpath}",
+            "HOME": str(folder),
+            "DAGSTER_HOME": str(folder / "home"),
+            "SEAMLESS_CONFIG": str(folder / "seamless.yaml"),
+            "PYTHONPATH": str(ROOT),
+            **(environment or {}),
+        }
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._location = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in reversed(self._processes):
+            self.end(process)
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        """A module of Python, in a session of its own that its children share."""
+        with (self.folder / f"{words[0]}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [OURS, "-m", *words],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._processes.append(process)
+        return process
+
+    def start_daemon(self) -> None:
+        """The daemon, which loads the location for itself; returns once it looks for runs that wait."""
+        self.start("dagster._daemon", "run", "-m", self._module)
+        deadline = time.monotonic() + ENOUGH_S
+        while not self.ask(BEATS)["instance"]["daemonHealth"]["daemonStatus"]["healthy"]:
+            if time.monotonic() > deadline:
+                raise RuntimeError((self.folder / "dagster._daemon.log").read_text()[-3_000:])
+            time.sleep(LOOK_S)
+
+    def start_webserver(self) -> None:
+        """The webserver; returns once it has loaded the location."""
+        process = self.start("dagster_webserver", "-m", self._module, "-p", str(self._port))
+        deadline = time.monotonic() + ENOUGH_S
+        while not self._is_ready():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError((self.folder / "dagster_webserver.log").read_text()[-3_000:])
+            time.sleep(LOOK_S)
+
+    def start_workers(self, workers: int, queues: str) -> None:
+        """Warm Celery workers, by the command of `ops/cluster/compose.yaml`; returns once they are ready."""
+        warm = "seamless_assets.definitions,ccxt.async_support"
+        words = ("-A", "seamless_assets.defs.cluster.worker", "worker", "-I", warm, "-Q", queues)
+        process = self.start("celery", *words, "-c", str(workers), "-l", "INFO")
+        log, deadline = self.folder / "celery.log", time.monotonic() + ENOUGH_S
+        while "ready." not in log.read_text():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(log.read_text()[-3_000:])
+            time.sleep(LOOK_S)
+
+    def end(self, process: subprocess.Popen[bytes]) -> None:
+        """End a process, and what it started."""
+        self._processes.remove(process)
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def launch(self, keys: Sequence[Sequence[str]], tags: dict[str, str]) -> str:
+        """The id of a run over assets, launched as the UI does it."""
+        asked = {
+            "selector": {
+                "repositoryLocationName": self._location,
+                "repositoryName": "__repository__",
+                "pipelineName": "__ASSET_JOB",
+                "assetSelection": [{"path": list(key)} for key in keys],
+            },
+            "runConfigData": {},
+            "mode": "default",
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
+        }
+        answer = self.ask(LAUNCH, asked=asked)["launchPipelineExecution"]
+        if answer["__typename"] != "LaunchRunSuccess":
+            raise RuntimeError(f"nothing was launched: {answer}")
+        return str(answer["run"]["runId"])
+
+    def await_end(self, run: str) -> None:
+        """Wait until a run has succeeded."""
+        deadline = time.monotonic() + ENOUGH_S
+        while (status := self.ask(STATUS, run=run)["runOrError"]["status"]) not in ENDED:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"run {run} is {status} after {ENOUGH_S} s")
+            time.sleep(LOOK_S)
+        if status != "SUCCESS":
+            raise RuntimeError(f"run {run} ended with {status}")
+
+    def await_ends(self, runs: int) -> list[dict[str, Any]]:
+        """Start and end of each of so many runs, once all have succeeded."""
+        deadline = time.monotonic() + ENOUGH_S
+        while time.monotonic() < deadline:
+            found = self.ask(RUNS)["runsOrError"]["results"]
+            if len(found) == runs and {one["status"] for one in found} == {"SUCCESS"}:
+                return list(found)
+            if failed := [one for one in found if one["status"] in ENDED - {"SUCCESS"}]:
+                raise RuntimeError(f"{len(failed)} runs failed: {failed[0]}")
+            time.sleep(4 * LOOK_S)
+        raise RuntimeError(f"{runs} runs were not done after {ENOUGH_S} s")
+
+    def measured_run(self, keys: Sequence[Sequence[str]], tags: dict[str, str]) -> Sample:
+        """Processor time of all processes from a run's launch until its own process is gone."""
+        before, used = self._working(), self.cpu()
+        self.await_end(self.launch(keys, tags))
+        deadline = time.monotonic() + GONE_S
+        while self._working() - before and time.monotonic() < deadline:
+            time.sleep(LOOK_S / 5)
+        used = self.cpu() - used
+        return Sample(used, used)
+
+    def cpu(self) -> float:
+        """Seconds of processor time of all processes so far, those that ended among them."""
+        return sum(sum(map(int, words[11:15])) for words in self._statuses().values()) / TICKS
+
+    def ask(self, query: str, **variables: Any) -> Any:
+        """What the webserver answers."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        url = f"http://127.0.0.1:{self._port}/graphql"
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=ENOUGH_S) as answer:
+            return json.load(answer)["data"]
+
+    def _is_ready(self) -> bool:
+        try:
+            (entry,) = self.ask(READY)["workspaceOrError"]["locationEntries"]
+        except OSError:
+            return False
+        self._location = entry["name"]
+        return bool(entry["loadStatus"] == "LOADED")
+
+    def _working(self) -> set[int]:
+        """The processes that have not ended."""
+        return {number for number, words in self._statuses().items() if words[0] != "Z"}
+
+    def _statuses(self) -> dict[int, list[str]]:
+        """Of each process what the kernel tells behind its name: its state, parent, group, session, times."""
+        sessions, found = {process.pid for process in self._processes}, {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(words[3]) in sessions:
+                found[int(folder.name)] = words
+        return found
