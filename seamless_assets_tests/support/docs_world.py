@@ -17,6 +17,7 @@ NOW = START + 3 * DAY + 330
 """2025-01-04 and a moment, at which the exchange's clock stands."""
 NODES = tuple(f"ohlcv:binance:{coin}/USDT:1m" for coin in ("BTC", "ETH"))
 ENVIRONMENT = {
+    "CATALOG_CREDENTIAL": "client:a-secret-of-a-catalog",
     "KEY": "key",
     "SECRET": "a-secret-of-a-bucket",
     "COORDINATOR_URL": "redis://10.0.0.5:6379/0",
