@@ -16,6 +16,7 @@ FLEET = [f"ohlcv:binance:C{number}/USDT:5m" for number in range(50)]
 def serve_ours(port: int, folder: Path, days: int) -> None:
     """Serve so many days of minutes, released month by month, and a day of a fleet of nodes."""
     from seamless_assets.adapters.machine.leases import MachineLeases
+    from seamless_assets.config.sections import ServiceSettings
     from seamless_assets.service.app import service_app
     from seamless_assets.service.serving import serve
     from seamless_assets.testing import START, InMemoryExchange, connect_in_memory, random_walk
@@ -23,7 +24,9 @@ def serve_ours(port: int, folder: Path, days: int) -> None:
     fleet = {
         node: random_walk(START, START + 2 * DAY, step=300, seed=seed) for seed, node in enumerate(FLEET)
     }
-    exchange = InMemoryExchange.serving({NODE: random_walk(START, START + days * DAY), **fleet})
+    # A second after its last bar closed, so that the newest page is there.
+    series = {NODE: random_walk(START, START + days * DAY), **fleet}
+    exchange = InMemoryExchange.serving(series, START + days * DAY + 1)
 
     async def scrape() -> str:
         return ""
@@ -32,7 +35,9 @@ def serve_ours(port: int, folder: Path, days: int) -> None:
         pipeline.materialize(NODE, START, START + days * DAY)
         for node in FLEET if days > 1 else ():
             pipeline.materialize(node, START, START + DAY)
-        serve(service_app(pipeline, MachineLeases(folder / "leases.sqlite"), scrape), "127.0.0.1", port)
+        settings = ServiceSettings(dialects=True)
+        app = service_app(pipeline, MachineLeases(folder / "leases.sqlite"), scrape, settings)
+        serve(app, "127.0.0.1", port)
 
 
 def serve_bare(port: int, folder: Path) -> None:
@@ -51,6 +56,10 @@ def serve_bare(port: int, folder: Path) -> None:
     @app.get("/year")
     async def one_year() -> FileResponse:
         return FileResponse(folder / "year", media_type=arrow)
+
+    @app.get("/candles")
+    async def candles() -> FileResponse:
+        return FileResponse(folder / "candles", media_type="application/json")
 
     @app.get("/healthz")
     async def health() -> dict[str, str]:

@@ -69,12 +69,13 @@ def reset_peak() -> float | None:
     return memory("VmRSS")
 
 
-def memory(name: str) -> float:
-    """MiB that the kernel's status of this process gives under a name."""
-    for line in STATUS.read_text().splitlines():
+def memory(name: str, pid: int | None = None) -> float:
+    """MiB that the kernel's status of a process, by default this one, gives under a name."""
+    status = STATUS if pid is None else Path(f"/proc/{pid}/status")
+    for line in status.read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
-    raise LookupError(f"{STATUS} has no {name}")
+    raise LookupError(f"{status} has no {name}")
 
 
 def trim() -> None:

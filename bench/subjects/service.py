@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -15,12 +16,14 @@ from urllib.request import urlopen
 import aiohttp
 
 from bench.contenders.service import DAY, FLEET, NODE
-from bench.measuring.sample import Sample
+from bench.measuring.sample import Sample, memory
 from bench.places import OURS, ROOT, child_environment, reach_support
 from bench.running import Bench, Case, Skipped
 from seamless_assets.testing import START
 
 CLIENTS, REQUESTS, YEAR_REQUESTS, BOTS, ROUNDS = 8, 2_000, 40, 200, 5
+NEWEST_REQUESTS, PAGES = 100, 3_000
+PAGE = "symbol=BTCUSDT&interval=1m&limit=1000"
 
 
 def cases(bench: Bench) -> Iterator[Case | Skipped]:
@@ -29,19 +32,26 @@ def cases(bench: Bench) -> Iterator[Case | Skipped]:
         # A server takes seconds until it answers.
         yield Skipped("service.*", "a quick run starts no server")
         return
-    with _running(OURS, "ours", bench.folder) as service:
+    with _running(OURS, "ours", bench.folder) as server:
+        service, klines = server.url, f"{server.url}/binance/api/v3/klines?{PAGE}"
         day = f"{service}/v1/history?node={NODE}&start={START}&end={START + DAY}"
         year = f"{service}/v1/history?node={NODE}"
-        for part, url in (("day", day), ("year", year)):
+        for part, url in (("day", day), ("year", year), ("candles", f"{klines}&startTime={START * 1_000}")):
             with urlopen(url) as answer:
                 (bench.folder / part).write_bytes(answer.read())
-        yield from _beside_bare(bench, f"{day}&as_of={_as_of(service)}", day, year)
+        yield from _beside_bare(bench, f"{day}&as_of={_as_of(service)}", day, year, klines)
+        yield _memory(service, server.pid)
         yield _side_case("service.fleet", lambda: _fleet(service), None, rounds=1)
 
 
-def _beside_bare(bench: Bench, bound: str, day: str, year: str) -> Iterator[Case]:
-    lines = (("day-as-of", bound, "day", REQUESTS), ("day-newest", day, "day", REQUESTS))
-    lines += (("year", year, "year", YEAR_REQUESTS),)
+def _beside_bare(bench: Bench, bound: str, day: str, year: str, klines: str) -> Iterator[Case]:
+    lines = (
+        ("day-as-of", bound, "day", REQUESTS),
+        ("day-newest", day, "day", REQUESTS),
+        ("year", year, "year", YEAR_REQUESTS),
+        ("candles-page", f"{klines}&startTime={START * 1_000}", "candles", REQUESTS),
+        ("candles-newest", klines, "candles", NEWEST_REQUESTS),
+    )
     python = bench.peer("FastAPI")
     if isinstance(python, str):
         for name, url, _, requests in lines:
@@ -49,7 +59,8 @@ def _beside_bare(bench: Bench, bound: str, day: str, year: str) -> Iterator[Case
         return
     with _running(python, "bare", bench.folder) as bare:
         for name, url, path, requests in lines:
-            yield _side_case(f"service.{name}", _asking(url, requests), _asking(f"{bare}/{path}", requests))
+            peer = _asking(f"{bare.url}/{path}", requests)
+            yield _side_case(f"service.{name}", _asking(url, requests), peer)
 
 
 Asking = Callable[[], Coroutine[Any, Any, list[float]]]
@@ -76,9 +87,33 @@ def _side_case(line: str, ours: Asking, peer: Asking | str | None, rounds: int =
     return Case(line, side("ours", ours), other, rounds, facts=facts)
 
 
+def _memory(service: str, pid: int) -> Case:
+    """What a server grows by, in MiB, while bots ask for pages that nobody asked for before."""
+
+    def probe() -> Sample:
+        sizes = []
+        # The first pages fill what is kept in memory.
+        for first, last in ((0, PAGES // 2), (PAGES // 2, PAGES)):
+            pages = [
+                f"{service}/binance/api/v3/klines?{PAGE}&startTime={(START + at * 60) * 1_000}"
+                for at in range(first, last)
+            ]
+            asyncio.run(_all_of(pages))
+            sizes.append(memory("VmRSS", pid))
+        return Sample(sizes[1] - sizes[0])
+
+    return Case("service.candles-memory", probe, rounds=1, warm_up=False)
+
+
+@dataclass(frozen=True)
+class _Server:
+    url: str
+    pid: int
+
+
 @contextmanager
-def _running(python: Path, kind: str, folder: Path) -> Iterator[str]:
-    """A server; its URL once it answers."""
+def _running(python: Path, kind: str, folder: Path) -> Iterator[_Server]:
+    """A server, once it answers."""
     reach_support()
     from support.services import await_answer, free_port
 
@@ -97,7 +132,7 @@ def _running(python: Path, kind: str, folder: Path) -> Iterator[str]:
             except AssertionError:
                 if server.poll() is not None:
                     raise
-        yield f"http://127.0.0.1:{port}"
+        yield _Server(f"http://127.0.0.1:{port}", server.pid)
     finally:
         server.kill()
         server.wait()
@@ -123,6 +158,18 @@ def _asking(url: str, requests: int) -> Asking:
         return times
 
     return ask
+
+
+async def _all_of(urls: list[str]) -> None:
+    """Each of the addresses once, by `CLIENTS` at once."""
+    waiting = iter(urls)
+    async with aiohttp.ClientSession() as session:
+
+        async def client() -> None:
+            for url in waiting:
+                await _timed(session, url)
+
+        await asyncio.gather(*(client() for _ in range(CLIENTS)))
 
 
 async def _fleet(service: str) -> list[float]:
