@@ -315,6 +315,12 @@ def test_what_is_refused_leaves_nothing(pipeline: sa.Seamless, name: str) -> Non
         pipeline.snapshot(NODE)
 
 
+@pytest.mark.parametrize("name", ["", "none.csv", "*.none", "x" * 5_000, "*" + "x" * 5_000, "a\0b.csv", "."])
+def test_names_that_no_file_has_are_refused(pipeline: sa.Seamless, name: str) -> None:
+    with pytest.raises(InvalidInput):
+        pipeline.ingest(name, NODE)
+
+
 def test_an_exchange_of_no_settings_is_refused(pipeline: sa.Seamless) -> None:
     with pytest.raises(InvalidInput, match="not in the settings"):
         pipeline.ingest(frame(), NODE.replace("binance", "kraken"))

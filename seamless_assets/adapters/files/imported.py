@@ -23,7 +23,7 @@ def find_files(named: Sequence[str | PathLike[str]]) -> list[Path]:
     found: dict[Path, None] = {}
     for name in named:
         text = fspath(name)
-        is_pattern = not Path(text).exists() and glob.has_magic(text)
+        is_pattern = glob.has_magic(text) and not _is_there(text)
         paths = sorted(map(Path, glob.glob(text, recursive=True))) if is_pattern else [Path(text)]
         paths = [path for path in paths if not is_pattern or (path.is_file() and not _is_beside(path))]
         if not paths:
@@ -43,6 +43,13 @@ def read_files(paths: Sequence[Path]) -> Iterator[tuple[Path, bytes]]:
         if beside.exists():
             verify_checksum(path.name, payload, _read(beside))
         yield path, payload
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _is_beside(path: Path) -> bool:

@@ -49,6 +49,8 @@ def zip_members(payload: bytes, where: str) -> Iterator[tuple[str, bytes]]:
                     raise _too_large(f"{where}: {member.filename}")
                 left -= len(held)
                 yield member.filename, held
+    except ImportRefused:
+        raise
     except _UNREADABLE as error:
         raise ImportRefused(f"{where} is no whole zip: {error}", path=where) from error
 

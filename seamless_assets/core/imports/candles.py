@@ -25,17 +25,18 @@ def bars_of_candles(
     """The bars of one table (`BARS_SCHEMA`, sorted, one for each open) and what was mended, by flag.
 
     Raises `ImportRefused` for what blocks a release, for two different bars of one open, and for bars that
-    all lie beside the grid.
+    lie beside the grid: those of a finer timeframe would lose all but one of each.
     """
     table = readable(rows, options.time_format, COLUMNS[1:])
     bars, report = conform(table, timeframe, tz=options.tz, severities=severities)
     problems = list(report.problems)
     if count := report.flags.get("conflicting_ts"):
         problems.append(f"conflicting_ts: {count} rows have other values than another row of their ts")
-    if report.rows_in and report.flags.get("misaligned_ts") == report.rows_in:
+    if count := report.flags.get("misaligned_ts"):
+        which = "no row opens" if count == report.rows_in else f"{count} of {report.rows_in} rows do not open"
         problems.append(
-            f"misaligned_ts: no row opens where a bar of {timeframe} does; say in which zone its times are "
-            "by tz, or import it as another timeframe"
+            f"misaligned_ts: {which} where a bar of {timeframe} does; say in which zone its times are by tz, "
+            "import it as another timeframe, or leave these rows out"
         )
     if problems:
         raise ImportRefused(f"{rows.where}: {'; '.join(problems)}", path=rows.where, flags=report.flags)

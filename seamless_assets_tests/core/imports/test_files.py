@@ -179,6 +179,9 @@ REFUSED: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
     "high below low": ("a.csv", b"%d,1,1,2,1,1" % START, {}, "ohlc_inconsistent"),
     "no price": ("a.csv", b"ts,o,h,l,c,v\n%d,,1,1,1,1" % START, {}, "non_finite"),
     "beside the grid": ("a.csv", lines([ts + 17 for ts in TIMES]), {}, "misaligned_ts"),
+    "one row beside the grid": ("a.csv", lines([*TIMES[:-1], TIMES[-1] + 1]), {}, "1 of .* rows do not open"),
+    "finer": ("a.csv", lines([START + at * 20 for at in range(60)]), {}, "40 of 60 rows do not open"),
+    "of ninety seconds": ("a.csv", lines([START + at * 90 for at in range(60)]), {}, "30 of 60 rows"),
     "coarser": ("a.csv", lines([START + at * 300 for at in range(60)]), {}, "300 seconds"),
     "another ending": ("a.xlsx", b"PK", {}, "ending"),
     "outside": ("a.zip", zipped({"../a.csv": lines(MS)}), {}, "outside"),
@@ -195,8 +198,9 @@ REFUSED: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_bars_is_refused_with_its_reason(name: str) -> None:
     file, payload, how, why = REFUSED[name]
-    with pytest.raises(ImportRefused, match=why):
+    with pytest.raises(ImportRefused, match=why) as refused:
         imported((file, payload), **how)
+    assert ("no whole" in str(refused.value)) == ("no whole" in why)
 
 
 def test_a_gzip_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
