@@ -124,9 +124,9 @@ SERVICE = (
 WORKERS = (
     Line("workers.budget-100-days", "100 days, 1 process, a budget that binds", FEWEST, 1.05, "s"),
     Line("workers.budget-300-days", "300 days, 1 process, a budget that binds", FEWEST, 1.05, "s"),
-    Line("workers.budget-2", "100 days of 8 nodes, 2 processes, the same budget", FEWEST, 1.05, "s"),
-    Line("workers.budget-4", "100 days of 8 nodes, 4 processes, the same budget", FEWEST, 1.05, "s"),
-    Line("workers.budget-8", "100 days of 8 nodes, 8 processes, the same budget", FEWEST, 1.05, "s"),
+    Line("workers.budget-2", "100 days of each of 8 nodes, 2 processes, the same budget", FEWEST, 1.05, "s"),
+    Line("workers.budget-4", "100 days of each of 8 nodes, 4 processes, the same budget", FEWEST, 1.05, "s"),
+    Line("workers.budget-8", "100 days of each of 8 nodes, 8 processes, the same budget", FEWEST, 1.05, "s"),
     Line("workers.free-2", "400 days of 8 nodes, 2 processes, no budget", "1 process", None, "s"),
     Line("workers.free-4", "400 days of 8 nodes, 4 processes, no budget", "1 process", None, "s"),
     Line("workers.free-8", "400 days of 8 nodes, 8 processes, no budget", "1 process", None, "s"),

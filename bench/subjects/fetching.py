@@ -83,7 +83,7 @@ def _budget(bench: Bench, served: LocalExchange) -> Case:
         return replace(ended.by_wall, value=float(ended.output.split()[-1]))
 
     def facts() -> dict[str, Any]:
-        return {"requests": served.candle_requests(), "fewest_requests": fewest}
+        return {"requests": served.requests(), "fewest_requests": fewest}
 
     return Case("fetching.budget", fetch, lambda: asked, ROUNDS, warm_up=False, facts=facts)
 

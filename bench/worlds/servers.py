@@ -78,9 +78,9 @@ class LocalExchange:
         with urllib.request.urlopen(request) as answer:
             return json.load(answer)
 
-    def candle_requests(self) -> int:
-        """Requests for candles since it was last told to forget them."""
-        return sum(request["path"].endswith("/kline") for request in self.steer("GET", "requests"))
+    def requests(self) -> int:
+        """Requests of every kind since it was last told to forget them."""
+        return len(self.steer("GET", "requests"))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import suppress
 from typing import Any
@@ -11,6 +12,7 @@ import ccxt.async_support as ccxt
 from seamless_assets.adapters.ccxt.answers import calling, judge
 from seamless_assets.adapters.ccxt.client import DEFAULT_COOL_DOWN_S, add_gone, dump_markets, restore_markets
 from seamless_assets.adapters.ccxt.clock import happened_within
+from seamless_assets.adapters.ccxt.market_types import MarketTypes
 from seamless_assets.adapters.ccxt.memory import ExchangeMemory
 from seamless_assets.aio.single_flight import SingleFlight
 from seamless_assets.core.sharing.token_bucket import LONGEST_COOL_DOWN_S
@@ -25,11 +27,21 @@ _LONGEST_LOAD_S = 600.0
 class Markets:
     """The markets of one client. `place` is where they are remembered, `secrets` are shown nowhere.
 
+    Of an exchange that lists each type of market by itself, those `types` alone are asked for that are
+    wanted, until `widen` is called; None: all.
     Callers of one process share a load and its failure: one refusal is one, however many wait.
     """
 
-    def __init__(self, client: Any, memory: ExchangeMemory, place: str, secrets: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        client: Any,
+        memory: ExchangeMemory,
+        place: str,
+        secrets: tuple[str, ...],
+        types: MarketTypes | None = None,
+    ) -> None:
         self._client, self._memory, self._place, self._secrets = client, memory, place, secrets
+        self._types, self._turn = types, asyncio.Lock()
         self._flights = SingleFlight(time.monotonic, _LONGEST_LOAD_S)
         self._refused_until = 0.0
         self.loaded_at = 0.0
@@ -51,6 +63,14 @@ class Markets:
         await self._flights.do("ask", self._ask)
         return True
 
+    async def widen(self) -> bool:
+        """Ask for the markets of all types; False where no type was left out so far."""
+        await self.load()
+        if self._types is None or not self._types.widen():
+            return False
+        await self._flights.do("ask for all", self._ask)
+        return True
+
     async def _load(self) -> None:
         stored = await self._memory.load_markets(self._place)
         if stored is not None and restore_markets(self._client, stored.body):
@@ -63,9 +83,15 @@ class Markets:
                 await self._flights.do("ask", self._ask)
 
     async def _ask(self) -> None:
+        async with self._turn:
+            await self._ask_in_turn()
+
+    async def _ask_in_turn(self) -> None:
         self._wait_for_the_end_of_a_refusal()
         client, what = self._client, f"{self._client.id} markets"
         before = dict(client.markets or {})
+        if self._types is not None:
+            self._types.choose()
         try:
             async with calling(what, self._secrets) as heard:
                 await _load_with_or_without_keys(client)

@@ -17,6 +17,7 @@ from seamless_assets.adapters.ccxt.client import documented_page, dump_markets, 
 from seamless_assets.adapters.ccxt.clock import ExchangeClock, happened_within
 from seamless_assets.adapters.ccxt.documented.volume import volume_unit_of
 from seamless_assets.adapters.ccxt.listing import known_frames
+from seamless_assets.adapters.ccxt.market_types import FETCHING, MarketTypes
 from seamless_assets.adapters.ccxt.markets import Markets
 from seamless_assets.adapters.ccxt.memory import ExchangeMemory, MarketList, Remembered
 from seamless_assets.adapters.ccxt.public import Endpoint, asked_raw, endpoint_of, public_endpoints
@@ -99,7 +100,8 @@ class CcxtSource:
         Raises `ExchangeError`.
         """
         await self._ready_client(exchange)
-        await self._renew_markets(exchange, 0.0)
+        if not await self._widen_markets(exchange):
+            await self._renew_markets(exchange, 0.0)
         client = self._client(exchange)
         listed = (market for symbol, market in client.markets.items() if symbol not in client.gone)
         return sorted(market["symbol"] for market in listed if market.get("active") is not False)
@@ -278,6 +280,8 @@ class CcxtSource:
         if node.symbol not in client.markets:
             await self._renew_markets(node.exchange, FRESH_MARKETS_S)
         if node.symbol not in client.markets:
+            await self._widen_markets(node.exchange)
+        if node.symbol not in client.markets:
             near = get_close_matches(node.symbol, client.markets, n=3, cutoff=0.4)
             raise UnknownSymbol(
                 f"{node.exchange} lists no {node.symbol}; nearest: {', '.join(near) or 'none'}",
@@ -327,7 +331,11 @@ class CcxtSource:
             known = self._settings[exchange]
             reserved = math.ceil(known.concurrency * known.budget.reserved_share)
             self._slots[exchange] = Slots(known.concurrency, reserved)
-            self._markets[exchange] = Markets(client, self._memory, self.place(exchange), known.secrets)
+            is_chosen = FETCHING in (known.options.get("options") or {})
+            types = MarketTypes(client, known.symbols, is_chosen=is_chosen)
+            self._markets[exchange] = Markets(
+                client, self._memory, self.place(exchange), known.secrets, types
+            )
         return client
 
     async def _ready_client(self, exchange: str) -> Any:
@@ -347,6 +355,13 @@ class CcxtSource:
         """Ask for the market list again, where it is more than `max_age` seconds older than this call."""
         if await self._markets[exchange].renew(max_age):
             self._reach.markets_changed(exchange)
+
+    async def _widen_markets(self, exchange: str) -> bool:
+        """Ask for the markets of all types; False where no type was left out so far."""
+        is_wider = await self._markets[exchange].widen()
+        if is_wider:
+            self._reach.markets_changed(exchange)
+        return is_wider
 
     def _calling(self, exchange: str, what: str) -> Any:
         return calling(what, self._settings[exchange].secrets)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from seamless_assets.core.bars.sorted_sets import distinct, require_ascending
+from seamless_assets.core.bars.sorted_sets import distinct, is_in, require_ascending
 from seamless_assets.core.bars.table import timestamps
 from seamless_assets.core.calendar.segment import Segment, merge_ranges
 from seamless_assets.core.calendar.timeframe import WEEK, Timeframe
@@ -65,6 +65,15 @@ class Volumes:
         start = self.timeframe.floor(min(part.start for part in parts))
         low, high = np.searchsorted(self.opens, (start, max(part.end for part in parts)))
         return Volumes(self.timeframe, self.opens[low:high], self.traded[low:high], self.complete)
+
+    def with_others(self, others: Volumes) -> Volumes:
+        """These and other bars of the series; of bars that both have these count."""
+        is_new = ~is_in(others.opens, self.opens)
+        opens = np.concatenate([self.opens, others.opens[is_new]])
+        traded = np.concatenate([self.traded, others.traded[is_new]])
+        order = np.argsort(opens, kind="stable")
+        complete = merge_ranges([*self.complete, *others.complete], self.timeframe)
+        return Volumes(self.timeframe, opens[order], traded[order], tuple(complete))
 
     def is_complete(self, part: Segment) -> bool:
         """Whether nothing is left out of a part."""

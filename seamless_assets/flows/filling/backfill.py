@@ -85,11 +85,11 @@ class FillResult:
 class FillCall:
     """What the pieces of one call share: its witnesses, and what it heard of an exchange that stays away.
 
-    `closed` is the end of closed time: bars count that end by then.
+    `closed` is the end of closed time: bars count that end by then. Its window begins at `begin`.
     """
 
-    def __init__(self, ports: Ports, closed: int) -> None:
-        self.witnesses = WitnessPages(ports, closed)
+    def __init__(self, ports: Ports, closed: int, begin: int = 0) -> None:
+        self.witnesses = WitnessPages(ports, closed, begin)
         self.breaker = Breaker(CHUNKS_AT_ONCE)
 
 
@@ -114,14 +114,14 @@ async def backfill(ports: Ports, node: NodeId, window: Segment) -> BackfillRepor
     due, _ = await _due(ports, node, target)
     every = pieces(ports, node, target)
     wanted = [every[at] for at in touched(every, due)]
-    call = FillCall(ports, closed)
+    call = FillCall(ports, closed, target.start)
     filled = await map_bounded(lambda piece: fill(ports, node, piece, call), wanted, CHUNKS_AT_ONCE)
     return _report(node, window, filled, await coverage(ports, node, target))
 
 
 async def refill(ports: Ports, node: NodeId, window: Segment, closed: int) -> list[FillResult]:
     """Fetch all of `window` anew and store it; it ends at or before `closed`, the end of closed bars."""
-    every, call = pieces(ports, node, window), FillCall(ports, closed)
+    every, call = pieces(ports, node, window), FillCall(ports, closed, window.start)
     return await map_bounded(lambda piece: fill(ports, node, piece, call, anew=True), every, CHUNKS_AT_ONCE)
 
 

@@ -74,7 +74,8 @@ async def fetch_bars(
     wanted = subtract(request.wanted, beyond, frame)
     answers, asking = Answers(), wanted
     for _ in range(LOOKS):
-        await ask_pages(ports, request, asking, answers)
+        with witnesses.asking(node, request.bounds, answers.pages):
+            await ask_pages(ports, request, asking, answers)
         read = _read(ports, node, answers, held)
         empty = _empty(wanted, read, held, [*answers.failed], frame)
         unsound = bars_of(difference(read.unsound, read.blank), frame)

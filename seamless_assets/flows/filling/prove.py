@@ -17,7 +17,7 @@ from seamless_assets.core.coverage.coverage import holes_in
 from seamless_assets.core.coverage.ledger import AWAITING, Fact, facts_of
 from seamless_assets.core.coverage.pages import Page, known_opens, witnessed_spans
 from seamless_assets.core.coverage.proof import Denial, Proof, clipped, common, pause_reason, subtract
-from seamless_assets.core.coverage.witnesses import volumes_in
+from seamless_assets.core.coverage.witnesses import volumes_in, volumes_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.flows.filling.pages import FetchRequest
 from seamless_assets.flows.filling.reach import prove_by_reach
@@ -190,7 +190,10 @@ async def _ask_coarser(
     cells = coarser[0].timeframe
     window = Segment(cells.floor(empty[0].start), cells.ceil(max(part.end for part in empty)))
     complete = subtract(known.spans, sent.unsound, node.timeframe)
-    bars = volumes_in(await _known_bars(ports, node, window, sent.bars), node.timeframe, complete)
+    own = volumes_in(await _known_bars(ports, node, window, sent.bars), node.timeframe, complete)
+    # A coarser bar that reaches over the edge of a piece is made of its neighbour's bars too.
+    beside = await witnesses.beside(node, request.bounds, window)
+    bars = own.with_others(volumes_of(beside, node.timeframe))
     said = await hear_coarser(ports, witnesses, node, empty, bars)
     found.proofs += said.proofs
     found.denials += [

@@ -5,8 +5,11 @@ A page of hours spans weeks of minutes, so the chunks of a call share what few o
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -22,6 +25,8 @@ from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.sharing.retry import ask_or_none
 
 T = TypeVar("T")
+MOST_SHOWN = 96
+"""Pieces of a call whose pages are kept for their neighbours: more than are filled at once."""
 MAX_STEPS = 100
 """Pages on each side of a pause, before it is given up to find where it ends."""
 FEWEST_LEFT_OUT = 3
@@ -36,15 +41,52 @@ class _Steps(NamedTuple):
     most: int
 
 
-class WitnessPages:
-    """What was asked for as a witness in one call to the flows; `closed` is the end of closed time."""
+@dataclass
+class _Shown:
+    """The pages that a piece of a call asked for of its own series, and whether it has asked for all."""
 
-    def __init__(self, ports: Ports, closed: int) -> None:
+    pages: Sequence[Page]
+    is_there: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class WitnessPages:
+    """What was asked for as a witness in one call to the flows; `closed` is the end of closed time.
+
+    Pages are cut from `begin` on, where the call's own window begins, so that the fewest span it.
+    """
+
+    def __init__(self, ports: Ports, closed: int, begin: int = 0) -> None:
         self.closed = closed
-        self._ports = ports
+        self._ports, self._begin = ports, begin
         self._flights = SingleFlight(ports.clock.now, math.inf)
         self._answers: dict[tuple[Any, ...], Any] = {}
         self._sizes: dict[NodeId, int] = {}
+        self._shown: dict[tuple[NodeId, Segment], _Shown] = {}
+
+    @contextmanager
+    def asking(self, node: NodeId, bounds: Segment, pages: Sequence[Page]) -> Iterator[None]:
+        """While a piece asks for its own `pages`, a list that grows; neighbours may wait for it."""
+        shown = self._shown.setdefault((node, bounds), _Shown(pages))
+        try:
+            yield
+        finally:
+            shown.is_there.set()
+            if len(self._shown) > MOST_SHOWN:
+                del self._shown[next(iter(self._shown))]
+
+    async def beside(self, node: NodeId, bounds: Segment, window: Segment) -> list[Page]:
+        """What other pieces of the call than that of `bounds` were sent of a window, or are just being sent.
+
+        It waits for no more than their pages, which wait for nobody.
+        """
+        others = [
+            shown
+            for (whose, held), shown in self._shown.items()
+            if whose == node and held != bounds and not held.intersect(window).is_empty
+        ]
+        for shown in others:
+            await shown.is_there.wait()
+        return [page for shown in others for page in shown.pages]
 
     async def over(self, node: NodeId, parts: Sequence[Segment]) -> list[Page]:
         """The pages over `parts` of closed time that came, ascending.
@@ -113,11 +155,13 @@ class WitnessPages:
         grid = node.timeframe.grid
         if part.is_empty:
             return range(0)
-        return range(grid.index(part.start) // size, grid.index(part.end - 1) // size + 1)
+        first = grid.index(self._begin)
+        return range((grid.index(part.start) - first) // size, (grid.index(part.end - 1) - first) // size + 1)
 
     def _window(self, node: NodeId, number: int, size: int) -> Segment:
         grid = node.timeframe.grid
-        start, end = grid.open(number * size), grid.open((number + 1) * size)
+        first = grid.index(self._begin) + number * size
+        start, end = grid.open(first), grid.open(first + size)
         return Segment(start, max(start, min(end, node.timeframe.floor(self.closed))))
 
     async def _page(self, node: NodeId, number: int, size: int) -> Page | None:
@@ -133,8 +177,12 @@ class WitnessPages:
 
     async def _once(self, key: tuple[Any, ...], ask: Callable[[], Awaitable[T]]) -> T | None:
         """The answer of one question of this call; None where the exchange gives none."""
+
+        async def keep() -> None:
+            self._answers[key] = await ask_or_none(self._ports, ask)
+
         if key not in self._answers:
-            self._answers[key] = await self._flights.do(key, lambda: ask_or_none(self._ports, ask))
+            await self._flights.do(key, keep)
         answer: T | None = self._answers[key]
         return answer
 

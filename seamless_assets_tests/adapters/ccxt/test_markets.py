@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import ccxt.async_support as ccxt
 import pytest
 
+from seamless_assets.adapters.ccxt.market_types import FETCHING, TYPES, MarketTypes
 from seamless_assets.adapters.ccxt.markets import Markets
 from seamless_assets.errors import ExchangeUnavailable
 
@@ -72,3 +74,84 @@ async def test_a_list_that_lost_most_of_its_markets_at_once_is_not_believed(
         with pytest.raises(ExchangeUnavailable, match="not believed"):
             await markets.renew(-1.0)
         assert client.markets == whole
+
+
+LISTED = {
+    "spot": ["BTC/USDT"],
+    "linear": ["BTC/USDT:USDT", "BTC/USDT:USDT-251226"],
+    "inverse": ["BTC/USD:BTC"],
+    "option": ["BTC/USDT:USDT-251226-90000-C"],
+}
+
+
+class TypedClient(Client):
+    """A client that lists each type of market by itself, as ccxt's of bybit does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.options = {FETCHING: {TYPES: [*LISTED], "else": "kept"}}
+        self.asked: list[list[str]] = []
+
+    async def load_markets(self, reload: bool = False) -> None:
+        types = self.options[FETCHING][TYPES]
+        self.asked.append(types)
+        self.listed = [symbol for name in types for symbol in LISTED[name]]
+        await super().load_markets(reload)
+
+
+def typed(*wanted: str, is_chosen: bool = False) -> tuple[TypedClient, Markets]:
+    memory: Any = Memory()
+    client = TypedClient()
+    types = MarketTypes(client, wanted, is_chosen=is_chosen)
+    return client, Markets(client, memory, "bybit", (), types)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "types"),
+    [
+        (("BTC/USDT",), ["spot"]),
+        (("ETH/USDT:USDT",), ["linear"]),
+        (("ETH/USDC:USDC-260327", "ETH/BTC"), ["spot", "linear"]),
+        (("ETH/USD:ETH",), ["inverse"]),
+        (("ETH/USDT:USDT-251226-4000-P",), ["option"]),
+        ((), [*LISTED]),
+    ],
+)
+async def test_lists_are_asked_for_in_which_wanted_symbols_can_stand(
+    wanted: tuple[str, ...], types: list[str]
+) -> None:
+    client, markets = typed(*wanted)
+    await markets.load()
+    assert client.asked == [types] and client.options[FETCHING]["else"] == "kept"
+
+
+async def test_a_user_who_names_types_gets_those() -> None:
+    client, markets = typed("BTC/USDT", is_chosen=True)
+    await markets.load()
+    assert client.asked == [[*LISTED]] and not await markets.widen()
+
+
+async def test_what_is_listed_by_now_is_asked_for_again_and_never_taken_for_delisted() -> None:
+    client, markets = typed("BTC/USDT")
+    # Another process wanted more, and its list was remembered.
+    client.set_markets([{"symbol": s, "id": s, "active": True} for s in ("BTC/USDT", "BTC/USDT:USDT")])
+    await markets.renew(-1.0)
+    assert client.asked == [["spot", "linear"]] and client.gone == {}
+
+
+async def test_all_types_are_asked_for_once_where_a_symbol_stands_in_none() -> None:
+    client, markets = typed("BTC/USDT")
+    await markets.load()
+    assert await markets.widen() and client.asked == [["spot"], [*LISTED]]
+    assert set(client.markets) == {symbol for symbols in LISTED.values() for symbol in symbols}
+    assert not await markets.widen()
+    await markets.renew(-1.0)
+    assert client.asked[2:] == [[*LISTED]]
+
+
+@pytest.mark.parametrize("exchange", ["binance", "bitget", "bybit", "deepcoin", "gate", "kucoin", "okx"])
+def test_real_clients_name_types_that_are_known_here(exchange: str) -> None:
+    client = getattr(ccxt, exchange)()
+    every = client.options[FETCHING][TYPES]
+    MarketTypes(client, ("BTC/USDT",), is_chosen=False).choose()
+    assert client.options[FETCHING][TYPES] == ["spot"] and len(every) > 1
