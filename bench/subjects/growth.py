@@ -106,8 +106,7 @@ def _days(bench: Bench, runner: asyncio.Runner) -> Iterator[Growth]:
 
     def read(store: ArtifactStore, first: int, days: int) -> None:
         window = Segment(START + first * DAY, START + (first + days) * DAY)
-        asked = read_released(bare_ports(store), NODE, window, ComputeContext(), columns=None)
-        assert runner.run(asked).bars.num_rows == days * DAY_BARS
+        runner.run(_read_released(store, window, days * DAY_BARS))
 
     def read_hot(days: int) -> None:
         first = START + days // 2 * DAY
@@ -123,6 +122,12 @@ def _days(bench: Bench, runner: asyncio.Runner) -> Iterator[Growth]:
     yield Growth("growth.days-one-hot", sizes, lambda days: repeated(lambda: read_hot(days), 20), 7)
 
 
+async def _read_released(store: ArtifactStore, window: Segment, rows: int) -> None:
+    """Read a window that has so many rows; it returns none, since a runner writes results out as text."""
+    found = await read_released(bare_ports(store), NODE, window, ComputeContext(), columns=None)
+    assert found.bars.num_rows == rows
+
+
 def _releases(bench: Bench, runner: asyncio.Runner) -> Iterator[Growth]:
     """Releases of a log: it is opened, asked for a snapshot, and released to."""
     from support.artifacts import NODE as HERE
@@ -131,9 +136,11 @@ def _releases(bench: Bench, runner: asyncio.Runner) -> Iterator[Growth]:
     stores = {releases: ArtifactStore(str(bench.folder / f"log-{releases}")) for releases in sizes}
     logs = {releases: write_log(store, releases) for releases, store in stores.items()}
 
+    async def resolve(store: ArtifactStore, as_of: str) -> None:
+        assert (await store.load_snapshot(HERE, as_of)).release is not None
+
     def load(store: ArtifactStore, releases: int) -> None:
-        as_of = logs[releases].releases[releases // 2].as_of
-        assert runner.run(store.load_snapshot(HERE, as_of)).release is not None
+        runner.run(resolve(store, logs[releases].releases[releases // 2].as_of))
 
     def opened(releases: int) -> None:
         load(ArtifactStore(str(bench.folder / f"log-{releases}")), releases)
@@ -163,9 +170,7 @@ def _gaps(bench: Bench, runner: asyncio.Runner) -> Iterator[Growth]:
         runner.run(_release_whole(folders[gaps], bars, window))
 
     def read(gaps: int) -> None:
-        store = open_store(folders[gaps])
-        asked = read_released(bare_ports(store), NODE, window, ComputeContext(), columns=None)
-        assert runner.run(asked).bars.num_rows == whole.num_rows - gaps
+        runner.run(_read_released(open_store(folders[gaps]), window, whole.num_rows - gaps))
 
     yield Growth(
         "growth.gaps-coverage",
