@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from bench.goals import LINES
 from bench.line import Row
 from bench.report.pictures import draw
 from bench.report.results import Results
@@ -43,6 +44,8 @@ def _lines(results: Results, pictures: Sequence[str]) -> Iterator[str]:
     judged = [row for row in rows if row.is_met is not None]
     met = sum(bool(row.is_met) for row in judged)
     yield f"Of {len(judged)} goals that were judged {met} are met.\n"
+    if lacking := _lines_without(rows):
+        yield f"Lines that were not run for this page: {', '.join(lacking)}.\n"
     yield "| measured on | |"
     yield "|---|---|"
     ends = [row.at for row in rows if row.at]
@@ -55,6 +58,15 @@ def _lines(results: Results, pictures: Sequence[str]) -> Iterator[str]:
         yield f"![{_caption(picture)}](images/{picture})\n"
     for subject, found in groupby(rows, key=lambda row: row.line.subject):
         yield from _table(subject, list(found))
+
+
+def _lines_without(rows: Sequence[Row]) -> list[str]:
+    """Names of lines of which there is no row; that of a subject where there is none of all its lines."""
+    found = {row.line.name for row in rows}
+    subjects = {row.line.subject for row in rows}
+    lacking = [line for line in LINES if line.name not in found]
+    names = (line.name if line.subject in subjects else f"{line.subject}.*" for line in lacking)
+    return [f"`{name}`" for name in dict.fromkeys(names)]
 
 
 def _caption(picture: str) -> str:
