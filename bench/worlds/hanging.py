@@ -14,7 +14,7 @@ from bench.worlds.bars import DAY, START
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.server import Sandbox
 
-DEADLINE_MS, READS = 250.0, 20
+DEADLINE_MS, READS = 100.0, 200
 
 
 def behind_an_exchange(folder: Path) -> list[float]:

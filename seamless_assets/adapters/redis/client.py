@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -47,7 +48,8 @@ class RedisScript:
         self._pool = BlockingConnectionPool.from_url(
             url,
             max_connections=CONNECTIONS,
-            timeout=None,
+            # Who waits for a connection of a server that hangs is not to wait for all before it.
+            timeout=timeout_s,
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0),
@@ -65,7 +67,9 @@ class RedisScript:
         with self._typed():
             try:
                 return await self._answer(key, texts)
-            except (ConnectionLost, TimedOut):
+            except (ConnectionLost, TimedOut) as error:
+                if _is_crowded_out(error):
+                    raise
                 # A connection of before a restart of the server, or an answer that a busy process saw late.
                 await self._pool.disconnect(inuse_connections=False)
                 if not is_repeatable:
@@ -115,6 +119,11 @@ class RedisScript:
             raise self._error(
                 f"{self._what} at {self._address} {explained(error)}", address=self._address
             ) from error
+
+
+def _is_crowded_out(error: Exception) -> bool:
+    """Whether all connections were in use for as long as an answer may take: nobody before it got one."""
+    return isinstance(error.__cause__, asyncio.TimeoutError)
 
 
 def _refuse_scattered(cluster: Any) -> None:
