@@ -8,7 +8,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from support.services import free_port
 import seamless_assets as sa
 from seamless_assets.config.load import Settings
 from seamless_assets.sandbox.server import Sandbox
+from seamless_assets.service.answers.replies import REPLY_BYTES
 
 CLIENTS = 6
 SECONDS = float(os.environ.get("SEAMLESS_SOAK_S", "3600"))
@@ -41,28 +42,34 @@ class Load:
     def __init__(self, url: str, as_of: str, seed: int) -> None:
         self.url, self.as_of, self.rng = url, as_of, random.Random(seed)
         self.asked: Counter[int] = Counter()
-        self.kinds = [self.history, self.look, self.lease, self.session, self.follow, self.nonsense]
+        self.kinds = [
+            *(self.history, self.history, self.look, self.lease, self.session),
+            *(self.follow, self.replay, self.nonsense),
+        ]
 
     async def run(self, until: Callable[[], bool]) -> None:
         """Ask until it is over."""
         async with aiohttp.ClientSession(self.url) as session:
             while not until():
-                await self.rng.choice(
-                    [
-                        self.history,
-                        self.history,
-                        self.look,
-                        self.lease,
-                        self.session,
-                        self.follow,
-                        self.nonsense,
-                    ]
-                )(session)
+                await self.rng.choice(self.kinds)(session)
 
     async def get(self, session: aiohttp.ClientSession, path: str, **query: Any) -> None:
         async with session.get(path, params=query) as answer:
             await answer.read()
-            self.asked[answer.status] += 1
+            # On a busy machine its stores may answer later than they are waited for.
+            if not (path == "/readyz" and answer.status == 503):
+                self.asked[answer.status] += 1
+
+    async def fill_cache(self) -> None:
+        """Ask for more than the service keeps of answers, each another one."""
+        async with aiohttp.ClientSession(self.url) as session:
+            filled = 0
+            while filled < 1.5 * REPLY_BYTES:
+                start = SINCE + 60 * self.rng.randrange(300)
+                end = start + 60 * self.rng.randrange(200, 300)
+                query = {"node": NODES[0], "start": start, "end": end, "format": "json", "as_of": self.as_of}
+                async with session.get("/v1/history", params=query) as answer:
+                    filled += len(await answer.read())
 
     async def history(self, session: aiohttp.ClientSession) -> None:
         start = SINCE + 60 * self.rng.randrange(300)
@@ -92,10 +99,19 @@ class Load:
             self.asked[answer.status] += 1
 
     async def follow(self, session: aiohttp.ClientSession) -> None:
-        query = {"nodes": ",".join(NODES), "since": SINCE}
+        query: dict[str, str | int] = {"nodes": ",".join(NODES), "since": SINCE}
         if self.rng.random() < 0.5:
             query["until"] = UNTIL
-        async with session.get("/v1/events", params=query) as answer:
+        await self._listen(session, "/v1/events", query)
+
+    async def replay(self, session: aiohttp.ClientSession) -> None:
+        query = {"nodes": NODES[0], "start": SINCE, "end": UNTIL, "as_of": self.as_of}
+        await self._listen(session, "/v1/replay", query)
+
+    async def _listen(
+        self, session: aiohttp.ClientSession, path: str, query: Mapping[str, str | int]
+    ) -> None:
+        async with session.get(path, params=query) as answer:
             self.asked[answer.status] += 1
             # What has closed comes in a few pieces; then it would be waited for.
             for _ in range(self.rng.randrange(3)):
@@ -110,6 +126,7 @@ class Load:
 async def soak(url: str, pid: int, as_of: str, seconds: float) -> tuple[list[int], Counter[int]]:
     """Memory after each part of the time, and how often each status was answered."""
     loads = [Load(url, as_of, seed) for seed in range(CLIENTS)]
+    await loads[0].fill_cache()
     held: list[int] = []
     for _ in range(ROUNDS):
         end = time.monotonic() + seconds / ROUNDS
@@ -141,7 +158,7 @@ def test_memory_stays_as_it_was_under_load(settings: Settings, tmp_path: Path) -
         child.join(60)
     print(json.dumps({"held": held, "asked": dict(asked)}))  # noqa: T201
     assert max(asked) < 500 and asked[200] > 100 * SECONDS / 60 and {404, 409, 422} & set(asked)
-    # The first quarter fills caches.
+    # In the first quarter all is met for the first time.
     settled = held[ROUNDS // 4]
     assert held[-1] < settled * GROWTH, held
 

@@ -57,7 +57,7 @@ function shown() {
 }
 
 function list() {
-  const head = make("div", { kind: "node head" }, ...["Node", `Coverage, last ${state.span}`.replace("last all", "all"), "Present", "Lag", "Worlds", "Last release"]
+  const head = make("div", { kind: "node head" }, ...["Node", state.span === "all" ? "Coverage, all" : `Coverage, ${state.span} to the last release`, "Present", "Lag", "Worlds", "Last release"]
     .map((text, at) => make("span", { text, kind: at === 2 || at === 3 ? "right" : "" })));
   $("nodes").replaceChildren(head, ...shown().map(row));
   shown().forEach(paint);

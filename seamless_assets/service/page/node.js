@@ -50,7 +50,7 @@ function fillLog() {
       changed ? `${changed} changed` : "", failed.length ? `overridden: ${failed.join(", ")}` : "passed", one.reason,
       code(one.dataset_fingerprint.slice(0, 19))];
   });
-  $("log").replaceChildren(table(["#", "As of", "Kind", "Artifacts", "Bars", "Checks", "Reason", "Fingerprint"], rows, "Nothing is released yet."));
+  $("log").replaceChildren(table(["#", "As of", "Kind", "Artifacts", "Revised bars", "Checks", "Reason", "Fingerprint"], rows, "Nothing is released yet."));
 }
 
 function fillSessions(sessions) {
