@@ -17,8 +17,8 @@ from seamless_assets.adapters.ccxt.client import documented_page, dump_markets, 
 from seamless_assets.adapters.ccxt.clock import ExchangeClock, happened_within
 from seamless_assets.adapters.ccxt.documented.volume import volume_unit_of
 from seamless_assets.adapters.ccxt.listing import known_frames
-from seamless_assets.adapters.ccxt.market_types import FETCHING, MarketTypes
-from seamless_assets.adapters.ccxt.markets import Markets
+from seamless_assets.adapters.ccxt.markets.lists import Markets
+from seamless_assets.adapters.ccxt.markets.types import FETCHING, MarketTypes
 from seamless_assets.adapters.ccxt.memory import ExchangeMemory, MarketList, Remembered
 from seamless_assets.adapters.ccxt.public import Endpoint, asked_raw, endpoint_of, public_endpoints
 from seamless_assets.adapters.ccxt.reach import SeriesReach

@@ -7,8 +7,8 @@ from typing import Any
 import ccxt.async_support as ccxt
 import pytest
 
-from seamless_assets.adapters.ccxt.market_types import FETCHING, TYPES, MarketTypes
-from seamless_assets.adapters.ccxt.markets import Markets
+from seamless_assets.adapters.ccxt.markets.lists import Markets
+from seamless_assets.adapters.ccxt.markets.types import FETCHING, TYPES, MarketTypes
 from seamless_assets.errors import ExchangeUnavailable
 
 

@@ -12,7 +12,7 @@ import ccxt.async_support as ccxt
 from seamless_assets.adapters.ccxt.answers import calling, judge
 from seamless_assets.adapters.ccxt.client import DEFAULT_COOL_DOWN_S, add_gone, dump_markets, restore_markets
 from seamless_assets.adapters.ccxt.clock import happened_within
-from seamless_assets.adapters.ccxt.market_types import MarketTypes
+from seamless_assets.adapters.ccxt.markets.types import MarketTypes
 from seamless_assets.adapters.ccxt.memory import ExchangeMemory
 from seamless_assets.aio.single_flight import SingleFlight
 from seamless_assets.core.sharing.token_bucket import LONGEST_COOL_DOWN_S
