@@ -197,6 +197,26 @@ def proven_gaps(facts: Sequence[Fact], released: Sequence[ReleasedGap] = ()) -> 
     return sorted([*(one.gap for one in in_force), *gaps], key=lambda gap: _RANKS.get(gap.reason, 0))
 
 
+def outweighed(facts: Sequence[Fact], missing: Sequence[ReleasedGap]) -> list[Fact]:
+    """The facts without what they prove of bars that a later release has as `missing`.
+
+    What an operator declared, and what is out of retention, is no matter of that release.
+    """
+    found = list(facts)
+    for one in missing:
+        found = [part for fact in found for part in _cut(fact, one)]
+    return found
+
+
+def _cut(fact: Fact, missing: ReleasedGap) -> list[Fact]:
+    is_older = fact.is_proof and fact.recorded_at <= missing.since - SAME_TIME_S
+    if not is_older or fact.reason in _UNDENIABLE or fact.segment.intersect(missing.gap.segment).is_empty:
+        return [fact]
+    return [
+        replace(fact, start=part.start, end=part.end) for part in outside(fact.segment, [missing.gap.segment])
+    ]
+
+
 def news(facts: Iterable[Fact], known: Sequence[Gap]) -> list[Fact]:
     """The facts that say more than the gaps that are `known`: something of another range, or another reason.
 

@@ -18,7 +18,7 @@ from seamless_assets.core.calendar.segment import Segment, join_segments
 from seamless_assets.core.calendar.watermark import watermark
 from seamless_assets.core.coverage.coverage import Coverage, bars_of
 from seamless_assets.core.coverage.declaration import contradictions
-from seamless_assets.core.coverage.ledger import Fact, facts_of, news, proven_gaps, resting
+from seamless_assets.core.coverage.ledger import Fact, news, proven_gaps, resting
 from seamless_assets.core.coverage.plan import chunk_bars
 from seamless_assets.core.coverage.proof import subtract
 from seamless_assets.core.node import NodeId
@@ -28,7 +28,7 @@ from seamless_assets.core.sharing.lease import chunks, lease_key
 from seamless_assets.errors import ExchangeUnavailable, LeaseLost, StaleToken
 from seamless_assets.flows.filling.clocks import ready_now, refuse_unserved
 from seamless_assets.flows.filling.fetch import Fetched, fetch_bars
-from seamless_assets.flows.filling.history import NO_OPENS, coverage
+from seamless_assets.flows.filling.history import NO_OPENS, coverage, coverage_and_facts
 from seamless_assets.flows.filling.naming import name_halts, name_outages
 from seamless_assets.flows.filling.pages import FetchRequest
 from seamless_assets.flows.filling.trades.bars import fetch_from_trades, repaired_by_trades
@@ -337,8 +337,7 @@ def _closed_part(window: Segment, closed: int) -> Segment:
 async def _due(ports: Ports, node: NodeId, window: Segment) -> tuple[list[Segment], list[Fact]]:
     """Missing ranges of `window` whose next look is due, and the ledger's facts of it."""
     now = ports.clock.now()
-    known = await coverage(ports, node, window)
-    facts = facts_of(await ports.hot.load_facts(node, window))
+    known, facts = await coverage_and_facts(ports, node, window)
     due = subtract([gap.segment for gap in known.missing_gaps], resting(facts, now), node.timeframe)
     return due, facts
 

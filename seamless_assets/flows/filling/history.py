@@ -14,7 +14,7 @@ from seamless_assets.core.calendar.instant import epoch_micros
 from seamless_assets.core.calendar.segment import Segment, outside
 from seamless_assets.core.coverage.coverage import DECLARED, Coverage, Gap, coverage_of, holes
 from seamless_assets.core.coverage.declaration import Declaration, declarations_of
-from seamless_assets.core.coverage.ledger import Fact, ReleasedGap, facts_of
+from seamless_assets.core.coverage.ledger import SAME_TIME_S, Fact, ReleasedGap, facts_of, outweighed
 from seamless_assets.core.coverage.ledger import proven_gaps as gaps_of
 from seamless_assets.core.coverage.proof import before_markets, common, subtract
 from seamless_assets.core.node import NodeId
@@ -71,6 +71,11 @@ async def coverage(ports: Ports, node: NodeId, window: Segment) -> Coverage:
 
     A bar that was released exists, whatever an exchange says that has dropped it since.
     """
+    return (await coverage_and_facts(ports, node, window))[0]
+
+
+async def coverage_and_facts(ports: Ports, node: NodeId, window: Segment) -> tuple[Coverage, list[Fact]]:
+    """The same, and the ledger's facts as far as no release outweighs them, oldest first."""
     opens, parts = await _known(ports, node, window)
     return await _explained(ports, node, window, opens, parts)
 
@@ -83,7 +88,8 @@ async def known_opens(ports: Ports, node: NodeId, window: Segment) -> np.ndarray
 
 async def coverage_of_known(ports: Ports, node: NodeId, window: Segment, opens: np.ndarray) -> Coverage:
     """Coverage of `window` where the bars that are known of it (`known_bars`) have these sorted `opens`."""
-    return await _explained(ports, node, window, opens, await _released_parts(ports, node, window, opens))
+    parts = await _released_parts(ports, node, window, opens)
+    return (await _explained(ports, node, window, opens, parts))[0]
 
 
 async def declared_of(ports: Ports, node: NodeId, window: Segment, gaps: Sequence[Gap]) -> list[Declaration]:
@@ -113,33 +119,42 @@ async def _known(ports: Ports, node: NodeId, window: Segment) -> tuple[np.ndarra
 
 async def _explained(
     ports: Ports, node: NodeId, window: Segment, opens: np.ndarray, parts: Sequence[_ReleasedPart]
-) -> Coverage:
+) -> tuple[Coverage, list[Fact]]:
     """Coverage of the bars with these `opens`, its holes explained by what was released and by the ledger.
 
     What was released as absent stays so, whatever became of the ledger, until a witness or an operator says
-    the contrary after that; what turned out an outage since then is called so.
+    the contrary after that; what turned out an outage since then is called so. What was released as missing
+    is proven anew. The facts stand beside it as far as they count.
     """
-    facts = facts_of(await ports.hot.load_facts(node, window))
-    never = before_markets(node.timeframe, window.whole_bars(node.timeframe.grid))
-    released = [*await _absent_since(ports, node, parts), *map(ReleasedGap, never)]
-    return coverage_of(node.timeframe, window, opens, gaps_of(facts, released))
-
-
-async def _absent_since(ports: Ports, node: NodeId, parts: Sequence[_ReleasedPart]) -> list[ReleasedGap]:
-    """What artifacts say is absent, with when that was put in force; of those withdrawn no time is known."""
-    if not any(manifest.absent for _, manifest in parts):
-        return []
-    snapshot, found = await ports.artifacts.load_snapshot(node), list[ReleasedGap]()
+    snapshot = await ports.artifacts.load_snapshot(node) if parts else None
+    absent, missing = list[ReleasedGap](), list[ReleasedGap]()
     for (ref, _), manifest in parts:
-        dated = list(snapshot.dated(ref))
-        left = [segment for segment, _ in dated]
-        for gap in manifest.absent:
-            for segment, as_of in dated:
-                part = gap.segment.intersect(segment)
-                if not part.is_empty:
-                    found.append(ReleasedGap(Gap(*part, gap.reason), epoch_micros(as_of, "as_of") / 1e6))
-            found += [ReleasedGap(Gap(*part, gap.reason)) for part in outside(gap.segment, left)]
-    return found
+        dated = _dated(snapshot, ref, ports.clock.now()) if snapshot else []
+        absent += _since(manifest.absent, dated)
+        missing += _since(manifest.missing, dated)
+    absent += map(ReleasedGap, before_markets(node.timeframe, window.whole_bars(node.timeframe.grid)))
+    facts = outweighed(facts_of(await ports.hot.load_facts(node, window)), missing)
+    return coverage_of(node.timeframe, window, opens, gaps_of(facts, absent)), facts
+
+
+def _dated(snapshot: Snapshot, ref: ArtifactRef, now: float) -> list[tuple[Segment, float]]:
+    """Since when each range of an artifact is in force, as far as that was not dated by a clock ahead."""
+    since = ((segment, epoch_micros(as_of, "as_of") / 1e6) for segment, as_of in snapshot.dated(ref))
+    return [(segment, at) for segment, at in since if at <= now + SAME_TIME_S]
+
+
+def _since(gaps: Sequence[Gap], dated: Sequence[tuple[Segment, float]]) -> list[ReleasedGap]:
+    """Gaps of an artifact, with when each part was put in force as far as that is known."""
+    found = [
+        ReleasedGap(Gap(*part, gap.reason), since)
+        for gap in gaps
+        for segment, since in dated
+        if not (part := gap.segment.intersect(segment)).is_empty
+    ]
+    held = [segment for segment, _ in dated]
+    return found + [
+        ReleasedGap(Gap(*part, gap.reason)) for gap in gaps for part in outside(gap.segment, held)
+    ]
 
 
 async def ledger(ports: Ports, node: NodeId, window: Segment) -> list[Fact]:

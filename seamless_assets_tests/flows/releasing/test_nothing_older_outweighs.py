@@ -255,3 +255,43 @@ async def test_a_revocation_from_before_the_release_is_outweighed_by_it() -> Non
     assert await known(world) == released and await world.served() == served
     await world.record(hole, REVOKED)
     assert (await known(world)).missing
+
+
+@pytest.mark.parametrize("serves", ["away", "all"])
+async def test_a_proof_from_before_a_release_without_it_is_outweighed_until_it_is_found_anew(
+    serves: str,
+) -> None:
+    world = World()
+    world.ports = replace(world.ports, policy=replace(POLICY, coverage_ratio_threshold=0.5))
+    await world.materialize("all")
+    older = world.hot.backup()
+    hole = next(gap for gap in (await known(world)).gaps if gap.reason == "no_trades")
+    await world.record(hole, DENIED)
+    await world.materialize("away")
+    released, served = await known(world), await world.served()
+    assert released.missing
+    world.hot.restore(older)
+    assert await known(world) == released
+    await world.materialize(serves)
+    if serves == "away":
+        assert await known(world) == released and await world.served() == served
+    else:
+        # The exchange was asked, and its witnesses say once more that nobody traded.
+        assert not (await known(world)).missing
+
+
+async def test_a_release_that_was_dated_ahead_outweighs_nothing_that_is_found_out_now() -> None:
+    world = World()
+    world.ports = replace(world.ports, policy=replace(POLICY, coverage_ratio_threshold=0.5))
+    await world.materialize("all")
+    hole = next(gap for gap in (await known(world)).gaps if gap.reason == "no_trades")
+    await world.record(hole, DENIED)
+    now = world.exchange.clock.time
+    world.exchange.clock.time = now + 400 * DAY
+    await world.materialize("away")
+    world.exchange.clock.time = now
+    assert (await known(world)).missing
+    await world.record(hole, "no_trades")
+    assert not (await known(world)).missing
+    await world.record(hole, DENIED)
+    assert (await known(world)).missing
