@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from seamless_assets.dialects.base import (
@@ -27,7 +28,11 @@ FRAMES = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "1
 _NAMES = {frame: frame for frame in FRAMES}
 _BAD_SYMBOL = Refusal(400, {"code": -1121, "msg": "Invalid symbol."})
 _BAD_INTERVAL = Refusal(400, {"code": -1120, "msg": "Invalid interval."})
-_ILLEGAL_START = Refusal(400, {"code": -1100, "msg": "Illegal characters found in parameter 'startTime'."})
+_LEGAL = {
+    **dict.fromkeys(("startTime", "endTime", "limit"), "^[0-9]{1,20}$"),
+    "symbol": "^[A-Z0-9-_.]{1,20}$",
+}
+"""The characters that parameters may have, as the venue says it."""
 _TOO_OLD = Refusal(400, {"code": -1102, "msg": "Candlestick too long ago."})
 LIMITS = RateLimits(
     {"exchangeInfo": 20, "time": 1, "klines": 2, "aggTrades": 4},
@@ -111,11 +116,10 @@ class _Venue:
         return {"serverTime": int(self._data.clock.now() * 1000)}
 
     async def klines(self, query: Query) -> Any:
+        _require(query, "symbol", "interval")
         market = self._market(query)
         frame = timeframe_of(_NAMES, query.get("interval"), _BAD_INTERVAL)
         limit = page_size(query, "limit", 500, self._cap)
-        if query.get("startTime", "").startswith("-"):
-            raise _ILLEGAL_START
         start, end = window(query, "startTime", "endTime", 1000)
         if start is None:
             found = await self._data.newest(market.symbol, frame, end, limit)
@@ -143,6 +147,7 @@ class _Venue:
         ]
 
     async def trades(self, query: Query) -> Any:
+        _require(query, "symbol")
         market = self._market(query)
         start, end = window(query, "startTime", "endTime", 1000)
         finish = int(self._data.clock.now()) + 1 if end is None else end
@@ -167,6 +172,18 @@ class _Venue:
         if market is None or self._data.is_refused(market.symbol):
             raise _BAD_SYMBOL
         return market
+
+
+def _require(query: Query, *names: str) -> None:
+    """Raise the venue's refusal where one of the parameters is not there, or any has other characters."""
+    for name in names:
+        if not query.get(name):
+            said = f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed."
+            raise Refusal(400, {"code": -1102, "msg": said})
+    for name, legal in _LEGAL.items():
+        if query.get(name) and not re.fullmatch(legal, query[name], re.ASCII):
+            said = f"Illegal characters found in parameter '{name}'; legal range is '{legal}'."
+            raise Refusal(400, {"code": -1100, "msg": said})
 
 
 def _listing(name: str, market: Market, now: float) -> dict[str, Any]:

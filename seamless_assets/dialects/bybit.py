@@ -84,16 +84,16 @@ class _Venue:
         market = self._market(query)
         frame = INTERVALS.get(query.get("interval", ""))
         if market is None:
-            return self._error("params error: Symbol Invalid")
+            raise Refusal(200, self._error("params error: Symbol Invalid"))
         if frame is None:
-            return self._error("params error: Invalid period!")
+            raise Refusal(200, self._error("params error: Invalid period!"))
         timeframe = Timeframe(frame)
         limit = page_size(query, "limit", 200, CAP)
         start, end = window(query, "start", "end", 1000)
         if start is None:
             found = await self._data.newest(market.symbol, timeframe, end, limit)
         elif self._data.is_too_old(market.symbol, timeframe, start):
-            return self._error("params error: too long ago")
+            raise Refusal(200, self._error("params error: too long ago"))
         else:
             # An end that is not given lies `limit` bars after the start.
             reach = timeframe.shift(start, limit) if end is None else end
@@ -107,7 +107,7 @@ class _Venue:
     async def trades(self, query: Query) -> Any:
         market = self._market(query)
         if market is None:
-            return self._error("params error: Symbol Invalid")
+            raise Refusal(200, self._error("params error: Symbol Invalid"))
         now = self._data.clock.now()
         newest = page_size(query, "limit", 60, 1000)
         found = (await self._data.trades(market.symbol, now - 3600, now, 1000))[-newest:]

@@ -90,9 +90,9 @@ class _Venue:
     async def candles(self, query: Query) -> Any:
         name, frame = query.get("pair", ""), MINUTES.get(query.get("interval", "1"))
         if name not in self._markets:
-            return _error("EQuery:Unknown asset pair")
+            raise Refusal(200, _error("EQuery:Unknown asset pair"))
         if frame is None:
-            return _error("EGeneral:Invalid arguments:interval")
+            raise Refusal(200, _error("EGeneral:Invalid arguments:interval"))
         timeframe, now = Timeframe(frame), int(self._data.clock.now())
         market = self._markets[name]
         start = max(timeframe.shift(now, 1 - RETENTION), timeframe.floor(market.listed))
@@ -113,7 +113,7 @@ class _Venue:
     async def trades(self, query: Query) -> Any:
         name = query.get("pair", "")
         if name not in self._markets:
-            return _error("EQuery:Unknown asset pair")
+            raise Refusal(200, _error("EQuery:Unknown asset pair"))
         now = self._data.clock.now()
         since = real(query, "since", now - 3600)
         since = since / 1e9 if since > 1e12 else since

@@ -77,9 +77,9 @@ class _Venue:
     async def _candles(self, query: Query, reach: int | None) -> Any:
         market, frame = self._markets.get(query.get("instId", "")), BARS.get(query.get("bar", "1m"))
         if market is None:
-            return _error("51001", "Instrument ID does not exist")
+            raise Refusal(200, _error("51001", "Instrument ID does not exist"))
         if frame is None:
-            return _error("51000", "Parameter bar error")
+            raise Refusal(200, _error("51000", "Parameter bar error"))
         timeframe, now = Timeframe(frame), int(self._data.clock.now())
         limit = page_size(query, "limit", 100, CAP)
         end = -(-number(query, "after", 0) // 1000) if query.get("after") else None
@@ -106,7 +106,7 @@ class _Venue:
     async def trades(self, query: Query) -> Any:
         market = self._markets.get(query.get("instId", ""))
         if market is None:
-            return _error("51001", "Instrument ID does not exist")
+            raise Refusal(200, _error("51001", "Instrument ID does not exist"))
         now, limit = self._data.clock.now(), page_size(query, "limit", 100, 500)
         found = (await self._data.trades(market.symbol, now - 3600, now, 1000))[-limit:][::-1]
         return _ok(

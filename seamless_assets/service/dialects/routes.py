@@ -55,7 +55,7 @@ def add_dialects(app: FastAPI, pipeline: Seamless, limits: ServiceSettings) -> S
         if upstream is not None:
             asked.append(Route("/{path:path}", _passing(exchange, worlds, upstream), methods=["GET"]))
         followed = streams.routes(exchange, data)
-        router = Router([*asked, *followed])
+        router = Router([*asked, *followed], redirect_slashes=False)
         for prefix in PREFIXES:
             app.router.routes.append(Mount(f"{prefix}/{exchange}", router))
             # Where a venue is followed at its root, the slash after its name may be left out.
@@ -86,6 +86,7 @@ def _endpoint(route: DialectRoute, worlds: Worlds, upstream: Upstream | None) ->
             body, status = await route.handler(_query(request) | path), _OK
         except Refusal as refusal:
             body, status = refusal.body, refusal.status
+            visit.is_refused = True
         except NotServed:
             if upstream is None:
                 raise

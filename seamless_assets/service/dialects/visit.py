@@ -38,20 +38,20 @@ class Visit:
     uses_clock: bool = False
     """Whether the answer would be another one at another time."""
     is_refused: bool = False
-    """Whether whoever was asked in its place said no."""
+    """Whether the answer says no, in the venue's own words."""
     reads: list[Served] = field(default_factory=list)
 
     @property
     def headers(self) -> dict[str, str]:
         """What was served: the `as_of` and fingerprint of the newest dataset read, and the worst verdict."""
         newest = max(self.reads, key=lambda read: read.as_of or "", default=None)
-        verdicts = [read.verdict for read in self.reads]
-        unread: Verdict = "REJECT" if self.is_refused else "PASS"
+        verdicts: list[Verdict] = [read.verdict for read in self.reads]
+        verdicts.append("REJECT" if self.is_refused else "PASS")
         as_of = newest.as_of if newest else self.as_of or instant_text(int(self.now * 1_000_000))
         return {
             "X-Seamless-As-Of": as_of or NONE,
             "X-Seamless-Fingerprint": (newest.dataset_fingerprint if newest else None) or NONE,
-            "X-Seamless-Verdict": max(verdicts, key=VERDICTS.index, default=unread),
+            "X-Seamless-Verdict": max(verdicts, key=VERDICTS.index),
         }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
+import aiohttp
 import ccxt
 import httpx
 import pytest
@@ -35,10 +36,10 @@ Kinds = type[Exception] | tuple[type[Exception], ...]
 
 @pytest.fixture(scope="module")
 def guarded(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The same service for bearers of a token, one request at once."""
+    """The same service for bearers of a token, one stream at once."""
     digest = hashlib.sha256(TOKEN.encode()).hexdigest()
     limits = ServiceSettings.model_validate(
-        {"dialects": True, "max_concurrent": 1, "tokens": {"bot": {"sha256": digest, "scopes": ["read"]}}}
+        {"dialects": True, "max_streams": 1, "tokens": {"bot": {"sha256": digest, "scopes": ["read"]}}}
     )
 
     async def scrape() -> str:
@@ -68,6 +69,22 @@ async def test_a_token_is_the_password_for_awaiting_clients_too(guarded: str) ->
         assert len(await bot.fetch_ohlcv("ADA/BTC", "1m", limit=5)) == 5
     finally:
         await bot.close()
+
+
+async def test_a_connection_wants_a_token_and_counts_among_the_streams(guarded: str) -> None:
+    bearer = guarded.replace("//", f"//bot:{TOKEN}@")
+    async with aiohttp.ClientSession() as session:
+
+        async def opened(url: str) -> int:
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await session.ws_connect(f"{url}/binance/ws")
+            return refused.value.status
+
+        assert await opened(guarded) == await opened(guarded.replace("//", "//bot:wrong@")) == 401
+        async with session.ws_connect(f"{bearer}/binance/ws") as socket:
+            await socket.send_str('{"method":"LIST_SUBSCRIPTIONS","id":1}')
+            assert await socket.receive_json() == {"result": [], "id": 1}
+            assert await opened(bearer) == 429
 
 
 @pytest.mark.parametrize("name", sorted(SYMBOLS))
@@ -107,6 +124,47 @@ def test_a_parameter_that_comes_twice_is_refused(rig: Rig, name: str) -> None:
     answer = httpx.get(f"{rig.url}{PAGES[name]}&{again}")
     assert set(answer.json()) == set(VENUES[name].refusal("bad_request", "").body)
     assert answer.headers["x-seamless-verdict"] == "REJECT"
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("", -1102),
+        ("symbol=BTCUSDT", -1102),
+        ("symbol=&interval=1m", -1102),
+        ("symbol=BTC/USDT&interval=1m", -1100),
+        ("symbol=NOPEUSDT&interval=1m", -1121),
+        ("symbol=BTCUSDT&interval=2m", -1120),
+        *(
+            (f"symbol=BTCUSDT&interval=1m&{odd}", -1100)
+            for odd in ("limit=many", "startTime=-1", "endTime=1.5")
+        ),
+    ],
+)
+def test_binance_says_what_is_wrong_by_its_own_codes(rig: Rig, query: str, code: int) -> None:
+    answer = httpx.get(f"{rig.url}/binance/api/v3/klines?{query}")
+    assert (answer.status_code, answer.json()["code"]) == (400, code)
+    assert answer.headers["x-seamless-verdict"] == "REJECT"
+
+
+@pytest.mark.parametrize("name", sorted(SYMBOLS))
+@pytest.mark.parametrize("odd", ["symbol", "timeframe"])
+def test_a_venues_own_no_is_a_reject_whatever_its_status(rig: Rig, name: str, odd: str) -> None:
+    path = PAGES[name] + ("&bar=1m" if name == "okx" else "")
+    for known in (
+        ("BTCUSDT", "BTC-USD", "ADABTC", "ADA-BTC") if odd == "symbol" else ("ONE_MINUTE", "=1m", "=1")
+    ):
+        path = path.replace(known, "=7" if known.startswith("=") else "NOPE")
+    answer = httpx.get(rig.url + path)
+    assert answer.headers["x-seamless-verdict"] == "REJECT"
+
+
+@pytest.mark.parametrize("name", sorted(SYMBOLS))
+def test_a_path_with_a_slash_too_many_is_another_one(rig: Rig, name: str) -> None:
+    path, words = PAGES[name].partition("?")[0], VENUES[name].refusal("not_served", "")
+    for odd in (f"{path}/", path.replace(f"/{name}/", f"/{name}//")):
+        answer = httpx.get(rig.url + odd)
+        assert answer.status_code == words.status and set(answer.json()) == set(words.body)
 
 
 @pytest.mark.parametrize("name", sorted(SYMBOLS))
