@@ -6,6 +6,7 @@ import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -13,8 +14,9 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
-from dagster import AssetCheckKey, AssetKey, DagsterInstance, DagsterRun
+from dagster import AssetCheckKey, AssetKey, DagsterInstance, DagsterRun, Definitions
 from dagster._cli.asset import asset_cli
+from dagster._core.definitions.dependency import NodeHandle
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.remote_origin import (
     RegisteredCodeLocationOrigin,
@@ -114,6 +116,28 @@ def test_a_process_of_some_nodes_builds_their_shards(
     everything = build_definitions(settings).resolve_all_asset_keys()
     for keys in (None, set(), {second, AssetKey("none_of_ours")}):
         assert set(build_selected(settings, keys).resolve_all_asset_keys()) == set(everything)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_run_has_the_same_steps_whether_all_is_built_or_what_it_selects(
+    settings_for: Callable[..., Settings],
+) -> None:
+    """A run that is tried again from its failure names them."""
+    settings = settings_for({"binance": {"symbols": [*SYMBOLS, "XRP/USDT"]}})
+    everything = build_definitions(settings)
+    keys = sorted(everything.resolve_all_asset_keys())
+    for selected in (set(some) for size in (1, 2, 3) for some in combinations(keys, size)):
+        assert steps(build_selected(settings, selected), selected) == steps(everything, selected)
+
+
+def steps(definitions: Definitions, selected: set[AssetKey]) -> dict[str, set[AssetKey]]:
+    """The assets of each step of a run over what is selected."""
+    job = definitions.get_repository_def().get_maybe_subset_job_def("__ASSET_JOB", asset_selection=selected)
+    layer = job.asset_layer
+    return {
+        node.name: selected & layer.get_assets_def_for_node(NodeHandle(node.name, None)).keys  # type: ignore[union-attr]
+        for node in job.nodes
+    }
 
 
 @pytest.mark.parametrize(
