@@ -441,3 +441,37 @@ def test_recorded_trades_of_kraken_give_the_bars_that_it_sent(market_data: Path)
     assert len(both) > 100
     for ts in both:
         assert [made[ts][name] for name in ("open", "high", "low", "close", "volume")] == theirs[ts]
+
+
+def test_bars_of_imported_trades_are_told_apart_until_others_take_their_place() -> None:
+    opens = range(START, START + HOUR, 60)
+    trades = pd.DataFrame(
+        [(ts + at, 100.0 + at % 3, 1.5, ts + at) for ts in opens for at in (1, 20, 59)],
+        columns=["ts", "price", "amount", "id"],
+    )
+    bars = dict.fromkeys(range(START, START + DAY, 60), (101.0, 102.0, 101.0, 102.0, 4.5))
+    exchange = InMemoryExchange.serving({NODE: {}}, START + 40 * DAY)
+
+    def labelled(pipeline: sa.Seamless) -> set[int]:
+        """Opens of the bars that the newest manifest says are made of trades."""
+        (ref,) = pipeline.snapshot(NODE).artifacts
+        manifest = pipeline.manifest(NODE, ref)
+        made = {ts for one in manifest.from_trades for ts in range(one.start, one.end, 60)}
+        assert manifest.conformance_flags.get("from_trades", 0) == len(made)
+        assert all("sha256:" in one.evidence for one in manifest.from_trades)
+        return made
+
+    with connect_in_memory(exchange) as pipeline:
+        told = (START, START + HOUR)
+        assert pipeline.ingest(trades, NODE, *told, trades=True).released
+        assert labelled(pipeline) == {*opens}
+        assert pipeline.read(NODE).metadata.conformance_flags["from_trades"] == 60
+        others = frame(START + 600, START + 1_200)
+        assert pipeline.ingest(others, NODE, revisions="confirm").revised == 10
+        assert labelled(pipeline) == {*opens} - {*range(START + 600, START + 1_200, 60)}
+        assert pipeline.ingest(trades, NODE, *told, trades=True, revisions="confirm").revised == 10
+        assert labelled(pipeline) == {*opens}
+        exchange.series[sa.NodeId.parse(NODE)] = bars
+        assert pipeline.materialize(NODE, START, START + DAY).released
+        assert labelled(pipeline) == set()
+        assert pipeline.read(NODE, *told).to_arrow().column("close").to_pylist() == [102.0] * 60

@@ -139,11 +139,7 @@ def made_ranges(
     ranges = list(released)
     for fact in facts:
         if fact.reason in _PROVENANCE:
-            ranges = [
-                replace(one, start=part.start, end=part.end)
-                for one in ranges
-                for part in outside(one.segment, [fact.segment])
-            ]
+            ranges = without(ranges, [fact.segment])
         if fact.reason == reason:
             ranges.append(MadeRange(fact.start, fact.end, fact.evidence))
     joined: list[MadeRange] = []
@@ -153,6 +149,15 @@ def made_ranges(
         else:
             joined.append(one)
     return joined
+
+
+def without(ranges: Iterable[MadeRange], replaced: Sequence[Segment]) -> list[MadeRange]:
+    """The ranges but for what was replaced of them; `replaced` are ascending and disjoint."""
+    return [
+        replace(one, start=part.start, end=part.end)
+        for one in ranges
+        for part in outside(one.segment, replaced)
+    ]
 
 
 def resting(facts: Iterable[Fact], now: float) -> list[Segment]:

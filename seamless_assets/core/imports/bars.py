@@ -32,7 +32,7 @@ class ImportedBars:
 
     `rows` and `flags` count rows of the files; `left_out` are those that lie outside of the window, and of
     trades without one those in the first and last bar. `extents` says of which times each file has bars,
-    `quiet` where flat bars without volume stood that count as none.
+    `quiet` where flat bars without volume stood that count as none. `is_of_trades`: bars are made of trades.
     """
 
     bars: pa.Table
@@ -42,6 +42,7 @@ class ImportedBars:
     left_out: int
     extents: tuple[tuple[Source, Segment], ...]
     quiet: tuple[Segment, ...] = ()
+    is_of_trades: bool = False
 
     def sources_of(self, part: Segment) -> list[Source]:
         """The files that have bars in `part`."""
@@ -91,6 +92,7 @@ def imported_bars(
         left_out=left_out,
         extents=tuple(named),
         quiet=tuple(bars_of(timestamps(inside)[is_flat], frame)),
+        is_of_trades=options.is_trades,
     )
 
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from seamless_assets.core.bars.table import between, changes, new_values, stack, timestamps
 from seamless_assets.core.calendar.instant import seconds_text
-from seamless_assets.core.coverage.coverage import DECLARED, Coverage
-from seamless_assets.core.coverage.ledger import Fact
+from seamless_assets.core.calendar.segment import join_segments
+from seamless_assets.core.coverage.coverage import DECLARED, Coverage, bars_of
+from seamless_assets.core.coverage.ledger import FROM_CANDLES, FROM_TRADES, Fact, MadeRange
 from seamless_assets.core.coverage.proof import subtract
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.release import Release
@@ -33,6 +36,7 @@ from seamless_assets.flows.releasing.publish import Imported, Sealed, release, s
 PRODUCER = "import"
 NAMED = 10
 """Opens of revised bars that a report and an error name."""
+REPLACED = "bars of an import took the place of these"
 FLAT = "a flat bar without volume stood in a file that was imported"
 UNSETTLED = "nothing of it is settled yet"
 
@@ -186,9 +190,24 @@ async def _seal(
         now,
         flags={"revised": revised} if revised else {},
         imported=Imported(
-            {**ports.policy.producer, "name": PRODUCER}, _record(request, part), part.absent, part.declared
+            {**ports.policy.producer, "name": PRODUCER},
+            _record(request, part),
+            part.absent,
+            part.declared,
+            bars_of(timestamps(part.revisions), node.timeframe),
+            _made_of_trades(node, request, part),
         ),
     )
+
+
+def _made_of_trades(node: NodeId, request: IngestRequest, part: ImportPart) -> list[MadeRange]:
+    """Which bars of a part the files' trades make that were not known, or others."""
+    if not request.imported.is_of_trades:
+        return []
+    brought = [*part.added_in, *bars_of(timestamps(part.revisions), node.timeframe)]
+    files = request.imported.sources_of(part.told)
+    evidence = "imported trades of " + ", ".join(f"{source.name} {source.sha256}" for source in files)
+    return [MadeRange(*bars, evidence) for bars in join_segments(brought)]
 
 
 def _reason(request: IngestRequest) -> str:
@@ -222,11 +241,23 @@ async def _tell_hot_store(
             held = await ports.hot.load_bars(node, part.told)
             _, revisions = changes(held, between(request.imported.bars, *part.told), now)
             differing.append(new_values(revisions))
+            facts += _provenance(node, request, part, revisions, now)
             if request.is_complete or part.quiet:
                 facts += await _unrecorded(ports, node, request, part, now)
     bars = stack(differing)
     if bars.num_rows or facts:
         await ports.hot.write_bars(node, bars, facts, recorded_at=now)
+
+
+def _provenance(
+    node: NodeId, request: IngestRequest, part: ImportPart, replaced: pa.Table, now: float
+) -> list[Fact]:
+    """What the ledger is to say of what bars are made of: those of trades, or that others were `replaced`."""
+    if request.imported.is_of_trades:
+        made = _made_of_trades(node, request, part)
+        return [Fact(*one.segment, FROM_TRADES, one.evidence, now) for one in made]
+    parts = bars_of(timestamps(replaced), node.timeframe)
+    return [Fact(*one, FROM_CANDLES, REPLACED, now) for one in parts]
 
 
 async def _unrecorded(

@@ -45,7 +45,7 @@ class IngestRequest:
 @dataclass(frozen=True, slots=True)
 class ImportPart:
     """One partition as it would be sealed: its window, all bars known of it then, and how they differ: so
-    many were `added`.
+    many were `added`, in these ranges.
 
     The files tell of `told`, and in its `quiet` parts, where no bar is known, of nobody who traded.
     `is_known`: all that is in force already.
@@ -56,6 +56,7 @@ class ImportPart:
     window: Segment
     bars: pa.Table
     added: int
+    added_in: tuple[Segment, ...]
     revisions: pa.Table
     quiet: tuple[Segment, ...]
     declared: tuple[Declaration, ...]
@@ -123,6 +124,7 @@ async def _part(
         # Bars that nothing was done to are held once for all partitions.
         brought if kept.num_rows == 0 and report.flags.keys() <= {"gap"} else bars,
         new.num_rows,
+        tuple(bars_of(timestamps(new), node.timeframe)),
         revisions,
         quiet,
         declared,

@@ -18,7 +18,7 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.watermark import settled, watermark
 from seamless_assets.core.coverage.coverage import Coverage, Gap, with_absent
 from seamless_assets.core.coverage.declaration import Declaration
-from seamless_assets.core.coverage.ledger import FROM_TRADES
+from seamless_assets.core.coverage.ledger import FROM_TRADES, MadeRange, without
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import (
     ArtifactRef,
@@ -95,13 +95,16 @@ class Imported:
     """What a person brings into a range.
 
     `producer` and `record` are kept in the manifest: who made the artifact, and what was imported. `absent`
-    is what is said of bars that are not there, `declared` who said that.
+    is what is said of bars that are not there, `declared` who said that. `replaced` are the bars that were
+    others, ascending, and `made` those that are made of trades.
     """
 
     producer: Mapping[str, str]
     record: Mapping[str, Any]
     absent: Sequence[Gap] = ()
     declared: Sequence[Declaration] = ()
+    replaced: Sequence[Segment] = ()
+    made: Sequence[MadeRange] = ()
 
 
 def _facts(node: NodeId, partition: Partition, window: Segment, *_: object, **__: object) -> Facts:
@@ -135,6 +138,9 @@ async def seal_known(
         declared, imports = [*declared, *imported.declared], [*imports, imported.record]
     made = await made_of_trades(ports, node, window, in_force)
     archived, differing = await of_archives(ports, node, window, in_force)
+    if imported is not None:
+        archived = without(archived, imported.replaced)
+        made = sorted([*without(made, imported.replaced), *imported.made], key=lambda one: one.start)
     count = sum(int(np.diff(np.searchsorted(timestamps(bars), one.segment))[0]) for one in made)
     all_flags = {**(flags or {}), **report.flags, **({FROM_TRADES: count} if count else {})}
     artifact = await sealed_artifact(
