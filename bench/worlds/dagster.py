@@ -17,7 +17,7 @@ from bench.places import OURS, ROOT, reach_support
 
 MODULE = "seamless_assets.definitions"
 TICKS = os.sysconf("SC_CLK_TCK")
-LOOK_S, GONE_S, ENOUGH_S = 0.5, 20, 600
+LOOK_S, GONE_S, ENOUGH_S = 0.5, 20, 1_800
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 READY = "{workspaceOrError {... on Workspace {locationEntries {name loadStatus}}}}"
 STATUS = "query ($run: ID!) {runOrError(runId: $run) {... on Run {status}}}"
