@@ -143,6 +143,10 @@ class InMemoryExchange:
         inside = [at for at in self._trades(node, window.start) if window.start <= at <= now]
         return Trades(window, np.array(inside[:MAX_TRADES]))
 
+    def clock_skew(self, exchange: str) -> float:
+        """None: whoever is tested has its clock."""
+        return 0.0
+
     async def exchange_now(self, exchange: str) -> float:
         """Its clock."""
         await self._answer()

@@ -235,3 +235,20 @@ async def test_a_server_s_clock_that_was_ahead_holds_no_key(redis_server: RedisS
     lease = await leases.claim(key, "next", TTL)
     assert lease is not None and lease.token > ahead["token"] and lease.until < real_time() + 2 * TTL
     await leases.close()
+
+
+@pytest.mark.parametrize("shift", SHIFTS.values(), ids=SHIFTS)
+async def test_how_far_an_exchanges_clock_is_ahead_is_known_however_ours_is_set(
+    shift: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(tmp_path, monkeypatch, 0.0, True)
+
+    async def ask() -> float:
+        return real_time() + 40.0
+
+    clock = ExchangeClock(ask)
+    assert clock.skew == 0.0, "nobody has asked"
+    await clock.now()
+    assert clock.skew == pytest.approx(40.0, abs=1.0)
+    machine.set(shift)
+    assert clock.skew == pytest.approx(40.0 - shift, abs=1.0)

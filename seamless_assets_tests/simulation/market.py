@@ -176,6 +176,9 @@ class FaultyExchange:
                 self._market.cool_downs.append(CoolDown(now(), until))
             raise
 
+    def clock_skew(self, exchange: str) -> float:
+        return self._exchange.clock_skew(exchange)
+
     async def exchange_now(self, exchange: str) -> float:
         return await self._channel.ask("exchange_now", lambda: self._exchange.exchange_now(exchange))
 

@@ -37,6 +37,12 @@ class ExchangeClock:
         self._asking = asyncio.Lock()
         self._answer: _Answer | None = None
 
+    @property
+    def skew(self) -> float:
+        """How far it is ahead of ours by the last answer, in seconds, however ours was set since; or 0."""
+        known = self._answer
+        return 0.0 if known is None else known.skew + known.ours + time.monotonic() - time.time()
+
     async def now(self) -> float:
         """Epoch seconds; at most one request, shared by those who ask meanwhile."""
         began = time.monotonic()

@@ -183,6 +183,11 @@ class CcxtSource:
             self._clocks[exchange] = ExchangeClock(partial(self._ask_clock, exchange))
         return await self._clocks[exchange].now()
 
+    def clock_skew(self, exchange: str) -> float:
+        """How far its clock is ahead of ours by the last answer, in seconds; 0 where it was not asked."""
+        clock = self._clocks.get(exchange)
+        return 0.0 if clock is None else clock.skew
+
     async def reach(self, node: NodeId, window: Segment) -> Reach:
         """Where the series begins and ends, as far as that was found out and matters for `window`."""
         return await self._reach.of(node, window)

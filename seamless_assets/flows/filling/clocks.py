@@ -19,6 +19,15 @@ async def settled_now(ports: Ports, node: NodeId) -> float:
     return min(ports.clock.now(), await ports.source.exchange_now(node.exchange))
 
 
+def known_now(ports: Ports, node: NodeId) -> float:
+    """The exchange's clock as far as it was asked, in epoch seconds; nothing is asked, and ours will do.
+
+    It goes by ours while the two are taken for the same.
+    """
+    skew = ports.source.clock_skew(node.exchange)
+    return ports.clock.now() + (skew if abs(skew) > TRUSTED_SKEW_S else 0.0)
+
+
 async def dated_now(ports: Ports, node: NodeId) -> float:
     """The instant by which what lasts is dated, in epoch seconds: ours, unless the exchange's contradicts it.
 

@@ -78,6 +78,9 @@ class CandleSource(Protocol):
     async def exchange_now(self, exchange: str) -> float:
         """The exchange's clock; ours where it has none to ask."""
 
+    def clock_skew(self, exchange: str) -> float:
+        """How far its clock is ahead of ours by the last answer, in seconds; 0 where it was not asked."""
+
     async def reach(self, node: NodeId, window: Segment) -> Reach:
         """Where the series begins and ends, as far as that was found out already and matters for `window`.
 

@@ -23,6 +23,7 @@ from seamless_assets.core.sharing.events import ReadEvent, UnrecordedVerdict
 from seamless_assets.core.worlds.decision import Decision
 from seamless_assets.core.worlds.session import SessionKey, SessionRecord
 from seamless_assets.errors import CoverageMissing, NothingReleased, ReadRefused, SeamlessSLAExceeded
+from seamless_assets.flows.filling.clocks import known_now
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.deadline import Deadline, PhaseCut
 from seamless_assets.flows.reading.sessions import remember
@@ -233,11 +234,11 @@ def _judged(ports: Ports, answer: Answer, lag: float | None) -> Judgement:
 
 
 def _lag(ports: Ports, answer: Answer) -> float | None:
-    """Seconds since the last gathered bar of a live read closed; None where there is none."""
+    """Seconds since the last gathered bar of a live read closed by the exchange's clock, or None."""
     if answer.admission.domain != "live":
         return None
     bounds = _bounds(answer.gathered.bars, answer.request.node.timeframe)
-    return ports.clock.now() - bounds[1] if bounds else None
+    return known_now(ports, answer.request.node) - bounds[1] if bounds else None
 
 
 def _bounds(bars: pa.Table, timeframe: Timeframe) -> tuple[int, int] | None:

@@ -18,6 +18,7 @@ from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.core.worlds.decision import DRY_MODES, Decision, unavailable
 from seamless_assets.core.worlds.session import SessionKey
 from seamless_assets.errors import CoverageMissing, NothingReleased, SeamlessSLAExceeded
+from seamless_assets.flows.filling.clocks import known_now
 from seamless_assets.flows.ports import Facts, Ports, WorldDecisions
 from seamless_assets.flows.reading.answer import Answer, refuse, serve
 from seamless_assets.flows.reading.blended import read_blended
@@ -138,7 +139,7 @@ async def _published(ports: Ports, request: ReadRequest, admission: Admission, d
 async def _live(ports: Ports, request: ReadRequest, admission: Admission, deadline: Deadline) -> Answer:
     node, context = request.node, request.context or NEWEST
     # What has not closed cannot be there yet.
-    closed = node.timeframe.floor(int(ports.clock.now()))
+    closed = node.timeframe.floor(int(known_now(ports, node)))
     window = request.window(ports.reading.starts.get(str(node), closed), closed).until(closed)
     try:
         session, snapshot = await deadline.run("storage_wait", bind_live(ports, request, context))

@@ -72,6 +72,10 @@ class LateSource:
             return lambda *args, **more: self._call(name, *args, **more)
         return getattr(self._source(), name)
 
+    def clock_skew(self, exchange: str) -> float:
+        """That of the source; 0 where it was never used, and so never asked."""
+        return 0.0 if self._made is None else float(self._made.clock_skew(exchange))
+
     async def close(self) -> None:
         """Close the source, if it was ever used."""
         if self._loading is not None:

@@ -23,6 +23,7 @@ from seamless_assets.testing import (
     InMemoryExchange,
     ManualClock,
     VirtualClock,
+    bars_table,
     in_memory_ports,
     random_walk,
     run_on_virtual_time,
@@ -115,3 +116,34 @@ async def test_a_live_read_of_a_derived_node_begins_no_fill(
         else:
             assert (await read(ports, request)).metadata.rows == 0
     assert begun == [] and exchange.asked == []
+
+
+@pytest.mark.parametrize(
+    ("ahead", "is_asked", "staleness"),
+    [
+        *((ahead, True, 10.0) for ahead in (-86_400.0, -600.0, 600.0, 86_400.0)),
+        # Clocks that differ by less than seconds are taken for the same.
+        *((ahead, True, 10.0 - ahead) for ahead in (-4.0, 0.0, 4.0)),
+        *((ahead, False, 10.0 - ahead) for ahead in (-86_400.0, -600.0, 0.0)),
+    ],
+)
+def test_staleness_goes_by_the_exchanges_clock_once_that_was_asked(
+    ahead: float, is_asked: bool, staleness: float
+) -> None:
+    """Its clock is so far ahead of ours, and shows ten seconds after the last bar closed."""
+    exchange, _ = market(10.0)
+    exchange.clock = VirtualClock(NOW + 10 - ahead)
+    exchange.clock_skew = lambda _: ahead if is_asked else 0.0  # type: ignore[method-assign]
+    ports = in_memory_ports(exchange, policy=Policy())
+    request = ReadRequest.parse(
+        NODE, NOW - 1_200, None, context=LIVE, strategy="FAIL_FAST", sla=None, default_sla=SLA
+    )
+
+    async def work() -> ReadResult:
+        bars = {ts: row for ts, row in exchange.series[NODE].items() if ts < NOW}
+        await ports.hot.write_bars(NODE, bars_table(bars), (), recorded_at=0.0)
+        return await read(ports, request)
+
+    metadata = run_on_virtual_time(work).metadata
+    assert metadata.staleness_seconds == pytest.approx(staleness, abs=0.1)
+    assert metadata.verdict == ("PASS" if staleness < 90 else "HOLD")
