@@ -15,6 +15,8 @@ from bench.line import Line, Row
 from bench.measuring.process import ProcessFailed, run_process
 from bench.measuring.sample import Sample, repeated, take
 from bench.peers import environments
+from bench.report.page import write_page
+from bench.report.results import Results, joined_results
 from bench.running import Bench, Case, Skipped, compare, measure
 
 SUBJECTS = sorted({line.subject for line in LINES})
@@ -173,3 +175,33 @@ def test_a_quick_run_measures_every_line_of_this_process(tmp_path: Path) -> None
 @pytest.mark.deep
 def test_a_quick_run_is_alive_in_every_line(tmp_path: Path) -> None:
     quick(tmp_path, *SUBJECTS)
+
+
+def test_a_page_names_what_it_lacks_and_brings_its_speeds_to_the_comparisons(tmp_path: Path) -> None:
+    line = next(line for line in LINES if line.name == "reads.day-arrow")
+    row = Row(line, ours=2.0, peer=8.0, ratio=0.25, spread=(0.2, 0.3), rounds=3, load=1.0, at=1.0)
+    other = Row(next(line for line in LINES if line.name == "reads.held"), ours=1.0, peer=1.0, ratio=1.0)
+    results = Results([row, other], {"processor": "some"}, {"seamless-assets": "1 (abc)"})
+    beside = tmp_path / "comparisons.md"
+    beside.write_text("before\n<!-- speeds -->\nold\n<!-- end of speeds -->\nafter\n")
+    write_page(results, tmp_path / "results.md")
+    page = (tmp_path / "results.md").read_text()
+    assert (
+        "`python -m bench --only reads.day-arrow`" in page and "`hot.*`" in page and "`reads.crowd`" in page
+    )
+    told = beside.read_text()
+    assert "| a warm day, to Arrow | ArcticDB | 8.00 ms | 2.00 ms | 0.25 |\n" in told
+    assert told.startswith("before\n") and told.endswith("after\n") and "old" not in told
+    assert "held" not in told
+    beside.write_text("a page without marks\n")
+    with pytest.raises(ValueError, match="between which"):
+        write_page(results, tmp_path / "results.md")
+
+
+def test_rows_of_several_runs_name_every_version(tmp_path: Path) -> None:
+    line = LINES[0]
+    for name, ours, commit in (("one", 1.0, "1 (abc)"), ("two", 2.0, "1 (def)")):
+        rows = [Row(line, ours=ours, at=1.0)]
+        Results(rows, {"processor": "some"}, {"seamless-assets": commit}).write(tmp_path / name)
+    joined = joined_results([tmp_path / "one", tmp_path / "two"])
+    assert joined.versions == {"seamless-assets": "1 (abc) and 1 (def)"} and joined.rows[0].ours == 2.0

@@ -11,6 +11,7 @@ from bench.goals import LINES
 from bench.line import Row
 from bench.report.pictures import draw
 from bench.report.results import Results
+from bench.report.speeds import write_speeds
 from bench.report.words import goal, number, outcome, spread
 
 HEAD = (
@@ -32,9 +33,15 @@ COLUMNS = ("what", "beside", "ours", "peer", "ratio", "quartiles", "CPU", "MiB",
 
 
 def write_page(results: Results, path: Path) -> None:
-    """Write the page, and its pictures into the folder `images` beside it."""
+    """Write the page, and its pictures into the folder `images` beside it.
+
+    Where a `comparisons.md` lies beside it, that page gets the speeds.
+    """
     pictures = draw(results.rows, path.parent / "images")
     path.write_text("\n".join(_lines(results, [picture.name for picture in pictures])) + "\n")
+    comparisons = path.with_name("comparisons.md")
+    if comparisons.exists():
+        write_speeds(results.rows, comparisons)
 
 
 def _lines(results: Results, pictures: Sequence[str]) -> Iterator[str]:
