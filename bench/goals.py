@@ -69,6 +69,8 @@ FETCHING = (
     Line("fetching.freqtrade", "download 120 days of minutes", "freqtrade", FASTER_3X, "s"),
     Line("fetching.freqtrade-unpaced", "download 120 days of minutes", "freqtrade, pacing off", None, "s"),
     Line("fetching.ccxt", "download 120 days of minutes", "bare ccxt loop", None, "s"),
+    Line("fetching.requests-100-days", "requests of 100 days of minutes", FEWEST, 1.05, "requests"),
+    Line("fetching.requests-300-days", "requests of 300 days of minutes", FEWEST, 1.05, "requests"),
     Line("fetching.budget", "800 days under a budget that binds", FEWEST, 1.05, "s"),
 )
 DAGSTER = (

@@ -67,8 +67,22 @@ def cases(bench: Bench) -> Iterator[Case]:
                 python = bench.peer(package)
                 other = python if isinstance(python, str) else partial(peer, python, served, start)
                 yield Case(f"fetching.{name}", fetch, other, ROUNDS, warm_up=False)
+        for days in (100, 300):
+            if bench.wants(name := f"fetching.requests-{days}-days"):
+                yield _requests(served, name, bench.size(days, 1))
         if bench.wants("fetching.budget"):
             yield _budget(bench, served)
+
+
+def _requests(served: LocalExchange, line: str, days: int) -> Case:
+    """The requests of a backfill of every kind, beside the fewest full pages that hold its bars."""
+
+    def fetch() -> float:
+        served.steer("DELETE", "requests")
+        _backfill(served, END - timedelta(days=days), LOOSE)
+        return float(served.requests())
+
+    return Case(line, fetch, lambda: float(-(-days * DAY_BARS // PAGE)), rounds=1, warm_up=False)
 
 
 def _budget(bench: Bench, served: LocalExchange) -> Case:
