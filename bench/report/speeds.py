@@ -21,7 +21,8 @@ def write_speeds(rows: Sequence[Row], path: Path) -> None:
         raise ValueError(
             f"{path} has no lines {BEGIN.strip()} and {END.strip()}, between which the table goes"
         )
-    path.write_text(f"{before}{BEGIN}{''.join(_table(rows))}{END}{after}", encoding="utf-8")
+    # A table that follows a comment at once is taken for a part of it.
+    path.write_text(f"{before}{BEGIN}\n{''.join(_table(rows))}\n{END}{after}", encoding="utf-8")
 
 
 def _table(rows: Sequence[Row]) -> Iterator[str]:
