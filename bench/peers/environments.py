@@ -29,7 +29,7 @@ PEERS = {
     "QuestDB": Peer(("questdb", "psycopg[binary]", "pandas", "pyarrow")),
     "ccxt": Peer(("ccxt", "aiohttp")),
     "freqtrade": Peer(("freqtrade",), is_ours=False),
-    "polars": Peer(("polars",)),
+    "polars": Peer(("polars", "pyarrow")),
     "pyarrow": Peer(("pyarrow", "pandas")),
 }
 
