@@ -24,9 +24,7 @@ def serve_ours(port: int, folder: Path, days: int) -> None:
     fleet = {
         node: random_walk(START, START + 2 * DAY, step=300, seed=seed) for seed, node in enumerate(FLEET)
     }
-    # A second after its last bar closed, so that the newest page is there.
-    series = {NODE: random_walk(START, START + days * DAY), **fleet}
-    exchange = InMemoryExchange.serving(series, START + days * DAY + 1)
+    exchange = InMemoryExchange.serving({NODE: random_walk(START, START + days * DAY), **fleet})
 
     async def scrape() -> str:
         return ""

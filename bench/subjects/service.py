@@ -22,7 +22,7 @@ from bench.running import Bench, Case, Skipped
 from seamless_assets.testing import START
 
 CLIENTS, REQUESTS, YEAR_REQUESTS, BOTS, ROUNDS = 8, 2_000, 40, 200, 5
-NEWEST_REQUESTS, PAGES = 100, 3_000
+PAGES = 3_000
 PAGE = "symbol=BTCUSDT&interval=1m&limit=1000"
 
 
@@ -50,7 +50,6 @@ def _beside_bare(bench: Bench, bound: str, day: str, year: str, klines: str) -> 
         ("day-newest", day, "day", REQUESTS),
         ("year", year, "year", YEAR_REQUESTS),
         ("candles-page", f"{klines}&startTime={START * 1_000}", "candles", REQUESTS),
-        ("candles-newest", klines, "candles", NEWEST_REQUESTS),
     )
     python = bench.peer("FastAPI")
     if isinstance(python, str):
