@@ -86,7 +86,8 @@ def test_calls_on_frames_import_nothing_late() -> None:
         "sa.missing_ranges([(0, 60)], (0, 120), 60)",
     ]
     program = (
-        "import sys, json, pandas, pyarrow, seamless_assets as sa; known = set(sys.modules);"
+        "import sys, json, pandas, pyarrow, seamless_assets as sa;"
+        "sa.conform, sa.fingerprint, sa.missing_ranges; known = set(sys.modules);"
         f"{'; '.join(calls)}; print(json.dumps(sorted(set(sys.modules) - known)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
