@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,9 @@ def test_processes_side_by_side_leave_a_table(served: str, tmp_path: Path) -> No
 
     def follow(number: int) -> None:
         for url in urls[number::3]:
-            catalogs[number].point(NODE, url)
+            # Whoever meets others too often gives up until its next release.
+            with suppress(ArtifactStoreError):
+                catalogs[number].point(NODE, url)
 
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(follow, range(3)))
