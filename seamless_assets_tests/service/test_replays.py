@@ -98,6 +98,25 @@ async def test_what_cannot_be_replayed_is_refused_before_the_first_event(
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/v1/replay", {"start": str(SINCE), "end": str(UNTIL), "speed": True}),
+        ("/v1/replay", {"start": str(SINCE), "end": str(UNTIL), "speed": "60"}),
+        ("/v1/replay", {"start": SINCE, "end": str(UNTIL)}),
+        ("/v1/replay", {"start": str(SINCE), "end": str(UNTIL), "more": 1}),
+        ("/v1/events", {"since": str(SINCE), "until": str(UNTIL), "max_lag": True}),
+        ("/v1/events", {"since": str(SINCE), "until": str(UNTIL), "panel": True, "deadline": True}),
+        ("/v1/events", {"since": str(SINCE), "until": str(UNTIL), "panel": 1}),
+        ("/v1/events", {"since": str(SINCE), "until": str(UNTIL), "panel": "yes"}),
+    ],
+)
+async def test_a_value_of_json_is_of_its_kind(client: Client, path: str, asked: dict[str, Any]) -> None:
+    async with client() as ask:
+        answer = await ask.post(path, json={"nodes": [NODE], **asked})
+    assert answer.status_code == 422 and answer.headers["content-type"] == "application/problem+json"
+
+
 class Breaking:
     """A service whose first connection breaks off after some messages."""
 

@@ -105,7 +105,9 @@ class EventsQuery(_Asked):
 
 
 class EventsBody(_Asked):
-    """The same, for more nodes and longer cursors than an address takes."""
+    """The same, for more nodes and longer cursors than an address takes; what is no number is none."""
+
+    model_config = ConfigDict(strict=True)
 
     nodes: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=300)]],
