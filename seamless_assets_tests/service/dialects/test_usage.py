@@ -74,8 +74,10 @@ def test_answers_say_what_was_used_of_the_minute_as_binance_does(rig: Rig) -> No
         return int(headers["x-mbx-used-weight-1m"])
 
     before = used("/binance/api/v3/time")
-    steps = [used(path) for path in ("/binance/api/v3/exchangeInfo", f"{KLINES}?symbol=BTCUSDT&interval=1m")]
-    assert steps == [before + 20, before + 22] or steps[0] < before, "a minute began"
+    # A minute may begin between any two of them.
+    listed = used("/binance/api/v3/exchangeInfo")
+    assert listed in (before + 20, 20)
+    assert used(f"{KLINES}?symbol=BTCUSDT&interval=1m") in (listed + 2, 2)
     info = httpx.get(f"{rig.url}/binance/api/v3/exchangeInfo").json()
     assert info["rateLimits"][0]["limit"] == 6_000
     assert "x-mbx-used-weight" not in httpx.get(f"{rig.url}/kraken/0/public/Time").headers
