@@ -105,8 +105,12 @@ def write_bytes(payload: bytes) -> None:
 def say_table(table: Table) -> None:
     """Write a table. Raises `Unwritten`."""
     screen = _screen()
-    with screen.capture() as captured:
-        screen.print(table)
+    try:
+        with screen.capture() as captured:
+            screen.print(table)
+    except OSError as error:
+        # A capture ends with a write of nothing, which a full device refuses too.
+        raise Unwritten(error) from error
     _write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()), sys.stdout)
 
 

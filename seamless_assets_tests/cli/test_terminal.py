@@ -193,6 +193,20 @@ def test_outputs_that_take_nothing(
         assert written_to(broken) == (1, "")
 
 
+@pytest.mark.parametrize("rows", [0, 1, 5_000])
+def test_a_table_that_cannot_be_written_is_told_so(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    made = terminal.table("ts", "close")
+    for row in range(rows):
+        made.add_row(str(row), "1.0")
+    with open("/dev/full", "w") as full, monkeypatch.context() as patched:
+        full.reconfigure(write_through=True)  # type: ignore[attr-defined]
+        patched.setattr(sys, "stdout", full)
+        with pytest.raises(terminal.Unwritten):
+            terminal.say_table(made)
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), full.fileno())
+
+
 def test_a_command_whose_reader_is_gone_says_nothing_of_it(project: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
