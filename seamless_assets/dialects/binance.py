@@ -28,11 +28,12 @@ FRAMES = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "1
 _NAMES = {frame: frame for frame in FRAMES}
 _BAD_SYMBOL = Refusal(400, {"code": -1121, "msg": "Invalid symbol."})
 _BAD_INTERVAL = Refusal(400, {"code": -1120, "msg": "Invalid interval."})
+_NUMBER = ("^[0-9]{1,20}$", re.compile("[0-9]{1,20}"))
 _LEGAL = {
-    **dict.fromkeys(("startTime", "endTime", "limit"), "^[0-9]{1,20}$"),
-    "symbol": "^[A-Z0-9-_.]{1,20}$",
+    **dict.fromkeys(("startTime", "endTime", "limit"), _NUMBER),
+    "symbol": (r"^[\w\-._&&[^a-z]]{1,50}$", re.compile(r"(?!.*[a-z])[\w.-]{1,50}")),
 }
-"""The characters that parameters may have, as the venue says it."""
+"""The characters that parameters may have, as the venue says it and as Python does."""
 _TOO_OLD = Refusal(400, {"code": -1102, "msg": "Candlestick too long ago."})
 LIMITS = RateLimits(
     {"exchangeInfo": 20, "time": 1, "klines": 2, "aggTrades": 4},
@@ -180,8 +181,8 @@ def _require(query: Query, *names: str) -> None:
         if not query.get(name):
             said = f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed."
             raise Refusal(400, {"code": -1102, "msg": said})
-    for name, legal in _LEGAL.items():
-        if query.get(name) and not re.fullmatch(legal, query[name], re.ASCII):
+    for name, (legal, pattern) in _LEGAL.items():
+        if query.get(name) and not pattern.fullmatch(query[name]):
             said = f"Illegal characters found in parameter '{name}'; legal range is '{legal}'."
             raise Refusal(400, {"code": -1100, "msg": said})
 

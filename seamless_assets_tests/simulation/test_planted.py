@@ -148,7 +148,7 @@ def test_a_release_that_overwrites(monkeypatch: pytest.MonkeyPatch) -> None:
         return await real(self, path, payload)
 
     monkeypatch.setattr(InMemoryFiles, "create", overwrite)
-    found("governance", f"/{LOG_FOLDER}/", "is lost", "reads otherwise", "needs it", first=3)
+    found("governance", f"/{LOG_FOLDER}/", "is lost", "reads otherwise", "needs it", first=13)
 
 
 def test_a_compaction_that_drops_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:

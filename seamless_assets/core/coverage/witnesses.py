@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from seamless_assets.core.bars.sorted_sets import distinct, is_in, require_ascending
 from seamless_assets.core.bars.table import timestamps
-from seamless_assets.core.calendar.segment import Segment, merge_ranges
+from seamless_assets.core.calendar.segment import Segment, merge_ranges, outside
 from seamless_assets.core.calendar.timeframe import WEEK, Timeframe
 from seamless_assets.core.coverage.alignment import floored
 from seamless_assets.core.coverage.coverage import holes
@@ -66,13 +66,15 @@ class Volumes:
         low, high = np.searchsorted(self.opens, (start, max(part.end for part in parts)))
         return Volumes(self.timeframe, self.opens[low:high], self.traded[low:high], self.complete)
 
-    def with_others(self, others: Volumes) -> Volumes:
-        """These and other bars of the series; of bars that both have these count."""
-        is_new = ~is_in(others.opens, self.opens)
+    def with_others(self, others: Volumes, own: Segment) -> Volumes:
+        """These, and others of the series that open outside of `own`, inside which these alone count."""
+        is_outside = (others.opens < own.start) | (others.opens >= own.end)
+        is_new = is_outside & ~is_in(others.opens, self.opens)
         opens = np.concatenate([self.opens, others.opens[is_new]])
         traded = np.concatenate([self.traded, others.traded[is_new]])
         order = np.argsort(opens, kind="stable")
-        complete = merge_ranges([*self.complete, *others.complete], self.timeframe)
+        beyond = [part for span in others.complete for part in outside(span, [own])]
+        complete = merge_ranges([*self.complete, *beyond], self.timeframe)
         return Volumes(self.timeframe, opens[order], traded[order], tuple(complete))
 
     def is_complete(self, part: Segment) -> bool:

@@ -193,7 +193,7 @@ async def _ask_coarser(
     own = volumes_in(await _known_bars(ports, node, window, sent.bars), node.timeframe, complete)
     # A coarser bar that reaches over the edge of a piece is made of its neighbour's bars too.
     beside = await witnesses.beside(node, request.bounds, window)
-    bars = own.with_others(volumes_of(beside, node.timeframe))
+    bars = own.with_others(volumes_of(beside, node.timeframe), request.bounds)
     said = await hear_coarser(ports, witnesses, node, empty, bars)
     found.proofs += said.proofs
     found.denials += [

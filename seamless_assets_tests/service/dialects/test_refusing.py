@@ -133,7 +133,9 @@ def test_a_parameter_that_comes_twice_is_refused(rig: Rig, name: str) -> None:
         ("symbol=BTCUSDT", -1102),
         ("symbol=&interval=1m", -1102),
         ("symbol=BTC/USDT&interval=1m", -1100),
+        ("symbol=btcusdt&interval=1m", -1100),
         ("symbol=NOPEUSDT&interval=1m", -1121),
+        ("symbol=币安人生USDT&interval=1m", -1121),
         ("symbol=BTCUSDT&interval=2m", -1120),
         *(
             (f"symbol=BTCUSDT&interval=1m&{odd}", -1100)
