@@ -32,6 +32,11 @@ class Thresholds:
     completion: float = 0.95
     staleness_s: float = 120
 
+    @property
+    def failing(self) -> float:
+        """The share of fills that may fail: what rounding leaves of a difference decides no alert."""
+        return round(1 - self.completion, 12)
+
 
 @dataclass(frozen=True, slots=True)
 class Alert:
@@ -241,7 +246,7 @@ CATALOGUE: tuple[Metric, ...] = (
         alert=Alert(
             "SeamlessBackfillsFail",
             f"sum by (exchange) ({_grown('10m', _FAIL)}) / sum by (exchange) ({_grown('10m')})"
-            " > 1 - {at.completion:.12g}",
+            " > {at.failing:.12g}",
             10,
             "warning",
             "less than {at.completion:.12g} of the fills of an exchange are completed",

@@ -21,7 +21,7 @@ from seamless_assets.defs.derived.nodes import derived_id, unit_of
 from seamless_assets.defs.inputs.instructions import PREFIX, Instructions
 from seamless_assets.defs.inputs.windows import WindowRequest
 from seamless_assets.defs.names import NODE_ID_METADATA
-from seamless_assets.defs.nodes.metadata import partition_metadata
+from seamless_assets.defs.nodes.metadata import corrections_of, partition_metadata
 from seamless_assets.defs.nodes.results import MAX_PICTURED, progress
 from seamless_assets.defs.partitions import window_of_partitions
 from seamless_assets.errors import ChecksFailed, InvalidInput
@@ -150,8 +150,9 @@ def _tell(
 ) -> None:
     """Show each partition on its page. Raises `ChecksFailed` where one is not released."""
     step, released = context.step_context, [report for report in reports if report.released]
+    corrections = corrections_of(pipeline, node)
     for left, report in zip(range(len(released), 0, -1), released, strict=True):
-        shown = partition_metadata(pipeline, node, report, is_pictured=left <= MAX_PICTURED)
+        shown = partition_metadata(pipeline, node, report, corrections, is_pictured=left <= MAX_PICTURED)
         if len(reports) == 1:
             context.add_output_metadata(shown)
         else:

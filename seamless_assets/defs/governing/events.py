@@ -14,7 +14,7 @@ from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.gate import manifest_coverage, overridden_checks
 from seamless_assets.core.releases.release import Release
 from seamless_assets.defs.names import PUBLISHABLE
-from seamless_assets.defs.nodes.metadata import artifact_metadata
+from seamless_assets.defs.nodes.metadata import artifact_metadata, corrections_of
 from seamless_assets.pipeline.connect import Seamless
 
 WORDS = {
@@ -37,12 +37,12 @@ def events_of(
         return
     changed = _changed(node, entry, unit or pipeline.settings.partition_unit(node.timeframe))
     in_force = pipeline.aio.portal.run(_in_force(pipeline, node, entry))
-    gone = []
+    gone, corrections = [], corrections_of(pipeline, node)
     for partition in changed:
         held = [ref for ref in in_force if not partition.window.intersect(ref.segment).is_empty]
         if not held:
             gone.append(partition.key)
-        yield _materialization(pipeline, key, node, entry, partition, held)
+        yield _materialization(pipeline, key, node, entry, partition, held, corrections)
     if changed:
         yield _check(key, entry, changed, gone)
 
@@ -68,6 +68,7 @@ def _materialization(
     entry: Release,
     partition: Partition,
     held: list[ArtifactRef],
+    corrections: list[Release],
 ) -> AssetMaterialization:
     overridden = overridden_checks(entry.checks, partition.key) if entry.kind == "by_hand" else []
     shown: dict[str, Any] = {
@@ -82,7 +83,7 @@ def _materialization(
         # A compacted artifact holds more than its partition.
         coverage = manifest_coverage(pipeline.manifest(node, ref), partition.window)
         dataset = (entry.as_of, entry.dataset_fingerprint)
-        shown.update(artifact_metadata(pipeline, node, ref, partition, coverage, dataset))
+        shown.update(artifact_metadata(pipeline, node, ref, partition, coverage, dataset, corrections))
     else:
         shown.update(
             {"node_id": str(node), "as_of": entry.as_of, "dataset_fingerprint": entry.dataset_fingerprint}

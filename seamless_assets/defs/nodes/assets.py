@@ -70,10 +70,12 @@ def build_assets(
     Raises `ConfigError` where two have one key.
     """
     called, by_key = names or ProjectNames(), NodesByKey(settings.nodes)
-    learned, unknown = learned_markets(settings), LearnedMarket()
+    chosen = list(shards_of(settings, called) if shards is None else shards)
+    learned = learned_markets(settings, [node for shard in chosen for node in shard.nodes])
+    unknown = LearnedMarket()
     steps: dict[str, OpDefinition] = {}
     made = []
-    for shard in shards_of(settings, called) if shards is None else shards:
+    for shard in chosen:
         step = steps.get(shard.step) or steps.setdefault(shard.step, _step(called, by_key, shard))
         markets = [learned.get(node, unknown) for node in shard.nodes]
         made.append(_shard_asset(called, shard, step, settings.seamless.conformance.version, markets))

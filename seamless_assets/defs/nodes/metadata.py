@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,6 +21,7 @@ from seamless_assets.core.coverage.coverage import Coverage
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
+from seamless_assets.core.releases.release import Release
 from seamless_assets.flows.releasing.materialize import PartitionReport
 from seamless_assets.flows.releasing.publish import Sealed
 from seamless_assets.pipeline.connect import Seamless
@@ -27,8 +29,18 @@ from seamless_assets.pipeline.connect import Seamless
 SHOWN_AS = {"dataset_fingerprint": "artifact_fingerprint", "as_of": "first_published"}
 
 
+def corrections_of(pipeline: Seamless, node: NodeId) -> list[Release]:
+    """The releases of a node that changed released bars, in their order; the pages of a run share them."""
+    return [entry for entry in pipeline.releases(node) if entry.revisions]
+
+
 def partition_metadata(
-    pipeline: Seamless, node: NodeId, report: PartitionReport, *, is_pictured: bool
+    pipeline: Seamless,
+    node: NodeId,
+    report: PartitionReport,
+    corrections: Sequence[Release],
+    *,
+    is_pictured: bool,
 ) -> dict[str, Any]:
     """All that the page of a released partition shows; pictures first, where it has any."""
     sealed = report.sealed
@@ -38,7 +50,9 @@ def partition_metadata(
     dataset = (str(report.as_of), str(report.dataset_fingerprint))
     return {
         **(_pictures(pipeline, node, report, sealed) if is_pictured else {}),
-        **artifact_metadata(pipeline, node, sealed.ref, report.partition, report.coverage, dataset),
+        **artifact_metadata(
+            pipeline, node, sealed.ref, report.partition, report.coverage, dataset, corrections
+        ),
         **({"preview_fingerprint": preview} if preview else {}),
     }
 
@@ -50,15 +64,19 @@ def artifact_metadata(
     partition: Partition,
     coverage: Coverage,
     dataset: tuple[str, str],
+    corrections: Sequence[Release],
 ) -> dict[str, Any]:
-    """What is known of the artifact of a partition; `dataset` is the release's `as_of` and fingerprint."""
+    """What is known of the artifact of a partition; `dataset` is the release's `as_of` and fingerprint.
+
+    `corrections` are those of the node, in their order; later ones than the release are none of its page.
+    """
     store, manifest = pipeline.aio.ports.artifacts, pipeline.manifest(node, ref)
     return {
         "dagster/uri": store.file_uri(node, ref.file_path),
         "dagster/partition_row_count": coverage.present,
         **coverage_metadata(coverage),
         **_absences(node, coverage),
-        **_revision(pipeline, node, partition),
+        **_last_revision(corrections, partition, dataset[0]),
         **({"volume_counts": str(manifest.volume)} if manifest.volume else {}),
         "node_id": str(node),
         "as_of": dataset[0],
@@ -93,20 +111,21 @@ def _absences(node: NodeId, coverage: Coverage) -> dict[str, Any]:
     return {"not_there": told} if told else {}
 
 
-def _revision(pipeline: Seamless, node: NodeId, partition: Partition) -> dict[str, Any]:
-    """What the last release that corrected bars of a partition changed in them; nothing where none did."""
-    found = [
+def _last_revision(corrections: Sequence[Release], partition: Partition, as_of: str) -> dict[str, Any]:
+    """What the last correction of a partition by `as_of` changed in it; nothing where none did."""
+    found = (
         (entry.as_of, change)
-        for entry in pipeline.releases(node)
+        for entry in reversed(corrections)
+        if entry.as_of <= as_of
         for change in entry.revisions
         if change.partition == partition.key
-    ]
-    if not found:
+    )
+    corrected_at, change = next(found, (None, None))
+    if change is None:
         return {}
-    as_of, change = found[-1]
     first = f", the first at {seconds_text(change.examples[0])}" if change.examples else ""
     counts = f"{change.changed} bars changed, {change.added} added, {change.removed} removed"
-    return {"last_revision": f"{as_of}: {counts}{first}"}
+    return {"last_revision": f"{corrected_at}: {counts}{first}"}
 
 
 def _manifest_link(pipeline: Seamless, node: NodeId, ref: ArtifactRef, as_of: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from seamless_assets.defs.nodes.checks import (
     judge_publishable,
     judge_settled,
 )
-from seamless_assets.defs.nodes.metadata import partition_metadata
+from seamless_assets.defs.nodes.metadata import corrections_of, partition_metadata
 from seamless_assets.defs.nodes.step import NodeOutcome
 from seamless_assets.flows.releasing.materialize import PartitionReport
 from seamless_assets.flows.releasing.publish import total_coverage
@@ -95,10 +95,15 @@ class NodeEvents:
         return MaterializeResult(asset_key=key, data_version=version)
 
     def _pages(self, outcome: NodeOutcome) -> Iterator[tuple[PartitionReport, dict[str, Any]]]:
-        released = outcome.released
+        released, corrections = outcome.released, corrections_of(self._pipeline, outcome.node)
         for left, report in zip(range(len(released), 0, -1), released, strict=True):
             is_pictured = left <= self._pictured and (self._is_watched or _is_over(report))
-            yield report, partition_metadata(self._pipeline, outcome.node, report, is_pictured=is_pictured)
+            yield (
+                report,
+                partition_metadata(
+                    self._pipeline, outcome.node, report, corrections, is_pictured=is_pictured
+                ),
+            )
 
     def _event(
         self, key: AssetKey, report: PartitionReport, metadata: dict[str, Any]

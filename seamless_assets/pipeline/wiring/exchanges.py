@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
 from pathlib import Path
@@ -185,13 +185,13 @@ class LearnedMarket:
     listed: int | None = None
 
 
-def learned_markets(settings: Settings) -> dict[NodeId, LearnedMarket]:
-    """What is known by now of the nodes of exchanges, those left out of which nothing is."""
-    file = memory_file(settings)
-    known = {name: known_markets(file, memory_place(settings, name)) for name in settings.exchanges}
+def learned_markets(settings: Settings, nodes: Iterable[NodeId]) -> dict[NodeId, LearnedMarket]:
+    """What is known by now of nodes, those left out of which nothing is."""
+    file, wanted = memory_file(settings), list(nodes)
+    exchanges = dict.fromkeys(node.exchange for node in wanted)
+    known = {name: known_markets(file, memory_place(settings, name)) for name in exchanges}
     learned = {}
-    for member in settings.nodes:
-        node = member.node
+    for node in wanted:
         markets, listed = known[node.exchange]
         market = markets.get(node.symbol)
         if market is not None or str(node) in listed:

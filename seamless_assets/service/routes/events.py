@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Annotated, Any
@@ -53,6 +53,19 @@ PANEL_DEADLINE_S = 10.0
 NO_CONTENT = 204
 EXAMPLES = ("ohlcv:bitstamp:BTC/EUR:1h", "ohlcv:bitstamp:ETH/EUR:1h")
 
+NodesQuery = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=LONGEST_NODES,
+        description=f"Nodes by commas, {MAX_NODES} at most",
+        examples=[",".join(EXAMPLES)],
+    ),
+]
+NodesBody = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=300)]],
+    Field(min_length=1, description="Nodes", examples=[list(EXAMPLES)]),
+]
 _SINCE = "A time, or the id of an event to go on after"
 Since = Annotated[str, Field(max_length=LONGEST_CURSOR, description=_SINCE)]
 PostedSince = Annotated[str, Field(max_length=LONGEST_POSTED, description=_SINCE)]
@@ -76,12 +89,7 @@ class _Asked(BaseModel):
         """What is asked of the pipeline."""
         if not self.panel and self.deadline is not None:
             raise InvalidInput("deadline is that of a panel; ask for panel=true, or leave it out")
-        if len(nodes) > MAX_NODES:
-            raise LimitExceeded(
-                f"{len(nodes)} nodes are more than the {MAX_NODES} of one stream; ask for several streams",
-                limit=MAX_NODES,
-            )
-        parsed = [NodeId.parse(node) for node in nodes]
+        parsed = parse_nodes(nodes)
         if self.panel:
             timeframe_of(parsed)
         context = ComputeContext(domain="live", max_lag=self.max_lag)
@@ -93,15 +101,7 @@ class EventsQuery(_Asked):
     """Of which nodes, from where on, and until when."""
 
     since: Since | None = None
-    nodes: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=LONGEST_NODES,
-            description=f"Declared nodes by commas, {MAX_NODES} at most",
-            examples=[",".join(EXAMPLES)],
-        ),
-    ]
+    nodes: NodesQuery
 
 
 class EventsBody(_Asked):
@@ -109,10 +109,17 @@ class EventsBody(_Asked):
 
     model_config = ConfigDict(strict=True)
 
-    nodes: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=300)]],
-        Field(min_length=1, description="Declared nodes", examples=[list(EXAMPLES)]),
-    ]
+    nodes: NodesBody
+
+
+def parse_nodes(nodes: Sequence[str]) -> list[NodeId]:
+    """The nodes of one stream. Raises `LimitExceeded` for too many, `InvalidNodeId`."""
+    if len(nodes) > MAX_NODES:
+        raise LimitExceeded(
+            f"{len(nodes)} nodes are more than the {MAX_NODES} of one stream; ask for several streams",
+            limit=MAX_NODES,
+        )
+    return [NodeId.parse(node) for node in nodes]
 
 
 def event_routes(pipeline: Seamless) -> APIRouter:

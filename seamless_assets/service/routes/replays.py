@@ -14,11 +14,10 @@ from starlette.responses import Response
 from seamless_assets.core.live.cursor import is_cursor, write_cursor
 from seamless_assets.core.live.events import Event
 from seamless_assets.core.live.replay import KNOWLEDGE, Knowledge, ReplayRequest
-from seamless_assets.core.node import NodeId
 from seamless_assets.core.wire.events import BEGIN, END, PROBLEM, BeginForm, write_begin
 from seamless_assets.core.wire.problems import problem_json
 from seamless_assets.core.wire.sse import write_message
-from seamless_assets.errors import LimitExceeded, SeamlessError
+from seamless_assets.errors import SeamlessError
 from seamless_assets.flows.live.replay import bound_now, replay_in_batches
 from seamless_assets.flows.ports import Ports
 from seamless_assets.pipeline.connect import Seamless
@@ -27,14 +26,14 @@ from seamless_assets.service.answers.problems import status_of
 from seamless_assets.service.answers.streams import EventStream
 from seamless_assets.service.routes.events import (
     EVENT_ANSWERS,
-    EXAMPLES,
     LONGEST_CURSOR,
-    LONGEST_NODES,
     LONGEST_POSTED,
-    MAX_NODES,
     NO_CONTENT,
     REPLAY,
+    NodesBody,
+    NodesQuery,
     event_message,
+    parse_nodes,
 )
 from seamless_assets.service.routes.queries import Time, instant
 
@@ -62,13 +61,7 @@ class _Asked(BaseModel):
 
     def request(self, nodes: list[str]) -> ReplayRequest:
         """What is asked of the pipeline."""
-        if len(nodes) > MAX_NODES:
-            raise LimitExceeded(
-                f"{len(nodes)} nodes are more than the {MAX_NODES} of one stream; ask for several streams",
-                limit=MAX_NODES,
-            )
-        start = self.start if is_cursor(self.start) else instant(self.start)
-        parsed = [NodeId.parse(node) for node in nodes]
+        parsed, start = parse_nodes(nodes), self.start if is_cursor(self.start) else instant(self.start)
         return ReplayRequest.parse(
             parsed, start, instant(self.end), instant(self.as_of), self.speed, self.knowledge
         )
@@ -78,15 +71,7 @@ class ReplayQuery(_Asked):
     """Of which nodes, from where on, until when, and as known when."""
 
     start: Start
-    nodes: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=LONGEST_NODES,
-            description=f"Nodes by commas, {MAX_NODES} at most",
-            examples=[",".join(EXAMPLES)],
-        ),
-    ]
+    nodes: NodesQuery
 
 
 class ReplayBody(_Asked):
@@ -94,10 +79,7 @@ class ReplayBody(_Asked):
 
     model_config = ConfigDict(strict=True)
 
-    nodes: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=300)]],
-        Field(min_length=1, description="Nodes", examples=[list(EXAMPLES)]),
-    ]
+    nodes: NodesBody
 
 
 def replay_routes(pipeline: Seamless) -> APIRouter:

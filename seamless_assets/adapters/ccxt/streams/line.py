@@ -57,7 +57,6 @@ class Line:
         self._waiting: list[NodeId] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._client: Any = None
-        self._is_closed = False
 
     @property
     def is_empty(self) -> bool:
@@ -86,7 +85,6 @@ class Line:
 
     async def close(self) -> None:
         """End what goes on, and close all connections; who follows a node still is told."""
-        self._is_closed = True
         for subscriber in self._subscribers.values():
             subscriber.lose("it was closed here")
         self._subscribers.clear()

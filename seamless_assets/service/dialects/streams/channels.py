@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import aclosing
 from functools import partial
@@ -39,7 +40,7 @@ class Channel(Protocol):
         """Let it have no more of them."""
 
 
-class SharedChannel:
+class SharedChannel(ABC):
     """Nodes that are followed, each by one task for all of its listeners."""
 
     def __init__(self) -> None:
@@ -83,9 +84,9 @@ class SharedChannel:
             self._tasks.pop(node, None)
             self._hand_on(node, error)
 
+    @abstractmethod
     async def _tell(self, node: NodeId, tell: Listener) -> None:
         """Give `tell` the node's candles until cancelled. Raises what ends them."""
-        raise NotImplementedError
 
     def _hand_on(self, node: NodeId, told: StreamedCandle | SeamlessError) -> None:
         for listener in list(self._listeners.get(node, ())):
