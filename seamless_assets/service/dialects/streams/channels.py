@@ -12,7 +12,7 @@ from typing import Protocol
 from seamless_assets.aio.shield import shielded
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.node import NodeId
-from seamless_assets.errors import SeamlessError
+from seamless_assets.errors import SeamlessError, StreamCut
 from seamless_assets.flows.live.served.candles import StreamedCandle, candles
 from seamless_assets.pipeline.connect import Seamless
 from seamless_assets.pipeline.loop.stream import Stream
@@ -46,12 +46,16 @@ class SharedChannel(ABC):
     def __init__(self) -> None:
         self._listeners: dict[NodeId, list[Listener]] = {}
         self._tasks: dict[NodeId, asyncio.Task[None]] = {}
+        self._running: set[asyncio.Task[None]] = set()
+        """Those that nobody follows any more, too, until they have cleaned up."""
 
     def follow(self, node: NodeId, listener: Listener) -> None:
         """Let `listener` have the node's candles from now on."""
         self._listeners.setdefault(node, []).append(listener)
         if node not in self._tasks:
-            self._tasks[node] = asyncio.create_task(self._run(node))
+            task = self._tasks[node] = asyncio.create_task(self._tell(node, partial(self._hand_on, node)))
+            self._running.add(task)
+            task.add_done_callback(partial(self._ended, node))
 
     def leave(self, node: NodeId, listener: Listener) -> None:
         """Let it have no more of them; the last one to leave ends what was followed."""
@@ -63,32 +67,35 @@ class SharedChannel(ABC):
             if task := self._tasks.pop(node, None):
                 task.cancel()
 
-    @property
-    def followed(self) -> int:
-        """How many nodes are followed."""
-        return len(self._tasks)
-
     async def close(self) -> None:
         """End all of it, and return when it has ended."""
-        tasks, self._tasks = list(self._tasks.values()), {}
+        self._tasks.clear()
         self._listeners.clear()
-        for task in tasks:
+        running = set(self._running)
+        for task in running:
             task.cancel()
-        if tasks:
-            await shielded(asyncio.ensure_future(asyncio.wait(tasks)))
+        if running:
+            await shielded(asyncio.ensure_future(asyncio.wait(running)))
 
-    async def _run(self, node: NodeId) -> None:
-        try:
-            await self._tell(node, partial(self._hand_on, node))
-        except SeamlessError as error:
-            self._tasks.pop(node, None)
-            self._hand_on(node, error)
+    def _ended(self, node: NodeId, task: asyncio.Task[None]) -> None:
+        """Tell the listeners that none comes any more; what they are not told goes to the loop's handler."""
+        self._running.discard(task)
+        error = None if task.cancelled() else task.exception()
+        is_followed = self._tasks.get(node) is task
+        if error is not None and not (is_followed and isinstance(error, SeamlessError)):
+            message = f"the candles of {node} ended by an error that no listener is told"
+            task.get_loop().call_exception_handler({"message": message, "exception": error, "task": task})
+        if is_followed:
+            del self._tasks[node]
+            told = error if isinstance(error, SeamlessError) else StreamCut(f"the stream of {node} has ended")
+            for listener in self._listeners.pop(node, []):
+                listener(told)
 
     @abstractmethod
-    async def _tell(self, node: NodeId, tell: Listener) -> None:
+    async def _tell(self, node: NodeId, tell: Callable[[StreamedCandle], None]) -> None:
         """Give `tell` the node's candles until cancelled. Raises what ends them."""
 
-    def _hand_on(self, node: NodeId, told: StreamedCandle | SeamlessError) -> None:
+    def _hand_on(self, node: NodeId, told: StreamedCandle) -> None:
         for listener in list(self._listeners.get(node, ())):
             listener(told)
 
@@ -100,7 +107,7 @@ class LiveChannel(SharedChannel):
         super().__init__()
         self._pipeline, self._with_forming = pipeline, with_forming
 
-    async def _tell(self, node: NodeId, tell: Listener) -> None:
+    async def _tell(self, node: NodeId, tell: Callable[[StreamedCandle], None]) -> None:
         stream = Stream(
             self._pipeline.aio.portal,
             lambda adapters: candles(adapters.ports, node, with_forming=self._with_forming),

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 
 from seamless_assets.core.node import NodeId
 from seamless_assets.dialects.base import rows_of
+from seamless_assets.flows.live.served.candles import StreamedCandle
 from seamless_assets.service.dialects.data import DeclaredData
-from seamless_assets.service.dialects.streams.channels import Listener, SharedChannel, candle_of
+from seamless_assets.service.dialects.streams.channels import SharedChannel, candle_of
 from seamless_assets.service.dialects.visit import VISIT, Visit
 
 SHORTEST_WAIT_S, LONGEST_WAIT_S = 0.02, 60.0
@@ -22,7 +23,7 @@ class ReplayedChannel(SharedChannel):
         super().__init__()
         self._data, self._visit, self._speed = data, visit, speed
 
-    async def _tell(self, node: NodeId, tell: Listener) -> None:
+    async def _tell(self, node: NodeId, tell: Callable[[StreamedCandle], None]) -> None:
         frame, visit = node.timeframe, await self._visit()
         upto = frame.floor(int(visit.now))
         while True:
