@@ -10,6 +10,7 @@ from weakref import finalize
 
 from seamless_assets.errors import NotPicklable
 from seamless_assets.pipeline.loop.portal import Portal
+from seamless_assets.pipeline.loop.producer import Delivery
 from seamless_assets.pipeline.loop.thread import Wired
 
 T = TypeVar("T")
@@ -36,7 +37,9 @@ class Stream(AsyncIterator[T]):
         return self._producer.is_closed
 
     async def __anext__(self) -> T:
-        return await self._portal.do_within(self._thread, partial(self._thread.step, self._producer))
+        with Delivery(self._producer) as delivery:
+            step = partial(self._thread.step, self._producer, delivery)
+            return await self._portal.do_within(self._thread, step)
 
     async def several(self) -> Sequence[T]:
         """The next item, and what there is beside it. Raises `StopAsyncIteration` after the last one."""

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 from seamless_assets.flows.diagnose import Question
 from seamless_assets.flows.ports import Ports
 from seamless_assets.pipeline.loop.mailbox import Mailbox
-from seamless_assets.pipeline.loop.producer import Producer
+from seamless_assets.pipeline.loop.producer import Delivery, Producer
 
 T = TypeVar("T")
 Work = Coroutine[Any, Any, T]
@@ -92,17 +92,17 @@ class LoopThread:
         self._producers.add(producer)
         return producer
 
-    async def step(self, producer: Producer[T]) -> T:
+    async def step(self, producer: Producer[T], delivery: Delivery[T]) -> T:
         """The next item of a producer, on its loop."""
         try:
-            return await producer.step()
+            return await producer.step(delivery)
         finally:
             if producer.has_ended:
                 self._producers.discard(producer)
 
     async def release(self, producer: Producer[Any]) -> None:
         """Close a producer, on its loop; a cancelled caller does not cut that."""
-        if producer in self._producers:
+        if not producer.is_closed:
             await asyncio.shield(self._close(producer))
 
     def abandon(self, producer: Producer[Any]) -> None:

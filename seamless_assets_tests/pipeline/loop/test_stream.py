@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import aclosing
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -188,3 +189,40 @@ def test_an_iterator_that_is_driven_tells_no_item_of_a_closed_pipeline(portal: P
     portal.stop()
     with pytest.raises(CancelledError):
         next(numbers)
+
+
+class Ready:
+    """Yields numbers, and never waits: so no step can be cut, and each item must arrive."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    async def one_by_one(self, _: Any) -> AsyncGenerator[int, None]:
+        for number in range(0, 600, self.size):
+            yield number
+
+    async def several(self, _: Any) -> AsyncGenerator[Sequence[int], None]:
+        for first in range(0, 600, self.size):
+            yield range(first, first + self.size)
+
+
+@pytest.mark.parametrize("size", [0, 1, 3], ids=["items", "batches of one", "batches"])
+async def test_an_item_whose_caller_is_cancelled_goes_to_the_next_one(portal: Portal, size: int) -> None:
+    made = Ready(size or 1)
+    stream = BatchedStream(portal, made.several) if size else Stream(portal, made.one_by_one)
+    told: list[int] = []
+    for turn in count():
+        asking = asyncio.ensure_future(anext(stream))
+        for _ in range(turn % 7):
+            await asyncio.sleep(0)
+        # With all turns of the loop there is a moment between any two steps of the way of an item.
+        asking.cancel()
+        (outcome,) = await asyncio.gather(asking, return_exceptions=True)
+        if isinstance(outcome, int):
+            told.append(outcome)
+        elif isinstance(outcome, StopAsyncIteration):
+            break
+        else:
+            assert isinstance(outcome, asyncio.CancelledError)
+            told.append(await anext(stream, -1))
+    assert [number for number in told if number >= 0] == list(range(600))
