@@ -69,13 +69,13 @@ class SharedChannel(ABC):
 
     async def close(self) -> None:
         """End all of it, and return when it has ended."""
-        self._tasks.clear()
+        followed, self._tasks = self._tasks, {}
         self._listeners.clear()
-        running = set(self._running)
-        for task in running:
+        # The others clean up already, which another cancellation would cut.
+        for task in followed.values():
             task.cancel()
-        if running:
-            await shielded(asyncio.ensure_future(asyncio.wait(running)))
+        if self._running:
+            await shielded(asyncio.ensure_future(asyncio.wait(self._running)))
 
     def _ended(self, node: NodeId, task: asyncio.Task[None]) -> None:
         """Tell the listeners that none comes any more; what they are not told goes to the loop's handler."""
