@@ -13,16 +13,17 @@ import pyarrow as pa
 
 from seamless_assets.core.bars.table import between, changes, new_values, stack, timestamps
 from seamless_assets.core.calendar.instant import seconds_text
-from seamless_assets.core.calendar.segment import join_segments
+from seamless_assets.core.calendar.segment import Segment, join_segments
 from seamless_assets.core.coverage.coverage import DECLARED, Coverage, bars_of
-from seamless_assets.core.coverage.ledger import FROM_CANDLES, FROM_TRADES, Fact, MadeRange
+from seamless_assets.core.coverage.ledger import FROM_TRADES, Fact, MadeRange
 from seamless_assets.core.coverage.proof import subtract
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.release import Release
 from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.errors import ArtifactDiscarded, ReleasePinned, ReleaseRefused, RevisionsUnconfirmed
 from seamless_assets.flows.filling.clocks import dated_now
-from seamless_assets.flows.filling.history import proven_gaps
+from seamless_assets.flows.filling.history import ledger, proven_gaps
+from seamless_assets.flows.filling.trades.provenance import provenance_lacking
 from seamless_assets.flows.importing.plan import (
     QUIET,
     ImportPart,
@@ -36,7 +37,6 @@ from seamless_assets.flows.releasing.publish import Imported, Sealed, release, s
 PRODUCER = "import"
 NAMED = 10
 """Opens of revised bars that a report and an error name."""
-REPLACED = "bars of an import took the place of these"
 FLAT = "a flat bar without volume stood in a file that was imported"
 UNSETTLED = "nothing of it is settled yet"
 
@@ -194,7 +194,7 @@ async def _seal(
             _record(request, part),
             part.absent,
             part.declared,
-            bars_of(timestamps(part.revisions), node.timeframe),
+            _brought(node, part),
             _made_of_trades(node, request, part),
         ),
     )
@@ -204,10 +204,14 @@ def _made_of_trades(node: NodeId, request: IngestRequest, part: ImportPart) -> l
     """Which bars of a part the files' trades make that were not known, or others."""
     if not request.imported.is_of_trades:
         return []
-    brought = [*part.added_in, *bars_of(timestamps(part.revisions), node.timeframe)]
     files = request.imported.sources_of(part.told)
     evidence = "imported trades of " + ", ".join(f"{source.name} {source.sha256}" for source in files)
-    return [MadeRange(*bars, evidence) for bars in join_segments(brought)]
+    return [MadeRange(*bars, evidence) for bars in _brought(node, part)]
+
+
+def _brought(node: NodeId, part: ImportPart) -> list[Segment]:
+    """The bars of a part that were not known, or others."""
+    return join_segments([*part.added_in, *bars_of(timestamps(part.revisions), node.timeframe)])
 
 
 def _reason(request: IngestRequest) -> str:
@@ -241,7 +245,7 @@ async def _tell_hot_store(
             held = await ports.hot.load_bars(node, part.told)
             _, revisions = changes(held, between(request.imported.bars, *part.told), now)
             differing.append(new_values(revisions))
-            facts += _provenance(node, request, part, revisions, now)
+            facts += await _provenance(ports, node, request, part, revisions, now)
             if request.is_complete or part.quiet:
                 facts += await _unrecorded(ports, node, request, part, now)
     bars = stack(differing)
@@ -249,15 +253,19 @@ async def _tell_hot_store(
         await ports.hot.write_bars(node, bars, facts, recorded_at=now)
 
 
-def _provenance(
-    node: NodeId, request: IngestRequest, part: ImportPart, replaced: pa.Table, now: float
+async def _provenance(
+    ports: Ports, node: NodeId, request: IngestRequest, part: ImportPart, revised: pa.Table, now: float
 ) -> list[Fact]:
-    """What the ledger is to say of what bars are made of: those of trades, or that others were `replaced`."""
-    if request.imported.is_of_trades:
-        made = _made_of_trades(node, request, part)
-        return [Fact(*one.segment, FROM_TRADES, one.evidence, now) for one in made]
-    parts = bars_of(timestamps(replaced), node.timeframe)
-    return [Fact(*one, FROM_CANDLES, REPLACED, now) for one in parts]
+    """The facts that the ledger lacks of what bars are made of; `revised` are those that were hot by others.
+
+    What an import released that died before it told the ledger is told by the next one.
+    """
+    made = [
+        Fact(*one.segment, FROM_TRADES, one.evidence, now) for one in _made_of_trades(node, request, part)
+    ]
+    facts = [*await ledger(ports, node, part.told), *made]
+    replaced = join_segments([*_brought(node, part), *bars_of(timestamps(revised), node.timeframe)])
+    return made + await provenance_lacking(ports, node, part.told, facts, replaced)
 
 
 async def _unrecorded(

@@ -16,6 +16,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.release import Revision
 from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.errors import NothingReleased
+from seamless_assets.flows.filling.history import ledger
 from seamless_assets.flows.filling.trades.bars import trade_bars
 from seamless_assets.flows.filling.trades.provenance import made_of_trades, manifests_in_force
 from seamless_assets.flows.ports import Ports
@@ -74,7 +75,8 @@ async def _candles(ports: Ports, node: NodeId, released: pa.Table) -> pa.Table:
     opens = timestamps(released)
     window = Segment(int(opens[0]), int(opens[-1]) + 1)
     snapshot = await ports.artifacts.load_snapshot(node)
-    made = await made_of_trades(ports, node, window, await manifests_in_force(ports, node, snapshot, window))
+    facts = await ledger(ports, node, window)
+    made = made_of_trades(facts, await manifests_in_force(ports, node, snapshot, window), window)
     is_made = np.zeros(len(opens), dtype=bool)
     for one in made:
         is_made |= (opens >= one.start) & (opens < one.end)

@@ -36,7 +36,7 @@ from seamless_assets.core.releases.supersession import refuse_pinned, supersede
 from seamless_assets.core.sharing.aliases import alias_records
 from seamless_assets.core.sharing.events import SealEvent
 from seamless_assets.errors import FingerprintCollision, ReleaseLosesBars, ReleaseOutdated
-from seamless_assets.flows.filling.history import NO_OPENS, coverage_of_known, declared_of, known_bars
+from seamless_assets.flows.filling.history import NO_OPENS, coverage_of_known, declared_of, known_bars, ledger
 from seamless_assets.flows.filling.trades.provenance import (
     made_of_trades,
     manifests_in_force,
@@ -95,8 +95,8 @@ class Imported:
     """What a person brings into a range.
 
     `producer` and `record` are kept in the manifest: who made the artifact, and what was imported. `absent`
-    is what is said of bars that are not there, `declared` who said that. `replaced` are the bars that were
-    others, ascending, and `made` those that are made of trades.
+    is what is said of bars that are not there, `declared` who said that. `replaced` are the ranges of
+    the bars that were others or none, ascending and disjoint, and `made` those that are made of trades.
     """
 
     producer: Mapping[str, str]
@@ -136,10 +136,11 @@ async def seal_known(
     if imported is not None:
         known = with_absent(known, node.timeframe, imported.absent)
         declared, imports = [*declared, *imported.declared], [*imports, imported.record]
-    made = await made_of_trades(ports, node, window, in_force)
-    archived, differing = await of_archives(ports, node, window, in_force)
+    facts = await ledger(ports, node, window)
+    made = made_of_trades(facts, in_force, window)
+    archived, differing = of_archives(facts, in_force, window)
     if imported is not None:
-        archived = without(archived, imported.replaced)
+        archived, differing = without(archived, imported.replaced), without(differing, imported.replaced)
         made = sorted([*without(made, imported.replaced), *imported.made], key=lambda one: one.start)
     count = sum(int(np.diff(np.searchsorted(timestamps(bars), one.segment))[0]) for one in made)
     all_flags = {**(flags or {}), **report.flags, **({FROM_TRADES: count} if count else {})}
