@@ -173,13 +173,13 @@ def resting(facts: Iterable[Fact], now: float) -> list[Segment]:
 
 @dataclass(frozen=True, slots=True)
 class ReleasedGap:
-    """A gap as a release in force has it, and since when that is (epoch seconds)."""
+    """A gap as a release in force has it, and since when that was known (epoch seconds)."""
 
     gap: Gap
     since: float = -math.inf
 
     def without(self, fact: Fact) -> list[ReleasedGap]:
-        """What a denial or a revocation leaves of it: all, where that was recorded before the release."""
+        """What a denial or a revocation leaves of it: all, where that was recorded before."""
         if fact.recorded_at <= self.since - SAME_TIME_S:
             return [self]
         return [replace(self, gap=part) for part in _without(self.gap, fact)]

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from seamless_assets.core.bars.sorted_sets import distinct, is_in, require_ascending
+from seamless_assets.core.bars.sorted_sets import difference, distinct, is_in, require_ascending
 from seamless_assets.core.bars.table import timestamps
 from seamless_assets.core.calendar.segment import Segment, merge_ranges, outside
 from seamless_assets.core.calendar.timeframe import WEEK, Timeframe
 from seamless_assets.core.coverage.alignment import floored
-from seamless_assets.core.coverage.coverage import holes
-from seamless_assets.core.coverage.pages import Page, witnessed_spans
+from seamless_assets.core.coverage.coverage import bars_of, holes
+from seamless_assets.core.coverage.pages import NO_OPENS, Page, witnessed_spans
 from seamless_assets.core.coverage.proof import Denial, Proof, joined
 
 DAY = 86_400
@@ -67,11 +67,12 @@ class Volumes:
         return Volumes(self.timeframe, self.opens[low:high], self.traded[low:high], self.complete)
 
     def with_others(self, others: Volumes, own: Segment) -> Volumes:
-        """These, and others of the series that open outside of `own`, inside which these alone count."""
-        is_outside = (others.opens < own.start) | (others.opens >= own.end)
-        is_new = is_outside & ~is_in(others.opens, self.opens)
-        opens = np.concatenate([self.opens, others.opens[is_new]])
-        traded = np.concatenate([self.traded, others.traded[is_new]])
+        """These inside `own`, and outside of it the others, where they have a bar."""
+        is_new = (others.opens < own.start) | (others.opens >= own.end)
+        # What is stored there may be older than what the others were just sent.
+        is_kept = ~is_in(self.opens, others.opens[is_new])
+        opens = np.concatenate([self.opens[is_kept], others.opens[is_new]])
+        traded = np.concatenate([self.traded[is_kept], others.traded[is_new]])
         order = np.argsort(opens, kind="stable")
         beyond = [part for span in others.complete for part in outside(span, [own])]
         complete = merge_ranges([*self.complete, *beyond], self.timeframe)
@@ -115,16 +116,24 @@ def finer_frames(timeframe: Timeframe, served: Sequence[Timeframe]) -> list[Time
 
 
 def volumes_of(pages: Sequence[Page], timeframe: Timeframe) -> Volumes:
-    """The bars of pages that open on the grid and have a volume; of repeats the one that came last."""
+    """The bars of pages that open on the grid and have a volume; of repeats the one that came last.
+
+    Where a row has none that can be, nothing is complete.
+    """
     found: dict[int, float] = {}
+    unsound = [NO_OPENS]
     for page in pages:
         ts = timestamps(page.candles)
         volumes = np.asarray(page.candles.column("volume").to_numpy(), dtype=np.float64)
-        is_sound = (ts % 1000 == 0) & (floored(ts // 1000, timeframe) * 1000 == ts) & (volumes >= 0)
+        is_on_grid = (ts % 1000 == 0) & (floored(ts // 1000, timeframe) * 1000 == ts)
+        is_sound = is_on_grid & (volumes >= 0)
+        unsound.append(ts[is_on_grid & ~is_sound] // 1000)
         found.update(zip((ts[is_sound] // 1000).tolist(), volumes[is_sound].tolist(), strict=True))
     opens = np.array(sorted(found), dtype=np.int64)
-    complete = witnessed_spans([page for page in pages if page.is_whole], timeframe)
-    return Volumes(timeframe, opens, np.array([found[ts] for ts in opens.tolist()]), tuple(complete))
+    spans = witnessed_spans([page for page in pages if page.is_whole], timeframe)
+    left_out = bars_of(difference(distinct(np.concatenate(unsound)), opens), timeframe)
+    complete = tuple(part for span in spans for part in outside(span, left_out))
+    return Volumes(timeframe, opens, np.array([found[ts] for ts in opens.tolist()]), complete)
 
 
 def volumes_in(bars: pa.Table, timeframe: Timeframe, complete: Sequence[Segment]) -> Volumes:

@@ -129,7 +129,7 @@ async def _explained(
     snapshot = await ports.artifacts.load_snapshot(node) if parts else None
     absent, missing = list[ReleasedGap](), list[ReleasedGap]()
     for (ref, _), manifest in parts:
-        dated = _dated(snapshot, ref, ports.clock.now()) if snapshot else []
+        dated = _dated(snapshot, ref, manifest, ports.clock.now()) if snapshot else []
         absent += _since(manifest.absent, dated)
         missing += _since(manifest.missing, dated)
     absent += map(ReleasedGap, before_markets(node.timeframe, window.whole_bars(node.timeframe.grid)))
@@ -137,10 +137,16 @@ async def _explained(
     return coverage_of(node.timeframe, window, opens, gaps_of(facts, absent)), facts
 
 
-def _dated(snapshot: Snapshot, ref: ArtifactRef, now: float) -> list[tuple[Segment, float]]:
-    """Since when each range of an artifact is in force, as far as that was not dated by a clock ahead."""
+def _dated(
+    snapshot: Snapshot, ref: ArtifactRef, manifest: Manifest, now: float
+) -> list[tuple[Segment, float]]:
+    """When what each range of an artifact says was known, as far as that was not dated by a clock ahead.
+
+    It was sealed before it was put in force, by hand or by a rollback long before.
+    """
+    sealed = epoch_micros(manifest.as_of, "as_of") / 1e6
     since = ((segment, epoch_micros(as_of, "as_of") / 1e6) for segment, as_of in snapshot.dated(ref))
-    return [(segment, at) for segment, at in since if at <= now + SAME_TIME_S]
+    return [(segment, min(at, sealed)) for segment, at in since if at <= now + SAME_TIME_S]
 
 
 def _since(gaps: Sequence[Gap], dated: Sequence[tuple[Segment, float]]) -> list[ReleasedGap]:

@@ -66,7 +66,10 @@ class WitnessPages:
     @contextmanager
     def asking(self, node: NodeId, bounds: Segment, pages: Sequence[Page]) -> Iterator[None]:
         """While a piece asks for its own `pages`, a list that grows; neighbours may wait for it."""
-        shown = self._shown.setdefault((node, bounds), _Shown(pages))
+        shown = self._shown.get((node, bounds))
+        if shown is None or shown.pages is not pages:
+            # Whoever lost the lease of a piece asks anew.
+            self._shown[node, bounds] = shown = _Shown(pages)
         try:
             yield
         finally:

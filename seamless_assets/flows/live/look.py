@@ -7,8 +7,8 @@ there. So any number of them, on any machines, cost one request, and the next on
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 
 from seamless_assets.aio.gather import map_bounded
 from seamless_assets.core.calendar.segment import Segment, join_segments, outside
@@ -21,7 +21,8 @@ from seamless_assets.flows.filling.backfill import FillResult, Piece, fetch_and_
 from seamless_assets.flows.filling.history import coverage
 from seamless_assets.flows.filling.witness_pages import WitnessPages
 from seamless_assets.flows.ports import Ports
-from seamless_assets.flows.sharing.leases import holding
+from seamless_assets.flows.sharing.leases import HeldLease, holding
+from seamless_assets.flows.sharing.quota import NestedQuota
 
 OVERLAP_BARS = 20
 """Bars before the newest ones that a look asks for again: corrections of them are seen."""
@@ -78,26 +79,27 @@ async def _look(ports: Ports, wanted: Look) -> list[FillResult]:
     )
     ports, witnesses = replace(ports, policy=policy), WitnessPages(ports, wanted.closed)
     frame = wanted.node.timeframe
-    begin = wanted.window.start
-    if wanted.is_newest:
-        begin = min(begin, frame.shift(wanted.closed, -OVERLAP_BARS))
+    overlap = frame.shift(wanted.closed, -OVERLAP_BARS) if wanted.is_newest else wanted.window.end
+    begin = min(wanted.window.start, overlap)
     *others, newest = pieces(ports, wanted.node, Segment(begin, wanted.window.end))
-    overlap = frame.shift(wanted.closed, -OVERLAP_BARS)
-    near = [piece for piece in others if wanted.is_newest and piece.bounds.end > overlap]
+    far = [piece for piece in others if piece.bounds.end <= overlap]
+    near = others[len(far) :]
     found: list[FillResult] = []
+    nested = replace(ports, quota=NestedQuota())
 
-    async def look_before(*, again: bool) -> None:
-        """Look at the chunk before the newest one, where that has bars whose corrections are asked for."""
-        asked = replace(wanted, again=wanted.again or again)
+    async def look_before(held: HeldLease) -> None:
+        """Look at what lies just before the newest piece, where corrections are asked for."""
+        asked = replace(wanted, again=True)
         while near:
-            found.append(await _look_at(ports, asked, near.pop(), witnesses))
+            piece = near.pop()
+            # The bars of one chunk may be of two symbols.
+            lease = held if piece.chunk == newest.chunk else None
+            found.append(await _look_at(nested, asked, piece, witnesses, held=lease))
 
     # Who gets the newest bars asks for those corrections, and first: what is told of a bar comes in order.
-    found.append(
-        await _look_at(ports, wanted, newest, witnesses, before_fetching=partial(look_before, again=True))
-    )
-    await look_before(again=False)
-    far = [piece for piece in others if not (wanted.is_newest and piece.bounds.end > overlap)]
+    found.append(await _look_at(ports, wanted, newest, witnesses, before_fetching=look_before))
+    while near:
+        found.append(await _look_at(ports, wanted, near.pop(), witnesses))
     return [
         *await map_bounded(lambda piece: _look_at(ports, wanted, piece, witnesses), far, PIECES_AT_ONCE),
         *found,
@@ -109,17 +111,20 @@ async def _look_at(
     wanted: Look,
     piece: Piece,
     witnesses: WitnessPages,
-    before_fetching: Callable[[], Awaitable[None]] | None = None,
+    before_fetching: Callable[[HeldLease], Awaitable[None]] | None = None,
+    held: HeldLease | None = None,
 ) -> FillResult:
+    """Look at one piece under the lease of its chunk, which is `held` already or claimed for it."""
     parts, _ = await _asked_for(ports, wanted, piece)
     if not parts:
         return FillResult()
-    async with holding(ports, lease_key(wanted.node, piece.chunk)) as lease:
+    key = lease_key(wanted.node, piece.chunk)
+    async with holding(ports, key) if held is None else nullcontext(held) as lease:
         parts, facts = await _asked_for(ports, wanted, piece)
         if not parts:
             return FillResult()
         if before_fetching is not None:
-            await before_fetching()
+            await before_fetching(lease)
         return await fetch_and_store(
             ports, wanted.node, piece, parts, witnesses, facts, lease, counts_failures=False
         )

@@ -188,7 +188,8 @@ class _Refetching:
     """Fetches the adjoining `parts` anew, some pieces ahead; what is under way ends with its context."""
 
     def __init__(self, ports: Ports, node: NodeId, parts: Sequence[Segment], closed: int) -> None:
-        self._ports, self._node, self._call = ports, node, FillCall(ports, closed)
+        self._ports, self._node = ports, node
+        self._call = FillCall(ports, closed, parts[0].start if parts else 0)
         self._every = pieces(ports, node, Segment(parts[0].start, parts[-1].end)) if parts else []
         self._under_way: dict[int, asyncio.Task[FillResult]] = {}
 

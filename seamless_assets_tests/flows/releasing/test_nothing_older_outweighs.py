@@ -23,6 +23,7 @@ from seamless_assets.flows.filling.backfill import refill
 from seamless_assets.flows.filling.history import coverage, evict
 from seamless_assets.flows.reading.read import read_released
 from seamless_assets.flows.releasing.compact import compact
+from seamless_assets.flows.releasing.govern import rollback
 from seamless_assets.flows.releasing.materialize import materialize, publish
 from seamless_assets.flows.releasing.verify import verify
 from seamless_assets.testing import (
@@ -236,6 +237,22 @@ async def test_a_denial_from_before_the_release_is_outweighed_by_it(merged: bool
     await world.materialize("away")
     assert await known(world) == released and await world.served() == served
     await world.record(hole, DENIED)
+    assert (await known(world)).missing
+
+
+async def test_a_denial_counts_though_what_was_sealed_before_it_is_released_after_it() -> None:
+    """By a rollback, which puts in force what was known long ago."""
+    world = World()
+    await world.materialize("all")
+    snapshot = await world.ports.artifacts.load_snapshot(NODE)
+    assert snapshot.release is not None
+    first = snapshot.release.as_of
+    hole = next(gap for gap in (await known(world)).gaps if gap.reason == "no_trades")
+    world.correct(0, 7.0)
+    await world.materialize("all")
+    await world.record(hole, DENIED)
+    assert (await known(world)).missing
+    await rollback(world.ports, NODE, "as it was", as_of=first)
     assert (await known(world)).missing
 
 
