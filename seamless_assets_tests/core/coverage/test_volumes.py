@@ -1,4 +1,4 @@
-"""Volumes as witnesses: what a row without one leaves unknown, and whose bars count of neighbouring pieces."""
+"""Volumes as witnesses: what a row without one leaves unknown, and whose bars count of neighbours."""
 
 from __future__ import annotations
 
