@@ -83,7 +83,7 @@ class DeclaredData:
     ) -> tuple[np.ndarray, int]:
         """Candles that open in `[start, end)`, and until when all of them are known."""
         node = await self._node(symbol, timeframe)
-        begin, open_row = self._start(node, start), self._open_row(node, start, end)
+        begin, open_row = self._start(node, start), await self._open_row(node, start, end)
         page = await self._load(node, begin, self._end(timeframe, end))
         if not len(open_row) or page.until < open_row["ts"][0]:
             return page.rows, page.until
@@ -95,7 +95,7 @@ class DeclaredData:
         """The first `count` candles that open in `[start, end)`."""
         node, found, step = await self._node(symbol, timeframe), [NO_ROWS], count
         begin, finish, is_open = self._start(node, start), *self._reach(timeframe, end)
-        open_row = self._open_row(node, start, end)
+        open_row = await self._open_row(node, start, end)
         while (wanted := count - sum(map(len, found))) > 0 and begin < finish:
             page = await self._load(node, begin, min(finish, timeframe.shift(begin, step)))
             found.append(page.rows[:wanted])
@@ -113,7 +113,7 @@ class DeclaredData:
         """The last `count` candles that open in `[start, end)`."""
         node, found, step = await self._node(symbol, timeframe), [NO_ROWS], count
         begin, finish = self._start(node, start), self._end(timeframe, end)
-        open_row = self._open_row(node, start, end)
+        open_row = await self._open_row(node, start, end)
         while (wanted := count - sum(map(len, found))) > 0 and begin < finish:
             first = max(begin, timeframe.shift(finish, -step))
             page = await self._load(node, first, finish, is_newest=len(found) == 1)
@@ -127,7 +127,7 @@ class DeclaredData:
         """The candles of the last `count` opens before `end`."""
         node = await self._node(symbol, timeframe)
         finish = await self._pages.newest_end(VISIT.get(), node, self._end(timeframe, end))
-        open_row = self._open_row(node, finish, end)
+        open_row = await self._open_row(node, finish, end)
         begin = timeframe.shift(finish, len(open_row) - count)
         page = await self._load(node, self._start(node, begin), finish)
         return page.rows if page.until < finish else np.concatenate([page.rows, open_row])
@@ -138,12 +138,12 @@ class DeclaredData:
         """Raises `NotServed`: candles are kept, and no trades."""
         raise NotServed(f"trades of {symbol} are not kept here; ask for candles")
 
-    def _open_row(self, node: NodeId, start: int, end: int | None) -> np.ndarray:
+    async def _open_row(self, node: NodeId, start: int, end: int | None) -> np.ndarray:
         """The candle that forms now, if it opens in `[start, end)` and may be shown; else no row."""
         visit = VISIT.get()
         if self._forming is None or visit.as_of is not None:
             return NO_ROWS
-        candle = self._forming.at(node, visit.now)
+        candle = await self._forming.at(node, visit.now)
         if candle is None or candle.ts < max(start, self._starts[node]):
             return NO_ROWS
         if end is not None and end <= candle.ts:

@@ -24,7 +24,7 @@ from seamless_assets.service.answers.replies import IMMUTABLE, RELEASED, Release
 from seamless_assets.service.callers import caller_of
 from seamless_assets.service.dialects.clocks import ExchangeClocks
 from seamless_assets.service.dialects.data import DeclaredData
-from seamless_assets.service.dialects.forming import FormingBars
+from seamless_assets.service.dialects.forming import FormingBars, streamed_by
 from seamless_assets.service.dialects.pages import Pages
 from seamless_assets.service.dialects.streams.channels import LiveChannel
 from seamless_assets.service.dialects.streams.routes import Streams
@@ -44,7 +44,8 @@ def add_dialects(app: FastAPI, pipeline: Seamless, limits: ServiceSettings) -> S
     """
     pages, worlds = Pages(pipeline), Worlds(ExchangeClocks(pipeline))
     live = LiveChannel(pipeline, with_forming=limits.forming_bars)
-    streams, forming = Streams(worlds, live), FormingBars(live) if limits.forming_bars else None
+    streams = Streams(worlds, live)
+    forming = FormingBars(live, streamed_by(pipeline)) if limits.forming_bars else None
     upstream = Upstream(pipeline) if limits.upstream == "public" else None
     for exchange in sorted({node.exchange for node in pipeline.settings.starts} & VENUES.keys()):
         data = DeclaredData(pipeline, exchange, pages, forming)
