@@ -6,7 +6,8 @@
     python -m bench --page docs/results.md --json rows.json
     python -m bench --from rows.json --from others.json --page docs/results.md
 
-Ends with 0 where every goal is met, 1 where one is missed, 2 where one could not be judged. A quick run
+Ends with 0 where every goal is met, 1 where one is missed, 2 where one could not be judged, and where
+earlier rows are of a commit that is not in the history of the checkout. A quick run
 does little of everything and judges nothing: it ends with 2 where a line broke.
 """
 
@@ -18,7 +19,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
-from importlib import import_module
 from pathlib import Path
 
 from rich.console import Console
@@ -79,10 +79,7 @@ def run(names: Sequence[str], *, quick: bool, rounds: int | None) -> Iterator[Ro
         told = set()
         with tempfile.TemporaryDirectory(prefix=f"bench-{subject}-") as folder:
             try:
-                for row in rows_of(
-                    Bench(Path(folder), quick, rounds, wanted),
-                    import_module(f"bench.subjects.{subject}").cases,
-                ):
+                for row in rows_of(Bench(Path(folder), quick, rounds, wanted), subject):
                     told.add(row.line.name)
                     yield row
             except SubjectBroken:
@@ -109,6 +106,10 @@ def main(words: Sequence[str] | None = None) -> int:
         console.print(table([Row(line) for line in LINES if line.name in options.names]))
         return 0
     results = joined_results(options.earlier) if options.earlier else measured(options)
+    if options.earlier and (lost := results.lost_commits):
+        said = f"rows are of {', '.join(lost)}, not in the history of this checkout; leave their files out"
+        Console(stderr=True, width=160).print(said, highlight=False)
+        return 2
     console.print(table(results.rows, judged=not options.quick))
     for problem in problems(results.rows):
         console.print(problem, highlight=False)

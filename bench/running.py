@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +87,16 @@ Subject = Callable[[Bench], Iterator[Case | Growth | Skipped]]
 
 
 class SubjectBroken(Exception):
-    """A subject raised something in the midst of its lines; that is the cause."""
+    """A subject raised something, while it was imported or in the midst of its lines; that is the cause."""
 
 
-def rows_of(bench: Bench, subject: Subject) -> Iterator[Row]:
-    """The rows of a subject as they come. Raises `SubjectBroken` where it raises anything."""
+def rows_of(bench: Bench, subject: str) -> Iterator[Row]:
+    """The rows of a subject, by its name, as they come.
+
+    Raises `SubjectBroken` where it raises anything, be it that its module cannot be imported.
+    """
     try:
-        yield from measure(bench, subject)
+        yield from measure(bench, import_module(f"bench.subjects.{subject}").cases)
     except Exception as error:
         raise SubjectBroken(f"{type(error).__name__}: {error}") from error
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from bench import subjects
 from bench.__main__ import BROKEN, chosen, main, parse, status
 from bench.goals import LINES
 from bench.line import Line, Row
 from bench.measuring.process import ProcessFailed, run_process
 from bench.measuring.sample import Sample, repeated, take
 from bench.peers import environments
+from bench.report import machine
 from bench.report.page import write_page
 from bench.report.results import Results, joined_results
 from bench.running import Bench, Case, Skipped, compare, measure
@@ -135,13 +138,15 @@ def test_a_process_is_measured_by_itself_and_its_failure_is_told() -> None:
         run_process([sys.executable, "-S", "-c", "print('last words'); raise SystemExit(3)"])
 
 
+@pytest.mark.parametrize(
+    "source", ["raise OSError('no such library')", "def cases(_):\n    raise ValueError('out of order')"]
+)
 def test_a_line_that_breaks_does_not_end_the_others(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, source: str
 ) -> None:
-    def broken(_: Bench) -> None:
-        raise ValueError("out of order")
-
-    monkeypatch.setattr(import_module("bench.subjects.bars"), "cases", broken)
+    (tmp_path / "bars.py").write_text(source)
+    monkeypatch.delitem(sys.modules, "bench.subjects.bars", raising=False)
+    monkeypatch.setattr(subjects, "__path__", [str(tmp_path), *subjects.__path__])
     monkeypatch.setattr(
         import_module("bench.subjects.mirror"), "cases", lambda _: iter([Skipped("mirror.*", "not today")])
     )
@@ -191,6 +196,9 @@ def test_a_page_names_what_it_lacks_and_brings_its_speeds_to_the_comparisons(tmp
     )
     told = beside.read_text()
     assert "| a warm day, to Arrow | ArcticDB | 8.00 ms | 2.00 ms | 0.25 |\n" in told
+    assert (
+        "Not run for this page:" in told and "`reads.day-pandas`" in told and "`reads.day-arrow`" not in told
+    )
     assert told.startswith("before\n") and told.endswith("after\n") and "old" not in told
     assert "held" not in told
     beside.write_text("a page without marks\n")
@@ -205,3 +213,24 @@ def test_rows_of_several_runs_name_every_version(tmp_path: Path) -> None:
         Results(rows, {"processor": "some"}, {"seamless-assets": commit}).write(tmp_path / name)
     joined = joined_results([tmp_path / "one", tmp_path / "two"])
     assert joined.versions == {"seamless-assets": "1 (abc) and 1 (def)"} and joined.rows[0].ours == 2.0
+
+
+def test_no_page_is_made_of_rows_of_a_commit_that_is_not_in_the_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def committed(*words: str) -> str:
+        who = ("-c", "user.name=one", "-c", "user.email=one@example.com")
+        subprocess.run(["git", *who, "commit", "-q", "--allow-empty", *words], cwd=tmp_path, check=True)
+        return machine.commit()
+
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    first, given_up = committed("-m", "first"), committed("-m", "second")
+    last = committed("--amend", "-m", "other words")
+    for name, ended in ((first, 0), (f"{first}+", 0), (last, 0), (given_up, 2), ("no checkout", 2)):
+        told, page = tmp_path / "rows.json", tmp_path / f"{name}.md"
+        rows = [Row(LINES[0], ours=1.0, peer=1.0, ratio=1.0, at=1.0)]
+        Results(rows, {"processor": "some"}, {"seamless-assets": f"1 ({name})"}).write(told)
+        assert main(["--from", str(told), "--page", str(page)]) == ended
+        assert page.exists() == (ended == 0)
+        assert (name in capsys.readouterr().err) == (ended == 2)

@@ -20,11 +20,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import ccxt.pro as ccxt
 
 from bench.measuring.sample import memory
+from bench.places import reach_support
 
 START = 1_735_689_600
 MINUTE = 60
@@ -133,9 +133,12 @@ async def ours(url: str, folder: Path, nodes: int, bars: int) -> dict[str, Any]:
 
 async def bare(url: str, _: Path, nodes: int, bars: int) -> dict[str, Any]:
     """A loop for each node."""
+    reach_support()
+    from support.streams import at_home
+
     watch = Watch(nodes)
     watch.hear()
-    client = _at(url)
+    client = at_home("binance", url, options={"fetchMarkets": {"types": ["spot"]}})
 
     def following(symbol: str) -> Callable[[], Awaitable[None]]:
         async def follow() -> None:
@@ -178,26 +181,6 @@ async def _await_topics(url: str, nodes: int) -> None:
 def _topics(url: str) -> int:
     with urllib.request.urlopen(f"{url}/_sandbox/streams", timeout=PATIENCE_S) as answer:
         return sum(len(connection["topics"]) for connection in json.load(answer))
-
-
-def _at(url: str) -> Any:
-    """A client of ccxt.pro that connects to `url` and believes that it is at the venue."""
-
-    def moved(asked: str, scheme: str) -> str:
-        return urlunsplit((scheme, urlsplit(url).netloc, *urlsplit(asked)[2:]))
-
-    class Local(ccxt.binance):  # type: ignore[misc]
-        async def fetch(self, asked: str, *rest: Any, **options: Any) -> Any:
-            return await super().fetch(moved(asked, "http"), *rest, **options)
-
-        def client(self, asked: str) -> Any:
-            made = super().client(asked)
-            made.create_connection = lambda session: session.ws_connect(
-                moved(asked, "ws"), autoping=False, autoclose=False
-            ).__aenter__()
-            return made
-
-    return Local({"enableRateLimit": False, "options": {"fetchMarkets": {"types": ["spot"]}}})
 
 
 async def exchange(nodes: int) -> None:

@@ -44,6 +44,12 @@ def commit() -> str:
     return answer.stdout.strip() or "no checkout"
 
 
+def is_in_history(commit: str) -> bool:
+    """Whether the checkout is at that commit or comes after it."""
+    words = ("git", "merge-base", "--is-ancestor", commit, "HEAD")
+    return subprocess.run(words, cwd=ROOT, capture_output=True, check=False).returncode == 0
+
+
 def _first_line(file: str, name: str) -> str | None:
     path = Path(file)
     lines = path.read_text().splitlines() if path.exists() else []

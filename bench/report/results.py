@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from bench.goals import LINES
 from bench.line import Row
-from bench.report.machine import machine_facts, versions
+from bench.report.machine import is_in_history, machine_facts, versions
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,12 @@ class Results:
     def of(cls, rows: Sequence[Row]) -> Results:
         """Rows that were just measured here."""
         return cls(rows, machine_facts(), versions())
+
+    @property
+    def lost_commits(self) -> list[str]:
+        """Commits of the rows that the history of this checkout has not: nobody can measure them again."""
+        named = re.findall(r"\(([^)]*?)\+?\)", self.versions["seamless-assets"])
+        return [commit for commit in named if not is_in_history(commit)]
 
     def write(self, path: Path) -> None:
         """Write them as JSON."""

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.line import Row
+from bench.goals import LINES
+from bench.line import Line, Row
 from bench.report.words import number
 
 BEGIN, END = "<!-- speeds -->\n", "<!-- end of speeds -->\n"
 TOOLS = ("freqtrade", "bare ccxt", "ArcticDB", "DuckDB", "polars", "pyarrow", "bare pyarrow", "bare FastAPI")
 """Peers that people would otherwise use; the rest of the bench holds us against ourselves."""
+
+RATIOS = (
+    "*Theirs* and *ours* are each the median of all rounds; the *median ratio* is that of ours / theirs of "
+    "each round, in which both had the same machine, and so not what the two medians give."
+)
 
 
 def write_speeds(rows: Sequence[Row], path: Path) -> None:
@@ -26,14 +32,22 @@ def write_speeds(rows: Sequence[Row], path: Path) -> None:
 
 
 def _table(rows: Sequence[Row]) -> Iterator[str]:
-    yield "| what | beside | theirs | ours | ours / theirs |\n|---|---|---|---|---|\n"
-    for row in rows:
-        if row.ratio is not None and (row.line.peer or "").startswith(TOOLS):
-            cells = (
-                row.line.what,
-                row.line.peer or "",
-                number(row.peer, row.line.unit),
-                number(row.ours, row.line.unit),
-                number(row.ratio),
-            )
-            yield f"| {' | '.join(cells)} |\n"
+    yield "| what | beside | theirs | ours | median ratio |\n|---|---|---|---|---|\n"
+    compared = [row for row in rows if row.ratio is not None and _is_beside_a_tool(row.line)]
+    for row in compared:
+        cells = (
+            row.line.what,
+            row.line.peer or "",
+            number(row.peer, row.line.unit),
+            number(row.ours, row.line.unit),
+            number(row.ratio),
+        )
+        yield f"| {' | '.join(cells)} |\n"
+    yield f"\n{RATIOS}\n"
+    found = {row.line.name for row in compared}
+    if lacking := [line.name for line in LINES if _is_beside_a_tool(line) and line.name not in found]:
+        yield f"\nNot run for this page: {', '.join(f'`{name}`' for name in lacking)}.\n"
+
+
+def _is_beside_a_tool(line: Line) -> bool:
+    return (line.peer or "").startswith(TOOLS)

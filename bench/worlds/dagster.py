@@ -8,7 +8,8 @@ import signal
 import subprocess
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,19 +47,21 @@ class Deployment:
             "PYTHONPATH": str(ROOT),
             **(environment or {}),
         }
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: dict[subprocess.Popen[bytes], Path] = {}
+        """Those that were started, each with its log."""
         self._location = ""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in reversed(self._processes):
+        for process in [*reversed(self._processes)]:
             self.end(process)
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         """A module of Python, in a session of its own that its children share."""
-        with (self.folder / f"{words[0]}.log").open("ab") as log:
+        told = self.folder / f"{words[0]}.log"
+        with told.open("ab") as log:
             process = subprocess.Popen(
                 [OURS, "-m", *words],
                 cwd=self.folder,
@@ -67,47 +70,36 @@ class Deployment:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._processes.append(process)
+        self._processes[process] = told
         return process
 
     def start_daemon(self) -> None:
         """The daemon, which loads the location for itself; returns once it looks for runs that wait."""
-        self.start("dagster._daemon", "run", "-m", self._module)
-        deadline = time.monotonic() + ENOUGH_S
-        while not self.ask(BEATS)["instance"]["daemonHealth"]["daemonStatus"]["healthy"]:
-            if time.monotonic() > deadline:
-                raise RuntimeError((self.folder / "dagster._daemon.log").read_text()[-3_000:])
-            time.sleep(LOOK_S)
+        process = self.start("dagster._daemon", "run", "-m", self._module)
+        self._until(self._has_healthy_daemon, "the daemon's health", process)
 
     def start_webserver(self) -> None:
         """The webserver; returns once it has loaded the location."""
         process = self.start("dagster_webserver", "-m", self._module, "-p", str(self._port))
-        deadline = time.monotonic() + ENOUGH_S
-        while not self._is_ready():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError((self.folder / "dagster_webserver.log").read_text()[-3_000:])
-            time.sleep(LOOK_S)
+        self._until(self._is_ready, "the webserver's location", process)
 
     def start_workers(self, workers: int, queues: str) -> None:
         """Warm Celery workers, by the command of `ops/cluster/compose.yaml`; returns once they are ready."""
         warm = "seamless_assets.definitions,ccxt.async_support"
         words = ("-A", "seamless_assets.defs.cluster.worker", "worker", "-I", warm, "-Q", queues)
         process = self.start("celery", *words, "-c", str(workers), "-l", "INFO")
-        log, deadline = self.folder / "celery.log", time.monotonic() + ENOUGH_S
-        while "ready." not in log.read_text():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(log.read_text()[-3_000:])
-            time.sleep(LOOK_S)
+        log = self._processes[process]
+        self._until(lambda: "ready." in log.read_text(), "the workers", process)
 
     def end(self, process: subprocess.Popen[bytes]) -> None:
-        """End a process, and what it started."""
-        self._processes.remove(process)
+        """End a process, and what is left of those that it started."""
+        del self._processes[process]
         process.send_signal(signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.wait()
 
     def launch(self, keys: Sequence[Sequence[str]], tags: dict[str, str]) -> str:
         """The id of a run over assets, launched as the UI does it."""
@@ -129,33 +121,38 @@ class Deployment:
 
     def await_end(self, run: str) -> None:
         """Wait until a run has succeeded."""
-        deadline = time.monotonic() + ENOUGH_S
-        while (status := self.ask(STATUS, run=run)["runOrError"]["status"]) not in ENDED:
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"run {run} is {status} after {ENOUGH_S} s")
-            time.sleep(LOOK_S)
-        if status != "SUCCESS":
-            raise RuntimeError(f"run {run} ended with {status}")
+
+        def has_succeeded() -> bool:
+            status = self.ask(STATUS, run=run)["runOrError"]["status"]
+            if status in ENDED - {"SUCCESS"}:
+                raise RuntimeError(f"run {run} ended with {status}")
+            return bool(status == "SUCCESS")
+
+        self._until(has_succeeded, f"the end of run {run}")
 
     def await_ends(self, runs: int) -> list[dict[str, Any]]:
         """Start and end of each of so many runs, once all have succeeded."""
-        deadline = time.monotonic() + ENOUGH_S
-        while time.monotonic() < deadline:
-            found = self.ask(RUNS)["runsOrError"]["results"]
-            if len(found) == runs and {one["status"] for one in found} == {"SUCCESS"}:
-                return list(found)
+        found: list[dict[str, Any]] = []
+
+        def have_succeeded() -> bool:
+            found[:] = self.ask(RUNS)["runsOrError"]["results"]
             if failed := [one for one in found if one["status"] in ENDED - {"SUCCESS"}]:
                 raise RuntimeError(f"{len(failed)} runs failed: {failed[0]}")
-            time.sleep(4 * LOOK_S)
-        raise RuntimeError(f"{runs} runs were not done after {ENOUGH_S} s")
+            return len(found) == runs and {one["status"] for one in found} == {"SUCCESS"}
+
+        self._until(have_succeeded, f"the end of {runs} runs", every_s=4 * LOOK_S)
+        return found
 
     def measured_run(self, keys: Sequence[Sequence[str]], tags: dict[str, str]) -> Sample:
         """Processor time of all processes from a run's launch until its own process is gone."""
         before, used = self._working(), self.cpu()
         self.await_end(self.launch(keys, tags))
-        deadline = time.monotonic() + GONE_S
-        while self._working() - before and time.monotonic() < deadline:
-            time.sleep(LOOK_S / 5)
+        self._until(
+            lambda: self._working() <= before,
+            "the end of the run's process",
+            every_s=LOOK_S / 5,
+            within_s=GONE_S,
+        )
         used = self.cpu() - used
         return Sample(used, used)
 
@@ -171,6 +168,27 @@ class Deployment:
         with urllib.request.urlopen(request, timeout=ENOUGH_S) as answer:
             return json.load(answer)["data"]
 
+    def _until(
+        self,
+        is_so: Callable[[], bool],
+        what: str,
+        process: subprocess.Popen[bytes] | None = None,
+        every_s: float = LOOK_S,
+        within_s: float = ENOUGH_S,
+    ) -> None:
+        """Wait until it `is_so`. Raises `RuntimeError` after `within_s`, and once `process` has ended."""
+        deadline = time.monotonic() + within_s
+        while not is_so():
+            has_ended = process is not None and process.poll() is not None
+            if has_ended or time.monotonic() > deadline:
+                why = "its process has ended" if has_ended else f"not within {within_s} s"
+                said = self._processes[process].read_text()[-3_000:] if process is not None else ""
+                raise RuntimeError(f"{what} was waited for: {why}\n{said}")
+            time.sleep(every_s)
+
+    def _has_healthy_daemon(self) -> bool:
+        return bool(self.ask(BEATS)["instance"]["daemonHealth"]["daemonStatus"]["healthy"])
+
     def _is_ready(self) -> bool:
         try:
             (entry,) = self.ask(READY)["workspaceOrError"]["locationEntries"]
@@ -180,8 +198,9 @@ class Deployment:
         return bool(entry["loadStatus"] == "LOADED")
 
     def _working(self) -> set[int]:
-        """The processes that have not ended."""
-        return {number for number, words in self._statuses().items() if words[0] != "Z"}
+        """The processes that have not ended, but for those that stay once anything was run."""
+        found = self._statuses().items()
+        return {number for number, words in found if words[0] != "Z" and not _is_tracker(number)}
 
     def _statuses(self) -> dict[int, list[str]]:
         """Of each process what the kernel tells behind its name: its state, parent, group, session, times."""
@@ -194,3 +213,11 @@ class Deployment:
             if int(words[3]) in sessions:
                 found[int(folder.name)] = words
         return found
+
+
+def _is_tracker(number: int) -> bool:
+    """Whether a process is what multiprocessing starts beside its first child, and keeps for the others."""
+    try:
+        return b"multiprocessing.resource_tracker" in Path(f"/proc/{number}/cmdline").read_bytes()
+    except OSError:
+        return False

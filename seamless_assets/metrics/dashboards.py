@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from seamless_assets.metrics.catalogue import BY_NAME, Metric
+from seamless_assets.metrics.catalogue import BY_NAME, Metric, Thresholds
 
 BOARDS: dict[str, tuple[str, ...]] = {
     "fleet": (
@@ -59,8 +59,11 @@ _SOURCE = {"type": "prometheus", "uid": "${source}"}
 _QUANTILES = (0.5, 0.95, 0.99)
 
 
-def dashboard(board: str) -> dict[str, Any]:
-    """A dashboard as Grafana imports it, one panel a metric. Raises `KeyError` for an unknown board."""
+def dashboard(board: str, thresholds: Thresholds | None = None) -> dict[str, Any]:
+    """A dashboard as Grafana imports it, one panel a metric, which says when its alert fires.
+
+    The thresholds are those of settings that set none unless told. Raises `KeyError` for an unknown board.
+    """
     metrics = [BY_NAME[name] for name in BOARDS[board]]
     return {
         "uid": f"seamless-{board}",
@@ -71,7 +74,7 @@ def dashboard(board: str) -> dict[str, Any]:
         "refresh": "30s",
         "time": {"from": "now-6h", "to": "now"},
         "templating": {"list": [_source(), *_variables(board)]},
-        "panels": [_panel(metric, number, board) for number, metric in enumerate(metrics)],
+        "panels": [_panel(metric, number, board, thresholds) for number, metric in enumerate(metrics)],
     }
 
 
@@ -96,13 +99,13 @@ def _variables(board: str) -> list[dict[str, Any]]:
     ]
 
 
-def _panel(metric: Metric, number: int, board: str) -> dict[str, Any]:
+def _panel(metric: Metric, number: int, board: str, thresholds: Thresholds | None) -> dict[str, Any]:
     row, column = divmod(number, _COLUMNS)
     return {
         "id": number + 1,
         "type": "timeseries",
         "title": metric.name,
-        "description": _description(metric),
+        "description": _description(metric, thresholds),
         "datasource": _SOURCE,
         "gridPos": {"x": column * _WIDTH, "y": row * _HEIGHT, "w": _WIDTH, "h": _HEIGHT},
         "fieldConfig": {"defaults": {"unit": _unit(metric)}, "overrides": []},
@@ -110,10 +113,10 @@ def _panel(metric: Metric, number: int, board: str) -> dict[str, Any]:
     }
 
 
-def _description(metric: Metric) -> str:
+def _description(metric: Metric, thresholds: Thresholds | None) -> str:
     if metric.alert is None:
         return metric.help
-    alert = metric.alert.drawn(metric.name)
+    alert = metric.alert.drawn(metric.name, thresholds)
     return f"{metric.help}\n\nAlert {alert.name}: {alert.summary}; {alert.action}."
 
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from conftest import ROOT, require_program
 
-from seamless_assets.config.load import settings_from_mapping
+from seamless_assets.cli.app import cli
+from seamless_assets.config.load import FILE_VARIABLE, settings_from_mapping
 from seamless_assets.errors import ConfigError
 from seamless_assets.metrics.alerts import alert_rules
 from seamless_assets.metrics.catalogue import BY_NAME, CATALOGUE, MS_BUCKETS, Metric, Thresholds
@@ -218,6 +220,7 @@ def observed(**said: Any) -> dict[str, Any]:
     }
 
 
+STORAGE_WAIT = "seamless_storage_wait_ms"
 THRICE = f"0+3x{MINUTES}"
 OWN: dict[str, tuple[dict[str, Any], Series, Series]] = {
     "SeamlessStorageSlow": (
@@ -270,6 +273,28 @@ def test_the_thresholds_of_the_settings_move_the_alerts(tmp_path: Path) -> None:
             [promtool, "test", "rules", folder / "test.yaml"], capture_output=True, text=True, check=False
         )
         assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_command_draws_rules_and_dashboards_by_the_settings_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(FILE_VARIABLE, raising=False)
+
+    def printed(*words: str) -> Any:
+        result = CliRunner().invoke(cli, ["metrics", *words])
+        assert result.exit_code == 0, result.output
+        return yaml.safe_load(result.output)
+
+    assert printed("--dashboard", "sla") == dashboard("sla") and printed("--rules") == alert_rules()
+    declared = observed(storage_wait_warn_ms=700, coverage_ratio_threshold=0.5)
+    (tmp_path / "seamless.yaml").write_text(yaml.safe_dump(declared))
+    own = Thresholds(storage_wait_ms=700, coverage=0.5)
+    for board in BOARDS:
+        assert printed("--dashboard", board) == dashboard(board, own)
+    assert printed("--rules") == alert_rules(own)
+    (told,) = [panel for panel in dashboard("sla", own)["panels"] if panel["title"] == STORAGE_WAIT]
+    assert "takes more than 700 ms" in told["description"]
 
 
 def test_no_threshold_lies_where_no_wait_is_told_apart() -> None:

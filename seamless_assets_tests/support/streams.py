@@ -15,8 +15,8 @@ PATIENCE_S = 60.0
 """Nothing is awaited for longer."""
 
 
-def at_home(name: str, url: str) -> Any:
-    """A ccxt.pro exchange that connects to `url` and believes that it is at the venue."""
+def at_home(name: str, url: str, **more: Any) -> Any:
+    """A ccxt.pro exchange of `more` settings; it connects to `url` and believes that it is at the venue."""
 
     def moved(asked: str, scheme: str) -> str:
         return urlunsplit((scheme, urlsplit(url).netloc, *urlsplit(asked)[2:]))
@@ -32,7 +32,7 @@ def at_home(name: str, url: str) -> Any:
             ).__aenter__()
             return made
 
-    return Local({"enableRateLimit": False})
+    return Local({"enableRateLimit": False, **more})
 
 
 def truth(exchange: Sandbox, symbol: str, frame: str, start: int, end: int) -> dict[int, list[float]]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from seamless_assets.cli.options import CONFIG, PORT
 from seamless_assets.cli.terminal import say, say_json, waiting_for
+
+if TYPE_CHECKING:
+    from seamless_assets.metrics.catalogue import Thresholds
 
 BOARDS = ("fleet", "node", "exchange", "releases", "service", "sla")
 
@@ -23,7 +27,10 @@ BOARDS = ("fleet", "node", "exchange", "releases", "service", "sla")
     help="Print Prometheus's alert rules instead, with the settings' thresholds.",
 )
 @click.option(
-    "--dashboard", type=click.Choice(BOARDS), default=None, help="Print a Grafana dashboard instead."
+    "--dashboard",
+    type=click.Choice(BOARDS),
+    default=None,
+    help="Print a Grafana dashboard instead, with the settings' thresholds.",
 )
 def metrics(config: Path | None, host: str, port: int | None, rules: bool, dashboard: str | None) -> None:
     """Print the metrics of this machine in Prometheus's text format, or serve them."""
@@ -34,10 +41,15 @@ def metrics(config: Path | None, host: str, port: int | None, rules: bool, dashb
     if dashboard is not None:
         from seamless_assets.metrics.dashboards import dashboard as drawn
 
-        say_json(drawn(dashboard))
+        say_json(drawn(dashboard, _thresholds(config)))
         return
     if rules:
-        say(_rules(config))
+        import yaml
+
+        from seamless_assets.metrics.alerts import alert_rules
+
+        drawn_rules = alert_rules(_thresholds(config))
+        say(yaml.safe_dump(drawn_rules, sort_keys=False, width=100).rstrip())
         return
     settings = load_settings(config)
     file, levels = metrics_file(settings), BudgetLevels(settings)
@@ -54,16 +66,12 @@ def metrics(config: Path | None, host: str, port: int | None, rules: bool, dashb
     uvicorn.run(metrics_app(lambda: scrape(file, levels)), host=host, port=port, log_level="warning")
 
 
-def _rules(config: Path | None) -> str:
-    """The alert rules as YAML, by the settings of the file that is named or there, else by those of none."""
-    import yaml
-
+def _thresholds(config: Path | None) -> Thresholds | None:
+    """Those of the settings of the file that is named or there; None, which are those by default, of none."""
     from seamless_assets.config.load import is_file_there, load_settings
-    from seamless_assets.metrics.alerts import alert_rules
     from seamless_assets.pipeline.wiring.metrics import thresholds_of
 
-    thresholds = thresholds_of(load_settings(config)) if config or is_file_there() else None
-    return yaml.safe_dump(alert_rules(thresholds), sort_keys=False, width=100).rstrip()
+    return thresholds_of(load_settings(config)) if config or is_file_there() else None
 
 
 COMMANDS: list[click.Command] = [metrics]

@@ -17,7 +17,7 @@ def test_many_callers_of_a_server_that_hangs_are_all_told_in_a_few_rounds() -> N
         connections: list[asyncio.StreamWriter] = []
         server = await asyncio.start_server(lambda _, writer: connections.append(writer), "127.0.0.1", 0)
         url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
-        script = RedisScript(url, "return {}", "", "the queue", FillQueueUnavailable, timeout_s=0.3)
+        script = RedisScript(url, "return {}", "", "the queue", FillQueueUnavailable, timeout_s=1.5)
 
         async def call() -> None:
             with pytest.raises(FillQueueUnavailable, match="the queue"):

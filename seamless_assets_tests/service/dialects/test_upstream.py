@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from itertools import count
+from typing import Any
 
 import ccxt
 import httpx
 import pytest
 from service.dialects.conftest import NOW
 from support.dialects import SYMBOLS, Rig, client, running
+from support.streams import PATIENCE_S
 
+from seamless_assets.aio.single_flight import SingleFlight
 from seamless_assets.dialects.venues import VENUES
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.server import Sandbox
 
 BOOK = "/api/v3/depth"
+ASKING = 8
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +113,26 @@ def test_a_world_of_the_past_asks_nobody(passing: Rig, world: str) -> None:
     assert len(passing.exchange.requests) == before
 
 
-async def test_who_asks_the_same_at_one_time_asks_once(passing: Rig) -> None:
-    before = reached(passing, BOOK)
-    passing.exchange.faults.add(Fault("delay", path=BOOK, seconds=0.3))
-    async with httpx.AsyncClient() as asking:
+async def test_who_asks_the_same_at_one_time_asks_once(passing: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, do = reached(passing, BOOK), SingleFlight.do
+    arrived, all_arrived = count(1), asyncio.Event()
+
+    async def held(flights: SingleFlight, key: Any, start: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """Start no request to the exchange before all are there who ask."""
+        if BOOK not in key:
+            return await do(flights, key, start)
+
+        async def started() -> Any:
+            await all_arrived.wait()
+            return await start()
+
+        if next(arrived) == ASKING:
+            all_arrived.set()
+        return await do(flights, key, started)
+
+    monkeypatch.setattr(SingleFlight, "do", held)
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as asking:
         url = f"{passing.url}/binance{BOOK}?symbol=BTCUSDT&limit=10"
-        answers = await asyncio.gather(*(asking.get(url) for _ in range(8)))
+        answers = await asyncio.gather(*(asking.get(url) for _ in range(ASKING)))
     assert {answer.status_code for answer in answers} == {404}
     assert reached(passing, BOOK) == before + 1
