@@ -17,6 +17,7 @@ from support.engines import python_with
 
 import seamless_assets as sa
 from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
+from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.exports import nautilus
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import InvalidChoice, InvalidInput
@@ -97,6 +98,47 @@ def test_a_file_is_named_and_stamped_by_the_closes_of_its_bars() -> None:
 def test_what_nautilus_cannot_hold_is_refused(bar: tuple[float, ...], reason: str) -> None:
     with pytest.raises(InvalidInput, match=reason):
         list(nautilus.encode(NodeId.parse(SPOT), bars_of((START, *bar))))
+
+
+sums = st.lists(st.integers(1, 99), min_size=2, max_size=4).map(
+    lambda parts: sum(part / 100 for part in parts)
+)
+
+
+@given(st.lists(sums, min_size=1, max_size=20))
+def test_what_only_sums_of_floats_left_behind_is_rounded(volumes: list[float]) -> None:
+    node = NodeId.parse(SPOT)
+    bars = bars_of(
+        *(
+            (START + 60 * at, 1.0, 2.0, 0.5, 1.5, v)
+            for at, v in enumerate([0.1 + 0.2, 3e13, 0.22000000000000003, *volumes])
+        )
+    )
+    ((path, payload),) = nautilus.encode(node, bars)
+    back = nautilus.decode(node, {path: payload})
+    assert back.equals(nautilus.held(node, bars))
+    for was, now in zip(bars.column("volume").to_pylist(), back.column("volume").to_pylist(), strict=True):
+        assert now == pytest.approx(was, rel=6e-16, abs=0)
+        assert -Decimal(repr(now)).as_tuple().exponent <= 16
+    assert back.column("volume").to_pylist()[:3] == [0.3, 3e13, 0.22]
+    assert back.drop(["volume"]).equals(bars.drop(["volume"]))
+
+
+@pytest.mark.parametrize("value", [1e-17, 0.01234567890123456789, 3.5e-16])
+def test_a_value_of_more_decimals_is_named_with_its_bar(value: float) -> None:
+    bars = bars_of((START, 1.0, 2.0, 0.5, 1.5, 0.1 + 0.2), (START + 60, 1.0, 2.0, 0.5, 1.5, value))
+    with pytest.raises(InvalidInput) as refused:
+        list(nautilus.encode(NodeId.parse(SPOT), bars))
+    assert f"{value!r} of {seconds_text(START + 60)}" in str(refused.value)
+
+
+def test_a_rounded_export_is_proven_by_itself_and_by_its_release(tmp_path: Path) -> None:
+    bars = dict.fromkeys(range(START, START + DAY, 14400), (1.0, 2.0, 0.5, 1.5, 0.1 + 0.2))
+    exchange = InMemoryExchange.serving({SWAP: bars}, START + 40 * DAY)
+    with connect_in_memory(exchange, {"partitions": {"4h": "day"}}) as opened:
+        assert opened.materialize(SWAP, START, START + DAY).released
+        made = opened.export(SWAP, tmp_path, **FORM)
+        assert sa.verify_export(made.files[0]) == opened.verify_export(made.files[0]) == made.sidecar
 
 
 @pytest.mark.parametrize("node", ["ohlcv:okx:BTC/USDT:USDT-251226:1m", "ohlcv:okx:BTC/USDT:1y"])

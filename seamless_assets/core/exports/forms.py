@@ -22,7 +22,7 @@ class Form:
     `decode` the bars of such files, in ascending order of their paths. Both raise `InvalidInput` for what
     the form cannot hold, `decode` also `ValueError` for what is not of the form. `overlap` says which two
     files of one folder must not both be there. Where it `takes_decimals`, `encode` does: how many prices and
-    volumes are written with.
+    volumes are written with. `held` gives bars as its files hold them, where that may be by other values.
     """
 
     suffix: str | None
@@ -30,6 +30,7 @@ class Form:
     decode: Callable[[NodeId, Mapping[str, bytes]], pa.Table]
     overlap: Callable[[str, str], bool] | None = None
     takes_decimals: bool = False
+    held: Callable[[NodeId, pa.Table], pa.Table] | None = None
 
 
 FORMS: dict[str, Form] = {
@@ -39,7 +40,9 @@ FORMS: dict[str, Form] = {
     "freqtrade": Form(None, freqtrade.encode, freqtrade.decode),
     "backtesting": Form(".csv", tables.encode_backtesting, tables.decode_backtesting),
     "lean": Form(None, lean.encode, lean.decode),
-    "nautilus": Form(None, nautilus.encode, nautilus.decode, nautilus.overlap, takes_decimals=True),
+    "nautilus": Form(
+        None, nautilus.encode, nautilus.decode, nautilus.overlap, takes_decimals=True, held=nautilus.held
+    ),
 }
 
 

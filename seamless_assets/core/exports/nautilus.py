@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from seamless_assets.core.bars.table import BARS_SCHEMA, COLUMNS, empty_bars
+from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import InvalidChoice, InvalidInput
@@ -24,6 +26,8 @@ from seamless_assets.errors import InvalidChoice, InvalidInput
 DECIMALS = 16
 """Of the values in the files."""
 _RAW, _FIXED = pa.binary(DECIMALS), pa.decimal128(38, DECIMALS)
+_PRECISION = Decimal("5e-16")
+"""How far off, by its size, a float may be that was computed: of decimals it keeps 15 digits."""
 _HIGHEST = {"price": 17_014_118_346_046, "volume": 34_028_236_692_093}
 _UNITS = {"s": "SECOND", "m": "MINUTE", "h": "HOUR", "d": "DAY", "w": "WEEK", "M": "MONTH"}
 _SECOND = 1_000_000_000
@@ -43,7 +47,7 @@ def encode(
     instrument, bar_type = _names(node)
     if not bars.num_rows:
         return
-    fixed = {name: _fixed(node, name, bars.column(name)) for name in COLUMNS[1:]}
+    fixed = {name: _fixed(node, name, bars) for name in COLUMNS[1:]}
     prices = [fixed[name] for name in COLUMNS[1:5]]
     asked = decimals or (None, None)
     said = {
@@ -79,6 +83,12 @@ def decode(node: NodeId, files: Mapping[str, bytes]) -> pa.Table:
     return pa.table([pa.array(opens), *values], BARS_SCHEMA)
 
 
+def held(node: NodeId, bars: pa.Table) -> pa.Table:
+    """Bars as `decode` gives them of what `encode` writes. Raises `InvalidInput` as that does."""
+    values = [_fixed(node, name, bars).cast(pa.string()).cast(pa.float64()) for name in COLUMNS[1:]]
+    return pa.table([bars.column("ts"), *values], BARS_SCHEMA)
+
+
 def overlap(path: str, other: str) -> bool:
     """Whether two files of one folder are about the same time: Nautilus would read their bars twice."""
     one, two = _span(path), _span(other)
@@ -100,9 +110,9 @@ def _names(node: NodeId) -> tuple[str, str]:
     return instrument, f"{instrument}-{count}-{_UNITS[unit]}-LAST-EXTERNAL"
 
 
-def _fixed(node: NodeId, name: str, column: pa.ChunkedArray) -> pa.Array:
-    """Floats as the decimals that they are written as."""
-    values = column.combine_chunks()
+def _fixed(node: NodeId, name: str, bars: pa.Table) -> pa.Array:
+    """A column of floats as the decimals that they are written as."""
+    values = bars.column(name).combine_chunks()
     highest = _HIGHEST["volume" if name == "volume" else "price"]
     floats = values.to_numpy(zero_copy_only=False)
     if values.null_count or not (np.isfinite(floats) & (np.abs(floats) <= highest)).all():
@@ -113,13 +123,28 @@ def _fixed(node: NodeId, name: str, column: pa.ChunkedArray) -> pa.Array:
         )
     try:
         fixed: pa.Array = values.cast(pa.string()).cast(_FIXED)
-    except pa.ArrowInvalid as error:
-        raise InvalidInput(
-            f"{node} has bars whose {name} has more than {DECIMALS} decimals, and Nautilus has no more; "
-            "export another form",
-            node_id=str(node),
-        ) from error
+    except pa.ArrowInvalid:
+        rounded = [
+            _rounded(node, name, *one)
+            for one in zip(bars.column("ts").to_pylist(), floats.tolist(), strict=True)
+        ]
+        fixed = pa.array(rounded, pa.string()).cast(_FIXED)
     return fixed
+
+
+def _rounded(node: NodeId, name: str, opened: int, value: float) -> str:
+    """A value in at most `DECIMALS` decimals: rounded where 15 digits stay, as of 0.1 + 0.2."""
+    exact = Decimal(repr(value))
+    # A float from 10 on has fewer decimals, and may have more digits in all than Python rounds decimals to.
+    near = round(exact, DECIMALS) if abs(value) < 10 else exact
+    if abs(near - exact) > abs(exact) * _PRECISION:
+        raise InvalidInput(
+            f"{node} has bars whose {name} has more than {DECIMALS} decimals, as {value!r} of "
+            f"{seconds_text(opened)}, and Nautilus has no more; export another form",
+            node_id=str(node),
+            value=value,
+        )
+    return f"{near:f}"
 
 
 def _precision(node: NodeId, what: str, columns: list[pa.Array], asked: int | None) -> int:

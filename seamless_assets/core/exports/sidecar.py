@@ -63,7 +63,9 @@ class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def sidecar_of(read: ReadResult, form: str, files: Mapping[str, bytes]) -> Sidecar:
     """The sidecar of a read whose bars went into these files, by their paths from the sidecar's folder."""
-    known = read.metadata
+    known, held = read.metadata, FORMS[form].held
+    node = NodeId.parse(known.node_id)
+    bars = read.bars if held is None else held(node, read.bars)
     return Sidecar(
         version=VERSION,
         form=form,
@@ -73,11 +75,13 @@ def sidecar_of(read: ReadResult, form: str, files: Mapping[str, bytes]) -> Sidec
         rows=known.rows,
         as_of=str(known.as_of),
         dataset_fingerprint=str(known.dataset_fingerprint),
-        bars_fingerprint=_fingerprint(NodeId.parse(known.node_id), read.bars, known.conformance_version),
+        bars_fingerprint=_fingerprint(node, bars, known.conformance_version),
         conformance_version=known.conformance_version,
         coverage_ratio=known.coverage_ratio,
         gaps=tuple((gap.start, gap.end, gap.reason) for gap in known.gaps),
-        files=tuple(ExportedFile(path, sha256_text(held), len(held)) for path, held in sorted(files.items())),
+        files=tuple(
+            ExportedFile(path, sha256_text(payload), len(payload)) for path, payload in sorted(files.items())
+        ),
     )
 
 
