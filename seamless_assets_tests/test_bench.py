@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -21,6 +22,7 @@ from bench.report import machine
 from bench.report.page import write_page
 from bench.report.results import Results, joined_results
 from bench.running import Bench, Case, Skipped, compare, measure
+from bench.worlds.dagster import Deployment
 
 SUBJECTS = sorted({line.subject for line in LINES})
 IN_PROCESS = ("artifacts", "bars", "mirror")
@@ -234,3 +236,25 @@ def test_no_page_is_made_of_rows_of_a_commit_that_is_not_in_the_history(
         assert main(["--from", str(told), "--page", str(page)]) == ended
         assert page.exists() == (ended == 0)
         assert (name in capsys.readouterr().err) == (ended == 2)
+
+
+def test_a_process_that_ended_is_not_waited_for(tmp_path: Path) -> None:
+    with Deployment(tmp_path) as deployment:
+        process = deployment.start("json.tool", "nowhere.json")
+        with pytest.raises(RuntimeError, match=r"(?s)a word.*has ended.*nowhere\.json"):
+            deployment.until(lambda: False, "a word", process)
+        with pytest.raises(RuntimeError, match="not within 0 s"):
+            deployment.until(lambda: False, "a word", within_s=0)
+
+
+def test_what_a_process_started_ends_with_it(tmp_path: Path) -> None:
+    line = tmp_path / "line"
+    os.mkfifo(line)
+    lasting = f"import time; held = open({str(line)!r}, 'w'); time.sleep(30); held.write('it went on')"
+    source = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-S', '-c', {lasting!r}])\n"
+    (tmp_path / "parent.py").write_text(source)
+    with Deployment(tmp_path) as deployment:
+        assert deployment.start("parent").wait() == 0
+        heard = line.open()
+    with heard:
+        assert heard.read() == ""

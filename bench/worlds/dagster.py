@@ -76,12 +76,12 @@ class Deployment:
     def start_daemon(self) -> None:
         """The daemon, which loads the location for itself; returns once it looks for runs that wait."""
         process = self.start("dagster._daemon", "run", "-m", self._module)
-        self._until(self._has_healthy_daemon, "the daemon's health", process)
+        self.until(self._has_healthy_daemon, "the daemon's health", process)
 
     def start_webserver(self) -> None:
         """The webserver; returns once it has loaded the location."""
         process = self.start("dagster_webserver", "-m", self._module, "-p", str(self._port))
-        self._until(self._is_ready, "the webserver's location", process)
+        self.until(self._is_ready, "the webserver's location", process)
 
     def start_workers(self, workers: int, queues: str) -> None:
         """Warm Celery workers, by the command of `ops/cluster/compose.yaml`; returns once they are ready."""
@@ -89,7 +89,7 @@ class Deployment:
         words = ("-A", "seamless_assets.defs.cluster.worker", "worker", "-I", warm, "-Q", queues)
         process = self.start("celery", *words, "-c", str(workers), "-l", "INFO")
         log = self._processes[process]
-        self._until(lambda: "ready." in log.read_text(), "the workers", process)
+        self.until(lambda: "ready." in log.read_text(), "the workers", process)
 
     def end(self, process: subprocess.Popen[bytes]) -> None:
         """End a process, and what is left of those that it started."""
@@ -128,7 +128,7 @@ class Deployment:
                 raise RuntimeError(f"run {run} ended with {status}")
             return bool(status == "SUCCESS")
 
-        self._until(has_succeeded, f"the end of run {run}")
+        self.until(has_succeeded, f"the end of run {run}")
 
     def await_ends(self, runs: int) -> list[dict[str, Any]]:
         """Start and end of each of so many runs, once all have succeeded."""
@@ -140,14 +140,14 @@ class Deployment:
                 raise RuntimeError(f"{len(failed)} runs failed: {failed[0]}")
             return len(found) == runs and {one["status"] for one in found} == {"SUCCESS"}
 
-        self._until(have_succeeded, f"the end of {runs} runs", every_s=4 * LOOK_S)
+        self.until(have_succeeded, f"the end of {runs} runs", every_s=4 * LOOK_S)
         return found
 
     def measured_run(self, keys: Sequence[Sequence[str]], tags: dict[str, str]) -> Sample:
         """Processor time of all processes from a run's launch until its own process is gone."""
         before, used = self._working(), self.cpu()
         self.await_end(self.launch(keys, tags))
-        self._until(
+        self.until(
             lambda: self._working() <= before,
             "the end of the run's process",
             every_s=LOOK_S / 5,
@@ -168,7 +168,7 @@ class Deployment:
         with urllib.request.urlopen(request, timeout=ENOUGH_S) as answer:
             return json.load(answer)["data"]
 
-    def _until(
+    def until(
         self,
         is_so: Callable[[], bool],
         what: str,
