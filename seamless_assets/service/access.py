@@ -174,9 +174,15 @@ def _is_foreign(scope: Scope, headers: Headers) -> bool:
     if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
         return True
     origin = headers.get("origin")
-    return (
-        scope["type"] == WEBSOCKET and origin is not None and urlsplit(origin).netloc != headers.get("host")
-    )
+    return scope["type"] == WEBSOCKET and origin is not None and not _names(origin, headers.get("host"))
+
+
+def _names(origin: str, host: str | None) -> bool:
+    """Whether an `Origin` is of a host; a malformed one is of none."""
+    try:
+        return urlsplit(origin).netloc == host
+    except ValueError:
+        return False
 
 
 def _token(headers: Headers) -> bytes:

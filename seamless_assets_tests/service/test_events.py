@@ -126,6 +126,10 @@ async def test_any_event_is_gone_on_after_by_its_id(client: Client) -> None:
             assert bars(messages(answer.text)) == bars(messages(posted.text)) == bars(whole[at + 1 :])
         over = await ask.get("/v1/events", params=query, headers={"Last-Event-ID": whole[-1].last_id})
         assert over.status_code == 204 and over.content == b""
+        nothing = {"nodes": NODE, "since": UNTIL, "until": UNTIL}
+        for headers in ({}, {"Last-Event-ID": ""}):
+            anew = await ask.get("/v1/events", params=nothing, headers=headers)
+            assert anew.status_code == 200 and "End" in anew.text
 
 
 async def test_what_is_asked_for_is_used_or_refused(client: Client) -> None:

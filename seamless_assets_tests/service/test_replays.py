@@ -72,6 +72,10 @@ async def test_any_event_of_a_replay_is_gone_on_after_by_its_id(client: Client, 
             assert messages(answer.text)[1:] == messages(posted.text)[1:] == whole[at + 1 :]
         over = await ask.get("/v1/replay", params=query, headers={"Last-Event-ID": whole[-1].last_id})
         assert over.status_code == 204 and over.content == b""
+        nothing = {"nodes": NODE, **asked, "start": str(UNTIL)}
+        for headers in ({}, {"Last-Event-ID": ""}):
+            anew = await ask.get("/v1/replay", params=nothing, headers=headers)
+            assert anew.status_code == 200 and "End" in anew.text
 
 
 @pytest.mark.parametrize(

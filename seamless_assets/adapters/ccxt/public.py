@@ -41,8 +41,10 @@ class Endpoint:
     def cost(self, client: Any, query: str) -> float:
         """Tokens of the rate budget that a request takes."""
         values = {name: given[-1] for name, given in parse_qs(query).items()}
-        # ccxt weighs numbers; what is none in their place is refused by the exchange.
-        params = {name: int(value) for name, value in values.items() if _NUMBER.fullmatch(value)}
+        params = {name: int(value) if _NUMBER.fullmatch(value) else value for name, value in values.items()}
+        # ccxt compares it with numbers; what is none in its place is refused by the exchange.
+        if isinstance(params.get("limit"), str):
+            del params["limit"]
         return float(client.calculate_rate_limiter_cost(self.api, "GET", self.name, params, self.config))
 
 

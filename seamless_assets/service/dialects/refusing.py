@@ -33,6 +33,8 @@ _KEPT = frozenset({b"retry-after", b"www-authenticate"})
 _FAILED, _NOT_FOUND = 500, 404
 _LIMITED = (408, 413)
 """Limits of a body, which are told as plain JSON."""
+_BEGINS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+"""What an answer begins with: a connection's handshake has its own."""
 NONE = b"none"
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -69,11 +71,14 @@ class InDialect:
         """A `send` that counts the request as its answer begins, and adds what is said of limits."""
 
         async def noting(message: Message) -> None:
-            if message["type"] in ("http.response.start", "websocket.accept"):
+            if message["type"] in _BEGINS:
                 caller, path, headers = caller_of(scope).name, scope["path"], list(message.get("headers", ()))
                 is_refused = message.get("status", 0) >= 400 or _is_rejected(headers)
                 self._tally.note(caller, exchange, path, scope["query_string"], is_refused=is_refused)
-                headers += self._tally.limit_headers(caller, exchange, path)
+                # What the exchange itself has said goes before.
+                said = {name.lower() for name, _ in headers}
+                limits = self._tally.limit_headers(caller, exchange, path)
+                headers += [(name, value) for name, value in limits if name not in said]
                 message = {**message, "headers": headers}
             await send(message)
 

@@ -152,7 +152,7 @@ def event_routes(pipeline: Seamless) -> APIRouter:
         """
         if last_event_id:
             query = query.model_copy(update={"since": last_event_id})
-        return await answer(query, query.nodes.split(","), is_resumed=last_event_id is not None)
+        return await answer(query, query.nodes.split(","), is_resumed=bool(last_event_id))
 
     @router.post(EVENTS, responses=EVENT_ANSWERS, response_class=Response)
     async def events_of_many(body: EventsBody) -> Response:

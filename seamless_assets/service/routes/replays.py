@@ -106,7 +106,7 @@ def replay_routes(pipeline: Seamless) -> APIRouter:
         """
         if last_event_id:
             query = query.model_copy(update={"start": last_event_id})
-        return await answer(query.request(query.nodes.split(",")), is_resumed=last_event_id is not None)
+        return await answer(query.request(query.nodes.split(",")), is_resumed=bool(last_event_id))
 
     @router.post(REPLAY, responses=EVENT_ANSWERS, response_class=Response)
     async def replay_of_many(body: ReplayBody) -> Response:

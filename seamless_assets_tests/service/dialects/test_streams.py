@@ -193,7 +193,9 @@ async def test_elsewhere_nobody_takes_a_connection(rig: Rig, path: str) -> None:
 
 async def test_a_page_of_another_site_opens_no_connection(rig: Rig) -> None:
     async with aiohttp.ClientSession() as session:
-        for headers, status in (({"Origin": "http://evil.example"}, 403), ({"Origin": rig.url}, 101)):
+        foreign = ["http://evil.example", "http://[", "http://[::1", "null", ""]
+        for origin, status in [*((origin, 403) for origin in foreign), (rig.url, 101)]:
+            headers = {"Origin": origin}
             try:
                 async with session.ws_connect(f"{rig.url}/binance/ws", headers=headers):
                     told = 101

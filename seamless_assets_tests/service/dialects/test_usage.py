@@ -9,10 +9,14 @@ import httpx
 import pytest
 from service.conftest import NODE
 from service.dialects.conftest import NOW
+from starlette.types import Message, Receive, Scope, Send
 from support.dialects import Rig, client
 
 import seamless_assets as sa
+from seamless_assets.core.wire.problems import PROBLEM_TYPE
 from seamless_assets.dialects.venues import VENUES
+from seamless_assets.service.callers import CALLER, Caller
+from seamless_assets.service.dialects.refusing import InDialect
 from seamless_assets.service.dialects.usage import tally as tallies
 from seamless_assets.service.dialects.usage.tally import MAX_USES, Tally
 
@@ -111,4 +115,51 @@ def test_as_many_uses_are_kept_as_there_is_room_for() -> None:
         tally.note("bot", "okx", f"/okx/{number}" + "x" * 500, b"instId=" + b"y" * 500, is_refused=True)
     uses = tally.uses()
     assert len(uses) == MAX_USES and max(len(use.asked) for use in uses) <= 201
+    assert not tally.answered
+
+
+async def begun(scope: Scope, tally: Tally, *told: Message) -> list[Message]:
+    """What a client is sent where the application below the dialects sends `told`."""
+    sent: list[Message] = []
+
+    async def app(_: Scope, receive: Receive, send: Send) -> None:
+        for message in told:
+            await send(message)
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    whole = {"query_string": b"", CALLER: Caller("bot", None), **scope}
+    await InDialect(app, tally)(whole, receive, send)
+    return sent
+
+
+async def test_what_the_exchange_says_was_used_is_told_alone() -> None:
+    theirs = [(b"X-MBX-Used-Weight-1m", b"1374")]
+    start = {"type": "http.response.start", "status": 200, "headers": theirs}
+    end = {"type": "http.response.body", "body": b"{}"}
+    sent = await begun({"type": "http", "path": "/binance/api/v3/depth"}, Tally(), start, end)
+    told = [(name.lower(), value) for name, value in sent[0]["headers"]]
+    assert told == [(b"x-mbx-used-weight-1m", b"1374"), (b"x-mbx-used-weight", b"1")]
+
+
+@pytest.mark.parametrize("status", [401, 404, 429])
+@pytest.mark.parametrize("kind", [PROBLEM_TYPE, "application/json"])
+async def test_a_refused_connection_is_counted_as_a_refused_request(status: int, kind: str) -> None:
+    start = {
+        "type": "websocket.http.response.start",
+        "status": status,
+        "headers": [(b"content-type", kind.encode())],
+    }
+    tally = Tally()
+    end = {"type": "websocket.http.response.body", "body": b"{}"}
+    await begun({"type": "websocket", "path": "/okx/ws/v5/business"}, tally, start, end)
+    await begun({"type": "websocket", "path": "/okx/nowhere"}, tally, {"type": "websocket.close"})
+    assert [(use.asked, use.requests, use.refused) for use in tally.uses()] == [
+        ("/nowhere", 1, 1),
+        ("/ws/v5/business", 1, 1),
+    ]
     assert not tally.answered

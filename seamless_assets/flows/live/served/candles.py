@@ -82,4 +82,5 @@ async def _next(events: AsyncGenerator[Event, None]) -> Event:
 async def _cancel(*tasks: asyncio.Task[Event] | asyncio.Task[bool]) -> None:
     for task in tasks:
         task.cancel()
-    await shielded(asyncio.ensure_future(asyncio.wait(tasks)))
+    # What leaves has its own reason; how these end beside it matters to nobody.
+    await shielded(asyncio.ensure_future(asyncio.gather(*tasks, return_exceptions=True)))
