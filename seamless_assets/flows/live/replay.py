@@ -205,9 +205,10 @@ async def _revisions(
 
 
 async def _released_changes(ports: Ports, request: ReplayRequest, node: NodeId) -> pa.Table:
-    """Bars of the request that one release changed against the one before, dated by its `as_of`."""
+    """Bars that the request follows and one release changed against the one before, dated by its `as_of`."""
     log = await ports.artifacts.list_releases(node)
-    window = Segment(request.positions[str(node)].upto, max(request.positions[str(node)].upto, request.end))
+    start = request.positions[str(node)].followed_from(node.timeframe)
+    window = Segment(start, max(start, request.end))
     found = [REVISIONS_SCHEMA.empty_table()]
     for before, after in pairwise(log):
         if request.as_of is not None and after.as_of > request.as_of:

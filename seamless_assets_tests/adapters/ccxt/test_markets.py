@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import ccxt.async_support as ccxt
@@ -91,10 +92,21 @@ class TypedClient(Client):
         super().__init__()
         self.options = {FETCHING: {TYPES: [*LISTED], "else": "kept"}}
         self.asked: list[list[str]] = []
+        self.may_answer = asyncio.Event()
+        self.error: ccxt.BaseError | None = None
+        self.may_answer.set()
+
+    async def was_asked(self, times: int) -> None:
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert len(self.asked) == times
 
     async def load_markets(self, reload: bool = False) -> None:
         types = self.options[FETCHING][TYPES]
         self.asked.append(types)
+        await self.may_answer.wait()
+        if self.error is not None:
+            raise self.error
         self.listed = [symbol for name in types for symbol in LISTED[name]]
         await super().load_markets(reload)
 
@@ -147,6 +159,38 @@ async def test_all_types_are_asked_for_once_where_a_symbol_stands_in_none() -> N
     assert not await markets.widen()
     await markets.renew(-1.0)
     assert client.asked[2:] == [[*LISTED]]
+
+
+async def test_whoever_wants_all_types_while_they_are_asked_for_waits_for_them_too() -> None:
+    client, markets = typed("BTC/USDT")
+    await markets.load()
+    client.may_answer.clear()
+    asking = [asyncio.ensure_future(markets.widen()) for _ in range(3)]
+    await client.was_asked(2)
+    late = asyncio.ensure_future(markets.widen())
+    await asyncio.sleep(0)
+    client.may_answer.set()
+    assert await asyncio.gather(*asking, late) == [True] * 4
+    assert client.asked == [["spot"], [*LISTED]] and not await markets.widen()
+
+
+async def test_all_types_are_asked_for_again_where_that_failed_or_was_cancelled() -> None:
+    client, markets = typed("BTC/USDT")
+    await markets.load()
+    client.error = ccxt.ExchangeNotAvailable("down")
+    with pytest.raises(ExchangeUnavailable):
+        await markets.widen()
+    client.error = None
+    client.may_answer.clear()
+    asking = asyncio.ensure_future(markets.widen())
+    await client.was_asked(3)
+    asking.cancel()
+    await asyncio.wait({asking})
+    client.may_answer.set()
+    # What goes on beside asks for the types that are wanted, as before.
+    await markets.renew(-1.0)
+    assert await markets.widen() and not await markets.widen()
+    assert client.asked == [["spot"], [*LISTED], [*LISTED], ["spot"], [*LISTED]]
 
 
 @pytest.mark.parametrize("exchange", ["binance", "bitget", "bybit", "deepcoin", "gate", "kucoin", "okx"])

@@ -131,6 +131,31 @@ def test_corrections_that_only_releases_know_are_told_when_they_were_released() 
     run_on_virtual_time(work)
 
 
+def test_every_cursor_continues_with_the_rest_where_only_releases_know_the_corrections() -> None:
+    market = LiveMarket(now=START + 9 * HOUR + 600)
+
+    async def work() -> None:
+        ports = market.process()
+        for number in range(4):
+            # Each release corrects bars that were told long ago, and while the next ones are told.
+            now = int(market.clock.now()) // 60 * 60
+            await materialize(ports, NODE, Segment(START + 8 * HOUR, now - 300))
+            for back in (600, 1_500, 3_000):
+                market.correct(NODE, now - back, 1_000.0 + number)
+            await asyncio.sleep(600)
+        await asyncio.sleep(HOUR)
+        await materialize(ports, NODE, Segment(START + 8 * HOUR, START + 10 * HOUR))
+        market.hot.revisions.clear()
+        window = (START + 9 * HOUR, START + 10 * HOUR)
+        then = await replayed(ports, [NODE], *window, knowledge="then")
+        assert sum(isinstance(event, Revised) for event in then) >= 4
+        for at, event in enumerate(then):
+            rest = await replayed(ports, [NODE], event.cursor, window[1], knowledge="then")
+            assert rest == then[at + 1 :]
+
+    run_on_virtual_time(work)
+
+
 def test_a_speed_lets_history_pass_at_that_pace() -> None:
     market = LiveMarket(now=START + 30 * HOUR)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import ccxt.async_support as ccxt
@@ -64,12 +66,14 @@ class Markets:
         return True
 
     async def widen(self) -> bool:
-        """Ask for the markets of all types; False where no type was left out so far."""
+        """Ask for the markets of all types; False where no type was left out so far.
+
+        Whoever asks meanwhile waits for the same answer; where it fails, the next one asks again.
+        """
         await self.load()
-        if self._types is None or not self._types.widen():
+        if self._types is None or not self._types.may_lack:
             return False
-        await self._flights.do("ask for all", self._ask)
-        return True
+        return await self._flights.do("ask for all", partial(self._ask_for_all, self._types))
 
     async def _load(self) -> None:
         stored = await self._memory.load_markets(self._place)
@@ -84,14 +88,23 @@ class Markets:
 
     async def _ask(self) -> None:
         async with self._turn:
-            await self._ask_in_turn()
+            await self._ask_in_turn(self._choose)
 
-    async def _ask_in_turn(self) -> None:
+    def _choose(self) -> None:
+        if self._types is not None:
+            self._types.choose()
+
+    async def _ask_for_all(self, types: MarketTypes) -> bool:
+        async with self._turn:
+            await self._ask_in_turn(types.choose_all)
+            types.stop_choosing()
+        return True
+
+    async def _ask_in_turn(self, choose: Callable[[], None]) -> None:
         self._wait_for_the_end_of_a_refusal()
         client, what = self._client, f"{self._client.id} markets"
         before = dict(client.markets or {})
-        if self._types is not None:
-            self._types.choose()
+        choose()
         try:
             async with calling(what, self._secrets) as heard:
                 await _load_with_or_without_keys(client)

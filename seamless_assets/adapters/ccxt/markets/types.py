@@ -17,8 +17,8 @@ _OPTION = re.compile(r"-[0-9.]+-[CP]$")
 class MarketTypes:
     """The types of markets that a client asks for; `symbols` are those that are wanted.
 
-    All types are asked for where ccxt names none, where its user names some (`is_chosen`), and once `widen`
-    was called.
+    All types are asked for where ccxt names none, where its user names some (`is_chosen`), and once the
+    answer to all was had (`stop_choosing`).
     """
 
     def __init__(self, client: Any, symbols: Iterable[str], *, is_chosen: bool) -> None:
@@ -27,17 +27,23 @@ class MarketTypes:
         self._client, self._symbols = client, tuple(symbols)
         self._every = list(types) if isinstance(types, list) and self._symbols and not is_chosen else []
 
+    @property
+    def may_lack(self) -> bool:
+        """Whether any type may have been left out until now."""
+        return bool(self._every)
+
     def choose(self) -> None:
         """Ask for those types next in which a wanted symbol can stand, or one that is listed by now."""
         symbols = [*self._symbols, *(self._client.markets or {})]
         self._ask_for([name for name in self._every if any(map(_holder(name), symbols))] or self._every)
 
-    def widen(self) -> bool:
-        """Ask for all types from now on; whether any may have been left out until now."""
-        may_lack = bool(self._every)
+    def choose_all(self) -> None:
+        """Ask for all types next."""
         self._ask_for(self._every)
+
+    def stop_choosing(self) -> None:
+        """Ask for the same types from now on as were asked for last."""
         self._every = []
-        return may_lack
 
     def _ask_for(self, types: list[str]) -> None:
         if self._every:
