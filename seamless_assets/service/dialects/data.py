@@ -34,7 +34,7 @@ class DeclaredData:
         self, pipeline: Seamless, exchange: str, pages: Pages, forming: FormingBars | None = None
     ) -> None:
         self._pipeline, self._pages, self._forming = pipeline, pages, forming
-        self._starts = pipeline.settings.starts
+        self._starts, self._derived = pipeline.settings.starts, pipeline.settings.recipes.keys()
         self._markets = declared_markets(exchange, self._starts)
         self._clock = VisitClock()
 
@@ -57,8 +57,9 @@ class DeclaredData:
         return False
 
     def is_streamed(self, symbol: str, timeframe: Timeframe | None) -> bool:
-        """Whether it is declared: candles are streamed, and no trades."""
-        return self.node_of(symbol, timeframe) is not None
+        """Whether it is declared: candles are streamed, no trades, and in the live world no derived ones."""
+        node = self.node_of(symbol, timeframe)
+        return node is not None and (VISIT.get().as_of is not None or node not in self._derived)
 
     def node_of(self, symbol: str, timeframe: Timeframe | None) -> NodeId | None:
         """The declared node of a symbol's timeframe; None where there is none."""

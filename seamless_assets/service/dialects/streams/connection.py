@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -38,6 +38,15 @@ class _Told:
     is_snapshot: bool = False
 
 
+@dataclass
+class _Followed:
+    """A topic that is followed, and what reads its snapshot, where the venue sends one."""
+
+    node: NodeId
+    listener: Listener
+    beginning: asyncio.Task[None] | None = None
+
+
 class Connection:
     """A connection in the words of a `protocol`; `visit` looks at the clock of its world."""
 
@@ -51,67 +60,106 @@ class Connection:
     ) -> None:
         self._socket, self._protocol, self._data = socket, protocol, data
         self._channel, self._visit = channel, visit
-        self._waiting: asyncio.Queue[str | _Told | SeamlessError] = asyncio.Queue()
-        self._followed: dict[Topic, tuple[NodeId, Listener]] = {}
+        self._waiting: asyncio.Queue[str | _Told | BaseException] = asyncio.Queue()
+        self._followed: dict[Topic, _Followed] = {}
         self._held: dict[Topic, list[StreamedCandle | SeamlessError]] = {}
         """What comes of topics while their snapshots are read."""
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self) -> None:
         """Answer and send until either side is gone."""
-        await self._socket.accept()
-        for message in self._protocol.greeting((await self._visit()).now):
-            self._put(_text(message))
-        tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._send())]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in tasks:
-                if task.done():
-                    task.result()
+            await _delivered(self._socket.accept())
+            try:
+                await self._talk()
+            except SeamlessError as error:
+                await _delivered(self._socket.close(TRY_AGAIN_LATER, str(error)[:LONGEST_REASON]))
         except WebSocketDisconnect:
             # The client has gone while something was sent.
             return
-        except SeamlessError as error:
-            await self._socket.close(TRY_AGAIN_LATER, str(error)[:LONGEST_REASON])
         finally:
-            for task in tasks:
+            # All of it is left before anything is waited for, which a cancellation may cut.
+            for topic in list(self._followed):
+                self._leave(topic)
+            for task in self._tasks:
                 task.cancel()
-            await shielded(asyncio.ensure_future(asyncio.wait(tasks)))
-            for node, listener in self._followed.values():
-                self._channel.leave(node, listener)
+            await shielded(asyncio.ensure_future(asyncio.gather(*self._tasks, return_exceptions=True)))
+
+    async def _talk(self) -> None:
+        """Receive and send until one of both ends. Raises what ended it."""
+        tasks = self._begun(self._receive()), self._begun(self._send())
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done():
+                task.result()
+
+    def _begun(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        return task
 
     async def _receive(self) -> None:
         """Handle what the client says until it is gone."""
+        for message in self._protocol.greeting((await self._visit()).now):
+            self._put(_text(message))
         while True:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
             text = message.get("text")
             if text is None:
-                await self._socket.close(UNSUPPORTED, "messages are text")
+                await _delivered(self._socket.close(UNSUPPORTED, "messages are text"))
                 return
             await self._handle(text)
 
     async def _handle(self, text: str) -> None:
-        now, topics = (await self._visit()).now, self._protocol.topics
-        for answer in self._protocol.receive(text, now):
+        visit, topics = await self._visit(), self._protocol.topics
+        token = VISIT.set(visit)
+        try:
+            answers = self._protocol.receive(text, visit.now)
+        finally:
+            VISIT.reset(token)
+        for answer in answers:
             self._put(_text(answer))
         for topic in [topic for topic in self._followed if topic not in topics]:
-            self._channel.leave(*self._followed.pop(topic))
+            self._leave(topic)
         for topic in [topic for topic in topics if topic not in self._followed]:
             node = self._data.node_of(topic.symbol, topic.timeframe)
             if node is not None:
-                await self._follow(topic, node)
+                self._follow(topic, node)
 
-    async def _follow(self, topic: Topic, node: NodeId) -> None:
+    def _follow(self, topic: Topic, node: NodeId) -> None:
         """Follow a topic: first what the venue sends at once, then what comes."""
-        listener = partial(self._take, topic)
-        self._followed[topic], self._held[topic] = (node, listener), []
-        self._channel.follow(node, listener)
-        rows = self._protocol.snapshot_rows(topic)
-        if rows and (snapshot := await self._newest(node, rows)):
+        followed = self._followed[topic] = _Followed(node, partial(self._take, topic))
+        self._channel.follow(node, followed.listener)
+        if rows := self._protocol.snapshot_rows(topic):
+            self._held[topic] = []
+            followed.beginning = self._begun(self._begin(topic, node, rows))
+            followed.beginning.add_done_callback(self._has_begun)
+
+    def _leave(self, topic: Topic) -> None:
+        followed = self._followed.pop(topic)
+        self._channel.leave(followed.node, followed.listener)
+        self._held.pop(topic, None)
+        if followed.beginning is not None:
+            followed.beginning.cancel()
+
+    async def _begin(self, topic: Topic, node: NodeId, rows: int) -> None:
+        """Send the snapshot of a topic, and then what came of it meanwhile."""
+        try:
+            snapshot = await self._newest(node, rows)
+        except SeamlessError:
+            # Whoever asks for the page hears why; the candles to come, and other topics, go on without it.
+            snapshot = ()
+        if snapshot:
             self._put(_Told(topic, snapshot, is_snapshot=True))
         for told in self._held.pop(topic):
             self._take(topic, told)
+
+    def _has_begun(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._put(error)
 
     async def _newest(self, node: NodeId, rows: int) -> tuple[StreamedCandle, ...]:
         visit, frame = await self._visit(), node.timeframe
@@ -130,7 +178,7 @@ class Connection:
         else:
             self._put(_Told(topic, (told,)))
 
-    def _put(self, message: str | _Told | SeamlessError) -> None:
+    def _put(self, message: str | _Told | BaseException) -> None:
         if self._waiting.qsize() < MAX_WAITING:
             self._waiting.put_nowait(message)
         elif self._waiting.qsize() == MAX_WAITING:
@@ -141,11 +189,12 @@ class Connection:
         """Send what waits, and heartbeats meanwhile. Raises what is to end the connection."""
         while True:
             message = await self._next()
-            if isinstance(message, SeamlessError):
+            if isinstance(message, BaseException):
                 raise message
-            await self._socket.send_text(message if isinstance(message, str) else await self._words(message))
+            text = message if isinstance(message, str) else await self._words(message)
+            await _delivered(self._socket.send_text(text))
 
-    async def _next(self) -> str | _Told | SeamlessError:
+    async def _next(self) -> str | _Told | BaseException:
         heartbeat = self._protocol.heartbeat
         if heartbeat is None:
             return await self._waiting.get()
@@ -166,6 +215,15 @@ class Connection:
         return _text(
             self._protocol.encode(Update(told.topic, at, candles=candles, is_snapshot=told.is_snapshot))
         )
+
+
+async def _delivered(sending: Awaitable[None]) -> None:
+    """Wait until something is sent. Raises `WebSocketDisconnect` where the client has gone already."""
+    try:
+        await sending
+    except RuntimeError as error:
+        # What starlette and the server raise for a message after the last one.
+        raise WebSocketDisconnect(reason=str(error)) from error
 
 
 def _text(message: Any) -> str:
