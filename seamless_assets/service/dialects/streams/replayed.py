@@ -24,12 +24,16 @@ class ReplayedChannel(SharedChannel):
         self._data, self._visit, self._speed = data, visit, speed
 
     async def _tell(self, node: NodeId, tell: Callable[[StreamedCandle], None]) -> None:
-        frame, visit = node.timeframe, await self._visit()
+        frame, visit, is_over = node.timeframe, await self._visit(), False
         upto = frame.floor(int(visit.now))
         while True:
-            wait = (frame.shift(upto, 1) - visit.now) / self._speed
+            wait = LONGEST_WAIT_S if is_over else (frame.shift(upto, 1) - visit.now) / self._speed
             await asyncio.sleep(min(max(wait, SHORTEST_WAIT_S), LONGEST_WAIT_S))
-            visit = await self._visit()
+            before, visit = visit.now, await self._visit()
+            # A clock that has come to the end of what its world knows stands.
+            is_over, closed = visit.now <= before, frame.floor(int(visit.now))
+            if closed <= upto:
+                continue
             token = VISIT.set(visit)
             try:
                 rows, _ = await self._data.candles(node.symbol, frame, upto, None)
@@ -37,4 +41,4 @@ class ReplayedChannel(SharedChannel):
                 VISIT.reset(token)
             for row in rows_of(rows):
                 tell(candle_of(row, frame, visit.now))
-            upto = max(upto, frame.floor(int(visit.now)))
+            upto = closed
