@@ -26,6 +26,9 @@ class Made:
         self.log.append(exchange)
         return 7.0
 
+    async def requests_made(self, exchange: str) -> int:
+        return len(exchange)
+
     async def close(self) -> None:
         self.log.append("closed")
 
@@ -47,6 +50,14 @@ async def test_it_is_made_at_its_first_use_and_closed_if_it_was(is_awaited_first
     assert log == ["made", *["a"] * is_awaited_first, "b", "closed"]
     with pytest.raises(AttributeError, match="thrice"):
         used.thrice(1)
+
+
+async def test_to_say_how_many_requests_were_made_it_is_not_made() -> None:
+    log: list[str] = []
+    source = late(log, lambda: log.append("imported"))
+    assert await source.requests_made("okx") == 0 and log == []
+    await source.exchange_now("okx")
+    assert await source.requests_made("okx") == 3
 
 
 async def test_one_thread_imports_for_all_and_the_loop_goes_on() -> None:

@@ -137,11 +137,14 @@ class SqliteHotStore:
     async def close(self) -> None:
         """Close every thread's connection; nothing may be under way."""
         self._is_closed = True
-        self._writer.shutdown()
-        with self._lock:
-            connections, self._connections = self._connections, []
-        for connection in connections:
-            connection.close()
+        # Its thread may be in the middle of a write, for which others do not wait.
+        try:
+            await shielded(asyncio.ensure_future(asyncio.to_thread(self._writer.shutdown)))
+        finally:
+            with self._lock:
+                connections, self._connections = self._connections, []
+            for connection in connections:
+                connection.close()
 
     async def _run(self, work: Callable[[Database], T]) -> T:
         # A thread cannot be cancelled, and its connection is not closed under it.

@@ -76,13 +76,11 @@ class ReplayRequest:
         return cls(known, positions, until, text, speed, chosen)
 
 
-def emitted_at(event: Event) -> float:
-    """When a stream told it, epoch seconds: a bar as it closed, a correction when it was seen."""
-    return order_of(event)[0]
-
-
 def order_of(event: Event) -> tuple[float, int]:
-    """Its place among all events of a replay, and of a stream: what closes goes before corrections."""
+    """Its place among all events of a replay, and of a stream: epoch seconds and a rank.
+
+    A bar is told as it closes, a correction when it was seen; what closes goes before corrections.
+    """
     if isinstance(event, Revised):
         return event.recorded_at, 1
     assert isinstance(event, Bar | Filled | Gap)

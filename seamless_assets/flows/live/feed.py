@@ -160,7 +160,7 @@ class NodeFeed:
                     )
                 self._heard.append(update)
                 self._woken.set()
-                self.forming.hear(update, made_of)
+                self.forming.hear(update, await self._shared.now(self._ports), made_of)
                 self._on_update()
 
     async def _wait(self) -> None:
@@ -269,14 +269,15 @@ class NodeFeed:
                     piece.chunk,
                     lambda fence: ports.hot.write_bars(node, bars, (), recorded_at=at, fence=fence),
                 )
-            # Nobody waits for the lease to be given back.
+            # Nobody waits for the lease to be given back, and what is stored counts whatever comes of that.
             self._tell_stored(fresh)
-        self._stored = fresh[-1] if fresh else self._stored
-        for proof, count in Counter(one.proof for one in fresh).items():
-            ports.observer.notify(StreamEvent("bars", node.exchange, proof, str(node), count))
         return any(there.get(one.ts, one.values) != one.values for one in candles)
 
     def _tell_stored(self, fresh: Sequence[FinalCandle]) -> None:
+        self._stored = fresh[-1] if fresh else self._stored
+        for proof, count in Counter(one.proof for one in fresh).items():
+            bars = StreamEvent("bars", self._node.exchange, proof, str(self._node), count)
+            self._ports.observer.notify(bars)
         stored = Segment(fresh[0].ts, fresh[-1].end) if fresh else None
         is_whole = stored is not None and self._frame.count(*stored) == len(fresh)
         self._on_bars(stored if is_whole else None)

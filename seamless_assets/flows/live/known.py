@@ -38,8 +38,9 @@ async def load_known(ports: Ports, node: NodeId, position: Position, closed: int
     frame = node.timeframe
     end = max(position.upto, min(until, closed, frame.shift(position.upto, MAX_BARS)))
     fresh = Segment(position.upto, end)
-    # Of bars that are not settled no release can tell, so that the log is not asked of each that closes.
-    is_unsettled = fresh.start >= watermark(frame, closed, ports.policy.stabilization_bars)
+    # Of bars that are not settled no release can tell, nor of the newest one more than the hot store, so that
+    # the log is not asked of each that closes.
+    is_unsettled = fresh.start >= watermark(frame, closed, max(1, ports.policy.stabilization_bars))
     if not position.gaps and is_unsettled and frame.count(*fresh):
         bars = await ports.hot.load_bars(node, fresh)
         if bars.num_rows == frame.count(*fresh):

@@ -64,7 +64,10 @@ async def bound_now(ports: Ports, request: ReplayRequest) -> ReplayRequest:
 async def replay_in_batches(ports: Ports, request: ReplayRequest) -> AsyncGenerator[Sequence[Event], None]:
     """The same events, as many at once as are due: so none costs a change of threads of its own."""
     snapshots = {node: await _bound(ports, request, node) for node in request.nodes}
-    queues = [_Queue(_parts_of(ports, request, node, snapshots[node])) for node in request.nodes]
+    queues = [
+        _Queue(_parts_of(ports, request, node, snapshots[node]), node.timeframe.floor(request.end))
+        for node in request.nodes
+    ]
     try:
         pace = None if request.speed is None else _Pace(ports, request.speed)
         progress, batch = Progress(request.positions), list[Event]()
@@ -83,6 +86,10 @@ async def replay_in_batches(ports: Ports, request: ReplayRequest) -> AsyncGenera
             # The only node of a stream stands where its event says.
             is_alone = len(queues) == 1
             batch.append(event if is_alone else replace(event, place=Place(positions, event.node_id, own)))
+            if queue.must_load:
+                # What is due waits for no load, and is not lost where that fails.
+                yield batch
+                progress, batch = progress.restarted(), []
             if await queue.fill():
                 heapq.heapreplace(waiting, (queue.due, number))
             else:
@@ -117,11 +124,12 @@ Emitted = tuple[Event, Position]
 
 
 class _Queue:
-    """The events of one node in turn, each with the position after it; a part of them is loaded at once."""
+    """The events of one node up to `end`, each with the position after it; loaded part by part."""
 
-    def __init__(self, parts: AsyncGenerator[Sequence[Emitted], None]) -> None:
-        self._parts = parts
+    def __init__(self, parts: AsyncGenerator[Sequence[Emitted], None], end: int) -> None:
+        self._parts, self._end = parts, end
         self._part: deque[Emitted] = deque()
+        self._is_last = False
 
     @property
     def due(self) -> tuple[float, int]:
@@ -130,7 +138,14 @@ class _Queue:
 
     def take(self) -> Emitted:
         """The next event."""
-        return self._part.popleft()
+        event, position = self._part.popleft()
+        self._is_last = position.upto >= self._end
+        return event, position
+
+    @property
+    def must_load(self) -> bool:
+        """Whether the next event is to be loaded first."""
+        return not self._part and not self._is_last
 
     async def fill(self) -> bool:
         """Whether there is a next event, once it is loaded."""

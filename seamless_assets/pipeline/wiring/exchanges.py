@@ -76,6 +76,10 @@ class LateSource:
         """That of the source; 0 where it was never used, and so never asked."""
         return 0.0 if self._made is None else float(self._made.clock_skew(exchange))
 
+    async def requests_made(self, exchange: str) -> int:
+        """Those of the source; 0 where it was never used."""
+        return 0 if self._made is None else int(await self._made.requests_made(exchange))
+
     async def close(self) -> None:
         """Close the source, if it was ever used."""
         if self._loading is not None:

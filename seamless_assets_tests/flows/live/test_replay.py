@@ -15,13 +15,16 @@ from seamless_assets.core.calendar.instant import instant_text
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.live.events import Bar, Event, Gap, Revised
 from seamless_assets.core.live.position import FOLLOWED_BARS
-from seamless_assets.core.live.replay import ReplayRequest, emitted_at
+from seamless_assets.core.live.replay import ReplayRequest, order_of
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.reading.gathered import Gathered
 from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.scan import Scan
-from seamless_assets.errors import CoverageMissing, InvalidInput
+from seamless_assets.core.releases.snapshot import Snapshot
+from seamless_assets.errors import ArtifactCorrupt, CoverageMissing, InvalidInput
 from seamless_assets.flows.live.replay import BATCH, replay, replay_in_batches
 from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.reading.gather import gather_released
 from seamless_assets.flows.releasing.materialize import materialize
 from seamless_assets.testing import START, run_on_virtual_time
 
@@ -64,7 +67,7 @@ def test_what_was_lived_is_replayed_as_it_was_known_then() -> None:
         for node in market.nodes:
             assert (await materialize(ports, node, Segment(START, START + 24 * HOUR))).released
         then = await replayed(ports, market.nodes, BEGIN, knowledge="then")
-        assert [emitted_at(event) for event in then] == sorted(emitted_at(event) for event in then)
+        assert [order_of(event)[0] for event in then] == sorted(order_of(event)[0] for event in then)
         for node in market.nodes:
             mine = [event for event in lasting(live) if event.node_id == str(node)]
             assert [event for event in then if event.node_id == str(node)] == mine
@@ -152,6 +155,36 @@ def test_every_cursor_continues_with_the_rest_where_only_releases_know_the_corre
         for at, event in enumerate(then):
             rest = await replayed(ports, [NODE], event.cursor, window[1], knowledge="then")
             assert rest == then[at + 1 :]
+
+    run_on_virtual_time(work)
+
+
+def test_what_was_loaded_is_told_before_more_is_loaded_and_so_where_that_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    market = LiveMarket(now=START + 30 * HOUR)
+    windows, told = list[Segment](), list[Event]()
+
+    async def gather_once(ports: Ports, node: NodeId, window: Segment, snapshot: Snapshot) -> Gathered:
+        windows.append(window)
+        if len(windows) > 1:
+            raise ArtifactCorrupt("spoiled")
+        return await gather_released(ports, node, window, snapshot)
+
+    async def follow(ports: Ports) -> None:
+        asked = ReplayRequest.parse([NODE], START, START + 10 * HOUR, None, None, "final")
+        async for event in replay(ports, asked):
+            told.append(event)
+
+    async def work() -> None:
+        ports = market.process()
+        await materialize(ports, NODE, Segment(START, START + 10 * HOUR))
+        monkeypatch.setattr("seamless_assets.flows.live.replay.gather_released", gather_once)
+        with pytest.raises(ArtifactCorrupt):
+            await follow(ports)
+        first, second = windows
+        assert [event.end for event in told] == list(range(START + 60, first.end + 60, 60))
+        assert second.start == first.end
 
     run_on_virtual_time(work)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.core.live.feed.finality import AHEAD_S
 from seamless_assets.core.live.feed.update import CandleUpdate, Streamed
 
 
@@ -14,16 +15,21 @@ class FormingCandle:
         self._told: CandleUpdate | None = None
         self._connection, self._first = -1, 0
 
-    def hear(self, update: CandleUpdate, made_of: Streamed) -> None:
-        """Take note of an update; what cannot be, or is older than what was told, changes nothing.
+    def hear(self, update: CandleUpdate, now: float, made_of: Streamed) -> None:
+        """Take note of an update that came at `now`, by the exchange's clock.
 
+        What cannot be, lies ahead, or is older than what was told, by its bar or connection, changes nothing.
         Of trades nobody knows the first candle of a connection whole.
         """
+        is_aligned = self._frame.floor(update.ts) == update.ts
+        if not (update.is_sound and is_aligned) or update.ts > now + AHEAD_S:
+            return
+        if update.connection < self._connection:
+            return
         if update.connection != self._connection:
             self._connection, self._first = update.connection, update.ts
         is_whole = made_of == "candles" or update.ts > self._first
-        is_sound = update.is_sound and self._frame.floor(update.ts) == update.ts
-        if is_whole and is_sound and (self._told is None or update.ts >= self._told.ts):
+        if is_whole and (self._told is None or update.ts >= self._told.ts):
             self._told = update
 
     def forget(self) -> None:
