@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from math import inf
 
 from seamless_assets.aio.priority import Slots
 from seamless_assets.aio.shield import shielded
@@ -160,7 +161,9 @@ class NodeFeed:
                     )
                 self._heard.append(update)
                 self._woken.set()
-                self.forming.hear(update, await self._shared.now(self._ports), made_of)
+                # No update waits for the clock to be asked again: it was when this subscription began.
+                now = await self._shared.now(self._ports, inf)
+                self.forming.hear(update, now, made_of)
                 self._on_update()
 
     async def _wait(self) -> None:
