@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +77,22 @@ def progress_bar(title: str, total: int | None = None) -> Iterator[Callable[[flo
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(cell(title).plain.replace("[", r"\["), total=total)
         yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+def pairs(texts: Sequence[str], option: str, example: str) -> dict[str, str]:
+    """What an option that is repeated says: each of its `NAME=VALUE`.
+
+    Raises `click.UsageError` for what is no pair, and for a name that comes twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.rpartition("=")
+        if not (equals and name and value):
+            raise click.UsageError(f"{option} {text} is no pair such as {example}")
+        if name in found:
+            raise click.UsageError(f"{option} says {name} twice; say it once")
+        found[name] = value
+    return found
 
 
 def artifacts_of(pipeline: Seamless) -> str:

@@ -8,10 +8,10 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal
 
-from seamless_assets.core.calendar.timeframe import whole_number
 from seamless_assets.core.calendar.window import Instant, window_of
 from seamless_assets.core.coverage.declaration import evidence_of
-from seamless_assets.core.exports.forms import choose_form
+from seamless_assets.core.exports.forms import choose_form, refuse_other_options
+from seamless_assets.core.exports.options import ExportOptions
 from seamless_assets.core.exports.sidecar import Sidecar, sidecar_of
 from seamless_assets.core.imports.bars import ImportedBars, imported_bars
 from seamless_assets.core.imports.columns import CANDLES, TRADES
@@ -48,22 +48,27 @@ class Files(AsyncBase):
         as_of: Instant = None,
         overwrite: bool = False,
         decimals: Sequence[int] | None = None,
+        compression: str | None = None,
+        encodings: Mapping[str, str] | None = None,
     ) -> ExportReport:
         """Write released bars as files of another program, with a sidecar that names and proves them.
 
         `path` is the file for the forms csv, parquet, feather (None: by its ending) and backtesting, and the
         data folder of the other program for freqtrade (its folder of the exchange), lean and nautilus. Bars
         are those of the newest release or of `as_of`. `decimals` are those of an instrument's prices and
-        sizes, for nautilus; None: as many as the bars have. Raises `InvalidInput` where a file is there and
-        is not to be overwritten, and what `read` raises.
+        sizes, for nautilus; None: as many as the bars have. `compression` (zstd, snappy, lz4, gzip, none) and
+        `encodings` by column (PLAIN, BYTE_STREAM_SPLIT, RLE_DICTIONARY, and DELTA_BINARY_PACKED of `ts`) are
+        for parquet; None: as artifacts have them. Raises `InvalidInput` where a file is there and is not to
+        be overwritten and where an option is not one of the form, and what `read` raises.
         """
-        precision = None if decimals is None else _decimals(decimals)
+        options = ExportOptions.parse(decimals, compression, encodings)
         parsed, target = NodeId.parse(node), Path(path)
         chosen = choose_form(form, target.name)
+        refuse_other_options(chosen, options.given())
         context = None if as_of is None else ComputeContext(as_of=as_of)
         request = ReadRequest.parse(parsed, start, end, context=context, default_sla=UNBOUNDED)
         bars = await self._do(lambda ports: read(ports, request))
-        return await asyncio.to_thread(write_files, parsed, bars, chosen, target, overwrite, precision)
+        return await asyncio.to_thread(write_files, parsed, bars, chosen, target, overwrite, options)
 
     async def verify_export(self, path: Named) -> Sidecar:
         """Prove exported files by their sidecar, and both by the release that they are from.
@@ -131,16 +136,6 @@ class Files(AsyncBase):
         imported = await asyncio.to_thread(_imported, data, known, options, rename or {}, policy)
         request = IngestRequest(imported, complete, is_confirmed, dry_run, who, note.strip())
         return await self._do(lambda ports: ingesting.ingest(ports, known, request))
-
-
-def _decimals(said: Sequence[int]) -> tuple[int, int]:
-    counts = [whole_number(one) for one in said] if isinstance(said, Sequence) else []
-    if len(counts) != 2 or counts[0] is None or counts[1] is None or min(counts[0], counts[1]) < 0:
-        raise InvalidInput(
-            f"decimals are {said!r}; give two whole numbers, those of prices and of sizes, such as (2, 6)",
-            value=said,
-        )
-    return counts[0], counts[1]
 
 
 def _imported(

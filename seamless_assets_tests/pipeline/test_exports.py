@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -134,6 +137,57 @@ def test_equal_bars_give_equal_files(pipeline: sa.Seamless, tmp_path: Path) -> N
         assert len({tuple(file.sha256 for file in one.sidecar.files) for one in made}) == 1
 
 
+CHOSEN: list[tuple[str | None, dict[str, str] | None]] = [
+    ("snappy", None),
+    ("none", {"ts": "PLAIN", "close": "PLAIN"}),
+    ("gzip", {"volume": "BYTE_STREAM_SPLIT", "ts": "BYTE_STREAM_SPLIT"}),
+    ("lz4", {"open": "RLE_DICTIONARY", "ts": "RLE_DICTIONARY"}),
+    (None, {"high": "RLE_DICTIONARY", "ts": "DELTA_BINARY_PACKED"}),
+    (None, {}),
+]
+
+
+@pytest.mark.parametrize(("compression", "encodings"), CHOSEN)
+def test_parquet_is_written_in_the_encodings_that_are_asked_for(
+    pipeline: sa.Seamless, tmp_path: Path, compression: str | None, encodings: dict[str, str] | None
+) -> None:
+    made = pipeline.export(HOURS, tmp_path / "bars.parquet", compression=compression, encodings=encodings)
+    assert pipeline.verify_export(made.files[0]) == made.sidecar
+    pd.testing.assert_frame_equal(pd.read_parquet(made.files[0]), pipeline.read(HOURS).to_pandas())
+    group = pq.ParquetFile(made.files[0]).metadata.row_group(0).to_dict()["columns"]
+    columns = {column["path_in_schema"]: column for column in group}
+    codecs = {None: "ZSTD", "none": "UNCOMPRESSED"}
+    for name, column in columns.items():
+        encoding = (encodings or {}).get(name, "DELTA_BINARY_PACKED" if name == "ts" else "PLAIN")
+        assert encoding in column["encodings"]
+        is_packed = encoding == "DELTA_BINARY_PACKED"
+        codec = "UNCOMPRESSED" if is_packed else codecs.get(compression, str(compression).upper())
+        assert column["compression"].removesuffix("_RAW") == codec
+
+
+REFUSED_OPTIONS: list[tuple[str, dict[str, Any], str]] = [
+    ("parquet", {"compression": "zip"}, "compression 'zip' is not one of zstd"),
+    ("parquet", {"compression": 7}, "compression 7"),
+    ("parquet", {"encodings": {"closes": "PLAIN"}}, "did you mean close"),
+    ("parquet", {"encodings": {"close": "DELTA_BINARY_PACKED"}}, "encoding of close"),
+    ("parquet", {"encodings": {"ts": "delta"}}, "encoding of ts"),
+    ("parquet", {"encodings": {1: "PLAIN"}}, "column 1 is not one"),
+    ("parquet", {"encodings": ["PLAIN"]}, "give them by column"),
+    ("parquet", {"decimals": (2, 2)}, "option decimals is for the form nautilus; parquet takes none"),
+    *((form, {"compression": "zstd"}, "is for the form parquet") for form in FORMS if form != "parquet"),
+    *((form, {"encodings": {}}, "is for the form parquet") for form in FORMS if form != "parquet"),
+]
+
+
+@pytest.mark.parametrize(("form", "options", "reason"), REFUSED_OPTIONS)
+def test_options_that_a_form_does_not_have_are_refused(
+    pipeline: sa.Seamless, tmp_path: Path, form: str, options: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(InvalidInput, match=reason):
+        pipeline.export(HOURS, target(tmp_path, form), form=form, **options)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_older_release_is_exported_as_it_was(tmp_path: Path) -> None:
     exchange = InMemoryExchange.serving(
         {HOURS: random_walk(START, START + 2 * DAY, step=3_600)}, START + 40 * DAY
@@ -171,6 +225,43 @@ def test_files_that_are_not_what_was_exported_are_found(
     DAMAGES[damage](made.files[0])
     with pytest.raises(ExportCorrupt):
         sa.verify_export(made.sidecar_path)
+
+
+def test_a_file_is_proven_by_no_sidecar_of_another(pipeline: sa.Seamless, tmp_path: Path) -> None:
+    made = pipeline.export(HOURS, tmp_path / "bars.csv")
+    other = tmp_path / "other.csv"
+    other.write_text("ts,open,high,low,close,volume\n")
+    shutil.copy(made.sidecar_path, tmp_path / "other.csv.seamless.json")
+    with pytest.raises(ExportCorrupt, match=r"sidecar of other files than other\.csv"):
+        sa.verify_export(other)
+    made.files[0].rename(tmp_path / "renamed.csv")
+    with pytest.raises(InvalidInput, match="has no sidecar"):
+        sa.verify_export(tmp_path / "renamed.csv")
+    with pytest.raises(ExportCorrupt, match=r"bars\.csv cannot be read"):
+        sa.verify_export(made.sidecar_path)
+
+
+def test_one_of_many_files_is_proven_by_the_sidecar_above_it(
+    pipeline: sa.Seamless, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = pipeline.export(MINUTES, tmp_path, START, START + 2 * DAY, form="lean")
+    first, second = made.files
+    monkeypatch.chdir(first.parent)
+    for named in (first, second, Path(first.name)):
+        assert sa.verify_export(named) == made.sidecar == pipeline.verify_export(named)
+    with pytest.raises(InvalidInput, match="has no sidecar"):
+        sa.verify_export(first.with_name("20250103_trade.zip"))
+    other = pipeline.export(MINUTES, tmp_path, START, START + 2 * DAY - 60, form="lean", overwrite=True)
+    assert sa.verify_export(other.sidecar_path) == other.sidecar
+    with pytest.raises(InvalidInput, match="2 name it"):
+        sa.verify_export(first)
+    other.sidecar_path.unlink()
+    with pytest.raises(ExportCorrupt, match="is not the file that was exported"):
+        sa.verify_export(first)
+    pipeline.export(MINUTES, tmp_path, START, START + 2 * DAY, form="lean", overwrite=True)
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(ExportCorrupt, match="is not the file that was exported"):
+        sa.verify_export(second)
 
 
 SAID: dict[str, dict[str, object]] = {
@@ -282,6 +373,15 @@ def test_the_commands(tmp_path: Path, settings_file: Path) -> None:
     assert status == 0 and f"{rows} bars, coverage 1.0000" in said and str(file) in said
     assert typed("verify-export", file)[1].endswith("sound\n")
     assert "as released" in typed("verify-export", file, "--released", "--config", settings_file)[1]
+    options = ("--compression", "snappy", "--encoding", "close=BYTE_STREAM_SPLIT")
+    words = ("export", "--config", settings_file, MINUTES, *window, "--to", file, *options)
+    assert "is there already" in typed(*words)[1]
+    assert typed(*words, "--overwrite")[0] == 0
+    close = pq.ParquetFile(file).metadata.row_group(0).column(4)
+    assert (close.compression, close.path_in_schema) == ("SNAPPY", "close")
+    assert "BYTE_STREAM_SPLIT" in close.encodings
+    assert "says close twice" in typed(*words, "--encoding", "close=PLAIN")[1]
+    assert "is no pair such as close=PLAIN" in typed(*words, "--encoding", "close")[1]
     file.write_bytes(file.read_bytes() + b"more")
     status, said = typed("verify-export", file)
     assert status != 0 and "is not the file that was exported" in said

@@ -12,6 +12,8 @@ from seamless_assets.core.exports.sidecar import ENDING, Sidecar, prove, read_si
 from seamless_assets.errors import ExportCorrupt, InvalidInput
 
 MAX_SIDECAR_BYTES = 200_000_000
+MAX_DEPTH = 6
+"""How many folders up the sidecar of many files may stand: LEAN's day of minutes has five above it."""
 
 
 def write_export(
@@ -59,19 +61,46 @@ def _refuse_overlaps(targets: Iterable[Path], overlap: Callable[[str, str], bool
 
 
 def verify_files(path: Path) -> Sidecar:
-    """Prove exported files by their sidecar, which is named or stands beside the named file.
+    """Prove exported files by their sidecar, which is named or is that of the named file.
 
     Raises `ExportCorrupt`, and `InvalidInput` where there is no sidecar.
     """
-    where = path if path.name.endswith(ENDING) else path.with_name(path.name + ENDING)
-    if not where.is_file():
-        raise InvalidInput(
-            f"{path} has no sidecar {where.name}; name an exported file or its sidecar", path=str(path)
-        )
+    where = path if path.name.endswith(ENDING) else _sidecar_of(path)
     sidecar = read_sidecar(_read(where, None), str(where))
-    files = {file.path: _read(where.parent / file.path, file.bytes) for file in sidecar.files}
-    prove(sidecar, files, str(where))
+    prove(
+        sidecar,
+        {file.path: _read(where.parent / file.path, file.bytes) for file in sidecar.files},
+        str(where),
+    )
     return sidecar
+
+
+def _sidecar_of(path: Path) -> Path:
+    """The sidecar that names a file: beside it, or above it where it is one of many.
+
+    Raises `InvalidInput` where there is none or more than one, `ExportCorrupt` where the one beside the file
+    is that of others.
+    """
+    beside, file = path.with_name(path.name + ENDING), Path(os.path.abspath(path))
+    if beside.is_file():
+        if _is_named(file, beside):
+            return beside
+        raise ExportCorrupt(f"{beside} is the sidecar of other files than {path.name}", path=str(beside))
+    folders = file.parents[:MAX_DEPTH]
+    above = [known for folder in folders for known in sorted(folder.glob(f"*{ENDING}"))]
+    found = [known for known in above if _is_named(file, known)]
+    if len(found) == 1:
+        return found[0]
+    many = f"; {len(found)} name it: {', '.join(map(str, found))}" if found else ""
+    raise InvalidInput(
+        f"{path} has no sidecar {beside.name}; name an exported file or its sidecar{many}", path=str(path)
+    )
+
+
+def _is_named(file: Path, sidecar: Path) -> bool:
+    said = read_sidecar(_read(sidecar, None), str(sidecar))
+    folder = Path(os.path.abspath(sidecar)).parent
+    return any(folder / named.path == file for named in said.files)
 
 
 def _read(path: Path, size: int | None) -> bytes:

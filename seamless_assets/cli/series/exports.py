@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from seamless_assets.cli.options import CONFIG, JSON, NODE, artifacts_of, opened
+from seamless_assets.cli.options import CONFIG, JSON, NODE, artifacts_of, opened, pairs
 from seamless_assets.cli.terminal import say, say_json, waiting_for
 from seamless_assets.core.calendar.instant import seconds_text, typed_instant
 from seamless_assets.core.exports.forms import FORMS
@@ -22,6 +22,8 @@ from seamless_assets.core.exports.sidecar import Sidecar
 @click.option("--form", type=click.Choice(list(FORMS)), help="Form of the file, if not by its ending.")
 @click.option("--as-of", help="Release to export; the newest one if left out.")
 @click.option("--decimals", metavar="PRICES,SIZES", help="For nautilus, if not those of the bars.")
+@click.option("--compression", metavar="CODEC", help="For parquet, if not zstd.")
+@click.option("--encoding", multiple=True, metavar="COLUMN=ENCODING", help="For parquet; repeatable.")
 @click.option("--overwrite", is_flag=True, help="Take the place of files that are there.")
 @JSON
 def export(
@@ -33,6 +35,8 @@ def export(
     form: str | None,
     as_of: str | None,
     decimals: str | None,
+    compression: str | None,
+    encoding: tuple[str, ...],
     overwrite: bool,
     is_json: bool,
 ) -> None:
@@ -45,7 +49,15 @@ def export(
     bounds = [None if bound is None else typed_instant(bound) for bound in (start, end)]
     with opened(config) as pipeline, waiting_for(artifacts_of(pipeline)):
         made = pipeline.export(
-            node, path, *bounds, form=form, as_of=as_of, overwrite=overwrite, decimals=_counts(decimals)
+            node,
+            path,
+            *bounds,
+            form=form,
+            as_of=as_of,
+            overwrite=overwrite,
+            decimals=_counts(decimals),
+            compression=compression,
+            encodings=pairs(encoding, "--encoding", "close=PLAIN") or None,
         )
     if is_json:
         say_json(made)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seamless_assets.cli.options import CONFIG, JSON, NODE, artifacts_of, opened
+from seamless_assets.cli.options import CONFIG, JSON, NODE, artifacts_of, opened, pairs
 from seamless_assets.cli.series.declarations import user
 from seamless_assets.cli.series.releases import tell_dagster
 from seamless_assets.cli.terminal import say, say_json, waiting_for
@@ -61,7 +61,7 @@ def import_files(
             list(files),
             node,
             *bounds,
-            rename=_pairs(renames),
+            rename=pairs(renames, "--rename", "'Open time=ts'"),
             tz=tz,
             time_format=time_format,
             trades=trades,
@@ -82,16 +82,6 @@ def import_files(
 
 
 COMMANDS: list[click.Command] = [import_files]
-
-
-def _pairs(renames: tuple[str, ...]) -> dict[str, str]:
-    found = {}
-    for text in renames:
-        theirs, equals, ours = text.rpartition("=")
-        if not equals:
-            raise click.UsageError(f"--rename {text} is not THEIRS=OURS, such as 'Open time=ts'")
-        found[theirs] = ours
-    return found
 
 
 def _tell(report: ImportReport) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -10,6 +10,7 @@ import pyarrow as pa
 from seamless_assets.core.exports import freqtrade, lean, nautilus, tables
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import choose
+from seamless_assets.errors import InvalidInput
 
 Files = Iterator[tuple[str, bytes]]
 
@@ -21,29 +22,40 @@ class Form:
     `encode` gives the files of bars, each with its path in that folder ("" for the single file), and
     `decode` the bars of such files, in ascending order of their paths. Both raise `InvalidInput` for what
     the form cannot hold, `decode` also `ValueError` for what is not of the form. `overlap` says which two
-    files of one folder must not both be there. Where it `takes_decimals`, `encode` does: how many prices and
-    volumes are written with. `held` gives bars as its files hold them, where that may be by other values.
+    files of one folder must not both be there. `options` names those of `ExportOptions` that `encode` takes.
+    `held` gives bars as its files hold them, where that may be by other values.
     """
 
     suffix: str | None
     encode: Callable[..., Files]
     decode: Callable[[NodeId, Mapping[str, bytes]], pa.Table]
     overlap: Callable[[str, str], bool] | None = None
-    takes_decimals: bool = False
+    options: tuple[str, ...] = ()
     held: Callable[[NodeId, pa.Table], pa.Table] | None = None
 
 
 FORMS: dict[str, Form] = {
     "csv": Form(".csv", tables.encode_csv, tables.decode_csv),
-    "parquet": Form(".parquet", tables.encode_parquet, tables.decode_parquet),
+    "parquet": Form(
+        ".parquet", tables.encode_parquet, tables.decode_parquet, options=("compression", "encodings")
+    ),
     "feather": Form(".feather", tables.encode_feather, tables.decode_feather),
     "freqtrade": Form(None, freqtrade.encode, freqtrade.decode),
     "backtesting": Form(".csv", tables.encode_backtesting, tables.decode_backtesting),
     "lean": Form(None, lean.encode, lean.decode),
     "nautilus": Form(
-        None, nautilus.encode, nautilus.decode, nautilus.overlap, takes_decimals=True, held=nautilus.held
+        None, nautilus.encode, nautilus.decode, nautilus.overlap, options=("decimals",), held=nautilus.held
     ),
 }
+
+
+def refuse_other_options(form: str, given: Iterable[str]) -> None:
+    """Raise `InvalidInput` for an option that the form does not take."""
+    if others := [name for name in given if name not in FORMS[form].options]:
+        takers = [name for name, other in FORMS.items() if others[0] in other.options]
+        raise InvalidInput(
+            f"the option {others[0]} is for the form {', '.join(takers)}; {form} takes none such"
+        )
 
 
 def choose_form(name: str | None, file_name: str) -> str:

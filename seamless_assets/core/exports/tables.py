@@ -49,9 +49,11 @@ def decode_backtesting(_: NodeId, files: Mapping[str, bytes]) -> pa.Table:
     return pa.table([table.column("Date").cast(pa.int64()), *table.columns[1:]], BARS_SCHEMA)
 
 
-def encode_parquet(_: NodeId, bars: pa.Table) -> Iterator[tuple[str, bytes]]:
-    """As artifacts are: zstd, encodings that suit bars, columns numbered."""
-    yield "", parquet.encode_bars(bars)
+def encode_parquet(
+    _: NodeId, bars: pa.Table, compression: str = "zstd", encodings: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, bytes]]:
+    """As artifacts are by themselves: zstd, encodings that suit bars, columns numbered."""
+    yield "", parquet.encode_bars(bars, compression, encodings)
 
 
 def decode_parquet(_: NodeId, files: Mapping[str, bytes]) -> pa.Table:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,13 @@ from seamless_assets.adapters.files.imported import find_files, read_files
 from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.canonical import sha256_text
 from seamless_assets.core.exports.forms import FORMS
+from seamless_assets.core.exports.options import ExportOptions
 from seamless_assets.core.exports.sidecar import ENDING, Sidecar, sidecar_of
 from seamless_assets.core.imports.columns import Layout
 from seamless_assets.core.imports.files import tables_of
 from seamless_assets.core.imports.rows import Rows, Source
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.result import ReadResult
-from seamless_assets.errors import InvalidInput
 
 __all__ = ["ExportReport", "read_rows", "verify_files", "write_files"]
 
@@ -42,18 +41,16 @@ def write_files(
     form: str,
     target: Path,
     overwrite: bool,
-    decimals: tuple[int, int] | None = None,
+    options: ExportOptions,
 ) -> ExportReport:
     """Write the bars of a read in a form, to `target`: a file, or the folder of the other program.
 
-    Raises `InvalidInput`, also where `decimals` are asked for of a form that takes none.
+    Raises `InvalidInput`. The form has to take the options that are given.
     """
     written = FORMS[form]
-    if decimals is not None and not written.takes_decimals:
-        raise InvalidInput(f"decimals are for the form nautilus; {form} writes values as they are")
-    encode = written.encode if decimals is None else partial(written.encode, decimals=decimals)
     folder = target if written.suffix is None else target.parent
-    files = {path or target.name: held for path, held in encode(node, read.bars)}
+    encoded = written.encode(node, read.bars, **options.given())
+    files = {path or target.name: held for path, held in encoded}
     name = next(iter(files)) if len(files) == 1 else _window_name(node, read)
     sidecar_path = folder / f"{name}{ENDING}"
     local = {str(Path(path).relative_to(Path(name).parent)): held for path, held in files.items()}
