@@ -110,6 +110,8 @@ def _slow(name: str, phase: str, budget_ms: str) -> Alert:
 
 _READ = ("domain",)
 _TOTAL, _FAIL = '{{phase="total"}}', '{{outcome="fail"}}'
+_MENDED = '{{flag_type!~"dtype_cast|from_trades|ts_cast|ts_timezone_normalized"}}'
+"""Flags of what was wrong; the others tell only in which form bars came."""
 _FAILED, _DELIVERED = '{{outcome="failed"}}', '{{outcome="delivered"}}'
 
 CATALOGUE: tuple[Metric, ...] = (
@@ -262,11 +264,12 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric(
         "seamless_conformance_flag_total",
         "counter",
-        "Corrections of bars before they were sealed, by flag.",
+        "Corrections of bars before they were sealed, of imported files too, by flag.",
         ("node_id", "interval", "world_id", "flag_type"),
         alert=Alert(
             "SeamlessConformanceSpike",
-            f"sum by (node_id) ({_grown('1h')}) > 100 + sum by (node_id) ({_grown('1d')}) / 8",
+            f"sum by (node_id) ({_grown('1h', _MENDED)})"
+            f" > 100 + sum by (node_id) ({_grown('1d', _MENDED)}) / 8",
             0,
             "warning",
             "a node needs far more corrections than in the day before",

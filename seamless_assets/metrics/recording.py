@@ -11,6 +11,7 @@ from seamless_assets.core.sharing.events import (
     DamagedState,
     DroppedRequest,
     Event,
+    ImportEvent,
     LeaseEvent,
     ReadEvent,
     SealEvent,
@@ -50,6 +51,8 @@ def samples(event: Event) -> Iterator[Sample]:
                 yield Sample("gap_repair_latency_ms", (exchange,), event.duration_ms)
         case SealEvent():
             yield from _of_seal(event)
+        case ImportEvent():
+            yield from _of_flags(event)
         case DroppedRequest():
             yield Sample("seamless_rl_dropped_total", (event.key,), 1)
         case CoordinationEvent():
@@ -100,6 +103,10 @@ def _of_seal(event: SealEvent) -> Iterator[Sample]:
         # The same content again: its flags were counted when it was new.
         return
     yield Sample("artifact_bytes_written", (exchange,), event.file_bytes)
+    yield from _of_flags(event)
+
+
+def _of_flags(event: SealEvent | ImportEvent) -> Iterator[Sample]:
     series = (event.node_id, str(event.interval), NO_WORLD)
     for flag, count in event.flags.items():
         yield Sample("seamless_conformance_flag_total", (*series, flag), count)

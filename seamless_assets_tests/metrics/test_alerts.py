@@ -54,6 +54,11 @@ def counted(kept: str, **others: str) -> tuple[dict[str, str], Series, Series]:
     return {kept: "x"}, {f"{{{labelled}}}": BURST}, {f"{{{labelled}}}": QUIET}
 
 
+def flagged(flag: str) -> str:
+    """The labels of a conformance flag."""
+    return f'{{node_id="x",interval="60",world_id="",flag_type="{flag}"}}'
+
+
 NODE = {"node_id": "x", "world_id": "w"}
 CASES: dict[str, tuple[dict[str, str], Series, Series]] = {
     "SeamlessStorageSlow": slow("domain", "300", "3000"),
@@ -71,7 +76,11 @@ CASES: dict[str, tuple[dict[str, str], Series, Series]] = {
         {'{exchange="x",outcome="complete"}': STEADY, '{exchange="x",outcome="fail"}': STEADY},
         {'{exchange="x",outcome="complete"}': STEADY, '{exchange="x",outcome="fail"}': QUIET},
     ),
-    "SeamlessConformanceSpike": counted("node_id", interval="60", world_id="", flag_type="gap"),
+    "SeamlessConformanceSpike": (
+        {"node_id": "x"},
+        {flagged("duplicate_ts"): BURST},
+        {flagged("duplicate_ts"): QUIET, flagged("ts_cast"): BURST, flagged("from_trades"): BURST},
+    ),
     "SeamlessFingerprintCollision": counted("exchange"),
     "SeamlessRequestsDropped": counted("key"),
     "SeamlessRateBudgetShort": (

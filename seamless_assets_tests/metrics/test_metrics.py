@@ -56,6 +56,7 @@ HEARD: tuple[events.Event, ...] = (
     events.WebhookEvent(False, "w1", "msg_1", 2, "it answers 503", waiting=7),
     events.SealEvent("ohlcv:okx:BTC/USDT:1m", 60, "2025-01-01", "sha256:0", 1440, 9_000, 12.0, {"gap": 3}, 1),
     events.SealEvent("ohlcv:okx:BTC/USDT:1m", 60, "2025-01-01", "sha256:0", 1440, 0, 1.0, {}, 0, True),
+    events.ImportEvent("ohlcv:okx:BTC/USDT:1m", 60, 0, 600, 12, 10, 0, {"duplicate_ts": 2}, 1, "ann"),
 )
 
 

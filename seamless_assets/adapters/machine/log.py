@@ -21,6 +21,7 @@ from seamless_assets.core.sharing.events import (
     Event,
     ExchangeWait,
     FillEvent,
+    ImportEvent,
     LeaseEvent,
     MirrorEvent,
     ReadEvent,
@@ -122,6 +123,8 @@ def _judged(event: Event) -> tuple[str, bool]:
             return f"archive_{event.kind}", event.kind != "loaded"
         case FillEvent():
             return f"fill_{event.kind}", event.kind == "give_up"
+        case ImportEvent():
+            return "bars_imported", False
         case LeaseEvent():
             return f"lease_{event.kind}", event.kind == "fail"
         case MirrorEvent():

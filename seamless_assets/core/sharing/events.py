@@ -134,6 +134,26 @@ class SealEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportEvent:
+    """Bars of files were sealed: from `rows` of them so many bars were `added`, and so many `revised`.
+
+    `flags` count what was mended in the files, `warnings` how many of the flags deserve a look. What the
+    seals of its partitions count, those tell by themselves.
+    """
+
+    node_id: str
+    interval: int | str
+    start: int
+    end: int
+    rows: int
+    added: int
+    revised: int
+    flags: Mapping[str, int]
+    warnings: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class SessionEvent:
     """A session went to another state (ACTIVE, PARTIAL or HOLD), was pinned, or is not any more.
 
@@ -226,6 +246,7 @@ Event = (
     | DroppedRequest
     | FillEvent
     | ExchangeWait
+    | ImportEvent
     | LeaseEvent
     | MirrorEvent
     | ReadEvent

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from seamless_assets.core.bars.conformance.flags import count_warnings
 from seamless_assets.core.bars.table import between, changes, new_values, stack, timestamps
 from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.calendar.segment import Segment, join_segments
@@ -20,6 +21,7 @@ from seamless_assets.core.coverage.proof import subtract
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.release import Release
 from seamless_assets.core.releases.snapshot import Snapshot
+from seamless_assets.core.sharing.events import ImportEvent
 from seamless_assets.errors import ArtifactDiscarded, ReleasePinned, ReleaseRefused, RevisionsUnconfirmed
 from seamless_assets.flows.filling.clocks import dated_now
 from seamless_assets.flows.filling.history import ledger, proven_gaps
@@ -114,6 +116,8 @@ async def ingest(ports: Ports, node: NodeId, request: IngestRequest) -> ImportRe
             # Others released meanwhile: what is known is another, and so is what the files change.
             continue
         await _tell_hot_store(ports, node, request, parts, now)
+        if not all(part.is_known for part in parts):
+            _tell_observer(ports, node, request, parts)
         return _report(node, request, parts, entry or before.release, entry)
 
 
@@ -280,6 +284,24 @@ async def _unrecorded(
         left = subtract([hole for hole in declared if not hole.is_empty], known, node.timeframe)
         facts += [declared_hole(request, node, hole, now) for hole in left]
     return facts
+
+
+def _tell_observer(ports: Ports, node: NodeId, request: IngestRequest, parts: Sequence[ImportPart]) -> None:
+    imported = request.imported
+    ports.observer.notify(
+        ImportEvent(
+            node_id=str(node),
+            interval=node.timeframe.seconds or str(node.timeframe),
+            start=imported.window.start,
+            end=imported.window.end,
+            rows=imported.rows,
+            added=sum(part.added for part in parts),
+            revised=_revised(parts),
+            flags=dict(imported.flags),
+            warnings=count_warnings(imported.flags, ports.policy.severities),
+            by=request.by,
+        )
+    )
 
 
 def _report(

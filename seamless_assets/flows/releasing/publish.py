@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from seamless_assets.core.bars.conformance.conform import conform
+from seamless_assets.core.bars.conformance.flags import count_warnings
 from seamless_assets.core.bars.table import timestamps
 from seamless_assets.core.bars.volume import VolumeUnit
 from seamless_assets.core.calendar.partition import Partition
@@ -167,7 +168,8 @@ async def seal_known(
         dated=int(now * 1_000_000) if imported else None,
         producer=imported.producer if imported else None,
     )
-    ref = await put_sealed(ports, artifact, before, began, len(report.warnings))
+    warnings = count_warnings(all_flags, ports.policy.severities)
+    ref = await put_sealed(ports, artifact, before, began, warnings)
     return Sealed(
         ref=ref,
         coverage=known,

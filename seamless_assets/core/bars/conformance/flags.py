@@ -5,7 +5,7 @@ What is fetched, what `conform` reports and what settings accept are all decided
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Literal, get_args
 
@@ -80,6 +80,12 @@ def severities_of(chosen: Mapping[str, str] | None) -> dict[str, str]:
                 choices=tuple(SEVERITIES),
             )
     return {**SEVERITIES, **(chosen or {})}
+
+
+def count_warnings(flags: Iterable[str], chosen: Mapping[str, str] | None) -> int:
+    """How many of the flags deserve a look under the `chosen` severities."""
+    weights = severities_of(chosen)
+    return sum(weights[flag] != INFORMATION for flag in flags)
 
 
 def is_inconsistent(o: np.ndarray, h: np.ndarray, low: np.ndarray, c: np.ndarray) -> np.ndarray:
