@@ -13,6 +13,7 @@ import pytest
 
 from bench import subjects
 from bench.__main__ import BROKEN, chosen, main, parse, status
+from bench.contenders.dagster import bare_definitions
 from bench.goals import LINES
 from bench.line import Line, Row
 from bench.measuring.process import ProcessFailed, run_process
@@ -22,7 +23,10 @@ from bench.report import machine
 from bench.report.page import write_page
 from bench.report.results import Results, joined_results
 from bench.running import Bench, Case, Skipped, compare, measure
+from bench.subjects.dagster import project
 from bench.worlds.dagster import Deployment
+from seamless_assets.config.load import load_settings
+from seamless_assets.defs.build import build_definitions
 
 SUBJECTS = sorted({line.subject for line in LINES})
 IN_PROCESS = ("artifacts", "bars", "mirror")
@@ -245,6 +249,37 @@ def test_a_process_that_ended_is_not_waited_for(tmp_path: Path) -> None:
             deployment.until(lambda: False, "a word", process)
         with pytest.raises(RuntimeError, match="not within 0 s"):
             deployment.until(lambda: False, "a word", within_s=0)
+
+
+def test_a_location_that_fails_to_load_is_no_location_that_is_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = Deployment(tmp_path)
+
+    def answered(error: dict[str, str] | None) -> None:
+        entry = {"name": "a_module", "loadStatus": "LOADED", "locationOrLoadError": error}
+        answer = {"workspaceOrError": {"locationEntries": [entry]}}
+        monkeypatch.setattr(deployment, "ask", lambda _: answer)
+
+    monkeypatch.setattr(deployment, "start", lambda *_: None)
+    answered({"message": "NameError: that"})
+    with pytest.raises(RuntimeError, match="a_module was not loaded: NameError: that"):
+        deployment.start_webserver()
+    for error in ({}, None):
+        answered(error)
+        deployment.start_webserver()
+
+
+def test_bare_assets_have_the_keys_checks_and_partitions_of_ours(tmp_path: Path) -> None:
+    made = project(tmp_path, 3, "http://127.0.0.1:1")
+    settings = load_settings(made / "seamless.yaml")
+    bare, ours = (
+        build(settings).get_repository_def().asset_graph for build in (bare_definitions, build_definitions)
+    )
+    assert bare.get_all_asset_keys() == ours.get_all_asset_keys()
+    assert bare.asset_check_keys == ours.asset_check_keys
+    for key in ours.get_all_asset_keys():
+        assert bare.get(key).partitions_def == ours.get(key).partitions_def
 
 
 def test_what_a_process_started_ends_with_it(tmp_path: Path) -> None:

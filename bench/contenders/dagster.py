@@ -6,7 +6,7 @@ KIND is `ours`, or `bare` for multi-assets with the same keys, checks and partit
 time in seconds, imports left out.
 """
 
-from __future__ import annotations
+# Dagster reads the annotations of assets at run time, so they are not postponed here.
 
 import sys
 import time

@@ -20,7 +20,8 @@ MODULE = "seamless_assets.definitions"
 TICKS = os.sysconf("SC_CLK_TCK")
 LOOK_S, GONE_S, ENOUGH_S = 0.5, 20, 1_800
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
-READY = "{workspaceOrError {... on Workspace {locationEntries {name loadStatus}}}}"
+READY = """{workspaceOrError {... on Workspace {locationEntries {name loadStatus
+  locationOrLoadError {... on PythonError {message}}}}}}"""
 STATUS = "query ($run: ID!) {runOrError(runId: $run) {... on Run {status}}}"
 RUNS = "{runsOrError {... on Runs {results {runId status startTime endTime}}}}"
 BEATS = '{instance {daemonHealth {daemonStatus(daemonType: "QUEUED_RUN_COORDINATOR") {healthy}}}}'
@@ -79,7 +80,7 @@ class Deployment:
         self.until(self._has_healthy_daemon, "the daemon's health", process)
 
     def start_webserver(self) -> None:
-        """The webserver; returns once it has loaded the location."""
+        """The webserver; returns once it has loaded the location. Raises `RuntimeError` where that fails."""
         process = self.start("dagster_webserver", "-m", self._module, "-p", str(self._port))
         self.until(self._is_ready, "the webserver's location", process)
 
@@ -195,6 +196,8 @@ class Deployment:
         except OSError:
             return False
         self._location = entry["name"]
+        if message := (entry["locationOrLoadError"] or {}).get("message"):
+            raise RuntimeError(f"the location {self._location} was not loaded: {message}")
         return bool(entry["loadStatus"] == "LOADED")
 
     def _working(self) -> set[int]:
