@@ -86,6 +86,10 @@ class Tape:
         """The same, where nobody traded from its last trade up to `end`."""
         return replace(self, end=max(self.end, end))
 
+    def quiet_since(self, start: int) -> Tape:
+        """The same, where nobody traded from `start`, a whole second, up to its first trade."""
+        return replace(self, start=min(self.start, float(start - 1)))
+
     def bars(self, timeframe: Timeframe, window: Segment) -> TapeBars | None:
         """The bars of what it knows whole of `window` (on the grid); None where it knows no bar of it."""
         first = max(window.start, timeframe.ceil(math.floor(self.start) + 1))

@@ -22,6 +22,7 @@ from seamless_assets.errors import ExchangeUnavailable
 from seamless_assets.flows.filling.fetch import Fetched, ledger_lines
 from seamless_assets.flows.filling.pages import Answers, FetchRequest
 from seamless_assets.flows.filling.prove import BOTH_SIDES, LASTING, Absence, is_recent
+from seamless_assets.flows.filling.trades.beginning import find_beginning, unlisted
 from seamless_assets.flows.filling.trades.tapes import TapeReading, read_tapes
 from seamless_assets.flows.ports import Ports
 
@@ -80,13 +81,18 @@ async def fetch_from_trades(ports: Ports, request: FetchRequest, earlier: Sequen
 
     What the exchange's trades are not proven to be whole of stays missing. `earlier` are the ledger's facts.
     """
-    frame, made = request.node.timeframe, _Made()
+    frame, made, before = request.node.timeframe, _Made(), list[Proof]()
     for part in request.wanted:
-        made.add(await made.read(ports, request.node, part, request.closed), frame, part)
+        beginning = await unlisted(ports, request.node, part)
+        if beginning is None:
+            reading = await made.read(ports, request.node, part, request.closed)
+            beginning = await find_beginning(ports, request.node, part, reading)
+            made.add(reading.begun_by(beginning.tape), frame, part)
+        before += beginning.proofs
         if made.away is not None:
             break
-    proofs = made.proofs(frame)
-    unknown = subtract(request.wanted, made.known, frame)
+    proofs = [*before, *made.proofs(frame)]
+    unknown = subtract(request.wanted, [*made.known, *before], frame)
     answers = Answers(away=made.away)
     why = made.problems[0] if made.problems else "trades do not reach so far by now"
     (answers.failed if made.away else answers.refused).update(dict.fromkeys(unknown, why))

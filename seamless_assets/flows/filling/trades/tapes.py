@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.tape import Tape
@@ -30,6 +30,10 @@ class TapeReading:
     tapes: list[Tape] = field(default_factory=list)
     problem: str | None = None
     away: ExchangeUnavailable | None = None
+
+    def begun_by(self, first: Tape | None) -> TapeReading:
+        """The same with its first tape known better; None: no better."""
+        return self if first is None else replace(self, tapes=[first, *self.tapes[1:]])
 
 
 async def read_tapes(ports: Ports, node: NodeId, window: Segment, closed: int) -> TapeReading:
