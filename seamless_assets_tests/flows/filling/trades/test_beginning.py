@@ -1,4 +1,4 @@
-"""Where a market's trades begin: bars before its listing are absent, and those that nothing proves missing."""
+"""Where a market's trades begin: bars before its listing are absent; what nothing proves stays missing."""
 
 from __future__ import annotations
 
