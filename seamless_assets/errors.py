@@ -325,7 +325,7 @@ class AsOfRegression(ReadRefused, ValueError):
 
 
 class AsOfInFuture(ReadRefused, ValueError):
-    """`as_of` lies after now, so that what it reads would still change."""
+    """`as_of` lies over a minute after now, so that what it reads would still change."""
 
 
 class NothingReleased(ReadRefused):

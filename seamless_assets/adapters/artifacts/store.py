@@ -39,7 +39,7 @@ from seamless_assets.adapters.artifacts.storage.copies import CopyFolder
 from seamless_assets.adapters.artifacts.storage.folder import FolderFiles
 from seamless_assets.core.bars.cells import canonical_cells
 from seamless_assets.core.bars.extents import find_packing
-from seamless_assets.core.calendar.instant import instant_text
+from seamless_assets.core.calendar.instant import CLOCKS_DIFFER_S, instant_text
 from seamless_assets.core.canonical import sha256_text
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import (
@@ -60,8 +60,6 @@ from seamless_assets.core.sharing.health import StoreStatus
 from seamless_assets.errors import ArtifactCorrupt, ArtifactStoreError, FingerprintCollision, ReleaseConflict
 
 T = TypeVar("T")
-AHEAD_S = 60.0
-"""Clocks of machines may differ by less."""
 PROBE_S = 15.0
 """A store that has not done by then what a look at it asks is not well."""
 DEFAULT_TEMPLATE = "exchange={exchange}/symbol={symbol}/timeframe={timeframe}"
@@ -265,7 +263,7 @@ class ArtifactStore:
 
     def _dated_ahead(self) -> str:
         """What there is to say of logs that end with a record dated after this machine's clock."""
-        now = instant_text(int((time.time() + AHEAD_S) * 1_000_000))
+        now = instant_text(int((time.time() + CLOCKS_DIFFER_S) * 1_000_000))
         ahead = list(self._heads.dated_after(now)) if self._heads else []
         if not ahead:
             return ""

@@ -48,10 +48,11 @@ from seamless_assets.adapters.questdb.schema import (
 )
 from seamless_assets.core.bars.sorted_sets import distinct
 from seamless_assets.core.bars.table import COLUMNS, PRICES, Written, table_of, timestamps
+from seamless_assets.core.calendar.instant import CLOCKS_DIFFER_S
 from seamless_assets.core.calendar.segment import Segment, merge_ranges
 from seamless_assets.core.coverage.ledger import FACTS_SCHEMA, Fact, possible_fact
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.sharing.health import MAX_AHEAD_S, StoreStatus, dated_ahead
+from seamless_assets.core.sharing.health import StoreStatus, dated_ahead
 from seamless_assets.core.sharing.lease import Fence, outranked
 from seamless_assets.core.sharing.retention import Evictable, digest_of
 
@@ -239,7 +240,7 @@ class QuestDbHotStore:
         )
         skew = now / 1_000_000 - time.time()
         skew_warning = (
-            f"its clock is {skew:+.0f} s from ours; set both by NTP" if abs(skew) > MAX_AHEAD_S else ""
+            f"its clock is {skew:+.0f} s from ours; set both by NTP" if abs(skew) > CLOCKS_DIFFER_S else ""
         )
         return skew_warning, dated_ahead(max((token or 0) / 1_000_000, recorded_at or 0.0), time.time())
 

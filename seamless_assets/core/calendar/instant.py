@@ -18,6 +18,8 @@ from seamless_assets.errors import InvalidInput, InvalidTimestamp
 
 OLDEST_MARKET = 1_230_940_800
 """2009-01-03, the first block; no crypto market is older, so a time before it is a slip."""
+CLOCKS_DIFFER_S = 60.0
+"""Clocks of machines may differ by less."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NANOS = 1_000_000_000
 _DIGITS = re.compile(r"-?[0-9]{1,20}")

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from seamless_assets.core.calendar.instant import epoch_micros, instant_text
+from seamless_assets.core.calendar.instant import CLOCKS_DIFFER_S, epoch_micros, instant_text
 from seamless_assets.core.reading.context import ComputeContext, Domain, Strategy
 from seamless_assets.core.reading.settings import ReadSettings
 from seamless_assets.errors import AsOfInFuture, AsOfRequired
@@ -106,16 +106,19 @@ def _require_bound(context: ComputeContext) -> None:
         )
 
 
-def refuse_future(as_of: str | None, now: float, newest: str | None) -> None:
-    """Raise `AsOfInFuture` where releases may still come at or before `as_of`.
+def seconds_open(as_of: str | None, now: float, newest: str | None) -> float:
+    """Seconds for which releases may still come at or before `as_of`; 0 where none can.
 
     `newest` is the `as_of` of the node's last release: later ones come after it, whatever a clock says.
+    Raises `AsOfInFuture` where that takes longer than the clocks of machines differ by.
     """
     if as_of is None or (newest is not None and as_of <= newest):
-        return
-    if epoch_micros(as_of, "as_of") > now * 1_000_000:
+        return 0.0
+    ahead = epoch_micros(as_of, "as_of") / 1_000_000 - now
+    if ahead > CLOCKS_DIFFER_S:
         raise AsOfInFuture(
             f"as_of {as_of} lies after now ({instant_text(int(now * 1_000_000))}): releases until then would "
             "change what it reads; bind a release's as_of, or an instant that has passed",
             as_of=as_of,
         )
+    return max(ahead, 0.0)

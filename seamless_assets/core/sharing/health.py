@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from seamless_assets.core.calendar.instant import CLOCKS_DIFFER_S
+
 
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
@@ -30,12 +32,9 @@ class Finding:
     advice: str
 
 
-MAX_AHEAD_S = 60.0
-
-
 def dated_ahead(newest: float, now: float) -> str:
     """A warning where the `newest` thing in a store lies ahead of `now` (epoch seconds); else empty."""
-    if newest <= now + MAX_AHEAD_S:
+    if newest <= now + CLOCKS_DIFFER_S:
         return ""
     return (
         f"something in it is dated {(newest - now) / 86_400:.2f} days ahead of this clock, which was wrong "

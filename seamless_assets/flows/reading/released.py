@@ -6,7 +6,7 @@ from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.calendar.segment import Segment, outside
 from seamless_assets.core.coverage.coverage import Gap
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.reading.admission import refuse_future
+from seamless_assets.core.reading.admission import seconds_open
 from seamless_assets.core.reading.context import NEWEST, ComputeContext
 from seamless_assets.core.reading.gathered import Gathered
 from seamless_assets.core.reading.request import ReadRequest
@@ -32,10 +32,25 @@ async def bind_snapshot(ports: Ports, node: NodeId, context: ComputeContext) -> 
             node_id=str(node),
             as_of=context.as_of,
         )
-    if context.as_of not in (None, snapshot.release.as_of):
+    if context.as_of in (None, snapshot.release.as_of) or not await is_waited_for(ports, node, context.as_of):
+        return snapshot
+    return await ports.artifacts.load_snapshot(node, context.as_of, context.dataset_fingerprint)
+
+
+async def is_waited_for(ports: Ports, node: NodeId, as_of: str | None) -> bool:
+    """Whether a release could still come at or before `as_of`; it is waited until none can.
+
+    So an `as_of` of a machine whose clock is a little ahead of ours can be read here, and reads the same
+    for ever. Raises `AsOfInFuture` where that would take over a minute.
+    """
+    waited = False
+    while True:
         newest = (await ports.artifacts.load_snapshot(node)).release
-        refuse_future(context.as_of, ports.clock.now(), newest.as_of if newest else None)
-    return snapshot
+        ahead = seconds_open(as_of, ports.clock.now(), newest.as_of if newest else None)
+        if not ahead:
+            return waited
+        await ports.clock.sleep(ahead)
+        waited = True
 
 
 async def snapshot_files(ports: Ports, node: NodeId, context: ComputeContext) -> list[str]:

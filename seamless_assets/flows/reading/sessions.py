@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.reading.admission import refuse_future
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.verdict import Judgement
@@ -20,7 +19,7 @@ from seamless_assets.core.worlds.session import (
     unpin,
 )
 from seamless_assets.flows.ports import Ports
-from seamless_assets.flows.reading.released import bind_snapshot
+from seamless_assets.flows.reading.released import bind_snapshot, is_waited_for
 
 
 async def bind_live(
@@ -34,8 +33,7 @@ async def bind_live(
     node = request.node
     session = await ports.sessions.load(SessionKey.of(context, str(node)))
     as_of = context.as_of or session.pinned or (session.as_of if request.keeps_as_of else None)
-    newest = (await ports.artifacts.load_snapshot(node)).release
-    refuse_future(as_of, ports.clock.now(), newest.as_of if newest else None)
+    await is_waited_for(ports, node, as_of)
     return session, await ports.artifacts.load_snapshot(node, as_of, context.dataset_fingerprint)
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from seamless_assets.core.bars.sorted_sets import difference
 from seamless_assets.core.bars.table import COLUMNS, between, timestamps
-from seamless_assets.core.calendar.instant import epoch_micros
+from seamless_assets.core.calendar.instant import CLOCKS_DIFFER_S, epoch_micros
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.release import Release, Revision
@@ -23,8 +23,6 @@ from seamless_assets.flows.ports import Ports
 
 REVISION_EXAMPLES = 10
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.005, 1.0
-AHEAD_S = 60.0
-"""Clocks of machines may differ by less."""
 
 
 async def commit(
@@ -85,7 +83,7 @@ async def instant_micros(ports: Ports, node: NodeId) -> int:
 
 def dated_ahead(ports: Ports, node: NodeId, newest: Release | None) -> str | None:
     """What there is to say of a log whose last record is dated after our clock; None where it is not."""
-    if newest is None or epoch_micros(newest.as_of, "as_of") / 1e6 <= ports.clock.now() + AHEAD_S:
+    if newest is None or epoch_micros(newest.as_of, "as_of") / 1e6 <= ports.clock.now() + CLOCKS_DIFFER_S:
         return None
     return (
         f"{node}: release {newest.seq} is dated {newest.as_of}, ahead of this machine's clock, so that who "

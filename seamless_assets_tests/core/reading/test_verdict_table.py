@@ -11,7 +11,7 @@ from itertools import product
 
 import pytest
 
-from seamless_assets.core.reading.admission import Fill, admit, refuse_future
+from seamless_assets.core.reading.admission import Fill, admit, seconds_open
 from seamless_assets.core.reading.context import (
     DOMAINS,
     MODES,
@@ -170,7 +170,7 @@ def test_an_as_of_that_later_releases_may_precede_is_refused(
     as_of: str | None, newest: str | None, is_open: bool
 ) -> None:
     with pytest.raises(AsOfInFuture, match="has passed") if is_open else nullcontext():
-        refuse_future(as_of, NOW, newest)
+        assert seconds_open(as_of, NOW, newest) == 0.0
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
