@@ -159,7 +159,7 @@ GROWTH = (
     Line("growth.bars-read-memory", "the memory of it", None, LINEAR, "exponent"),
     Line("growth.days-read", "read 36, 365, 3,650 released days", None, LINEAR, "exponent"),
     Line("growth.days-read-memory", "the memory of it", None, LINEAR, "exponent"),
-    Line("growth.days-one-new", "one day of as many, store newly opened", None, CONSTANT, "exponent"),
+    Line("growth.days-one-new", "one day of as many, store opened again", None, CONSTANT, "exponent"),
     Line("growth.days-one-warm", "one day of as many, warm", None, CONSTANT, "exponent"),
     Line("growth.days-one-hot", "one day of as many, from SQLite", None, CONSTANT, "exponent"),
     Line("growth.releases-opened", "open a log of 100 to 10,000 releases", None, LINEAR, "exponent"),

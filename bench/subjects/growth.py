@@ -21,7 +21,7 @@ from bench.places import reach_support
 from bench.running import Bench, Growth
 from bench.subjects.artifacts import write_log
 from bench.worlds.bars import DAY, DAY_BARS, MINUTE, START, market_bars
-from bench.worlds.releases import bare_ports, open_store, release_days, table_of_frame
+from bench.worlds.releases import bare_ports, open_again, open_store, release_days, table_of_frame
 from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.adapters.machine.leases import MachineLeases
 from seamless_assets.adapters.sqlite.store import SqliteHotStore
@@ -114,7 +114,7 @@ def _days(bench: Bench, runner: asyncio.Runner) -> Iterator[Growth]:
 
     yield Growth("growth.days-read", sizes, lambda days: lambda: read(open_store(folders[days]), 0, days))
     yield Growth(
-        "growth.days-one-new", sizes, lambda days: lambda: read(open_store(folders[days]), days // 2, 1), 7
+        "growth.days-one-new", sizes, lambda days: lambda: read(open_again(folders[days]), days // 2, 1), 7
     )
     yield Growth(
         "growth.days-one-warm", sizes, lambda days: repeated(lambda: read(warm[days], days // 2, 1), 20), 7

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from bench.places import reach_support
 from bench.worlds.bars import DAY_BARS
+from seamless_assets.adapters.artifacts.storage.copies import CopyFolder
 from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.adapters.machine.clock import SystemClock
 from seamless_assets.core.bars.table import BARS_SCHEMA
@@ -54,6 +55,11 @@ def bare_ports(store: ArtifactStore, hot: Any = None) -> Ports:
 def open_store(folder: Path) -> ArtifactStore:
     """The store of `folder`, newly opened."""
     return ArtifactStore(str(folder / "artifacts"))
+
+
+def open_again(folder: Path) -> ArtifactStore:
+    """The same as by a project, which keeps in its `state_dir` what it proved before."""
+    return ArtifactStore(str(folder / "artifacts"), copies=CopyFolder(folder / "segments", 10**9))
 
 
 def table_of_frame(bars: pd.DataFrame) -> pa.Table:

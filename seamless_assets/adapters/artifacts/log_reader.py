@@ -1,4 +1,7 @@
-"""Release logs in memory: read once, verified as one chain, and then read on from where they end."""
+"""Release logs in memory: read once, verified as one chain, and then read on from where they end.
+
+Of a long log that was proven before and is as it was then, its checkpoint says what is in force at its end.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,24 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from seamless_assets.adapters.artifacts import log_copy
+from seamless_assets.adapters.artifacts import log_checkpoint, log_copy
 from seamless_assets.adapters.artifacts.files import Files, listed_or_none
 from seamless_assets.adapters.artifacts.heads import SeenHeads
 from seamless_assets.adapters.artifacts.storage.copies import CopyFolder
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.log import Head, ReleaseLog
 from seamless_assets.core.releases.release import LOG_FOLDER, Release, record_number, record_path
+from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.errors import ArtifactCorrupt
 
 WORTH_COPYING = 16
 """Records that are fetched at once before the copy of a log is written anew."""
+WORTH_A_CHECKPOINT = 100
+"""Artifacts that the records of a log name before it takes longer to prove them than to read a checkpoint."""
 
 
 class LogReader:
-    """Reads logs from `files`; `copies` spares a bucket its records that were read before.
+    """Reads logs from `files`; `copies` holds checkpoints, and spares a bucket the records that were read.
 
     `heads` remember where logs ended.
     """
@@ -28,6 +34,8 @@ class LogReader:
     def __init__(self, files: Files, copies: CopyFolder | None, heads: SeenHeads | None = None) -> None:
         self._files, self._heads = files, heads
         self._copies = None if files.is_near else copies
+        self._checkpoints = copies
+        self._ends: dict[NodeId, Snapshot | None] = {}
         self._logs: dict[NodeId, ReleaseLog] = {}
         self._reading: defaultdict[NodeId, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -45,6 +53,21 @@ class LogReader:
                     await self._read_on(log, folder, records)
                     await self._remember(log, folder)
 
+    async def load_snapshot(
+        self, node: NodeId, folder: str, as_of: str | None, fingerprint: str | None
+    ) -> Snapshot:
+        """The snapshot after the last record at or before `as_of` that has the dataset `fingerprint`.
+
+        Raises like `load`, which is spared where the log is as it was when it was proven and it is its end
+        that is asked for.
+        """
+        end = None if node in self._logs else await self._proven_end(node, folder)
+        if end is not None and end.release is not None:
+            is_wanted = as_of is None or end.release.as_of <= as_of
+            if is_wanted and fingerprint in (None, end.dataset_fingerprint):
+                return end
+        return (await self.load(node, folder)).snapshot(as_of, fingerprint)
+
     async def add(self, node: NodeId, folder: str, release: Release) -> None:
         """Add a record that was just written, so that it need not be read, where it follows what is known."""
         log = self._logs.setdefault(node, ReleaseLog(str(node)))
@@ -56,6 +79,30 @@ class LogReader:
     async def last_seen(self, folder: str) -> Head | None:
         """The last record of a log that was seen before."""
         return await asyncio.to_thread(self._heads.load, self._files.uri(folder)) if self._heads else None
+
+    async def _proven_end(self, node: NodeId, folder: str) -> Snapshot | None:
+        """What is in force at the end of a log by its checkpoint, while no record follows."""
+        if node not in self._ends:
+            async with self._reading[node]:
+                if node not in self._ends:
+                    self._ends[node] = await self._from_checkpoint(node, folder)
+        end = self._ends[node]
+        if end is None or end.release is None:
+            return None
+        following, last = (f"{folder}/{record_path(end.release.seq + step)}" for step in (1, 0))
+        if await self._files.exists(following, last):
+            self._ends[node] = None
+            return None
+        return end
+
+    async def _from_checkpoint(self, node: NodeId, folder: str) -> Snapshot | None:
+        if self._checkpoints is None:
+            return None
+        uri = self._files.uri(folder)
+        body = await asyncio.to_thread(self._checkpoints.load, log_checkpoint.checkpoint_name(uri))
+        if body is None:
+            return None
+        return log_checkpoint.from_bytes(body, node, uri, await self._listed(folder, None))
 
     async def _remember(self, log: ReleaseLog, folder: str) -> None:
         if self._heads is not None:
@@ -78,6 +125,8 @@ class LogReader:
             self._extend(log, folder, records, held)
         if is_new and len(lacking) >= WORTH_COPYING:
             self._keep(folder, {path: held[path] for path in records})
+        if is_new and sum(len(one.added) for one in log.releases) >= WORTH_A_CHECKPOINT:
+            self._keep_checkpoint(folder, log.snapshot(), records)
 
     def _extend(
         self, log: ReleaseLog, folder: str, records: Mapping[str, str], held: log_copy.Records
@@ -90,7 +139,7 @@ class LogReader:
         return {path: (records[path], payload) for path, payload in payloads}
 
     async def _records_after(self, folder: str, known: int) -> Mapping[str, str]:
-        """The records that follow the known ones, by path, with their signatures where there may be copies.
+        """The records that follow the known ones, by path, with their signatures where anything may be kept.
 
         One question answers that there are none.
         """
@@ -101,15 +150,17 @@ class LogReader:
         return await listed_or_none(self._files, lambda: self._listed(folder, after), following)
 
     async def _listed(self, folder: str, after: str | None) -> Mapping[str, str]:
-        if self._copies is None:
-            listed = dict.fromkeys(await self._files.list_paths(f"{folder}/{LOG_FOLDER}", after), "")
-        else:
-            files = await self._files.list_files(f"{folder}/{LOG_FOLDER}", after)
-            listed = {file.path: file.signature for file in files}
-        below = len(folder) + 1
-        return {
-            path: signature for path, signature in listed.items() if record_number(path[below:]) is not None
-        }
+        where, below = f"{folder}/{LOG_FOLDER}", len(folder) + 1
+        if self._copies is not None:
+            files = await self._files.list_files(where, after)
+            return {
+                file.path: file.signature for file in files if record_number(file.path[below:]) is not None
+            }
+        # A folder shows in this way what stands in the place of a record.
+        paths = await self._files.list_paths(where, after)
+        records = [path for path in paths if record_number(path[below:]) is not None]
+        signatures = await self._files.signatures(records) if self._checkpoints else [""] * len(records)
+        return dict(zip(records, signatures, strict=True))
 
     async def _copied(self, folder: str) -> log_copy.Records:
         if self._copies is None:
@@ -121,3 +172,8 @@ class LogReader:
         if self._copies is not None:
             name = log_copy.copy_name(self._files.uri(folder))
             self._copies.keep_soon([(name, lambda: log_copy.to_bytes(records))])
+
+    def _keep_checkpoint(self, folder: str, end: Snapshot, records: Mapping[str, str]) -> None:
+        if self._checkpoints is not None:
+            name = log_checkpoint.checkpoint_name(self._files.uri(folder))
+            self._checkpoints.keep_soon([(name, lambda: log_checkpoint.to_bytes(end, records))])

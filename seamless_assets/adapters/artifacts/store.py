@@ -153,7 +153,7 @@ class ArtifactStore:
         self, node: NodeId, as_of: str | None = None, fingerprint: str | None = None
     ) -> Snapshot:
         """The snapshot after the last release at or before `as_of`, and of that dataset `fingerprint`."""
-        return (await self._log(node)).snapshot(as_of, fingerprint)
+        return await self._log_reader.load_snapshot(node, await self._folders.find(node), as_of, fingerprint)
 
     async def last_seen(self, node: NodeId) -> Head | None:
         """The last record of the node's log that this machine has seen before; None where none is known."""

@@ -12,6 +12,9 @@ from seamless_assets.core.coverage.pages import Page, known_opens
 
 SMALLEST_PAGE = 10
 """Bars; no exchange is believed to send less."""
+MOST_SHARED = 5
+"""Bars that a page shares with its neighbour. Of a market with trades in two of three minutes all five are
+absent at one page's edge in 250, and one more request asks there what lies between."""
 
 
 def chunk_bars(page: int, window_bars: int) -> int:
@@ -28,9 +31,10 @@ def margin(page: int) -> int:
     """Bars that a full page of `page` shares with its neighbour.
 
     One of them has to be there to show that nothing lies between the two pages, and in a market where
-    minutes without trades are common a single one often is not.
+    minutes without trades are common a single one often is not. More than `MOST_SHARED` cost more requests
+    than they spare.
     """
-    return max(1, page // 100)
+    return max(1, min(page // 100, MOST_SHARED))
 
 
 def pages_over(wanted: Sequence[Segment], timeframe: Timeframe, size: int, closed: int) -> list[Segment]:

@@ -44,7 +44,7 @@ def refuse_implausible_release(release: Release) -> None:
         _require(_DIGEST.fullmatch(getattr(release, name)), f"its {name} is no SHA-256")
     for name, refs in (("added", release.added), ("withdrawn", release.withdrawn)):
         for ref in refs:
-            _require_ref(ref, node.timeframe)
+            refuse_implausible_ref(ref, node.timeframe)
         _require_once((ref.manifest_sha256 for ref in refs), f"it names an artifact twice in {name}")
     _require(not set(release.added) & set(release.withdrawn), "it adds what it withdraws")
     for revision in release.revisions:
@@ -69,7 +69,8 @@ def refuse_implausible_manifest(manifest: Manifest) -> None:
     _require_instant(manifest.as_of, "as_of")
 
 
-def _require_ref(ref: ArtifactRef, timeframe: Timeframe) -> None:
+def refuse_implausible_ref(ref: ArtifactRef, timeframe: Timeframe) -> None:
+    """Raise `ValueError` where a record names an artifact that cannot be."""
     _require_range(ref.start, ref.end, ref.rows, timeframe)
     _require(_KEY.fullmatch(ref.partition), "the partition of an artifact is no key")
     for name in ("fingerprint", "file_sha256", "manifest_sha256"):

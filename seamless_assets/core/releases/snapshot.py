@@ -35,7 +35,7 @@ class Snapshot:
 
     node_id: str
     release: Release | None
-    artifacts: tuple[ArtifactRef, ...]
+    artifacts: Sequence[ArtifactRef]
     parts: Mapping[str, tuple[ArtifactRef, ...]] = field(default_factory=dict)
     pinned: tuple[Segment, ...] = ()
     discarded: frozenset[str] = frozenset()
@@ -49,7 +49,8 @@ class Snapshot:
     def overlapping(self, window: Segment) -> tuple[ArtifactRef, ...]:
         """Its artifacts that hold any time of `window`, ascending."""
         first = bisect_right(self.artifacts, window.start, key=lambda ref: ref.end)
-        return self.artifacts[first : bisect_left(self.artifacts, window.end, key=lambda ref: ref.start)]
+        last = bisect_left(self.artifacts, window.end, key=lambda ref: ref.start)
+        return tuple(self.artifacts[first:last])
 
     def leaves(self, window: Segment | None = None) -> tuple[ArtifactRef, ...]:
         """The artifacts that make it (or what it holds of `window`), a compacted one taken for its parts."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dagster import AssetCheckEvaluation, AssetCheckSeverity, AssetKey, AssetMaterialization
@@ -47,7 +47,7 @@ def events_of(
         yield _check(key, entry, changed, gone)
 
 
-async def _in_force(pipeline: Seamless, node: NodeId, entry: Release) -> tuple[ArtifactRef, ...]:
+async def _in_force(pipeline: Seamless, node: NodeId, entry: Release) -> Sequence[ArtifactRef]:
     return (await pipeline.aio.ports.artifacts.load_snapshot(node, entry.as_of)).artifacts
 
 
