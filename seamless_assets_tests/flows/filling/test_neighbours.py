@@ -20,7 +20,7 @@ from seamless_assets.flows.filling.witness_pages import WitnessPages
 from seamless_assets.testing import DAY, START, InMemoryExchange, in_memory_ports, random_walk
 
 HOUR = 3_600
-WINDOW = Segment(START, START + 4 * DAY)
+WINDOW = Segment(START, START + 6 * DAY)
 
 
 @dataclass
