@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from importlib.metadata import version
 from typing import Protocol
 
@@ -17,6 +16,7 @@ from seamless_assets.flows.ports import LeaseRegister
 from seamless_assets.metrics.levels import Levels
 from seamless_assets.pipeline.connect import Seamless
 from seamless_assets.service.access import Access, Occupancy
+from seamless_assets.service.answers.newest import NewestReleases
 from seamless_assets.service.answers.problems import answer_errors
 from seamless_assets.service.answers.replies import KeptReplies
 from seamless_assets.service.coordinator import add_leases
@@ -27,7 +27,7 @@ from seamless_assets.service.dialects.usage.tally import Tally
 from seamless_assets.service.limits import BodyLimits
 from seamless_assets.service.metrics import add_levels
 from seamless_assets.service.routes.events import LONG_BODIES, event_routes
-from seamless_assets.service.routes.history import history_routes, newest_release
+from seamless_assets.service.routes.history import history_routes
 from seamless_assets.service.routes.openapi import describe_values
 from seamless_assets.service.routes.operations import operation_routes
 from seamless_assets.service.routes.page import page_routes
@@ -103,7 +103,7 @@ def service_app(
     describe_values(app, needs_token=bool(limits.tokens))
     # The last one added is asked first.
     app.add_middleware(BodyLimits, longer=LONG_BODIES)
-    app.add_middleware(KeptReplies, newest=partial(newest_release, pipeline))
+    app.add_middleware(KeptReplies, newest=NewestReleases(pipeline))
     occupancy = Occupancy()
     app.add_middleware(Access, settings=limits, occupancy=occupancy)
     if limits.dialects:

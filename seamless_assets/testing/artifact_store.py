@@ -76,6 +76,10 @@ class InMemoryFiles:
         await self._answer()
         return path in self.held
 
+    def is_there_now(self, path: str) -> bool | None:
+        """The same, said to any thread; None while they are away."""
+        return None if self.is_away else path in self.held
+
     async def read_all(self, paths: Sequence[str]) -> list[bytes]:
         """The bytes of each. Raises `ArtifactMissing`."""
         return [await self.read(path) for path in paths]

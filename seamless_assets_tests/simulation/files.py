@@ -72,6 +72,9 @@ class FaultyFiles:
     async def is_there(self, path: str) -> bool:
         return await self._channel.ask("is_there", lambda: self._files.is_there(path))
 
+    def is_there_now(self, path: str) -> bool | None:
+        return self._files.is_there_now(path)
+
     async def read_all(self, paths: Sequence[str]) -> list[bytes]:
         return [await self.read(path) for path in paths]
 

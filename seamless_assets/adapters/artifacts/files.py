@@ -52,6 +52,9 @@ class Files(Protocol):
     async def is_there(self, path: str) -> bool:
         """Whether there is such a file, in a store that is known to be there. Raises `ArtifactStoreError`."""
 
+    def is_there_now(self, path: str) -> bool | None:
+        """The same, said at once and to any thread; None where somebody has to be asked."""
+
     async def read_all(self, paths: Sequence[str]) -> list[bytes]:
         """The bytes of each. Raises like `read`."""
 

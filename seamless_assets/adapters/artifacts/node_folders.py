@@ -24,6 +24,10 @@ class NodeFolders:
         """The folder as far as it was looked for."""
         return self._found.get(node) or self._template.format(**node.path_values)
 
+    def found(self, node: NodeId) -> str | None:
+        """The folder, if it was looked for and is there."""
+        return self._found.get(node)
+
     async def find(self, node: NodeId, *, is_written: bool = False) -> str:
         """The folder, below the root. Where `is_written`, it is from now on what it is now."""
         found = self._found.get(node)

@@ -155,6 +155,17 @@ class ArtifactStore:
         """The snapshot after the last release at or before `as_of`, and of that dataset `fingerprint`."""
         return await self._log_reader.load_snapshot(node, await self._folders.find(node), as_of, fingerprint)
 
+    def is_newest(self, node: NodeId, seq: int) -> bool | None:
+        """Whether the log ends with record `seq`, told at once to any thread; None: it has to be asked."""
+        folder = self._folders.found(node)
+        if folder is None:
+            return None
+        follows = self._files.is_there_now(f"{folder}/{record_path(seq + 1)}")
+        if follows is not False:
+            return None if follows is None else False
+        # Of a log that is gone nothing is the newest; who asks for it is told.
+        return self._files.is_there_now(f"{folder}/{record_path(seq)}") or None
+
     async def last_seen(self, node: NodeId) -> Head | None:
         """The last record of the node's log that this machine has seen before; None where none is known."""
         return await self._log_reader.last_seen(await self._folders.find(node))

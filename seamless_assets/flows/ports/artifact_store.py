@@ -45,6 +45,9 @@ class ArtifactStore(Protocol):
     ) -> Snapshot:
         """The snapshot after the last release at or before `as_of`, and of that dataset `fingerprint`."""
 
+    def is_newest(self, node: NodeId, seq: int) -> bool | None:
+        """Whether the log ends with record `seq`, told at once to any thread; None: it has to be asked."""
+
     async def append_release(self, node: NodeId, release: Release) -> None:
         """Add one record. Raises `ReleaseConflict` where another stands in that place of the log."""
 

@@ -4,8 +4,8 @@ newest release once it is known that it still is.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from cachetools import LRUCache
 from starlette.datastructures import Headers
@@ -28,17 +28,25 @@ _OF_A_BODY = {b"content-length", b"content-type"}
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """A release of a node: no two of a log have the same `as_of`."""
+    """A release of a node: no two of a log have the same `as_of`. `seq`: its number, where that is known."""
 
     node_id: str
     as_of: str | None
     dataset_fingerprint: str | None
+    seq: int | None = field(default=None, compare=False)
 
 
-Newest = Callable[[str], Awaitable[Released]]
+class Newest(Protocol):
+    """Tells of the newest release of a node."""
+
+    async def ask(self, node_id: str) -> Released:
+        """It, asked of the store now. Raises `SeamlessError`."""
+
+    def is_still(self, released: Released) -> bool | None:
+        """Whether it is still that one, said at once; None where it must be asked."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """An answer as it was sent."""
 
@@ -63,7 +71,7 @@ class KeptReplies:
     """
 
     def __init__(self, app: ASGIApp, newest: Newest, most_bytes: int = REPLY_BYTES) -> None:
-        self._app, self._newest = app, NextFlight(newest)
+        self._app, self._newest, self._asking = app, newest, NextFlight(newest.ask)
         self._kept: LRUCache[tuple[str, bytes], Reply] = LRUCache(most_bytes, lambda reply: reply.size)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,10 +89,18 @@ class KeptReplies:
     async def _holds(self, reply: Reply) -> bool:
         if reply.released is None:
             return True
+        is_still = self._newest.is_still(reply.released)
+        if is_still is not None:
+            return is_still
         try:
-            return await self._newest.ask(reply.released.node_id) == reply.released
+            newest = await self._asking.ask(reply.released.node_id)
         except SeamlessError:
             return False
+        if newest != reply.released:
+            return False
+        # From here on its number is known.
+        reply.released = newest
+        return True
 
 
 class _Remembering:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from itertools import starmap
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
@@ -22,13 +23,14 @@ from seamless_assets.core.wire.events import (
     BEGIN,
     END,
     EVENTS_TYPE,
+    FORMS,
     PROBLEM,
     BeginForm,
     Told,
     write_begin,
     write_event,
 )
-from seamless_assets.core.wire.problems import problem_json
+from seamless_assets.core.wire.problems import Problem, problem_json
 from seamless_assets.core.wire.sse import write_message
 from seamless_assets.errors import InvalidChoice, InvalidInput, LimitExceeded, SeamlessError
 from seamless_assets.flows.live.panel import subscribe_panel
@@ -38,7 +40,7 @@ from seamless_assets.pipeline.connect import Seamless
 from seamless_assets.pipeline.loop.stream import Stream
 from seamless_assets.service.answers.problems import status_of
 from seamless_assets.service.answers.streams import BATCH, EventStream
-from seamless_assets.service.routes.openapi import answers
+from seamless_assets.service.routes.openapi import JSON, answers, ref_to
 from seamless_assets.service.routes.queries import Time, instant
 
 MAX_NODES = 500
@@ -162,17 +164,23 @@ def event_routes(pipeline: Seamless) -> APIRouter:
     return router
 
 
-_TOLD = (
-    "Messages of server-sent events. `data` is JSON of the form that `event` names: "
-    "BeginForm, BarForm, FilledForm, RevisedForm, GapForm, CaughtUpForm, StaleForm, TickForm, or a Problem."
-)
+def _message(event: str, data: dict[str, Any]) -> dict[str, Any]:
+    """What OpenAPI says of the messages of one event, whose `data` is JSON of a form."""
+    told = {"type": "string", "contentMediaType": JSON, "contentSchema": data}
+    properties = {"id": {"type": "string"}, "event": {"const": event}, "data": told}
+    return {"type": "object", "required": ["event", "data"], "properties": properties}
+
+
+_FORMS_TOLD = {form.__name__.removesuffix("Form"): ref_to(form) for form in FORMS}
+_TOLD = {**_FORMS_TOLD, PROBLEM: ref_to(Problem), END: {"type": "object", "maxProperties": 0}}
 _EXAMPLE = (
     'id: c2.eJyrn\nevent: Begin\ndata: {"event":"Begin","max_lag":120.0}\n\n'
     'id: c2.eJyro\nevent: Gap\ndata: {"event":"Gap","node_id":"ohlcv:bitstamp:BTC/EUR:1h",'
     '"start":1735689600,"end":1735693200,"reason":"no_trades","evidence":"trades on both sides"}\n\n'
 )
 EVENT_ANSWERS = answers(
-    {EVENTS_TYPE: {"schema": {"type": "string", "description": _TOLD}, "example": _EXAMPLE}},
+    # Of a stream each message has a form, as FastAPI, too, describes its own.
+    {EVENTS_TYPE: {"itemSchema": {"oneOf": list(starmap(_message, _TOLD.items()))}, "example": _EXAMPLE}},
     also={NO_CONTENT: "What was to be told until `until` has been."},
 )
 

@@ -131,14 +131,6 @@ def history_routes(pipeline: Seamless, most_rows: int, sessions: SessionLimit) -
     return router
 
 
-async def newest_release(pipeline: Seamless, node_id: str) -> Released:
-    """The release of a node that nothing follows, asked of the store now."""
-    node = NodeId.parse(node_id)
-    snapshot = await pipeline.aio.portal.do(lambda ports: ports.artifacts.load_snapshot(node))
-    as_of = None if snapshot.release is None else snapshot.release.as_of
-    return Released(node_id, as_of, snapshot.dataset_fingerprint)
-
-
 def _released(metadata: ReadMetadata) -> Released:
     return Released(metadata.node_id, metadata.as_of, metadata.dataset_fingerprint)
 

@@ -35,9 +35,14 @@ _REF = "#/components/schemas/{name}"
 Responses = dict[int | str, dict[str, Any]]
 
 
+def ref_to(kind: type) -> dict[str, Any]:
+    """The form of a value, among the document's components."""
+    return {"$ref": _REF.format(name=kind.__name__)}
+
+
 def answers(content: Mapping[str, Any], also: Mapping[int, str] | None = None) -> Responses:
     """The answers of a route: `content` by media type, problems, and `also` other statuses without a body."""
-    problem = {PROBLEM_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}}}
+    problem = {PROBLEM_TYPE: {"schema": ref_to(Problem)}}
     return {
         200: {"description": "What was asked for.", "content": dict(content)},
         **{status: {"description": said} for status, said in (also or {}).items()},
@@ -47,7 +52,7 @@ def answers(content: Mapping[str, Any], also: Mapping[int, str] | None = None) -
 
 def json_of(kind: type, *, is_list: bool = False, example: Any = None) -> Responses:
     """The answers of a route that gives one value as JSON, or a list of them."""
-    one: dict[str, Any] = {"$ref": _REF.format(name=kind.__name__)}
+    one = ref_to(kind)
     content: dict[str, Any] = {"schema": {"type": "array", "items": one} if is_list else one}
     if example is not None:
         content["example"] = example

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 import pytest
 from support.artifacts import NODE, sealed
 
+from seamless_assets.adapters.artifacts.storage import folder
 from seamless_assets.adapters.artifacts.storage.folder import FolderFiles
 from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.core.releases.snapshot import next_release
 from seamless_assets.errors import ArtifactStoreError
+from seamless_assets.testing import InMemoryArtifactStore
 
 
 class Counted(FolderFiles):
@@ -81,3 +84,29 @@ async def test_a_reader_that_fails_or_is_cancelled_leaves_the_log_to_the_others(
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(reader.list_releases(NODE), 0)
     assert len(await reader.list_releases(NODE)) == 1
+
+
+@pytest.mark.parametrize("device", [8, 0])
+async def test_any_thread_is_told_at_once_whether_a_log_on_a_disk_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: int
+) -> None:
+    monkeypatch.setattr(folder.os, "major", lambda _: device)
+    writer, reader = ArtifactStore(str(tmp_path)), ArtifactStore(str(tmp_path))
+    await release(writer, 1)
+    assert reader.is_newest(NODE, 1) is None, "nothing was asked of the node yet"
+    await reader.list_releases(NODE)
+    is_known = bool(device)
+    assert reader.is_newest(NODE, 1) is (True if is_known else None)
+    await release(writer, 2)
+    assert await asyncio.to_thread(reader.is_newest, NODE, 1) is (False if is_known else None)
+    assert reader.is_newest(NODE, 2) is (True if is_known else None)
+    shutil.rmtree(tmp_path)
+    assert reader.is_newest(NODE, 2) is None, "of a log that is gone nothing is the newest"
+
+
+async def test_artifacts_in_memory_say_the_same_but_while_they_are_away() -> None:
+    store = InMemoryArtifactStore()
+    await release(store, 1)
+    assert (store.is_newest(NODE, 1), store.is_newest(NODE, 0)) == (True, False)
+    store.files.is_away = True
+    assert store.is_newest(NODE, 1) is None

@@ -139,6 +139,9 @@ class BucketFiles:
             return False
         return True
 
+    def is_there_now(self, path: str) -> bool | None:
+        """None: it has to be asked."""
+
     async def read_all(self, paths: Sequence[str]) -> list[bytes]:
         """The bytes of each, many at once. Raises like `read`."""
         return await self._each(self.read, paths)

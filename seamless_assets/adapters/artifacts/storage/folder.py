@@ -42,6 +42,7 @@ class FolderFiles:
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self._is_on_disk = False
 
     def uri(self, path: str) -> str:
         """Where a file is."""
@@ -74,6 +75,15 @@ class FolderFiles:
     async def is_there(self, path: str) -> bool:
         """Whether there is such a file."""
         return self._is_there(path)
+
+    def is_there_now(self, path: str) -> bool | None:
+        """The same, said at once and to any thread; None where the folder is on no disk of this machine."""
+        # A look at a server's folder may last for ever. File systems without a disk have device numbers of
+        # their own, whose major part is 0.
+        if not self._is_on_disk:
+            with suppress(OSError):
+                self._is_on_disk = os.major(os.stat(self.root).st_dev) != 0
+        return self._is_there(path) if self._is_on_disk else None
 
     async def read_all(self, paths: Sequence[str]) -> list[bytes]:
         """The bytes of each. Raises like `read`."""
