@@ -43,12 +43,15 @@ def of(frame: Any, **changed: Any) -> str:
     return fingerprint(frame, **{"node_id": NODE, "interval": 60, **changed})
 
 
+def by_hand_header(rows: int, interval: str = "60", version: str = "v2") -> bytes:
+    types = "ts:int64,open:float64,high:float64,low:float64,close:float64,volume:float64"
+    parts = (NODE, interval, version, types, str(rows))
+    return b"seamless-assets bars 1\n" + b"".join(f"{len(part)}:{part}".encode() for part in parts)
+
+
 def by_hand(rows: list[tuple[Any, ...]], interval: str = "60", version: str = "v2") -> str:
     """The published form, byte by byte."""
-    types = "ts:int64,open:float64,high:float64,low:float64,close:float64,volume:float64"
-    payload = b"seamless-assets bars 1\n"
-    for part in (NODE, interval, version, types, str(len(rows))):
-        payload += f"{len(part)}:{part}".encode()
+    payload = by_hand_header(len(rows), interval, version)
     ordered = sorted(rows)
     payload += b"".join(struct.pack("<q", row[0]) for row in ordered)
     for column in range(1, 6):
@@ -62,6 +65,22 @@ def test_the_form_is_the_published_one() -> None:
     frame = bars()
     assert of(frame) == by_hand([tuple(row) for row in frame.itertuples(index=False)])
     assert of(frame.iloc[:0]) == by_hand([])
+
+
+@pytest.mark.parametrize("rows", [32_767, 32_768, 32_769, 98_304])
+def test_long_bars_hash_as_short_ones_do(rows: int) -> None:
+    """However many parts they are hashed in, an odd value counts and an infinity is found in the last one."""
+    frame = bars(rows)
+    frame.loc[rows - 1, "volume"], frame.loc[rows - 2, "open"] = -0.0, np.nan
+    columns = [frame[name].to_numpy() + (0.0 if name != "ts" else 0) for name in COLUMNS]
+    header = by_hand_header(rows)
+    expected = (
+        f"sha256:{hashlib.sha256(header + b''.join(column.tobytes() for column in columns)).hexdigest()}"
+    )
+    shuffled = frame.sample(frac=1, random_state=1)
+    assert of(frame) == of(shuffled) == of(pa.Table.from_pandas(shuffled, preserve_index=False)) == expected
+    with pytest.raises(InvalidFrame, match="volume holds infinities"):
+        of(frame.assign(volume=np.where(frame["ts"] == frame["ts"].max(), np.inf, 1.0)))
 
 
 def test_the_form_never_changes() -> None:
