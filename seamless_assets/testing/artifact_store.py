@@ -53,6 +53,19 @@ class InMemoryFiles:
         self.on_change(path)
         return True
 
+    async def change(
+        self,
+        create: Sequence[tuple[str, bytes]],
+        replace: Sequence[tuple[str, bytes]],
+        remove: Sequence[str],
+    ) -> None:
+        """Write files that are not there yet, then files over what is there, and remove others."""
+        for path, payload in create:
+            await self.create(path, payload)
+        for path, payload in replace:
+            await self.replace(path, payload)
+        await self.remove(remove)
+
     async def replace(self, path: str, payload: bytes) -> None:
         """Write a file, over what is there."""
         await self._answer()

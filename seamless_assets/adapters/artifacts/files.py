@@ -40,6 +40,17 @@ class Files(Protocol):
     async def create(self, path: str, payload: bytes) -> bool:
         """Write a file that is not there yet; False where one is. Raises `ArtifactStoreError`."""
 
+    async def change(
+        self,
+        create: Sequence[tuple[str, bytes]],
+        replace: Sequence[tuple[str, bytes]],
+        remove: Sequence[str],
+    ) -> None:
+        """Write files that are not there yet, then files over what is there, and remove others.
+
+        Raises `ArtifactStoreError`.
+        """
+
     async def replace(self, path: str, payload: bytes) -> None:
         """Write a file whole, over what is there. Raises `ArtifactStoreError`."""
 

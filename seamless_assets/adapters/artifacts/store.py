@@ -211,14 +211,25 @@ class ArtifactStore:
         folder = await self._folders.find(node)
         await self._files.remove([f"{folder}/{path}" for path in paths])
 
-    async def create_file(self, node: NodeId, path: str, payload: bytes) -> bool:
-        """Write a file that is not there yet; False where one is."""
-        await self._require_create_if_absent()
-        return await self._files.create(await self._path(node, path), payload)
+    async def change_files(
+        self,
+        node: NodeId,
+        *,
+        create: Sequence[tuple[str, bytes]] = (),
+        replace: Sequence[tuple[str, bytes]] = (),
+        remove: Sequence[str] = (),
+    ) -> None:
+        """Write files that are not there yet, then files over what is there, and remove others.
 
-    async def replace_file(self, node: NodeId, path: str, payload: bytes) -> None:
-        """Write a file whole, over what is there."""
-        await self._files.replace(await self._path(node, path), payload)
+        Each is written whole; those that are not there to be removed are no error.
+        """
+        await self._require_create_if_absent()
+        folder = await self._folders.find(node)
+        await self._files.change(
+            [(f"{folder}/{path}", payload) for path, payload in create],
+            [(f"{folder}/{path}", payload) for path, payload in replace],
+            [f"{folder}/{path}" for path in remove],
+        )
 
     async def has_file(self, node: NodeId, path: str) -> bool:
         """Whether there is such a file."""

@@ -5,9 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import Any, Never
 
+from pyiceberg.avro.decoder import new_decoder
 from pyiceberg.avro.encoder import BinaryEncoder
+from pyiceberg.avro.file import MAGIC, META_SCHEMA, AvroFileHeader, AvroOutputFile
+from pyiceberg.avro.resolver import construct_reader, construct_writer
+from pyiceberg.avro.writer import Writer
 from pyiceberg.conversions import to_bytes
 from pyiceberg.io import OutputFile
 from pyiceberg.manifest import (
@@ -51,11 +56,11 @@ class PlacedFile:
 
 
 class _Memory(OutputFile):
-    """A file in memory, under the address of the one to come."""
+    """A file in memory, which is looked at while it is written."""
 
-    def __init__(self, location: str) -> None:
-        super().__init__(location)
-        self._stream = _Kept()
+    def __init__(self) -> None:
+        super().__init__("")
+        self._stream = io.BytesIO()
 
     @property
     def payload(self) -> bytes:
@@ -74,40 +79,76 @@ class _Memory(OutputFile):
         return self._stream
 
 
-class _Kept(io.BytesIO):
-    """Bytes that outlive the end of their writing."""
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """A form of file as pyiceberg's writer of it was found to write it: what it says first, and its entries.
 
-    def close(self) -> None:
-        """Nothing: what was written is wanted."""
+    To open a writer takes longer than to write all that a release adds.
+    """
+
+    metadata: dict[str, str]
+    entry: Writer
+
+    @classmethod
+    def of(cls, output: _Memory, opened: AvroOutputFile[Any]) -> _Form:
+        """The form of a writer that was opened."""
+        header = construct_reader(META_SCHEMA, {-1: AvroFileHeader}).read(new_decoder(output.payload))
+        return cls(dict(header.meta), opened.writer)
+
+    def header(self, **said: str) -> bytes:
+        """What comes before the first block; `said` takes the place of what the form says of a file."""
+        sink = io.BytesIO()
+        metadata = {name: said.get(name.replace("-", "_"), held) for name, held in self.metadata.items()}
+        _HEADER.write(BinaryEncoder(sink), AvroFileHeader(MAGIC, metadata, _SYNC))
+        return sink.getvalue()
+
+    def encode(self, entry: Any) -> bytes:
+        """The bytes of one entry."""
+        sink = io.BytesIO()
+        self.entry.write(BinaryEncoder(sink), entry)
+        return sink.getvalue()
 
 
-def encode_manifest(group: Group, files: Sequence[PlacedFile], uri: str) -> bytes:
-    """The manifest of a group, of which `files` are those in order, that will lie at `uri`."""
-    output = _Memory(uri)
-    writer = write_manifest(2, UNPARTITIONED_PARTITION_SPEC, SCHEMA, output, group.changed_by, "null")
-    with writer:
-        for file in files:
-            writer.add_entry(_entry(file, group.changed_by))
-    return _with_fixed_sync(output.payload, writer._writer.sync_bytes)
+_HEADER = construct_writer(META_SCHEMA)
 
 
-def encode_manifest_list(seq: int, named: Sequence[bytes], uri: str) -> bytes:
+@cache
+def _manifests() -> _Form:
+    output = _Memory()
+    writer = write_manifest(2, UNPARTITIONED_PARTITION_SPEC, SCHEMA, output, 1, "null")
+    with writer.new_writer() as opened:
+        return _Form.of(output, opened)
+
+
+@cache
+def _lists() -> _Form:
+    output = _Memory()
+    with write_manifest_list(2, output, 1, None, 1, "null") as writer:
+        return _Form.of(output, writer._writer)
+
+
+def encode_manifest(group: Group, files: Sequence[PlacedFile]) -> bytes:
+    """The manifest of a group, of which `files` are those in order."""
+    blocks = [_entry_block(file, is_new=file.live.added_by == group.changed_by) for file in files]
+    return b"".join([_manifests().header(), *blocks])
+
+
+def encode_manifest_list(seq: int, named: Sequence[bytes]) -> bytes:
     """The list of a snapshot's manifests, each as `encode_named` names it."""
-    output = _Memory(uri)
-    with write_manifest_list(2, output, seq, seq - 1 or None, seq, "null") as writer:
-        header = _with_fixed_sync(output.payload, writer._writer.sync_bytes)
+    before = str(seq - 1) if seq > 1 else "null"
+    header = _lists().header(snapshot_id=str(seq), parent_snapshot_id=before, sequence_number=str(seq))
     return header + (_block(named) if named else b"")
 
 
-def encode_named(groups: Sequence[Group], uris: Sequence[str], sizes: Sequence[int]) -> list[bytes]:
-    """How lists name the manifests of groups that lie at `uris` and are `sizes` bytes long."""
-    encoded = []
-    with write_manifest_list(2, _Memory(""), 1, None, 1, "null") as writer:
-        for group, uri, size in zip(groups, uris, sizes, strict=True):
-            sink = io.BytesIO()
-            writer._writer.writer.write(BinaryEncoder(sink), _named_manifest(group, uri, size))
-            encoded.append(sink.getvalue())
-    return encoded
+def encode_named(group: Group, uri: str, size: int) -> bytes:
+    """How lists name the manifest of a group that lies at `uri` and is `size` bytes long."""
+    return _lists().encode(_named_manifest(group, uri, size))
+
+
+@lru_cache(maxsize=4_096)
+def _entry_block(file: PlacedFile, *, is_new: bool) -> bytes:
+    """A file as manifests name it, in a block of its own; the manifests after its own repeat it."""
+    return _block([_manifests().encode(_entry(file, is_new=is_new))])
 
 
 def _block(entries: Sequence[bytes]) -> bytes:
@@ -141,9 +182,8 @@ def _named_manifest(group: Group, uri: str, size: int) -> ManifestFile:
     )
 
 
-def _entry(file: PlacedFile, changed_by: int) -> ManifestEntry:
+def _entry(file: PlacedFile, *, is_new: bool) -> ManifestEntry:
     live = file.live
-    is_new = live.added_by == changed_by
     return ManifestEntry.from_args(
         status=ManifestEntryStatus.ADDED if is_new else ManifestEntryStatus.EXISTING,
         snapshot_id=live.added_by,
@@ -165,7 +205,3 @@ def _data_file(file: PlacedFile) -> DataFile:
         lower_bounds={_TS_ID: to_bytes(LongType(), ref.start)},
         upper_bounds={_TS_ID: to_bytes(LongType(), ref.end - 1)},
     )
-
-
-def _with_fixed_sync(payload: bytes, random: bytes) -> bytes:
-    return payload.replace(random, _SYNC)

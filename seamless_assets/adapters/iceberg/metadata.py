@@ -6,7 +6,8 @@ import re
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from msgspec.json import decode, encode
+from msgspec import Raw
+from msgspec.json import encode
 
 from seamless_assets.adapters.iceberg.avro import SCHEMA
 from seamless_assets.adapters.iceberg.history import TableSnapshot
@@ -23,6 +24,7 @@ PROPERTIES = {
     # Iceberg's vectorized reader of Spark knows no deltas, in which opens are written.
     "read.parquet.vectorization.enabled": "false",
 }
+_SCHEMA = Raw(SCHEMA.model_dump_json().encode())
 _NUMBERED = re.compile(r"/v(?P<seq>[1-9][0-9]*)\.metadata\.json$")
 _OPERATIONS = {"compaction": "replace", "clean_up": "replace"}
 
@@ -89,7 +91,7 @@ class TableDocument:
             "last-updated-ms": self._timestamps[seq - 1],
             "last-column-id": SCHEMA.highest_field_id,
             "current-schema-id": SCHEMA.schema_id,
-            "schemas": [decode(SCHEMA.model_dump_json())],
+            "schemas": [_SCHEMA],
             "default-spec-id": 0,
             "partition-specs": [{"spec-id": 0, "fields": []}],
             "last-partition-id": 999,

@@ -14,7 +14,7 @@ again, byte for byte.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -67,14 +67,18 @@ class MirroredStore(Protocol):
     async def list_names(self, node: NodeId, folder: str) -> set[str]:
         """Names of the files in a folder."""
 
-    async def create_file(self, node: NodeId, path: str, payload: bytes) -> bool:
-        """Write a file that is not there yet; False where one is."""
+    async def change_files(
+        self,
+        node: NodeId,
+        *,
+        create: Sequence[File] = (),
+        replace: Sequence[File] = (),
+        remove: Sequence[str] = (),
+    ) -> None:
+        """Write files that are not there yet, then files over what is there, and remove others.
 
-    async def replace_file(self, node: NodeId, path: str, payload: bytes) -> None:
-        """Write a file at once and whole, over what is there."""
-
-    async def remove_files(self, node: NodeId, paths: Sequence[str]) -> None:
-        """Remove files; those that are not there are no error."""
+        Each is written whole; those that are not there to be removed are no error.
+        """
 
     def file_url(self, node: NodeId, path: str) -> str:
         """Where a file is, as `file://` or `s3://`."""
@@ -110,24 +114,15 @@ class IcebergMirror:
             # A table that failed half way is begun anew.
             table = self._tables.pop(node, None)
             if table is None or is_thorough:
-                table = _Table(self._store, node)
-                await (table.repair(log) if is_thorough else table.resume(log))
+                table = _Table(self._store, self._catalog, node)
+                shown = await (table.repair(log) if is_thorough else table.resume(log))
             else:
-                await table.follow(log)
+                shown = await table.follow(log)
             if len(self._tables) >= MAX_TABLES:
                 self._tables.pop(next(iter(self._tables)))
             table.forget()
             self._tables[node] = table
-            return await self._point(table, node, len(log))
-
-    async def _point(self, table: _Table, node: NodeId, seq: int) -> str:
-        """Have the catalog show the newest table, also where another process writes a later one meanwhile."""
-        while True:
-            url = table.url(metadata_path(seq))
-            await asyncio.to_thread(self._catalog.point, node, url)
-            if not await table.has(metadata_path(seq + 1)):
-                return url
-            seq += 1
+            return shown
 
     async def close(self) -> None:
         """Close the catalog."""
@@ -141,8 +136,8 @@ class _Table:
     long its files are (bytes, by their SHA-256).
     """
 
-    def __init__(self, store: MirroredStore, node: NodeId) -> None:
-        self._store, self._node = store, node
+    def __init__(self, store: MirroredStore, catalog: Catalog, node: NodeId) -> None:
+        self._store, self._catalog, self._node = store, catalog, node
         self._named: dict[str, tuple[int, bytes]] = {}
         self._sizes: dict[str, dict[str, int]] = {}
         self._begin()
@@ -159,22 +154,23 @@ class _Table:
         """Whether a file is there, below the table's location."""
         return await self._store.has_file(self._node, f"{FOLDER}/{path}")
 
-    async def resume(self, log: Sequence[Release]) -> None:
-        """Go on where a process before this one ended; where that was in the middle, see to all of it."""
+    async def resume(self, log: Sequence[Release]) -> str:
+        """Go on where a process before this one ended; where that was in the middle, see to all of it.
+
+        The URL of the metadata that are shown, here and below.
+        """
         changed: list[Group] = []
         for release in log[:-1]:
             changed = self._advance(release)
         seq = self._history.seq
         wanted = [metadata_path(seq), *_snapshot_paths(seq, changed)] if seq else []
         if all([await self.has(path) for path in wanted]):
-            await self.follow(log)
             # It may have ended before it removed what was too old.
-            await self._remove(range(max(seq - 2 * VERSIONS, 0) + 1, len(log) - VERSIONS + 1))
-        else:
-            self._begin()
-            await self.repair(log)
+            return await self.follow(log, lag=VERSIONS)
+        self._begin()
+        return await self.repair(log)
 
-    async def repair(self, log: Sequence[Release]) -> None:
+    async def repair(self, log: Sequence[Release]) -> str:
         """Write whatever is not there."""
         names = await self._store.list_names(self._node, f"{FOLDER}/{METADATA}")
         for release in log:
@@ -182,21 +178,19 @@ class _Table:
             wanted = _snapshot_paths(release.seq, changed)
             if not names.issuperset(path.removeprefix(f"{METADATA}/") for path in wanted):
                 await self._create(await self._snapshot(changed))
-        await self._write_tables([], after=0)
-        await self._show()
         written = [seq_of(f"/{name}") for name in names]
-        await self._remove(seq for seq in written if seq and seq <= len(log) - VERSIONS)
+        outdated = [seq for seq in written if seq and seq <= len(log) - VERSIONS]
+        return await self._finish([], after=0, outdated=outdated)
 
-    async def follow(self, log: Sequence[Release]) -> None:
-        """Write what the log has gained. Files of a release are written side by side."""
+    async def follow(self, log: Sequence[Release], *, lag: int = 0) -> str:
+        """Write what the log has gained, and remove what is too old; of so many tables before that again."""
         before = self._history.seq
         files: list[File] = []
         for release in log[before:]:
             await self._create(files)
             files = await self._snapshot(self._advance(release))
-        await self._write_tables(files, after=before)
-        await self._show()
-        await self._remove(range(max(before - VERSIONS, 0) + 1, len(log) - VERSIONS + 1))
+        outdated = range(max(before - VERSIONS - lag, 0) + 1, len(log) - VERSIONS + 1)
+        return await self._finish(files, after=before, outdated=outdated)
 
     def forget(self) -> None:
         """Forget groups of which nothing is in force any more."""
@@ -217,13 +211,14 @@ class _Table:
         files += await self._learn_lengths()
         named = [self._named[name][1] for name in self._history.groups]
         seq = self._history.seq
-        path = manifest_list_path(seq)
-        return [*files, (path, await asyncio.to_thread(encode_manifest_list, seq, named, self.url(path)))]
+        return [*files, (manifest_list_path(seq), encode_manifest_list(seq, named))]
 
     async def _learn_lengths(self) -> list[File]:
         """Learn how long the manifests of groups are that are not known; all are made where one is gone."""
         groups = self._history.groups
         unknown = [group for group in groups.values() if not self._is_named(group)]
+        if not unknown:
+            return []
         paths = [_path(group) for group in unknown]
         try:
             sizes = await self._store.file_sizes(self._node, [f"{FOLDER}/{path}" for path in paths])
@@ -237,62 +232,70 @@ class _Table:
 
     def _name(self, groups: Sequence[Group], sizes: Sequence[int]) -> None:
         """Note how lists name the manifests of groups, which are `sizes` bytes long."""
-        urls = [self.url(_path(group)) for group in groups]
-        for group, named in zip(groups, encode_named(groups, urls, sizes), strict=True):
+        for group, size in zip(groups, sizes, strict=True):
+            named = encode_named(group, self.url(_path(group)), size)
             self._named[group.name] = group.changed_by, named
 
     async def _manifest(self, group: Group) -> File:
-        known = self._sizes.get(group.name, {})
-        sizes = await gather(self._size(file.ref, known) for file in group.files)
-        self._sizes[group.name] = {
-            file.ref.file_sha256: size for file, size in zip(group.files, sizes, strict=True)
-        }
+        sizes = await self._file_sizes(group)
         placed = [
             PlacedFile(file, self._store.file_url(self._node, file.ref.file_path), size)
             for file, size in zip(group.files, sizes, strict=True)
         ]
-        path = _path(group)
-        payload = await asyncio.to_thread(encode_manifest, group, placed, self.url(path))
+        payload = encode_manifest(group, placed)
         self._name([group], [len(payload)])
-        return path, payload
+        return _path(group), payload
 
-    async def _size(self, ref: ArtifactRef, known: Mapping[str, int]) -> int:
-        """Bytes of a Parquet file, as its manifest says."""
-        size = known.get(ref.file_sha256)
-        return (await self._store.load_manifest(self._node, ref)).file_bytes if size is None else size
+    async def _file_sizes(self, group: Group) -> list[int]:
+        """Bytes of the Parquet files of a group, as their manifests say."""
+        known, refs = self._sizes.get(group.name, {}), [file.ref for file in group.files]
+        new = [ref for ref in refs if ref.file_sha256 not in known]
+        manifests = await gather(self._store.load_manifest(self._node, ref) for ref in new)
+        known |= {ref.file_sha256: manifest.file_bytes for ref, manifest in zip(new, manifests, strict=True)}
+        self._sizes[group.name] = {ref.file_sha256: known[ref.file_sha256] for ref in refs}
+        return [known[ref.file_sha256] for ref in refs]
 
-    async def _write_tables(self, files: Sequence[File], *, after: int) -> None:
-        """Write the newest tables of those that follow release `after`, `files` beside the last of them.
+    async def _finish(self, files: Sequence[File], *, after: int, outdated: Sequence[int]) -> str:
+        """Write the newest tables of those that follow release `after`, and show the last of them.
 
-        In their order: whoever finds one believes that those before it are there.
+        `files` are beside that one. Tables are written in their order: whoever finds one believes that those
+        before it are there. Outdated ones are removed: no reader can have learned of them just now.
         """
         last = self._history.seq
-        for seq in range(max(after, last - VERSIONS) + 1, last + 1):
-            table = await asyncio.to_thread(self._document.encode, seq)
-            beside = files if seq == last else ()
-            await self._create([*beside, (metadata_path(seq), table)])
+        tables = [
+            (metadata_path(seq), self._document.encode(seq))
+            for seq in range(max(after, last - VERSIONS) + 1, last + 1)
+        ]
+        for table in tables[:-1]:
+            await self._create([table])
+        await self._store.change_files(
+            self._node,
+            create=_in_folder([*files, *tables[-1:]]),
+            replace=_in_folder([(HINT, str(last).encode())]),
+            remove=[f"{FOLDER}/{metadata_path(seq)}" for seq in outdated],
+        )
+        return await self._point(last)
 
-    async def _show(self) -> None:
-        """Point the hint at the newest table.
+    async def _point(self, seq: int) -> str:
+        """Have the catalog show the newest table, and the hint too where another process wrote a later one.
 
-        Where another process wrote a later one meanwhile, the hint goes there: who wrote it either sees its
-        hint written over, here, or writes it after this.
+        Who wrote that either sees its hint written over, here, or writes it after this.
         """
-        seq = self._history.seq
         while True:
-            await self._store.replace_file(self._node, f"{FOLDER}/{HINT}", str(seq).encode())
+            url = self.url(metadata_path(seq))
+            await asyncio.to_thread(self._catalog.point, self._node, url)
             if not await self.has(metadata_path(seq + 1)):
-                return
+                return url
             seq += 1
-
-    async def _remove(self, seqs: Iterable[int]) -> None:
-        """Remove tables that are too old for a reader to have learned of them just now."""
-        paths = [f"{FOLDER}/{metadata_path(seq)}" for seq in seqs]
-        if paths:
-            await self._store.remove_files(self._node, paths)
+            await self._store.change_files(self._node, replace=_in_folder([(HINT, str(seq).encode())]))
 
     async def _create(self, files: Sequence[File]) -> None:
-        await gather(self._store.create_file(self._node, f"{FOLDER}/{path}", held) for path, held in files)
+        if files:
+            await self._store.change_files(self._node, create=_in_folder(files))
+
+
+def _in_folder(files: Sequence[File]) -> list[File]:
+    return [(f"{FOLDER}/{path}", payload) for path, payload in files]
 
 
 def _path(group: Group) -> str:

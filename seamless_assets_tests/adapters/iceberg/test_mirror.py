@@ -16,11 +16,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyiceberg.io import InputFile
-from pyiceberg.manifest import ManifestFile, read_manifest_list, write_manifest_list
+from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.manifest import ManifestFile, read_manifest_list, write_manifest, write_manifest_list
+from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC
 from pyiceberg.table.metadata import TableMetadataUtil
 from support.artifacts import NODE, seal_bars
 
-from seamless_assets.adapters.iceberg.avro import _Memory, encode_manifest_list, encode_named
+from seamless_assets.adapters.iceberg.avro import (
+    SCHEMA,
+    PlacedFile,
+    encode_manifest,
+    encode_manifest_list,
+    encode_named,
+)
 from seamless_assets.adapters.iceberg.catalog import TableCatalog
 from seamless_assets.adapters.iceberg.history import Group, History, LiveFile, group_name
 from seamless_assets.adapters.iceberg.metadata import TableDocument
@@ -265,15 +273,45 @@ def test_a_table_of_any_release_is_the_same_whenever_it_is_encoded() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 70, 700])
-def test_lists_are_as_pyiceberg_writes_them(count: int) -> None:
+def test_lists_are_as_pyiceberg_writes_them(tmp_path: Path, count: int) -> None:
     groups = [Group(f"2025-{at}", (LiveFile(artifact_of(at, 0), at + 1),), at + 1) for at in range(count)]
-    named = encode_named(groups, [f"file:///bars/{group.name}.avro" for group in groups], range(count))
-    made = encode_manifest_list(count + 1, named, "file:///bars/list.avro")
+    urls = [f"file:///bars/{group.name}.avro" for group in groups]
+    named = [encode_named(*one) for one in zip(groups, urls, range(count), strict=True)]
+    made = encode_manifest_list(count + 1, named)
     again = manifests_of(made)
-    assert [one.manifest_path for one in again] == [f"file:///bars/{group.name}.avro" for group in groups]
-    sink = _Memory("file:///bars/list.avro")
-    writer = write_manifest_list(2, sink, count + 1, count or None, count + 1, "null")
-    with writer:
+    assert [one.manifest_path for one in again] == urls
+    output = PyArrowFileIO().new_output(str(tmp_path / "list.avro"))
+    with write_manifest_list(2, output, count + 1, count or None, count + 1, "null") as writer:
         if again:
             writer.add_manifests(again)
-    assert made == sink.payload.replace(writer._writer.sync_bytes, bytes(range(16)))
+    theirs = (tmp_path / "list.avro").read_bytes()
+    assert made == theirs.replace(writer._writer.sync_bytes, bytes(range(16)))
+
+
+@pytest.mark.parametrize("changed_by", [1, 5])
+def test_manifests_are_as_pyiceberg_writes_them(tmp_path: Path, changed_by: int) -> None:
+    files = tuple(LiveFile(artifact_of(day, 0), day + 1) for day in range(changed_by))
+    group = Group("2025-01", files, changed_by)
+    placed = [
+        PlacedFile(live, f"file:///bars/{live.added_by}.parquet", 1_000 + day)
+        for day, live in enumerate(files)
+    ]
+    made = encode_manifest(group, placed)
+    (tmp_path / "made.avro").write_bytes(made)
+    manifest, io = (
+        manifests_of(encode_manifest_list(1, [encode_named(group, str(tmp_path / "made.avro"), len(made))]))[
+            0
+        ],
+        PyArrowFileIO(),
+    )
+    entries = manifest.fetch_manifest_entry(io)
+    assert [(entry.status.name, entry.snapshot_id) for entry in entries] == [
+        ("ADDED" if live.added_by == changed_by else "EXISTING", live.added_by) for live in files
+    ]
+    assert [entry.data_file.file_path for entry in entries] == [file.uri for file in placed]
+    output = io.new_output(str(tmp_path / "theirs.avro"))
+    with write_manifest(2, UNPARTITIONED_PARTITION_SPEC, SCHEMA, output, changed_by, "null") as writer:
+        for entry in entries:
+            writer.add_entry(entry)
+    theirs = (tmp_path / "theirs.avro").read_bytes()
+    assert made == theirs.replace(writer._writer.sync_bytes, bytes(range(16)))

@@ -112,6 +112,21 @@ class BucketFiles:
         """Write a file that is not there yet; False where one is. Raises `ArtifactStoreError`."""
         return await self._put(path, payload, "create")
 
+    async def change(
+        self,
+        create: Sequence[tuple[str, bytes]],
+        replace: Sequence[tuple[str, bytes]],
+        remove: Sequence[str],
+    ) -> None:
+        """Write files that are not there yet, side by side, then files over what is there, and remove others.
+
+        Raises `ArtifactStoreError`.
+        """
+        await gather(self.create(path, payload) for path, payload in create)
+        for path, payload in replace:
+            await self.replace(path, payload)
+        await self.remove(remove)
+
     async def replace(self, path: str, payload: bytes) -> None:
         """Write a file whole, over what is there. Raises `ArtifactStoreError`."""
         await self._put(path, payload, "overwrite")

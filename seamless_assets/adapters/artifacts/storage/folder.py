@@ -8,9 +8,9 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 from uuid import uuid4
 
 from seamless_assets.adapters.artifacts.files import (
@@ -53,11 +53,24 @@ class FolderFiles:
 
         Raises `ArtifactStoreError`.
         """
-        return await asyncio.to_thread(self._write, path, payload, is_new=True)
+        return await asyncio.to_thread(self._create, path, payload)
+
+    async def change(
+        self,
+        create: Sequence[tuple[str, bytes]],
+        replace: Sequence[tuple[str, bytes]],
+        remove: Sequence[str],
+    ) -> None:
+        """Write files that are not there yet, then files over what is there, and remove others, in one go.
+
+        A power cut may undo it, but leaves no file with other bytes than it was created with.
+        Raises `ArtifactStoreError`.
+        """
+        await asyncio.to_thread(self._change, create, replace, remove)
 
     async def replace(self, path: str, payload: bytes) -> None:
         """Write a file whole, over what is there; a power cut may undo it. Raises `ArtifactStoreError`."""
-        await asyncio.to_thread(self._write, path, payload, is_new=False)
+        await asyncio.to_thread(self._replace, path, payload)
 
     async def read(self, path: str) -> bytes:
         """Its bytes. Raises `ArtifactMissing`, `ArtifactStoreError`."""
@@ -114,8 +127,7 @@ class FolderFiles:
     async def remove(self, paths: Sequence[str]) -> None:
         """Remove files, leftovers too; those that are not there are no error."""
         for path in paths:
-            with reported(self.uri(path)):
-                await asyncio.to_thread(Path(self.root, path).unlink, missing_ok=True)
+            await asyncio.to_thread(self._remove, path)
 
     async def signatures(self, paths: Sequence[str]) -> list[str]:
         """Size, times and place on disk of each file. Raises like `read`."""
@@ -151,27 +163,58 @@ class FolderFiles:
             probe.write_bytes(b"probe")
             refuse_changed(self.uri(PROBE), probe.read_bytes(), b"probe")
 
-    def _write(self, path: str, payload: bytes, *, is_new: bool) -> bool:
+    def _create(self, path: str, payload: bytes) -> bool:
+        (is_new,) = self._create_all([(path, payload)])
+        if is_new:
+            with reported(self.uri(path), may_be_missing=False):
+                _sync_folder(os.path.dirname(self.uri(path)))
+        return is_new
+
+    def _change(
+        self,
+        create: Sequence[tuple[str, bytes]],
+        replace: Sequence[tuple[str, bytes]],
+        remove: Sequence[str],
+    ) -> None:
+        self._create_all(create)
+        for path, payload in replace:
+            self._replace(path, payload)
+        for path in remove:
+            self._remove(path)
+
+    def _create_all(self, files: Sequence[tuple[str, bytes]]) -> list[bool]:
+        """Which of the files were created; their bytes are on disk then."""
+        with ExitStack() as drafts:
+            opened = [drafts.enter_context(self._draft(path, payload)) for path, payload in files]
+            for draft in opened:
+                os.fsync(draft.fileno())
+            return [
+                _linked(draft.name, self.uri(path)) for draft, (path, _) in zip(opened, files, strict=True)
+            ]
+
+    def _replace(self, path: str, payload: bytes) -> None:
+        with self._draft(path, payload) as draft:
+            os.replace(draft.name, self.uri(path))
+
+    @contextmanager
+    def _draft(self, path: str, payload: bytes) -> Iterator[BinaryIO]:
+        """A neighbour of a file that holds its bytes, gone after the body. Raises `ArtifactStoreError`."""
         uri = self.uri(path)
-        folder, draft = os.path.dirname(uri), f"{uri}#{uuid4().int}"
+        draft = f"{uri}#{uuid4().int}"
         with reported(uri, may_be_missing=False):
-            _make_folder(folder)
+            _make_folder(os.path.dirname(uri))
             try:
                 with open(draft, "xb") as file:
                     file.write(payload)
-                    if is_new:
-                        file.flush()
-                        os.fsync(file.fileno())
-                # Of many that link at once one wins; its file is whole.
-                (os.link if is_new else os.replace)(draft, uri)
-            except FileExistsError:
-                return False
+                    file.flush()
+                    yield file
             finally:
                 with suppress(FileNotFoundError):
                     os.unlink(draft)
-            if is_new:
-                _sync_folder(folder)
-        return True
+
+    def _remove(self, path: str) -> None:
+        with reported(self.uri(path)), suppress(FileNotFoundError):
+            os.unlink(f"{self.root}/{path}")
 
     def _read(self, path: str) -> tuple[bytes, str]:
         """Its bytes, and its signature from before they were read."""
@@ -227,6 +270,15 @@ class FolderFiles:
             return []
         except NotADirectoryError as error:
             raise _no_folder(self.uri(folder)) from error
+
+
+def _linked(draft: str, uri: str) -> bool:
+    """Whether a draft became the file: of many that link at once one wins, and its file is whole."""
+    try:
+        os.link(draft, uri)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _no_folder(uri: str) -> ArtifactCorrupt:
