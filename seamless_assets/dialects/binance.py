@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 from seamless_assets.dialects.base import (
+    Handler,
     Query,
     Reason,
     Refusal,
@@ -23,6 +25,7 @@ from seamless_assets.dialects.base import (
 )
 from seamless_assets.dialects.limits import RateLimits
 from seamless_assets.dialects.market_data import Market, MarketData
+from seamless_assets.errors import NotServed
 
 FRAMES = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M")
 _NAMES = {frame: frame for frame in FRAMES}
@@ -34,14 +37,24 @@ _LEGAL = {
     "symbol": (r"^[\w\-._&&[^a-z]]{1,50}$", re.compile(r"(?!.*[a-z])[\w.-]{1,50}")),
 }
 """The characters that parameters may have, as the venue says it and as Python does."""
+_ONE_OF_TWO = Refusal(400, {"code": -1128, "msg": "Combination of optional parameters invalid."})
+_READ = {
+    "klines": ("symbol", "interval", "startTime", "endTime", "timeZone", "limit"),
+    "aggTrades": ("symbol", "fromId", "startTime", "endTime", "limit"),
+    "exchangeInfo": ("symbol", "symbols", "permissions", "showPermissionSets", "symbolStatus"),
+}
+"""The parameters of spot's endpoints; what contracts and clocks do not read is as if it were not there."""
+_UTC = re.compile("[+-]?0{1,2}(:00)?")
 _TOO_OLD = Refusal(400, {"code": -1102, "msg": "Candlestick too long ago."})
-LIMITS = RateLimits(
-    {"exchangeInfo": 20, "time": 1, "klines": 2, "aggTrades": 4},
-    ("x-mbx-used-weight", "x-mbx-used-weight-1m"),
-)
+
+
+def _told(used: int, _at: float) -> dict[str, str]:
+    return {"x-mbx-used-weight": str(used), "x-mbx-used-weight-1m": str(used)}
+
+
+LIMITS = RateLimits(60, _told, {"exchangeInfo": 20, "time": 1, "klines": 2, "aggTrades": 4})
 """What requests weigh, and how every answer tells what its caller has used of the minute."""
-_LIMIT_OF_WEIGHT = {"/api/v3": 6_000}
-_LIMIT_OF_CONTRACTS = 2_400
+_LIMIT_OF_SPOT, _LIMIT_OF_CONTRACTS = 6_000, 2_400
 _REFUSALS: dict[Reason, tuple[int, int, str]] = {
     "unauthorized": (401, -2015, "Invalid API-key, IP, or permissions for action."),
     "too_many": (429, -1003, "Too many requests."),
@@ -68,12 +81,21 @@ def routes(data: MarketData) -> list[Route]:
         ("/fapi/v1", swaps(data), 1500),
         ("/dapi/v1", [], 1500),
     ):
-        venue = _Venue(data, markets, cap, _LIMIT_OF_WEIGHT.get(base, _LIMIT_OF_CONTRACTS))
+        is_spot = base == "/api/v3"
+        weight = _LIMIT_OF_SPOT if is_spot else _LIMIT_OF_CONTRACTS
+        venue = _Venue(data, markets, cap, weight, is_spot=is_spot)
+        named: dict[str, Handler] = {
+            "exchangeInfo": venue.info,
+            "time": venue.time,
+            "ping": always({}),
+            "klines": venue.klines,
+            "aggTrades": venue.trades,
+        }
         made += [
-            Route("binance", f"{base}/exchangeInfo", venue.info),
-            Route("binance", f"{base}/time", venue.time),
-            Route("binance", f"{base}/klines", venue.klines),
-            Route("binance", f"{base}/aggTrades", venue.trades),
+            Route(
+                "binance", f"{base}/{name}", _reading(name, handler) if is_spot and name in _READ else handler
+            )
+            for name, handler in named.items()
         ]
     return made
 
@@ -90,14 +112,18 @@ def market_name(market: Market) -> str:
 
 
 class _Venue:
-    def __init__(self, data: MarketData, markets: list[Market], cap: int, weight: int) -> None:
-        self._data, self._cap, self._weight = data, cap, weight
+    def __init__(
+        self, data: MarketData, markets: list[Market], cap: int, weight: int, *, is_spot: bool
+    ) -> None:
+        self._data, self._cap, self._weight, self._is_spot = data, cap, weight, is_spot
         self._markets = by_name(markets, market_name)
 
     async def info(self, query: Query) -> Any:
+        known, now = await listed(self._data, self._markets), self._data.clock.now()
+        listings = [_listing(name, market, now) for name, market in known.items()]
         return {
             "timezone": "UTC",
-            "serverTime": int(self._data.clock.now() * 1000),
+            "serverTime": int(now * 1000),
             "rateLimits": [
                 {
                     "rateLimitType": "REQUEST_WEIGHT",
@@ -107,10 +133,7 @@ class _Venue:
                 }
             ],
             "exchangeFilters": [],
-            "symbols": [
-                _listing(name, market, self._data.clock.now())
-                for name, market in (await listed(self._data, self._markets)).items()
-            ],
+            "symbols": _chosen(listings, query) if self._is_spot else listings,
         }
 
     async def time(self, query: Query) -> Any:
@@ -120,6 +143,8 @@ class _Venue:
         _require(query, "symbol", "interval")
         market = self._market(query)
         frame = timeframe_of(_NAMES, query.get("interval"), _BAD_INTERVAL)
+        if not _UTC.fullmatch(query.get("timeZone") or "0"):
+            raise NotServed("candles are kept in UTC; leave timeZone out")
         limit = page_size(query, "limit", 500, self._cap)
         start, end = window(query, "startTime", "endTime", 1000)
         if start is None:
@@ -150,6 +175,8 @@ class _Venue:
     async def trades(self, query: Query) -> Any:
         _require(query, "symbol")
         market = self._market(query)
+        if query.get("fromId"):
+            raise NotServed("trades are found by their time here, and not by fromId")
         start, end = window(query, "startTime", "endTime", 1000)
         finish = int(self._data.clock.now()) + 1 if end is None else end
         begin = finish - 3601 if start is None else start
@@ -185,6 +212,51 @@ def _require(query: Query, *names: str) -> None:
         if query.get(name) and not pattern.fullmatch(query[name]):
             said = f"Illegal characters found in parameter '{name}'; legal range is '{legal}'."
             raise Refusal(400, {"code": -1100, "msg": said})
+
+
+def _reading(name: str, handler: Handler) -> Handler:
+    """A handler of spot, which refuses parameters that it does not read."""
+    read = _READ[name]
+
+    async def answered(query: Query) -> Any:
+        known = len(query.keys() & set(read))
+        if known < len(query):
+            said = (
+                f"Not all sent parameters were read; read '{known}' parameter(s) but was sent '{len(query)}'."
+            )
+            raise Refusal(400, {"code": -1104, "msg": said})
+        return await handler(query)
+
+    return answered
+
+
+def _chosen(listings: list[dict[str, Any]], query: Query) -> list[dict[str, Any]]:
+    """Those of the listings that a query of spot asks for. Raises `Refusal`."""
+    named = [name for name in ("symbol", "symbols") if query.get(name)]
+    others = [name for name in ("permissions", "symbolStatus") if query.get(name)]
+    if len(named) + bool(others) > 1:
+        raise _ONE_OF_TWO
+    if named:
+        asked = [query["symbol"]] if named == ["symbol"] else _array(query, "symbols")
+        known = {item["symbol"]: item for item in listings}
+        if not known.keys() >= set(asked):
+            raise _BAD_SYMBOL
+        return [known[name] for name in dict.fromkeys(asked)]
+    permissions = query.get("permissions", "")
+    allowed = _array(query, "permissions") if permissions.startswith("[") else [permissions or "SPOT"]
+    status = query.get("symbolStatus")
+    return [item for item in listings if "SPOT" in allowed and status in (None, "", item["status"])]
+
+
+def _array(query: Query, name: str) -> list[str]:
+    """A parameter that is a JSON array of texts."""
+    try:
+        values = json.loads(query[name])
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise Refusal(400, {"code": -1100, "msg": f"Illegal characters found in parameter '{name}'."})
+    return values
 
 
 def _listing(name: str, market: Market, now: float) -> dict[str, Any]:

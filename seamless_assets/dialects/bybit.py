@@ -22,9 +22,13 @@ from seamless_assets.dialects.base import (
     text,
     window,
 )
+from seamless_assets.dialects.limits import RateLimits
 from seamless_assets.dialects.market_data import Market, MarketData
 
 CAP = 1000
+_LISTED = 500
+"""Instruments in a page of contracts, where its size is not told."""
+_CATEGORIES = ("spot", "linear", "inverse", "option")
 _REFUSALS: dict[Reason, tuple[int, int, str]] = {
     "unauthorized": (401, 10003, "API key is invalid."),
     "too_many": (200, 10006, "Too many visits! Exceeded the API Rate Limit."),
@@ -38,6 +42,22 @@ _SIGNED: dict[str, Any] = {
     "account/info": {"unifiedMarginStatus": 5},
 }
 """The answers to what ccxt asks with keys: an account without coins, which may read."""
+_REQUESTS, _WINDOW_S = 600, 5
+"""How many requests of an address are taken in so many seconds."""
+
+
+def _told(used: int, at: float) -> dict[str, str]:
+    left = max(0, _REQUESTS - used)
+    reset = at if left else (at // _WINDOW_S + 1) * _WINDOW_S
+    return {
+        "x-bapi-limit": str(_REQUESTS),
+        "x-bapi-limit-status": str(left),
+        "x-bapi-limit-reset-timestamp": str(int(reset * 1000)),
+    }
+
+
+LIMITS = RateLimits(_WINDOW_S, _told)
+"""What is left of the limit, and when it begins anew: now, while something is left."""
 INTERVALS = {
     "1": "1m", "3": "3m", "5": "5m", "15": "15m", "30": "30m", "60": "1h", "120": "2h", "240": "4h", "360": "6h",
     "720": "12h", "D": "1d", "W": "1w", "M": "1M",
@@ -75,13 +95,32 @@ class _Venue:
         return self._ok({"timeSecond": str(int(now)), "timeNano": str(int(now * 1e9))})
 
     async def instruments(self, query: Query) -> Any:
-        category = query.get("category", "spot")
+        category, symbol = query.get("category", ""), query.get("symbol")
+        if category not in _CATEGORIES:
+            raise Refusal(200, self._error("Illegal category"))
         known, now = await listed(self._data, self._markets.get(category, {})), self._data.clock.now()
+        if symbol and symbol not in known and category != "spot":
+            raise Refusal(200, self._error("params error: symbol invalid"))
         described = [_instrument(name, market, now) for name, market in known.items()]
-        return self._ok({"category": category, "list": described, "nextPageCursor": ""})
+        wanted = {"symbol": symbol, "baseCoin": query.get("baseCoin"), "status": query.get("status")}
+        asked = {key: value for key, value in wanted.items() if value}
+        found = [item for item in described if asked.items() <= item.items()]
+        # All of spot is one page.
+        page, cursor = (found, "") if category == "spot" else self._page(found, query)
+        return self._ok({"category": category, "list": page, "nextPageCursor": cursor})
+
+    def _page(self, found: list[dict[str, Any]], query: Query) -> tuple[list[dict[str, Any]], str]:
+        """A page of instruments, and where the next one begins."""
+        after, size = query.get("cursor", ""), page_size(query, "limit", _LISTED, CAP)
+        names = [item["symbol"] for item in found]
+        if after and after not in names:
+            raise Refusal(200, self._error("params error: cursor invalid"))
+        begin = names.index(after) + 1 if after else 0
+        end = begin + size
+        return found[begin:end], names[end - 1] if end < len(found) else ""
 
     async def candles(self, query: Query) -> Any:
-        market = self._market(query)
+        market = self._market(query, "linear")
         frame = INTERVALS.get(query.get("interval", ""))
         if market is None:
             raise Refusal(200, self._error("params error: Symbol Invalid"))
@@ -102,10 +141,11 @@ class _Venue:
             [str(ts * 1000), text(o), text(h), text(low), text(c), text(v), text(v * c)]
             for ts, o, h, low, c, v in rows_of(found[::-1])
         ]
-        return self._ok({"category": query.get("category", "spot"), "symbol": query["symbol"], "list": rows})
+        category = query.get("category") or "linear"
+        return self._ok({"category": category, "symbol": query["symbol"], "list": rows})
 
     async def trades(self, query: Query) -> Any:
-        market = self._market(query)
+        market = self._market(query, "")
         if market is None:
             raise Refusal(200, self._error("params error: Symbol Invalid"))
         now = self._data.clock.now()
@@ -123,10 +163,14 @@ class _Venue:
             }
             for n, (at, price, amount, side) in enumerate(found[::-1])
         ]
-        return self._ok({"category": query.get("category", "spot"), "list": rows})
+        return self._ok({"category": query["category"], "list": rows})
 
-    def _market(self, query: Query) -> Market | None:
-        market = self._markets.get(query.get("category", "spot"), {}).get(query.get("symbol", ""))
+    def _market(self, query: Query, category: str) -> Market | None:
+        """The market that is asked for, of `category` where none is told. Raises `Refusal` for an unknown one."""
+        category = query.get("category") or category
+        if category not in _CATEGORIES:
+            raise Refusal(200, self._error("Illegal category"))
+        market = self._markets.get(category, {}).get(query.get("symbol", ""))
         return None if market is None or self._data.is_refused(market.symbol) else market
 
     def _ok(self, result: Any) -> Any:

@@ -21,6 +21,7 @@ from seamless_assets.dialects.base import (
     text,
     timeframe_of,
 )
+from seamless_assets.dialects.limits import RateLimits
 from seamless_assets.dialects.market_data import Market, MarketData
 
 CAP = 350
@@ -42,6 +43,20 @@ _REFUSALS: dict[Reason, tuple[int, str]] = {
     "bad_request": (400, "INVALID_ARGUMENT"),
     "not_served": (404, "NOT_FOUND"),
 }
+_A_SECOND = 10
+"""Requests of an address that are taken in a second."""
+
+
+def _told(used: int, _at: float) -> dict[str, str]:
+    return {
+        "x-ratelimit-limit": str(_A_SECOND),
+        "x-ratelimit-remaining": str(max(0, _A_SECOND - used)),
+        "x-ratelimit-reset": "1",
+    }
+
+
+LIMITS = RateLimits(1, _told)
+"""What is left of a second, and in how many a new one begins."""
 _PRODUCTS = ("/api/v3/brokerage/market/products", "/api/v3/brokerage/products")
 """For everybody, and for those with keys."""
 _FEES = {
@@ -68,7 +83,7 @@ def routes(data: MarketData) -> list[Route]:
     """Endpoints of Advanced Trade and the currency lists of v2."""
     venue = _Venue(data)
     named: dict[str, Handler] = {
-        "/v2/time": venue.time,
+        "/v2/time": venue.old_time,
         "/api/v3/brokerage/time": venue.time,
         "/v2/currencies": venue.fiat,
         "/v2/currencies/crypto": venue.crypto,
@@ -77,6 +92,7 @@ def routes(data: MarketData) -> list[Route]:
     }
     for products in _PRODUCTS:
         named[products] = venue.products
+        named[f"{products}/{{product}}"] = venue.product
         named[f"{products}/{{product}}/candles"] = venue.candles
         named[f"{products}/{{product}}/ticker"] = venue.trades
     return [Route("coinbase", path, handler) for path, handler in named.items()]
@@ -90,10 +106,14 @@ class _Venue:
     async def time(self, query: Query) -> Any:
         now = self._data.clock.now()
         return {
-            "data": {"iso": "", "epoch": int(now)},
+            "iso": _iso(now),
             "epochSeconds": str(int(now)),
             "epochMillis": str(int(now * 1000)),
         }
+
+    async def old_time(self, query: Query) -> Any:
+        now = int(self._data.clock.now())
+        return {"data": {"iso": f"{datetime.fromtimestamp(now, UTC):%Y-%m-%dT%H:%M:%SZ}", "epoch": now}}
 
     async def fiat(self, query: Query) -> Any:
         return {"data": [{"id": name, "name": name, "min_size": "0.01"} for name in ("EUR", "USD")]}
@@ -114,13 +134,24 @@ class _Venue:
         return {"data": {"currency": "USD", "rates": {"USD": "1.0"}}}
 
     async def products(self, query: Query) -> Any:
-        if query.get("product_type", "SPOT").upper() not in ("SPOT", ""):
+        if query.get("product_type", "SPOT").upper() not in ("SPOT", "", "UNKNOWN_PRODUCT_TYPE"):
             return {"products": [], "num_products": 0}
         known = await listed(self._data, self._markets)
-        return {
-            "products": [_product(name, market) for name, market in known.items()],
-            "num_products": len(known),
-        }
+        if asked := query.get("product_ids"):
+            known = {name: market for name, market in known.items() if name == asked}
+        begin = max(0, number(query, "offset", 0))
+        # Without a limit, or one of 0, all of them.
+        size = number(query, "limit", 0) or len(known)
+        if size < 0:
+            raise _invalid("limit must not be negative")
+        page = [_product(name, market) for name, market in known.items()][begin : begin + size]
+        return {"products": page, "num_products": len(page)}
+
+    async def product(self, query: Query) -> Any:
+        known = await listed(self._data, self._markets)
+        if query["product"] not in known:
+            raise _UNKNOWN
+        return _product(query["product"], known[query["product"]])
 
     async def candles(self, query: Query) -> Any:
         market = self._market(query)
@@ -130,6 +161,7 @@ class _Venue:
         if frame.count(start, end) > CAP:
             raise _invalid(f"number of candles requested should be less than {CAP}")
         found, _ = await self._data.candles(market.symbol, frame, start, end + 1)
+        found = found[-page_size(query, "limit", CAP, CAP) :]
         return {
             "candles": [
                 {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from seamless_assets.dialects.base import (
     text,
 )
 from seamless_assets.dialects.market_data import Market, MarketData
+from seamless_assets.errors import NotServed
 
 RETENTION = 720
 _REFUSALS: dict[Reason, str] = {
@@ -41,6 +44,13 @@ MINUTES = {
     "1440": "1d",
     "10080": "1w",
 }
+_OLD_CODES = {"BTC": "XBT", "DOGE": "XDG"}
+"""What the venue has called coins since its beginning."""
+_OLD_PREFIXES = {
+    **dict.fromkeys(("XBT", "ETH", "LTC", "XRP", "XLM", "XMR", "ETC", "REP", "ZEC", "MLN", "XDG"), "X"),
+    **dict.fromkeys(("USD", "EUR", "GBP", "CAD", "JPY", "AUD"), "Z"),
+}
+"""What stands before the oldest of its codes: XXBT, ZUSD."""
 
 
 def routes(data: MarketData) -> list[Route]:
@@ -61,70 +71,83 @@ class _Venue:
     def __init__(self, data: MarketData) -> None:
         self._data = data
         self._markets = by_name(spot(data), lambda market: f"{market.base}{market.quote}")
+        self._old_names = _old_names(self._markets)
 
     async def assets(self, query: Query) -> Any:
-        names = {name for market in self._markets.values() for name in (market.base, market.quote)}
-        return _ok(
-            {
-                name: {
-                    "aclass": "currency",
-                    "altname": name,
-                    "decimals": 10,
-                    "display_decimals": 5,
-                    "status": "enabled",
-                }
-                for name in sorted(names)
-            }
-        )
+        own = sorted({name for market in self._markets.values() for name in (market.base, market.quote)})
+        old = {old: name for name in own for old in (_old_code(name), _old_asset(name))}
+        names, asked = {**old, **dict(zip(own, own, strict=True))}, _listed(query, "asset") or own
+        if not names.keys() >= set(asked):
+            raise Refusal(200, _error("EQuery:Unknown asset"))
+        return _ok({name: _asset(names[name]) for name in asked})
 
     async def pairs(self, query: Query) -> Any:
+        if query.get("info", "info") != "info":
+            raise NotServed("of pairs their info is kept here, and no leverage, fees or margin")
         known = await listed(self._data, self._markets)
-        return _ok({name: _pair(name, market) for name, market in known.items()})
+        asked = [self._named(name) for name in _listed(query, "pair") or known]
+        if any(name not in known for name, _ in asked):
+            raise _UNKNOWN
+        return _ok({key: _pair(key, known[name]) for name, key in asked})
 
     async def time(self, query: Query) -> Any:
-        return _ok({"unixtime": int(self._data.clock.now())})
+        now = int(self._data.clock.now())
+        return _ok(
+            {"unixtime": now, "rfc1123": f"{datetime.fromtimestamp(now, UTC):%a, %d %b %y %H:%M:%S +0000}"}
+        )
 
     async def status(self, query: Query) -> Any:
-        return _ok({"status": "online", "timestamp": "2025-01-01T00:00:00Z"})
+        now = datetime.fromtimestamp(int(self._data.clock.now()), UTC)
+        return _ok({"status": "online", "timestamp": f"{now:%Y-%m-%dT%H:%M:%SZ}"})
 
     async def candles(self, query: Query) -> Any:
-        name, frame = query.get("pair", ""), MINUTES.get(query.get("interval", "1"))
-        if name not in self._markets:
-            raise Refusal(200, _error("EQuery:Unknown asset pair"))
+        market, key = self._market(query)
+        frame = MINUTES.get(query.get("interval") or "1")
         if frame is None:
-            raise Refusal(200, _error("EGeneral:Invalid arguments:interval"))
+            raise Refusal(200, _error("EGeneral:Invalid arguments"))
         timeframe, now = Timeframe(frame), int(self._data.clock.now())
-        market = self._markets[name]
         start = max(timeframe.shift(now, 1 - RETENTION), timeframe.floor(market.listed))
         since = number(query, "since", 0)
         found, end = await self._data.candles(market.symbol, timeframe, start, None)
-        rows = [row for row in _filled(found, timeframe, start, end) if row[0] > since]
-        closed, trades = timeframe.shift(now, -1), self._data.trades_in_candle
+        rows = [row for row in _filled(found, timeframe, start, end) if row[0] >= since]
+        trades = self._data.trades_in_candle
         return _ok(
             {
-                name: [
+                key: [
                     [ts, *(text(value) for value in (o, h, low, c, c)), text(v), trades if v else 0]
                     for ts, o, h, low, c, v in rows
                 ],
-                "last": closed,
+                # Whoever asks from there on has each candle as it closed, and misses none.
+                "last": rows[-1][0] if rows else since,
             }
         )
 
     async def trades(self, query: Query) -> Any:
-        name = query.get("pair", "")
-        if name not in self._markets:
-            raise Refusal(200, _error("EQuery:Unknown asset pair"))
+        market, key = self._market(query)
         now = self._data.clock.now()
         since = real(query, "since", now - 3600)
         since = since / 1e9 if since > 1e12 else since
         count = page_size(query, "count", 1000, 1000)
-        found = await self._data.trades(self._markets[name].symbol, since, now, count)
+        found = await self._data.trades(market.symbol, since, now, count)
         last = found[-1][0] if found else since
         rows = [
             [text(price), text(amount), at, side[0], "l", "", n]
             for n, (at, price, amount, side) in enumerate(found)
         ]
-        return _ok({name: rows, "last": str(int(last * 1e9))})
+        return _ok({key: rows, "last": str(int(last * 1e9))})
+
+    def _market(self, query: Query) -> tuple[Market, str]:
+        """The market that is asked for, and the name that it is answered under. Raises `Refusal`."""
+        if not query.get("pair"):
+            raise Refusal(200, _error("EGeneral:Invalid arguments"))
+        name, key = self._named(query["pair"])
+        if name not in self._markets or query.get("asset_class", "currency") != "currency":
+            raise _UNKNOWN
+        return self._markets[name], key
+
+    def _named(self, asked: str) -> tuple[str, str]:
+        """Our name of a pair, and the one that it is answered under: the oldest for those that are old."""
+        return self._old_names.get(asked, (asked, asked))
 
 
 def refusal(reason: Reason, detail: str) -> Refusal:
@@ -142,6 +165,16 @@ def _filled(candles: np.ndarray, timeframe: Timeframe, start: int, end: int) -> 
             close = rows[-1][4]
             rows.append((ts, close, close, close, close, 0.0))
     return rows
+
+
+def _asset(name: str) -> dict[str, Any]:
+    return {
+        "aclass": "currency",
+        "altname": name,
+        "decimals": 10,
+        "display_decimals": 5,
+        "status": "enabled",
+    }
 
 
 def _pair(name: str, market: Market) -> dict[str, Any]:
@@ -173,3 +206,32 @@ def _ok(result: Any) -> Any:
 
 def _error(reason: str) -> Any:
     return {"error": [reason]}
+
+
+_UNKNOWN = Refusal(200, _error("EQuery:Unknown asset pair"))
+
+
+def _listed(query: Query, name: str) -> list[str]:
+    """The values of a parameter that lists them with commas."""
+    return [value for value in query.get(name, "").split(",") if value]
+
+
+def _old_code(name: str) -> str:
+    return _OLD_CODES.get(name, name)
+
+
+def _old_asset(name: str) -> str:
+    code = _old_code(name)
+    return f"{_OLD_PREFIXES.get(code, '')}{code}"
+
+
+def _old_names(markets: Mapping[str, Market]) -> dict[str, tuple[str, str]]:
+    """What the venue calls markets otherwise: our name, and the one that answers have then."""
+    found: dict[str, tuple[str, str]] = {}
+    for name, market in markets.items():
+        found |= {market.symbol: (name, name)}
+        base, quote = _old_code(market.base), _old_code(market.quote)
+        is_oldest = {base, quote} <= _OLD_PREFIXES.keys()
+        key = f"{_old_asset(market.base)}{_old_asset(market.quote)}" if is_oldest else f"{base}{quote}"
+        found |= dict.fromkeys((f"{base}{quote}", f"{base}/{quote}", key), (name, key))
+    return found | {name: (name, name) for name in markets}

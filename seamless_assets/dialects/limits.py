@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-WINDOW_S = 60
-"""The window that weights are counted in."""
+Told = Callable[[int, float], Mapping[str, str]]
+"""Headers of an answer, by what its caller has used of a window, and when, in epoch seconds."""
+
+
+def nothing(_used: int, _at: float) -> Mapping[str, str]:
+    """Of a venue whose answers tell nothing of limits."""
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """Weights of requests by the last word of their paths, and headers with what was used of a minute."""
+    """Weights of requests by the last word of their paths, and what is told of a window of `window_s`."""
 
+    window_s: int = 60
+    told: Told = nothing
     weights: Mapping[str, int] = field(default_factory=dict)
-    headers: tuple[str, ...] = ()
 
     def weight(self, path: str) -> int:
         """What a request for a path weighs; 1 where nothing is said of it."""

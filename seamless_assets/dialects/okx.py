@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from seamless_assets.core.calendar.timeframe import Timeframe
@@ -26,10 +27,12 @@ RECENT = 1440
 _REFUSALS: dict[Reason, tuple[int, str, str]] = {
     "unauthorized": (401, "50111", "Invalid OK-ACCESS-KEY."),
     "too_many": (429, "50011", "Too Many Requests."),
-    "try_later": (503, "50013", "Systems are busy. Please try again later."),
+    "try_later": (503, "50001", "Service temporarily unavailable. Please try again later."),
     "bad_request": (400, "51000", "Parameter error."),
     "not_served": (404, "51000", "Parameter error: not served:"),
 }
+_DIGITS = re.compile("-?[0-9]{0,18}")
+_TYPES = frozenset({"SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", "EVENTS"})
 BARS = {
     "1m": "1m", "3m": "3m", "5m": "5m", "15m": "15m", "30m": "30m", "1H": "1h", "2H": "2h", "4H": "4h",
     "6Hutc": "6h", "12Hutc": "12h", "1Dutc": "1d", "1Wutc": "1w", "1Mutc": "1M",
@@ -63,10 +66,23 @@ class _Venue:
         return _ok([{"ts": str(int(self._data.clock.now() * 1000))}])
 
     async def instruments(self, query: Query) -> Any:
-        kind = query.get("instType", "SPOT")
+        kind, name = query.get("instType"), query.get("instId")
+        if not kind:
+            raise _empty("instType")
+        if kind not in _TYPES:
+            raise _wrong("instType")
         known = await listed(self._data, self._markets)
+        if name and name not in known:
+            raise _UNKNOWN
         described = [_instrument(name, market) for name, market in known.items()]
-        return _ok([item for item in described if item["instType"] == kind])
+        wanted = {
+            "instType": kind,
+            "instId": name,
+            "uly": query.get("uly"),
+            "instFamily": query.get("instFamily"),
+        }
+        asked = {key: value for key, value in wanted.items() if value}
+        return _ok([item for item in described if asked.items() <= item.items()])
 
     async def recent(self, query: Query) -> Any:
         return await self._candles(query, reach=RECENT)
@@ -75,11 +91,12 @@ class _Venue:
         return await self._candles(query, reach=None)
 
     async def _candles(self, query: Query, reach: int | None) -> Any:
-        market, frame = self._markets.get(query.get("instId", "")), BARS.get(query.get("bar", "1m"))
-        if market is None:
-            raise Refusal(200, _error("51001", "Instrument ID does not exist"))
+        market, frame = self._market(query), BARS.get(query.get("bar") or "1m")
         if frame is None:
-            raise Refusal(200, _error("51000", "Parameter bar error"))
+            raise _wrong("bar")
+        for name in ("after", "before", "limit"):
+            if not _DIGITS.fullmatch(query.get(name, "")):
+                raise _wrong(name)
         timeframe, now = Timeframe(frame), int(self._data.clock.now())
         limit = page_size(query, "limit", 100, CAP)
         end = -(-number(query, "after", 0) // 1000) if query.get("after") else None
@@ -104,9 +121,7 @@ class _Venue:
         )
 
     async def trades(self, query: Query) -> Any:
-        market = self._markets.get(query.get("instId", ""))
-        if market is None:
-            raise Refusal(200, _error("51001", "Instrument ID does not exist"))
+        market = self._market(query)
         now, limit = self._data.clock.now(), page_size(query, "limit", 100, 500)
         found = (await self._data.trades(market.symbol, now - 3600, now, 1000))[-limit:][::-1]
         return _ok(
@@ -122,6 +137,13 @@ class _Venue:
                 for at, price, amount, side in found
             ]
         )
+
+    def _market(self, query: Query) -> Market:
+        if not query.get("instId"):
+            raise _empty("instId")
+        if query["instId"] not in self._markets:
+            raise _UNKNOWN
+        return self._markets[query["instId"]]
 
 
 def refusal(reason: Reason, detail: str) -> Refusal:
@@ -164,3 +186,14 @@ def _ok(data: Any) -> Any:
 
 def _error(code: str, reason: str) -> Any:
     return {"code": code, "msg": reason, "data": []}
+
+
+def _wrong(name: str) -> Refusal:
+    return Refusal(400, _error("51000", f"Parameter {name} error"))
+
+
+def _empty(name: str) -> Refusal:
+    return Refusal(400, _error("50014", f"Parameter {name} can not be empty."))
+
+
+_UNKNOWN = Refusal(200, _error("51001", "Instrument ID, Instrument ID code, or Spread ID doesn't exist."))

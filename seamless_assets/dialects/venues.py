@@ -29,8 +29,8 @@ class Venue:
 
 VENUES: Mapping[str, Venue] = {
     "binance": Venue(binance.routes, binance_streams.streams, binance.refusal, binance.LIMITS),
-    "bybit": Venue(bybit.routes, bybit_streams.streams, bybit.refusal),
-    "coinbase": Venue(coinbase.routes, coinbase_streams.streams, coinbase.refusal),
+    "bybit": Venue(bybit.routes, bybit_streams.streams, bybit.refusal, bybit.LIMITS),
+    "coinbase": Venue(coinbase.routes, coinbase_streams.streams, coinbase.refusal, coinbase.LIMITS),
     "kraken": Venue(kraken.routes, kraken_streams.streams, kraken.refusal),
     "okx": Venue(okx.routes, okx_streams.streams, okx.refusal),
 }

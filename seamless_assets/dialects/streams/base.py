@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.dialects.base import Query
 
 MAX_TOPICS = 1_024
 """As many topics one connection may follow, as on binance."""
@@ -73,7 +74,10 @@ class Update:
 
 
 class StreamProtocol(ABC):
-    """What one connection has said so far. `topics` are followed now, in the order of the subscriptions."""
+    """What one connection has said so far.
+
+    `topics` are followed now, in the order of the subscriptions, with the number of the request for each.
+    """
 
     has_closed_flag = True
     """Whether a candle says that it is closed, and is sent once more when it has closed."""
@@ -81,10 +85,10 @@ class StreamProtocol(ABC):
     """What is sent about once a second while nothing else is; None where a venue sends no such thing."""
 
     def __init__(self) -> None:
-        self.topics: dict[Topic, None] = {}
+        self.topics: dict[Topic, Any] = {}
 
     def greeting(self, now: float) -> list[Any]:
-        """Messages that the venue sends as soon as a connection stands."""
+        """Messages that the venue sends as soon as a connection stands; `topics` are what its address asks for."""
         return []
 
     @abstractmethod
@@ -96,17 +100,24 @@ class StreamProtocol(ABC):
         return 0
 
     @abstractmethod
+    def refuse(self, topic: Topic, reason: str, now: float) -> Any:
+        """Follow a topic no more of which nothing can come, and say so as to a subscription to it."""
+
+    @abstractmethod
     def encode(self, update: Update) -> Any:
         """An update as the venue's message."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamRoute:
-    """An address where a venue takes WebSocket connections. A path may hold `{name}`."""
+    """An address where a venue takes WebSocket connections. A path may hold `{name}`.
+
+    `open` takes what the address of a connection says: the parameters of its path and its query.
+    """
 
     exchange: str
     path: str
-    open: Callable[[], StreamProtocol]
+    open: Callable[[Query], StreamProtocol]
 
 
 def parsed(text: str) -> Any:
@@ -132,7 +143,7 @@ def iso(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def without(topics: dict[Topic, None], names: Iterable[str]) -> None:
+def without(topics: dict[Topic, Any], names: Iterable[str]) -> None:
     """Follow topics of these names no more."""
     gone = set(names)
     for topic in [topic for topic in topics if topic.name in gone]:

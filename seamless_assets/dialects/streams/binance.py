@@ -1,5 +1,8 @@
 """binance: streams named `btcusdt@kline_1m` and `btcusdt@trade`, a closed flag, no word when nobody trades.
 
+An address may name what is followed from the beginning: `/ws/btcusdt@kline_1m`, and `/stream?streams=` with
+several, whose messages say of which stream they are.
+
 A stream of an unknown symbol is subscribed to without a word, and nothing comes. One of a market that is
 known and not followed is refused, so that nobody waits for it.
 """
@@ -11,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.dialects.base import by_name, spot, swaps, text
+from seamless_assets.dialects.base import Query, by_name, spot, swaps, text
 from seamless_assets.dialects.binance import FRAMES, market_name
 from seamless_assets.dialects.market_data import Listings, Market
 from seamless_assets.dialects.streams.base import (
@@ -26,25 +29,40 @@ from seamless_assets.dialects.streams.base import (
     without,
 )
 
+_COMBINED = "/stream"
 _NAME = re.compile(r"(?P<market>[^@\s]+)@(?P<channel>trade|aggTrade|kline_(?P<frame>\w+))")
 _STREAMED = FRAMES[FRAMES.index("1m") :]
 """Candles of a second are not streamed."""
 
 
 def streams(data: Listings) -> list[StreamRoute]:
-    """Addresses of spot (`/ws`) and of linear swaps (`/market/ws` and `/public/ws`), with a number or not."""
-    bases = {"/ws": spot(data), "/market/ws": swaps(data), "/public/ws": swaps(data)}
+    """Addresses of spot (`/ws`) and of linear swaps (`/market/ws` and `/public/ws`), with a number or a stream.
+
+    For several streams there is `stream` in place of `ws`.
+    """
+    bases = {"": spot(data), "/market": swaps(data), "/public": swaps(data)}
     return [
-        StreamRoute("binance", path, partial(_Binance, data, by_name(markets, market_name)))
+        StreamRoute("binance", f"{base}{path}", partial(_Binance, data, by_name(markets, market_name), path))
         for base, markets in bases.items()
-        for path in (base, f"{base}/{{number}}")
+        for path in ("/ws", "/ws/{number}", _COMBINED)
     ]
 
 
 class _Binance(StreamProtocol):
-    def __init__(self, data: Listings, markets: dict[str, Market]) -> None:
+    def __init__(self, data: Listings, markets: dict[str, Market], path: str, address: Query) -> None:
         super().__init__()
         self._data, self._markets = data, markets
+        self._is_combined, self._address = path == _COMBINED, address
+
+    def greeting(self, now: float) -> list[Any]:
+        named = self._address.get("streams") if self._is_combined else self._address.get("number")
+        if self._address.get("timeUnit", "millisecond").lower() != "millisecond":
+            return [_error(None, 2, "Invalid request: times are told in milliseconds here")]
+        # A number tells connections apart, and follows nothing.
+        if not named or named.isdecimal():
+            return []
+        answer = self._follow(None, named.split("/"))
+        return [answer] if "error" in answer else []
 
     def receive(self, text: str, now: float) -> list[Any]:
         asked = parsed(text)
@@ -55,23 +73,36 @@ class _Binance(StreamProtocol):
             return [{"result": [topic.name for topic in self.topics], "id": number}]
         if asked["method"] not in ("SUBSCRIBE", "UNSUBSCRIBE"):
             return [_error(number, 2, f"Invalid request: unknown method {asked['method'][:40]!r}")]
+        if asked["method"] == "SUBSCRIBE":
+            return [self._follow(number, names)]
         if not names or not all(_NAME.fullmatch(name) for name in names):
             return [_error(number, 2, "Invalid request: invalid stream")]
-        if asked["method"] == "UNSUBSCRIBE":
-            without(self.topics, names)
-        elif len(self.topics) + len(names) > MAX_TOPICS:
-            return [_error(number, 2, f"Invalid request: more than {MAX_TOPICS} streams")]
-        else:
-            followed = {name: self._topic(name) for name in names}
-            topics = [topic for topic in followed.values() if topic is not None]
-            if away := [
-                topic for topic in topics if not self._data.is_streamed(topic.symbol, topic.timeframe)
-            ]:
-                return [_error(number, 2, f"Invalid request: stream {away[0].name[:64]} is not available")]
-            self.topics.update(dict.fromkeys(topics))
+        without(self.topics, names)
         return [{"result": None, "id": number}]
 
+    def _follow(self, number: Any, names: list[str]) -> Any:
+        """Follow streams, all of them or none, and say so to the request of a number."""
+        if not names or not all(_NAME.fullmatch(name) for name in names):
+            return _error(number, 2, "Invalid request: invalid stream")
+        if len(self.topics) + len(names) > MAX_TOPICS:
+            return _error(number, 2, f"Invalid request: more than {MAX_TOPICS} streams")
+        followed = {name: self._topic(name) for name in names}
+        topics = [topic for topic in followed.values() if topic is not None]
+        away = [topic for topic in topics if not self._data.is_streamed(topic.symbol, topic.timeframe)]
+        if away:
+            return _error(number, 2, f"Invalid request: stream {away[0].name[:64]} is not available")
+        self.topics.update(dict.fromkeys(topics, number))
+        return {"result": None, "id": number}
+
+    def refuse(self, topic: Topic, reason: str, now: float) -> Any:
+        said = f"Invalid request: stream {topic.name[:64]} is not available: {reason}"
+        return _error(self.topics.pop(topic), 2, said)
+
     def encode(self, update: Update) -> Any:
+        told = self._encoded(update)
+        return {"stream": update.topic.name, "data": told} if self._is_combined else told
+
+    def _encoded(self, update: Update) -> Any:
         market = update.topic.name.partition("@")[0].upper()
         now = milliseconds(update.at)
         if update.topic.timeframe is None:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.dialects.base import by_name, futures, spot, swaps, text
+from seamless_assets.dialects.base import Query, by_name, futures, spot, swaps, text
 from seamless_assets.dialects.bybit import INTERVALS, market_name
 from seamless_assets.dialects.market_data import Listings, Market
 from seamless_assets.dialects.streams.base import (
@@ -23,7 +23,7 @@ from seamless_assets.dialects.streams.base import (
 
 MOST_AT_ONCE = 10
 """Topics in one request of spot."""
-_CONNECTION = "sandbox-0001"
+_CONNECTION = "8f6f3a52-7d0e-4f0b-9b1c-2c5d4a1e0001"
 
 
 def streams(data: Listings) -> list[StreamRoute]:
@@ -38,7 +38,7 @@ def streams(data: Listings) -> list[StreamRoute]:
 
 
 class _Bybit(StreamProtocol):
-    def __init__(self, data: Listings, markets: dict[str, Market], category: str) -> None:
+    def __init__(self, data: Listings, markets: dict[str, Market], category: str, _address: Query) -> None:
         super().__init__()
         self._data, self._markets, self._category = data, markets, category
 
@@ -61,8 +61,13 @@ class _Bybit(StreamProtocol):
         if unknown := [name for name, topic in topics.items() if topic is None]:
             reason = f"error:handler not found,topic:{unknown[0][:100]}"
             return [self._answer(asked, reason, success=False)]
-        self.topics.update(dict.fromkeys(topic for topic in topics.values() if topic is not None))
+        known = [topic for topic in topics.values() if topic is not None]
+        self.topics.update(dict.fromkeys(known, asked.get("req_id", "")))
         return [self._answer(asked)]
+
+    def refuse(self, topic: Topic, reason: str, now: float) -> Any:
+        asked = {"op": "subscribe", "req_id": self.topics.pop(topic)}
+        return self._answer(asked, f"error:handler not found,topic:{topic.name}: {reason}", success=False)
 
     def encode(self, update: Update) -> Any:
         now = milliseconds(update.at)

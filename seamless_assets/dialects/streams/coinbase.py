@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.dialects.base import by_name, spot, text
+from seamless_assets.dialects.base import Query, by_name, spot, text
 from seamless_assets.dialects.coinbase import market_name
 from seamless_assets.dialects.market_data import Listings, Market
 from seamless_assets.dialects.streams.base import (
@@ -38,7 +38,7 @@ def streams(data: Listings) -> list[StreamRoute]:
 class _Coinbase(StreamProtocol):
     has_closed_flag = False
 
-    def __init__(self, data: Listings, markets: dict[str, Market]) -> None:
+    def __init__(self, data: Listings, markets: dict[str, Market], _address: Query) -> None:
         super().__init__()
         self._data, self._markets = data, markets
         self._sequence = -1
@@ -66,6 +66,11 @@ class _Coinbase(StreamProtocol):
 
     def snapshot_rows(self, topic: Topic) -> int:
         return SNAPSHOT_TRADES if topic.timeframe is None else SNAPSHOT_CANDLES
+
+    def refuse(self, topic: Topic, reason: str, now: float) -> Any:
+        del self.topics[topic]
+        channel, _, product = topic.name.partition(":")
+        return _error(f"failed to subscribe: {product[:64]} is not a valid product of {channel}: {reason}")
 
     def encode(self, update: Update) -> Any:
         channel, _, product = update.topic.name.partition(":")

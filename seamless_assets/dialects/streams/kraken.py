@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.dialects.base import spot
+from seamless_assets.dialects.base import Query, spot
 from seamless_assets.dialects.kraken import MINUTES
 from seamless_assets.dialects.market_data import Listings, Market
 from seamless_assets.dialects.streams.base import (
@@ -38,7 +38,7 @@ class _Kraken(StreamProtocol):
     has_closed_flag = False
     heartbeat = '{"channel":"heartbeat"}'
 
-    def __init__(self, data: Listings, markets: dict[str, Market]) -> None:
+    def __init__(self, data: Listings, markets: dict[str, Market], _address: Query) -> None:
         super().__init__()
         self._data, self._markets = data, markets
         self._without_snapshot: set[Topic] = set()
@@ -52,7 +52,7 @@ class _Kraken(StreamProtocol):
         if not isinstance(asked, dict):
             return [_answer({}, now, error="Malformed request")]
         if asked.get("method") == "ping":
-            return [{"method": "pong", "time_in": iso(now), "time_out": iso(now)}]
+            return [{"method": "pong", **_number(asked), "time_in": iso(now), "time_out": iso(now)}]
         given = asked.get("params")
         params = given if isinstance(given, dict) else {}
         symbols = names_of(params.get("symbol"))
@@ -66,6 +66,12 @@ class _Kraken(StreamProtocol):
         if topic in self._without_snapshot:
             return 0
         return SNAPSHOT_TRADES if topic.timeframe is None else SNAPSHOT_CANDLES
+
+    def refuse(self, topic: Topic, reason: str, now: float) -> Any:
+        asked = {"method": "subscribe", "req_id": self.topics.pop(topic)}
+        self._without_snapshot.discard(topic)
+        said = f"Subscription {topic.name[:64]} not supported: {reason}"
+        return _answer(asked, now, topic.symbol, error=said)
 
     def encode(self, update: Update) -> Any:
         kind = "snapshot" if update.is_snapshot else "update"
@@ -125,18 +131,23 @@ class _Kraken(StreamProtocol):
             return _answer(asked, now, symbol, error="Already subscribed")
         if len(self.topics) >= MAX_TOPICS:
             return _answer(asked, now, symbol, error=f"Exceeded {MAX_TOPICS} subscriptions")
-        self.topics[topic] = None
+        self.topics[topic] = asked.get("req_id")
         if params.get("snapshot") is False:
             self._without_snapshot.add(topic)
         return _answer(asked, now, symbol, channel)
 
 
+def _number(asked: Any) -> dict[str, int]:
+    """The number of a request, where it has one."""
+    number = asked.get("req_id")
+    return {"req_id": number} if isinstance(number, int) else {}
+
+
 def _answer(asked: Any, now: float, symbol: str = "", channel: str = "", error: str = "") -> Any:
     """Success for a channel of a symbol, or an error."""
-    number = asked.get("req_id")
     answer: dict[str, Any] = {
         "method": str(asked.get("method", ""))[:64],
-        **({"req_id": number} if isinstance(number, int) else {}),
+        **_number(asked),
         "success": not error,
         "time_in": iso(now),
         "time_out": iso(now),

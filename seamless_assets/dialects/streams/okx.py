@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.dialects.base import by_name, spot, swaps, text
+from seamless_assets.dialects.base import Query, by_name, spot, swaps, text
 from seamless_assets.dialects.market_data import Listings, Market
 from seamless_assets.dialects.okx import BARS, market_name
 from seamless_assets.dialects.streams.base import (
@@ -24,7 +24,7 @@ from seamless_assets.dialects.streams.base import (
     without,
 )
 
-_CONNECTION = "sandbox1"
+_CONNECTION = "a4d3ae55"
 _CANDLES = {f"candle{name}": frame for name, frame in BARS.items()}
 
 
@@ -39,7 +39,11 @@ def streams(data: Listings) -> list[StreamRoute]:
 
 class _Okx(StreamProtocol):
     def __init__(
-        self, data: Listings, markets: dict[str, Market], channels: dict[str, str] | dict[str, None]
+        self,
+        data: Listings,
+        markets: dict[str, Market],
+        channels: dict[str, str] | dict[str, None],
+        _address: Query,
     ) -> None:
         super().__init__()
         self._data, self._markets, self._channels = data, markets, channels
@@ -57,6 +61,11 @@ class _Okx(StreamProtocol):
 
     def snapshot_rows(self, topic: Topic) -> int:
         return 0 if topic.timeframe is None else 1
+
+    def refuse(self, topic: Topic, reason: str, now: float) -> Any:
+        del self.topics[topic]
+        channel, _, market = topic.name.partition(":")
+        return _no_channel(channel, market, reason)
 
     def encode(self, update: Update) -> Any:
         channel, _, market = update.topic.name.partition(":")
@@ -85,11 +94,8 @@ class _Okx(StreamProtocol):
         timeframe = None if frame is None else Timeframe(frame)
         is_known = market is not None and channel in self._channels
         if market is None or not is_known or not self._data.is_streamed(market.symbol, timeframe):
-            return _error(
-                "60018",
-                f"Wrong URL or channel:{channel[:64]},instId:{name[:64]} doesn't exist. "
-                "Please use the correct URL, channel and parameters referring to API document.",
-            )
+            advice = "Please use the correct URL, channel and parameters referring to API document."
+            return _no_channel(channel, name, advice)
         if operation == "unsubscribe":
             without(self.topics, [f"{channel}:{name}"])
         elif len(self.topics) >= MAX_TOPICS:
@@ -116,6 +122,11 @@ def _row(candle: Candle) -> list[str]:
         *(text(value) for value in (*prices, *volumes)),
         "1" if candle.is_closed else "0",
     ]
+
+
+def _no_channel(channel: str, market: str, detail: str) -> Any:
+    said = f"Wrong URL or channel:{channel[:64]},instId:{market[:64]} doesn't exist. {detail}"
+    return _error("60018", said)
 
 
 def _error(code: str, reason: str) -> Any:

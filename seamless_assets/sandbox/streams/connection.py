@@ -53,8 +53,10 @@ class Connection:
 
     async def serve(self) -> None:
         """Answer and publish until either side is gone. Raises `Dropped` where a fault cuts it."""
-        for message in self.protocol.greeting(self._clock.now()):
+        now = self._clock.now()
+        for message in self.protocol.greeting(now):
             await self._send(message)
+        await self._begin_topics(now, set())
         tasks = [asyncio.ensure_future(self._receive()), asyncio.ensure_future(self._publish())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -74,10 +76,14 @@ class Connection:
                 await self._handle(message.data)
 
     async def _handle(self, text: str) -> None:
-        now, topics = self._clock.now(), self.protocol.topics
-        before = set(topics)
+        now, before = self._clock.now(), set(self.protocol.topics)
         for answer in self.protocol.receive(text, now):
             await self._send(answer)
+        await self._begin_topics(now, before)
+
+    async def _begin_topics(self, now: float, before: set[Topic]) -> None:
+        """Send what the venue sends at once of topics that were not followed before."""
+        topics = self.protocol.topics
         self._subscribed_at = {topic: self._subscribed_at.get(topic, now) for topic in topics}
         for topic in [topic for topic in topics if topic not in before]:
             rows = self.protocol.snapshot_rows(topic)

@@ -106,7 +106,7 @@ class StreamServer:
         return serve
 
     async def _serve(self, route: StreamRoute, request: web.Request, socket: web.WebSocketResponse) -> None:
-        protocol = route.open()
+        protocol = route.open({**request.query, **request.match_info})
         faults = StreamFaults(
             self._faults, request.path, self._events, has_closed_flag=protocol.has_closed_flag
         )

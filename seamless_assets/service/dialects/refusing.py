@@ -13,6 +13,7 @@ from seamless_assets.dialects.base import Reason
 from seamless_assets.dialects.venues import VENUES
 from seamless_assets.service.callers import caller_of
 from seamless_assets.service.dialects.usage.tally import Tally
+from seamless_assets.service.dialects.visit import VISITED, Visit
 
 _WORLD = r"(?:/as-of/[^/]+|/replay/[^/]+/[^/]+(?:/as-of/[^/]+)?)?"
 _PATH = re.compile(rf"{_WORLD}/(?P<exchange>{'|'.join(VENUES)})(?:/.*)?", re.DOTALL)
@@ -58,7 +59,7 @@ class InDialect:
             await self._app(scope, receive, send)
             return
         kind = "websocket.http" if scope["type"] == "websocket" else "http"
-        translated = _Translated(exchange, kind, self._noted(scope, exchange, send))
+        translated = _Translated(exchange, kind, scope, self._noted(scope, exchange, send))
         try:
             await self._app(scope, receive, translated)
         except Exception as error:
@@ -79,6 +80,8 @@ class InDialect:
                 said = {name.lower() for name, _ in headers}
                 limits = self._tally.limit_headers(caller, exchange, path)
                 headers += [(name, value) for name, value in limits if name not in said]
+                if message["type"] == "websocket.accept":
+                    headers += _served(scope)
                 message = {**message, "headers": headers}
             await send(message)
 
@@ -91,8 +94,8 @@ class _Translated:
     `kind` begins the messages of an answer: one to a handshake has its own.
     """
 
-    def __init__(self, exchange: str, kind: str, send: Send) -> None:
-        self._exchange, self._kind, self._send = exchange, kind, send
+    def __init__(self, exchange: str, kind: str, scope: Scope, send: Send) -> None:
+        self._exchange, self._kind, self._scope, self._send = exchange, kind, scope, send
         self._problem: Message | None = None
         self._body = b""
         self.has_begun = False
@@ -125,8 +128,7 @@ class _Translated:
         told = {
             b"content-type": b"application/json",
             b"content-length": str(len(body)).encode(),
-            b"x-seamless-as-of": NONE,
-            b"x-seamless-fingerprint": NONE,
+            **dict(_served(self._scope)),
             b"x-seamless-verdict": b"HOLD" if reason == "try_later" else b"REJECT",
         }
         # A connection is not refused by an answer that says OK.
@@ -139,6 +141,14 @@ class _Translated:
 def _has_problem(message: Message) -> bool:
     content = dict(message["headers"]).get(b"content-type", b"")
     return content.startswith(PROBLEM_TYPE.encode()) or message["status"] in _LIMITED
+
+
+def _served(scope: Scope) -> Iterable[tuple[bytes, bytes]]:
+    """What an answer stands on: what was read before it was refused, the instant of its world, or nothing."""
+    visit: Visit | None = scope.get(VISITED)
+    if visit is None:
+        return [(b"x-seamless-as-of", NONE), (b"x-seamless-fingerprint", NONE)]
+    return [(name.lower().encode(), value.encode()) for name, value in visit.headers.items()]
 
 
 def _is_rejected(headers: Headers) -> bool:

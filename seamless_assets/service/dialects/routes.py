@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
-import msgspec.json
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,13 +15,13 @@ from starlette.routing import Mount, Route, Router, WebSocketRoute
 from seamless_assets.config.sections import ServiceSettings
 from seamless_assets.core.calendar.instant import epoch_micros
 from seamless_assets.core.coverage.ledger import CLOCK_TOLERANCE_S
-from seamless_assets.dialects.base import Refusal
 from seamless_assets.dialects.base import Route as DialectRoute
 from seamless_assets.dialects.venues import VENUES
 from seamless_assets.errors import InvalidInput, NotServed
 from seamless_assets.pipeline.connect import Seamless
 from seamless_assets.service.answers.replies import IMMUTABLE, RELEASED, Released
 from seamless_assets.service.callers import caller_of
+from seamless_assets.service.dialects.answers import OK, Answers
 from seamless_assets.service.dialects.clocks import ExchangeClocks
 from seamless_assets.service.dialects.data import DeclaredData
 from seamless_assets.service.dialects.forming import FormingBars, streamed_by
@@ -29,11 +29,10 @@ from seamless_assets.service.dialects.pages import Pages
 from seamless_assets.service.dialects.streams.channels import LiveChannel
 from seamless_assets.service.dialects.streams.routes import Streams
 from seamless_assets.service.dialects.upstream import Upstream
-from seamless_assets.service.dialects.visit import VISIT, Visit
+from seamless_assets.service.dialects.visit import VISITED, Visit
 from seamless_assets.service.dialects.worlds import PREFIXES, Worlds, world_of
 
 JSON = "application/json"
-_OK = 200
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -43,6 +42,7 @@ def add_dialects(app: FastAPI, pipeline: Seamless, limits: ServiceSettings) -> S
     The streams are to be closed when it ends.
     """
     pages, worlds = Pages(pipeline), Worlds(ExchangeClocks(pipeline))
+    answers = Answers(worlds)
     live = LiveChannel(pipeline, with_forming=limits.forming_bars)
     streams = Streams(worlds, live)
     forming = FormingBars(live, streamed_by(pipeline)) if limits.forming_bars else None
@@ -50,7 +50,7 @@ def add_dialects(app: FastAPI, pipeline: Seamless, limits: ServiceSettings) -> S
     for exchange in sorted({node.exchange for node in pipeline.settings.starts} & VENUES.keys()):
         data = DeclaredData(pipeline, exchange, pages, forming)
         asked = [
-            Route(route.path, _endpoint(route, worlds, upstream), methods=["GET"])
+            Route(route.path, _endpoint(route, answers, upstream), methods=["GET"])
             for route in VENUES[exchange].routes(data)
         ]
         if upstream is not None:
@@ -72,31 +72,26 @@ def _passing(exchange: str, worlds: Worlds, upstream: Upstream) -> Endpoint:
 
     async def answer(request: Request) -> Response:
         visit = await worlds.visit(exchange, world_of(request.path_params), caller_of(request.scope).name)
+        request.scope[VISITED] = visit
         return await upstream.answer(request, exchange, f"/{request.path_params['path']}", visit)
 
     return answer
 
 
-def _endpoint(route: DialectRoute, worlds: Worlds, upstream: Upstream | None) -> Endpoint:
+def _endpoint(route: DialectRoute, answers: Answers, upstream: Upstream | None) -> Endpoint:
     async def answer(request: Request) -> Response:
-        asked = world_of(request.path_params)
-        path = {name: value for name, value in request.path_params.items() if name not in asked}
-        visit = await worlds.visit(route.exchange, asked, caller_of(request.scope).name)
-        token = VISIT.set(visit)
-        try:
-            body, status = await route.handler(_query(request) | path), _OK
-        except Refusal as refusal:
-            body, status = refusal.body, refusal.status
-            visit.is_refused = True
-        except NotServed:
-            if upstream is None:
-                raise
-            where = route.path.format(**path)
-            return await upstream.answer(request, route.exchange, where, visit)
-        finally:
-            VISIT.reset(token)
-        headers = visit.headers | _kept(request, visit, status)
-        return Response(msgspec.json.encode(body), status, headers, JSON)
+        world, query = world_of(request.path_params), _query(request)
+        path = {name: value for name, value in request.path_params.items() if name not in world}
+        found = await answers.to(route, query | path, world, caller_of(request.scope).name)
+        visit = request.scope[VISITED] = replace(found.visit)
+        is_unknown = visit.is_refused or isinstance(found.error, NotServed)
+        # What is unknown here, the exchange may have.
+        if is_unknown and upstream is not None and upstream.may_ask(request, visit):
+            return await upstream.answer(request, route.exchange, route.path.format(**path), visit)
+        if found.error is not None:
+            raise found.error
+        headers = visit.headers | _kept(request, visit, found.status)
+        return Response(found.body, found.status, headers, JSON)
 
     return answer
 
@@ -112,7 +107,7 @@ def _query(request: Request) -> dict[str, str]:
 
 def _kept(request: Request, visit: Visit, status: int) -> dict[str, str]:
     """How long an answer holds: for ever, until the next release of its node, or not at all."""
-    if status != _OK:
+    if status != OK:
         return {}
     if visit.is_frozen and visit.as_of is not None:
         is_old = epoch_micros(visit.as_of) < (time.time() - CLOCK_TOLERANCE_S) * 1_000_000

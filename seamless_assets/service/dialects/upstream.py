@@ -32,6 +32,10 @@ class Upstream:
         self._portal = pipeline.aio.portal
         self._flights = SingleFlight(monotonic, CUT_S)
 
+    def may_ask(self, request: Request, visit: Visit) -> bool:
+        """Whether the exchange may be asked: not in a world of the past, nor by a request with keys."""
+        return visit.as_of is None and not is_signed(request)
+
     async def answer(self, request: Request, exchange: str, path: str, visit: Visit) -> Response:
         """The exchange's own answer to a GET. Nothing of the request but path and parameters goes there.
 

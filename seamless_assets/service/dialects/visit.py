@@ -59,6 +59,10 @@ VISIT: ContextVar[Visit] = ContextVar("visit")
 """The request that is answered now."""
 
 
+VISITED = "seamless_assets.visit"
+"""Where the scope of a request holds its `Visit`, for the headers of an answer that says no."""
+
+
 class VisitClock:
     """The clock of the world that is asked."""
 

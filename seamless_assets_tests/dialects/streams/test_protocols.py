@@ -21,9 +21,9 @@ BOOK = Book(SandboxClock(NOW), markets=[Market(symbol, 1.0) for symbol in SYMBOL
 PATHS = sorted({route.path for venue in VENUES.values() for route in venue.streams(BOOK)})
 
 
-def opened(path: str) -> StreamProtocol:
+def opened(path: str, **address: str) -> StreamProtocol:
     (route,) = [route for venue in VENUES.values() for route in venue.streams(BOOK) if route.path == path]
-    return route.open()
+    return route.open(address)
 
 
 def okx(operation: str, *pairs: tuple[str, str]) -> str:
@@ -53,6 +53,7 @@ TAKEN: list[tuple[str, str, list[Topic]]] = [
     ("/ws/{number}", binance("SUBSCRIBE", "btcusdt@kline_1h"), [Topic("btcusdt@kline_1h", "BTC/USDT", HOUR)]),
     ("/ws", binance("SUBSCRIBE", "btcusdt@trade"), [Topic("btcusdt@trade", "BTC/USDT")]),
     ("/ws", binance("SUBSCRIBE", "nope@trade", "btcusdt@kline_1s", "btcusdt@kline_7m"), []),
+    ("/stream", binance("SUBSCRIBE", "btcusdt@kline_1m"), [Topic("btcusdt@kline_1m", SPOT, MINUTE)]),
     ("/market/ws", binance("SUBSCRIBE", "btcusdt@kline_1m"), [Topic("btcusdt@kline_1m", SWAP, MINUTE)]),
     ("/public/ws", binance("SUBSCRIBE", "ethusdt@kline_1m"), []),
     ("/v5/public/spot", bybit("subscribe", "kline.60.BTCUSDT"), [Topic("kline.60.BTCUSDT", SPOT, HOUR)]),
@@ -165,6 +166,69 @@ def test_pings_of_the_venues_are_answered() -> None:
     assert (pong["ret_msg"], pong["req_id"], pong["success"]) == ("pong", "4", True)
     (pong,) = opened("/v2").receive('{"method":"ping"}', NOW)
     assert pong["method"] == "pong"
+
+
+def test_pongs_have_the_number_of_their_ping() -> None:
+    (pong,) = opened("/v2").receive('{"method":"ping","req_id":7}', NOW)
+    assert pong["method"] == "pong" and pong["req_id"] == 7
+
+
+@pytest.mark.parametrize(("base", "symbol"), [("", SPOT), ("/market", SWAP), ("/public", SWAP)])
+def test_an_address_of_binance_names_streams(base: str, symbol: str) -> None:
+    topics = [Topic("btcusdt@kline_1m", symbol, MINUTE), Topic("btcusdt@trade", symbol)]
+    one = opened(f"{base}/ws/{{number}}", number="btcusdt@kline_1m")
+    assert one.greeting(NOW) == [] and list(one.topics) == topics[:1]
+    several = opened(f"{base}/stream", streams="btcusdt@kline_1m/btcusdt@trade")
+    assert several.greeting(NOW) == [] and list(several.topics) == topics
+    candle = Candle(NOW, NOW + 60, 1.0, 1.0, 1.0, 1.0, 1.0, 3, is_closed=True)
+    update = Update(topics[0], NOW + 60.0, candles=(candle,))
+    assert several.encode(update) == {"stream": "btcusdt@kline_1m", "data": one.encode(update)}
+    several.receive(binance("UNSUBSCRIBE", "btcusdt@trade"), NOW)
+    assert list(several.topics) == topics[:1]
+
+
+@pytest.mark.parametrize(
+    ("path", "address"),
+    [
+        ("/ws/{number}", {"number": "17"}),
+        ("/ws", {}),
+        ("/stream", {}),
+        ("/stream", {"streams": ""}),
+        ("/ws/{number}", {"number": "nope@kline_1m"}),
+    ],
+)
+def test_an_address_that_names_nothing_known_follows_nothing(path: str, address: dict[str, str]) -> None:
+    protocol = opened(path, **address)
+    assert protocol.greeting(NOW) == [] and not protocol.topics
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        {"streams": "btcusdt"},
+        {"streams": "btcusdt@kline_1m//"},
+        {"streams": "/".join(["btcusdt@kline_1m"] * (MAX_TOPICS + 1))},
+        {"streams": "btcusdt@kline_1m", "timeUnit": "MICROSECOND"},
+    ],
+)
+def test_an_address_that_asks_for_what_is_not_there_is_told_so(address: dict[str, str]) -> None:
+    protocol = opened("/stream", **address)
+    (answer,) = protocol.greeting(NOW)
+    assert is_error(answer) and not protocol.topics
+
+
+@pytest.mark.parametrize(("path", "text"), [(path, text) for path, text, topics in TAKEN if topics])
+def test_a_topic_that_ends_is_refused_as_its_subscription_would_be(path: str, text: str) -> None:
+    protocol = opened(path)
+    asked = json.loads(text)
+    protocol.receive(text, NOW)
+    before = list(protocol.topics)
+    answer = protocol.refuse(before[0], "gone", NOW)
+    assert is_error(answer) and "gone" in json.dumps(answer) and list(protocol.topics) == before[1:]
+    for number in asked.keys() & {"id", "req_id"}:
+        assert answer[number] == asked[number]
+    protocol.receive(text, NOW)
+    assert before[0] in protocol.topics, "it may be asked for anew"
 
 
 def test_binance_lists_what_is_followed() -> None:

@@ -54,6 +54,29 @@ def test_what_is_not_kept_is_answered_by_the_exchange(passing: Rig, name: str) -
     assert here.fetch_ohlcv(symbol, "5m", **asked) == there.fetch_ohlcv(symbol, "5m", **asked)
 
 
+UNDECLARED = {
+    "binance": "/api/v3/klines?symbol=ETHUSDT&interval=1h&limit=3",
+    "bybit": "/v5/market/kline?category=spot&symbol=ETHUSDT&interval=60&limit=3",
+    "coinbase": f"/api/v3/brokerage/market/products/ETH-USD/candles?granularity=ONE_HOUR&start={NOW - 9_000}",
+    "kraken": "/0/public/OHLC?pair=ETHUSDT&interval=60",
+    "okx": "/api/v5/market/candles?instId=ETH-USDT&bar=1H&limit=3",
+}
+
+
+@pytest.mark.parametrize("name", sorted(UNDECLARED))
+def test_candles_that_nobody_declared_are_answered_by_the_exchange(passing: Rig, name: str) -> None:
+    path = UNDECLARED[name]
+    for asked in (path, path.replace("ETH", "NOPE")):
+        theirs, ours = httpx.get(f"{passing.exchange.url}{asked}"), httpx.get(f"{passing.url}/{name}{asked}")
+        assert (ours.status_code, ours.json()) == (theirs.status_code, theirs.json())
+    words = VENUES[name].refusal("not_served", "").body
+    for world, headers in (("/as-of/2025-01-10T00:00:00Z", {}), ("", {"X-MBX-APIKEY": "secret"})):
+        before = reached(passing, path.partition("?")[0])
+        answer = httpx.get(f"{passing.url}{world}/{name}{path}", headers=headers)
+        assert answer.headers["x-seamless-verdict"] == "REJECT" and set(answer.json()) <= set(words)
+        assert reached(passing, path.partition("?")[0]) == before
+
+
 @pytest.mark.parametrize("limit", ["5", "many", "", "-1", "9" * 40])
 def test_its_refusals_come_as_they_are(passing: Rig, limit: str) -> None:
     answer = httpx.get(f"{passing.url}/binance{BOOK}?symbol=BTCUSDT&limit={limit}")

@@ -14,7 +14,6 @@ from support.dialects import Rig, client
 
 import seamless_assets as sa
 from seamless_assets.core.wire.problems import PROBLEM_TYPE
-from seamless_assets.dialects.venues import VENUES
 from seamless_assets.service.callers import CALLER, Caller
 from seamless_assets.service.dialects.refusing import InDialect
 from seamless_assets.service.dialects.usage import tally as tallies
@@ -105,8 +104,35 @@ def test_what_was_used_is_of_each_caller_and_begins_anew_with_each_minute(now: l
     assert used("one", "/nowhere") == [5, 5]
     now[0] += 0.1
     assert used("one", "/api/v3/exchangeInfo") == [20, 20]
-    for name in VENUES.keys() - {"binance"}:
+    for name in ("kraken", "okx"):
         assert list(tally.limit_headers("one", name, "/")) == []
+
+
+def test_bybit_and_coinbase_say_what_is_left(now: list[float]) -> None:
+    tally = Tally()
+
+    def told(name: str, caller: str = "one") -> dict[str, str]:
+        return {key.decode(): value.decode() for key, value in tally.limit_headers(caller, name, "/")}
+
+    now[0] = 60_001.5
+    assert told("bybit") == {
+        "x-bapi-limit": "600",
+        "x-bapi-limit-status": "599",
+        "x-bapi-limit-reset-timestamp": "60001500",
+    }
+    for _ in range(600):
+        last = told("bybit")
+    assert (last["x-bapi-limit-status"], last["x-bapi-limit-reset-timestamp"]) == ("0", "60005000")
+    left = [told("coinbase")["x-ratelimit-remaining"] for _ in range(12)]
+    assert left == [str(number) for number in (9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0)]
+    assert told("coinbase", "two")["x-ratelimit-remaining"] == "9"
+    now[0] += 5
+    assert told("bybit")["x-bapi-limit-status"] == "599"
+    assert told("coinbase") == {
+        "x-ratelimit-limit": "10",
+        "x-ratelimit-remaining": "9",
+        "x-ratelimit-reset": "1",
+    }
 
 
 def test_as_many_uses_are_kept_as_there_is_room_for() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import ccxt
@@ -10,6 +11,7 @@ import pytest
 from service.conftest import HOLE, NODE, Client
 from support.dialects import client as at_service
 from support.served import served
+from support.streams import PATIENCE_S
 
 import seamless_assets as sa
 from seamless_assets.errors import AsOfInFuture, InvalidInput
@@ -76,6 +78,42 @@ async def test_before_the_first_release_nothing_is_listed(client: Client, as_ofs
         assert [market["symbol"] for market in info["symbols"]] == listed
     refused = await asked(client, f"/as-of/2025-01-01T00:00:00Z{KLINES}", **FIRST)
     assert refused.status_code == 404 and refused.json()["code"] == -1016
+
+
+async def test_refusals_say_of_which_world_they_are(client: Client, as_ofs: tuple[str, str]) -> None:
+    for path, query in ((KLINES, {**FIRST, "symbol": "NOPE"}), (KLINES, {**FIRST, "interval": "5m"})):
+        answer = await asked(client, f"/as-of/{as_ofs[0]}{path}", **query)
+        assert answer.status_code >= 400 and answer.headers["x-seamless-as-of"] == as_ofs[0]
+        assert answer.headers["x-seamless-verdict"] == "REJECT"
+
+
+async def test_who_asks_the_same_of_now_at_one_time_is_answered_by_one_look(
+    make_app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    has_begun, may_end, visit = asyncio.Event(), asyncio.Event(), Worlds.visit
+
+    async def held(made: Worlds, exchange: str, *rest: Any) -> Visit:
+        """The first look waits until all have asked."""
+        begun.append(exchange)
+        if len(begun) == 1:
+            has_begun.set()
+            await may_end.wait()
+        return await visit(made, exchange, *rest)
+
+    monkeypatch.setattr(Worlds, "visit", held)
+    transport = httpx.ASGITransport(make_app(dialects=True))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as service:
+        asking = [asyncio.ensure_future(service.get(CLOCK)) for _ in range(5)]
+        async with asyncio.timeout(PATIENCE_S):
+            await has_begun.wait()
+        asking += [asyncio.ensure_future(service.get(CLOCK)) for _ in range(5)]
+        for _ in range(50):
+            await asyncio.sleep(0)
+        may_end.set()
+        answers = await asyncio.gather(*asking)
+    assert {answer.status_code for answer in answers} == {200} and len(begun) == 2
+    assert {answer.headers["x-seamless-verdict"] for answer in answers} == {"PASS"}
 
 
 async def test_pages_lead_through_a_hole(client: Client, as_ofs: tuple[str, str]) -> None:

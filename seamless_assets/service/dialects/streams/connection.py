@@ -65,6 +65,8 @@ class Connection:
         self._held: dict[Topic, list[StreamedCandle | SeamlessError]] = {}
         """What comes of topics while their snapshots are read."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._now = 0.0
+        """The clock of the world when it was looked at last."""
 
     async def serve(self) -> None:
         """Answer and send until either side is gone."""
@@ -100,8 +102,7 @@ class Connection:
 
     async def _receive(self) -> None:
         """Handle what the client says until it is gone."""
-        for message in self._protocol.greeting((await self._visit()).now):
-            self._put(_text(message))
+        await self._answer(self._protocol.greeting)
         while True:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
@@ -110,13 +111,14 @@ class Connection:
             if text is None:
                 await _delivered(self._socket.close(UNSUPPORTED, "messages are text"))
                 return
-            await self._handle(text)
+            await self._answer(partial(self._protocol.receive, text))
 
-    async def _handle(self, text: str) -> None:
-        visit, topics = await self._visit(), self._protocol.topics
+    async def _answer(self, said: Callable[[float], list[Any]]) -> None:
+        """Send what the protocol says by the clock of the world, and follow what it follows then."""
+        visit, topics = await self._look(), self._protocol.topics
         token = VISIT.set(visit)
         try:
-            answers = self._protocol.receive(text, visit.now)
+            answers = said(visit.now)
         finally:
             VISIT.reset(token)
         for answer in answers:
@@ -154,7 +156,8 @@ class Connection:
         if snapshot:
             self._put(_Told(topic, snapshot, is_snapshot=True))
         for told in self._held.pop(topic):
-            self._take(topic, told)
+            if topic in self._followed:
+                self._take(topic, told)
 
     def _has_begun(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -162,7 +165,7 @@ class Connection:
             self._put(error)
 
     async def _newest(self, node: NodeId, rows: int) -> tuple[StreamedCandle, ...]:
-        visit, frame = await self._visit(), node.timeframe
+        visit, frame = await self._look(), node.timeframe
         token = VISIT.set(visit)
         try:
             found = await self._data.newest(node.symbol, frame, None, rows)
@@ -174,9 +177,16 @@ class Connection:
         if topic in self._held:
             self._held[topic].append(told)
         elif isinstance(told, SeamlessError):
-            self._put(told)
+            # The others go on; the client may ask for it anew.
+            self._leave(topic)
+            self._put(_text(self._protocol.refuse(topic, str(told)[:LONGEST_REASON], self._now)))
         else:
             self._put(_Told(topic, (told,)))
+
+    async def _look(self) -> Visit:
+        visit = await self._visit()
+        self._now = visit.now
+        return visit
 
     def _put(self, message: str | _Told | BaseException) -> None:
         if self._waiting.qsize() < MAX_WAITING:
@@ -205,7 +215,7 @@ class Connection:
             return heartbeat
 
     async def _words(self, told: _Told) -> str:
-        now = (await self._visit()).now
+        now = (await self._look()).now
         # A candle closes no later than it is told to have.
         at = max(now, *(candle.end for candle in told.candles if candle.is_closed), 0.0)
         candles = tuple(

@@ -16,7 +16,7 @@ from seamless_assets.service.dialects.data import DeclaredData
 from seamless_assets.service.dialects.streams.channels import Channel, LiveChannel
 from seamless_assets.service.dialects.streams.connection import Connection
 from seamless_assets.service.dialects.streams.replayed import ReplayedChannel
-from seamless_assets.service.dialects.visit import Visit
+from seamless_assets.service.dialects.visit import VISITED, Visit
 from seamless_assets.service.dialects.worlds import Worlds, speed_of, world_of
 
 Serve = Callable[[WebSocket], Awaitable[None]]
@@ -45,7 +45,8 @@ class Streams:
                 return await self._worlds.visit(route.exchange, asked, caller)
 
             try:
-                if (await visit()).is_frozen:
+                seen = socket.scope[VISITED] = await visit()
+                if seen.is_frozen:
                     raise NotServed("a world that stands still streams nothing; ask it for pages of candles")
             except SeamlessError as error:
                 await problem_response(error, status_of(error))(socket.scope, socket.receive, socket.send)
@@ -69,4 +70,5 @@ class Streams:
         channel: Channel,
         visit: Callable[[], Awaitable[Visit]],
     ) -> None:
-        await Connection(socket, route.open(), data, channel, visit).serve()
+        protocol = route.open({**socket.query_params, **socket.path_params})
+        await Connection(socket, protocol, data, channel, visit).serve()

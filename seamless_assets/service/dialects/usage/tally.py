@@ -10,7 +10,6 @@ from urllib.parse import parse_qsl
 from cachetools import LRUCache
 
 from seamless_assets.core.wire.views import DialectUse
-from seamless_assets.dialects.limits import WINDOW_S
 from seamless_assets.dialects.venues import VENUES
 
 MAX_USES = 2_000
@@ -41,15 +40,13 @@ class Tally:
             self.answered[exchange] += 1
 
     def limit_headers(self, caller: str, exchange: str, path: str) -> Iterable[tuple[bytes, bytes]]:
-        """What the exchange would say of its limits beside an answer: what this caller used of the minute."""
-        limits = VENUES[exchange].limits
-        if not limits.headers:
-            return []
-        minute = int(time.time()) // WINDOW_S
-        begun, used = self._used.get((caller, exchange), (minute, 0))
-        used = limits.weight(path) + (used if begun == minute else 0)
-        self._used[caller, exchange] = minute, used
-        return [(name.encode(), str(used).encode()) for name in limits.headers]
+        """What the exchange would say of its limits beside an answer: what this caller used of its window."""
+        limits, now = VENUES[exchange].limits, time.time()
+        window = int(now) // limits.window_s
+        begun, used = self._used.get((caller, exchange), (window, 0))
+        used = limits.weight(path) + (used if begun == window else 0)
+        self._used[caller, exchange] = window, used
+        return [(name.encode(), value.encode()) for name, value in limits.told(used, now).items()]
 
     def uses(self) -> list[DialectUse]:
         """Who asked for what, most first."""

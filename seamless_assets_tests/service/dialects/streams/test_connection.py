@@ -14,7 +14,7 @@ from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.node import NodeId
 from seamless_assets.dialects.market_data import CANDLE
 from seamless_assets.dialects.streams.base import StreamProtocol, Topic, Update
-from seamless_assets.errors import ExchangeUnavailable, NothingReleased, ReadRefused
+from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable, NothingReleased, ReadRefused
 from seamless_assets.flows.live.served.candles import StreamedCandle
 from seamless_assets.service.dialects.data import DeclaredData
 from seamless_assets.service.dialects.streams.channels import Listener
@@ -38,6 +38,10 @@ class Plain(StreamProtocol):
 
     def snapshot_rows(self, topic: Topic) -> int:
         return 1
+
+    def refuse(self, topic: Topic, reason: str, now: float) -> Any:
+        del self.topics[topic]
+        return {"refused": topic.name, "reason": reason, "now": now}
 
     def encode(self, update: Update) -> Any:
         return {"of": update.topic.name, "ts": update.candles[-1].ts, "first": update.is_snapshot}
@@ -134,6 +138,37 @@ async def test_a_topic_whose_snapshot_fails_goes_on_without_it(error: Exception)
     assert await client.sent.get() == {"of": "GOOD", "ts": 60, "first": True}
     world.listeners["BAD"](NEXT)
     assert await client.sent.get() == {"of": "BAD", "ts": 120, "first": False}
+    client.leave()
+    await serving
+    assert not world.listeners and not client.closed
+
+
+@pytest.mark.parametrize("is_beginning", [False, True])
+async def test_a_topic_that_ends_ends_no_other_and_may_be_followed_anew(is_beginning: bool) -> None:
+    world, client = World(), Client()
+    serving = opened(world, client)
+    bad = "SLOW" if is_beginning else "BAD"
+    first = {"of": bad, "ts": 60, "first": True}
+    for said in (bad, "GOOD"):
+        client.say(said)
+        assert await client.sent.get() == {"heard": said}
+        if said == "GOOD" or not is_beginning:
+            assert await client.sent.get() == {"of": said, "ts": 60, "first": True}
+    if is_beginning:
+        await world.asked.wait()
+    world.listeners[bad](NEXT)
+    world.listeners[bad](ExchangeRefused("no such symbol", status=None))
+    if is_beginning:
+        world.go.set()
+        assert await client.sent.get() == first
+    assert await client.sent.get() == {"of": bad, "ts": 120, "first": False}
+    assert await client.sent.get() == {"refused": bad, "reason": "no such symbol", "now": 200.0}
+    assert list(world.listeners) == ["GOOD"]
+    world.listeners["GOOD"](NEXT)
+    assert await client.sent.get() == {"of": "GOOD", "ts": 120, "first": False}
+    client.say(bad)
+    assert await client.sent.get() == {"heard": bad}
+    assert await client.sent.get() == first
     client.leave()
     await serving
     assert not world.listeners and not client.closed
