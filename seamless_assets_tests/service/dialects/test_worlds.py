@@ -82,8 +82,8 @@ async def test_before_the_first_release_nothing_is_listed(client: Client, as_ofs
 
 async def test_refusals_say_of_which_world_they_are(client: Client, as_ofs: tuple[str, str]) -> None:
     for path, query in ((KLINES, {**FIRST, "symbol": "NOPE"}), (KLINES, {**FIRST, "interval": "5m"})):
-        answer = await asked(client, f"/as-of/{as_ofs[0]}{path}", **query)
-        assert answer.status_code >= 400 and answer.headers["x-seamless-as-of"] == as_ofs[0]
+        answer = await asked(client, f"/as-of/{as_ofs[1]}{path}", **query)
+        assert answer.status_code >= 400 and answer.headers["x-seamless-as-of"] == as_ofs[1]
         assert answer.headers["x-seamless-verdict"] == "REJECT"
 
 
