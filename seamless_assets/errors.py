@@ -52,7 +52,7 @@
     │   └── SeamlessSLAExceeded
     ├── ServiceError                       `seamless serve` did not give what was asked over HTTP
     │   ├── ServiceUnavailable             it cannot be reached or does not answer as one; worth a retry
-    │   ├── AccessRefused                  no token, an unknown one, or one without the scope
+    │   ├── AccessRefused                  asked by who may not: no known token, a foreign site
     │   ├── LimitExceeded                  more than it gives at once
     │   └── NotServed                      it is not to be had over HTTP
     ├── ExportCorrupt                      exported files are not what their sidecar says
@@ -349,7 +349,10 @@ class ServiceUnavailable(ServiceError):
 
 
 class AccessRefused(ServiceError):
-    """No token, one that the service does not know, or one without the scope; `scope` names that."""
+    """Asked by who may not: without a known token or its scope, from another site, under another name.
+
+    `scope` names the scope that is wanted.
+    """
 
 
 class LimitExceeded(ServiceError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from seamless_assets.cli.terminal import cell, progress_console
 from seamless_assets.errors import ConfigError
@@ -72,11 +82,34 @@ def opened(config: Path | Settings | None) -> Iterator[Seamless]:
 @contextmanager
 def progress_bar(title: str, total: int | None = None) -> Iterator[Callable[[float, int | None], None]]:
     """A bar on the terminal, where there is one, gone in the end; it is moved to what is done, of what."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = progress_console()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(cell(title).plain.replace("[", r"\["), total=total)
+    with _progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
+        task = bar.add_task(_escaped(title), total=total)
         yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+@contextmanager
+def working(title: str) -> Iterator[None]:
+    """How long work takes so far of which nobody knows how much is left, on the terminal, gone in the end."""
+    with _progress(SpinnerColumn("line"), TimeElapsedColumn()) as clock:
+        clock.add_task(_escaped(title), total=None)
+        yield
+
+
+def _progress(*columns: ProgressColumn) -> Progress:
+    console = progress_console()
+    title = TextColumn("{task.description}")
+    return Progress(
+        *(title, *columns),
+        console=console,
+        transient=True,
+        # What is printed meanwhile stands above it, but where that goes to a file it still does.
+        redirect_stdout=sys.stdout.isatty(),
+        disable=not console.is_terminal,
+    )
+
+
+def _escaped(title: str) -> str:
+    return cell(title).plain.replace("[", r"\[")
 
 
 def pairs(texts: Sequence[str], option: str, example: str) -> dict[str, str]:

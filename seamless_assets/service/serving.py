@@ -62,6 +62,13 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._head_bytes += len(data)
         self._watch()
 
+    def on_headers_complete(self) -> None:
+        # What comes at once was not met on its way. An error here is answered by 400.
+        parts = [self.url, *(part for header in self.headers for part in header)]
+        if sum(map(len, parts)) > HEAD_BYTES:
+            raise ValueError(f"a head of more than {HEAD_BYTES} bytes")
+        super().on_headers_complete()
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._unwatch()

@@ -52,6 +52,18 @@ def test_a_screen_shows_whole_lines_and_no_remains_of_progress(project: Path, ex
         assert row.endswith("2025-01-03 00:00") or not more, lines
 
 
+def test_what_is_printed_below_a_bar_of_progress_goes_where_it_was_sent(
+    project: Path, exchange: Sandbox
+) -> None:
+    command = f"{TOOL} materialize {NODE} 2025-01-01 2025-01-03 > told.txt"
+    shell = pexpect.spawn("sh", ["-c", command], cwd=project, dimensions=(ROWS, WIDE), timeout=120)
+    screen = shell.read().decode()
+    shell.close()
+    told = (project / "told.txt").read_text().splitlines()
+    assert shell.exitstatus == 0 and NODE in screen and "released" not in screen
+    assert [line[:19] for line in told] == ["2025-01-01 released", "2025-01-02 released"]
+
+
 def test_the_log_of_releases_is_whole_on_a_narrow_screen(project: Path, exchange: Sandbox) -> None:
     with sa.connect(project / "seamless.yaml") as pipeline:
         pipeline.materialize(NODE, "2025-01-01", "2025-01-02")

@@ -142,6 +142,23 @@ async def test_a_head_that_never_ends_is_given_up(tmp_path: Path) -> None:
         writer.close()
 
 
+@pytest.mark.parametrize("part", ["target", "name", "value", "many"])
+async def test_a_head_that_is_too_long_is_refused_when_it_comes_at_once(tmp_path: Path, part: str) -> None:
+    async def answered(size: int) -> int:
+        long = b"m" * size
+        target = b"/healthz?" + (long if part == "target" else b"")
+        header = {"name": b"n" + long + b": 1\r\n", "value": b"X: " + long + b"\r\n"}.get(part, b"")
+        if part == "many":
+            header = b"X-M: 12345678901\r\n" * (size // 14)
+        head = b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + header + b"\r\n"
+        return status_of(await ask(port, head))
+
+    async with served(tmp_path) as port, asyncio.timeout(20):
+        assert await answered(serving.HEAD_BYTES - 1_000) == 200
+        assert await answered(serving.HEAD_BYTES + 1) == 400
+        assert await answered(0) == 200
+
+
 async def pour(writer: asyncio.StreamWriter) -> None:
     """Send headers, for ever."""
     while True:

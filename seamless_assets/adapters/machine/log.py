@@ -23,6 +23,7 @@ from seamless_assets.core.sharing.events import (
     FillEvent,
     ImportEvent,
     LeaseEvent,
+    LeaseWait,
     MirrorEvent,
     ReadEvent,
     SealEvent,
@@ -127,6 +128,8 @@ def _judged(event: Event) -> tuple[str, bool]:
             return "bars_imported", False
         case LeaseEvent():
             return f"lease_{event.kind}", event.kind == "fail"
+        case LeaseWait():
+            return "lease_waited_for", False
         case MirrorEvent():
             return ("release_unmirrored" if event.problem else "release_mirrored"), bool(event.problem)
         case ReadEvent():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from seamless_assets.cli.options import CONFIG, JSON, NODE, artifacts_of, opened, pairs
+from seamless_assets.cli.options import CONFIG, JSON, NODE, artifacts_of, opened, pairs, working
 from seamless_assets.cli.terminal import say, say_json, waiting_for
 from seamless_assets.core.calendar.instant import seconds_text, typed_instant
 from seamless_assets.core.exports.forms import FORMS
@@ -47,7 +47,11 @@ def export(
     they hold, and proves it.
     """
     bounds = [None if bound is None else typed_instant(bound) for bound in (start, end)]
-    with opened(config) as pipeline, waiting_for(artifacts_of(pipeline)):
+    with (
+        opened(config) as pipeline,
+        working(f"exporting {node}"),
+        waiting_for(artifacts_of(pipeline), str(path)),
+    ):
         made = pipeline.export(
             node,
             path,

@@ -12,15 +12,25 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seamless_assets.cli.options import CONFIG, END, JSON, NODE, START, hot_store_of, opened, progress_bar
+from seamless_assets.cli.options import (
+    CONFIG,
+    END,
+    JSON,
+    NODE,
+    START,
+    hot_store_of,
+    opened,
+    progress_bar,
+    working,
+)
 from seamless_assets.cli.series.coverage_report import say_counts, say_gaps
-from seamless_assets.cli.terminal import say, say_json, waiting_for, warn
+from seamless_assets.cli.series.waits import Waits, exchange_of, heard
+from seamless_assets.cli.terminal import say, say_json, waiting_for
 from seamless_assets.core.calendar.instant import typed_instant
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.coverage import Coverage
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.wire.problems import plain
-from seamless_assets.pipeline.wiring.log import LOGGER
 
 if TYPE_CHECKING:
     from seamless_assets.pipeline.connect import Seamless
@@ -85,7 +95,7 @@ def coverage(config: Path | None, node: str, start: str, end: str, is_all: bool,
 @JSON
 def evict(config: Path | None, is_json: bool) -> None:
     """Drop hot bars that released artifacts hold and that are older than hot_store.keep_days."""
-    with opened(config) as pipeline, waiting_for(hot_store_of(pipeline)):
+    with opened(config) as pipeline, working("evicting"), waiting_for(hot_store_of(pipeline)):
         dropped = pipeline.evict()
     if is_json:
         say_json({"dropped": dropped})
@@ -117,30 +127,23 @@ def _tell(pipeline: Seamless, node: str, start: int, end: int, known: Coverage, 
 @contextmanager
 def _watched(pipeline: Seamless, node: NodeId, bars: int) -> Iterator[None]:
     """What is done of a backfill, and what it waits for; both by its own events."""
-    log = logging.getLogger(LOGGER)
-    level, propagates = log.level, log.propagate
-    declared = pipeline.settings.exchanges.get(node.exchange)
-    where = f" at {declared.base_url.masked}" if declared and declared.base_url else ""
+    where = exchange_of(pipeline, node)
     with progress_bar(str(node), bars) as move:
-        handler = _ProgressHandler(node, bars, move)
-        log.addHandler(handler)
-        log.setLevel(logging.INFO)
-        log.propagate = False
+        progress = _Progress(node, bars, move)
         try:
-            with waiting_for(
-                describe=lambda: f"{node.exchange}{where}: {handler.done} of {bars} bars came so far"
+            with (
+                heard(progress),
+                waiting_for(describe=lambda: f"{where}: {progress.done} of {bars} bars came so far"),
             ):
                 yield
         except (KeyboardInterrupt, SystemExit):
-            say(f"stopped; {handler.done} of {bars} bars are done and stored, the same command does the rest")
+            say(
+                f"stopped; {progress.done} of {bars} bars are done and stored, the same command does the rest"
+            )
             raise
-        finally:
-            log.removeHandler(handler)
-            log.setLevel(level)
-            log.propagate = propagates
 
 
-class _ProgressHandler(logging.Handler):
+class _Progress(Waits):
     """Counts the bars of the windows that a backfill says it has filled, and tells what it waits for."""
 
     def __init__(self, node: NodeId, bars: int, move: Callable[[float, int | None], None]) -> None:
@@ -150,12 +153,8 @@ class _ProgressHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Move the bar of progress on, or say why it does not move."""
+        super().emit(record)
         event = getattr(record, "event", {})
-        if event.get("event") == "exchange_waited_for":
-            again = (
-                f"asked again in {event['delay_s']:.1f} s, try {event['attempt'] + 1} of {event['attempts']}"
-            )
-            warn(f"waiting for {event['exchange']}, {again}: {event['reason']}")
         if event.get("event") == "backfill_complete" and event["node_id"] == str(self._node):
             filled = self._node.timeframe.count(event["start"], event["end"])
             self.done = min(self._bars, self.done + filled)

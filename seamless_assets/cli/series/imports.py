@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from seamless_assets.cli.options import CONFIG, JSON, NODE, artifacts_of, opened, pairs
+from seamless_assets.cli.options import CONFIG, JSON, NODE, artifacts_of, hot_store_of, opened, pairs, working
 from seamless_assets.cli.series.declarations import user
 from seamless_assets.cli.series.releases import tell_dagster
 from seamless_assets.cli.terminal import say, say_json, waiting_for
@@ -16,6 +18,7 @@ from seamless_assets.core.calendar.instant import seconds_text, typed_instant
 
 if TYPE_CHECKING:
     from seamless_assets.flows.importing.ingest import ImportReport
+    from seamless_assets.pipeline.connect import Seamless
 
 
 @click.command("import")
@@ -56,7 +59,7 @@ def import_files(
     FILES are names or patterns of CSV, Parquet, feather and JSON, also in zip or gzip.
     """
     bounds = [None if bound is None else typed_instant(bound) for bound in (start, end)]
-    with opened(config) as pipeline, waiting_for(artifacts_of(pipeline)):
+    with opened(config) as pipeline, _importing(pipeline, node, files):
         report = pipeline.ingest(
             list(files),
             node,
@@ -82,6 +85,15 @@ def import_files(
 
 
 COMMANDS: list[click.Command] = [import_files]
+
+
+@contextmanager
+def _importing(pipeline: Seamless, node: str, files: Sequence[str]) -> Iterator[None]:
+    """How long it takes so far, and what is waited for: the files first."""
+    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+    waited = (f"{', '.join(files[:3])}{more}", hot_store_of(pipeline), artifacts_of(pipeline))
+    with working(f"importing {node}"), waiting_for(*waited):
+        yield
 
 
 def _tell(report: ImportReport) -> None:

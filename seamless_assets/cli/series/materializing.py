@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seamless_assets.cli.options import CONFIG, END, JSON, NODE, START, opened, progress_bar
+from seamless_assets.cli.series.waits import Waits, exchange_of, heard
 from seamless_assets.cli.terminal import say, say_json, waiting_for
 from seamless_assets.core.calendar.instant import typed_instant
 from seamless_assets.core.node import NodeId
@@ -33,9 +34,11 @@ def materialize(config: Path | None, node: str, start: str, end: str, is_json: b
     done: list[PartitionReport] = []
     with opened(config) as pipeline:
         total = _partitions(pipeline, NodeId.parse(node), start, end)
+        where = exchange_of(pipeline, NodeId.parse(node))
         with (
             progress_bar(node, total) as move,
-            waiting_for(describe=lambda: f"{node}: {_count(done, total)}"),
+            heard(Waits()),
+            waiting_for(describe=lambda: f"{where}: {_count(done, total)}"),
         ):
             try:
                 for report in pipeline.materialize_each(node, typed_instant(start), typed_instant(end)):

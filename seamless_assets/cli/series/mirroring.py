@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from seamless_assets.cli.options import CONFIG, JSON, NODES, artifacts_of, opened
+from seamless_assets.cli.options import CONFIG, JSON, NODES, artifacts_of, opened, working
 from seamless_assets.cli.terminal import cell, say_json, say_table, table, waiting_for
 
 
@@ -20,7 +20,7 @@ def mirror(config: Path | None, nodes: tuple[str, ...], is_json: bool) -> None:
     Releases are mirrored as they are made where seamless.artifact.mirror is iceberg; this is for logs that
     are older than that setting, and for what was lost.
     """
-    with opened(config) as pipeline, waiting_for(artifacts_of(pipeline)):
+    with opened(config) as pipeline, working("mirroring"), waiting_for(artifacts_of(pipeline)):
         tables = {name: url for node in nodes or [None] for name, url in pipeline.mirror(node).items()}
     if is_json:
         say_json(tables)

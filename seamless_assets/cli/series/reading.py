@@ -22,8 +22,10 @@ from seamless_assets.cli.options import (
     hot_store_of,
     opened,
     progress_bar,
+    working,
 )
 from seamless_assets.cli.series.coverage_report import strip, time_text
+from seamless_assets.cli.series.waits import Waits, exchange_of, heard
 from seamless_assets.cli.terminal import (
     cell,
     say,
@@ -100,7 +102,12 @@ def read(
     chosen = form or ("json" if is_json else _form_of(out))
     given = {"world_id": world, "domain": domain, "as_of": _instant(as_of)}
     context = _context({name: value for name, value in given.items() if value is not None})
-    with opened(config) as pipeline, waiting_for(artifacts_of(pipeline)):
+    with (
+        opened(config) as pipeline,
+        working(f"reading {node}"),
+        heard(Waits()),
+        waiting_for(*awaited(pipeline, node, arguments["strategy"])),
+    ):
         result = pipeline.read(
             node,
             _instant(start),
@@ -194,6 +201,14 @@ COMMANDS: list[click.Command] = [read, status, gaps, condition]
 
 def _instant(text: str | None) -> Any:
     return None if text is None else typed_instant(text)
+
+
+def awaited(pipeline: Seamless, node: str, strategy: str | None) -> list[str]:
+    """What a read may wait for: without a strategy nothing is asked of an exchange."""
+    stores = [artifacts_of(pipeline)]
+    if strategy in (None, "FAIL_FAST"):
+        return stores
+    return [exchange_of(pipeline, NodeId.parse(node)), hot_store_of(pipeline), *stores]
 
 
 def _context(given: dict[str, Any]) -> Any:

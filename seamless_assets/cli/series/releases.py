@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seamless_assets.cli.options import CONFIG, JSON, NODE, NODES, artifacts_of, opened, progress_bar
+from seamless_assets.cli.options import CONFIG, JSON, NODE, NODES, artifacts_of, opened, progress_bar, working
 from seamless_assets.cli.project.dagster_home import known_home
 from seamless_assets.cli.terminal import (
     NO_WRAP_WIDTH,
@@ -75,7 +75,7 @@ def release(
     is_json: bool,
 ) -> None:
     """Release by hand what waits for it of NODE, whatever its checks said."""
-    with _open(config) as pipeline:
+    with _open(config) as pipeline, working(f"releasing {node}"):
         entry = pipeline.release(
             node, reason=reason, partition=partition, fingerprint=fingerprint, force=force
         )
@@ -124,7 +124,7 @@ def withdraw(config: Path | None, node: str, partition: str, reason: str, is_jso
 @JSON
 def compact(config: Path | None, node: str, unit: PartitionUnit | None, is_json: bool) -> None:
     """Merge the small artifacts of NODE into larger ones that hold the same bars."""
-    with _open(config) as pipeline:
+    with _open(config) as pipeline, working(f"compacting {node}"):
         report = pipeline.compact(node, unit)
     if is_json:
         say_json(report)
@@ -138,7 +138,7 @@ def compact(config: Path | None, node: str, unit: PartitionUnit | None, is_json:
 @JSON
 def gc(config: Path | None, node: str | None, grace_days: float, is_json: bool) -> None:
     """Remove files that no release names and nobody waits for, of NODE or of all nodes."""
-    with _open(config) as pipeline:
+    with _open(config) as pipeline, working(f"looking for files of {node or 'all nodes'}"):
         reports = pipeline.gc(node, grace_s=grace_days * 86_400)
     if is_json:
         say_json(reports)
@@ -178,7 +178,7 @@ def diff(config: Path | None, node: str, before: str, after: str | None, is_json
 
     Each is an instant or the number of a release.
     """
-    with _open(config) as pipeline:
+    with _open(config) as pipeline, working(f"comparing datasets of {node}"):
         changes = pipeline.diff(node, _as_of(pipeline, node, before), _as_of(pipeline, node, after))
     if is_json:
         say_json(changes)

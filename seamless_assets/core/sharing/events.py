@@ -97,6 +97,15 @@ class LeaseEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseWait:
+    """A worker has waited `waited_s` for the lease of `key`, which another holds; told once a claim."""
+
+    key: str
+    worker: str
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class DamagedState:
     """Something in one of our own files is not as it was written, and is as if it were not there."""
 
@@ -248,6 +257,7 @@ Event = (
     | ExchangeWait
     | ImportEvent
     | LeaseEvent
+    | LeaseWait
     | MirrorEvent
     | ReadEvent
     | SealEvent

@@ -12,6 +12,7 @@ from seamless_assets.aio.priority import Slot, Slots
 from seamless_assets.aio.shield import acquire_shielded, shielded
 from seamless_assets.aio.timing import monotonic
 from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.sharing.events import LeaseWait
 from seamless_assets.core.sharing.lease import Fence, Lease, cut_reason
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable, StaleToken
 from seamless_assets.flows.ports import Ports
@@ -19,6 +20,8 @@ from seamless_assets.flows.sharing.quota import CLAIMS_PER_SECOND
 
 T = TypeVar("T")
 FIRST_WAIT_S = 0.05
+TOLD_AFTER_S = 2.0
+"""Who waits longer for a lease says so."""
 GIVE_BACK_WAITS_S = (0.1, 0.4)
 
 
@@ -109,7 +112,7 @@ async def _claim(ports: Ports, slots: Slots, key: str) -> tuple[Lease, Slot]:
     # Each claim has a name of its own, so one whose answer was lost can be asked for again.
     holder = f"{ports.worker}#{ports.rng.getrandbits(32):08x}"
     ttl = ports.policy.lease_ttl_ms / 1000
-    wait = FIRST_WAIT_S
+    wait, began, is_told = FIRST_WAIT_S, ports.clock.now(), False
     while True:
         slot = await slots.acquire()
         lease: Lease | None = None
@@ -120,6 +123,10 @@ async def _claim(ports: Ports, slots: Slots, key: str) -> tuple[Lease, Slot]:
                 slot.release()
         if lease is not None:
             return lease, slot
+        waited = ports.clock.now() - began
+        if waited >= TOLD_AFTER_S and not is_told:
+            is_told = True
+            ports.observer.notify(LeaseWait(key, ports.worker, waited))
         with ports.quota.waiting() as crowd:
             usual = max(wait, crowd / CLAIMS_PER_SECOND)
             await ports.clock.sleep(min(usual * (0.5 + ports.rng.random()), ttl))

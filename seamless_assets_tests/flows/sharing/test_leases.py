@@ -13,12 +13,13 @@ import pytest
 from support.ports import embedded_ports
 
 from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.sharing.events import LeaseWait
 from seamless_assets.core.sharing.lease import Fence, Lease
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable, StaleToken
 from seamless_assets.flows.ports import LeaseStore, Ports
 from seamless_assets.flows.sharing.failover import FailoverLeases
-from seamless_assets.flows.sharing.leases import holding
+from seamless_assets.flows.sharing.leases import TOLD_AFTER_S, holding
 from seamless_assets.flows.sharing.quota import CLAIMS_PER_SECOND, HELD_AT_ONCE
 from seamless_assets.testing import (
     DAY,
@@ -82,6 +83,22 @@ def test_who_waits_gets_the_lease_soon_after_it_is_given_back(tmp_path: Path) ->
         await asyncio.gather(hold("first", 200.0), hold("second", 1.0))
         assert [name for name, _ in order] == ["first", "second"]
         assert 200 <= order[1][1] <= 202
+
+    run_on_virtual_time(work)
+
+
+@pytest.mark.parametrize(("held_s", "told"), [(1.5, 0), (40.0, 1)])
+def test_who_waits_long_for_a_lease_says_so_once(tmp_path: Path, held_s: float, told: int) -> None:
+    async def work() -> None:
+        observer = RecordingObserver()
+        shared = replace(world(tmp_path, InMemoryLeaseStore()), observer=observer)
+
+        assert await shared.leases.claim(KEY, "another", held_s)
+        async with holding(shared, KEY):
+            pass
+        waits = [event for event in observer.events if isinstance(event, LeaseWait)]
+        assert len(waits) == told and all(TOLD_AFTER_S <= wait.waited_s < 5 for wait in waits)
+        assert all((wait.key, wait.worker) == (KEY, shared.worker) for wait in waits)
 
     run_on_virtual_time(work)
 
