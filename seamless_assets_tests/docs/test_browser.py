@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,7 +14,7 @@ from support.browser import chromium
 
 SIZES = {"desk": (1440, 900), "phone": (390, 844)}
 PAGES = (
-    *("index", "start", "thinking", "comparisons", "errors", "live", "runbooks", "examples"),
+    *("index", "start", "thinking", "comparisons", "results", "errors", "live", "runbooks", "examples"),
     *("reference/settings", "reference/commands", "reference/connect", "reference/metrics"),
 )
 """One page of each form."""
@@ -46,11 +46,23 @@ def address(site: Path) -> Iterator[str]:
 
 
 def test_the_site_fits_and_keeps_to_itself(address: str, tmp_path: Path) -> None:
+    looked_at(address, PAGES, tmp_path)
+
+
+@pytest.mark.deep
+def test_every_page_fits_and_keeps_to_itself(address: str, site: Path, tmp_path: Path) -> None:
+    every = sorted(str(path.relative_to(site).with_suffix("")) for path in site.rglob("*.html"))
+    assert set(PAGES) <= set(every)
+    looked_at(address, [page for page in every if page != "404"], tmp_path)
+
+
+def looked_at(address: str, pages: Sequence[str], tmp_path: Path) -> None:
+    """Look at pages in both sizes, and at what the browser says of them."""
     with chromium(tmp_path / "browser") as browser:
         for name, (width, height) in SIZES.items():
             size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": name == "phone"}
             browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-            for page in PAGES:
+            for page in pages:
                 browser.get(f"{address}/{page}.html")
                 wider, over, torn = browser.execute_script(BEYOND)
                 assert (wider, over, torn) == (0, [], []), (page, name)
