@@ -86,7 +86,7 @@ class Deployment:
 
     def start_workers(self, workers: int, queues: str) -> None:
         """Warm Celery workers, by the command of `ops/cluster/compose.yaml`; returns once they are ready."""
-        warm = "seamless_assets.definitions,ccxt.async_support"
+        warm = "seamless_assets.definitions"
         words = ("-A", "seamless_assets.defs.cluster.worker", "worker", "-I", warm, "-Q", queues)
         process = self.start("celery", *words, "-c", str(workers), "-l", "INFO")
         log = self._processes[process]
