@@ -1,11 +1,12 @@
 """Who follows nodes over real sockets, one to a process, and the exchange that they follow.
 
     python -m bench.contenders.live exchange NODES
-    python -m bench.contenders.live ours|bare URL FOLDER NODES BARS
+    python -m bench.contenders.live stored|proven|bare URL FOLDER NODES BARS
 
-`exchange` serves so many markets, and prints its address. `ours` is a subscription over the embedded stores,
-`bare` a loop of ccxt.pro for each node that only prints. Both print, as JSON, the seconds from the message
-that marks a bar as closed to its being printed, the CPU seconds of a bar, and MiB for each node.
+`exchange` serves so many markets, and prints its address. `stored` and `proven` are a subscription over the
+embedded stores that tells a bar once it is stored, or before; `bare` is a loop of ccxt.pro for each node that
+only prints. All print, as JSON, the seconds from the message that marks a bar as closed to its being printed,
+the CPU seconds of a bar, and MiB for each node.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import urllib.request
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,14 +106,15 @@ def steer(url: str, now: float) -> None:
     urllib.request.urlopen(request, timeout=PATIENCE_S).close()
 
 
-async def ours(url: str, folder: Path, nodes: int, bars: int) -> dict[str, Any]:
+async def ours(url: str, folder: Path, nodes: int, bars: int, delivery: str) -> dict[str, Any]:
     """A subscription."""
     import seamless_assets as sa
     from seamless_assets.config.load import settings_from_mapping
 
     watch = Watch(nodes)
     watch.hear()
-    exchange = {"base_url": url, "symbols": symbols(nodes), "timeframes": ["1m"], "live": "websocket"}
+    streamed = {"live": "websocket", "live_delivery": delivery}
+    exchange = {"base_url": url, "symbols": symbols(nodes), "timeframes": ["1m"], **streamed}
     seamless = {
         "artifact": {"object_store_uri": "./artifacts"},
         "hot_store": {"dsn": "sqlite:///./hot.sqlite"},
@@ -201,7 +204,8 @@ def main() -> None:
         asyncio.run(exchange(int(words[0])))
         return
     url, folder, nodes, bars = words
-    follow = {"ours": ours, "bare": bare}[kind]
+    sides = {"stored": partial(ours, delivery="stored"), "proven": partial(ours, delivery="proven")}
+    follow = {**sides, "bare": bare}[kind]
     print(json.dumps(asyncio.run(follow(url, Path(folder), int(nodes), int(bars)))))
 
 

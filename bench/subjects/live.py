@@ -31,7 +31,7 @@ SIDES: dict[str, tuple[Callable[[int, int], Cost], Callable[[int, int], Cost]]] 
 ROUNDS = {1: 9, 100: 3, 1_000: 3}
 
 
-SOCKET_BARS = {1: 50, 100: 5, 1_000: 3}
+SOCKET_BARS = {1: 30, 100: 5, 1_000: 3}
 
 
 def cases(bench: Bench) -> Iterator[Case | Skipped]:
@@ -50,7 +50,7 @@ def cases(bench: Bench) -> Iterator[Case | Skipped]:
         yield Skipped("live.socket-*", "a quick run starts no server")
         return
     for nodes, socket_bars in SOCKET_BARS.items():
-        ours, peer = (_Socket(kind, nodes, socket_bars) for kind in ("ours", "bare"))
+        ours, peer = (_Socket(kind, nodes, socket_bars) for kind in ("proven", "bare"))
         yield Case(
             f"live.socket-{nodes}",
             ours.go,

@@ -326,6 +326,15 @@ def _webhook(settings: Settings) -> Iterator[Finding]:
         yield "means nothing without world_webhook_url", secret, url
 
 
+def _delivery(settings: Settings) -> Iterator[Finding]:
+    for name, exchange in settings.exchanges.items():
+        if exchange.live_delivery == "proven" and exchange.live == "polling":
+            message = (
+                "is of what streams prove, and this exchange is polled; set its live to websocket or auto"
+            )
+            yield message, ("exchanges", name, "live_delivery")
+
+
 def _forming(settings: Settings) -> Iterator[Finding]:
     if settings.service.forming_bars and all(one.live == "polling" for one in settings.exchanges.values()):
         message = (
@@ -349,5 +358,6 @@ _RULES: tuple[Rule, ...] = (
     _hot_file,
     _hot_server,
     _webhook,
+    _delivery,
     _forming,
 )

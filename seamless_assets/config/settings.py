@@ -149,7 +149,8 @@ class ExchangeSettings(Section):
     `flat_bars`: whether bars without volume, which some exchanges send for minutes without trades, are kept
     as bars or taken as proof that there was none. `archive`: where files of its candles lie, which are the
     first source of long backfills. `aliases`: symbols that a series had before its own. `live`: how it is
-    heard that a bar has closed. `group`, `owners` and `tags` are what Dagster shows of its assets beside
+    heard that a bar has closed; `live_delivery`: whether one that a stream has proven is told once it is
+    stored, or before. `group`, `owners` and `tags` are what Dagster shows of its assets beside
     them.
     """
 
@@ -178,6 +179,8 @@ class ExchangeSettings(Section):
     aliases: dict[Symbol, tuple[AliasSettings, ...]] = Field(default={})
     live: Literal["polling", "websocket", "auto"] = "polling"
     """How it is heard that a bar has closed."""
+    live_delivery: Literal["stored", "proven"] = "stored"
+    """When a bar of its stream is told: once it is stored, or as soon as it is proven final."""
     group: GroupName | None = None
     """Dagster's group of its assets; its own name unless set."""
     owners: tuple[Owner, ...] = ()

@@ -413,3 +413,8 @@ def test_a_key_without_a_space_behind_its_colon_shows_no_secret(
 def test_forming_bars_that_no_stream_would_make_are_refused(problems: Finder) -> None:
     number, key, said = only(problems(BASE + "service: {forming_bars: true}\n"))
     assert key == "service.forming_bars" and number > 0 and "no exchange is streamed" in said
+
+
+def test_bars_of_a_polled_exchange_are_not_told_before_they_are_stored(problems: Finder) -> None:
+    number, key, said = only(problems(BASE.replace("    symbols", "    live_delivery: proven\n    symbols")))
+    assert key.endswith(".live_delivery") and number > 0 and "this exchange is polled" in said

@@ -1,14 +1,17 @@
 """Cursors: where a stream stands in all its nodes, as one short text that can be kept and sent.
 
 `c2.` and base64 of: a digest of the nodes, a position of each in order of their ids, and a checksum. Numbers
-are of variable length; ranges and corrections are counted back from where the node stands. Those of the first
-version, `c1.`, are read as well; they do not say where their stream began.
+are of variable length; ranges and corrections are counted back from where the node stands. Where a bar was
+told before it was stored it is `c3.`, with the values of such bars. Those of the first version, `c1.`, are
+read as well; they do not say where their stream began.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import math
+import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +22,13 @@ from seamless_assets.core.live.position import Position
 from seamless_assets.errors import InvalidCursor
 
 PREFIX = "c2."
-"""What every cursor of this version begins with."""
+"""What a cursor begins with where all that was told is stored."""
+AHEAD_PREFIX = "c3."
+"""What it begins with where some is not."""
 FIRST_PREFIX = "c1."
 """What those of the first version begin with."""
+_PREFIXES = (FIRST_PREFIX, PREFIX, AHEAD_PREFIX)
+_VALUES = struct.Struct(">5d")
 _REASONS = (MISSING, *ABSENT_REASONS)
 _DIGEST, _CHECKSUM = 8, 4
 _MAX_BYTES = 64_000_000
@@ -70,10 +77,12 @@ def write_cursor(positions: Mapping[str, Position]) -> str:
     """The cursor of the positions of all nodes of a stream, by node id."""
     nodes = sorted(positions)
     body = bytearray(_digest(nodes))
+    is_ahead = any(positions[node].unstored is not None for node in nodes)
     for node in nodes:
-        _write_position(body, positions[node])
+        _write_position(body, positions[node], is_ahead=is_ahead)
     body += zlib.crc32(body).to_bytes(_CHECKSUM, "big")
-    return PREFIX + base64.urlsafe_b64encode(zlib.compress(bytes(body), 6)).decode().rstrip("=")
+    packed = base64.urlsafe_b64encode(zlib.compress(bytes(body), 6)).decode().rstrip("=")
+    return (AHEAD_PREFIX if is_ahead else PREFIX) + packed
 
 
 def read_cursor(text: str, nodes: Iterable[str]) -> dict[str, Position]:
@@ -87,8 +96,8 @@ def read_cursor(text: str, nodes: Iterable[str]) -> dict[str, Position]:
             nodes=tuple(ids),
         )
     numbers = _Numbers(body[_DIGEST:-_CHECKSUM])
-    has_since = text.startswith(PREFIX)
-    positions = {node: _read_position(numbers, has_since=has_since) for node in ids}
+    has_since, is_ahead = not text.startswith(FIRST_PREFIX), text.startswith(AHEAD_PREFIX)
+    positions = {node: _read_position(numbers, has_since=has_since, is_ahead=is_ahead) for node in ids}
     if not numbers.is_at_end:
         raise _damaged("it is longer than its nodes need")
     return positions
@@ -97,11 +106,10 @@ def read_cursor(text: str, nodes: Iterable[str]) -> dict[str, Position]:
 def _unpacked(text: str) -> bytes:
     if not is_cursor(text):
         raise _damaged("it does not begin as one")
-    if not text.startswith((FIRST_PREFIX, PREFIX)):
+    if not text.startswith(_PREFIXES):
         raise InvalidCursor(
-            f"the cursor is of version {text.partition('.')[0]}, and this release reads "
-            f"{FIRST_PREFIX[:-1]} and {PREFIX[:-1]}; resume with the release that made it, or give an "
-            "instant as `since`",
+            f"the cursor is of version {text.partition('.')[0]}, and this release reads c1, c2 and c3; "
+            "resume with the release that made it, or give an instant as `since`",
             value=text,
         )
     packed = text[len(PREFIX) :]
@@ -122,7 +130,7 @@ def _digest(nodes: Sequence[str]) -> bytes:
     return blake2b("\n".join(nodes).encode(), digest_size=_DIGEST).digest()
 
 
-def _write_position(body: bytearray, position: Position) -> None:
+def _write_position(body: bytearray, position: Position, *, is_ahead: bool) -> None:
     _write_number(body, position.upto * 2 if position.upto >= 0 else -position.upto * 2 - 1)
     _write_number(body, 0 if position.since is None else position.upto - position.since + 1)
     _write_number(body, len(position.gaps))
@@ -134,9 +142,12 @@ def _write_position(body: bytearray, position: Position) -> None:
     for ts, count in position.revised:
         _write_number(body, position.upto - ts)
         _write_number(body, count)
+    if is_ahead:
+        _write_number(body, 0 if position.unstored is None else position.upto - position.unstored[0])
+        body += b"" if position.unstored is None else _VALUES.pack(*position.unstored[1])
 
 
-def _read_position(numbers: _Numbers, *, has_since: bool) -> Position:
+def _read_position(numbers: _Numbers, *, has_since: bool, is_ahead: bool) -> Position:
     number = numbers.next()
     upto = number // 2 if number % 2 == 0 else -(number + 1) // 2
     told = numbers.next() if has_since else 0
@@ -148,7 +159,9 @@ def _read_position(numbers: _Numbers, *, has_since: bool) -> Position:
             raise _damaged("it holds a range that cannot be")
         gaps.append(Gap(start, start + length, _REASONS[reason]))
     revised = [(upto - numbers.next(), numbers.next()) for _ in range(numbers.next())]
-    return Position(upto, tuple(gaps), tuple(revised), since)
+    back = numbers.next() if is_ahead else 0
+    unstored = (upto - back, numbers.next_values()) if back else None
+    return Position(upto, tuple(gaps), tuple(revised), since, unstored)
 
 
 def _write_number(body: bytearray, number: int) -> None:
@@ -179,6 +192,16 @@ class _Numbers:
             if byte < 0x80:
                 return number
         raise _damaged("it holds a number that is too long")
+
+    def next_values(self) -> tuple[float, float, float, float, float]:
+        packed = self._body[self._at : self._at + _VALUES.size]
+        if len(packed) < _VALUES.size:
+            raise _damaged("it ends too early")
+        self._at += _VALUES.size
+        o, high, low, c, volume = _VALUES.unpack(packed)
+        if not all(map(math.isfinite, (o, high, low, c, volume))):
+            raise _damaged("it holds a value that cannot be")
+        return o, high, low, c, volume
 
 
 def _damaged(reason: str) -> InvalidCursor:

@@ -7,8 +7,8 @@ from typing import Literal
 
 from seamless_assets.core.live.cursor import Place, WrittenPlace
 
-Source = Literal["release", "hot_store"]
-"""Where a bar was read: what is released, or what is known beyond it."""
+Source = Literal["release", "hot_store", "stream"]
+"""Where a bar was read: what is released, what is known beyond it, or what is about to be stored."""
 Values = tuple[float, float, float, float, float]
 """Open, high, low, close and volume."""
 

@@ -23,12 +23,14 @@ class Position:
 
     `since` is None where that lies farther back than anything is followed. `revised` are pairs of an open and
     how many corrections of that bar are in what was told; of all other bars none is. All ascending.
+    `unstored` is the open of a bar that was told before it was stored, and the values that it was told with.
     """
 
     upto: int
     gaps: tuple[Gap, ...] = ()
     revised: tuple[tuple[int, int], ...] = ()
     since: int | None = None
+    unstored: tuple[int, tuple[float, float, float, float, float]] | None = None
 
     @classmethod
     def begin(cls, upto: int) -> Position:
@@ -39,6 +41,11 @@ class Position:
     def is_begun(self) -> bool:
         """Whether anything was told."""
         return self.since != self.upto
+
+    @property
+    def stored_upto(self) -> int:
+        """How far all that was told is known to be stored."""
+        return self.upto if self.unstored is None else self.unstored[0]
 
     def followed_from(self, timeframe: Timeframe) -> int:
         """Begin of what may still change for the stream."""

@@ -11,7 +11,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -23,12 +23,17 @@ from seamless_assets.core.coverage.coverage import MISSING
 from seamless_assets.core.coverage.coverage import Gap as Hole
 from seamless_assets.core.live.cursor import Place
 from seamless_assets.core.live.events import Bar, Event, Filled, Gap, Revised, Source, Values
+from seamless_assets.core.live.feed.finality import FinalCandle, Proof
 from seamless_assets.core.live.position import Position
 from seamless_assets.core.node import NodeId
 
 EVIDENCE: Mapping[Source, str] = {
     "release": "sealed in a release",
     "hot_store": "stored after the exchange's clock had closed it",
+}
+PROOFS: Mapping[Proof, str] = {
+    "closed_flag": "marked as closed by the exchange",
+    "successor": "followed by a later bar",
 }
 CORRECTED = "the exchange sent other values for a closed bar"
 
@@ -41,7 +46,7 @@ class Known:
     were told as gaps. `looked` are ranges of missing bars that an exchange was asked for. `revisions`
     (`REVISIONS_SCHEMA`) are those of all bars that the stream follows and of the window, in the order
     recorded. `released` are ranges that releases hold, ascending. `is_followed`: a bar is known that opens
-    after the window.
+    after the window. `at` is when all this was known, in epoch seconds.
     """
 
     window: Segment
@@ -51,6 +56,7 @@ class Known:
     revisions: pa.Table
     released: Sequence[Segment] = ()
     is_followed: bool = False
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,7 @@ class Sequencer:
 
     def events(self) -> Iterator[Event]:
         """What follows from what is known: bars and corrections in the order in which they came."""
+        yield from self._reconciled()
         before = self.position
         self._pending = self._corrections_of(before)
         for gap in before.gaps:
@@ -93,6 +100,28 @@ class Sequencer:
                 yield from self._resolved(gap)
         yield from self._new()
         yield from self._corrected(math.inf)
+
+    def _reconciled(self) -> Iterator[Event]:
+        """What became of the bar that was told before it was stored, where that is another one."""
+        told = self.position.unstored
+        if told is None:
+            return
+        (ts, values), end = told, self._frame.shift(told[0], 1)
+        if ts not in self._rows:
+            for hole in self._known.holes:
+                if hole.start <= ts < hole.end and hole.reason != MISSING:
+                    self._move(is_stored=True)
+                    yield self._gap(Segment(ts, end), hole.reason)
+            return
+        row, corrections = self._rows[ts], self._corrections_by_open[ts]
+        was_known = values in (row, *(one.before for one in corrections), *(one.after for one in corrections))
+        number = _corrections_in(values, corrections)
+        revised = {**dict(self.position.revised), ts: number} if number else dict(self.position.revised)
+        self._move(revised=tuple(sorted(revised.items())), is_stored=True)
+        if not was_known:
+            at = max(self._known.at, float(end), *(one.recorded_at for one in corrections))
+            changed = self._bar(ts, end, row, "hot_store")
+            yield Revised(**changed, evidence=CORRECTED, before=values, recorded_at=at)
 
     def _corrections_of(self, before: Position) -> deque[Correction]:
         """Corrections of bars that were emitted without them."""
@@ -102,6 +131,7 @@ class Sequencer:
             for one in self._corrections
             if before.follows(one.ts, self._frame)
             and not _holds(before.gaps, one.ts)
+            and one.ts != (before.unstored or (None,))[0]
             and one.number > emitted.get(one.ts, 0)
         )
 
@@ -170,19 +200,8 @@ class Sequencer:
         )
 
     def _bar(self, ts: int, end: int, values: Values, source: Source) -> dict[str, Any]:
-        o, h, low, c, v = values
-        return {
-            "node_id": self._name,
-            "place": self._place(),
-            "ts": ts,
-            "end": end,
-            "open": o,
-            "high": h,
-            "low": low,
-            "close": c,
-            "volume": v,
-            "source": source,
-        }
+        bar = Segment(ts, end)
+        return {"node_id": self._name, "place": self._place(), **_facts(bar, values), "source": source}
 
     def _source(self, ts: int) -> Source:
         at = bisect_right(self._known.released, ts, key=lambda part: part.start)
@@ -202,6 +221,7 @@ class Sequencer:
         upto: int | None = None,
         gaps: tuple[Hole, ...] | None = None,
         revised: tuple[tuple[int, int], ...] | None = None,
+        is_stored: bool = False,
     ) -> None:
         before = self.position
         self.position = Position(
@@ -209,10 +229,34 @@ class Sequencer:
             before.gaps if gaps is None else gaps,
             before.revised if revised is None else revised,
             before.since,
+            None if is_stored else before.unstored,
         ).without_old(self._frame)
 
     def _place(self) -> Place:
         return Place(self._others, self._name, self.position)
+
+
+def told_ahead(node: NodeId, candle: FinalCandle, others: Mapping[str, Position]) -> Bar | None:
+    """The next bar of a node, told before it is stored; None where it is not in its turn.
+
+    That of a later one waits until this one is known to be stored.
+    """
+    before = others[str(node)]
+    if before.upto != candle.ts or before.unstored is not None:
+        return None
+    own = replace(before, upto=candle.end, unstored=(candle.ts, candle.values)).without_old(node.timeframe)
+    return Bar(
+        node_id=str(node),
+        place=Place(others, str(node), own),
+        **_facts(Segment(candle.ts, candle.end), candle.values),
+        source="stream",
+        evidence=PROOFS[candle.proof],
+    )
+
+
+def _facts(bar: Segment, values: Values) -> dict[str, Any]:
+    names = ("ts", "end", "open", "high", "low", "close", "volume")
+    return dict(zip(names, (*bar, *values), strict=True))
 
 
 def rows_of(bars: pa.Table) -> dict[int, Values]:

@@ -20,7 +20,8 @@ one of candles."""
 class Policy:
     """Knobs of fetching, sealing and releasing; times in ms where named so, ratios in 0..1.
 
-    `feeds` are by exchange; polling goes without saying. `derived` nodes are made of others, and no exchange
+    `feeds` are by exchange; polling goes without saying. Bars of exchanges that are `told_when_proven` by
+    their streams are told before they are stored. `derived` nodes are made of others, and no exchange
     is asked for their bars; those of `made_of_trades` are made of the exchange's trades, and those of
     `repaired_by_trades` where it keeps sending no candles.
     """
@@ -46,6 +47,7 @@ class Policy:
     repaired_by_trades: frozenset[NodeId] = frozenset()
     made_of_trades: frozenset[NodeId] = frozenset()
     feeds: Mapping[str, FeedMode] = field(default_factory=dict)
+    told_when_proven: frozenset[str] = frozenset()
     keep_days: Mapping[PartitionUnit, float] = field(
         default_factory=lambda: {"day": 45.0, "month": 400.0, "year": 4_000.0}
     )

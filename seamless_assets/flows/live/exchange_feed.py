@@ -11,7 +11,7 @@ from seamless_assets.core.sharing.events import StreamEvent
 from seamless_assets.errors import BudgetUnavailable, ExchangeUnavailable
 from seamless_assets.flows.ports import Ports
 
-CLOCK_AGE_S = 10.0
+CLOCK_AGE_S = 2.0
 """How long an exchange's clock is reckoned on from the last time it was asked."""
 DOUBTED_CLOCK_AGE_S = 0.2
 """The same where something came that it says cannot be."""

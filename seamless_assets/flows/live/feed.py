@@ -12,7 +12,8 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 
 from seamless_assets.aio.priority import Slots
@@ -51,10 +52,18 @@ CLOCK_ERROR_S = 0.5
 """A mark that comes so little before the exchange's clock has closed its bar waits for that: by how long an
 answer took the clock is known to be slow.
 """
+CLOCK_SLACK_S = 0.02
+"""What lies so little ahead of the exchange's clock does not: its answer was on its way for as long."""
 LATE_BARS = 5
 """A bar of which so many later ones have closed may have been corrected since, and no audit will look so far
 back when it comes: it is asked for.
 """
+STORING_PAUSE_S = 0.25
+"""A bar that is told before it is stored is stored so much later, so that of bars that close at once the last
+one is told before the first one is stored.
+"""
+LAST_STORING_S = 2.0
+"""So long a feed that ends tries to store what it has told."""
 MAX_HEARD = 1_000
 """Updates that wait to be judged; with more the subscription ends, and begins anew."""
 RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -71,12 +80,20 @@ class FeedQuota(LeaseQuota):
         return Slots(1, 0)
 
 
-class NodeFeed:
-    """Follows the stream of `node`; `on_bars` is called when it has brought some, `on_update` at each word.
+@dataclass(frozen=True, slots=True)
+class FeedListener:
+    """What is called when a feed has brought bars, at each word of its stream, and before a bar is stored.
 
-    The former takes the range that was stored, whole, None where there is more to know. `quota` is that of
-    all feeds of this process.
+    The first takes the range that was stored, whole, None where there is more to know.
     """
+
+    on_bars: Callable[[Segment | None], None]
+    on_update: Callable[[], None]
+    on_proven: Callable[[FinalCandle], None]
+
+
+class NodeFeed:
+    """Follows the stream of `node` for a listener. `quota` is that of all feeds of this process."""
 
     def __init__(
         self,
@@ -85,12 +102,11 @@ class NodeFeed:
         shared: ExchangeFeed,
         node: NodeId,
         quota: FeedQuota,
-        on_bars: Callable[[Segment | None], None],
-        on_update: Callable[[], None],
+        listener: FeedListener,
     ) -> None:
-        self._on_update = on_update
+        self._listener = listener
         self._node, self._frame = node, node.timeframe
-        self._stream, self._shared, self._on_bars = stream, shared, on_bars
+        self._stream, self._shared = stream, shared
         self._ports = _with_ttl(ports, ports.policy.live_lease_ttl_ms)
         self._owning = replace(_with_ttl(ports, LEASE_S * 1000), quota=quota)
         self._judge = FinalityJudge(self._frame)
@@ -164,7 +180,7 @@ class NodeFeed:
                 # No update waits for the clock to be asked again: it was when this subscription began.
                 now = await self._shared.now(self._ports, inf)
                 self.forming.hear(update, now, made_of)
-                self._on_update()
+                self._listener.on_update()
 
     async def _wait(self) -> None:
         """Wait for updates, for a proof that needs no more of them, and for the next audit."""
@@ -183,15 +199,21 @@ class NodeFeed:
         Whether the exchange has bars of which the stream said nothing.
         """
         now = await self._shared.now(self._ports)
-        if any(update.ts > now or self._ahead_of_close(update, now) > 0 for update in self._heard):
+        if max(map(partial(self._ahead, now), self._heard), default=0.0) > CLOCK_SLACK_S:
             now = await self._shared.now(self._ports, DOUBTED_CLOCK_AGE_S)
+        ahead = [by for update in self._heard if (by := self._ahead(now, update)) <= CLOCK_SLACK_S]
+        now += max([0.0, *ahead])
         self._hear(now)
         for fault in self._judge.take_faults():
             self._shared.fault(self._ports, fault, str(self._node))
         wants_audit, doubts = self._judge.take_audit(), self._judge.take_doubts()
         wants_audit = wants_audit or now >= self._audit_at
         try:
-            wants_audit |= await self._store(self._judge.final(now), now)
+            final = self._judge.final(now)
+            if not (wants_audit or doubts) and self._tell_ahead(final, now):
+                wants_audit |= await self._store_told(final, now)
+            else:
+                wants_audit |= await self._store(final, now)
             for doubt in doubts:
                 await self._look(doubt, now)
             return await self._audit(now) if wants_audit else False
@@ -212,6 +234,10 @@ class NodeFeed:
             self._heard_at, self._failures = now, 0
             self._shared.streams(self._ports)
 
+    def _ahead(self, now: float, update: CandleUpdate) -> float:
+        """By how many seconds the exchange's clock must be ahead of `now` for an update to be right."""
+        return max(update.ts - now, self._ahead_of_close(update, now))
+
     def _ahead_of_close(self, update: CandleUpdate, now: float) -> float:
         """By how many seconds a bar was marked as closed before the clock had closed it."""
         return self._end_of(update) - now if update.is_closed else 0.0
@@ -222,6 +248,37 @@ class NodeFeed:
         self._ports.observer.notify(
             StreamEvent("fault", self._node.exchange, "not_stored", str(self._node), reason=str(error))
         )
+
+    def _tell_ahead(self, candles: Sequence[FinalCandle], now: float) -> bool:
+        """Tell of one bar that follows the last stored one, before it is stored; whether it was told."""
+        if self._node.exchange not in self._ports.policy.told_when_proven or len(candles) != 1:
+            return False
+        (candle,), last = candles, self._stored
+        is_next = last is not None and last.end == candle.ts and candle.end == self._closed(now)
+        if not is_next or self._is_dropped(candle):
+            return False
+        self._listener.on_proven(candle)
+        return True
+
+    async def _store_told(self, candles: Sequence[FinalCandle], now: float) -> bool:
+        """Store a bar that was told of, a moment later, or at once where the feed ends."""
+        pause = asyncio.ensure_future(self._ports.clock.sleep(STORING_PAUSE_S))
+        storing = asyncio.create_task(self._store_after(pause, candles, now))
+        try:
+            return await asyncio.shield(storing)
+        except asyncio.CancelledError:
+            pause.cancel()
+            await shielded(asyncio.ensure_future(asyncio.wait({storing}, timeout=LAST_STORING_S)))
+            storing.cancel()
+            # What it raised is of no account: whoever resumes finds the bar in the cursor.
+            await shielded(asyncio.ensure_future(asyncio.gather(storing, return_exceptions=True)))
+            raise
+
+    async def _store_after(
+        self, pause: asyncio.Future[None], candles: Sequence[FinalCandle], now: float
+    ) -> bool:
+        await asyncio.wait({pause})
+        return await self._store(candles, now)
 
     async def _store(self, candles: Sequence[FinalCandle], now: float) -> bool:
         """Store bars where none are; whether others are there.
@@ -283,7 +340,7 @@ class NodeFeed:
             self._ports.observer.notify(bars)
         stored = Segment(fresh[0].ts, fresh[-1].end) if fresh else None
         is_whole = stored is not None and self._frame.count(*stored) == len(fresh)
-        self._on_bars(stored if is_whole else None)
+        self._listener.on_bars(stored if is_whole else None)
 
     def _is_dropped(self, candle: FinalCandle) -> bool:
         """Whether the settings take it for proof that nobody traded; REST tells that, too."""
@@ -298,7 +355,7 @@ class NodeFeed:
         if not window.is_empty:
             found = await look(self._ports, Look(self._node, window, closed, self._ports.clock.now()))
             if any(one.added for one in found):
-                self._on_bars(None)
+                self._listener.on_bars(None)
 
     async def _audit(self, now: float) -> bool:
         """Ask for the newest bars again; whether there are some of which nothing was heard."""
@@ -309,7 +366,7 @@ class NodeFeed:
         if any(one.away for one in found):
             self._audit_at = now + AUDIT_RETRY_S
         if any(one.added or one.revised for one in found):
-            self._on_bars(None)
+            self._listener.on_bars(None)
         await self._compare(closed)
         unheard = min(closed, self._frame.ceil(int(self._heard_at) + 1))
         opens = await self._ports.hot.load_opens(self._node, Segment(unheard, closed))

@@ -11,22 +11,31 @@ from functools import partial
 from seamless_assets.aio.priority import on_its_own
 from seamless_assets.aio.shield import shielded
 from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.live.feed.finality import FinalCandle
 from seamless_assets.core.live.feed.update import CandleUpdate
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import ExchangeRefused
 from seamless_assets.flows.live.exchange_feed import ExchangeFeed
-from seamless_assets.flows.live.feed import FeedQuota, NodeFeed
+from seamless_assets.flows.live.feed import FeedListener, FeedQuota, NodeFeed
 from seamless_assets.flows.ports import CandleStream, Ports
+
+
+@dataclass(eq=False)
+class _Listener:
+    """Who hears of a node's bars, of all that is told of the one that forms, and of bars not yet stored."""
+
+    on_bars: Callable[[Segment | None], None]
+    on_update: Callable[[], None] | None
+    on_proven: Callable[[FinalCandle], None] | None
 
 
 @dataclass
 class _Followed:
-    """A feed that runs, who hears of its bars, and who of all that it is told."""
+    """A feed that runs, and who listens."""
 
     feed: NodeFeed
     task: asyncio.Task[None]
-    listeners: list[Callable[[Segment | None], None]] = field(default_factory=list)
-    watchers: list[Callable[[], None]] = field(default_factory=list)
+    listeners: list[_Listener] = field(default_factory=list)
 
 
 class Feeds:
@@ -77,33 +86,25 @@ class Feeds:
         node: NodeId,
         on_bars: Callable[[Segment | None], None],
         on_update: Callable[[], None] | None = None,
+        on_proven: Callable[[FinalCandle], None] | None = None,
     ) -> AbstractAsyncContextManager[None]:
         """Have the node's stream followed while the body works.
 
-        `on_bars` hears of what it brings, `on_update` whenever it tells of the one that forms.
+        `on_bars` hears of what it brings, `on_update` whenever it tells of the one that forms, `on_proven` of
+        what is about to be stored, where the settings say so.
         """
-        return self._following(ports, node, on_bars, on_update)
+        return self._following(ports, node, _Listener(on_bars, on_update, on_proven))
 
     @asynccontextmanager
-    async def _following(
-        self,
-        ports: Ports,
-        node: NodeId,
-        on_bars: Callable[[Segment | None], None],
-        on_update: Callable[[], None] | None,
-    ) -> AsyncGenerator[None, None]:
+    async def _following(self, ports: Ports, node: NodeId, listener: _Listener) -> AsyncGenerator[None, None]:
         followed = self._followed.get(node)
         if followed is None or followed.task.done():
             followed = self._followed[node] = self._start(ports, node)
-        followed.listeners.append(on_bars)
-        if on_update is not None:
-            followed.watchers.append(on_update)
+        followed.listeners.append(listener)
         try:
             yield
         finally:
-            followed.listeners.remove(on_bars)
-            if on_update is not None:
-                followed.watchers.remove(on_update)
+            followed.listeners.remove(listener)
             if not followed.listeners:
                 if self._followed.get(node) is followed:
                     del self._followed[node]
@@ -113,21 +114,30 @@ class Feeds:
                     followed.task.result()
 
     def _start(self, ports: Ports, node: NodeId) -> _Followed:
-        shared, tell = self._exchange(node), partial(self._tell, node)
-        feed = NodeFeed(ports, self._stream, shared, node, self._quota, tell, partial(self._show, node))
+        tell, show, announce = (partial(call, node) for call in (self._tell, self._show, self._announce))
+        listener = FeedListener(tell, show, announce)
+        feed = NodeFeed(ports, self._stream, self._exchange(node), node, self._quota, listener)
         # Whoever began it may leave before the others do.
         _, context = on_its_own(is_urgent=True)
         return _Followed(feed, asyncio.create_task(feed.run(), context=context))
 
     def _tell(self, node: NodeId, stored: Segment | None) -> None:
-        followed = self._followed.get(node)
-        for listener in list(followed.listeners) if followed else ():
-            listener(stored)
+        for listener in self._listeners(node):
+            listener.on_bars(stored)
 
     def _show(self, node: NodeId) -> None:
+        for listener in self._listeners(node):
+            if listener.on_update is not None:
+                listener.on_update()
+
+    def _announce(self, node: NodeId, candle: FinalCandle) -> None:
+        for listener in self._listeners(node):
+            if listener.on_proven is not None:
+                listener.on_proven(candle)
+
+    def _listeners(self, node: NodeId) -> list[_Listener]:
         followed = self._followed.get(node)
-        for watcher in list(followed.watchers) if followed else ():
-            watcher()
+        return list(followed.listeners) if followed else []
 
     def _exchange(self, node: NodeId) -> ExchangeFeed:
         return self._exchanges.setdefault(node.exchange, ExchangeFeed(node.exchange))

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 
 from seamless_assets.aio.priority import urgently
 from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.live.feed.finality import FinalCandle
 from seamless_assets.core.live.schedule import (
     JITTER_S,
     LOOKS_S,
@@ -37,9 +38,10 @@ class Follower:
     """Fills a node from the open `start` on, for as long as it runs, to `until` and little further.
 
     Both are in epoch seconds. `is_resumed`: bars before `start` were told, and may have been corrected while
-    nobody followed; where `until` is over nobody asks. `on_news` is called when there may be some. `closed`
-    is the end of closed time, `decided` that of the bars of which it is known whether there are any,
-    `is_away` whether the last look had no answer.
+    nobody followed; where `until` is over nobody asks. `on_news` is called when there may be some,
+    `on_proven` with the next bar where that is about to be stored. `closed` is the end of closed time,
+    `decided` that of the bars of which it is known whether there are any, `is_away` whether the last look had
+    no answer.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Follower:
         node: NodeId,
         start: int,
         on_news: Callable[[NodeId], None],
+        on_proven: Callable[[NodeId, FinalCandle], None],
         until: int | None = None,
         *,
         is_resumed: bool = False,
@@ -59,7 +62,7 @@ class Follower:
         self.is_away = True
         self.has_failed = False
         """Whether the last look was tried and had no answer; not so before the first one has ended."""
-        self._ports, self._on_news = ports, on_news
+        self._ports, self._on_news, self._on_proven = ports, on_news, on_proven
         self._skew = 0.0
         self._is_known_to_be_served = False
         self._asked_for: int | None = None
@@ -68,7 +71,7 @@ class Follower:
         self._resumed_at = start if is_resumed else None
         self._followed_until: int | None = None
         """The end of closed time at the last look that was not in vain."""
-        self._is_streamed = False
+        self._is_streamed = self._is_looking = False
         self._complete_until = start
         """The end of the newest bar at which all that was missing had been asked for."""
         self._woken = asyncio.Event()
@@ -87,14 +90,16 @@ class Follower:
         if feeds is None or not self._is_streamed:
             await self._run()
         else:
-            async with feeds.following(self._ports, self.node, self._hear):
+            async with feeds.following(self._ports, self.node, self._hear, on_proven=self._announce):
                 await self._run()
 
     async def _run(self) -> None:
         while True:
             self._woken.clear()
             if not self._take_stored():
+                self._is_looking = True
                 await self._look_around()
+                self._is_looking = False
             self._on_news(self.node)
             await self._wait()
 
@@ -102,6 +107,12 @@ class Follower:
         """Take note of what the stream brought; of several things at once nothing is known but that."""
         self._stored = None if self._woken.is_set() else stored
         self._woken.set()
+
+    def _announce(self, candle: FinalCandle) -> None:
+        """Tell of a bar that is about to be stored, where nothing else is known to be new."""
+        is_quiet = not (self.is_away or self._is_looking or self._woken.is_set())
+        if is_quiet and candle.ts == self.decided and self.closed in (candle.ts, candle.end):
+            self._on_proven(self.node, candle)
 
     def _take_stored(self) -> bool:
         """Whether all that is new is what the stream has brought, right after what was decided."""

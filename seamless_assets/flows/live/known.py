@@ -37,7 +37,7 @@ async def load_known(ports: Ports, node: NodeId, position: Position, closed: int
     """
     frame = node.timeframe
     end = max(position.upto, min(until, closed, frame.shift(position.upto, MAX_BARS)))
-    fresh = Segment(position.upto, end)
+    fresh = Segment(position.stored_upto, end)
     # Of bars that are not settled no release can tell, nor of the newest one more than the hot store, so that
     # the log is not asked of each that closes.
     is_unsettled = fresh.start >= watermark(frame, closed, max(1, ports.policy.stabilization_bars))
@@ -45,8 +45,8 @@ async def load_known(ports: Ports, node: NodeId, position: Position, closed: int
         bars = await ports.hot.load_bars(node, fresh)
         if bars.num_rows == frame.count(*fresh):
             revisions = await ports.hot.load_revisions(node, Segment(position.followed_from(frame), end))
-            return Known(fresh, bars, (), (), revisions)
-    return await _load_all(ports, node, position, Segment(position.upto, end), closed)
+            return Known(fresh, bars, (), (), revisions, at=ports.clock.now())
+    return await _load_all(ports, node, position, fresh, closed)
 
 
 async def _load_all(ports: Ports, node: NodeId, position: Position, fresh: Segment, closed: int) -> Known:
@@ -72,6 +72,7 @@ async def _load_all(ports: Ports, node: NodeId, position: Position, fresh: Segme
         revisions=revisions,
         released=[ref.segment for ref in snapshot.overlapping(window)],
         is_followed=is_followed,
+        at=ports.clock.now(),
     )
 
 

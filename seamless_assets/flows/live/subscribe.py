@@ -9,14 +9,16 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 
 from seamless_assets.aio.shield import shielded
 from seamless_assets.aio.timing import monotonic
 from seamless_assets.core.live.cursor import Place
 from seamless_assets.core.live.events import CaughtUp, Event, Stale
+from seamless_assets.core.live.feed.finality import FinalCandle
 from seamless_assets.core.live.position import Position
 from seamless_assets.core.live.request import StreamRequest
-from seamless_assets.core.live.sequence import Sequencer
+from seamless_assets.core.live.sequence import Sequencer, told_ahead
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import SeamlessError, StoreError
 from seamless_assets.flows.live.follow import Follower
@@ -90,6 +92,8 @@ class _Subscription:
         self._ports, self._request, self._positions = ports, request, positions
         self._has_room = has_room
         self._ready: dict[NodeId, None] = {}
+        self._proven: dict[NodeId, FinalCandle] = {}
+        """Bars that are told before they are stored."""
         self._ended: list[asyncio.Task[None]] = []
         self._checked_at = monotonic()
         self._woken = asyncio.Event()
@@ -112,9 +116,10 @@ class _Subscription:
                 ended.result()
             if monotonic() - self._checked_at >= CHECKED_EVERY_S:
                 self._mark_overdue()
-            node = next(filter(self._has_room, self._ready), None)
+            node = next(filter(self._has_room, chain(self._proven, self._ready)), None)
             if node is not None:
-                del self._ready[node]
+                if node not in self._proven:
+                    del self._ready[node]
                 return node
             self._woken.clear()
             with suppress(TimeoutError):
@@ -124,8 +129,13 @@ class _Subscription:
 
     async def news_of(self, node: NodeId) -> AsyncGenerator[Event, None]:
         """What is to be told of a node now, as much as is loaded at once; the rest when its turn comes."""
-        state = self._open.get(node)
+        state, proven = self._open.get(node), self._proven.pop(node, None)
         if state is None:
+            return
+        if proven is not None:
+            if (bar := told_ahead(node, proven, dict(self._positions))) is not None:
+                self._positions[str(node)] = bar.place.own
+                yield bar
             return
         follower, before = state.follower, self._positions[str(node)]
         for event in self._overdue(node, state):
@@ -160,7 +170,13 @@ class _Subscription:
     def _follower(self, node: NodeId) -> Follower:
         position, until = self._positions[str(node)], self._request.until
         return Follower(
-            self._ports, node, position.upto, self._mark_ready, until, is_resumed=position.is_begun
+            self._ports,
+            node,
+            position.stored_upto,
+            self._mark_ready,
+            self._mark_proven,
+            until,
+            is_resumed=position.is_begun,
         )
 
     def _end_of(self, node: NodeId) -> int:
@@ -177,6 +193,15 @@ class _Subscription:
     def _mark_ready(self, node: NodeId) -> None:
         self._ready[node] = None
         self._woken.set()
+
+    def _mark_proven(self, node: NodeId, candle: FinalCandle) -> None:
+        """Let a bar be told though it is not stored, where its reader has all else; never the last one."""
+        state = self._open.get(node)
+        if state is None or not state.is_current or node in self._ready:
+            return
+        if self._positions[str(node)].upto == candle.ts and candle.end < self._end_of(node):
+            self._proven[node] = candle
+            self._woken.set()
 
     def _mark_overdue(self) -> None:
         """Whoever follows a node may wait for an answer that does not come."""

@@ -12,6 +12,7 @@ from seamless_assets.core.coverage.pages import Page
 from seamless_assets.core.coverage.proof import Reach
 from seamless_assets.core.coverage.witnesses import Trades
 from seamless_assets.core.imports.archived import ArchivedBars
+from seamless_assets.core.live.feed.finality import FinalCandle
 from seamless_assets.core.live.feed.update import CandleUpdate, Streamed
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.wire.upstream import UpstreamAnswer
@@ -156,9 +157,10 @@ class LiveFeeds(Protocol):
         node: NodeId,
         on_bars: Callable[[Segment | None], None],
         on_update: Callable[[], None] | None = None,
+        on_proven: Callable[[FinalCandle], None] | None = None,
     ) -> AbstractAsyncContextManager[None]:
         """Have the node's stream followed for as long as the body works; `on_bars` hears of what it brings,
-        `on_update` of every word about the bar that forms.
+        `on_update` of every word about the bar that forms, `on_proven` of bars that are about to be stored.
 
         It takes the range that the stream has just proven and stored whole, None where it is to look itself.
         The last one to leave ends the subscription, and nothing of it is left.

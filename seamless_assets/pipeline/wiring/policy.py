@@ -46,6 +46,9 @@ def policy_of(settings: Settings) -> Policy:
         repaired_by_trades=settings.repaired_by_trades,
         made_of_trades=settings.made_of_trades,
         feeds={name: exchange.live for name, exchange in settings.exchanges.items()},
+        told_when_proven=frozenset(
+            name for name, exchange in settings.exchanges.items() if exchange.live_delivery == "proven"
+        ),
         keep_days={unit: getattr(seamless.hot_store.keep_days, unit) for unit in UNITS},
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +26,9 @@ def positions(draw: st.DrawFn) -> Position:
     opens = draw(st.dictionaries(st.integers(0, 10**6), st.integers(1, 10**4), max_size=8))
     revised = sorted((upto - back, count) for back, count in opens.items())
     since = draw(st.none() | st.integers(0, 10**9).map(lambda back: upto - back))
-    return Position(upto, tuple(gaps), tuple(revised), since)
+    values = st.tuples(*[st.floats(allow_nan=False, allow_infinity=False)] * 5)
+    unstored = draw(st.none() | st.tuples(st.integers(1, 10**9).map(lambda back: upto - back), values))
+    return Position(upto, tuple(gaps), tuple(revised), since, unstored)
 
 
 @given(st.dictionaries(st.sampled_from(NODES), positions(), min_size=1))
@@ -42,8 +46,25 @@ def test_it_is_compact() -> None:
     assert len(write_cursor(thousand)) < 200
 
 
-def test_a_changed_letter_is_found_wherever_it_stands() -> None:
-    cursor = write_cursor({NODES[0]: Position(UPTO, (Gap(UPTO - 120, UPTO - 60, "outage"),))})
+def test_only_bars_that_are_not_stored_make_it_longer() -> None:
+    told = (UPTO - 60, (1.5, 2.5, 0.5, 1.0, 3.25))
+    stored, ahead = Position(UPTO, since=UPTO - 60), Position(UPTO, since=UPTO - 60, unstored=told)
+    assert write_cursor({NODES[0]: stored}).startswith("c2.")
+    assert write_cursor({NODES[0]: ahead, NODES[1]: stored}).startswith("c3.")
+    assert len(write_cursor({NODES[0]: ahead})) < 100
+
+
+def test_values_that_cannot_be_are_refused() -> None:
+    for value in (float("nan"), float("inf")):
+        cursor = write_cursor({NODES[0]: Position(UPTO, unstored=(UPTO - 60, (1.0, value, 1.0, 1.0, 1.0)))})
+        with pytest.raises(InvalidCursor, match="a value that cannot be"):
+            read_cursor(cursor, NODES[:1])
+
+
+@pytest.mark.parametrize("unstored", [None, (UPTO - 60, (1.0, 2.0, 0.5, 1.5, 9.0))])
+def test_a_changed_letter_is_found_wherever_it_stands(unstored: Any) -> None:
+    gaps = (Gap(UPTO - 120, UPTO - 60, "outage"),)
+    cursor = write_cursor({NODES[0]: Position(UPTO, gaps, unstored=unstored)})
     for at in range(len(cursor)):
         changed = cursor[:at] + ("B" if cursor[at] != "B" else "C") + cursor[at + 1 :]
         try:
@@ -64,7 +85,8 @@ def test_a_changed_letter_is_found_wherever_it_stands() -> None:
         ("c2.AAAA", "cannot be read"),
         ("c2.é", "cannot be read"),
         ("c1.AAAA", "cannot be read"),
-        ("c3.AAAA", "of version c3, and this release reads c1 and c2"),
+        ("c3.AAAA", "cannot be read"),
+        ("c4.AAAA", "of version c4, and this release reads c1, c2 and c3"),
     ],
 )
 def test_what_is_none_is_refused_with_the_reason(text: str, reason: str) -> None:

@@ -201,3 +201,37 @@ def test_any_growth_of_knowledge_tells_each_bar_once(kinds: list[str], data: st.
             shown[event.ts] = event.values
     assert shown == {at(n): values for n, values in final.items()}
     assert position.upto == at(len(kinds))
+
+
+def ahead(revised: Sequence[tuple[int, int]] = ()) -> Position:
+    """That of a stream which told bar 0 with values 1 before it was stored."""
+    return Position(at(1), revised=tuple((at(n), count) for n, count in revised), unstored=(at(0), row(1)))
+
+
+@pytest.mark.parametrize(
+    ("what", "told", "corrections"),
+    [
+        (known({0: row(1)}, 1), [], 0),
+        (known({0: row(2)}, 1), [("Revised", 0, 2)], 0),
+        (known({0: row(2)}, 1, revisions=[(0, row(1), row(2))]), [("Revised", 0, 2)], 1),
+        (known({0: row(1)}, 1, revisions=[(0, row(2), row(1))]), [], 1),
+        (known({0: row(3)}, 1, revisions=[(0, row(2), row(1)), (0, row(1), row(3))]), [("Revised", 0, 3)], 2),
+        (known({0: row(3)}, 1, revisions=[(0, row(2), row(3))]), [("Revised", 0, 3)], 1),
+        (known({}, 1, [(0, 1, "no_trades")]), [("Gap", 0, 1, "no_trades")], 0),
+        (known({0: row(1), 1: row(5)}, 2), [("Bar", 1, 5)], 0),
+        (known({0: row(2), 1: row(5)}, 2), [("Revised", 0, 2), ("Bar", 1, 5)], 0),
+    ],
+)
+def test_a_bar_that_was_told_before_it_was_stored(what: Known, told: list[Any], corrections: int) -> None:
+    events, position = emitted(ahead(), what)
+    assert short(events) == told and position.unstored is None
+    assert dict(position.revised).get(at(0), 0) == corrections
+    assert all(event.before == row(1) for event in events if isinstance(event, Revised))
+    # Nothing of it is told again.
+    assert emitted(position, what)[0] == []
+
+
+@pytest.mark.parametrize("holes", [[], [(0, 1, "missing")]])
+def test_one_of_which_nothing_is_known_yet_is_waited_for(holes: list[tuple[int, int, str]]) -> None:
+    events, position = emitted(ahead(), known({}, 1, holes, looked=[(0, 1)], is_followed=True))
+    assert events == [] and position == ahead()

@@ -30,6 +30,7 @@ class StreamsWorkload(LiveWorkload):
         self.revising_s = max(0.0, self.scale.closing * 60.0 - AUDITED_S)
         self.stream_rates, self.marks_closed = StreamRates.drawn(rng), rng.random() < 0.5
         self.streams: list[FaultyStream] = []
+        self.told_when_proven = frozenset({"binance"} if Random(f"delivery {seed}").random() < 0.5 else ())
         self._luck = rng
 
     def _ports(self, process: Process) -> Ports:
@@ -37,7 +38,7 @@ class StreamsWorkload(LiveWorkload):
         stream = FaultyStream(self.market, luck, self.stream_rates, marks_closed=self.marks_closed)
         self.streams.append(stream)
         ports = super()._ports(process)
-        policy = replace(ports.policy, feeds={"binance": "auto"})
+        policy = replace(ports.policy, feeds={"binance": "auto"}, told_when_proven=self.told_when_proven)
         # Nothing is released here, and no look into an empty log is worth a fault of its own.
         artifacts = InMemoryArtifactStore(InMemoryFiles(Machine(self.loop)))
         return replace(ports, policy=policy, feeds=Feeds(stream), artifacts=artifacts)
