@@ -143,4 +143,5 @@ def test_the_same_is_told_earlier(skip: float) -> None:
         # The last one is stored before a stream ends.
         assert market.hot.bars[NODE].keys() >= market.truth(NODE, until - 300, until).keys()
     assert seen[True] == seen[False]
-    assert ahead and max(ahead) <= 0.06
+    assert bool(ahead) or skip
+    assert max(ahead, default=0.0) <= 0.06
