@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 import pytest
 
 import seamless_assets as sa
-from seamless_assets.config.load import Settings
+from seamless_assets.config.load import Settings, settings_from_mapping
 from seamless_assets.core.bars.redenomination import redenominated
 from seamless_assets.sandbox.market import Market
 from seamless_assets.sandbox.server import Sandbox
@@ -101,6 +102,32 @@ def test_what_was_released_of_a_symbol_that_vanished_stays_readable(
         assert s.read(
             NODE, START, END, context=sa.ComputeContext(domain="backtest", as_of=as_of)
         ).metadata.rows
+
+
+def test_resampled_bars_are_held_against_each_symbol_in_its_time(migrated: Sandbox, tmp_path: Path) -> None:
+    """The exchange has bars of both symbols all the time; which are the series' own is declared."""
+    for symbol, price in (("POL/USDT", 0.7), ("MATIC/USDT", 0.5)):
+        migrated.book.markets[symbol] = Market(symbol, price, listed=START - 300 * DAY)
+    node, joint = "ohlcv:binance:POL/USDT:4h", START + DAY + 5 * 3_600
+    declared = {
+        "base_url": migrated.url,
+        "symbols": ["POL/USDT"],
+        "timeframes": ["1h"],
+        "aliases": {"POL/USDT": [{"symbol": "MATIC/USDT", "to": joint, "factor": 100}]},
+    }
+    document = {
+        "seamless": {
+            "artifact": {"object_store_uri": "./artifacts"},
+            "hot_store": {"dsn": "sqlite:///./hot.sqlite"},
+        },
+        "exchanges": {"binance": declared},
+        "derived": [{"node": node, "resample": NODE}],
+    }
+    with sa.connect(settings_from_mapping(document, base=tmp_path, environ={})) as s:
+        s.materialize(NODE, START, START + 3 * DAY)
+        report = s.materialize(node, START, START + 3 * DAY)
+        assert s.read(node, START, START + 3 * DAY).metadata.rows == 18
+        assert not any("differ" in problem for problem in report.problems), report.problems
 
 
 WRONG: dict[str, tuple[list[dict[str, Any]], str]] = {

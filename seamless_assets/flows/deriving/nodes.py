@@ -6,15 +6,18 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 
 from seamless_assets.core.bars.conformance.conform import conform
+from seamless_assets.core.bars.redenomination import redenominated
+from seamless_assets.core.bars.sorted_sets import is_in
 from seamless_assets.core.bars.table import (
     BARS_SCHEMA,
     COLUMNS,
     between,
-    changes,
     empty_bars,
+    stack,
     timestamps,
 )
 from seamless_assets.core.calendar.instant import seconds_text
@@ -27,6 +30,7 @@ from seamless_assets.core.deriving.recipes import Recipe, Resample, SourceBars
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.scan import gaps_within
 from seamless_assets.core.releases.snapshot import Snapshot
+from seamless_assets.core.sharing.aliases import cut_at_joints, source_at
 from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable, ReleaseOutdated
 from seamless_assets.flows.deriving.publish import publish_derived
 from seamless_assets.flows.ports import Ports
@@ -34,6 +38,8 @@ from seamless_assets.flows.releasing.materialize import MaterializeReport, Parti
 from seamless_assets.flows.sharing.retry import with_retries
 
 TRIES = 5
+_SAME = 1e-12
+"""What sums of redenominated volumes may be off by."""
 
 
 async def derive_node(ports: Ports, node: NodeId, recipe: Recipe, window: Segment) -> MaterializeReport:
@@ -105,21 +111,46 @@ async def _derive_partition(
 async def _against_own(
     ports: Ports, node: NodeId, partition: Partition, window: Segment, bars: pa.Table
 ) -> list[str]:
-    """What the exchange says otherwise, where it has bars of the node's own timeframe: one page is asked."""
+    """What the exchange says otherwise, where it has bars of the node's own timeframe.
+
+    One page is asked, and one of each symbol that the series had before.
+    """
+    cut = cut_at_joints(window, ports.policy.aliases_of(node))
+    parts = [part.whole_bars(node.timeframe.grid) for part in cut]
     try:
-        await ports.source.check_node(node)
-        page = await with_retries(ports, lambda: ports.source.fetch_candles(node, window))
-    except ExchangeRefused:
-        return []
+        own = stack([await _own(ports, node, part) for part in parts if part.start < part.end])
     except ExchangeUnavailable as error:
         return [f"{partition.key}: not held against bars of the exchange itself: {error}"]
-    own, _ = conform(page.candles, node.timeframe, severities=ports.policy.severities)
-    _, differing = changes(own.select(COLUMNS).cast(BARS_SCHEMA), bars, 0.0)
-    if not differing.num_rows:
+    differing = _differing(own, bars)
+    if not len(differing):
         return []
-    first = seconds_text(int(timestamps(differing)[0]))
-    said = f"{differing.num_rows} bars differ from those that the exchange itself has, the first at {first}"
+    first = seconds_text(int(differing[0]))
+    said = f"{len(differing)} bars differ from those that the exchange itself has, the first at {first}"
     return [f"{partition.key}: {said}"]
+
+
+def _differing(own: pa.Table, bars: pa.Table) -> np.ndarray:
+    """Opens of the bars that both tables hold by other values."""
+    own = own.filter(pa.array(is_in(timestamps(own), timestamps(bars))))
+    bars = bars.filter(pa.array(is_in(timestamps(bars), timestamps(own))))
+    differs = np.zeros(bars.num_rows, dtype=bool)
+    for name in COLUMNS[1:]:
+        ours, theirs = (table.column(name).to_numpy() for table in (bars, own))
+        differs |= ~np.isclose(ours, theirs, rtol=_SAME, atol=0.0, equal_nan=True)
+    opens: np.ndarray = timestamps(bars)[differs]
+    return opens
+
+
+async def _own(ports: Ports, node: NodeId, window: Segment) -> pa.Table:
+    """A page of the exchange's own bars of a window between two joints; none where it refuses."""
+    source, factor = source_at(node, ports.policy.aliases_of(node), window.start)
+    try:
+        await ports.source.check_node(source)
+        page = await with_retries(ports, lambda: ports.source.fetch_candles(source, window))
+    except ExchangeRefused:
+        return empty_bars()
+    own, _ = conform(page.candles, node.timeframe, severities=ports.policy.severities)
+    return redenominated(own.select(COLUMNS).cast(BARS_SCHEMA), factor)
 
 
 async def _source_bars(ports: Ports, node: NodeId, window: Segment, snapshot: Snapshot) -> SourceBars:

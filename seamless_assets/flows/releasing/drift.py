@@ -9,12 +9,14 @@ import pyarrow as pa
 
 from seamless_assets.core.bars.conformance.conform import conform
 from seamless_assets.core.bars.conformance.flags import sound_rows
+from seamless_assets.core.bars.redenomination import redenominated
 from seamless_assets.core.bars.sorted_sets import is_in
 from seamless_assets.core.bars.table import between, timestamps
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.release import Revision
 from seamless_assets.core.releases.snapshot import Snapshot
+from seamless_assets.core.sharing.aliases import cut_at_joints, source_at
 from seamless_assets.errors import NothingReleased
 from seamless_assets.flows.filling.history import ledger
 from seamless_assets.flows.filling.trades.bars import trade_bars
@@ -49,22 +51,23 @@ class DriftSample:
 async def sample_drift(ports: Ports, node: NodeId, bars: int = SAMPLE_BARS) -> DriftSample:
     """Ask for up to `bars` released bars anew, from a bar on that is drawn among all; one request.
 
-    Nothing is stored. Raises `NothingReleased` and `ExchangeError`, and `StoreError` where what is released
-    cannot be read.
+    Where they are of a symbol that the series had before its own, that one is asked. Nothing is stored.
+    Raises `NothingReleased` and `ExchangeError`, and `StoreError` where what is released cannot be read.
     """
     partition, released = await _drawn(ports, node, min(bars, ports.source.page_size(node)))
-    opens = timestamps(released)
-    window = Segment(int(opens[0]), node.timeframe.shift(int(opens[-1]), 1))
+    opens, aliases = timestamps(released), ports.policy.aliases_of(node)
+    window, *_ = cut_at_joints(Segment(int(opens[0]), node.timeframe.shift(int(opens[-1]), 1)), aliases)
+    source, factor = source_at(node, aliases, window.start)
     if node in ports.policy.made_of_trades:
-        made = await trade_bars(ports, node, window)
-        compared, sent = made.known, made.bars
+        made = await trade_bars(ports, source, window)
+        compared, sent = made.known, redenominated(made.bars, factor)
         held = between(released, *compared)
     else:
-        page = await with_retries(ports, lambda: ports.source.fetch_candles(node, window))
+        page = await with_retries(ports, lambda: ports.source.fetch_candles(source, window))
         seen = page.witnessed(node.timeframe)
         compared = window.intersect(seen) if seen else Segment(window.start, window.start)
         held = await _candles(ports, node, between(released, *compared))
-        sent = between(_sound(ports, node, page.candles, opens), *compared)
+        sent = redenominated(between(_sound(ports, node, page.candles, opens), *compared), factor)
     return DriftSample(partition, compared, held.num_rows, revision_of(partition, held, sent))
 
 

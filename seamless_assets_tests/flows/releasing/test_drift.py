@@ -10,6 +10,8 @@ from support.ports import embedded_ports
 
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.sharing.aliases import Alias
+from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.errors import ExchangeUnavailable, NothingReleased
 from seamless_assets.flows.releasing.drift import sample_drift
 from seamless_assets.flows.releasing.materialize import materialize
@@ -79,3 +81,35 @@ async def test_without_a_release_or_an_answer_there_is_no_sample(tmp_path: Path)
     exchange.is_away = True
     with pytest.raises(ExchangeUnavailable):
         await sample_drift(world, NODE)
+
+
+@pytest.mark.parametrize("is_of_trades", [False, True])
+async def test_bars_of_a_symbol_before_the_own_one_are_held_against_that_symbol(
+    tmp_path: Path, is_of_trades: bool
+) -> None:
+    node, old, joint = NodeId.parse("ohlcv:binance:POL/USDT:1m"), "MATIC/USDT", START + DAY // 2
+    walk = random_walk(START - 3_600, START + DAY + 3_600)
+    doubled: Bars = {ts: (*(2 * price for price in bar[:4]), bar[4]) for ts, bar in walk.items()}
+    sources = {node: doubled, NodeId(node.exchange, old, node.timeframe): walk}
+    exchange = InMemoryExchange(clock=ManualClock(START + 3 * DAY), page=2000, believed_page=2000)
+    if is_of_trades:
+        exchange.tape = {
+            one: [(ts + 1.0, bar[3], bar[4]) for ts, bar in held.items()] for one, held in sources.items()
+        }
+        exchange.trades_page = 1_000
+    else:
+        exchange.series = sources
+    policy = Policy(
+        retry_backoff_ms=10,
+        aliases={(node.exchange, node.symbol): (Alias(old, joint, 10.0),)},
+        made_of_trades=frozenset({node} if is_of_trades else ()),
+    )
+    world = embedded_ports(tmp_path, exchange, policy)
+    assert (await materialize(world, node, Segment(START, START + DAY))).released
+    samples = [await sample_drift(world, node, bars=300) for _ in range(12)]
+    assert all(sample.is_stable and sample.bars for sample in samples)
+    assert {sample.compared.start < joint for sample in samples} == {True, False}
+    assert not any(sample.compared.start < joint < sample.compared.end for sample in samples)
+    if not is_of_trades:
+        change(walk)
+        assert (await sample_drift(world, node, bars=1440)).revision.changed == 1
