@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,9 +23,10 @@ from seamless_assets.core.releases.release import Release
 from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.flows.reading import read as reading
 from seamless_assets.flows.reading import released
-from seamless_assets.flows.reading.condition import conditions
+from seamless_assets.flows.reading.at_hand import read_at_hand
 from seamless_assets.flows.reading.panel import read_cut
 from seamless_assets.flows.releasing import govern as governing
+from seamless_assets.flows.releasing.condition import conditions
 from seamless_assets.flows.releasing.govern import SnapshotDiff
 from seamless_assets.pipeline.base import AsyncBase
 from seamless_assets.pipeline.world import AsyncWorldSession
@@ -67,6 +69,32 @@ class Reading(AsyncBase):
             fill=fill,
         )
 
+    def _read_at_hand(
+        self,
+        node: str | NodeId,
+        start: Instant = None,
+        end: Instant = None,
+        context: ComputeContext | None = None,
+        strategy: str | None = None,
+        sla: SLAPolicy | Mapping[str, Any] | str | None = None,
+        columns: Sequence[str] | str | None = None,
+        limit: int | None = None,
+        fill: str | None = None,
+    ) -> ReadResult | None:
+        """What `read` gives of the same arguments, where nothing need be waited for; None else."""
+        request = self._request(
+            node,
+            start,
+            end,
+            context=context,
+            strategy=strategy,
+            sla=sla,
+            columns=columns,
+            limit=limit,
+            fill=fill,
+        )
+        return self.portal.visit(lambda ports: read_at_hand(ports, request, time.monotonic))
+
     async def _read(
         self,
         node: str | NodeId,
@@ -81,6 +109,9 @@ class Reading(AsyncBase):
         if keeps_as_of and isinstance(context, ComputeContext) and context.domain == "live":
             context = replace(context, as_of=None)
         request = self._request(node, start, end, context=context, keeps_as_of=keeps_as_of, **arguments)
+        served = self.portal.visit(lambda ports: read_at_hand(ports, request, time.monotonic))
+        if served is not None:
+            return served
         return await self._do(lambda ports: reading.read(ports, request))
 
     def _request(

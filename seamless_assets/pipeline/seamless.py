@@ -13,7 +13,7 @@ from seamless_assets.pipeline.loop.portal import Portal
 from seamless_assets.pipeline.reading import Reading
 from seamless_assets.pipeline.releasing import Releasing
 from seamless_assets.pipeline.streaming import Streaming
-from seamless_assets.pipeline.sync import blocking, forwarding, iterating, wrapping
+from seamless_assets.pipeline.sync import blocking, blocking_unless, forwarding, iterating, wrapping
 from seamless_assets.pipeline.upkeep import Upkeep
 from seamless_assets.pipeline.wiring.stores import S3Access
 from seamless_assets.pipeline.world import AsyncWorldSession
@@ -72,7 +72,7 @@ class Seamless:
         """The settings it was opened with."""
         return self.aio.settings
 
-    read = blocking(AsyncSeamless.read)
+    read = blocking_unless(AsyncSeamless._read_at_hand, AsyncSeamless.read)
     read_panel = blocking(AsyncSeamless.read_panel)
     session = wrapping(AsyncSeamless.session, WorldSession)
     condition = blocking(AsyncSeamless.condition)

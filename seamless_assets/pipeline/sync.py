@@ -41,6 +41,21 @@ def blocking(
     return call
 
 
+def blocking_unless(
+    at_hand: Callable[..., T | None],
+    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[HasTwin, P], T]:
+    """The same of a method whose outcome may be had `at_hand`, in the caller's own thread; None where not."""
+    wait = blocking(method)
+
+    @wraps(method)
+    def call(self: HasTwin, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        outcome: T | None = getattr(self.aio, at_hand.__name__)(*args, **kwargs)
+        return wait(self, *args, **kwargs) if outcome is None else outcome
+
+    return call
+
+
 def iterating(
     method: Callable[Concatenate[Any, P], AsyncIterator[T]],
 ) -> Callable[Concatenate[HasTwin, P], Iterator[T]]:

@@ -121,6 +121,15 @@ class InMemorySessionStore:
             self.outbox.append(event)
         return before, after
 
+    def load_at_hand(self, key: SessionKey) -> SessionRecord | None:
+        """What is remembered; None where nothing is, or while it `is_away`."""
+        return None if self.is_away else self.records.get(key)
+
+    def is_unchanged_at_hand(self, key: SessionKey, change: Change) -> bool:
+        """Whether `change` leaves a record as it is."""
+        known = self.load_at_hand(key)
+        return known is not None and change(known) == known
+
     async def list_keys(self) -> list[SessionKey]:
         """Every session that is remembered, in order."""
         await self._answer()

@@ -259,6 +259,27 @@ async def test_what_another_thread_tells_of_is_handed_over_while_the_loop_is_idl
     await asyncio.to_thread(observer.notify, damage)
 
 
+async def test_who_tells_of_something_on_a_loop_of_his_own_has_nothing_handed_over_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seamless_assets.adapters.machine.log import LogEvents
+    from seamless_assets.pipeline.wiring import metrics as wiring
+
+    monkeypatch.setattr(wiring, "HANDED_OVER_EVERY_S", 0.0)
+    file = tmp_path / "metrics.sqlite"
+    observer = wiring.CountingObserver(LogEvents(), file)
+    observer.start()
+
+    async def tells() -> set[asyncio.Task[None]]:
+        observer.notify(READ)
+        return asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]
+
+    assert await asyncio.to_thread(asyncio.run, tells()) == set()
+    async with asyncio.timeout(30):
+        await shown(file, 'seamless_total_ms_count{domain="live"} 1')
+    await observer.close()
+
+
 async def test_a_file_that_comes_back_gets_what_was_counted_meanwhile(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

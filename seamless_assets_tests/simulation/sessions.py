@@ -40,6 +40,12 @@ class FaultySessions:
     async def update(self, key: SessionKey, change: Change) -> tuple[SessionRecord, SessionRecord]:
         return await self._channel.call("update", lambda: self._store.update(key, change))
 
+    def load_at_hand(self, key: SessionKey) -> SessionRecord | None:
+        return None
+
+    def is_unchanged_at_hand(self, key: SessionKey, change: Change) -> bool:
+        return False
+
     async def list_keys(self) -> list[SessionKey]:
         return await self._channel.ask("list_keys", self._store.list_keys)
 

@@ -62,11 +62,27 @@ class LogReader:
         that is asked for.
         """
         end = None if node in self._logs else await self._proven_end(node, folder)
-        if end is not None and end.release is not None:
-            is_wanted = as_of is None or end.release.as_of <= as_of
-            if is_wanted and fingerprint in (None, end.dataset_fingerprint):
-                return end
+        if end is not None and _is_wanted(end, as_of, fingerprint):
+            return end
         return (await self.load(node, folder)).snapshot(as_of, fingerprint)
+
+    def snapshot_at_hand(
+        self, node: NodeId, folder: str, as_of: str | None, fingerprint: str | None
+    ) -> Snapshot | None:
+        """The same where no record of the log need be read and nothing waited for; None else."""
+        log, end = self._logs.get(node), self._ends.get(node)
+        if log is not None:
+            newest = log.releases[-1] if log.releases else None
+        else:
+            newest = end.release if end is not None else None
+        if newest is None:
+            return None
+        following, last = (f"{folder}/{record_path(newest.seq + step)}" for step in (1, 0))
+        if self._files.is_there_now(following) is not False or not self._files.is_there_now(last):
+            return None
+        if log is not None:
+            return log.snapshot(as_of, fingerprint)
+        return end if end is not None and _is_wanted(end, as_of, fingerprint) else None
 
     async def add(self, node: NodeId, folder: str, release: Release) -> None:
         """Add a record that was just written, so that it need not be read, where it follows what is known."""
@@ -177,3 +193,13 @@ class LogReader:
         if self._checkpoints is not None:
             name = log_checkpoint.checkpoint_name(self._files.uri(folder))
             self._checkpoints.keep_soon([(name, lambda: log_checkpoint.to_bytes(end, records))])
+
+
+def _is_wanted(end: Snapshot, as_of: str | None, fingerprint: str | None) -> bool:
+    """Whether the end of a log is what is known at `as_of`, and has the `fingerprint`."""
+    release = end.release
+    return (
+        release is not None
+        and (as_of is None or release.as_of <= as_of)
+        and fingerprint in (None, release.dataset_fingerprint)
+    )

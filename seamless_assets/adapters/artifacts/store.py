@@ -166,6 +166,15 @@ class ArtifactStore:
         # Of a log that is gone nothing is the newest; who asks for it is told.
         return self._files.is_there_now(f"{folder}/{record_path(seq)}") or None
 
+    def snapshot_at_hand(
+        self, node: NodeId, as_of: str | None = None, fingerprint: str | None = None
+    ) -> Snapshot | None:
+        """The same where the log's end is known without waiting; None else."""
+        folder = self._folders.found(node)
+        if folder is None:
+            return None
+        return self._log_reader.snapshot_at_hand(node, folder, as_of, fingerprint)
+
     async def last_seen(self, node: NodeId) -> Head | None:
         """The last record of the node's log that this machine has seen before; None where none is known."""
         return await self._log_reader.last_seen(await self._folders.find(node))

@@ -61,8 +61,7 @@ class MachineSessions:
 
     async def load(self, key: SessionKey) -> SessionRecord:
         """What is remembered; an empty record where nothing is."""
-        version = self._look()
-        known = self._known.get(key)
+        known, version = self.load_at_hand(key), self._read_at
         if known is None:
             known = await self._file.run(lambda db: _load(db, key))
             # Where others wrote since the look, the next one tells.
@@ -75,10 +74,8 @@ class MachineSessions:
 
         Where `change` leaves it as it is, nothing is written.
         """
-        self._look()
-        known = self._known.get(key)
-        # An update under way may still change what is known; this one then goes behind it.
-        if known is not None and not self._updating and change(known) == known:
+        if self.is_unchanged_at_hand(key, change):
+            known = self._known[key]
             return known, known
         has_receiver = self._on_message is not None
         self._updating += 1
@@ -93,6 +90,17 @@ class MachineSessions:
         if self._on_message is not None and event is not None:
             self._on_message()
         return before, after
+
+    def load_at_hand(self, key: SessionKey) -> SessionRecord | None:
+        """What is remembered, where it was read and nobody wrote to the file since; None else."""
+        self._look()
+        return self._known.get(key)
+
+    def is_unchanged_at_hand(self, key: SessionKey, change: Change) -> bool:
+        """Whether `change` leaves the record as it is, by what was read and nobody changes meanwhile."""
+        known = self.load_at_hand(key)
+        # An update under way may still change what is known; this one then goes behind it.
+        return known is not None and not self._updating and change(known) == known
 
     async def list_keys(self) -> list[SessionKey]:
         """Every session that is remembered, in order."""
@@ -121,13 +129,12 @@ class MachineSessions:
         self._known.clear()
         await self._file.close()
 
-    def _look(self) -> Version | None:
-        """Forget what was read where the file was written to since, by whomever; the file's version."""
+    def _look(self) -> None:
+        """Forget what was read where the file was written to since, by whomever."""
         version = self._version.current()
         if version is None or version != self._read_at:
             self._known.clear()
             self._read_at = version
-        return version
 
 
 def _size_of(record: SessionRecord) -> int:

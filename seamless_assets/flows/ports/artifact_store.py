@@ -48,6 +48,11 @@ class ArtifactStore(Protocol):
     def is_newest(self, node: NodeId, seq: int) -> bool | None:
         """Whether the log ends with record `seq`, told at once to any thread; None: it has to be asked."""
 
+    def snapshot_at_hand(
+        self, node: NodeId, as_of: str | None = None, fingerprint: str | None = None
+    ) -> Snapshot | None:
+        """The same where nothing need be waited for to know it; None else."""
+
     async def append_release(self, node: NodeId, release: Release) -> None:
         """Add one record. Raises `ReleaseConflict` where another stands in that place of the log."""
 

@@ -19,6 +19,12 @@ class SessionStore(Protocol):
         `change` may be called more than once; what it raises leaves the record as it was.
         """
 
+    def load_at_hand(self, key: SessionKey) -> SessionRecord | None:
+        """What `load` gives, where it is known without waiting; None else."""
+
+    def is_unchanged_at_hand(self, key: SessionKey, change: Change) -> bool:
+        """Whether `change` is known, without waiting, to leave the record as it is."""
+
     async def list_keys(self) -> list[SessionKey]:
         """Every session that is remembered, in order."""
 

@@ -26,7 +26,7 @@ from seamless_assets.errors import CoverageMissing, NothingReleased, ReadRefused
 from seamless_assets.flows.filling.clocks import known_now
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.deadline import Deadline, PhaseCut
-from seamless_assets.flows.reading.sessions import remember
+from seamless_assets.flows.reading.sessions import is_remembered, remember
 
 NO_SESSION = SessionRecord()
 """Nothing that a world has seen before."""
@@ -67,8 +67,6 @@ async def serve(ports: Ports, answer: Answer, key: SessionKey | None, deadline: 
     Raises `SessionStoreError`, and `PhaseCut` where that cannot be remembered in time by a read that then
     fails fast.
     """
-    bars, columns = _frame(answer)
-    node, gathered = answer.request.node, answer.gathered
     # Judged and reported as one: what comes between takes time too.
     lag = _lag(ports, answer)
     judgement = _judged(ports, answer, lag)
@@ -79,6 +77,22 @@ async def serve(ports: Ports, answer: Answer, key: SessionKey | None, deadline: 
         judgement = _judged(ports, answer, lag)
         # It comes later too, behind the first one, so that the last verdict on record is the one served.
         await _noted(ports, key, judgement, answer.snapshot, deadline)
+    return _result(ports, answer, judgement, lag)
+
+
+def serve_at_hand(ports: Ports, answer: Answer, key: SessionKey | None) -> ReadResult | None:
+    """The same where the read's session need not be written to; None else, and then nothing was told."""
+    lag = _lag(ports, answer)
+    judgement = _judged(ports, answer, lag)
+    if key is not None and not is_remembered(ports, key, judgement, answer.snapshot):
+        return None
+    return _result(ports, answer, judgement, lag)
+
+
+def _result(ports: Ports, answer: Answer, judgement: Judgement, lag: float | None) -> ReadResult:
+    """What is served, and told to the observer."""
+    bars, columns = _frame(answer)
+    node, gathered = answer.request.node, answer.gathered
     _tell(ports, answer, judgement, lag)
     folder = ports.artifacts.file_uri(node, "")
     metadata = ReadMetadata(
@@ -118,8 +132,30 @@ async def refuse(
     """Count a read that is refused, and remember it of its session as REJECT. Raises `SessionStoreError`."""
     _notify(ports, request, admission, deadline.report(), "REJECT")
     if key is not None:
-        judgement = Judgement("REJECT", (f"{_CODES[type(refusal)]}: {refusal}",))
-        await _noted(ports, key, judgement, Snapshot(str(request.node), None, ()), deadline)
+        await _noted(ports, key, _refused(refusal), _nothing(request), deadline)
+
+
+def refuse_at_hand(
+    ports: Ports,
+    request: ReadRequest,
+    admission: Admission,
+    deadline: Deadline,
+    refusal: ReadRefused,
+    key: SessionKey | None,
+) -> bool:
+    """The same where the read's session need not be written to; False else, and then nothing is counted."""
+    if key is not None and not is_remembered(ports, key, _refused(refusal), _nothing(request)):
+        return False
+    _notify(ports, request, admission, deadline.report(), "REJECT")
+    return True
+
+
+def _refused(refusal: ReadRefused) -> Judgement:
+    return Judgement("REJECT", (f"{_CODES[type(refusal)]}: {refusal}",))
+
+
+def _nothing(request: ReadRequest) -> Snapshot:
+    return Snapshot(str(request.node), None, ())
 
 
 async def _noted(

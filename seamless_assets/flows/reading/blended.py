@@ -15,6 +15,7 @@ from seamless_assets.core.reading.gathered import Gathered, nothing_gathered
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.sla import Phase
 from seamless_assets.core.releases.snapshot import Snapshot
+from seamless_assets.flows.filling.clocks import known_now
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.deadline import Deadline, PhaseCut
 from seamless_assets.flows.reading.gather import gather_blended
@@ -27,6 +28,12 @@ class FillPlan:
     tail: tuple[Segment, ...]
     first: tuple[Segment, ...]
     later: tuple[Segment, ...]
+
+
+def live_window(ports: Ports, request: ReadRequest) -> Segment:
+    """The bars that a live read asks for and that have closed by now; no other can be there yet."""
+    closed = request.node.timeframe.floor(int(known_now(ports, request.node)))
+    return request.window(ports.reading.starts.get(str(request.node), closed), closed).until(closed)
 
 
 def plan_fills(

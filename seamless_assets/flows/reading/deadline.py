@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from seamless_assets.aio.timing import monotonic, one_turn
 from seamless_assets.core.reading.sla import PHASES, Phase, PhaseReport, SLAPolicy, SLAReport
 
 T = TypeVar("T")
+Timer = Callable[[], float]
 
 
 class PhaseCut(Exception):
@@ -21,11 +22,11 @@ class PhaseCut(Exception):
 
 
 class Deadline:
-    """Measures the phases of one read by the event loop's clock, which no wall clock can set back."""
+    """Measures the phases of one read by `timer`, the event loop's, which no wall clock can set back."""
 
-    def __init__(self, policy: SLAPolicy) -> None:
-        self._policy = policy
-        self._began = monotonic()
+    def __init__(self, policy: SLAPolicy, timer: Timer = monotonic) -> None:
+        self._policy, self._timer = policy, timer
+        self._began = timer()
         self._taken_ms: dict[Phase, float] = {}
         self._cut: list[Phase] = []
         """Phases in the order in which they were cut."""
@@ -35,17 +36,18 @@ class Deadline:
 
         What was cut is cancelled and not waited for: a store that hangs would hang its reader too.
         """
-        began, budget_ms = monotonic(), self._remaining_ms(phase)
+        began, budget_ms = self._timer(), self._remaining_ms(phase)
         if not self._policy.has_deadline:
-            outcome = await work
-            self._note(phase, began)
-            return outcome
+            try:
+                return await work
+            finally:
+                self._note(phase, began)
         task = asyncio.ensure_future(work)
         try:
             # What is at hand needs no timer.
             await one_turn()
             if not task.done():
-                left_s = budget_ms / 1000 - (monotonic() - began)
+                left_s = budget_ms / 1000 - (self._timer() - began)
                 await asyncio.wait({task}, timeout=max(0.0, left_s))
         except asyncio.CancelledError:
             _abandon(task)
@@ -58,8 +60,16 @@ class Deadline:
             raise PhaseCut(phase)
         return task.result()
 
+    def call(self, phase: Phase, work: Callable[[], T]) -> T:
+        """The outcome of work that waits for nothing, its time counted as the phase's."""
+        began = self._timer()
+        try:
+            return work()
+        finally:
+            self._note(phase, began)
+
     def _note(self, phase: Phase, began: float) -> None:
-        self._taken_ms[phase] = self._taken_ms.get(phase, 0.0) + (monotonic() - began) * 1000
+        self._taken_ms[phase] = self._taken_ms.get(phase, 0.0) + (self._timer() - began) * 1000
 
     @property
     def first_cut(self) -> Phase:
@@ -87,7 +97,7 @@ class Deadline:
         return min(left_of_phase, self._policy.total_deadline_ms - self._elapsed_ms())
 
     def _elapsed_ms(self) -> float:
-        return (monotonic() - self._began) * 1000
+        return (self._timer() - self._began) * 1000
 
 
 def _abandon(task: asyncio.Future[T]) -> None:

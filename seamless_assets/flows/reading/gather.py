@@ -34,7 +34,20 @@ async def gather_cached(
     ports: Ports, node: NodeId, window: Segment, snapshot: Snapshot, context: ComputeContext | None
 ) -> Gathered:
     """The same for a read of `context`, from the cache where it has them."""
-    key = CacheKey(
+    key = cache_key(ports, node, window, snapshot, context)
+    kept = ports.frames.load(key)
+    if kept is not None:
+        return kept
+    gathered = await gather_released(ports, node, window, snapshot)
+    ports.frames.keep(key, gathered)
+    return gathered
+
+
+def cache_key(
+    ports: Ports, node: NodeId, window: Segment, snapshot: Snapshot, context: ComputeContext | None
+) -> CacheKey:
+    """What the released bars of a read of `context` are kept under."""
+    return CacheKey(
         node_id=str(node),
         start=window.start,
         end=window.end,
@@ -45,12 +58,6 @@ async def gather_cached(
         as_of=snapshot.release.as_of if snapshot.release else "",
         dataset_fingerprint=snapshot.dataset_fingerprint or "",
     )
-    kept = ports.frames.load(key)
-    if kept is not None:
-        return kept
-    gathered = await gather_released(ports, node, window, snapshot)
-    ports.frames.keep(key, gathered)
-    return gathered
 
 
 async def gather_layered(

@@ -18,14 +18,13 @@ from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.core.worlds.decision import DRY_MODES, Decision, unavailable
 from seamless_assets.core.worlds.session import SessionKey
 from seamless_assets.errors import CoverageMissing, NothingReleased, SeamlessSLAExceeded
-from seamless_assets.flows.filling.clocks import known_now
 from seamless_assets.flows.ports import Facts, Ports, WorldDecisions
 from seamless_assets.flows.reading.answer import Answer, refuse, serve
-from seamless_assets.flows.reading.blended import read_blended
+from seamless_assets.flows.reading.blended import live_window, read_blended
 from seamless_assets.flows.reading.deadline import Deadline, PhaseCut
 from seamless_assets.flows.reading.published import load_published
 from seamless_assets.flows.reading.released import load_released
-from seamless_assets.flows.reading.sessions import bind_live
+from seamless_assets.flows.reading.sessions import bind_live, session_of
 from seamless_assets.flows.sharing.tracing import traced
 
 Columns = Sequence[str] | str | None
@@ -49,7 +48,7 @@ async def read(ports: Ports, request: ReadRequest) -> ReadResult:
     admission = admit(request.context, request.strategy, ports.reading)
     deadline = Deadline(request.sla)
     # Whatever a service decides, the verdict is that of the session which asked.
-    key = _session_of(request)
+    key = session_of(request)
     decision: Decision | None = None
     if request.context is not None and request.context.domain == "live" and ports.decisions is not None:
         request, decision = await _decided(ports, ports.decisions, request.context, request, deadline)
@@ -86,14 +85,6 @@ async def read_released(
     bound = replace(context, domain="backtest") if is_bound else None
     request = ReadRequest.parse(node, *window, context=bound, columns=columns, default_sla=UNBOUNDED)
     return await read(ports, request)
-
-
-def _session_of(request: ReadRequest) -> SessionKey | None:
-    """Whose verdicts the read's is one of. Backtests that share nothing but a name keep none."""
-    context = request.context
-    if context is None or (context.domain == "backtest" and not request.keeps_as_of):
-        return None
-    return SessionKey.of(context, str(request.node))
 
 
 async def _decided(
@@ -138,9 +129,7 @@ async def _published(ports: Ports, request: ReadRequest, admission: Admission, d
 
 async def _live(ports: Ports, request: ReadRequest, admission: Admission, deadline: Deadline) -> Answer:
     node, context = request.node, request.context or NEWEST
-    # What has not closed cannot be there yet.
-    closed = node.timeframe.floor(int(known_now(ports, node)))
-    window = request.window(ports.reading.starts.get(str(node), closed), closed).until(closed)
+    window = live_window(ports, request)
     try:
         session, snapshot = await deadline.run("storage_wait", bind_live(ports, request, context))
     except PhaseCut:

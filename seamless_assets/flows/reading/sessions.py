@@ -22,6 +22,14 @@ from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.released import bind_snapshot, is_waited_for
 
 
+def session_of(request: ReadRequest) -> SessionKey | None:
+    """Whose verdicts the read's is one of. Backtests that share nothing but a name keep none."""
+    context = request.context
+    if context is None or (context.domain == "backtest" and not request.keeps_as_of):
+        return None
+    return SessionKey.of(context, str(request.node))
+
+
 async def bind_live(
     ports: Ports, request: ReadRequest, context: ComputeContext
 ) -> tuple[SessionRecord, Snapshot]:
@@ -32,9 +40,14 @@ async def bind_live(
     """
     node = request.node
     session = await ports.sessions.load(SessionKey.of(context, str(node)))
-    as_of = context.as_of or session.pinned or (session.as_of if request.keeps_as_of else None)
+    as_of = asked_as_of(request, context, session)
     await is_waited_for(ports, node, as_of)
     return session, await ports.artifacts.load_snapshot(node, as_of, context.dataset_fingerprint)
+
+
+def asked_as_of(request: ReadRequest, context: ComputeContext, session: SessionRecord) -> str | None:
+    """The `as_of` that a live read of a session is served at; None for the newest."""
+    return context.as_of or session.pinned or (session.as_of if request.keeps_as_of else None)
 
 
 async def remember(ports: Ports, key: SessionKey, judgement: Judgement, snapshot: Snapshot) -> SessionRecord:
@@ -42,6 +55,16 @@ async def remember(ports: Ports, key: SessionKey, judgement: Judgement, snapshot
 
     Where it served none, the verdict is on what the session is bound to.
     """
+    return await _change(ports, key, _observed(ports, key, judgement, snapshot))
+
+
+def is_remembered(ports: Ports, key: SessionKey, judgement: Judgement, snapshot: Snapshot) -> bool:
+    """Whether it is known without waiting that the session remembers just this of its last read."""
+    return ports.sessions.is_unchanged_at_hand(key, _observed(ports, key, judgement, snapshot))
+
+
+def _observed(ports: Ports, key: SessionKey, judgement: Judgement, snapshot: Snapshot) -> Change:
+    """How a verdict changes what is remembered."""
     served = snapshot.release.as_of if snapshot.release else None
     fingerprint, now = snapshot.dataset_fingerprint, ports.clock.now()
 
@@ -51,7 +74,7 @@ async def remember(ports: Ports, key: SessionKey, judgement: Judgement, snapshot
             return observe(moved, judgement, now, served, fingerprint)
         return observe(moved, judgement, now, record.as_of or key.bound or None, record.dataset_fingerprint)
 
-    return await _change(ports, key, change)
+    return change
 
 
 async def bind(ports: Ports, node: NodeId, context: ComputeContext, started_at: str) -> SessionRecord:

@@ -84,6 +84,16 @@ class Portal:
             # An error holds this frame, and must not hold itself by it.
             del future
 
+    def visit(self, work: Callable[[Ports], T | None]) -> T | None:
+        """What `work`, which waits for nothing, does at once in the caller's own thread.
+
+        None where it has nothing, and where the loop is busy or not there, or the caller is on it.
+        """
+        thread = self._thread
+        if thread is None or self.is_here or self._is_inherited():
+            return None
+        return thread.visit(work)
+
     async def do(self, work: Callable[[Ports], Work[T]]) -> T:
         """The same for an awaiting caller, of any event loop, with the ports that live there."""
         self._refuse_inherited()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import selectors
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from concurrent.futures import Future
@@ -41,6 +42,23 @@ class Wired(Protocol):
     async def close(self) -> None: ...
 
 
+class _Turns(selectors.DefaultSelector):
+    """Lets go of the loop's turn for as long as the loop waits."""
+
+    def __init__(self, turn: threading.RLock) -> None:
+        super().__init__()
+        self._turn = turn
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is not None and timeout <= 0:
+            return super().select(timeout)
+        self._turn.release()
+        try:
+            return super().select(timeout)
+        finally:
+            self._turn.acquire()
+
+
 class LoopThread:
     """Begins when it is made and ends by `leave`; `wire` opens the adapters once they are asked for."""
 
@@ -55,7 +73,10 @@ class LoopThread:
         self._closing: set[asyncio.Task[None]] = set()
         self._one_ended = asyncio.Event()
         self._ended: Future[None] = Future()
-        self._loop = asyncio.new_event_loop()
+        self._turn = threading.RLock()
+        """Of who holds it is what lives on the loop; the loop itself lets go of it while it waits."""
+        self._visitor: threading.Thread | None = None
+        self._loop = asyncio.SelectorEventLoop(_Turns(self._turn))
         self._mailbox = Mailbox(self._loop)
         self._thread = threading.Thread(target=self._live, name="seamless-assets", daemon=True)
         self._thread.start()
@@ -71,8 +92,8 @@ class LoopThread:
 
     @property
     def is_here(self) -> bool:
-        """Whether the caller runs on its loop."""
-        return threading.current_thread() is self._thread
+        """Whether the caller runs on its loop, or visits it."""
+        return threading.current_thread() in (self._thread, self._visitor)
 
     @property
     def is_alive(self) -> bool:
@@ -85,6 +106,27 @@ class LoopThread:
         self._begun.add(begun)
         self._mailbox.post(self._begin, work, begun)
         return begun
+
+    def visit(self, work: Callable[[Ports], T | None]) -> T | None:
+        """What `work`, which waits for nothing, does in the caller's thread while the loop sleeps.
+
+        None where the loop is busy, and where the adapters are not open.
+        """
+        try:
+            if not self._turn.acquire(blocking=False):
+                return None
+            adapters = self._adapters
+            if adapters is None:
+                return None
+            self._visitor = threading.current_thread()
+            return work(adapters.ports)
+        finally:
+            # An interrupt can come between any two steps: who holds the turn lets go of it, who does not
+            # changes nothing.
+            if self._visitor is threading.current_thread():
+                self._visitor = None
+            with suppress(RuntimeError):
+                self._turn.release()
 
     def adopt(self, generator: AsyncGenerator[T, None]) -> Producer[T]:
         """Run a generator on this loop, one step at a time; it is closed with the thread at the latest."""
@@ -181,7 +223,7 @@ class LoopThread:
                 await adapters.close()
 
     def _live(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+        with self._turn, asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.get_loop().run_forever()
 
 

@@ -65,6 +65,9 @@ class AsyncRemote(AsyncSeamless):
     def __reduce__(self) -> tuple[type[Self], tuple[str, str | None]]:  # type: ignore[override]
         return type(self), (self._url, self._token)
 
+    def _read_at_hand(self, *_: Any, **__: Any) -> None:
+        """Nothing is: the service has the bars."""
+
     async def _read(
         self,
         node: str | NodeId,

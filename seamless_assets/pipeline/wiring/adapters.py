@@ -63,6 +63,7 @@ class Adapters:
 
     def start(self) -> None:
         """Begin, on the running loop, what goes on beside the calls."""
+        self._coordination.start()
         self._webhooks.start()
 
     def _decisions(self, settings: Settings, clock: Clock) -> Decisions | None:

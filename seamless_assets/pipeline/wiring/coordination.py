@@ -49,6 +49,7 @@ class Coordination:
         counting = CountingObserver(LogEvents(), metrics_file(settings))
         self._closing.push_async_callback(counting.close)
         self.observer: Observer = counting
+        self.start = counting.start
         self.worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self.flights = SingleFlight(clock.now, settings.seamless.backfill.single_flight_ttl_ms / 1000)
         self.gate = self._gate(settings, clock)

@@ -78,15 +78,17 @@ class CountingObserver:
         self._heard_by.notify(event)
         with self._lock:
             self._tally.record(samples(event))
-        try:
-            self._loop = asyncio.get_running_loop()
-        except RuntimeError:
-            # An event of another thread before any of the loop is handed over with that, or at the end.
-            if self._loop is not None:
-                with suppress(RuntimeError):
-                    self._loop.call_soon_threadsafe(self._schedule)
-        else:
-            self._schedule()
+        if self._loop is None:
+            # What another thread tells before the loop is known is handed over with what comes then.
+            with suppress(RuntimeError):
+                self._loop = asyncio.get_running_loop()
+        if self._handing_over is None and self._loop is not None:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._schedule)
+
+    def start(self) -> None:
+        """Hand over by tasks of the running loop, whichever loops others tell of something on."""
+        self._loop = asyncio.get_running_loop()
 
     def _schedule(self) -> None:
         if self._loop is not None and self._handing_over is None:

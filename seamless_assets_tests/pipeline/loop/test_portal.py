@@ -6,12 +6,14 @@ import asyncio
 import gc
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from seamless_assets.errors import BlockingCall
 from seamless_assets.pipeline.loop import portal as portals
 from seamless_assets.pipeline.loop.portal import Portal
 from seamless_assets.pipeline.loop.stream import Stream
@@ -224,3 +226,96 @@ def test_what_adapters_raise_as_they_are_closed_reaches_who_closes(events: list[
     with pytest.raises(OSError, match="no"):
         portal.stop()
     portal.stop()
+
+
+def visited(portal: Portal, work: Callable[[Any], Any]) -> Any:
+    """What comes of a visit, once the loop sleeps."""
+    while (found := portal.visit(work)) is None:
+        pass
+    return found
+
+
+def test_a_visit_is_done_by_the_caller_while_the_loop_sleeps(portal: Portal) -> None:
+    assert portal.visit(lambda _: "nothing is open yet") is None
+    ports = portal.adapters.ports
+    assert visited(portal, lambda given: (given, threading.current_thread())) == (
+        ports,
+        threading.current_thread(),
+    )
+    portal.stop()
+    assert portal.visit(lambda _: "it is closed") is None
+
+
+def test_no_visit_disturbs_a_loop_that_works(portal: Portal) -> None:
+    assert portal.adapters
+    begun, go_on = threading.Event(), threading.Event()
+
+    async def works() -> None:
+        begun.set()
+        go_on.wait()
+
+    working = portal.start(works())
+    assert begun.wait(30)
+    assert portal.visit(lambda _: "meanwhile") is None
+    go_on.set()
+    working.result(30)
+    assert visited(portal, lambda _: "afterwards") == "afterwards"
+
+
+def test_visits_and_what_the_loop_runs_come_one_at_a_time(portal: Portal) -> None:
+    """Each takes a number from what has no lock; a number that two took would be missed at the end."""
+    assert portal.adapters
+    held, found = [0], []
+
+    def take(_: Any = None) -> int:
+        number = held[0]
+        # Every other thread has its chance here.
+        time.sleep(0)
+        held[0] = number + 1
+        return number + 1
+
+    async def on_loop() -> None:
+        for _ in range(200):
+            found.append(take())
+            await asyncio.sleep(0.0001)
+
+    with ThreadPoolExecutor(6) as threads:
+        looping = portal.start(on_loop())
+        visitors = [threads.submit(lambda: [portal.visit(take) for _ in range(300)]) for _ in range(6)]
+        taken = [number for visitor in visitors for number in visitor.result(60) if number is not None]
+        looping.result(60)
+    assert sorted([*taken, *found]) == list(range(1, held[0] + 1))
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, asyncio.CancelledError])
+def test_a_visit_that_fails_leaves_the_loop_to_others(portal: Portal, error: type[BaseException]) -> None:
+    assert portal.adapters
+
+    def fail(_: Any) -> None:
+        raise error
+
+    with pytest.raises(error):
+        visited(portal, fail)
+    assert portal.run(asyncio.sleep(0, "goes on")) == "goes on"
+    assert visited(portal, lambda _: "another") == "another"
+
+
+def test_a_visitor_that_calls_what_waits_is_told_so_and_waits_for_nothing(portal: Portal) -> None:
+    """As what the loop runs is: the loop would wait for the visitor."""
+    assert portal.adapters
+
+    def calls(_: Any) -> str:
+        assert portal.is_here and portal.visit(lambda _: "within") is None
+        with pytest.raises(BlockingCall):
+            portal.run(asyncio.sleep(0))
+        portal.stop()
+        return "done"
+
+    assert visited(portal, calls) == "done"
+    assert not portal.is_here
+
+
+async def test_a_visitor_of_another_loop_is_not_taken_for_it(portal: Portal) -> None:
+    assert portal.adapters
+    mine = asyncio.get_running_loop()
+    assert visited(portal, lambda _: asyncio.get_running_loop()) is mine
