@@ -79,8 +79,12 @@ def memory(name: str, pid: int | None = None) -> float:
 
 
 def trim() -> None:
-    """Give back to the system what is free, so that the next peak does not hide in it."""
+    """Give back to the system what is free, so that the next peak does not hide in it.
+
+    What is left is no longer looked through for garbage: how much of it there is says nothing of a go.
+    """
     gc.collect()
+    gc.freeze()
     if "pyarrow" in sys.modules:
         sys.modules["pyarrow"].default_memory_pool().release_unused()
     if sys.platform == "linux":

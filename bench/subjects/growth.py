@@ -32,7 +32,8 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.releases.fingerprint import fingerprint
 from seamless_assets.flows.reading.read import read_released
-from seamless_assets.testing import InMemoryExchange, connect_in_memory, random_walk
+from seamless_assets.flows.releasing.materialize import materialize
+from seamless_assets.testing import InMemoryExchange, connect_in_memory, in_memory_ports, random_walk
 
 NODE = NodeId.parse("ohlcv:binance:BTC/USDT:1m")
 FIVE = 300
@@ -236,17 +237,26 @@ def _location(folder: Path, nodes: int) -> Probe:
     return probe
 
 
-def _partitions(bench: Bench, _: asyncio.Runner) -> Iterator[Growth]:
-    """Daily partitions of a node of 5m: they are materialized."""
+def _partitions(bench: Bench, runner: asyncio.Runner) -> Iterator[Growth]:
+    """Daily partitions of a node of 5m: they are materialized, into SQLite and a folder."""
     sizes = _sizes(bench, 3, 30, 300)
     series = random_walk(START, START + (sizes[-1] + 1) * DAY, FIVE)
-    node = "ohlcv:binance:BTC/USDT:5m"
+    node, number = NodeId.parse("ohlcv:binance:BTC/USDT:5m"), iter(range(10**9))
 
-    def materialize(days: int) -> None:
-        with connect_in_memory(InMemoryExchange.serving({node: series})) as pipeline:
-            pipeline.materialize(node, START, START + days * DAY)
+    async def materialized(days: int) -> None:
+        folder = bench.folder / f"partitions-{next(number)}"
+        folder.mkdir()
+        hot = SqliteHotStore(folder / "hot.sqlite")
+        exchange = InMemoryExchange.serving({node: series})
+        ports = in_memory_ports(exchange, hot=hot, artifacts=open_store(folder))
+        report = await materialize(ports, node, Segment(START, START + days * DAY))
+        await hot.close()
+        assert report.released
 
-    yield Growth("growth.partitions-materialize", sizes, lambda days: partial(materialize, days), 1)
+    def work(days: int) -> None:
+        runner.run(materialized(days))
+
+    yield Growth("growth.partitions-materialize", sizes, lambda days: partial(work, days), 1)
 
 
 def _readers(bench: Bench, runner: asyncio.Runner) -> Iterator[Growth]:

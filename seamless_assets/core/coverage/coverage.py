@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -102,8 +102,11 @@ def coverage_of(timeframe: Timeframe, window: Segment, ts: np.ndarray, absent: I
     expected = timeframe.count(bounds.start, bounds.end)
     if len(inside) == expected:
         return Coverage(expected, expected, 0, 0, ())
-    gaps = _explained(holes(timeframe, bounds, inside), list(absent))
-    return counted(timeframe, expected, gaps)
+    starts, ends = _holes(timeframe, bounds, inside)
+    proofs = list(absent)
+    if not proofs:
+        return counted(timeframe, expected, tuple(map(Gap, starts, ends, repeat(MISSING))))
+    return counted(timeframe, expected, _explained(list(map(Segment, starts, ends)), proofs))
 
 
 def with_absent(known: Coverage, timeframe: Timeframe, absent: Sequence[Gap]) -> Coverage:
@@ -118,8 +121,9 @@ def with_absent(known: Coverage, timeframe: Timeframe, absent: Sequence[Gap]) ->
 def counted(timeframe: Timeframe, expected: int, gaps: Sequence[Gap]) -> Coverage:
     """Coverage of `expected` bars, all there but those in the ascending disjoint `gaps` (on the grid)."""
     bars: Counter[str] = Counter()
-    for gap in gaps:
-        bars[gap.reason] += timeframe.count(gap.start, gap.end)
+    step = timeframe.seconds
+    for start, end, reason in gaps:
+        bars[reason] += timeframe.count(start, end) if step is None else (end - start) // step
     empty, missing = bars.total(), bars[MISSING]
     return Coverage(
         expected=expected,
@@ -134,15 +138,18 @@ def counted(timeframe: Timeframe, expected: int, gaps: Sequence[Gap]) -> Coverag
 
 def holes(timeframe: Timeframe, window: Segment, ts: np.ndarray) -> list[Segment]:
     """Ranges of whole bars of `window` (on the grid) that the sorted opens `ts` lack."""
-    if window.is_empty:
-        return []
-    if len(ts) == 0:
-        return [window]
+    return list(map(Segment, *_holes(timeframe, window, ts)))
+
+
+def _holes(timeframe: Timeframe, window: Segment, ts: np.ndarray) -> tuple[list[int], list[int]]:
+    """Where they start, and where they end."""
+    if window.is_empty or len(ts) == 0:
+        return ([], []) if window.is_empty else ([window.start], [window.end])
     require_ascending(ts, "opens")
     starts = np.concatenate(([window.start], _closes(ts, timeframe)))
     ends = np.concatenate((ts, [window.end]))
     at = np.flatnonzero(starts < ends)
-    return [Segment(int(starts[i]), int(ends[i])) for i in at]
+    return starts[at].tolist(), ends[at].tolist()
 
 
 def holes_in(timeframe: Timeframe, spans: Iterable[Segment], ts: np.ndarray) -> list[Segment]:
