@@ -34,7 +34,7 @@ function row(node) {
     make("span", { kind: "right coverage", text: "…" }),
     make("span", { kind: "right", text: age(node.lag_seconds) }),
     verdict ? chip(verdict) : make("span", { kind: "quiet", text: "no session" }),
-    make("span", { kind: "quiet", text: node.as_of ? `#${node.seq} ${node.as_of.slice(0, 16).replace("T", " ")}` : "nothing released" }));
+    make("span", { kind: "quiet release", text: node.as_of ? `#${node.seq} ${node.as_of.slice(0, 16).replace("T", " ")}` : "nothing released" }));
   line.dataset.node = node.node_id;
   return line;
 }
