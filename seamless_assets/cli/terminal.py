@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from threading import Timer
 from typing import Any, TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -25,6 +26,10 @@ NO_WRAP_WIDTH = 10_000
 """The width of an output that is no terminal: what is said of a thing stays on one line."""
 PATIENCE_S = 2.0
 """A command that waits longer says for what."""
+GAP = 2
+"""Characters between two columns."""
+FEWEST_FOLDED = 6
+"""Characters of a column whose cells may be broken, at least, if it has as many."""
 _DANGEROUS = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Categories of characters that a terminal may obey, or that change how others are shown."""
 
@@ -103,15 +108,39 @@ def write_bytes(payload: bytes) -> None:
 
 
 def say_table(table: Table) -> None:
-    """Write a table. Raises `Unwritten`."""
+    """Write a table, or on a terminal too narrow for it each row as lines of its own. Raises `Unwritten`."""
     screen = _screen()
     try:
         with screen.capture() as captured:
-            screen.print(table)
+            if _least_width(table) <= screen.width:
+                screen.print(table)
+            else:
+                _print_rows(table, screen)
     except OSError as error:
         # A capture ends with a write of nothing, which a full device refuses too.
         raise Unwritten(error) from error
     _write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()), sys.stdout)
+
+
+def _least_width(table: Table) -> int:
+    """Characters of a line that a table needs to show all of its whole columns, and some of the others."""
+    least = GAP * (len(table.columns) - 1)
+    for column in table.columns:
+        widest = max(cell_len(str(text)) for text in (column.header, *column.cells))
+        least += widest if column.no_wrap else min(widest, FEWEST_FOLDED)
+    return least
+
+
+def _print_rows(table: Table, screen: Console) -> None:
+    """Each cell that is not empty on a line, after the name of its column."""
+    names = [str(column.header) for column in table.columns]
+    length = max(map(cell_len, names))
+    for number, row in enumerate(zip(*(column.cells for column in table.columns), strict=True)):
+        if number:
+            screen.print()
+        for name, value in zip(names, row, strict=True):
+            if str(value):
+                screen.print(Text.assemble(f"{name:<{length}}  ", value), soft_wrap=True)
 
 
 def table(*names: str, whole: Iterable[str] = ()) -> Table:

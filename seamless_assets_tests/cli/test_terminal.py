@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import unicodedata
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
@@ -19,6 +20,7 @@ import pytest
 from cli.conftest import NODE, Typed
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 import seamless_assets.cli
 from seamless_assets.cli import app, terminal
@@ -114,6 +116,34 @@ def test_what_an_exchange_says_is_shown_and_not_obeyed(
     assert (
         result.status == 1 and "gone" in result.out + result.err and not set(result.out + result.err) & OBEYED
     )
+
+
+WORDS = st.text("ab 1.#é币", min_size=1, max_size=30).map(str.strip).filter(bool)
+
+
+@given(
+    rows=st.lists(st.tuples(WORDS, WORDS, WORDS), min_size=1, max_size=4),
+    whole=st.sets(st.sampled_from(["one", "two", "three"])),
+    width=st.integers(1, 120),
+)
+def test_no_terminal_is_too_narrow_for_a_table_to_show_all_of_it(
+    rows: list[tuple[str, str, str]], whole: set[str], width: int
+) -> None:
+    screen = Console(width=width, highlight=False, file=io.StringIO())
+    made, written = terminal.table("one", "two", "three", whole=whole), io.StringIO()
+    for row in rows:
+        made.add_row(*map(terminal.cell, row))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(terminal, "_screen", lambda: screen)
+        patch.setattr(sys, "stdout", written)
+        terminal.say_table(made)
+    shown_once = Counter("".join(written.getvalue().split()))
+    wanted = Counter("".join("".join(row) for row in rows).replace(" ", ""))
+    assert all(shown_once[char] >= count for char, count in wanted.items())
+    # What is never broken stands on one line.
+    for at, name in enumerate(("one", "two", "three")):
+        texts = {row[at] for row in rows} if name in whole else set()
+        assert all(any(text in line for line in written.getvalue().splitlines()) for text in texts)
 
 
 def test_only_one_place_writes() -> None:

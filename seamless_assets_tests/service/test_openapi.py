@@ -27,6 +27,7 @@ FEW, MANY = 6, 400
 TIMES = {"start", "end", "since", "before", "after", "as_of"}
 WITHIN = ("2025-01-01", str(START + 7_200), "2025-01-01T18:00:00Z", "2025-01-02T00:00:00+00:00")
 UNTIL = "2025-01-02"
+STREAMS = ("/v1/events", "/v1/replay")
 
 
 class Renewed:
@@ -119,8 +120,11 @@ def test_every_answer_is_one_that_the_document_describes(schema: Any, number: in
 
         ask()
     assert {200, 404, 409, 422} <= {status for _, status in asked} < set(range(500))
-    # Chance alone would find hardly any answer but refusals.
-    assert number == FEW or {route for route, status in asked if status == 200} == {r for r, _ in asked}
+    # Chance alone would find hardly any answer but refusals. Leases that are held and sessions are those of
+    # the next test.
+    answered = {route for route, status in asked if status == 200}
+    reads = {route for route, _ in asked if route.startswith("GET ") or route.endswith(STREAMS)}
+    assert number == FEW or reads <= answered
 
 
 SOON = str(START + 600)  # schemathesis looks at the first twenty messages of a stream

@@ -27,6 +27,7 @@ from seamless_assets.cli.options import (
 from seamless_assets.cli.series.coverage_report import strip, time_text
 from seamless_assets.cli.series.waits import Waits, exchange_of, heard
 from seamless_assets.cli.terminal import (
+    GAP,
     cell,
     say,
     say_json,
@@ -51,8 +52,6 @@ FORMATS = ("table", "csv", "json", "arrow", "parquet")
 SHOWN = 10
 """Bars at each end of a table that is cut."""
 STATUS_CELLS, FEWEST_CELLS = 40, 8
-GAP = 2
-"""Characters between two columns, at most."""
 _STYLES = {"available": "green", "degraded": "yellow", "pending": "cyan", "missing": "red"}
 
 
