@@ -39,6 +39,12 @@ BARS = {
 }  # fmt: skip
 
 
+_REACHES_S = (1.0, 60.0, 600.0, 3_600.0)
+"""How far back trades are looked for until there are enough of them."""
+_MOST_TRADES = 1_000
+"""What is cut there lacks the newest of them."""
+
+
 def routes(data: MarketData) -> list[Route]:
     """Endpoints below `/api/v5`, and what ccxt asks with keys."""
     venue = _Venue(data)
@@ -48,7 +54,7 @@ def routes(data: MarketData) -> list[Route]:
         "market/candles": venue.recent,
         "market/history-candles": venue.history,
         "market/trades": venue.trades,
-        "market/history-trades": venue.trades,
+        "market/history-trades": venue.history_trades,
         "asset/currencies": venue.currencies,
     }
     return [Route("okx", f"/api/v5/{name}", handler) for name, handler in named.items()]
@@ -124,19 +130,23 @@ class _Venue:
         market = self._market(query)
         now, limit = self._data.clock.now(), page_size(query, "limit", 100, 500)
         found = (await self._data.trades(market.symbol, now - 3600, now, 1000))[-limit:][::-1]
-        return _ok(
-            [
-                {
-                    "instId": query["instId"],
-                    "side": side,
-                    "sz": text(amount),
-                    "px": text(price),
-                    "tradeId": str(int(at * 1000)),
-                    "ts": str(int(at * 1000)),
-                }
-                for at, price, amount, side in found
-            ]
-        )
+        return _ok([_trade(query["instId"], *one) for one in found])
+
+    async def history_trades(self, query: Query) -> Any:
+        """Trades back from a time, where `type` is 2; from now without one."""
+        market = self._market(query)
+        now, limit = self._data.clock.now(), page_size(query, "limit", 100, 100)
+        is_by_time = query.get("type") == "2"
+        end = min(number(query, "after", int(now * 1000)) / 1000, now) if is_by_time else now
+        found: list[tuple[float, float, float, str]] = []
+        for reach in _REACHES_S:
+            wider = await self._data.trades(market.symbol, end - reach, end, _MOST_TRADES)
+            if len(wider) == _MOST_TRADES:
+                break
+            found = wider
+            if len(found) >= limit:
+                break
+        return _ok([_trade(query["instId"], *one) for one in found[-limit:][::-1]])
 
     def _market(self, query: Query) -> Market:
         if not query.get("instId"):
@@ -144,6 +154,11 @@ class _Venue:
         if query["instId"] not in self._markets:
             raise _UNKNOWN
         return self._markets[query["instId"]]
+
+
+def _trade(name: str, at: float, price: float, amount: float, side: str) -> dict[str, str]:
+    ms = str(int(at * 1000))
+    return {"instId": name, "side": side, "sz": text(amount), "px": text(price), "tradeId": ms, "ts": ms}
 
 
 def refusal(reason: Reason, detail: str) -> Refusal:

@@ -227,17 +227,25 @@ def test_13_the_listing_is_searched_once_and_remembered(staged: Staged, venue: s
 
 
 @pytest.mark.parametrize("length", [40, 400])
+@pytest.mark.parametrize(
+    ("venue", "symbol", "asked"),
+    [
+        ("coinbase", "BTC/USD", ("ticker", "start=", "end=")),
+        ("okx", "BTC/USDT", ("history-trades", "type=2", "after=")),
+    ],
+    ids=["coinbase", "okx"],
+)
 def test_2_what_all_candles_hide_is_missing_where_trades_are_sent_with_an_end(
-    staged: Staged, length: int
+    staged: Staged, venue: str, symbol: str, asked: tuple[str, ...], length: int
 ) -> None:
-    stage = staged({"coinbase": ["BTC/USD"]})
+    stage = staged({venue: [symbol]})
     gone = Segment(START + 6 * HOUR, START + 6 * HOUR + length * 60)
     stage.exchange.faults.add(
         Fault("hide", path="candles", start=gone.start - 86_399, end=gone.end, times=None)
     )
-    node = "ohlcv:coinbase:BTC/USD:1m"
+    node = f"ohlcv:{venue}:{symbol}:1m"
     stage.backfill(node, gone.start - 2 * DAY, START + DAY)
-    assert stage.asked("ticker", "start=", "end=")
+    assert stage.asked(*asked)
     assert stage.reasons(node, *gone) == {"missing": length}
 
 

@@ -23,6 +23,7 @@ from seamless_assets.adapters.ccxt.limits import is_told_to_wait, pause_asked_fo
 from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.witnesses import Trades
+from seamless_assets.core.sharing.token_bucket import LONGEST_COOL_DOWN_S
 from seamless_assets.errors import (
     ExchangeError,
     ExchangeRefused,
@@ -130,7 +131,9 @@ def typed(
         message += f" ({type(error.__cause__).__name__}: {_short(error.__cause__, secrets)})"
     if _is_limit(error, last):
         pause = pause_asked_for(last.headers if last else {}, str(error))
-        return RateLimited(message, status=status, retry_after=pause)
+        # Whoever is told it may hand it on, and no number that is sent is too long for that.
+        asked_s = None if pause is None else min(pause, LONGEST_COOL_DOWN_S)
+        return RateLimited(message, status=status, retry_after=asked_s)
     # A connection that breaks in the middle of an answer is a bare ExchangeError, and no answer was heard.
     is_broken = last is None and type(error) is ccxt.ExchangeError
     is_unusable = last is not None and (last.status >= 500 or not last.is_readable)

@@ -15,6 +15,7 @@ import numpy as np
 from seamless_assets.adapters.ccxt.answers import calling, judge, read_rows, read_trades
 from seamless_assets.adapters.ccxt.client import documented_page, dump_markets, new_client
 from seamless_assets.adapters.ccxt.clock import ExchangeClock, happened_within
+from seamless_assets.adapters.ccxt.documented.trades import trades_request
 from seamless_assets.adapters.ccxt.documented.volume import volume_unit_of
 from seamless_assets.adapters.ccxt.listing import known_frames
 from seamless_assets.adapters.ccxt.markets.lists import Markets
@@ -45,11 +46,8 @@ from seamless_assets.errors import (
 
 FRESH_MARKETS_S = 5.0
 PAGE_SIZE_AGE_S = 3_600.0
-TRADES_PAGE = 1_000
 NEWEST_CLOCK = 4_000_000_000
 """2096; a clock that is later is none."""
-BOUNDED_TRADES = frozenset({"coinbase", "mexc"})
-"""Exchanges of which ccxt asks for trades from a time on only where it is told an end, too."""
 
 
 class CcxtSource:
@@ -160,16 +158,16 @@ class CcxtSource:
         client = await self._ready_client(node.exchange)
         if not client.has.get("fetchTrades"):
             return Trades(window, np.array([]))
-        what, is_bounded = f"trades of {node} from {window.start}", node.exchange in BOUNDED_TRADES
+        what, request = f"trades of {node} from {window.start}", trades_request(node.exchange, window)
         async with self._slots[node.exchange].held(), self._calling(node.exchange, what) as heard:
             trades = await client.fetch_trades(
                 node.symbol,
                 since=window.start * 1000,
-                limit=TRADES_PAGE,
-                params={"until": window.end * 1000} if is_bounded else {},
+                limit=request.limit,
+                params=dict(request.params),
             )
             judge(heard, what)
-            return read_trades(trades, window, is_bounded)
+            return read_trades(trades, window, request.is_bounded)
 
     async def exchange_now(self, exchange: str) -> float:
         """The exchange's clock in epoch seconds; ours where it has none to ask.

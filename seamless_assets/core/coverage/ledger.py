@@ -30,7 +30,7 @@ UNANSWERED_S = 15.0
 CLOCK_TOLERANCE_S = 600.0
 """The clocks of workers differ: a look that is dated no further ahead is one of just now."""
 SAME_TIME_S = 5.0
-"""What is recorded so shortly before a release, by whichever clock, may be of after it."""
+"""What is recorded so shortly before a release may be of after it: it is dated by when it began."""
 DENIED = "denied"
 """The reason of a look that found bars to exist though they are not sent: no earlier proof outweighs it."""
 REVOKED = "revoked"
@@ -158,6 +158,19 @@ def without(ranges: Iterable[MadeRange], replaced: Sequence[Segment]) -> list[Ma
         for one in ranges
         for part in outside(one.segment, replaced)
     ]
+
+
+def recorded_by(facts: Iterable[Fact], now: float) -> list[Fact]:
+    """The facts, none recorded before `now` but looks in vain: those are weighed with no release."""
+    return [
+        fact if fact.reason == MISSING or fact.recorded_at >= now else _recorded_at(fact, now)
+        for fact in facts
+    ]
+
+
+def _recorded_at(fact: Fact, now: float) -> Fact:
+    pause = None if fact.next_try is None else fact.next_try - fact.recorded_at
+    return replace(fact, recorded_at=now, next_try=None if pause is None else now + pause)
 
 
 def resting(facts: Iterable[Fact], now: float) -> list[Segment]:

@@ -15,6 +15,7 @@ from msgspec.json import Decoder
 
 from seamless_assets.core.bars.extents import VALUES, Extents, Packing
 from seamless_assets.core.bars.volume import VolumeUnit
+from seamless_assets.core.calendar.instant import epoch_micros
 from seamless_assets.core.calendar.segment import Segment, join_segments
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.canonical import canonical_json, read_record, sha256_text
@@ -30,9 +31,10 @@ MANIFEST_VERSION: Literal[1] = 1
 EXTENTS, VOLUME, INPUTS = "extents", "volume", "inputs"
 IMPORTS, ALIASES, TRADES = "imports", "aliases", "trades"
 ARCHIVES, ARCHIVE_DIFFERENCES = "archives", "archive_differences"
+SEALED = "sealed"
 """What a manifest's `policy` says beside the decisions: where its values lie, what volume counts, what it
 was derived from, which files were imported into its range, which symbols its bars were of before, which of
-its bars are made of trades.
+its bars are made of trades, and of one that was merged when its parts were sealed.
 
 Who declared bars absent stands there too, under `DECLARED`.
 
@@ -66,6 +68,24 @@ class InputVersion:
     def content(self) -> tuple[str, int, int, str, str]:
         """What decides whether something is to be derived anew, whoever released it when."""
         return (self.node_id, self.start, self.end, self.fingerprint, self.gaps)
+
+
+@dataclass(frozen=True, slots=True)
+class SealedRange:
+    """A range of a merged artifact (epoch seconds), and the `as_of` by which what it holds was sealed."""
+
+    start: int
+    end: int
+    as_of: str
+
+    def __post_init__(self) -> None:
+        """Refuse what is no instant, wherever it was read."""
+        epoch_micros(self.as_of, "as_of")
+
+    @property
+    def segment(self) -> Segment:
+        """Its range alone."""
+        return Segment(self.start, self.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +179,11 @@ class Manifest:
         """What was imported into its range so far: files and their SHA-256, of which times, by whom."""
         return _converted(self.policy.get(IMPORTS), tuple[dict[str, Any], ...]) or ()
 
+    @property
+    def sealed(self) -> tuple[SealedRange, ...]:
+        """When its parts were sealed, ascending; nothing where it is none, or of an earlier version."""
+        return _converted(self.policy.get(SEALED), tuple[SealedRange, ...]) or ()
+
     def opens(self, timeframe: Timeframe, part: Segment) -> np.ndarray:
         """Sorted opens of its bars inside `part`, int64 epoch seconds: all of the grid but its gaps."""
         return _opens_but((*self.absent, *self.missing), timeframe, self.segment.intersect(part))
@@ -224,6 +249,17 @@ def imports_record(imported: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         if record not in records:
             records.append(record)
     return {IMPORTS: records} if records else {}
+
+
+def sealed_record(ranges: Iterable[SealedRange]) -> dict[str, Any]:
+    """What a manifest's `policy` says of when its parts were sealed, those of one instant as one."""
+    joined: list[SealedRange] = []
+    for one in ranges:
+        if joined and (joined[-1].end, joined[-1].as_of) == (one.start, one.as_of):
+            joined[-1] = replace(joined[-1], end=one.end)
+        else:
+            joined.append(one)
+    return {SEALED: [asdict(one) for one in joined]}
 
 
 def packing_facts(policy: Mapping[str, Any], packing: Packing) -> dict[str, Any]:

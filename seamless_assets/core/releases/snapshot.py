@@ -58,6 +58,10 @@ class Snapshot:
         found = ordered(_leaves(self.parts, every))
         return tuple(leaf for leaf in found if window is None or not leaf.segment.intersect(window).is_empty)
 
+    def leaves_of(self, ref: ArtifactRef) -> tuple[ArtifactRef, ...]:
+        """The artifacts that a compacted one stands for, down to those that are none; of others itself."""
+        return tuple(_leaves(self.parts, [ref]))
+
     def dated(self, ref: ArtifactRef) -> Iterator[tuple[Segment, str]]:
         """Ranges of an artifact, each with the `as_of` of the record that put its content in force last."""
         for leaf in _leaves(self.parts, [ref]):

@@ -18,7 +18,7 @@ from seamless_assets.core.calendar.segment import Segment, join_segments
 from seamless_assets.core.calendar.watermark import watermark
 from seamless_assets.core.coverage.coverage import Coverage, bars_of
 from seamless_assets.core.coverage.declaration import contradictions
-from seamless_assets.core.coverage.ledger import Fact, news, proven_gaps, resting
+from seamless_assets.core.coverage.ledger import Fact, news, proven_gaps, recorded_by, resting
 from seamless_assets.core.coverage.plan import chunk_bars
 from seamless_assets.core.coverage.proof import subtract
 from seamless_assets.core.node import NodeId
@@ -26,7 +26,7 @@ from seamless_assets.core.sharing.aliases import cut_at_joints, source_at
 from seamless_assets.core.sharing.events import ArchiveEvent, BackfillEvent, EventKind
 from seamless_assets.core.sharing.lease import chunks, lease_key
 from seamless_assets.errors import ExchangeUnavailable, LeaseLost, StaleToken
-from seamless_assets.flows.filling.clocks import ready_now, refuse_unserved
+from seamless_assets.flows.filling.clocks import ready_now, recorded_now, refuse_unserved
 from seamless_assets.flows.filling.fetch import Fetched, fetch_bars
 from seamless_assets.flows.filling.history import NO_OPENS, coverage, coverage_and_facts
 from seamless_assets.flows.filling.naming import name_halts, name_outages
@@ -212,7 +212,7 @@ async def _store_archived(
     bars = redenominated(stack([between(found.bars, *part) for part in missing]), factor)
     if not bars.num_rows:
         return FillResult()
-    now = ports.clock.now()
+    now = await recorded_now(ports, node)
     facts = [fact for part in missing for fact in found.facts(part, node.timeframe, now)]
     written = await lease.fenced(
         piece.chunk, lambda fence: ports.hot.write_bars(node, bars, facts, recorded_at=now, fence=fence)
@@ -271,7 +271,8 @@ async def fetch_and_store(
     fresh = [*await came_as_candles(ports, node, fetched, bars, facts), *news(fetched.facts, known)]
     if fetched.away is not None and not counts_failures:
         fresh = [fact for fact in fresh if not fact.is_look]
-    now = ports.clock.now()
+    now = await recorded_now(ports, node)
+    fresh = recorded_by(fresh, now)
     written = await lease.fenced(
         piece.chunk,
         lambda fence: ports.hot.write_bars(node, bars, fresh, recorded_at=now, fence=fence),

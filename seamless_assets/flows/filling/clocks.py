@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+from seamless_assets.core.calendar.instant import epoch_micros
+from seamless_assets.core.coverage.ledger import CLOCK_TOLERANCE_S
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.releases.release import LEAST_STEP_MICROS
 from seamless_assets.errors import ExchangeError, ExchangeRefused, ExchangeUnavailable
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.sharing.retry import with_retries
@@ -41,6 +44,24 @@ async def dated_now(ports: Ports, node: NodeId) -> float:
         return ports.clock.now()
     ours = ports.clock.now()
     return theirs if ours - theirs > TRUSTED_SKEW_S else ours
+
+
+async def recorded_now(ports: Ports, node: NodeId) -> float:
+    """When what is found out now is recorded, in epoch seconds: by `known_now`, and after the newest release.
+
+    So what was found out after a release is never taken for older than it because a clock is slow. A release
+    that lies further ahead than the clocks of workers differ was dated by one that was wrong, and moves
+    nothing.
+    """
+    now = known_now(ports, node)
+    newest = (await ports.artifacts.load_snapshot(node)).release
+    if newest is None:
+        return now
+    ahead = epoch_micros(newest.as_of, "as_of") / 1e6 - now
+    if not 0.0 <= ahead < CLOCK_TOLERANCE_S:
+        return now
+    # Before the next release can be, and in the order in which it was found out.
+    return now + ahead + (1.0 - ahead / CLOCK_TOLERANCE_S) * LEAST_STEP_MICROS / 1e6
 
 
 async def ready_now(ports: Ports, node: NodeId) -> float:

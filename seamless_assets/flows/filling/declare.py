@@ -13,10 +13,10 @@ from seamless_assets.core.coverage.declaration import (
     declared_fact,
     revoked_fact,
 )
-from seamless_assets.core.coverage.ledger import Fact, proven_gaps
+from seamless_assets.core.coverage.ledger import Fact, proven_gaps, recorded_by
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import InvalidInput
-from seamless_assets.flows.filling.clocks import dated_now
+from seamless_assets.flows.filling.clocks import dated_now, recorded_now
 from seamless_assets.flows.filling.history import NO_OPENS, coverage, known_opens, ledger
 from seamless_assets.flows.ports import Ports
 
@@ -81,4 +81,5 @@ async def declarations(ports: Ports, node: NodeId, window: Segment) -> list[Decl
 
 
 async def _record(ports: Ports, node: NodeId, fact: Fact) -> None:
-    await ports.hot.write_bars(node, empty_bars(), [fact], recorded_at=fact.recorded_at)
+    [dated] = recorded_by([fact], await recorded_now(ports, node))
+    await ports.hot.write_bars(node, empty_bars(), [dated], recorded_at=dated.recorded_at)

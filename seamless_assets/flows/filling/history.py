@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -14,20 +16,36 @@ from seamless_assets.core.calendar.instant import epoch_micros
 from seamless_assets.core.calendar.segment import Segment, outside
 from seamless_assets.core.coverage.coverage import DECLARED, Coverage, Gap, coverage_of, holes
 from seamless_assets.core.coverage.declaration import Declaration, declarations_of
-from seamless_assets.core.coverage.ledger import SAME_TIME_S, Fact, ReleasedGap, facts_of, outweighed
+from seamless_assets.core.coverage.ledger import (
+    CLOCK_TOLERANCE_S,
+    DENIED,
+    REVOKED,
+    Fact,
+    ReleasedGap,
+    facts_of,
+    outweighed,
+)
 from seamless_assets.core.coverage.ledger import proven_gaps as gaps_of
 from seamless_assets.core.coverage.proof import before_markets, common, subtract
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
+from seamless_assets.core.releases.artifact import ArtifactRef, Manifest, SealedRange
 from seamless_assets.core.releases.snapshot import Snapshot
+from seamless_assets.core.releases.supersession import COMPACTED
 from seamless_assets.core.sharing.retention import Evictable, aged_parts, digest_of
 from seamless_assets.errors import ExchangeError
-from seamless_assets.flows.filling.clocks import settled_now
+from seamless_assets.flows.filling.clocks import known_now, settled_now
 from seamless_assets.flows.ports import Ports
 
 NO_OPENS = np.array([], dtype=np.int64)
-_ReleasedPart = tuple[tuple[ArtifactRef, Segment], Manifest]
-"""An artifact with its part of a window, and its manifest."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Released:
+    """Artifacts of a snapshot, or of before it, that tell of holes: each with its part, and its manifest."""
+
+    snapshot: Snapshot
+    parts: tuple[tuple[ArtifactRef, Segment], ...] = ()
+    manifests: tuple[Manifest, ...] = ()
 
 
 async def known_bars(ports: Ports, node: NodeId, window: Segment, seen: np.ndarray = NO_OPENS) -> pa.Table:
@@ -62,7 +80,8 @@ async def _revised_since(
         since[(at >= segment.start) & (at < segment.end)] = epoch_micros(as_of, "as_of") / 1e6
     # What lies ahead of now was dated by a clock that was wrong.
     recorded = revised.column("recorded_at").to_numpy()
-    fresh: np.ndarray = at[(recorded > since) & (recorded <= ports.clock.now())]
+    is_possible = recorded <= known_now(ports, node) + CLOCK_TOLERANCE_S
+    fresh: np.ndarray = at[(recorded > since) & is_possible]
     return fresh
 
 
@@ -76,8 +95,8 @@ async def coverage(ports: Ports, node: NodeId, window: Segment) -> Coverage:
 
 async def coverage_and_facts(ports: Ports, node: NodeId, window: Segment) -> tuple[Coverage, list[Fact]]:
     """The same, and the ledger's facts as far as no release outweighs them, oldest first."""
-    opens, parts = await _known(ports, node, window)
-    return await _explained(ports, node, window, opens, parts)
+    opens, released = await _known(ports, node, window)
+    return await _explained(ports, node, window, opens, released)
 
 
 async def known_opens(ports: Ports, node: NodeId, window: Segment) -> np.ndarray:
@@ -88,8 +107,8 @@ async def known_opens(ports: Ports, node: NodeId, window: Segment) -> np.ndarray
 
 async def coverage_of_known(ports: Ports, node: NodeId, window: Segment, opens: np.ndarray) -> Coverage:
     """Coverage of `window` where the bars that are known of it (`known_bars`) have these sorted `opens`."""
-    parts = await _released_parts(ports, node, window, opens)
-    return (await _explained(ports, node, window, opens, parts))[0]
+    released = await _released_over_holes(ports, node, window, opens)
+    return (await _explained(ports, node, window, opens, released))[0]
 
 
 async def declared_of(ports: Ports, node: NodeId, window: Segment, gaps: Sequence[Gap]) -> list[Declaration]:
@@ -104,21 +123,23 @@ async def declared_of(ports: Ports, node: NodeId, window: Segment, gaps: Sequenc
     every = declarations_of(facts, node.timeframe, NO_OPENS)
     said = [one for one in every if common(declared, one.in_force)]
     left = subtract(declared, [part for one in said for part in one.in_force], node.timeframe)
-    parts = await _released_parts(ports, node, window, NO_OPENS) if left else []
-    return said + [one for _, manifest in parts for one in manifest.declared if common(left, [one.segment])]
+    released = await _released_over_holes(ports, node, window, NO_OPENS) if left else None
+    manifests = released.manifests if released else ()
+    return said + [one for manifest in manifests for one in manifest.declared if common(left, [one.segment])]
 
 
-async def _known(ports: Ports, node: NodeId, window: Segment) -> tuple[np.ndarray, list[_ReleasedPart]]:
-    """Opens that are hot or released, and the artifacts that tell of holes in the hot ones."""
+async def _known(ports: Ports, node: NodeId, window: Segment) -> tuple[np.ndarray, _Released | None]:
+    """Opens that are hot or released, and what is released over holes of the hot ones."""
     opens = await ports.hot.load_opens(node, window)
-    parts = await _released_parts(ports, node, window, opens)
-    for (_, part), manifest in parts:
-        opens = union(opens, manifest.opens(node.timeframe, part))
-    return opens, parts
+    released = await _released_over_holes(ports, node, window, opens)
+    if released is not None:
+        for (_, part), manifest in zip(released.parts, released.manifests, strict=True):
+            opens = union(opens, manifest.opens(node.timeframe, part))
+    return opens, released
 
 
 async def _explained(
-    ports: Ports, node: NodeId, window: Segment, opens: np.ndarray, parts: Sequence[_ReleasedPart]
+    ports: Ports, node: NodeId, window: Segment, opens: np.ndarray, released: _Released | None
 ) -> tuple[Coverage, list[Fact]]:
     """Coverage of the bars with these `opens`, its holes explained by what was released and by the ledger.
 
@@ -126,27 +147,52 @@ async def _explained(
     the contrary after that; what turned out an outage since then is called so. What was released as missing
     is proven anew. The facts stand beside it as far as they count.
     """
-    snapshot = await ports.artifacts.load_snapshot(node) if parts else None
+    facts = facts_of(await ports.hot.load_facts(node, window))
+    is_denied = any(fact.reason in (DENIED, REVOKED) for fact in facts)
+    is_proven = any(fact.is_proof for fact in facts)
     absent, missing = list[ReleasedGap](), list[ReleasedGap]()
-    for (ref, _), manifest in parts:
-        dated = _dated(snapshot, ref, manifest, ports.clock.now()) if snapshot else []
-        absent += _since(manifest.absent, dated)
-        missing += _since(manifest.missing, dated)
+    if released is not None:
+        for (ref, _), manifest in zip(released.parts, released.manifests, strict=True):
+            is_disputed = is_denied or (is_proven and bool(manifest.missing))
+            dated = await _dated(ports, node, released.snapshot, ref, manifest) if is_disputed else []
+            absent += _since(manifest.absent, dated)
+            missing += _since(manifest.missing, dated)
     absent += map(ReleasedGap, before_markets(node.timeframe, window.whole_bars(node.timeframe.grid)))
-    facts = outweighed(facts_of(await ports.hot.load_facts(node, window)), missing)
+    facts = outweighed(facts, missing)
     return coverage_of(node.timeframe, window, opens, gaps_of(facts, absent)), facts
 
 
-def _dated(
-    snapshot: Snapshot, ref: ArtifactRef, manifest: Manifest, now: float
+async def sealed_ranges(
+    ports: Ports, node: NodeId, snapshot: Snapshot, ref: ArtifactRef, manifest: Manifest
+) -> tuple[SealedRange, ...]:
+    """When what each range of an artifact says was sealed, ascending: of a merged one as its parts were."""
+    if COMPACTED not in manifest.policy:
+        return (SealedRange(*manifest.range, manifest.as_of),)
+    if manifest.sealed:
+        return manifest.sealed
+    # Earlier versions did not record it, but its parts are never removed.
+    parts = await gather(ports.artifacts.load_manifest(node, leaf) for leaf in snapshot.leaves_of(ref))
+    return tuple(SealedRange(*part.range, part.as_of) for part in parts)
+
+
+async def _dated(
+    ports: Ports, node: NodeId, snapshot: Snapshot, ref: ArtifactRef, manifest: Manifest
 ) -> list[tuple[Segment, float]]:
     """When what each range of an artifact says was known, as far as that was not dated by a clock ahead.
 
     It was sealed before it was put in force, by hand or by a rollback long before.
     """
-    sealed = epoch_micros(manifest.as_of, "as_of") / 1e6
-    since = ((segment, epoch_micros(as_of, "as_of") / 1e6) for segment, as_of in snapshot.dated(ref))
-    return [(segment, min(at, sealed)) for segment, at in since if at <= now + SAME_TIME_S]
+    latest = known_now(ports, node) + CLOCK_TOLERANCE_S
+    since = [(segment, epoch_micros(as_of, "as_of") / 1e6) for segment, as_of in snapshot.dated(ref)]
+    sealed = await sealed_ranges(ports, node, snapshot, ref, manifest)
+    found: list[tuple[Segment, float]] = []
+    for segment, at in since:
+        first = bisect_right(sealed, segment.start, key=lambda one: one.end)
+        for one in sealed[first : bisect_left(sealed, segment.end, key=lambda one: one.start)]:
+            known = min(at, epoch_micros(one.as_of, "as_of") / 1e6)
+            if at <= latest:
+                found.append((one.segment.intersect(segment), known))
+    return found
 
 
 def _since(gaps: Sequence[Gap], dated: Sequence[tuple[Segment, float]]) -> list[ReleasedGap]:
@@ -166,11 +212,6 @@ def _since(gaps: Sequence[Gap], dated: Sequence[tuple[Segment, float]]) -> list[
 async def ledger(ports: Ports, node: NodeId, window: Segment) -> list[Fact]:
     """The ledger's facts that touch `window`, oldest first."""
     return facts_of(await ports.hot.load_facts(node, window))
-
-
-async def proven_gaps(ports: Ports, node: NodeId, window: Segment) -> list[Gap]:
-    """What the ledger proves absent of `window`; the first of several proofs of a bar counts."""
-    return gaps_of(facts_of(await ports.hot.load_facts(node, window)))
 
 
 async def evict(ports: Ports, nodes: Sequence[NodeId]) -> int:
@@ -239,22 +280,23 @@ async def _held_elsewhere(
     return evictable
 
 
-async def _released_parts(
+async def _released_over_holes(
     ports: Ports, node: NodeId, window: Segment, opens: np.ndarray
-) -> list[_ReleasedPart]:
-    """Released artifacts over holes of the hot `opens`, each with its part of the window and its manifest."""
+) -> _Released | None:
+    """What is released over holes of the sorted `opens` of a window; None where there is no hole."""
     bounds = window.whole_bars(node.timeframe.grid)
     low, high = np.searchsorted(opens, bounds)
     empty = holes(node.timeframe, bounds, opens[low:high])
     if not empty:
-        return []
+        return None
+    snapshot = await ports.artifacts.load_snapshot(node)
     found = [
         (ref, part)
-        for ref, part in await _holding(ports, node, await ports.artifacts.load_snapshot(node), window)
+        for ref, part in await _holding(ports, node, snapshot, window)
         if any(not hole.intersect(part).is_empty for hole in empty)
     ]
     manifests = await gather(ports.artifacts.load_manifest(node, ref) for ref, _ in found)
-    return list(zip(found, manifests, strict=True))
+    return _Released(snapshot, tuple(found), tuple(manifests))
 
 
 async def _holding(

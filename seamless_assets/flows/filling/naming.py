@@ -19,6 +19,7 @@ from seamless_assets.core.coverage.coverage import HALTED, PAUSES, Gap, holes
 from seamless_assets.core.coverage.ledger import AWAITING, DENIED, Fact, facts_of
 from seamless_assets.core.coverage.proof import pause_reason, subtract
 from seamless_assets.core.node import NodeId
+from seamless_assets.flows.filling.clocks import recorded_now
 from seamless_assets.flows.filling.history import coverage, known_opens
 from seamless_assets.flows.ports import Ports
 
@@ -61,7 +62,7 @@ async def name_halts(
         unnamed = [gap for gap in pause if gap.reason != HALTED]
         is_in_halt = len(unnamed) < len(pause)
         if unnamed and (is_in_halt or pause_reason(Segment(pause[0].start, pause[-1].end)) == HALTED):
-            now = ports.clock.now()
+            now = await recorded_now(ports, node)
             halted = [Fact(gap.start, gap.end, HALTED, PAUSED, now) for gap in unnamed]
             await ports.hot.write_bars(node, empty_bars(), halted, recorded_at=now)
 
@@ -110,6 +111,6 @@ async def _lacks(ports: Ports, peer: NodeId, hole: Segment) -> bool:
 async def _record(ports: Ports, node: NodeId, outage: Segment) -> None:
     known = await coverage(ports, node, outage)
     if any(gap.reason != "outage" for gap in known.gaps):
-        now = ports.clock.now()
+        now = await recorded_now(ports, node)
         fact = Fact(*outage, "outage", EVIDENCE, now)
         await ports.hot.write_bars(node, empty_bars(), [fact], recorded_at=now)

@@ -16,15 +16,15 @@ from seamless_assets.core.bars.table import between, changes, new_values, stack,
 from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.calendar.segment import Segment, join_segments
 from seamless_assets.core.coverage.coverage import DECLARED, Coverage, bars_of
-from seamless_assets.core.coverage.ledger import FROM_TRADES, Fact, MadeRange
+from seamless_assets.core.coverage.ledger import FROM_TRADES, Fact, MadeRange, proven_gaps, recorded_by
 from seamless_assets.core.coverage.proof import subtract
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.release import Release
 from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.core.sharing.events import ImportEvent
 from seamless_assets.errors import ArtifactDiscarded, ReleasePinned, ReleaseRefused, RevisionsUnconfirmed
-from seamless_assets.flows.filling.clocks import dated_now
-from seamless_assets.flows.filling.history import ledger, proven_gaps
+from seamless_assets.flows.filling.clocks import dated_now, recorded_now
+from seamless_assets.flows.filling.history import coverage_and_facts, ledger
 from seamless_assets.flows.filling.trades.provenance import provenance_lacking
 from seamless_assets.flows.importing.plan import (
     QUIET,
@@ -254,7 +254,8 @@ async def _tell_hot_store(
                 facts += await _unrecorded(ports, node, request, part, now)
     bars = stack(differing)
     if bars.num_rows or facts:
-        await ports.hot.write_bars(node, bars, facts, recorded_at=now)
+        at = max(now, await recorded_now(ports, node))
+        await ports.hot.write_bars(node, bars, recorded_by(facts, at), recorded_at=at)
 
 
 async def _provenance(
@@ -276,7 +277,8 @@ async def _unrecorded(
     ports: Ports, node: NodeId, request: IngestRequest, part: ImportPart, now: float
 ) -> list[Fact]:
     """The facts that the ledger lacks of what the files say is not in a partition."""
-    known = [gap.segment for gap in await proven_gaps(ports, node, part.told)]
+    _, proven = await coverage_and_facts(ports, node, part.told)
+    known = [gap.segment for gap in proven_gaps(proven)]
     quiet = subtract(part.quiet, known, node.timeframe)
     facts = [Fact(*rest, QUIET, FLAT, now) for rest in quiet]
     if request.is_complete:

@@ -16,7 +16,7 @@ from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.reading.gathered import Gathered, Source
 from seamless_assets.core.releases.scan import gaps_within
 from seamless_assets.core.releases.snapshot import Snapshot
-from seamless_assets.flows.filling.history import proven_gaps
+from seamless_assets.flows.filling.history import coverage_of_known
 from seamless_assets.flows.ports import Ports
 
 
@@ -101,10 +101,10 @@ async def gather_blended(
     reach = Segment(missing[0].start, missing[-1].end)
     hot = await ports.hot.load_bars(node, reach)
     fresh = join([between(hot, *part) for part in missing]) if hot.num_rows else empty_bars()
-    proofs = [gap for gap in released.coverage.gaps if gap.reason != MISSING]
-    # The earlier proof wins, so a release is not contradicted by what was found out since.
-    proofs += await proven_gaps(ports, node, reach)
     bars = _merged(released.bars, fresh)
+    since = await coverage_of_known(ports, node, reach, timestamps(between(bars, *reach)))
+    # The earlier proof wins, so a release is not contradicted by what was found out since.
+    proofs = [gap for gap in (*released.coverage.gaps, *since.gaps) if gap.reason != MISSING]
     known = coverage_of(node.timeframe, window, timestamps(bars), proofs)
     return Gathered(window, bars, known, released.flags, released.refs, _source(released, fresh))
 

@@ -15,12 +15,14 @@ from seamless_assets.core.releases.artifact import (
     archives_record,
     declared_record,
     imports_record,
+    sealed_record,
     trades_record,
 )
 from seamless_assets.core.releases.release import Release
 from seamless_assets.core.releases.snapshot import Snapshot, next_release
 from seamless_assets.core.releases.supersession import COMPACTED, compactable
 from seamless_assets.errors import ArtifactDiscarded
+from seamless_assets.flows.filling.history import sealed_ranges
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.releasing.commit import commit, instant_micros, refuse_discarded
 from seamless_assets.flows.releasing.sealing import sealed_artifact
@@ -94,7 +96,11 @@ async def _merge(
     if any(manifest.conformance_version != version for manifest in manifests):
         return None
     scan = await ports.artifacts.load_scan(node, parts)
-    sealed = await sealed_artifact(
+    sealed = [
+        await sealed_ranges(ports, node, snapshot, part, manifest)
+        for part, manifest in zip(parts, manifests, strict=True)
+    ]
+    artifact = await sealed_artifact(
         ports,
         node,
         scan.bars,
@@ -115,10 +121,11 @@ async def _merge(
                 [one for manifest in manifests for one in manifest.from_archives],
                 [one for manifest in manifests for one in manifest.archive_differences],
             ),
+            **sealed_record(one for ranges in sealed for one in ranges),
             **aliases_record(one for manifest in manifests for one in manifest.aliases),
         },
     )
-    return _Merged(await ports.artifacts.put_artifact(sealed, snapshot.discarded), tuple(parts))
+    return _Merged(await ports.artifacts.put_artifact(artifact, snapshot.discarded), tuple(parts))
 
 
 def _common(units: Sequence[VolumeUnit | None]) -> VolumeUnit | None:

@@ -50,9 +50,8 @@ class FailoverLeases:
         local = await self._claim_here(key, holder, ttl, shared)
         if local is None:
             return None
-        lease, now = shared or local, self._clock.now()
-        # Of one that could not be given back nothing is kept once its time is over.
-        self._pairs = {named: pair for named, pair in self._pairs.items() if pair.local.until > now}
+        lease = shared or local
+        self._forget_over(self._clock.now())
         self._pairs[key, lease.token] = _Pair(shared, local)
         return lease
 
@@ -105,16 +104,25 @@ class FailoverLeases:
                 await self._end_shared(shared, "held by another process of its machine")
         return local
 
+    def _forget_over(self, now: float) -> None:
+        """Drop what could not be given back and is over; pairs stand in the order in which they end."""
+        while self._pairs:
+            first = next(iter(self._pairs))
+            if self._pairs[first].local.until > now:
+                break
+            del self._pairs[first]
+
     async def _give_back(self, lease: Lease, reason: str | None) -> None:
         pair, failed = self._pair(lease), None
         try:
             await _end(self._local, pair.local, reason)
         except (LeaseLost, LeaseStoreUnavailable) as error:
             failed = error
-        self._pairs.pop((lease.key, lease.token), None)
         if isinstance(failed, LeaseStoreUnavailable):
             # This half is still to be given back, by whoever tries again.
             self._pairs[lease.key, lease.token] = _Pair(None, pair.local)
+        else:
+            self._pairs.pop((lease.key, lease.token), None)
         if pair.shared is not None:
             await self._end_shared(pair.shared, reason)
         if failed is not None:

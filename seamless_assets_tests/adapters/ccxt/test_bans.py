@@ -10,6 +10,7 @@ import pytest
 
 from seamless_assets.adapters.ccxt.answers import Answer, typed
 from seamless_assets.adapters.ccxt.limits import pause_asked_for
+from seamless_assets.core.sharing.token_bucket import LONGEST_COOL_DOWN_S
 from seamless_assets.errors import ExchangeUnavailable, RateLimited
 
 NOW = 1_790_000_000
@@ -92,6 +93,10 @@ def test_an_epoch_is_of_the_exchanges_own_clock(skew: int) -> None:
         (ccxt.ExchangeNotAvailable, 403, {"Retry-After": "9"}, 9.0),
         (ccxt.ExchangeNotAvailable, 503, {"Retry-After": "9"}, 9.0),
         (ccxt.OnMaintenance, 503, {"Retry-After": "9"}, 9.0),
+        # What no clock can wait for is handed on by services, logs and Redis all the same.
+        (ccxt.RateLimitExceeded, 429, {"Retry-After": "inf"}, LONGEST_COOL_DOWN_S),
+        (ccxt.RateLimitExceeded, 429, {"Retry-After": "9" * 400}, LONGEST_COOL_DOWN_S),
+        (ccxt.RateLimitExceeded, 429, {"x-ratelimit-reset": "9999999999"}, LONGEST_COOL_DOWN_S),
     ],
 )
 def test_what_asks_for_a_pause_is_a_limit_whatever_ccxt_calls_it(

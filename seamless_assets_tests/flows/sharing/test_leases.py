@@ -372,6 +372,26 @@ def test_the_coordinator_has_its_half_back_though_this_machines_file_is_away(out
 
 
 @pytest.mark.parametrize("above", [None, 10**15])
+def test_what_was_not_given_back_is_forgotten_beside_leases_that_are_held_for_long(above: int | None) -> None:
+    async def work() -> None:
+        local = InMemoryLeaseStore()
+        leases, _ = failover(InMemoryLeaseStore(), local)
+        held, lost = await leases.claim("held", "w", TTL), await leases.claim("lost", "w", TTL)
+        assert held is not None and lost is not None
+        await asyncio.sleep(TTL / 2)
+        held = await leases.renew(held, TTL, above)
+        local.is_away = True
+        with pytest.raises(LeaseStoreUnavailable):
+            await leases.complete(lost)
+        local.is_away = False
+        await asyncio.sleep(TTL / 2 + 1)
+        assert await leases.claim("another", "w", TTL) is not None
+        assert [key for key, _ in leases._pairs] == ["held", "another"]
+
+    run_on_virtual_time(work)
+
+
+@pytest.mark.parametrize("above", [None, 10**15])
 def test_a_lease_may_be_given_back_while_it_is_renewed(above: int | None) -> None:
     async def work() -> None:
         shared, local = InMemoryLeaseStore(delay=1.0), InMemoryLeaseStore()
