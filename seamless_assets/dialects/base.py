@@ -45,6 +45,12 @@ def text(value: float) -> str:
     return f"{Decimal(written):f}" if "e" in written else written
 
 
+def padded(value: float, places: int) -> str:
+    """The same with so many decimals at least."""
+    whole, _, part = text(value).partition(".")
+    return f"{whole}.{part:0<{places}}"
+
+
 def always(answer: Any) -> Handler:
     """A handler that gives one answer, whatever the query."""
 

@@ -15,6 +15,7 @@ from seamless_assets.dialects.base import (
     always,
     by_name,
     listed,
+    padded,
     page_size,
     rows_of,
     spot,
@@ -44,15 +45,16 @@ _READ = {
     "exchangeInfo": ("symbol", "symbols", "permissions", "showPermissionSets", "symbolStatus"),
 }
 """The parameters of spot's endpoints; what contracts and clocks do not read is as if it were not there."""
+_PLACES = 8
 _UTC = re.compile("[+-]?0{1,2}(:00)?")
 _TOO_OLD = Refusal(400, {"code": -1102, "msg": "Candlestick too long ago."})
 
 
-def _told(used: int, _at: float) -> dict[str, str]:
+def _limit_headers(used: int, _at: float) -> dict[str, str]:
     return {"x-mbx-used-weight": str(used), "x-mbx-used-weight-1m": str(used)}
 
 
-LIMITS = RateLimits(60, _told, {"exchangeInfo": 20, "time": 1, "klines": 2, "aggTrades": 4})
+LIMITS = RateLimits(60, _limit_headers, {"exchangeInfo": 20, "time": 1, "klines": 2, "aggTrades": 4})
 """What requests weigh, and how every answer tells what its caller has used of the minute."""
 _LIMIT_OF_SPOT, _LIMIT_OF_CONTRACTS = 6_000, 2_400
 _REFUSALS: dict[Reason, tuple[int, int, str]] = {
@@ -106,6 +108,11 @@ def refusal(reason: Reason, detail: str) -> Refusal:
     return Refusal(status, {"code": code, "msg": f"{message} {detail}".rstrip()})
 
 
+def number_of_spot(value: float) -> str:
+    """A number as spot writes all of them, with eight decimals."""
+    return padded(value, _PLACES)
+
+
 def market_name(market: Market) -> str:
     """The venue's name of a market."""
     return f"{market.base}{market.quote}"
@@ -117,6 +124,7 @@ class _Venue:
     ) -> None:
         self._data, self._cap, self._weight, self._is_spot = data, cap, weight, is_spot
         self._markets = by_name(markets, market_name)
+        self._number = number_of_spot if is_spot else text
 
     async def info(self, query: Query) -> Any:
         known, now = await listed(self._data, self._markets), self._data.clock.now()
@@ -153,20 +161,20 @@ class _Venue:
             raise _TOO_OLD
         else:
             found = await self._data.first(market.symbol, frame, start, end, limit)
-        trades = self._data.trades_in_candle
+        trades, write = self._data.trades_in_candle, self._number
         return [
             [
                 ts * 1000,
-                text(o),
-                text(h),
-                text(low),
-                text(c),
-                text(v),
+                write(o),
+                write(h),
+                write(low),
+                write(c),
+                write(v),
                 frame.shift(ts, 1) * 1000 - 1,
-                text(v * c),
+                write(round(v * c, _PLACES)),
                 trades,
-                "0",
-                "0",
+                write(0.0),
+                write(0.0),
                 "0",
             ]
             for ts, o, h, low, c, v in rows_of(found)
@@ -184,8 +192,8 @@ class _Venue:
         return [
             {
                 "a": int(at * 1000),
-                "p": text(price),
-                "q": text(amount),
+                "p": self._number(price),
+                "q": self._number(amount),
                 "f": n,
                 "l": n,
                 "T": int(at * 1000),

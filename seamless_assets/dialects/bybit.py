@@ -46,7 +46,7 @@ _REQUESTS, _WINDOW_S = 600, 5
 """How many requests of an address are taken in so many seconds."""
 
 
-def _told(used: int, at: float) -> dict[str, str]:
+def _limit_headers(used: int, at: float) -> dict[str, str]:
     left = max(0, _REQUESTS - used)
     reset = at if left else (at // _WINDOW_S + 1) * _WINDOW_S
     return {
@@ -56,7 +56,7 @@ def _told(used: int, at: float) -> dict[str, str]:
     }
 
 
-LIMITS = RateLimits(_WINDOW_S, _told)
+LIMITS = RateLimits(_WINDOW_S, _limit_headers)
 """What is left of the limit, and when it begins anew: now, while something is left."""
 INTERVALS = {
     "1": "1m", "3": "3m", "5": "5m", "15": "15m", "30": "30m", "60": "1h", "120": "2h", "240": "4h", "360": "6h",

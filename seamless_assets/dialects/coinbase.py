@@ -47,7 +47,7 @@ _A_SECOND = 10
 """Requests of an address that are taken in a second."""
 
 
-def _told(used: int, _at: float) -> dict[str, str]:
+def _limit_headers(used: int, _at: float) -> dict[str, str]:
     return {
         "x-ratelimit-limit": str(_A_SECOND),
         "x-ratelimit-remaining": str(max(0, _A_SECOND - used)),
@@ -55,7 +55,7 @@ def _told(used: int, _at: float) -> dict[str, str]:
     }
 
 
-LIMITS = RateLimits(1, _told)
+LIMITS = RateLimits(1, _limit_headers)
 """What is left of a second, and in how many a new one begins."""
 _PRODUCTS = ("/api/v3/brokerage/market/products", "/api/v3/brokerage/products")
 """For everybody, and for those with keys."""

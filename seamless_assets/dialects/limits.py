@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-Told = Callable[[int, float], Mapping[str, str]]
+LimitHeaders = Callable[[int, float], Mapping[str, str]]
 """Headers of an answer, by what its caller has used of a window, and when, in epoch seconds."""
 
 
-def nothing(_used: int, _at: float) -> Mapping[str, str]:
+def no_headers(_used: int, _at: float) -> Mapping[str, str]:
     """Of a venue whose answers tell nothing of limits."""
     return {}
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """Weights of requests by the last word of their paths, and what is told of a window of `window_s`."""
+    """Weights of requests by the last word of their paths, and what answers tell of a window of `window_s`."""
 
     window_s: int = 60
-    told: Told = nothing
+    headers: LimitHeaders = no_headers
     weights: Mapping[str, int] = field(default_factory=dict)
 
     def weight(self, path: str) -> int:

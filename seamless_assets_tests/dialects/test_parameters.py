@@ -102,6 +102,13 @@ async def test_pings_of_binance_are_answered_with_nothing() -> None:
     assert await told(f"{SPOT}/ping") == await told("/fapi/v1/ping") == {}
 
 
+async def test_spot_of_binance_writes_eight_decimals() -> None:
+    (row, *_) = await told(f"{SPOT}/klines", **CANDLES)
+    written = [row[at] for at in (1, 2, 3, 4, 5, 7, 9, 10)]
+    assert all(len(number.partition(".")[2]) >= 8 for number in written)
+    assert float(row[7]) == round(float(row[4]) * float(row[5]), 8)
+
+
 async def test_candles_of_bybit_are_those_of_linear_markets_where_no_category_is_told() -> None:
     asked = {"symbol": "BTCUSDT", "interval": "1", "limit": "2"}
     plain = await told(f"{BYBIT}/kline", **asked)

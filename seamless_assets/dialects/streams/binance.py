@@ -10,12 +10,13 @@ known and not followed is refused, so that nobody waits for it.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.dialects.base import Query, by_name, spot, swaps, text
-from seamless_assets.dialects.binance import FRAMES, market_name
+from seamless_assets.dialects.binance import FRAMES, market_name, number_of_spot
 from seamless_assets.dialects.market_data import Listings, Market
 from seamless_assets.dialects.streams.base import (
     MAX_TOPICS,
@@ -42,17 +43,29 @@ def streams(data: Listings) -> list[StreamRoute]:
     """
     bases = {"": spot(data), "/market": swaps(data), "/public": swaps(data)}
     return [
-        StreamRoute("binance", f"{base}{path}", partial(_Binance, data, by_name(markets, market_name), path))
+        StreamRoute(
+            "binance",
+            f"{base}{path}",
+            partial(_Binance, data, by_name(markets, market_name), text if base else number_of_spot, path),
+        )
         for base, markets in bases.items()
         for path in ("/ws", "/ws/{number}", _COMBINED)
     ]
 
 
 class _Binance(StreamProtocol):
-    def __init__(self, data: Listings, markets: dict[str, Market], path: str, address: Query) -> None:
+    def __init__(
+        self,
+        data: Listings,
+        markets: dict[str, Market],
+        number: Callable[[float], str],
+        path: str,
+        address: Query,
+    ) -> None:
         super().__init__()
         self._data, self._markets = data, markets
         self._is_combined, self._address = path == _COMBINED, address
+        self._number = number
 
     def greeting(self, now: float) -> list[Any]:
         named = self._address.get("streams") if self._is_combined else self._address.get("number")
@@ -117,8 +130,8 @@ class _Binance(StreamProtocol):
                     if is_whole
                     else {"a": trade.number, "f": trade.number, "l": trade.number}
                 ),
-                "p": text(trade.price),
-                "q": text(trade.amount),
+                "p": self._number(trade.price),
+                "q": self._number(trade.amount),
                 "T": milliseconds(trade.at),
                 "m": trade.side == "sell",
                 "M": True,
@@ -133,18 +146,19 @@ class _Binance(StreamProtocol):
                 "T": candle.end * 1000 - 1,
                 "s": market,
                 "i": str(update.topic.timeframe),
-                "f": candle.ts * 1000,
-                "L": candle.ts * 1000 + candle.trades - 1,
-                "o": text(candle.open),
-                "c": text(candle.close),
-                "h": text(candle.high),
-                "l": text(candle.low),
-                "v": text(candle.volume),
+                # The numbers of its first trade and of its last one; none where nobody counted them.
+                "f": candle.ts * 1000 if candle.trades else -1,
+                "L": candle.ts * 1000 + candle.trades - 1 if candle.trades else -1,
+                "o": self._number(candle.open),
+                "c": self._number(candle.close),
+                "h": self._number(candle.high),
+                "l": self._number(candle.low),
+                "v": self._number(candle.volume),
                 "n": candle.trades,
                 "x": candle.is_closed,
-                "q": text(candle.volume * candle.close),
-                "V": "0",
-                "Q": "0",
+                "q": self._number(round(candle.volume * candle.close, 8)),
+                "V": self._number(0.0),
+                "Q": self._number(0.0),
                 "B": "0",
             },
         }

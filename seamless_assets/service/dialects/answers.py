@@ -39,7 +39,7 @@ class Answers:
         self._worlds = worlds
         self._live = NextFlight(self._of_now)
 
-    async def to(self, route: Route, query: Query, world: Mapping[str, str], caller: str) -> Answer:
+    async def answer(self, route: Route, query: Query, world: Mapping[str, str], caller: str) -> Answer:
         """What a route answers to a query. Raises what `Worlds.visit` does."""
         if not world:
             return await self._live.ask(_Asked(route, tuple(sorted(query.items()))))

@@ -82,7 +82,7 @@ def _endpoint(route: DialectRoute, answers: Answers, upstream: Upstream | None) 
     async def answer(request: Request) -> Response:
         world, query = world_of(request.path_params), _query(request)
         path = {name: value for name, value in request.path_params.items() if name not in world}
-        found = await answers.to(route, query | path, world, caller_of(request.scope).name)
+        found = await answers.answer(route, query | path, world, caller_of(request.scope).name)
         visit = request.scope[VISITED] = replace(found.visit)
         is_unknown = visit.is_refused or isinstance(found.error, NotServed)
         # What is unknown here, the exchange may have.

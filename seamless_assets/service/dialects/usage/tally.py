@@ -46,7 +46,7 @@ class Tally:
         begun, used = self._used.get((caller, exchange), (window, 0))
         used = limits.weight(path) + (used if begun == window else 0)
         self._used[caller, exchange] = window, used
-        return [(name.encode(), value.encode()) for name, value in limits.told(used, now).items()]
+        return [(name.encode(), value.encode()) for name, value in limits.headers(used, now).items()]
 
     def uses(self) -> list[DialectUse]:
         """Who asked for what, most first."""
