@@ -75,7 +75,7 @@ class LoopThread:
         self._ended: Future[None] = Future()
         self._turn = threading.RLock()
         """Of who holds it is what lives on the loop; the loop itself lets go of it while it waits."""
-        self._visitor: threading.Thread | None = None
+        self._visitor: int | None = None
         self._loop = asyncio.SelectorEventLoop(_Turns(self._turn))
         self._mailbox = Mailbox(self._loop)
         self._thread = threading.Thread(target=self._live, name="seamless-assets", daemon=True)
@@ -93,7 +93,7 @@ class LoopThread:
     @property
     def is_here(self) -> bool:
         """Whether the caller runs on its loop, or visits it."""
-        return threading.current_thread() in (self._thread, self._visitor)
+        return threading.get_ident() in (self._thread.ident, self._visitor)
 
     @property
     def is_alive(self) -> bool:
@@ -112,21 +112,24 @@ class LoopThread:
 
         None where the loop is busy, and where the adapters are not open.
         """
+        me = threading.get_ident()
         try:
             if not self._turn.acquire(blocking=False):
                 return None
             adapters = self._adapters
             if adapters is None:
                 return None
-            self._visitor = threading.current_thread()
+            self._visitor = me
             return work(adapters.ports)
         finally:
-            # An interrupt can come between any two steps: who holds the turn lets go of it, who does not
-            # changes nothing.
-            if self._visitor is threading.current_thread():
+            # An interrupt can come after any call, so none comes before the release; who does not hold the
+            # turn changes nothing.
+            if self._visitor == me:
                 self._visitor = None
-            with suppress(RuntimeError):
+            try:  # noqa: SIM105
                 self._turn.release()
+            except RuntimeError:
+                pass
 
     def adopt(self, generator: AsyncGenerator[T, None]) -> Producer[T]:
         """Run a generator on this loop, one step at a time; it is closed with the thread at the latest."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -244,6 +245,41 @@ def test_a_visit_is_done_by_the_caller_while_the_loop_sleeps(portal: Portal) -> 
     )
     portal.stop()
     assert portal.visit(lambda _: "it is closed") is None
+
+
+def interrupted_after(calls: int, work: Callable[[], object]) -> bool:
+    """Whether `work` was interrupted, as a signal would: right after so many calls that it makes."""
+    left = calls
+
+    def interrupt(_: object, event: str, __: object) -> None:
+        nonlocal left
+        if event in ("call", "c_return"):
+            left -= 1
+            if left == 0:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+    sys.setprofile(interrupt)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+def test_an_interrupt_after_any_call_leaves_nothing_of_a_visit_behind(portal: Portal) -> None:
+    async def done() -> str:
+        return "done"
+
+    assert portal.adapters
+    calls = 1
+    while interrupted_after(calls, lambda: visited(portal, lambda _: "here")):
+        assert not portal.is_here
+        assert portal.run(done()) == "done"
+        calls += 1
+    assert calls > 5
 
 
 def test_no_visit_disturbs_a_loop_that_works(portal: Portal) -> None:
