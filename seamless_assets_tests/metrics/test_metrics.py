@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import subprocess
 import sys
@@ -151,20 +152,37 @@ def test_a_series_that_does_not_fit_its_metric_hides_no_other() -> None:
     assert exposition(Tally({**whole.added, **misfits})) == exposition(whole)
 
 
-async def test_counts_of_many_processes_add_up_in_rows_that_do_not_grow_with_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [50, pytest.param(10_000, marks=pytest.mark.deep)])
+async def test_counts_of_many_processes_add_up_in_rows_that_do_not_grow_with_them(
+    tmp_path: Path, processes: int
+) -> None:
     file = tmp_path / "metrics.sqlite"
-    for _ in range(50):
+    for number in range(processes):
         tally, numbers = Tally(), MachineNumbers(file, lasting=LASTING)
         tally.record(samples(READ))
         await numbers.add(tally.added, tally.gauges)
         await numbers.close()
+        if number == 0:
+            at_first = await scrape_s(file)
     text = await scrape(file)
-    assert 'seamless_total_ms_count{domain="live"} 50' in text
-    assert 'partial_fill_returns{world_id="w1",domain="live"} 50' in text
+    assert f'seamless_total_ms_count{{domain="live"}} {processes}' in text
+    assert f'partial_fill_returns{{world_id="w1",domain="live"}} {processes}' in text
+    assert len(os.listdir(tmp_path)) <= 3
+    assert processes < 10_000 or await scrape_s(file) < 2 * at_first
     assert 'coverage_ratio{node_id="ohlcv:binance:BTC/USDT:1m",world_id="w1"} 0.9' in text
     numbers = MachineNumbers(file, lasting=LASTING)
     assert len(await numbers.load()) == len({*tally.added, *tally.gauges})
     await numbers.close()
+
+
+async def scrape_s(file: Path) -> float:
+    """Seconds of a scrape, at best."""
+    taken = []
+    for _ in range(20):
+        began = time.perf_counter()
+        await scrape(file)
+        taken.append(time.perf_counter() - began)
+    return min(taken)
 
 
 async def test_what_reads_found_is_told_until_nobody_reads_any_more(tmp_path: Path) -> None:
