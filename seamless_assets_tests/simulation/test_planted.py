@@ -68,7 +68,7 @@ def test_leases_that_everybody_gets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_store_that_ignores_fences(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(InMemoryHotStore, "_pass_fence", lambda *args: None)
-    found("fetch", "a stale write", first=7)
+    found("fetch", "a stale write", first=8)
 
 
 def test_a_writer_that_sends_no_fence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,13 +130,13 @@ def test_a_clean_up_that_removes_without_giving_up_first(monkeypatch: pytest.Mon
         return before.release
 
     monkeypatch.setattr(clean_up, "commit", unrecorded)
-    found("governance", "needs", first=41)
+    found("governance", "needs", first=58)
 
 
 def test_a_release_of_what_a_clean_up_gave_up(monkeypatch: pytest.MonkeyPatch) -> None:
     for flow in (publish, govern, compact):
         monkeypatch.setattr(flow, "refuse_discarded", lambda *args: None)
-    found("governance", "needs", first=69)
+    found("governance", "needs", first=147)
 
 
 def test_a_release_that_overwrites(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,7 @@ def test_a_release_that_overwrites(monkeypatch: pytest.MonkeyPatch) -> None:
         return await real(self, path, payload)
 
     monkeypatch.setattr(InMemoryFiles, "create", overwrite)
-    found("governance", f"/{LOG_FOLDER}/", "is lost", "reads otherwise", "needs it", first=13)
+    found("governance", f"/{LOG_FOLDER}/", "is lost", "reads otherwise", "needs it", first=14)
 
 
 def test_a_compaction_that_drops_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +170,7 @@ def test_a_scan_that_is_looked_up_again_after_a_wait(monkeypatch: pytest.MonkeyP
         return await self._load_and_cache(key, node)
 
     monkeypatch.setattr(ScanReader, "load", load)
-    found("readers", "died of KeyError", first=19)
+    found("readers", "died of KeyError", first=23)
 
 
 def test_a_log_that_two_readers_read_on_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +191,7 @@ def test_unsorted_rows_that_are_cut_by_a_search(monkeypatch: pytest.MonkeyPatch)
 
     for flow in (fetch, materialize):
         monkeypatch.setattr(flow, "within", searched)
-    found("governance-disasters", "is not released in peace", first=240)
+    found("governance-disasters", "is not released in peace", first=258)
 
 
 def test_a_look_of_a_wrong_clock_that_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +205,7 @@ def test_a_look_of_a_wrong_clock_that_is_believed(monkeypatch: pytest.MonkeyPatc
 def test_a_damaged_bar_that_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RecordingHotStore, "notices_damage", False)
     monkeypatch.setattr(sealing, "refuse_unsound", lambda *args: None)
-    found("governance-disasters", "that never was", first=240)
+    found("governance-disasters", "that never was", first=247)
 
 
 def test_a_hot_store_that_outweighs_what_was_released(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,4 +214,4 @@ def test_a_hot_store_that_outweighs_what_was_released(monkeypatch: pytest.Monkey
 
     known = publish.known_bars
     monkeypatch.setattr(publish, "known_bars", hot_first)
-    found("governance-disasters", "brings back an older bar", first=247)
+    found("governance-disasters", "brings back an older bar", first=253)

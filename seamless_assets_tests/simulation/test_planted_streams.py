@@ -32,7 +32,7 @@ def test_a_mark_that_is_believed_before_the_bar_has_closed(monkeypatch: pytest.M
         self._open[update.ts] = finality._Candle(update.values, now, update.is_closed)
 
     monkeypatch.setattr(FinalityJudge, "_note", believe)
-    found("streams", *FORMING, "was told before it closed", first=14)
+    found("streams", *FORMING, "was told before it closed", first=20)
 
 
 def test_silence_that_makes_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
