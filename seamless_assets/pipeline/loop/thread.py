@@ -93,7 +93,7 @@ class LoopThread:
     @property
     def is_here(self) -> bool:
         """Whether the caller runs on its loop, or visits it."""
-        return threading.get_ident() in (self._thread.ident, self._visitor)
+        return threading.current_thread() is self._thread or threading.get_ident() == self._visitor
 
     @property
     def is_alive(self) -> bool:
