@@ -6,29 +6,43 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from seamless_assets.aio.late_imports import LateModule
 from seamless_assets.core.calendar.window import Instant, window_of
 from seamless_assets.core.coverage.declaration import evidence_of
-from seamless_assets.core.exports.forms import choose_form, refuse_other_options
-from seamless_assets.core.exports.options import ExportOptions
-from seamless_assets.core.exports.sidecar import Sidecar, sidecar_of
-from seamless_assets.core.imports.bars import ImportedBars, imported_bars
-from seamless_assets.core.imports.columns import CANDLES, TRADES
-from seamless_assets.core.imports.frames import rows_of_frame
-from seamless_assets.core.imports.rows import ReadingOptions
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext, choose
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.sla import UNBOUNDED
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.errors import ExportCorrupt, InvalidInput
-from seamless_assets.flows.importing import ingest as ingesting
-from seamless_assets.flows.importing.ingest import ImportReport
-from seamless_assets.flows.importing.plan import IngestRequest
 from seamless_assets.flows.reading.read import read
 from seamless_assets.pipeline.base import AsyncBase
-from seamless_assets.pipeline.wiring.files import ExportReport, read_rows, verify_files, write_files
+
+if TYPE_CHECKING:
+    from seamless_assets.core.exports import forms
+    from seamless_assets.core.exports import options as export_options
+    from seamless_assets.core.exports import sidecar as sidecars
+    from seamless_assets.core.imports import bars as importing
+    from seamless_assets.core.imports import columns as layouts
+    from seamless_assets.core.imports import frames
+    from seamless_assets.core.imports import rows as rows_read
+    from seamless_assets.flows.importing import ingest as ingesting
+    from seamless_assets.flows.importing import plan as plans
+    from seamless_assets.pipeline.wiring import files
+else:
+    # Most who read write no files and take none in.
+    forms = LateModule("seamless_assets.core.exports.forms")
+    export_options = LateModule("seamless_assets.core.exports.options")
+    sidecars = LateModule("seamless_assets.core.exports.sidecar")
+    importing = LateModule("seamless_assets.core.imports.bars")
+    layouts = LateModule("seamless_assets.core.imports.columns")
+    frames = LateModule("seamless_assets.core.imports.frames")
+    rows_read = LateModule("seamless_assets.core.imports.rows")
+    ingesting = LateModule("seamless_assets.flows.importing.ingest")
+    plans = LateModule("seamless_assets.flows.importing.plan")
+    files = LateModule("seamless_assets.pipeline.wiring.files")
 
 Named = str | PathLike[str]
 REFUSE, CONFIRM = "refuse", "confirm"
@@ -50,7 +64,7 @@ class Files(AsyncBase):
         decimals: Sequence[int] | None = None,
         compression: str | None = None,
         encodings: Mapping[str, str] | None = None,
-    ) -> ExportReport:
+    ) -> files.ExportReport:
         """Write released bars as files of another program, with a sidecar that names and proves them.
 
         `path` is the file for the forms csv, parquet, feather (None: by its ending) and backtesting, and the
@@ -61,16 +75,16 @@ class Files(AsyncBase):
         for parquet; None: as artifacts have them. Raises `InvalidInput` where a file is there and is not to
         be overwritten and where an option is not one of the form, and what `read` raises.
         """
-        options = ExportOptions.parse(decimals, compression, encodings)
+        options = export_options.ExportOptions.parse(decimals, compression, encodings)
         parsed, target = NodeId.parse(node), Path(path)
-        chosen = choose_form(form, target.name)
-        refuse_other_options(chosen, options.given())
+        chosen = forms.choose_form(form, target.name)
+        forms.refuse_other_options(chosen, options.given())
         context = None if as_of is None else ComputeContext(as_of=as_of)
         request = ReadRequest.parse(parsed, start, end, context=context, default_sla=UNBOUNDED)
         bars = await self._do(lambda ports: read(ports, request))
-        return await asyncio.to_thread(write_files, parsed, bars, chosen, target, overwrite, options)
+        return await asyncio.to_thread(files.write_files, parsed, bars, chosen, target, overwrite, options)
 
-    async def verify_export(self, path: Named) -> Sidecar:
+    async def verify_export(self, path: Named) -> sidecars.Sidecar:
         """Prove exported files by their sidecar, and both by the release that they are from.
 
         Raises `ExportCorrupt`, and what `read` raises where that release is not to be had.
@@ -81,8 +95,8 @@ class Files(AsyncBase):
             sidecar.node_id, sidecar.start, sidecar.end, context=context, default_sla=UNBOUNDED
         )
         released = await self._do(lambda ports: read(ports, request))
-        again = sidecar_of(released, sidecar.form, {})
-        facts = [name for name in Sidecar.__struct_fields__ if name != "files"]
+        again = sidecars.sidecar_of(released, sidecar.form, {})
+        facts = [name for name in sidecars.Sidecar.__struct_fields__ if name != "files"]
         if differing := [name for name in facts if getattr(again, name) != getattr(sidecar, name)]:
             raise ExportCorrupt(
                 f"{path} is not what was released as of {sidecar.as_of}: {', '.join(differing)} differ",
@@ -106,7 +120,7 @@ class Files(AsyncBase):
         dry_run: bool = False,
         by: str | None = None,
         note: str = "",
-    ) -> ImportReport:
+    ) -> ingesting.ImportReport:
         """Import bars of a frame or of files, and release them: all partitions in one record, or nothing.
 
         `data` is a pandas, polars or Arrow frame, a file, a pattern such as `data/*.zip`, or a list of these
@@ -128,33 +142,33 @@ class Files(AsyncBase):
                 "give start and end of what the files are about, or neither", value=(start, end)
             )
         window = None if start is None else window_of(start, end).whole_bars(known.timeframe.grid)
-        options = ReadingOptions(tz, time_format, trades, window)
+        options = rows_read.ReadingOptions(tz, time_format, trades, window)
         is_confirmed = choose(revisions, (REFUSE, CONFIRM), "revisions") == CONFIRM
         who = self.ports.worker.replace(":", "-") if by is None else by
         evidence_of("import", note, who)
         policy = self.ports.policy
         imported = await asyncio.to_thread(_imported, data, known, options, rename or {}, policy)
-        request = IngestRequest(imported, complete, is_confirmed, dry_run, who, note.strip())
+        request = plans.IngestRequest(imported, complete, is_confirmed, dry_run, who, note.strip())
         return await self._do(lambda ports: ingesting.ingest(ports, known, request))
 
 
 def _imported(
-    data: Any, node: NodeId, options: ReadingOptions, rename: Mapping[Any, str], policy: Policy
-) -> ImportedBars:
-    layout = TRADES if options.is_trades else CANDLES
+    data: Any, node: NodeId, options: rows_read.ReadingOptions, rename: Mapping[Any, str], policy: Policy
+) -> importing.ImportedBars:
+    layout = layouts.TRADES if options.is_trades else layouts.CANDLES
     if isinstance(data, str | PathLike):
-        rows = read_rows([data], layout, rename)
+        rows = files.read_rows([data], layout, rename)
     elif isinstance(data, Sequence) and data and all(isinstance(one, str | PathLike) for one in data):
-        rows = read_rows([fspath(one) for one in data], layout, rename)
+        rows = files.read_rows([fspath(one) for one in data], layout, rename)
     else:
-        rows = [rows_of_frame(data, layout, rename)]
+        rows = [frames.rows_of_frame(data, layout, rename)]
     drops_flat_bars = node.exchange in policy.drops_flat_bars
-    return imported_bars(node, rows, options, policy.severities, drops_flat_bars=drops_flat_bars)
+    return importing.imported_bars(node, rows, options, policy.severities, drops_flat_bars=drops_flat_bars)
 
 
-def verify_export(path: Named) -> Sidecar:
+def verify_export(path: Named) -> sidecars.Sidecar:
     """Prove exported files by their sidecar alone; `path` is the sidecar or a file that has one beside it.
 
     Raises `ExportCorrupt`, and `InvalidInput` where there is no sidecar.
     """
-    return verify_files(Path(path))
+    return files.verify_files(Path(path))

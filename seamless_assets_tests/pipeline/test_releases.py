@@ -69,8 +69,12 @@ def run(config: Path, *words: str, status: int = 0) -> Result:
 def test_a_reader_of_released_bars_waits_for_no_exchange_library(pipeline: sa.Seamless, config: Path) -> None:
     script = (
         "import sys, seamless_assets as sa\n"
-        "with sa.connect(sys.argv[1]) as s: s.read(*sys.argv[2:]).to_pandas()\n"
-        "print([name for name in ('ccxt', 'dagster', 'pandera', 'aiohttp') if name in sys.modules])"
+        "with sa.connect(sys.argv[1]) as s:\n"
+        "    read = s.read(*sys.argv[2:])\n"
+        "    read.to_arrow()\n"
+        "    late = [name for name in ('pandas', 'pyarrow.compute') if name in sys.modules]\n"
+        "    read.to_pandas()\n"
+        "print([*late, *(name for name in ('ccxt', 'dagster', 'pandera', 'aiohttp') if name in sys.modules)])"
     )
     words = [sys.executable, "-c", script, str(config), NODE, "2025-01-01", "2025-01-03"]
     result = subprocess.run(words, capture_output=True, text=True, check=True)

@@ -18,6 +18,7 @@ import pyarrow as pa
 from msgspec import MsgspecError
 from msgspec.json import Decoder, encode
 
+from seamless_assets.core.bars.table import whole_numbers
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef
@@ -97,16 +98,17 @@ def _digest(records: Mapping[str, str]) -> bytes:
 
 def _is_in_order(table: pa.Table) -> bool:
     """Whether the artifacts come one after the other."""
-    starts, ends = (table.column(name).to_numpy() for name in ("start", "end"))
+    starts, ends = (whole_numbers(table.column(name)) for name in ("start", "end"))
     return bool(np.all(starts <= ends) and np.all(ends[:-1] <= starts[1:]))
 
 
 class _Artifacts(Sequence[ArtifactRef]):
-    """The artifacts in force, each made of its row when it is asked for."""
+    """The artifacts in force, each made of its row when it is first asked for."""
 
     def __init__(self, table: pa.Table, node: NodeId, uri: str) -> None:
         self._columns, self._rows = table.columns, int(table.num_rows)
         self._timeframe, self._uri = node.timeframe, uri
+        self._known: dict[int, ArtifactRef] = {}
 
     def __len__(self) -> int:
         return self._rows
@@ -117,13 +119,20 @@ class _Artifacts(Sequence[ArtifactRef]):
     def __getitem__(self, at: slice) -> tuple[ArtifactRef, ...]: ...
     def __getitem__(self, at: int | slice) -> ArtifactRef | tuple[ArtifactRef, ...]:
         if isinstance(at, slice):
-            return tuple(map(self._made, range(self._rows)[at]))
-        return self._made(range(self._rows)[at])
+            return tuple(map(self._row, range(self._rows)[at]))
+        return self._row(range(self._rows)[at])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and tuple(self) == tuple(other)
 
     __hash__ = None  # type: ignore[assignment]
+
+    def _row(self, row: int) -> ArtifactRef:
+        # Every read of the node looks for its window among the same few.
+        known = self._known.get(row)
+        if known is None:
+            known = self._known[row] = self._made(row)
+        return known
 
     def _made(self, row: int) -> ArtifactRef:
         held = {name: column[row].as_py() for name, column in zip(_NAMES, self._columns, strict=True)}

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from seamless_assets.aio.halves import do_halves
 from seamless_assets.aio.late_imports import LateModule, late_imports
-from seamless_assets.core.bars.cells import empty_cells, fill_cells
+from seamless_assets.core.bars.cells import CELL_BYTES, empty_cells, fill_cells
 from seamless_assets.errors import InvalidChoice, InvalidFrame, InvalidInput
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow.compute as pc
 else:
+    pc = LateModule("pyarrow.compute")
     pd = LateModule("pandas")
 
 TIME = "ts"
@@ -261,6 +263,8 @@ def pandas_frame(bars: pa.Table, index: pd.Index | None = None) -> pd.DataFrame:
         if index is not None:
             frame.index = index
         return frame
+    if bars.nbytes >= _LARGE and (shared := _frame_over(bars, index)) is not None:
+        return shared
     room = empty_cells(bars.num_rows, bars.num_columns)
     if room.nbytes < _LARGE:
         fill_cells(room, [bars])
@@ -269,3 +273,44 @@ def pandas_frame(bars: pa.Table, index: pd.Index | None = None) -> pd.DataFrame:
     kinds = (field.type.to_pandas_dtype() for field in bars.schema)
     columns = zip(bars.column_names, room, kinds, strict=True)
     return pd.DataFrame({name: cells.view(kind) for name, cells, kind in columns}, index=index, copy=False)
+
+
+def _frame_over(bars: pa.Table, index: pd.Index | None) -> pd.DataFrame | None:
+    """A frame over the memory of the bars, of which pandas copies a column before it is first changed.
+
+    None where this pandas does not, where a column is in several pieces, and where the frame would keep more
+    than twice its size from being freed.
+    """
+    has_pieces = any(column.num_chunks != 1 for column in bars.columns)
+    if has_pieces or bars.get_total_buffer_size() > 2 * bars.nbytes or not _copies_late():
+        return None
+    return _over({name: bars.column(name).chunk(0) for name in bars.column_names}, index)
+
+
+def _over(columns: Mapping[str, pa.Array], index: pd.Index | None = None) -> pd.DataFrame:
+    buffers = [column.buffers()[1] for column in columns.values()]
+    cells = {
+        name: np.frombuffer(buffer, column.type.to_pandas_dtype(), len(column), column.offset * CELL_BYTES)
+        for (name, column), buffer in zip(columns.items(), buffers, strict=True)
+    }
+    frame = pd.DataFrame(cells, index=index, copy=False)
+    blocks: Any = frame._mgr.blocks
+    for block, buffer in zip(blocks, buffers, strict=True):
+        # Whatever looks at this memory keeps the buffer, so pandas never takes it for a frame's alone.
+        block.refs.add_index_reference(buffer)
+    return frame
+
+
+@cache
+def _copies_late() -> bool:
+    """Whether this pandas copies what is not a frame's alone before it changes it; tried on two cells."""
+    column = pa.Array.from_buffers(pa.int64(), 2, [None, pa.py_buffer(bytes(2 * CELL_BYTES))])
+    try:
+        frame = _over({"first": column, "second": column})
+        series = frame["first"]
+        del frame
+        series.iloc[0] = 1
+    except (AttributeError, TypeError, ValueError):
+        # Before version 3 it writes to the memory itself, which refuses; later ones may keep other books.
+        return False
+    return bool(series.iloc[0] == 1) and column[0].as_py() == 0

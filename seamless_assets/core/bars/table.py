@@ -49,8 +49,13 @@ def table_of(rows: Iterable[Sequence[Any]], schema: pa.Schema) -> pa.Table:
 
 def timestamps(bars: pa.Table) -> np.ndarray:
     """The `ts` column as int64 epoch seconds, shape `(rows,)`."""
+    return whole_numbers(bars.column("ts"))
+
+
+def whole_numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of int64 without nulls as an array; one that is in one piece is not copied."""
     # Arrow's own `to_numpy` imports pandas, which readers of Arrow tables do without.
-    chunks = [np.from_dlpack(chunk) for chunk in bars.column("ts").chunks]
+    chunks = [np.from_dlpack(chunk) for chunk in column.chunks]
     return chunks[0] if len(chunks) == 1 else np.concatenate([np.empty(0, np.int64), *chunks])
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from seamless_assets.aio.late_imports import LateModule
 from seamless_assets.core.bars.frames import column_of
@@ -16,7 +15,9 @@ from seamless_assets.errors import ImportRefused, InvalidInput
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow.compute as pc
 else:
+    pc = LateModule("pyarrow.compute")
     pd = LateModule("pandas")
 
 

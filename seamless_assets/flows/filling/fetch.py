@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from seamless_assets.aio.late_imports import LateModule
 from seamless_assets.core.bars.conformance.conform import conform
 from seamless_assets.core.bars.conformance.flags import flat_bars, sound_rows
 from seamless_assets.core.bars.sorted_sets import difference, is_in, union
@@ -27,6 +28,11 @@ from seamless_assets.flows.filling.prove import Absence, Sent, is_recent, prove_
 from seamless_assets.flows.filling.witness_pages import WitnessPages
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.sharing.retry import ask_or_none
+
+if TYPE_CHECKING:
+    import pyarrow.compute as pc
+else:
+    pc = LateModule("pyarrow.compute")
 
 LOOKS = 2
 

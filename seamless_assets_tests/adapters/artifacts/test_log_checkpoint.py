@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +128,7 @@ async def test_the_end_of_a_log_is_read_of_its_checkpoint(
     assert end.pinned and end.discarded and end.parts and len(end.since) > len(end.artifacts)
     for at in (0, 1, len(expected.artifacts) - 1, -1):
         assert end.artifacts[at] == expected.artifacts[at]
+    assert end.artifacts[7] is end.artifacts[7]
     with pytest.raises(IndexError):
         end.artifacts[len(expected.artifacts)]
     window = expected.artifacts[7].segment
@@ -134,6 +138,26 @@ async def test_the_end_of_a_log_is_read_of_its_checkpoint(
     for as_of, content in ((newest, None), ("2099-01-01T00:00:00.000000Z", end.dataset_fingerprint)):
         assert await store.load_snapshot(NODE, as_of, content) == expected
     assert files.read_records == 0
+
+
+async def test_a_new_process_reads_a_checkpoint_without_pandas(folder: Path, tmp_path: Path) -> None:
+    """That alone would take it longer than everything else of its first read."""
+    await proven_before(tmp_path)
+    script = (
+        "import asyncio, sys\n"
+        "from pathlib import Path\n"
+        "from seamless_assets.adapters.artifacts.storage.copies import CopyFolder\n"
+        "from seamless_assets.adapters.artifacts.store import ArtifactStore\n"
+        "from seamless_assets.core.node import NodeId\n"
+        "folder = Path(sys.argv[1])\n"
+        "store = ArtifactStore(str(folder / 'store'), copies=CopyFolder(folder / 'segments', 10**8))\n"
+        "snapshot = asyncio.run(store.load_snapshot(NodeId.parse(sys.argv[2])))\n"
+        "print(snapshot.release.seq, 'pandas' in sys.modules)"
+    )
+    words = [sys.executable, "-c", script, str(tmp_path), str(NODE)]
+    result = await asyncio.to_thread(subprocess.run, words, capture_output=True, text=True, check=True)
+    seq = len(list((folder / record_path(1)).parent.iterdir()))
+    assert result.stdout.split() == [str(seq), "False"]
 
 
 async def test_what_was_before_the_end_is_read_of_the_log(

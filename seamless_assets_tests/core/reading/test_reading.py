@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import math
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import pyarrow as pa
 import pytest
 from support.artifacts import sealed
 
+from seamless_assets.core.bars.cells import bars_of, empty_cells
 from seamless_assets.core.bars.frames import _LARGE
 from seamless_assets.core.bars.table import BARS_SCHEMA
 from seamless_assets.core.calendar.segment import Segment
@@ -63,6 +66,99 @@ def test_a_large_pandas_frame_is_a_copy_of_every_cell(columns: list[str], pieces
         assert np.array_equal(frame[name].to_numpy(), bars[name].to_numpy())
     frame.loc[0, columns[0]] = -1
     assert bars[columns[0]][0].as_py() != -1
+
+
+def _written_to_a_part(frame: pd.DataFrame) -> pd.DataFrame:
+    part = frame[["close", "open"]]
+    del frame
+    part.iloc[0, 0] = 3.0
+    return part
+
+
+def _written_to_a_series(frame: pd.DataFrame) -> pd.DataFrame:
+    series = frame["close"]
+    del frame
+    gc.collect()
+    series.iloc[0] = 3.0
+    series.iloc[1] = 4.0
+    return series.to_frame()
+
+
+def _written_to_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    rows = frame.iloc[10:20]
+    del frame
+    rows.iloc[0, 0] = 3
+    return rows
+
+
+def _written_to_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    frame.loc[3, "close"] = frame.iloc[4, 4] = frame.at[5, "close"] = 1.0
+    frame.iat[6, 0] = 7
+    frame.iloc[7:9] = 0
+    frame.loc[frame["open"] > 5, "open"] = 1.0
+    return frame
+
+
+def _written_in_place(frame: pd.DataFrame) -> pd.DataFrame:
+    frame.mask(frame > 50, 5, inplace=True)
+    frame.clip(3, 40, inplace=True)
+    frame.replace(3, 4, inplace=True)
+    frame.fillna(0.0, inplace=True)
+    frame += 1
+    frame["volume"] -= 2.0
+    frame.loc[:, "high"] = 0.0
+    frame.update(pd.DataFrame({"low": [1.0]}))
+    frame.insert(1, "more", 1.0)
+    return frame
+
+
+def _written_to_twins(frame: pd.DataFrame) -> pd.DataFrame:
+    twins = [
+        frame.rename(columns=str.upper),
+        frame.reset_index(drop=True),
+        frame.set_index("ts"),
+        frame.copy(),
+    ]
+    for twin in twins:
+        twin.iloc[0, 0] = 5
+    return pd.concat(twins)
+
+
+CHANGES = [
+    _written_to_a_part,
+    _written_to_a_series,
+    _written_to_rows,
+    _written_to_cells,
+    _written_in_place,
+    _written_to_twins,
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__.removeprefix("_"))
+def test_a_large_frame_is_its_holders_to_change_and_the_bars_stay(
+    change: Callable[[pd.DataFrame], pd.DataFrame],
+) -> None:
+    """As a copy would be, though pandas copies a column only before it is changed first."""
+    cells = empty_cells(_LARGE // 48 + 1)
+    cells[0] = np.arange(START, START + cells.shape[1])
+    for at in range(1, 6):
+        cells[at] = (np.arange(cells.shape[1]) + at).astype("<f8").view("<i8")
+    before = cells.copy()
+    copied = bars_of(before).to_pandas().copy()
+    changed = change(ReadResult(bars_of(cells), NO_METADATA).to_pandas())
+    assert np.array_equal(cells, before)
+    pd.testing.assert_frame_equal(changed, change(copied))
+
+
+def test_a_large_frame_takes_no_memory_until_it_is_changed_and_keeps_no_more_than_it_shows() -> None:
+    rows = _LARGE // 48 + 1
+    bars = bars_of(empty_cells(4 * rows))
+    shared, copied = (ReadResult(bars.slice(0, count), NO_METADATA).to_pandas() for count in (4 * rows, rows))
+    is_late = int(pd.__version__.partition(".")[0]) >= 3
+    for frame, expected in ((shared, is_late), (copied, False)):
+        at = frame["close"].to_numpy().__array_interface__["data"][0]
+        held = bars.column("close").chunk(0).buffers()[1]
+        assert (held.address <= at < held.address + held.size) is expected
 
 
 @pytest.mark.parametrize("columns", [["ts", "close"], ["open", "ts", "volume"]])
