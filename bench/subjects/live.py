@@ -31,7 +31,7 @@ SIDES: dict[str, tuple[Callable[[int, int], Cost], Callable[[int, int], Cost]]] 
 ROUNDS = {1: 9, 100: 3, 1_000: 3}
 
 
-SOCKET_BARS = {1: 30, 100: 5, 1_000: 3}
+SOCKET_BARS = {1: 30, 100: 5, 1_000: 2}
 
 
 def cases(bench: Bench) -> Iterator[Case | Skipped]:
