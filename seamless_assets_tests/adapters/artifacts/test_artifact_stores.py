@@ -57,6 +57,26 @@ async def test_one_writer_wins_each_place_of_the_log(place: Place) -> None:
     await place.open().append_release(LONE_NODE, winner)
 
 
+async def test_files_beside_a_log_are_created_once_replaced_and_removed_in_one_go(place: Place) -> None:
+    stores = [place.open() for _ in range(3)]
+    changes = [
+        store.change_files(
+            LONE_NODE,
+            create=[(f"x/{number}", b"first" * 9), (f"x/of-{writer}", bytes([writer]))],
+            replace=[("x/hint", b"%d" % writer)],
+        )
+        for writer, store in enumerate(stores)
+        for number in range(3)
+    ]
+    await asyncio.gather(*changes)
+    store = place.open()
+    await store.change_files(LONE_NODE, create=[("x/1", b"later"), ("x/new", b"")], remove=["x/2", "x/none"])
+    names = {"0", "1", "new", "hint", *(f"of-{writer}" for writer in range(3))}
+    assert await store.list_names(LONE_NODE, "x") == names
+    assert [await store.read_file(LONE_NODE, f"x/{name}") for name in ("1", "new")] == [b"first" * 9, b""]
+    assert await store.read_file(LONE_NODE, "x/hint") in {b"0", b"1", b"2"}
+
+
 def entry_of(n: int) -> Release:
     before = snapshot_at(str(LONE_NODE), [])
     return next_release(before, added=[], withdrawn=[], now_micros=n, checks={}, reason=f"writer {n}")
