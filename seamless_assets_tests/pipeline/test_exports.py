@@ -264,6 +264,15 @@ def test_one_of_many_files_is_proven_by_the_sidecar_above_it(
         sa.verify_export(second)
 
 
+def test_what_is_no_exported_file_has_no_sidecar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "damaged.seamless.json").write_text("{")
+    (tmp_path / "folder").mkdir()
+    for name in (".", "", "/", "folder", "folder/none.csv", "a\0b", "x" * 5_000):
+        with pytest.raises(InvalidInput):
+            sa.verify_export(name)
+
+
 SAID: dict[str, dict[str, object]] = {
     "other bars": {"bars_fingerprint": "sha256:" + "0" * 64},
     "other rows": {"rows": 1},

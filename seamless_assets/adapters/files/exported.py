@@ -65,7 +65,10 @@ def verify_files(path: Path) -> Sidecar:
 
     Raises `ExportCorrupt`, and `InvalidInput` where there is no sidecar.
     """
-    where = path if path.name.endswith(ENDING) else _sidecar_of(path)
+    try:
+        where = path if path.name.endswith(ENDING) else _sidecar_of(path)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be looked for: {error.strerror}", path=str(path)) from error
     sidecar = read_sidecar(_read(where, None), str(where))
     prove(
         sidecar,
@@ -81,20 +84,29 @@ def _sidecar_of(path: Path) -> Path:
     Raises `InvalidInput` where there is none or more than one, `ExportCorrupt` where the one beside the file
     is that of others.
     """
-    beside, file = path.with_name(path.name + ENDING), Path(os.path.abspath(path))
+    file = Path(os.path.abspath(path))
+    beside = path.parent / f"{file.name}{ENDING}"
     if beside.is_file():
         if _is_named(file, beside):
             return beside
         raise ExportCorrupt(f"{beside} is the sidecar of other files than {path.name}", path=str(beside))
     folders = file.parents[:MAX_DEPTH]
     above = [known for folder in folders for known in sorted(folder.glob(f"*{ENDING}"))]
-    found = [known for known in above if _is_named(file, known)]
+    found = [known for known in above if _names(known, file)]
     if len(found) == 1:
         return found[0]
     many = f"; {len(found)} name it: {', '.join(map(str, found))}" if found else ""
     raise InvalidInput(
         f"{path} has no sidecar {beside.name}; name an exported file or its sidecar{many}", path=str(path)
     )
+
+
+def _names(sidecar: Path, file: Path) -> bool:
+    """Whether a sidecar, which may be a damaged one of others, names the file."""
+    try:
+        return _is_named(file, sidecar)
+    except ExportCorrupt:
+        return False
 
 
 def _is_named(file: Path, sidecar: Path) -> bool:
