@@ -221,9 +221,15 @@ def test_a_node_is_found_by_its_id(browser: Any, url: str) -> None:
     box = WebDriverWait(browser, WAIT_S).until(
         lambda b: b.find_element(By.CSS_SELECTOR, "input[placeholder*='earch']"), "no search"
     )
-    # Dagster searches keys, in which what begins every id takes more signs.
-    box.send_keys("binance:ETH/USDT:1m")
-    shows(browser, "ohlcv / binance / ETH_USDT_1m")
+    # Dagster searches keys, word by word: parts of an id that spaces keep apart are found however short.
+    for words, found in {
+        "ohlcv coinbase BTC/USD 1m": "ohlcv / coinbase / BTC_USD_1m",
+        "binance ETH/USDT 1h": "ohlcv / binance / ETH_USDT_1h",
+        "binance:ETH/USDT:1m": "ohlcv / binance / ETH_USDT_1m",
+    }.items():
+        box.send_keys(Keys.CONTROL, "a")
+        box.send_keys(words)
+        shows(browser, found)
     keep_picture(browser, "found_by_id")
     box.send_keys(Keys.ENTER)
     WebDriverWait(browser, WAIT_S).until(lambda b: "/ETH_USDT_1m" in b.current_url, "it was not opened")
