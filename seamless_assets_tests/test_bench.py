@@ -251,6 +251,16 @@ def test_a_process_that_ended_is_not_waited_for(tmp_path: Path) -> None:
             deployment.until(lambda: False, "a word", within_s=0)
 
 
+def test_a_code_server_that_the_daemon_starts_meanwhile_is_no_process_of_a_run(tmp_path: Path) -> None:
+    (tmp_path / "dagster").mkdir()
+    (tmp_path / "dagster" / "__main__.py").write_text("import signal\nsignal.pause()\n")
+    with Deployment(tmp_path, environment={"PYTHONPATH": str(tmp_path)}) as deployment:
+        run = deployment.start("dagster", "api", "execute_run", "{}")
+        server = deployment.start("dagster", "api", "grpc", "--socket", "x")
+        assert {run.pid, server.pid} == deployment._statuses().keys()
+        assert deployment._working() == {run.pid}
+
+
 def test_a_location_that_fails_to_load_is_no_location_that_is_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

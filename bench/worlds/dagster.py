@@ -19,6 +19,7 @@ from bench.places import OURS, ROOT, reach_support
 MODULE = "seamless_assets.definitions"
 TICKS = os.sysconf("SC_CLK_TCK")
 LOOK_S, GONE_S, ENOUGH_S = 0.5, 20, 1_800
+CODE_SERVER = b"\0-m\0dagster\0api\0grpc\0"
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 READY = """{workspaceOrError {... on Workspace {locationEntries {name loadStatus
   locationOrLoadError {... on PythonError {message}}}}}}"""
@@ -201,9 +202,9 @@ class Deployment:
         return bool(entry["loadStatus"] == "LOADED")
 
     def _working(self) -> set[int]:
-        """The processes that have not ended, but for those that stay once anything was run."""
+        """The processes that have not ended, but for those that are no run's."""
         found = self._statuses().items()
-        return {number for number, words in found if words[0] != "Z" and not _is_tracker(number)}
+        return {number for number, words in found if words[0] != "Z" and not _is_no_runs(number)}
 
     def _statuses(self) -> dict[int, list[str]]:
         """Of each process what the kernel tells behind its name: its state, parent, group, session, times."""
@@ -218,9 +219,14 @@ class Deployment:
         return found
 
 
-def _is_tracker(number: int) -> bool:
-    """Whether a process is what multiprocessing starts beside its first child, and keeps for the others."""
+def _is_no_runs(number: int) -> bool:
+    """Whether a process stays once anything was run, or comes and goes whatever runs.
+
+    The one is what multiprocessing starts beside its first child, the other the daemon's code servers: it
+    starts a new one from time to time.
+    """
     try:
-        return b"multiprocessing.resource_tracker" in Path(f"/proc/{number}/cmdline").read_bytes()
+        words = Path(f"/proc/{number}/cmdline").read_bytes()
     except OSError:
         return False
+    return b"multiprocessing.resource_tracker" in words or CODE_SERVER in words
