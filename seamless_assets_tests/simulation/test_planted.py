@@ -20,6 +20,7 @@ from seamless_assets.flows.sharing import leases
 from seamless_assets.flows.sharing.gate import RateGate
 from seamless_assets.testing import InMemoryBudgetStore, InMemoryFiles, InMemoryHotStore, InMemoryLeaseStore
 from seamless_assets_tests.simulation.cluster import Cluster
+from seamless_assets_tests.simulation.faults import FaultRates
 from seamless_assets_tests.simulation.hot_store import FaultyHotStore, RecordingHotStore
 from seamless_assets_tests.simulation.process import Machine
 from seamless_assets_tests.simulation.runner import MANY, simulate
@@ -51,8 +52,18 @@ def test_a_claim_made_again_that_gains_no_time(monkeypatch: pytest.MonkeyPatch) 
         is_own = held is not None and held.holder == holder and held.until > self.clock.now()
         return held if is_own else claim(self, key, holder, ttl)
 
-    monkeypatch.setattr(InMemoryLeaseStore, "_claim", as_it_was)
-    found("fetch", "ran out although nothing hindered its holder", first=271)
+    # Answers are so late on a slow network alone. Seeds where leases run out by rights tell nothing.
+    slow = FaultRates(latency=0.7)
+    for seed in range(4, 40):
+        if simulate("fetch", seed, slow).violations:
+            continue
+        with monkeypatch.context() as planted:
+            planted.setattr(InMemoryLeaseStore, "_claim", as_it_was)
+            violations = "\n".join(simulate("fetch", seed, slow).violations)
+        if violations:
+            assert "ran out although nothing hindered its holder" in violations
+            return
+    pytest.fail("no seed found anything wrong")
 
 
 def test_leases_that_everybody_gets(monkeypatch: pytest.MonkeyPatch) -> None:
