@@ -152,6 +152,7 @@ def test_a_series_that_does_not_fit_its_metric_hides_no_other() -> None:
     assert exposition(Tally({**whole.added, **misfits})) == exposition(whole)
 
 
+@pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("processes", [50, pytest.param(10_000, marks=pytest.mark.deep)])
 async def test_counts_of_many_processes_add_up_in_rows_that_do_not_grow_with_them(
     tmp_path: Path, processes: int
