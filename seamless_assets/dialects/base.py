@@ -51,6 +51,10 @@ def padded(value: float, places: int) -> str:
     return f"{whole}.{part:0<{places}}"
 
 
+KEPT_ROWS = 8_192
+"""Candles of which a venue remembers how it writes them: pages of now are asked for again and again."""
+
+
 def always(answer: Any) -> Handler:
     """A handler that gives one answer, whatever the query."""
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from seamless_assets.dialects.base import (
+    KEPT_ROWS,
     Handler,
     Query,
     Reason,
@@ -163,20 +166,7 @@ class _Venue:
             found = await self._data.first(market.symbol, frame, start, end, limit)
         trades, write = self._data.trades_in_candle, self._number
         return [
-            [
-                ts * 1000,
-                write(o),
-                write(h),
-                write(low),
-                write(c),
-                write(v),
-                frame.shift(ts, 1) * 1000 - 1,
-                write(round(v * c, _PLACES)),
-                trades,
-                write(0.0),
-                write(0.0),
-                "0",
-            ]
+            _row(ts, frame.shift(ts, 1), o, h, low, c, v, trades, write)
             for ts, o, h, low, c, v in rows_of(found)
         ]
 
@@ -208,6 +198,34 @@ class _Venue:
         if market is None or self._data.is_refused(market.symbol):
             raise _BAD_SYMBOL
         return market
+
+
+@lru_cache(KEPT_ROWS)
+def _row(
+    ts: int,
+    end: int,
+    o: float,
+    h: float,
+    low: float,
+    c: float,
+    v: float,
+    trades: int,
+    write: Callable[[float], str],
+) -> tuple[int | str, ...]:
+    return (
+        ts * 1000,
+        write(o),
+        write(h),
+        write(low),
+        write(c),
+        write(v),
+        end * 1000 - 1,
+        write(round(v * c, _PLACES)),
+        trades,
+        write(0.0),
+        write(0.0),
+        "0",
+    )
 
 
 def _require(query: Query, *names: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.dialects.base import (
+    KEPT_ROWS,
     Query,
     Reason,
     Refusal,
@@ -137,10 +138,7 @@ class _Venue:
             # An end that is not given lies `limit` bars after the start.
             reach = timeframe.shift(start, limit) if end is None else end
             found = await self._data.last(market.symbol, timeframe, start, reach, limit)
-        rows = [
-            [str(ts * 1000), text(o), text(h), text(low), text(c), text(v), text(v * c)]
-            for ts, o, h, low, c, v in rows_of(found[::-1])
-        ]
+        rows = [_row(*row) for row in rows_of(found[::-1])]
         category = query.get("category") or "linear"
         return self._ok({"category": category, "symbol": query["symbol"], "list": rows})
 
@@ -184,6 +182,11 @@ class _Venue:
 
     def _error(self, reason: str) -> Any:
         return _failed(10001, reason, self._data.clock.now())
+
+
+@lru_cache(KEPT_ROWS)
+def _row(ts: int, o: float, h: float, low: float, c: float, v: float) -> tuple[str, ...]:
+    return (str(ts * 1000), text(o), text(h), text(low), text(c), text(v), text(v * c))
 
 
 def refusal(reason: Reason, detail: str) -> Refusal:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from seamless_assets.dialects.base import (
+    KEPT_ROWS,
     Handler,
     Query,
     Reason,
@@ -162,19 +164,7 @@ class _Venue:
             raise _invalid(f"number of candles requested should be less than {CAP}")
         found, _ = await self._data.candles(market.symbol, frame, start, end + 1)
         found = found[-page_size(query, "limit", CAP, CAP) :]
-        return {
-            "candles": [
-                {
-                    "start": str(ts),
-                    "low": text(low),
-                    "high": text(h),
-                    "open": text(o),
-                    "close": text(c),
-                    "volume": text(v),
-                }
-                for ts, o, h, low, c, v in rows_of(found[::-1])
-            ]
-        }
+        return {"candles": [_candle(*row) for row in rows_of(found[::-1])]}
 
     async def trades(self, query: Query) -> Any:
         market, now = self._market(query), self._data.clock.now()
@@ -201,6 +191,18 @@ class _Venue:
         if market is None:
             raise _UNKNOWN
         return market
+
+
+@lru_cache(KEPT_ROWS)
+def _candle(ts: int, o: float, h: float, low: float, c: float, v: float) -> dict[str, str]:
+    return {
+        "start": str(ts),
+        "low": text(low),
+        "high": text(h),
+        "open": text(o),
+        "close": text(c),
+        "volume": text(v),
+    }
 
 
 def market_name(market: Market) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.dialects.base import (
+    KEPT_ROWS,
     Query,
     Reason,
     Refusal,
@@ -113,10 +115,7 @@ class _Venue:
         trades = self._data.trades_in_candle
         return _ok(
             {
-                key: [
-                    [ts, *(text(value) for value in (o, h, low, c, c)), text(v), trades if v else 0]
-                    for ts, o, h, low, c, v in rows
-                ],
+                key: [_row(*row, trades) for row in rows],
                 # Whoever asks from there on has each candle as it closed, and misses none.
                 "last": rows[-1][0] if rows else since,
             }
@@ -148,6 +147,11 @@ class _Venue:
     def _named(self, asked: str) -> tuple[str, str]:
         """Our name of a pair, and the one that it is answered under: the oldest for those that are old."""
         return self._old_names.get(asked, (asked, asked))
+
+
+@lru_cache(KEPT_ROWS)
+def _row(ts: int, o: float, h: float, low: float, c: float, v: float, trades: int) -> tuple[int | str, ...]:
+    return (ts, text(o), text(h), text(low), text(c), text(c), text(v), trades if v else 0)
 
 
 def refusal(reason: Reason, detail: str) -> Refusal:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.dialects.base import (
+    KEPT_ROWS,
     Query,
     Reason,
     Refusal,
@@ -110,20 +112,7 @@ class _Venue:
         start = max(number(query, "before", -1) // 1000 + 1, oldest)
         found = (await self._data.last(market.symbol, timeframe, start, end, limit))[::-1]
         return _ok(
-            [
-                [
-                    str(ts * 1000),
-                    text(o),
-                    text(h),
-                    text(low),
-                    text(c),
-                    text(v),
-                    text(v),
-                    text(v * c),
-                    "1" if timeframe.shift(ts, 1) <= now else "0",
-                ]
-                for ts, o, h, low, c, v in rows_of(found)
-            ]
+            [(*_row(*row), "1" if timeframe.shift(row[0], 1) <= now else "0") for row in rows_of(found)]
         )
 
     async def trades(self, query: Query) -> Any:
@@ -159,6 +148,12 @@ class _Venue:
 def _trade(name: str, at: float, price: float, amount: float, side: str) -> dict[str, str]:
     ms = str(int(at * 1000))
     return {"instId": name, "side": side, "sz": text(amount), "px": text(price), "tradeId": ms, "ts": ms}
+
+
+@lru_cache(KEPT_ROWS)
+def _row(ts: int, o: float, h: float, low: float, c: float, v: float) -> tuple[str, ...]:
+    """A candle but for whether it has closed."""
+    return (str(ts * 1000), text(o), text(h), text(low), text(c), text(v), text(v), text(v * c))
 
 
 def refusal(reason: Reason, detail: str) -> Refusal:
