@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from seamless_assets.aio.shield import shielded
+from seamless_assets.aio.timing import monotonic
 from seamless_assets.core.sharing.lease import Lease
 from seamless_assets.errors import LeaseLost, LeaseStoreUnavailable
 from seamless_assets.flows.ports import Clock, LeaseStore, Observer
@@ -16,10 +17,14 @@ RESTART_PAUSES_S = (0.2, 0.6, 1.2)
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """A claim's two halves: what the coordinator granted, if it answered, and what this machine did."""
+    """A claim's two halves: what the coordinator granted, if it answered, and what this machine did.
+
+    `over_at` is when both are over, by a clock that nobody sets.
+    """
 
     shared: Lease | None
     local: Lease
+    over_at: float = 0.0
 
 
 class FailoverLeases:
@@ -51,8 +56,8 @@ class FailoverLeases:
         if local is None:
             return None
         lease = shared or local
-        self._forget_over(self._clock.now())
-        self._pairs[key, lease.token] = _Pair(shared, local)
+        self._forget_over()
+        self._pairs[key, lease.token] = _Pair(shared, local, monotonic() + ttl)
         return lease
 
     async def renew(self, lease: Lease, ttl: float, above: int | None = None) -> Lease:
@@ -62,8 +67,8 @@ class FailoverLeases:
         """
         pair = self._pair(lease)
         local = await self._local.renew(pair.local, ttl, above)
-        shared, until = pair.shared, local.until
-        self._pairs[lease.key, lease.token] = _Pair(shared, local)
+        shared, until, over_at = pair.shared, local.until, monotonic() + ttl
+        self._pairs[lease.key, lease.token] = _Pair(shared, local, over_at)
         if shared is not None and self._outage.may_ask():
             try:
                 shared = await self._shared.renew(shared, ttl, above)
@@ -75,7 +80,7 @@ class FailoverLeases:
         token = lease.token if above is None else max(local.token, shared.token if shared else 0)
         # It may have been given back while the coordinator was asked.
         if self._pairs.pop((lease.key, lease.token), None) is not None:
-            self._pairs[lease.key, token] = _Pair(shared, local)
+            self._pairs[lease.key, token] = _Pair(shared, local, over_at)
         return Lease(lease.key, token, lease.holder, until)
 
     async def complete(self, lease: Lease) -> None:
@@ -104,11 +109,12 @@ class FailoverLeases:
                 await self._end_shared(shared, "held by another process of its machine")
         return local
 
-    def _forget_over(self, now: float) -> None:
+    def _forget_over(self) -> None:
         """Drop what could not be given back and is over; pairs stand in the order in which they end."""
+        now = monotonic()
         while self._pairs:
             first = next(iter(self._pairs))
-            if self._pairs[first].local.until > now:
+            if self._pairs[first].over_at > now:
                 break
             del self._pairs[first]
 
@@ -120,7 +126,7 @@ class FailoverLeases:
             failed = error
         if isinstance(failed, LeaseStoreUnavailable):
             # This half is still to be given back, by whoever tries again.
-            self._pairs[lease.key, lease.token] = _Pair(None, pair.local)
+            self._pairs[lease.key, lease.token] = _Pair(None, pair.local, pair.over_at)
         else:
             self._pairs.pop((lease.key, lease.token), None)
         if pair.shared is not None:

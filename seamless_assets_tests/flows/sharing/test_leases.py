@@ -387,3 +387,21 @@ def test_no_two_ever_work_under_one_lease(tmp_path: Path, luck: int, alone: bool
         assert all(lease.until <= now() + START + TTL for lease in leases.live.values())
 
     run_on_virtual_time(work)
+
+
+@pytest.mark.parametrize("ahead_s", [-300.0, 0.0, 300.0])
+def test_whoever_has_set_a_clock_gives_back_both_halves_of_each_lease(ahead_s: float) -> None:
+    class SetClock(VirtualClock):
+        def now(self) -> float:
+            return super().now() + ahead_s
+
+    async def work() -> None:
+        shared, local = InMemoryLeaseStore(), InMemoryLeaseStore()
+        leases = FailoverLeases(shared, local, SetClock(), RecordingObserver())
+        claims = [await leases.claim(f"{KEY}{number}", "w", TTL) for number in range(3)]
+        for lease in claims:
+            assert lease is not None
+            await leases.complete(await leases.renew(lease, TTL))
+        assert not shared.live and not local.live
+
+    run_on_virtual_time(work)
