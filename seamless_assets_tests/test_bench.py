@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from dagster import AssetKey
 
 from bench import subjects
 from bench.__main__ import BROKEN, chosen, main, parse, status
@@ -23,10 +24,11 @@ from bench.report import machine
 from bench.report.page import write_page
 from bench.report.results import Results, joined_results
 from bench.running import Bench, Case, Skipped, compare, measure
-from bench.subjects.dagster import project
+from bench.subjects.dagster import KEYS, project
 from bench.worlds.dagster import Deployment
 from seamless_assets.config.load import load_settings
 from seamless_assets.defs.build import build_definitions
+from seamless_assets.defs.nodes.checks import check_specs
 
 SUBJECTS = sorted({line.subject for line in LINES})
 IN_PROCESS = ("artifacts", "bars", "mirror")
@@ -249,6 +251,19 @@ def test_a_process_that_ended_is_not_waited_for(tmp_path: Path) -> None:
             deployment.until(lambda: False, "a word", process)
         with pytest.raises(RuntimeError, match="not within 0 s"):
             deployment.until(lambda: False, "a word", within_s=0)
+
+
+def test_bare_assets_are_materialized_and_checked(tmp_path: Path) -> None:
+    settings = load_settings(project(tmp_path, 3, "http://127.0.0.1:1") / "seamless.yaml")
+    job = bare_definitions(settings).resolve_job_def("job_ohlcv_binance_1m")
+    ranged = {
+        "dagster/asset_partition_range_start": "2025-01-29",
+        "dagster/asset_partition_range_end": "2025-01-31",
+    }
+    for tags, partitions in (({"dagster/partition": "2025-01-03"}, 1), (ranged, 3)):
+        done = job.execute_in_process(asset_selection=[AssetKey(key) for key in KEYS[:2]], tags=tags)
+        assert len(done.get_asset_materialization_events()) == 2 * partitions
+        assert len(done.get_asset_check_evaluations()) == 2 * len(check_specs(AssetKey(KEYS[0])))
 
 
 def test_a_code_server_that_the_daemon_starts_meanwhile_is_no_process_of_a_run(tmp_path: Path) -> None:
