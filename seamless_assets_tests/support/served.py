@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from support.services import free_port
 
-from seamless_assets.service.serving import MESSAGE_BYTES, WEBSOCKETS, ImpatientProtocol
+from seamless_assets.service.serving import IDLE_S, MESSAGE_BYTES, WEBSOCKETS, ImpatientProtocol
 
 
 class _Announced(uvicorn.Server):
@@ -38,6 +38,8 @@ def served(app: ASGIApp) -> Iterator[str]:
         http=ImpatientProtocol,
         ws=WEBSOCKETS,
         ws_max_size=MESSAGE_BYTES,
+        # As where it is served: clients that are kept from asking find their connections.
+        timeout_keep_alive=IDLE_S,
         lifespan="off",
     )
     server = _Announced(config)
