@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
 from seamless_assets.core.releases.condition import Condition
 from seamless_assets.core.releases.release import Release
 from seamless_assets.core.releases.snapshot import Snapshot
+from seamless_assets.errors import InvalidInput
 from seamless_assets.flows.reading import read as reading
 from seamless_assets.flows.reading import released
 from seamless_assets.flows.reading.at_hand import read_at_hand
@@ -111,6 +113,8 @@ class Reading(AsyncBase):
         request = self._request(node, start, end, context=context, keeps_as_of=keeps_as_of, **arguments)
         served = self.portal.visit(lambda ports: read_at_hand(ports, request, time.monotonic))
         if served is not None:
+            # Who reads in a loop lets other tasks run, too.
+            await asyncio.sleep(0)
             return served
         return await self._do(lambda ports: reading.read(ports, request))
 
@@ -200,8 +204,12 @@ class Reading(AsyncBase):
         return await self._do(lambda ports: ports.artifacts.list_releases(parsed))
 
     async def manifest(self, node: str | NodeId, ref: ArtifactRef) -> Manifest:
-        """The manifest of a released artifact, verified. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
+        """The manifest of a released artifact, verified.
+
+        Raises `InvalidInput`, `ArtifactMissing`, `ArtifactCorrupt`.
+        """
         parsed = NodeId.parse(node)
+        refuse_no_artifact(ref)
         return await self._do(lambda ports: ports.artifacts.load_manifest(parsed, ref))
 
     async def diff(self, node: str | NodeId, before: Instant, after: Instant = None) -> SnapshotDiff:
@@ -234,6 +242,12 @@ class Reading(AsyncBase):
         parsed = NodeId.parse(node)
         context = ComputeContext(as_of=as_of, dataset_fingerprint=dataset_fingerprint)
         return await self._do(lambda ports: released.snapshot_files(ports, parsed, context))
+
+
+def refuse_no_artifact(ref: object) -> None:
+    """Raise `InvalidInput` for what is no reference to an artifact."""
+    if not isinstance(ref, ArtifactRef):
+        raise InvalidInput(f"{ref!r:.100} is no artifact; pass one of snapshot(node).artifacts", value=ref)
 
 
 def as_of_text(as_of: Instant) -> str | None:

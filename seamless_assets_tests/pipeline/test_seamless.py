@@ -152,6 +152,7 @@ def test_forming_and_unsettled_bars_are_never_released(pipeline: sa.Seamless, ex
         (lambda s: s.materialize("ohlcv:binance:BTC/USDX:1m", 0, 60), errors.UnknownSymbol, "BTC/USD"),
         (lambda s: s.materialize("ohlcv:binance:BTC/USDT:7m", 0, 60), errors.UnsupportedTimeframe, "5m"),
         (lambda s: s.release(NODE, reason=" "), errors.InvalidInput, "reason"),
+        (lambda s: s.manifest(NODE, "2025-01-01"), errors.InvalidInput, "snapshot"),
     ],
 )
 def test_bad_input_is_a_typed_value_error_with_a_way_out(
@@ -188,6 +189,13 @@ async def test_both_faces_work_inside_a_running_event_loop(pipeline: sa.Seamless
     sync = pipeline.read(NODE, START, START + 3600)
     twice = await asyncio.gather(*(pipeline.aio.read(NODE, START, START + 3600) for _ in range(2)))
     assert [result.to_arrow() for result in twice] == [sync.to_arrow()] * 2
+
+
+async def test_who_reads_in_a_loop_lets_other_tasks_run(pipeline: sa.Seamless) -> None:
+    pipeline.materialize(NODE, START, START + 3600)
+    other = asyncio.create_task(asyncio.sleep(0))
+    while not other.done():
+        await pipeline.aio.read(NODE, START, START + 1800)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ from seamless_assets.errors import NotServed
 from seamless_assets.flows.releasing.govern import SnapshotDiff
 from seamless_assets.pipeline.loop.portal import Portal
 from seamless_assets.pipeline.loop.stream import Stream
-from seamless_assets.pipeline.reading import as_of_text
+from seamless_assets.pipeline.reading import as_of_text, refuse_no_artifact
 from seamless_assets.pipeline.remote.session import RemoteSession
 from seamless_assets.pipeline.remote.streaming import Question, follow
 from seamless_assets.pipeline.seamless import AsyncSeamless, Seamless
@@ -218,7 +218,8 @@ class AsyncRemote(AsyncSeamless):
         return await self._get("/v1/releases", list[Release], node)
 
     async def manifest(self, node: str | NodeId, ref: ArtifactRef) -> Manifest:
-        """The manifest of an artifact that is in force."""
+        """The manifest of an artifact that is in force. Raises `InvalidInput`, `ArtifactMissing`."""
+        refuse_no_artifact(ref)
         named = {"partition": ref.partition, "fingerprint": ref.fingerprint}
         return await self._get("/v1/manifests", Manifest, node, **named)
 
