@@ -14,10 +14,13 @@ T = TypeVar("T")
 
 
 class NextFlight(Generic[K, T]):
-    """Does `work` for a key, never twice at once; who comes meanwhile shares the next time."""
+    """Does `work` for a key; who comes while it is done shares the next time.
 
-    def __init__(self, work: Callable[[K], Awaitable[T]]) -> None:
-        self._work = work
+    That begins once it is done, or `patience_s` after it was asked for; without one never twice at once.
+    """
+
+    def __init__(self, work: Callable[[K], Awaitable[T]], patience_s: float | None = None) -> None:
+        self._work, self._patience_s = work, patience_s
         self._under_way: dict[K, asyncio.Task[T]] = {}
         self._next: dict[K, asyncio.Task[T]] = {}
 
@@ -30,9 +33,10 @@ class NextFlight(Generic[K, T]):
 
     async def _fly(self, key: K, before: asyncio.Task[T] | None) -> T:
         if before is not None:
-            await asyncio.wait({before})
-        self._under_way[key] = self._next.pop(key)
+            await asyncio.wait({before}, timeout=self._patience_s)
+        mine = self._under_way[key] = self._next.pop(key)
         try:
             return await self._work(key)
         finally:
-            del self._under_way[key]
+            if self._under_way.get(key) is mine:
+                del self._under_way[key]

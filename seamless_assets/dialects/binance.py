@@ -154,7 +154,7 @@ class _Venue:
         _require(query, "symbol", "interval")
         market = self._market(query)
         frame = timeframe_of(_NAMES, query.get("interval"), _BAD_INTERVAL)
-        if not _UTC.fullmatch(query.get("timeZone") or "0"):
+        if self._is_spot and not _UTC.fullmatch(query.get("timeZone") or "0"):
             raise NotServed("candles are kept in UTC; leave timeZone out")
         limit = page_size(query, "limit", 500, self._cap)
         start, end = window(query, "startTime", "endTime", 1000)

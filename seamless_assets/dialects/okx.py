@@ -122,11 +122,10 @@ class _Venue:
         return _ok([_trade(query["instId"], *one) for one in found])
 
     async def history_trades(self, query: Query) -> Any:
-        """Trades back from a time, where `type` is 2; from now without one."""
+        """Trades before `after` and after `before`: both are times, by which trades are named, too."""
         market = self._market(query)
         now, limit = self._data.clock.now(), page_size(query, "limit", 100, 100)
-        is_by_time = query.get("type") == "2"
-        end = min(number(query, "after", int(now * 1000)) / 1000, now) if is_by_time else now
+        end, since = min(number(query, "after", int(now * 1000)) / 1000, now), number(query, "before", 0)
         found: list[tuple[float, float, float, str]] = []
         for reach in _REACHES_S:
             wider = await self._data.trades(market.symbol, end - reach, end, _MOST_TRADES)
@@ -135,7 +134,8 @@ class _Venue:
             found = wider
             if len(found) >= limit:
                 break
-        return _ok([_trade(query["instId"], *one) for one in found[-limit:][::-1]])
+        newer = [one for one in found if one[0] * 1000 > since]
+        return _ok([_trade(query["instId"], *one) for one in newer[-limit:][::-1]])
 
     def _market(self, query: Query) -> Market:
         if not query.get("instId"):

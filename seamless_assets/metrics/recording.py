@@ -51,7 +51,7 @@ def samples(event: Event) -> Iterator[Sample]:
                 yield Sample("gap_repair_latency_ms", (exchange,), event.duration_ms)
         case SealEvent():
             yield from _of_seal(event)
-        case ImportEvent():
+        case ImportEvent() if event.added or event.revised:
             yield from _of_flags(event)
         case DroppedRequest():
             yield Sample("seamless_rl_dropped_total", (event.key,), 1)

@@ -223,14 +223,15 @@ class Reading(AsyncBase):
         """The artifacts in force at `as_of`, and the release that put them so. Raises `NothingReleased`."""
         parsed = NodeId.parse(node)
         context = ComputeContext(as_of=as_of, dataset_fingerprint=dataset_fingerprint)
-        return await self._do(lambda ports: released.bind_snapshot(ports, parsed, context))
+        return (await self._do(lambda ports: released.bind_snapshot(ports, parsed, context))).whole()
 
     async def released_window(
         self, node: str | NodeId, as_of: Instant = None, *, dataset_fingerprint: str | None = None
     ) -> Segment:
         """From the first to the last released bar at `as_of`. Raises `NothingReleased`."""
-        snapshot = await self.snapshot(node, as_of, dataset_fingerprint=dataset_fingerprint)
-        return Segment(snapshot.artifacts[0].start, max(ref.end for ref in snapshot.artifacts))
+        parsed = NodeId.parse(node)
+        context = ComputeContext(as_of=as_of, dataset_fingerprint=dataset_fingerprint)
+        return released.reach(await self._do(lambda ports: released.bind_snapshot(ports, parsed, context)))
 
     async def snapshot_files(
         self, node: str | NodeId, as_of: Instant = None, *, dataset_fingerprint: str | None = None

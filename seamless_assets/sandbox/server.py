@@ -241,6 +241,8 @@ def _endpoint(route: Route) -> Callable[[web.Request], Awaitable[web.Response]]:
         try:
             return web.json_response(await route.handler({**asked, **request.match_info}))
         except Refusal as refusal:
+            # Many are constants, and one that is raised again would keep the frames of every time.
+            refusal.with_traceback(None)
             return web.json_response(refusal.body, status=refusal.status)
 
     return answer

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from seamless_assets.aio.next_flight import NextFlight
+from seamless_assets.testing import run_on_virtual_time
 
 
 class Counter:
@@ -43,6 +44,24 @@ async def test_who_comes_while_it_is_under_way_shares_the_next_time() -> None:
     assert await asyncio.gather(*first) == [("a", 1)] * 3 and await other == ("b", 2)
     assert await asyncio.gather(*later) == [("a", 3)] * 5
     assert await flight.ask("a") == ("a", 4)
+
+
+def test_nobody_waits_longer_than_the_patience_for_work_before_its_own() -> None:
+    async def work() -> None:
+        counter = Counter()
+        flight = NextFlight(counter.work, 0.25)
+        first = asyncio.create_task(flight.ask("a"))
+        await rest()
+        later = [asyncio.create_task(flight.ask("a")) for _ in range(3)]
+        await asyncio.sleep(0.2)
+        assert counter.begun == 1
+        await asyncio.sleep(0.1)
+        assert counter.begun == 2 and not first.done()
+        counter.gate.set()
+        assert await first == ("a", 1) and await asyncio.gather(*later) == [("a", 2)] * 3
+        assert await flight.ask("a") == ("a", 3)
+
+    run_on_virtual_time(work)
 
 
 async def test_an_error_is_told_to_all_who_share_it_and_to_nobody_after_them() -> None:

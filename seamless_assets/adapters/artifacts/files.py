@@ -48,7 +48,8 @@ class Files(Protocol):
     ) -> None:
         """Write files that are not there yet, then files over what is there, and remove others.
 
-        Raises `ArtifactStoreError`.
+        Of the new ones the last comes after the others: whoever finds it finds what it names. Raises
+        `ArtifactStoreError`.
         """
 
     async def replace(self, path: str, payload: bytes) -> None:

@@ -46,6 +46,10 @@ class Snapshot:
         """The Merkle root of its artifacts; None before the first release."""
         return self.release.dataset_fingerprint if self.release else None
 
+    def whole(self) -> Snapshot:
+        """The same of tuples and dictionaries, which can be pickled and written as JSON."""
+        return replace(self, artifacts=tuple(self.artifacts), parts=dict(self.parts), since=dict(self.since))
+
     def overlapping(self, window: Segment) -> tuple[ArtifactRef, ...]:
         """Its artifacts that hold any time of `window`, ascending."""
         first = bisect_right(self.artifacts, window.start, key=lambda ref: ref.end)

@@ -142,7 +142,7 @@ def judge_settled(pipeline: Seamless, key: AssetKey, node: NodeId) -> AssetCheck
     is no fault, but it is not whole either.
     """
     try:
-        end = max(ref.end for ref in pipeline.snapshot(node).artifacts)
+        end = pipeline.released_window(node).end
     except NothingReleased as error:
         return _warning(key, SETTLED, False, str(error), {})
     unit = pipeline.settings.partition_unit(node.timeframe)

@@ -82,9 +82,9 @@ async def load_released(ports: Ports, request: ReadRequest) -> tuple[Gathered, S
     return gathered, snapshot
 
 
-def reach(snapshot: Snapshot) -> tuple[int, int]:
+def reach(snapshot: Snapshot) -> Segment:
     """From the first to the last released time of a snapshot that holds anything."""
-    return snapshot.artifacts[0].start, snapshot.artifacts[-1].end
+    return Segment(snapshot.artifacts[0].start, snapshot.artifacts[-1].end)
 
 
 def refuse_uncovered(ports: Ports, node: NodeId, window: Segment, *snapshots: Snapshot) -> None:

@@ -75,7 +75,6 @@ class LoopThread:
         self._ended: Future[None] = Future()
         self._turn = threading.RLock()
         """Of who holds it is what lives on the loop; the loop itself lets go of it while it waits."""
-        self._visitor: int | None = None
         self._loop = asyncio.SelectorEventLoop(_Turns(self._turn))
         self._mailbox = Mailbox(self._loop)
         self._thread = threading.Thread(target=self._live, name="seamless-assets", daemon=True)
@@ -93,7 +92,8 @@ class LoopThread:
     @property
     def is_here(self) -> bool:
         """Whether the caller runs on its loop, or visits it."""
-        return threading.current_thread() is self._thread or threading.get_ident() == self._visitor
+        # What a lock's own conditions ask of it: who holds the turn is on the loop, in whichever thread.
+        return threading.current_thread() is self._thread or self._turn._is_owned()  # type: ignore[attr-defined]
 
     @property
     def is_alive(self) -> bool:
@@ -112,20 +112,14 @@ class LoopThread:
 
         None where the loop is busy, and where the adapters are not open.
         """
-        me = threading.get_ident()
         try:
             if not self._turn.acquire(blocking=False):
                 return None
             adapters = self._adapters
-            if adapters is None:
-                return None
-            self._visitor = me
-            return work(adapters.ports)
+            return None if adapters is None else work(adapters.ports)
         finally:
             # An interrupt can come after any call, so none comes before the release; who does not hold the
             # turn changes nothing.
-            if self._visitor == me:
-                self._visitor = None
             try:  # noqa: SIM105
                 self._turn.release()
             except RuntimeError:

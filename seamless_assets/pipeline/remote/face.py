@@ -14,6 +14,7 @@ from msgspec.json import encode
 from seamless_assets.config.load import service_token
 from seamless_assets.core.addresses import without_user
 from seamless_assets.core.calendar.instant import instant_text
+from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.window import Instant, window_of
 from seamless_assets.core.coverage.coverage import Coverage
 from seamless_assets.core.coverage.ledger import Fact
@@ -33,6 +34,7 @@ from seamless_assets.core.releases.release import Release
 from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.core.wire.problems import plain
 from seamless_assets.errors import NotServed
+from seamless_assets.flows.reading.released import reach
 from seamless_assets.flows.releasing.govern import SnapshotDiff
 from seamless_assets.pipeline.loop.portal import Portal
 from seamless_assets.pipeline.loop.stream import Stream
@@ -233,7 +235,13 @@ class AsyncRemote(AsyncSeamless):
     ) -> Snapshot:
         """The artifacts in force at `as_of`, and the release that put them so. Raises `NothingReleased`."""
         bound = {"as_of": as_of_text(as_of), "dataset_fingerprint": dataset_fingerprint}
-        return await self._get("/v1/snapshot", Snapshot, node, **bound)
+        return (await self._get("/v1/snapshot", Snapshot, node, **bound)).whole()
+
+    async def released_window(
+        self, node: str | NodeId, as_of: Instant = None, *, dataset_fingerprint: str | None = None
+    ) -> Segment:
+        """From the first to the last released bar at `as_of`. Raises `NothingReleased`."""
+        return reach(await self.snapshot(node, as_of, dataset_fingerprint=dataset_fingerprint))
 
     async def snapshot_files(
         self, node: str | NodeId, as_of: Instant = None, *, dataset_fingerprint: str | None = None
@@ -243,7 +251,7 @@ class AsyncRemote(AsyncSeamless):
         return await self._get("/v1/files", list[str], node, **bound)
 
 
-_KEPT = {"read", "released_window", "close"}
+_KEPT = {"read", "close"}
 """Methods that need nothing but those above."""
 
 

@@ -14,6 +14,8 @@ from seamless_assets.service.dialects.visit import VISIT, Visit
 from seamless_assets.service.dialects.worlds import Worlds
 
 OK = 200
+PATIENCE_S = 0.25
+"""A look that takes longer, as one does that waits for an exchange, holds up nobody who asks after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Answers:
 
     def __init__(self, worlds: Worlds) -> None:
         self._worlds = worlds
-        self._live = NextFlight(self._of_now)
+        self._live = NextFlight(self._of_now, PATIENCE_S)
 
     async def answer(self, route: Route, query: Query, world: Mapping[str, str], caller: str) -> Answer:
         """What a route answers to a query. Raises what `Worlds.visit` does."""
@@ -55,6 +57,8 @@ async def _answer(route: Route, query: Query, visit: Visit) -> Answer:
     try:
         return Answer(visit, msgspec.json.encode(await route.handler(query)))
     except Refusal as refusal:
+        # Many are constants, and one that is raised again would keep the frames of every time.
+        refusal.with_traceback(None)
         visit.is_refused = True
         return Answer(visit, msgspec.json.encode(refusal.body), refusal.status)
     except SeamlessError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from msgspec.json import decode
 
 from seamless_assets.adapters.artifacts import log_checkpoint
 from seamless_assets.adapters.artifacts.log_reader import WORTH_A_CHECKPOINT
@@ -26,6 +28,7 @@ from seamless_assets.core.releases.log import ReleaseLog
 from seamless_assets.core.releases.release import Release, ReleaseKind, record_path
 from seamless_assets.core.releases.snapshot import Snapshot, next_release
 from seamless_assets.errors import ArtifactCorrupt, SeamlessError
+from seamless_assets.service.routes.openapi import json_answer
 from seamless_assets.testing import DAY, START
 
 NODE = NodeId.parse("ohlcv:binance:BTC/USDT:1m")
@@ -158,6 +161,17 @@ async def test_a_new_process_reads_a_checkpoint_without_pandas(folder: Path, tmp
     result = await asyncio.to_thread(subprocess.run, words, capture_output=True, text=True, check=True)
     seq = len(list((folder / record_path(1)).parent.iterdir()))
     assert result.stdout.split() == [str(seq), "False"]
+
+
+async def test_what_is_read_of_a_checkpoint_can_be_sent_and_pickled(
+    log: ReleaseLog, folder: Path, tmp_path: Path
+) -> None:
+    await proven_before(tmp_path)
+    files = Counted(str(tmp_path / "store"))
+    end = (await opened(tmp_path, keeps=True, files=files).load_snapshot(NODE)).whole()
+    assert files.read_records == 0
+    sent = decode(json_answer(end).body, type=Snapshot).whole()
+    assert sent == pickle.loads(pickle.dumps(end)) == end == log.snapshot().whole()
 
 
 async def test_what_was_before_the_end_is_read_of_the_log(

@@ -118,11 +118,14 @@ class BucketFiles:
         replace: Sequence[tuple[str, bytes]],
         remove: Sequence[str],
     ) -> None:
-        """Write files that are not there yet, side by side, then files over what is there, and remove others.
+        """Write files that are not there yet, then files over what is there, and remove others.
 
-        Raises `ArtifactStoreError`.
+        Of the new ones the last is written after the others, which are side by side. Raises
+        `ArtifactStoreError`.
         """
-        await gather(self.create(path, payload) for path, payload in create)
+        await gather(self.create(path, payload) for path, payload in create[:-1])
+        for path, payload in create[-1:]:
+            await self.create(path, payload)
         for path, payload in replace:
             await self.replace(path, payload)
         await self.remove(remove)

@@ -283,10 +283,11 @@ def _wait_for_disk(files: Sequence[BinaryIO]) -> None:
 
 def _linked(draft: str, uri: str) -> bool:
     """Whether a draft became the file: of many that link at once one wins, and its file is whole."""
-    try:
-        os.link(draft, uri)
-    except FileExistsError:
-        return False
+    with reported(uri, may_be_missing=False):
+        try:
+            os.link(draft, uri)
+        except FileExistsError:
+            return False
     return True
 
 

@@ -15,7 +15,7 @@ from seamless_assets.aio.shield import shielded
 from seamless_assets.core.node import NodeId
 from seamless_assets.dialects.base import rows_of
 from seamless_assets.dialects.streams.base import Candle, StreamProtocol, Topic, Update
-from seamless_assets.errors import LimitExceeded, SeamlessError
+from seamless_assets.errors import ExchangeRefused, LimitExceeded, NotServed, SeamlessError
 from seamless_assets.flows.live.served.candles import StreamedCandle
 from seamless_assets.service.dialects.data import DeclaredData
 from seamless_assets.service.dialects.streams.channels import Channel, Listener, candle_of
@@ -176,10 +176,13 @@ class Connection:
     def _take(self, topic: Topic, told: StreamedCandle | SeamlessError) -> None:
         if topic in self._held:
             self._held[topic].append(told)
-        elif isinstance(told, SeamlessError):
+        elif isinstance(told, ExchangeRefused | NotServed):
             # The others go on; the client may ask for it anew.
             self._leave(topic)
             self._put(_text(self._protocol.refuse(topic, str(told)[:LONGEST_REASON], self._now)))
+        elif isinstance(told, SeamlessError):
+            # What befell us rather than the series another connection may have.
+            self._put(told)
         else:
             self._put(_Told(topic, (told,)))
 

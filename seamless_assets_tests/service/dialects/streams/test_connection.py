@@ -14,7 +14,15 @@ from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.node import NodeId
 from seamless_assets.dialects.market_data import CANDLE
 from seamless_assets.dialects.streams.base import StreamProtocol, Topic, Update
-from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable, NothingReleased, ReadRefused
+from seamless_assets.errors import (
+    ExchangeRefused,
+    ExchangeUnavailable,
+    NothingReleased,
+    ReadRefused,
+    SeamlessError,
+    StoreError,
+    StreamCut,
+)
 from seamless_assets.flows.live.served.candles import StreamedCandle
 from seamless_assets.service.dialects.data import DeclaredData
 from seamless_assets.service.dialects.streams.channels import Listener
@@ -172,6 +180,20 @@ async def test_a_topic_that_ends_ends_no_other_and_may_be_followed_anew(is_begin
     client.leave()
     await serving
     assert not world.listeners and not client.closed
+
+
+@pytest.mark.parametrize("error", [StreamCut("it has ended"), StoreError("the hot store is away")], ids=repr)
+async def test_what_befalls_the_service_ends_the_connection_so_that_its_client_comes_again(
+    error: SeamlessError,
+) -> None:
+    world, client = World(), Client()
+    serving = opened(world, client)
+    client.say("GOOD")
+    assert await client.sent.get() == {"heard": "GOOD"}
+    assert await client.sent.get() == {"of": "GOOD", "ts": 60, "first": True}
+    world.listeners["GOOD"](error)
+    await serving
+    assert client.closed == [1013] and client.sent.empty() and not world.listeners
 
 
 async def test_a_snapshot_that_takes_long_holds_up_its_own_topic_alone() -> None:
