@@ -161,9 +161,9 @@ def without(ranges: Iterable[MadeRange], replaced: Sequence[Segment]) -> list[Ma
 
 
 def recorded_by(facts: Iterable[Fact], now: float) -> list[Fact]:
-    """The facts, none recorded before `now` but looks in vain: those are weighed with no release."""
+    """The facts as recorded at `now`, but for looks in vain: those are weighed with no release."""
     return [
-        fact if fact.reason == MISSING or fact.recorded_at >= now else _recorded_at(fact, now)
+        fact if fact.reason == MISSING or fact.recorded_at == now else _recorded_at(fact, now)
         for fact in facts
     ]
 

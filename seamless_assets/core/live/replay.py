@@ -97,7 +97,7 @@ def replayed(node: NodeId, position: Position, released: Known) -> Iterator[tupl
     early, came = _first_known(released), _times(released)
     instants = [at for at in dict.fromkeys(sorted(came.tolist())) if position.upto <= at < window.end]
     for at in [*instants, float(window.end)]:
-        part = Segment(position.upto, max(position.upto, frame.floor(int(at))))
+        part = Segment(position.stored_upto, max(position.upto, frame.floor(int(at))))
         inside = [Hole(*hole.segment.intersect(part), hole.reason) for hole in released.holes]
         known = Known(
             window=part,

@@ -109,7 +109,8 @@ class Sequencer:
         (ts, values), end = told, self._frame.shift(told[0], 1)
         if ts not in self._rows:
             for hole in self._known.holes:
-                if hole.start <= ts < hole.end and hole.reason != MISSING:
+                is_over = hole.reason != MISSING or self._is_decided(Segment(ts, end))
+                if hole.start <= ts < hole.end and is_over:
                     self._move(is_stored=True)
                     yield self._gap(Segment(ts, end), hole.reason)
             return

@@ -181,8 +181,14 @@ class Manifest:
 
     @property
     def sealed(self) -> tuple[SealedRange, ...]:
-        """When its parts were sealed, ascending; nothing where it is none, or of an earlier version."""
-        return _converted(self.policy.get(SEALED), tuple[SealedRange, ...]) or ()
+        """When its parts were sealed, ascending; nothing where it is none, or of an earlier version.
+
+        What does not make up its range, part after part, is as if it were not said.
+        """
+        found = _converted(self.policy.get(SEALED), tuple[SealedRange, ...]) or ()
+        edges = [self.range[0], *(one.end for one in found)]
+        is_whole = all(one.start == at < one.end for one, at in zip(found, edges, strict=False))
+        return found if is_whole and edges[-1] == self.range[1] else ()
 
     def opens(self, timeframe: Timeframe, part: Segment) -> np.ndarray:
         """Sorted opens of its bars inside `part`, int64 epoch seconds: all of the grid but its gaps."""

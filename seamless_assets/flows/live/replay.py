@@ -163,7 +163,7 @@ class _Queue:
 
 async def _bound(ports: Ports, request: ReplayRequest, node: NodeId) -> Snapshot:
     snapshot = await bind_snapshot(ports, node, ComputeContext(as_of=request.as_of))
-    start = request.positions[str(node)].upto
+    start = request.positions[str(node)].stored_upto
     asked = Segment(start, max(start, node.timeframe.floor(request.end)))
     refuse_uncovered(ports, node, asked, snapshot)
     return snapshot
@@ -179,6 +179,7 @@ async def _parts_of(
     while position.upto < until:
         furthest = min(until, frame.shift(position.upto, MAX_BARS))
         window = _whole_artifacts(snapshot, Segment(position.upto, furthest))
+        window = Segment(position.stored_upto, window.end)
         gathered = await gather_released(ports, node, window, snapshot)
         revisions = REVISIONS_SCHEMA.empty_table()
         if corrected is not None:

@@ -110,7 +110,7 @@ class FailoverLeases:
         return local
 
     def _forget_over(self) -> None:
-        """Drop what could not be given back and is over; pairs stand in the order in which they end."""
+        """Drop what could not be given back and is over, as far as no pair that was claimed before is not."""
         now = monotonic()
         while self._pairs:
             first = next(iter(self._pairs))

@@ -15,6 +15,7 @@ from seamless_assets.core.coverage.coverage import Gap as Hole
 from seamless_assets.core.live.cursor import read_cursor
 from seamless_assets.core.live.events import Bar, Event, Filled, Gap, Revised
 from seamless_assets.core.live.position import FOLLOWED_BARS, Position
+from seamless_assets.core.live.replay import replayed
 from seamless_assets.core.live.sequence import Known, Sequencer
 from seamless_assets.core.node import NodeId
 from seamless_assets.testing import bars_table
@@ -220,6 +221,12 @@ def ahead(revised: Sequence[tuple[int, int]] = ()) -> Position:
         (known({}, 1, [(0, 1, "no_trades")]), [("Gap", 0, 1, "no_trades")], 0),
         (known({0: row(1), 1: row(5)}, 2), [("Bar", 1, 5)], 0),
         (known({0: row(2), 1: row(5)}, 2), [("Revised", 0, 2), ("Bar", 1, 5)], 0),
+        # Asked for and not sent, though later ones are there.
+        (
+            known({1: row(5)}, 2, [(0, 1, "missing")], looked=[(0, 1)]),
+            [("Gap", 0, 1, "missing"), ("Bar", 1, 5)],
+            0,
+        ),
     ],
 )
 def test_a_bar_that_was_told_before_it_was_stored(what: Known, told: list[Any], corrections: int) -> None:
@@ -233,5 +240,12 @@ def test_a_bar_that_was_told_before_it_was_stored(what: Known, told: list[Any], 
 
 @pytest.mark.parametrize("holes", [[], [(0, 1, "missing")]])
 def test_one_of_which_nothing_is_known_yet_is_waited_for(holes: list[tuple[int, int, str]]) -> None:
-    events, position = emitted(ahead(), known({}, 1, holes, looked=[(0, 1)], is_followed=True))
+    events, position = emitted(ahead(), known({}, 1, holes, looked=[(0, 1)]))
     assert events == [] and position == ahead()
+
+
+@pytest.mark.parametrize("position", [Position(at(1)), ahead()], ids=["stored", "told ahead"])
+def test_a_replay_tells_what_became_of_the_last_bar_that_was_told(position: Position) -> None:
+    what = known({0: row(2), 1: row(5)}, 2, revisions=[(0, row(1), row(2))])
+    events = [event for event, _ in replayed(NODE, position, what)]
+    assert short(events) == [("Revised", 0, 2), ("Bar", 1, 5)]

@@ -36,6 +36,7 @@ FIRST = START + 362 * DAY
 DAYS = Segment(FIRST, FIRST + 3 * DAY)
 """The last days of the year 2025."""
 HOLE_DAY = "2025-12-30"
+GOOD = "2026-01-02T00:00:00.000000Z"
 HOLE = Segment(FIRST + 30 * 3_600, FIRST + 36 * 3_600)
 POLICY = Policy(
     retry_backoff_ms=10,
@@ -222,7 +223,19 @@ def _forget_last_fact(hot: object) -> None:
 
 @pytest.mark.parametrize(
     "said",
-    [None, 5, "x", [], [{"start": 1}], [{"start": 0, "end": 9, "as_of": "zzzz"}], [{"start": "a"}], {"a": 1}],
+    [
+        None,
+        5,
+        "x",
+        [],
+        [{"start": 1}],
+        [{"start": 0, "end": 9, "as_of": "zzzz"}],
+        [{"start": "a"}],
+        {"a": 1},
+        [{"start": DAYS.end, "end": DAYS.start, "as_of": GOOD}],
+        [{"start": DAYS.start, "end": DAYS.end - DAY, "as_of": GOOD}],
+        [{"start": start, "end": start + DAY, "as_of": GOOD} for start in (DAYS.end - DAY, DAYS.start)],
+    ],
     ids=json.dumps,
 )
 async def test_hostile_dates_in_a_merged_manifest_are_as_if_they_were_not_there(

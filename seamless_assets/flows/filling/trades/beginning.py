@@ -31,14 +31,17 @@ async def find_beginning(ports: Ports, node: NodeId, window: Segment, reading: T
 
     The exchange's candles, of the node's own timeframe or the next coarser one, say when it was listed. That
     the oldest trade sent is the first one ever is proven where the first candle opens with it. Trades before
-    the listing contradict it, and nothing is proven then.
+    the listing contradict it: then nothing is proven, and the date is forgotten.
     """
     tape = reading.tapes[0] if reading.tapes else None
     if reading.away is not None or (tape is not None and tape.start < window.start):
         return Beginning()
     series = await _series(ports, node)
     listed = await ask_or_none(ports, partial(ports.source.first_listed, series[0])) if series else None
-    if listed is None or (tape is not None and tape.start < listed):
+    if listed is None:
+        return Beginning()
+    if tape is not None and tape.start < listed:
+        await ports.source.forget_listing(series[0])
         return Beginning()
     frame = node.timeframe
     first = frame.floor(listed)

@@ -118,11 +118,17 @@ async def test_what_is_not_proven_to_be_the_first_trade_leaves_bars_missing(
     candles: dict[int, Row], tape: list[Trade] | None, missing_from: int
 ) -> None:
     ports, _ = market(HoursAlone, candles, tape)
+    clock = ports.clock
+    assert isinstance(clock, ManualClock)
     report = await backfill(ports, NODE, DAY)
     first = FIRST + 600 if tape else FIRST
     # Of the minute in which its trades begin nobody knows whether they are all.
     gaps = [(DAY.start, missing_from, "pre_listing"), (missing_from, first + 60, "missing")]
     assert absent(report.coverage) == [gap for gap in gaps if gap[0] < gap[1]]
+    # A later look, which may be at a part of it, proves no more.
+    clock.time += 4_000
+    again = await backfill(ports, NODE, Segment(DAY.start, first + 60))
+    assert absent(again.coverage) == [gap for gap in gaps if gap[0] < gap[1]]
 
 
 async def test_an_exchange_without_any_candles_proves_nothing() -> None:
