@@ -32,7 +32,7 @@ PURE = ("core", "config", "sandbox/test_replay.py")
 """Tests of what deals in frames, below the folder of tests; they hold for every pandas that we take."""
 OLDEST_PANDAS = "2.2"
 TEST_TOOLS = ("hypothesis", "pandera", "polars", "pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist")
-ALL_TESTS = ("-n", "4", "--dist", "worksteal")
+ALL_TESTS = ("-n", "3", "--dist", "worksteal")
 """A worker more than the cores of CI: tests wait for servers and processes half of their time."""
 DEEP_TESTS = (*ALL_TESTS, "-m", "deep", "--timeout", "14400")
 

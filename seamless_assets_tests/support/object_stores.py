@@ -35,6 +35,15 @@ SLOW_DOWN = (
 Trouble = Literal["", "slow down", "reset before", "reset after"]
 
 
+MOTO = """
+import sys
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+run_simple("127.0.0.1", int(sys.argv[1]), DomainDispatcherApplication(create_backend_app))
+"""
+"""One request after the other: moto looks whether a file is there, and writes it, in two steps."""
+
+
 class S3Server:
     """An S3 server with one bucket: `moto` in Python, `versitygw` on a folder."""
 
@@ -43,7 +52,7 @@ class S3Server:
         place = urlsplit(self.endpoint)
         folder.mkdir(parents=True, exist_ok=True)
         if kind == "moto":
-            command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(place.port)]
+            command = [sys.executable, "-c", MOTO, str(place.port)]
         else:
             (folder / "data").mkdir()
             command = [
