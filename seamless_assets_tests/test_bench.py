@@ -153,7 +153,10 @@ def test_a_line_that_breaks_does_not_end_the_others(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, source: str
 ) -> None:
     (tmp_path / "bars.py").write_text(source)
-    monkeypatch.delitem(sys.modules, "bench.subjects.bars", raising=False)
+    # Whether it was imported before or not, afterwards it is as it was.
+    monkeypatch.setattr(subjects, "bars", None, raising=False)
+    monkeypatch.setitem(sys.modules, "bench.subjects.bars", subjects)
+    del sys.modules["bench.subjects.bars"]
     monkeypatch.setattr(subjects, "__path__", [str(tmp_path), *subjects.__path__])
     monkeypatch.setattr(
         import_module("bench.subjects.mirror"), "cases", lambda _: iter([Skipped("mirror.*", "not today")])
