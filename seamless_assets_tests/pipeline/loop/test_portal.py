@@ -45,11 +45,13 @@ def events() -> list[str]:
 
 @pytest.fixture
 def portal(events: list[str]) -> Iterator[Portal]:
+    of_others = {*threading.enumerate()}
     made = Portal(lambda: Adapters(events))  # type: ignore[arg-type]
     yield made
     made.stop()
     gc.collect()
-    assert [thread for thread in threading.enumerate() if thread.name == "seamless-assets"] == []
+    left = {*threading.enumerate()} - of_others
+    assert [thread for thread in left if thread.name == "seamless-assets"] == []
 
 
 async def endless(events: list[str], begun: threading.Event, name: str = "work") -> None:
