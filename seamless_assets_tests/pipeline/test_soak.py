@@ -301,7 +301,8 @@ def rounds(
                     for call in calls:
                         once(call)
         except AssertionError:
-            # What is made late, and once, is no growth; what grows does so again.
+            # One error that is still held counts for as many frames as it is deep, which may be as many as
+            # the rounds; what grows does so again.
             if is_last:
                 raise
         else:
