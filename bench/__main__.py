@@ -6,18 +6,21 @@
     python -m bench --page docs/results.md --json rows.json
     python -m bench --from rows.json --from others.json --page docs/results.md
 
-Ends with 0 where every goal is met, 1 where one is missed, 2 where one could not be judged, and where
-earlier rows are of a commit that is not in the history of the checkout. A quick run
-does little of everything and judges nothing: it ends with 2 where a line broke.
+Ends with 0 where every goal is met, 1 where one is missed, 2 where one could not be judged, where what is
+asked for means nothing, and where earlier rows cannot be shown: those of a quick run, and of a commit that is
+not in the history of the checkout. A quick run does little of everything and judges nothing: it ends with 2
+where a line broke.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -27,7 +30,7 @@ from bench.goals import LINES
 from bench.line import Row
 from bench.report.page import write_page
 from bench.report.pictures import draw
-from bench.report.results import Results, joined_results
+from bench.report.results import Results, UnfitRows, joined_results
 from bench.report.table import problems, table
 from bench.running import Bench, SubjectBroken, rows_of
 
@@ -51,16 +54,44 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--list", action="store_true", help="name the lines with their goals, and end")
     options = parser.parse_args(words)
-    if options.rounds is not None and options.rounds < 1:
-        parser.error("--rounds must be at least 1")
-    if options.earlier and (options.only or options.quick or options.rounds or options.json):
-        parser.error("--from shows rows that were measured before; it goes with --page and --pictures alone")
-    if options.quick and options.page:
-        parser.error("a quick run judges nothing, so that no page is made of it")
+    if said := misuse(options):
+        parser.error(said)
     options.names = chosen(options.only or ["*"])
-    if lost := [asked for asked in options.only or [] if not chosen([asked])]:
-        parser.error(f"no line is named {lost[0]!r}; `python -m bench --list` names them")
     return options
+
+
+def misuse(options: argparse.Namespace) -> str | None:
+    """Why what is asked for cannot be meant, before hours are spent on it."""
+    to_measure = (options.only, options.quick, options.rounds, options.json)
+    if options.rounds is not None and options.rounds < 1:
+        return "--rounds must be at least 1"
+    if lost := next((asked for asked in options.only or [] if not chosen([asked])), None):
+        return f"no line is named {lost!r}{nearest(lost)}; `python -m bench --list` names them"
+    if options.earlier and any(to_measure):
+        return "--from shows rows that were measured before; it goes with --page and --pictures alone"
+    if options.list and any((*to_measure[1:], options.earlier, options.page, options.pictures)):
+        return "--list names lines and measures none; it goes with --only alone"
+    if options.quick and options.rounds:
+        return "a quick run has one round of every line; leave --rounds out"
+    if options.quick and (options.page or options.pictures):
+        return "a quick run judges nothing, so that neither page nor pictures are made of it"
+    unfit = (file for file in (options.json, options.page) if file and not can_be_written(file))
+    return next((f"{file} cannot be written; name a file in a folder that is there" for file in unfit), None)
+
+
+def nearest(asked: str) -> str:
+    """The line or subject whose name is closest to what was asked for, in words."""
+    names = dict.fromkeys(name for line in LINES for name in (line.name, line.subject))
+    return "".join(f", the nearest is {name!r}" for name in get_close_matches(asked, names, n=1))
+
+
+def can_be_written(file: Path) -> bool:
+    """Whether there may be such a file once there is something to write into it."""
+    return (
+        file.parent.is_dir()
+        and not file.is_dir()
+        and os.access(file if file.exists() else file.parent, os.W_OK)
+    )
 
 
 def chosen(patterns: Sequence[str]) -> list[str]:
@@ -105,10 +136,10 @@ def main(words: Sequence[str] | None = None) -> int:
     if options.list:
         console.print(table([Row(line) for line in LINES if line.name in options.names]))
         return 0
-    results = joined_results(options.earlier) if options.earlier else measured(options)
-    if options.earlier and (lost := results.lost_commits):
-        said = f"rows are of {', '.join(lost)}, not in the history of this checkout; leave their files out"
-        Console(stderr=True, width=160).print(said, highlight=False)
+    try:
+        results = earlier(options.earlier) if options.earlier else measured(options)
+    except UnfitRows as unfit:
+        Console(stderr=True, width=160).print(unfit, highlight=False)
         return 2
     console.print(table(results.rows, judged=not options.quick))
     for problem in problems(results.rows):
@@ -120,16 +151,26 @@ def main(words: Sequence[str] | None = None) -> int:
     return status(results.rows, quick=options.quick)
 
 
+def earlier(files: Sequence[Path]) -> Results:
+    """Rows that were measured before, of code that this checkout has or had."""
+    results = joined_results(files)
+    if lost := results.lost_commits:
+        raise UnfitRows(
+            f"rows are of {', '.join(lost)}, not in the history of this checkout; leave their files out"
+        )
+    return results
+
+
 def measured(options: argparse.Namespace) -> Results:
     """Run the lines; what is there of the JSON is written after each of them."""
     rows: list[Row] = []
-    said, so_far = Console(stderr=True), Results.of(rows)
+    said, so_far = Console(stderr=True), Results.of(rows, is_quick=options.quick)
     for row in run(options.names, quick=options.quick, rounds=options.rounds):
         rows.append(row)
         said.print(f"{row.line.name} done", style="dim", highlight=False)
         if options.json:
             so_far.write(options.json)
-    results = Results.of(rows)
+    results = Results.of(rows, is_quick=options.quick)
     if options.json:
         results.write(options.json)
     return results

@@ -107,6 +107,30 @@ def test_lines_are_chosen_by_name_subject_or_pattern_and_others_are_refused(
         parse(["--rounds", "0"])
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--only reads.day-arow", "the nearest is 'reads.day-arrow'"),
+        ("--only mirrors", "the nearest is 'mirror'"),
+        ("--list --json made.json", "goes with --only alone"),
+        ("--list --quick", "goes with --only alone"),
+        ("--quick --rounds 3", "leave --rounds out"),
+        ("--quick --page made.md", "a quick run judges nothing"),
+        ("--quick --pictures made", "a quick run judges nothing"),
+        ("--from rows.json --only mirror", "--from shows rows"),
+        ("--json nowhere/made.json", "nowhere/made.json cannot be written"),
+        ("--page .", ". cannot be written"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_measured(
+    words: str, said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main(words.split())
+    assert said in capsys.readouterr().err and not [*tmp_path.iterdir()]
+
+
 def test_a_skipped_line_has_a_row_that_says_why(tmp_path: Path) -> None:
     bench = Bench(tmp_path, wanted=["mirror.short-log", "mirror.long-log"])
     rows = list(measure(bench, lambda _: iter([Skipped("mirror.*", "no mirror here")])))
@@ -245,6 +269,31 @@ def test_no_page_is_made_of_rows_of_a_commit_that_is_not_in_the_history(
         assert main(["--from", str(told), "--page", str(page)]) == ended
         assert page.exists() == (ended == 0)
         assert (name in capsys.readouterr().err) == (ended == 2)
+
+
+def test_no_page_is_made_of_what_holds_no_judged_rows_of_one_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(name: str, *, processor: str = "some", is_quick: bool = False) -> Path:
+        rows = [Row(LINES[0], ours=1.0, at=1.0)]
+        results = Results(rows, {"processor": processor}, {"seamless-assets": "1 (abc)"}, is_quick)
+        results.write(tmp_path / name)
+        return tmp_path / name
+
+    (half := tmp_path / "half").write_text('{"rows": [')
+    (rows := json.loads(told("older").read_text()))["rows"][0].pop("load")
+    (older := tmp_path / "older").write_text(json.dumps(rows))
+    for files, said in (
+        ([tmp_path / "nowhere"], "holds no rows"),
+        ([half], "holds no rows"),
+        ([older], "rows lack 'load'"),
+        ([told("quick", is_quick=True)], "of a quick run"),
+        ([told("one"), told("two", processor="other")], "different machines"),
+    ):
+        words = [word for file in files for word in ("--from", str(file))]
+        assert main([*words, "--page", str(tmp_path / "made.md")]) == 2
+        assert said in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "made.md").exists()
 
 
 def test_a_process_that_ended_is_not_waited_for(tmp_path: Path) -> None:

@@ -14,18 +14,23 @@ from bench.line import Row
 from bench.report.machine import is_in_history, machine_facts, versions
 
 
+class UnfitRows(Exception):
+    """Rows of earlier runs that cannot be shown together, or as what is measured; the text says why."""
+
+
 @dataclass(frozen=True)
 class Results:
-    """Rows in the order of the lines, and what they were measured on."""
+    """Rows in the order of the lines, and what they were measured on; `is_quick` where they judge nothing."""
 
     rows: Sequence[Row]
     machine: Mapping[str, str]
     versions: Mapping[str, str]
+    is_quick: bool = False
 
     @classmethod
-    def of(cls, rows: Sequence[Row]) -> Results:
+    def of(cls, rows: Sequence[Row], *, is_quick: bool) -> Results:
         """Rows that were just measured here."""
-        return cls(rows, machine_facts(), versions())
+        return cls(rows, machine_facts(), versions(), is_quick)
 
     @property
     def lost_commits(self) -> list[str]:
@@ -35,24 +40,43 @@ class Results:
 
     def write(self, path: Path) -> None:
         """Write them as JSON."""
-        rows = [row.to_json() for row in self.rows]
-        told = {"machine": dict(self.machine), "versions": dict(self.versions), "rows": rows}
+        told = {
+            "machine": dict(self.machine),
+            "versions": dict(self.versions),
+            "quick": self.is_quick,
+            "rows": [row.to_json() for row in self.rows],
+        }
         path.write_text(json.dumps(told, indent=1) + "\n")
 
 
 def joined_results(paths: Sequence[Path]) -> Results:
     """The rows of several files; the later of two rows of a line counts, those of no line are left out.
 
-    Raises `ValueError` where the files come from different machines.
+    Raises `UnfitRows` where a file holds no rows, those of a quick run, or of another machine than the first.
     """
-    told = [json.loads(path.read_text()) for path in paths]
+    told = [_told(path) for path in paths]
     for path, other in zip(paths, told, strict=True):
         if other["machine"] != told[0]["machine"]:
-            raise ValueError(f"{paths[0]} and {path} were written on different machines; make a page of each")
+            raise UnfitRows(f"{paths[0]} and {path} were written on different machines; make a page of each")
     latest = {row["name"]: row for one in told for row in one["rows"]}
-    rows = [Row.from_json(line, latest[line.name]) for line in LINES if line.name in latest]
+    try:
+        rows = [Row.from_json(line, latest[line.name]) for line in LINES if line.name in latest]
+    except KeyError as lacking:
+        raise UnfitRows(f"rows lack {lacking}, as another version wrote them; measure them again") from None
     names = dict.fromkeys(name for one in told for name in one["versions"])
     return Results(rows, told[-1]["machine"], {name: _every_version(name, told) for name in names})
+
+
+def _told(path: Path) -> dict[str, Any]:
+    """What a file tells, looked through."""
+    try:
+        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        _ = told["versions"]["seamless-assets"], told["machine"], [row["name"] for row in told["rows"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnfitRows(f"{path} holds no rows of a bench ({error!r}); name what --json wrote") from error
+    if told.get("quick"):
+        raise UnfitRows(f"{path} is of a quick run, which judges nothing; leave it out")
+    return told
 
 
 def _every_version(name: str, told: Sequence[Mapping[str, Any]]) -> str:
