@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from seamless_assets.core.calendar.segment import Segment, outside
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.coverage import Gap as Hole
-from seamless_assets.core.live.cursor import write_cursor
+from seamless_assets.core.live.cursor import Place, write_cursor
 from seamless_assets.core.live.events import Bar, Event, Filled, Gap, Revised
 from seamless_assets.core.live.position import Position
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import InvalidInput
 
+E = TypeVar("E", bound=Event)
 MAX_AHEAD = 1_000
 """Events of a node that wait for the others; more of it are not asked for before there is room."""
 LATE = "late"
@@ -64,11 +66,19 @@ class Panel:
         self._waiting: dict[str, deque[Event]] = {name: deque() for name in self._names}
         # Who was late at the last tick is behind the others.
         self.ts = max(self._reached.values())
+        self._came: deque[tuple[int, float]] = deque()
+        """How far the first of all nodes has reached, and when."""
 
-    def add(self, event: Event) -> None:
-        """Take an event of one of the nodes."""
+    def add(self, event: Event, at: float) -> None:
+        """Take an event of one of the nodes, which came at `at`, in seconds of any clock."""
         self._waiting[event.node_id].append(event)
-        self._reached[event.node_id] = event.place.own.upto
+        self._reached[event.node_id] = reached = event.place.own.upto
+        if reached >= self._end and (not self._came or reached > self._came[-1][0]):
+            self._came.append((reached, at))
+
+    def place(self, event: Event) -> Place:
+        """Where the panel stands, for an event that belongs to no tick: behind what it has told."""
+        return self._place(event.node_id, dict(self._positions))
 
     def has_room(self, node: NodeId) -> bool:
         """Whether more of a node may be added: it is not too far ahead of the others."""
@@ -78,6 +88,16 @@ class Panel:
     def is_begun(self) -> bool:
         """Whether some node's part of the next tick is there."""
         return any(reached >= self._end for reached in self._reached.values())
+
+    @property
+    def begun_at(self) -> float:
+        """When the first part of the next tick came, where it has begun."""
+        return self._came[0][1]
+
+    @property
+    def length(self) -> int:
+        """Seconds that the next tick covers."""
+        return self._end - self.ts
 
     @property
     def is_complete(self) -> bool:
@@ -99,20 +119,30 @@ class Panel:
                     missing[name] = event.reason
                 else:
                     late.append(event)
+        positions = dict(self._positions)
         tick = Tick(
             ts=self.ts,
             end=self._end,
-            bars=bars,
+            bars={name: self._placed(bar, positions) for name, bar in bars.items()},
             missing=missing,
-            late=tuple(late),
-            positions=dict(self._positions),
+            late=tuple(self._placed(event, positions) for event in late),
+            positions=positions,
         )
         self.ts = self._end
+        while self._came and self._came[0][0] < self._end:
+            self._came.popleft()
         return tick
 
     @property
     def _end(self) -> int:
         return self._frame.shift(self.ts, 1)
+
+    def _placed(self, event: E, positions: Mapping[str, Position]) -> E:
+        """An event of a tick, with the place of the tick: that of the stream may lie beyond it."""
+        return replace(event, place=self._place(event.node_id, positions))
+
+    def _place(self, name: str, positions: Mapping[str, Position]) -> Place:
+        return Place(positions, name, positions[name])
 
     def _next(self, name: str) -> Event | None:
         """The next event of a node that belongs to the tick or to earlier ones; None where none is there."""

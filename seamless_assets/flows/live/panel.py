@@ -7,11 +7,17 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 from seamless_assets.aio.shield import shielded
+from seamless_assets.aio.timing import monotonic
 from seamless_assets.core.live.events import CaughtUp, Event, Stale
 from seamless_assets.core.live.panel import Panel, Tick
 from seamless_assets.core.live.request import StreamRequest
 from seamless_assets.flows.live.subscribe import begin, subscribe
 from seamless_assets.flows.ports import Ports
+
+SHORTEST_WAIT = 0.5
+"""A tick comes at its deadline no sooner after the one before than this share of a bar: a node that loads its
+history is not late at once for all that others have of theirs.
+"""
 
 
 async def subscribe_panel(
@@ -19,13 +25,14 @@ async def subscribe_panel(
 ) -> AsyncGenerator[Tick | Stale | CaughtUp, None]:
     """The ticks of the request's nodes; a tick is told `deadline` seconds after its first bar came.
 
-    Raises as `subscribe` does.
+    The cursor of all that it tells is the panel's. Raises as `subscribe` does.
     """
     positions = await begin(ports, request)
     panel = Panel(request.nodes, positions)
     stream = subscribe(ports, replace(request, positions=positions), panel.has_room)
     coming: asyncio.Task[Event | None] | None = None
     limit: asyncio.Task[None] | None = None
+    last_at = monotonic()
     try:
         while True:
             while panel.is_complete:
@@ -33,21 +40,24 @@ async def subscribe_panel(
                     limit.cancel()
                     limit = None
                 yield panel.tick()
+                last_at = monotonic()
             coming = coming or asyncio.create_task(_next(stream))
             if limit is None and panel.is_begun:
-                limit = asyncio.create_task(_pass(ports, deadline))
+                due = max(panel.begun_at + deadline, last_at + min(deadline, panel.length * SHORTEST_WAIT))
+                limit = asyncio.create_task(_pass(ports, max(0.0, due - monotonic())))
             await asyncio.wait({coming, limit} if limit else {coming}, return_when=asyncio.FIRST_COMPLETED)
             if coming.done():
                 event, coming = coming.result(), None
                 if event is None:
                     break
                 if isinstance(event, Stale | CaughtUp):
-                    yield event
+                    yield replace(event, place=panel.place(event))
                 else:
-                    panel.add(event)
+                    panel.add(event, monotonic())
             else:
                 limit = None
                 yield panel.tick()
+                last_at = monotonic()
         while panel.is_begun:
             yield panel.tick()
     finally:

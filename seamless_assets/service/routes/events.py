@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from seamless_assets.aio.batches import batched
 from seamless_assets.core.live.cursor import is_cursor, write_cursor
-from seamless_assets.core.live.panel import Tick, timeframe_of
+from seamless_assets.core.live.panel import timeframe_of
 from seamless_assets.core.live.request import StreamRequest
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
@@ -198,18 +198,16 @@ async def _messages(
     try:
         async with aclosing(batched(source, BATCH)) as batches:
             async for batch in batches:
-                yield b"".join(event_message(told, is_panel=deadline is not None) for told in batch)
+                yield b"".join(map(event_message, batch))
     except SeamlessError as error:
         yield write_message(PROBLEM, problem_json(error, status_of(error)))
     else:
         yield write_message(END, b"{}")
 
 
-def event_message(told: Told, *, is_panel: bool = False) -> bytes:
+def event_message(told: Told) -> bytes:
     """An event as it is sent, with the id that it is resumed by."""
-    # What a panel tells of one node's clock lies within a tick that is still to come.
-    is_place = not is_panel or isinstance(told, Tick)
-    return write_message(type(told).__name__, write_event(told), told.cursor if is_place else "")
+    return write_message(type(told).__name__, write_event(told), told.cursor)
 
 
 def _require_declared(request: StreamRequest, declared: set[NodeId]) -> None:

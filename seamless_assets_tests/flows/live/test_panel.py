@@ -90,6 +90,45 @@ def test_at_the_deadline_the_missing_are_named_and_come_with_a_later_tick() -> N
     run_on_virtual_time(work)
 
 
+@pytest.mark.parametrize(("frame", "deadline"), [("1m", 10.0), ("1m", 45.0), ("1m", 150.0), ("5m", 400.0)])
+def test_no_tick_is_told_later_than_its_deadline_however_long_that_is(frame: str, deadline: float) -> None:
+    nodes = [NodeId.parse(f"ohlcv:binance:C{number}/USDT:{frame}") for number in range(2)]
+    market, silent = LiveMarket(nodes), nodes[1]
+    length = silent.timeframe.seconds or 0
+
+    async def work() -> None:
+        market.exchange.series[silent] = market.truth(silent, START, market.now - length)
+        panel = subscribe_panel(market.process(), request(nodes, None), deadline)
+        after = []
+        async for event in panel:
+            if isinstance(event, Tick):
+                assert event.missing == {str(silent): LATE}
+                after.append(market.clock.now() - event.end)
+                if len(after) == 6:
+                    break
+        await panel.aclose()
+        assert deadline <= min(after) and max(after) < deadline + 2.0
+
+    run_on_virtual_time(work)
+
+
+def test_whatever_a_panel_tells_has_a_cursor_that_loses_no_bar_and_repeats_none() -> None:
+    """That of what tells of one node's clock, and of the bars in a tick, too."""
+    market = LiveMarket(NODES, skip=0.2)
+
+    async def work() -> None:
+        asked = request(NODES, BEGIN, START + 6 * HOUR)
+        told = [event async for event in subscribe_panel(market.process(), asked, 3_600.0)]
+        assert {type(event).__name__ for event in told} == {"Tick", "CaughtUp"}
+        for at, event in enumerate(told):
+            rest = [one for one in told[at + 1 :] if isinstance(one, Tick)]
+            inside = [*event.bars.values(), *event.late] if isinstance(event, Tick) else []
+            for cursor in {event.cursor, *(one.cursor for one in inside)}:
+                assert await ticks_of(market, request(NODES, cursor, START + 6 * HOUR), 3_600.0) == rest
+
+    run_on_virtual_time(work)
+
+
 def test_nodes_of_several_timeframes_make_no_panel() -> None:
     with pytest.raises(InvalidInput, match="1m, 1h"):
         timeframe_of([NODES[0], NodeId.parse("ohlcv:binance:C1/USDT:1h")])
@@ -129,7 +168,7 @@ def test_a_panel_has_no_room_for_a_node_whose_events_wait(monkeypatch: pytest.Mo
         ]
         for event in events[:20]:
             assert panel.has_room(NODES[0])
-            panel.add(event)
+            panel.add(event, 0.0)
         assert not panel.has_room(NODES[0])
         assert panel.has_room(NODES[1])
         panel.tick()
