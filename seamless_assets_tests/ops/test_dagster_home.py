@@ -121,6 +121,7 @@ def test_the_laptop_needs_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with DagsterInstance.from_ref(InstanceRef.from_dir(str(tmp_path))) as instance:
         assert greeting.execute_in_process(instance=instance).success
         assert_runs_are_bounded(instance)
+        assert 0 < instance.run_monitoring_max_runtime_seconds <= 86_400
     assert list(tmp_path.rglob("*.db"))
 
 

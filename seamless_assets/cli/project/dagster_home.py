@@ -19,8 +19,10 @@ run_retries:
   max_retries: 2
   retry_on_asset_or_op_failure: false
 
+# A run whose process ended with the machine counts as started until this ends it, and holds its place.
 run_monitoring:
   enabled: true
+  max_runtime_seconds: 86400
 
 # What the pipeline logs stands in the log of the run that it happened in.
 python_logs:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 from dagster import (
     DagsterInstance,
     DagsterRunStatus,
     DefaultScheduleStatus,
     DefaultSensorStatus,
+    RunRecord,
     RunRequest,
     RunsFilter,
 )
@@ -17,6 +19,7 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_START_TAG,
     PARTITION_NAME_TAG,
 )
+from dagster._time import get_current_datetime
 
 from seamless_assets.config.automation import AutomationSettings, SwitchSettings
 from seamless_assets.defs.automation.due import Batch
@@ -31,6 +34,9 @@ UNDER_WAY = [
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
 ]
+LOST_AFTER = timedelta(hours=1)
+"""A run is waited for no longer than this, but in the queue. Where its process ended with its machine nobody
+tells Dagster, and it counts as started for ever; to ask again while it lives costs little, as both share leases."""
 
 
 def run_requests(shard: Shard, names: ProjectNames, found: Iterable[Batch], key: str) -> list[RunRequest]:
@@ -56,13 +62,19 @@ def partition_tags(first: str, last: str) -> dict[str, str]:
 def is_under_way(instance: DagsterInstance, job_name: str, tag: str, name: str) -> bool:
     """Whether a run of a job that the schedule or sensor of that name asked for is not over."""
     wanted = RunsFilter(job_name=job_name, statuses=UNDER_WAY, tags={tag: name})
-    return instance.get_runs_count(wanted) > 0
+    return any(map(_is_awaited, instance.get_run_records(wanted)))
 
 
 def jobs_under_way(instance: DagsterInstance, tag: str, name: str) -> set[str]:
     """The jobs of which a run that the schedule or sensor of that name asked for is not over."""
     wanted = RunsFilter(statuses=UNDER_WAY, tags={tag: name})
-    return {run.job_name for run in instance.get_runs(wanted)}
+    records = instance.get_run_records(wanted)
+    return {record.dagster_run.job_name for record in records if _is_awaited(record)}
+
+
+def _is_awaited(record: RunRecord) -> bool:
+    is_queued = record.dagster_run.status == DagsterRunStatus.QUEUED
+    return is_queued or get_current_datetime() - record.update_timestamp < LOST_AFTER
 
 
 def schedule_status(automation: AutomationSettings, switch: SwitchSettings) -> DefaultScheduleStatus:
