@@ -35,8 +35,11 @@ UNDER_WAY = [
     DagsterRunStatus.CANCELING,
 ]
 LOST_AFTER = timedelta(hours=1)
-"""A run is waited for no longer than this, but in the queue. Where its process ended with its machine nobody
-tells Dagster, and it counts as started for ever; to ask again while it lives costs little, as both share leases."""
+"""A run is waited for no longer than this, but in the queue.
+
+Where its process ended with its machine nobody tells Dagster, and it counts as started for ever. To ask again
+while it lives costs little, as both share leases.
+"""
 
 
 def run_requests(shard: Shard, names: ProjectNames, found: Iterable[Batch], key: str) -> list[RunRequest]:
