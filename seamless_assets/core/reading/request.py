@@ -9,7 +9,8 @@ from typing import Any, Literal, cast
 from seamless_assets.core.bars.table import COLUMNS
 from seamless_assets.core.calendar.instant import epoch_seconds
 from seamless_assets.core.calendar.segment import Segment
-from seamless_assets.core.calendar.timeframe import grid_of
+from seamless_assets.core.calendar.timeframe import Timeframe, grid_of
+from seamless_assets.core.coverage.coverage import MISSING, Coverage, Gap
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext, Strategy, choose, choose_strategy
 from seamless_assets.core.reading.sla import PRESETS, SLAPolicy, resolve_sla
@@ -18,6 +19,8 @@ from seamless_assets.errors import InvalidChoice, InvalidInput, InvalidSegment
 FillGaps = Literal["previous_close"]
 FILLS: tuple[str, ...] = ("previous_close",)
 MAX_BARS = 100_000_000
+MAX_GROWTH = 16
+"""How many times longer than before a window may become at once in search of the last so many bars."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,36 @@ class ReadRequest:
         else:
             begin = first
         return Segment(min(begin, finish), finish).whole_bars(grid)
+
+    def last_window(self, window: Segment, known: Coverage, first: int) -> Segment:
+        """The window of the last `limit` bars that may exist, by what is `known` of `window`.
+
+        Where it has too few of them that is a longer one to look into, back to `first` at most; `window`
+        itself where nothing more is wanted, or can be had.
+        """
+        if self.limit is None or self.start is not None or not known.absent:
+            return window
+        absent = [gap for gap in known.gaps if gap.reason != MISSING]
+        timeframe = self.node.timeframe
+        start, short = _last_bars(timeframe, window, absent, self.limit)
+        if not short:
+            return Segment(start, window.end)
+        bars, held = timeframe.count(*window), self.limit - short
+        more = min(bars * MAX_GROWTH, max(short, -(-bars * short // max(held, 1))))
+        reached = max(timeframe.ceil(first), timeframe.shift(window.start, -more))
+        return Segment(min(reached, window.start), window.end)
+
+
+def _last_bars(timeframe: Timeframe, window: Segment, absent: Sequence[Gap], wanted: int) -> tuple[int, int]:
+    """Where the last `wanted` bars of a window begin that are not absent, and how many it has too few."""
+    left, end = wanted, window.end
+    for gap in reversed(absent):
+        inside = timeframe.count(gap.end, end)
+        if inside >= left:
+            break
+        left, end = left - inside, gap.start
+    short = max(0, left - timeframe.count(window.start, end))
+    return timeframe.shift(end, short - left), short
 
 
 def choose_columns(columns: Sequence[str] | str | None) -> tuple[str, ...]:

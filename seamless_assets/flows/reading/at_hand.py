@@ -19,7 +19,7 @@ from seamless_assets.core.worlds.session import SessionKey, SessionRecord
 from seamless_assets.errors import CoverageMissing
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.answer import NO_SESSION, Answer, refuse_at_hand, serve_at_hand
-from seamless_assets.flows.reading.blended import live_window
+from seamless_assets.flows.reading.blended import earliest, live_window
 from seamless_assets.flows.reading.deadline import Deadline, Timer
 from seamless_assets.flows.reading.gather import cache_key
 from seamless_assets.flows.reading.released import reach, refuse_uncovered
@@ -87,8 +87,11 @@ def _live(ports: Ports, request: ReadRequest) -> Found | None:
     window = live_window(ports, request)
     gathered = ports.frames.load(cache_key(ports, node, window, snapshot, context))
     # What releases lack may be hot.
-    is_whole = gathered is not None and not gathered.coverage.missing
-    return Found(gathered, snapshot, session) if gathered is not None and is_whole else None
+    if gathered is None or gathered.coverage.missing:
+        return None
+    first = earliest(ports, node, snapshot, window.start)
+    is_short = request.last_window(window, gathered.coverage, first) != window
+    return None if is_short else Found(gathered, snapshot, session)
 
 
 def _is_open(ports: Ports, request: ReadRequest, as_of: str | None) -> bool:

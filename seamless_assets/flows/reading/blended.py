@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from seamless_assets.core.calendar.segment import Segment
-from seamless_assets.core.coverage.coverage import Gap
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.admission import Admission, Fill
 from seamless_assets.core.reading.gathered import Gathered, nothing_gathered
@@ -37,10 +36,10 @@ def live_window(ports: Ports, request: ReadRequest) -> Segment:
 
 
 def plan_fills(
-    node: NodeId, window: Segment, missing: Sequence[Gap], admission: Admission, most_bars: int
+    node: NodeId, window: Segment, missing: Sequence[Segment], admission: Admission, most_bars: int
 ) -> FillPlan:
     """When each missing range is filled, as the admission says; at most `most_bars` by a read BY_SIZE."""
-    parts = tuple(gap.segment for gap in missing)
+    parts = tuple(missing)
     if not parts or admission.fill is Fill.NEVER:
         return FillPlan((), (), ())
     if admission.fill is Fill.FIRST:
@@ -68,27 +67,52 @@ async def read_blended(
     """
     node = request.node
     gathered = await _gather(ports, request, window, snapshot, deadline)
-    # No exchange has bars of a derived node.
-    missing = () if node in ports.policy.derived else gathered.coverage.missing_gaps
-    wanted = plan_fills(node, window, missing, admission, request.sla.max_sync_gap_bars)
     problems: list[str] = []
-    await fill_later(ports, node, wanted.later, deadline)
-    phases: tuple[tuple[Phase, tuple[Segment, ...]], ...] = (
-        ("backfill_wait", wanted.first),
-        ("live_wait", wanted.tail),
-    )
-    for phase, parts in phases:
-        if parts:
-            problems += await _filled(ports, node, parts, phase, deadline)
-    # Where the fill took all the time, a second look would be cut in its place, and named for it.
-    if (wanted.first or wanted.tail) and deadline.has_time("storage_wait"):
-        again = await _gather(ports, request, window, snapshot, deadline)
-        # A second look that was cut knows less than the first.
-        gathered = again if again.coverage.present >= gathered.coverage.present else gathered
+    tried_from = window.end
+    # What a fill proves not to exist may show that the last so many bars begin earlier.
+    while gathered.window.start < tried_from:
+        untried = Segment(gathered.window.start, tried_from)
+        tried_from = untried.start
+        # No exchange has bars of a derived node.
+        missing = () if node in ports.policy.derived else gathered.coverage.missing_gaps
+        parts = [part for gap in missing if not (part := gap.segment.intersect(untried)).is_empty]
+        wanted = plan_fills(node, gathered.window, parts, admission, request.sla.max_sync_gap_bars)
+        await fill_later(ports, node, wanted.later, deadline)
+        phases: tuple[tuple[Phase, tuple[Segment, ...]], ...] = (
+            ("backfill_wait", wanted.first),
+            ("live_wait", wanted.tail),
+        )
+        for phase, awaited in phases:
+            if awaited:
+                problems += await _filled(ports, node, awaited, phase, deadline)
+        # Where the fill took all the time, a second look would be cut in its place, and named for it.
+        if (wanted.first or wanted.tail) and deadline.has_time("storage_wait"):
+            again = await _gather(ports, request, gathered.window, snapshot, deadline)
+            # A second look that was cut knows less than the first.
+            gathered = again if again.coverage.present >= gathered.coverage.present else gathered
     return gathered, tuple(problems)
 
 
+def earliest(ports: Ports, node: NodeId, snapshot: Snapshot, otherwise: int) -> int:
+    """The first open that is declared or released of a node; `otherwise` where nothing of it is."""
+    known = [ports.reading.starts.get(str(node)), *(ref.start for ref in snapshot.artifacts[:1])]
+    return min((at for at in known if at is not None), default=otherwise)
+
+
 async def _gather(
+    ports: Ports, request: ReadRequest, window: Segment, snapshot: Snapshot, deadline: Deadline
+) -> Gathered:
+    """What is there of `window`, or of one that holds as many bars as are asked for."""
+    first = earliest(ports, request.node, snapshot, window.start)
+    gathered = await _gather_window(ports, request, window, snapshot, deadline)
+    wider = request.last_window(gathered.window, gathered.coverage, first)
+    while wider != gathered.window and deadline.has_time("storage_wait"):
+        gathered = await _gather_window(ports, request, wider, snapshot, deadline)
+        wider = request.last_window(gathered.window, gathered.coverage, first)
+    return gathered
+
+
+async def _gather_window(
     ports: Ports, request: ReadRequest, window: Segment, snapshot: Snapshot, deadline: Deadline
 ) -> Gathered:
     gathering = gather_blended(ports, request.node, window, snapshot, request.context)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 from seamless_assets.core.calendar.partition import partitions
 from seamless_assets.core.calendar.segment import Segment
@@ -19,7 +20,7 @@ from seamless_assets.errors import CoverageMissing, NothingReleased
 from seamless_assets.flows.filling.clocks import refuse_derived
 from seamless_assets.flows.filling.history import coverage
 from seamless_assets.flows.ports import Ports
-from seamless_assets.flows.reading.blended import plan_fills, reach_of
+from seamless_assets.flows.reading.blended import earliest, plan_fills, reach_of
 from seamless_assets.flows.reading.deadline import Deadline
 from seamless_assets.flows.reading.gather import gather_layered, gather_released
 from seamless_assets.flows.reading.released import load_released, refuse_uncovered
@@ -34,6 +35,22 @@ async def load_published(
     What is fetched first is what the strategy says. Raises `CoverageMissing` where the window is not
     released afterwards either, and `PhaseCut`.
     """
+    gathered, snapshot, problems = await _load(ports, request, admission, deadline)
+    first = earliest(ports, request.node, snapshot, gathered.window.start)
+    wider = request.last_window(gathered.window, gathered.coverage, first)
+    # Bars that do not exist are none of the last so many; where no more can be had, fewer will do.
+    with suppress(CoverageMissing):
+        while wider != gathered.window and deadline.has_time("storage_wait"):
+            reaching = replace(request, start=wider.start)
+            gathered, snapshot, more = await _load(ports, reaching, admission, deadline)
+            problems = (*problems, *more)
+            wider = request.last_window(gathered.window, gathered.coverage, first)
+    return gathered, snapshot, problems
+
+
+async def _load(
+    ports: Ports, request: ReadRequest, admission: Admission, deadline: Deadline
+) -> tuple[Gathered, Snapshot, tuple[str, ...]]:
     if request.context is None:
         problems = await deadline.run("backfill_wait", _publish(ports, request, admission))
         with _explained(problems):
@@ -74,7 +91,8 @@ async def _publish(ports: Ports, request: ReadRequest, admission: Admission) -> 
     refuse_derived(ports, node)
     whole = Segment(parts[0].start, parts[-1].end)
     known = await coverage(ports, node, whole)
-    wanted = plan_fills(node, whole, known.missing_gaps, admission, request.sla.max_sync_gap_bars)
+    missing = [gap.segment for gap in known.missing_gaps]
+    wanted = plan_fills(node, whole, missing, admission, request.sla.max_sync_gap_bars)
     if wanted.later:
         filling = ports.fills.start(ports, node, reach_of(wanted.later), is_awaited=False)
         await asyncio.shield(filling.recorded)
