@@ -81,8 +81,8 @@ class AsyncWorldSession:
     async def advance(self, node: str | NodeId, as_of: Instant = None) -> str | None:
         """Bind the newest release, or the last one at or before `as_of`; the `as_of` bound then.
 
-        Raises `AsOfRegression` where the session has seen a later one, `NothingReleased`, and
-        `InvalidInput` where the session is not live.
+        A pinned session stays where it is. Raises `AsOfRegression` where the session has seen a later one,
+        `NothingReleased`, and `InvalidInput` where the session is not live, or pinned before that `as_of`.
         """
         self._require_live("advance")
         parsed = NodeId.parse(node)
@@ -147,7 +147,7 @@ class AsyncWorldSession:
 
     async def _bind_live(self, ports: Ports, node: NodeId) -> SessionRecord:
         if self.context.as_of is not None:
-            return await sessions.advance_to(ports, node, self.context, self.context.as_of)
+            return await sessions.bind_to(ports, node, self.context, self.context.as_of)
         return await sessions.bind(ports, node, self.context, self._started_at)
 
     async def _do(self, work: Any) -> SessionRecord:

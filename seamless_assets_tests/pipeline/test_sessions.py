@@ -67,6 +67,10 @@ def test_an_as_of_never_goes_back_through_restarts_and_only_a_pin_sets_it_back(
     assert pinned.metadata.as_of == first and any("doubtful" in text for text in pinned.metadata.reasons)
     # A pin holds the session, whatever is released; lifted, the session moves on from there.
     assert world.advance(NODE) == first
+    for later in (second, third):
+        with pytest.raises(InvalidInput, match="doubtful"):
+            world.advance(NODE, later)
+    assert world.advance(NODE, first) == first == pipeline.session(world_id="w1", as_of=third).as_of(NODE)
     world.unpin(NODE)
     assert world.advance(NODE) == third
     with pytest.raises(InvalidInput, match="reason"):

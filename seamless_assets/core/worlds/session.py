@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from seamless_assets.core.reading.context import ComputeContext, Domain, Verdict
 from seamless_assets.core.reading.verdict import Judgement
 from seamless_assets.core.sharing.events import SessionEvent, SessionEventKind
-from seamless_assets.errors import AsOfRegression
+from seamless_assets.errors import AsOfRegression, InvalidInput
 
 SessionState = Literal["ACTIVE", "PARTIAL", "HOLD"]
 STATES: tuple[SessionState, ...] = get_args(SessionState)
@@ -100,6 +100,17 @@ def require_advance(record: SessionRecord, as_of: str) -> None:
             "pin(node, as_of, reason=...) alone sets a session back",
             as_of=as_of,
             bound_as_of=record.as_of,
+        )
+
+
+def require_unpinned(record: SessionRecord, as_of: str) -> None:
+    """Raise `InvalidInput` where `as_of` lies after what the session is pinned to, which holds it there."""
+    if record.pinned is not None and as_of > record.pinned:
+        raise InvalidInput(
+            f"as_of {as_of} is after {record.pinned}, which the session is pinned to ({record.pin_reason}); "
+            "unpin(node) lets it move forward again",
+            as_of=as_of,
+            pinned=record.pinned,
         )
 
 

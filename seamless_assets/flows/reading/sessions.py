@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.reading.request import ReadRequest
@@ -15,6 +17,7 @@ from seamless_assets.core.worlds.session import (
     observe,
     pin,
     require_advance,
+    require_unpinned,
     session_event,
     unpin,
 )
@@ -90,18 +93,42 @@ async def advance_to_newest(ports: Ports, node: NodeId, context: ComputeContext)
     return await _advance_to(ports, key, await bind_snapshot(ports, node, ComputeContext()))
 
 
-async def advance_to(ports: Ports, node: NodeId, context: ComputeContext, as_of: str) -> SessionRecord:
-    """The live session of a node, bound to its last release at or before `as_of`.
+async def bind_to(ports: Ports, node: NodeId, context: ComputeContext, as_of: str) -> SessionRecord:
+    """The live session of a node, begun at its last release at or before `as_of`; one that is pinned stays.
 
     Raises `AsOfRegression` where the session has seen a later one, `NothingReleased` and `AsOfInFuture`.
     """
+    return await _move_to(ports, node, context, as_of, require_advance)
+
+
+async def advance_to(ports: Ports, node: NodeId, context: ComputeContext, as_of: str) -> SessionRecord:
+    """The live session of a node, bound to its last release at or before `as_of`.
+
+    Raises `InvalidInput` where a pin holds the session before that, and what `bind_to` raises.
+    """
+
+    def require(record: SessionRecord, served: str) -> None:
+        require_advance(record, served)
+        require_unpinned(record, served)
+
+    return await _move_to(ports, node, context, as_of, require)
+
+
+async def _move_to(
+    ports: Ports,
+    node: NodeId,
+    context: ComputeContext,
+    as_of: str,
+    require: Callable[[SessionRecord, str], None],
+) -> SessionRecord:
+    """The session moved to its last release at or before `as_of`, where `require` lets it."""
     key = SessionKey.of(context, str(node))
     snapshot = await bind_snapshot(ports, node, ComputeContext(as_of=as_of))
     release = snapshot.release
     assert release is not None
 
     def change(record: SessionRecord) -> SessionRecord:
-        require_advance(record, release.as_of)
+        require(record, release.as_of)
         return advance(record, release.as_of, snapshot.dataset_fingerprint)
 
     return await _change(ports, key, change)
