@@ -18,6 +18,7 @@ from dagster import (
     Definitions,
     define_asset_job,
 )
+from dagster._serdes import serialize_value
 
 import seamless_assets as sa
 from seamless_assets.adapters.machine.leases import MachineLeases
@@ -280,6 +281,11 @@ def test_a_sensor_draws_pictures_of_what_is_over_alone(
         ({"dagster/sensor_name": "freshness_binance"}, {"2025-01-09"}),
         ({}, {"2025-01-09", "2025-01-10"}),
     ):
-        assert job.execute_in_process(instance=instance, tags={**tags, **launched_by}).success
+        done = job.execute_in_process(instance=instance, tags={**tags, **launched_by})
+        assert done.success
         shown = pages(instance, "BTC_USDT", "1m")
         assert {day for day, page in shown.items() if "candles" in page} == pictured
+        # What the docs say that a materialization costs: all events of its run, pictures left out.
+        events = [serialize_value(entry) for entry in instance.all_logs(done.run_id)]
+        sizes = [len(event) for event in events if "data:image/png" not in event]
+        assert sum(sizes) <= 60_000
