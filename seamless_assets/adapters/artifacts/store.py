@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+from cachetools import LRUCache
 
 from seamless_assets.adapters.artifacts.exclusive import require_create_if_absent
 from seamless_assets.adapters.artifacts.files import Files, listed_or_none, size_in
@@ -53,7 +54,7 @@ from seamless_assets.core.releases.artifact import (
 )
 from seamless_assets.core.releases.fingerprint import fingerprint
 from seamless_assets.core.releases.log import Head, ReleaseLog
-from seamless_assets.core.releases.release import Release, record_path
+from seamless_assets.core.releases.release import MIRROR_FOLDER, Release, record_path
 from seamless_assets.core.releases.scan import Scan
 from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.core.sharing.health import StoreStatus
@@ -62,6 +63,8 @@ from seamless_assets.errors import ArtifactCorrupt, ArtifactStoreError, Fingerpr
 T = TypeVar("T")
 PROBE_S = 15.0
 """A store that has not done by then what a look at it asks is not well."""
+MAX_LENGTHS = 1_000
+"""Artifacts whose length is remembered from when they were stored."""
 DEFAULT_TEMPLATE = "exchange={exchange}/symbol={symbol}/timeframe={timeframe}"
 
 
@@ -94,6 +97,7 @@ class ArtifactStore:
         self._scans = ScanReader(self._files, max_bytes)
         self._log_reader = LogReader(self._files, copies, heads)
         self._heads = heads
+        self._lengths: LRUCache[str, int] = LRUCache(MAX_LENGTHS)
         self.root = self._files.root
 
     async def put_artifact(self, artifact: SealedArtifact, avoid: Collection[str] = ()) -> ArtifactRef:
@@ -124,6 +128,7 @@ class ArtifactStore:
                 manifest = stored
                 break
         ref = ArtifactRef.of(manifest, edition, copy)
+        self._lengths[ref.manifest_sha256] = manifest.file_bytes
         if is_new:
             await self._files.keep([(file, artifact.payload), (path, manifest.to_json())])
         return ref
@@ -132,6 +137,14 @@ class ArtifactStore:
         """The manifest of `ref`. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
         path = await self._path(node, ref.manifest_path)
         return await self._proven(path, lambda uri, held: proven_manifest(uri, held, node, ref))
+
+    async def artifact_bytes(self, node: NodeId, ref: ArtifactRef) -> int:
+        """How long the Parquet file of `ref` is, by its manifest, which is not read just after it was put.
+
+        Raises like `load_manifest`.
+        """
+        known = self._lengths.get(ref.manifest_sha256)
+        return (await self.load_manifest(node, ref)).file_bytes if known is None else known
 
     async def load_artifact(self, node: NodeId, ref: ArtifactRef) -> pa.Table:
         """The bars of `ref`, shape `(rows, 6)`, past the local copies.
@@ -202,14 +215,14 @@ class ArtifactStore:
     async def list_files(self, node: NodeId) -> list[StoredFile]:
         """Everything one folder below the node's own, leftovers of killed writers too, by path below it.
 
-        What lies deeper is of a node whose folder lies in this one.
+        What lies deeper is of a node whose folder lies in this one, save the leftovers of its mirror.
         """
         folder = await self._folders.find(node)
         listed = await listed_or_none(
             self._files, lambda: self._files.list_files(folder), f"{folder}/{record_path(1)}"
         )
         every = [replace(file, path=file.path.removeprefix(f"{folder}/")) for file in listed]
-        return [file for file in every if file.path.count("/") == 1]
+        return [file for file in every if file.path.count("/") == 1 or _is_left_of_mirror(file)]
 
     async def read_file(self, node: NodeId, path: str) -> bytes:
         """What is stored there now. Raises `ArtifactMissing`."""
@@ -325,6 +338,10 @@ class ArtifactStore:
 
     async def _log(self, node: NodeId) -> ReleaseLog:
         return await self._log_reader.load(node, await self._folders.find(node))
+
+
+def _is_left_of_mirror(file: StoredFile) -> bool:
+    return file.is_leftover and file.path.startswith(f"{MIRROR_FOLDER}/")
 
 
 def _open_files(uri: str, options: Mapping[str, Any], copies: CopyFolder | None) -> Files:

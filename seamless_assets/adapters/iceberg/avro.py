@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, Never
+from typing import Any, NamedTuple, Never
 
 from pyiceberg.avro.decoder import new_decoder
 from pyiceberg.avro.encoder import BinaryEncoder
@@ -46,13 +46,20 @@ _SYNC = bytes(range(16))
 """What stands between blocks, in place of the random bytes that the writer takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlacedFile:
-    """A file in force, where it lies and how long it is (bytes)."""
+class PlacedFile(NamedTuple):
+    """A file in force: where it lies, how long it is (bytes), its bars, and the release that put it there."""
 
-    live: LiveFile
     uri: str
     size: int
+    rows: int
+    start: int
+    end: int
+    added_by: int
+
+    @classmethod
+    def of(cls, live: LiveFile, uri: str, size: int) -> PlacedFile:
+        """The file `live`, which is `size` bytes long at `uri`."""
+        return cls(uri, size, live.ref.rows, live.ref.start, live.ref.end, live.added_by)
 
 
 class _Memory(OutputFile):
@@ -127,10 +134,19 @@ def _lists() -> _Form:
         return _Form.of(output, writer._writer)
 
 
+def _number(value: int) -> bytes:
+    sink = io.BytesIO()
+    BinaryEncoder(sink).write_int(value)
+    return sink.getvalue()
+
+
+_EXISTING, _ADDED = (_number(status) for status in (ManifestEntryStatus.EXISTING, ManifestEntryStatus.ADDED))
+
+
 def encode_manifest(group: Group, files: Sequence[PlacedFile]) -> bytes:
     """The manifest of a group, of which `files` are those in order."""
-    blocks = [_entry_block(file, is_new=file.live.added_by == group.changed_by) for file in files]
-    return b"".join([_manifests().header(), *blocks])
+    blocks = [_entry_blocks(file)[file.added_by == group.changed_by] for file in files]
+    return b"".join([_manifest_header(), *blocks])
 
 
 def encode_manifest_list(seq: int, named: Sequence[bytes]) -> bytes:
@@ -145,10 +161,19 @@ def encode_named(group: Group, uri: str, size: int) -> bytes:
     return _lists().encode(_named_manifest(group, uri, size))
 
 
+@cache
+def _manifest_header() -> bytes:
+    return _manifests().header()
+
+
 @lru_cache(maxsize=4_096)
-def _entry_block(file: PlacedFile, *, is_new: bool) -> bytes:
-    """A file as manifests name it, in a block of its own; the manifests after its own repeat it."""
-    return _block([_manifests().encode(_entry(file, is_new=is_new))])
+def _entry_blocks(file: PlacedFile) -> tuple[bytes, bytes]:
+    """A file as manifests name it, in a block of its own: as one that was there before, and as a new one.
+
+    What tells them apart stands first, so that a file is encoded once for all manifests that name it.
+    """
+    said = _manifests().encode(_entry(file)).removeprefix(_EXISTING)
+    return _block([_EXISTING + said]), _block([_ADDED + said])
 
 
 def _block(entries: Sequence[bytes]) -> bytes:
@@ -182,26 +207,24 @@ def _named_manifest(group: Group, uri: str, size: int) -> ManifestFile:
     )
 
 
-def _entry(file: PlacedFile, *, is_new: bool) -> ManifestEntry:
-    live = file.live
+def _entry(file: PlacedFile) -> ManifestEntry:
     return ManifestEntry.from_args(
-        status=ManifestEntryStatus.ADDED if is_new else ManifestEntryStatus.EXISTING,
-        snapshot_id=live.added_by,
-        sequence_number=live.added_by,
-        file_sequence_number=live.added_by,
+        status=ManifestEntryStatus.EXISTING,
+        snapshot_id=file.added_by,
+        sequence_number=file.added_by,
+        file_sequence_number=file.added_by,
         data_file=_data_file(file),
     )
 
 
 def _data_file(file: PlacedFile) -> DataFile:
-    ref = file.live.ref
     return DataFile.from_args(
         content=DataFileContent.DATA,
         file_path=file.uri,
         file_format=FileFormat.PARQUET,
         partition=Record(),
-        record_count=ref.rows,
+        record_count=file.rows,
         file_size_in_bytes=file.size,
-        lower_bounds={_TS_ID: to_bytes(LongType(), ref.start)},
-        upper_bounds={_TS_ID: to_bytes(LongType(), ref.end - 1)},
+        lower_bounds={_TS_ID: to_bytes(LongType(), file.start)},
+        upper_bounds={_TS_ID: to_bytes(LongType(), file.end - 1)},
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 from pyiceberg.catalog.sql import IcebergNamespaceProperties, IcebergTables, SqlCatalog
@@ -60,7 +62,7 @@ class TableCatalog:
                     while not _pointed(session, namespace, name, url):
                         session.rollback()
             self._shown[node] = url
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise ArtifactStoreError(
                 f"the catalog of Iceberg tables {self.path} cannot be written: {error}; see whether its "
                 "folder can be, or take the file away and run `seamless mirror`, which makes it anew",
@@ -104,9 +106,11 @@ def _moved(engine: Engine, namespace: str, name: str, held: str | None, url: str
     """
     if held is None or location_of(held) != location_of(url) or (seq_of(held) or 0) >= (seq_of(url) or 0):
         return False
-    with engine.begin() as connection:
-        moved = connection.exec_driver_sql(_MOVE, (url, held, NAME, namespace, name, held))
-    return moved.rowcount == 1
+    with closing(engine.raw_connection()) as connection:
+        cursor = connection.cursor()
+        cursor.execute(_MOVE, (url, held, NAME, namespace, name, held))
+        connection.commit()
+        return cursor.rowcount == 1
 
 
 def _ensure_namespace(session: Session, namespace: str) -> None:

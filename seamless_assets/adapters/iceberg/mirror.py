@@ -36,11 +36,10 @@ from seamless_assets.adapters.iceberg.metadata import (
 )
 from seamless_assets.aio.gather import gather
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
-from seamless_assets.core.releases.release import Release
+from seamless_assets.core.releases.artifact import ArtifactRef
+from seamless_assets.core.releases.release import MIRROR_FOLDER, Release
 from seamless_assets.errors import ArtifactMissing
 
-FOLDER = "_iceberg"
 VERSIONS = 8
 """Metadata files that are kept, so that a reader that just learned of one finds it."""
 File = tuple[str, bytes]
@@ -55,8 +54,8 @@ class MirroredStore(Protocol):
     async def list_releases(self, node: NodeId) -> list[Release]:
         """The node's log."""
 
-    async def load_manifest(self, node: NodeId, ref: ArtifactRef) -> Manifest:
-        """A manifest, verified."""
+    async def artifact_bytes(self, node: NodeId, ref: ArtifactRef) -> int:
+        """How long the Parquet file of an artifact is, by its manifest."""
 
     async def has_file(self, node: NodeId, path: str) -> bool:
         """Whether there is such a file."""
@@ -140,6 +139,7 @@ class _Table:
         self._store, self._catalog, self._node = store, catalog, node
         self._named: dict[str, tuple[int, bytes]] = {}
         self._sizes: dict[str, dict[str, int]] = {}
+        self._home = store.file_url(node, "")
         self._begin()
 
     def _begin(self) -> None:
@@ -148,11 +148,11 @@ class _Table:
 
     def url(self, path: str) -> str:
         """Where a file below the table's location is."""
-        return self._store.file_url(self._node, f"{FOLDER}/{path}")
+        return f"{self._home}{MIRROR_FOLDER}/{path}"
 
     async def has(self, path: str) -> bool:
         """Whether a file is there, below the table's location."""
-        return await self._store.has_file(self._node, f"{FOLDER}/{path}")
+        return await self._store.has_file(self._node, f"{MIRROR_FOLDER}/{path}")
 
     async def resume(self, log: Sequence[Release]) -> str:
         """Go on where a process before this one ended; where that was in the middle, see to all of it.
@@ -172,7 +172,7 @@ class _Table:
 
     async def repair(self, log: Sequence[Release]) -> str:
         """Write whatever is not there."""
-        names = await self._store.list_names(self._node, f"{FOLDER}/{METADATA}")
+        names = await self._store.list_names(self._node, f"{MIRROR_FOLDER}/{METADATA}")
         for release in log:
             changed = self._advance(release)
             wanted = _snapshot_paths(release.seq, changed)
@@ -221,7 +221,7 @@ class _Table:
             return []
         paths = [_path(group) for group in unknown]
         try:
-            sizes = await self._store.file_sizes(self._node, [f"{FOLDER}/{path}" for path in paths])
+            sizes = await self._store.file_sizes(self._node, [f"{MIRROR_FOLDER}/{path}" for path in paths])
         except ArtifactMissing:
             return [await self._manifest(group) for group in unknown]
         self._name(unknown, sizes)
@@ -239,7 +239,7 @@ class _Table:
     async def _manifest(self, group: Group) -> File:
         sizes = await self._file_sizes(group)
         placed = [
-            PlacedFile(file, self._store.file_url(self._node, file.ref.file_path), size)
+            PlacedFile.of(file, f"{self._home}{file.ref.file_path}", size)
             for file, size in zip(group.files, sizes, strict=True)
         ]
         payload = encode_manifest(group, placed)
@@ -250,8 +250,10 @@ class _Table:
         """Bytes of the Parquet files of a group, as their manifests say."""
         known, refs = self._sizes.get(group.name, {}), [file.ref for file in group.files]
         new = [ref for ref in refs if ref.file_sha256 not in known]
-        manifests = await gather(self._store.load_manifest(self._node, ref) for ref in new)
-        known |= {ref.file_sha256: manifest.file_bytes for ref, manifest in zip(new, manifests, strict=True)}
+        learned = (self._store.artifact_bytes(self._node, ref) for ref in new)
+        # Most releases add one artifact, and no task is as quick as none.
+        sizes = await gather(learned) if len(new) > 1 else [await one for one in learned]
+        known |= {ref.file_sha256: size for ref, size in zip(new, sizes, strict=True)}
         self._sizes[group.name] = {ref.file_sha256: known[ref.file_sha256] for ref in refs}
         return [known[ref.file_sha256] for ref in refs]
 
@@ -272,7 +274,7 @@ class _Table:
             self._node,
             create=_in_folder([*files, *tables[-1:]]),
             replace=_in_folder([(HINT, str(last).encode())]),
-            remove=[f"{FOLDER}/{metadata_path(seq)}" for seq in outdated],
+            remove=[f"{MIRROR_FOLDER}/{metadata_path(seq)}" for seq in outdated],
         )
         return await self._point(last)
 
@@ -295,7 +297,7 @@ class _Table:
 
 
 def _in_folder(files: Sequence[File]) -> list[File]:
-    return [(f"{FOLDER}/{path}", payload) for path, payload in files]
+    return [(f"{MIRROR_FOLDER}/{path}", payload) for path, payload in files]
 
 
 def _path(group: Group) -> str:

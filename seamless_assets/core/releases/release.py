@@ -19,6 +19,8 @@ ReleaseKind = Literal["automatic", "by_hand", "rollback", "withdrawal", "compact
 KINDS: tuple[ReleaseKind, ...] = get_args(ReleaseKind)
 LOG_FOLDER = "_releases"
 """Where a node's records lie below its folder."""
+MIRROR_FOLDER = "_iceberg"
+"""Where they are shown as a table, below the same."""
 GENESIS = "sha256:" + "0" * 64
 """What the first release names as the one before it."""
 RECORD_VERSION: Literal[1] = 1

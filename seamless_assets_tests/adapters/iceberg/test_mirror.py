@@ -249,6 +249,19 @@ def test_a_catalog_never_goes_back_and_names_one_table(catalog: TableCatalog, tm
         TableCatalog(catalog.path).point(NODE, f"{location}/v12.metadata.json")
 
 
+@pytest.mark.parametrize("statement", ["DROP TABLE iceberg_tables", "BEGIN IMMEDIATE"])
+def test_a_catalog_that_was_shown_and_fails_is_an_error_of_the_store(
+    catalog: TableCatalog, statement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = "file:///bars/node/_iceberg/metadata"
+    monkeypatch.setattr("seamless_assets.adapters.iceberg.catalog.BUSY_S", 0)
+    catalog.point(NODE, f"{location}/v1.metadata.json")
+    with sqlite3.connect(catalog.path, isolation_level=None) as other:
+        other.execute(statement)
+        with pytest.raises(ArtifactStoreError, match="makes it anew"):
+            catalog.point(NODE, f"{location}/v2.metadata.json")
+
+
 def test_a_table_of_any_release_is_the_same_whenever_it_is_encoded() -> None:
     history, document = History(), TableDocument(str(NODE), "file:///bars/_iceberg")
     snapshot, seen = Snapshot(str(NODE), None, ()), []
@@ -293,7 +306,7 @@ def test_manifests_are_as_pyiceberg_writes_them(tmp_path: Path, changed_by: int)
     files = tuple(LiveFile(artifact_of(day, 0), day + 1) for day in range(changed_by))
     group = Group("2025-01", files, changed_by)
     placed = [
-        PlacedFile(live, f"file:///bars/{live.added_by}.parquet", 1_000 + day)
+        PlacedFile.of(live, f"file:///bars/{live.added_by}.parquet", 1_000 + day)
         for day, live in enumerate(files)
     ]
     made = encode_manifest(group, placed)

@@ -296,11 +296,19 @@ async def test_a_clean_up_removes_what_nobody_needs_and_nothing_else(world: Worl
     first_try, second_try = (await orphan(world))[:2], (await orphan(world))[2:]
     leftover = first_try[0].with_name(first_try[0].name + "#1")
     leftover.write_bytes(b"half")
+    mirror = first_try[0].parents[1] / "_iceberg" / "metadata"
+    mirror.mkdir(parents=True)
+    for name in ("v1.metadata.json", "v1.metadata.json#2", "version-hint.text#3", "v1.metadata.json#x"):
+        (mirror / name).write_bytes(b"{")
+    (mirror / "snap-1.avro#4").write_bytes(b"half, by somebody who is still at it")
     assert (await clean_up(world.ports, NODE)).removed == ()
     kept = set(files(world))
-    age(sorted(kept | {leftover}))
+    age(sorted(kept - {mirror / "snap-1.avro#4"}))
     report = await clean_up(world.ports, NODE)
     gone = kept - set(files(world))
+    assert {path.name for path in kept - gone if path.parent == mirror} == {
+        *("v1.metadata.json", "v1.metadata.json#x", "snap-1.avro#4")
+    }
     assert leftover in gone and set(first_try) <= gone and not gone & set(second_try[-2:])
     assert report.freed > 0 and len(report.removed) == len(gone)
     entry = (await world.log())[-1]

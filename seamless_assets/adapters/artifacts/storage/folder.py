@@ -7,7 +7,7 @@ import os
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -28,6 +28,8 @@ from seamless_assets.errors import ArtifactCorrupt, ArtifactStoreError
 
 T = TypeVar("T")
 U = TypeVar("U")
+SYNCED_BESIDE = 3
+"""Files that threads of their own wait for the disk of, beside the one that the caller waits for."""
 _LEFTOVER = re.compile(r"#\d+$")
 
 
@@ -43,6 +45,8 @@ class FolderFiles:
     def __init__(self, root: str) -> None:
         self.root = root
         self._is_on_disk = False
+        # They begin with the first files that are created together, and end with this object.
+        self._syncing = ThreadPoolExecutor(SYNCED_BESIDE, "fsync")
 
     def uri(self, path: str) -> str:
         """Where a file is."""
@@ -186,10 +190,23 @@ class FolderFiles:
         """Which of the files were created; their bytes are on disk then."""
         with ExitStack() as drafts:
             opened = [drafts.enter_context(self._draft(path, payload)) for path, payload in files]
-            _wait_for_disk(opened)
+            self._wait_for_disk(opened)
             return [
                 _linked(draft.name, self.uri(path)) for draft, (path, _) in zip(opened, files, strict=True)
             ]
+
+    def _wait_for_disk(self, files: Sequence[BinaryIO]) -> None:
+        """Wait until the bytes of files are on disk: waits that begin together mostly end together."""
+        handles = [file.fileno() for file in files]
+        waiting = [self._syncing.submit(os.fsync, handle) for handle in handles[1:]]
+        try:
+            for handle in handles[:1]:
+                os.fsync(handle)
+        finally:
+            # No handle is closed while a thread uses it.
+            wait(waiting)
+        for one in waiting:
+            one.result()
 
     def _replace(self, path: str, payload: bytes) -> None:
         with self._draft(path, payload) as draft:
@@ -269,16 +286,6 @@ class FolderFiles:
             return []
         except NotADirectoryError as error:
             raise _no_folder(self.uri(folder)) from error
-
-
-def _wait_for_disk(files: Sequence[BinaryIO]) -> None:
-    """Wait until the bytes of files are on disk: waits that begin together mostly end together."""
-    handles = [file.fileno() for file in files]
-    with ThreadPoolExecutor(max(1, len(handles) - 1), "fsync") as others:
-        waiting = others.map(os.fsync, handles[1:])
-        for handle in handles[:1]:
-            os.fsync(handle)
-        list(waiting)
 
 
 def _linked(draft: str, uri: str) -> bool:
