@@ -14,6 +14,7 @@ from cli.conftest import Typed
 from dagster import Definitions
 
 from seamless_assets.cli.project.programs import TETHER
+from seamless_assets.cli.project.ui import loaded_by
 from seamless_assets.config.load import load_settings
 from seamless_assets.sandbox.server import Sandbox
 
@@ -49,6 +50,27 @@ def test_the_definitions_of_a_new_project_load(
     assert [name for name, value in scope.items() if isinstance(value, Definitions)] == ["defs"]
     keys = {key.to_user_string() for key in scope["defs"].resolve_all_asset_keys()}  # type: ignore[attr-defined]
     assert keys == {"daily_range", "ohlcv/binance/BTC_USDT_1m", "ohlcv/binance/BTC_USDT_1h"}
+
+
+@pytest.mark.parametrize(
+    ("file", "has_workspace", "options"),
+    [
+        ("seamless.yaml", True, ["-w", "workspace.yaml"]),
+        ("seamless.yaml", False, ["-m", "seamless_assets.definitions", "-d", ""]),
+        # The workspace loads seamless.yaml, and not the file that was asked for.
+        ("other.yaml", True, ["-m", "seamless_assets.definitions", "-d", ""]),
+    ],
+)
+def test_dagster_loads_the_workspace_of_a_project(
+    tmp_path: Path, typed: Typed, file: str, has_workspace: bool, options: list[str]
+) -> None:
+    folder = tmp_path / "mine"
+    typed("new", str(folder))
+    (folder / "seamless.yaml").rename(folder / file)
+    if not has_workspace:
+        (folder / "workspace.yaml").unlink()
+    *words, place = loaded_by(load_settings(folder / file))
+    assert [*words, Path(place).resolve()] == [*options[:-1], (folder / options[-1]).resolve()]
 
 
 PROGRAM = """

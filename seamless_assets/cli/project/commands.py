@@ -49,6 +49,7 @@ def demo(days: int) -> None:
 def ui(config: Path | None, host: str, port: int, no_sandbox: bool) -> None:
     """Open Dagster's UI and daemon on the series of seamless.yaml, until stopped.
 
+    A workspace.yaml beside it says what else is loaded, as that of `seamless new` does.
     Where a base_url names this machine and nothing answers there, the local exchange with its made-up
     candles is started beside them.
     """
@@ -66,6 +67,7 @@ def ui(config: Path | None, host: str, port: int, no_sandbox: bool) -> None:
 def up(config: Path | None, host: str, port: int, service_port: int, no_sandbox: bool) -> None:
     """Run everything on this machine until stopped: Dagster's UI and daemon, and the service with its page.
 
+    A workspace.yaml beside seamless.yaml says what Dagster loads, as that of `seamless new` does.
     Where a base_url names this machine and nothing answers there, the local exchange with its made-up
     candles is started beside them. One Ctrl-C ends all of it.
     """
@@ -88,7 +90,7 @@ def new(folder: Path, is_json: bool) -> None:
     for file in made:
         say(str(file))
     say(f"\nNext: cd {folder}, then `seamless check` and `seamless up`")
-    say("Your own assets, of definitions.py, beside the series: DAGSTER_HOME=$PWD dagster dev")
+    say("Dagster shows the assets of definitions.py beside the series.")
 
 
 @click.command()

@@ -16,11 +16,12 @@ from seamless_assets.cli.project.local_exchange import is_free, local_exchanges
 from seamless_assets.cli.project.lock import await_earlier, project_lock
 from seamless_assets.cli.project.programs import running
 from seamless_assets.cli.terminal import say, waiting_for
-from seamless_assets.config.load import load_settings
+from seamless_assets.config.load import Settings, load_settings
 from seamless_assets.errors import InvalidInput, SeamlessError
 from seamless_assets.service.access import require_tokens
 
 MODULE = "seamless_assets.definitions"
+USUAL_FILE, WORKSPACE = "seamless.yaml", "workspace.yaml"
 LOOK_S = 0.2
 
 
@@ -41,7 +42,7 @@ def run_ui(
                 f"{host}:{taken} is taken by another program; choose another {option}", value=taken
             )
     environment = dagster_environment(settings)
-    project = ("-m", MODULE, "-d", str(settings.base))
+    project = loaded_by(settings)
     programs = {
         "dagster-webserver": ("dagster_webserver", "-h", host, "-p", str(port), *project),
         "dagster-daemon": ("dagster._daemon", "run", *project),
@@ -59,6 +60,17 @@ def run_ui(
             _make_instance(settings.base, environment)
         with exchanges, running(programs, settings.base, environment, lock) as started:
             _watch(started, pages)
+
+
+def loaded_by(settings: Settings) -> tuple[str, ...]:
+    """The options by which Dagster's programs load a project: its workspace.yaml, else its series alone.
+
+    A workspace is of the seamless.yaml that lies beside it, and of no file of another name.
+    """
+    workspace = settings.base / WORKSPACE
+    if settings.file is not None and settings.file.name == USUAL_FILE and workspace.exists():
+        return ("-w", str(workspace))
+    return ("-m", MODULE, "-d", str(settings.base))
 
 
 def _make_instance(folder: Path, environment: Mapping[str, str]) -> None:
