@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -10,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import click
 import pytest
+import yaml
 from conftest import ROOT
 from pydantic import BaseModel
 
@@ -148,6 +150,29 @@ def test_the_commands_and_their_options_are_all_there(site: Path, pages: dict[Pa
     for command in cli.commands.values():
         for option in command.params:
             assert isinstance(option, click.Argument) or option.opts[0] in told, (command.name, option.name)
+
+
+def test_the_page_of_commands_names_each_of_them() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    named = {word for code in re.findall(r"`([^`]+)`", page) for word in code.split()}
+    assert not set(cli.commands) - named
+
+
+WITH_DERIVED_NODES = "derivation"
+"""The sensor of projects that have some, as that of the snapshot has not."""
+
+
+def test_jobs_schedules_and_sensors_that_pages_name_are_those_of_the_definitions() -> None:
+    shown = yaml.safe_load((ROOT / "seamless_assets_tests" / "defs" / "definitions.yaml").read_text())
+    wrong = [
+        (page.name, kind, name)
+        for page in (ROOT / "docs").rglob("*.md")
+        for kind, name in re.findall(
+            r"\b(job|schedule|sensor)s? \[?`([a-z_]+)`", page.read_text(encoding="utf-8")
+        )
+        if name not in {*shown[f"{kind}s"], WITH_DERIVED_NODES}
+    ]
+    assert not wrong
 
 
 def test_the_metrics_and_alerts_are_all_there(site: Path, pages: dict[Path, Page]) -> None:
