@@ -195,6 +195,12 @@ def refusal(reason: Reason, detail: str) -> Refusal:
     return Refusal(status, _failed(code, f"{message} {detail}".rstrip(), time.time()))
 
 
+def stamped(body: bytes, now: float) -> bytes:
+    """The body of an answer as it is at another time: each ends with when it was given."""
+    begin, name, _ = body.rpartition(b'"time":')
+    return begin + name + b"%d}" % int(now * 1000)
+
+
 def _failed(code: int, message: str, now: float) -> Any:
     return {"retCode": code, "retMsg": message, "result": {}, "retExtInfo": {}, "time": int(now * 1000)}
 

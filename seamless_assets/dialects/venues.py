@@ -17,19 +17,28 @@ from seamless_assets.dialects.streams import okx as okx_streams
 from seamless_assets.dialects.streams.base import StreamRoute
 
 
+def unstamped(body: bytes, _now: float) -> bytes:
+    """Of a venue whose answers do not tell when they were given."""
+    return body
+
+
 @dataclass(frozen=True, slots=True)
 class Venue:
-    """A venue's dialect: what it answers over market data, what it streams, and how it says no."""
+    """A venue's dialect: what it answers over market data, what it streams, and how it says no.
+
+    `stamped` gives the body of an answer as it is at another time of its clock.
+    """
 
     routes: Callable[[MarketData], list[Route]]
     streams: Callable[[Listings], list[StreamRoute]]
     refusal: Callable[[Reason, str], Refusal]
     limits: RateLimits = RateLimits()
+    stamped: Callable[[bytes, float], bytes] = unstamped
 
 
 VENUES: Mapping[str, Venue] = {
     "binance": Venue(binance.routes, binance_streams.streams, binance.refusal, binance.LIMITS),
-    "bybit": Venue(bybit.routes, bybit_streams.streams, bybit.refusal, bybit.LIMITS),
+    "bybit": Venue(bybit.routes, bybit_streams.streams, bybit.refusal, bybit.LIMITS, bybit.stamped),
     "coinbase": Venue(coinbase.routes, coinbase_streams.streams, coinbase.refusal, coinbase.LIMITS),
     "kraken": Venue(kraken.routes, kraken_streams.streams, kraken.refusal),
     "okx": Venue(okx.routes, okx_streams.streams, okx.refusal),

@@ -117,6 +117,9 @@ class InMemoryHotStore:
         ranges = merge_ranges(self.evictions.get(node, []), node.timeframe)
         return [part for found in ranges if not (part := window.intersect(found)).is_empty]
 
+    def change_mark(self) -> None:
+        """None: what it holds lies open, and changes unseen."""
+
     async def status(self) -> StoreStatus:
         """That it is there."""
         await self._answer()

@@ -248,3 +248,28 @@ async def test_any_row_of_writes_ends_as_a_dictionary_would(
     expected = table(dict(sorted(oracle.items()))) if oracle else empty_bars()
     assert await store.load_bars(fresh, HOUR) == expected
     assert (await store.load_revisions(fresh, HOUR)).num_rows == revised
+
+
+async def test_a_mark_is_another_one_once_anybody_has_changed_anything(
+    open_store: OpenStore, node: NodeId
+) -> None:
+    store, other = open_store(), open_store()
+    bars = table(random_walk(START, START + 600))
+    hole = Segment(START + 600, START + 660)
+    facts = [Fact(*hole, reason="no_trades", evidence="page", attempts=1, recorded_at=1.0)]
+    day = Segment(START, START + DAY)
+    await store.write_bars(node, bars, [], recorded_at=1.0)
+    changes = (
+        lambda: other.write_bars(node, table(random_walk(START, START + 600, seed=8)), [], recorded_at=2.0),
+        lambda: store.write_bars(node, empty_bars(), facts, recorded_at=3.0),
+        lambda: other.evict({node: [Evictable(HOUR, digest_of(known))]}, 4.0),
+    )
+    for change in changes:
+        mark, known = store.change_mark(), await store.load_bars(node, HOUR)
+        await store.load_facts(node, day)
+        assert store.change_mark() == mark, "nothing is changed by reading"
+        await change()
+        told = await asyncio.to_thread(store.change_mark)
+        assert (mark, told) == (None, None) or (None not in (mark, told) and mark != told)
+    await store.close()
+    assert store.change_mark() is None

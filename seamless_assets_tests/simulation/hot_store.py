@@ -121,6 +121,9 @@ class FaultyHotStore:
     async def load_evictions(self, node: NodeId, window: Segment) -> list[Segment]:
         return await self._channel.ask("load_evictions", lambda: self._store.load_evictions(node, window))
 
+    def change_mark(self) -> None:
+        return None
+
     async def status(self) -> StoreStatus:
         return await self._store.status()
 

@@ -28,6 +28,12 @@ class NodeFolders:
         """The folder, if it was looked for and is there."""
         return self._found.get(node)
 
+    def possible(self, node: NodeId) -> frozenset[str]:
+        """The folders of which one is the node's: that one where it was found, else all that could be."""
+        found = self._found.get(node)
+        names = node.path_values, node.former_path_values
+        return frozenset([found] if found else [self._template.format(**values) for values in names])
+
     async def find(self, node: NodeId, *, is_written: bool = False) -> str:
         """The folder, below the root. Where `is_written`, it is from now on what it is now."""
         found = self._found.get(node)

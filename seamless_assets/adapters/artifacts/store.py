@@ -169,7 +169,12 @@ class ArtifactStore:
         return await self._log_reader.load_snapshot(node, await self._folders.find(node), as_of, fingerprint)
 
     def is_newest(self, node: NodeId, seq: int) -> bool | None:
-        """Whether the log ends with record `seq`, told at once to any thread; None: it has to be asked."""
+        """Whether the log ends with record `seq` (0: has none), told at once to any thread.
+
+        None: it has to be asked.
+        """
+        if seq == 0:
+            return self._is_unreleased(node)
         folder = self._folders.found(node)
         if folder is None:
             return None
@@ -178,6 +183,12 @@ class ArtifactStore:
             return None if follows is None else False
         # Of a log that is gone nothing is the newest; who asks for it is told.
         return self._files.is_there_now(f"{folder}/{record_path(seq)}") or None
+
+    def _is_unreleased(self, node: NodeId) -> bool | None:
+        """Whether the node has no log, wherever that might be, as `is_newest` tells it."""
+        firsts = [f"{folder}/{record_path(1)}" for folder in self._folders.possible(node)]
+        there = [self._files.is_there_now(first) for first in firsts]
+        return None if None in there else not any(there)
 
     def snapshot_at_hand(
         self, node: NodeId, as_of: str | None = None, fingerprint: str | None = None

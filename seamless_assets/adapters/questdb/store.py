@@ -206,6 +206,9 @@ class QuestDbHotStore:
         ranges = merge_ranges([Segment(*row) for row in rows], node.timeframe)
         return [window.intersect(found) for found in ranges]
 
+    def change_mark(self) -> None:
+        """None: the server has to be asked."""
+
     @on_our_tables
     async def status(self) -> StoreStatus:
         """What an operator wants to know of the server, which was written to. Raises `HotStoreError`."""

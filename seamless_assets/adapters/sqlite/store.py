@@ -12,7 +12,7 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
@@ -31,6 +31,7 @@ from seamless_assets.adapters.sqlite.file import (
     probe_write,
     transaction,
 )
+from seamless_assets.adapters.sqlite.version import FileVersion
 from seamless_assets.aio.shield import shielded
 from seamless_assets.core.bars.table import (
     Written,
@@ -70,6 +71,7 @@ class SqliteHotStore:
         self._connections: list[Database] = []
         self._lock = threading.Lock()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
+        self._version = FileVersion(path)
         self._is_closed = False
 
     async def load_bars(self, node: NodeId, window: Segment) -> pa.Table:
@@ -116,6 +118,11 @@ class SqliteHotStore:
         ranges = merge_ranges(gone, node.timeframe)
         return [window.intersect(found) for found in ranges]
 
+    def change_mark(self) -> Hashable | None:
+        """What differs once anybody has committed to the file; None where that cannot be told at once."""
+        with self._lock:
+            return self._version.current()
+
     async def status(self) -> StoreStatus:
         """What an operator wants to know of the file, which was written to. Raises `HotStoreError`."""
         await self._change(probe_write)
@@ -142,6 +149,7 @@ class SqliteHotStore:
             await shielded(asyncio.ensure_future(asyncio.to_thread(self._writer.shutdown)))
         finally:
             with self._lock:
+                self._version.close()
                 connections, self._connections = self._connections, []
             for connection in connections:
                 connection.close()

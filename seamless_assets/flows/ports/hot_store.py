@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -56,6 +56,12 @@ class HotStore(Protocol):
 
     async def load_evictions(self, node: NodeId, window: Segment) -> list[Segment]:
         """Ranges of `window` whose bars were evicted and stand in artifacts only, joined."""
+
+    def change_mark(self) -> Hashable | None:
+        """What is another one once anything in it was changed, by whomever; said at once and to any thread.
+
+        None where somebody has to be asked.
+        """
 
     async def status(self) -> StoreStatus:
         """What an operator wants to know of it."""

@@ -23,7 +23,7 @@ class NewestReleases:
         snapshot = await self._aio.portal.do(lambda ports: ports.artifacts.load_snapshot(node))
         newest = snapshot.release
         if newest is None:
-            return Released(node_id, None, snapshot.dataset_fingerprint)
+            return Released(node_id, None, snapshot.dataset_fingerprint, seq=0)
         return Released(node_id, newest.as_of, snapshot.dataset_fingerprint, newest.seq)
 
     def is_still(self, released: Released) -> bool | None:

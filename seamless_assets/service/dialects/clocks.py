@@ -80,8 +80,12 @@ class ExchangeClocks:
             async with known.lock:
                 if known.is_stale(monotonic()):
                     await self._ask(exchange, known)
-        ours, theirs = time.time(), known.now(monotonic())
-        return ours if theirs is None else min(ours, theirs)
+        return _earlier(known)
+
+    def now_at_hand(self, exchange: str) -> float | None:
+        """The same, said at once; None where the exchange has to be asked."""
+        known = self._known[exchange]
+        return None if known.is_stale(monotonic()) else _earlier(known)
 
     async def _ask(self, exchange: str, known: ReckonedClock) -> None:
         async def ask(ports: Ports) -> float:
@@ -97,3 +101,8 @@ class ExchangeClocks:
             known.shown, known.asked_at = reckoned, now
             return
         known.hear(shown, monotonic(), time.time())
+
+
+def _earlier(known: ReckonedClock) -> float:
+    ours, theirs = time.time(), known.now(monotonic())
+    return ours if theirs is None else min(ours, theirs)

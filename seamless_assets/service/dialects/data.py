@@ -145,6 +145,7 @@ class DeclaredData:
         if self._forming is None or visit.as_of is not None:
             return NO_ROWS
         candle = await self._forming.at(node, visit.now)
+        visit.forming.append((node, candle))
         if candle is None or candle.ts < max(start, self._starts[node]):
             return NO_ROWS
         if end is not None and end <= candle.ts:

@@ -30,6 +30,12 @@ class _Watched:
     timer: asyncio.TimerHandle
     newest: StreamedCandle | None = None
 
+    def shown(self, now: float) -> StreamedCandle | None:
+        """The candle that forms at `now`, to somebody who asks."""
+        self.asked_at = monotonic()
+        newest = self.newest
+        return newest if newest is not None and newest.ts <= now < newest.end else None
+
 
 class FormingBars:
     """Candles that form, by node; the first request for one begins to follow it, and has none yet.
@@ -48,10 +54,14 @@ class FormingBars:
             self._streamed[node] = await self._is_streamed(node)
         if not self._streamed[node]:
             return None
-        watched = self._watched.get(node) or self._begin(node)
-        watched.asked_at = monotonic()
-        newest = watched.newest
-        return newest if newest is not None and newest.ts <= now < newest.end else None
+        return (self._watched.get(node) or self._begin(node)).shown(now)
+
+    def is_still(self, node: NodeId, candle: StreamedCandle | None, now: float) -> bool:
+        """Whether `at` gives that candle again, said at once; as good as to ask for it."""
+        if not self._streamed.get(node, True):
+            return candle is None
+        watched = self._watched.get(node)
+        return watched is not None and watched.shown(now) == candle
 
     def _begin(self, node: NodeId) -> _Watched:
         listener, timer = partial(self._take, node), self._later(IDLE_S, self._look, node)

@@ -64,11 +64,16 @@ class Pages:
         return min(closed, (await self._aio.released_window(node, visit.as_of)).end)
 
     async def _load_live(self, visit: Visit, node: NodeId, window: Segment, *, is_newest: bool) -> Page:
+        if not visit.reads:
+            visit.hot_mark = self._aio.ports.hot.change_mark()
         page = await self._aio.portal.do(
             lambda ports: load_page(ports, node, window, visit.now, self._sla, is_newest=is_newest)
         )
         verdict, reasons = page.judgement.verdict, page.judgement.reasons
-        visit.reads.append(Served(str(node), page.as_of, page.dataset_fingerprint, verdict, page.source))
+        is_whole = verdict == "PASS" and page.judgement.until == window.end
+        visit.reads.append(
+            Served(node, page.as_of, page.dataset_fingerprint, verdict, page.source, page.seq, is_whole)
+        )
         if verdict == "HOLD":
             raise ReadRefused(f"{node}: {'; '.join(reasons)}")
         return Page(_rows(page.bars), page.judgement.until)
@@ -80,7 +85,7 @@ class Pages:
             return Page(NO_ROWS, min(window.end, released.end))
         result = await self._aio.read(node, *held, context=ComputeContext(WORLD, "backtest", as_of))
         read = result.metadata
-        visit.reads.append(Served(str(node), read.as_of, read.dataset_fingerprint, read.verdict, read.source))
+        visit.reads.append(Served(node, read.as_of, read.dataset_fingerprint, read.verdict, read.source))
         return Page(_rows(result.bars), held.end)
 
 

@@ -19,13 +19,14 @@ from seamless_assets.dialects.base import Route as DialectRoute
 from seamless_assets.dialects.venues import VENUES
 from seamless_assets.errors import InvalidInput, NotServed
 from seamless_assets.pipeline.connect import Seamless
-from seamless_assets.service.answers.replies import IMMUTABLE, RELEASED, Released
+from seamless_assets.service.answers.replies import AGAIN, IMMUTABLE, RELEASED, Released
 from seamless_assets.service.callers import caller_of
 from seamless_assets.service.dialects.answers import OK, Answers
 from seamless_assets.service.dialects.clocks import ExchangeClocks
 from seamless_assets.service.dialects.data import DeclaredData
 from seamless_assets.service.dialects.forming import FormingBars, streamed_by
 from seamless_assets.service.dialects.pages import Pages
+from seamless_assets.service.dialects.standing import StandingAnswers
 from seamless_assets.service.dialects.streams.channels import LiveChannel
 from seamless_assets.service.dialects.streams.routes import Streams
 from seamless_assets.service.dialects.upstream import Upstream
@@ -41,16 +42,18 @@ def add_dialects(app: FastAPI, pipeline: Seamless, limits: ServiceSettings) -> S
 
     The streams are to be closed when it ends.
     """
-    pages, worlds = Pages(pipeline), Worlds(ExchangeClocks(pipeline))
+    clocks = ExchangeClocks(pipeline)
+    pages, worlds = Pages(pipeline), Worlds(clocks)
     answers = Answers(worlds)
     live = LiveChannel(pipeline, with_forming=limits.forming_bars)
     streams = Streams(worlds, live)
     forming = FormingBars(live, streamed_by(pipeline)) if limits.forming_bars else None
+    standing = StandingAnswers(pipeline, clocks, forming)
     upstream = Upstream(pipeline) if limits.upstream == "public" else None
     for exchange in sorted({node.exchange for node in pipeline.settings.starts} & VENUES.keys()):
         data = DeclaredData(pipeline, exchange, pages, forming)
         asked = [
-            Route(route.path, _endpoint(route, answers, upstream), methods=["GET"])
+            Route(route.path, _endpoint(route, answers, standing, upstream), methods=["GET"])
             for route in VENUES[exchange].routes(data)
         ]
         if upstream is not None:
@@ -78,7 +81,9 @@ def _passing(exchange: str, worlds: Worlds, upstream: Upstream) -> Endpoint:
     return answer
 
 
-def _endpoint(route: DialectRoute, answers: Answers, upstream: Upstream | None) -> Endpoint:
+def _endpoint(
+    route: DialectRoute, answers: Answers, standing: StandingAnswers, upstream: Upstream | None
+) -> Endpoint:
     async def answer(request: Request) -> Response:
         world, query = world_of(request.path_params), _query(request)
         path = {name: value for name, value in request.path_params.items() if name not in world}
@@ -91,6 +96,8 @@ def _endpoint(route: DialectRoute, answers: Answers, upstream: Upstream | None) 
         if found.error is not None:
             raise found.error
         headers = visit.headers | _kept(request, visit, found.status)
+        if found.status == OK and RELEASED not in request.scope:
+            request.scope[AGAIN] = standing.again(route.exchange, visit)
         return Response(found.body, found.status, headers, JSON)
 
     return answer
@@ -113,7 +120,7 @@ def _kept(request: Request, visit: Visit, status: int) -> dict[str, str]:
         is_old = epoch_micros(visit.as_of) < (time.time() - CLOCK_TOLERANCE_S) * 1_000_000
         is_its_own = bool(visit.reads) and all(read.as_of == visit.as_of for read in visit.reads)
         return {"Cache-Control": IMMUTABLE} if is_old or is_its_own else {}
-    datasets = {(read.node_id, read.as_of, read.dataset_fingerprint) for read in visit.reads}
+    datasets = {(str(read.node), read.as_of, read.dataset_fingerprint) for read in visit.reads}
     is_released = all(read.source == "artifacts" and read.verdict == "PASS" for read in visit.reads)
     if len(datasets) == 1 and is_released and not visit.uses_clock:
         request.scope[RELEASED] = Released(*datasets.pop())

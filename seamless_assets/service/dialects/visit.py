@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from seamless_assets.core.calendar.instant import instant_text
+from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import Verdict
+from seamless_assets.flows.live.served.candles import StreamedCandle
 
 VERDICTS: tuple[Verdict, ...] = ("PASS", "PARTIAL", "HOLD", "REJECT")
 """From the best to the worst."""
@@ -18,11 +21,15 @@ NONE = "none"
 class Served:
     """What one page of an answer was read from."""
 
-    node_id: str
+    node: NodeId
     as_of: str | None
     dataset_fingerprint: str | None
     verdict: Verdict
     source: str
+    seq: int = 0
+    """The number of the release in its log; 0 where there is none."""
+    is_whole: bool = False
+    """Whether every bar of a live page is there, or proven never to have been."""
 
 
 @dataclass
@@ -40,6 +47,10 @@ class Visit:
     is_refused: bool = False
     """Whether the answer says no, in the venue's own words."""
     reads: list[Served] = field(default_factory=list)
+    forming: list[tuple[NodeId, StreamedCandle | None]] = field(default_factory=list)
+    """The candles that form of nodes, as they were looked up."""
+    hot_mark: Hashable | None = None
+    """The mark of the hot store before anything was read of it; None where it tells none."""
 
     @property
     def headers(self) -> dict[str, str]:

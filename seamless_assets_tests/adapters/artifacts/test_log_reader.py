@@ -91,11 +91,16 @@ async def test_any_thread_is_told_at_once_whether_a_log_on_a_disk_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: int
 ) -> None:
     monkeypatch.setattr(folder.os, "major", lambda _: device)
+    is_known = bool(device)
+    tmp_path = tmp_path / "artifacts"
     writer, reader = ArtifactStore(str(tmp_path)), ArtifactStore(str(tmp_path))
+    assert reader.is_newest(NODE, 0) is True, "where nothing was ever written nothing is released"
+    tmp_path.mkdir()
+    assert reader.is_newest(NODE, 0) is (True if is_known else None)
     await release(writer, 1)
     assert reader.is_newest(NODE, 1) is None, "nothing was asked of the node yet"
+    assert reader.is_newest(NODE, 0) is (False if is_known else None)
     await reader.list_releases(NODE)
-    is_known = bool(device)
     assert reader.is_newest(NODE, 1) is (True if is_known else None)
     await release(writer, 2)
     assert await asyncio.to_thread(reader.is_newest, NODE, 1) is (False if is_known else None)

@@ -98,8 +98,13 @@ class FolderFiles:
         # A look at a server's folder may last for ever. File systems without a disk have device numbers of
         # their own, whose major part is 0.
         if not self._is_on_disk:
-            with suppress(OSError):
+            try:
                 self._is_on_disk = os.major(os.stat(self.root).st_dev) != 0
+            except FileNotFoundError:
+                # It is made with the first file.
+                return False
+            except OSError:
+                return None
         return self._is_there(path) if self._is_on_disk else None
 
     async def read_all(self, paths: Sequence[str]) -> list[bytes]:

@@ -27,9 +27,10 @@ CONTEXT = ComputeContext(WORLD, "live")
 
 @dataclass(frozen=True, slots=True)
 class LivePage:
-    """The bars of a page, the release that it stands on, and the verdict on it."""
+    """The bars of a page, the release that it stands on (`seq` 0 for none), and the verdict on it."""
 
     bars: pa.Table
+    seq: int
     as_of: str | None
     dataset_fingerprint: str | None
     source: Source
@@ -69,5 +70,6 @@ async def load_page(
             staleness_seconds=None,
         )
     )
-    as_of = snapshot.release.as_of if snapshot.release else None
-    return LivePage(bars, as_of, snapshot.dataset_fingerprint, gathered.source, judgement)
+    newest = snapshot.release
+    seq, as_of = (newest.seq, newest.as_of) if newest else (0, None)
+    return LivePage(bars, seq, as_of, snapshot.dataset_fingerprint, gathered.source, judgement)
