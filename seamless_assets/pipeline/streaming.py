@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from seamless_assets.aio.late_imports import LateModule
 from seamless_assets.core.calendar.window import Instant
 from seamless_assets.core.live.events import CaughtUp, Event, Stale
 from seamless_assets.core.live.panel import Tick, timeframe_of
-from seamless_assets.core.live.request import StreamRequest
+from seamless_assets.core.live.request import StreamRequest, above_zero
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.errors import InvalidInput
@@ -68,7 +67,7 @@ class Streaming(AsyncBase):
         """
         request = self._stream_request(nodes, since, until, context)
         timeframe_of(request.nodes)
-        require_deadline(deadline)
+        deadline = seconds_of_deadline(deadline)
         return self._stream(lambda ports: panels.subscribe_panel(ports, request, deadline))
 
     def replay(
@@ -99,12 +98,15 @@ class Streaming(AsyncBase):
         return StreamRequest.parse(declared, since, until, context, max_lag)
 
 
-def require_deadline(deadline: float) -> None:
-    """Raise `InvalidInput` for what is no number of seconds."""
-    if isinstance(deadline, bool) or not 0 < deadline < math.inf:
-        raise InvalidInput(f"deadline is {deadline!r}; give seconds above 0", value=deadline)
+def seconds_of_deadline(deadline: object) -> float:
+    """Seconds that a tick waits. Raises `InvalidInput` for what is no number of them."""
+    return above_zero(deadline, "deadline", "seconds above 0")
 
 
 def several(nodes: Nodes) -> Iterable[str | NodeId]:
-    """Nodes as an iterable; one alone is one."""
-    return (nodes,) if isinstance(nodes, str | NodeId) else nodes
+    """Nodes as an iterable; one alone is one. Raises `InvalidInput` for what is neither."""
+    if isinstance(nodes, str | NodeId):
+        return (nodes,)
+    if isinstance(nodes, bytes | bytearray) or not isinstance(nodes, Iterable):
+        raise InvalidInput(f"nodes is {nodes!r:.100}; give a node id, or several", value=nodes)
+    return nodes

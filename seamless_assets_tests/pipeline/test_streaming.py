@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Callable
 from contextlib import aclosing
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +112,44 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_asked(
             with pytest.raises(kind, match=reason):
                 s.subscribe(**arguments)
     assert not exchange.requests
+
+
+NO_NUMBERS = [
+    0,
+    -1,
+    math.inf,
+    math.nan,
+    True,
+    "60",
+    b"1",
+    [60],
+    10**400,
+    1j,
+    Decimal(1),
+    timedelta(seconds=1),
+]
+NO_NODES = [None, 5, b"ohlcv:binance:BTC/USDT:1m", object()]
+
+
+@pytest.mark.parametrize("where", ["here", "at a service"])
+def test_what_is_no_number_or_names_no_node_is_refused_by_its_name(settings: Settings, where: str) -> None:
+    with sa.connect(settings if where == "here" else "http://127.0.0.1:9") as s:
+        for number in NO_NUMBERS:
+            with pytest.raises(InvalidInput, match="speed is "):
+                s.replay(NODES, NOW - 60, NOW, speed=number)  # type: ignore[arg-type]
+            with pytest.raises(InvalidInput, match="deadline is "):
+                s.panel(NODES[:1], deadline=number)  # type: ignore[arg-type]
+        for nodes in NO_NODES:
+            for ask in (s.subscribe, s.panel, lambda nodes: s.replay(nodes, NOW - 60, NOW)):
+                with pytest.raises(InvalidInput, match="nodes is "):
+                    ask(nodes)
+        with pytest.raises(InvalidTimestamp, match="start "):
+            s.replay(NODES, "x", NOW)
+        with pytest.raises(InvalidInput, match="one timeframe"):
+            s.panel(iter(NODES))
+        for ask in (s.subscribe, s.panel):
+            with pytest.raises(InvalidInput, match="0 nodes"):
+                ask([])
 
 
 def test_the_loop_of_the_page_is_the_same_over_history_and_what_closes() -> None:

@@ -106,9 +106,10 @@ def read_cursor(text: str, nodes: Iterable[str]) -> dict[str, Position]:
 def _unpacked(text: str) -> bytes:
     if not is_cursor(text):
         raise _damaged("it does not begin as one")
-    if not text.startswith(_PREFIXES):
+    version = text.partition(".")[0]
+    if f"{version}." not in _PREFIXES:
         raise InvalidCursor(
-            f"the cursor is of version {text.partition('.')[0]}, and this release reads c1, c2 and c3; "
+            f"the cursor is of version {version}, and this release reads c1, c2 and c3; "
             "resume with the release that made it, or give an instant as `since`",
             value=text,
         )

@@ -17,7 +17,7 @@ from seamless_assets.core.coverage.coverage import Gap as Hole
 from seamless_assets.core.live.cursor import is_cursor
 from seamless_assets.core.live.events import Bar, Event, Filled, Gap, Revised
 from seamless_assets.core.live.position import Position
-from seamless_assets.core.live.request import MAX_NODES, positions_of
+from seamless_assets.core.live.request import MAX_NODES, above_zero, positions_of
 from seamless_assets.core.live.sequence import Known, Sequencer, corrections_of, rows_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import choose
@@ -63,12 +63,10 @@ class ReplayRequest:
             raise InvalidInput(f"{len(known)} nodes were given; give from 1 to {MAX_NODES}", value=len(known))
         if start is None or end is None:
             raise InvalidInput("a replay has a start and an end; give both, or a cursor as start")
-        if speed is not None and (isinstance(speed, bool) or not 0 < speed < float("inf")):
-            raise InvalidInput(
-                f"speed is {speed!r}; give seconds of history for each second, above 0, or None", value=speed
-            )
+        if speed is not None:
+            speed = above_zero(speed, "speed", "seconds of history for each second, above 0, or None")
         until = epoch_seconds(end, "end")
-        positions = positions_of(known, start)
+        positions = positions_of(known, start, "start")
         if not is_cursor(start) and epoch_seconds(start, "start", round_up=True) > until:
             raise InvalidSegment(f"end ({end}) lies before start ({start}); swap the two")
         text = None if as_of is None else instant_text(epoch_micros(as_of, "as_of"))

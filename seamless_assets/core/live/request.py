@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 
 from seamless_assets.core.calendar.instant import epoch_seconds
 from seamless_assets.core.calendar.window import Instant
@@ -49,14 +51,25 @@ class StreamRequest:
         return cls(known, positions, end, _max_lag(context, max_lag))
 
 
-def positions_of(nodes: Iterable[NodeId], since: Instant) -> dict[str, Position]:
-    """Where a stream of `nodes` begins: after a cursor, or with the first whole bar from an instant on."""
+def positions_of(nodes: Iterable[NodeId], since: Instant, name: str = "since") -> dict[str, Position]:
+    """Where a stream of `nodes` begins: after a cursor, or with the first whole bar from an instant on.
+
+    `name` is that of the argument.
+    """
     if since is None:
         return {}
     if is_cursor(since):
         return read_cursor(since, map(str, nodes))
-    start = epoch_seconds(since, "since", round_up=True)
+    start = epoch_seconds(since, name, round_up=True)
     return {str(node): Position.begin(node.timeframe.ceil(start)) for node in nodes}
+
+
+def above_zero(value: object, name: str, way_out: str) -> float:
+    """A finite number above 0. Raises `InvalidInput`."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not 0 < value <= sys.float_info.max:
+        raise InvalidInput(f"{name} is {value!r:.100}; give {way_out}", value=value)
+    return float(value)
 
 
 def _max_lag(context: ComputeContext | None, default: float) -> float:

@@ -42,7 +42,7 @@ from seamless_assets.pipeline.reading import as_of_text, refuse_no_artifact
 from seamless_assets.pipeline.remote.session import RemoteSession
 from seamless_assets.pipeline.remote.streaming import Question, follow
 from seamless_assets.pipeline.seamless import AsyncSeamless, Seamless
-from seamless_assets.pipeline.streaming import Nodes, require_deadline, several
+from seamless_assets.pipeline.streaming import Nodes, seconds_of_deadline, several
 from seamless_assets.pipeline.wiring.service import RemoteAdapters
 
 T = TypeVar("T")
@@ -148,13 +148,12 @@ class AsyncRemote(AsyncSeamless):
         context: ComputeContext | None = None,
         deadline: float = 10.0,
     ) -> AsyncIterator[Tick | Stale | CaughtUp]:
-        """The same of several nodes of one timeframe, as one `Tick` for each bar time.
-
-        A tick is resumed as a whole: its bars have its cursor.
-        """
-        timeframe_of([NodeId.parse(node) for node in several(nodes)])
-        require_deadline(deadline)
-        return self._follow(nodes, since, until, context, {"panel": True, "deadline": deadline})
+        """The same of several nodes of one timeframe, as one `Tick` for each bar time."""
+        parsed = [NodeId.parse(node) for node in several(nodes)]
+        if parsed:
+            timeframe_of(parsed)
+        asked = {"panel": True, "deadline": seconds_of_deadline(deadline)}
+        return self._follow(parsed, since, until, context, asked)
 
     def _follow(
         self,

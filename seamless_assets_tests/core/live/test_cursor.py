@@ -84,6 +84,7 @@ def test_a_changed_letter_is_found_wherever_it_stands(unstored: Any) -> None:
         ("c2.", "cannot be read"),
         ("c2.AAAA", "cannot be read"),
         ("c2.é", "cannot be read"),
+        ("c2", "cannot be read"),
         ("c1.AAAA", "cannot be read"),
         ("c3.AAAA", "cannot be read"),
         ("c4.AAAA", "of version c4, and this release reads c1, c2 and c3"),
