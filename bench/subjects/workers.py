@@ -59,16 +59,17 @@ def cases(bench: Bench) -> Iterator[Case]:
 
 
 def _budget(served: LocalExchange, line: str, workers: int, days: float, symbols: tuple[str, ...]) -> Case:
-    """Workers that share a budget, beside the time that the fewest requests take at it."""
+    """Workers that share a budget, beside the time that it takes for the requests they made."""
     fewest = len(symbols) * -(-round(days * DAY_BARS) // PAGE)
-    asked = fewest * BINDING["interval_ms"] / 1_000 / BINDING["tokens_per_interval"]
+
+    def granted() -> float:
+        return served.requests() * BINDING["interval_ms"] / 1_000 / BINDING["tokens_per_interval"]
 
     def facts() -> dict[str, Any]:
         return {"requests": served.requests(), "fewest_requests": fewest}
 
     fetch = partial(_fetch, served, workers, days, symbols, BINDING)
-    rounds = 3 if len(symbols) == 1 else 1
-    return Case(line, fetch, lambda: asked, rounds, warm_up=False, facts=facts)
+    return Case(line, fetch, granted, 3 if len(symbols) == 1 else 1, warm_up=False, facts=facts)
 
 
 def _fetch(

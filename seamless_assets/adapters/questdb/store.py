@@ -47,7 +47,7 @@ from seamless_assets.adapters.questdb.schema import (
     write_version,
 )
 from seamless_assets.core.bars.sorted_sets import distinct
-from seamless_assets.core.bars.table import COLUMNS, PRICES, Written, table_of, timestamps
+from seamless_assets.core.bars.table import COLUMNS, PRICES, Written, empty_table, table_of, timestamps
 from seamless_assets.core.calendar.instant import CLOCKS_DIFFER_S
 from seamless_assets.core.calendar.segment import Segment, merge_ranges
 from seamless_assets.core.coverage.ledger import FACTS_SCHEMA, Fact, possible_fact
@@ -296,7 +296,7 @@ class QuestDbHotStore:
         """Columns of every row in `window`, `ts` in seconds and ascending; a bar has one for each version."""
         schema = pa.schema([ROWS_SCHEMA.field(name) for name in columns])
         if window.is_empty:
-            return schema.empty_table()
+            return empty_table(schema)
         if not _is_short(node, window):
             selected = ", ".join(_SELECTED[name] for name in columns)
             table = await self._client.export(f"SELECT {selected} {_inside(node, window)} ORDER BY ts")

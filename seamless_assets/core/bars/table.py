@@ -34,16 +34,22 @@ class Written:
     revised: int
 
 
+def empty_table(schema: pa.Schema) -> pa.Table:
+    """A table without rows."""
+    # Arrow's own `empty_table` imports pandas.
+    return pa.Table.from_batches([], schema)
+
+
 def empty_bars() -> pa.Table:
     """A table of no bars with the canonical schema."""
-    return BARS_SCHEMA.empty_table()
+    return empty_table(BARS_SCHEMA)
 
 
 def table_of(rows: Iterable[Sequence[Any]], schema: pa.Schema) -> pa.Table:
     """Rows as a table of `schema`, in their order."""
     columns = list(zip(*rows, strict=True))
     if not columns:
-        return schema.empty_table()
+        return empty_table(schema)
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from seamless_assets.core.bars.epochs import SECONDS_LIMIT
+from seamless_assets.core.bars.table import empty_table
 from seamless_assets.core.calendar.segment import Segment, outside
 from seamless_assets.core.coverage.coverage import (
     ABSENT_REASONS,
@@ -257,7 +258,7 @@ def facts_table(facts: Iterable[Fact]) -> pa.Table:
     """Facts as a table of `FACTS_SCHEMA`, in their order."""
     rows = list(facts)
     if not rows:
-        return FACTS_SCHEMA.empty_table()
+        return empty_table(FACTS_SCHEMA)
     columns = {field.name: [getattr(fact, field.name) for fact in rows] for field in fields(Fact)}
     return pa.table(columns, FACTS_SCHEMA)
 

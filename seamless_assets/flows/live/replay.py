@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import pyarrow as pa
 
-from seamless_assets.core.bars.table import REVISIONS_SCHEMA, changes
+from seamless_assets.core.bars.table import REVISIONS_SCHEMA, changes, empty_table
 from seamless_assets.core.calendar.instant import epoch_micros, instant_text
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.live.cursor import Place
@@ -181,7 +181,7 @@ async def _parts_of(
         window = _whole_artifacts(snapshot, Segment(position.upto, furthest))
         window = Segment(position.stored_upto, window.end)
         gathered = await gather_released(ports, node, window, snapshot)
-        revisions = REVISIONS_SCHEMA.empty_table()
+        revisions = empty_table(REVISIONS_SCHEMA)
         if corrected is not None:
             followed = Segment(position.followed_from(frame), window.end)
             revisions = await _revisions(ports, request, node, followed, corrected)
@@ -225,7 +225,7 @@ async def _released_changes(ports: Ports, request: ReplayRequest, node: NodeId) 
     log = await ports.artifacts.list_releases(node)
     start = request.positions[str(node)].followed_from(node.timeframe)
     window = Segment(start, max(start, request.end))
-    found = [REVISIONS_SCHEMA.empty_table()]
+    found = [empty_table(REVISIONS_SCHEMA)]
     for before, after in pairwise(log):
         if request.as_of is not None and after.as_of > request.as_of:
             break

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -63,3 +66,15 @@ def test_coverage_counts_no_opens_that_are_not_sorted(ts: list[int]) -> None:
         coverage_of(Timeframe("1m"), window, opens, [])
     with pytest.raises(AssertionError, match="not sorted"):
         holes(Timeframe("1m"), window, opens)
+
+
+def test_a_table_without_rows_needs_no_pandas() -> None:
+    """The ledger of a new node is such a table, and what it costs comes before its first request."""
+    program = (
+        "import sys\n"
+        "from seamless_assets.core.bars.table import BARS_SCHEMA, empty_bars, table_of\n"
+        "from seamless_assets.core.coverage.ledger import facts_table\n"
+        "tables = [empty_bars(), table_of([], BARS_SCHEMA), facts_table([])]\n"
+        "assert not any(table.num_rows for table in tables) and 'pandas' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
