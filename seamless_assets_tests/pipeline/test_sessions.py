@@ -227,3 +227,31 @@ def test_sessions_of_the_past_keep_their_verdicts_too(
     with pytest.raises(SeamlessError):
         pipeline.read(NODE, START + 2 * DAY, START + 3 * DAY, context=context, strategy="FAIL_FAST")
     assert world.state(NODE) == ("ACTIVE" if domain == "backtest" else "HOLD")
+
+
+@pytest.mark.parametrize("by", ["as_of", "a later instant", "dataset_fingerprint", "nothing"])
+@pytest.mark.parametrize("is_warm", [True, False])
+def test_a_refusal_of_the_past_names_the_release_that_it_was_bound_to(
+    pipeline: sa.Seamless, exchange: Sandbox, caplog: pytest.LogCaptureFixture, by: str, is_warm: bool
+) -> None:
+    caplog.set_level("INFO", "seamless_assets")
+    as_of = corrected(exchange, pipeline, 0)
+    corrected(exchange, pipeline, 1)
+    first = pipeline.releases(NODE)[0]
+    known = {"as_of": as_of, "dataset_fingerprint": first.dataset_fingerprint}
+    bound: dict[str, Any] = {
+        "as_of": {"as_of": as_of},
+        "a later instant": {"as_of": epoch_micros(as_of, "as_of") / 1_000_000 + 0.000001},
+        "dataset_fingerprint": {"dataset_fingerprint": first.dataset_fingerprint},
+        "nothing": {"dataset_fingerprint": "sha256:" + "0" * 64},
+    }[by]
+    context = sa.ComputeContext("w1", "dryrun", **bound)
+    if is_warm and by != "nothing":
+        pipeline.read(NODE, START, START + DAY, context, strategy="FAIL_FAST")
+    with pytest.raises((CoverageMissing, NothingReleased)):
+        pipeline.read(NODE, START + 3 * DAY, START + 4 * DAY, context, strategy="FAIL_FAST")
+    events = [record.event for record in caplog.records if "event" in record.__dict__]  # type: ignore[attr-defined]
+    (fall,) = [event for event in events if event["event"] == "session_downgraded"]
+    if by == "nothing":
+        known = {"as_of": None, "dataset_fingerprint": bound["dataset_fingerprint"]}
+    assert {name: fall[name] for name in known} == known

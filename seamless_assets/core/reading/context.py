@@ -46,7 +46,7 @@ class ComputeContext:
         choose(self.domain, DOMAINS, "domain")
         if self.dataset_fingerprint is not None:
             text = self.dataset_fingerprint
-            if not isinstance(text, str) or not _FINGERPRINT.fullmatch(text):
+            if not is_fingerprint(text):
                 raise InvalidInput(
                     f"dataset_fingerprint is {text!r}; give the sha256:... of a release", value=text
                 )
@@ -54,6 +54,11 @@ class ComputeContext:
         require_live(self.domain, self.max_lag)
         if self.as_of is not None:
             object.__setattr__(self, "as_of", instant_text(epoch_micros(self.as_of, "as_of")))
+
+
+def is_fingerprint(text: object) -> bool:
+    """Whether a text is written as a fingerprint is."""
+    return isinstance(text, str) and _FINGERPRINT.fullmatch(text) is not None
 
 
 def require_limits(max_lag: object, min_coverage: object) -> None:

@@ -29,7 +29,10 @@ _STATE_OF: dict[Verdict, SessionState] = {
 
 @dataclass(frozen=True, slots=True)
 class SessionKey:
-    """Which session a read belongs to. `bound` is the `as_of` that a dry run is bound to, else empty."""
+    """Which session a read belongs to.
+
+    `bound` is what one that is not live is bound to, an `as_of` or the fingerprint of a dataset; else empty.
+    """
 
     world_id: str
     domain: Domain

@@ -129,10 +129,18 @@ async def refuse(
     refusal: ReadRefused,
     key: SessionKey | None,
 ) -> None:
-    """Count a read that is refused, and remember it of its session as REJECT. Raises `SessionStoreError`."""
+    """Count a read that is refused, and remember it of its session as REJECT.
+
+    Raises `SessionStoreError`, and `StoreError` where it cannot be known what the read was bound to.
+    """
     _notify(ports, request, admission, deadline.report(), "REJECT")
     if key is not None:
-        await _noted(ports, key, _refused(refusal), _nothing(request), deadline)
+        bound = _bound_at_hand(ports, request)
+        if bound is None:
+            # Who ran out of time asks a store for nothing more.
+            is_late = isinstance(refusal, SeamlessSLAExceeded)
+            bound = _nothing(request) if is_late else await _bound(ports, request, deadline)
+        await _noted(ports, key, _refused(refusal), bound, deadline)
 
 
 def refuse_at_hand(
@@ -144,14 +152,34 @@ def refuse_at_hand(
     key: SessionKey | None,
 ) -> bool:
     """The same where the read's session need not be written to; False else, and then nothing is counted."""
-    if key is not None and not is_remembered(ports, key, _refused(refusal), _nothing(request)):
-        return False
+    if key is not None:
+        bound = _bound_at_hand(ports, request)
+        if bound is None or not is_remembered(ports, key, _refused(refusal), bound):
+            return False
     _notify(ports, request, admission, deadline.report(), "REJECT")
     return True
 
 
 def _refused(refusal: ReadRefused) -> Judgement:
     return Judgement("REJECT", (f"{_CODES[type(refusal)]}: {refusal}",))
+
+
+async def _bound(ports: Ports, request: ReadRequest, deadline: Deadline) -> Snapshot:
+    """The release that a refused read was bound to; none where that takes longer than the read may."""
+    context = request.context or NEWEST
+    loading = ports.artifacts.load_snapshot(request.node, context.as_of, context.dataset_fingerprint)
+    try:
+        return await deadline.run("total", loading)
+    except PhaseCut:
+        return _nothing(request)
+
+
+def _bound_at_hand(ports: Ports, request: ReadRequest) -> Snapshot | None:
+    """The same where it is known at once; a live session knows by itself what it is bound to."""
+    context = request.context or NEWEST
+    if context.domain == "live":
+        return _nothing(request)
+    return ports.artifacts.snapshot_at_hand(request.node, context.as_of, context.dataset_fingerprint)
 
 
 def _nothing(request: ReadRequest) -> Snapshot:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from seamless_assets.core.node import NodeId
-from seamless_assets.core.reading.context import ComputeContext
+from seamless_assets.core.reading.context import ComputeContext, is_fingerprint
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.verdict import Judgement
 from seamless_assets.core.releases.snapshot import Snapshot
@@ -56,7 +56,7 @@ def asked_as_of(request: ReadRequest, context: ComputeContext, session: SessionR
 async def remember(ports: Ports, key: SessionKey, judgement: Judgement, snapshot: Snapshot) -> SessionRecord:
     """Note the verdict of a read and the release it served; tell the observer where the state changed.
 
-    Where it served none, the verdict is on what the session is bound to.
+    Where there is none, the verdict is on what the session is bound to.
     """
     return await _change(ports, key, _observed(ports, key, judgement, snapshot))
 
@@ -75,9 +75,16 @@ def _observed(ports: Ports, key: SessionKey, judgement: Judgement, snapshot: Sna
         moved = advance(record, served, fingerprint) if key.domain == "live" else record
         if served is not None:
             return observe(moved, judgement, now, served, fingerprint)
-        return observe(moved, judgement, now, record.as_of or key.bound or None, record.dataset_fingerprint)
+        return observe(moved, judgement, now, *_bound(key, record))
 
     return change
+
+
+def _bound(key: SessionKey, record: SessionRecord) -> tuple[str | None, str | None]:
+    """The `as_of` and the dataset that a session is bound to, as far as it knows them itself."""
+    if is_fingerprint(key.bound):
+        return record.as_of, key.bound
+    return record.as_of or key.bound or None, record.dataset_fingerprint
 
 
 async def bind(ports: Ports, node: NodeId, context: ComputeContext, started_at: str) -> SessionRecord:
