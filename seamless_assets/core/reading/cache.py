@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from string import Formatter
 
 from cachetools import LRUCache, TTLCache
@@ -57,7 +58,8 @@ def _parts_of(template: str) -> tuple[tuple[str, str], ...]:
     return tuple((literal, _FIELDS.get(name, name)) for literal, name in found)
 
 
-Shard = tuple[CacheKey, Gathered]
+Shard = tuple[CacheKey, int, Gathered]
+"""A frame under its key, kept in a numbered stay of its world in one domain."""
 
 
 class ReadCache:
@@ -80,7 +82,8 @@ class ReadCache:
     ) -> None:
         self._template, self._max_shards = template, max_shards
         self._shards: TTLCache[str, Shard] = TTLCache(max_bytes, ttl, timer, _bytes_of)
-        self._domains: LRUCache[str, str] = LRUCache(max_shards)
+        self._stays: LRUCache[str, tuple[str, int]] = LRUCache(max_shards)
+        self._numbers = count()
 
     def __len__(self) -> int:
         return len(self._shards)
@@ -92,14 +95,13 @@ class ReadCache:
 
     def load(self, key: CacheKey) -> Gathered | None:
         """The frame under `key`, where it is kept and young enough."""
-        self._enter(key)
+        stay = self._enter(key)
         shard = self._shards.get(key.text(self._template))
-        return shard[1] if shard else None
+        return shard[2] if shard and shard[1] == stay else None
 
     def keep(self, key: CacheKey, gathered: Gathered) -> None:
         """Keep a frame, where releases alone answered it."""
-        self._enter(key)
-        shard = (key, gathered)
+        shard = (key, self._enter(key), gathered)
         if gathered.source != "artifacts" or _bytes_of(shard) > self._shards.maxsize:
             return
         text = key.text(self._template)
@@ -108,14 +110,23 @@ class ReadCache:
             self._shards.popitem()
         self._shards[text] = shard
 
-    def _enter(self, key: CacheKey) -> None:
-        """Forget a world's frames where it reads in another domain now."""
-        if self._domains.get(key.world_id, key.domain) != key.domain:
-            left = [text for text, (held, _) in self._shards.items() if held.world_id == key.world_id]
-            for text in left:
-                self._shards.pop(text, None)
-        self._domains[key.world_id] = key.domain
+    def _enter(self, key: CacheKey) -> int:
+        """The number of the world's stay in this domain; a new one where it read in another before."""
+        stay = self._stays.get(key.world_id)
+        if stay is None or stay[0] != key.domain:
+            # Frames of a world that was itself forgotten have the number of an earlier stay.
+            if stay is not None:
+                self._forget(key.world_id)
+            stay = key.domain, next(self._numbers)
+        self._stays[key.world_id] = stay
+        return stay[1]
+
+    def _forget(self, world_id: str) -> None:
+        left = [text for text, (held, _, _) in self._shards.items() if held.world_id == world_id]
+        for text in left:
+            self._shards.pop(text, None)
 
 
 def _bytes_of(shard: Shard) -> int:
-    return int(shard[1].bars.get_total_buffer_size()) + GAP_BYTES * len(shard[1].coverage.gaps)
+    _, _, gathered = shard
+    return int(gathered.bars.get_total_buffer_size()) + GAP_BYTES * len(gathered.coverage.gaps)

@@ -92,6 +92,27 @@ def test_a_hit_is_what_was_kept_under_that_key_since_the_world_entered_its_domai
         assert len(cache) <= most
 
 
+@given(st.integers(1, 4), st.integers(0, 6))
+def test_a_switch_of_domains_is_seen_however_many_worlds_read_in_between(most: int, others: int) -> None:
+    cache = ReadCache(lambda: 0.0, 60.0, most)
+
+    def key(world: str, domain: str) -> CacheKey:
+        return CacheKey("n", 0, 9, 60, "v2", world, domain, "t", "sha256:a")
+
+    def read_others() -> None:
+        for number in range(others):
+            assert cache.load(key(f"w{number}", "live")) is None
+
+    frame = replace(FRAME, source="artifacts")
+    cache.keep(key("w", "backtest"), frame)
+    read_others()
+    assert cache.load(key("w", "live")) is None
+    read_others()
+    assert cache.load(key("w", "backtest")) is None
+    cache.keep(key("w", "backtest"), frame)
+    assert cache.load(key("w", "backtest")) is frame and len(cache) == 1
+
+
 def test_what_is_not_released_is_not_kept_and_room_is_made_by_the_least_used() -> None:
     cache = ReadCache(lambda: 0.0, 60.0, 2)
     keys = [CacheKey("n", start, 9, 60, "v2", "w", "live", "t", "sha256:a") for start in range(3)]
