@@ -158,7 +158,7 @@ def _imported(
     layout = layouts.TRADES if options.is_trades else layouts.CANDLES
     if isinstance(data, str | PathLike):
         rows = files.read_rows([data], layout, rename)
-    elif isinstance(data, Sequence) and data and all(isinstance(one, str | PathLike) for one in data):
+    elif isinstance(data, Sequence) and all(isinstance(one, str | PathLike) for one in data):
         rows = files.read_rows([fspath(one) for one in data], layout, rename)
     else:
         rows = [frames.rows_of_frame(data, layout, rename)]

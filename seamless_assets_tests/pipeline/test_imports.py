@@ -294,6 +294,7 @@ def test_a_compacted_month_takes_imports(pipeline: sa.Seamless) -> None:
 REFUSED: dict[str, tuple[Any, dict[str, Any], type[Exception]]] = {
     "no frame": (7, {}, InvalidFrame),
     "an empty list": ([], {}, InvalidFrame),
+    "no names": ((), {}, InvalidFrame),
     "no such file": ("nowhere.csv", {}, InvalidInput),
     "no match": ("*.nothing", {}, InvalidInput),
     "revisions": (frame(), {"revisions": "yes"}, InvalidInput),

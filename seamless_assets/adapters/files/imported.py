@@ -10,7 +10,7 @@ from pathlib import Path
 
 from seamless_assets.core.exports.sidecar import ENDING as SIDECAR
 from seamless_assets.core.imports.files import CHECKSUM, verify_checksum
-from seamless_assets.errors import ImportRefused, InvalidInput
+from seamless_assets.errors import ImportRefused, InvalidFrame, InvalidInput
 
 MAX_FILE_BYTES = 4 * 2**30
 
@@ -18,8 +18,11 @@ MAX_FILE_BYTES = 4 * 2**30
 def find_files(named: Sequence[str | PathLike[str]]) -> list[Path]:
     """The files of names and patterns such as `data/*.zip`, each once, those of a pattern in its order.
 
-    Checksums and sidecars are no files of their own. Raises `InvalidInput` where a name or pattern has none.
+    Checksums and sidecars are no files of their own. Raises `InvalidInput` where a name or pattern has none,
+    and as `InvalidFrame` where nothing is named.
     """
+    if not named:
+        raise InvalidFrame("no file is named, and no frame given; name files, or a pattern", value=named)
     found: dict[Path, None] = {}
     for name in named:
         text = fspath(name)

@@ -56,19 +56,23 @@ def zip_members(payload: bytes, where: str) -> Iterator[tuple[str, bytes]]:
 
 
 def gzip_content(payload: bytes, where: str) -> bytes:
-    """What a gzip file holds. Raises `ImportRefused`."""
-    unpacker, parts, size = zlib.decompressobj(wbits=31), [], 0
+    """What a gzip file holds, in one member or in several. Raises `ImportRefused`."""
+    parts: list[bytes] = []
+    left = _allowed(len(payload))
+    unpacker = zlib.decompressobj(wbits=31)
     try:
-        while payload and not unpacker.eof:
+        while payload:
             parts.append(unpacker.decompress(payload, _STEP))
-            payload = unpacker.unconsumed_tail
-            size += len(parts[-1])
-            if size > MAX_BYTES:
+            left -= len(parts[-1])
+            if left < 0:
                 raise _too_large(where)
+            payload = unpacker.unconsumed_tail
+            if unpacker.eof and (payload := unpacker.unused_data):
+                unpacker = zlib.decompressobj(wbits=31)
     except zlib.error as error:
         raise ImportRefused(f"{where} is no whole gzip file: {error}", path=where) from error
-    if not unpacker.eof or unpacker.unused_data:
-        raise ImportRefused(f"{where} is no whole gzip file: it ends elsewhere than it says", path=where)
+    if not unpacker.eof:
+        raise ImportRefused(f"{where} is no whole gzip file: it ends before its end", path=where)
     return b"".join(parts)
 
 

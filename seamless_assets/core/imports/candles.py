@@ -30,6 +30,11 @@ def bars_of_candles(
     table = readable(rows, options.time_format, COLUMNS[1:])
     bars, report = conform(table, timeframe, tz=options.tz, severities=severities)
     problems = list(report.problems)
+    if options.tz is not None and "invalid_timestamp" in report.flags:
+        problems.append(
+            f"a local time that {options.tz} skips or has twice is none; import these hours with times in "
+            "UTC or with their offset"
+        )
     if count := report.flags.get("conflicting_ts"):
         problems.append(f"conflicting_ts: {count} rows have other values than another row of their ts")
     if count := report.flags.get("misaligned_ts"):

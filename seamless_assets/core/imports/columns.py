@@ -85,11 +85,15 @@ def chosen(layout: Layout, names: Sequence[str], rename: Mapping[Any, str], wher
     ours = {new: str(old) for old, new in rename.items()}
     if len(ours) < len(rename):
         raise InvalidInput("rename gives one name to two columns", value=dict(rename))
-    left = {_plain(name): name for name in reversed(names) if name not in ours.values()}
+    left: dict[str, list[str]] = {}
+    for name in names:
+        if name not in ours.values():
+            left.setdefault(_plain(name), []).append(name)
     for name, known in layout.names.items():
         found = next((left[other] for other in known if other in left), None)
         if name not in ours and found is not None:
-            ours[name] = found
+            _refuse_alike(name, found, where)
+            ours[name] = found[0]
     if lacking := [name for name in layout.names if name not in ours and name not in layout.optional]:
         raise ImportRefused(
             f"{where} has no column for {', '.join(lacking)} of {layout.kind}; it has {', '.join(names)}. "
@@ -98,6 +102,16 @@ def chosen(layout: Layout, names: Sequence[str], rename: Mapping[Any, str], wher
             columns=tuple(names),
         )
     return ours
+
+
+def _refuse_alike(name: str, found: Sequence[str], where: str) -> None:
+    if len(found) > 1:
+        raise ImportRefused(
+            f"{where} has {len(found)} columns for {name}: {', '.join(map(repr, found))}; say by rename "
+            "which it is",
+            path=where,
+            columns=tuple(found),
+        )
 
 
 def _plain(name: str) -> str:

@@ -80,8 +80,9 @@ def readable(rows: Rows, time_format: str | None, numbers: Iterable[str]) -> pa.
     try:
         read = pd.to_datetime(times, format=time_format, exact=True, utc="%z" in time_format)
     except (ValueError, TypeError) as error:
+        why = str(error).partition(". ")[0]
         raise ImportRefused(
-            f"{rows.where}: not all times are of the form {time_format}: {error}", path=rows.where
+            f"{rows.where}: not all times are of the form {time_format}: {why}", path=rows.where
         ) from error
     return table.set_column(table.column_names.index("ts"), "ts", pa.chunked_array(pa.array(read)))
 

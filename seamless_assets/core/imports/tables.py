@@ -12,7 +12,7 @@ import pyarrow.csv
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from seamless_assets.errors import ImportRefused
+from seamless_assets.errors import ImportRefused, InvalidInput
 
 MAX_ROWS = 50_000_000
 """Of one file: a century of minutes."""
@@ -86,7 +86,9 @@ def read_json(payload: bytes, where: str, positions: Sequence[str], choose: Choo
 
     try:
         rows = msgspec.json.decode(payload, type=list[list[_Cell]])
-        width = max(map(len, rows), default=0)
+        if not rows:
+            raise ImportRefused(f"{where} holds no rows", path=where)
+        width = max(map(len, rows))
         if any(len(row) != width for row in rows):
             raise ImportRefused(f"{where}: its rows are not equally long", path=where)
         names = _placed(positions, width)
@@ -125,6 +127,8 @@ def _array(cells: Sequence[_Cell]) -> pa.Array:
 def _made(where: str, read: Callable[[], pa.Table]) -> pa.Table:
     try:
         table = read()
+    except (ImportRefused, InvalidInput):
+        raise
     except _UNREADABLE as error:
         raise ImportRefused(f"{where} cannot be read: {error}", path=where) from error
     if table.num_rows > MAX_ROWS:

@@ -121,6 +121,14 @@ FILES: dict[str, tuple[str, bytes, dict[str, Any]]] = {
         json.dumps([[ts, *row] for ts, row in zip(MS, VALUES, strict=True)]).encode(),
         {},
     ),
+    "gzip in two members": (
+        "a.csv.gz",
+        gzip.compress(lines(TIMES)[:700]) + gzip.compress(lines(TIMES)[700:]),
+        {},
+    ),
+    "names of two columns that differ in more than case": (
+        "a.csv", lines([f"{at},{ts}" for at, ts in enumerate(TIMES)], "date,ts,o,h,l,c,v"), {}
+    ),
     "records": (
         "a.json",
         json.dumps([dict(zip(COLUMNS, (str(ts), *map(str, row)), strict=True))
@@ -172,6 +180,34 @@ REFUSED: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
     "half a json": ("a.json", b"[[1,2,3,4,5,6],[1,", {}, "no whole JSON"),
     "half a gzip": ("a.csv.gz", gzip.compress(lines(MS))[:-9], {}, "no whole gzip"),
     "uneven json": ("a.json", b"[[1,2,3,4,5,6],[1,2]]", {}, "equally long"),
+    "no json rows": ("a.json", b"[]", {}, "holds no rows"),
+    "columns alike": (
+        "a.csv",
+        lines([f"{ts},{ts}" for ts in TIMES], "ts,Ts,o,h,l,c,v"),
+        {},
+        "2 columns for ts",
+    ),
+    "parquet without a column": (
+        "a.parquet",
+        parquet(BARS.drop_columns(["low"])),
+        {},
+        "^a.parquet has no col",
+    ),
+    "gzip and more": ("a.csv.gz", gzip.compress(lines(MS)) + b"more", {}, "no whole gzip"),
+    "no gzip": ("a.csv.gz", b"", {}, "no whole gzip"),
+    "a gzip bomb": ("a.csv.gz", gzip.compress(b"0" * 50_000_000), {}, "unpack"),
+    "a time twice": (
+        "a.csv",
+        b"ts,o,h,l,c,v\n2025-10-26 02:30:00,1,1,1,1,1",
+        {"tz": "Europe/Berlin"},
+        "first is 2025-10-26 02:30:00.*skips or has twice",
+    ),
+    "a time that was skipped": (
+        "a.csv",
+        b"ts,o,h,l,c,v\n2025-03-30 02:30:00,1,1,1,1,1",
+        {"tz": "Europe/Berlin"},
+        "skips or has twice",
+    ),
     "deep json": ("a.json", b"[" * 100_000, {}, "list of rows"),
     "dates as numbers": ("a.csv", b"20250101,1,1,1,1,1", {}, "2009"),
     "another form of times": ("a.csv", lines(TIMES), {"time_format": "%Y%m%d"}, "form"),

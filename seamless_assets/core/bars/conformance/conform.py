@@ -9,6 +9,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -332,6 +333,8 @@ def _some(names: Iterable[Any]) -> str:
 
 def _cell_text(cell: Any) -> str:
     plain = cell.item() if isinstance(cell, np.generic) else cell
+    if isinstance(plain, datetime):
+        return str(plain)
     try:
         return reprlib.repr(plain)
     except ValueError:  # an integer of thousands of digits has no text
