@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
+from typing import Any
 
 from seamless_assets.core.calendar.instant import epoch_seconds
 from seamless_assets.core.calendar.window import Instant
@@ -64,7 +65,7 @@ def positions_of(nodes: Iterable[NodeId], since: Instant, name: str = "since") -
     return {str(node): Position.begin(node.timeframe.ceil(start)) for node in nodes}
 
 
-def above_zero(value: object, name: str, way_out: str) -> float:
+def above_zero(value: Any, name: str, way_out: str) -> float:
     """A finite number above 0. Raises `InvalidInput`."""
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     if not is_number or not 0 < value <= sys.float_info.max:
