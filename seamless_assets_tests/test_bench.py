@@ -229,6 +229,10 @@ def test_a_page_names_what_it_lacks_and_brings_its_speeds_to_the_comparisons(tmp
     assert (
         "`python -m bench --only reads.day-arrow`" in page and "`hot.*`" in page and "`reads.crowd`" in page
     )
+    row_of_the_page = (
+        "| ArcticDB | 2.00&nbsp;ms | 8.00&nbsp;ms | 0.25 | at&nbsp;most&nbsp;0.050&nbsp;x | MISSED |"
+    )
+    assert f"| a warm day, to Arrow {row_of_the_page} 0.20&nbsp;to&nbsp;0.30 |" in page
     told = beside.read_text()
     assert "| a warm day, to Arrow | ArcticDB | 8.00 ms | 2.00 ms | 0.25 |\n" in told
     assert (

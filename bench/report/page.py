@@ -15,6 +15,7 @@ from bench.report.speeds import write_speeds
 from bench.report.words import goal, number, outcome, spread
 
 HEAD = (
+    "---\nhide: [navigation]\n---\n"
     "# Results\n"
     "Written by `python -m bench --page docs/results.md`; nothing on this page is typed by hand. Each line "
     "is measured beside what you would otherwise use, both in turn, round by round, in one run: *ours* and "
@@ -29,7 +30,7 @@ LEGEND = (
     "processes that wanted to run; above the number of its threads, times by the clock are longer for both "
     "sides, and their ratio less sure.\n"
 )
-COLUMNS = ("what", "beside", "ours", "peer", "ratio", "quartiles", "CPU", "MiB", "goal", "", "load", "repeat")
+COLUMNS = ("what", "beside", "ours", "peer", "ratio", "goal", "", "quartiles", "CPU", "MiB", "load", "repeat")
 
 
 def write_page(results: Results, path: Path) -> None:
@@ -96,20 +97,20 @@ def _table(subject: str, rows: Sequence[Row]) -> Iterator[str]:
 
 def _cells(row: Row) -> tuple[str, ...]:
     peaks = [f"{peak:,.0f}" for peak in (row.memory_mib, row.peer_memory_mib) if peak is not None]
-    return (
-        row.line.what,
-        row.line.peer or "",
+    measured = (
         number(row.ours, row.line.unit),
         number(row.peer, row.line.unit),
         number(row.ratio),
+        goal(row.line),
+        outcome(row),
         spread(row),
         number(row.cpu_ratio),
         " / ".join(peaks),
-        goal(row.line),
-        outcome(row),
         "" if row.load is None else f"{row.load:.0f}",
-        f"`python -m bench --only {row.line.name}`",
     )
+    # A number and its unit stay on one line.
+    kept = (told.replace(" ", "&nbsp;") for told in measured)
+    return (row.line.what, row.line.peer or "", *kept, f"`python -m bench --only {row.line.name}`")
 
 
 def _facts(row: Row) -> str:
