@@ -18,16 +18,20 @@ MAX_NUMBER = 9e18
 """More than any time in nanoseconds, and still a whole number of 64 bits."""
 Query = Mapping[str, str]
 Handler = Callable[[Query], Awaitable[Any]]
-Reason = Literal["unauthorized", "too_many", "try_later", "bad_request", "not_served"]
+Reason = Literal["unauthorized", "too_many", "try_later", "bad_request", "given_twice", "not_served"]
 """Why whoever serves a dialect refuses a request, for the venue's words for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal(Exception):
-    """The venue's own way of saying no: HTTP status and JSON body."""
+    """The venue's own way of saying no: HTTP status and JSON body.
+
+    `is_unknown`: a venue that has more markets and timeframes may answer.
+    """
 
     status: int
     body: Any
+    is_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +44,9 @@ class Route:
 
 
 def text(value: float) -> str:
-    """A number as exchanges write it: all its digits, no exponent, so that reading it gives the same number."""
+    """A number as most exchanges write it: the digits that it takes to read the same one, no exponent."""
     written = repr(float(value))
-    return f"{Decimal(written):f}" if "e" in written else written
+    return f"{Decimal(written):f}" if "e" in written else written.removesuffix(".0")
 
 
 def padded(value: float, places: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +22,6 @@ from seamless_assets.dialects.base import (
     rows_of,
     spot,
     swaps,
-    text,
     timeframe_of,
     window,
 )
@@ -33,8 +31,8 @@ from seamless_assets.errors import NotServed
 
 FRAMES = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M")
 _NAMES = {frame: frame for frame in FRAMES}
-_BAD_SYMBOL = Refusal(400, {"code": -1121, "msg": "Invalid symbol."})
-_BAD_INTERVAL = Refusal(400, {"code": -1120, "msg": "Invalid interval."})
+_BAD_SYMBOL = Refusal(400, {"code": -1121, "msg": "Invalid symbol."}, is_unknown=True)
+_BAD_INTERVAL = Refusal(400, {"code": -1120, "msg": "Invalid interval."}, is_unknown=True)
 _NUMBER = ("^[0-9]{1,20}$", re.compile("[0-9]{1,20}"))
 _LEGAL = {
     **dict.fromkeys(("startTime", "endTime", "limit"), _NUMBER),
@@ -65,6 +63,7 @@ _REFUSALS: dict[Reason, tuple[int, int, str]] = {
     "too_many": (429, -1003, "Too many requests."),
     "try_later": (503, -1001, "Internal error; unable to process your request. Please try again."),
     "bad_request": (400, -1130, "Data sent for a parameter is not valid."),
+    "given_twice": (400, -1101, "Duplicate values for parameter detected."),
     "not_served": (404, -1016, "This service is no longer available."),
 }
 _SIGNED_LISTS = ("capital/config/getall", "margin/allPairs", "margin/isolated/allPairs", "margin/allAssets")
@@ -111,8 +110,8 @@ def refusal(reason: Reason, detail: str) -> Refusal:
     return Refusal(status, {"code": code, "msg": f"{message} {detail}".rstrip()})
 
 
-def number_of_spot(value: float) -> str:
-    """A number as spot writes all of them, with eight decimals."""
+def written(value: float) -> str:
+    """A price or an amount with the decimals that the lists of markets name."""
     return padded(value, _PLACES)
 
 
@@ -127,7 +126,6 @@ class _Venue:
     ) -> None:
         self._data, self._cap, self._weight, self._is_spot = data, cap, weight, is_spot
         self._markets = by_name(markets, market_name)
-        self._number = number_of_spot if is_spot else text
 
     async def info(self, query: Query) -> Any:
         known, now = await listed(self._data, self._markets), self._data.clock.now()
@@ -164,10 +162,9 @@ class _Venue:
             raise _TOO_OLD
         else:
             found = await self._data.first(market.symbol, frame, start, end, limit)
-        trades, write = self._data.trades_in_candle, self._number
+        trades = self._data.trades_in_candle
         return [
-            _row(ts, frame.shift(ts, 1), o, h, low, c, v, trades, write)
-            for ts, o, h, low, c, v in rows_of(found)
+            _row(ts, frame.shift(ts, 1), o, h, low, c, v, trades) for ts, o, h, low, c, v in rows_of(found)
         ]
 
     async def trades(self, query: Query) -> Any:
@@ -182,8 +179,8 @@ class _Venue:
         return [
             {
                 "a": int(at * 1000),
-                "p": self._number(price),
-                "q": self._number(amount),
+                "p": written(price),
+                "q": written(amount),
                 "f": n,
                 "l": n,
                 "T": int(at * 1000),
@@ -210,20 +207,19 @@ def _row(
     c: float,
     v: float,
     trades: int,
-    write: Callable[[float], str],
 ) -> tuple[int | str, ...]:
     return (
         ts * 1000,
-        write(o),
-        write(h),
-        write(low),
-        write(c),
-        write(v),
+        written(o),
+        written(h),
+        written(low),
+        written(c),
+        written(v),
         end * 1000 - 1,
-        write(round(v * c, _PLACES)),
+        written(round(v * c, _PLACES)),
         trades,
-        write(0.0),
-        write(0.0),
+        written(0.0),
+        written(0.0),
         "0",
     )
 
@@ -292,8 +288,8 @@ def _listing(name: str, market: Market, now: float) -> dict[str, Any]:
         "status": "BREAK" if market.is_halted(now) else "TRADING",
         "baseAsset": market.base,
         "quoteAsset": market.quote,
-        "baseAssetPrecision": 8,
-        "quoteAssetPrecision": 8,
+        "baseAssetPrecision": _PLACES,
+        "quoteAssetPrecision": _PLACES,
         "orderTypes": ["LIMIT", "MARKET"],
         "filters": _FILTERS,
     }
@@ -311,6 +307,6 @@ def _listing(name: str, market: Market, now: float) -> dict[str, Any]:
         "underlyingType": "COIN",
         "deliveryDate": 4_133_404_800_000,
         "onboardDate": market.listed * 1000,
-        "pricePrecision": 8,
-        "quantityPrecision": 8,
+        "pricePrecision": _PLACES,
+        "quantityPrecision": _PLACES,
     }

@@ -35,6 +35,7 @@ _REFUSALS: dict[Reason, tuple[int, int, str]] = {
     "too_many": (200, 10006, "Too many visits! Exceeded the API Rate Limit."),
     "try_later": (200, 10016, "Request timeout, please try again later"),
     "bad_request": (200, 10001, "params error:"),
+    "given_twice": (200, 10001, "params error:"),
     "not_served": (404, 10001, "params error: not served:"),
 }
 _SIGNED: dict[str, Any] = {
@@ -101,7 +102,7 @@ class _Venue:
             raise Refusal(200, self._error("Illegal category"))
         known, now = await listed(self._data, self._markets.get(category, {})), self._data.clock.now()
         if symbol and symbol not in known and category != "spot":
-            raise Refusal(200, self._error("params error: symbol invalid"))
+            raise self._unknown("params error: symbol invalid")
         described = [_instrument(name, market, now) for name, market in known.items()]
         wanted = {"symbol": symbol, "baseCoin": query.get("baseCoin"), "status": query.get("status")}
         asked = {key: value for key, value in wanted.items() if value}
@@ -124,9 +125,9 @@ class _Venue:
         market = self._market(query, "linear")
         frame = INTERVALS.get(query.get("interval", ""))
         if market is None:
-            raise Refusal(200, self._error("params error: Symbol Invalid"))
+            raise self._unknown("params error: Symbol Invalid")
         if frame is None:
-            raise Refusal(200, self._error("params error: Invalid period!"))
+            raise self._unknown("params error: Invalid period!")
         timeframe = Timeframe(frame)
         limit = page_size(query, "limit", 200, CAP)
         start, end = window(query, "start", "end", 1000)
@@ -145,7 +146,7 @@ class _Venue:
     async def trades(self, query: Query) -> Any:
         market = self._market(query, "")
         if market is None:
-            raise Refusal(200, self._error("params error: Symbol Invalid"))
+            raise self._unknown("params error: Symbol Invalid")
         now = self._data.clock.now()
         newest = page_size(query, "limit", 60, 1000)
         found = (await self._data.trades(market.symbol, now - 3600, now, 1000))[-newest:]
@@ -179,6 +180,9 @@ class _Venue:
             "retExtInfo": {},
             "time": int(self._data.clock.now() * 1000),
         }
+
+    def _unknown(self, reason: str) -> Refusal:
+        return Refusal(200, self._error(reason), is_unknown=True)
 
     def _error(self, reason: str) -> Any:
         return _failed(10001, reason, self._data.clock.now())

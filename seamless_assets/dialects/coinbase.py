@@ -38,11 +38,13 @@ _UNKNOWN = Refusal(
         "error_details": "valid product_id is required",
         "message": "valid product_id is required",
     },
+    is_unknown=True,
 )
 _REFUSALS: dict[Reason, tuple[int, str]] = {
     "unauthorized": (401, "unauthorized"),
     "too_many": (429, "rate_limit_exceeded"),
     "bad_request": (400, "INVALID_ARGUMENT"),
+    "given_twice": (400, "INVALID_ARGUMENT"),
     "not_served": (404, "NOT_FOUND"),
 }
 _A_SECOND = 10
@@ -59,6 +61,8 @@ def _limit_headers(used: int, _at: float) -> dict[str, str]:
 
 LIMITS = RateLimits(1, _limit_headers)
 """What is left of a second, and in how many a new one begins."""
+LISTS = frozenset({"product_ids"})
+"""Parameters that are given once for each of their values."""
 _PRODUCTS = ("/api/v3/brokerage/market/products", "/api/v3/brokerage/products")
 """For everybody, and for those with keys."""
 _FEES = {
@@ -140,7 +144,9 @@ class _Venue:
             return {"products": [], "num_products": 0}
         known = await listed(self._data, self._markets)
         if asked := query.get("product_ids"):
-            known = {name: market for name, market in known.items() if name == asked}
+            # One parameter for each, or all of them in one.
+            names = asked.split(",")
+            known = {name: market for name, market in known.items() if name in names}
         begin = max(0, number(query, "offset", 0))
         # Without a limit, or one of 0, all of them.
         size = number(query, "limit", 0) or len(known)

@@ -19,21 +19,23 @@ from seamless_assets.dialects.base import (
     by_name,
     listed,
     number,
+    padded,
     page_size,
     real,
     rows_of,
     spot,
-    text,
 )
 from seamless_assets.dialects.market_data import Market, MarketData
 from seamless_assets.errors import NotServed
 
 RETENTION = 720
+_PLACES = 8
 _REFUSALS: dict[Reason, str] = {
     "unauthorized": "EAPI:Invalid key",
     "too_many": "EGeneral:Too many requests",
     "try_later": "EService:Unavailable",
     "bad_request": "EGeneral:Invalid arguments",
+    "given_twice": "EGeneral:Invalid arguments",
     "not_served": "EGeneral:Unknown method",
 }
 MINUTES = {
@@ -80,7 +82,7 @@ class _Venue:
         old = {old: name for name in own for old in (_old_code(name), _old_asset(name))}
         names, asked = {**old, **dict(zip(own, own, strict=True))}, _listed(query, "asset") or own
         if not names.keys() >= set(asked):
-            raise Refusal(200, _error("EQuery:Unknown asset"))
+            raise Refusal(200, _error("EQuery:Unknown asset"), is_unknown=True)
         return _ok({name: _asset(names[name]) for name in asked})
 
     async def pairs(self, query: Query) -> Any:
@@ -106,7 +108,7 @@ class _Venue:
         market, key = self._market(query)
         frame = MINUTES.get(query.get("interval") or "1")
         if frame is None:
-            raise Refusal(200, _error("EGeneral:Invalid arguments"))
+            raise Refusal(200, _error("EGeneral:Invalid arguments"), is_unknown=True)
         timeframe, now = Timeframe(frame), int(self._data.clock.now())
         start = max(timeframe.shift(now, 1 - RETENTION), timeframe.floor(market.listed))
         since = number(query, "since", 0)
@@ -130,7 +132,7 @@ class _Venue:
         found = await self._data.trades(market.symbol, since, now, count)
         last = found[-1][0] if found else since
         rows = [
-            [text(price), text(amount), at, side[0], "l", "", n]
+            [_written(price), _written(amount), at, side[0], "l", "", n]
             for n, (at, price, amount, side) in enumerate(found)
         ]
         return _ok({key: rows, "last": str(int(last * 1e9))})
@@ -151,7 +153,14 @@ class _Venue:
 
 @lru_cache(KEPT_ROWS)
 def _row(ts: int, o: float, h: float, low: float, c: float, v: float, trades: int) -> tuple[int | str, ...]:
-    return (ts, text(o), text(h), text(low), text(c), text(c), text(v), trades if v else 0)
+    # Where nobody traded nothing has a mean.
+    prices = (o, h, low, c, c if v else 0.0)
+    return (ts, *(_written(number) for number in (*prices, v)), trades if v else 0)
+
+
+def _written(value: float) -> str:
+    """A price or an amount with the decimals that the list of pairs names."""
+    return padded(value, _PLACES)
 
 
 def refusal(reason: Reason, detail: str) -> Refusal:
@@ -189,8 +198,8 @@ def _pair(name: str, market: Market) -> dict[str, Any]:
         "base": market.base,
         "aclass_quote": "currency",
         "quote": market.quote,
-        "pair_decimals": 8,
-        "lot_decimals": 8,
+        "pair_decimals": _PLACES,
+        "lot_decimals": _PLACES,
         "lot_multiplier": 1,
         "leverage_buy": [],
         "leverage_sell": [],
@@ -212,7 +221,7 @@ def _error(reason: str) -> Any:
     return {"error": [reason]}
 
 
-_UNKNOWN = Refusal(200, _error("EQuery:Unknown asset pair"))
+_UNKNOWN = Refusal(200, _error("EQuery:Unknown asset pair"), is_unknown=True)
 
 
 def _listed(query: Query, name: str) -> list[str]:

@@ -31,6 +31,7 @@ _REFUSALS: dict[Reason, tuple[int, str, str]] = {
     "too_many": (429, "50011", "Too Many Requests."),
     "try_later": (503, "50001", "Service temporarily unavailable. Please try again later."),
     "bad_request": (400, "51000", "Parameter error."),
+    "given_twice": (400, "51000", "Parameter error."),
     "not_served": (404, "51000", "Parameter error: not served:"),
 }
 _DIGITS = re.compile("-?[0-9]{0,18}")
@@ -101,7 +102,7 @@ class _Venue:
     async def _candles(self, query: Query, reach: int | None) -> Any:
         market, frame = self._market(query), BARS.get(query.get("bar") or "1m")
         if frame is None:
-            raise _wrong("bar")
+            raise _wrong("bar", is_unknown=True)
         for name in ("after", "before", "limit"):
             if not _DIGITS.fullmatch(query.get(name, "")):
                 raise _wrong(name)
@@ -198,12 +199,16 @@ def _error(code: str, reason: str) -> Any:
     return {"code": code, "msg": reason, "data": []}
 
 
-def _wrong(name: str) -> Refusal:
-    return Refusal(400, _error("51000", f"Parameter {name} error"))
+def _wrong(name: str, *, is_unknown: bool = False) -> Refusal:
+    return Refusal(400, _error("51000", f"Parameter {name} error"), is_unknown)
 
 
 def _empty(name: str) -> Refusal:
     return Refusal(400, _error("50014", f"Parameter {name} can not be empty."))
 
 
-_UNKNOWN = Refusal(200, _error("51001", "Instrument ID, Instrument ID code, or Spread ID doesn't exist."))
+_UNKNOWN = Refusal(
+    200,
+    _error("51001", "Instrument ID, Instrument ID code, or Spread ID doesn't exist."),
+    is_unknown=True,
+)

@@ -26,20 +26,23 @@ def unstamped(body: bytes, _now: float) -> bytes:
 class Venue:
     """A venue's dialect: what it answers over market data, what it streams, and how it says no.
 
-    `stamped` gives the body of an answer as it is at another time of its clock.
+    `lists` are parameters that may be given several times, whose values then stand between commas. `stamped` gives the body of an answer as it is at another time of its clock.
     """
 
     routes: Callable[[MarketData], list[Route]]
     streams: Callable[[Listings], list[StreamRoute]]
     refusal: Callable[[Reason, str], Refusal]
     limits: RateLimits = RateLimits()
+    lists: frozenset[str] = frozenset()
     stamped: Callable[[bytes, float], bytes] = unstamped
 
 
 VENUES: Mapping[str, Venue] = {
     "binance": Venue(binance.routes, binance_streams.streams, binance.refusal, binance.LIMITS),
-    "bybit": Venue(bybit.routes, bybit_streams.streams, bybit.refusal, bybit.LIMITS, bybit.stamped),
-    "coinbase": Venue(coinbase.routes, coinbase_streams.streams, coinbase.refusal, coinbase.LIMITS),
+    "bybit": Venue(bybit.routes, bybit_streams.streams, bybit.refusal, bybit.LIMITS, stamped=bybit.stamped),
+    "coinbase": Venue(
+        coinbase.routes, coinbase_streams.streams, coinbase.refusal, coinbase.LIMITS, coinbase.LISTS
+    ),
     "kraken": Venue(kraken.routes, kraken_streams.streams, kraken.refusal),
     "okx": Venue(okx.routes, okx_streams.streams, okx.refusal),
 }

@@ -81,8 +81,8 @@ class StreamProtocol(ABC):
 
     has_closed_flag = True
     """Whether a candle says that it is closed, and is sent once more when it has closed."""
-    heartbeat: str | None = None
-    """What is sent about once a second while nothing else is; None where a venue sends no such thing."""
+    beats_beside_messages = False
+    """Whether heartbeats come each second, and not only while nothing else is sent."""
 
     def __init__(self) -> None:
         self.topics: dict[Topic, Any] = {}
@@ -94,6 +94,15 @@ class StreamProtocol(ABC):
     @abstractmethod
     def receive(self, text: str, now: float) -> list[Any]:
         """The answers to a client's message; `topics` change as it asks."""
+
+    @property
+    def is_beating(self) -> bool:
+        """Whether heartbeats are sent on the connection as it stands."""
+        return False
+
+    def heartbeat(self, now: float) -> Any:
+        """The message of a heartbeat, where it `is_beating`."""
+        raise NotImplementedError(f"{type(self).__name__} sends no heartbeats")
 
     def snapshot_rows(self, topic: Topic) -> int:
         """How many of the latest candles or trades the venue sends at once when a topic is subscribed to."""

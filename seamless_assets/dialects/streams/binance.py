@@ -10,13 +10,12 @@ known and not followed is refused, so that nobody waits for it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.dialects.base import Query, by_name, spot, swaps, text
-from seamless_assets.dialects.binance import FRAMES, market_name, number_of_spot
+from seamless_assets.dialects.base import Query, by_name, spot, swaps
+from seamless_assets.dialects.binance import FRAMES, market_name, written
 from seamless_assets.dialects.market_data import Listings, Market
 from seamless_assets.dialects.streams.base import (
     MAX_TOPICS,
@@ -46,7 +45,7 @@ def streams(data: Listings) -> list[StreamRoute]:
         StreamRoute(
             "binance",
             f"{base}{path}",
-            partial(_Binance, data, by_name(markets, market_name), text if base else number_of_spot, path),
+            partial(_Binance, data, by_name(markets, market_name), path),
         )
         for base, markets in bases.items()
         for path in ("/ws", "/ws/{number}", _COMBINED)
@@ -58,14 +57,12 @@ class _Binance(StreamProtocol):
         self,
         data: Listings,
         markets: dict[str, Market],
-        number: Callable[[float], str],
         path: str,
         address: Query,
     ) -> None:
         super().__init__()
         self._data, self._markets = data, markets
         self._is_combined, self._address = path == _COMBINED, address
-        self._number = number
 
     def greeting(self, now: float) -> list[Any]:
         named = self._address.get("streams") if self._is_combined else self._address.get("number")
@@ -130,8 +127,8 @@ class _Binance(StreamProtocol):
                     if is_whole
                     else {"a": trade.number, "f": trade.number, "l": trade.number}
                 ),
-                "p": self._number(trade.price),
-                "q": self._number(trade.amount),
+                "p": written(trade.price),
+                "q": written(trade.amount),
                 "T": milliseconds(trade.at),
                 "m": trade.side == "sell",
                 "M": True,
@@ -149,16 +146,16 @@ class _Binance(StreamProtocol):
                 # The numbers of its first trade and of its last one; none where nobody counted them.
                 "f": candle.ts * 1000 if candle.trades else -1,
                 "L": candle.ts * 1000 + candle.trades - 1 if candle.trades else -1,
-                "o": self._number(candle.open),
-                "c": self._number(candle.close),
-                "h": self._number(candle.high),
-                "l": self._number(candle.low),
-                "v": self._number(candle.volume),
+                "o": written(candle.open),
+                "c": written(candle.close),
+                "h": written(candle.high),
+                "l": written(candle.low),
+                "v": written(candle.volume),
                 "n": candle.trades,
                 "x": candle.is_closed,
-                "q": self._number(round(candle.volume * candle.close, 8)),
-                "V": self._number(0.0),
-                "Q": self._number(0.0),
+                "q": written(round(candle.volume * candle.close, 8)),
+                "V": written(0.0),
+                "Q": written(0.0),
                 "B": "0",
             },
         }

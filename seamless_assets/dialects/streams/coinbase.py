@@ -1,10 +1,12 @@
-"""coinbase (Advanced Trade): `market_trades`, and `candles` of five minutes alone; snapshots first, numbered.
+"""coinbase (Advanced Trade): `market_trades`, `candles` of five minutes alone, `heartbeats`; all is numbered.
 
+Snapshots come first.
 ccxt follows trades and no candles; none says that it is closed: the last one before its successor stands.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -26,7 +28,7 @@ from seamless_assets.dialects.streams.base import (
 
 SNAPSHOT_TRADES = 100
 SNAPSHOT_CANDLES = 10
-TRADES, CANDLES = "market_trades", "candles"
+TRADES, CANDLES, HEARTBEATS = "market_trades", "candles", "heartbeats"
 _FRAMES = {TRADES: None, CANDLES: Timeframe("5m")}
 
 
@@ -37,11 +39,14 @@ def streams(data: Listings) -> list[StreamRoute]:
 
 class _Coinbase(StreamProtocol):
     has_closed_flag = False
+    beats_beside_messages = True
 
     def __init__(self, data: Listings, markets: dict[str, Market], _address: Query) -> None:
         super().__init__()
         self._data, self._markets = data, markets
         self._sequence = -1
+        self._beats: int | None = None
+        """How many heartbeats were sent; None where nobody wants any."""
 
     def receive(self, text: str, now: float) -> list[Any]:
         asked = parsed(text)
@@ -49,6 +54,9 @@ class _Coinbase(StreamProtocol):
         channel = asked.get("channel")
         if asked.get("type") not in ("subscribe", "unsubscribe"):
             return [_error("invalid message: type must be subscribe or unsubscribe")]
+        if channel == HEARTBEATS:
+            self._beats = (self._beats or 0) if asked["type"] == "subscribe" else None
+            return [self._numbered("subscriptions", now, {"subscriptions": self._followed()})]
         if not isinstance(channel, str) or channel not in _FRAMES:
             return [_error(f"channel {str(channel)[:64]} is not supported")]
         names = names_of(asked.get("product_ids"))
@@ -63,6 +71,15 @@ class _Coinbase(StreamProtocol):
         else:
             self.topics.update(known)
         return [self._numbered("subscriptions", now, {"subscriptions": self._followed()})]
+
+    @property
+    def is_beating(self) -> bool:
+        return self._beats is not None
+
+    def heartbeat(self, now: float) -> Any:
+        self._beats = (self._beats or 0) + 1
+        told = f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M:%S.%f}000 +0000 UTC"
+        return self._numbered(HEARTBEATS, now, {"current_time": told, "heartbeat_counter": self._beats})
 
     def snapshot_rows(self, topic: Topic) -> int:
         return SNAPSHOT_TRADES if topic.timeframe is None else SNAPSHOT_CANDLES
@@ -110,7 +127,7 @@ class _Coinbase(StreamProtocol):
 
     def _followed(self) -> dict[str, list[str]]:
         """What is followed now, by channel."""
-        found: dict[str, list[str]] = {}
+        found: dict[str, list[str]] = {} if self._beats is None else {HEARTBEATS: [HEARTBEATS]}
         for topic in self.topics:
             channel, _, product = topic.name.partition(":")
             found.setdefault(channel, []).append(product)

@@ -36,7 +36,6 @@ def streams(data: Listings) -> list[StreamRoute]:
 
 class _Kraken(StreamProtocol):
     has_closed_flag = False
-    heartbeat = '{"channel":"heartbeat"}'
 
     def __init__(self, data: Listings, markets: dict[str, Market], _address: Query) -> None:
         super().__init__()
@@ -46,6 +45,13 @@ class _Kraken(StreamProtocol):
     def greeting(self, now: float) -> list[Any]:
         status = {"version": "2.0.10", "system": "online", "api_version": "v2", "connection_id": 1}
         return [{"channel": "status", "type": "update", "data": [status]}]
+
+    @property
+    def is_beating(self) -> bool:
+        return bool(self.topics)
+
+    def heartbeat(self, now: float) -> Any:
+        return {"channel": "heartbeat"}
 
     def receive(self, text: str, now: float) -> list[Any]:
         asked = parsed(text)

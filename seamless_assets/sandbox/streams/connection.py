@@ -18,7 +18,7 @@ from seamless_assets.sandbox.streams.market_events import MarketEvents
 MAX_BEHIND_S = 86_400.0
 """A clock that jumps further has what lies before left out."""
 HEARTBEAT_S = 1.0
-"""Real seconds without a message after which a venue that sends heartbeats sends one."""
+"""Real seconds from one heartbeat, or another message, to the next one of a venue that sends any."""
 SHORTEST_WAIT_S = 0.001
 TOPICS_AT_ONCE = 20
 """After the updates of so many are made, others have their turn."""
@@ -43,7 +43,7 @@ class Connection:
         self._published_until = clock.now()
         self._set_back_to = math.inf
         self._changed = asyncio.Event()
-        self._last_sent = 0.0
+        self._last_sent = self._last_beat = 0.0
 
     def clock_was_set(self, back_to: float | None) -> None:
         """Look at the clock again; where it was set back, begin anew there."""
@@ -165,18 +165,22 @@ class Connection:
 
     async def _wait(self, instant: float) -> None:
         """Until the clock shows `instant` or is set, a client asks, or a heartbeat is due."""
-        seconds = self._clock.seconds_until(instant)
-        heartbeat = self.protocol.heartbeat
-        if heartbeat is not None:
-            quiet = max(0.0, self._last_sent + HEARTBEAT_S - asyncio.get_running_loop().time())
+        seconds, is_beating = self._clock.seconds_until(instant), self.protocol.is_beating
+        if is_beating:
+            quiet = max(0.0, self._next_beat() - asyncio.get_running_loop().time())
             seconds = quiet if seconds is None else min(seconds, quiet)
         try:
             async with asyncio.timeout(None if seconds is None else max(seconds, SHORTEST_WAIT_S)):
                 await self._changed.wait()
         except TimeoutError:
-            is_quiet = asyncio.get_running_loop().time() >= self._last_sent + HEARTBEAT_S
-            if heartbeat is not None and is_quiet:
-                await self._send_text(heartbeat)
+            if is_beating and asyncio.get_running_loop().time() >= self._next_beat():
+                self._last_beat = asyncio.get_running_loop().time()
+                await self._send(self.protocol.heartbeat(self._clock.now()))
+
+    def _next_beat(self) -> float:
+        """When the next heartbeat is due, by the loop's clock."""
+        beside = self.protocol.beats_beside_messages
+        return HEARTBEAT_S + (self._last_beat if beside else max(self._last_beat, self._last_sent))
 
     async def _send_update(self, update: Update) -> None:
         for outgoing in self._faults.apply(update):

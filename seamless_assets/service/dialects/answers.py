@@ -59,7 +59,7 @@ async def _answer(route: Route, query: Query, visit: Visit) -> Answer:
     except Refusal as refusal:
         # Many are constants, and one that is raised again would keep the frames of every time.
         refusal.with_traceback(None)
-        visit.is_refused = True
+        visit.is_refused, visit.is_unknown = True, refusal.is_unknown
         return Answer(visit, msgspec.json.encode(refusal.body), refusal.status)
     except SeamlessError as error:
         return Answer(visit, error=error)

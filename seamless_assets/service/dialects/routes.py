@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
+from typing import Never
 
 from fastapi import FastAPI
 from starlette.requests import Request
@@ -15,9 +15,10 @@ from starlette.routing import Mount, Route, Router, WebSocketRoute
 from seamless_assets.config.sections import ServiceSettings
 from seamless_assets.core.calendar.instant import epoch_micros
 from seamless_assets.core.coverage.ledger import CLOCK_TOLERANCE_S
+from seamless_assets.dialects.base import Query
 from seamless_assets.dialects.base import Route as DialectRoute
 from seamless_assets.dialects.venues import VENUES
-from seamless_assets.errors import InvalidInput, NotServed
+from seamless_assets.errors import NotServed
 from seamless_assets.pipeline.connect import Seamless
 from seamless_assets.service.answers.replies import AGAIN, IMMUTABLE, RELEASED, Released
 from seamless_assets.service.callers import caller_of
@@ -84,13 +85,16 @@ def _passing(exchange: str, worlds: Worlds, upstream: Upstream) -> Endpoint:
 def _endpoint(
     route: DialectRoute, answers: Answers, standing: StandingAnswers, upstream: Upstream | None
 ) -> Endpoint:
+    lists = VENUES[route.exchange].lists
+
     async def answer(request: Request) -> Response:
-        world, query = world_of(request.path_params), _query(request)
+        world, (query, twice) = world_of(request.path_params), _query(request, lists)
         path = {name: value for name, value in request.path_params.items() if name not in world}
-        found = await answers.answer(route, query | path, world, caller_of(request.scope).name)
+        asked = route if twice is None else _given_twice(route, twice)
+        found = await answers.answer(asked, query | path, world, caller_of(request.scope).name)
         visit = request.scope[VISITED] = replace(found.visit)
-        is_unknown = visit.is_refused or isinstance(found.error, NotServed)
-        # What is unknown here, the exchange may have.
+        # What is not declared here, the exchange may have.
+        is_unknown = visit.is_unknown or isinstance(found.error, NotServed)
         if is_unknown and upstream is not None and upstream.may_ask(request, visit):
             return await upstream.answer(request, route.exchange, route.path.format(**path), visit)
         if found.error is not None:
@@ -103,13 +107,23 @@ def _endpoint(
     return answer
 
 
-def _query(request: Request) -> dict[str, str]:
-    """The parameters of a request. Raises `InvalidInput` where one comes twice."""
-    pairs = request.query_params.multi_items()
-    twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
-    if twice:
-        raise InvalidInput(f"{twice[0][:100]} comes twice; say it once", value=twice[0][:100])
-    return dict(pairs)
+def _query(request: Request, lists: Collection[str]) -> tuple[dict[str, str], str | None]:
+    """The parameters of a request, with the values of `lists` joined, and another one that comes twice."""
+    given: dict[str, list[str]] = {}
+    for name, value in request.query_params.multi_items():
+        given.setdefault(name, []).append(value)
+    twice = next((name for name, values in given.items() if len(values) > 1 and name not in lists), None)
+    return {name: ",".join(values) for name, values in given.items()}, twice
+
+
+def _given_twice(route: DialectRoute, name: str) -> DialectRoute:
+    """The route as it answers where a parameter comes twice."""
+    refusal = VENUES[route.exchange].refusal("given_twice", f"{name[:100]} comes twice")
+
+    async def refuse(_query: Query) -> Never:
+        raise refusal
+
+    return replace(route, handler=refuse)
 
 
 def _kept(request: Request, visit: Visit, status: int) -> dict[str, str]:

@@ -46,6 +46,8 @@ class Visit:
     """Whether the answer would be another one at another time."""
     is_refused: bool = False
     """Whether the answer says no, in the venue's own words."""
+    is_unknown: bool = False
+    """Whether it does so of what is not declared, and the exchange may have."""
     reads: list[Served] = field(default_factory=list)
     forming: list[tuple[NodeId, StreamedCandle | None]] = field(default_factory=list)
     """The candles that form of nodes, as they were looked up."""

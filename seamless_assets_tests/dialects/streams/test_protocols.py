@@ -287,3 +287,26 @@ def _number(leaf: Any) -> float | None:
         return None if isinstance(leaf, str) and "e" in leaf else float(leaf)
     except (TypeError, ValueError):
         return None
+
+
+def test_coinbase_counts_its_heartbeats_for_those_who_want_them() -> None:
+    protocol = opened("/")
+    assert not protocol.is_beating
+    for products in ((), ("BTC-USD",)):
+        (answer,) = protocol.receive(coinbase("subscribe", *products, channel="heartbeats"), NOW)
+        assert answer["events"] == [{"subscriptions": {"heartbeats": ["heartbeats"]}}]
+        assert protocol.is_beating and not protocol.topics
+    beats = [protocol.heartbeat(NOW + number) for number in range(3)]
+    assert [beat["channel"] for beat in beats] == ["heartbeats"] * 3
+    assert [beat["events"][0]["heartbeat_counter"] for beat in beats] == [1, 2, 3]
+    numbers = [beat["sequence_num"] for beat in beats]
+    assert numbers == list(range(numbers[0], numbers[0] + 3))
+    protocol.receive(coinbase("unsubscribe", channel="heartbeats"), NOW)
+    assert not protocol.is_beating
+
+
+def test_kraken_beats_once_anything_is_followed() -> None:
+    protocol = opened("/v2")
+    assert not protocol.is_beating
+    protocol.receive(kraken("subscribe", "ohlc", "BTC/USD", interval=60), NOW)
+    assert protocol.is_beating and protocol.heartbeat(NOW) == {"channel": "heartbeat"}

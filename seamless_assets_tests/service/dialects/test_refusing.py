@@ -122,8 +122,19 @@ def test_worlds_that_cannot_be_are_refused_in_the_venues_words(rig: Rig, name: s
 def test_a_parameter_that_comes_twice_is_refused(rig: Rig, name: str) -> None:
     again = PAGES[name].partition("?")[2].partition("&")[0]
     answer = httpx.get(f"{rig.url}{PAGES[name]}&{again}")
-    assert set(answer.json()) == set(VENUES[name].refusal("bad_request", "").body)
+    words = VENUES[name].refusal("given_twice", "")
+    assert answer.status_code == words.status and set(answer.json()) == set(words.body)
     assert answer.headers["x-seamless-verdict"] == "REJECT"
+    assert answer.headers["x-seamless-as-of"] != "none"
+    if name == "binance":
+        assert answer.json()["code"] == -1101
+
+
+def test_a_list_of_coinbase_is_given_once_for_each_of_its_values(rig: Rig) -> None:
+    products = f"{rig.url}/coinbase/api/v3/brokerage/market/products"
+    for ids, found in ((("BTC-USD", "NOPE-USD"), ["BTC-USD"]), (("A-B", "C-D"), []), ((), ["BTC-USD"])):
+        listed = httpx.get(products, params=[("product_ids", name) for name in ids]).json()["products"]
+        assert [product["product_id"] for product in listed] == found
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,23 @@ def test_candles_that_nobody_declared_are_answered_by_the_exchange(passing: Rig,
         assert reached(passing, path.partition("?")[0]) == before
 
 
+MISTAKEN = {
+    "binance": "/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=1&startTime=now",
+    "bybit": "/v5/market/kline?category=nothing&symbol=BTCUSDT&interval=1",
+    "coinbase": "/api/v3/brokerage/market/products/BTC-USD/candles?granularity=ONE_MINUTE&start=0",
+    "okx": "/api/v5/market/candles?instId=BTC-USDT-SWAP&limit=few",
+}
+
+
+@pytest.mark.parametrize("name", sorted(MISTAKEN))
+def test_a_mistake_is_refused_here_and_the_exchange_hears_nothing_of_it(passing: Rig, name: str) -> None:
+    path = MISTAKEN[name].partition("?")[0]
+    before = reached(passing, path)
+    answer = httpx.get(f"{passing.url}/{name}{MISTAKEN[name]}")
+    assert answer.headers["x-seamless-verdict"] == "REJECT"
+    assert reached(passing, path) == before
+
+
 @pytest.mark.parametrize("limit", ["5", "many", "", "-1", "9" * 40])
 def test_its_refusals_come_as_they_are(passing: Rig, limit: str) -> None:
     answer = httpx.get(f"{passing.url}/binance{BOOK}?symbol=BTCUSDT&limit={limit}")

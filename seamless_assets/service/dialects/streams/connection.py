@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,7 +25,7 @@ from seamless_assets.service.dialects.visit import VISIT, Visit
 MAX_WAITING = 10_000
 """Messages of one connection that its client has not taken; with more it is ended, as exchanges do."""
 HEARTBEAT_S = 1.0
-"""Seconds without a message after which a venue that sends heartbeats sends one."""
+"""Seconds from one heartbeat, or another message, to the next one of a venue that sends any."""
 LONGEST_REASON = 120
 TRY_AGAIN_LATER, UNSUPPORTED = 1013, 1003
 
@@ -65,6 +66,8 @@ class Connection:
         self._held: dict[Topic, list[StreamedCandle | SeamlessError]] = {}
         """What comes of topics while their snapshots are read."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._last_beat = 0.0
+        """When a heartbeat was sent last, or a message in place of one, by the loop's clock."""
         self._now = 0.0
         """The clock of the world when it was looked at last."""
 
@@ -208,14 +211,18 @@ class Connection:
             await _delivered(self._socket.send_text(text))
 
     async def _next(self) -> str | _Told | BaseException:
-        heartbeat = self._protocol.heartbeat
-        if heartbeat is None:
+        if not self._protocol.is_beating:
             return await self._waiting.get()
-        try:
-            async with asyncio.timeout(HEARTBEAT_S):
-                return await self._waiting.get()
-        except TimeoutError:
-            return heartbeat
+        time, due = asyncio.get_running_loop().time, self._last_beat + HEARTBEAT_S
+        if time() < due:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    message = await self._waiting.get()
+                if not self._protocol.beats_beside_messages:
+                    self._last_beat = time()
+                return message
+        self._last_beat = time()
+        return _text(self._protocol.heartbeat((await self._look()).now))
 
     async def _words(self, told: _Told) -> str:
         now = (await self._look()).now
