@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -63,6 +63,14 @@ class NodeId:
             raise InvalidNodeId(f"{text!r} is not a node id: {error}", value=text) from error
 
     def __str__(self) -> str:
+        return self._text
+
+    def __hash__(self) -> int:
+        # Of one text, whose hash Python keeps; nodes are looked up all the time.
+        return hash(self._text)
+
+    @cached_property
+    def _text(self) -> str:
         return f"{KIND}:{self.exchange}:{self.symbol}:{self.timeframe}"
 
     @property

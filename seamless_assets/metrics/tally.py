@@ -16,9 +16,9 @@ Series = tuple[str, tuple[str, ...], str]
 
 
 @cache
-def _bounds(buckets: tuple[float, ...]) -> tuple[str, ...]:
-    """The names of buckets, the last one for what lies beyond them."""
-    return (*map(repr, buckets), "+Inf")
+def _bounds(metric: str) -> tuple[str, ...]:
+    """The names of a histogram's buckets, the last one for what lies beyond them."""
+    return (*map(repr, BY_NAME[metric].buckets), "+Inf")
 
 
 @dataclass
@@ -35,12 +35,11 @@ class Tally:
             if metric.kind == "gauge":
                 self.gauges[sample.metric, sample.labels, ""] = sample.value
             elif metric.kind == "counter":
-                self._add(sample, "", sample.value)
+                self._add(sample, ("",), sample.value)
             else:
-                bound = _bounds(metric.buckets)[bisect_left(metric.buckets, sample.value)]
-                self._add(sample, bound, 1)
-                self._add(sample, COUNT, 1)
-                self._add(sample, SUM, sample.value)
+                bound = _bounds(sample.metric)[bisect_left(metric.buckets, sample.value)]
+                self._add(sample, (bound, COUNT), 1)
+                self._add(sample, (SUM,), sample.value)
 
     def take(self) -> Tally:
         """What was recorded since the last time, and begin anew."""
@@ -57,6 +56,7 @@ class Tally:
     def __bool__(self) -> bool:
         return bool(self.added or self.gauges)
 
-    def _add(self, sample: Sample, part: str, value: float) -> None:
-        series = (sample.metric, sample.labels, part)
-        self.added[series] = self.added.get(series, 0.0) + value
+    def _add(self, sample: Sample, parts: tuple[str, ...], value: float) -> None:
+        for part in parts:
+            series = (sample.metric, sample.labels, part)
+            self.added[series] = self.added.get(series, 0.0) + value

@@ -118,6 +118,8 @@ def _time(record: logging.LogRecord) -> str:
 def _judged(event: Event) -> tuple[str, bool]:
     """The name of an event, and whether somebody should look at it."""
     match event:
+        case ReadEvent():  # what it nearly always is
+            return "read", False
         case BackfillEvent():
             return f"backfill_{event.kind}", event.kind == "fail"
         case ArchiveEvent():
@@ -132,8 +134,6 @@ def _judged(event: Event) -> tuple[str, bool]:
             return "lease_waited_for", False
         case MirrorEvent():
             return ("release_unmirrored" if event.problem else "release_mirrored"), bool(event.problem)
-        case ReadEvent():
-            return "read", False
         case SealEvent():
             return ("fingerprint_collision" if event.collides else "artifact_sealed"), event.collides
         case StreamEvent():

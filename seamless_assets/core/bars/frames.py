@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from functools import cache
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from seamless_assets.aio.halves import do_halves
 from seamless_assets.aio.late_imports import LateModule, late_imports
-from seamless_assets.core.bars.cells import CELL_BYTES, empty_cells, fill_cells
+from seamless_assets.core.bars.cells import CELL_BYTES, empty_cells
 from seamless_assets.errors import InvalidChoice, InvalidFrame, InvalidInput
 
 if TYPE_CHECKING:
@@ -256,23 +256,70 @@ def time_index(ts: np.ndarray) -> pd.DatetimeIndex:
 
 def pandas_frame(bars: pa.Table, index: pd.Index | None = None) -> pd.DataFrame:
     """Columns as a new pandas frame that is its holder's to change, with a plain range index unless told."""
-    if index is not None and not bars.column_names:
+    columns, kinds = bars.columns, bars.schema.types
+    if not columns:
         return pd.DataFrame(index=index)
-    if any(column.type not in _PLAIN or column.null_count for column in bars.columns):
+    if any(kind not in _PLAIN for kind in kinds) or any(column.null_count for column in columns):
         frame: pd.DataFrame = bars.to_pandas()
         if index is not None:
             frame.index = index
         return frame
-    if bars.nbytes >= _LARGE and (shared := _frame_over(bars, index)) is not None:
+    is_large = bars.num_rows * len(columns) * CELL_BYTES >= _LARGE
+    if is_large and (shared := _frame_over(bars, index)) is not None:
         return shared
-    room = empty_cells(bars.num_rows, bars.num_columns)
-    if room.nbytes < _LARGE:
-        fill_cells(room, [bars])
+    # One block of memory for each type, as pandas itself lays frames out.
+    order = sorted(range(len(columns)), key=lambda at: kinds[at] != _PLAIN[0])
+    room = empty_cells(bars.num_rows, len(columns))
+
+    def fill(part: slice) -> None:
+        for place, at in zip(room[part], order[part], strict=True):
+            place[:] = columns[at].to_numpy().view("<i8")
+
+    if is_large:
+        do_halves(fill, len(room))
     else:
-        do_halves(lambda part: fill_cells(room[part], [bars.select(bars.column_names[part])]), len(room))
-    kinds = (field.type.to_pandas_dtype() for field in bars.schema)
-    columns = zip(bars.column_names, room, kinds, strict=True)
-    return pd.DataFrame({name: cells.view(kind) for name, cells, kind in columns}, index=index, copy=False)
+        fill(slice(None))
+    return _frame_of(room, order, kinds.count(_PLAIN[0]), bars.column_names, index)
+
+
+def _frame_of(
+    room: np.ndarray, order: Sequence[int], whole: int, names: Sequence[str], index: pd.Index | None
+) -> pd.DataFrame:
+    """The frame of cells: row after row the columns that `order` numbers, the first `whole` of them int64."""
+    make = _maker_of_frames()
+    if make is None:
+        held = {
+            names[at]: cells if row < whole else cells.view("<f8")
+            for row, (at, cells) in enumerate(zip(order, room, strict=True))
+        }
+        return pd.DataFrame({name: held[name] for name in names}, index=index, copy=False)
+    at = np.array(order)
+    blocks = [(room[:whole], at[:whole]), (room[whole:].view("<f8"), at[whole:])]
+    # Whoever gives the names of columns a name of their own gives it to those of this frame alone.
+    return make(
+        [(cells, columns) for cells, columns in blocks if len(columns)],
+        pd.RangeIndex(room.shape[1]) if index is None else index,
+        _names_of_columns(tuple(names)).view(),
+    )
+
+
+@cache
+def _maker_of_frames() -> Callable[..., pd.DataFrame] | None:
+    """How this pandas makes a frame of whole blocks; before version 3 it has no such way for others."""
+    try:
+        with late_imports("pandas"):
+            from pandas.api.internals import (  # type: ignore[import-not-found]
+                create_dataframe_from_blocks,
+            )
+    except ImportError:
+        return None
+    make: Callable[..., pd.DataFrame] = create_dataframe_from_blocks
+    return make
+
+
+@lru_cache(64)
+def _names_of_columns(names: tuple[str, ...]) -> pd.Index:
+    return pd.Index(list(names))
 
 
 def _frame_over(bars: pa.Table, index: pd.Index | None) -> pd.DataFrame | None:

@@ -24,6 +24,8 @@ class Segment(_Bounds):
     __slots__ = ()
 
     def __new__(cls, start: Any, end: Any) -> Self:
+        if type(start) is int and type(end) is int and start <= end:  # what they nearly always are
+            return tuple.__new__(cls, (start, end))
         low, high = _whole_seconds(start, "start"), _whole_seconds(end, "end")
         if high < low:
             raise InvalidSegment(

@@ -108,7 +108,7 @@ class Timeframe:
             return NotImplemented
         return (self.approximate_seconds, self.text) < (other.approximate_seconds, other.text)
 
-    @property
+    @cached_property
     def seconds(self) -> int | None:
         """Length in seconds; None for months and years, which have no one length."""
         unit = _UNIT_SECONDS.get(self.text[-1])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
 from string import Formatter
+from typing import NamedTuple
 
 from cachetools import LRUCache, TTLCache
 
@@ -19,8 +19,7 @@ GAP_BYTES = 160
 DEFAULT_TEMPLATE = "{node_id}:{start}:{end}:{interval}:{conf_ver}:{world_id}:{as_of}"
 
 
-@dataclass(frozen=True, slots=True)
-class CacheKey:
+class CacheKey(NamedTuple):
     """What a frame is of, and who may see it."""
 
     node_id: str
@@ -38,11 +37,16 @@ class CacheKey:
 
         Each value stands behind its length, so that no value can pass for two.
         """
-        parts: list[str] = []
-        for literal, field in _parts_of(template):
-            value = str(getattr(self, field)) if field else ""
-            parts += (literal, str(len(value)), "#", value) if field else (literal,)
-        return "".join(parts)
+        return _text_of(self, template)
+
+
+@lru_cache(4_096)
+def _text_of(key: CacheKey, template: str) -> str:
+    parts: list[str] = []
+    for literal, field in _parts_of(template):
+        value = str(getattr(key, field)) if field else ""
+        parts += (literal, str(len(value)), "#", value) if field else (literal,)
+    return "".join(parts)
 
 
 _FIELDS = {"conf_ver": "conformance_version"}
@@ -96,8 +100,11 @@ class ReadCache:
     def load(self, key: CacheKey) -> Gathered | None:
         """The frame under `key`, where it is kept and young enough."""
         stay = self._enter(key)
-        shard = self._shards.get(key.text(self._template))
-        return shard[2] if shard and shard[1] == stay else None
+        try:
+            shard = self._shards[key.text(self._template)]
+        except KeyError:
+            return None
+        return shard[2] if shard[1] == stay else None
 
     def keep(self, key: CacheKey, gathered: Gathered) -> None:
         """Keep a frame, where releases alone answered it."""
@@ -117,8 +124,7 @@ class ReadCache:
             # Frames of a world that was itself forgotten have the number of an earlier stay.
             if stay is not None:
                 self._forget(key.world_id)
-            stay = key.domain, next(self._numbers)
-        self._stays[key.world_id] = stay
+            stay = self._stays[key.world_id] = key.domain, next(self._numbers)
         return stay[1]
 
     def _forget(self, world_id: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 from seamless_assets.core.bars.table import COLUMNS
 from seamless_assets.core.calendar.instant import epoch_seconds
 from seamless_assets.core.calendar.segment import Segment
-from seamless_assets.core.calendar.timeframe import Timeframe, grid_of
+from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.coverage import MISSING, Coverage, Gap
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext, Strategy, choose, choose_strategy
@@ -86,7 +86,6 @@ class ReadRequest:
 
         An open end is `end`; an open start is `limit` bars before the end, or `first`.
         """
-        grid = grid_of(self.node.timeframe)
         finish = end if self.end is None else self.end
         if self.start is not None:
             begin = self.start
@@ -94,7 +93,7 @@ class ReadRequest:
             begin = self.node.timeframe.shift(self.node.timeframe.floor(finish), -self.limit)
         else:
             begin = first
-        return Segment(min(begin, finish), finish).whole_bars(grid)
+        return Segment(min(begin, finish), finish).whole_bars(self.node.timeframe.grid)
 
     def last_window(self, window: Segment, known: Coverage, first: int) -> Segment:
         """The window of the last `limit` bars that may exist, by what is `known` of `window`.

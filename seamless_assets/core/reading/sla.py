@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
@@ -87,6 +88,7 @@ class SLAPolicy:
 
 _POLICY_FIELDS = tuple(item.name for item in fields(SLAPolicy))
 _BUDGETS = ("max_wait_storage_ms", "max_wait_backfill_ms", "max_wait_live_ms", "total_deadline_ms")
+_values_of, _budgets_of = attrgetter(*_POLICY_FIELDS), attrgetter(*_BUDGETS)
 _BUDGET_OF: Mapping[Phase, str] = MappingProxyType(dict(zip(PHASES, _BUDGETS, strict=True)))
 
 UNBOUNDED = SLAPolicy(
@@ -150,37 +152,29 @@ def resolve_sla(
 
 
 @dataclass(frozen=True, slots=True)
-class PhaseReport:
-    """What one phase was given and took, in milliseconds; `is_cut` where it was ended by its budget."""
-
-    budget_ms: float
-    taken_ms: float
-    is_cut: bool
-
-    def as_record(self) -> dict[str, Any]:
-        """Plain values."""
-        return {"budget_ms": self.budget_ms, "taken_ms": self.taken_ms, "is_cut": self.is_cut}
-
-
-@dataclass(frozen=True, slots=True)
 class SLAReport:
-    """How a read kept to its policy, phase by phase; `phases` are those that it came to."""
+    """How a read kept to its policy.
 
-    policy: SLAPolicy = field(default_factory=SLAPolicy)
-    phases: Mapping[str, PhaseReport] = field(default_factory=dict)
+    `taken_ms` are the milliseconds of the phases that it came to, `violations` those of them that were ended
+    by their budgets, in the order they come in.
+    """
 
-    @property
-    def violations(self) -> tuple[str, ...]:
-        """The phases that were cut, in the order they come in."""
-        return tuple(name for name in PHASES if name in self.phases and self.phases[name].is_cut)
+    policy: SLAPolicy
+    taken_ms: Mapping[str, float]
+    violations: tuple[Phase, ...] = ()
 
     def as_record(self) -> dict[str, Any]:
         """Plain values, for logs and metadata, of every phase."""
+        budgets = zip(PHASES, _budgets_of(self.policy), strict=True)
         return {
-            "policy": {name: getattr(self.policy, name) for name in _POLICY_FIELDS},
-            "phases": {name: self._of(name).as_record() for name in PHASES},
+            "policy": dict(zip(_POLICY_FIELDS, _values_of(self.policy), strict=True)),
+            "phases": {
+                phase: {
+                    "budget_ms": float(budget_ms),
+                    "taken_ms": self.taken_ms.get(phase, 0.0),
+                    "is_cut": phase in self.violations,
+                }
+                for phase, budget_ms in budgets
+            },
             "violations": list(self.violations),
         }
-
-    def _of(self, phase: Phase) -> PhaseReport:
-        return self.phases.get(phase) or PhaseReport(self.policy.budget_ms(phase), 0.0, is_cut=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from seamless_assets.core.reading.context import Domain, Mode, Verdict
 from seamless_assets.core.reading.sla import OnViolation
@@ -18,8 +19,7 @@ UNAVAILABLE = "decision_unavailable"
 """The code of a decision that could not be had."""
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What a verdict rests on.
 
     `expected`, `absent` and `missing` count bars of the asked window, `retention` and `declared` those of the

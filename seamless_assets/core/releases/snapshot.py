@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from seamless_assets.core.calendar.instant import instant_text
-from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.calendar.segment import Segment, outside
 from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.fingerprint import dataset_fingerprint
 from seamless_assets.core.releases.plausible import LAST_MICROS
@@ -21,6 +21,8 @@ from seamless_assets.core.releases.release import (
     epoch_micros_after,
 )
 from seamless_assets.errors import ReleaseRefused
+
+_KEPT_WINDOWS = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,9 @@ class Snapshot:
     pinned: tuple[Segment, ...] = ()
     discarded: frozenset[str] = frozenset()
     since: Mapping[str, str] = field(default_factory=dict)
+    _lacking: dict[Segment, tuple[Segment, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def dataset_fingerprint(self) -> str | None:
@@ -55,6 +60,16 @@ class Snapshot:
         first = bisect_right(self.artifacts, window.start, key=lambda ref: ref.end)
         last = bisect_left(self.artifacts, window.end, key=lambda ref: ref.start)
         return tuple(self.artifacts[first:last])
+
+    def lacking(self, window: Segment) -> tuple[Segment, ...]:
+        """The parts of `window` that none of its artifacts holds, ascending."""
+        # Readers ask for the same windows again and again, and a year is hundreds of artifacts.
+        if window not in self._lacking:
+            if len(self._lacking) >= _KEPT_WINDOWS:
+                self._lacking.clear()
+            held = [(ref.start, ref.end) for ref in self.overlapping(window)]
+            self._lacking[window] = tuple(outside(window, held))
+        return self._lacking[window]
 
     def leaves(self, window: Segment | None = None) -> tuple[ArtifactRef, ...]:
         """The artifacts that make it (or what it holds of `window`), a compacted one taken for its parts."""

@@ -9,6 +9,7 @@ from functools import partial
 import pyarrow as pa
 
 from seamless_assets.aio.shield import leave_running
+from seamless_assets.core.bars.table import COLUMNS
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.reading.admission import Admission
 from seamless_assets.core.reading.carry import FILLED, carry_previous_close
@@ -118,7 +119,7 @@ def _result(ports: Ports, answer: Answer, judgement: Judgement, lag: float | Non
         staleness_seconds=lag,
         sla=answer.sla.as_record(),
     )
-    return ReadResult(bars if bars.column_names == columns else bars.select(columns), metadata)
+    return ReadResult(bars if answer.request.columns == COLUMNS else bars.select(columns), metadata)
 
 
 async def refuse(
@@ -243,7 +244,7 @@ def _notify(
             world_id=request.context.world_id if request.context and admission.domain else "",
             domain=admission.domain or "",
             verdict=verdict,
-            phases={name: report.taken_ms for name, report in sla.phases.items()},
+            phases=sla.taken_ms,
             violations=sla.violations,
             deadline_ms=deadline if deadline < LONGEST_BUDGET_MS else None,
             coverage_ratio=coverage_ratio,
@@ -268,7 +269,6 @@ def _frame(answer: Answer) -> tuple[pa.Table, list[str]]:
 def _judged(ports: Ports, answer: Answer, lag: float | None) -> Judgement:
     context, sla, settings = answer.context, answer.request.sla, ports.reading
     is_live = answer.admission.domain == "live"
-    least = (context.min_coverage, sla.min_coverage, settings.min_coverage if is_live else 0.0)
     return judge(
         Evidence(
             domain=answer.admission.domain,
@@ -277,7 +277,9 @@ def _judged(ports: Ports, answer: Answer, lag: float | None) -> Judgement:
             missing=answer.gathered.coverage.missing,
             retention=answer.gathered.coverage.retention,
             declared=answer.gathered.coverage.declared,
-            min_coverage=_first(*least),
+            min_coverage=_first(
+                context.min_coverage, sla.min_coverage, settings.min_coverage if is_live else 0.0
+            ),
             allow_partial=settings.allow_partial or not is_live,
             lag_s=lag,
             max_lag_s=_first(context.max_lag, sla.max_lag, settings.max_lag),
@@ -311,6 +313,6 @@ def _bounds(bars: pa.Table, timeframe: Timeframe) -> tuple[int, int] | None:
     return (ts[0].as_py(), timeframe.shift(ts[-1].as_py(), 1)) if len(ts) else None
 
 
-def _first(*values: float | None) -> float:
-    """The first that is given; the last one always is."""
-    return next(value for value in values if value is not None)
+def _first(asked: float | None, agreed: float | None, usual: float) -> float:
+    """What a call asks for, else what its service level says, else what is usual."""
+    return asked if asked is not None else agreed if agreed is not None else usual

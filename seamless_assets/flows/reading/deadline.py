@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from seamless_assets.aio.timing import monotonic, one_turn
-from seamless_assets.core.reading.sla import PHASES, Phase, PhaseReport, SLAPolicy, SLAReport
+from seamless_assets.core.reading.sla import PHASES, Phase, SLAPolicy, SLAReport
 
 T = TypeVar("T")
 Timer = Callable[[], float]
@@ -27,7 +27,7 @@ class Deadline:
     def __init__(self, policy: SLAPolicy, timer: Timer = monotonic) -> None:
         self._policy, self._timer = policy, timer
         self._began = timer()
-        self._taken_ms: dict[Phase, float] = {}
+        self._taken_ms: dict[str, float] = {}
         self._cut: list[Phase] = []
         """Phases in the order in which they were cut."""
 
@@ -82,15 +82,13 @@ class Deadline:
 
     def report(self) -> SLAReport:
         """What every phase was given and took so far."""
-        taken = {**self._taken_ms, "total": self._elapsed_ms()}
-        cut = set(self._cut)
-        if taken["total"] >= self._policy.total_deadline_ms:
-            cut.add("total")
-        phases = [phase for phase in PHASES if phase in taken]
-        reports: dict[str, PhaseReport] = {
-            phase: PhaseReport(self._policy.budget_ms(phase), taken[phase], phase in cut) for phase in phases
-        }
-        return SLAReport(self._policy, reports)
+        total_ms = self._elapsed_ms()
+        taken: dict[str, float] = {**self._taken_ms, "total": total_ms}
+        is_over = total_ms >= self._policy.total_deadline_ms
+        if not self._cut and not is_over:
+            return SLAReport(self._policy, taken)
+        cut = {*self._cut, "total"} if is_over else self._cut
+        return SLAReport(self._policy, taken, tuple(phase for phase in PHASES if phase in cut))
 
     def _remaining_ms(self, phase: Phase) -> float:
         left_of_phase = self._policy.budget_ms(phase) - self._taken_ms.get(phase, 0.0)

@@ -141,15 +141,15 @@ async def _live(ports: Ports, request: ReadRequest, admission: Admission, deadli
 
 def _exceeded(request: ReadRequest, deadline: Deadline) -> SeamlessSLAExceeded:
     report, phase = deadline.report(), deadline.first_cut
-    cut = report.phases[phase]
-    given = f"{phase} was given {cut.budget_ms:g} ms and was cut after {cut.taken_ms:.0f} ms"
-    if phase != "total" and "total" in report.violations and cut.taken_ms < cut.budget_ms:
+    budget_ms, taken_ms = request.sla.budget_ms(phase), report.taken_ms[phase]
+    given = f"{phase} was given {budget_ms:g} ms and was cut after {taken_ms:.0f} ms"
+    if phase != "total" and "total" in report.violations and taken_ms < budget_ms:
         given += f", as total_deadline_ms of {request.sla.total_deadline_ms:g} were over"
     return SeamlessSLAExceeded(
         f"{request.node}: {given}; read again, ask for less, or raise the budget in sla",
         node_id=str(request.node),
         phase=phase,
-        budget_ms=cut.budget_ms,
-        taken_ms=cut.taken_ms,
+        budget_ms=budget_ms,
+        taken_ms=taken_ms,
         violations=report.violations,
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from seamless_assets.core.calendar.instant import seconds_text
-from seamless_assets.core.calendar.segment import Segment, outside
+from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.coverage import Gap
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.admission import seconds_open
@@ -92,9 +94,11 @@ def refuse_uncovered(ports: Ports, node: NodeId, window: Segment, *snapshots: Sn
 
     Bars that a released artifact itself lists as missing were let through its gate; others were not.
     """
-    held = [(ref.start, ref.end) for snapshot in snapshots for ref in snapshot.overlapping(window)]
-    gaps = [Gap(*part, "not released") for part in outside(window, held)]
-    if gaps:
+    left: Sequence[Segment] = (window,)
+    for snapshot in snapshots:
+        left = [part for whole in left for part in snapshot.lacking(whole)]
+    if left:
+        gaps = [Gap(*part, "not released") for part in left]
         named = ", ".join(f"[{seconds_text(gap.start)}, {seconds_text(gap.end)})" for gap in gaps[:3])
         more = f" and {len(gaps) - 3} more" if len(gaps) > 3 else ""
         way_out = f"materialize them or ask for less{_hint(ports, node)}"

@@ -48,7 +48,10 @@ def test_a_pandas_frame_is_arrows_own_and_a_copy(columns: list[str]) -> None:
         pd.testing.assert_frame_equal(frame, bars.select(columns).to_pandas())
         if frame.size:
             frame.loc[0, columns[0]] = 1
-            assert result.to_pandas().loc[0, columns[0]] != 1
+            frame.columns.name = "bars"
+            again = result.to_pandas()
+            assert again.loc[0, columns[0]] != 1
+            assert again.columns.name is None
 
 
 @pytest.mark.parametrize("columns", [[field.name for field in BARS_SCHEMA], ["volume", "ts", "open"], ["ts"]])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from itertools import combinations, pairwise
 
 import pytest
 
 from seamless_assets.core.calendar.instant import epoch_micros, instant_text
+from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.canonical import canonical_json, sha256_text
 from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.log import ReleaseLog, snapshot_at
@@ -78,6 +80,23 @@ def test_snapshots_are_those_of_a_replay() -> None:
         snapshot_at(NODE, releases, releases[400].as_of).artifacts
     )
     assert log.snapshot(fingerprint="sha256:none").release is None
+
+
+def test_what_a_snapshot_lacks_of_a_window_is_what_none_of_its_artifacts_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("seamless_assets.core.releases.snapshot._KEPT_WINDOWS", 7)
+    log, releases = long_log(60)
+    hour, bounds = 3_600, range(-1, DAYS * 24 + 2, 7)
+    for release in releases[::6]:
+        snapshot = log.snapshot(release.as_of)
+        held = {at for ref in snapshot.artifacts for at in range(ref.start, ref.end, hour)}
+        for start, end in list(combinations(bounds, 2))[::5] * 2:
+            window = Segment(START + start * hour, START + end * hour)
+            lacking = snapshot.lacking(window)
+            every = {at for part in lacking for at in range(*part, hour)}
+            assert every == set(range(*window, hour)) - held
+            assert all(one.end < other.start for one, other in pairwise(lacking))
 
 
 def test_what_does_not_continue_the_log_is_refused() -> None:

@@ -62,7 +62,7 @@ async def load_page(
             world_id=WORLD,
             domain="live",
             verdict=judgement.verdict,
-            phases={name: phase.taken_ms for name, phase in report.phases.items()},
+            phases=report.taken_ms,
             violations=report.violations,
             deadline_ms=sla.total_deadline_ms,
             coverage_ratio=gathered.coverage.ratio,
