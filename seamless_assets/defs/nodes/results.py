@@ -79,10 +79,10 @@ class NodeEvents:
             return
         for report, metadata in self._pages(outcome):
             self._context.log_event(self._event(key, report, metadata))
-        left = ", ".join(report.partition.key for report in outcome.reports if not report.released)
-        self._context.log.warning(
-            f"{outcome.node}: not materialized: {left or 'all'}; {'; '.join(outcome.problems)}"
-        )
+        left = [report.partition.key for report in outcome.reports if not report.released]
+        is_told = outcome.reports and not left
+        said = "not all was answered" if is_told else f"not materialized: {', '.join(left) or 'all'}"
+        self._context.log.warning(f"{outcome.node}: {said}; {'; '.join(outcome.problems)}")
 
     def _materialization(self, key: AssetKey, outcome: NodeOutcome) -> MaterializeResult[Any]:
         pages = list(self._pages(outcome))

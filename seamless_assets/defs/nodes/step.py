@@ -44,15 +44,16 @@ class NodeOutcome:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every partition is released, so that there is none without settled bars among them."""
-        return self.error is None and bool(self.reports) and all(report.released for report in self.reports)
+        """Whether all was answered and every partition is released, none without settled bars among them."""
+        is_answered = self.error is None and self.away is None
+        return is_answered and bool(self.reports) and all(report.released for report in self.reports)
 
     @property
     def away(self) -> ExchangeUnavailable | None:
-        """Why the exchange gave no answer, where something is not released for want of it."""
+        """Why the exchange gave no answer, be it that what was known is released all the same."""
         if isinstance(self.error, ExchangeUnavailable):
             return self.error
-        return next((report.away for report in self.reports if report.away and not report.released), None)
+        return next((report.away for report in self.reports if report.away), None)
 
 
 def materialize_nodes(

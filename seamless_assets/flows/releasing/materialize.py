@@ -13,11 +13,11 @@ from seamless_assets.core.bars.conformance.conform import Report, conform
 from seamless_assets.core.bars.conformance.flags import without_zero_rows
 from seamless_assets.core.bars.sorted_sets import distinct
 from seamless_assets.core.bars.table import stack, timestamps, within
-from seamless_assets.core.calendar.instant import OLDEST_MARKET
+from seamless_assets.core.calendar.instant import OLDEST_MARKET, seconds_text
 from seamless_assets.core.calendar.partition import Partition, partitions
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.watermark import settled, watermark
-from seamless_assets.core.coverage.coverage import Coverage, Gap, counted
+from seamless_assets.core.coverage.coverage import MISSING, Coverage, Gap, counted
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.gate import check_release
 from seamless_assets.core.releases.scan import gaps_within
@@ -252,6 +252,8 @@ async def _sealed_and_released(
             raise AssertionError(
                 f"{node} {partition.key}: settled bars vanished between two looks at one clock"
             )
+        if unanswered := _unanswered(partition, sealed, filled):
+            return PartitionReport(partition, False, sealed, None, None, (unanswered, *withheld))
         try:
             return await release_checked(
                 ports, node, partition, sealed, blocking=judged.blocking, withheld=tuple(withheld)
@@ -263,6 +265,19 @@ async def _sealed_and_released(
             if sealed.ref.fingerprint == losing:
                 return PartitionReport(partition, False, sealed, None, None, (str(lost), *withheld))
             losing = sealed.ref.fingerprint
+
+
+def _unanswered(partition: Partition, sealed: Sealed, filled: Sequence[FillResult]) -> str:
+    """Why the newest bars of a partition, all missing, are not released so: nobody answered for them.
+
+    A release tells how far a node is known, and whoever goes by that would not ask for them again. Empty
+    where the exchange answered, and where just this is in force already.
+    """
+    last = sealed.coverage.gaps[-1] if sealed.coverage.gaps else None
+    is_open = last is not None and last.reason == MISSING and last.end == sealed.ref.end
+    if last is None or not is_open or _why_away(filled) is None or sealed.ref in sealed.in_force:
+        return ""
+    return f"{partition.key}: the exchange gave no answer for the bars from {seconds_text(last.start)} on"
 
 
 async def release_checked(

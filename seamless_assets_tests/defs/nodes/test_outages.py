@@ -16,7 +16,7 @@ from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.server import Sandbox
 
 BTC, ETH = AssetKey(["ohlcv", "binance", "BTC_USDT_1m"]), AssetKey(["ohlcv", "binance", "ETH_USDT_1m"])
-RETRIES = 2
+RETRIES, MINUTE = 2, 60
 
 
 @pytest.fixture
@@ -106,3 +106,33 @@ def test_what_was_released_before_an_outage_is_shown(
     )
     assert not result.success and result.get_asset_check_evaluations() == []
     assert instance.get_materialized_partitions(BTC) == {"2025-01-01"}
+
+
+def test_the_newest_minutes_of_a_day_fail_the_step_while_the_exchange_is_away(
+    path: Path, instance: DagsterInstance, exchange: Sandbox
+) -> None:
+    """So few that the threshold of coverage would let the day be released without them."""
+    assert run(path, instance, partition_key="2025-01-10").success
+    before = pages(instance)
+    exchange.clock.set(exchange.clock.now() + 10 * MINUTE)
+    exchange.faults.add(Fault("status", path="klines", times=None))
+    result = run(path, instance, partition_key="2025-01-10")
+    assert not result.success and error_of(result).cls_name == "ExchangeUnavailable"
+    assert result.get_asset_check_evaluations() == [] and pages(instance) == before
+    exchange.faults.clear()
+    assert run(path, instance, partition_key="2025-01-10").success and pages(instance) > before
+
+
+def test_what_is_asked_anew_in_vain_is_told_as_it_was_and_called_stable_by_nobody(
+    path: Path, instance: DagsterInstance, exchange: Sandbox
+) -> None:
+    assert run(path, instance, partition_key="2025-01-02").success
+    exchange.faults.add(Fault("status", path="klines", symbol="BTCUSDT", times=None))
+    result = run(path, instance, partition_key="2025-01-02")
+    assert not result.success and "no answer for ohlcv:binance:BTC/USDT:1m: " in error_of(result).message
+    assert {check.asset_key for check in result.get_asset_check_evaluations()} == {ETH}
+
+
+def pages(instance: DagsterInstance) -> int:
+    """How often the first node was materialized."""
+    return len(instance.fetch_materializations(BTC, limit=100).records)

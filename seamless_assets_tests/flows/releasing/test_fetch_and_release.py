@@ -164,6 +164,38 @@ async def test_an_exchange_that_is_away_is_kept_apart_from_bars_that_it_has_not(
     assert [part.away for part in withheld.partitions] == [None, None]
 
 
+@pytest.mark.parametrize("minutes", [3, 15, 25])
+async def test_the_newest_bars_are_not_released_as_missing_while_nobody_answers_for_them(
+    tmp_path: Path, minutes: int
+) -> None:
+    """So few that the threshold of coverage blocks nothing; by the release's end nobody would ask again."""
+    clock = ManualClock(time=START + 20 * 3600)
+    exchange = InMemoryExchange(random_walk(START - DAY, START + 2 * DAY), clock, believed_page=60)
+    world = embedded_ports(tmp_path, exchange, Policy(retry_backoff_ms=10, max_attempts=2))
+    day = Segment(START, START + DAY)
+    before = await materialize(world, NODE, day)
+    assert before.released
+
+    def fault(window: Segment, asked: int) -> None:
+        if window.end > START + 20 * 3600:
+            raise ExchangeUnavailable("down", status=503)
+
+    clock.time += minutes * 60
+    answers, exchange.fault = exchange.fault, fault
+    report = await materialize(world, NODE, day)
+    (partition,) = report.partitions
+    assert not report.released and partition.away is not None
+    assert any("gave no answer for the bars from 2025-01-01T19:" in problem for problem in report.problems)
+    assert [entry.seq for entry in await world.artifacts.list_releases(NODE)] == [1]
+    # What a person knows to be all there is can be released all the same.
+    assert partition.sealed is not None and partition.coverage.missing >= minutes
+    exchange.fault = answers
+    again = await materialize(world, NODE, day)
+    assert again.released and again.coverage.missing == 0
+    (held,) = (await world.artifacts.load_snapshot(NODE)).artifacts
+    assert held.end == clock.now() // 60 * 60 - 120
+
+
 async def test_a_rate_limit_is_waited_out_as_long_as_it_asks(tmp_path: Path) -> None:
     clock = ManualClock()
     started = clock.time
