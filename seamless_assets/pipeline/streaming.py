@@ -49,7 +49,7 @@ class Streaming(AsyncBase):
         (seconds). Raises `InvalidInput` and its kinds, then `ExchangeRefused` and `StoreError`.
         """
         request = self._stream_request(nodes, since, until, context)
-        return self._stream(lambda ports: subscriptions.subscribe(ports, request))
+        return self._batched(lambda ports: subscriptions.subscribe_in_batches(ports, request))
 
     def panel(
         self,

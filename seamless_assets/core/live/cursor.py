@@ -46,7 +46,7 @@ class Place:
     @property
     def cursor(self) -> str:
         """The place as a text."""
-        return write_cursor({**self.positions, self.node_id: self.own})
+        return write_cursor({**dict(self.positions.items()), self.node_id: self.own})
 
 
 @dataclass(frozen=True, slots=True)

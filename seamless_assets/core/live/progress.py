@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass
 
 from seamless_assets.core.live.position import Position
@@ -43,6 +43,10 @@ class PositionsThen(Mapping[str, Position]):
 
     def __len__(self) -> int:
         return len(self.begun)
+
+    def items(self) -> ItemsView[str, Position]:
+        """All of them, put together once."""
+        return self._all().items()
 
     def _all(self) -> dict[str, Position]:
         return {**self.begun, **dict(self.moves[: self.count])}

@@ -11,7 +11,13 @@ LOOKS_S = (0.4, 3.0, 15.0, 60.0)
 STREAM_WAIT_S = 3.0
 """A stream that brings a node's bars has so many seconds before they are asked for."""
 STREAMED_LOOKS_S = (LOOKS_S[0], 1.0, 1.9, *LOOKS_S[1:])
-"""The same where a stream brings them: those before `STREAM_WAIT_S` look no farther than the hot store."""
+"""The same where another process follows their stream: those before `STREAM_WAIT_S` look no farther than the
+hot store.
+"""
+OWN_STREAM_LOOKS_S = tuple(after for after in LOOKS_S if after >= STREAM_WAIT_S)
+"""The same where this one does, which hears of them by itself."""
+TOLD_WAIT_S = OWN_STREAM_LOOKS_S[1]
+"""A bar that was told before it is stored has so many seconds before it is asked for."""
 THEN_EVERY_S = 300.0
 """After those, as long as no later bar has closed."""
 CORRECTIONS_S = (60.0, 300.0, 3_600.0)
@@ -31,11 +37,14 @@ def next_look(timeframe: Timeframe, closed: int, now: float, looks: Sequence[flo
     return own if own < end else end + looks[0]
 
 
-def next_correction(timeframe: Timeframe, closed: int, now: float) -> float:
-    """The next instant after `now` to ask for corrections of the bar that ended at `closed`."""
+def next_correction(timeframe: Timeframe, closed: int, now: float, first: float = LOOKS_S[0]) -> float:
+    """The next instant after `now` to ask for corrections of the bar that ended at `closed`.
+
+    At the latest it is `first` seconds after the next one has closed.
+    """
     end = timeframe.shift(closed, 1)
     own = [closed + after for after in CORRECTIONS_S if now < closed + after < end]
-    return min([end + LOOKS_S[0], *own])
+    return min([end + first, *own])
 
 
 def last_look(timeframe: Timeframe, closed: int, now: float) -> float:

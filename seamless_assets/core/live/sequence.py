@@ -11,7 +11,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -25,6 +25,7 @@ from seamless_assets.core.live.cursor import Place
 from seamless_assets.core.live.events import Bar, Event, Filled, Gap, Revised, Source, Values
 from seamless_assets.core.live.feed.finality import FinalCandle, Proof
 from seamless_assets.core.live.position import Position
+from seamless_assets.core.live.progress import Progress
 from seamless_assets.core.node import NodeId
 
 EVIDENCE: Mapping[Source, str] = {
@@ -237,18 +238,19 @@ class Sequencer:
         return Place(self._others, self._name, self.position)
 
 
-def told_ahead(node: NodeId, candle: FinalCandle, others: Mapping[str, Position]) -> Bar | None:
-    """The next bar of a node, told before it is stored; None where it is not in its turn.
+def told_ahead(node: NodeId, candle: FinalCandle, before: Position, progress: Progress) -> Bar | None:
+    """The next bar of a node that stands at `before`, told before it is stored; None where it has no turn.
 
-    That of a later one waits until this one is known to be stored.
+    That of a later one waits until this one is known to be stored. It is a move of `progress`.
     """
-    before = others[str(node)]
     if before.upto != candle.ts or before.unstored is not None:
         return None
-    own = replace(before, upto=candle.end, unstored=(candle.ts, candle.values)).without_old(node.timeframe)
+    name, unstored = str(node), (candle.ts, candle.values)
+    own = Position(candle.end, before.gaps, before.revised, before.since, unstored)
+    own = own.without_old(node.timeframe)
     return Bar(
-        node_id=str(node),
-        place=Place(others, str(node), own),
+        node_id=name,
+        place=Place(progress.move(name, own), name, own),
         **_facts(Segment(candle.ts, candle.end), candle.values),
         source="stream",
         evidence=PROOFS[candle.proof],

@@ -1,20 +1,49 @@
-"""What the feeds of one exchange have in common in this process: how stable its stream is, and its clock."""
+"""What feeds have in common in this process: of one exchange how stable its stream is, and its clock."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from seamless_assets.aio.priority import Slots
 from seamless_assets.aio.timing import monotonic
+from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.live.feed.finality import FinalCandle
 from seamless_assets.core.live.feed.stability import Stability
 from seamless_assets.core.sharing.events import StreamEvent
 from seamless_assets.errors import BudgetUnavailable, ExchangeUnavailable
+from seamless_assets.flows.live.burst import Burst
 from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.sharing.quota import LeaseQuota
 
 CLOCK_AGE_S = 2.0
 """How long an exchange's clock is reckoned on from the last time it was asked."""
 DOUBTED_CLOCK_AGE_S = 0.2
 """The same where something came that it says cannot be."""
+
+
+class FeedQuota(LeaseQuota):
+    """Leases of feeds are held for as long as somebody follows them, beside those of fills."""
+
+    longest_wait_s = 10.0
+
+    def slots(self, key: str) -> Slots:
+        """As many as there are feeds."""
+        return Slots(1, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class FeedListener:
+    """What is called when a feed has brought bars, at each word of its stream, and before a bar is stored.
+
+    The first takes the range that was stored, whole, None where there is more to know. The last says whether
+    anybody tells of the bar, which is then stored when no more of them come.
+    """
+
+    on_bars: Callable[[Segment | None], None]
+    on_update: Callable[[], None]
+    on_proven: Callable[[FinalCandle], bool]
 
 
 @dataclass
@@ -23,6 +52,8 @@ class ExchangeFeed:
 
     exchange: str
     woken: list[asyncio.Event] = field(default_factory=list)
+    told: Burst = field(default_factory=Burst)
+    """Where feeds wait that have told a bar before it is stored."""
     _stability: Stability = field(default_factory=Stability)
     _is_streaming: bool = False
     _ahead: float | None = None
@@ -49,6 +80,11 @@ class ExchangeFeed:
                 self._ahead = theirs - monotonic()
             self._asked_at = monotonic()
         return monotonic() + self._ahead
+
+    def reckoned_now(self, max_age: float = CLOCK_AGE_S) -> float | None:
+        """The same where it was asked within `max_age` seconds, else None."""
+        now = monotonic()
+        return None if self._ahead is None or now - self._asked_at > max_age else now + self._ahead
 
     def streams(self, ports: Ports) -> None:
         """Take note that something came by it."""

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from math import inf
 
-from seamless_assets.aio.priority import Slots
 from seamless_assets.aio.shield import shielded
 from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
 from seamless_assets.core.calendar.segment import Segment
@@ -30,12 +29,16 @@ from seamless_assets.core.sharing.events import StreamEvent
 from seamless_assets.core.sharing.lease import lease_key
 from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable, SeamlessError
 from seamless_assets.flows.filling.backfill import Piece, pieces
-from seamless_assets.flows.live.exchange_feed import DOUBTED_CLOCK_AGE_S, ExchangeFeed
+from seamless_assets.flows.live.exchange_feed import (
+    DOUBTED_CLOCK_AGE_S,
+    ExchangeFeed,
+    FeedListener,
+    FeedQuota,
+)
 from seamless_assets.flows.live.look import Look, look
 from seamless_assets.flows.live.passing import is_passing
 from seamless_assets.flows.ports import CandleStream, Ports
 from seamless_assets.flows.sharing.leases import holding
-from seamless_assets.flows.sharing.quota import LeaseQuota
 
 LEASE_S = 60.0
 """How long a node's feed is left to a process that is gone."""
@@ -58,38 +61,14 @@ LATE_BARS = 5
 """A bar of which so many later ones have closed may have been corrected since, and no audit will look so far
 back when it comes: it is asked for.
 """
-STORING_PAUSE_S = 0.25
-"""A bar that is told before it is stored is stored so much later, so that of bars that close at once the last
-one is told before the first one is stored.
-"""
+CLOCK_BEFORE_CLOSE_S = 1.0
+"""The exchange's clock is asked so long before a bar closes, so that its mark waits for no answer."""
 LAST_STORING_S = 2.0
 """So long a feed that ends tries to store what it has told."""
 MAX_HEARD = 1_000
 """Updates that wait to be judged; with more the subscription ends, and begins anew."""
 RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Pauses before a stream is followed again: the next one for each time in a row that nothing came by it."""
-
-
-class FeedQuota(LeaseQuota):
-    """Leases of feeds are held for as long as somebody follows them, beside those of fills."""
-
-    longest_wait_s = 10.0
-
-    def slots(self, key: str) -> Slots:
-        """As many as there are feeds."""
-        return Slots(1, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class FeedListener:
-    """What is called when a feed has brought bars, at each word of its stream, and before a bar is stored.
-
-    The first takes the range that was stored, whole, None where there is more to know.
-    """
-
-    on_bars: Callable[[Segment | None], None]
-    on_update: Callable[[], None]
-    on_proven: Callable[[FinalCandle], None]
 
 
 class NodeFeed:
@@ -120,6 +99,12 @@ class NodeFeed:
         self._audit_at = 0.0
         self._stored: FinalCandle | None = None
         """The newest bar that came by the stream."""
+        self._proven: list[FinalCandle] = []
+        """Bars that are to be stored."""
+        self._is_told = self._is_held = False
+        """Whether those were told, and are not to be stored yet."""
+        self.is_following = self._is_waiting = False
+        """Whether its stream is followed, and nothing is done at the moment about what came of it."""
         self._failures = 0
 
     async def run(self) -> None:
@@ -148,10 +133,12 @@ class NodeFeed:
         """Follow one subscription: while it lasts, is not silent, and its exchange's stream is stable."""
         self._heard.clear()
         self._held_until = None
+        self._proven, self._is_told, self._is_held = [], False, False
         self._heard_at = await self._shared.now(self._ports)
         self._plan_audit(self._heard_at)
         pump = asyncio.create_task(self._pump())
         pump.add_done_callback(lambda _: self._woken.set())
+        self.is_following = True
         try:
             while not self._shared.cools_for:
                 await self._wait()
@@ -161,10 +148,16 @@ class NodeFeed:
                 if pump.done() or is_silent:
                     break
         finally:
+            self.is_following = False
             self._judge.end_connection()
             self.forming.forget()
             pump.cancel()
-            await shielded(asyncio.ensure_future(asyncio.wait({pump})))
+            try:
+                await shielded(asyncio.ensure_future(asyncio.wait({pump})))
+            finally:
+                await self._store_last()
+                # Who waits for the stream asks by itself from now on.
+                self._listener.on_bars(None)
 
     async def _pump(self) -> None:
         made_of = await self._stream.streamed(self._node.exchange) or "candles"
@@ -175,23 +168,52 @@ class NodeFeed:
                         f"{self._node}: {MAX_HEARD} updates wait to be judged; its stream is begun anew",
                         status=None,
                     )
-                self._heard.append(update)
-                self._woken.set()
                 # No update waits for the clock to be asked again: it was when this subscription began.
-                now = await self._shared.now(self._ports, inf)
-                self.forming.hear(update, now, made_of)
+                if (now := self._shared.reckoned_now(inf)) is not None:
+                    self.forming.hear(update, now, made_of)
                 self._listener.on_update()
+                if not self._judge_at_once(update):
+                    self._heard.append(update)
+                    self._woken.set()
 
     async def _wait(self) -> None:
-        """Wait for updates, for a proof that needs no more of them, and for the next audit."""
+        """Wait for updates, for a proof that needs no more of them, for the next close and the next audit."""
         now = await self._shared.now(self._ports)
         proven_at = self._judge.next_at()
-        until = min(at for at in (self._audit_at, proven_at, self._held_until) if at is not None)
+        before_close = self._frame.ceil(int(now + CLOCK_BEFORE_CLOSE_S) + 1) - CLOCK_BEFORE_CLOSE_S
+        ends = (self._audit_at, proven_at, self._held_until, before_close)
+        until = min(at for at in ends if at is not None)
         if until > now:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(until - now):
-                    await self._woken.wait()
+            self._is_waiting = True
+            try:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(until - now):
+                        await self._woken.wait()
+            finally:
+                self._is_waiting = False
         self._woken.clear()
+
+    def _judge_at_once(self, update: CandleUpdate) -> bool:
+        """Judge an update as it comes, and tell what it proves; whether that was possible.
+
+        It is not while anything else is done, and where the exchange's clock is to be asked.
+        """
+        now = self._shared.reckoned_now()
+        if now is None or self._heard or not self._is_waiting:
+            return False
+        ahead = self._ahead(now, update)
+        if ahead > CLOCK_SLACK_S:
+            return False
+        now += max(0.0, ahead)
+        self._judge_next(update, now)
+        if final := self._judge.final(now):
+            self._proven += final
+            if not self._judge.has_findings:
+                self._tell_ahead(now)
+        must_work = bool(self._proven) and not self._is_held
+        if must_work or self._judge.has_findings or self._judge.next_at() is not None:
+            self._woken.set()
+        return True
 
     async def _work(self) -> bool:
         """Judge what was heard, store what that proves, ask for what it leaves open.
@@ -209,11 +231,11 @@ class NodeFeed:
         wants_audit, doubts = self._judge.take_audit(), self._judge.take_doubts()
         wants_audit = wants_audit or now >= self._audit_at
         try:
-            final = self._judge.final(now)
-            if not (wants_audit or doubts) and self._tell_ahead(final, now):
-                wants_audit |= await self._store_told(final, now)
-            else:
-                wants_audit |= await self._store(final, now)
+            self._proven += self._judge.final(now)
+            if not (wants_audit or doubts):
+                self._tell_ahead(now)
+            if wants_audit or doubts or not self._is_held:
+                wants_audit |= await self._store_proven(now)
             for doubt in doubts:
                 await self._look(doubt, now)
             return await self._audit(now) if wants_audit else False
@@ -230,9 +252,12 @@ class NodeFeed:
             if 0 < self._ahead_of_close(self._heard[0], now) <= CLOCK_ERROR_S:
                 self._held_until = float(self._end_of(self._heard[0]))
                 break
-            self._judge.hear(self._heard.popleft(), now)
-            self._heard_at, self._failures = now, 0
-            self._shared.streams(self._ports)
+            self._judge_next(self._heard.popleft(), now)
+
+    def _judge_next(self, update: CandleUpdate, now: float) -> None:
+        self._judge.hear(update, now)
+        self._heard_at, self._failures = now, 0
+        self._shared.streams(self._ports)
 
     def _ahead(self, now: float, update: CandleUpdate) -> float:
         """By how many seconds the exchange's clock must be ahead of `now` for an update to be right."""
@@ -249,36 +274,50 @@ class NodeFeed:
             StreamEvent("fault", self._node.exchange, "not_stored", str(self._node), reason=str(error))
         )
 
-    def _tell_ahead(self, candles: Sequence[FinalCandle], now: float) -> bool:
-        """Tell of one bar that follows the last stored one, before it is stored; whether it was told."""
-        if self._node.exchange not in self._ports.policy.told_when_proven or len(candles) != 1:
-            return False
-        (candle,), last = candles, self._stored
+    def _tell_ahead(self, now: float) -> None:
+        """Tell of one bar that follows the last stored one, before it is stored; two are stored at once."""
+        self._is_held = self._is_held and len(self._proven) == 1
+        if self._is_told or len(self._proven) != 1:
+            return
+        if self._node.exchange not in self._ports.policy.told_when_proven:
+            return
+        (candle,), last = self._proven, self._stored
         is_next = last is not None and last.end == candle.ts and candle.end == self._closed(now)
-        if not is_next or self._is_dropped(candle):
-            return False
-        self._listener.on_proven(candle)
-        return True
+        if is_next and not self._is_dropped(candle) and self._listener.on_proven(candle):
+            self._is_told = self._is_held = True
+            self._shared.told.hold(self._release)
 
-    async def _store_told(self, candles: Sequence[FinalCandle], now: float) -> bool:
-        """Store a bar that was told of, a moment later, or at once where the feed ends."""
-        pause = asyncio.ensure_future(self._ports.clock.sleep(STORING_PAUSE_S))
-        storing = asyncio.create_task(self._store_after(pause, candles, now))
+    def _release(self) -> None:
+        """Store what was told."""
+        self._is_held = False
+        self._woken.set()
+
+    async def _store_proven(self, now: float) -> bool:
+        """Store what was proven; to its end where it was told, also where the feed ends meanwhile."""
+        candles, is_told = self._proven, self._is_told
+        self._proven, self._is_told, self._is_held = [], False, False
+        if not is_told:
+            return await self._store(candles, now)
+        storing = asyncio.create_task(self._store(candles, now))
         try:
             return await asyncio.shield(storing)
         except asyncio.CancelledError:
-            pause.cancel()
-            await shielded(asyncio.ensure_future(asyncio.wait({storing}, timeout=LAST_STORING_S)))
-            storing.cancel()
-            # What it raised is of no account: whoever resumes finds the bar in the cursor.
-            await shielded(asyncio.ensure_future(asyncio.gather(storing, return_exceptions=True)))
+            await shielded(asyncio.ensure_future(self._end_storing(storing)))
             raise
 
-    async def _store_after(
-        self, pause: asyncio.Future[None], candles: Sequence[FinalCandle], now: float
-    ) -> bool:
-        await asyncio.wait({pause})
-        return await self._store(candles, now)
+    async def _store_last(self) -> None:
+        """Store what was told and waits, as the feed ends."""
+        if self._is_told:
+            storing = asyncio.create_task(self._store_proven(await self._shared.now(self._ports, inf)))
+            await shielded(asyncio.ensure_future(self._end_storing(storing)))
+
+    async def _end_storing(self, storing: asyncio.Task[bool]) -> None:
+        """Wait for it for a while. Where it fails, whoever resumes finds the bar in the cursor."""
+        await asyncio.wait({storing}, timeout=LAST_STORING_S)
+        storing.cancel()
+        (outcome,) = await asyncio.gather(storing, return_exceptions=True)
+        if isinstance(outcome, SeamlessError):
+            self._pass_over(outcome)
 
     async def _store(self, candles: Sequence[FinalCandle], now: float) -> bool:
         """Store bars where none are; whether others are there.

@@ -15,8 +15,8 @@ from seamless_assets.core.live.feed.finality import FinalCandle
 from seamless_assets.core.live.feed.update import CandleUpdate
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import ExchangeRefused
-from seamless_assets.flows.live.exchange_feed import ExchangeFeed
-from seamless_assets.flows.live.feed import FeedListener, FeedQuota, NodeFeed
+from seamless_assets.flows.live.exchange_feed import ExchangeFeed, FeedListener, FeedQuota
+from seamless_assets.flows.live.feed import NodeFeed
 from seamless_assets.flows.ports import CandleStream, Ports
 
 
@@ -26,7 +26,7 @@ class _Listener:
 
     on_bars: Callable[[Segment | None], None]
     on_update: Callable[[], None] | None
-    on_proven: Callable[[FinalCandle], None] | None
+    on_proven: Callable[[FinalCandle], bool] | None
 
 
 @dataclass
@@ -75,6 +75,11 @@ class Feeds:
             return False
         return not self._exchange(node).cools_for
 
+    def is_heard_here(self, node: NodeId) -> bool:
+        """Whether this process follows its stream at the moment, and no other one does."""
+        followed = self._followed.get(node)
+        return followed is not None and followed.feed.is_following
+
     def forming(self, node: NodeId, now: float) -> CandleUpdate | None:
         """The candle that forms at `now`, as the node's stream told it last; None where nobody here knows."""
         followed = self._followed.get(node)
@@ -86,7 +91,7 @@ class Feeds:
         node: NodeId,
         on_bars: Callable[[Segment | None], None],
         on_update: Callable[[], None] | None = None,
-        on_proven: Callable[[FinalCandle], None] | None = None,
+        on_proven: Callable[[FinalCandle], bool] | None = None,
     ) -> AbstractAsyncContextManager[None]:
         """Have the node's stream followed while the body works.
 
@@ -114,7 +119,11 @@ class Feeds:
                     followed.task.result()
 
     def _start(self, ports: Ports, node: NodeId) -> _Followed:
-        tell, show, announce = (partial(call, node) for call in (self._tell, self._show, self._announce))
+        tell, show, announce = (
+            partial(self._tell, node),
+            partial(self._show, node),
+            partial(self._announce, node),
+        )
         listener = FeedListener(tell, show, announce)
         feed = NodeFeed(ports, self._stream, self._exchange(node), node, self._quota, listener)
         # Whoever began it may leave before the others do.
@@ -130,10 +139,10 @@ class Feeds:
             if listener.on_update is not None:
                 listener.on_update()
 
-    def _announce(self, node: NodeId, candle: FinalCandle) -> None:
-        for listener in self._listeners(node):
-            if listener.on_proven is not None:
-                listener.on_proven(candle)
+    def _announce(self, node: NodeId, candle: FinalCandle) -> bool:
+        """Whether any of them tells of it."""
+        told = [one.on_proven(candle) for one in self._listeners(node) if one.on_proven is not None]
+        return any(told)
 
     def _listeners(self, node: NodeId) -> list[_Listener]:
         followed = self._followed.get(node)

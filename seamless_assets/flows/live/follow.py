@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 from seamless_assets.aio.priority import urgently
@@ -12,8 +12,10 @@ from seamless_assets.core.live.feed.finality import FinalCandle
 from seamless_assets.core.live.schedule import (
     JITTER_S,
     LOOKS_S,
+    OWN_STREAM_LOOKS_S,
     STREAM_WAIT_S,
     STREAMED_LOOKS_S,
+    TOLD_WAIT_S,
     last_look,
     next_correction,
     next_look,
@@ -39,9 +41,9 @@ class Follower:
 
     Both are in epoch seconds. `is_resumed`: bars before `start` were told, and may have been corrected while
     nobody followed; where `until` is over nobody asks. `on_news` is called when there may be some,
-    `on_proven` with the next bar where that is about to be stored. `closed` is the end of closed time,
-    `decided` that of the bars of which it is known whether there are any, `is_away` whether the last look had
-    no answer.
+    `on_proven` with the next bar where that is about to be stored; it says whether the bar is told then.
+    `closed` is the end of closed time, `decided` that of the bars of which it is known whether there are
+    any, `is_away` whether the last look had no answer.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Follower:
         node: NodeId,
         start: int,
         on_news: Callable[[NodeId], None],
-        on_proven: Callable[[NodeId, FinalCandle], None],
+        on_proven: Callable[[NodeId, FinalCandle], bool],
         until: int | None = None,
         *,
         is_resumed: bool = False,
@@ -77,6 +79,8 @@ class Follower:
         self._woken = asyncio.Event()
         self._stored: Segment | None = None
         """What the stream brought since the last look, where that is all there is to know."""
+        self._told_until: int | None = None
+        """The end of the newest bar that was told before it is stored."""
 
     def now(self) -> float:
         """The exchange's clock as far as it was asked, in epoch seconds."""
@@ -108,11 +112,14 @@ class Follower:
         self._stored = None if self._woken.is_set() else stored
         self._woken.set()
 
-    def _announce(self, candle: FinalCandle) -> None:
+    def _announce(self, candle: FinalCandle) -> bool:
         """Tell of a bar that is about to be stored, where nothing else is known to be new."""
         is_quiet = not (self.is_away or self._is_looking or self._woken.is_set())
-        if is_quiet and candle.ts == self.decided and self.closed in (candle.ts, candle.end):
-            self._on_proven(self.node, candle)
+        is_next = candle.ts == self.decided and self.closed in (candle.ts, candle.end)
+        if not (is_quiet and is_next and self._on_proven(self.node, candle)):
+            return False
+        self._told_until = candle.end
+        return True
 
     def _take_stored(self) -> bool:
         """Whether all that is new is what the stream has brought, right after what was decided."""
@@ -184,11 +191,19 @@ class Follower:
 
     def _awaits_stream(self) -> bool:
         """Whether the newest bar is still to come by the node's stream, and nothing before it is missing."""
+        patience = TOLD_WAIT_S if self._told_until == self.closed else STREAM_WAIT_S
         return (
             self._has_feed()
             and self.node.timeframe.shift(self.closed, -1) <= self._complete_until
-            and self.now() < self.closed + STREAM_WAIT_S
+            and self.now() < self.closed + patience
         )
+
+    def _looks(self) -> Sequence[float]:
+        """Seconds from a close to the looks at its bar."""
+        feeds = self._ports.feeds
+        if feeds is None or not self._is_streamed:
+            return LOOKS_S
+        return OWN_STREAM_LOOKS_S if feeds.is_heard_here(self.node) else STREAMED_LOOKS_S
 
     def _has_feed(self) -> bool:
         """Whether the node's stream is followed, and stable."""
@@ -223,10 +238,9 @@ class Follower:
         frame, now = self.node.timeframe, self.now()
         closed = max(self.closed, frame.floor(int(now)))
         if self.decided < closed or self.is_away:
-            looks = STREAMED_LOOKS_S if self._is_streamed else LOOKS_S
-            self._next_at = next_look(frame, closed, now, looks)
+            self._next_at = next_look(frame, closed, now, self._looks())
         else:
-            self._next_at = next_correction(frame, closed, now)
+            self._next_at = next_correction(frame, closed, now, self._looks()[0])
         jitter = self._ports.rng.random() * JITTER_S
         while not self._woken.is_set() and (left := self._next_at - self.now()) > 0:
             await self._sleep(min(left + jitter, LONGEST_WAIT_S))
@@ -261,4 +275,4 @@ class Follower:
                 raise
             return
         if self.closed > before:
-            self._next_at = max(self.now(), self.closed + LOOKS_S[0])
+            self._next_at = max(self.now(), self.closed + self._looks()[0])

@@ -6,17 +6,18 @@ Nothing is kept for a slow reader: what it has not taken stands in the stores, a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import islice
 
 from seamless_assets.aio.shield import shielded
 from seamless_assets.aio.timing import monotonic
 from seamless_assets.core.live.cursor import Place
-from seamless_assets.core.live.events import CaughtUp, Event, Stale
+from seamless_assets.core.live.events import Bar, CaughtUp, Event, Stale
 from seamless_assets.core.live.feed.finality import FinalCandle
 from seamless_assets.core.live.position import Position
+from seamless_assets.core.live.progress import Progress
 from seamless_assets.core.live.request import StreamRequest
 from seamless_assets.core.live.sequence import Sequencer, told_ahead
 from seamless_assets.core.node import NodeId
@@ -31,6 +32,10 @@ CHECKED_EVERY_S = 10.0
 """How often it is checked whether bars are overdue that nobody has news of."""
 
 
+MAX_PROVEN = 100
+"""Bars that are told before they are stored come in batches of so many at most, one of each node."""
+
+
 async def subscribe(
     ports: Ports, request: StreamRequest, has_room: Callable[[NodeId], bool] = lambda _: True
 ) -> AsyncGenerator[Event, None]:
@@ -40,12 +45,22 @@ async def subscribe(
     Those of one node come in order. Raises `ExchangeRefused`, and `StoreError` that no waiting mends; what is
     away for a while is waited for, and told as `Stale`.
     """
+    async with aclosing(subscribe_in_batches(ports, request, has_room)) as batches:
+        async for batch in batches:
+            for event in batch:
+                yield event
+
+
+async def subscribe_in_batches(
+    ports: Ports, request: StreamRequest, has_room: Callable[[NodeId], bool] = lambda _: True
+) -> AsyncGenerator[Sequence[Event], None]:
+    """The same, as many events at once as there are: what one load finds, bars that are proven together."""
     subscription = _Subscription(ports, request, await begin(ports, request), has_room)
     try:
         subscription.start()
-        while (node := await subscription.next_node()) is not None:
-            async for event in subscription.news_of(node):
-                yield event
+        async with aclosing(subscription.batches()) as batches:
+            async for batch in batches:
+                yield batch
     finally:
         await subscription.close()
 
@@ -109,37 +124,48 @@ class _Subscription:
             state.task.add_done_callback(self._end)
             self._tasks.append(state.task)
 
-    async def next_node(self) -> NodeId | None:
-        """The next node that may have news; None at the end of the stream."""
+    async def batches(self) -> AsyncGenerator[Sequence[Event], None]:
+        """What is to be told, as it comes; ends with the stream."""
         while self._open:
             for ended in self._ended:
                 ended.result()
             if monotonic() - self._checked_at >= CHECKED_EVERY_S:
                 self._mark_overdue()
-            node = next(filter(self._has_room, chain(self._proven, self._ready)), None)
-            if node is not None:
-                if node not in self._proven:
-                    del self._ready[node]
-                return node
-            self._woken.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CHECKED_EVERY_S):
-                    await self._woken.wait()
-        return None
+            if proven := list(islice(filter(self._has_room, self._proven), MAX_PROVEN)):
+                progress = Progress(self._positions)
+                if bars := [bar for node in proven if (bar := self._take_proven(node, progress)) is not None]:
+                    yield bars
+            elif (node := next(filter(self._has_room, self._ready), None)) is not None:
+                del self._ready[node]
+                async for batch in self._news_of(node):
+                    yield batch
+            else:
+                await self._wait()
 
-    async def news_of(self, node: NodeId) -> AsyncGenerator[Event, None]:
+    async def _wait(self) -> None:
+        self._woken.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CHECKED_EVERY_S):
+                await self._woken.wait()
+
+    def _take_proven(self, node: NodeId, progress: Progress) -> Bar | None:
+        """The bar of a node that is told before it is stored, where it is still in its turn."""
+        proven = self._proven.pop(node)
+        if node not in self._open:
+            return None
+        bar = told_ahead(node, proven, self._positions[str(node)], progress)
+        if bar is not None:
+            self._positions[str(node)] = bar.place.own
+        return bar
+
+    async def _news_of(self, node: NodeId) -> AsyncGenerator[list[Event], None]:
         """What is to be told of a node now, as much as is loaded at once; the rest when its turn comes."""
-        state, proven = self._open.get(node), self._proven.pop(node, None)
+        state = self._open.get(node)
         if state is None:
             return
-        if proven is not None:
-            if (bar := told_ahead(node, proven, dict(self._positions))) is not None:
-                self._positions[str(node)] = bar.place.own
-                yield bar
-            return
         follower, before = state.follower, self._positions[str(node)]
-        for event in self._overdue(node, state):
-            yield event
+        if overdue := list(self._overdue(node, state)):
+            yield overdue
         try:
             known = await load_known(self._ports, node, before, follower.closed, self._end_of(node))
         except StoreError as error:
@@ -149,15 +175,14 @@ class _Subscription:
             self._mark_ready(node)
             return
         sequencer = Sequencer(node, before, dict(self._positions), known)
-        for event in sequencer.events():
-            self._positions[str(node)] = sequencer.position
-            yield event
+        events = list(sequencer.events())
         self._positions[str(node)] = after = sequencer.position
         if before.upto < after.upto < min(follower.decided, self._end_of(node)):
             self._mark_ready(node)
         else:
-            for event in self._caught_up(node, state):
-                yield event
+            events += self._caught_up(node, state)
+        if events:
+            yield events
         self._end_if_done(node)
 
     async def close(self) -> None:
@@ -194,14 +219,20 @@ class _Subscription:
         self._ready[node] = None
         self._woken.set()
 
-    def _mark_proven(self, node: NodeId, candle: FinalCandle) -> None:
-        """Let a bar be told though it is not stored, where its reader has all else; never the last one."""
+    def _mark_proven(self, node: NodeId, candle: FinalCandle) -> bool:
+        """Let a bar be told though it is not stored, where its reader has all else; never the last one.
+
+        Whether it will be.
+        """
         state = self._open.get(node)
         if state is None or not state.is_current or node in self._ready:
-            return
-        if self._positions[str(node)].upto == candle.ts and candle.end < self._end_of(node):
-            self._proven[node] = candle
-            self._woken.set()
+            return False
+        position = self._positions[str(node)]
+        if position.upto != candle.ts or position.unstored is not None or candle.end >= self._end_of(node):
+            return False
+        self._proven[node] = candle
+        self._woken.set()
+        return True
 
     def _mark_overdue(self) -> None:
         """Whoever follows a node may wait for an answer that does not come."""

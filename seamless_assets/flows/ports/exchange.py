@@ -148,6 +148,9 @@ class LiveFeeds(Protocol):
     def is_awaited(self, node: NodeId) -> bool:
         """Whether its stream is stable enough to be waited for. Raises what ended its feed."""
 
+    def is_heard_here(self, node: NodeId) -> bool:
+        """Whether this process follows its stream at the moment, and no other one does."""
+
     def forming(self, node: NodeId, now: float) -> CandleUpdate | None:
         """The candle that forms at `now`, as the node's stream told it last; None where nobody here knows."""
 
@@ -157,10 +160,11 @@ class LiveFeeds(Protocol):
         node: NodeId,
         on_bars: Callable[[Segment | None], None],
         on_update: Callable[[], None] | None = None,
-        on_proven: Callable[[FinalCandle], None] | None = None,
+        on_proven: Callable[[FinalCandle], bool] | None = None,
     ) -> AbstractAsyncContextManager[None]:
         """Have the node's stream followed for as long as the body works; `on_bars` hears of what it brings,
-        `on_update` of every word about the bar that forms, `on_proven` of bars that are about to be stored.
+        `on_update` of every word about the bar that forms, `on_proven` of bars that are about to be stored:
+        it says whether it tells of them, so that they are stored a moment later.
 
         It takes the range that the stream has just proven and stored whole, None where it is to look itself.
         The last one to leave ends the subscription, and nothing of it is left.

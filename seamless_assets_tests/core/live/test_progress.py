@@ -19,3 +19,4 @@ def test_each_event_knows_where_all_nodes_stood_whatever_follows() -> None:
         if upto % 20 == 0:
             progress = progress.restarted()
     assert all(dict(told) == expected and len(told) == 5 for told, expected in seen)
+    assert all(dict(told.items()) == expected for told, expected in seen)

@@ -11,6 +11,7 @@ import pytest
 from support.live import HOUR, NODE, LiveMarket, collect, lasting, request, shown
 
 from seamless_assets.core.live.events import Bar, Event, Revised
+from seamless_assets.core.node import NodeId
 from seamless_assets.flows.live.feeds import Feeds
 from seamless_assets.flows.live.subscribe import subscribe
 from seamless_assets.flows.ports import Ports
@@ -145,3 +146,61 @@ def test_the_same_is_told_earlier(skip: float) -> None:
     assert seen[True] == seen[False]
     assert bool(ahead) or skip
     assert max(ahead, default=0.0) <= 0.06
+
+
+class WatchedStore:
+    """A hot store that notes when each bar was written first, in seconds after its close."""
+
+    def __init__(self, market: LiveMarket) -> None:
+        self._hot, self._clock = market.hot, market.clock
+        self.written: dict[tuple[str, int], float] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._hot, name)
+
+    async def write_bars(self, node: NodeId, bars: Any, *asked: Any, **more: Any) -> Any:
+        for ts in bars.column("ts").to_pylist():
+            self.written.setdefault((str(node), ts), self._clock.now() - node.timeframe.shift(ts, 1))
+        return await self._hot.write_bars(node, bars, *asked, **more)
+
+
+def test_of_bars_that_close_at_once_the_last_is_told_before_the_first_is_stored() -> None:
+    nodes = [NodeId.parse(f"ohlcv:binance:C{number}/USDT:1m") for number in range(12)]
+    market = LiveMarket(nodes)
+    store = WatchedStore(market)
+    late = {str(node): 0.1 * number for number, node in enumerate(nodes)}
+    stream = InMemoryStream(market.exchange, deliver=lambda node, update: [(late[str(node)], update)])
+    ports = market.process("one", feeds=Feeds(stream))
+    policy = replace(ports.policy, feeds={"binance": "auto"}, told_when_proven=frozenset({"binance"}))
+    ports = replace(ports, policy=policy, hot=store)  # type: ignore[arg-type]
+    until = NODE.timeframe.floor(int(market.now + HOUR / 10))
+    told: dict[int, list[float]] = {}
+
+    async def live() -> None:
+        async for event in subscribe(ports, request(nodes, None, until)):
+            if isinstance(event, Bar) and event.source == "stream":
+                told.setdefault(event.ts, []).append(market.clock.now() - event.end)
+
+    run_on_virtual_time(live)
+    assert [len(delays) for delays in told.values()] == [len(nodes)] * len(told) and told
+    for ts, delays in told.items():
+        assert max(delays) <= max(late.values()) + 0.1
+        assert min(store.written[str(node), ts] for node in nodes) >= max(delays)
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_bar_that_nobody_tells_of_is_stored_at_once(tells: bool) -> None:
+    market = LiveMarket()
+    store = WatchedStore(market)
+    ports = replace(process(market, "one"), hot=store)  # type: ignore[arg-type]
+
+    async def live() -> None:
+        assert ports.feeds is not None
+        async with ports.feeds.following(ports, NODE, lambda _: None, on_proven=lambda _: tells):
+            await asyncio.sleep(HOUR / 10)
+
+    run_on_virtual_time(live)
+    # The first one is asked for: nothing is known of what came before it.
+    newest = [delay for (_, ts), delay in store.written.items() if ts > market.now + 60]
+    assert len(newest) >= 4
+    assert all((delay > 0.25) is tells for delay in newest)

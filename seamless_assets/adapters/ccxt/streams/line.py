@@ -183,4 +183,6 @@ class Line:
 
 
 def _number(cell: Any) -> float:
+    if type(cell) is float:
+        return cell
     return float(cell) if isinstance(cell, int | float) and not isinstance(cell, bool) else math.nan

@@ -11,16 +11,16 @@ Marked = Callable[[Any, int], bool]
 
 def _binance(message: Any, ts: int) -> bool:
     candle = message.get("k")
-    return isinstance(candle, Mapping) and candle.get("x") is True and candle.get("t") == ts
+    return isinstance(candle, dict) and candle.get("x") is True and candle.get("t") == ts
 
 
 def _bybit(message: Any, ts: int) -> bool:
-    rows = [row for row in _rows(message) if isinstance(row, Mapping)]
+    rows = [row for row in _rows(message) if isinstance(row, dict)]
     return any(row.get("confirm") is True and row.get("start") == ts for row in rows)
 
 
 def _okx(message: Any, ts: int) -> bool:
-    rows = [row for row in _rows(message) if isinstance(row, Sequence) and len(row) > 8]
+    rows = [row for row in _rows(message) if isinstance(row, list) and len(row) > 8]
     return any(row[8] == "1" and row[0] == str(ts) for row in rows)
 
 
@@ -34,9 +34,9 @@ _BY_EXCHANGE: Mapping[str, Marked] = {
 def is_marked(exchange: str, message: Any, ts: int) -> bool:
     """Whether a message of an exchange marks the candle that opens at `ts` (ms) as closed."""
     marked = _BY_EXCHANGE.get(exchange)
-    return marked is not None and isinstance(message, Mapping) and marked(message, ts)
+    return marked is not None and isinstance(message, dict) and marked(message, ts)
 
 
 def _rows(message: Any) -> Sequence[Any]:
     rows = message.get("data")
-    return rows if isinstance(rows, Sequence) and not isinstance(rows, str) else ()
+    return rows if isinstance(rows, list) else ()

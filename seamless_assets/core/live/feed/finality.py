@@ -114,6 +114,11 @@ class FinalityJudge:
         times = [self._final_at(ts) for ts in self._open]
         return min((at for at in times if at is not None), default=None)
 
+    @property
+    def has_findings(self) -> bool:
+        """Whether there is anything to take."""
+        return self._wants_audit or bool(self._doubts or self._faults)
+
     def take_audit(self) -> bool:
         """Whether the newest bars are to be asked for again: a connection began, or one was contradicted."""
         wants_audit, self._wants_audit = self._wants_audit, False
