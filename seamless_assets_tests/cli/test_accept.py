@@ -12,7 +12,7 @@ import pytest
 
 import seamless_assets as sa
 from seamless_assets.cli.acceptance import benchmarks
-from seamless_assets.cli.acceptance.outcome import Outcome, is_accepted
+from seamless_assets.cli.acceptance.outcome import Outcome, is_accepted, name_of
 from seamless_assets.cli.app import run
 from seamless_assets.config.load import Settings
 from seamless_assets.core.node import NodeId
@@ -49,6 +49,7 @@ def tried(settings: Settings) -> dict[str, Outcome]:
 def test_a_sound_pipeline_passes_all_and_passes_again(settings: Settings) -> None:
     for _ in range(2):
         found = tried(settings)
+        assert [one.benchmark for one in found.values()] == list(map(name_of, benchmarks.BENCHMARKS))
         assert {outcome.state for outcome in found.values()} == {"passed"}, found
     assert "the way back refused" in found["as_of_never_regresses"].measured
     assert benchmarks.coverage_is_kept(settings, HOURLY).state == "not tried"
@@ -120,6 +121,10 @@ def test_series_without_releases_fail_and_wrong_arguments_are_refused(
     )
     assert accept(monkeypatch, "--config", str(file)) == 1
     assert "NothingReleased" in capsys.readouterr().out
+    assert accept(monkeypatch, "--config", str(file), "--json") == 1
+    failed = json.loads(capsys.readouterr().out)["benchmarks"]
+    # A benchmark has one name, whatever comes of it.
+    assert [one["benchmark"] for one in failed] == list(map(name_of, benchmarks.BENCHMARKS))
     assert accept(monkeypatch, "--config", str(file), "--node", "ohlcv:binance:BTC/USDT:1m") == 1
     assert "is not one of" in capsys.readouterr().err
     assert accept(monkeypatch, "--config", str(file), "--local") == 2

@@ -27,7 +27,7 @@ from seamless_assets.adapters.ccxt.settings import ClientSettings, Gate
 from seamless_assets.aio.priority import Slots
 from seamless_assets.core.bars.table import empty_bars
 from seamless_assets.core.bars.volume import VolumeUnit
-from seamless_assets.core.calendar.instant import OLDEST_MARKET
+from seamless_assets.core.calendar.instant import OLDEST_MARKET, seconds_text
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.pages import Page, page_of
@@ -158,7 +158,8 @@ class CcxtSource:
         client = await self._ready_client(node.exchange)
         if not client.has.get("fetchTrades"):
             return Trades(window, np.array([]))
-        what, request = f"trades of {node} from {window.start}", trades_request(node.exchange, window)
+        what = f"trades of {node} from {seconds_text(window.start)}"
+        request = trades_request(node.exchange, window)
         async with self._slots[node.exchange].held(), self._calling(node.exchange, what) as heard:
             trades = await client.fetch_trades(
                 node.symbol,
@@ -295,7 +296,7 @@ class CcxtSource:
     async def _page(self, node: NodeId, window: Segment, since: int, limit: int, until: int | None) -> Page:
         """One page as it was sent, its rows in `window`. Raises `ExchangeError`."""
         client = await self._ready_client(node.exchange)
-        what = f"{node} from {since}" + (f" to {until}" if until else "")
+        what = f"{node} from {seconds_text(since)}" + (f" to {seconds_text(until)}" if until else "")
         params = {"until": until * 1000 - 1} if until else {}
         async with self._slots[node.exchange].held(), self._calling(node.exchange, what) as heard:
             rows = await client.fetch_ohlcv(

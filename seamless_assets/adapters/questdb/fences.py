@@ -23,6 +23,7 @@ from seamless_assets.adapters.questdb.client import (
     literal,
 )
 from seamless_assets.adapters.questdb.schema import FACTS, FENCES, SWEEPS, bars_table
+from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.lease import MAX_TOKEN, Fence, outranked
@@ -98,9 +99,9 @@ class Writer:
         patience, delay = Patience(self._client, address.retry_s + address.timeout_s), FIRST_POLL_S
         while (found := await self._look()).swept > found.now:
             if patience.is_over():
+                start, end = map(seconds_text, self._span)
                 raise HotStoreError(
-                    f"bars of [{self._span.start}, {self._span.end}) are being evicted from "
-                    f"{self._client.address}; write again",
+                    f"bars of [{start}, {end}) are being evicted from {self._client.address}; write again",
                     address=str(self._client.address),
                 )
             await asyncio.sleep(delay)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from seamless_assets.cli.acceptance.outcome import Outcome, outcome
+from seamless_assets.cli.acceptance.outcome import LEAST_COVERAGE, Outcome, name_of, outcome
 from seamless_assets.config.load import Settings
 from seamless_assets.core.bars.table import between
 from seamless_assets.core.node import NodeId
@@ -24,7 +24,6 @@ from seamless_assets.pipeline.wiring.metrics import metrics_file, scrape
 
 WORLD = "seamless-accept"
 """The world that the benchmarks read as; its sessions stay, as those of any world do."""
-LEAST_COVERAGE = 0.98
 CADENCES = ("1m", "5m")
 MAX_DAYS = 7
 MAX_RELEASES = MAX_ARTIFACTS = 5
@@ -48,7 +47,7 @@ def reruns_are_identical(settings: Settings, node: NodeId) -> Outcome:
     first, second = (_run(settings, node, as_of, (window.start, window.end)) for _ in range(2))
     faults = [f"the {part} differ" for part in first if first[part] != second[part]]
     rows = first["metadata"].rows
-    return outcome("same session, same bytes", str(node), f"{rows} bars as of {as_of}", faults)
+    return outcome(reruns_are_identical, str(node), f"{rows} bars as of {as_of}", faults)
 
 
 def _run(settings: Settings, node: NodeId, as_of: str, window: tuple[int, int]) -> Mapping[str, Any]:
@@ -81,7 +80,7 @@ def as_of_never_regresses(settings: Settings, node: NodeId) -> Outcome:
         if again is None or moved is None or again < moved:
             faults.append(f"opened again it went from {moved} to {again}")
     tried = "the way back refused" if earlier else "the way back not tried, there is one release"
-    return outcome("as_of never regresses", str(node), f"{bound} to {again}, {tried}", faults)
+    return outcome(as_of_never_regresses, str(node), f"{bound} to {again}, {tried}", faults)
 
 
 def _going_back(s: Seamless, node: NodeId, as_of: str) -> list[str]:
@@ -100,16 +99,17 @@ def _going_back(s: Seamless, node: NodeId, as_of: str) -> list[str]:
 
 def coverage_is_kept(settings: Settings, node: NodeId) -> Outcome:
     """Of the last released days at most a fiftieth of the bars is missing, for 1m and 5m."""
-    name = f"coverage is at least {LEAST_COVERAGE:g}"
     if str(node.timeframe) not in CADENCES:
-        return Outcome(name, str(node), "not tried", "", f"for {' and '.join(CADENCES)} alone")
+        return Outcome(
+            name_of(coverage_is_kept), str(node), "not tried", "", f"for {' and '.join(CADENCES)} alone"
+        )
     with connect(settings) as s:
         window = s.released_window(node)
         start = max(window.start, window.end - MAX_DAYS * 86_400)
         found = s.read(node, start, window.end).metadata
     faults = [f"{found.coverage_ratio:.4f} of the bars"] if found.coverage_ratio < LEAST_COVERAGE else []
     days = (window.end - start) / 86_400
-    return outcome(name, str(node), f"{found.coverage_ratio:.4f} of {days:.1f} days", faults)
+    return outcome(coverage_is_kept, str(node), f"{found.coverage_ratio:.4f} of {days:.1f} days", faults)
 
 
 def violations_are_counted(settings: Settings, node: NodeId) -> Outcome:
@@ -124,7 +124,7 @@ def violations_are_counted(settings: Settings, node: NodeId) -> Outcome:
     counted = _counted(settings) - before
     if counted < len(VIOLATIONS):
         faults.append(f"{len(VIOLATIONS)} cuts were counted as {counted:g}")
-    return outcome("SLA violations count and are honoured", str(node), f"{counted:g} counted", faults)
+    return outcome(violations_are_counted, str(node), f"{counted:g} counted", faults)
 
 
 def _violating(s: Seamless, node: NodeId, window: tuple[int, int], policy: str) -> str:
@@ -162,7 +162,7 @@ def fingerprints_select(settings: Settings, node: NodeId) -> Outcome:
                 if (found := _fingerprint(node, ref, result)) != ref.fingerprint:
                     faults.append(f"the bars of {ref.partition} are {found}, sealed as {ref.fingerprint}")
     measured = f"{min(len(releases), MAX_RELEASES)} datasets, {bars} bars"
-    return outcome("a fingerprint selects its bars", str(node), measured, faults)
+    return outcome(fingerprints_select, str(node), measured, faults)
 
 
 def _selected(s: Seamless, node: NodeId, ref: ArtifactRef, promised: str) -> ReadResult:

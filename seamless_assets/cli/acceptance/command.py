@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from seamless_assets.cli.acceptance.outcome import Outcome, as_record, is_accepted
+from seamless_assets.cli.acceptance.outcome import Outcome, as_record, is_accepted, name_of
 from seamless_assets.cli.options import CONFIG, progress_bar
 from seamless_assets.cli.terminal import cell, say, say_table, table, waiting_for
 
@@ -86,7 +86,7 @@ def _tried(
         for done, (benchmark, node) in enumerate(
             ((benchmark, node) for benchmark in benchmarks for node in nodes), 1
         ):
-            name = benchmark.__name__.replace("_", " ")
+            name = name_of(benchmark)
             try:
                 with waiting_for(f"{name} of {node}"):
                     found = benchmark(settings, node)

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from seamless_assets.cli.acceptance.benchmarks import LEAST_COVERAGE, NO_LAG, PATIENT, WORLD, Benchmark
-from seamless_assets.cli.acceptance.outcome import Outcome, outcome
+from seamless_assets.cli.acceptance.benchmarks import NO_LAG, PATIENT, WORLD, Benchmark
+from seamless_assets.cli.acceptance.outcome import LEAST_COVERAGE, Outcome, outcome
 from seamless_assets.config.load import Settings, settings_from_mapping
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
@@ -87,7 +87,7 @@ class LocalTrial:
             if (state := s.session(INCIDENT, max_lag=NO_LAG).state(node)) != "ACTIVE":
                 faults.append(f"its session is still {state}")
         measured = f"at most {taken:.0f} s after its end"
-        return outcome("recovery within ten minutes of an incident", str(node), measured, faults)
+        return outcome(self.recovery, str(node), measured, faults)
 
     def _read(self, s: Seamless, node: NodeId) -> ReadMetadata:
         context = ComputeContext(INCIDENT, "live", max_lag=NO_LAG)
@@ -116,7 +116,7 @@ class LocalTrial:
         )
         cut = metadata.sla["violations"]
         measured = f"{metadata.verdict}, {metadata.coverage_ratio:.2f} of the bars, cut: {cut}"
-        return outcome("a slow exchange leads to PARTIAL_FILL", str(node), measured, faults)
+        return outcome(self.partial_fill, str(node), measured, faults)
 
     def fetched_again(self, settings: Settings, node: NodeId) -> Outcome:
         """Another pipeline, which knows nothing of this one, seals a day under the same fingerprint."""
@@ -128,7 +128,7 @@ class LocalTrial:
                     s.materialize(node, start, start + DAY)
                 sealed.append([ref.fingerprint for ref in s.snapshot(node).artifacts if ref.start == start])
         faults = [] if sealed[0] == sealed[1] != [] else [f"{sealed[0]} and then {sealed[1]}"]
-        return outcome("same fingerprint whenever fetched", str(node), f"{sealed[0][:1]}", faults)
+        return outcome(self.fetched_again, str(node), f"{sealed[0][:1]}", faults)
 
     def _last_bars(self, node: NodeId) -> tuple[int, int]:
         """The last closed bars, which are settled and not fetched yet."""

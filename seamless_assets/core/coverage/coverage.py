@@ -22,6 +22,7 @@ MISSING = "missing"
 NO_TRADES: AbsentReason = "no_trades"
 HALTED: AbsentReason = "halted"
 PAUSES = (NO_TRADES, HALTED)
+SHOWN_GAPS = 3
 RETENTION: AbsentReason = "retention"
 DECLARED: AbsentReason = "declared"
 
@@ -39,7 +40,7 @@ class Gap(NamedTuple):
         return Segment(self.start, self.end)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Coverage:
     """Counts of bars: `expected == present + absent + missing`; `gaps` ascending and disjoint.
 
@@ -54,6 +55,13 @@ class Coverage:
     gaps: tuple[Gap, ...]
     retention: int = 0
     declared: int = 0
+
+    def __repr__(self) -> str:
+        """All counts, and the first gaps: a year of minutes may have thousands."""
+        shown = [repr(gap) for gap in self.gaps[:SHOWN_GAPS]]
+        more = len(self.gaps) - len(shown)
+        gaps = ", ".join(shown) + (f", and {more} more" if more else "")
+        return f"Coverage({self.counts}, of {self.expected}; gaps: [{gaps}])"
 
     @property
     def ratio(self) -> float:

@@ -130,7 +130,8 @@ def contradictions(gaps: Iterable[Gap], opens: np.ndarray) -> list[str]:
 def _bars_of(timeframe: Timeframe, window: Segment) -> Segment:
     bars = window.whole_bars(timeframe.grid)
     if bars.is_empty:
-        raise InvalidInput(f"there is no whole {timeframe} bar from {window.start} to {window.end}")
+        start, end = map(seconds_text, window)
+        raise InvalidInput(f"there is no whole {timeframe} bar from {start} to {end}")
     return bars
 
 

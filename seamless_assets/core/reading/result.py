@@ -22,9 +22,15 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-_SHOWN = 5
+_SHOWN, _WIDTH = 5, 140
 INDEXES = ("time",)
 """Indexes that a pandas frame may have in place of a column."""
+
+
+def _shown(line: str) -> str:
+    """A line as a screen has room for it: what others said, such as an exchange, may be as long as a page."""
+    indent, text = line[: len(line) - len(line.lstrip())], " ".join(line.split())
+    return indent + (text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}...")
 
 
 class ManifestUris(Sequence[str]):
@@ -106,7 +112,7 @@ class ReadMetadata:
             f"as_of {self.as_of}, asked {self.requested_as_of}, world {self.world_id}, domain {self.domain}",
             f"{self.dataset_fingerprint}, conformance {self.conformance_version}",
         ]
-        return f"<ReadMetadata {chr(10).join(lines)}>"
+        return f"<ReadMetadata {chr(10).join(map(_shown, lines))}>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from math import inf
 
 from seamless_assets.aio.shield import shielded
 from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
+from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.live.feed.finality import FinalCandle, FinalityJudge
 from seamless_assets.core.live.feed.forming import FormingCandle
@@ -422,7 +423,9 @@ class NodeFeed:
         known = rows_of(await self._ports.hot.load_bars(self._node, Segment(told.ts, told.end)))
         if known.get(told.ts, told.values) != told.values:
             self._shared.fault(
-                self._ports, "contradicted", f"{self._node}: REST has another bar at {told.ts}"
+                self._ports,
+                "contradicted",
+                f"{self._node}: REST has another bar at {seconds_text(told.ts)}",
             )
 
     def _plan_audit(self, now: float) -> None:

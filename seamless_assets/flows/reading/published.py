@@ -16,7 +16,7 @@ from seamless_assets.core.reading.gathered import Gathered
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.releases.snapshot import Snapshot
 from seamless_assets.core.worlds.session import SessionKey, add_made
-from seamless_assets.errors import CoverageMissing, NothingReleased
+from seamless_assets.errors import CoverageMissing, ExchangeUnavailable, NothingReleased
 from seamless_assets.flows.filling.clocks import refuse_derived
 from seamless_assets.flows.filling.history import coverage
 from seamless_assets.flows.ports import Ports
@@ -100,7 +100,11 @@ async def _publish(ports: Ports, request: ReadRequest, admission: Admission) -> 
     if wanted.first:
         filling = ports.fills.start(ports, node, reach_of(wanted.first), is_awaited=True)
         problems = await asyncio.shield(filling.outcome)
-    reports = await release_settled(ports, node, window)
+    try:
+        reports = await release_settled(ports, node, window)
+    except ExchangeUnavailable as error:
+        # What is settled is told by its clock; what is released already is served without it.
+        return (*problems, f"{type(error).__name__}: {error}")
     return (*problems, *(problem for report in reports for problem in report.problems))
 
 

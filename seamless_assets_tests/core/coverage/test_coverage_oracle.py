@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from seamless_assets.core.calendar.segment import Segment, merge_ranges, missing_ranges
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.core.coverage.coverage import ABSENT_REASONS, MISSING, Gap, coverage_of, holes
+from seamless_assets.core.coverage.coverage import ABSENT_REASONS, MISSING, Gap, counted, coverage_of, holes
 from seamless_assets.core.coverage.proof import subtract
 from seamless_assets.core.sharing.lease import chunks
 
@@ -133,3 +133,12 @@ def test_chunks_adjoin_and_are_cut_at_the_same_places_for_every_window(
     for mine in cut:
         for theirs in chunks(timeframe, other, bars):
             assert mine == theirs or mine.intersect(theirs).is_empty
+
+
+def test_a_coverage_of_thousands_of_gaps_fits_a_screen() -> None:
+    gaps = tuple(Gap(n * 120, n * 120 + 60, "no_trades") for n in range(5_000))
+    for shown in (0, 1, 3, 5_000):
+        some = gaps[:shown]
+        told = repr(counted(Timeframe("1m"), 10_000, some))
+        assert len(told) < 400 and f"{10_000 - shown} present, {shown} proven absent, 0 missing" in told
+        assert told.count("Gap(") == min(shown, 3) and ("and 4997 more" in told) is (shown == 5_000)

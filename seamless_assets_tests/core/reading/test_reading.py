@@ -246,7 +246,8 @@ def test_metadata_of_any_size_fits_a_screen() -> None:
         world_id="w1",
         domain="live",
         verdict="HOLD",
-        reasons=tuple(f"code_{n}: sentence" for n in range(40)),
+        # The third is a page of HTML that an exchange sent.
+        reasons=tuple(f"code_{n}: sentence" + "\n<p>away</p>" * (n == 2) * 4_000 for n in range(40)),
         source="artifacts",
         staleness_seconds=None,
     )
@@ -255,6 +256,7 @@ def test_metadata_of_any_size_fits_a_screen() -> None:
     assert "HOLD: ohlcv:binance:BTC/USDT:1m [2025-01-01T00:00:00Z" in lines[0] and "50000 gaps" in repr(
         metadata
     )
+    assert "code_2: sentence <p>away</p>" in repr(metadata)
     assert repr(ReadResult(bars_table({}), metadata)).count("\n") < 15
 
 

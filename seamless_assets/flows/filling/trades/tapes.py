@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.tape import Tape
 from seamless_assets.core.coverage.witnesses import Trades
@@ -96,7 +97,9 @@ class _Reader:
         while len(page.times) == 0 and page.asked.end < min(self._window.end, self._closed):
             page = await self._page(page.asked.end)
         if len(page.times) == 0:
-            self.problem = f"{self._node}: the exchange sent no trades around {self._window.start}"
+            self.problem = (
+                f"{self._node}: the exchange sent no trades around {seconds_text(self._window.start)}"
+            )
             return None
         self.tape = Tape.of(page)
         if self.tape.start >= self._window.end:
@@ -119,7 +122,9 @@ class _Reader:
             self.tape = longer
             return self._on()
         if len(page.times) >= FULL_PAGE:
-            self.problem = f"{self._node}: more trades in the second {page.asked.start} than a page holds"
+            self.problem = (
+                f"{self._node}: more trades in the second {seconds_text(page.asked.start)} than a page holds"
+            )
             return None
         reached = page.asked.end if page.is_bounded else page.asked.start + BOUNDED_S
         if reached > self._closed - LATE_S:
