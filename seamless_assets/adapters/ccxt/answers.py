@@ -69,6 +69,8 @@ class Call:
     async def end(self) -> None:
         """End the requests that nobody waits for any more."""
         left = {task for task in self.tasks if task is not asyncio.current_task() and not task.done()}
+        # Timers that were set in it, and cancelled, hold its context until their time comes.
+        self.tasks.clear()
         for task in left:
             task.cancel()
         if left:
