@@ -50,6 +50,10 @@ def explain(error: ErrorDetails) -> str:
         return f"unknown key; {nearest(str(place[-1]), _known_keys(place[:-1]))}"
     if kind == "value_error":
         return str(context["error"])
+    if kind == "missing":
+        return "is not there, and has to be"
+    if kind == "too_short":
+        return "has nothing in it; name one at least"
     is_shown = isinstance(error["input"], dict | list) or not _is_secret(place)
     shown = f", not {_brief(error['input'])}" if is_shown else ""
     if kind == "literal_error":

@@ -111,18 +111,26 @@ def _aliases(settings: Settings) -> Iterator[Finding]:
             place: Place = ("exchanges", name, "aliases", symbol)
             if symbol not in exchange.symbols:
                 yield f"{symbol} is not among the symbols of {name}; add it there", place
+            timeframes = [*exchange.timeframes, *_made_of_trades(settings, name, symbol)]
             for number, alias in enumerate(aliases):
                 here: Place = (*place, number)
+                if (":" in alias.symbol) != (":" in symbol):
+                    yield f"{alias.symbol} is another kind of market than {symbol}", (*here, "symbol")
                 if alias.symbol in {symbol, *(other.symbol for other in aliases[:number])}:
                     yield f"{alias.symbol} is named twice; each symbol has its time once", (*here, "symbol")
                 if number and alias.to <= aliases[number - 1].to:
                     yield "must be later than that of the alias before it", (*here, "to")
-                for timeframe in exchange.timeframes:
+                for timeframe in timeframes:
                     if timeframe.floor(alias.to) != alias.to:
                         yield (
                             f"lies inside a bar of {timeframe}, which would be of two symbols",
                             (*here, "to"),
                         )
+
+
+def _made_of_trades(settings: Settings, exchange: str, symbol: str) -> list[Timeframe]:
+    nodes = [one.node for one in settings.derived if one.trades]
+    return [node.timeframe for node in nodes if (node.exchange, node.symbol) == (exchange, symbol)]
 
 
 def _derived(settings: Settings) -> Iterator[Finding]:
@@ -143,7 +151,7 @@ def _derived(settings: Settings) -> Iterator[Finding]:
         if one.trades and one.node not in done:
             found = _faults_of_trades(one, settings, candles)
         else:
-            found = _faults_of(one, tuple(known))
+            found = _faults_of(one, tuple(known), settings)
             known.append(one.node)
         for message, place in found:
             yield message, ("derived", number, *place)
@@ -173,11 +181,14 @@ def _ways(one: DerivedSettings) -> list[str]:
     return ways + (["trades"] if one.trades else [])
 
 
-def _faults_of(one: DerivedSettings, known: Iterable[NodeId]) -> Iterator[tuple[str, tuple[str | int, ...]]]:
+def _faults_of(
+    one: DerivedSettings, known: Iterable[NodeId], settings: Settings
+) -> Iterator[tuple[str, tuple[str | int, ...]]]:
     """What is wrong with a derived node beside the nodes that are known before it, and at which key."""
     before = {node.asset_key: node for node in known}
     if (other := before.get(one.node.asset_key)) is not None:
-        yield f"{one.node} is {other} already; give it an exchange of its own, such as derived", ("node",)
+        what = "declared" if other == one.node else str(other)
+        yield f"{one.node} is {what} already; give it an exchange of its own, such as derived", ("node",)
     ways = _ways(one)
     if len(ways) != 1:
         named = " and ".join(ways) or "none"
@@ -189,10 +200,18 @@ def _faults_of(one: DerivedSettings, known: Iterable[NodeId]) -> Iterator[tuple[
         place = ("resample",) if one.resample is not None else ("synthetic", "legs", str(source))
         if before.get(source.asset_key) != source:
             yield f"{source} is no node of the exchanges, nor derived before {one.node}; declare it", place
+        elif one.resample is not None and _is_misnamed(one.node, source, settings):
+            yield f"{source} is another series; call {one.node} by an exchange of its own", place
         elif one.resample is not None and not is_made_of(one.node.timeframe, source.timeframe):
             yield f"bars of {one.node.timeframe} are not made of whole bars of {source.timeframe}", place
         elif one.resample is None and source.timeframe != one.node.timeframe:
             yield f"{source} has other bars than {one.node}, which takes those of {one.node.timeframe}", place
+
+
+def _is_misnamed(node: NodeId, source: NodeId, settings: Settings) -> bool:
+    """Whether a resampled node has the name of a series that its exchange has, and is made of another."""
+    is_another = (node.exchange, node.symbol) != (source.exchange, source.symbol)
+    return node.exchange in settings.exchanges and is_another
 
 
 def _accounts(settings: Settings) -> Iterator[Finding]:

@@ -137,7 +137,8 @@ WRONG: dict[str, tuple[list[dict[str, Any]], str]] = {
     "inside a bar": ([{"symbol": "A/USDT", "to": JOINT + 60}], "inside a bar of 1h"),
     "no factor": ([{"symbol": "A/USDT", "to": JOINT, "factor": 0}], "factor"),
     "no time": ([{"symbol": "A/USDT", "to": date(1999, 1, 1)}], "before any market"),
-    "no symbol": ([{"to": JOINT}], "symbol"),
+    "no symbol": ([{"to": JOINT}], "symbol: is not there"),
+    "another kind of market": ([{"symbol": "A/USDT:USDT", "to": JOINT}], "another kind"),
     "another key": ([{"symbol": "A/USDT", "to": JOINT, "from": 3}], "from"),
 }
 

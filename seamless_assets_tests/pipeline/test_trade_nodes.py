@@ -155,3 +155,11 @@ def test_what_cannot_be_made_of_trades_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=said):
         settings_of({"kraken": {"symbols": ["BTC/USD"]}}, derived)
+
+
+def test_no_bar_of_trades_is_of_two_symbols(settings_of: Callable[..., Settings]) -> None:
+    was = {"BTC/USD": [{"symbol": "XBT/USD", "to": START + HOUR}]}
+    exchange = {"symbols": ["BTC/USD"], "timeframes": ["1h"], "aliases": was}
+    settings_of({"kraken": exchange}, [{"node": "ohlcv:kraken:ETH/USD:1d", "trades": True}])
+    with pytest.raises(ConfigError, match=r"aliases.BTC/USD\[0\].to: lies inside a bar of 1d"):
+        settings_of({"kraken": exchange}, [{"node": "ohlcv:kraken:BTC/USD:1d", "trades": True}])
