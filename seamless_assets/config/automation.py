@@ -201,7 +201,7 @@ class AutomationSettings(Section):
     enabled: Truth = False
     """For all that do not say themselves."""
     timezone: TimeZone = "UTC"
-    """Of the crons."""
+    """Time zone of the crons."""
     rolling_backfill: RollingBackfillSettings = section()
     finishing: FinishingSettings = section()
     reverification: ReverificationSettings = section()

@@ -137,7 +137,7 @@ class RateLimitSettings(Section):
     tokens_per_interval: Tokens = 1_200
     """Requests that come back in each interval."""
     interval_ms: Milliseconds = 60_000
-    """That interval."""
+    """Interval in which `tokens_per_interval` come, in milliseconds."""
     burst_tokens: Tokens = 200
     """Requests that may go out at once; has to be set beside the two above."""
     local_semaphore: Annotated[Whole, Field(gt=0, le=10_000)] = 10
@@ -155,7 +155,7 @@ class S3Settings(Section):
     """
 
     region: Text | None = None
-    """Region of the bucket."""
+    """Region that the bucket is in."""
     endpoint_url: EndpointUrl | None = None
     """Address of an S3 server that is not AWS."""
     access_key_id: Text | None = None
@@ -179,15 +179,15 @@ class CatalogSettings(Section):
     uri: EndpointUrl | None = None
     """Address of the catalog, such as `https://catalog.example.com/iceberg`."""
     warehouse: Text | None = None
-    """Which of its warehouses."""
+    """Warehouse of the catalog, where it has several."""
     token: HeaderSecret | None = None
-    """Bearer token."""
+    """Bearer token that the catalog takes, in place of a `credential`."""
     credential: HeaderSecret | None = None
     """`client:secret`, for which OAuth gives tokens."""
     oauth2_server_uri: EndpointUrl | None = None
     """Who gives them; the catalog itself if not set."""
     scope: Text | None = None
-    """What they are asked for."""
+    """Scope that tokens are asked for."""
     timeout_ms: Milliseconds = 10_000
     """So long the catalog may be silent."""
 
@@ -201,7 +201,7 @@ class ArtifactSettings(Section):
     object_store_uri: ObjectStore | None = None
     """Where artifacts and release logs are kept: a folder, or `s3://bucket/prefix`."""
     format: Literal["parquet"] = "parquet"
-    """Of the files."""
+    """Format of the artifacts' files."""
     compression: Literal["zstd", "snappy", "lz4", "gzip", "none"] = "zstd"
     """Of the values of files that are written from now on."""
     stabilization_bars: Annotated[Whole, Field(ge=0, le=100_000)] = 2
@@ -224,11 +224,11 @@ class RetentionSettings(Section):
     """Days that hot bars stay after they were released, by partition unit: fine, medium, coarse bars."""
 
     day: Days = 45.0
-    """Of timeframes up to 5m."""
+    """Days that hot bars of timeframes up to 5m are kept."""
     month: Days = 400.0
-    """Up to 1h."""
+    """Days that hot bars of timeframes above 5m and up to 1h are kept."""
     year: Days = 4_000.0
-    """Above."""
+    """Days that hot bars of timeframes above 1h are kept."""
 
 
 class HotStoreSettings(Section):
@@ -242,11 +242,11 @@ class HotStoreSettings(Section):
     dsn: HotStore = Field(default="sqlite:///./data/hot.sqlite", validate_default=True)
     """Where hot bars and the ledger are kept."""
     pg_port: Port = 8_812
-    """QuestDB's Postgres port."""
+    """Port of QuestDB's Postgres wire, over which short reads go."""
     pg_user: Text = "admin"
-    """Its user there."""
+    """User of QuestDB's Postgres wire."""
     pg_password: SecretStr = SecretStr("quest")
-    """Its password there."""
+    """Password of QuestDB's Postgres wire."""
     token: Annotated[SecretStr, AfterValidator(checks.header)] | None = None
     """Bearer token for QuestDB's HTTP."""
     tls: Truth = False
@@ -326,7 +326,7 @@ class ServiceSettings(Section):
 
     tokens: Annotated[dict[Text, TokenSettings], Field(max_length=MAX_TOKENS)] = Field(default={})
     max_rows: Annotated[Whole, Field(gt=0, le=100_000_000)] = 5_000_000
-    """Rows of one answer."""
+    """Most rows of one answer; more are refused."""
     max_wait_ms: Milliseconds = 60_000
     """Longest time until an answer begins."""
     max_concurrent: Annotated[Whole, Field(gt=0, le=10_000)] = 256

@@ -59,7 +59,7 @@ class CacheSettings(Section):
     ttl_ms: Milliseconds = 60_000
     """After it, a cached read is made anew."""
     max_shards: Annotated[Whole, Field(gt=0, le=1_000_000)] = 512
-    """Reads that are kept."""
+    """Most reads that are kept; the last used stay."""
     max_memory_mb: Annotated[Whole, Field(ge=0, le=1_000_000)] = 256
     """Most that released bars take of memory; 0 keeps none."""
     max_segment_mb: Annotated[Whole, Field(ge=0, le=1_000_000_000)] = 1_024
@@ -157,7 +157,7 @@ class ExchangeSettings(Section):
     symbols: tuple[Symbol, ...] = ()
     """Each with each timeframe is a node."""
     timeframes: tuple[Frame, ...] = (Timeframe("1m"),)
-    """Of all of its symbols."""
+    """Timeframes that each of its symbols has."""
     start: Start = Field(default="2025-01-01", validate_default=True)
     """Where the first partition lies."""
     base_url: HttpUrl | None = None
