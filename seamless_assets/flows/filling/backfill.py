@@ -26,7 +26,7 @@ from seamless_assets.core.sharing.aliases import cut_at_joints, source_at
 from seamless_assets.core.sharing.events import ArchiveEvent, BackfillEvent, EventKind
 from seamless_assets.core.sharing.lease import chunks, lease_key
 from seamless_assets.errors import ExchangeUnavailable, LeaseLost, StaleToken
-from seamless_assets.flows.filling.clocks import ready_now, recorded_now, refuse_unserved
+from seamless_assets.flows.filling.clocks import known_now, ready_now, recorded_now, refuse_unserved
 from seamless_assets.flows.filling.fetch import Fetched, fetch_bars
 from seamless_assets.flows.filling.history import NO_OPENS, coverage, coverage_and_facts
 from seamless_assets.flows.filling.naming import name_halts, name_outages
@@ -337,9 +337,9 @@ def _closed_part(window: Segment, closed: int) -> Segment:
 
 async def _due(ports: Ports, node: NodeId, window: Segment) -> tuple[list[Segment], list[Fact]]:
     """Missing ranges of `window` whose next look is due, and the ledger's facts of it."""
-    now = ports.clock.now()
     known, facts = await coverage_and_facts(ports, node, window)
-    due = subtract([gap.segment for gap in known.missing_gaps], resting(facts, now), node.timeframe)
+    rest = resting(facts, known_now(ports, node))
+    due = subtract([gap.segment for gap in known.missing_gaps], rest, node.timeframe)
     return due, facts
 
 

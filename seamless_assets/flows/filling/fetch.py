@@ -23,6 +23,7 @@ from seamless_assets.core.coverage.pages import untraded_opens
 from seamless_assets.core.coverage.proof import Proof, Reach, common, named_by_pause, subtract
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import ExchangeUnavailable
+from seamless_assets.flows.filling.clocks import known_now
 from seamless_assets.flows.filling.pages import Answers, FetchRequest, ask_pages
 from seamless_assets.flows.filling.prove import Absence, Sent, is_recent, prove_absence
 from seamless_assets.flows.filling.witness_pages import WitnessPages
@@ -170,7 +171,7 @@ def ledger_lines(
     earlier: Sequence[Fact],
 ) -> tuple[Fact, ...]:
     """Every proof, and a look at each range that stays missing, as lines of the ledger."""
-    now = ports.clock.now()
+    now = known_now(ports, request.node)
     # A look that is dated ahead of now was made by a clock that was wrong: it is none of those so far.
     frame = request.node.timeframe
     earlier = [fact for fact in earlier if not fact.is_dated_ahead(now)]

@@ -19,6 +19,7 @@ from seamless_assets.core.coverage.pages import Page, known_opens, witnessed_spa
 from seamless_assets.core.coverage.proof import Denial, Proof, clipped, common, pause_reason, subtract
 from seamless_assets.core.coverage.witnesses import volumes_in, volumes_of
 from seamless_assets.core.node import NodeId
+from seamless_assets.flows.filling.clocks import known_now
 from seamless_assets.flows.filling.pages import FetchRequest
 from seamless_assets.flows.filling.reach import prove_by_reach
 from seamless_assets.flows.filling.witness_pages import WitnessPages
@@ -140,7 +141,8 @@ async def prove_absence(
     own = await _own_pauses(ports, witnesses, node, undenied)
     found.proofs += clipped([pause for pause in own if pause.reason == "halted"], undenied)
     bracketed = [*known.whole, *(pause.segment for pause in own)]
-    _wait_for_more(ports, frame, bracketed, subtract(undenied, found.proofs, frame), earlier, found)
+    left = subtract(undenied, found.proofs, frame)
+    _wait_for_more(known_now(ports, node), frame, bracketed, left, earlier, found)
     return found
 
 
@@ -253,7 +255,7 @@ async def _own_pauses(
 
 
 def _wait_for_more(
-    ports: Ports,
+    now: float,
     frame: Timeframe,
     bracketed: Sequence[Segment],
     left: Sequence[Segment],
@@ -261,7 +263,6 @@ def _wait_for_more(
     found: Absence,
 ) -> None:
     """Holes that have bars on both sides and nothing else are believed when looks of a day found the same."""
-    now = ports.clock.now()
     unexplained = [f for f in earlier if f.evidence == AWAITING and not f.is_dated_ahead(now)]
     since = now - LASTING_S
     open_ended = subtract(left, bracketed, frame)

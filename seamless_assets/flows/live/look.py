@@ -18,6 +18,7 @@ from seamless_assets.core.coverage.proof import subtract
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.lease import lease_key
 from seamless_assets.flows.filling.backfill import FillResult, Piece, fetch_and_store, pieces
+from seamless_assets.flows.filling.clocks import known_now
 from seamless_assets.flows.filling.history import coverage
 from seamless_assets.flows.filling.witness_pages import WitnessPages
 from seamless_assets.flows.ports import Ports
@@ -139,7 +140,7 @@ async def _asked_for(ports: Ports, wanted: Look, piece: Piece) -> tuple[list[Seg
         return ([newest] if wanted.again and not newest.is_empty else []), []
     known = await coverage(ports, node, bounds)
     facts = facts_of(await ports.hot.load_facts(node, bounds))
-    now = ports.clock.now()
+    now = known_now(ports, node)
     resting = [part for fact in facts for part in _resting(wanted, fact, now)]
     missing = subtract([gap.segment for gap in known.missing_gaps], resting, frame)
     if newest.is_empty or not (missing or wanted.again):

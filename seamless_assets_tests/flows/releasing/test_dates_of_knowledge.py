@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from support.exchanges import Contradicting
 
 from seamless_assets.core.bars.table import empty_bars
 from seamless_assets.core.calendar.instant import epoch_micros
@@ -48,19 +49,6 @@ OFFSETS = (0.0, -1.0, -4.0, -6.0, -60.0, -CLOCK_TOLERANCE_S + 100, 60.0)
 """Seconds by which a clock is ahead of the others."""
 FAR_OFFSETS = (-3_600.0, -40.0 * DAY, 3_600.0, 40.0 * DAY)
 """Those that the exchange's clock contradicts."""
-
-
-class Contradicting:
-    """An exchange whose clock is known to be so far ahead of ours."""
-
-    def __init__(self, exchange: InMemoryExchange, skew: float) -> None:
-        self._exchange, self._skew = exchange, skew
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._exchange, name)
-
-    def clock_skew(self, exchange: str) -> float:
-        return self._skew
 
 
 class World:
