@@ -58,7 +58,9 @@ READS = (
     Line("reads.new-polars", "a year of days, new process, to Arrow (CPU)", "polars on its files"),
     Line("reads.import", "import (CPU)", "import pandas", 1.25),
     Line("reads.late-exchange", "returns after its deadline, the exchange hangs", None),
-    Line("reads.late-redis", "returns after its deadline, Redis hangs", None),
+    Line("reads.late-live", "returns after its deadline, the newest bars hang", None),
+    Line("reads.late-leases", "returns after its deadline, the lease store hangs", None),
+    Line("reads.late-redis", "returns after its deadline, Redis hangs with leases and budget", None),
     Line("reads.late-questdb", "returns after its deadline, QuestDB hangs", None),
 )
 PANEL = (

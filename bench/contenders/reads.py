@@ -198,6 +198,16 @@ class Ours(Reader):
 
         return _told(behind_an_exchange(self.folder))
 
+    def late_live(self) -> list[float] | None:
+        from bench.worlds.hanging import behind_newest_bars
+
+        return _told(behind_newest_bars(self.folder))
+
+    def late_leases(self) -> list[float] | None:
+        from bench.worlds.hanging import behind_leases
+
+        return _told(behind_leases(self.folder))
+
     def late_redis(self) -> list[float] | None:
         from bench.worlds.hanging import behind_redis
 

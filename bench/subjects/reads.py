@@ -90,7 +90,7 @@ def _new(python: Path, code: str) -> Probe:
 
 def _deadlines(bench: Bench, ours: Contender) -> Iterator[Case | Skipped]:
     """How late a read returns, on real servers that were stopped."""
-    for what in ("exchange", "redis", "questdb"):
+    for what in ("exchange", "live", "leases", "redis", "questdb"):
         name = f"reads.late-{what}"
         if not bench.wants(name):
             continue

@@ -1,4 +1,4 @@
-"""Reads whose exchange, Redis or hot store keeps its connections and answers nobody."""
+"""Reads whose exchange, Redis, leases or hot store keep their connections and answer nobody."""
 
 from __future__ import annotations
 
@@ -24,8 +24,27 @@ def behind_an_exchange(folder: Path) -> list[float]:
         return _late(folder / "late-exchange", exchange.url, {}, {}, lambda: None)
 
 
+def behind_newest_bars(folder: Path) -> list[float]:
+    """The same of reads that wait for the newest bars of that exchange."""
+    with Sandbox(now=START + 365 * DAY).running() as exchange:
+
+        def stop() -> None:
+            exchange.faults.add(Fault("hang", times=None))
+
+        return _late(folder / "late-live", exchange.url, {}, {}, stop, is_newest=True)
+
+
 def behind_redis(folder: Path) -> list[float] | None:
-    """The same where Redis is stopped; None where there is none."""
+    """The same where Redis has leases and rate budget, and is stopped; None where there is none."""
+    return _behind_redis(folder, "redis", "coordinator_url", "rate_limiter_redis")
+
+
+def behind_leases(folder: Path) -> list[float] | None:
+    """The same where Redis has the leases alone."""
+    return _behind_redis(folder, "leases", "coordinator_url")
+
+
+def _behind_redis(folder: Path, name: str, *shared: str) -> list[float] | None:
     reach_support()
     from support.services import RedisServer
 
@@ -33,12 +52,12 @@ def behind_redis(folder: Path) -> list[float] | None:
     if program is None:
         return None
     with Sandbox(now=START + 365 * DAY).running() as exchange:
-        redis = RedisServer(program, folder / "redis")
+        redis = RedisServer(program, folder / name)
         redis.start()
-        shared = {"coordinator_url": redis.url, "rate_limiter_redis": redis.url}
+        urls = dict.fromkeys(shared, redis.url)
         try:
             return _late(
-                folder / "late-redis", exchange.url, shared, {}, lambda: redis.signal(signal.SIGSTOP)
+                folder / f"late-{name}", exchange.url, urls, {}, lambda: redis.signal(signal.SIGSTOP)
             )
         finally:
             redis.kill()
@@ -63,7 +82,13 @@ def behind_questdb(folder: Path) -> list[float] | None:
 
 
 def _late(
-    folder: Path, url: str, environment: dict[str, str], hot: dict[str, Any], stop: Callable[[], None]
+    folder: Path,
+    url: str,
+    environment: dict[str, str],
+    hot: dict[str, Any],
+    stop: Callable[[], None],
+    *,
+    is_newest: bool = False,
 ) -> list[float]:
     import seamless_assets as sa
     from seamless_assets.config.load import settings_from_mapping
@@ -79,20 +104,31 @@ def _late(
         "environment": environment,
     }
     context = sa.ComputeContext(domain="live", max_lag=1e12)
-    sla = {"max_wait_backfill_ms": DEADLINE_MS, "total_deadline_ms": DEADLINE_MS, "on_violation": "HOLD"}
+    phase = "live_wait" if is_newest else "backfill_wait"
+    sla = {
+        "max_wait_live_ms": DEADLINE_MS,
+        "max_wait_backfill_ms": DEADLINE_MS,
+        "total_deadline_ms": DEADLINE_MS,
+        "max_sync_gap_bars": (READS + 1) * 60,
+        "on_violation": "HOLD",
+    }
     late = []
     with sa.connect(settings_from_mapping(declared, base=folder, environ={})) as pipeline:
         for number in range(READS + 1):
-            start = START + number * 3_600
+            start, is_open = START + number * 3_600, is_newest and number > 0
+            window = {"limit": number * 60} if is_open else {"start": start, "end": start + 3_600}
             began = time.perf_counter()
-            pipeline.read(
-                *("ohlcv:binance:BTC/USDT:1m", start, start + 3_600),
+            result = pipeline.read(
+                "ohlcv:binance:BTC/USDT:1m",
+                **window,
                 context=context,
-                strategy="AUTO_BACKFILL",
+                strategy="SEAMLESS" if is_open else "AUTO_BACKFILL",
                 sla=sla,
             )
             late.append(time.perf_counter() - began - DEADLINE_MS / 1_000)
             if number == 0:
                 # The first one opens everything; it is not counted.
                 stop()
+            elif not result.metadata.sla["phases"][phase]["is_cut"]:
+                raise RuntimeError(f"what hangs was not waited for: {result.metadata!r}")
     return late[1:]
