@@ -26,7 +26,8 @@ def unstamped(body: bytes, _now: float) -> bytes:
 class Venue:
     """A venue's dialect: what it answers over market data, what it streams, and how it says no.
 
-    `lists` are parameters that may be given several times, whose values then stand between commas. `stamped` gives the body of an answer as it is at another time of its clock.
+    `lists` are parameters that may be given several times, whose values then stand between commas. `stamped`
+    gives the body of an answer as it is at another time of its clock.
     """
 
     routes: Callable[[MarketData], list[Route]]

@@ -319,6 +319,8 @@ class NodeFeed:
         (outcome,) = await asyncio.gather(storing, return_exceptions=True)
         if isinstance(outcome, SeamlessError):
             self._pass_over(outcome)
+        elif isinstance(outcome, Exception):
+            raise outcome
 
     async def _store(self, candles: Sequence[FinalCandle], now: float) -> bool:
         """Store bars where none are; whether others are there.
