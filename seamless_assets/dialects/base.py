@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,6 +17,8 @@ from seamless_assets.errors import InvalidInput
 
 MAX_NUMBER = 9e18
 """More than any time in nanoseconds, and still a whole number of 64 bits."""
+NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
+"""A number as clients write one; what Python takes beside it no venue does."""
 Query = Mapping[str, str]
 Handler = Callable[[Query], Awaitable[Any]]
 Reason = Literal["unauthorized", "too_many", "try_later", "bad_request", "given_twice", "not_served"]
@@ -71,10 +74,9 @@ def always(answer: Any) -> Handler:
 def real(query: Query, name: str, default: float) -> float:
     """A number of the query. Raises `InvalidInput` for what is none, or larger than any time or count."""
     text = query.get(name, "")
-    try:
-        value = float(text) if text else float(default)
-    except ValueError:
-        value = math.nan
+    value = math.nan
+    if not text or NUMBER.fullmatch(text):
+        value = float(text or default)
     if not abs(value) <= MAX_NUMBER:
         raise InvalidInput(f"{name} is {text[:100]!r}; give a number", value=text)
     return value

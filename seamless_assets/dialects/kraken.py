@@ -111,15 +111,17 @@ class _Venue:
             raise Refusal(200, _error("EGeneral:Invalid arguments"), is_unknown=True)
         timeframe, now = Timeframe(frame), int(self._data.clock.now())
         start = max(timeframe.shift(now, 1 - RETENTION), timeframe.floor(market.listed))
+        # It is exclusive.
         since = number(query, "since", 0)
         found, end = await self._data.candles(market.symbol, timeframe, start, None)
-        rows = [row for row in _filled(found, timeframe, start, end) if row[0] >= since]
+        rows = [row for row in _filled(found, timeframe, start, end) if row[0] > since]
+        closed = [row[0] for row in rows if timeframe.shift(row[0], 1) <= now]
         trades = self._data.trades_in_candle
         return _ok(
             {
                 key: [_row(*row, trades) for row in rows],
                 # Whoever asks from there on has each candle as it closed, and misses none.
-                "last": rows[-1][0] if rows else since,
+                "last": closed[-1] if closed else since,
             }
         )
 

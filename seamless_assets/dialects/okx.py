@@ -112,8 +112,9 @@ class _Venue:
         oldest = timeframe.shift(now, -reach) if reach else 0
         start = max(number(query, "before", -1) // 1000 + 1, oldest)
         found = (await self._data.last(market.symbol, timeframe, start, end, limit))[::-1]
+        write = row_of_swap if market.is_swap else row_of_spot
         return _ok(
-            [(*_row(*row), "1" if timeframe.shift(row[0], 1) <= now else "0") for row in rows_of(found)]
+            [(*write(*row), "1" if timeframe.shift(row[0], 1) <= now else "0") for row in rows_of(found)]
         )
 
     async def trades(self, query: Query) -> Any:
@@ -152,9 +153,16 @@ def _trade(name: str, at: float, price: float, amount: float, side: str) -> dict
 
 
 @lru_cache(KEPT_ROWS)
-def _row(ts: int, o: float, h: float, low: float, c: float, v: float) -> tuple[str, ...]:
-    """A candle but for whether it has closed."""
+def row_of_swap(ts: int, o: float, h: float, low: float, c: float, v: float) -> tuple[str, ...]:
+    """A candle but for whether it has closed: the volume in contracts, in the base and in the quote."""
     return (str(ts * 1000), text(o), text(h), text(low), text(c), text(v), text(v), text(v * c))
+
+
+@lru_cache(KEPT_ROWS)
+def row_of_spot(ts: int, o: float, h: float, low: float, c: float, v: float) -> tuple[str, ...]:
+    """The same: the volume in the base, and twice in the quote."""
+    turnover = text(v * c)
+    return (str(ts * 1000), text(o), text(h), text(low), text(c), text(v), turnover, turnover)
 
 
 def refusal(reason: Reason, detail: str) -> Refusal:

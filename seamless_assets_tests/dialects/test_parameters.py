@@ -248,9 +248,14 @@ async def test_kraken_lists_what_is_asked_for_at_its_clock() -> None:
 
 async def test_a_client_of_kraken_that_asks_from_the_last_on_has_each_candle_as_it_closed() -> None:
     first = (await told(f"{KRAKEN}/OHLC", pair="BTCUSD"))["result"]
-    assert first["last"] == first["BTCUSD"][-1][0] == NOW // 60 * 60
+    # The newest one forms, and `since` is exclusive.
+    assert first["BTCUSD"][-1][0] == NOW // 60 * 60
+    assert first["last"] == first["BTCUSD"][-2][0] == NOW // 60 * 60 - 60
     again = (await told(f"{KRAKEN}/OHLC", pair="BTCUSD", since=str(first["last"])))["result"]
     assert again["BTCUSD"] == first["BTCUSD"][-1:] and again["last"] == first["last"]
+    since = str(first["BTCUSD"][-5][0] - 1)
+    more = (await told(f"{KRAKEN}/OHLC", pair="BTCUSD", since=since))["result"]
+    assert more["BTCUSD"] == first["BTCUSD"][-5:] and more["last"] == first["last"]
     none = (await told(f"{KRAKEN}/OHLC", pair="BTCUSD", since=str(NOW + 600)))["result"]
     assert none == {"BTCUSD": [], "last": NOW + 600}
 
@@ -316,3 +321,21 @@ async def test_bounds_far_away_are_answered_or_refused(at: str, frame: str) -> N
             # No calendar knows some of the months.
             with suppress(InvalidInput):
                 await told(path, **query, **({} if path.startswith(KRAKEN) else {"limit": "1"}))
+
+
+@pytest.mark.parametrize("odd", ["1_0", " 5", "5 ", "\uff15", "0x5", "nan", "inf", "-", ".", "1e", "9" * 40])
+async def test_what_python_alone_takes_for_a_number_is_none(odd: str) -> None:
+    query = {"category": "spot", "symbol": "BTCUSDT", "interval": "1", "limit": odd}
+    with pytest.raises(InvalidInput, match="limit is"):
+        await told(f"{BYBIT}/kline", **query)
+
+
+@pytest.mark.parametrize(("name", "in_base"), [("BTC-USDT", False), ("BTC-USDT-SWAP", True)])
+async def test_okx_counts_in_its_currency_the_quote_of_spot_and_the_base_of_swaps(
+    name: str, in_base: bool
+) -> None:
+    rows = (await told(f"{OKX}/market/candles", instId=name))["data"]
+    assert rows
+    for _, _, _, _, close, volume, currency, quote, _ in rows:
+        assert float(quote) == float(volume) * float(close)
+        assert currency == (volume if in_base else quote)

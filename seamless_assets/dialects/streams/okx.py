@@ -5,13 +5,14 @@ The newest candle comes as soon as it is subscribed to. Pings are the text `ping
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.dialects.base import Query, by_name, spot, swaps, text
 from seamless_assets.dialects.market_data import Listings, Market
-from seamless_assets.dialects.okx import BARS, market_name
+from seamless_assets.dialects.okx import BARS, market_name, row_of_spot, row_of_swap
 from seamless_assets.dialects.streams.base import (
     MAX_TOPICS,
     Candle,
@@ -71,7 +72,8 @@ class _Okx(StreamProtocol):
         channel, _, market = update.topic.name.partition(":")
         argument = {"channel": channel, "instId": market}
         if update.topic.timeframe is not None:
-            return {"arg": argument, "data": [_row(candle) for candle in update.candles]}
+            write = row_of_swap if self._markets[market].is_swap else row_of_spot
+            return {"arg": argument, "data": [_row(write, candle) for candle in update.candles]}
         trades = [
             {
                 "instId": market,
@@ -114,14 +116,9 @@ def _named(argument: Any, key: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _row(candle: Candle) -> list[str]:
-    prices = (candle.open, candle.high, candle.low, candle.close)
-    volumes = (candle.volume, candle.volume, candle.volume * candle.close)
-    return [
-        str(candle.ts * 1000),
-        *(text(value) for value in (*prices, *volumes)),
-        "1" if candle.is_closed else "0",
-    ]
+def _row(write: Callable[..., tuple[str, ...]], candle: Candle) -> list[str]:
+    values = (candle.open, candle.high, candle.low, candle.close, candle.volume)
+    return [*write(candle.ts, *values), "1" if candle.is_closed else "0"]
 
 
 def _no_channel(channel: str, market: str, detail: str) -> Any:

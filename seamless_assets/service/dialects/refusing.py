@@ -124,7 +124,10 @@ class _Translated:
         self.has_begun = True
         reason = _REASONS.get(status, "try_later")
         refusal = VENUES[self._exchange].refusal(reason, detail)
-        body = msgspec.json.encode(refusal.body)
+        body, visit = msgspec.json.encode(refusal.body), self._scope.get(VISITED)
+        if visit is not None:
+            # The venue's clock is that of the world which was asked.
+            body = VENUES[self._exchange].stamped(body, visit.now)
         told = {
             b"content-type": b"application/json",
             b"content-length": str(len(body)).encode(),

@@ -18,7 +18,7 @@ from seamless_assets.core.coverage.ledger import CLOCK_TOLERANCE_S
 from seamless_assets.dialects.base import Query
 from seamless_assets.dialects.base import Route as DialectRoute
 from seamless_assets.dialects.venues import VENUES
-from seamless_assets.errors import NotServed
+from seamless_assets.errors import AsOfInFuture, InvalidInput, NotServed
 from seamless_assets.pipeline.connect import Seamless
 from seamless_assets.service.answers.replies import AGAIN, IMMUTABLE, RELEASED, Released
 from seamless_assets.service.callers import caller_of
@@ -35,6 +35,7 @@ from seamless_assets.service.dialects.visit import VISITED, Visit
 from seamless_assets.service.dialects.worlds import PREFIXES, Worlds, world_of
 
 JSON = "application/json"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -57,12 +58,14 @@ def add_dialects(app: FastAPI, pipeline: Seamless, limits: ServiceSettings) -> S
             Route(route.path, _endpoint(route, answers, standing, upstream), methods=["GET"])
             for route in VENUES[exchange].routes(data)
         ]
-        if upstream is not None:
-            asked.append(Route("/{path:path}", _passing(exchange, worlds, upstream), methods=["GET"]))
+        asked.append(Route("/{path:path}", _others(exchange, worlds, upstream), methods=METHODS))
         followed = streams.routes(exchange, data)
         router = Router([*asked, *followed], redirect_slashes=False)
         for prefix in PREFIXES:
             app.router.routes.append(Mount(f"{prefix}/{exchange}", router))
+            # Without the slash after its name it would be sent on to another address.
+            bare = Route(f"{prefix}/{exchange}", _others(exchange, worlds, None), methods=METHODS)
+            app.router.routes.append(bare)
             # Where a venue is followed at its root, the slash after its name may be left out.
             roots = [route for route in followed if isinstance(route, WebSocketRoute) and route.path == "/"]
             app.router.routes.extend(
@@ -71,13 +74,20 @@ def add_dialects(app: FastAPI, pipeline: Seamless, limits: ServiceSettings) -> S
     return streams
 
 
-def _passing(exchange: str, worlds: Worlds, upstream: Upstream) -> Endpoint:
+def _others(exchange: str, worlds: Worlds, upstream: Upstream | None) -> Endpoint:
     """Whatever else is asked below an exchange's name."""
 
     async def answer(request: Request) -> Response:
-        visit = await worlds.visit(exchange, world_of(request.path_params), caller_of(request.scope).name)
+        path = f"/{request.path_params.get('path', '')}"
+        refusal = f"{request.method} {path[:100]} is not answered here"
+        try:
+            visit = await worlds.visit(exchange, world_of(request.path_params), caller_of(request.scope).name)
+        except (InvalidInput, AsOfInFuture) as error:
+            raise NotServed(f"{refusal}, nor is there such a world: {error}") from error
         request.scope[VISITED] = visit
-        return await upstream.answer(request, exchange, f"/{request.path_params['path']}", visit)
+        if upstream is None or request.method not in ("GET", "HEAD"):
+            raise NotServed(refusal)
+        return await upstream.answer(request, exchange, path, visit)
 
     return answer
 

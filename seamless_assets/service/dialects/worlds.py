@@ -10,6 +10,7 @@ from cachetools import TTLCache
 
 from seamless_assets.aio.timing import monotonic
 from seamless_assets.core.calendar.instant import epoch_micros, instant_text, typed_instant
+from seamless_assets.dialects.base import NUMBER
 from seamless_assets.errors import AsOfInFuture, InvalidInput
 from seamless_assets.service.dialects.clocks import ExchangeClocks
 from seamless_assets.service.dialects.visit import Visit
@@ -79,10 +80,7 @@ def _text(at: float) -> str:
 
 def speed_of(text: str) -> float:
     """How many seconds of history pass in one. Raises `InvalidInput`."""
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = math.nan
+    speed = float(text) if NUMBER.fullmatch(text) else math.nan
     if not 0 < speed <= MAX_SPEED:
         raise InvalidInput(
             f"speed is {text[:100]!r}; give a number above 0 up to {MAX_SPEED:g}, such as 60",

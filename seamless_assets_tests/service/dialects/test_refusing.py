@@ -105,6 +105,25 @@ def test_every_answer_below_a_venue_is_its_own(rig: Rig, name: str, path: str, w
     assert answer.status_code == words.status and answer.headers["content-type"] == "application/json"
     assert set(answer.json()) == set(words.body)
     assert answer.headers["x-seamless-verdict"] == "REJECT"
+    is_world = "x" not in world and "nonsense" not in world
+    assert (answer.headers["x-seamless-as-of"] != "none") is is_world
+
+
+@pytest.mark.parametrize("name", sorted(SYMBOLS))
+@pytest.mark.parametrize("verb", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"])
+@pytest.mark.parametrize("path", ["", "/"])
+def test_a_venues_name_alone_is_refused_in_its_words(rig: Rig, name: str, verb: str, path: str) -> None:
+    answer = httpx.request(verb, f"{rig.url}/{name}{path}")
+    words = VENUES[name].refusal("not_served", "")
+    assert answer.status_code == words.status and answer.headers["x-seamless-verdict"] == "REJECT"
+    assert verb == "HEAD" or set(answer.json()) == set(words.body)
+    assert answer.headers["x-seamless-as-of"] != "none"
+
+
+def test_a_refusal_of_bybit_tells_the_clock_of_its_world(rig: Rig) -> None:
+    for path in ("/nope", "/v5/market/recent-trade?category=spot&symbol=BTCUSDT"):
+        answer = httpx.get(f"{rig.url}/as-of/2025-01-10T00:00:00Z/bybit{path}").json()
+        assert answer["retCode"] == 10001 and answer["time"] == 1_736_467_200_000
 
 
 @pytest.mark.parametrize("name", sorted(SYMBOLS))

@@ -187,7 +187,7 @@ async def test_a_clock_without_an_as_of_keeps_to_what_was_known_when_it_began(
 
 async def test_worlds_that_cannot_be_are_refused(pipeline: sa.Seamless) -> None:
     made = Worlds(ExchangeClocks(pipeline))
-    for speed in ("0", "-1", "nan", "inf", "86401", "fast"):
+    for speed in ("0", "-1", "nan", "inf", "86401", "fast", " 60", "6_0", "\uff16", "", "0x3c", "1e999"):
         with pytest.raises(InvalidInput):
             await visited(made, speed=speed, start=str(START))
     with pytest.raises(AsOfInFuture):
