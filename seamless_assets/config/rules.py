@@ -345,6 +345,13 @@ def _webhook(settings: Settings) -> Iterator[Finding]:
         yield "means nothing without world_webhook_url", secret, url
 
 
+def _service_token(settings: Settings) -> Iterator[Finding]:
+    token, url = settings.environment.service_token, settings.environment.coordinator_url
+    if token is not None and not (url and url.startswith("http")):
+        message = "is for leases that a service keeps; name its http address in coordinator_url, or remove it"
+        yield message, ("environment", "service_token"), ("environment", "coordinator_url")
+
+
 def _delivery(settings: Settings) -> Iterator[Finding]:
     for name, exchange in settings.exchanges.items():
         if exchange.live_delivery == "proven" and exchange.live == "polling":
@@ -377,6 +384,7 @@ _RULES: tuple[Rule, ...] = (
     _hot_file,
     _hot_server,
     _webhook,
+    _service_token,
     _delivery,
     _forming,
 )

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 from seamless_assets.config.load import Settings
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.settings import ReadSettings
-from seamless_assets.errors import InvalidChoice, NotPicklable
+from seamless_assets.errors import InvalidChoice, InvalidInput, NotPicklable
 from seamless_assets.flows.ports import Ports
 from seamless_assets.pipeline.loop.portal import Portal
 from seamless_assets.pipeline.loop.stream import BatchedStream, Stream
@@ -120,3 +120,9 @@ class AsyncBase:
             if not files:
                 return self._declared(known)
         return known
+
+
+def require_truth(given: object, name: str) -> None:
+    """Raise `InvalidInput` where a switch is neither on nor off."""
+    if not isinstance(given, bool):
+        raise InvalidInput(f"{name} is {given!r:.100}; give True or False", value=given)

@@ -18,7 +18,7 @@ from seamless_assets.core.reading.sla import UNBOUNDED
 from seamless_assets.core.sharing.policy import Policy
 from seamless_assets.errors import ExportCorrupt, InvalidInput
 from seamless_assets.flows.reading.read import read
-from seamless_assets.pipeline.base import AsyncBase
+from seamless_assets.pipeline.base import AsyncBase, require_truth
 
 if TYPE_CHECKING:
     from seamless_assets.core.exports import forms
@@ -76,7 +76,8 @@ class Files(AsyncBase):
         be overwritten and where an option is not one of the form, and what `read` raises.
         """
         options = export_options.ExportOptions.parse(decimals, compression, encodings)
-        parsed, target = NodeId.parse(node), Path(path)
+        parsed, target = NodeId.parse(node), _path(path)
+        require_truth(overwrite, "overwrite")
         chosen = forms.choose_form(form, target.name)
         forms.refuse_other_options(chosen, options.given())
         context = None if as_of is None else ComputeContext(as_of=as_of)
@@ -137,6 +138,8 @@ class Files(AsyncBase):
         sealed and waits for a release by hand; `problems` says why.
         """
         known = self._declared(node)
+        for name, switch in {"trades": trades, "complete": complete, "dry_run": dry_run}.items():
+            require_truth(switch, name)
         if (start is None) != (end is None):
             raise InvalidInput(
                 "give start and end of what the files are about, or neither", value=(start, end)
@@ -171,4 +174,10 @@ def verify_export(path: Named) -> sidecars.Sidecar:
 
     Raises `ExportCorrupt`, and `InvalidInput` where there is no sidecar.
     """
-    return files.verify_files(Path(path))
+    return files.verify_files(_path(path))
+
+
+def _path(given: Any) -> Path:
+    if not isinstance(given, str | PathLike):
+        raise InvalidInput(f"path is {given!r:.100}; give the name of a file or folder", value=given)
+    return Path(given)

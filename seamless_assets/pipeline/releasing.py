@@ -15,7 +15,7 @@ from seamless_assets.flows.releasing import govern as governing
 from seamless_assets.flows.releasing import materialize as materializing
 from seamless_assets.flows.releasing.materialize import MaterializeReport, PartitionReport
 from seamless_assets.flows.releasing.publish import Sealed
-from seamless_assets.pipeline.base import AsyncBase
+from seamless_assets.pipeline.base import AsyncBase, require_truth
 from seamless_assets.pipeline.reading import as_of_text
 
 
@@ -70,6 +70,7 @@ class Releasing(AsyncBase):
         ones among them, and no partition is given.
         """
         known, why = await self._governed(node), _reason(reason)
+        require_truth(force, "force")
         return await self._do(
             lambda ports: governing.release_by_hand(ports, known, why, partition, fingerprint, force=force)
         )
@@ -93,6 +94,10 @@ class Releasing(AsyncBase):
         known, why, instant = await self._governed(node), _reason(reason), as_of_text(as_of)
         if (to is None) == (as_of is None):
             raise InvalidInput("say where to roll back to: the seq of a release, or an as_of, not both")
+        if to is not None and (not isinstance(to, int) or isinstance(to, bool)):
+            raise InvalidInput(
+                f"to is {to!r:.100}; give the seq of a release, which is a whole number", value=to
+            )
         return await self._do(lambda ports: governing.rollback(ports, known, why, to=to, as_of=instant))
 
     async def withdraw(self, node: str | NodeId, partition: str, *, reason: str) -> Release:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 from seamless_assets.core.calendar.partition import UNITS, PartitionUnit
 from seamless_assets.core.node import NodeId
@@ -32,6 +34,7 @@ class Upkeep(AsyncBase):
         `on_progress` is called, in the pipeline's thread, with the artifacts that are proven and with all.
         """
         parsed = NodeId.parse(node)
+        _require_callable(on_progress, "on_progress")
         return await self._do(lambda ports: verifying.verify(ports, parsed, on_progress))
 
     async def compact(self, node: str | NodeId, unit: PartitionUnit | None = None) -> CompactReport:
@@ -51,8 +54,9 @@ class Upkeep(AsyncBase):
         node that cannot be cleaned up stops no other; the first error is raised when all were looked at.
         """
         nodes = self._nodes() if node is None else [await self._governed(node)]
-        if not grace_s >= 0:
-            raise InvalidInput(f"grace_s is {grace_s!r}; give seconds from 0 up", value=grace_s)
+        is_number = isinstance(grace_s, (int, float)) and not isinstance(grace_s, bool)
+        if not is_number or not 0 <= grace_s < math.inf:
+            raise InvalidInput(f"grace_s is {grace_s!r:.100}; give seconds from 0 up", value=grace_s)
 
         async def work(ports: Ports) -> list[CleanUpReport]:
             reports: list[CleanUpReport] = []
@@ -110,5 +114,11 @@ class Upkeep(AsyncBase):
 
         `on_pending` is called, in the pipeline's thread, with the parts that have not answered yet.
         """
+        _require_callable(on_pending, "on_pending")
         exchanges, shared = tuple(self.settings.exchanges), self.portal.adapters.shared
         return await self._do(lambda ports: diagnose(ports, exchanges, shared, on_pending))
+
+
+def _require_callable(given: Any, name: str) -> None:
+    if given is not None and not callable(given):
+        raise InvalidInput(f"{name} is {given!r:.100}; give a function, or None", value=given)

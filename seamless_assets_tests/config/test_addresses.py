@@ -183,3 +183,12 @@ def test_catalogs_of_tables_that_nothing_would_read(
     (problem,) = caught.value.problems
     assert problem.key == f"seamless.artifact.catalog.{key}".removesuffix(".")
     assert message in problem.message and "t\n" not in problem.message
+
+
+@pytest.mark.parametrize("coordinator", [None, "redis://127.0.0.1:6379/0"])
+def test_a_token_for_leases_that_no_service_keeps_is_refused(coordinator: str | None) -> None:
+    environment = {"service_token": "t0ken", "coordinator_url": coordinator}
+    with pytest.raises(ConfigError, match=r"environment\.service_token: is for leases") as caught:
+        settings(("environment",), environment)
+    assert "t0ken" not in str(caught.value)
+    settings(("environment",), {"service_token": "t0ken", "coordinator_url": "https://leases.example.com"})

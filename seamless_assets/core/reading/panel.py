@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,7 @@ class PanelRequest:
         Series are named by their symbols where these differ, else by their node ids. Raises `InvalidInput`
         and its kinds: for no series or one twice, for several timeframes, and for a live context.
         """
-        if isinstance(nodes, str | NodeId):
+        if isinstance(nodes, str | NodeId) or not isinstance(nodes, Iterable):
             raise InvalidInput(f"nodes is {str(nodes)!r}; give a list of node ids", value=nodes)
         parsed = tuple(NodeId.parse(node) for node in nodes)
         if not parsed:
@@ -70,6 +70,8 @@ class PanelRequest:
                 "an as_of of its own; read them one by one, or give a context with an as_of",
                 value=context.domain,
             )
+        if not isinstance(fields, Iterable):
+            raise InvalidInput(f"fields is {fields!r:.100}; give the name of one, or a list", value=fields)
         asked = (fields,) if isinstance(fields, str) else tuple(fields)
         for name in asked:
             choose(name, FIELDS, "field")
