@@ -1,6 +1,6 @@
 """A desk's own project: candles, a derived series, and research that is made of both.
 
-DAGSTER_HOME=$PWD dagster dev -f definitions.py
+DAGSTER_HOME=$PWD dagster dev -f definitions.py      # http://127.0.0.1:3000
 """
 
 from pathlib import Path
