@@ -112,6 +112,10 @@ class StreamProtocol(ABC):
     def refuse(self, topic: Topic, reason: str, now: float) -> Any:
         """Follow a topic no more of which nothing can come, and say so as to a subscription to it."""
 
+    def sealed(self, message: Any) -> Any:
+        """A message of the protocol as it is sent, each in its turn: where messages are numbered, here."""
+        return message
+
     @abstractmethod
     def encode(self, update: Update) -> Any:
         """An update as the venue's message."""

@@ -56,7 +56,7 @@ class _Coinbase(StreamProtocol):
             return [_error("invalid message: type must be subscribe or unsubscribe")]
         if channel == HEARTBEATS:
             self._beats = (self._beats or 0) if asked["type"] == "subscribe" else None
-            return [self._numbered("subscriptions", now, {"subscriptions": self._followed()})]
+            return [_message("subscriptions", now, {"subscriptions": self._followed()})]
         if not isinstance(channel, str) or channel not in _FRAMES:
             return [_error(f"channel {str(channel)[:64]} is not supported")]
         names = names_of(asked.get("product_ids"))
@@ -70,7 +70,7 @@ class _Coinbase(StreamProtocol):
             without(self.topics, [topic.name for topic in known])
         else:
             self.topics.update(known)
-        return [self._numbered("subscriptions", now, {"subscriptions": self._followed()})]
+        return [_message("subscriptions", now, {"subscriptions": self._followed()})]
 
     @property
     def is_beating(self) -> bool:
@@ -79,7 +79,7 @@ class _Coinbase(StreamProtocol):
     def heartbeat(self, now: float) -> Any:
         self._beats = (self._beats or 0) + 1
         told = f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M:%S.%f}000 +0000 UTC"
-        return self._numbered(HEARTBEATS, now, {"current_time": told, "heartbeat_counter": self._beats})
+        return _message(HEARTBEATS, now, {"current_time": told, "heartbeat_counter": self._beats})
 
     def snapshot_rows(self, topic: Topic) -> int:
         return SNAPSHOT_TRADES if topic.timeframe is None else SNAPSHOT_CANDLES
@@ -88,6 +88,12 @@ class _Coinbase(StreamProtocol):
         del self.topics[topic]
         channel, _, product = topic.name.partition(":")
         return _error(f"failed to subscribe: {product[:64]} is not a valid product of {channel}: {reason}")
+
+    def sealed(self, message: Any) -> Any:
+        if "channel" not in message:
+            return message
+        self._sequence += 1
+        return {**message, "sequence_num": self._sequence}
 
     def encode(self, update: Update) -> Any:
         channel, _, product = update.topic.name.partition(":")
@@ -105,7 +111,7 @@ class _Coinbase(StreamProtocol):
                 }
                 for candle in reversed(update.candles)
             ]
-            return self._numbered(CANDLES, update.at, {"type": kind, "candles": candles})
+            return _message(CANDLES, update.at, {"type": kind, "candles": candles})
         trades = [
             {
                 "trade_id": f"{trade.at:.3f}",
@@ -117,7 +123,7 @@ class _Coinbase(StreamProtocol):
             }
             for trade in reversed(update.trades)
         ]
-        return self._numbered(TRADES, update.at, {"type": kind, "trades": trades})
+        return _message(TRADES, update.at, {"type": kind, "trades": trades})
 
     def _topic(self, channel: str, name: str) -> Topic | None:
         market, frame = self._markets.get(name), _FRAMES[channel]
@@ -133,15 +139,10 @@ class _Coinbase(StreamProtocol):
             found.setdefault(channel, []).append(product)
         return found
 
-    def _numbered(self, channel: str, now: float, event: Any) -> Any:
-        self._sequence += 1
-        return {
-            "channel": channel,
-            "client_id": "",
-            "timestamp": iso(now),
-            "sequence_num": self._sequence,
-            "events": [event],
-        }
+
+def _message(channel: str, now: float, event: Any) -> Any:
+    """A message that has its number when it is sent."""
+    return {"channel": channel, "client_id": "", "timestamp": iso(now), "events": [event]}
 
 
 def _error(reason: str) -> Any:

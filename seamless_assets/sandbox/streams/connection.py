@@ -184,11 +184,12 @@ class Connection:
 
     async def _send_update(self, update: Update) -> None:
         for outgoing in self._faults.apply(update):
-            text = _text(self.protocol.encode(outgoing.update))
+            text = _text(self.protocol.sealed(self.protocol.encode(outgoing.update)))
             await self._send_text(text[: len(text) // 2] if outgoing.is_broken else text)
 
     async def _send(self, message: Any) -> None:
-        await self._send_text(message if isinstance(message, str) else _text(message))
+        sealed = self.protocol.sealed(message)
+        await self._send_text(sealed if isinstance(sealed, str) else _text(sealed))
 
     async def _send_text(self, text: str) -> None:
         self._last_sent = asyncio.get_running_loop().time()

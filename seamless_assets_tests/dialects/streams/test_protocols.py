@@ -299,10 +299,17 @@ def test_coinbase_counts_its_heartbeats_for_those_who_want_them() -> None:
     beats = [protocol.heartbeat(NOW + number) for number in range(3)]
     assert [beat["channel"] for beat in beats] == ["heartbeats"] * 3
     assert [beat["events"][0]["heartbeat_counter"] for beat in beats] == [1, 2, 3]
-    numbers = [beat["sequence_num"] for beat in beats]
-    assert numbers == list(range(numbers[0], numbers[0] + 3))
+    # Numbers are those of the order in which messages are sent, and not that in which they were made.
+    sent = [protocol.sealed(beat) for beat in reversed(beats)]
+    assert [beat["sequence_num"] for beat in sent] == [0, 1, 2]
     protocol.receive(coinbase("unsubscribe", channel="heartbeats"), NOW)
     assert not protocol.is_beating
+
+
+def test_errors_of_coinbase_have_no_number() -> None:
+    protocol = opened("/")
+    (error,) = protocol.receive(coinbase("subscribe", "NOPE-USD"), NOW)
+    assert protocol.sealed(error) == error and "sequence_num" not in error
 
 
 def test_kraken_beats_once_anything_is_followed() -> None:

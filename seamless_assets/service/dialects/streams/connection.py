@@ -61,7 +61,7 @@ class Connection:
     ) -> None:
         self._socket, self._protocol, self._data = socket, protocol, data
         self._channel, self._visit = channel, visit
-        self._waiting: asyncio.Queue[str | _Told | BaseException] = asyncio.Queue()
+        self._waiting: asyncio.Queue[Any] = asyncio.Queue()
         self._followed: dict[Topic, _Followed] = {}
         self._held: dict[Topic, list[StreamedCandle | SeamlessError]] = {}
         """What comes of topics while their snapshots are read."""
@@ -125,7 +125,7 @@ class Connection:
         finally:
             VISIT.reset(token)
         for answer in answers:
-            self._put(_text(answer))
+            self._put(answer)
         for topic in [topic for topic in self._followed if topic not in topics]:
             self._leave(topic)
         for topic in [topic for topic in topics if topic not in self._followed]:
@@ -182,7 +182,7 @@ class Connection:
         elif isinstance(told, ExchangeRefused | NotServed):
             # The others go on; the client may ask for it anew.
             self._leave(topic)
-            self._put(_text(self._protocol.refuse(topic, str(told)[:LONGEST_REASON], self._now)))
+            self._put(self._protocol.refuse(topic, str(told)[:LONGEST_REASON], self._now))
         elif isinstance(told, SeamlessError):
             # What befell us rather than the series another connection may have.
             self._put(told)
@@ -194,7 +194,8 @@ class Connection:
         self._now = visit.now
         return visit
 
-    def _put(self, message: str | _Told | BaseException) -> None:
+    def _put(self, message: Any) -> None:
+        """Send a message of the protocol, candles, or the error that ends the connection, in its turn."""
         if self._waiting.qsize() < MAX_WAITING:
             self._waiting.put_nowait(message)
         elif self._waiting.qsize() == MAX_WAITING:
@@ -207,13 +208,15 @@ class Connection:
             message = await self._next()
             if isinstance(message, BaseException):
                 raise message
-            text = message if isinstance(message, str) else await self._words(message)
-            await _delivered(self._socket.send_text(text))
+            told = await self._words(message) if isinstance(message, _Told) else message
+            await _delivered(self._socket.send_text(_text(self._protocol.sealed(told))))
 
-    async def _next(self) -> str | _Told | BaseException:
+    async def _next(self) -> Any:
         if not self._protocol.is_beating:
             return await self._waiting.get()
-        time, due = asyncio.get_running_loop().time, self._last_beat + HEARTBEAT_S
+        time = asyncio.get_running_loop().time
+        self._last_beat = self._last_beat or time()
+        due = self._last_beat + HEARTBEAT_S
         if time() < due:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(due):
@@ -222,9 +225,9 @@ class Connection:
                     self._last_beat = time()
                 return message
         self._last_beat = time()
-        return _text(self._protocol.heartbeat((await self._look()).now))
+        return self._protocol.heartbeat((await self._look()).now)
 
-    async def _words(self, told: _Told) -> str:
+    async def _words(self, told: _Told) -> Any:
         now = (await self._look()).now
         # A candle closes no later than it is told to have.
         at = max(now, *(candle.end for candle in told.candles if candle.is_closed), 0.0)
@@ -232,9 +235,7 @@ class Connection:
             Candle(candle.ts, candle.end, *candle.values, trades=0, is_closed=candle.is_closed)
             for candle in told.candles
         )
-        return _text(
-            self._protocol.encode(Update(told.topic, at, candles=candles, is_snapshot=told.is_snapshot))
-        )
+        return self._protocol.encode(Update(told.topic, at, candles=candles, is_snapshot=told.is_snapshot))
 
 
 async def _delivered(sending: Awaitable[None]) -> None:

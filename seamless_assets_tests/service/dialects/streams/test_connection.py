@@ -28,6 +28,7 @@ from seamless_assets.service.dialects.data import DeclaredData
 from seamless_assets.service.dialects.streams.channels import Listener
 from seamless_assets.service.dialects.streams.connection import Connection
 from seamless_assets.service.dialects.visit import Visit
+from seamless_assets.testing import run_on_virtual_time
 
 MINUTE = Timeframe("1m")
 NEXT = StreamedCandle(120, 180, (1.0, 1.0, 1.0, 1.0, 1.0), is_closed=True)
@@ -125,9 +126,28 @@ class World:
         return Visit(200.0)
 
 
-def opened(world: World, client: Client) -> asyncio.Task[None]:
+class Beating(Plain):
+    """Sends heartbeats, and numbers all that is sent."""
+
+    def __init__(self, *, beside_messages: bool) -> None:
+        super().__init__()
+        self.beats_beside_messages, self.sent = beside_messages, 0
+
+    @property
+    def is_beating(self) -> bool:
+        return bool(self.topics)
+
+    def heartbeat(self, now: float) -> Any:
+        return {"beat": now}
+
+    def sealed(self, message: Any) -> Any:
+        self.sent += 1
+        return {**message, "number": self.sent}
+
+
+def opened(world: World, client: Client, protocol: StreamProtocol | None = None) -> asyncio.Task[None]:
     data = cast(DeclaredData, world)
-    connection = Connection(cast(WebSocket, client), Plain(), data, world, world.visit)
+    connection = Connection(cast(WebSocket, client), protocol or Plain(), data, world, world.visit)
     return asyncio.create_task(connection.serve())
 
 
@@ -266,3 +286,36 @@ async def test_a_client_that_has_gone_is_no_error(gone: Exception, sent: str) ->
         world.listeners["GOOD"](told)
     await serving
     assert not world.listeners
+
+
+@pytest.mark.parametrize(("beside", "begin", "busy", "quiet"), [(True, 1, 3, 4), (False, 0, 0, 4)])
+def test_heartbeats_come_each_second_or_while_nothing_else_does(
+    beside: bool, begin: int, busy: int, quiet: int
+) -> None:
+    async def follow() -> None:
+        world, client = World(), Client()
+        serving = opened(world, client, Beating(beside_messages=beside))
+        await asyncio.sleep(5.0)
+        assert client.sent.empty(), "nothing is followed"
+        client.say("GOOD")
+
+        async def beats(seconds: float, every: float) -> int:
+            """How many heartbeats come meanwhile, as a candle comes every so many seconds."""
+            for _ in range(round(seconds / every)):
+                await asyncio.sleep(every)
+                world.listeners["GOOD"](NEXT)
+            await asyncio.sleep(0.01)
+            got = [client.sent.get_nowait() for _ in range(client.sent.qsize())]
+            numbers.extend(message["number"] for message in got)
+            return sum("beat" in message for message in got)
+
+        numbers: list[int] = []
+        assert await beats(1.2, 0.4) == begin
+        assert await beats(3.2, 0.4) == busy
+        await asyncio.sleep(4.1)
+        assert await beats(0.0, 1.0) == quiet
+        assert numbers == list(range(1, len(numbers) + 1))
+        client.leave()
+        await serving
+
+    run_on_virtual_time(follow)
