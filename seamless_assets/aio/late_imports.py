@@ -7,6 +7,7 @@ before the modules inside them, so that other threads of a process that import a
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ def late_imports(*packages: str) -> Iterator[None]:
 
     Raises `MissingPackage` for one that is not installed.
     """
-    with _one_at_a_time:
+    with _one_at_a_time, _uncollected():
         for package in packages:
             try:
                 import_module(package)
@@ -36,6 +37,18 @@ def late_imports(*packages: str) -> Iterator[None]:
                     package=error.name,
                 ) from error
         yield
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """A block in which no garbage is looked for: what imports make is kept, and there is ever more of it."""
+    is_collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_collected:
+            gc.enable()
 
 
 class LateModule:

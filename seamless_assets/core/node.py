@@ -66,8 +66,8 @@ class NodeId:
         return self._text
 
     def __hash__(self) -> int:
-        # Of one text, whose hash Python keeps; nodes are looked up all the time.
-        return hash(self._text)
+        # For dictionaries alone, which look nodes up all the time: the text's own, which Python keeps.
+        return self._text.__hash__()
 
     @cached_property
     def _text(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import json
 import subprocess
 import sys
@@ -135,3 +136,20 @@ def test_a_package_in_place_of_its_name_is_imported_once_it_is_asked_for_by_any_
         late.nothing_of_it  # noqa: B018
     with pytest.raises(MissingPackage, match="no_such_package"):
         LateModule("no_such_package").anything  # noqa: B018
+
+
+@pytest.mark.parametrize("is_collected", [False, True])
+def test_no_garbage_is_looked_for_meanwhile_and_afterwards_as_before(is_collected: bool) -> None:
+    before = gc.isenabled()
+    try:
+        (gc.enable if is_collected else gc.disable)()
+        with late_imports(), late_imports("json"):
+            assert not gc.isenabled()
+        assert gc.isenabled() is is_collected
+        with pytest.raises(ModuleNotFoundError), late_imports("no_such_package"):
+            raise AssertionError("nothing is imported of it")
+        with pytest.raises(KeyError), late_imports():
+            raise KeyError
+        assert gc.isenabled() is is_collected
+    finally:
+        (gc.enable if before else gc.disable)()
