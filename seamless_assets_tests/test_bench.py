@@ -254,6 +254,15 @@ def test_rows_of_several_runs_name_every_version(tmp_path: Path) -> None:
     assert joined.versions == {"seamless-assets": "1 (abc) and 1 (def)"} and joined.rows[0].ours == 2.0
 
 
+def test_rows_of_a_line_that_had_another_peer_then_are_left_out(tmp_path: Path) -> None:
+    rows = [Row(line, ours=1.0, peer=1.0, ratio=1.0, at=1.0) for line in LINES[:3]]
+    Results(rows, {"processor": "some"}, {"seamless-assets": "1 (abc)"}).write(tmp_path / "rows")
+    told = json.loads((tmp_path / "rows").read_text())
+    told["rows"][0]["peer_name"], told["rows"][1]["unit"] = "somebody else", "s"
+    (tmp_path / "rows").write_text(json.dumps(told))
+    assert [row.line.name for row in joined_results([tmp_path / "rows"]).rows] == [LINES[2].name]
+
+
 def test_no_page_is_made_of_rows_of_a_commit_that_is_not_in_the_history(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

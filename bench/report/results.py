@@ -50,7 +50,9 @@ class Results:
 
 
 def joined_results(paths: Sequence[Path]) -> Results:
-    """The rows of several files; the later of two rows of a line counts, those of no line are left out.
+    """The rows of several files; the later of two rows of a line counts.
+
+    Those of no line, and of one that was held against something else then, are left out.
 
     Raises `UnfitRows` where a file holds no rows, those of a quick run, or of another machine than the first.
     """
@@ -60,7 +62,11 @@ def joined_results(paths: Sequence[Path]) -> Results:
             raise UnfitRows(f"{paths[0]} and {path} were written on different machines; make a page of each")
     latest = {row["name"]: row for one in told for row in one["rows"]}
     try:
-        rows = [Row.from_json(line, latest[line.name]) for line in LINES if line.name in latest]
+        rows = [
+            Row.from_json(line, row)
+            for line in LINES
+            if (row := latest.get(line.name)) and (row["peer_name"], row["unit"]) == (line.peer, line.unit)
+        ]
     except KeyError as lacking:
         raise UnfitRows(f"rows lack {lacking}, as another version wrote them; measure them again") from None
     names = dict.fromkeys(name for one in told for name in one["versions"])
