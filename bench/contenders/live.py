@@ -16,6 +16,7 @@ import json
 import sys
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -53,6 +54,10 @@ class Watch:
     nodes: int
     marked: dict[tuple[str, int], float] = field(default_factory=dict)
     printed: dict[tuple[str, int], float] = field(default_factory=dict)
+    unmarked: set[tuple[str, int]] = field(default_factory=set)
+    """Bars that were told as closed before their mark came: asked for over REST."""
+    counts: Counter[int] = field(default_factory=Counter)
+    """Of how many nodes the bar that opens then was printed."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def hear(self) -> None:
@@ -67,17 +72,22 @@ class Watch:
 
         ccxt.binance.handle_ohlcv = noted
 
-    def show(self, symbol: str, ts: int, row: Any) -> None:
+    def show(self, symbol: str, ts: int, row: Any, *, is_closed: bool = False) -> None:
         """Print a bar; the first time that it is printed after its mark counts."""
         print(symbol, ts, row, file=sys.stderr)
         key = symbol.replace("/", ""), ts
         if key in self.marked and key not in self.printed:
             self.printed[key] = time.perf_counter() - self.marked[key]
-            self.changed.set()
+        elif is_closed and key not in self.marked:
+            self.unmarked.add(key)
+        else:
+            return
+        self.counts[ts] += 1
+        self.changed.set()
 
     async def until_printed(self, ts: int) -> None:
         """Until the bar of every node was."""
-        while sum(opened == ts for _, opened in self.printed) < self.nodes:
+        while self.counts[ts] < self.nodes:
             self.changed.clear()
             await self.changed.wait()
 
@@ -88,16 +98,25 @@ Loops = list[Callable[[], Awaitable[None]]]
 async def let_bars_close(url: str, watch: Watch, bars: int) -> dict[str, Any]:
     """Let bars close one after the other; what they cost, but for the first few."""
     cpu = 0.0
+    # Those that closed while the nodes were subscribed to were had in other ways.
+    begin = int(await asyncio.to_thread(now_of, url)) // MINUTE * MINUTE + MINUTE
     for number in range(WARM_UP + bars):
-        opened = START + MINUTE * number
+        opened = begin + MINUTE * number
         used = time.process_time()
         await asyncio.to_thread(steer, url, opened + MINUTE - BEFORE_CLOSE_S - NODE_S * watch.nodes)
         await watch.until_printed(opened)
         if number >= WARM_UP:
             cpu += time.process_time() - used
-    first = START + MINUTE * WARM_UP
+    first = begin + MINUTE * WARM_UP
     delays = sorted(delay for (_, ts), delay in watch.printed.items() if ts >= first)
-    return {"delays": delays, "cpu": cpu / len(delays)}
+    unmarked = sum(ts >= first for _, ts in watch.unmarked)
+    return {"delays": delays, "cpu": cpu / (bars * watch.nodes), "unmarked": unmarked}
+
+
+def now_of(url: str) -> float:
+    """The exchange's clock."""
+    with urllib.request.urlopen(f"{url}/_sandbox/health", timeout=LIMIT_S) as answer:
+        return float(json.load(answer)["now"])
 
 
 def steer(url: str, now: float) -> None:
@@ -130,7 +149,7 @@ async def ours(url: str, folder: Path, nodes: int, bars: int, delivery: str) -> 
             async with aclosing(s.aio.subscribe(names, since=START)) as events:
                 async for event in events:
                     if isinstance(event, sa.Bar):
-                        watch.show(event.node_id.split(":")[2], event.ts, event.values)
+                        watch.show(event.node_id.split(":")[2], event.ts, event.values, is_closed=True)
 
         return await _measured(url, watch, [follow], bars)
 
@@ -162,15 +181,24 @@ async def bare(url: str, _: Path, nodes: int, bars: int) -> dict[str, Any]:
 async def _measured(url: str, watch: Watch, loops: Loops, bars: int) -> dict[str, Any]:
     held = memory("VmRSS")
     tasks = [asyncio.ensure_future(loop()) for loop in loops]
+    measuring = asyncio.ensure_future(_cost(url, watch, bars))
     try:
-        async with asyncio.timeout(LIMIT_S):
-            await _await_topics(url, watch.nodes)
-            cost = await let_bars_close(url, watch, bars)
+        done, _ = await asyncio.wait({measuring, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        # A loop that ends says why.
+        cost: dict[str, Any] = {}
+        for ended in done:
+            cost = ended.result() or cost
         return {**cost, "memory_mib": (memory("VmRSS") - held) / watch.nodes}
     finally:
-        for task in tasks:
+        for task in (measuring, *tasks):
             task.cancel()
-        await asyncio.wait(tasks)
+        await asyncio.wait({measuring, *tasks})
+
+
+async def _cost(url: str, watch: Watch, bars: int) -> dict[str, Any]:
+    async with asyncio.timeout(LIMIT_S):
+        await _await_topics(url, watch.nodes)
+        return await let_bars_close(url, watch, bars)
 
 
 async def _await_topics(url: str, nodes: int) -> None:

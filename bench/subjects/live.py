@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from typing import Any
 
 from bench.measuring.sample import Probe, Sample
@@ -29,9 +30,9 @@ SIDES: dict[str, tuple[Callable[[int, int], Cost], Callable[[int, int], Cost]]] 
     "stream": (partial(follow, by_stream=True), watch_alone),
 }
 ROUNDS = {1: 9, 100: 3, 1_000: 3}
-
-
 SOCKET_BARS = {1: 30, 100: 5, 1_000: 2}
+DELIVERIES = {"socket": "proven", "stored": "stored"}
+"""Lines of real sockets, and the delivery that they measure."""
 
 
 def cases(bench: Bench) -> Iterator[Case | Skipped]:
@@ -47,12 +48,12 @@ def cases(bench: Bench) -> Iterator[Case | Skipped]:
         many, one = (_requests(ours, bars, subscribers) for subscribers in (bench.size(SUBSCRIBERS, 2), 1))
         yield Case(f"live.{feed}-many", many, one, rounds=1, warm_up=False)
     if bench.quick:
-        yield Skipped("live.socket-*", "a quick run starts no server")
+        yield from (Skipped(f"live.{line}-*", "a quick run starts no server") for line in DELIVERIES)
         return
-    for nodes, socket_bars in SOCKET_BARS.items():
-        ours, peer = (_Socket(kind, nodes, socket_bars) for kind in ("proven", "bare"))
+    for (line, delivery), (nodes, socket_bars) in product(DELIVERIES.items(), SOCKET_BARS.items()):
+        ours, peer = (_Socket(kind, nodes, socket_bars) for kind in (delivery, "bare"))
         yield Case(
-            f"live.socket-{nodes}",
+            f"live.{line}-{nodes}",
             ours.go,
             peer.go,
             rounds=1,
@@ -100,11 +101,9 @@ class _Socket:
 
 
 def _told(ours: _Socket, peer: _Socket) -> dict[str, Any]:
-    """CPU of a bar and memory of a node, of both."""
-    sides = {"ours": ours.told, "peer": peer.told}
-    return {
-        f"{who}_{fact}": told[fact] for who, told in sides.items() for fact in ("cpu", "memory_mib") if told
-    }
+    """CPU of a bar and memory of a node, of both; bars that came by REST before their mark."""
+    sides, facts = {"ours": ours.told, "peer": peer.told}, ("cpu", "memory_mib", "unmarked")
+    return {f"{who}_{fact}": told[fact] for who, told in sides.items() for fact in facts if told}
 
 
 def _cpu(follows: Callable[[int, int], Cost], nodes: int, bars: int) -> Probe:
