@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.goals import LINES
 from bench.line import Row
-from bench.report.pictures import draw
+from bench.report.pictures import POINTS, draw
 from bench.report.results import Results
 from bench.report.speeds import write_speeds
 from bench.report.words import goal, number, outcome, spread
@@ -31,6 +31,10 @@ LEGEND = (
     "sides, and their ratio less sure.\n"
 )
 COLUMNS = ("what", "beside", "ours", "peer", "ratio", "goal", "", "quartiles", "CPU", "MiB", "load", "repeat")
+
+
+FACTS = {POINTS: "size / seconds / MiB:"}
+"""Facts whose names say too little."""
 
 
 def write_page(results: Results, path: Path) -> None:
@@ -114,13 +118,15 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _facts(row: Row) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {_fact(value)}" for name, value in row.facts.items())
+    return ", ".join(
+        f"{FACTS.get(name, name.replace('_', ' '))} {_fact(value)}" for name, value in row.facts.items()
+    )
 
 
 def _fact(value: object) -> str:
     if isinstance(value, list):
         return "; ".join(map(_fact, value)) if any(isinstance(v, list) for v in value) else _flat(value)
-    return number(value) if isinstance(value, float) else str(value)
+    return "-" if value is None else number(value) if isinstance(value, float) else f"{value}"
 
 
 def _flat(values: Sequence[object]) -> str:
