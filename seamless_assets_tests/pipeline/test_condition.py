@@ -10,7 +10,7 @@ import seamless_assets as sa
 from seamless_assets.config.load import Settings
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.server import Sandbox
-from seamless_assets.testing import DAY, START
+from seamless_assets.testing import DAY, START, InMemoryExchange, connect_in_memory, random_walk
 
 NODE = "ohlcv:binance:BTC/USDT:1h"
 HIDDEN = Fault("hide", path="klines", start=START + DAY + DAY // 2, end=START + 30 * DAY, times=None)
@@ -88,3 +88,23 @@ def test_a_day_without_a_bar_and_a_day_under_way_are_no_missing_ones(
     pipeline.materialize(NODE, START + 9 * DAY, START + 10 * DAY)
     state, reason = state_of(pipeline, 9)
     assert state == "pending" and reason.startswith("released up to 2025-01-10T22:00:00Z")
+
+
+def test_what_was_released_as_absent_and_is_not_is_degraded_until_it_is_released_anew() -> None:
+    bars = random_walk(START, START + 3 * DAY, 3_600)
+    hole = (START + 5 * 3_600, START + 8 * 3_600)
+    kept = {ts: row for ts, row in bars.items() if not hole[0] <= ts < hole[1]}
+    exchange = InMemoryExchange.serving({NODE: kept})
+    exchange.trades = []
+    with connect_in_memory(exchange, {"partitions": {"1h": "day"}}) as pipeline:
+        pipeline.declare(NODE, *hole, reason="outage", note="maintenance")
+        assert pipeline.materialize(NODE, START, START + 2 * DAY).released
+        declared = ("available", "21 bars, 0 proven absent, 3 declared absent (declared)")
+        assert state_of(pipeline, 0) == declared
+        pipeline.revoke(NODE, *hole, note="it was another exchange")
+        state, reason = state_of(pipeline, 0)
+        assert state == "degraded" and reason.startswith("3 bars that were released as absent are missing")
+        assert state_of(pipeline, 1) == ("available", "24 bars, 0 proven absent")
+        exchange.series = {next(iter(exchange.series)): bars}
+        assert pipeline.materialize(NODE, START, START + DAY).released
+        assert state_of(pipeline, 0) == ("available", "24 bars, 0 proven absent")

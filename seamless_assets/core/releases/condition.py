@@ -20,9 +20,10 @@ ConditionState = Literal["available", "degraded", "pending", "missing"]
 class Condition:
     """What a reader may expect of one partition; `changed_at` is the `as_of` of the last release that did it.
 
-    `available`: released, every bar present or proven absent. `degraded`: released with bars missing or out
-    of retention, or with checks that a person overrode. `pending`: its time is not over, or what is known of
-    it waits for release. `missing`: over, and neither released nor known.
+    `available`: released, every bar present or absent. `degraded`: released with bars missing or out of
+    retention, with bars that are not absent after all, or with checks that a person overrode. `pending`: its
+    time is not over, or what is known of it waits for release. `missing`: over, and neither released nor
+    known.
     """
 
     partition: str
@@ -39,7 +40,8 @@ class PartitionFacts:
 
     It is settled up to `settled_until` (epoch seconds, at most its end). Of its settled part `known` is what
     stores know; `released` is the coverage of `[start, released_until)` by the artifacts in force, `held`,
-    and `log` its node's.
+    `doubted` counts the bars that these have as absent and that are missing by what is known since, and
+    `log` is its node's.
     """
 
     partition: Partition
@@ -47,6 +49,7 @@ class PartitionFacts:
     released_until: int
     known: Coverage
     released: Coverage
+    doubted: int
     held: Sequence[ArtifactRef]
     log: Sequence[Release]
 
@@ -86,6 +89,8 @@ def _of_the_artifacts(facts: PartitionFacts) -> tuple[ConditionState, str]:
         return "degraded", f"released by hand over {', '.join(overridden)}: {checked.reason}"
     if found.missing:
         return "degraded", f"{found.missing} of {found.expected} bars are missing in what is released"
+    if facts.doubted:
+        return "degraded", f"{facts.doubted} bars that were released as absent are missing, as was said since"
     if found.retention:
         return "degraded", f"{found.retention} of {found.expected} bars are out of the exchange's retention"
     if facts.released_until < end:
@@ -95,7 +100,7 @@ def _of_the_artifacts(facts: PartitionFacts) -> tuple[ConditionState, str]:
         return "pending", f"{until}; the rest is not released yet"
     reasons = sorted({gap.reason for gap in found.gaps})
     named = f" ({', '.join(reasons)})" if reasons else ""
-    return "available", f"{found.present} bars, {found.absent} proven absent{named}"
+    return "available", f"{found.present} bars, {found.absences}{named}"
 
 
 def _checked(facts: PartitionFacts) -> Release | None:

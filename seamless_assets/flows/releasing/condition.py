@@ -36,12 +36,16 @@ async def conditions(ports: Ports, node: NodeId, window: Segment) -> list[Condit
         held = tuple(snapshot.overlapping(partition.window))
         reach = max((ref.segment.intersect(partition.window).end for ref in held), default=part.start)
         until = Segment(partition.window.start, max(reach, partition.window.start))
+        released = _within(node, _released_gaps(until, [manifests[ref] for ref in held]), until)
+        # What is known counts releases too, and what was said against them since.
+        missing = _within(node, known.gaps, until.intersect(part)).missing
         facts = PartitionFacts(
             partition=partition,
             settled_until=part.end,
             released_until=until.end,
             known=_within(node, known.gaps, part),
-            released=_within(node, _released_gaps(until, [manifests[ref] for ref in held]), until),
+            released=released,
+            doubted=max(0, missing - released.missing),
             held=held,
             log=log,
         )
