@@ -13,11 +13,14 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
+from inspect import iscoroutine
 from random import Random
 from typing import Any
 
 PROCESS: ContextVar[object] = ContextVar("process", default=None)
 """The process on whose behalf code runs; whatever it starts belongs to the same process."""
+MOST_CLEANINGS = 100
+"""Of one task that was left, one for each time at which its clean-up waits for something."""
 
 
 class Stalled(AssertionError):
@@ -178,9 +181,21 @@ def _close(task: asyncio.Task[Any]) -> None:
         if not task.cancelled():
             task.exception()
         return
-    for _ in range(10):
+    whole: Any = task.get_coro()
+    for _ in range(MOST_CLEANINGS):
+        # One that is awaited still when its caller is closed has no one to hear what its clean-up raises.
+        innermost = _innermost(whole)
         try:
-            task.get_coro().close()  # type: ignore[union-attr]
-            return
+            innermost.close()
         except BaseException:  # noqa: BLE001
             continue
+        if innermost is whole:
+            return
+
+
+def _innermost(coroutine: Any) -> Any:
+    """What a coroutine awaits, and that awaits, as far as it has not ended."""
+    awaited = coroutine.cr_await
+    while iscoroutine(awaited) and awaited.cr_frame is not None:
+        coroutine, awaited = awaited, awaited.cr_await
+    return coroutine

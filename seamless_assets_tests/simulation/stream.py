@@ -10,7 +10,7 @@ from seamless_assets.core.live.feed.update import CandleUpdate, Streamed
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import ExchangeUnavailable
 from seamless_assets.testing import InMemoryExchange, InMemoryStream
-from seamless_assets.testing.exchange import Delivery
+from seamless_assets.testing.exchange import SENT_AT, Delivery
 from seamless_assets_tests.simulation.market import Market
 from seamless_assets_tests.simulation.process import Machine
 
@@ -94,13 +94,19 @@ class FaultyStream:
             return []
         if self._strikes(rates.early) and self._market.loop.time() < update.ts + 60 - AHEAD_OF_CLOSE_S:
             update = replace(update, is_closed=True)
-        late = self._rng.random() * LATEST_S if self._strikes(rates.late) else 0.0
+        late = self._late(update) if self._strikes(rates.late) else 0.0
         sent = [(late, update)]
         if self._strikes(rates.twice):
             sent.append((self._rng.random() * LATEST_S, update))
         if self._strikes(rates.old):
             sent.append((0.0, self._old(node, update)))
         return sent
+
+    def _late(self, update: CandleUpdate) -> float:
+        """How late a message comes: the last one of a bar may come after the first one of the next."""
+        left = update.ts + 60 * (1 + SENT_AT[0]) - self._market.loop.time()
+        is_last = left < 60 * SENT_AT[0]
+        return (left if is_last else 0.0) + self._rng.random() * LATEST_S
 
     def _old(self, node: NodeId, update: CandleUpdate) -> CandleUpdate:
         """An earlier bar as it is by now, marked as closed."""

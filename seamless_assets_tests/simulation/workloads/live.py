@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -199,11 +200,16 @@ class LiveWorkload(Simulation):
         """Where nothing went wrong, three processes ask for no more than one would."""
         asked = len(self.market.requests)
         bars = self.nodes[0].timeframe.count(*self.window)
-        traded = [ts for n in self.nodes for ts in self.market.series[n] if ts in range(*self.window)]
-        quiet = len(self.nodes) * bars - len(traded)
+        quiet = sum(self._quiet(node) for node in self.nodes)
         pages = -(-50 // (self.market.page - 2))
         if asked > (pages + 1) * (len(self.nodes) * bars + 6 * quiet):
             yield f"{asked} requests were made although nothing went wrong"
+
+    def _quiet(self, node: NodeId) -> int:
+        """Bars without trades: those of the window, and those after it until one tells of its last ones."""
+        traded = self.market.series[node]
+        following = next(ts for ts in count(self.window.end, 60) if ts in traded)
+        return sum(ts not in traded for ts in range(self.window.start, following, 60))
 
     def schedule(self) -> None:
         self.loop.call_later(self.scale.trouble_s, self._stop, context=Context())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from contextvars import Context
 from dataclasses import replace
 from random import Random
 
+from seamless_assets.core.live.cursor import read_cursor
+from seamless_assets.core.live.events import Bar, Event
+from seamless_assets.core.node import NodeId
 from seamless_assets.flows.live.feeds import Feeds
 from seamless_assets.flows.ports import Ports
 from seamless_assets.testing import InMemoryArtifactStore, InMemoryFiles
@@ -13,7 +17,7 @@ from seamless_assets_tests.simulation.faults import FaultRates
 from seamless_assets_tests.simulation.process import Machine, Process
 from seamless_assets_tests.simulation.stream import FaultyStream, StreamRates
 from seamless_assets_tests.simulation.workloads.fetch import drawn_rates
-from seamless_assets_tests.simulation.workloads.live import LiveWorkload
+from seamless_assets_tests.simulation.workloads.live import Journal, LiveWorkload
 
 LATENCIES = (0.0, 0.0, 0.0, 0.05, 0.3)
 AUDITED_S = 300.0
@@ -42,6 +46,28 @@ class StreamsWorkload(LiveWorkload):
         # Nothing is released here, and no look into an empty log is worth a fault of its own.
         artifacts = InMemoryArtifactStore(InMemoryFiles(Machine(self.loop)))
         return replace(ports, policy=policy, feeds=Feeds(stream), artifacts=artifacts)
+
+    async def _read_on(self, ports: Ports, journal: Journal) -> bool:
+        if journal.cursor is not None and self.scale.processes == 1:
+            self._correct_unstored(journal.cursor)
+        return await super()._read_on(ports, journal)
+
+    def _correct_unstored(self, cursor: str) -> None:
+        """Correct what was told and never stored, while nobody follows it: who resumes has to tell it."""
+        for name, position in read_cursor(cursor, map(str, self.nodes)).items():
+            node = NodeId.parse(name)
+            if position.unstored is not None and position.unstored[0] not in self._stored(node):
+                self.market.correct(node, position.unstored[0])
+
+    def _wrong_now(self, event: Event) -> Iterator[str]:
+        yield from super()._wrong_now(event)
+        if not isinstance(event, Bar) or event.ts in self._stored(NodeId.parse(event.node_id)):
+            return
+        if read_cursor(event.cursor, map(str, self.nodes))[event.node_id].stored_upto > event.ts:
+            yield f"{event} is not stored, and its cursor does not say so"
+
+    def _stored(self, node: NodeId) -> Collection[int]:
+        return self.cluster.hot(0).bars.get(node, {})
 
     def schedule(self) -> None:
         super().schedule()
