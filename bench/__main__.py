@@ -75,6 +75,8 @@ def misuse(options: argparse.Namespace) -> str | None:
         return "a quick run has one round of every line; leave --rounds out"
     if options.quick and (options.page or options.pictures):
         return "a quick run judges nothing, so that neither page nor pictures are made of it"
+    if options.pictures and options.pictures.exists() and not options.pictures.is_dir():
+        return f"{options.pictures} is no folder; name one for --pictures"
     unfit = (file for file in (options.json, options.page) if file and not can_be_written(file))
     return next((f"{file} cannot be written; name a file in a folder that is there" for file in unfit), None)
 

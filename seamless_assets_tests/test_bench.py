@@ -120,6 +120,7 @@ def test_lines_are_chosen_by_name_subject_or_pattern_and_others_are_refused(
         ("--from rows.json --only mirror", "--from shows rows"),
         ("--json nowhere/made.json", "nowhere/made.json cannot be written"),
         ("--page .", ". cannot be written"),
+        ("--pictures /dev/null", "/dev/null is no folder"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_measured(
