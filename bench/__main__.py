@@ -65,8 +65,8 @@ def misuse(options: argparse.Namespace) -> str | None:
     to_measure = (options.only, options.quick, options.rounds, options.json)
     if options.rounds is not None and options.rounds < 1:
         return "--rounds must be at least 1"
-    if lost := next((asked for asked in options.only or [] if not chosen([asked])), None):
-        return f"no line is named {lost!r}{nearest(lost)}; `python -m bench --list` names them"
+    if lost := [asked for asked in options.only or [] if not chosen([asked])]:
+        return f"no line is named {lost[0]!r}{nearest(lost[0])}; `python -m bench --list` names them"
     if options.earlier and any(to_measure):
         return "--from shows rows that were measured before; it goes with --page and --pictures alone"
     if options.list and any((*to_measure[1:], options.earlier, options.page, options.pictures)):

@@ -112,6 +112,7 @@ def test_lines_are_chosen_by_name_subject_or_pattern_and_others_are_refused(
     [
         ("--only reads.day-arow", "the nearest is 'reads.day-arrow'"),
         ("--only mirrors", "the nearest is 'mirror'"),
+        ("--only=", "no line is named ''"),
         ("--list --json made.json", "goes with --only alone"),
         ("--list --quick", "goes with --only alone"),
         ("--quick --rounds 3", "leave --rounds out"),
