@@ -37,7 +37,7 @@ BEFORE_CLOSE_S, NODE_S = 3.0, 0.03
 """The exchange's clock is set so long before each close, and so much earlier for each node, and goes on from
 there: what is due in the minutes that it leaps over, the audits of streams, is done before the close.
 """
-LIMIT_S = 225.0
+LIMIT_S = 600.0
 """Real seconds in which all is over, or ends with an error."""
 BETWEEN_S = 0.2
 
@@ -56,6 +56,8 @@ class Watch:
     printed: dict[tuple[str, int], float] = field(default_factory=dict)
     unmarked: set[tuple[str, int]] = field(default_factory=set)
     """Bars that were told as closed before their mark came: asked for over REST."""
+    behind: set[str] = field(default_factory=set)
+    """Nodes of which history is still to come."""
     counts: Counter[int] = field(default_factory=Counter)
     """Of how many nodes the bar that opens then was printed."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -144,12 +146,15 @@ async def ours(url: str, folder: Path, nodes: int, bars: int, delivery: str) -> 
     declared = {"seamless": seamless, "exchanges": {"binance": {**exchange, "start": START}}}
     with sa.connect(settings_from_mapping(declared, base=folder, environ={})) as s:
         names = [f"ohlcv:binance:{symbol}:1m" for symbol in symbols(nodes)]
+        watch.behind.update(names)
 
         async def follow() -> None:
             async with aclosing(s.aio.subscribe(names, since=START)) as events:
                 async for event in events:
                     if isinstance(event, sa.Bar):
                         watch.show(event.node_id.split(":")[2], event.ts, event.values, is_closed=True)
+                    elif isinstance(event, sa.CaughtUp):
+                        watch.behind.discard(event.node_id)
 
         return await _measured(url, watch, [follow], bars)
 
@@ -197,15 +202,15 @@ async def _measured(url: str, watch: Watch, loops: Loops, bars: int) -> dict[str
 
 async def _cost(url: str, watch: Watch, bars: int) -> dict[str, Any]:
     async with asyncio.timeout(LIMIT_S):
-        await _await_topics(url, watch.nodes)
+        await _await_topics(url, watch)
         return await let_bars_close(url, watch, bars)
 
 
-async def _await_topics(url: str, nodes: int) -> None:
-    """Until the exchange is asked for all of them."""
+async def _await_topics(url: str, watch: Watch) -> None:
+    """Until the exchange is asked for all of them, and their history is over."""
     until = time.monotonic() + LIMIT_S
     while time.monotonic() < until:
-        if await asyncio.to_thread(_topics, url) >= nodes:
+        if not watch.behind and await asyncio.to_thread(_topics, url) >= watch.nodes:
             return
         await asyncio.sleep(BETWEEN_S)
 

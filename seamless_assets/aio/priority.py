@@ -129,8 +129,14 @@ class Slots:
 
     def _serve(self) -> None:
         """Give what is free to those in line who may have it."""
+        if self._free <= 0:
+            return
         line, self._line = self._line, []
-        for turn, urgency in line:
+        for place, (turn, urgency) in enumerate(line):
+            if self._free <= 0:
+                # However long the line is, only those are looked at who may have something.
+                self._line += line[place:]
+                break
             is_reserved = _waits(urgency)
             if turn.done():
                 continue

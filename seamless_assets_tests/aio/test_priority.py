@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from seamless_assets.aio import priority
 from seamless_assets.aio.priority import (
     Slots,
     Urgency,
@@ -216,3 +217,24 @@ async def test_the_first_urgent_in_line_is_next_and_who_is_cancelled_holds_up_no
         leaving.cancel()
         await asyncio.wait({leaving, staying})
         assert order[-1] == "staying" and not staying.cancelled()
+
+
+async def test_a_long_line_is_not_looked_through_for_each_who_comes_or_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked = 0
+
+    def waits(urgency: priority.Urgency | None) -> bool:
+        nonlocal looked
+        looked += 1
+        return urgency is not None and urgency.is_urgent
+
+    monkeypatch.setattr(priority, "_waits", waits)
+    slots, waiting = Slots(2, 1), 300
+
+    async def work() -> None:
+        async with slots.held():
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(start(work(), urgent=True) for _ in range(waiting)))
+    assert looked <= 4 * waiting
