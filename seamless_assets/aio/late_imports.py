@@ -8,6 +8,7 @@ before the modules inside them, so that other threads of a process that import a
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,12 +43,16 @@ def late_imports(*packages: str) -> Iterator[None]:
 @contextmanager
 def _uncollected() -> Iterator[None]:
     """A block in which no garbage is looked for: what imports make is kept, and there is ever more of it."""
-    is_collected = gc.isenabled()
+    is_collected, known = gc.isenabled(), len(sys.modules)
     gc.disable()
     try:
         yield
     finally:
         if is_collected:
+            # What was imported counts as old at once. Whatever the process itself froze stays so.
+            if len(sys.modules) > known and not gc.get_freeze_count():
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 

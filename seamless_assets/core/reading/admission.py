@@ -91,8 +91,13 @@ def _fill(strategy: Strategy, settings: ReadSettings) -> Fill:
     return Fill.FIRST if settings.waits_for_fills and fill is not Fill.NEVER else fill
 
 
+_NEWEST = Admission(None, None, Fill.NEVER, False, False, False, must_cover=True)
+
+
 def _unbound(strategy: Strategy | None, settings: ReadSettings) -> Admission:
-    fill = _fill(strategy, settings) if strategy else Fill.NEVER
+    if strategy is None:
+        return _NEWEST
+    fill = _fill(strategy, settings)
     is_filled = fill is not Fill.NEVER
     return Admission(None, strategy, fill, is_filled, blends=False, follows=False, must_cover=not is_filled)
 
