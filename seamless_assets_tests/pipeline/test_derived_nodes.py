@@ -98,6 +98,21 @@ def test_a_source_that_changed_makes_what_is_made_of_it_anew_and_nothing_else(
         assert s.read(FOUR, START, END, context=sa.ComputeContext(as_of=first.as_of)).metadata.as_of
 
 
+@pytest.mark.parametrize("day", [1, 2, 3])
+def test_what_was_made_of_what_was_withdrawn_since_stays_and_is_told(
+    settings_of: Callable[..., Settings], day: int
+) -> None:
+    node = "ohlcv:derived:BTC/USDT:12h"
+    with sa.connect(settings_of([{"node": node, "resample": HOURS}])) as s:
+        s.ingest(make_bars(START, START + 3 * DAY, "1h"), HOURS)
+        first = s.materialize(node, START, START + 3 * DAY)
+        s.withdraw(HOURS, f"2025-01-0{day}", reason="doubtful")
+        report = s.materialize(node, START, START + 3 * DAY)
+        (said,) = report.problems
+        assert report.released == (day == 3) and ("withdraw it" in said) == (day != 2)
+        assert s.read(node).metadata.as_of == first.as_of and s.read(node).metadata.rows == 6
+
+
 def test_what_nobody_knows_of_a_source_is_missing_and_what_is_absent_is_not(
     settings_of: Callable[..., Settings],
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pyarrow as pa
 from seamless_assets.core.bars.conformance.conform import Report, conform
 from seamless_assets.core.bars.frames import column_names, column_of
 from seamless_assets.core.bars.table import BARS_SCHEMA, COLUMNS, empty_bars, timestamps, within
-from seamless_assets.core.calendar.instant import epoch_micros
+from seamless_assets.core.calendar.instant import epoch_micros, seconds_text
 from seamless_assets.core.calendar.partition import Partition
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.coverage import Gap, counted
@@ -21,8 +22,8 @@ from seamless_assets.errors import (
     ArtifactDiscarded,
     InvalidFrame,
     InvalidInput,
-    ReleaseLosesBars,
     ReleaseOutdated,
+    ReleaseRefused,
 )
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.releasing.commit import instant_micros
@@ -77,11 +78,23 @@ async def publish_derived(
     while True:
         sealed, dated = await _sealed(ports, node, partition, window, bars, report, inputs, gaps)
         try:
-            return await release_checked(ports, node, partition, sealed, reason=DERIVED, dated=dated)
+            released = await release_checked(ports, node, partition, sealed, reason=DERIVED, dated=dated)
+            return replace(released, problems=(*released.problems, *_outlived(partition, window, sealed)))
         except (ArtifactDiscarded, ReleaseOutdated):
             continue
-        except ReleaseLosesBars as lost:
-            return PartitionReport(partition, False, sealed, None, None, (str(lost),))
+        except ReleaseRefused as refused:
+            # Of an input less is in force than before: what was made of that stays until it is withdrawn too.
+            return PartitionReport(partition, False, sealed, None, None, (str(refused),))
+
+
+def _outlived(partition: Partition, window: Segment, sealed: Sealed) -> list[str]:
+    """What there is to say where what is in force reaches beyond all that the inputs have by now."""
+    end = min(max((ref.end for ref in sealed.in_force), default=0), partition.window.end)
+    if end <= window.end:
+        return []
+    reaches, made_of = seconds_text(end), seconds_text(window.end)
+    said = f"what is in force reaches to {reaches}, and what it is made of to {made_of} by now"
+    return [f"{partition.key}: {said}; withdraw it too, if that is meant"]
 
 
 def _conformed(ports: Ports, node: NodeId, frame: Any) -> tuple[pa.Table, Report]:
