@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from types import coroutine
 
 
 def monotonic() -> float:
     """Seconds by the running event loop's clock, which timeouts go by too; virtual where the loop is."""
     return asyncio.get_running_loop().time()
+
+
+def call_at(when: float, work: Callable[[], object]) -> None:
+    """Call `work` on the running event loop once that clock says `when`."""
+    asyncio.get_running_loop().call_at(when, work)
 
 
 @coroutine

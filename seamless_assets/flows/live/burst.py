@@ -5,10 +5,9 @@ So the last one of many that close at once is told before the first one is store
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
-from seamless_assets.aio.timing import monotonic
+from seamless_assets.aio.timing import call_at, monotonic
 
 QUIET_S = 0.25
 """Told bars are stored so long after the last one of them was told."""
@@ -35,7 +34,7 @@ class Burst:
 
     def _await_quiet(self) -> None:
         at = min(self._last_at + QUIET_S, self._first_at + LONGEST_S)
-        asyncio.get_running_loop().call_at(at, self._look, at)
+        call_at(at, lambda: self._look(at))
 
     def _look(self, due: float) -> None:
         if due < min(self._last_at + QUIET_S, self._first_at + LONGEST_S):
