@@ -33,10 +33,12 @@ START = 1_735_689_600
 MINUTE = 60
 WARM_UP = 2
 """Bars that close before what is measured: connections, prepared statements and files are made by then."""
-BEFORE_CLOSE_S, NODE_S = 3.0, 0.03
-"""The exchange's clock is set so long before each close, and so much earlier for each node, and goes on from
-there: what is due in the minutes that it leaps over, the audits of streams, is done before the close.
+BEFORE_CLOSE_S = 3.0
+"""The exchange's clock is set so long before each close, and stands there until no candles are asked for.
+
+What is due in the minutes that it leaps over, the audits of streams, is done before the close.
 """
+SETTLED_S = 1.5
 LIMIT_S = 600.0
 """Real seconds in which all is over, or ends with an error."""
 BETWEEN_S = 0.2
@@ -105,7 +107,7 @@ async def let_bars_close(url: str, watch: Watch, bars: int) -> dict[str, Any]:
     for number in range(WARM_UP + bars):
         opened = begin + MINUTE * number
         used = time.process_time()
-        await asyncio.to_thread(steer, url, opened + MINUTE - BEFORE_CLOSE_S - NODE_S * watch.nodes)
+        await asyncio.to_thread(steer, url, opened + MINUTE - BEFORE_CLOSE_S)
         await watch.until_printed(opened)
         if number >= WARM_UP:
             cpu += time.process_time() - used
@@ -122,10 +124,21 @@ def now_of(url: str) -> float:
 
 
 def steer(url: str, now: float) -> None:
-    """Set the exchange's clock."""
-    body = json.dumps({"now": now, "speed": 1}).encode()
-    request = urllib.request.Request(f"{url}/_sandbox/clock", data=body, method="PUT")
-    urllib.request.urlopen(request, timeout=LIMIT_S).close()
+    """Set the exchange's clock, and let it go on once no candles are asked for."""
+    asked = f"{url}/_sandbox/requests"
+    _send(f"{url}/_sandbox/clock", "PUT", {"now": now})
+    while True:
+        _send(asked, "DELETE")
+        time.sleep(SETTLED_S)
+        with urllib.request.urlopen(asked, timeout=LIMIT_S) as answer:
+            if not any("klines" in request["path"] for request in json.load(answer)):
+                break
+    _send(f"{url}/_sandbox/clock", "PUT", {"now": now, "speed": 1})
+
+
+def _send(url: str, method: str, body: Any = None) -> None:
+    data = None if body is None else json.dumps(body).encode()
+    urllib.request.urlopen(urllib.request.Request(url, data=data, method=method), timeout=LIMIT_S).close()
 
 
 async def ours(url: str, folder: Path, nodes: int, bars: int, delivery: str) -> dict[str, Any]:
