@@ -12,7 +12,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.dialects.market_data import CANDLE
 from seamless_assets.errors import NothingReleased, NotServed
 from seamless_assets.pipeline.connect import Seamless
-from seamless_assets.service.dialects.forming import FormingBars
+from seamless_assets.service.dialects.live.forming import FormingBars
 from seamless_assets.service.dialects.markets import DeclaredMarket, declared_markets
 from seamless_assets.service.dialects.pages import NO_ROWS, Page, Pages
 from seamless_assets.service.dialects.visit import VISIT, VisitClock

@@ -23,11 +23,11 @@ from seamless_assets.pipeline.connect import Seamless
 from seamless_assets.service.answers.replies import AGAIN, IMMUTABLE, RELEASED, Released
 from seamless_assets.service.callers import caller_of
 from seamless_assets.service.dialects.answers import OK, Answers
-from seamless_assets.service.dialects.clocks import ExchangeClocks
 from seamless_assets.service.dialects.data import DeclaredData
-from seamless_assets.service.dialects.forming import FormingBars, streamed_by
+from seamless_assets.service.dialects.live.clocks import ExchangeClocks
+from seamless_assets.service.dialects.live.forming import FormingBars, streamed_by
+from seamless_assets.service.dialects.live.standing import StandingAnswers
 from seamless_assets.service.dialects.pages import Pages
-from seamless_assets.service.dialects.standing import StandingAnswers
 from seamless_assets.service.dialects.streams.channels import LiveChannel
 from seamless_assets.service.dialects.streams.routes import Streams
 from seamless_assets.service.dialects.upstream import Upstream

@@ -12,7 +12,7 @@ from seamless_assets.aio.timing import monotonic
 from seamless_assets.core.calendar.instant import epoch_micros, instant_text, typed_instant
 from seamless_assets.dialects.base import NUMBER
 from seamless_assets.errors import AsOfInFuture, InvalidInput
-from seamless_assets.service.dialects.clocks import ExchangeClocks
+from seamless_assets.service.dialects.live.clocks import ExchangeClocks
 from seamless_assets.service.dialects.visit import Visit
 
 PREFIXES = (

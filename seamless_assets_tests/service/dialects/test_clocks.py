@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from seamless_assets.service.dialects.clocks import LONGEST_AGE_S, SHORTEST_AGE_S, ReckonedClock
+from seamless_assets.service.dialects.live.clocks import LONGEST_AGE_S, SHORTEST_AGE_S, ReckonedClock
 
 OURS, THEIRS = 1_800_000_000.0, 1_736_000_000.0
 

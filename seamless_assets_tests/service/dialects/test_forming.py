@@ -23,7 +23,7 @@ from seamless_assets.flows.live.feeds import Feeds
 from seamless_assets.flows.live.served.candles import StreamedCandle
 from seamless_assets.flows.ports import CandleStream, Ports
 from seamless_assets.sandbox.server import Sandbox
-from seamless_assets.service.dialects.forming import BACK_OFF_S, IDLE_S, FormingBars, streamed_by
+from seamless_assets.service.dialects.live.forming import BACK_OFF_S, IDLE_S, FormingBars, streamed_by
 from seamless_assets.service.dialects.streams.channels import Listener
 from seamless_assets.testing import run_on_virtual_time
 

@@ -12,7 +12,7 @@ from support.dialects import client, running
 
 from seamless_assets.sandbox.market import Market
 from seamless_assets.sandbox.server import Sandbox
-from seamless_assets.service.dialects import clocks
+from seamless_assets.service.dialects.live import clocks
 from seamless_assets.testing import DAY, START
 
 NOW = START + 10 * DAY

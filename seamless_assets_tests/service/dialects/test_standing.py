@@ -17,8 +17,8 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.flows.live.served.candles import StreamedCandle
 from seamless_assets.sandbox.server import Sandbox
 from seamless_assets.service.dialects import pages
-from seamless_assets.service.dialects.clocks import ExchangeClocks
-from seamless_assets.service.dialects.forming import FormingBars
+from seamless_assets.service.dialects.live.clocks import ExchangeClocks
+from seamless_assets.service.dialects.live.forming import FormingBars
 from seamless_assets.testing import DAY, START, bars_table
 
 NOW = START + 10 * DAY + 12.25

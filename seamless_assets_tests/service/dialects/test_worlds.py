@@ -16,7 +16,7 @@ from support.streams import PATIENCE_S
 import seamless_assets as sa
 from seamless_assets.errors import AsOfInFuture, InvalidInput
 from seamless_assets.service.dialects import worlds
-from seamless_assets.service.dialects.clocks import ExchangeClocks
+from seamless_assets.service.dialects.live.clocks import ExchangeClocks
 from seamless_assets.service.dialects.visit import Visit
 from seamless_assets.service.dialects.worlds import IDLE_S, Worlds
 from seamless_assets.testing import DAY, START

@@ -8,8 +8,8 @@ from seamless_assets.dialects.venues import VENUES
 from seamless_assets.pipeline.connect import Seamless
 from seamless_assets.service.answers.newest import NewestReleases
 from seamless_assets.service.answers.replies import Again, Released
-from seamless_assets.service.dialects.clocks import ExchangeClocks
-from seamless_assets.service.dialects.forming import FormingBars
+from seamless_assets.service.dialects.live.clocks import ExchangeClocks
+from seamless_assets.service.dialects.live.forming import FormingBars
 from seamless_assets.service.dialects.visit import Visit
 
 LONGEST_S = 60
