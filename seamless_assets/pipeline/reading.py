@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, lru_cache, partial
 from typing import Any
 
 from seamless_assets.core.calendar.instant import epoch_micros, instant_text
@@ -18,7 +17,6 @@ from seamless_assets.core.reading.context import ComputeContext, Domain
 from seamless_assets.core.reading.panel import PanelRequest, PanelResult, join_reads
 from seamless_assets.core.reading.request import ReadRequest
 from seamless_assets.core.reading.result import ReadResult
-from seamless_assets.core.reading.settings import ReadSettings
 from seamless_assets.core.reading.sla import SLAPolicy, resolve_sla
 from seamless_assets.core.releases.artifact import ArtifactRef, Manifest
 from seamless_assets.core.releases.condition import Condition
@@ -34,9 +32,6 @@ from seamless_assets.flows.releasing.condition import conditions
 from seamless_assets.flows.releasing.govern import SnapshotDiff
 from seamless_assets.pipeline.base import AsyncBase
 from seamless_assets.pipeline.world import AsyncWorldSession
-
-_SAME_AGAIN = frozenset({str, int, bool, type(None), ComputeContext, NodeId})
-"""Types of arguments that mean the same whenever they come again; a datetime may equal another instant."""
 
 
 class Reading(AsyncBase):
@@ -132,14 +127,17 @@ class Reading(AsyncBase):
         context: ComputeContext | None,
         **arguments: Any,
     ) -> ReadRequest:
-        asked = (node, start, end, context, *arguments.values())
-        if _SAME_AGAIN.issuperset(map(type, asked)):
-            return self._known_requests(node, start, end, context, **arguments)
-        return _parsed(self.read_settings, node, start, end, context, **arguments)
-
-    @cached_property
-    def _known_requests(self) -> Callable[..., ReadRequest]:
-        return lru_cache(4_096, typed=True)(partial(_parsed, self.read_settings))
+        domain = context.domain if isinstance(context, ComputeContext) else "backtest"
+        settings, is_past = self.read_settings, domain == "backtest"
+        return ReadRequest.parse(
+            node,
+            start,
+            end,
+            context=context,
+            default_sla=settings.past_sla if is_past else settings.sla,
+            presets=settings.presets,
+            **arguments,
+        )
 
     async def read_panel(
         self,
@@ -245,26 +243,6 @@ class Reading(AsyncBase):
         parsed = NodeId.parse(node)
         context = ComputeContext(as_of=as_of, dataset_fingerprint=dataset_fingerprint)
         return await self._do(lambda ports: released.snapshot_files(ports, parsed, context))
-
-
-def _parsed(
-    settings: ReadSettings,
-    node: str | NodeId,
-    start: Instant,
-    end: Instant,
-    context: ComputeContext | None,
-    **arguments: Any,
-) -> ReadRequest:
-    domain = context.domain if isinstance(context, ComputeContext) else "backtest"
-    return ReadRequest.parse(
-        node,
-        start,
-        end,
-        context=context,
-        default_sla=settings.past_sla if domain == "backtest" else settings.sla,
-        presets=settings.presets,
-        **arguments,
-    )
 
 
 def refuse_no_artifact(ref: object) -> None:

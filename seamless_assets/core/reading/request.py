@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal, cast
 
 from seamless_assets.core.bars.table import COLUMNS
@@ -24,11 +23,9 @@ MAX_GROWTH = 16
 """How many times longer than before a window may become at once in search of the last so many bars."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """One read, equal to itself alone.
-
-    `start` and `end` are epoch seconds, None where the caller leaves them open.
+    """One read. `start` and `end` are epoch seconds, None where the caller leaves them open.
 
     `limit` keeps the last so many bars, `fill` says what stands where no bar is. `keeps_as_of`: it is a
     session's; a live one serves the release that its session is bound to, not the newest.
@@ -84,7 +81,6 @@ class ReadRequest:
             keeps_as_of=keeps_as_of,
         )
 
-    @lru_cache(4_096)  # noqa: B019  # of requests that are read again and again
     def window(self, first: int, end: int) -> Segment:
         """The whole bars that are asked for, of a series that reaches from `first` to `end` as far as known.
 
