@@ -50,6 +50,8 @@ def cases(bench: Bench) -> Iterator[Case]:
             name = f"workers.budget-{workers}"
             if bench.wants(name):
                 yield _budget(served, name, workers, bench.size(BUDGET_DAYS, 1), SYMBOLS)
+        if bench.wants("workers.requests-8"):
+            yield _requests(served, 8, bench.size(BUDGET_DAYS, 1))
         for workers in WORKERS[1:]:
             name = f"workers.free-{workers}"
             if bench.wants(name):
@@ -60,16 +62,30 @@ def cases(bench: Bench) -> Iterator[Case]:
 
 def _budget(served: LocalExchange, line: str, workers: int, days: float, symbols: tuple[str, ...]) -> Case:
     """Workers that share a budget, beside the time that it takes for the requests they made."""
-    fewest = len(symbols) * -(-round(days * DAY_BARS) // PAGE)
 
     def granted() -> float:
         return served.requests() * BINDING["interval_ms"] / 1_000 / BINDING["tokens_per_interval"]
 
     def facts() -> dict[str, Any]:
-        return {"requests": served.requests(), "fewest_requests": fewest}
+        return {"requests": served.requests(), "fewest_requests": _fewest(days, symbols)}
 
     fetch = partial(_fetch, served, workers, days, symbols, BINDING)
     return Case(line, fetch, granted, 3 if len(symbols) == 1 else 1, warm_up=False, facts=facts)
+
+
+def _requests(served: LocalExchange, workers: int, days: float) -> Case:
+    """The requests that workers make in all, beside the fewest full pages that hold the bars."""
+
+    def fetch() -> float:
+        _fetch(served, workers, days, SYMBOLS, LOOSE)
+        return float(served.requests())
+
+    line, fewest = f"workers.requests-{workers}", float(_fewest(days, SYMBOLS))
+    return Case(line, fetch, lambda: fewest, rounds=1, warm_up=False)
+
+
+def _fewest(days: float, symbols: tuple[str, ...]) -> int:
+    return len(symbols) * -(-round(days * DAY_BARS) // PAGE)
 
 
 def _fetch(

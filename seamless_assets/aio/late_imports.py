@@ -7,14 +7,13 @@ before the modules inside them, so that other threads of a process that import a
 
 from __future__ import annotations
 
-import gc
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
+from seamless_assets.aio.collector import collector_paused
 from seamless_assets.errors import MissingPackage
 
 _one_at_a_time = threading.RLock()
@@ -26,7 +25,8 @@ def late_imports(*packages: str) -> Iterator[None]:
 
     Raises `MissingPackage` for one that is not installed.
     """
-    with _one_at_a_time, _uncollected():
+    # What imports make is kept, and there is ever more of it.
+    with _one_at_a_time, collector_paused():
         for package in packages:
             try:
                 import_module(package)
@@ -38,22 +38,6 @@ def late_imports(*packages: str) -> Iterator[None]:
                     package=error.name,
                 ) from error
         yield
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """A block in which no garbage is looked for: what imports make is kept, and there is ever more of it."""
-    is_collected, known = gc.isenabled(), len(sys.modules)
-    gc.disable()
-    try:
-        yield
-    finally:
-        if is_collected:
-            # What was imported counts as old at once. Whatever the process itself froze stays so.
-            if len(sys.modules) > known and not gc.get_freeze_count():
-                gc.freeze()
-                gc.unfreeze()
-            gc.enable()
 
 
 class LateModule:

@@ -214,7 +214,7 @@ class Reading(AsyncBase):
 
     async def diff(self, node: str | NodeId, before: Instant, after: Instant = None) -> SnapshotDiff:
         """How the dataset changed from one `as_of` to another, by default the newest one."""
-        parsed, bounds = NodeId.parse(node), (as_of_text(before), as_of_text(after))
+        parsed, bounds = NodeId.parse(node), (as_of_text(before, "before"), as_of_text(after, "after"))
         return await self._do(lambda ports: governing.diff(ports, parsed, *bounds))
 
     async def snapshot(
@@ -251,6 +251,6 @@ def refuse_no_artifact(ref: object) -> None:
         raise InvalidInput(f"{ref!r:.100} is no artifact; pass one of snapshot(node).artifacts", value=ref)
 
 
-def as_of_text(as_of: Instant) -> str | None:
+def as_of_text(as_of: Instant, name: str = "as_of") -> str | None:
     """An `as_of` as the release log writes it. Raises `InvalidTimestamp`."""
-    return None if as_of is None else instant_text(epoch_micros(as_of, "as_of"))
+    return None if as_of is None else instant_text(epoch_micros(as_of, name))

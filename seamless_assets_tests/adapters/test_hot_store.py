@@ -12,6 +12,7 @@ from adapters.conftest import OpenStore, table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from seamless_assets.adapters.sqlite.store import SqliteHotStore
 from seamless_assets.core.bars.table import BARS_SCHEMA, Written, empty_bars
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
@@ -271,5 +272,6 @@ async def test_a_mark_is_another_one_once_anybody_has_changed_anything(
         await change()
         told = await asyncio.to_thread(store.change_mark)
         assert (mark, told) == (None, None) or (None not in (mark, told) and mark != told)
+    assert (store.change_mark() is not None) is isinstance(store, SqliteHotStore), "a file tells it at once"
     await store.close()
     assert store.change_mark() is None

@@ -153,32 +153,3 @@ def test_no_garbage_is_looked_for_meanwhile_and_afterwards_as_before(is_collecte
         assert gc.isenabled() is is_collected
     finally:
         (gc.enable if before else gc.disable)()
-
-
-def in_a_new_process(code: str) -> dict[str, int]:
-    """The numbers that code prints as JSON."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    numbers: dict[str, int] = json.loads(done.stdout)
-    return numbers
-
-
-def test_what_was_imported_is_old_at_once_and_what_was_frozen_stays_so() -> None:
-    found = in_a_new_process(
-        "import gc, json\n"
-        "from seamless_assets.aio.late_imports import late_imports\n"
-        "counts = []\n"
-        "with late_imports('decimal'): import decimal\n"
-        "young = gc.get_count()[0]\n"
-        "gc.collect()\n"
-        "kept = [[] for _ in range(300)]\n"
-        "with late_imports('decimal'): import decimal\n"
-        "again = gc.get_count()[0]\n"
-        "gc.freeze()\n"
-        "frozen = gc.get_freeze_count()\n"
-        "with late_imports('xml.dom.minidom'): import xml.dom.minidom\n"
-        "left = frozen - gc.get_freeze_count()\n"
-        "print(json.dumps({'young': young, 'again': again, 'left': left, 'frozen': frozen}))"
-    )
-    # Where nothing was imported, what is young ages as it would have.
-    assert found["young"] < 100 < 200 <= found["again"]
-    assert found["left"] < found["frozen"] / 10

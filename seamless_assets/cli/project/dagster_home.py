@@ -20,6 +20,7 @@ run_retries:
   retry_on_asset_or_op_failure: false
 
 # A run whose process ended with the machine counts as started until this ends it, and holds its place.
+# It ends every run that takes longer; one that may has the tag `dagster/max_runtime_seconds`.
 run_monitoring:
   enabled: true
   max_runtime_seconds: 86400

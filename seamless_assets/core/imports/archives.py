@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import stat
 import zipfile
@@ -19,7 +20,6 @@ MAX_RATIO = 200
 _BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Of members packed otherwise `zipfile` unpacks a whole block before it can be told to stop."""
 _SMALL = 2**20
-_STEP = 2**20
 _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -57,23 +57,17 @@ def zip_members(payload: bytes, where: str) -> Iterator[tuple[str, bytes]]:
 
 def gzip_content(payload: bytes, where: str) -> bytes:
     """What a gzip file holds, in one member or in several. Raises `ImportRefused`."""
-    parts: list[bytes] = []
-    left = _allowed(len(payload))
-    unpacker = zlib.decompressobj(wbits=31)
+    allowed = _allowed(len(payload))
     try:
-        while payload:
-            parts.append(unpacker.decompress(payload, _STEP))
-            left -= len(parts[-1])
-            if left < 0:
-                raise _too_large(where)
-            payload = unpacker.unconsumed_tail
-            if unpacker.eof and (payload := unpacker.unused_data):
-                unpacker = zlib.decompressobj(wbits=31)
-    except zlib.error as error:
+        with gzip.GzipFile(fileobj=io.BytesIO(payload)) as packed:
+            held = packed.read(allowed + 1)
+    except (OSError, EOFError, zlib.error) as error:
         raise ImportRefused(f"{where} is no whole gzip file: {error}", path=where) from error
-    if not unpacker.eof:
-        raise ImportRefused(f"{where} is no whole gzip file: it ends before its end", path=where)
-    return b"".join(parts)
+    if not payload:
+        raise ImportRefused(f"{where} is no whole gzip file: it is empty", path=where)
+    if len(held) > allowed:
+        raise _too_large(where)
+    return held
 
 
 def _refuse_hostile(members: list[zipfile.ZipInfo], where: str) -> None:

@@ -8,6 +8,7 @@ from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunSta
 from dagster._core.execution.plan.objects import StepFailureData
 from dagster_shared.error import SerializableErrorInfo
 
+from seamless_assets.defs.automation.requests import UNDER_WAY
 from seamless_assets.errors import ArtifactStoreError, ExchangeUnavailable, HotStoreError, RateLimited
 
 OUTAGES = frozenset(
@@ -33,8 +34,13 @@ def is_outage(instance: DagsterInstance, run_id: str) -> bool:
 
 
 def last_failed(instance: DagsterInstance, job_name: str, tag: str, name: str) -> bool:
-    """Whether the newest run of a job that is over failed, of those that a schedule or sensor asked for."""
-    return any(run.status == DagsterRunStatus.FAILURE for run in _last_over(instance, job_name, tag, name))
+    """Whether the newest run of a job failed, or was lost, of those that a schedule or sensor asked for.
+
+    For a job of which none is waited for any more.
+    """
+    wanted = RunsFilter(job_name=job_name, statuses=[*OVER, *UNDER_WAY], tags={tag: name})
+    ended_well = (DagsterRunStatus.SUCCESS, DagsterRunStatus.CANCELED)
+    return any(run.status not in ended_well for run in instance.get_runs(wanted, limit=1))
 
 
 def last_was_outage(instance: DagsterInstance, job_name: str, tag: str, name: str) -> bool:

@@ -156,9 +156,11 @@ class NodeFeed:
             try:
                 await shielded(asyncio.ensure_future(asyncio.wait({pump})))
             finally:
-                await self._store_last()
-                # Who waits for the stream asks by itself from now on.
-                self._listener.on_bars(None)
+                try:
+                    await self._store_last()
+                finally:
+                    # Who waits for the stream asks by itself from now on.
+                    self._listener.on_bars(None)
 
     async def _pump(self) -> None:
         made_of = await self._stream.streamed(self._node.exchange) or "candles"
@@ -309,7 +311,9 @@ class NodeFeed:
     async def _store_last(self) -> None:
         """Store what was told and waits, as the feed ends."""
         if self._is_told:
-            storing = asyncio.create_task(self._store_proven(await self._shared.now(self._ports, inf)))
+            told, now = self._proven, await self._shared.now(self._ports, inf)
+            self._proven, self._is_told, self._is_held = [], False, False
+            storing = asyncio.create_task(self._store(told, now))
             await shielded(asyncio.ensure_future(self._end_storing(storing)))
 
     async def _end_storing(self, storing: asyncio.Task[bool]) -> None:

@@ -103,23 +103,23 @@ async def _gather(
     ports: Ports, request: ReadRequest, window: Segment, snapshot: Snapshot, deadline: Deadline
 ) -> Gathered:
     """What is there of `window`, or of one that holds as many bars as are asked for."""
-    first = earliest(ports, request.node, snapshot, window.start)
-    gathered = await _gather_window(ports, request, window, snapshot, deadline)
-    wider = request.last_window(gathered.window, gathered.coverage, first)
-    while wider != gathered.window and deadline.has_time("storage_wait"):
-        gathered = await _gather_window(ports, request, wider, snapshot, deadline)
-        wider = request.last_window(gathered.window, gathered.coverage, first)
-    return gathered
+    node, first = request.node, earliest(ports, request.node, snapshot, window.start)
 
-
-async def _gather_window(
-    ports: Ports, request: ReadRequest, window: Segment, snapshot: Snapshot, deadline: Deadline
-) -> Gathered:
-    gathering = gather_blended(ports, request.node, window, snapshot, request.context)
-    try:
+    async def look(part: Segment) -> Gathered:
+        gathering = gather_blended(ports, node, part, snapshot, request.context)
         return await deadline.run("storage_wait", gathering)
+
+    try:
+        gathered = await look(window)
     except PhaseCut:
-        return nothing_gathered(request.node, window)
+        return nothing_gathered(node, window)
+    # A longer look that was cut leaves what was found before it.
+    with suppress(PhaseCut):
+        wider = request.last_window(gathered.window, gathered.coverage, first)
+        while wider != gathered.window and deadline.has_time("storage_wait"):
+            gathered = await look(wider)
+            wider = request.last_window(gathered.window, gathered.coverage, first)
+    return gathered
 
 
 async def _filled(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 
 from seamless_assets.core.calendar.partition import partitions
@@ -21,7 +21,7 @@ from seamless_assets.flows.filling.clocks import refuse_derived
 from seamless_assets.flows.filling.history import coverage
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.reading.blended import earliest, plan_fills, reach_of
-from seamless_assets.flows.reading.deadline import Deadline
+from seamless_assets.flows.reading.deadline import Deadline, PhaseCut
 from seamless_assets.flows.reading.gather import gather_layered, gather_released
 from seamless_assets.flows.reading.released import load_released, refuse_uncovered
 from seamless_assets.flows.releasing.materialize import release_settled
@@ -38,13 +38,17 @@ async def load_published(
     gathered, snapshot, problems = await _load(ports, request, admission, deadline)
     first = earliest(ports, request.node, snapshot, gathered.window.start)
     wider = request.last_window(gathered.window, gathered.coverage, first)
-    # Bars that do not exist are none of the last so many; where no more can be had, fewer will do.
-    with suppress(CoverageMissing):
+    # Bars that do not exist are none of the last so many; where no more can be had in time, fewer will do.
+    try:
         while wider != gathered.window and deadline.has_time("storage_wait"):
             reaching = replace(request, start=wider.start)
             gathered, snapshot, more = await _load(ports, reaching, admission, deadline)
             problems = (*problems, *more)
             wider = request.last_window(gathered.window, gathered.coverage, first)
+    except PhaseCut:
+        pass
+    except CoverageMissing as short:
+        problems = (*problems, str(short))
     return gathered, snapshot, problems
 
 

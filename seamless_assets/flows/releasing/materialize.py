@@ -271,11 +271,11 @@ def _unanswered(partition: Partition, sealed: Sealed, filled: Sequence[FillResul
     """Why the newest bars of a partition, all missing, are not released so: nobody answered for them.
 
     A release tells how far a node is known, and whoever goes by that would not ask for them again. Empty
-    where the exchange answered, and where just this is in force already.
+    where it answered for the last of what was `filled`, ascending, and where just this is in force already.
     """
     last = sealed.coverage.gaps[-1] if sealed.coverage.gaps else None
     is_open = last is not None and last.reason == MISSING and last.end == sealed.ref.end
-    if last is None or not is_open or _why_away(filled) is None or sealed.ref in sealed.in_force:
+    if last is None or not is_open or _why_away(filled[-1:]) is None or sealed.ref in sealed.in_force:
         return ""
     return f"{partition.key}: the exchange gave no answer for the bars from {seconds_text(last.start)} on"
 

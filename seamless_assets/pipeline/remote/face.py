@@ -167,8 +167,8 @@ class AsyncRemote(AsyncSeamless):
         request = StreamRequest.parse(parsed, since, until, context, max_lag=0.0)
         body = {
             "nodes": list(map(str, parsed)),
-            "since": since if is_cursor(since) else as_of_text(since),
-            "until": as_of_text(until),
+            "since": since if is_cursor(since) else as_of_text(since, "since"),
+            "until": as_of_text(until, "until"),
             "max_lag": request.max_lag or None,
             **more,
         }
@@ -191,8 +191,8 @@ class AsyncRemote(AsyncSeamless):
         request = ReplayRequest.parse(parsed, start, end, as_of, speed, knowledge)
         body = {
             "nodes": list(map(str, parsed)),
-            "start": start if is_cursor(start) else as_of_text(start),
-            "end": as_of_text(end),
+            "start": start if is_cursor(start) else as_of_text(start, "start"),
+            "end": as_of_text(end, "end"),
             "as_of": request.as_of,
             "speed": request.speed,
             "knowledge": request.knowledge,
@@ -226,7 +226,7 @@ class AsyncRemote(AsyncSeamless):
 
     async def diff(self, node: str | NodeId, before: Instant, after: Instant = None) -> SnapshotDiff:
         """How the dataset changed from one `as_of` to another, by default the newest one."""
-        bounds = {"before": as_of_text(before), "after": as_of_text(after)}
+        bounds = {"before": as_of_text(before, "before"), "after": as_of_text(after, "after")}
         return await self._get("/v1/diff", SnapshotDiff, node, **bounds)
 
     async def snapshot(

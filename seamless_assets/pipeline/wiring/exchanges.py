@@ -118,8 +118,9 @@ def _import_ccxt() -> type[CcxtSource]:
 
 
 def _source(settings: Settings, gate: RateGate) -> CandleSource:
-    # Arrow imports pandas when it first converts values of Python: that is done while the exchange answers.
-    Thread(target=import_module, args=("pandas",)).start()
+    # Arrow imports pandas when it first converts values of Python: that is done while the exchange answers,
+    # beside other imports, and is in nobody's way at the process's end.
+    Thread(target=import_module, args=("pandas",), name="import pandas", daemon=True).start()
     memory = ExchangeMemory(memory_file(settings))
     return _import_ccxt()(_all_client_settings(settings), gate, memory)
 

@@ -9,6 +9,7 @@ import msgspec.json
 
 from seamless_assets.aio.next_flight import NextFlight
 from seamless_assets.dialects.base import Query, Refusal, Route
+from seamless_assets.dialects.venues import VENUES
 from seamless_assets.errors import SeamlessError
 from seamless_assets.service.dialects.visit import VISIT, Visit
 from seamless_assets.service.dialects.worlds import Worlds
@@ -60,7 +61,8 @@ async def _answer(route: Route, query: Query, visit: Visit) -> Answer:
         # Many are constants, and one that is raised again would keep the frames of every time.
         refusal.with_traceback(None)
         visit.is_refused, visit.is_unknown = True, refusal.is_unknown
-        return Answer(visit, msgspec.json.encode(refusal.body), refusal.status)
+        body = VENUES[route.exchange].stamped(msgspec.json.encode(refusal.body), visit.now)
+        return Answer(visit, body, refusal.status)
     except SeamlessError as error:
         return Answer(visit, error=error)
     finally:

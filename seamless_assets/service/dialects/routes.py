@@ -138,14 +138,14 @@ def _given_twice(route: DialectRoute, name: str) -> DialectRoute:
 
 def _kept(request: Request, visit: Visit, status: int) -> dict[str, str]:
     """How long an answer holds: for ever, until the next release of its node, or not at all."""
-    if status != OK:
+    if status != OK or visit.is_refused:
         return {}
     if visit.is_frozen and visit.as_of is not None:
         is_old = epoch_micros(visit.as_of) < (time.time() - CLOCK_TOLERANCE_S) * 1_000_000
         is_its_own = bool(visit.reads) and all(read.as_of == visit.as_of for read in visit.reads)
         return {"Cache-Control": IMMUTABLE} if is_old or is_its_own else {}
-    datasets = {(str(read.node), read.as_of, read.dataset_fingerprint) for read in visit.reads}
+    releases = {Released(str(one.node), one.as_of, one.dataset_fingerprint, one.seq) for one in visit.reads}
     is_released = all(read.source == "artifacts" and read.verdict == "PASS" for read in visit.reads)
-    if len(datasets) == 1 and is_released and not visit.uses_clock:
-        request.scope[RELEASED] = Released(*datasets.pop())
+    if len(releases) == 1 and is_released and not visit.uses_clock:
+        request.scope[RELEASED] = releases.pop()
     return {}

@@ -245,6 +245,13 @@ def test_a_gzip_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
         imported(("a.csv.gz", gzip.compress(b"0" * 2**22)))
 
 
+def test_a_gzip_of_many_members_is_read_once() -> None:
+    """Each of them would otherwise copy all that follows."""
+    member = gzip.compress(b"")
+    whole = gzip.compress(lines(TIMES)) + member * 100_000
+    assert imported(("a.csv.gz", whole)).bars == imported(("a.csv", lines(TIMES))).bars
+
+
 def test_a_zip_that_lies_of_its_sizes_is_not_unpacked() -> None:
     payload = bytearray(zipped({"a.csv": b"0" * 50_000_000}))
     at = payload.rindex(b"PK\x01\x02") + 24

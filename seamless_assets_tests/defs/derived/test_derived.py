@@ -28,12 +28,15 @@ from dagster import (
     build_sensor_context,
 )
 from dagster._core.storage.tags import SENSOR_NAME_TAG
+from dagster._core.test_utils import freeze_time
+from dagster._time import get_current_datetime
 from support.dagster_project import QUIET
 
 import seamless_assets as sa
 from seamless_assets.adapters.machine.clock import SystemClock
 from seamless_assets.config.load import load_settings
 from seamless_assets.defs import build_definitions, node_partitions
+from seamless_assets.defs.automation.requests import LOST_AFTER
 from seamless_assets.defs.derived import derivation
 from seamless_assets.defs.derived.due import Lineage, load_lineage
 from seamless_assets.defs.derived.nodes import DerivedNode
@@ -230,6 +233,12 @@ def test_what_failed_is_derived_again_after_a_while_and_ever_more_rarely(project
     project.fetch("2025-01-03", "2025-01-04")
     (other,) = project.tick()
     assert "retry" not in str(other.run_key) and asked([other])[0][2] == "2025-01-03"
+    project.now += DAY
+    end(other, DagsterRunStatus.STARTED)
+    assert project.tick() == []  # it may still work
+    with freeze_time(get_current_datetime() + LOST_AFTER):
+        (lost,) = project.tick()
+    assert asked([lost]) == asked([other]) and "retry" in str(lost.run_key)
 
 
 def test_each_month_of_a_run_is_made_of_the_months_that_it_alone_asks_for(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,22 @@ from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.coverage.coverage import Gap, coverage_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.request import ReadRequest
+from seamless_assets.core.reading.result import ReadResult
 from seamless_assets.core.reading.sla import UNBOUNDED
-from seamless_assets.testing import DAY, START, InMemoryExchange, connect_in_memory, random_walk
+from seamless_assets.flows.filling.backfill import backfill
+from seamless_assets.flows.reading import blended, published
+from seamless_assets.flows.reading.read import read
+from seamless_assets.flows.releasing.materialize import materialize
+from seamless_assets.testing import (
+    DAY,
+    START,
+    InMemoryExchange,
+    VirtualClock,
+    connect_in_memory,
+    in_memory_ports,
+    random_walk,
+    run_on_virtual_time,
+)
 
 NODE = "ohlcv:binance:BTC/USDT:1h"
 HOUR = 3_600
@@ -114,3 +130,43 @@ def test_a_window_is_found_that_holds_the_last_bars_that_may_exist(
         assert window == Segment(opens[-limit], end)
     fixed = ReadRequest.parse(NODE, first, end, limit=limit, default_sla=UNBOUNDED)
     assert fixed.last_window(Segment(first, end), known, first) == Segment(first, end)
+
+
+@pytest.mark.parametrize("domain", ["live", "dryrun"])
+def test_a_longer_look_that_is_cut_leaves_what_was_found_before(
+    domain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fewer bars than were asked for, and the cut told, are better than none."""
+    module, name = (blended, "gather_blended") if domain == "live" else (published, "load_released")
+    original, looks = getattr(module, name), count(1)
+
+    async def slow_later(*arguments: Any) -> Any:
+        if next(looks) > 1:
+            await asyncio.sleep(10)
+        return await original(*arguments)
+
+    async def work() -> ReadResult:
+        clock = VirtualClock(NOW)
+        exchange = InMemoryExchange.serving({NODE: random_walk(START, NOW, HOUR, skip=0.5)}, now=NOW)
+        exchange.clock = clock
+        ports = in_memory_ports(exchange, clock=clock)
+        node = NodeId.parse(NODE)
+        await backfill(ports, node, Segment(START, NOW))
+        report = await materialize(ports, node, Segment(START, RELEASED_TO))
+        lag = {"max_lag": 1e12} if domain == "live" else {"as_of": report.as_of}
+        request = ReadRequest.parse(
+            node,
+            None,
+            RELEASED_TO,
+            context=sa.ComputeContext(domain=domain, **lag),
+            strategy="FAIL_FAST",
+            sla={**PATIENT, "max_wait_storage_ms": 500, "on_violation": "PARTIAL_FILL"},
+            default_sla=UNBOUNDED,
+            limit=50,
+        )
+        monkeypatch.setattr(module, name, slow_later)
+        return await read(ports, request)
+
+    found = run_on_virtual_time(work)
+    assert 0 < found.metadata.rows < 50 or (domain == "dryrun" and found.metadata.rows == 50)
+    assert "storage_wait" in found.metadata.sla["violations"]

@@ -121,7 +121,8 @@ def test_a_venues_name_alone_is_refused_in_its_words(rig: Rig, name: str, verb: 
 
 
 def test_a_refusal_of_bybit_tells_the_clock_of_its_world(rig: Rig) -> None:
-    for path in ("/nope", "/v5/market/recent-trade?category=spot&symbol=BTCUSDT"):
+    twice = PAGES["bybit"].removeprefix("/bybit") + "&interval=1"
+    for path in ("/nope", "/v5/market/recent-trade?category=spot&symbol=BTCUSDT", twice):
         answer = httpx.get(f"{rig.url}/as-of/2025-01-10T00:00:00Z/bybit{path}").json()
         assert answer["retCode"] == 10001 and answer["time"] == 1_736_467_200_000
 
@@ -187,8 +188,11 @@ def test_a_venues_own_no_is_a_reject_whatever_its_status(rig: Rig, name: str, od
         ("BTCUSDT", "BTC-USD", "ADABTC", "ADA-BTC") if odd == "symbol" else ("ONE_MINUTE", "=1m", "=1")
     ):
         path = path.replace(known, "=7" if known.startswith("=") else "NOPE")
-    answer = httpx.get(rig.url + path)
-    assert answer.headers["x-seamless-verdict"] == "REJECT"
+    for world in ("", "/as-of/2025-01-10T00:00:00Z"):
+        answer = httpx.get(rig.url + world + path)
+        assert answer.headers["x-seamless-verdict"] == "REJECT"
+        # What is declared tomorrow is answered then, in worlds of the past too.
+        assert "cache-control" not in answer.headers
 
 
 @pytest.mark.parametrize("name", sorted(SYMBOLS))

@@ -224,8 +224,10 @@ class Connection:
                 if not self._protocol.beats_beside_messages:
                     self._last_beat = time()
                 return message
-        self._last_beat = time()
-        return self._protocol.heartbeat((await self._look()).now)
+        self._last_beat, now = time(), (await self._look()).now
+        if not self._protocol.is_beating:  # it was asked to be silent meanwhile
+            return await self._waiting.get()
+        return self._protocol.heartbeat(now)
 
     async def _words(self, told: _Told) -> Any:
         now = (await self._look()).now
