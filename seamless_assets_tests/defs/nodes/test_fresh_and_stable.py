@@ -42,6 +42,8 @@ class World:
         return judge_fresh(self.pipeline, KEY, NODE)
 
     def stable(self) -> AssetCheckResult:
+        # Of the days that are over: the third one holds fewer bars than a sample.
+        self.pipeline.aio.ports.rng.seed(3)
         return judge_stable(self.pipeline, KEY, NODE)
 
 
