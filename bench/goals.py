@@ -152,7 +152,7 @@ WORKERS = (
         1.05,
         "s",
     ),
-    Line("workers.requests-8", "100 days of each of 8 nodes, 8 processes", FEWEST, 1.06, "requests"),
+    Line("workers.requests-8", "100 days of each of 8 nodes, 8 processes", FEWEST, 1.05, "requests"),
     Line("workers.free-2", "400 days of 8 nodes, 2 processes, no budget", "1 process", None, "s"),
     Line("workers.free-4", "400 days of 8 nodes, 4 processes, no budget", "1 process", None, "s"),
     Line("workers.free-8", "400 days of 8 nodes, 8 processes, no budget", "1 process", None, "s"),
