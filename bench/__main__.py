@@ -4,7 +4,7 @@
     python -m bench --only 'reads.*' --only hot.sqlite-read --json rows.json
     python -m bench --quick
     python -m bench --page docs/results.md --json rows.json
-    python -m bench --from rows.json --from others.json --page docs/results.md
+    python -m bench --from docs/results.json --from rows.json --page docs/results.md
 
 Ends with 0 where every goal is met, 1 where one is missed, 2 where one could not be judged, where what is
 asked for means nothing, and where earlier rows cannot be shown: those of a quick run, and of a commit that is
@@ -47,7 +47,9 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="little of everything, without judging")
     parser.add_argument("--rounds", type=int, help="rounds of every line instead of its own number")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows, and where they were run")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="write a page of it, pictures beside it")
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="write a page of it, rows and pictures beside it"
+    )
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="draw the ratios and how things grow")
     parser.add_argument(
         "--from", action="append", type=Path, metavar="FILE", dest="earlier", help="rows of earlier runs"
@@ -75,6 +77,8 @@ def misuse(options: argparse.Namespace) -> str | None:
         return "a quick run has one round of every line; leave --rounds out"
     if options.quick and (options.page or options.pictures):
         return "a quick run judges nothing, so that neither page nor pictures are made of it"
+    if options.page and options.page.suffix == ".json":
+        return f"{options.page} is where the rows of a page lie; name the page itself, as docs/results.md"
     if options.pictures and options.pictures.exists() and not options.pictures.is_dir():
         return f"{options.pictures} is no folder; name one for --pictures"
     unfit = (file for file in (options.json, options.page) if file and not can_be_written(file))

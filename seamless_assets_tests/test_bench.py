@@ -121,6 +121,7 @@ def test_lines_are_chosen_by_name_subject_or_pattern_and_others_are_refused(
         ("--from rows.json --only mirror", "--from shows rows"),
         ("--json nowhere/made.json", "nowhere/made.json cannot be written"),
         ("--page .", ". cannot be written"),
+        ("--page made.json", "name the page itself"),
         ("--pictures /dev/null", "/dev/null is no folder"),
     ],
 )
@@ -256,6 +257,21 @@ def test_rows_of_several_runs_name_every_version(tmp_path: Path) -> None:
         Results(rows, {"processor": "some"}, {"seamless-assets": commit}).write(tmp_path / name)
     joined = joined_results([tmp_path / "one", tmp_path / "two"])
     assert joined.versions == {"seamless-assets": "1 (abc) and 1 (def)"} and joined.rows[0].ours == 2.0
+
+
+def test_the_rows_of_a_page_lie_beside_it_and_take_rows_of_later_runs(tmp_path: Path) -> None:
+    def told(name: str, line: Line, commit: str) -> Path:
+        rows = [Row(line, ours=1.0, peer=1.0, ratio=1.0, at=1.0)]
+        Results(rows, {"processor": "some"}, {"seamless-assets": commit}).write(tmp_path / name)
+        return tmp_path / name
+
+    one, two = told("one", LINES[0], "1 (abc)"), told("two", LINES[1], "1 (def)")
+    write_page(joined_results([one, two]), tmp_path / "results.md")
+    assert "[The rows as JSON](results.json)" in (tmp_path / "results.md").read_text()
+    later = told("later", LINES[2], "1 (abc)")
+    joined = joined_results([tmp_path / "results.json", later])
+    assert [row.line for row in joined.rows] == list(LINES[:3])
+    assert joined.versions == {"seamless-assets": "1 (abc) and 1 (def)"}
 
 
 def test_rows_of_a_line_that_had_another_peer_then_are_left_out(tmp_path: Path) -> None:

@@ -38,24 +38,27 @@ FACTS = {POINTS: "size / seconds / MiB:"}
 
 
 def write_page(results: Results, path: Path) -> None:
-    """Write the page, and its pictures into the folder `images` beside it.
+    """Write the page, its rows as JSON beside it, and its pictures into the folder `images` beside it.
 
     Where a `comparisons.md` lies beside it, that page gets the speeds.
     """
     pictures = draw(results.rows, path.parent / "images")
-    path.write_text("\n".join(_lines(results, [picture.name for picture in pictures])) + "\n")
+    rows = path.with_suffix(".json")
+    results.write(rows)
+    shown = [picture.name for picture in pictures]
+    path.write_text("\n".join(_lines(results, shown, rows.name)) + "\n")
     comparisons = path.with_name("comparisons.md")
     if comparisons.exists():
         write_speeds(results.rows, comparisons)
 
 
-def _lines(results: Results, pictures: Sequence[str]) -> Iterator[str]:
+def _lines(results: Results, pictures: Sequence[str], json: str) -> Iterator[str]:
     rows = results.rows
     yield HEAD
     yield LEGEND
     judged = [row for row in rows if row.is_met is not None]
     met = sum(bool(row.is_met) for row in judged)
-    yield f"Of {len(judged)} goals that were judged {met} are met.\n"
+    yield f"Of {len(judged)} goals that were judged {met} are met. [The rows as JSON]({json}).\n"
     if lacking := _lines_without(rows):
         yield f"Lines that were not run for this page: {', '.join(lacking)}.\n"
     yield "| measured on | |"

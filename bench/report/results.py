@@ -13,6 +13,9 @@ from bench.goals import LINES
 from bench.line import Row
 from bench.report.machine import is_in_history, machine_facts, versions
 
+AND = " and "
+"""Between the versions of a package that rows of several runs name."""
+
 
 class UnfitRows(Exception):
     """Rows of earlier runs that cannot be shown together, or as what is measured; the text says why."""
@@ -86,5 +89,6 @@ def _told(path: Path) -> dict[str, Any]:
 
 
 def _every_version(name: str, told: Sequence[Mapping[str, Any]]) -> str:
-    """The versions of one package in all files, each once."""
-    return " and ".join(dict.fromkeys(one["versions"][name] for one in told if name in one["versions"]))
+    """The versions of one package in all files, each once; a file that was joined before names several."""
+    named = (one["versions"][name] for one in told if name in one["versions"])
+    return AND.join(dict.fromkeys(version for versions in named for version in versions.split(AND)))
