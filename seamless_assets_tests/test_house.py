@@ -106,13 +106,21 @@ def listed(folder: Path) -> list[Path]:
 
 def test_the_page_of_the_house_names_rooms_that_are_there() -> None:
     page = (ROOT / "docs" / "house.md").read_text()
-    built, _, rest = page.partition("Not built yet")
-    named = set(re.findall(r"`((?:[a-z_]+/)+(?:[a-z_]+\.py)?)`", built + rest.partition("\n## ")[2]))
+    named = set(re.findall(r"`((?:[a-z_]+/)+(?:[a-z_]+\.py)?)`", page))
     tops = {path.name for path in listed(PACKAGE)}
     paths = {name for name in named if name.split("/")[0] in tops}
     assert len(paths) > 30
     assert {name for name in paths if not (PACKAGE / name).exists()} == set()
     assert {name for name in tops - {"__init__.py", "py.typed"} if name not in page} == set()
+
+
+def test_the_page_of_the_house_names_the_rooms_inside_each_room() -> None:
+    page = (ROOT / "docs" / "house.md").read_text()
+    rows = re.findall(r"^\| `(\w+)/` \|[^|]+\| (.+) \|$", page, re.MULTILINE)
+    assert len(rows) == 4
+    for room, inside in rows:
+        named = set(re.findall(r"`(\w+)/`", inside))
+        assert named == {path.name for path in listed(PACKAGE / room) if path.is_dir()}, room
 
 
 def test_only_config_looks_at_the_environment() -> None:

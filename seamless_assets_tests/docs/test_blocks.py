@@ -23,6 +23,7 @@ from conftest import ROOT
 from support.docs_world import ENVIRONMENT, World
 from support.served import served
 
+import bench.__main__ as bench
 import seamless_assets as sa
 from seamless_assets.adapters.machine.leases import MachineLeases
 from seamless_assets.cli.app import cli
@@ -32,7 +33,12 @@ from seamless_assets.defs.component import SeamlessMarketsComponent
 from seamless_assets.service.app import service_app
 
 BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
-PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]
+PAGES = [
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+]
+COMMAND, BENCH = re.compile(r"`seamless ([a-z][^`]*)`"), re.compile(r"`python -m bench([^`]*)`")
+"""Commands of ours within a sentence or a table."""
 RUN_ELSEWHERE = {
     "dagster.md": "defs/test_docs.py",
     "testing.md": "testing/test_page.py",
@@ -60,7 +66,7 @@ TABLES = "iceberg.md"
 """The page whose blocks want a mirror."""
 OTHERS = {
     *("(umask", "cd", "celery", "dagster-daemon", "dagster-webserver", "docker", "export", "pip"),
-    *("curl", "python3", "systemctl"),
+    *("curl", "python", "python3", "systemctl", "uv"),
 }
 """Programs that are none of ours."""
 NOT_SETTINGS = {"scrape_configs": "Prometheus", "python_logs": "Dagster", "type": "Dagster's components"}
@@ -215,6 +221,24 @@ def test_the_commands_of_the_pages_can_be_typed(in_folder: World, typed: Typed) 
             else:
                 assert Path(program).name in OTHERS, (block.name, line)
     assert {"check", "coverage", "materialize", "read", "status", "token", "new"} <= ran
+
+
+def test_commands_within_sentences_have_such_names_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    commands, benches = COMMAND.findall(text), BENCH.findall(text)
+    assert len(commands) > 100 < len(benches)
+    assert not [command for command in commands if not is_known(*command.split())]
+    for words in benches:
+        bench.parse(shlex.split(words))
+
+
+def is_known(name: str, *words: str) -> bool:
+    """Whether there is such a command, with the options that are named beside it."""
+    if name not in cli.commands:
+        return False
+    options = {option for one in cli.commands[name].params for option in one.opts}
+    return {word for word in words if word.startswith("--")} <= options
 
 
 def typing(block: Block, words: list[str], typed: Typed, ran: set[str]) -> set[str]:  # noqa: F811
