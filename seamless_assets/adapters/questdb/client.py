@@ -7,7 +7,6 @@ A server that is away is asked again with growing delays until `retry_s` has pas
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import ssl
 import time
@@ -40,6 +39,8 @@ FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 2.0
 FIRST_POLL_S, POLL_GROWTH, LONGEST_POLL_S = 0.004, 1.5, 0.1
 _ANSWERS = {"dataset", "ddl", "dml"}
 """What the server calls what came of a query, of a change of tables, and of a change of rows."""
+AS_PARQUET = {"fmt": "parquet", "compression_codec": "uncompressed", "statistics_enabled": "false"}
+"""How /exp is asked. Packing bars takes both sides longer than it spares on a wire of 1 Gbit/s."""
 ROWS_PER_REQUEST = 100_000
 DESIGNATED = "ts"
 """The designated timestamp of every table of ours."""
@@ -96,9 +97,9 @@ class QuestDbClient:
 
     async def export(self, sql: str) -> pa.Table:
         """The rows of a query as Arrow, by the path that is fastest for many. Raises `HotStoreError`."""
-        payload = await self._persist(lambda: self._download({"query": sql, "fmt": "parquet"}))
+        payload = await self._persist(lambda: self._download({"query": sql, **AS_PARQUET}))
         try:
-            return await self._in_thread(pq.read_table, io.BytesIO(payload))
+            return await self._in_thread(_table, payload)
         except (pa.ArrowException, OSError) as error:
             raise self._odd(sql, payload) from error
 
@@ -386,6 +387,10 @@ def _is_hopeless(error: Exception) -> bool:
 
 def _cause(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _table(payload: bytes) -> pa.Table:
+    return pq.ParquetFile(pa.BufferReader(payload)).read()
 
 
 def _parsed(payload: bytes) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from http.client import HTTPConnection, HTTPSConnection
+from io import BytesIO
 from urllib.parse import urlencode
 
 from seamless_assets.adapters.questdb.address import QuestDbAddress
@@ -26,12 +27,12 @@ def download(
         headers = {**address.http_headers(), "Connection": "close"}
         connection.request("GET", f"/{path}?{urlencode(query)}", headers=headers)
         answer = connection.getresponse()
-        pieces = []
+        body = BytesIO()
         while piece := answer.read1(PIECE):
-            pieces.append(piece)
+            body.write(piece)
             if time.monotonic() > until:
                 raise TimeoutError(f"no whole answer in {address.timeout_s:g} s")
-        return answer.status, b"".join(pieces)
+        return answer.status, body.getvalue()
     finally:
         connection.close()
 

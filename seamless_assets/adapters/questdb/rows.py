@@ -155,8 +155,10 @@ def possible(
     micros: np.ndarray, rows: pa.Table, timeframe: Timeframe, window: Segment, schema: pa.Schema
 ) -> pa.Table:
     """Those of `rows` that may be in the store, with `ts` in seconds and as `schema`."""
-    timed = rows.set_column(0, "ts", pa.array(micros // 1_000_000)).cast(schema)
-    mask = (micros % 1_000_000 == 0) & possible_opens(timestamps(timed), timeframe, window)
+    seconds = micros // 1_000_000
+    mask = seconds * 1_000_000 == micros
+    mask &= possible_opens(seconds, timeframe, window)
+    timed = rows.set_column(0, "ts", pa.array(seconds)).cast(schema)
     return timed if mask.all() else timed.filter(pa.array(mask))
 
 

@@ -26,6 +26,8 @@ def possible_rows(bars: pa.Table, timeframe: Timeframe, window: Segment) -> np.n
 def possible_opens(ts: np.ndarray, timeframe: Timeframe, window: Segment) -> np.ndarray:
     """Mask of the opens (epoch seconds) that lie in `window` and on the grid."""
     possible: np.ndarray = (window.start <= ts) & (ts < window.end)
+    if possible.all():
+        return _on_grid(ts, timeframe)
     possible[possible] = _on_grid(ts[possible], timeframe)
     return possible
 
@@ -40,6 +42,10 @@ def misplaced(ts: np.ndarray, timeframe: Timeframe, window: Segment) -> str | No
 def _on_grid(ts: np.ndarray, timeframe: Timeframe) -> np.ndarray:
     grid = timeframe.grid
     if isinstance(grid, FixedGrid):
-        aligned: np.ndarray = (ts - grid.anchor) % grid.seconds == 0
+        since = ts - grid.anchor
+        # Several times as fast as the remainder, which numpy takes number by number.
+        floors = since // grid.seconds
+        floors *= grid.seconds
+        aligned: np.ndarray = floors == since
         return aligned
     return np.fromiter((timeframe.floor(int(at)) == at for at in ts), dtype=bool, count=len(ts))
