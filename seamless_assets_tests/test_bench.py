@@ -225,7 +225,8 @@ def test_a_page_names_what_it_lacks_and_brings_its_speeds_to_the_comparisons(tmp
     row = Row(line, ours=2.0, peer=8.0, ratio=0.25, spread=(0.2, 0.3), rounds=3, load=1.0, at=1.0)
     other = Row(next(line for line in LINES if line.name == "reads.held"), ours=1.0, peer=1.0, ratio=1.0)
     grown = Row(LINES[-1], ours=1.0, facts={"points": [[10, 0.5, 2.0], [100, 5.0, None]]})
-    results = Results([row, other, grown], {"processor": "some"}, {"seamless-assets": "1 (abc)"})
+    held = Row(LINES[-2], ours=1.0, facts={"points": [[10, 0.5, 2.0], [100, 5.0, 20.0]]})
+    results = Results([row, other, held, grown], {"processor": "some"}, {"seamless-assets": "1 (abc)"})
     beside = tmp_path / "comparisons.md"
     beside.write_text("before\n<!-- speeds -->\nold\n<!-- end of speeds -->\nafter\n")
     write_page(results, tmp_path / "results.md")
@@ -237,7 +238,9 @@ def test_a_page_names_what_it_lacks_and_brings_its_speeds_to_the_comparisons(tmp
         "| ArcticDB | 2.00&nbsp;ms | 8.00&nbsp;ms | 0.25 | at&nbsp;most&nbsp;0.050&nbsp;x | MISSED |"
     )
     assert f"| a warm day, to Arrow {row_of_the_page} 0.20&nbsp;to&nbsp;0.30 |" in page
-    assert f"- `{LINES[-1].name}`: size / seconds / MiB: 10 / 0.50 / 2.00; 100 / 5.00 / -\n" in page
+    points = "size / seconds / MiB: 10 / 0.50 / 2.00; 100 / 5.00 / "
+    assert f"- `{LINES[-1].name}`: {points}-\n" in page
+    assert f"- `{LINES[-2].name}`: {points}20.0, exponent of memory 1.00\n" in page
     told = beside.read_text()
     assert "| a warm day, to Arrow | ArcticDB | 8.00 ms | 2.00 ms | 0.25 |\n" in told
     assert (

@@ -13,6 +13,7 @@ from bench.report.pictures import POINTS, draw
 from bench.report.results import Results
 from bench.report.speeds import write_speeds
 from bench.report.words import goal, number, outcome, spread
+from bench.running import exponent
 
 HEAD = (
     "---\nhide: [navigation]\n---\n"
@@ -28,7 +29,8 @@ LEGEND = (
     "it took beyond what its process held before. *CPU* is the ratio of processor times, which other work "
     "on the machine changes least. *load* is the machine's while the line was measured, the mean number of "
     "processes that wanted to run; above the number of its threads, times by the clock are longer for both "
-    "sides, and their ratio less sure.\n"
+    "sides, and their ratio less sure. An *exponent* is that from the second largest size to the largest; of "
+    "memory it says little below some MiB, where what was freed before is used again.\n"
 )
 COLUMNS = ("what", "beside", "ours", "peer", "ratio", "goal", "", "quartiles", "CPU", "MiB", "load", "repeat")
 
@@ -121,9 +123,12 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _facts(row: Row) -> str:
-    return ", ".join(
-        f"{FACTS.get(name, name.replace('_', ' '))} {_fact(value)}" for name, value in row.facts.items()
-    )
+    told = [f"{FACTS.get(name, name.replace('_', ' '))} {_fact(value)}" for name, value in row.facts.items()]
+    if points := row.facts.get(POINTS):
+        sizes, _, peaks = zip(*points, strict=True)
+        if (grown := exponent(sizes, peaks)) is not None:
+            told.append(f"exponent of memory {number(grown)}")
+    return ", ".join(told)
 
 
 def _fact(value: object) -> str:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
-from cli.conftest import NODE
+from cli.conftest import NODE, Typed
 
 import seamless_assets as sa
 from seamless_assets.adapters.machine.log import LogEvents
+from seamless_assets.cli.operating import doctor
 from seamless_assets.cli.series.reading import awaited
 from seamless_assets.cli.series.waits import Waits, exchange_of, heard
 from seamless_assets.core.node import NodeId
@@ -55,3 +59,26 @@ def test_a_read_waits_for_an_exchange_where_it_may_fill_alone(project: Path) -> 
         ):
             assert (exchange in awaited(pipeline, NODE, strategy)) is asks
             assert "the artifact store" in awaited(pipeline, NODE, strategy)[-1]
+
+
+def test_doctor_names_what_it_waits_for_from_the_first_moment_to_the_last(
+    project: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    @contextmanager
+    def waiting(describe: Callable[[], str]) -> Iterator[None]:
+        told.append(describe())
+        monkeypatch.setattr(doctor, "opened", partial(open_and_ask, describe))
+        yield
+        told.append(describe())
+
+    @contextmanager
+    def open_and_ask(describe: Callable[[], str], settings: sa.Settings) -> Iterator[sa.Seamless]:
+        with sa.connect(settings) as pipeline:
+            yield pipeline
+            told.append(describe())
+
+    monkeypatch.setattr(doctor, "waiting_for", waiting)
+    assert typed("doctor").status == 0
+    assert told == ["the stores to open", "the stores to close", "certificates"]

@@ -59,14 +59,14 @@ def test_every_page_fits_and_keeps_to_itself(address: str, site: Path, tmp_path:
 def looked_at(address: str, pages: Sequence[str], tmp_path: Path) -> None:
     """Look at pages in both sizes, and at what the browser says of them."""
     with chromium(tmp_path / "browser") as browser:
-        for name, (width, height) in SIZES.items():
-            size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": name == "phone"}
-            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-            for page in pages:
-                browser.get(f"{address}/{page}.html")
+        for page in pages:
+            browser.get(f"{address}/{page}.html")
+            for name, (width, height) in SIZES.items():
+                size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": name == "phone"}
+                browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
                 wider, over, torn = browser.execute_script(BEYOND)
                 assert (wider, over, torn) == (0, [], []), (page, name)
-                loaded = browser.execute_script(LOADED)
-                assert loaded and all(url.startswith(address) for url in loaded), (page, loaded)
+            loaded = browser.execute_script(LOADED)
+            assert loaded and all(url.startswith(address) for url in loaded), (page, loaded)
         said = [entry for entry in browser.get_log("browser") if "favicon.ico" not in entry["message"]]
         assert not said

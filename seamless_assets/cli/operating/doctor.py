@@ -28,8 +28,8 @@ def doctor(config: Path | None, is_json: bool) -> None:
     from seamless_assets.pipeline.wiring.machine import machine_findings
 
     settings = load_settings(config)
-    pending: list[tuple[str, ...]] = [()]
-    with waiting_for(describe=lambda: ", ".join(pending[-1])):
+    pending: list[tuple[str, ...]] = [("the stores to open",)]
+    with waiting_for(describe=lambda: ", ".join(pending[-1]) or "the stores to close"):
         with opened(settings.without_retries()) as pipeline:
             findings = pipeline.diagnose(on_pending=pending.append)
         pending.append(("certificates",))
