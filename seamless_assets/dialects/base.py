@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.core.wire.listing import Listing
 from seamless_assets.dialects.market_data import Listings, Market, MarketData
 from seamless_assets.errors import InvalidInput
 
@@ -122,9 +123,46 @@ def futures(data: Listings) -> list[Market]:
     return [market for market in data.markets.values() if market.expiry is not None]
 
 
-async def listed(data: MarketData, markets: Mapping[str, Market]) -> dict[str, Market]:
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A market of a list, by its `name` there; `listing` is what the venue itself says of it, if it does."""
+
+    name: str
+    market: Market
+    listing: Listing | None
+
+    def told(self, made: Mapping[str, Any], where_gone: Mapping[str, Any]) -> dict[str, Any]:
+        """What a list says of it: the venue's own words, else those that were made.
+
+        `where_gone` goes before the venue's last words of a market that its list names no more.
+        """
+        if self.listing is None:
+            return dict(made)
+        return {**self.listing.entry, **(where_gone if self.listing.is_gone else {})}
+
+
+async def listed(data: MarketData, markets: Mapping[str, Market]) -> list[Entry]:
     """Those of the markets that the venue's list names now."""
-    return {name: market for name, market in markets.items() if await data.is_listed(market.symbol)}
+    listings = await data.listings()
+    named = (
+        (name, market, listings[market.symbol])
+        for name, market in markets.items()
+        if market.symbol in listings
+    )
+    return [
+        Entry(name if listing is None else listing.name, market, listing) for name, market, listing in named
+    ]
+
+
+async def market_called(data: MarketData, markets: Mapping[str, Market], name: str) -> Market | None:
+    """The market of a name: ours of it, or the one that the venue's list has."""
+    if name in markets:
+        return markets[name]
+    for market in markets.values():
+        listing = await data.listing(market.symbol)
+        if listing is not None and listing.name == name:
+            return market
+    return None
 
 
 def by_name(markets: Iterable[Market], name_of: Callable[[Market], str]) -> dict[str, Market]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from seamless_assets.core.wire.listing import Listing
 from seamless_assets.dialects.base import (
     KEPT_ROWS,
     Handler,
@@ -17,6 +19,7 @@ from seamless_assets.dialects.base import (
     always,
     by_name,
     listed,
+    market_called,
     padded,
     page_size,
     rows_of,
@@ -39,6 +42,10 @@ _LEGAL = {
     "symbol": (r"^[\w\-._&&[^a-z]]{1,50}$", re.compile(r"(?!.*[a-z])[\w.-]{1,50}")),
 }
 """The characters that parameters may have, as the venue says it and as Python does."""
+_COMMON = frozenset({"SPOT", "MARGIN", "LEVERAGED"})
+"""Whose markets are listed where nobody's are asked for."""
+Places = tuple[int, int]
+"""Decimals of prices and of amounts."""
 _ONE_OF_TWO = Refusal(400, {"code": -1128, "msg": "Combination of optional parameters invalid."})
 _READ = {
     "klines": ("symbol", "interval", "startTime", "endTime", "timeZone", "limit"),
@@ -47,11 +54,12 @@ _READ = {
 }
 """The parameters of spot's endpoints; what contracts and clocks do not read is as if it were not there."""
 _PLACES = 8
+_GONE = {"status": "BREAK"}
 _UTC = re.compile("[+-]?0{1,2}(:00)?")
 _TOO_OLD = Refusal(400, {"code": -1102, "msg": "Candlestick too long ago."})
 
 
-def _limit_headers(used: int, _at: float) -> dict[str, str]:
+def _limit_headers(used: int, _at: float, _left_s: float) -> dict[str, str]:
     return {"x-mbx-used-weight": str(used), "x-mbx-used-weight-1m": str(used)}
 
 
@@ -68,10 +76,6 @@ _REFUSALS: dict[Reason, tuple[int, int, str]] = {
 }
 _SIGNED_LISTS = ("capital/config/getall", "margin/allPairs", "margin/isolated/allPairs", "margin/allAssets")
 """What ccxt asks with keys before it asks for markets; an account without any of it answers so."""
-_FILTERS = [
-    {"filterType": "PRICE_FILTER", "minPrice": "0.00000001", "maxPrice": "1000000", "tickSize": "0.00000001"},
-    {"filterType": "LOT_SIZE", "minQty": "0.00000001", "maxQty": "9000000", "stepSize": "0.00000001"},
-]
 
 
 def routes(data: MarketData) -> list[Route]:
@@ -110,9 +114,26 @@ def refusal(reason: Reason, detail: str) -> Refusal:
     return Refusal(status, {"code": code, "msg": f"{message} {detail}".rstrip()})
 
 
-def written(value: float) -> str:
-    """A price or an amount with the decimals that the lists of markets name."""
-    return padded(value, _PLACES)
+def written(value: float, places: int = _PLACES) -> str:
+    """A price or an amount with the decimals that the venue writes: as many on spot, a market's own else."""
+    return padded(value, places)
+
+
+def places_of_market(market: Market, listing: Listing | None) -> Places:
+    """The decimals of a market's prices and of its amounts: eight on spot, those of the list else."""
+    if not market.is_swap:
+        return _PLACES, _PLACES
+    entry = {} if listing is None else listing.entry
+    price, amount = entry.get("pricePrecision"), entry.get("quantityPrecision")
+    if isinstance(price, int) and isinstance(amount, int):
+        return price, amount
+    return market.terms.price_places, market.terms.amount_places
+
+
+def turnover(volume: float, close: float, places: Places) -> str:
+    """What a candle's volume is worth, with the decimals that it has."""
+    all_places = min(sum(places), _PLACES)
+    return written(round(volume * close, all_places), all_places)
 
 
 def market_name(market: Market) -> str:
@@ -129,7 +150,7 @@ class _Venue:
 
     async def info(self, query: Query) -> Any:
         known, now = await listed(self._data, self._markets), self._data.clock.now()
-        listings = [_listing(name, market, now) for name, market in known.items()]
+        listings = [one.told(_listing(one.name, one.market, now), _GONE) for one in known]
         return {
             "timezone": "UTC",
             "serverTime": int(now * 1000),
@@ -150,7 +171,7 @@ class _Venue:
 
     async def klines(self, query: Query) -> Any:
         _require(query, "symbol", "interval")
-        market = self._market(query)
+        market = await self._market(query)
         frame = timeframe_of(_NAMES, query.get("interval"), _BAD_INTERVAL)
         if self._is_spot and not _UTC.fullmatch(query.get("timeZone") or "0"):
             raise NotServed("candles are kept in UTC; leave timeZone out")
@@ -163,13 +184,15 @@ class _Venue:
         else:
             found = await self._data.first(market.symbol, frame, start, end, limit)
         trades = self._data.trades_in_candle
+        places = places_of_market(market, await self._data.listing(market.symbol))
         return [
-            _row(ts, frame.shift(ts, 1), o, h, low, c, v, trades) for ts, o, h, low, c, v in rows_of(found)
+            _row(ts, frame.shift(ts, 1), o, h, low, c, v, trades, places)
+            for ts, o, h, low, c, v in rows_of(found)
         ]
 
     async def trades(self, query: Query) -> Any:
         _require(query, "symbol")
-        market = self._market(query)
+        market = await self._market(query)
         if query.get("fromId"):
             raise NotServed("trades are found by their time here, and not by fromId")
         start, end = window(query, "startTime", "endTime", 1000)
@@ -190,8 +213,8 @@ class _Venue:
             for n, (at, price, amount, side) in enumerate(found)
         ]
 
-    def _market(self, query: Query) -> Market:
-        market = self._markets.get(query.get("symbol", ""))
+    async def _market(self, query: Query) -> Market:
+        market = await market_called(self._data, self._markets, query.get("symbol", ""))
         if market is None or self._data.is_refused(market.symbol):
             raise _BAD_SYMBOL
         return market
@@ -207,19 +230,21 @@ def _row(
     c: float,
     v: float,
     trades: int,
+    places: Places,
 ) -> tuple[int | str, ...]:
+    price, amount = places
     return (
         ts * 1000,
-        written(o),
-        written(h),
-        written(low),
-        written(c),
-        written(v),
+        written(o, price),
+        written(h, price),
+        written(low, price),
+        written(c, price),
+        written(v, amount),
         end * 1000 - 1,
-        written(round(v * c, _PLACES)),
+        turnover(v, c, places),
         trades,
-        written(0.0),
-        written(0.0),
+        written(0.0, amount),
+        turnover(0.0, c, places),
         "0",
     )
 
@@ -265,9 +290,19 @@ def _chosen(listings: list[dict[str, Any]], query: Query) -> list[dict[str, Any]
             raise _BAD_SYMBOL
         return [known[name] for name in dict.fromkeys(asked)]
     permissions = query.get("permissions", "")
-    allowed = _array(query, "permissions") if permissions.startswith("[") else [permissions or "SPOT"]
-    status = query.get("symbolStatus")
-    return [item for item in listings if "SPOT" in allowed and status in (None, "", item["status"])]
+    asked = _array(query, "permissions") if permissions.startswith("[") else [permissions]
+    allowed = set(asked) if permissions else _COMMON
+    status, is_short = query.get("symbolStatus"), query.get("showPermissionSets", "").lower() == "false"
+    return [
+        {name: value for name, value in item.items() if not is_short or name != "permissionSets"}
+        for item in listings
+        if not allowed.isdisjoint(_permissions(item)) and status in (None, "", item.get("status"))
+    ]
+
+
+def _permissions(item: Mapping[str, Any]) -> set[str]:
+    """Who may trade a market of the list: newer ones tell it in sets of which one has to be had."""
+    return {*item.get("permissions", ()), *(name for one in item.get("permissionSets", ()) for name in one)}
 
 
 def _array(query: Query, name: str) -> list[str]:
@@ -282,6 +317,7 @@ def _array(query: Query, name: str) -> list[str]:
 
 
 def _listing(name: str, market: Market, now: float) -> dict[str, Any]:
+    terms = market.terms
     common = {
         "symbol": name,
         "pair": name,
@@ -291,14 +327,24 @@ def _listing(name: str, market: Market, now: float) -> dict[str, Any]:
         "baseAssetPrecision": _PLACES,
         "quoteAssetPrecision": _PLACES,
         "orderTypes": ["LIMIT", "MARKET"],
-        "filters": _FILTERS,
     }
+    filters = [
+        {"filterType": "PRICE_FILTER", "minPrice": terms.tick, "maxPrice": "1000000", "tickSize": terms.tick},
+        *(
+            {"filterType": kind, "minQty": terms.least, "maxQty": terms.most, "stepSize": terms.lot}
+            for kind in ("LOT_SIZE", "MARKET_LOT_SIZE")
+        ),
+    ]
     if not market.is_swap:
+        worth = {"filterType": "NOTIONAL", "minNotional": terms.least_cost, "applyMinToMarket": True}
         return {
             **common,
+            "quotePrecision": _PLACES,
             "isSpotTradingAllowed": True,
             "isMarginTradingAllowed": False,
-            "permissions": ["SPOT"],
+            "filters": [*filters, worth],
+            "permissions": [],
+            "permissionSets": [["SPOT"]],
         }
     return {
         **common,
@@ -307,6 +353,7 @@ def _listing(name: str, market: Market, now: float) -> dict[str, Any]:
         "underlyingType": "COIN",
         "deliveryDate": 4_133_404_800_000,
         "onboardDate": market.listed * 1000,
-        "pricePrecision": _PLACES,
-        "quantityPrecision": _PLACES,
+        "pricePrecision": terms.price_places,
+        "quantityPrecision": terms.amount_places,
+        "filters": [*filters, {"filterType": "MIN_NOTIONAL", "notional": terms.least_cost}],
     }

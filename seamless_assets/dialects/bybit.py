@@ -16,6 +16,7 @@ from seamless_assets.dialects.base import (
     by_name,
     futures,
     listed,
+    market_called,
     page_size,
     rows_of,
     spot,
@@ -27,6 +28,7 @@ from seamless_assets.dialects.limits import RateLimits
 from seamless_assets.dialects.market_data import Market, MarketData
 
 CAP = 1000
+_GONE = {"status": "Closed"}
 _LISTED = 500
 """Instruments in a page of contracts, where its size is not told."""
 _CATEGORIES = ("spot", "linear", "inverse", "option")
@@ -48,9 +50,9 @@ _REQUESTS, _WINDOW_S = 600, 5
 """How many requests of an address are taken in so many seconds."""
 
 
-def _limit_headers(used: int, at: float) -> dict[str, str]:
+def _limit_headers(used: int, at: float, left_s: float) -> dict[str, str]:
     left = max(0, _REQUESTS - used)
-    reset = at if left else (at // _WINDOW_S + 1) * _WINDOW_S
+    reset = at if left else at + left_s
     return {
         "x-bapi-limit": str(_REQUESTS),
         "x-bapi-limit-status": str(left),
@@ -101,9 +103,9 @@ class _Venue:
         if category not in _CATEGORIES:
             raise Refusal(200, self._error("Illegal category"))
         known, now = await listed(self._data, self._markets.get(category, {})), self._data.clock.now()
-        if symbol and symbol not in known and category != "spot":
+        if symbol and category != "spot" and symbol not in (one.name for one in known):
             raise self._unknown("params error: symbol invalid")
-        described = [_instrument(name, market, now) for name, market in known.items()]
+        described = [one.told(_instrument(one.name, one.market, now), _GONE) for one in known]
         wanted = {"symbol": symbol, "baseCoin": query.get("baseCoin"), "status": query.get("status")}
         asked = {key: value for key, value in wanted.items() if value}
         found = [item for item in described if asked.items() <= item.items()]
@@ -122,7 +124,7 @@ class _Venue:
         return found[begin:end], names[end - 1] if end < len(found) else ""
 
     async def candles(self, query: Query) -> Any:
-        market = self._market(query, "linear")
+        market = await self._market(query, "linear")
         frame = INTERVALS.get(query.get("interval", ""))
         if market is None:
             raise self._unknown("params error: Symbol Invalid")
@@ -144,7 +146,7 @@ class _Venue:
         return self._ok({"category": category, "symbol": query["symbol"], "list": rows})
 
     async def trades(self, query: Query) -> Any:
-        market = self._market(query, "")
+        market = await self._market(query, "")
         if market is None:
             raise self._unknown("params error: Symbol Invalid")
         now = self._data.clock.now()
@@ -164,12 +166,13 @@ class _Venue:
         ]
         return self._ok({"category": query["category"], "list": rows})
 
-    def _market(self, query: Query, category: str) -> Market | None:
+    async def _market(self, query: Query, category: str) -> Market | None:
         """The market that is asked for, of `category` where none is told. Raises `Refusal` for an unknown one."""
         category = query.get("category") or category
         if category not in _CATEGORIES:
             raise Refusal(200, self._error("Illegal category"))
-        market = self._markets.get(category, {}).get(query.get("symbol", ""))
+        markets = self._markets.get(category, {})
+        market = await market_called(self._data, markets, query.get("symbol", ""))
         return None if market is None or self._data.is_refused(market.symbol) else market
 
     def _ok(self, result: Any) -> Any:
@@ -210,25 +213,33 @@ def _failed(code: int, message: str, now: float) -> Any:
 
 
 def market_name(market: Market) -> str:
-    """The venue's name of a market."""
-    return f"{market.base}{market.quote}" + (f"-{market.expiry:%d%b%y}".upper() if market.expiry else "")
+    """The venue's name of a market: of contracts in USDC the quote is left out."""
+    if market.quote == "USDC" and (market.is_swap or market.expiry):
+        plain = market.base
+    else:
+        plain = f"{market.base}{market.quote}"
+    if market.expiry:
+        return f"{plain}-{market.expiry:%d%b%y}".upper()
+    return f"{plain}PERP" if market.is_swap and plain == market.base else plain
 
 
 def _instrument(name: str, market: Market, now: float) -> dict[str, Any]:
+    terms = market.terms
     common = {
         "symbol": name,
         "baseCoin": market.base,
         "quoteCoin": market.quote,
         "status": "Closed" if market.is_halted(now) else "Trading",
-        "priceFilter": {"minPrice": "0.00000001", "maxPrice": "1000000", "tickSize": "0.00000001"},
+        "priceFilter": {"minPrice": terms.tick, "maxPrice": "1000000", "tickSize": terms.tick},
         "lotSizeFilter": {
-            "basePrecision": "0.00000001",
+            "basePrecision": terms.lot,
             "quotePrecision": "0.00000001",
-            "minOrderQty": "0.00000001",
-            "maxOrderQty": "1000000",
-            "minOrderAmt": "1",
+            "minOrderQty": terms.least,
+            "maxOrderQty": terms.most,
+            "minOrderAmt": terms.least_cost,
             "maxOrderAmt": "1000000",
-            "qtyStep": "0.00000001",
+            "qtyStep": terms.lot,
+            "minNotionalValue": terms.least_cost,
         },
     }
     expiry = market.expiry

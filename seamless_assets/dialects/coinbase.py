@@ -8,6 +8,7 @@ from typing import Any
 
 from seamless_assets.dialects.base import (
     KEPT_ROWS,
+    Entry,
     Handler,
     Query,
     Reason,
@@ -16,6 +17,7 @@ from seamless_assets.dialects.base import (
     always,
     by_name,
     listed,
+    market_called,
     number,
     page_size,
     rows_of,
@@ -51,7 +53,7 @@ _A_SECOND = 10
 """Requests of an address that are taken in a second."""
 
 
-def _limit_headers(used: int, _at: float) -> dict[str, str]:
+def _limit_headers(used: int, _at: float, _left_s: float) -> dict[str, str]:
     return {
         "x-ratelimit-limit": str(_A_SECOND),
         "x-ratelimit-remaining": str(max(0, _A_SECOND - used)),
@@ -65,6 +67,18 @@ LISTS = frozenset({"product_ids"})
 """Parameters that are given once for each of their values."""
 _PRODUCTS = ("/api/v3/brokerage/market/products", "/api/v3/brokerage/products")
 """For everybody, and for those with keys."""
+_GONE = {"trading_disabled": True}
+_OF_NOW = (
+    "price",
+    "price_percentage_change_24h",
+    "volume_24h",
+    "volume_percentage_change_24h",
+    "approximate_quote_24h_volume",
+    "mid_market_price",
+    "best_bid_price",
+    "best_ask_price",
+)
+"""What a product says of trading just now."""
 _FEES = {
     "total_volume": "0",
     "total_fees": "0",
@@ -146,23 +160,23 @@ class _Venue:
         if asked := query.get("product_ids"):
             # One parameter for each, or all of them in one.
             names = asked.split(",")
-            known = {name: market for name, market in known.items() if name in names}
+            known = [one for one in known if one.name in names]
         begin = max(0, number(query, "offset", 0))
         # Without a limit, or one of 0, all of them.
         size = number(query, "limit", 0) or len(known)
         if size < 0:
             raise _invalid("limit must not be negative")
-        page = [_product(name, market) for name, market in known.items()][begin : begin + size]
+        page = [_told(one) for one in known[begin : begin + size]]
         return {"products": page, "num_products": len(page)}
 
     async def product(self, query: Query) -> Any:
-        known = await listed(self._data, self._markets)
-        if query["product"] not in known:
-            raise _UNKNOWN
-        return _product(query["product"], known[query["product"]])
+        for one in await listed(self._data, self._markets):
+            if one.name == query["product"]:
+                return _told(one)
+        raise _UNKNOWN
 
     async def candles(self, query: Query) -> Any:
-        market = self._market(query)
+        market = await self._market(query)
         frame = timeframe_of(_GRANULARITY, query.get("granularity"), _invalid("unsupported granularity"))
         start = number(query, "start", 0)
         end = number(query, "end", 0) if query.get("end") else int(self._data.clock.now())
@@ -173,7 +187,7 @@ class _Venue:
         return {"candles": [_candle(*row) for row in rows_of(found[::-1])]}
 
     async def trades(self, query: Query) -> Any:
-        market, now = self._market(query), self._data.clock.now()
+        market, now = await self._market(query), self._data.clock.now()
         start, end = number(query, "start", int(now) - 3600), number(query, "end", int(now))
         found = await self._data.trades(market.symbol, start, end, page_size(query, "limit", 100, 1000))
         return {
@@ -192,8 +206,8 @@ class _Venue:
             "best_ask": "",
         }
 
-    def _market(self, query: Query) -> Market:
-        market = self._markets.get(query["product"])
+    async def _market(self, query: Query) -> Market:
+        market = await market_called(self._data, self._markets, query["product"])
         if market is None:
             raise _UNKNOWN
         return market
@@ -220,16 +234,23 @@ def _iso(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def _told(one: Entry) -> dict[str, Any]:
+    """A product as the list says it; what trading changes is of the time when that was kept, and left out."""
+    told = one.told(_product(one.name, one.market), _GONE)
+    return told if one.listing is None else {**told, **{name: "" for name in _OF_NOW if name in told}}
+
+
 def _product(name: str, market: Market) -> dict[str, Any]:
+    terms = market.terms
     return {
         "product_id": name,
         "price": "" if market.price is None else text(market.price),
-        "base_increment": "0.00000001",
-        "quote_increment": "0.00000001",
-        "price_increment": "0.00000001",
-        "base_min_size": "0.00000001",
-        "base_max_size": "1000000",
-        "quote_min_size": "1",
+        "base_increment": terms.lot,
+        "quote_increment": terms.tick,
+        "price_increment": terms.tick,
+        "base_min_size": terms.least,
+        "base_max_size": terms.most,
+        "quote_min_size": terms.least_cost,
         "quote_max_size": "50000000",
         "base_currency_id": market.base,
         "quote_currency_id": market.quote,

@@ -30,6 +30,10 @@ from seamless_assets.errors import NotServed
 
 RETENTION = 720
 _PLACES = 8
+"""Decimals of amounts."""
+_GONE = {"status": "cancel_only"}
+_DECIMALS = {"EUR": 4, "USD": 4, "ADA": 6}
+"""Decimals of assets that have fewer than most."""
 _REFUSALS: dict[Reason, str] = {
     "unauthorized": "EAPI:Invalid key",
     "too_many": "EGeneral:Too many requests",
@@ -78,21 +82,33 @@ class _Venue:
         self._old_names = _old_names(self._markets)
 
     async def assets(self, query: Query) -> Any:
-        own = sorted({name for market in self._markets.values() for name in (market.base, market.quote)})
-        old = {old: name for name in own for old in (_old_code(name), _old_asset(name))}
-        names, asked = {**old, **dict(zip(own, own, strict=True))}, _listed(query, "asset") or own
+        known = await listed(self._data, self._markets)
+        told = {name: told for one in known if one.listing for name, told in one.listing.assets.items()}
+        made = {
+            name
+            for one in known
+            if one.listing is None or not one.listing.assets
+            for name in (one.market.base, one.market.quote)
+        }
+        all_assets = told | {name: _asset(name) for name in sorted(made)}
+        old = {old: name for name in made for old in (_old_code(name), _old_asset(name))}
+        shorter = {entry.get("altname", name): name for name, entry in told.items()}
+        names = {**old, **shorter, **{name: name for name in all_assets}}
+        asked = _listed(query, "asset") or list(all_assets)
         if not names.keys() >= set(asked):
             raise Refusal(200, _error("EQuery:Unknown asset"), is_unknown=True)
-        return _ok({name: _asset(names[name]) for name in asked})
+        return _ok({name if names[name] in made else names[name]: all_assets[names[name]] for name in asked})
 
     async def pairs(self, query: Query) -> Any:
         if query.get("info", "info") != "info":
             raise NotServed("of pairs their info is kept here, and no leverage, fees or margin")
-        known = await listed(self._data, self._markets)
-        asked = [self._named(name) for name in _listed(query, "pair") or known]
-        if any(name not in known for name, _ in asked):
+        known = {one.market.symbol: one for one in await listed(self._data, self._markets)}
+        pairs = [(one.market, one.name) for one in known.values()]
+        if asked := _listed(query, "pair"):
+            pairs = [await self._named(name) for name in asked]
+        if any(market.symbol not in known for market, _ in pairs):
             raise _UNKNOWN
-        return _ok({key: _pair(key, known[name]) for name, key in asked})
+        return _ok({key: known[market.symbol].told(_pair(key, market), _GONE) for market, key in pairs})
 
     async def time(self, query: Query) -> Any:
         now = int(self._data.clock.now())
@@ -105,7 +121,7 @@ class _Venue:
         return _ok({"status": "online", "timestamp": f"{now:%Y-%m-%dT%H:%M:%SZ}"})
 
     async def candles(self, query: Query) -> Any:
-        market, key = self._market(query)
+        market, key = await self._market(query)
         frame = MINUTES.get(query.get("interval") or "1")
         if frame is None:
             raise Refusal(200, _error("EGeneral:Invalid arguments"), is_unknown=True)
@@ -116,53 +132,68 @@ class _Venue:
         found, end = await self._data.candles(market.symbol, timeframe, start, None)
         rows = [row for row in _filled(found, timeframe, start, end) if row[0] > since]
         closed = [row[0] for row in rows if timeframe.shift(row[0], 1) <= now]
-        trades = self._data.trades_in_candle
+        trades, places = self._data.trades_in_candle, await self._places(market)
         return _ok(
             {
-                key: [_row(*row, trades) for row in rows],
+                key: [_row(*row, trades, places) for row in rows],
                 # Whoever asks from there on has each candle as it closed, and misses none.
                 "last": closed[-1] if closed else since,
             }
         )
 
     async def trades(self, query: Query) -> Any:
-        market, key = self._market(query)
+        market, key = await self._market(query)
         now = self._data.clock.now()
         since = real(query, "since", now - 3600)
         since = since / 1e9 if since > 1e12 else since
         count = page_size(query, "count", 1000, 1000)
         found = await self._data.trades(market.symbol, since, now, count)
-        last = found[-1][0] if found else since
+        last, places = found[-1][0] if found else since, await self._places(market)
         rows = [
-            [_written(price), _written(amount), at, side[0], "l", "", n]
+            [padded(price, places[0]), padded(amount, places[1]), at, side[0], "l", "", n]
             for n, (at, price, amount, side) in enumerate(found)
         ]
         return _ok({key: rows, "last": str(int(last * 1e9))})
 
-    def _market(self, query: Query) -> tuple[Market, str]:
+    async def _market(self, query: Query) -> tuple[Market, str]:
         """The market that is asked for, and the name that it is answered under. Raises `Refusal`."""
         if not query.get("pair"):
             raise Refusal(200, _error("EGeneral:Invalid arguments"))
-        name, key = self._named(query["pair"])
-        if name not in self._markets or query.get("asset_class", "currency") != "currency":
+        if query.get("asset_class", "currency") != "currency":
+            raise _UNKNOWN
+        return await self._named(query["pair"])
+
+    async def _named(self, asked: str) -> tuple[Market, str]:
+        """A pair by one of its names, and the one that it is answered under. Raises `Refusal`.
+
+        That is the list's own; where this has another one, the oldest for those that are old.
+        """
+        for market in self._markets.values():
+            listing = await self._data.listing(market.symbol)
+            if listing is not None and asked in (listing.name, listing.entry.get("altname")):
+                return market, listing.name
+        name, key = self._old_names.get(asked, (asked, asked))
+        if name not in self._markets:
             raise _UNKNOWN
         return self._markets[name], key
 
-    def _named(self, asked: str) -> tuple[str, str]:
-        """Our name of a pair, and the one that it is answered under: the oldest for those that are old."""
-        return self._old_names.get(asked, (asked, asked))
+    async def _places(self, market: Market) -> tuple[int, int]:
+        """The decimals of a market's prices and of its amounts, as the list of pairs names them."""
+        listing = await self._data.listing(market.symbol)
+        entry = {} if listing is None else listing.entry
+        price, amount = entry.get("pair_decimals"), entry.get("lot_decimals")
+        if isinstance(price, int) and isinstance(amount, int):
+            return price, amount
+        return market.terms.price_places, _PLACES
 
 
 @lru_cache(KEPT_ROWS)
-def _row(ts: int, o: float, h: float, low: float, c: float, v: float, trades: int) -> tuple[int | str, ...]:
+def _row(
+    ts: int, o: float, h: float, low: float, c: float, v: float, trades: int, places: tuple[int, int]
+) -> tuple[int | str, ...]:
     # Where nobody traded nothing has a mean.
-    prices = (o, h, low, c, c if v else 0.0)
-    return (ts, *(_written(number) for number in (*prices, v)), trades if v else 0)
-
-
-def _written(value: float) -> str:
-    """A price or an amount with the decimals that the list of pairs names."""
-    return padded(value, _PLACES)
+    prices = (padded(price, places[0]) for price in (o, h, low, c, c if v else 0.0))
+    return (ts, *prices, padded(v, places[1]), trades if v else 0)
 
 
 def refusal(reason: Reason, detail: str) -> Refusal:
@@ -186,13 +217,14 @@ def _asset(name: str) -> dict[str, Any]:
     return {
         "aclass": "currency",
         "altname": name,
-        "decimals": 10,
+        "decimals": _DECIMALS.get(name, 10),
         "display_decimals": 5,
         "status": "enabled",
     }
 
 
 def _pair(name: str, market: Market) -> dict[str, Any]:
+    terms = market.terms
     return {
         "altname": name,
         "wsname": market.symbol,
@@ -200,17 +232,17 @@ def _pair(name: str, market: Market) -> dict[str, Any]:
         "base": market.base,
         "aclass_quote": "currency",
         "quote": market.quote,
-        "pair_decimals": _PLACES,
+        "pair_decimals": terms.price_places,
         "lot_decimals": _PLACES,
         "lot_multiplier": 1,
         "leverage_buy": [],
         "leverage_sell": [],
-        "fees": [[0, 0.26]],
-        "fees_maker": [[0, 0.16]],
+        "fees": [[0, round(float(terms.taker) * 100, 6)]],
+        "fees_maker": [[0, round(float(terms.maker) * 100, 6)]],
         "fee_volume_currency": "ZUSD",
-        "ordermin": "0.0001",
-        "costmin": "0.5",
-        "tick_size": "0.00000001",
+        "ordermin": terms.least,
+        "costmin": terms.least_cost,
+        "tick_size": terms.tick,
         "status": "online",
     }
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-LimitHeaders = Callable[[int, float], Mapping[str, str]]
-"""Headers of an answer, by what its caller has used of a window, and when, in epoch seconds."""
+LimitHeaders = Callable[[int, float, float], Mapping[str, str]]
+"""Headers of an answer, by what its caller has used of a window, the venue's clock in epoch seconds, and
+how many seconds of the window are left."""
 
 
-def no_headers(_used: int, _at: float) -> Mapping[str, str]:
+def no_headers(_used: int, _at: float, _left_s: float) -> Mapping[str, str]:
     """Of a venue whose answers tell nothing of limits."""
     return {}
 

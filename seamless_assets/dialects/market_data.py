@@ -9,6 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.core.wire.listing import Listing
+from seamless_assets.dialects.terms import Terms
 
 CANDLE = np.dtype(
     [("ts", "i8"), ("open", "f8"), ("high", "f8"), ("low", "f8"), ("close", "f8"), ("volume", "f8")]
@@ -53,6 +55,11 @@ class Market(Protocol):
         ...
 
     @property
+    def terms(self) -> Terms:
+        """Its steps, limits and fees, for where no list of the venue itself says them."""
+        ...
+
+    @property
     def is_swap(self) -> bool:
         """Whether it is a perpetual swap."""
         ...
@@ -80,6 +87,10 @@ class Listings(Protocol):
         """All markets by symbol."""
         ...
 
+    def known(self, symbol: str) -> Listing | None:
+        """What the venue's own list says of a market, as far as it was looked up by now."""
+        ...
+
     def is_refused(self, symbol: str) -> bool:
         """Whether the venue knows a symbol no more, not even its past."""
         ...
@@ -105,8 +116,15 @@ class MarketData(Listings, Protocol):
         """Whether the venue refuses a page that begins at `start` for its age."""
         ...
 
-    async def is_listed(self, symbol: str) -> bool:
-        """Whether the venue's list of markets names a symbol now."""
+    async def listings(self) -> Mapping[str, Listing | None]:
+        """The symbols that the venue's list of markets names now, and what the venue's own says of each.
+
+        None stands for a market that no such list is known to name.
+        """
+        ...
+
+    async def listing(self, symbol: str) -> Listing | None:
+        """What the venue's own list says of a market, as far as it is known without asking for it."""
         ...
 
     async def candles(

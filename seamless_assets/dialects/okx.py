@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
 from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.core.wire.listing import Listing
 from seamless_assets.dialects.base import (
     KEPT_ROWS,
     Query,
@@ -15,6 +18,7 @@ from seamless_assets.dialects.base import (
     Route,
     by_name,
     listed,
+    market_called,
     number,
     page_size,
     rows_of,
@@ -25,6 +29,8 @@ from seamless_assets.dialects.base import (
 from seamless_assets.dialects.market_data import Market, MarketData
 
 CAP = 300
+_CONTRACT_PLACES = 8
+_GONE = {"state": "suspend"}
 RECENT = 1440
 _REFUSALS: dict[Reason, tuple[int, str, str]] = {
     "unauthorized": (401, "50111", "Invalid OK-ACCESS-KEY."),
@@ -81,9 +87,9 @@ class _Venue:
         if kind not in _TYPES:
             raise _wrong("instType")
         known = await listed(self._data, self._markets)
-        if name and name not in known:
+        if name and name not in (one.name for one in known):
             raise _UNKNOWN
-        described = [_instrument(name, market) for name, market in known.items()]
+        described = [one.told(_instrument(one.name, one.market), _GONE) for one in known]
         wanted = {
             "instType": kind,
             "instId": name,
@@ -100,7 +106,7 @@ class _Venue:
         return await self._candles(query, reach=None)
 
     async def _candles(self, query: Query, reach: int | None) -> Any:
-        market, frame = self._market(query), BARS.get(query.get("bar") or "1m")
+        market, frame = await self._market(query), BARS.get(query.get("bar") or "1m")
         if frame is None:
             raise _wrong("bar", is_unknown=True)
         for name in ("after", "before", "limit"):
@@ -112,20 +118,20 @@ class _Venue:
         oldest = timeframe.shift(now, -reach) if reach else 0
         start = max(number(query, "before", -1) // 1000 + 1, oldest)
         found = (await self._data.last(market.symbol, timeframe, start, end, limit))[::-1]
-        write = row_of_swap if market.is_swap else row_of_spot
+        write = writer_of(market, await self._data.listing(market.symbol))
         return _ok(
             [(*write(*row), "1" if timeframe.shift(row[0], 1) <= now else "0") for row in rows_of(found)]
         )
 
     async def trades(self, query: Query) -> Any:
-        market = self._market(query)
+        market = await self._market(query)
         now, limit = self._data.clock.now(), page_size(query, "limit", 100, 500)
         found = (await self._data.trades(market.symbol, now - 3600, now, 1000))[-limit:][::-1]
         return _ok([_trade(query["instId"], *one) for one in found])
 
     async def history_trades(self, query: Query) -> Any:
         """Trades before `after` and after `before`: both are times, by which trades are named, too."""
-        market = self._market(query)
+        market = await self._market(query)
         now, limit = self._data.clock.now(), page_size(query, "limit", 100, 100)
         end, since = min(number(query, "after", int(now * 1000)) / 1000, now), number(query, "before", 0)
         found: list[tuple[float, float, float, str]] = []
@@ -139,12 +145,13 @@ class _Venue:
         newer = [one for one in found if one[0] * 1000 > since]
         return _ok([_trade(query["instId"], *one) for one in newer[-limit:][::-1]])
 
-    def _market(self, query: Query) -> Market:
+    async def _market(self, query: Query) -> Market:
         if not query.get("instId"):
             raise _empty("instId")
-        if query["instId"] not in self._markets:
+        market = await market_called(self._data, self._markets, query["instId"])
+        if market is None:
             raise _UNKNOWN
-        return self._markets[query["instId"]]
+        return market
 
 
 def _trade(name: str, at: float, price: float, amount: float, side: str) -> dict[str, str]:
@@ -152,15 +159,37 @@ def _trade(name: str, at: float, price: float, amount: float, side: str) -> dict
     return {"instId": name, "side": side, "sz": text(amount), "px": text(price), "tradeId": ms, "ts": ms}
 
 
-@lru_cache(KEPT_ROWS)
-def row_of_swap(ts: int, o: float, h: float, low: float, c: float, v: float) -> tuple[str, ...]:
-    """A candle but for whether it has closed: the volume in contracts, in the base and in the quote."""
-    return (str(ts * 1000), text(o), text(h), text(low), text(c), text(v), text(v), text(v * c))
+def writer_of(market: Market, listing: Listing | None) -> Callable[..., tuple[str, ...]]:
+    """What writes candles of a market, but for whether they have closed."""
+    if not market.is_swap:
+        return _row_of_spot
+    size = (
+        _size_of(market.terms.contract, "1")
+        if listing is None
+        else _size_of(listing.entry.get("ctVal"), listing.entry.get("ctMult"))
+    )
+    return partial(_row_of_swap, size)
+
+
+def _size_of(value: Any, multiplier: Any) -> float:
+    """The base that one contract is of; 1 where that is not told."""
+    try:
+        size = float(value) * float(multiplier)
+    except (TypeError, ValueError):
+        return 1.0
+    return size if 0 < size < math.inf else 1.0
 
 
 @lru_cache(KEPT_ROWS)
-def row_of_spot(ts: int, o: float, h: float, low: float, c: float, v: float) -> tuple[str, ...]:
-    """The same: the volume in the base, and twice in the quote."""
+def _row_of_swap(size: float, ts: int, o: float, h: float, low: float, c: float, v: float) -> tuple[str, ...]:
+    """The volume in contracts of a size, in the base and in the quote."""
+    contracts = text(round(v / size, _CONTRACT_PLACES))
+    return (str(ts * 1000), text(o), text(h), text(low), text(c), contracts, text(v), text(v * c))
+
+
+@lru_cache(KEPT_ROWS)
+def _row_of_spot(ts: int, o: float, h: float, low: float, c: float, v: float) -> tuple[str, ...]:
+    """The volume in the base, and twice in the quote."""
     turnover = text(v * c)
     return (str(ts * 1000), text(o), text(h), text(low), text(c), text(v), turnover, turnover)
 
@@ -177,7 +206,7 @@ def market_name(market: Market) -> str:
 
 
 def _instrument(name: str, market: Market) -> dict[str, Any]:
-    swap = market.is_swap
+    swap, terms = market.is_swap, market.terms
     return {
         "instType": "SWAP" if swap else "SPOT",
         "instId": name,
@@ -186,15 +215,16 @@ def _instrument(name: str, market: Market) -> dict[str, Any]:
         "baseCcy": "" if swap else market.base,
         "quoteCcy": "" if swap else market.quote,
         "settleCcy": market.quote if swap else "",
-        "ctVal": "1" if swap else "",
+        "ctVal": terms.contract if swap else "",
         "ctMult": "1" if swap else "",
         "ctValCcy": market.base if swap else "",
         "ctType": "linear" if swap else "",
         "expTime": "",
         "listTime": str(market.listed * 1000),
-        "tickSz": "0.00000001",
-        "lotSz": "0.00000001",
-        "minSz": "0.00000001",
+        "tickSz": terms.tick,
+        "lotSz": terms.lot,
+        "minSz": terms.least,
+        "maxLmtSz": terms.most,
         "state": "live",
     }
 

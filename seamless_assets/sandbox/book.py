@@ -102,6 +102,9 @@ class Book:
         """Whether the venue refuses a page that begins at `start` for its age."""
         return self.markets[symbol].too_old == "refused" and start < self.kept_from(symbol, timeframe)
 
+    def known(self, symbol: str) -> None:
+        """None: what the list of markets says of it follows from its terms."""
+
     def is_refused(self, symbol: str) -> bool:
         """Whether the venue knows a symbol no more, not even its past."""
         market = self.markets[symbol]

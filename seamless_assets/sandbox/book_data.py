@@ -46,9 +46,15 @@ class BookData:
         """Whether a page that begins at `start` is refused for its age."""
         return self._book.is_too_old(symbol, timeframe, start)
 
-    async def is_listed(self, symbol: str) -> bool:
-        """Whether the list of markets names it now."""
-        return self._book.is_listed(symbol)
+    async def listings(self) -> Mapping[str, None]:
+        """The symbols that the list of markets names now; what it says of them follows from their terms."""
+        return {symbol: None for symbol in self._book.markets if self._book.is_listed(symbol)}
+
+    async def listing(self, symbol: str) -> None:
+        """None: what the list says of it follows from its terms."""
+
+    def known(self, symbol: str) -> None:
+        """None: what the list says of it follows from its terms."""
 
     async def candles(
         self, symbol: str, timeframe: Timeframe, start: int, end: int | None

@@ -57,7 +57,7 @@ class Generator:
         bars["low"] = np.minimum(opens, closes) / wick[1]
         bars["volume"] = np.round(1e-6 - np.log1p(-_uniform(index, key + 4)) * 1e5 / market.price, 6)
         self._before_correction(bars, now)
-        return _rounded(bars, market.price)
+        return _rounded(bars, market.places)
 
     def _before_correction(self, bars: np.ndarray, now: float) -> None:
         """Shortly after a bar closes an exchange still counts late trades: the volume is smaller at first."""
@@ -141,12 +141,8 @@ def _uniform(index: np.ndarray, key: int) -> np.ndarray:
     return uniform
 
 
-def _rounded(bars: np.ndarray, price: float) -> np.ndarray:
-    """Prices of about eight significant digits, as exchanges quote them; rounding keeps their order.
-
-    The digits are the market's, by where its `price` began: a bar is the same in whatever range it is made.
-    """
-    places = max(2, 7 - int(np.floor(np.log10(price))))
+def _rounded(bars: np.ndarray, places: int) -> np.ndarray:
+    """Prices with so many decimals, as exchanges quote them; rounding keeps their order."""
     for name in ("open", "high", "low", "close"):
         bars[name] = np.round(bars[name], places)
     return bars

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Literal
 
+import numpy as np
+
 from seamless_assets.dialects.symbols import SymbolParts, parts_of
+from seamless_assets.dialects.terms import Terms
 from seamless_assets.errors import InvalidInput
 
 LISTED = 1_577_836_800
@@ -67,10 +71,42 @@ class Market:
         return self._parts.expiry
 
     @property
+    def places(self) -> int:
+        """Decimals of its prices: they have about eight significant digits, by where they began."""
+        return max(2, 7 - self._magnitude)
+
+    @property
+    def terms(self) -> Terms:
+        """Its steps, limits and fees: finer where a unit is dear, and another fee where dollars are paid."""
+        lot, is_dear = places_to_step(min(8, max(0, 4 + self._magnitude))), self.quote in ("USD", "EUR")
+        return Terms(
+            tick=places_to_step(self.places),
+            lot=lot,
+            least=f"{10 * Decimal(lot):f}",
+            most=f"{Decimal(10) ** max(0, 7 - self._magnitude):f}",
+            least_cost=_LEAST_COST.get(self.quote, "5"),
+            maker="0.0016" if is_dear else "0.0008",
+            taker="0.0026" if is_dear else "0.0010",
+            contract=f"{Decimal(10) ** (2 - self._magnitude):f}",
+        )
+
+    @property
+    def _magnitude(self) -> int:
+        return int(np.floor(np.log10(self.price)))
+
+    @property
     def _parts(self) -> SymbolParts:
         parts = parts_of(self.symbol)
         assert parts is not None, self.symbol
         return parts
+
+
+_LEAST_COST = {"BTC": "0.0001", "ETH": "0.001"}
+
+
+def places_to_step(places: int) -> str:
+    """The step of so many decimals."""
+    return f"{Decimal(1).scaleb(-places):f}"
 
 
 def _fault_of(symbol: object) -> str | None:

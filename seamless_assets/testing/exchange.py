@@ -18,6 +18,7 @@ from seamless_assets.core.coverage.proof import Reach
 from seamless_assets.core.coverage.witnesses import Trades
 from seamless_assets.core.live.feed.update import CandleUpdate, Streamed
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.wire.listing import Listing
 from seamless_assets.core.wire.upstream import UpstreamAnswer
 from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable, UnknownSymbol
 from seamless_assets.flows.ports import Clock
@@ -97,6 +98,10 @@ class InMemoryExchange:
         """The symbols of its series."""
         await self._answer()
         return sorted({node.symbol for node in self.series if node.exchange == exchange})
+
+    async def market_list(self, exchange: str, at: float | None = None) -> dict[str, Listing] | None:
+        """None: it says nothing of its markets but their symbols."""
+        return {}
 
     async def ask_public(self, exchange: str, path: str, query: str) -> UpstreamAnswer:
         """Raises `ExchangeRefused`: it speaks no HTTP."""

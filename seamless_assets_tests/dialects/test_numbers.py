@@ -52,10 +52,28 @@ PLAIN = {
 }
 
 
-@pytest.mark.parametrize("path", PADDED)
-async def test_binance_and_kraken_write_the_decimals_that_their_lists_of_markets_name(path: str) -> None:
-    found = [text for text in numbers_of(await told(path, **PADDED[path])) if text != "0"]
-    assert found and all(len(text.partition(".")[2]) == 8 for text in found if "." in text or len(text) < 10)
+PRICE, SPOT_PRICE, LOT, WHOLE = 7, 8, 4, 8
+"""Decimals that the list of contracts has, of which prices were 1 in the beginning, and those of spot."""
+
+
+@pytest.mark.parametrize(
+    ("path", "price", "amount"),
+    [
+        ("/api/v3/klines", SPOT_PRICE, WHOLE),
+        ("/fapi/v1/klines", PRICE, LOT),
+        ("/0/public/OHLC", PRICE, WHOLE),
+    ],
+)
+async def test_binance_and_kraken_write_the_decimals_that_their_lists_of_markets_name(
+    path: str, price: int, amount: int
+) -> None:
+    answer = await told(path, **PADDED[path])
+    rows = answer if isinstance(answer, list) else answer["result"]["ADABTC"]
+    at = 5 if isinstance(answer, list) else 6
+    for row in rows:
+        assert {len(text.partition(".")[2]) for text in row[1:5]} == {price}
+        # A step is what orders have to keep to; what is traded may be finer.
+        assert len(row[at].partition(".")[2]) >= amount
 
 
 @pytest.mark.parametrize("path", PLAIN)
@@ -66,5 +84,5 @@ async def test_the_others_write_no_zeros_behind_a_point(path: str) -> None:
 
 @pytest.mark.parametrize(("volume", "mean", "count"), [(0.0, "0.00000000", 0), (2.5, "7.00000000", 3)])
 def test_where_nobody_traded_kraken_tells_a_mean_of_zero(volume: float, mean: str, count: int) -> None:
-    row = kraken._row(60, 7.0, 7.0, 7.0, 7.0, volume, 3)
+    row = kraken._row(60, 7.0, 7.0, 7.0, 7.0, volume, 3, (8, 8))
     assert row[5:] == (mean, f"{volume:.8f}", count)

@@ -35,6 +35,8 @@ from seamless_assets.errors import RateLimited, UnknownExchange
 
 DEFAULT_PAGE = 500
 REQUEST_TIMEOUT_MS = 20_000
+OF_PUBLIC_ASSETS = frozenset({"kraken"})
+"""Exchanges that tell anybody of their assets; what others tell with keys is of an account."""
 KEYS = ("apiKey", "secret", "password", "uid")
 DEFAULT_COOL_DOWN_S = 1.0
 LONGEST_QUEUE_S = 300.0
@@ -84,14 +86,15 @@ def dump_markets(client: Any) -> MarketList:
         if name in client.options
     }
     listed = [market for symbol, market in client.markets.items() if symbol not in client.gone]
-    return MarketList(listed, list(client.gone.values()), helpers)
+    assets = client.currencies if client.id in OF_PUBLIC_ASSETS else None
+    return MarketList(listed, list(client.gone.values()), helpers, assets or {})
 
 
 def restore_markets(client: Any, listed: MarketList) -> bool:
     """Give a client the market list of `dump_markets`; False where ccxt can make nothing of it."""
     try:
         client.options.update(listed.helpers)
-        client.set_markets(listed.markets)
+        client.set_markets(listed.markets, listed.assets or None)
         add_gone(client, listed.gone)
     except UNREADABLE:
         client.markets, client.markets_by_id, client.gone = None, None, {}

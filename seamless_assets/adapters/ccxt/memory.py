@@ -1,4 +1,5 @@
-"""What was learned of exchanges, kept between processes: markets, listing dates, page sizes.
+"""What was learned of exchanges, kept between processes: markets, listing dates, page sizes; and what lists
+of markets said of declared symbols at which time.
 
 One SQLite file of `state_dir`. A `place` is an exchange at one address, since a local exchange or a testnet
 lists other markets than the real one.
@@ -12,7 +13,7 @@ import sqlite3
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -22,9 +23,11 @@ from seamless_assets.aio.shield import shielded
 from seamless_assets.errors import StoreError
 
 T = TypeVar("T")
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_BYTES = 256 * 1024 * 1024
 """The longest market list that is read."""
+LISTINGS_APART_S = 86_400.0
+"""What changes all the time is kept once a day."""
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS markets (
     place TEXT PRIMARY KEY, loaded_at REAL NOT NULL, body BLOB NOT NULL
@@ -32,6 +35,10 @@ _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS facts (
     place TEXT NOT NULL, subject TEXT NOT NULL, name TEXT NOT NULL,
     value INTEGER NOT NULL, seen_at REAL NOT NULL, PRIMARY KEY (place, subject, name)
+) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS listings (
+    place TEXT NOT NULL, symbol TEXT NOT NULL, since REAL NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (place, symbol, since)
 ) WITHOUT ROWID""",
 )
 
@@ -49,11 +56,13 @@ class Remembered(NamedTuple):
 
 
 class MarketList(NamedTuple):
-    """What a client knows of an exchange's markets: the listed ones, those that are gone, and its helpers."""
+    """What a client knows of an exchange's markets: the listed ones, those that are gone, and its helpers;
+    and of assets, where the exchange tells anybody of them."""
 
     markets: list[dict[str, Any]]
     gone: list[dict[str, Any]]
     helpers: dict[str, Any]
+    assets: dict[str, Any]
 
 
 class StoredMarkets(NamedTuple):
@@ -79,6 +88,15 @@ class ExchangeMemory:
         """Keep a market list that was loaded just now."""
         row = (place, time.time(), _packed(body))
         await self._run(lambda db: _put(db, "INSERT OR REPLACE INTO markets VALUES (?, ?, ?)", row))
+
+    async def keep_listings(self, place: str, bodies: Mapping[str, bytes]) -> None:
+        """Keep what the list of a place says of symbols just now, where it said something else before."""
+        now = time.time()
+        await self._run(lambda db: _keep_listings(db, place, bodies, now))
+
+    async def listings(self, place: str, symbols: Iterable[str], at: float) -> dict[str, bytes]:
+        """What was kept last by epoch seconds `at` of each symbol, or first after it, where that is all."""
+        return await self._run(lambda db: _listings(db, place, symbols, at))
 
     async def recall(self, place: str, subject: str) -> dict[str, Remembered]:
         """What is known of a subject (a node, or a timeframe's pages), by name."""
@@ -118,7 +136,7 @@ class ExchangeMemory:
                 except sqlite3.Error as error:
                     if not is_damage(error, self._path):
                         raise
-                # All of it can be learned again.
+                # It is learned again, but for what lists of markets said before.
                 self._closed()
                 empty_database(self._path)
                 return self._worked(work)
@@ -171,6 +189,42 @@ def _markets(db: sqlite3.Connection, place: str) -> StoredMarkets | None:
     return StoredMarkets(body, row[1]) if body else None
 
 
+def _keep_listings(db: sqlite3.Connection, place: str, bodies: Mapping[str, bytes], now: float) -> None:
+    with transaction(db):
+        for symbol, body in bodies.items():
+            last = db.execute(
+                "SELECT since, body FROM listings WHERE place = ? AND symbol = ? ORDER BY since DESC LIMIT 1",
+                (place, symbol),
+            ).fetchone()
+            packed = zlib.compress(body)
+            if last is None or (packed != last[1] and now >= last[0] + LISTINGS_APART_S):
+                db.execute("INSERT INTO listings VALUES (?, ?, ?, ?)", (place, symbol, now, packed))
+
+
+def _listings(db: sqlite3.Connection, place: str, symbols: Iterable[str], at: float) -> dict[str, bytes]:
+    found = {}
+    known = "SELECT body FROM listings WHERE place = ? AND symbol = ?"
+    for symbol in symbols:
+        row = db.execute(
+            f"{known} AND since <= ? ORDER BY since DESC LIMIT 1", (place, symbol, at)
+        ).fetchone()
+        row = row or db.execute(f"{known} ORDER BY since LIMIT 1", (place, symbol)).fetchone()
+        body = _whole(row[0]) if row else None
+        if body is not None:
+            found[symbol] = body
+    return found
+
+
+def _whole(packed: Any) -> bytes | None:
+    """What was packed; None for anything that was damaged."""
+    try:
+        unpacking = zlib.decompressobj()
+        body = unpacking.decompress(packed, MAX_BYTES)
+    except (zlib.error, TypeError):
+        return None
+    return body if unpacking.eof else None
+
+
 def _packed(body: MarketList) -> bytes:
     return zlib.compress(json.dumps(body._asdict(), default=str).encode(), 1)
 
@@ -178,12 +232,11 @@ def _packed(body: MarketList) -> bytes:
 def _unpacked(packed: bytes) -> MarketList | None:
     """The market list of `_packed`; None for anything else."""
     try:
-        unpacking = zlib.decompressobj()
-        text = unpacking.decompress(packed, MAX_BYTES)
-        body = MarketList(**json.loads(text)) if unpacking.eof else None
-    except (zlib.error, ValueError, TypeError, RecursionError):
+        text = _whole(packed)
+        body = MarketList(**{"assets": {}, **json.loads(text)}) if text is not None else None
+    except (ValueError, TypeError, RecursionError):
         return None
-    if body is None or not isinstance(body.helpers, dict):
+    if body is None or not isinstance(body.helpers, dict) or not isinstance(body.assets, dict):
         return None
     lists = (body.markets, body.gone)
     is_whole = all(isinstance(listed, list) and all(map(_is_market, listed)) for listed in lists)

@@ -18,6 +18,7 @@ from seamless_assets.adapters.ccxt.clock import ExchangeClock, happened_within
 from seamless_assets.adapters.ccxt.documented.trades import trades_request
 from seamless_assets.adapters.ccxt.documented.volume import volume_unit_of
 from seamless_assets.adapters.ccxt.listing import known_frames
+from seamless_assets.adapters.ccxt.markets.listings import Listings
 from seamless_assets.adapters.ccxt.markets.lists import Markets
 from seamless_assets.adapters.ccxt.markets.types import FETCHING, MarketTypes
 from seamless_assets.adapters.ccxt.memory import ExchangeMemory, MarketList, Remembered
@@ -35,6 +36,7 @@ from seamless_assets.core.coverage.plan import SMALLEST_PAGE
 from seamless_assets.core.coverage.proof import Reach
 from seamless_assets.core.coverage.witnesses import Trades, coarser_frames, finer_frames
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.wire.listing import Listing
 from seamless_assets.core.wire.upstream import UpstreamAnswer
 from seamless_assets.errors import (
     ExchangeRefused,
@@ -45,6 +47,7 @@ from seamless_assets.errors import (
 )
 
 FRESH_MARKETS_S = 5.0
+LISTINGS_AGE_S = 3_600.0
 PAGE_SIZE_AGE_S = 3_600.0
 NEWEST_CLOCK = 4_000_000_000
 """2096; a clock that is later is none."""
@@ -62,6 +65,7 @@ class CcxtSource:
         self._clients: dict[str, Any] = {}
         self._slots: dict[str, Slots] = {}
         self._markets: dict[str, Markets] = {}
+        self._listings: dict[str, Listings] = {}
         self._clocks: dict[str, ExchangeClock] = {}
         self._page_sizes: dict[tuple[str, Timeframe], Remembered] = {}
         self._endpoints: dict[str, list[Endpoint]] = {}
@@ -103,6 +107,19 @@ class CcxtSource:
         client = self._client(exchange)
         listed = (market for symbol, market in client.markets.items() if symbol not in client.gone)
         return sorted(market["symbol"] for market in listed if market.get("active") is not False)
+
+    async def market_list(self, exchange: str, at: float | None = None) -> dict[str, Listing] | None:
+        """What the list of markets says of declared symbols, asked for anew where it is not of this hour.
+
+        With epoch seconds `at`, what was known then, asking nobody; None where nothing is known. Raises
+        `ExchangeError`.
+        """
+        if at is not None:
+            self._client(exchange)
+            return await self._listings[exchange].known_at(at)
+        await self._ready_client(exchange)
+        await self._renew_markets(exchange, LISTINGS_AGE_S)
+        return self._listings[exchange].now()
 
     def documented_page(self, node: NodeId) -> int:
         """The most bars a page holds, as ccxt knows it."""
@@ -337,9 +354,9 @@ class CcxtSource:
             self._slots[exchange] = Slots(known.concurrency, reserved)
             is_chosen = FETCHING in (known.options.get("options") or {})
             types = MarketTypes(client, known.symbols, is_chosen=is_chosen)
-            self._markets[exchange] = Markets(
-                client, self._memory, self.place(exchange), known.secrets, types
-            )
+            place = self.place(exchange)
+            listings = self._listings[exchange] = Listings(client, self._memory, place, known.symbols)
+            self._markets[exchange] = Markets(client, self._memory, place, known.secrets, types, listings)
         return client
 
     async def _ready_client(self, exchange: str) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.dialects.base import Query, by_name, spot, swaps
-from seamless_assets.dialects.binance import FRAMES, market_name, written
+from seamless_assets.dialects.binance import FRAMES, market_name, places_of_market, turnover, written
 from seamless_assets.dialects.market_data import Listings, Market
 from seamless_assets.dialects.streams.base import (
     MAX_TOPICS,
@@ -133,7 +133,8 @@ class _Binance(StreamProtocol):
                 "m": trade.side == "sell",
                 "M": True,
             }
-        candle = update.candles[-1]
+        candle, known = update.candles[-1], self._markets[market]
+        price, amount = places = places_of_market(known, self._data.known(known.symbol))
         return {
             "e": "kline",
             "E": now,
@@ -146,16 +147,16 @@ class _Binance(StreamProtocol):
                 # The numbers of its first trade and of its last one; none where nobody counted them.
                 "f": candle.ts * 1000 if candle.trades else -1,
                 "L": candle.ts * 1000 + candle.trades - 1 if candle.trades else -1,
-                "o": written(candle.open),
-                "c": written(candle.close),
-                "h": written(candle.high),
-                "l": written(candle.low),
-                "v": written(candle.volume),
+                "o": written(candle.open, price),
+                "c": written(candle.close, price),
+                "h": written(candle.high, price),
+                "l": written(candle.low, price),
+                "v": written(candle.volume, amount),
                 "n": candle.trades,
                 "x": candle.is_closed,
-                "q": written(round(candle.volume * candle.close, 8)),
-                "V": written(0.0),
-                "Q": written(0.0),
+                "q": turnover(candle.volume, candle.close, places),
+                "V": written(0.0, amount),
+                "Q": turnover(0.0, candle.close, places),
                 "B": "0",
             },
         }

@@ -12,7 +12,7 @@ from typing import Any
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.dialects.base import Query, by_name, spot, swaps, text
 from seamless_assets.dialects.market_data import Listings, Market
-from seamless_assets.dialects.okx import BARS, market_name, row_of_spot, row_of_swap
+from seamless_assets.dialects.okx import BARS, market_name, writer_of
 from seamless_assets.dialects.streams.base import (
     MAX_TOPICS,
     Candle,
@@ -72,7 +72,8 @@ class _Okx(StreamProtocol):
         channel, _, market = update.topic.name.partition(":")
         argument = {"channel": channel, "instId": market}
         if update.topic.timeframe is not None:
-            write = row_of_swap if self._markets[market].is_swap else row_of_spot
+            known = self._markets[market]
+            write = writer_of(known, self._data.known(known.symbol))
             return {"arg": argument, "data": [_row(write, candle) for candle in update.candles]}
         trades = [
             {

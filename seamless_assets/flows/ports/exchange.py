@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +15,7 @@ from seamless_assets.core.imports.archived import ArchivedBars
 from seamless_assets.core.live.feed.finality import FinalCandle
 from seamless_assets.core.live.feed.update import CandleUpdate, Streamed
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.wire.listing import Listing
 from seamless_assets.core.wire.upstream import UpstreamAnswer
 
 if TYPE_CHECKING:
@@ -111,6 +112,14 @@ class CandleSource(Protocol):
 
     def peers(self, node: NodeId) -> tuple[NodeId, ...]:
         """Other symbols of the exchange in the same timeframe, as declared."""
+
+    async def market_list(self, exchange: str, at: float | None = None) -> Mapping[str, Listing] | None:
+        """What the exchange's list of markets says of declared symbols, as it sent it, by symbol.
+
+        It is asked for anew where it is not of this hour; with epoch seconds `at` nobody is asked, and it is
+        what was known then, or first after it. None where nothing was ever known, empty where the exchange
+        says nothing of its markets. Raises `ExchangeError`.
+        """
 
     async def ask_public(self, exchange: str, path: str, query: str) -> UpstreamAnswer:
         """What the exchange answers to a GET that needs no key, whatever that is.

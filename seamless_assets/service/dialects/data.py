@@ -9,9 +9,11 @@ import numpy as np
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.node import NodeId
+from seamless_assets.core.wire.listing import Listing
 from seamless_assets.dialects.market_data import CANDLE
 from seamless_assets.errors import NothingReleased, NotServed
 from seamless_assets.pipeline.connect import Seamless
+from seamless_assets.service.dialects.listings import KnownListings
 from seamless_assets.service.dialects.live.forming import FormingBars
 from seamless_assets.service.dialects.markets import DeclaredMarket, declared_markets
 from seamless_assets.service.dialects.pages import NO_ROWS, Page, Pages
@@ -36,6 +38,7 @@ class DeclaredData:
         self._pipeline, self._pages, self._forming = pipeline, pages, forming
         self._starts, self._derived = pipeline.settings.starts, pipeline.settings.recipes.keys()
         self._markets = declared_markets(exchange, self._starts)
+        self._listings = KnownListings(pipeline, exchange)
         self._clock = VisitClock()
 
     @property
@@ -65,11 +68,31 @@ class DeclaredData:
         """The declared node of a symbol's timeframe; None where there is none."""
         return None if timeframe is None else self._markets[symbol].nodes.get(timeframe)
 
-    async def is_listed(self, symbol: str) -> bool:
-        """Whether it is declared; in a frozen world, whether any candle of it was released then."""
+    def known(self, symbol: str) -> Listing | None:
+        """What the exchange's list said of a market when it was looked up last, of the live world."""
+        return self._listings.newest.get(symbol)
+
+    async def listings(self) -> Mapping[str, Listing | None]:
+        """The declared symbols; in a world of the past, those of which any candle was released then.
+
+        Raises `ExchangeUnavailable` where no list is known of what the exchange says of them.
+        """
         as_of = VISIT.get().as_of
-        if as_of is None:
-            return True
+        named = [
+            symbol for symbol in self._markets if as_of is None or await self._has_release(symbol, as_of)
+        ]
+        said = await self._listings.told(as_of) if named else {}
+        return {symbol: said.get(symbol) for symbol in named}
+
+    async def listing(self, symbol: str) -> Listing | None:
+        """What the exchange's list says of a market in the world that is asked, as far as it is known."""
+        return (await self._listings.at_hand(VISIT.get().as_of)).get(symbol)
+
+    async def look_up(self) -> None:
+        """Have what `known` tells."""
+        await self._listings.at_hand(None)
+
+    async def _has_release(self, symbol: str, as_of: str) -> bool:
         return any([await self._is_released(node, as_of) for node in self._markets[symbol].nodes.values()])
 
     async def _is_released(self, node: NodeId, as_of: str) -> bool:

@@ -9,6 +9,7 @@ from datetime import datetime
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.node import NodeId
 from seamless_assets.dialects.symbols import SymbolParts, parts_of
+from seamless_assets.dialects.terms import Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class DeclaredMarket:
     listed: int
     nodes: Mapping[Timeframe, NodeId]
     price: None = None
+    terms: Terms = Terms()
+    """For where no list of the exchange is known to name it."""
 
     @property
     def base(self) -> str:

@@ -8,14 +8,16 @@ from collections.abc import Iterable
 import msgspec.json
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from seamless_assets.core.calendar.instant import epoch_micros, typed_instant
 from seamless_assets.core.wire.problems import PROBLEM_TYPE, Problem
 from seamless_assets.dialects.base import Reason
 from seamless_assets.dialects.venues import VENUES
+from seamless_assets.errors import InvalidTimestamp
 from seamless_assets.service.callers import caller_of
 from seamless_assets.service.dialects.usage.tally import Tally
 from seamless_assets.service.dialects.visit import VISITED, Visit
 
-_WORLD = r"(?:/as-of/[^/]+|/replay/[^/]+/[^/]+(?:/as-of/[^/]+)?)?"
+_WORLD = r"(?:/as-of/(?P<as_of>[^/]+)|/replay/[^/]+/[^/]+(?:/as-of/[^/]+)?)?"
 _PATH = re.compile(rf"{_WORLD}/(?P<exchange>{'|'.join(VENUES)})(?:/.*)?", re.DOTALL)
 _REASONS: dict[int, Reason] = {
     400: "bad_request",
@@ -78,7 +80,7 @@ class InDialect:
                 self._tally.note(caller, exchange, path, scope["query_string"], is_refused=is_refused)
                 # What the exchange itself has said goes before.
                 said = {name.lower() for name, _ in headers}
-                limits = self._tally.limit_headers(caller, exchange, path)
+                limits = self._tally.limit_headers(caller, exchange, path, _now_of(scope))
                 headers += [(name, value) for name, value in limits if name not in said]
                 if message["type"] == "websocket.accept":
                     headers += _served(scope)
@@ -152,6 +154,21 @@ def _served(scope: Scope) -> Iterable[tuple[bytes, bytes]]:
     if visit is None:
         return [(b"x-seamless-as-of", NONE), (b"x-seamless-fingerprint", NONE)]
     return [(name.lower().encode(), value.encode()) for name, value in visit.headers.items()]
+
+
+def _now_of(scope: Scope) -> float | None:
+    """The clock of the world that was asked; None where nobody looked at it, as it does not stand."""
+    visit: Visit | None = scope.get(VISITED)
+    if visit is not None:
+        return visit.now
+    # What was answered before is given again without a look.
+    found = _PATH.fullmatch(scope["path"])
+    if found is None or found["as_of"] is None:
+        return None
+    try:
+        return epoch_micros(typed_instant(found["as_of"])) / 1e6
+    except InvalidTimestamp:
+        return None
 
 
 def _is_rejected(headers: Headers) -> bool:

@@ -81,7 +81,9 @@ def _others(exchange: str, worlds: Worlds, upstream: Upstream | None) -> Endpoin
         path = f"/{request.path_params.get('path', '')}"
         refusal = f"{request.method} {path[:100]} is not answered here"
         try:
-            visit = await worlds.visit(exchange, world_of(request.path_params), caller_of(request.scope).name)
+            visit = await worlds.glance(
+                exchange, world_of(request.path_params), caller_of(request.scope).name
+            )
         except (InvalidInput, AsOfInFuture) as error:
             raise NotServed(f"{refusal}, nor is there such a world: {error}") from error
         request.scope[VISITED] = visit

@@ -47,14 +47,23 @@ class Worlds:
             return Visit(epoch_micros(as_of) / 1e6, as_of, is_frozen=True)
         return Visit(await self._clocks.now(exchange))
 
-    def _replayed(self, asked: Mapping[str, str], caller: str) -> Visit:
+    async def glance(self, exchange: str, asked: Mapping[str, str], caller: str) -> Visit:
+        """The same for who gets nothing of it: no clock begins or is kept by that, no exchange is asked."""
+        if "speed" in asked:
+            return self._replayed(asked, caller, is_kept=False)
+        if asked:
+            return await self.visit(exchange, asked, caller)
+        return Visit(self._clocks.reckoned(exchange))
+
+    def _replayed(self, asked: Mapping[str, str], caller: str, *, is_kept: bool = True) -> Visit:
         speed, start = speed_of(asked["speed"]), epoch_micros(_past(asked["start"], "start")) / 1e6
         key = (caller, *(asked.get(name, "") for name in ("speed", "start", "as_of")))
         begun, as_of = self._begun.get(key, (monotonic(), ""))
         if not as_of:
             as_of = _past(asked["as_of"], "as-of") if "as_of" in asked else _text(time.time())
-        # Whoever looks at it keeps it.
-        self._begun[key] = begun, as_of
+        if is_kept:
+            # Whoever looks at it keeps it.
+            self._begun[key] = begun, as_of
         now = start + (monotonic() - begun) * speed
         return Visit(min(now, max(start, epoch_micros(as_of) / 1e6)), as_of, uses_clock=True)
 

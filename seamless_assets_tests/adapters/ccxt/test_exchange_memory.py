@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +12,17 @@ from pathlib import Path
 import pytest
 
 import seamless_assets as sa
+from seamless_assets.adapters.ccxt import memory as memory_module
 from seamless_assets.adapters.ccxt.memory import ExchangeMemory, MarketList
+from seamless_assets.adapters.sqlite.file import open_database
 from seamless_assets.config.load import Settings
 from seamless_assets.sandbox.server import Sandbox
 from seamless_assets.testing import START
 
 NODE = "ohlcv:binance:BTC/USDT:1m"
-LISTED = MarketList([{"symbol": "BTC/USDT", "id": "BTCUSDT"}], [{"symbol": "A/B", "id": "AB"}], {"by": {}})
+LISTED = MarketList(
+    [{"symbol": "BTC/USDT", "id": "BTCUSDT"}], [{"symbol": "A/B", "id": "AB"}], {"by": {}}, {"BTC": {}}
+)
 
 
 def packed(value: object) -> bytes:
@@ -35,6 +40,7 @@ BROKEN = [
     packed({**LISTED._asdict(), "markets": [7]}),
     packed({**LISTED._asdict(), "gone": [{"id": "AB"}]}),
     packed({**LISTED._asdict(), "helpers": []}),
+    packed({**LISTED._asdict(), "assets": []}),
     "text",
     0,
 ]
@@ -73,3 +79,64 @@ def test_a_broken_list_is_asked_for_again(exchange: Sandbox, settings_for: Calla
     with sa.connect(settings) as s:
         report = s.backfill(NODE, START + 3_600, START + 7_200)
     assert report.problems == () and report.coverage.missing == 0
+
+
+class Hours:
+    """Hours that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 100 * 3_600.0
+
+    def time(self) -> float:
+        return self.now
+
+
+async def test_what_a_list_said_of_symbols_is_found_by_when_it_was_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours = Hours()
+    monkeypatch.setattr(memory_module, "time", hours)
+    memory = ExchangeMemory(tmp_path / "exchanges.sqlite")
+
+    async def said(at: float) -> dict[str, bytes]:
+        return await memory.listings("okx@", ("A/B", "C/D"), at)
+
+    assert await said(hours.now) == {}
+    for body, hour in ((b"1", 100), (b"1", 110), (b"2", 123), (b"2", 124), (b"3", 125), (b"4", 148)):
+        hours.now = hour * 3_600.0
+        await memory.keep_listings("okx@", {"A/B": body})
+    # What changes within a day is kept once the day is over, and nothing is kept twice.
+    assert {hour: (await said(hour * 3_600.0))["A/B"] for hour in (1, 100, 123, 124, 147, 148, 999)} == {
+        **dict.fromkeys((1, 100, 123), b"1"),
+        **dict.fromkeys((124, 147), b"2"),
+        **dict.fromkeys((148, 999), b"4"),
+    }
+    assert await memory.listings("bybit@", ("A/B",), hours.now) == {}
+    await memory.close()
+
+
+async def test_what_was_damaged_of_lists_is_as_if_it_were_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "exchanges.sqlite"
+    memory = ExchangeMemory(path)
+    await memory.keep_listings("okx@", {"A/B": b"{}", "C/D": b"[]"})
+    db = sqlite3.connect(path)
+    with db:
+        db.execute("UPDATE listings SET body = 'spoiled' WHERE symbol = 'A/B'")
+    db.close()
+    assert await memory.listings("okx@", ("A/B", "C/D"), time.time()) == {"C/D": b"[]"}
+    await memory.close()
+
+
+async def test_a_file_of_the_first_version_takes_lists_too(tmp_path: Path) -> None:
+    path = tmp_path / "exchanges.sqlite"
+    first = memory_module._SCHEMA[:2]
+    db = open_database(path, first, 1)
+    body = {name: value for name, value in LISTED._asdict().items() if name != "assets"}
+    db.execute("INSERT INTO markets VALUES ('okx@', 0, ?)", (packed(body),))
+    db.close()
+    memory = ExchangeMemory(path)
+    stored = await memory.load_markets("okx@")
+    assert stored is not None and stored.body == LISTED._replace(assets={})
+    await memory.keep_listings("okx@", {"A/B": b"{}"})
+    assert await memory.listings("okx@", ("A/B",), time.time()) == {"A/B": b"{}"}
+    await memory.close()

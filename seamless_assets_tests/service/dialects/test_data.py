@@ -20,7 +20,7 @@ PLAIN, DERIVED = (NodeId.parse(f"ohlcv:binance:{symbol}/USDT:1m") for symbol in 
 @pytest.mark.parametrize(("as_of", "is_streamed"), [(None, False), ("2025-01-10T00:00:00Z", True)])
 def test_derived_nodes_are_streamed_in_worlds_of_the_past_alone(as_of: str | None, is_streamed: bool) -> None:
     settings = SimpleNamespace(starts={PLAIN: 0, DERIVED: 0}, recipes={DERIVED: None})
-    pipeline = cast(sa.Seamless, SimpleNamespace(settings=settings))
+    pipeline = cast(sa.Seamless, SimpleNamespace(settings=settings, aio=None))
     data, minute = DeclaredData(pipeline, "binance", cast(Pages, None)), Timeframe("1m")
     token = VISIT.set(Visit(0.0, as_of))
     try:

@@ -135,6 +135,19 @@ def test_bybit_and_coinbase_say_what_is_left(now: list[float]) -> None:
     }
 
 
+def test_bybit_tells_the_end_of_its_window_by_the_clock_of_the_world_that_is_asked(
+    now: list[float], rig: Rig
+) -> None:
+    tally = Tally()
+    for _ in range(601):
+        told = dict(tally.limit_headers("one", "bybit", "/", 1_000.0))
+    assert told[b"x-bapi-limit-reset-timestamp"] == b"1005000"
+    # The second answer to the same is the first one again.
+    for path in ("/bybit/v5/market/time", "/bybit/v5/market/time", "/bybit/nope"):
+        headers = httpx.get(f"{rig.url}/as-of/2025-01-10T00:00:00Z{path}").headers
+        assert headers["x-bapi-limit-reset-timestamp"] == "1736467200000"
+
+
 def test_as_many_uses_are_kept_as_there_is_room_for() -> None:
     tally = Tally()
     for number in range(MAX_USES + 10):

@@ -175,6 +175,29 @@ async def test_a_clock_begins_with_the_first_request_of_its_bearer(pipeline: sa.
     assert (await visited(made, **path)).now == START + DAY, "it ends where its knowledge does"
 
 
+async def test_a_glance_begins_no_clock_and_keeps_none(pipeline: sa.Seamless, time: Time) -> None:
+    made = Worlds(ExchangeClocks(pipeline))
+    path = {"speed": "60", "start": str(START), "as_of": str(START + DAY)}
+    assert (await made.glance("binance", path, "bot")).now == START
+    time.now += 10
+    assert (await visited(made, **path)).now == START
+    time.now += IDLE_S - 1
+    assert (await made.glance("binance", path, "bot")).now == START + DAY
+    time.now += 2
+    assert (await visited(made, **path)).now == START, "a glance has not kept it"
+
+
+async def test_a_glance_at_the_live_world_asks_no_exchange(
+    pipeline: sa.Seamless, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def asked(*_: object) -> float:
+        raise AssertionError("the exchange was asked for its clock")
+
+    monkeypatch.setattr(pipeline.aio.ports.source, "exchange_now", asked)
+    made = Worlds(ExchangeClocks(pipeline))
+    assert (await made.glance("binance", {}, "bot")).as_of is None
+
+
 async def test_a_clock_without_an_as_of_keeps_to_what_was_known_when_it_began(
     pipeline: sa.Seamless, time: Time
 ) -> None:

@@ -14,6 +14,7 @@ import ccxt.async_support as ccxt
 from seamless_assets.adapters.ccxt.answers import calling, judge
 from seamless_assets.adapters.ccxt.client import DEFAULT_COOL_DOWN_S, add_gone, dump_markets, restore_markets
 from seamless_assets.adapters.ccxt.clock import happened_within
+from seamless_assets.adapters.ccxt.markets.listings import Listings
 from seamless_assets.adapters.ccxt.markets.types import MarketTypes
 from seamless_assets.adapters.ccxt.memory import ExchangeMemory
 from seamless_assets.aio.single_flight import SingleFlight
@@ -30,7 +31,7 @@ class Markets:
     """The markets of one client. `place` is where they are remembered, `secrets` are shown nowhere.
 
     Of an exchange that lists each type of market by itself, those `types` alone are asked for that are
-    wanted, until `widen` is called; None: all.
+    wanted, until `widen` is called; None: all. What a list says is kept as `listings`.
     Callers of one process share a load and its failure: one refusal is one, however many wait.
     """
 
@@ -41,9 +42,10 @@ class Markets:
         place: str,
         secrets: tuple[str, ...],
         types: MarketTypes | None = None,
+        listings: Listings | None = None,
     ) -> None:
         self._client, self._memory, self._place, self._secrets = client, memory, place, secrets
-        self._types, self._turn = types, asyncio.Lock()
+        self._types, self._listings, self._turn = types, listings, asyncio.Lock()
         self._flights = SingleFlight(time.monotonic, _LONGEST_LOAD_S)
         self._refused_until = 0.0
         self.loaded_at = 0.0
@@ -79,6 +81,7 @@ class Markets:
         stored = await self._memory.load_markets(self._place)
         if stored is not None and restore_markets(self._client, stored.body):
             self.loaded_at = stored.loaded_at
+            await self._keep_listings()
         if not self._client.markets:
             await self._flights.do("ask", self._ask)
         elif not happened_within(MARKETS_AGE_S, self.loaded_at, time.time()):
@@ -123,6 +126,11 @@ class Markets:
         add_gone(client, [market for symbol, market in before.items() if symbol not in client.markets])
         self.loaded_at = time.time()
         await self._memory.store_markets(self._place, dump_markets(client))
+        await self._keep_listings()
+
+    async def _keep_listings(self) -> None:
+        if self._listings is not None:
+            await self._listings.keep()
 
     def _wait_for_the_end_of_a_refusal(self) -> None:
         """Raise `RateLimited` while the exchange wants no requests, before any is made."""

@@ -82,6 +82,10 @@ class ExchangeClocks:
                     await self._ask(exchange, known)
         return _earlier(known)
 
+    def reckoned(self, exchange: str) -> float:
+        """The same as far as it is known, whoever would have to be asked."""
+        return _earlier(self._known[exchange])
+
     def now_at_hand(self, exchange: str) -> float | None:
         """The same, said at once; None where the exchange has to be asked."""
         known = self._known[exchange]

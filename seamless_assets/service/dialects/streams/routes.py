@@ -48,6 +48,7 @@ class Streams:
                 seen = socket.scope[VISITED] = await visit()
                 if seen.is_frozen:
                     raise NotServed("a world that stands still streams nothing; ask it for pages of candles")
+                await data.look_up()
             except SeamlessError as error:
                 await problem_response(error, status_of(error))(socket.scope, socket.receive, socket.send)
                 return

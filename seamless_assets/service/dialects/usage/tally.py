@@ -39,14 +39,20 @@ class Tally:
         if not world and not is_refused:
             self.answered[exchange] += 1
 
-    def limit_headers(self, caller: str, exchange: str, path: str) -> Iterable[tuple[bytes, bytes]]:
-        """What the exchange would say of its limits beside an answer: what this caller used of its window."""
+    def limit_headers(
+        self, caller: str, exchange: str, path: str, at: float | None = None
+    ) -> Iterable[tuple[bytes, bytes]]:
+        """What the exchange would say of its limits beside an answer: what this caller used of its window.
+
+        `at` is the clock of the world that was asked, None for ours. Windows are those of ours.
+        """
         limits, now = VENUES[exchange].limits, time.time()
         window = int(now) // limits.window_s
         begun, used = self._used.get((caller, exchange), (window, 0))
         used = limits.weight(path) + (used if begun == window else 0)
         self._used[caller, exchange] = window, used
-        return [(name.encode(), value.encode()) for name, value in limits.headers(used, now).items()]
+        told = limits.headers(used, now if at is None else at, (window + 1) * limits.window_s - now)
+        return [(name.encode(), value.encode()) for name, value in told.items()]
 
     def uses(self) -> list[DialectUse]:
         """Who asked for what, most first."""
