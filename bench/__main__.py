@@ -9,7 +9,8 @@
 Ends with 0 where every goal is met, 1 where one is missed, 2 where one could not be judged, where what is
 asked for means nothing, and where earlier rows cannot be shown: those of a quick run, and of a commit that is
 not in the history of the checkout. A quick run does little of everything and judges nothing: it ends with 2
-where a line broke.
+where a line broke. Ctrl-C and SIGTERM end it with 130 and 143, once what it started has ended and the lines
+that were measured are shown.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -143,7 +145,7 @@ def main(words: Sequence[str] | None = None) -> int:
         console.print(table([Row(line) for line in LINES if line.name in options.names]))
         return 0
     try:
-        results = earlier(options.earlier) if options.earlier else measured(options)
+        results = earlier(options.earlier) if options.earlier else measured(options, console)
     except UnfitRows as unfit:
         Console(stderr=True, width=160).print(unfit, highlight=False)
         return 2
@@ -167,20 +169,34 @@ def earlier(files: Sequence[Path]) -> Results:
     return results
 
 
-def measured(options: argparse.Namespace) -> Results:
-    """Run the lines; what is there of the JSON is written after each of them."""
+def measured(options: argparse.Namespace, console: Console) -> Results:
+    """Run the lines; what is there is written as JSON after each one, and shown where a signal ends it."""
     rows: list[Row] = []
     said, so_far = Console(stderr=True), Results.of(rows, is_quick=options.quick)
-    for row in run(options.names, quick=options.quick, rounds=options.rounds):
-        rows.append(row)
-        said.print(f"{row.line.name} done", style="dim", highlight=False)
+    try:
+        for row in run(options.names, quick=options.quick, rounds=options.rounds):
+            rows.append(row)
+            said.print(f"{row.line.name} done", style="dim", highlight=False)
+            if options.json:
+                so_far.write(options.json)
+    except SystemExit:
+        # Ended by a signal, be it in the midst of writing.
         if options.json:
             so_far.write(options.json)
+        console.print(table(rows, judged=not options.quick))
+        raise
     results = Results.of(rows, is_quick=options.quick)
     if options.json:
         results.write(options.json)
     return results
 
 
+def leave(number: int, _: object = None) -> None:
+    """End by a signal as by an exception, so that all that was started is ended too."""
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, leave)
     sys.exit(main())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from dagster import AssetKey
 
 from bench import subjects
@@ -194,6 +196,40 @@ def test_a_line_that_breaks_does_not_end_the_others(
     assert told["bars.conform-nan"] == BROKEN
     assert told["mirror.long-log"] == "not today"
     assert "bars.conform-nan" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("ending", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_who_ends_the_bench_sees_what_was_measured_and_leaves_nothing_behind(
+    ending: signal.Signals, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, line, made = tmp_path / "home", tmp_path / "line", tmp_path / "rows.json"
+    home.mkdir()
+    os.mkfifo(line)
+    lasting = f"import signal; line = open({str(line)!r}, 'w', 1); print('begun', file=line); signal.pause()"
+    (tmp_path / "mirror.py").write_text(
+        "import subprocess, sys\nfrom bench.running import Case\n\n\ndef cases(bench):\n"
+        f"    lasting = [sys.executable, '-S', '-c', {lasting!r}]\n"
+        "    yield Case('mirror.short-log', lambda: 1.0, lambda: 4.0)\n"
+        "    yield Case('mirror.long-log', lambda: subprocess.run(lasting))\n"
+    )
+    source = (
+        "import sys, bench.subjects\n"
+        f"bench.subjects.__path__.insert(0, {str(tmp_path)!r})\n"
+        f"sys.argv = ['bench', '--only', 'mirror', '--rounds', '1', '--json', {str(made)!r}]\n"
+        "import runpy; runpy.run_module('bench', run_name='__main__')\n"
+    )
+    words = [sys.executable, "-c", source]
+    environment = {**os.environ, "TMPDIR": str(home)}
+    bench = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    with line.open() as heard:
+        assert heard.readline() == "begun\n"
+        bench.send_signal(ending)
+        told, _ = bench.communicate()
+        assert heard.read() == ""
+    assert bench.returncode == status
+    assert "mirror.short-log" in told and "0.25" in told
+    assert [row["name"] for row in json.loads(made.read_text())["rows"]] == ["mirror.short-log"]
+    assert not [*home.iterdir()]
 
 
 def quick(tmp_path: Path, *subjects: str) -> list[dict[str, object]]:

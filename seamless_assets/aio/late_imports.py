@@ -16,6 +16,9 @@ from typing import Any
 from seamless_assets.aio.collector import collector_paused
 from seamless_assets.errors import MissingPackage
 
+EXTRAS = {"opentelemetry": "otel", "polars": "polars", "pyiceberg": "iceberg"}
+"""What this package needs for some of its uses alone, and the extra of its own that brings it."""
+
 _one_at_a_time = threading.RLock()
 
 
@@ -33,8 +36,9 @@ def late_imports(*packages: str) -> Iterator[None]:
             except ModuleNotFoundError as error:
                 if error.name != package.partition(".")[0]:
                     raise
+                wanted = f"'seamless-assets[{EXTRAS[package]}]'" if package in EXTRAS else error.name
                 raise MissingPackage(
-                    f"{error.name} is not installed, and this needs it; pip install {error.name}",
+                    f"{error.name} is not installed, and this needs it; pip install {wanted}",
                     package=error.name,
                 ) from error
         yield

@@ -9,13 +9,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import seamless_assets as sa
 from seamless_assets.aio import late_imports as module
-from seamless_assets.aio.late_imports import LateModule, late_imports
+from seamless_assets.aio.late_imports import EXTRAS, LateModule, late_imports
 from seamless_assets.errors import MissingPackage, SeamlessError
 
 PACKAGE = Path(sa.__file__).parent
@@ -105,6 +107,21 @@ def test_a_package_that_is_not_installed_is_named() -> None:
         raise AssertionError("a block was entered without its package")
     assert caught.value.facts == {"package": "no_such_package"}
     assert isinstance(caught.value, SeamlessError) and isinstance(caught.value, ModuleNotFoundError)
+
+
+@pytest.mark.parametrize(("package", "extra"), EXTRAS.items())
+def test_a_package_that_an_extra_brings_is_named_by_that_extra(
+    package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brought = {Requirement(one) for one in metadata.requires("seamless-assets") or ()}
+    of_the_extra = {one.name for one in brought if one.marker and one.marker.evaluate({"extra": extra})}
+    assert {name for name in of_the_extra if name.startswith(package)}
+    monkeypatch.setitem(sys.modules, package, None)
+    with (
+        pytest.raises(MissingPackage, match=rf"pip install 'seamless-assets\[{extra}\]'$"),
+        late_imports(package),
+    ):
+        raise AssertionError("a block was entered without its package")
 
 
 def test_a_package_that_lacks_one_of_its_own_is_not_called_missing(
