@@ -19,7 +19,7 @@ from seamless_assets.core.live.feed.finality import FinalCandle
 from seamless_assets.core.live.position import Position
 from seamless_assets.core.live.progress import Progress
 from seamless_assets.core.live.request import StreamRequest
-from seamless_assets.core.live.sequence import Sequencer, told_ahead
+from seamless_assets.core.live.sequence import Known, Sequencer, told_ahead
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import SeamlessError, StoreError
 from seamless_assets.flows.live.follow import Follower
@@ -129,9 +129,9 @@ class _Subscription:
         while self._open:
             for ended in self._ended:
                 ended.result()
-            if monotonic() - self._checked_at >= CHECKED_EVERY_S:
-                self._mark_overdue()
-            if proven := list(islice(filter(self._has_room, self._proven), MAX_PROVEN)):
+            if overdue := self._overdue_by_now():
+                yield overdue
+            elif proven := list(islice(filter(self._has_room, self._proven), MAX_PROVEN)):
                 progress = Progress(self._positions)
                 if bars := [bar for node in proven if (bar := self._take_proven(node, progress)) is not None]:
                     yield bars
@@ -166,12 +166,17 @@ class _Subscription:
         follower, before = state.follower, self._positions[str(node)]
         if overdue := list(self._overdue(node, state)):
             yield overdue
+        loading = asyncio.create_task(self._load(node, before, follower.closed))
         try:
-            known = await load_known(self._ports, node, before, follower.closed, self._end_of(node))
-        except StoreError as error:
-            if not is_passing(error):
-                raise
-            await self._ports.clock.sleep(RETRY_S)
+            # Those whose bars are overdue hear of that, whatever a store that does not answer is asked for.
+            while not (await asyncio.wait({loading}, timeout=CHECKED_EVERY_S))[0]:
+                if overdue := self._overdue_by_now():
+                    yield overdue
+        finally:
+            if not loading.done():
+                loading.cancel()
+                await shielded(asyncio.ensure_future(asyncio.wait({loading})))
+        if (known := loading.result()) is None:
             self._mark_ready(node)
             return
         sequencer = Sequencer(node, before, dict(self._positions), known)
@@ -184,6 +189,16 @@ class _Subscription:
         if events:
             yield events
         self._end_if_done(node)
+
+    async def _load(self, node: NodeId, position: Position, closed: int) -> Known | None:
+        """What is known of a node beyond its position; None where a store was away, after a while."""
+        try:
+            return await load_known(self._ports, node, position, closed, self._end_of(node))
+        except StoreError as error:
+            if not is_passing(error):
+                raise
+            await self._ports.clock.sleep(RETRY_S)
+            return None
 
     async def close(self) -> None:
         """End all requests, and return when they have ended."""
@@ -234,13 +249,6 @@ class _Subscription:
         self._woken.set()
         return True
 
-    def _mark_overdue(self) -> None:
-        """Whoever follows a node may wait for an answer that does not come."""
-        self._checked_at = monotonic()
-        for node, state in self._open.items():
-            if self._is_overdue(node, state):
-                self._mark_ready(node)
-
     def _end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
             self._ended.append(task)
@@ -257,6 +265,16 @@ class _Subscription:
         follower = state.follower
         is_unheard = follower.is_away and monotonic() - state.began_at > self._request.max_lag
         return state.is_current or follower.has_failed or is_unheard
+
+    def _overdue_by_now(self) -> list[Event]:
+        """What is to be told of all nodes whose bars are overdue, when it is time to check that.
+
+        Whoever follows them may wait for an answer that does not come, and so may whoever loads them.
+        """
+        if monotonic() - self._checked_at < CHECKED_EVERY_S:
+            return []
+        self._checked_at = monotonic()
+        return [event for node, state in self._open.items() for event in self._overdue(node, state)]
 
     def _overdue(self, node: NodeId, state: _NodeState) -> Iterator[Event]:
         position = self._positions[str(node)]

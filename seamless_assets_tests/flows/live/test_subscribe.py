@@ -300,25 +300,6 @@ def test_corrections_made_while_an_exchange_was_away_are_seen_after_it(away: int
     run_on_virtual_time(work)
 
 
-def test_a_hot_store_that_is_away_is_waited_for() -> None:
-    market = LiveMarket(hot=InMemoryHotStore())
-
-    async def work() -> None:
-        async def outage() -> None:
-            await asyncio.sleep(200)
-            market.hot.is_away = True
-            await asyncio.sleep(400)
-            market.hot.is_away = False
-
-        away = asyncio.create_task(outage())
-        end = START + 6 * HOUR + 1_200
-        events = await collect(market.process(), request([NODE], None, end))
-        await away
-        assert shown(events) == market.truth(NODE, START + 6 * HOUR, end)
-
-    run_on_virtual_time(work)
-
-
 def test_an_unknown_symbol_is_refused_and_nothing_is_left_behind() -> None:
     market = LiveMarket()
 
