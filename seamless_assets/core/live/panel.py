@@ -155,16 +155,19 @@ class Panel:
         if isinstance(event, Gap) and event.start >= self._end:
             return None
         waiting.popleft()
-        if isinstance(event, Gap) and event.end > self._end:
-            return self._cut(name, event)
+        if isinstance(event, Gap):
+            # What lies before the tick was late, and is told beside it.
+            for edge in (self.ts, self._end):
+                if event.start < edge < event.end:
+                    return self._cut(name, event, edge)
         if isinstance(event, Bar | Filled | Revised | Gap):
             self._positions[name] = event.place.own
         return event
 
-    def _cut(self, name: str, gap: Gap) -> Gap:
-        """The part of a gap that belongs to the tick; the rest waits for the ticks that follow."""
-        own, rest = gap.place.own, Segment(self._end, gap.end)
-        self._waiting[name].appendleft(replace(gap, start=self._end))
+    def _cut(self, name: str, gap: Gap, edge: int) -> Gap:
+        """The part of a gap before an edge; the rest waits for its turn."""
+        own, rest = gap.place.own, Segment(edge, gap.end)
+        self._waiting[name].appendleft(replace(gap, start=edge))
         gaps = tuple(Hole(*part, hole.reason) for hole in own.gaps for part in outside(hole.segment, [rest]))
-        self._positions[name] = replace(own, upto=self._end, gaps=gaps)
-        return replace(gap, end=self._end)
+        self._positions[name] = replace(own, upto=edge, gaps=gaps)
+        return replace(gap, end=edge)
