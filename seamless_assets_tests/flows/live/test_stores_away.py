@@ -49,8 +49,8 @@ def test_each_of_many_nodes_hears_in_time_that_its_bars_are_overdue(after_s: flo
     told: list[tuple[float, Event]] = []
 
     async def work() -> None:
-        async for event in subscribe(ports_of(market, after_s), request(NODES, None, END)):
-            told.append((market.clock.now(), event))
+        stream = subscribe(ports_of(market, after_s), request(NODES, None, END))
+        told.extend([(market.clock.now(), event) async for event in stream])
         for node in NODES:
             assert shown([event for _, event in told], node) == market.truth(node, START + 6 * HOUR, END)
 
