@@ -18,6 +18,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from seamless_assets.adapters.ccxt.clock import happened_within
 from seamless_assets.adapters.sqlite.file import empty_database, is_damage, open_database, transaction
 from seamless_assets.aio.shield import shielded
 from seamless_assets.errors import StoreError
@@ -26,6 +27,7 @@ T = TypeVar("T")
 SCHEMA_VERSION = 2
 MAX_BYTES = 256 * 1024 * 1024
 """The longest market list that is read."""
+_TURN = ("markets", "turn")
 LISTINGS_APART_S = 86_400.0
 """What changes all the time is kept once a day."""
 _SCHEMA = (
@@ -88,6 +90,17 @@ class ExchangeMemory:
         """Keep a market list that was loaded just now."""
         row = (place, time.time(), _packed(body))
         await self._run(lambda db: _put(db, "INSERT OR REPLACE INTO markets VALUES (?, ?, ?)", row))
+
+    async def take_turn(self, place: str, seconds: float) -> bool:
+        """Take the turn to ask a place for its markets; False while another process has it.
+
+        It lasts so many seconds at most, so that one whose holder was killed ends too.
+        """
+        return await self._run(lambda db: _take_turn(db, place, seconds, time.time()))
+
+    async def end_turn(self, place: str) -> None:
+        """Give up the turn before it ends."""
+        await self.forget(place, *_TURN)
 
     async def keep_listings(self, place: str, bodies: Mapping[str, bytes]) -> None:
         """Keep what the list of a place says of symbols just now, where it said something else before."""
@@ -187,6 +200,18 @@ def _markets(db: sqlite3.Connection, place: str) -> StoredMarkets | None:
     row = db.execute("SELECT body, loaded_at FROM markets WHERE place = ?", (place,)).fetchone()
     body = _unpacked(row[0]) if row and isinstance(row[1], int | float) else None
     return StoredMarkets(body, row[1]) if body else None
+
+
+def _take_turn(db: sqlite3.Connection, place: str, seconds: float, now: float) -> bool:
+    with transaction(db):
+        taken = db.execute(
+            "SELECT value, seen_at FROM facts WHERE place = ? AND subject = ? AND name = ?", (place, *_TURN)
+        ).fetchone()
+        known = Remembered(*taken) if taken else None
+        if known and known.can_be and happened_within(seconds, known.seen_at, now):
+            return False
+        db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, 0, ?)", (place, *_TURN, now))
+    return True
 
 
 def _keep_listings(db: sqlite3.Connection, place: str, bodies: Mapping[str, bytes], now: float) -> None:

@@ -40,6 +40,11 @@ class Memory:
 
     async def store_markets(self, _: str, __: Any) -> None: ...
 
+    async def take_turn(self, _: str, __: float) -> bool:
+        return True
+
+    async def end_turn(self, _: str) -> None: ...
+
 
 @pytest.fixture
 def client() -> Client:

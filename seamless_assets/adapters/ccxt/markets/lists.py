@@ -24,6 +24,9 @@ from seamless_assets.errors import ExchangeUnavailable, RateLimited
 DAY_S = 86_400.0
 MARKETS_AGE_S = DAY_S
 MANY_MARKETS = 10
+TURN_S = 5.0
+"""The longest time that a process without a list waits for that of another one that asks just now."""
+_LOOK_S = 0.05
 _LONGEST_LOAD_S = 600.0
 
 
@@ -78,16 +81,35 @@ class Markets:
         return await self._flights.do("ask for all", partial(self._ask_for_all, self._types))
 
     async def _load(self) -> None:
-        stored = await self._memory.load_markets(self._place)
-        if stored is not None and restore_markets(self._client, stored.body):
-            self.loaded_at = stored.loaded_at
-            await self._keep_listings()
+        await self._recall()
         if not self._client.markets:
-            await self._flights.do("ask", self._ask)
+            await self._flights.do("ask", self._hear_or_ask)
         elif not happened_within(MARKETS_AGE_S, self.loaded_at, time.time()):
             # An old list serves as well while there is no new one to be had.
             with suppress(ExchangeUnavailable):
                 await self._flights.do("ask", self._ask)
+
+    async def _recall(self) -> None:
+        stored = await self._memory.load_markets(self._place)
+        if stored is not None and restore_markets(self._client, stored.body):
+            self.loaded_at = stored.loaded_at
+            await self._keep_listings()
+
+    async def _hear_or_ask(self) -> None:
+        """Have the list that another process of this machine asks for just now; ask where none does."""
+        until, is_ours = time.monotonic() + TURN_S, False
+        try:
+            while not is_ours and time.monotonic() < until:
+                is_ours = await self._memory.take_turn(self._place, TURN_S)
+                await self._recall()
+                if self._client.markets:
+                    return
+                if not is_ours:
+                    await asyncio.sleep(_LOOK_S)
+            await self._ask()
+        finally:
+            if is_ours:
+                await self._memory.end_turn(self._place)
 
     async def _ask(self) -> None:
         async with self._turn:
