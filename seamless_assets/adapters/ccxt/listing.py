@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -28,6 +29,12 @@ def known_frames(names: Iterable[str]) -> list[Timeframe]:
         with suppress(InvalidTimeframe):
             frames.append(Timeframe(name))
     return frames
+
+
+@cache
+def ascending_frames(names: tuple[str, ...]) -> tuple[Timeframe, ...]:
+    """The same in their order; asked for with every page."""
+    return tuple(sorted(known_frames(names)))
 
 
 def ladder(node: NodeId, served: Iterable[str]) -> list[NodeId]:

@@ -101,9 +101,14 @@ class SeriesReach:
         """What was found by this process."""
         return self._known.get(node, Reach())
 
-    def is_usable(self, node: NodeId) -> bool:
-        """Whether a series is on our grid and served, as far as is known."""
-        return node not in self._unusable
+    def usable_frames(self, node: NodeId) -> list[Timeframe]:
+        """Timeframes that the exchange serves of the symbol, but for those on another grid or refused."""
+        left_out = {
+            other.timeframe
+            for other in self._unusable
+            if other.exchange == node.exchange and other.symbol == node.symbol
+        }
+        return [frame for frame in self._series.frames(node) if frame not in left_out]
 
     def leave_out(self, node: NodeId) -> None:
         """Go by a series no more."""
@@ -187,8 +192,7 @@ class SeriesReach:
         return page
 
     def _ladder(self, node: NodeId) -> list[NodeId]:
-        frames = self._series.frames(node)
-        return ladder(node, [str(f) for f in frames if self.is_usable(NodeId(node.exchange, node.symbol, f))])
+        return ladder(node, map(str, self.usable_frames(node)))
 
     async def _search_listing(self, node: NodeId) -> int | None:
         if (recalled := self._recalled.pop(node, None)) is not None:

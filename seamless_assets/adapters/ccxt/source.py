@@ -17,7 +17,7 @@ from seamless_assets.adapters.ccxt.client import documented_page, dump_markets, 
 from seamless_assets.adapters.ccxt.clock import ExchangeClock, happened_within
 from seamless_assets.adapters.ccxt.documented.trades import trades_request
 from seamless_assets.adapters.ccxt.documented.volume import volume_unit_of
-from seamless_assets.adapters.ccxt.listing import known_frames
+from seamless_assets.adapters.ccxt.listing import ascending_frames, known_frames
 from seamless_assets.adapters.ccxt.markets.listings import Listings
 from seamless_assets.adapters.ccxt.markets.lists import Markets
 from seamless_assets.adapters.ccxt.markets.types import FETCHING, MarketTypes
@@ -236,15 +236,15 @@ class CcxtSource:
 
     def coarser(self, node: NodeId) -> tuple[NodeId, ...]:
         """Coarser series that can witness for the node's own, the finest first."""
-        return self._series(node, coarser_frames(node.timeframe, self._usable_frames(node)))
+        return self._series(node, coarser_frames(node.timeframe, self._reach.usable_frames(node)))
 
     def finer(self, node: NodeId) -> tuple[NodeId, ...]:
         """Finer series that its bars are made of, the longest first."""
-        return self._series(node, finer_frames(node.timeframe, self._usable_frames(node)))
+        return self._series(node, finer_frames(node.timeframe, self._reach.usable_frames(node)))
 
     def frames(self, node: NodeId) -> list[Timeframe]:
         """Timeframes that the exchange says it serves of the symbol, ascending."""
-        return sorted(known_frames(self._client(node.exchange).timeframes or {}))
+        return list(ascending_frames(tuple(self._client(node.exchange).timeframes or ())))
 
     def peers(self, node: NodeId) -> tuple[NodeId, ...]:
         """Other declared symbols of the exchange in the same timeframe."""
@@ -322,7 +322,7 @@ class CcxtSource:
             judge(heard, what)
             sent, unreadable = read_rows(rows, what)
         try:
-            return page_of(node, window, sent, self._usable_frames(node), unreadable)
+            return page_of(node, window, sent, self._reach.usable_frames(node), unreadable)
         except MisalignedTimeframe:
             self._reach.leave_out(node)
             raise
@@ -336,10 +336,6 @@ class CcxtSource:
         if not OLDEST_MARKET <= now <= NEWEST_CLOCK:
             raise ExchangeUnavailable(f"{what}: it says {now:.0f} s since 1970; not believed", status=None)
         return now
-
-    def _usable_frames(self, node: NodeId) -> list[Timeframe]:
-        """Timeframes that the exchange serves of the symbol, but for those on another grid or refused."""
-        return [f for f in self.frames(node) if self._reach.is_usable(NodeId(node.exchange, node.symbol, f))]
 
     def _series(self, node: NodeId, frames: list[Timeframe]) -> tuple[NodeId, ...]:
         return tuple(NodeId(node.exchange, node.symbol, frame) for frame in frames)
