@@ -18,6 +18,8 @@ from bench.line import SCALES, Line, Row
 from bench.measuring.sample import Probe, Sample, take, trim
 from bench.peers.environments import PeerUnavailable, peer_python
 
+UNSEEN = "took nothing that could be seen, so that its growth cannot be told"
+
 
 @dataclass(frozen=True)
 class Case:
@@ -166,13 +168,15 @@ def grow(lines: Sequence[Line], case: Growth, rounds: int) -> Iterator[Row]:
     for line in lines:
         of_memory = line.name.endswith("-memory")
         points = [list(point) for point in zip(case.sizes, times, peaks, strict=True)]
+        grown = exponent(case.sizes, peaks if of_memory else times)
         yield Row(
             line,
-            ours=exponent(case.sizes, peaks if of_memory else times),
+            ours=grown,
             memory_mib=peaks[-1],
             rounds=rounds,
             load=os.getloadavg()[0],
             at=time.time(),
+            problem=UNSEEN if grown is None else None,
             facts={} if of_memory else {"points": points},
         )
 

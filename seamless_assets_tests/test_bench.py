@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from bench.peers import environments
 from bench.report import machine
 from bench.report.page import write_page
 from bench.report.results import Results, joined_results
-from bench.running import Bench, Case, Skipped, compare, measure
+from bench.running import Bench, Case, Growth, Skipped, compare, grow, measure
 from bench.subjects.dagster import KEYS, project
 from bench.worlds.dagster import Deployment
 from seamless_assets.config.load import load_settings
@@ -34,6 +36,8 @@ from seamless_assets.defs.nodes.checks import check_specs
 
 SUBJECTS = sorted({line.subject for line in LINES})
 IN_PROCESS = ("artifacts", "bars", "mirror")
+IN_SECONDS = ("growth", "hot", "live", "panel")
+"""Lines of these that want a server or a peer are left out of a quick run; the others take seconds."""
 LINE = Line("bars.conform-pandas", "something", "a peer", 1.5)
 
 
@@ -64,6 +68,18 @@ def test_the_first_go_counts_where_nothing_warms_up() -> None:
     values = iter([1.0, 3.0])
     row = compare(LINE, Case(LINE.name, lambda: next(values), None, warm_up=False), 2)
     assert row.ours == 2_000.0
+
+
+def test_a_growth_that_cannot_be_seen_is_no_goal_that_is_met() -> None:
+    memory = Line("growth.bars-write-memory", "memory", None, 1.1, "exponent")
+    growth = Growth("growth.bars-write", (1, 10), lambda size: lambda: Sample(size, memory_mib=0.0))
+    (row,) = grow([memory], growth, 1)
+    assert row.problem and status([row], quick=False) == 2
+    assert [row.ours for row in grow([memory], replace(growth, work=held), 1)] == [1.0]
+
+
+def held(size: int) -> Callable[[], Sample]:
+    return lambda: Sample(1.0, memory_mib=size)
 
 
 @pytest.mark.parametrize(
@@ -249,6 +265,10 @@ def test_a_quick_run_measures_every_line_of_this_process(tmp_path: Path) -> None
     for row in rows:
         assert isinstance(row["ours"], float)
         assert (row["ratio"] is None) == (row["peer_name"] is None)
+
+
+def test_a_quick_run_is_alive_in_lines_that_take_seconds(tmp_path: Path) -> None:
+    quick(tmp_path, *IN_SECONDS)
 
 
 @pytest.mark.deep
