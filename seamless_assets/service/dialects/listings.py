@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 
 from cachetools import TTLCache
 
@@ -15,8 +16,8 @@ from seamless_assets.errors import CoordinationError, ExchangeError, ExchangeUna
 from seamless_assets.flows.ports import Ports
 from seamless_assets.pipeline.connect import Seamless
 
-ANSWER_S = 8.0
-"""How long the exchange is waited for before the list that was kept last is told."""
+ANSWER_S, KNOWN_ANSWER_S = 8.0, 4.0
+"""How long the exchange is waited for; the shorter where there is a list that may be told in its place."""
 MAX_WORLDS, KEPT_S = 200, 60.0
 """Lists of worlds that are kept at hand, and for how long."""
 _LIVE = ""
@@ -34,16 +35,12 @@ class KnownListings:
 
     async def told(self, as_of: str | None) -> _Found:
         """What a list of markets is made of. Raises `ExchangeUnavailable` where nothing is known of it."""
-        found = None
+        found = await self._ask(_instant(as_of))
         if as_of is None:
-            try:
-                async with asyncio.timeout(ANSWER_S):
+            # The one that was kept last serves as well, where no newer one is to be had.
+            with suppress(ExchangeError, CoordinationError, TimeoutError):
+                async with asyncio.timeout(ANSWER_S if found is None else KNOWN_ANSWER_S):
                     found = await self._ask(None)
-            except (ExchangeError, CoordinationError, TimeoutError):
-                # The one that was kept last serves as well.
-                found = None
-        if found is None:
-            found = await self._ask(_instant(as_of))
         if found is None:
             raise ExchangeUnavailable(
                 f"no market list of {self._exchange} is known yet, and the exchange cannot be asked now; "

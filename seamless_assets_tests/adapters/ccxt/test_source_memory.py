@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from seamless_assets.adapters.ccxt.memory import ExchangeMemory, Remembered
+from seamless_assets.adapters.ccxt.memory import ExchangeMemory, MarketList, Remembered
 from seamless_assets.adapters.ccxt.settings import ClientSettings
 from seamless_assets.adapters.ccxt.source import CcxtSource
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.proof import Reach
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.token_bucket import Budget
+from seamless_assets.core.wire.listing import Listing
 from seamless_assets.testing import DAY, START
 
 NODE = NodeId.parse("ohlcv:binance:BTC/USDT:1m")
@@ -25,7 +26,12 @@ NODE = NodeId.parse("ohlcv:binance:BTC/USDT:1m")
 @pytest.fixture
 async def source(tmp_path: Path) -> AsyncIterator[CcxtSource]:
     settings = ClientSettings(
-        budget_key="rl:binance", budget=Budget(1, 1, 1), concurrency=1, base_url=None, sandbox=False
+        budget_key="rl:binance",
+        budget=Budget(1, 1, 1),
+        concurrency=1,
+        base_url=None,
+        sandbox=False,
+        symbols=("BTC/USDT", "ETH/USDT"),
     )
     gate: Any = None
     made = CcxtSource({"binance": settings}, gate, ExchangeMemory(tmp_path / "exchanges.sqlite"))
@@ -73,3 +79,17 @@ async def test_an_end_that_was_searched_under_an_older_market_list_is_searched_a
     reach.markets_changed("binance")
     assert await searching == 1
     assert [await reach.last_traded(NODE) for _ in range(2)] == [2, 2]
+
+
+async def test_a_list_that_was_stored_serves_worlds_of_the_past_where_nothing_else_was_kept(
+    source: CcxtSource,
+) -> None:
+    market = {"symbol": "BTC/USDT", "id": "BTCUSDT", "base": "BTC", "quote": "USDT", "info": {"tick": "0.01"}}
+    gone = {"symbol": "ETH/USDT", "id": "ETHUSDT", "base": "ETH", "quote": "USDT", "info": {"tick": "1"}}
+    assert await source.market_list("binance", START) is None
+    listed = MarketList([market, {"symbol": "A/B", "id": "AB", "info": {}}], [gone], {}, {})
+    await source._memory.store_markets(source.place("binance"), listed)
+    assert await source.market_list("binance", START) == {
+        "BTC/USDT": Listing("BTCUSDT", {"tick": "0.01"}),
+        "ETH/USDT": Listing("ETHUSDT", {"tick": "1"}, is_gone=True),
+    }

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec.json
 
-from seamless_assets.adapters.ccxt.client import OF_PUBLIC_ASSETS
-from seamless_assets.adapters.ccxt.memory import ExchangeMemory
+from seamless_assets.adapters.ccxt.client import dump_markets
+from seamless_assets.adapters.ccxt.memory import ExchangeMemory, MarketList
 from seamless_assets.core.wire.listing import Listing
 
 
@@ -20,13 +20,7 @@ class Listings:
 
     def now(self) -> dict[str, Listing]:
         """Those of the list that the client has, by symbol."""
-        markets, gone = self._client.markets or {}, self._client.gone
-        found = ((symbol, markets[symbol]) for symbol in self._symbols if symbol in markets)
-        return {
-            symbol: Listing(market["id"], market["info"], dict(self._assets(market)), symbol in gone)
-            for symbol, market in found
-            if isinstance(market.get("info"), Mapping)
-        }
+        return self._of(dump_markets(self._client))
 
     async def keep(self) -> None:
         """Keep those of now, where they are others than those that were kept last. Raises `StoreError`."""
@@ -37,19 +31,36 @@ class Listings:
     async def known_at(self, at: float) -> dict[str, Listing] | None:
         """Those that were kept by epoch seconds `at`, for symbols without any the first ones after it.
 
-        None where nothing is kept.
+        Where none are, those of the list that was stored last; None where there is no such list either.
         """
         kept = await self._memory.listings(self._place, self._symbols, at)
         read = {symbol: _decoded(body) for symbol, body in kept.items()}
-        return {symbol: listing for symbol, listing in read.items() if listing is not None} or None
+        found = {symbol: listing for symbol, listing in read.items() if listing is not None}
+        if found:
+            return found
+        stored = await self._memory.load_markets(self._place)
+        return None if stored is None else self._of(stored.body)
 
-    def _assets(self, market: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        if self._client.id not in OF_PUBLIC_ASSETS:
-            return
-        for code in (market["base"], market["quote"]):
-            currency = (self._client.currencies or {}).get(code) or {}
-            if isinstance(currency.get("info"), Mapping) and isinstance(currency.get("id"), str):
-                yield currency["id"], currency["info"]
+    def _of(self, listed: MarketList) -> dict[str, Listing]:
+        wanted = set(self._symbols)
+        return {
+            market["symbol"]: Listing(market["id"], market["info"], dict(_assets(listed, market)), is_gone)
+            for markets, is_gone in ((listed.markets, False), (listed.gone, True))
+            for market in markets
+            if market["symbol"] in wanted and isinstance(market.get("info"), Mapping)
+        }
+
+
+def _assets(listed: MarketList, market: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What the list of assets says of both currencies of a market, by its own names of them."""
+    for code in (market.get("base"), market.get("quote")):
+        asset = listed.assets.get(code) if isinstance(code, str) else None
+        if (
+            isinstance(asset, Mapping)
+            and isinstance(asset.get("info"), Mapping)
+            and isinstance(asset.get("id"), str)
+        ):
+            yield asset["id"], asset["info"]
 
 
 def _decoded(body: bytes) -> Listing | None:
