@@ -125,6 +125,8 @@ SERVICE = (
     Line("service.day-newest", "the newest day, a request", "bare FastAPI route", RATE_067),
     Line("service.year", "a year in Arrow", "the bytes from a file", 2.0),
     Line("service.candles-page", "a bot's page of 1,000 candles of history", "a static JSON file", 2.0),
+    Line("service.candles-newest", "the newest 1,000 candles, 8 bots at once", "a static JSON file", 2.0),
+    Line("service.candles-newest-1", "the same, one bot", "a static JSON file", 2.0),
     Line("service.candles-memory", "growth of memory over 1,500 different pages", None, 16.0, "MiB"),
     Line("service.fleet", "a request of 200 clients, each reading 50 nodes", None),
 )

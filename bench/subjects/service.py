@@ -6,7 +6,7 @@ import asyncio
 import json
 import subprocess
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from seamless_assets.testing import START
 CLIENTS, REQUESTS, YEAR_REQUESTS, BOTS, ROUNDS = 8, 2_000, 40, 200, 5
 PAGES = 3_000
 PAGE = "symbol=BTCUSDT&interval=1m&limit=1000"
+Asking = Callable[[], Coroutine[Any, Any, list[float]]]
 
 
 def cases(bench: Bench) -> Iterator[Case | Skipped]:
@@ -39,30 +40,50 @@ def cases(bench: Bench) -> Iterator[Case | Skipped]:
         for part, url in (("day", day), ("year", year), ("candles", f"{klines}&startTime={START * 1_000}")):
             with urlopen(url) as answer:
                 (bench.folder / part).write_bytes(answer.read())
-        yield from _beside_bare(bench, f"{day}&as_of={_as_of(service)}", day, year, klines)
+        newest_folder = bench.folder / "live"
+        newest_folder.mkdir()
+        with _running(OURS, "newest", newest_folder, days=3) as live:
+            newest = f"{live.url}/binance/api/v3/klines?{PAGE}"
+            with urlopen(newest) as answer:
+                (bench.folder / "newest").write_bytes(answer.read())
+            bound = f"{day}&as_of={_as_of(service)}"
+            lines = (
+                _Line("day-as-of", bound, "day"),
+                _Line("day-newest", day, "day"),
+                _Line("year", year, "year", YEAR_REQUESTS),
+                _Line("candles-page", f"{klines}&startTime={START * 1_000}", "candles"),
+                _Line("candles-newest", newest, "newest"),
+                _Line("candles-newest-1", newest, "newest", clients=1),
+            )
+            yield from _beside_bare(bench, lines)
         yield _memory(service, server.pid)
         yield _side_case("service.fleet", lambda: _fleet(service), None, rounds=1)
 
 
-def _beside_bare(bench: Bench, bound: str, day: str, year: str, klines: str) -> Iterator[Case]:
-    lines = (
-        ("day-as-of", bound, "day", REQUESTS),
-        ("day-newest", day, "day", REQUESTS),
-        ("year", year, "year", YEAR_REQUESTS),
-        ("candles-page", f"{klines}&startTime={START * 1_000}", "candles", REQUESTS),
-    )
+@dataclass(frozen=True)
+class _Line:
+    """What is asked of ours at `url` and of the peer at `path`, so often, by so many clients at once."""
+
+    name: str
+    url: str
+    path: str
+    requests: int = REQUESTS
+    clients: int = CLIENTS
+
+    def asking(self, url: str) -> Asking:
+        return _asking(url, self.requests, self.clients)
+
+
+def _beside_bare(bench: Bench, lines: Iterable[_Line]) -> Iterator[Case]:
     python = bench.peer("FastAPI")
     if isinstance(python, str):
-        for name, url, _, requests in lines:
-            yield _side_case(f"service.{name}", _asking(url, requests), python)
+        for line in lines:
+            yield _side_case(f"service.{line.name}", line.asking(line.url), python)
         return
     with _running(python, "bare", bench.folder) as bare:
-        for name, url, path, requests in lines:
-            peer = _asking(f"{bare.url}/{path}", requests)
-            yield _side_case(f"service.{name}", _asking(url, requests), peer)
-
-
-Asking = Callable[[], Coroutine[Any, Any, list[float]]]
+        for line in lines:
+            peer = line.asking(f"{bare.url}/{line.path}")
+            yield _side_case(f"service.{line.name}", line.asking(line.url), peer)
 
 
 def _side_case(line: str, ours: Asking, peer: Asking | str | None, rounds: int = ROUNDS) -> Case:
@@ -111,14 +132,14 @@ class _Server:
 
 
 @contextmanager
-def _running(python: Path, kind: str, folder: Path) -> Iterator[_Server]:
+def _running(python: Path, kind: str, folder: Path, days: int = 365) -> Iterator[_Server]:
     """A server, once it answers."""
     reach_support()
     from support.services import await_answer, free_port
 
     port, log = free_port(), folder / f"{kind}.log"
     with log.open("wb") as output:
-        words = [python, "-m", "bench.contenders.service", kind, str(port), folder, "365"]
+        words = [python, "-m", "bench.contenders.service", kind, str(port), folder, str(days)]
         server = subprocess.Popen(
             words, cwd=ROOT, env=child_environment(), stdout=output, stderr=subprocess.STDOUT
         )
@@ -142,8 +163,8 @@ def _as_of(service: str) -> str:
         return next(one["as_of"] for one in json.load(answer)["nodes"] if one["node_id"] == NODE)
 
 
-def _asking(url: str, requests: int) -> Asking:
-    """So many requests by `CLIENTS` at once; the seconds of each."""
+def _asking(url: str, requests: int, clients: int) -> Asking:
+    """So many requests by so many at once; the seconds of each."""
 
     async def ask() -> list[float]:
         times: list[float] = []
@@ -153,7 +174,7 @@ def _asking(url: str, requests: int) -> Asking:
                 while len(times) < requests:
                     times.append(await _timed(session, url))
 
-            await asyncio.gather(*(client() for _ in range(CLIENTS)))
+            await asyncio.gather(*(client() for _ in range(clients)))
         return times
 
     return ask
