@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 from dialects.test_parameters import DATA, NOW
 
+from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.wire.listing import Listing
 from seamless_assets.dialects.base import Refusal
 from seamless_assets.dialects.bybit import market_name
+from seamless_assets.dialects.streams.base import Candle, Topic, Update
 from seamless_assets.dialects.venues import VENUES
 from seamless_assets.sandbox.book_data import BookData
 from seamless_assets.sandbox.market import Market
 
+PERPETUAL, MINUTE = "BTC/USDT:USDT", Timeframe("1m")
 OLD = Listing(
     "XXBTZUSD",
     {"altname": "XBTUSD", "wsname": "XBT/USD", "base": "XXBT", "quote": "ZUSD", "pair_decimals": 1}
@@ -41,6 +44,9 @@ class Told(BookData):
         return {symbol: self._said.get(symbol) for symbol in self.markets}
 
     async def listing(self, symbol: str) -> Any:
+        return self._said.get(symbol)
+
+    def known(self, symbol: str) -> Any:
         return self._said.get(symbol)
 
 
@@ -124,3 +130,27 @@ async def test_a_market_is_found_by_the_name_that_the_list_has() -> None:
 )
 def test_contracts_of_bybit_in_usdc_leave_it_out_of_their_names(symbol: str, name: str) -> None:
     assert market_name(Market(symbol, 1.0)) == name
+
+
+def streamed(venue: str, path: str, topic: Topic, **listings: Listing) -> Any:
+    """What a channel tells of a candle of a market of which the venue's list says these things."""
+    (route,) = [route for route in VENUES[venue].streams(Told(**listings)) if route.path == path]
+    candle = Candle(NOW - 90, NOW - 30, 7.5, 8.0, 7.25, 7.5, 2.5, 3, is_closed=True)
+    return route.open({}).encode(Update(topic, NOW, (candle,)))
+
+
+@pytest.mark.parametrize(("size", "contracts"), [("0.01", "250"), ("100", "0.025")])
+def test_channels_of_okx_count_contracts_of_the_size_that_its_list_says(size: str, contracts: str) -> None:
+    said, topic = (
+        Listing(SWAP.name, {**SWAP.entry, "ctVal": size}),
+        Topic(f"candle1m:{SWAP.name}", PERPETUAL, MINUTE),
+    )
+    (row,) = streamed("okx", "/ws/v5/business", topic, BTC_USDT_S=said)["data"]
+    assert row[5:7] == [contracts, "2.5"]
+
+
+def test_channels_of_binance_write_the_decimals_of_the_list_of_contracts() -> None:
+    said = Listing("BTCUSDT", {"symbol": "BTCUSDT", "pricePrecision": 2, "quantityPrecision": 3})
+    topic = Topic("btcusdt@kline_1m", PERPETUAL, MINUTE)
+    told = streamed("binance", "/market/ws", topic, BTC_USDT_S=said)["k"]
+    assert [told[name] for name in "ohlcvq"] == ["7.50", "8.00", "7.25", "7.50", "2.500", "18.75000"]
