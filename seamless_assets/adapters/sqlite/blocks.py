@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from seamless_assets.adapters.sqlite.file import Database
-from seamless_assets.core.bars.sorted_sets import distinct, is_in
+from seamless_assets.core.bars.sorted_sets import distinct, is_ascending, is_in
 from seamless_assets.core.bars.stored import possible_rows
 from seamless_assets.core.bars.table import BARS_SCHEMA, COLUMNS, between, timestamps
 from seamless_assets.core.calendar.segment import Segment
@@ -49,7 +49,7 @@ def load_bars(db: Database, node: NodeId, window: Segment) -> pa.Table:
 
 def load_opens(db: Database, node: NodeId, window: Segment) -> np.ndarray:
     """Opens of the bars in `window`, sorted: those that `load_bars` gives."""
-    opens = _numbers("ts", [block[0] for block in _load(db, node, window)])
+    opens = _numbers("ts", [block[0] for block in _load(db, node, window, columns=1)])
     low, high = np.searchsorted(opens, window)
     return opens[low:high]
 
@@ -58,8 +58,10 @@ def put_bars(db: Database, row: int, node: NodeId, bars: pa.Table) -> None:
     """Insert or replace bars (unique opens) of the node with row id `row`."""
     for block, part in _by_block(node, bars):
         held = load_bars(db, node, _window(node, block))
-        kept = held.filter(pa.array(~is_in(timestamps(held), timestamps(part))))
-        _write(db, row, node, block, pa.concat_tables([kept, part]).sort_by("ts"))
+        if held.num_rows:
+            kept = held.filter(pa.array(~is_in(timestamps(held), timestamps(part))))
+            part = pa.concat_tables([kept, part]).sort_by("ts")
+        _write(db, row, node, block, part)
 
 
 def drop_bars(db: Database, row: int, node: NodeId, window: Segment) -> int:
@@ -94,10 +96,10 @@ def mark_blocks(db: Database, row: int, node: NodeId) -> None:
             _put_mark(db, row, node, block, blobs)
 
 
-def _load(db: Database, node: NodeId, window: Segment) -> list[Blobs]:
-    """The columns of each sound block that touches `window`, ascending."""
+def _load(db: Database, node: NodeId, window: Segment, columns: int = len(COLUMNS)) -> list[Blobs]:
+    """The first `columns` of each sound block that touches `window`, ascending."""
     span = _span(node)
-    first, last = window.start // span, window.end // span
+    first, last = window.start // span, (window.end - 1) // span
     rows = db.execute(
         f"SELECT block, mark, {_NAMES} FROM block_marks LEFT JOIN blocks USING (node, block) "
         "WHERE node = (SELECT id FROM nodes WHERE node_id = ?) AND block BETWEEN ? AND ?",
@@ -106,7 +108,7 @@ def _load(db: Database, node: NodeId, window: Segment) -> list[Blobs]:
     sound = {}
     for block, mark, *blobs in rows:
         if _is_sound(str(node), block, mark, blobs):
-            sound[block] = blobs
+            sound[block] = blobs[:columns]
         else:
             db.damage.append(f"block {block} of {node}")
     return [sound[block] for block in sorted(sound) if first <= block <= last]
@@ -158,7 +160,8 @@ def _write(db: sqlite3.Connection, row: int, node: NodeId, block: int, bars: pa.
 
 
 def _by_block(node: NodeId, bars: pa.Table) -> Iterator[tuple[int, pa.Table]]:
-    bars = bars.sort_by("ts")
+    if not is_ascending(timestamps(bars)):
+        bars = bars.sort_by("ts")
     blocks = timestamps(bars) // _span(node)
     edges = np.flatnonzero(np.append(True, blocks[1:] != blocks[:-1]))
     for start, end in zip(edges, np.append(edges[1:], len(blocks)), strict=True):
