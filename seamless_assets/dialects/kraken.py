@@ -170,7 +170,9 @@ class _Venue:
         """
         for market in self._markets.values():
             listing = await self._data.listing(market.symbol)
-            if listing is not None and asked in (listing.name, listing.entry.get("altname")):
+            if listing is None:
+                continue
+            if asked in (listing.name, listing.entry.get("altname"), listing.entry.get("wsname")):
                 return market, listing.name
         name, key = self._old_names.get(asked, (asked, asked))
         if name not in self._markets:

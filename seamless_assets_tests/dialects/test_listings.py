@@ -65,6 +65,13 @@ async def test_pairs_of_kraken_answer_under_the_name_that_its_list_has(name: str
     }
 
 
+@pytest.mark.parametrize("name", ["XADA", "ADAX", "ADA/X"])
+async def test_kraken_knows_every_name_that_its_list_has_of_a_pair(name: str) -> None:
+    said = Listing("XADA", {"altname": "ADAX", "wsname": "ADA/X", "pair_decimals": 8, "lot_decimals": 8})
+    answer = await asked(Told(ADA_BTC=said), "kraken", "/0/public/OHLC", pair=name, since=str(NOW - 300))
+    assert list(answer["result"]) == ["XADA", "last"]
+
+
 async def test_assets_of_kraken_are_those_of_its_list() -> None:
     data = Told(BTC_USD=OLD)
     assets = (await asked(data, "kraken", "/0/public/Assets"))["result"]
