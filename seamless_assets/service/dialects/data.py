@@ -138,23 +138,30 @@ class DeclaredData:
         node, found, step = await self._node(symbol, timeframe), [NO_ROWS], count
         begin, finish = self._start(node, start), self._end(timeframe, end)
         open_row = await self._open_row(node, start, end)
+        is_newest = True
         while (wanted := count - sum(map(len, found))) > 0 and begin < finish:
             first = max(begin, timeframe.shift(finish, -step))
-            page = await self._load(node, first, finish, is_newest=len(found) == 1)
-            if len(found) == 1 and page.until < finish:
+            page = await self._load(node, first, finish, is_newest=is_newest)
+            if is_newest and page.until < finish:
                 open_row = NO_ROWS
+            # Where all of it is late, what lies before it may be late as well.
+            is_newest &= page.until == first
             found.append(page.rows[-wanted:])
             finish, step = first, step * FIRST_STEP
         return np.concatenate([*found[::-1], open_row])[-count:]
 
     async def newest(self, symbol: str, timeframe: Timeframe, end: int | None, count: int) -> np.ndarray:
-        """The candles of the last `count` opens before `end`."""
+        """The candles of the last `count` opens before `end` that are not late."""
         node = await self._node(symbol, timeframe)
         finish = await self._pages.newest_end(VISIT.get(), node, self._end(timeframe, end))
         open_row = await self._open_row(node, finish, end)
         begin = timeframe.shift(finish, len(open_row) - count)
         page = await self._load(node, self._start(node, begin), finish)
-        return page.rows if page.until < finish else np.concatenate([page.rows, open_row])
+        while page.until < finish:
+            # The newest are late: older ones are told in their place.
+            finish, open_row = page.until, NO_ROWS
+            page = await self._load(node, self._start(node, timeframe.shift(finish, -count)), finish)
+        return np.concatenate([page.rows, open_row])
 
     async def trades(
         self, symbol: str, start: float, end: float, limit: int

@@ -7,17 +7,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
+from seamless_assets.aio.timing import monotonic
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
+from seamless_assets.core.reading.sla import SLAPolicy
 from seamless_assets.dialects.market_data import CANDLE
 from seamless_assets.errors import ReadRefused
 from seamless_assets.flows.live.served.page import WORLD, load_page
 from seamless_assets.pipeline.connect import Seamless
 from seamless_assets.service.dialects.visit import Served, Visit
 
-WAIT_MS = 8_000
-"""How long a page's fill is waited for: clients of exchanges give up after ten seconds."""
+WAIT_MS, SHORTEST_WAIT_MS = 8_000, 250
+"""How long the fills of a request are waited for: clients of exchanges give up after ten seconds. Each read
+of what is stored has the latter at least."""
 PAGE_BARS = 5_000
 """A gap of a page is filled before it is answered, if it is no longer than this: none is."""
 NO_ROWS = np.empty(0, dtype=CANDLE)
@@ -36,15 +39,7 @@ class Pages:
 
     def __init__(self, pipeline: Seamless) -> None:
         self._aio = pipeline.aio
-        own = self._aio.read_settings.sla
-        self._sla = replace(
-            own,
-            max_wait_storage_ms=WAIT_MS,
-            max_wait_backfill_ms=WAIT_MS,
-            max_wait_live_ms=WAIT_MS,
-            total_deadline_ms=WAIT_MS,
-            max_sync_gap_bars=max(own.max_sync_gap_bars, PAGE_BARS),
-        )
+        self._sla = _waiting(self._aio.read_settings.sla, WAIT_MS)
 
     async def load(self, visit: Visit, node: NodeId, window: Segment, *, is_newest: bool) -> Page:
         """The bars of `window`, which had closed by the visit's clock; `is_newest`: none go after them.
@@ -64,10 +59,15 @@ class Pages:
         return min(closed, (await self._aio.released_window(node, visit.as_of)).end)
 
     async def _load_live(self, visit: Visit, node: NodeId, window: Segment, *, is_newest: bool) -> Page:
-        if not visit.reads:
+        sla = self._sla
+        if visit.reads:
+            waited_ms = int((monotonic() - visit.read_since) * 1_000)
+            sla = _waiting(sla, max(WAIT_MS - waited_ms, SHORTEST_WAIT_MS))
+        else:
+            visit.read_since = monotonic()
             visit.hot_mark = self._aio.ports.hot.change_mark()
         page = await self._aio.portal.do(
-            lambda ports: load_page(ports, node, window, visit.now, self._sla, is_newest=is_newest)
+            lambda ports: load_page(ports, node, window, visit.now, sla, is_newest=is_newest)
         )
         verdict, reasons = page.judgement.verdict, page.judgement.reasons
         is_whole = verdict == "PASS" and page.judgement.until == window.end
@@ -87,6 +87,18 @@ class Pages:
         read = result.metadata
         visit.reads.append(Served(node, read.as_of, read.dataset_fingerprint, read.verdict, read.source))
         return Page(_rows(result.bars), held.end)
+
+
+def _waiting(own: SLAPolicy, wait_ms: int) -> SLAPolicy:
+    """The policy of pages that wait so long in all."""
+    return replace(
+        own,
+        max_wait_storage_ms=wait_ms,
+        max_wait_backfill_ms=wait_ms,
+        max_wait_live_ms=wait_ms,
+        total_deadline_ms=wait_ms,
+        max_sync_gap_bars=max(own.max_sync_gap_bars, PAGE_BARS),
+    )
 
 
 def _rows(bars: pa.Table) -> np.ndarray:

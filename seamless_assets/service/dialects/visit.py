@@ -51,6 +51,8 @@ class Visit:
     reads: list[Served] = field(default_factory=list)
     forming: list[tuple[NodeId, StreamedCandle | None]] = field(default_factory=list)
     """The candles that form of nodes, as they were looked up."""
+    read_since: float = 0.0
+    """When the first page of the live world was asked for, by the clock that nobody sets."""
     hot_mark: Hashable | None = None
     """The mark of the hot store before anything was read of it; None where it tells none."""
 
