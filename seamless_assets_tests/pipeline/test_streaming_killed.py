@@ -6,14 +6,16 @@ import os
 import random
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from support.killing import in_a_child
+from support.services import QuestDbServer, RedisServer
 
 import seamless_assets as sa
-from seamless_assets.config.load import Settings
+from seamless_assets.config.load import Settings, settings_from_mapping
 from seamless_assets.sandbox.server import Sandbox
 from seamless_assets.testing import DAY, START
 
@@ -63,3 +65,34 @@ def test_one_that_is_killed_is_gone_on_from(settings: Settings, tmp_path: Path) 
 def test_any_number_of_kills_at_any_points(settings: Settings, tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     kill_and_check(settings, tmp_path / "journal", [rng.choice([0, 1, rng.randrange(300)]) for _ in range(4)])
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("seed", range(3))
+def test_those_who_share_servers_go_on_for_each_other(
+    exchange: Sandbox, own_questdb: QuestDbServer, own_redis: RedisServer, tmp_path: Path, seed: int
+) -> None:
+    rng, stores = random.Random(seed), f"questdb://127.0.0.1:{own_questdb.http_port}"
+    declared = {"symbols": ["BTC/USDT", "ADA/USDT"], "timeframes": ["1m", "5m"], "start": "2025-01-01"}
+    settings = settings_from_mapping(
+        {
+            "seamless": {
+                "artifact": {"object_store_uri": "./artifacts"},
+                "hot_store": {"dsn": stores, "pg_port": own_questdb.pg_port},
+                "state_dir": "./state",
+            },
+            "exchanges": {"binance": {**declared, "base_url": exchange.url}},
+            "environment": {"coordinator_url": own_redis.url, "rate_limiter_redis": own_redis.url},
+        },
+        base=tmp_path,
+        environ={},
+    )
+    with ThreadPoolExecutor() as readers:
+        reading = [
+            readers.submit(
+                kill_and_check, settings, tmp_path / f"journal {name}", [rng.randrange(250) for _ in range(3)]
+            )
+            for name in ("one", "two", "three")
+        ]
+        for one in reading:
+            one.result()
