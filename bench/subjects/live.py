@@ -31,6 +31,7 @@ SIDES: dict[str, tuple[Callable[[int, int], Cost], Callable[[int, int], Cost]]] 
 }
 ROUNDS = {1: 9, 100: 3, 1_000: 3}
 SOCKET_BARS = {1: 30, 100: 5, 1_000: 2}
+SOCKET_ROUNDS = {1: 5, 100: 3, 1_000: 3}
 DELIVERIES = {"socket": "proven", "stored": "stored"}
 """Lines of real sockets, and the delivery that they measure."""
 
@@ -56,7 +57,7 @@ def cases(bench: Bench) -> Iterator[Case | Skipped]:
             f"live.{line}-{nodes}",
             ours.go,
             peer.go,
-            rounds=1,
+            rounds=SOCKET_ROUNDS[nodes],
             warm_up=False,
             facts=partial(_told, ours, peer),
         )

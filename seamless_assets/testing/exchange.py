@@ -16,7 +16,7 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.pages import Page
 from seamless_assets.core.coverage.proof import Reach
 from seamless_assets.core.coverage.witnesses import Trades
-from seamless_assets.core.live.feed.update import CandleUpdate, Streamed
+from seamless_assets.core.live.feed.update import AtOnce, CandleUpdate, Streamed, never
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.wire.listing import Listing
 from seamless_assets.core.wire.upstream import UpstreamAnswer
@@ -267,8 +267,8 @@ class InMemoryStream:
         """`offers`, for every exchange."""
         return self.offers
 
-    async def updates(self, node: NodeId) -> AsyncGenerator[CandleUpdate, None]:
-        """What is sent of a node from now on, until closed."""
+    async def updates(self, node: NodeId, at_once: AtOnce = never) -> AsyncGenerator[CandleUpdate, None]:
+        """What is sent of a node from now on, until closed, and `at_once` says no to."""
         self.connected.append(node)
         self.open.append(node)
         connection, clock = len(self.connected), self.exchange.clock
@@ -279,7 +279,8 @@ class InMemoryStream:
                 while coming and coming[0][0] <= at:
                     due, _, update = heapq.heappop(coming)
                     await self._until(due)
-                    yield update
+                    if not at_once(update):
+                        yield update
                 await self._until(at)
                 self._messages += 1
                 for late, update in self.deliver(node, self._update(node, ts, connection)):

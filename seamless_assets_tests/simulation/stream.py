@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, fields, replace
 from random import Random
 
-from seamless_assets.core.live.feed.update import CandleUpdate, Streamed
+from seamless_assets.core.live.feed.update import AtOnce, CandleUpdate, Streamed, never
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import ExchangeUnavailable
 from seamless_assets.testing import InMemoryExchange, InMemoryStream
@@ -65,8 +65,8 @@ class FaultyStream:
     async def streamed(self, exchange: str) -> Streamed | None:
         return await self._stream.streamed(exchange)
 
-    def updates(self, node: NodeId) -> AsyncGenerator[CandleUpdate, None]:
-        return self._stream.updates(node)
+    def updates(self, node: NodeId, at_once: AtOnce = never) -> AsyncGenerator[CandleUpdate, None]:
+        return self._stream.updates(node, at_once)
 
     @property
     def open(self) -> list[NodeId]:

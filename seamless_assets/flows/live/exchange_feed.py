@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from seamless_assets.aio.priority import Slots
 from seamless_assets.aio.timing import monotonic
 from seamless_assets.core.calendar.segment import Segment
+from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.live.feed.finality import FinalCandle
 from seamless_assets.core.live.feed.stability import Stability
 from seamless_assets.core.sharing.events import StreamEvent
@@ -21,6 +22,11 @@ CLOCK_AGE_S = 2.0
 """How long an exchange's clock is reckoned on from the last time it was asked."""
 DOUBTED_CLOCK_AGE_S = 0.2
 """The same where something came that it says cannot be."""
+
+CLOCK_BEFORE_CLOSE_S = 1.0
+"""The exchange's clock is asked so long before a bar closes, so that its mark waits for no answer."""
+CLOCK_AGE_BEFORE_CLOSE_S = 0.5
+"""An answer that is older by then is too old when the mark comes."""
 
 
 class FeedQuota(LeaseQuota):
@@ -81,6 +87,13 @@ class ExchangeFeed:
             self._asked_at = monotonic()
         return monotonic() + self._ahead
 
+    async def now_before_close(self, ports: Ports, frame: Timeframe) -> float:
+        """The same; shortly before a bar closes by an answer that serves beyond that."""
+        now = await self.now(ports)
+        if frame.ceil(int(now) + 1) - now > CLOCK_BEFORE_CLOSE_S:
+            return now
+        return await self.now(ports, CLOCK_AGE_BEFORE_CLOSE_S)
+
     def reckoned_now(self, max_age: float = CLOCK_AGE_S) -> float | None:
         """The same where it was asked within `max_age` seconds, else None."""
         now = monotonic()
@@ -103,3 +116,8 @@ class ExchangeFeed:
         )
         for event in self.woken:
             event.set()
+
+
+def next_before_close(frame: Timeframe, now: float) -> float:
+    """When the exchange's clock is asked next for the sake of a mark."""
+    return frame.ceil(int(now + CLOCK_BEFORE_CLOSE_S) + 1) - CLOCK_BEFORE_CLOSE_S

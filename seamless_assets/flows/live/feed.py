@@ -22,19 +22,20 @@ from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.live.feed.finality import FinalCandle, FinalityJudge
 from seamless_assets.core.live.feed.forming import FormingCandle
-from seamless_assets.core.live.feed.update import CandleUpdate
+from seamless_assets.core.live.feed.update import CandleUpdate, Streamed
 from seamless_assets.core.live.schedule import next_correction
 from seamless_assets.core.live.sequence import rows_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.events import StreamEvent
 from seamless_assets.core.sharing.lease import lease_key
 from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable, SeamlessError
-from seamless_assets.flows.filling.backfill import Piece, pieces
+from seamless_assets.flows.filling.backfill import FillResult, Piece, pieces
 from seamless_assets.flows.live.exchange_feed import (
     DOUBTED_CLOCK_AGE_S,
     ExchangeFeed,
     FeedListener,
     FeedQuota,
+    next_before_close,
 )
 from seamless_assets.flows.live.look import Look, look
 from seamless_assets.flows.live.passing import is_passing
@@ -62,8 +63,6 @@ LATE_BARS = 5
 """A bar of which so many later ones have closed may have been corrected since, and no audit will look so far
 back when it comes: it is asked for.
 """
-CLOCK_BEFORE_CLOSE_S = 1.0
-"""The exchange's clock is asked so long before a bar closes, so that its mark waits for no answer."""
 LAST_STORING_S = 2.0
 """So long a feed that ends tries to store what it has told."""
 MAX_HEARD = 1_000
@@ -100,6 +99,8 @@ class NodeFeed:
         self._audit_at = 0.0
         self._stored: FinalCandle | None = None
         """The newest bar that came by the stream."""
+        self._there_until = 0
+        """The end of the newest bar that is known to be stored, whoever did it."""
         self._proven: list[FinalCandle] = []
         """Bars that are to be stored."""
         self._is_told = self._is_held = False
@@ -164,28 +165,28 @@ class NodeFeed:
 
     async def _pump(self) -> None:
         made_of = await self._stream.streamed(self._node.exchange) or "candles"
-        async with aclosing(self._stream.updates(self._node)) as updates:
+        judge = partial(self._judge_at_once, made_of)
+        async with aclosing(self._stream.updates(self._node, judge)) as updates:
             async for update in updates:
                 if len(self._heard) >= MAX_HEARD:
-                    raise ExchangeUnavailable(
-                        f"{self._node}: {MAX_HEARD} updates wait to be judged; its stream is begun anew",
-                        status=None,
-                    )
-                # No update waits for the clock to be asked again: it was when this subscription began.
-                if (now := self._shared.reckoned_now(inf)) is not None:
-                    self.forming.hear(update, now, made_of)
-                self._listener.on_update()
-                if not self._judge_at_once(update):
-                    self._heard.append(update)
-                    self._woken.set()
+                    reason = f"{self._node}: {MAX_HEARD} updates wait to be judged; its stream is begun anew"
+                    raise ExchangeUnavailable(reason, status=None)
+                self._show(update, made_of)
+                self._heard.append(update)
+                self._woken.set()
+
+    def _show(self, update: CandleUpdate, made_of: Streamed) -> None:
+        """Let be seen what forms."""
+        # No update waits for the clock to be asked again: it was when this subscription began.
+        if (now := self._shared.reckoned_now(inf)) is not None:
+            self.forming.hear(update, now, made_of)
+        self._listener.on_update()
 
     async def _wait(self) -> None:
         """Wait for updates, for a proof that needs no more of them, for the next close and the next audit."""
-        now = await self._shared.now(self._ports)
-        proven_at = self._judge.next_at()
-        before_close = self._frame.ceil(int(now + CLOCK_BEFORE_CLOSE_S) + 1) - CLOCK_BEFORE_CLOSE_S
-        ends = (self._audit_at, proven_at, self._held_until, before_close)
-        until = min(at for at in ends if at is not None)
+        now = await self._shared.now_before_close(self._ports, self._frame)
+        proven_at, before_close = self._judge.next_at(), next_before_close(self._frame, now)
+        until = min(filter(None, (self._audit_at, proven_at, self._held_until, before_close)))
         if until > now:
             self._is_waiting = True
             try:
@@ -196,15 +197,15 @@ class NodeFeed:
                 self._is_waiting = False
         self._woken.clear()
 
-    def _judge_at_once(self, update: CandleUpdate) -> bool:
-        """Judge an update as it comes, and tell what it proves; whether that was possible.
+    def _judge_at_once(self, made_of: Streamed, update: CandleUpdate) -> bool:
+        """Judge an update as it comes, tell what it proves, and show it; whether that was possible.
 
         It is not while anything else is done, and where the exchange's clock is to be asked.
         """
         now = self._shared.reckoned_now()
         if now is None or self._heard or not self._is_waiting:
             return False
-        ahead = self._ahead(now, update)
+        ahead = update.ahead_of(now, self._frame)
         if ahead > CLOCK_SLACK_S:
             return False
         now += max(0.0, ahead)
@@ -216,6 +217,7 @@ class NodeFeed:
         must_work = bool(self._proven) and not self._is_held
         if must_work or self._judge.has_findings or self._judge.next_at() is not None:
             self._woken.set()
+        self._show(update, made_of)
         return True
 
     async def _work(self) -> bool:
@@ -224,10 +226,10 @@ class NodeFeed:
         Whether the exchange has bars of which the stream said nothing.
         """
         now = await self._shared.now(self._ports)
-        if max(map(partial(self._ahead, now), self._heard), default=0.0) > CLOCK_SLACK_S:
+        if max((one.ahead_of(now, self._frame) for one in self._heard), default=0.0) > CLOCK_SLACK_S:
             now = await self._shared.now(self._ports, DOUBTED_CLOCK_AGE_S)
-        ahead = [by for update in self._heard if (by := self._ahead(now, update)) <= CLOCK_SLACK_S]
-        now += max([0.0, *ahead])
+        ahead = (one.ahead_of(now, self._frame) for one in self._heard)
+        now += max([0.0, *(by for by in ahead if by <= CLOCK_SLACK_S)])
         self._hear(now)
         for fault in self._judge.take_faults():
             self._shared.fault(self._ports, fault, str(self._node))
@@ -252,8 +254,9 @@ class NodeFeed:
         """Let what came be judged, up to a mark that waits for the clock."""
         self._held_until = None
         while self._heard:
-            if 0 < self._ahead_of_close(self._heard[0], now) <= CLOCK_ERROR_S:
-                self._held_until = float(self._end_of(self._heard[0]))
+            end = self._frame.shift(self._heard[0].ts, 1)
+            if self._heard[0].is_closed and 0 < end - now <= CLOCK_ERROR_S:
+                self._held_until = float(end)
                 break
             self._judge_next(self._heard.popleft(), now)
 
@@ -261,14 +264,6 @@ class NodeFeed:
         self._judge.hear(update, now)
         self._heard_at, self._failures = now, 0
         self._shared.streams(self._ports)
-
-    def _ahead(self, now: float, update: CandleUpdate) -> float:
-        """By how many seconds the exchange's clock must be ahead of `now` for an update to be right."""
-        return max(update.ts - now, self._ahead_of_close(update, now))
-
-    def _ahead_of_close(self, update: CandleUpdate, now: float) -> float:
-        """By how many seconds a bar was marked as closed before the clock had closed it."""
-        return self._end_of(update) - now if update.is_closed else 0.0
 
     def _pass_over(self, error: SeamlessError) -> None:
         if not is_passing(error):
@@ -284,8 +279,8 @@ class NodeFeed:
             return
         if self._node.exchange not in self._ports.policy.told_when_proven:
             return
-        (candle,), last = self._proven, self._stored
-        is_next = last is not None and last.end == candle.ts and candle.end == self._closed(now)
+        (candle,) = self._proven
+        is_next = candle.ts == self._there_until and candle.end == self._closed(now)
         if is_next and not self._is_dropped(candle) and self._listener.on_proven(candle):
             self._is_told = self._is_held = True
             self._shared.told.hold(self._release)
@@ -359,8 +354,8 @@ class NodeFeed:
 
     async def _opens_before(self, first: FinalCandle, window: Segment) -> set[int]:
         """Opens of the bars of a window that are known, or just the one before `first` where that is all."""
-        if self._stored is not None and self._stored.end == first.ts:
-            return {self._stored.ts}
+        if self._there_until == first.ts:
+            return {window.start}
         return {int(ts) for ts in await self._ports.hot.load_opens(self._node, window)}
 
     async def _store_in(self, piece: Piece, candles: Sequence[FinalCandle]) -> bool:
@@ -376,6 +371,7 @@ class NodeFeed:
                     lambda fence: ports.hot.write_bars(node, bars, (), recorded_at=at, fence=fence),
                 )
             # Nobody waits for the lease to be given back, and what is stored counts whatever comes of that.
+            self._there_until = max(self._there_until, candles[-1].end)
             self._tell_stored(fresh)
         return any(there.get(one.ts, one.values) != one.values for one in candles)
 
@@ -399,16 +395,23 @@ class NodeFeed:
         closed = self._closed(now)
         window = Segment(doubt.start, max(doubt.start, min(doubt.end, closed)))
         if not window.is_empty:
-            found = await look(self._ports, Look(self._node, window, closed, self._ports.clock.now()))
-            if any(one.added for one in found):
+            wanted = Look(self._node, window, closed, self._ports.clock.now())
+            if any(one.added for one in await self._found(wanted)):
                 self._listener.on_bars(None)
+
+    async def _found(self, wanted: Look) -> list[FillResult]:
+        """What a look found; the newest of those bars are there."""
+        found = await look(self._ports, wanted)
+        ends = (self._frame.shift(int(one.opens.max()), 1) for one in found if len(one.opens))
+        self._there_until = max([self._there_until, *ends])
+        return found
 
     async def _audit(self, now: float) -> bool:
         """Ask for the newest bars again; whether there are some of which nothing was heard."""
         self._plan_audit(now)
         closed = self._closed(now)
         newest = Look(self._node, Segment(closed, closed), closed, self._ports.clock.now(), again=True)
-        found = await look(self._ports, newest)
+        found = await self._found(newest)
         if any(one.away for one in found):
             self._audit_at = now + AUDIT_RETRY_S
         if any(one.added or one.revised for one in found):
@@ -438,9 +441,6 @@ class NodeFeed:
         after = now + AUDIT_PAUSE_S
         luck = self._ports.rng.random() * AUDIT_JITTER_S
         self._audit_at = next_correction(self._frame, self._closed(after), after) + luck
-
-    def _end_of(self, update: CandleUpdate) -> int:
-        return self._frame.shift(update.ts, 1)
 
     def _closed(self, now: float) -> int:
         return self._frame.floor(int(now))

@@ -13,7 +13,7 @@ from seamless_assets.core.coverage.proof import Reach
 from seamless_assets.core.coverage.witnesses import Trades
 from seamless_assets.core.imports.archived import ArchivedBars
 from seamless_assets.core.live.feed.finality import FinalCandle
-from seamless_assets.core.live.feed.update import CandleUpdate, Streamed
+from seamless_assets.core.live.feed.update import AtOnce, CandleUpdate, Streamed, never
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.wire.listing import Listing
 from seamless_assets.core.wire.upstream import UpstreamAnswer
@@ -141,9 +141,11 @@ class CandleStream(Protocol):
     async def streamed(self, exchange: str) -> Streamed | None:
         """What the exchange streams; None where that is neither candles nor trades."""
 
-    def updates(self, node: NodeId) -> AsyncGenerator[CandleUpdate, None]:
+    def updates(self, node: NodeId, at_once: AtOnce = never) -> AsyncGenerator[CandleUpdate, None]:
         """What the exchange sends of a node, from now on until it is closed; nothing of it is left then.
 
+        While none waits each is shown to `at_once` in the moment in which it comes; those that this says no
+        to are yielded. What `at_once` raises is raised here.
         Raises `ExchangeUnavailable` where the connection ends or cannot be made, and `ExchangeRefused`.
         """
 

@@ -50,9 +50,22 @@ class Mailbox:
 
     def _empty(self, loop: asyncio.AbstractEventLoop) -> None:
         self._turn += 1
-        for _ in range(len(self._calls)):
-            call, args, context = self._calls.popleft()
-            loop.call_soon(call, *args, context=context)
+        try:
+            for _ in range(len(self._calls)):
+                call, args, context = self._calls.popleft()
+                # Now, and not by `call_soon`: that would be a turn of the loop later.
+                try:
+                    context.run(call, *args)
+                except Exception as error:  # noqa: BLE001
+                    told = {
+                        "message": f"a call that was left for the loop failed: {call}",
+                        "exception": error,
+                    }
+                    loop.call_exception_handler(told)
+        finally:
+            # An interrupt leaves the rest to the next turn.
+            if self._calls:
+                loop.call_soon(self._empty, loop)
 
 
 class Mailboxes:

@@ -173,8 +173,8 @@ class LoopThread:
             begun.set_running_or_notify_cancel()
             self._end(begun)
             return
-        task = self._loop.create_task(work)
-        task.add_done_callback(lambda _: _tell(task, begun))
+        # Whatever cancels it comes after its first step, so that the work is always begun.
+        task = self._loop.create_task(_told(work, begun))
         task.add_done_callback(lambda _: self._end(begun))
         # It holds the task and not the future, which would else hold itself and what came out.
         begun.add_done_callback(partial(self._cancel, task))
@@ -224,14 +224,26 @@ class LoopThread:
             runner.get_loop().run_forever()
 
 
-def _tell(task: asyncio.Task[T], begun: Future[T]) -> None:
-    """Hand over what became of a task; an error after a cancellation is for asyncio to log."""
-    if task.cancelled():
+async def _told(work: Work[T], begun: Future[T]) -> None:
+    """Do work, and hand over what became of it at once: the end of a task is told a turn of the loop later.
+
+    An error after a cancellation is for asyncio to log.
+    """
+    try:
+        outcome = await work
+    except asyncio.CancelledError:
         begun.cancel()
-    if not begun.set_running_or_notify_cancel():
-        return
-    error = task.exception()
-    if error is not None:
+        begun.set_running_or_notify_cancel()
+        raise
+    except BaseException as error:
+        if not begun.set_running_or_notify_cancel():
+            raise
         begun.set_exception(error)
+        if not isinstance(error, Exception):
+            raise
     else:
-        begun.set_result(task.result())
+        if begun.set_running_or_notify_cancel():
+            begun.set_result(outcome)
+    finally:
+        # An error holds this frame, and must not hold itself by it.
+        del work, begun

@@ -240,6 +240,39 @@ def test_what_waits_for_a_subscriber_is_bounded_and_ends_with_one_error() -> Non
     run_on_virtual_time(work)
 
 
+def test_what_is_taken_at_once_does_not_wait_and_nothing_overtakes_what_does() -> None:
+    async def work() -> None:
+        taken: list[int] = []
+
+        def take_all_but_the_second(update: CandleUpdate) -> bool:
+            taken.append(update.message)
+            return update.message != 2
+
+        subscriber = Subscriber(NODES[0], take_all_but_the_second)
+        for number in (1, 2, 3):
+            subscriber.take(CandleUpdate(T, (1.0, 1.0, 1.0, 1.0, 1.0), 1, number))
+        waiting = [subscriber.updates.get_nowait() for _ in range(subscriber.updates.qsize())]
+        assert [one.message for one in waiting if isinstance(one, CandleUpdate)] == [2, 3]
+        subscriber.take(CandleUpdate(T, (1.0, 1.0, 1.0, 1.0, 1.0), 1, 4))
+        assert taken == [1, 2, 4] and subscriber.updates.empty()
+
+    run_on_virtual_time(work)
+
+
+def test_what_is_raised_at_once_reaches_whoever_follows() -> None:
+    async def work() -> None:
+        fault = ZeroDivisionError("a fault of ours")
+
+        def fail(_: CandleUpdate) -> bool:
+            raise fault
+
+        subscriber = Subscriber(NODES[0], fail)
+        subscriber.take(CandleUpdate(T, (1.0, 1.0, 1.0, 1.0, 1.0), 1, 1))
+        assert await subscriber.updates.get() is fault
+
+    run_on_virtual_time(work)
+
+
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_client_that_is_being_closed_takes_nothing_from_those_of_the_next_one(lost: int) -> None:
     async def work() -> int:

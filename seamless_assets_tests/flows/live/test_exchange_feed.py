@@ -9,8 +9,14 @@ from typing import Any
 import pytest
 from support.live import LiveMarket
 
+from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.errors import BudgetUnavailable, ExchangeUnavailable, SeamlessError
-from seamless_assets.flows.live.exchange_feed import CLOCK_AGE_S, ExchangeFeed
+from seamless_assets.flows.live.exchange_feed import (
+    CLOCK_AGE_S,
+    CLOCK_BEFORE_CLOSE_S,
+    ExchangeFeed,
+    next_before_close,
+)
 from seamless_assets.testing import run_on_virtual_time
 
 
@@ -47,5 +53,24 @@ def test_a_clock_that_was_told_once_is_reckoned_on_while_it_is_away(error: Seaml
         assert await feed.now(ports) == pytest.approx(market.clock.now())
         with pytest.raises(type(error)):
             await ExchangeFeed("binance").now(ports)
+
+    run_on_virtual_time(work)
+
+
+@pytest.mark.parametrize("asked_before", [1.2, 1.9, 2.9, 40.0])
+def test_what_a_mark_is_held_against_was_asked_for_before_it_comes(asked_before: float) -> None:
+    market, frame = LiveMarket(), Timeframe.parse("1m")
+    ports = market.process("one")
+
+    async def work() -> None:
+        feed, close = ExchangeFeed("binance"), frame.ceil(int(market.clock.now()) + 120)
+        await market.clock.sleep(close - asked_before - market.clock.now())
+        now = await feed.now_before_close(ports, frame)
+        assert next_before_close(frame, now) == close - CLOCK_BEFORE_CLOSE_S
+        await market.clock.sleep(next_before_close(frame, now) - now)
+        now = await feed.now_before_close(ports, frame)
+        assert next_before_close(frame, now) == close + 60 - CLOCK_BEFORE_CLOSE_S
+        await market.clock.sleep(close + 0.4 - now)
+        assert feed.reckoned_now() == pytest.approx(market.clock.now())
 
     run_on_virtual_time(work)

@@ -14,7 +14,7 @@ from support.live import HOUR, NODE, LiveMarket, collect, lasting, request, show
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.live.events import Bar, Event
 from seamless_assets.core.live.feed.stability import FAULTS, FIRST_S, SAME_S
-from seamless_assets.core.live.feed.update import CandleUpdate
+from seamless_assets.core.live.feed.update import AtOnce, CandleUpdate
 from seamless_assets.core.live.sequence import rows_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.events import StreamEvent
@@ -121,7 +121,7 @@ class SleepingStream:
     async def streamed(self, _: str) -> Any:
         return "candles"
 
-    async def updates(self, node: NodeId) -> AsyncGenerator[CandleUpdate, None]:
+    async def updates(self, node: NodeId, at_once: AtOnce) -> AsyncGenerator[CandleUpdate, None]:
         begin = node.timeframe.floor(int(self._market.now))
         sent = dict(self._market.exchange.series[node])
         yield CandleUpdate(begin, sent[begin], 1, 1)
@@ -130,7 +130,9 @@ class SleepingStream:
         for number in range(self._bars):
             ts = begin + 60 * number
             self._market.correct(node, ts, 77.0)
-            yield CandleUpdate(ts, sent[ts], 1, 2 + number, is_closed=True)
+            update = CandleUpdate(ts, sent[ts], 1, 2 + number, is_closed=True)
+            if not at_once(update):
+                yield update
         await asyncio.Event().wait()
 
 

@@ -11,6 +11,7 @@ import pytest
 from support.live import HOUR, NODE, LiveMarket, collect, lasting, request, shown
 
 from seamless_assets.core.live.events import Bar, Event, Revised
+from seamless_assets.core.live.feed.update import CandleUpdate
 from seamless_assets.core.node import NodeId
 from seamless_assets.flows.live.feeds import Feeds
 from seamless_assets.flows.live.subscribe import subscribe
@@ -146,6 +147,23 @@ def test_the_same_is_told_earlier(skip: float) -> None:
     assert seen[True] == seen[False]
     assert bool(ahead) or skip
     assert max(ahead, default=0.0) <= 0.06
+
+
+def test_after_a_bar_that_was_asked_for_the_next_one_is_told_at_once_again() -> None:
+    market = LiveMarket()
+    asked_for = NODE.timeframe.floor(int(market.now)) + 180
+
+    late = {(asked_for, True), (asked_for + 60, False)}
+
+    def deliver(_: NodeId, update: CandleUpdate) -> list[tuple[float, CandleUpdate]]:
+        return [(5.0 if (update.ts, update.is_closed) in late else 0.0, update)]
+
+    ports = process(market, "one")
+    ports = replace(ports, feeds=Feeds(InMemoryStream(market.exchange, deliver=deliver)))
+    events = run_on_virtual_time(lambda: collect(ports, request([NODE], None, asked_for + 300)))
+    sources = {event.ts: event.source for event in events if isinstance(event, Bar)}
+    around = [sources[asked_for + 60 * number] for number in (-1, 0, 1)]
+    assert around == ["stream", "hot_store", "stream"]
 
 
 class WatchedStore:

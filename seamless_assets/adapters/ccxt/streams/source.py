@@ -14,7 +14,7 @@ from seamless_assets.adapters.ccxt.streams.client import streamed_by, streaming_
 from seamless_assets.adapters.ccxt.streams.line import Streams
 from seamless_assets.adapters.ccxt.streams.venue import Venue
 from seamless_assets.aio.gather import gather
-from seamless_assets.core.live.feed.update import CandleUpdate, Streamed
+from seamless_assets.core.live.feed.update import AtOnce, CandleUpdate, Streamed, never
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable
 
@@ -35,8 +35,8 @@ class CcxtStream:
         """What the exchange streams; None where that is neither candles nor trades."""
         return streamed_by(exchange)
 
-    async def updates(self, node: NodeId) -> AsyncGenerator[CandleUpdate, None]:
-        """What the exchange sends of a node, from now on until it is closed.
+    async def updates(self, node: NodeId, at_once: AtOnce = never) -> AsyncGenerator[CandleUpdate, None]:
+        """What the exchange sends of a node, from now on until it is closed, and `at_once` says no to.
 
         Raises `ExchangeUnavailable` where the connection ends, is closed or cannot be made,
         `ExchangeRefused`, and `BudgetUnavailable` where the exchange's markets could not be asked for.
@@ -44,7 +44,7 @@ class CcxtStream:
         if self._is_closed:
             raise ExchangeUnavailable(f"stream of {node}: all streams were closed here", status=None)
         venue = self._venue(node)
-        subscriber = await venue.join(node)
+        subscriber = await venue.join(node, at_once)
         try:
             while True:
                 update = await subscriber.updates.get()

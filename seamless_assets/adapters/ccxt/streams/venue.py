@@ -8,6 +8,7 @@ from seamless_assets.adapters.ccxt.streams.line import Line, Streams
 from seamless_assets.adapters.ccxt.streams.subscriber import Subscriber
 from seamless_assets.aio.gather import gather
 from seamless_assets.aio.shield import shielded
+from seamless_assets.core.live.feed.update import AtOnce, never
 from seamless_assets.core.node import NodeId
 
 
@@ -19,13 +20,13 @@ class Venue:
         self._lines: list[Line] = []
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def join(self, node: NodeId) -> Subscriber:
+    async def join(self, node: NodeId, at_once: AtOnce = never) -> Subscriber:
         """Follow a node that nobody follows here."""
         line = next((line for line in self._lines if line.takes(node)), None)
         if line is None:
             line = Line(self._streams)
             self._lines.append(line)
-        subscriber = Subscriber(node)
+        subscriber = Subscriber(node, at_once)
         line.add(subscriber)
         return subscriber
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.live.events import Values
 
 Streamed = Literal["candles", "trades"]
@@ -34,3 +36,16 @@ class CandleUpdate:
         if not all(map(math.isfinite, self.values)):
             return False
         return 0 < low <= min(o, c) and max(o, c) <= high and volume >= 0
+
+    def ahead_of(self, now: float, frame: Timeframe) -> float:
+        """By how many seconds the exchange's clock must be ahead of `now` for this to be right."""
+        return (frame.shift(self.ts, 1) if self.is_closed else self.ts) - now
+
+
+AtOnce = Callable[[CandleUpdate], bool]
+"""What is shown each update in the moment in which it comes, and says whether that was all."""
+
+
+def never(_: CandleUpdate) -> bool:
+    """Take none at once."""
+    return False
