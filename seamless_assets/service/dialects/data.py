@@ -142,12 +142,12 @@ class DeclaredData:
         while (wanted := count - sum(map(len, found))) > 0 and begin < finish:
             first = max(begin, timeframe.shift(finish, -step))
             page = await self._load(node, first, finish, is_newest=is_newest)
-            if is_newest and page.until < finish:
-                open_row = NO_ROWS
-            # Where all of it is late, what lies before it may be late as well.
-            is_newest &= page.until == first
+            if page.until < finish:
+                # The newest are late: older ones are told in their place.
+                finish, open_row = page.until, NO_ROWS
+                continue
             found.append(page.rows[-wanted:])
-            finish, step = first, step * FIRST_STEP
+            is_newest, finish, step = False, first, step * FIRST_STEP
         return np.concatenate([*found[::-1], open_row])[-count:]
 
     async def newest(self, symbol: str, timeframe: Timeframe, end: int | None, count: int) -> np.ndarray:

@@ -36,17 +36,17 @@ def test_derived_nodes_are_streamed_in_worlds_of_the_past_alone(as_of: str | Non
 
 
 class LatePages:
-    """Pages of a node of which nothing is there from `until` on; holes in front of other bars are refused."""
+    """Pages of a node of which `[since, until)` is there; other holes in front of later bars are refused."""
 
-    def __init__(self, until: int) -> None:
-        self.until = until
+    def __init__(self, since: int, until: int) -> None:
+        self.since, self.until = since, until
 
     async def newest_end(self, _visit: Visit, _node: NodeId, closed: int) -> int:
         return closed
 
     async def load(self, _visit: Visit, node: NodeId, window: Segment, *, is_newest: bool) -> Page:
         until = max(window.start, min(window.end, self.until))
-        if until < window.end and not is_newest:
+        if (until < window.end and not is_newest) or window.start < self.since:
             raise ReadRefused(f"{node} is on HOLD")
         opens = list(node.timeframe.opens(window.start, until))
         rows = np.zeros(len(opens), dtype=CANDLE)
@@ -59,7 +59,7 @@ class LatePages:
 async def test_the_newest_so_many_are_told_though_others_are_late(late: int, count: int) -> None:
     settings, minute, now = SimpleNamespace(starts={PLAIN: 0}, recipes={}), Timeframe("1m"), 6_030
     until = 6_000 - 60 * late
-    pages = cast(Pages, LatePages(until))
+    pages = cast(Pages, LatePages(max(0, until - 60 * count), until))
     data = DeclaredData(cast(sa.Seamless, SimpleNamespace(settings=settings, aio=None)), "binance", pages)
     token = VISIT.set(Visit(now))
     try:
