@@ -98,15 +98,15 @@ LIVE = (
     Line("live.polling-1", "a bar of 1 node, polled (CPU)", "bare polling loop"),
     Line("live.polling-100", "a bar of 100 nodes, polled (CPU)", "bare polling loop"),
     Line("live.polling-1000", "a bar of 1,000 nodes, polled (CPU)", "bare polling loop"),
-    Line(
-        "live.polling-delay", "p99 of 1,000 nodes from close to event, polled", "bare polling loop", 3.0, "s"
-    ),
+    Line("live.polling-delay-1", "p99 of 1 node from close to event, polled", "bare polling loop", 3.0, "s"),
+    Line("live.polling-delay-100", "the same of 100 nodes", "bare polling loop", 3.0, "s"),
+    Line("live.polling-delay-1000", "the same of 1,000 nodes", "bare polling loop", 3.0, "s"),
     Line("live.stream-1", "a bar of 1 node, streamed (CPU)", "bare watch loop"),
     Line("live.stream-100", "a bar of 100 nodes, streamed (CPU)", "bare watch loop"),
     Line("live.stream-1000", "a bar of 1,000 nodes, streamed (CPU)", "bare watch loop"),
-    Line(
-        "live.stream-delay", "p99 of 1,000 nodes from close to event, streamed", "bare watch loop", 3.0, "s"
-    ),
+    Line("live.stream-delay-1", "p99 of 1 node from close to event, streamed", "bare watch loop", 3.0, "s"),
+    Line("live.stream-delay-100", "the same of 100 nodes", "bare watch loop", 3.0, "s"),
+    Line("live.stream-delay-1000", "the same of 1,000 nodes", "bare watch loop", 3.0, "s"),
     Line("live.polling-many", "requests of 50 subscribers of 20 nodes", "one subscriber", 1.05, "requests"),
     Line("live.stream-many", "the same, streamed", "one subscriber", 1.05, "requests"),
     Line("live.socket-1", "p99 of 1 node from its closing message to the reader", "bare ccxt.pro loop", 3.0),
@@ -199,6 +199,8 @@ GROWTH = (
     Line("growth.partitions-materialize", "materialize 3, 30, 300 partitions", None, LINEAR, "exponent"),
     Line("growth.readers-day", "10, 100, 1,000 readers at once", None, LINEAR, "exponent"),
     Line("growth.workers-leases", "10, 100, 1,000 workers lease a chunk", None, LINEAR, "exponent"),
+    Line("growth.followed-nodes", "follow 10, 100, 1,000 nodes by streams", None, LINEAR, "exponent"),
+    Line("growth.followed-nodes-memory", "the memory of it", None, LINEAR, "exponent"),
 )
 LINES = (
     *BARS,

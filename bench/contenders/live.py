@@ -135,8 +135,10 @@ def steer(url: str, now: float) -> None:
 
 
 def _rest() -> None:
-    used = math.inf
+    used, until = math.inf, time.monotonic() + LIMIT_S
     while used > RESTING_SHARE * RESTING_S:
+        if time.monotonic() > until:
+            raise TimeoutError(f"this process did not rest within {LIMIT_S:.0f} s")
         before = time.process_time()
         time.sleep(RESTING_S)
         used = time.process_time() - before

@@ -21,6 +21,7 @@ from bench.places import reach_support
 from bench.running import Bench, Growth
 from bench.subjects.artifacts import write_log
 from bench.worlds.bars import DAY, DAY_BARS, MINUTE, START, market_bars
+from bench.worlds.live import follow
 from bench.worlds.releases import bare_ports, open_again, open_store, release_days, table_of_frame
 from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.adapters.machine.leases import MachineLeases
@@ -53,6 +54,7 @@ def cases(bench: Bench) -> Iterator[Growth]:
             (_partitions, "partitions-*"),
             (_readers, "readers-*"),
             (_workers, "workers-*"),
+            (_followed, "followed-*"),
         )
         for group, lines in groups:
             if bench.wants(f"growth.{lines}"):
@@ -290,6 +292,14 @@ def _workers(bench: Bench, runner: asyncio.Runner) -> Iterator[Growth]:
 
     yield Growth("growth.workers-leases", sizes, lambda workers: lambda: runner.run(all_of_them(workers)))
     runner.run(leases.close())
+
+
+def _followed(bench: Bench, _: asyncio.Runner) -> Iterator[Growth]:
+    """Nodes whose streams are followed, on virtual time, until five bars of each have closed."""
+    sizes = _sizes(bench, 10, 100, 1_000)
+    yield Growth(
+        "growth.followed-nodes", sizes, lambda nodes: lambda: _done(follow(nodes, 5, by_stream=True))
+    )
 
 
 def _done(_: object) -> None:

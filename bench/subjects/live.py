@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
+from statistics import median
 from typing import Any
 
 from bench.measuring.sample import Probe, Sample
@@ -43,8 +44,9 @@ def cases(bench: Bench) -> Iterator[Case | Skipped]:
         for nodes, rounds in ROUNDS.items():
             told = [_cpu(side, bench.size(nodes, min(nodes, 2)), bars) for side in sides]
             yield Case(f"live.{feed}-{nodes}", *told, rounds=rounds)
-        late = [_delay(side, bench.size(max(ROUNDS), 2), bars) for side in sides]
-        yield Case(f"live.{feed}-delay", *late, rounds=1, warm_up=False)
+        for nodes in ROUNDS:
+            late = [_delay(side, bench.size(nodes, min(nodes, 2)), bars) for side in sides]
+            yield Case(f"live.{feed}-delay-{nodes}", *late, rounds=1, warm_up=False)
     for feed, (ours, _) in SIDES.items():
         many, one = (_requests(ours, bars, subscribers) for subscribers in (bench.size(SUBSCRIBERS, 2), 1))
         yield Case(f"live.{feed}-many", many, one, rounds=1, warm_up=False)
@@ -64,11 +66,11 @@ def cases(bench: Bench) -> Iterator[Case | Skipped]:
 
 
 class _Socket:
-    """A process that follows an exchange of its own; `told` is what it said last."""
+    """A process that follows an exchange of its own; `told` is what it said in each round."""
 
     def __init__(self, kind: str, nodes: int, bars: int) -> None:
         self._words = [kind, str(nodes), str(bars)]
-        self.told: dict[str, Any] = {}
+        self.told: list[dict[str, Any]] = []
 
     def go(self) -> Sample:
         """Seconds from the closing message to the reader, p99."""
@@ -96,15 +98,22 @@ class _Socket:
         finally:
             served.kill()
             served.wait()
-        self.told = json.loads(done.stdout)
-        delays = self.told["delays"]
-        return Sample(delays[int(len(delays) * 0.99)], self.told["cpu"], self.told["memory_mib"] * int(nodes))
+        told = json.loads(done.stdout)
+        self.told.append(told)
+        delays = told["delays"]
+        return Sample(delays[int(len(delays) * 0.99)], told["cpu"], told["memory_mib"] * int(nodes))
 
 
 def _told(ours: _Socket, peer: _Socket) -> dict[str, Any]:
-    """CPU of a bar and memory of a node, of both; bars that came by REST before their mark."""
-    sides, facts = {"ours": ours.told, "peer": peer.told}, ("cpu", "memory_mib", "unmarked")
-    return {f"{who}_{fact}": told[fact] for who, told in sides.items() for fact in facts if told}
+    """CPU of a bar and memory of a node, of both; bars of all rounds that came by REST before their mark."""
+    facts: dict[str, Any] = {}
+    for who, rounds in {"ours": ours.told, "peer": peer.told}.items():
+        if rounds:
+            facts |= {
+                f"{who}_{fact}": median(told[fact] for told in rounds) for fact in ("cpu", "memory_mib")
+            }
+            facts[f"{who}_unmarked"] = sum(told["unmarked"] for told in rounds)
+    return facts
 
 
 def _cpu(follows: Callable[[int, int], Cost], nodes: int, bars: int) -> Probe:

@@ -56,7 +56,7 @@ def text(value: float) -> str:
 def padded(value: float, places: int) -> str:
     """The same with so many decimals at least."""
     whole, _, part = text(value).partition(".")
-    return f"{whole}.{part:0<{places}}"
+    return f"{whole}.{part:0<{places}}" if part or places else whole
 
 
 KEPT_ROWS = 8_192

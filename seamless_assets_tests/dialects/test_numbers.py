@@ -86,3 +86,10 @@ async def test_the_others_write_no_zeros_behind_a_point(path: str) -> None:
 def test_where_nobody_traded_kraken_tells_a_mean_of_zero(volume: float, mean: str, count: int) -> None:
     row = kraken._row(60, 7.0, 7.0, 7.0, 7.0, volume, 3, (8, 8))
     assert row[5:] == (mean, f"{volume:.8f}", count)
+
+
+@pytest.mark.parametrize(
+    ("value", "places", "written"), [(1234.0, 0, "1234"), (1234.5, 0, "1234.5"), (1234.0, 2, "1234.00")]
+)
+def test_a_number_without_decimals_has_no_point(value: float, places: int, written: str) -> None:
+    assert padded(value, places) == written

@@ -6,7 +6,7 @@ Nothing is kept for a slow reader: what it has not taken stands in the stores, a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -129,16 +129,13 @@ class _Subscription:
         while self._open:
             for ended in self._ended:
                 ended.result()
-            if overdue := self._overdue_by_now():
-                yield overdue
-            elif proven := list(islice(filter(self._has_room, self._proven), MAX_PROVEN)):
-                progress = Progress(self._positions)
-                if bars := [bar for node in proven if (bar := self._take_proven(node, progress)) is not None]:
-                    yield bars
+            if told := self._told_by_now():
+                yield told
             elif (node := next(filter(self._has_room, self._ready), None)) is not None:
                 del self._ready[node]
-                async for batch in self._news_of(node):
-                    yield batch
+                async with aclosing(self._news_of(node)) as news:
+                    async for batch in news:
+                        yield batch
             else:
                 await self._wait()
 
@@ -148,8 +145,19 @@ class _Subscription:
             async with asyncio.timeout(CHECKED_EVERY_S):
                 await self._woken.wait()
 
+    def _told_by_now(self, loaded: NodeId | None = None) -> Sequence[Event]:
+        """What can be told without loading anything, but of a node that is `loaded` at the moment."""
+        return self._overdue_by_now() or self._proven_by_now(loaded)
+
+    def _proven_by_now(self, loaded: NodeId | None) -> list[Bar]:
+        """Bars that are told before they are stored, where they are still in their turn."""
+        nodes = (node for node in self._proven if node != loaded and self._has_room(node))
+        if not (proven := list(islice(nodes, MAX_PROVEN))):
+            return []
+        progress = Progress(self._positions)
+        return [bar for node in proven if (bar := self._take_proven(node, progress)) is not None]
+
     def _take_proven(self, node: NodeId, progress: Progress) -> Bar | None:
-        """The bar of a node that is told before it is stored, where it is still in its turn."""
         proven = self._proven.pop(node)
         if node not in self._open:
             return None
@@ -158,24 +166,30 @@ class _Subscription:
             self._positions[str(node)] = bar.place.own
         return bar
 
-    async def _news_of(self, node: NodeId) -> AsyncGenerator[list[Event], None]:
+    async def _news_of(self, node: NodeId) -> AsyncGenerator[Sequence[Event], None]:
         """What is to be told of a node now, as much as is loaded at once; the rest when its turn comes."""
         state = self._open.get(node)
         if state is None:
             return
         follower, before = state.follower, self._positions[str(node)]
-        if overdue := list(self._overdue(node, state)):
-            yield overdue
+        if self._is_overdue(node, state):
+            yield [self._overdue(node, state, dict(self._positions))]
         loading = asyncio.create_task(self._load(node, before, follower.closed))
+        loading.add_done_callback(lambda _: self._woken.set())
         try:
-            # Those whose bars are overdue hear of that, whatever a store that does not answer is asked for.
-            while not (await asyncio.wait({loading}, timeout=CHECKED_EVERY_S))[0]:
-                if overdue := self._overdue_by_now():
-                    yield overdue
+            # A store that does not answer for one node keeps nothing from the others.
+            while not loading.done():
+                if told := self._told_by_now(node):
+                    yield told
+                else:
+                    await self._wait()
         finally:
             if not loading.done():
                 loading.cancel()
                 await shielded(asyncio.ensure_future(asyncio.wait({loading})))
+            elif not loading.cancelled():
+                # Looked at, for a reader that leaves before it would hear of it.
+                loading.exception()
         if (known := loading.result()) is None:
             self._mark_ready(node)
             return
@@ -274,22 +288,21 @@ class _Subscription:
         if monotonic() - self._checked_at < CHECKED_EVERY_S:
             return []
         self._checked_at = monotonic()
-        return [event for node, state in self._open.items() for event in self._overdue(node, state)]
+        overdue = [(node, state) for node, state in self._open.items() if self._is_overdue(node, state)]
+        # One copy for all of them: it has an entry for every node.
+        positions = dict(self._positions) if overdue else {}
+        return [self._overdue(node, state, positions) for node, state in overdue]
 
-    def _overdue(self, node: NodeId, state: _NodeState) -> Iterator[Event]:
-        position = self._positions[str(node)]
-        now, lag = state.follower.now(), self._lag(node, state)
-        if self._is_overdue(node, state):
-            state.is_current, state.is_stale = False, True
-            evidence = "no answer" if state.follower.is_away else "not sent, or not read, in time"
-            yield Stale(
-                node_id=str(node),
-                place=self._place(node),
-                end=position.upto,
-                lag=lag,
-                at=now,
-                evidence=evidence,
-            )
+    def _overdue(self, node: NodeId, state: _NodeState, positions: Mapping[str, Position]) -> Stale:
+        state.is_current, state.is_stale = False, True
+        return Stale(
+            node_id=str(node),
+            place=Place(positions, str(node), self._positions[str(node)]),
+            end=self._positions[str(node)].upto,
+            lag=self._lag(node, state),
+            at=state.follower.now(),
+            evidence="no answer" if state.follower.is_away else "not sent, or not read, in time",
+        )
 
     def _caught_up(self, node: NodeId, state: _NodeState) -> Iterator[Event]:
         position, follower = self._positions[str(node)], state.follower

@@ -173,7 +173,6 @@ class LoopThread:
             begun.set_running_or_notify_cancel()
             self._end(begun)
             return
-        # Whatever cancels it comes after its first step, so that the work is always begun.
         task = self._loop.create_task(_told(work, begun))
         task.add_done_callback(lambda _: self._end(begun))
         # It holds the task and not the future, which would else hold itself and what came out.
@@ -189,6 +188,8 @@ class LoopThread:
             self._loop.call_exception_handler(context)
 
     def _end(self, begun: Future[Any]) -> None:
+        # A loop that is stopped cancels what has not had its first step.
+        begun.cancel()
         self._begun.discard(begun)
         self._one_ended.set()
 
