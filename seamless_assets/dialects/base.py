@@ -158,8 +158,9 @@ async def market_called(data: MarketData, markets: Mapping[str, Market], name: s
     """The market of a name: ours of it, or the one that the venue's list has."""
     if name in markets:
         return markets[name]
+    listings = await data.listings_at_hand()
     for market in markets.values():
-        listing = await data.listing(market.symbol)
+        listing = listings.get(market.symbol)
         if listing is not None and listing.name == name:
             return market
     return None

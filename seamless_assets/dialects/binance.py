@@ -184,7 +184,7 @@ class _Venue:
         else:
             found = await self._data.first(market.symbol, frame, start, end, limit)
         trades = self._data.trades_in_candle
-        places = places_of_market(market, await self._data.listing(market.symbol))
+        places = places_of_market(market, (await self._data.listings_at_hand()).get(market.symbol))
         return [
             _row(ts, frame.shift(ts, 1), o, h, low, c, v, trades, places)
             for ts, o, h, low, c, v in rows_of(found)

@@ -89,7 +89,7 @@ class _Venue:
             for one in known
             if one.listing is None or not one.listing.assets
             for name in (one.market.base, one.market.quote)
-        }
+        } - told.keys()
         all_assets = told | {name: _asset(name) for name in sorted(made)}
         old = {old: name for name in made for old in (_old_code(name), _old_asset(name))}
         shorter = {entry.get("altname", name): name for name, entry in told.items()}
@@ -168,8 +168,9 @@ class _Venue:
 
         That is the list's own; where this has another one, the oldest for those that are old.
         """
+        listings = await self._data.listings_at_hand()
         for market in self._markets.values():
-            listing = await self._data.listing(market.symbol)
+            listing = listings.get(market.symbol)
             if listing is None:
                 continue
             if asked in (listing.name, listing.entry.get("altname"), listing.entry.get("wsname")):
@@ -181,7 +182,7 @@ class _Venue:
 
     async def _places(self, market: Market) -> tuple[int, int]:
         """The decimals of a market's prices and of its amounts, as the list of pairs names them."""
-        listing = await self._data.listing(market.symbol)
+        listing = (await self._data.listings_at_hand()).get(market.symbol)
         entry = {} if listing is None else listing.entry
         price, amount = entry.get("pair_decimals"), entry.get("lot_decimals")
         if isinstance(price, int) and isinstance(amount, int):

@@ -123,8 +123,8 @@ class MarketData(Listings, Protocol):
         """
         ...
 
-    async def listing(self, symbol: str) -> Listing | None:
-        """What the venue's own list says of a market, as far as it is known without asking for it."""
+    async def listings_at_hand(self) -> Mapping[str, Listing]:
+        """What the venue's own list says of markets by symbol, as far as it is known without asking for it."""
         ...
 
     async def candles(

@@ -118,7 +118,7 @@ class _Venue:
         oldest = timeframe.shift(now, -reach) if reach else 0
         start = max(number(query, "before", -1) // 1000 + 1, oldest)
         found = (await self._data.last(market.symbol, timeframe, start, end, limit))[::-1]
-        write = writer_of(market, await self._data.listing(market.symbol))
+        write = writer_of(market, (await self._data.listings_at_hand()).get(market.symbol))
         return _ok(
             [(*write(*row), "1" if timeframe.shift(row[0], 1) <= now else "0") for row in rows_of(found)]
         )

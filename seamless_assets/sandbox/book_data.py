@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from seamless_assets.core.calendar.timeframe import Timeframe
+from seamless_assets.core.wire.listing import Listing
 from seamless_assets.sandbox.book import Book
 from seamless_assets.sandbox.clock import SandboxClock
 from seamless_assets.sandbox.generator import TRADES_IN_MINUTE
@@ -50,8 +51,9 @@ class BookData:
         """The symbols that the list of markets names now; what it says of them follows from their terms."""
         return {symbol: None for symbol in self._book.markets if self._book.is_listed(symbol)}
 
-    async def listing(self, symbol: str) -> None:
-        """None: what the list says of it follows from its terms."""
+    async def listings_at_hand(self) -> Mapping[str, Listing]:
+        """None: what the list says of markets follows from their terms."""
+        return {}
 
     def known(self, symbol: str) -> None:
         """None: what the list says of it follows from its terms."""

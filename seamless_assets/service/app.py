@@ -97,7 +97,7 @@ def service_app(
     ):
         app.include_router(routes)
     if limits.dialects:
-        closed_at_end.append(add_dialects(app, pipeline, limits))
+        closed_at_end.extend(add_dialects(app, pipeline, limits))
     add_leases(app, leases, pipeline.aio.ports.observer, _kept_elsewhere(pipeline.settings))
     answer_errors(app)
     describe_values(app, needs_token=bool(limits.tokens))

@@ -39,12 +39,14 @@ class Told(BookData):
     def __init__(self, **listings: Listing) -> None:
         super().__init__(DATA._book)
         self._said = {name.replace("_", "/").replace("/S", ":USDT"): one for name, one in listings.items()}
+        self.looks = 0
 
     async def listings(self) -> Any:
         return {symbol: self._said.get(symbol) for symbol in self.markets}
 
-    async def listing(self, symbol: str) -> Any:
-        return self._said.get(symbol)
+    async def listings_at_hand(self) -> Any:
+        self.looks += 1
+        return self._said
 
     def known(self, symbol: str) -> Any:
         return self._said.get(symbol)
@@ -78,6 +80,23 @@ async def test_assets_of_kraken_are_those_of_its_list() -> None:
     assert {name: assets[name] for name in OLD.assets} == OLD.assets and "ADA" in assets
     short = (await asked(data, "kraken", "/0/public/Assets", asset="XBT,ADA"))["result"]
     assert list(short) == ["XXBT", "ADA"]
+
+
+async def test_what_the_list_of_kraken_says_of_an_asset_goes_before_what_is_made_for_another_pair() -> None:
+    said = {"ADA": {"altname": "ADA", "decimals": 9}, "BTC": {"altname": "BTC", "decimals": 7}}
+    data = Told(ADA_BTC=Listing("ADABTC", {"altname": "ADABTC"}, said))
+    assert "BTC/USD" in data.markets, "a pair of which the list says nothing"
+    for query in ({}, {"asset": "ADA,BTC"}):
+        assets = (await asked(data, "kraken", "/0/public/Assets", **query))["result"]
+        assert {name: assets[name] for name in said} == said
+
+
+async def test_a_page_of_kraken_looks_at_the_list_as_often_as_it_reads_it_however_many_pairs_there_are() -> (
+    None
+):
+    data = Told(BTC_USD=OLD)
+    await asked(data, "kraken", "/0/public/OHLC", pair="XBTUSD", since=str(NOW - 300))
+    assert data.looks == len(["its name", "its decimals"]) < len(data.markets)
 
 
 @pytest.mark.parametrize(

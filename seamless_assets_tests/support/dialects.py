@@ -61,6 +61,7 @@ def running(
     start: str,
     frames: tuple[str, ...] = ("1m", "1h"),
     live: str = "polling",
+    derived: tuple[dict[str, Any], ...] = (),
     **service: Any,
 ) -> Iterator[Rig]:
     """The service of a pipeline over a local exchange that runs already."""
@@ -73,7 +74,9 @@ def running(
         "state_dir": str(folder / "state"),
     }
     settings = settings_from_mapping(
-        {"seamless": stores, "exchanges": declared, "service": {"dialects": True, **service}}, environ={}
+        {"seamless": stores, "exchanges": declared, "derived": list(derived)}
+        | {"service": {"dialects": True, **service}},
+        environ={},
     )
 
     async def scrape() -> str:

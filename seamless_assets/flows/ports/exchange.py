@@ -117,8 +117,8 @@ class CandleSource(Protocol):
         """What the exchange's list of markets says of declared symbols, as it sent it, by symbol.
 
         It is asked for anew where it is not of this hour; with epoch seconds `at` nobody is asked, and it is
-        what was known then, or first after it. None where nothing was ever known, empty where the exchange
-        says nothing of its markets. Raises `ExchangeError`.
+        what was known then, or first after it; at infinity, the newest that is known. None where nothing was
+        ever known, empty where the exchange says nothing of its markets. Raises `ExchangeError`.
         """
 
     async def ask_public(self, exchange: str, path: str, query: str) -> UpstreamAnswer:

@@ -84,13 +84,17 @@ class DeclaredData:
         said = await self._listings.told(as_of) if named else {}
         return {symbol: said.get(symbol) for symbol in named}
 
-    async def listing(self, symbol: str) -> Listing | None:
-        """What the exchange's list says of a market in the world that is asked, as far as it is known."""
-        return (await self._listings.at_hand(VISIT.get().as_of)).get(symbol)
+    async def listings_at_hand(self) -> Mapping[str, Listing]:
+        """What the exchange's list says of markets in the world that is asked, as far as it is known."""
+        return await self._listings.at_hand(VISIT.get().as_of)
 
     async def look_up(self) -> None:
         """Have what `known` tells."""
         await self._listings.at_hand(None)
+
+    async def close(self) -> None:
+        """End what goes on for nobody in particular."""
+        await self._listings.close()
 
     async def _has_release(self, symbol: str, as_of: str) -> bool:
         return any([await self._is_released(node, as_of) for node in self._markets[symbol].nodes.values()])

@@ -39,10 +39,10 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def add_dialects(app: FastAPI, pipeline: Seamless, limits: ServiceSettings) -> Streams:
+def add_dialects(app: FastAPI, pipeline: Seamless, limits: ServiceSettings) -> list[Streams | DeclaredData]:
     """Let an application answer as the exchanges that the settings declare nodes of, in their dialects.
 
-    The streams are to be closed when it ends.
+    Returns what is to be closed when it ends.
     """
     clocks = ExchangeClocks(pipeline)
     pages, worlds = Pages(pipeline), Worlds(clocks)
@@ -52,8 +52,10 @@ def add_dialects(app: FastAPI, pipeline: Seamless, limits: ServiceSettings) -> S
     forming = FormingBars(live, streamed_by(pipeline)) if limits.forming_bars else None
     standing = StandingAnswers(pipeline, clocks, forming)
     upstream = Upstream(pipeline) if limits.upstream == "public" else None
+    closed_at_end: list[Streams | DeclaredData] = [streams]
     for exchange in sorted({node.exchange for node in pipeline.settings.starts} & VENUES.keys()):
         data = DeclaredData(pipeline, exchange, pages, forming)
+        closed_at_end.append(data)
         asked = [
             Route(route.path, _endpoint(route, answers, standing, upstream), methods=["GET"])
             for route in VENUES[exchange].routes(data)
@@ -71,7 +73,7 @@ def add_dialects(app: FastAPI, pipeline: Seamless, limits: ServiceSettings) -> S
             app.router.routes.extend(
                 WebSocketRoute(f"{prefix}/{exchange}", route.endpoint) for route in roots
             )
-    return streams
+    return closed_at_end
 
 
 def _others(exchange: str, worlds: Worlds, upstream: Upstream | None) -> Endpoint:

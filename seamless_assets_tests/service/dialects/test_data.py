@@ -21,9 +21,13 @@ from seamless_assets.service.dialects.visit import VISIT, Visit
 PLAIN, DERIVED = (NodeId.parse(f"ohlcv:binance:{symbol}/USDT:1m") for symbol in ("BTC", "ETH"))
 
 
+def settings_of(starts: dict[NodeId, int], recipes: dict[NodeId, None] | None = None) -> SimpleNamespace:
+    return SimpleNamespace(starts=starts, recipes=recipes or {}, exchanges={})
+
+
 @pytest.mark.parametrize(("as_of", "is_streamed"), [(None, False), ("2025-01-10T00:00:00Z", True)])
 def test_derived_nodes_are_streamed_in_worlds_of_the_past_alone(as_of: str | None, is_streamed: bool) -> None:
-    settings = SimpleNamespace(starts={PLAIN: 0, DERIVED: 0}, recipes={DERIVED: None})
+    settings = settings_of(starts={PLAIN: 0, DERIVED: 0}, recipes={DERIVED: None})
     pipeline = cast(sa.Seamless, SimpleNamespace(settings=settings, aio=None))
     data, minute = DeclaredData(pipeline, "binance", cast(Pages, None)), Timeframe("1m")
     token = VISIT.set(Visit(0.0, as_of))
@@ -57,7 +61,7 @@ class LatePages:
 @pytest.mark.parametrize("late", [0, 1, 2, 5])
 @pytest.mark.parametrize("count", [1, 2, 3, 100])
 async def test_the_newest_so_many_are_told_though_others_are_late(late: int, count: int) -> None:
-    settings, minute, now = SimpleNamespace(starts={PLAIN: 0}, recipes={}), Timeframe("1m"), 6_030
+    settings, minute, now = settings_of(starts={PLAIN: 0}), Timeframe("1m"), 6_030
     until = 6_000 - 60 * late
     pages = cast(Pages, LatePages(max(0, until - 60 * count), until))
     data = DeclaredData(cast(sa.Seamless, SimpleNamespace(settings=settings, aio=None)), "binance", pages)

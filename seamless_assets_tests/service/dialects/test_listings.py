@@ -15,9 +15,13 @@ from service.dialects.conftest import NOW
 from support.dialects import Rig, client, running
 
 from seamless_assets.adapters.ccxt import memory, source
+from seamless_assets.adapters.machine.leases import MachineLeases
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.market import Market
 from seamless_assets.sandbox.server import Sandbox
+from seamless_assets.service.app import service_app
+from seamless_assets.service.dialects import listings
+from seamless_assets.service.dialects.data import DeclaredData
 from seamless_assets.testing import DAY, START
 
 SYMBOLS = {
@@ -125,6 +129,59 @@ def test_a_world_of_the_past_has_the_list_of_then(tmp_path: Path, monkeypatch: p
         assert after == listed("okx", exchange.url) and after != before
         assert (before[symbol]["contractSize"], after[symbol]["contractSize"]) == (0.01, 1.0)
         assert listed("okx", rig.url, f"/as-of/{as_of}/okx") == before
+
+
+def test_contracts_of_candles_are_those_of_the_list_that_is_told_though_one_was_kept_today(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "LISTINGS_AGE_S", 0.0)
+    monkeypatch.setattr(listings, "KEPT_S", 0.0)
+    symbol, exchange = "BTC/USDT:USDT", Sandbox(now=NOW)
+    with ExitStack() as stack:
+        with exchange.running():
+            rig = stack.enter_context(running(tmp_path, exchange, {"okx": (symbol,)}, DAY_BEFORE, ("1h",)))
+            assert listed("okx", rig.url, "/okx")[symbol]["contractSize"] == 0.01
+        stack.enter_context(Sandbox(port=exchange.port, now=NOW, markets=[Market(symbol, 600.0)]).running())
+        assert listed("okx", rig.url, "/okx")[symbol]["contractSize"] == 1.0
+        query = {"instId": "BTC-USDT-SWAP", "bar": "1H", "limit": "1"}
+        (row,) = httpx.get(f"{rig.url}/okx/api/v5/market/candles", params=query).json()["data"]
+        assert row[5] == row[6]
+
+
+def test_derived_nodes_of_a_venue_that_is_not_in_the_settings_have_candles_and_a_list(
+    exchange: Sandbox, tmp_path: Path
+) -> None:
+    leg, node = "ohlcv:bybit:BTC/USDT:1h", "ohlcv:binance:XYZ/USDT:1h"
+    made = {"node": node, "synthetic": {"legs": {leg: 1.0}}}
+    declared = {"bybit": ("BTC/USDT",)}
+    with running(tmp_path, exchange, declared, DAY_BEFORE, ("1h",), derived=(made,)) as rig:
+        for one in (leg, node):
+            rig.pipeline.materialize(one, START + 9 * DAY, START + 10 * DAY)
+        world = f"/as-of/{rig.pipeline.releases(node)[-1].as_of}"
+        query = {"symbol": "XYZUSDT", "interval": "1h", "limit": "2"}
+        rows = httpx.get(f"{rig.url}{world}/binance/api/v3/klines", params=query).json()
+        assert len(rows) == 2
+        for prefix in ("", world):
+            told = httpx.get(f"{rig.url}{prefix}/binance/api/v3/exchangeInfo").json()
+            assert [item["symbol"] for item in told["symbols"]] == ["XYZUSDT"]
+
+
+async def test_a_service_that_ends_closes_what_it_knows_of_each_venue(
+    lists: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[DeclaredData] = []
+
+    async def noted(data: DeclaredData) -> None:
+        closed.append(data)
+
+    async def scrape() -> str:
+        return ""
+
+    monkeypatch.setattr(DeclaredData, "close", noted)
+    app = service_app(lists.pipeline, MachineLeases(tmp_path / "leases.sqlite"), scrape)
+    async with app.router.lifespan_context(app):
+        assert closed == []
+    assert len(closed) == len(SYMBOLS)
 
 
 def test_markets_that_are_gone_from_the_list_are_no_longer_traded(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec.json
+from cachetools import LRUCache
 
 from seamless_assets.adapters.ccxt.client import dump_markets
 from seamless_assets.adapters.ccxt.memory import ExchangeMemory, MarketList
 from seamless_assets.core.wire.listing import Listing
+
+SHARED_TIMES = 2
+"""So many times the declared symbols are decoded listings shared by all who look for them."""
 
 
 class Listings:
@@ -17,6 +22,7 @@ class Listings:
 
     def __init__(self, client: Any, memory: ExchangeMemory, place: str, symbols: Iterable[str]) -> None:
         self._client, self._memory, self._place, self._symbols = client, memory, place, tuple(symbols)
+        self._decoded: LRUCache[bytes, Listing] = LRUCache(max(SHARED_TIMES * len(self._symbols), 1))
 
     def now(self) -> dict[str, Listing]:
         """Those of the list that the client has, by symbol."""
@@ -31,15 +37,34 @@ class Listings:
     async def known_at(self, at: float) -> dict[str, Listing] | None:
         """Those that were kept by epoch seconds `at`, for symbols without any the first ones after it.
 
-        Where none are, those of the list that was stored last; None where there is no such list either.
+        At infinity it is the newest list: the client's, or the one that was stored last. That serves where
+        none are kept, too, and what is kept where there is no such list; None where there is neither.
         """
-        kept = await self._memory.listings(self._place, self._symbols, at)
-        read = {symbol: _decoded(body) for symbol, body in kept.items()}
-        found = {symbol: listing for symbol, listing in read.items() if listing is not None}
-        if found:
-            return found
+        if at != math.inf:
+            return await self._kept(at) or await self._newest()
+        newest = await self._newest()
+        return await self._kept(at) or None if newest is None else newest
+
+    async def _newest(self) -> dict[str, Listing] | None:
+        if self._client.markets:
+            return self.now()
         stored = await self._memory.load_markets(self._place)
         return None if stored is None else self._of(stored.body)
+
+    async def _kept(self, at: float) -> dict[str, Listing]:
+        kept = await self._memory.listings(self._place, self._symbols, at)
+        read = {symbol: self._shared(body) for symbol, body in kept.items()}
+        return {symbol: listing for symbol, listing in read.items() if listing is not None}
+
+    def _shared(self, body: bytes) -> Listing | None:
+        """The listing of a body that was kept, one for all who have the same; None where it is damaged."""
+        listing = self._decoded.get(body)
+        if listing is None:
+            try:
+                listing = self._decoded[body] = msgspec.json.decode(body, type=Listing)
+            except msgspec.MsgspecError:
+                return None
+        return listing
 
     def _of(self, listed: MarketList) -> dict[str, Listing]:
         wanted = set(self._symbols)
@@ -61,11 +86,3 @@ def _assets(listed: MarketList, market: Mapping[str, Any]) -> Iterator[tuple[str
             and isinstance(asset.get("id"), str)
         ):
             yield asset["id"], asset["info"]
-
-
-def _decoded(body: bytes) -> Listing | None:
-    """The listing of a body that was kept; None where that is damaged."""
-    try:
-        return msgspec.json.decode(body, type=Listing)
-    except msgspec.MsgspecError:
-        return None
