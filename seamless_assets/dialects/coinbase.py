@@ -68,17 +68,6 @@ LISTS = frozenset({"product_ids"})
 _PRODUCTS = ("/api/v3/brokerage/market/products", "/api/v3/brokerage/products")
 """For everybody, and for those with keys."""
 _GONE = {"trading_disabled": True}
-_OF_NOW = (
-    "price",
-    "price_percentage_change_24h",
-    "volume_24h",
-    "volume_percentage_change_24h",
-    "approximate_quote_24h_volume",
-    "mid_market_price",
-    "best_bid_price",
-    "best_ask_price",
-)
-"""What a product says of trading just now."""
 _FEES = {
     "total_volume": "0",
     "total_fees": "0",
@@ -235,9 +224,8 @@ def _iso(at: float) -> str:
 
 
 def _told(one: Entry) -> dict[str, Any]:
-    """A product as the list says it; what trading changes is of the time when that was kept, and left out."""
-    told = one.told(_product(one.name, one.market), _GONE)
-    return told if one.listing is None else {**told, **{name: "" for name in _OF_NOW if name in told}}
+    """A product as the list says it."""
+    return one.told(_product(one.name, one.market), _GONE)
 
 
 def _product(name: str, market: Market) -> dict[str, Any]:

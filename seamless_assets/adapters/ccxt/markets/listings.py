@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec.json
 from cachetools import LRUCache
 
 from seamless_assets.adapters.ccxt.client import dump_markets
+from seamless_assets.adapters.ccxt.documented.trading import without_trading
 from seamless_assets.adapters.ccxt.memory import ExchangeMemory, MarketList
 from seamless_assets.core.wire.listing import Listing
 
@@ -18,7 +20,10 @@ SHARED_TIMES = 2
 
 
 class Listings:
-    """The listings of declared `symbols` in a client's list of markets, and those that were kept of it."""
+    """The listings of declared `symbols` in a client's list of markets, and those that were kept of it.
+
+    What the list says of trading just now is left empty in all of them.
+    """
 
     def __init__(self, client: Any, memory: ExchangeMemory, place: str, symbols: Iterable[str]) -> None:
         self._client, self._memory, self._place, self._symbols = client, memory, place, tuple(symbols)
@@ -61,19 +66,25 @@ class Listings:
         listing = self._decoded.get(body)
         if listing is None:
             try:
-                listing = self._decoded[body] = msgspec.json.decode(body, type=Listing)
+                listing = msgspec.json.decode(body, type=Listing)
             except msgspec.MsgspecError:
                 return None
+            listing = replace(listing, entry=without_trading(self._client.id, listing.entry))
+            self._decoded[body] = listing
         return listing
 
     def _of(self, listed: MarketList) -> dict[str, Listing]:
         wanted = set(self._symbols)
         return {
-            market["symbol"]: Listing(market["id"], market["info"], dict(_assets(listed, market)), is_gone)
+            market["symbol"]: self._listing(listed, market, is_gone)
             for markets, is_gone in ((listed.markets, False), (listed.gone, True))
             for market in markets
             if market["symbol"] in wanted and isinstance(market.get("info"), Mapping)
         }
+
+    def _listing(self, listed: MarketList, market: Mapping[str, Any], is_gone: bool) -> Listing:
+        entry = without_trading(self._client.id, market["info"])
+        return Listing(market["id"], entry, dict(_assets(listed, market)), is_gone)
 
 
 def _assets(listed: MarketList, market: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
