@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 from seamless_assets.adapters.ccxt.clock import happened_within
 from seamless_assets.adapters.sqlite.file import empty_database, is_damage, open_database, transaction
 from seamless_assets.aio.shield import shielded
+from seamless_assets.core.calendar.instant import OLDEST_MARKET
 from seamless_assets.errors import StoreError
 
 T = TypeVar("T")
@@ -86,26 +87,34 @@ class ExchangeMemory:
         """The market list of a place; None where there is none that can be read."""
         return await self._run(lambda db: _markets(db, place))
 
+    async def markets_loaded_at(self, place: str) -> float | None:
+        """When the market list of a place was loaded, epoch seconds; None where there is none."""
+        return await self._run(lambda db: _markets_loaded_at(db, place))
+
     async def store_markets(self, place: str, body: MarketList) -> None:
         """Keep a market list that was loaded just now."""
         row = (place, time.time(), _packed(body))
         await self._run(lambda db: _put(db, "INSERT OR REPLACE INTO markets VALUES (?, ?, ?)", row))
 
-    async def take_turn(self, place: str, seconds: float) -> bool:
-        """Take the turn to ask a place for its markets; False while another process has it.
+    async def take_turn(self, place: str, seconds: float, holder: int) -> bool:
+        """Take the turn to ask a place for its markets; False while another holder has it.
 
         It lasts so many seconds at most, so that one whose holder was killed ends too.
         """
-        return await self._run(lambda db: _take_turn(db, place, seconds, time.time()))
+        return await self._run(lambda db: _take_turn(db, place, seconds, holder))
 
-    async def end_turn(self, place: str) -> None:
-        """Give up the turn before it ends."""
-        await self.forget(place, *_TURN)
+    async def end_turn(self, place: str, holder: int) -> None:
+        """Give up the turn before it ends, where the holder has it."""
+        statement = "DELETE FROM facts WHERE place = ? AND subject = ? AND name = ? AND value = ?"
+        await self._run(lambda db: _put(db, statement, (place, *_TURN, holder)))
 
     async def keep_listings(self, place: str, bodies: Mapping[str, bytes]) -> None:
-        """Keep what the list of a place says of symbols just now, where it said something else before."""
-        now = time.time()
-        await self._run(lambda db: _keep_listings(db, place, bodies, now))
+        """Keep what the list of a place says of symbols just now, where it said something else before.
+
+        What is dated ahead was written by a clock that was wrong, and is dropped. While our clock shows a
+        time before there was any market, nothing is kept and nothing dropped.
+        """
+        await self._run(lambda db: _keep_listings(db, place, bodies))
 
     async def listings(self, place: str, symbols: Iterable[str], at: float) -> dict[str, bytes]:
         """What was kept last by epoch seconds `at` of each symbol, or first after it, where that is all."""
@@ -202,21 +211,35 @@ def _markets(db: sqlite3.Connection, place: str) -> StoredMarkets | None:
     return StoredMarkets(body, row[1]) if body else None
 
 
-def _take_turn(db: sqlite3.Connection, place: str, seconds: float, now: float) -> bool:
+def _markets_loaded_at(db: sqlite3.Connection, place: str) -> float | None:
+    row = db.execute("SELECT loaded_at FROM markets WHERE place = ?", (place,)).fetchone()
+    return row[0] if row and isinstance(row[0], int | float) else None
+
+
+def _take_turn(db: sqlite3.Connection, place: str, seconds: float, holder: int) -> bool:
     with transaction(db):
+        # Read in the transaction: what others wrote while it was waited for does not lie ahead.
+        now = time.time()
         taken = db.execute(
             "SELECT value, seen_at FROM facts WHERE place = ? AND subject = ? AND name = ?", (place, *_TURN)
         ).fetchone()
         known = Remembered(*taken) if taken else None
         if known and known.can_be and happened_within(seconds, known.seen_at, now):
             return False
-        db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, 0, ?)", (place, *_TURN, now))
+        db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?)", (place, *_TURN, holder, now))
     return True
 
 
-def _keep_listings(db: sqlite3.Connection, place: str, bodies: Mapping[str, bytes], now: float) -> None:
+def _keep_listings(db: sqlite3.Connection, place: str, bodies: Mapping[str, bytes]) -> None:
     with transaction(db):
+        # As with turns, it is no earlier than what others kept.
+        now = time.time()
+        if now < OLDEST_MARKET:
+            return
         for symbol, body in bodies.items():
+            db.execute(
+                "DELETE FROM listings WHERE place = ? AND symbol = ? AND since > ?", (place, symbol, now)
+            )
             last = db.execute(
                 "SELECT since, body FROM listings WHERE place = ? AND symbol = ? ORDER BY since DESC LIMIT 1",
                 (place, symbol),

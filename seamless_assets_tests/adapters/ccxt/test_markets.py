@@ -8,8 +8,11 @@ from typing import Any
 import ccxt.async_support as ccxt
 import pytest
 
+from seamless_assets.adapters.ccxt.client import dump_markets, new_client
 from seamless_assets.adapters.ccxt.markets.lists import Markets
 from seamless_assets.adapters.ccxt.markets.types import FETCHING, TYPES, MarketTypes
+from seamless_assets.adapters.ccxt.settings import ClientSettings
+from seamless_assets.core.sharing.token_bucket import Budget
 from seamless_assets.errors import ExchangeUnavailable
 
 
@@ -24,12 +27,13 @@ class Client:
             dict[str, Any](),
         )
         self.listed: list[str] = []
+        self.currencies = dict[str, Any]()
 
     async def load_markets(self, reload: bool = False) -> None:
         assert reload
         self.set_markets([{"symbol": symbol, "id": symbol, "active": True} for symbol in self.listed])
 
-    def set_markets(self, markets: list[Any]) -> None:
+    def set_markets(self, markets: list[Any], _: Any = None) -> None:
         self.markets = {market["symbol"]: market for market in markets}
         self.markets_by_id = {market["id"]: [market] for market in markets}
 
@@ -38,12 +42,15 @@ class Memory:
     async def load_markets(self, _: str) -> None:
         return None
 
+    async def markets_loaded_at(self, _: str) -> None:
+        return None
+
     async def store_markets(self, _: str, __: Any) -> None: ...
 
-    async def take_turn(self, _: str, __: float) -> bool:
+    async def take_turn(self, _: str, __: float, ___: int) -> bool:
         return True
 
-    async def end_turn(self, _: str) -> None: ...
+    async def end_turn(self, _: str, __: int) -> None: ...
 
 
 @pytest.fixture
@@ -80,6 +87,42 @@ async def test_a_list_that_lost_most_of_its_markets_at_once_is_not_believed(
         with pytest.raises(ExchangeUnavailable, match="not believed"):
             await markets.renew(-1.0)
         assert client.markets == whole
+
+
+BTC = {
+    "symbol": "BTC/USD",
+    "id": "XXBTZUSD",
+    "base": "BTC",
+    "quote": "USD",
+    "baseId": "XXBT",
+    "quoteId": "ZUSD",
+    "spot": True,
+}
+
+
+@pytest.mark.parametrize("listed", [None, []])
+async def test_what_the_exchange_said_of_assets_outlives_a_renewal_that_fails(
+    listed: list[Any] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate: Any = None
+    client: Any = new_client("kraken", ClientSettings("kraken", Budget(1, 1, 1)), gate)
+    memory: Any = Memory()
+    said = {"BTC": {"id": "XXBT", "code": "BTC", "info": {"altname": "XBT", "decimals": 7}}}
+    client.set_markets([BTC], said)
+    before = dump_markets(client).assets["BTC"]
+
+    async def fails(reload: bool) -> None:
+        if listed is None:
+            raise ccxt.ExchangeNotAvailable("down")
+        client.set_markets(
+            listed, {"BTC": {**said["BTC"], "info": {"decimals": 1}}, "ETH": {"id": "XETH", "code": "ETH"}}
+        )
+
+    monkeypatch.setattr(client, "load_markets", fails)
+    with pytest.raises(ExchangeUnavailable):
+        await Markets(client, memory, "kraken", ()).renew(-1.0)
+    assert dump_markets(client).assets == {"BTC": before} and before["info"] == said["BTC"]["info"]
+    await client.close()
 
 
 LISTED = {
