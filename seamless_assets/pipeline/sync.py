@@ -7,8 +7,10 @@ They work inside a running event loop too (a notebook): the flows run on the por
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from concurrent.futures import Future
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -63,7 +65,7 @@ def iterating(
 
     @wraps(method)
     def call(self: HasTwin, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        return driven(self.aio.portal, getattr(self.aio, method.__name__)(*args, **kwargs))
+        return SyncStream(self.aio.portal, getattr(self.aio, method.__name__)(*args, **kwargs))
 
     item = str(method.__annotations__["return"]).removeprefix("AsyncIterator[").removesuffix("]")
     returned: Any = Iterator[item]  # type: ignore[valid-type]
@@ -99,15 +101,42 @@ def wrapping(
     return call
 
 
-def driven(portal: Portal, items: Stream[T] | BatchedStream[T]) -> Iterator[T]:
-    """The items of a stream, for a caller that does not await."""
-    while True:
-        try:
-            several = portal.run(items.several())
-        except StopAsyncIteration:
+class SyncStream(Iterator[T]):
+    """The items of a stream for callers that do not await; any thread may ask for them, or close it."""
+
+    def __init__(self, portal: Portal, items: Stream[T] | BatchedStream[T]) -> None:
+        self._portal, self._items = portal, items
+        self._ready: deque[T] = deque()
+        self._is_left = False
+
+    def __next__(self) -> T:
+        while True:
+            if not self._items.is_closed:
+                # Several may ask at once, and each item goes to one of them.
+                with suppress(IndexError):
+                    return self._ready.popleft()
+            self._ready.extend(self._several())
+
+    def close(self) -> None:
+        """End it before its end, and return when it has cleaned up; who asks for an item hears that."""
+        self._is_left = True
+        if self._items.is_closed:
             return
-        for item in several:
-            yield item
-            if items.is_closed:
-                # The next call says so.
-                break
+        try:
+            self._portal.run(self._items.aclose())
+        except CancelledError:
+            # The pipeline is closed at the same time, which ends it as well.
+            if not self._items.is_closed:
+                raise
+
+    def _several(self) -> Sequence[T]:
+        if self._is_left:
+            raise StopIteration
+        try:
+            return self._portal.run(self._items.several())
+        except StopAsyncIteration:
+            raise StopIteration from None
+        except CancelledError:
+            if self._is_left:
+                raise StopIteration from None
+            raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import aclosing
 from itertools import count
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ import pytest
 from seamless_assets.errors import StreamCut
 from seamless_assets.pipeline.loop.portal import Portal
 from seamless_assets.pipeline.loop.stream import BatchedStream, Stream
-from seamless_assets.pipeline.sync import driven
+from seamless_assets.pipeline.sync import SyncStream
 
 
 class Adapters:
@@ -183,12 +183,67 @@ async def test_no_item_is_told_once_a_stream_of_batches_is_closed(portal: Portal
 
 def test_an_iterator_that_is_driven_tells_no_item_of_a_closed_pipeline(portal: Portal) -> None:
     batches = Batches()
-    numbers = driven(portal, BatchedStream(portal, batches.generate))
+    numbers = SyncStream(portal, BatchedStream(portal, batches.generate))
     assert [next(numbers) for _ in range(3)] == [0, 1, 2] and batches.asked == 1
     assert next(numbers) == 3
     portal.stop()
     with pytest.raises(CancelledError):
         next(numbers)
+
+
+@pytest.mark.parametrize("is_asked", [True, False], ids=["while it is asked", "between items"])
+def test_an_iterator_is_closed_by_any_thread_and_ends_in_that_which_asks(
+    portal: Portal, is_asked: bool
+) -> None:
+    numbers = Numbers()
+    stream = SyncStream(portal, Stream(portal, numbers.generate))
+    assert next(stream) == 0
+    numbers.asked.clear()
+    numbers.may_go_on.clear()
+    with ThreadPoolExecutor() as pool:
+        rest = pool.submit(list, stream) if is_asked else None
+        assert rest is None or numbers.asked.wait(30)
+        pool.submit(stream.close).result(30)
+        assert numbers.events == ["cleaned up"]
+        assert rest is None or rest.result(30) == []
+    assert next(stream, None) is None
+    stream.close()
+
+
+def test_threads_that_ask_one_iterator_share_its_items(portal: Portal) -> None:
+    stream = SyncStream(portal, BatchedStream(portal, Batches().generate))
+    with ThreadPoolExecutor() as pool:
+        told = [pool.submit(list, stream) for _ in range(4)]
+        assert sorted(number for one in told for number in one.result(30)) == list(range(9))
+
+
+def test_an_iterator_of_a_closed_pipeline_is_closed_already(portal: Portal) -> None:
+    stream = SyncStream(portal, BatchedStream(portal, Batches().generate))
+    assert next(stream) == 0
+    portal.stop()
+    stream.close()
+    assert next(stream, None) is None
+
+
+def test_an_iterator_whose_caller_was_interrupted_does_not_seem_to_have_ended(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = Numbers()
+    stream = SyncStream(portal, Stream(portal, numbers.generate))
+    assert next(stream) == 0
+    numbers.asked.clear()
+    numbers.may_go_on.clear()
+
+    def interrupted(*_: Any) -> None:
+        assert numbers.asked.wait(30)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("seamless_assets.pipeline.loop.portal.wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            next(stream)
+    with pytest.raises(StreamCut):
+        next(stream)
 
 
 class Ready:
