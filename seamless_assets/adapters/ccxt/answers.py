@@ -139,7 +139,7 @@ def typed(
     # A connection that breaks in the middle of an answer is a bare ExchangeError, and no answer was heard.
     is_broken = last is None and type(error) is ccxt.ExchangeError
     is_unusable = last is not None and (last.status >= 500 or not last.is_readable)
-    if is_broken or is_unusable or isinstance(error, ccxt.NetworkError):
+    if is_broken or is_unusable or isinstance(error, ccxt.OperationFailed):
         return ExchangeUnavailable(message, status=status)
     return ExchangeRefused(message, status=status)
 

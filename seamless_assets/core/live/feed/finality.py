@@ -3,7 +3,9 @@
 - A candle that the exchange marks as closed is final once the exchange's clock has closed it.
 - A candle that a later one follows is final once neither was contradicted for `SETTLE_S`.
 - The first message of a connection proves nothing: it may be old, and what it tells of may have gone on
-  unseen. Its candles are asked for over REST.
+  unseen. Its candles are asked for over REST, and so is the one that was open when it came.
+- Nobody trades back: of two states of an open candle the one with less volume is the older one, or the
+  exchange takes trades back. Where it comes last, a later candle proves nothing of it.
 - Silence proves nothing.
 - What contradicts what was told before is asked for over REST; a stream corrects nothing.
 """
@@ -42,11 +44,20 @@ class FinalCandle:
 
 @dataclass(slots=True)
 class _Candle:
-    """A candle that is not known to be final: its newest values, when they came, whether marked as closed."""
+    """A candle that is not known to be final: its newest values, when they came, whether marked as closed.
+
+    `is_doubted`: less volume was told of it afterwards.
+    """
 
     values: Values
     heard_at: float
     is_closed: bool
+    is_doubted: bool = False
+
+    def is_newer_than(self, update: CandleUpdate) -> bool:
+        """Whether more had been traded when it stood so."""
+        *_, volume = update.values
+        return volume < self.values[-1]
 
 
 class FinalityJudge:
@@ -79,7 +90,8 @@ class FinalityJudge:
             return
         self._newest = max(self._newest, update.ts)
         if update.message == self._first_message:
-            self._whole_from = max(self._whole_from, self._frame.shift(update.ts, 1))
+            opened = max(update.ts, self._frame.floor(int(now)))
+            self._whole_from = max(self._whole_from, self._frame.shift(opened, 1))
         elif update.ts in self._final:
             self._wants_audit |= self._final[update.ts] != update.values
         else:
@@ -164,10 +176,13 @@ class FinalityJudge:
         """Keep the newest values of a candle that is open still, and whom it follows."""
         is_closed = update.is_closed and self._frame.shift(update.ts, 1) <= now
         known = self._open.get(update.ts)
-        if known is None or known.values != update.values:
+        if known is not None and known.is_newer_than(update) and not is_closed:
+            known.is_doubted = True
+        elif known is None or known.values != update.values:
             self._open[update.ts] = _Candle(update.values, now, is_closed)
         else:
             known.is_closed |= is_closed
+            known.is_doubted = False
         for ts in self._open:
             if ts < self._newest:
                 self._followed_at.setdefault(ts, max(now, float(self._newest)))
@@ -183,7 +198,7 @@ class FinalityJudge:
         candle = self._open[ts]
         if candle.is_closed:
             return candle.heard_at
-        if ts < self._whole_from or ts not in self._followed_at:
+        if candle.is_doubted or ts < self._whole_from or ts not in self._followed_at:
             return None
         return max(self._followed_at[ts], candle.heard_at) + SETTLE_S
 

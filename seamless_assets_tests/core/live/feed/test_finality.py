@@ -98,6 +98,45 @@ def test_the_first_message_of_a_connection_proves_nothing() -> None:
     assert history.judge.take_audit()
 
 
+def test_what_was_open_when_an_old_first_message_came_is_not_known_whole() -> None:
+    """Trades make it: those between the old message and the first new one were never sent."""
+    stream = Stream()
+    assert stream.sends(0, 3 * 60 + 6) == []
+    assert stream.sends(3, 36, 2.0) == []
+    stream.sends(4, 1)
+    assert stream.final(4, 50) == [], "it was open when the connection began"
+    stream.sends(5, 1)
+    assert stream.final(5, 2) == [4]
+
+
+@pytest.mark.parametrize(
+    ("volumes", "told"),
+    [
+        ((3.0, 2.0), None),
+        ((3.0, 2.0, 2.0), None),
+        ((3.0, 2.0, 2.5), None),
+        ((3.0, 2.0, 3.0), 3.0),
+        ((1.0, 3.0, 2.0, 4.0), 4.0),
+    ],
+)
+def test_an_older_state_that_comes_last_proves_nothing(
+    volumes: tuple[float, ...], told: float | None
+) -> None:
+    stream = begun()
+    for at, volume in enumerate(volumes):
+        stream.sends(1, 20 + at, volume)
+    stream.sends(2, 1)
+    found = stream.judge.final(stream.open_of(2) + 1 + SETTLE_S)
+    assert [candle.values for candle in found] == ([] if told is None else [values(told)])
+
+
+def test_a_mark_counts_whatever_was_told_before() -> None:
+    stream = begun()
+    stream.sends(1, 20, 3.0)
+    stream.sends(1, 30, 2.0)
+    assert stream.sends(1, 60, 2.5, is_closed=True) == [1]
+
+
 def test_a_candle_of_the_first_message_is_final_by_a_mark_that_comes_later() -> None:
     assert begun().sends(0, 60, 2.0, is_closed=True) == [0]
 
