@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from seamless_assets.adapters.ccxt.answers import calling, judge, read_rows, read_trades
+from seamless_assets.adapters.ccxt.aside_import import AsideImport
 from seamless_assets.adapters.ccxt.client import documented_page, dump_markets, new_client
 from seamless_assets.adapters.ccxt.clock import ExchangeClock, happened_within
 from seamless_assets.adapters.ccxt.documented.trades import trades_request
@@ -70,6 +71,8 @@ class CcxtSource:
         self._page_sizes: dict[tuple[str, Timeframe], Remembered] = {}
         self._endpoints: dict[str, list[Endpoint]] = {}
         self._reach = SeriesReach(self, memory)
+        # Arrow imports it when it first converts values of Python; the exchange answers meanwhile.
+        self._pandas = AsideImport("pandas")
         self._writes: set[asyncio.Task[None]] = set()
 
     async def check_node(self, node: NodeId) -> None:
@@ -320,6 +323,7 @@ class CcxtSource:
                 node.symbol, str(node.timeframe), since=since * 1000, limit=limit, params=params
             )
             judge(heard, what)
+            await self._pandas.ended()
             sent, unreadable = read_rows(rows, what)
         try:
             return page_of(node, window, sent, self._reach.usable_frames(node), unreadable)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from inspect import iscoroutinefunction
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any, cast
 
 from seamless_assets.adapters.ccxt.documented.timeframes import documented_timeframes
@@ -118,9 +116,6 @@ def _import_ccxt() -> type[CcxtSource]:
 
 
 def _source(settings: Settings, gate: RateGate) -> CandleSource:
-    # Arrow imports pandas when it first converts values of Python: that is done while the exchange answers,
-    # beside other imports, and is in nobody's way at the process's end.
-    Thread(target=import_module, args=("pandas",), name="import pandas", daemon=True).start()
     memory = ExchangeMemory(memory_file(settings))
     return _import_ccxt()(_all_client_settings(settings), gate, memory)
 

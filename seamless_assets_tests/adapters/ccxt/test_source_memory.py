@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -93,3 +93,30 @@ async def test_a_list_that_was_stored_serves_worlds_of_the_past_where_nothing_el
         "BTC/USDT": Listing("BTCUSDT", {"tick": "0.01"}),
         "ETH/USDT": Listing("ETHUSDT", {"tick": "1"}, is_gone=True),
     }
+
+
+async def test_a_page_waits_for_what_reads_its_rows_and_the_loop_does_not(
+    source: CcxtSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent, imported = asyncio.Event(), asyncio.Event()
+
+    class Client:
+        has: ClassVar[dict[str, bool]] = {}
+
+        async def fetch_ohlcv(self, *_: object, **__: object) -> list[list[float]]:
+            sent.set()
+            return [[START * 1000, 1.0, 2.0, 1.0, 2.0, 3.0]]
+
+    async def ready(_: str) -> Client:
+        source._client("binance")
+        return Client()
+
+    monkeypatch.setattr(source, "_ready_client", ready)
+    monkeypatch.setattr(source._pandas, "ended", imported.wait)
+    page = asyncio.create_task(source.fetch_candles(NODE, Segment(START, START + 60)))
+    await sent.wait()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not page.done()
+    imported.set()
+    assert (await page).candles.num_rows == 1
