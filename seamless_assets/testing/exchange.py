@@ -302,7 +302,8 @@ class InMemoryStream:
 
     def _update(self, node: NodeId, ts: int, connection: int) -> CandleUpdate:
         o, high, low, c, volume = self.exchange.shown(node, ts)
-        is_closed = self.marks_closed and node.timeframe.shift(ts, 1) <= self.exchange.clock.now()
+        is_over = node.timeframe.shift(ts, 1) <= self.exchange.clock.now()
+        is_closed = is_over if self.marks_closed else None
         return CandleUpdate(ts, (o, high, low, c, volume), connection, self._messages, is_closed)
 
     async def _until(self, at: float) -> None:

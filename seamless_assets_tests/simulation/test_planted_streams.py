@@ -33,7 +33,9 @@ def test_a_first_snapshot_that_is_believed(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_mark_that_is_believed_before_the_bar_has_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     def believe(self: FinalityJudge, update: CandleUpdate, now: float) -> None:
-        self._open[update.ts] = finality._Candle(update.values, now, update.is_closed)
+        self._open[update.ts] = finality._Candle(
+            update.values, now, bool(update.is_closed), is_unmarked=False
+        )
 
     monkeypatch.setattr(FinalityJudge, "_note", believe)
     found("streams", *FORMING, "was told before it closed", first=20)

@@ -12,9 +12,10 @@ import pytest
 from support.live import HOUR, NODE, LiveMarket, collect, lasting, request, shown
 
 from seamless_assets.core.calendar.segment import Segment
-from seamless_assets.core.live.events import Bar, Event
+from seamless_assets.core.live.events import Bar, Event, Revised
 from seamless_assets.core.live.feed.stability import FAULTS, FIRST_S, SAME_S
 from seamless_assets.core.live.feed.update import AtOnce, CandleUpdate
+from seamless_assets.core.live.schedule import STREAM_WAIT_S
 from seamless_assets.core.live.sequence import rows_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.events import StreamEvent
@@ -87,6 +88,22 @@ def test_a_bar_is_told_as_soon_as_it_is_proven(marks_closed: bool, within: float
     delays = [at + market.now - event.end for at, event in events if isinstance(event, Bar)]
     assert len(delays) == 15
     assert max(delays[1:]) < within
+
+
+def test_the_rest_of_a_bar_that_was_never_sent_is_asked_for_where_its_mark_is_missed() -> None:
+    market = LiveMarket()
+    lost = NODE.timeframe.floor(int(market.now)) + 300
+
+    def deliver(_: NodeId, update: CandleUpdate) -> list[tuple[float, CandleUpdate]]:
+        is_lost = update.ts == lost and market.clock.now() > lost + 30
+        return [] if is_lost else [(0.0, update)]
+
+    ports = streaming(market, InMemoryStream(market.exchange, deliver=deliver))
+    events = run_on_virtual_time(lambda: timed(ports, market, market.now + HOUR / 4))
+    assert shown([event for _, event in events]) == truth_of(market, HOUR / 4)
+    assert not [event for _, event in events if isinstance(event, Revised)], "no forming bar was told"
+    (delay,) = [at + market.now - e.end for at, e in events if isinstance(e, Bar) and e.ts == lost]
+    assert delay < STREAM_WAIT_S + 1
 
 
 @pytest.mark.parametrize(("slow", "within"), [(0.1, 0.2), (0.4, 0.5), (2.0, 4.0)])

@@ -31,10 +31,13 @@ _BY_EXCHANGE: Mapping[str, Marked] = {
 }
 
 
-def is_marked(exchange: str, message: Any, ts: int) -> bool:
-    """Whether a message of an exchange marks the candle that opens at `ts` (ms) as closed."""
+def is_marked(exchange: str, message: Any, ts: int) -> bool | None:
+    """Whether a message of an exchange marks the candle that opens at `ts` (ms) as closed.
+
+    None where it marks none, as far as is known.
+    """
     marked = _BY_EXCHANGE.get(exchange)
-    return marked is not None and isinstance(message, dict) and marked(message, ts)
+    return None if marked is None else isinstance(message, dict) and marked(message, ts)
 
 
 def _rows(message: Any) -> Sequence[Any]:

@@ -1,7 +1,8 @@
 """Which candles of a stream are final: those that are proven to be, and no others.
 
 - A candle that the exchange marks as closed is final once the exchange's clock has closed it.
-- A candle that a later one follows is final once neither was contradicted for `SETTLE_S`.
+- A candle that a later one follows is final once neither was contradicted for `SETTLE_S`, where the exchange
+  marks none. Where it does, the last of a candle without its mark was lost.
 - The first message of a connection proves nothing: it may be old, and what it tells of may have gone on
   unseen. Its candles are asked for over REST, and so is the one that was open when it came.
 - Nobody trades back: of two states of an open candle the one with less volume is the older one, or the
@@ -46,12 +47,14 @@ class FinalCandle:
 class _Candle:
     """A candle that is not known to be final: its newest values, when they came, whether marked as closed.
 
+    `is_unmarked`: its exchange marks those that are closed, and not this one.
     `is_doubted`: less volume was told of it afterwards.
     """
 
     values: Values
     heard_at: float
     is_closed: bool
+    is_unmarked: bool
     is_doubted: bool = False
 
     def is_newer_than(self, update: CandleUpdate) -> bool:
@@ -174,14 +177,18 @@ class FinalityJudge:
 
     def _note(self, update: CandleUpdate, now: float) -> None:
         """Keep the newest values of a candle that is open still, and whom it follows."""
-        is_closed = update.is_closed and self._frame.shift(update.ts, 1) <= now
+        ahead = self._frame.shift(update.ts, 1) - now
+        is_closed = bool(update.is_closed) and ahead <= 0
+        # A mark that comes a little too early is one where a later candle says that it was right.
+        is_unmarked = update.is_closed is False or (bool(update.is_closed) and ahead > AHEAD_S)
         known = self._open.get(update.ts)
         if known is not None and known.is_newer_than(update) and not is_closed:
             known.is_doubted = True
         elif known is None or known.values != update.values:
-            self._open[update.ts] = _Candle(update.values, now, is_closed)
+            self._open[update.ts] = _Candle(update.values, now, is_closed, is_unmarked)
         else:
             known.is_closed |= is_closed
+            known.is_unmarked &= is_unmarked
             known.is_doubted = False
         for ts in self._open:
             if ts < self._newest:
@@ -198,7 +205,8 @@ class FinalityJudge:
         candle = self._open[ts]
         if candle.is_closed:
             return candle.heard_at
-        if candle.is_doubted or ts < self._whole_from or ts not in self._followed_at:
+        is_unknown = candle.is_unmarked or candle.is_doubted
+        if is_unknown or ts < self._whole_from or ts not in self._followed_at:
             return None
         return max(self._followed_at[ts], candle.heard_at) + SETTLE_S
 

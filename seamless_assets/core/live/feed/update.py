@@ -19,15 +19,15 @@ class CandleUpdate:
     """The candle that opens at `ts` (epoch seconds), as it stood when the message was sent.
 
     `connection` numbers the connections of the source in the order in which they were made, `message` all of
-    its messages; rows that came in one message share its number. `is_closed`: the exchange marks the candle
-    as final.
+    its messages; rows that came in one message share its number. `is_closed`: whether the
+    exchange marks the candle as final; None where it marks none.
     """
 
     ts: int
     values: Values
     connection: int
     message: int
-    is_closed: bool = False
+    is_closed: bool | None = None
 
     @property
     def is_sound(self) -> bool:

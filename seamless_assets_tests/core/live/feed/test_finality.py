@@ -38,7 +38,7 @@ class Stream:
         volume: float = 1.0,
         *,
         connection: int = 1,
-        is_closed: bool = False,
+        is_closed: bool | None = None,
         joins: bool = False,
     ) -> list[int]:
         """The numbers of the bars that are final then."""
@@ -75,6 +75,22 @@ def test_a_candle_that_a_later_one_follows_is_final_after_a_moment() -> None:
     assert stream.sends(2, 0.1) == []
     assert stream.judge.next_at() == stream.open_of(2) + 0.1 + SETTLE_S
     assert stream.final(2, 0.1 + SETTLE_S) == [1]
+
+
+def test_where_candles_are_marked_one_without_its_mark_is_proven_by_no_later_one() -> None:
+    stream = begun()
+    stream.sends(1, 10, is_closed=False)
+    stream.sends(2, 10, is_closed=False)
+    assert stream.final(2, 50) == []
+    assert stream.sends(2, 60, 2.0, is_closed=True) == [2]
+    early = begun()
+    early.sends(1, 30, is_closed=True)
+    early.sends(2, 10, is_closed=False)
+    assert early.final(2, 50) == [], "it was marked while it formed"
+    soon = begun()
+    soon.sends(1, 59, is_closed=True)
+    soon.sends(2, 10, is_closed=False)
+    assert soon.final(2, 50) == [1], "the clock was a little slow"
 
 
 def test_what_comes_in_the_wrong_order_counts() -> None:
@@ -229,7 +245,7 @@ def test_what_is_remembered_is_bounded() -> None:
 def mangled(rng: Random, frame: Timeframe, truth: dict[int, float]) -> list[tuple[float, CandleUpdate]]:
     """What an unsteady exchange makes of true candles: when each update comes, and what it says.
 
-    It sends the last state of each candle of which it sends anything.
+    It sends the last state of each candle of which it sends anything, or marks those that it has closed.
     """
     sent: list[tuple[float, CandleUpdate]] = []
     connection, message = 1, 0
@@ -237,15 +253,17 @@ def mangled(rng: Random, frame: Timeframe, truth: dict[int, float]) -> list[tupl
     for ts, volume in truth.items():
         end = frame.shift(ts, 1)
         is_skipped = rng.random() < 0.1
+        kept = rng.random() if marks and rng.random() < 0.2 else 1.0
         for share in [*sorted(rng.uniform(0, 0.98) for _ in range(rng.randint(0, 4))), None]:
             message += 1
             connection += rng.random() < 0.05
-            if is_skipped:
+            if is_skipped or (share or 1.0) > kept:
                 continue
             at = end + 0.05 if share is None else ts + share * (end - ts)
             part = volume if share is None else 1.0 + (volume - 1.0) * share
             lies = share is not None and rng.random() < 0.1
-            update = CandleUpdate(ts, values(part), connection, message, lies or (marks and share is None))
+            is_closed = lies or (share is None if marks else None)
+            update = CandleUpdate(ts, values(part), connection, message, is_closed)
             # No message overtakes one that was sent more than this before it.
             sent += [(at + rng.random() * 0.4, update) for _ in range(rng.choice([1, 1, 1, 2]))]
     return sorted(sent, key=lambda pair: pair[0])
