@@ -149,6 +149,8 @@ def fleet(folder: str, settings: str, count: str, window: str) -> None:
     `worker-n.log`.
     """
     import ccxt.async_support  # noqa: F401
+    import pandas as pd  # noqa: F401
+    import redis.asyncio  # noqa: F401
 
     import seamless_assets.pipeline.connect  # noqa: F401
 
