@@ -47,7 +47,8 @@ class StreamRequest:
             raise InvalidInput(f"{len(known)} nodes were given; give from 1 to {MAX_NODES}", value=len(known))
         end = None if until is None else epoch_seconds(until, "until")
         positions = positions_of(known, since)
-        if end is not None and not is_cursor(since) and any(p.upto > end for p in positions.values()):
+        is_instant = since is not None and not is_cursor(since)
+        if end is not None and is_instant and epoch_seconds(since, "since", round_up=True) > end:
             raise InvalidSegment(f"until ({until}) lies before since ({since}); swap the two")
         return cls(known, positions, end, _max_lag(context, max_lag))
 

@@ -11,7 +11,7 @@ import pytest
 from seamless_assets.adapters.ccxt.answers import Answer, typed
 from seamless_assets.adapters.ccxt.limits import pause_asked_for
 from seamless_assets.core.sharing.token_bucket import LONGEST_COOL_DOWN_S
-from seamless_assets.errors import ExchangeUnavailable, RateLimited
+from seamless_assets.errors import ExchangeRefused, ExchangeUnavailable, RateLimited
 
 NOW = 1_790_000_000
 DATE = {"Date": formatdate(NOW, usegmt=True)}
@@ -104,6 +104,14 @@ def test_what_asks_for_a_pause_is_a_limit_whatever_ccxt_calls_it(
 ) -> None:
     typed_error = typed(error("no"), [Answer("https://exchange/klines", status, headers, True)], "candles")
     assert isinstance(typed_error, RateLimited) and typed_error.retry_after == waits
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_what_may_succeed_later_is_an_outage_and_what_will_not_is_refused(status: int) -> None:
+    """binance tells of its own troubles with codes from -1000 on, which ccxt knows to be of that kind."""
+    heard = [Answer("https://api.binance.com/api/v3/klines", status, {}, is_readable=True)]
+    assert isinstance(typed(ccxt.OperationFailed("code -1001"), heard, "candles"), ExchangeUnavailable)
+    assert isinstance(typed(ccxt.BadSymbol("code -1121"), heard, "candles"), ExchangeRefused)
 
 
 @pytest.mark.parametrize("status", [403, 500, 502, 503])
