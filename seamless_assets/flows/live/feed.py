@@ -9,7 +9,7 @@ connection that began may have missed, is asked for over REST; so are the newest
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -17,12 +17,14 @@ from functools import partial
 from math import inf
 
 from seamless_assets.aio.shield import shielded
+from seamless_assets.aio.timing import monotonic
 from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
 from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.live.feed.finality import FinalCandle, FinalityJudge
 from seamless_assets.core.live.feed.forming import FormingCandle
 from seamless_assets.core.live.feed.update import CandleUpdate, Streamed
+from seamless_assets.core.live.feed.waiting import WaitingUpdates
 from seamless_assets.core.live.schedule import next_correction
 from seamless_assets.core.live.sequence import rows_of
 from seamless_assets.core.node import NodeId
@@ -92,10 +94,8 @@ class NodeFeed:
         self.forming = FormingCandle(self._frame)
         """What its stream tells of the bar that is open."""
         self._woken = asyncio.Event()
-        self._heard: deque[CandleUpdate] = deque()
+        self._heard = WaitingUpdates(self._frame, CLOCK_ERROR_S)
         self._heard_at = 0.0
-        self._held_until: float | None = None
-        """When the first mark of what was heard is judged."""
         self._audit_at = 0.0
         self._stored: FinalCandle | None = None
         """The newest bar that came by the stream."""
@@ -134,7 +134,6 @@ class NodeFeed:
     async def _follow(self) -> None:
         """Follow one subscription: while it lasts, is not silent, and its exchange's stream is stable."""
         self._heard.clear()
-        self._held_until = None
         self._proven, self._is_told, self._is_held = [], False, False
         self._heard_at = await self._shared.now(self._ports)
         self._plan_audit(self._heard_at)
@@ -172,7 +171,7 @@ class NodeFeed:
                     reason = f"{self._node}: {MAX_HEARD} updates wait to be judged; its stream is begun anew"
                     raise ExchangeUnavailable(reason, status=None)
                 self._show(update, made_of)
-                self._heard.append(update)
+                self._heard.append(update, monotonic())
                 self._woken.set()
 
     def _show(self, update: CandleUpdate, made_of: Streamed) -> None:
@@ -186,7 +185,7 @@ class NodeFeed:
         """Wait for updates, for a proof that needs no more of them, for the next close and the next audit."""
         now = await self._shared.now_before_close(self._ports, self._frame)
         proven_at, before_close = self._judge.next_at(), next_before_close(self._frame, now)
-        until = min(filter(None, (self._audit_at, proven_at, self._held_until, before_close)))
+        until = min(filter(None, (self._audit_at, proven_at, self._heard.held_until, before_close)))
         if until > now:
             self._is_waiting = True
             try:
@@ -252,13 +251,8 @@ class NodeFeed:
 
     def _hear(self, now: float) -> None:
         """Let what came be judged, up to a mark that waits for the clock."""
-        self._held_until = None
-        while self._heard:
-            end = self._frame.shift(self._heard[0].ts, 1)
-            if self._heard[0].is_closed and 0 < end - now <= CLOCK_ERROR_S:
-                self._held_until = float(end)
-                break
-            self._judge_next(self._heard.popleft(), now)
+        for update, at in self._heard.due(now, monotonic()):
+            self._judge_next(update, at)
 
     def _judge_next(self, update: CandleUpdate, now: float) -> None:
         self._judge.hear(update, now)
