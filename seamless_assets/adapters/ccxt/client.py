@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import ssl
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -114,6 +117,7 @@ class _Watched:
     """Mixed into a ccxt client: paces, redirects and records its HTTP requests."""
 
     logger: logging.Logger
+    ssl_context: ssl.SSLContext | bool | None
 
     def attach(self, gate: Gate, settings: ClientSettings) -> None:
         self.gone: dict[str, Any] = {}
@@ -125,6 +129,13 @@ class _Watched:
         self._candle_unit = candle_unit(self.api)  # type: ignore[attr-defined]
         if settings.secrets:
             self.logger = _without_debug(self.logger)
+
+    def open(self, lazy: bool = False) -> None:
+        is_plain = self.verify is True and not self.options.get("include_OS_certificates")  # type: ignore[attr-defined]
+        if self.ssl_context is None and is_plain:
+            changed = os.stat(self.cafile).st_mtime_ns  # type: ignore[attr-defined]
+            self.ssl_context = _trusting(self.cafile, changed)  # type: ignore[attr-defined]
+        super().open(lazy)  # type: ignore[misc]
 
     @contextmanager
     def without_keys(self) -> Iterator[None]:
@@ -250,6 +261,12 @@ class _Watched:
             scheme = "wss" if scheme == "https" else "ws"
         path = f"{self._base.path}{asked.path}"
         return urlunsplit((scheme, self._base.netloc, path, asked.query, asked.fragment))
+
+
+@lru_cache(maxsize=4)
+def _trusting(cafile: str, _changed: int) -> ssl.SSLContext:
+    """One for all clients that trust a file as it is now: reading its hundred certificates takes long."""
+    return ssl.create_default_context(cafile=cafile)
 
 
 def _without_debug(logger: logging.Logger) -> logging.Logger:
