@@ -55,10 +55,10 @@ class Position:
 
     def without_old(self, timeframe: Timeframe) -> Position:
         """The same without what is no longer followed."""
-        if not self.gaps and not self.revised and self.since is None:
-            return self
         recent = timeframe.shift(self.upto, -FOLLOWED_BARS)
         since = None if self.since is None or self.since <= recent else self.since
+        if not self.gaps and not self.revised and since == self.since:
+            return self
         awaited = timeframe.shift(self.upto, -AWAITED_BARS)
         gaps = [gap for gap in self.gaps if gap.end > (awaited if gap.reason == MISSING else recent)]
         revised = [pair for pair in self.revised if pair[0] >= recent]

@@ -258,8 +258,8 @@ def told_ahead(node: NodeId, candle: FinalCandle, before: Position, progress: Pr
 
 
 def _facts(bar: Segment, values: Values) -> dict[str, Any]:
-    names = ("ts", "end", "open", "high", "low", "close", "volume")
-    return dict(zip(names, (*bar, *values), strict=True))
+    (ts, end), (o, high, low, c, volume) = bar, values
+    return {"ts": ts, "end": end, "open": o, "high": high, "low": low, "close": c, "volume": volume}
 
 
 def rows_of(bars: pa.Table) -> dict[int, Values]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from seamless_assets.aio.priority import Slots
+from seamless_assets.aio.priority import Slots, on_its_own
+from seamless_assets.aio.shield import shielded
 from seamless_assets.aio.timing import monotonic
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
@@ -23,10 +25,16 @@ CLOCK_AGE_S = 2.0
 DOUBTED_CLOCK_AGE_S = 0.2
 """The same where something came that it says cannot be."""
 
+CLOCK_SLACK_S = 0.02
+"""What lies so little ahead of the exchange's clock does not: its answer was on its way for as long."""
+MAX_CLOCK_SLACK_S = 0.2
+"""The same where it was known to be on its way for longer, at most."""
 CLOCK_BEFORE_CLOSE_S = 1.0
 """The exchange's clock is asked so long before a bar closes, so that its mark waits for no answer."""
 CLOCK_AGE_BEFORE_CLOSE_S = 0.5
 """An answer that is older by then is too old when the mark comes."""
+LONGEST_WAIT_S = 30.0
+"""A clock that was set, or a machine that slept, is seen after so many seconds at the latest."""
 
 
 class FeedQuota(LeaseQuota):
@@ -53,6 +61,14 @@ class FeedListener:
 
 
 @dataclass
+class _Heeded:
+    """A timeframe whose closes are heeded: how many feeds do, and the task that asks for all of them."""
+
+    asking: asyncio.Task[None]
+    feeds: int = 0
+
+
+@dataclass
 class ExchangeFeed:
     """One exchange's stream. Events in `woken` are set when it begins to cool down."""
 
@@ -65,6 +81,8 @@ class ExchangeFeed:
     _ahead: float | None = None
     """How far its clock is ahead of the one that nobody sets."""
     _asked_at: float = 0.0
+    _answered_in: float = 0.0
+    _heeded: dict[Timeframe, _Heeded] = field(default_factory=dict)
 
     @property
     def cools_for(self) -> float:
@@ -77,6 +95,7 @@ class ExchangeFeed:
         Raises `ExchangeError` or `BudgetUnavailable` where it was never told.
         """
         if self._ahead is None or monotonic() - self._asked_at > max_age:
+            asked_at = monotonic()
             try:
                 theirs = await ports.source.exchange_now(self.exchange)
             except (BudgetUnavailable, ExchangeUnavailable):
@@ -84,20 +103,51 @@ class ExchangeFeed:
                     raise
             else:
                 self._ahead = theirs - monotonic()
+                self._answered_in = monotonic() - asked_at
             self._asked_at = monotonic()
         return monotonic() + self._ahead
 
-    async def now_before_close(self, ports: Ports, frame: Timeframe) -> float:
-        """The same; shortly before a bar closes by an answer that serves beyond that."""
-        now = await self.now(ports)
-        if frame.ceil(int(now) + 1) - now > CLOCK_BEFORE_CLOSE_S:
-            return now
-        return await self.now(ports, CLOCK_AGE_BEFORE_CLOSE_S)
+    @asynccontextmanager
+    async def heeding_closes(self, ports: Ports, frame: Timeframe) -> AsyncGenerator[None, None]:
+        """Have the clock asked shortly before each close of a timeframe while the body works.
+
+        Once for all feeds, while none of them does anything: an answer that waits until they have worked is
+        taken for a slow clock.
+        """
+        heeded = self._heeded.get(frame)
+        if heeded is None:
+            _, context = on_its_own(is_urgent=True)
+            asking = asyncio.create_task(self._ask_before_closes(ports, frame), context=context)
+            heeded = self._heeded[frame] = _Heeded(asking)
+        heeded.feeds += 1
+        try:
+            yield
+        finally:
+            heeded.feeds -= 1
+            if not heeded.feeds:
+                del self._heeded[frame]
+                heeded.asking.cancel()
+                await shielded(asyncio.ensure_future(asyncio.wait({heeded.asking})))
+                if not heeded.asking.cancelled():
+                    heeded.asking.result()
+
+    async def _ask_before_closes(self, ports: Ports, frame: Timeframe) -> None:
+        while True:
+            now = await self.now(ports)
+            left = _next_before_close(frame, now) - now
+            await ports.clock.sleep(min(left, LONGEST_WAIT_S))
+            if left <= LONGEST_WAIT_S:
+                await self.now(ports, CLOCK_AGE_BEFORE_CLOSE_S)
 
     def reckoned_now(self, max_age: float = CLOCK_AGE_S) -> float | None:
         """The same where it was asked within `max_age` seconds, else None."""
         now = monotonic()
         return None if self._ahead is None or now - self._asked_at > max_age else now + self._ahead
+
+    @property
+    def slack(self) -> float:
+        """How far it may be ahead of what is reckoned: the last answer may be as old as it was awaited."""
+        return min(max(CLOCK_SLACK_S, self._answered_in), MAX_CLOCK_SLACK_S)
 
     def streams(self, ports: Ports) -> None:
         """Take note that something came by it."""
@@ -118,6 +168,6 @@ class ExchangeFeed:
             event.set()
 
 
-def next_before_close(frame: Timeframe, now: float) -> float:
+def _next_before_close(frame: Timeframe, now: float) -> float:
     """When the exchange's clock is asked next for the sake of a mark."""
     return frame.ceil(int(now + CLOCK_BEFORE_CLOSE_S) + 1) - CLOCK_BEFORE_CLOSE_S

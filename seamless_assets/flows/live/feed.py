@@ -37,7 +37,6 @@ from seamless_assets.flows.live.exchange_feed import (
     ExchangeFeed,
     FeedListener,
     FeedQuota,
-    next_before_close,
 )
 from seamless_assets.flows.live.look import Look, look
 from seamless_assets.flows.live.passing import is_passing
@@ -59,8 +58,6 @@ CLOCK_ERROR_S = 0.5
 """A mark that comes so little before the exchange's clock has closed its bar waits for that: by how long an
 answer took the clock is known to be slow.
 """
-CLOCK_SLACK_S = 0.02
-"""What lies so little ahead of the exchange's clock does not: its answer was on its way for as long."""
 LATE_BARS = 5
 """A bar of which so many later ones have closed may have been corrected since, and no audit will look so far
 back when it comes: it is asked for.
@@ -141,13 +138,8 @@ class NodeFeed:
         pump.add_done_callback(lambda _: self._woken.set())
         self.is_following = True
         try:
-            while not self._shared.cools_for:
-                await self._wait()
-                is_silent = await self._work()
-                if pump.done():
-                    pump.result()
-                if pump.done() or is_silent:
-                    break
+            async with self._shared.heeding_closes(self._ports, self._frame):
+                await self._heed(pump)
         finally:
             self.is_following = False
             self._judge.end_connection()
@@ -161,6 +153,15 @@ class NodeFeed:
                 finally:
                     # Who waits for the stream asks by itself from now on.
                     self._listener.on_bars(None)
+
+    async def _heed(self, pump: asyncio.Task[None]) -> None:
+        while not self._shared.cools_for:
+            await self._wait()
+            is_silent = await self._work()
+            if pump.done():
+                pump.result()
+            if pump.done() or is_silent:
+                break
 
     async def _pump(self) -> None:
         made_of = await self._stream.streamed(self._node.exchange) or "candles"
@@ -182,10 +183,9 @@ class NodeFeed:
         self._listener.on_update()
 
     async def _wait(self) -> None:
-        """Wait for updates, for a proof that needs no more of them, for the next close and the next audit."""
-        now = await self._shared.now_before_close(self._ports, self._frame)
-        proven_at, before_close = self._judge.next_at(), next_before_close(self._frame, now)
-        until = min(filter(None, (self._audit_at, proven_at, self._heard.held_until, before_close)))
+        """Wait for updates, for a proof that needs no more of them, and for the next audit."""
+        now = await self._shared.now(self._ports)
+        until = min(filter(None, (self._audit_at, self._judge.next_at(), self._heard.held_until)))
         if until > now:
             self._is_waiting = True
             try:
@@ -205,7 +205,7 @@ class NodeFeed:
         if now is None or self._heard or not self._is_waiting:
             return False
         ahead = update.ahead_of(now, self._frame)
-        if ahead > CLOCK_SLACK_S:
+        if ahead > self._shared.slack:
             return False
         now += max(0.0, ahead)
         self._judge_next(update, now)
@@ -225,10 +225,10 @@ class NodeFeed:
         Whether the exchange has bars of which the stream said nothing.
         """
         now = await self._shared.now(self._ports)
-        if max((one.ahead_of(now, self._frame) for one in self._heard), default=0.0) > CLOCK_SLACK_S:
+        if max((one.ahead_of(now, self._frame) for one in self._heard), default=0.0) > self._shared.slack:
             now = await self._shared.now(self._ports, DOUBTED_CLOCK_AGE_S)
         ahead = (one.ahead_of(now, self._frame) for one in self._heard)
-        now += max([0.0, *(by for by in ahead if by <= CLOCK_SLACK_S)])
+        now += max([0.0, *(by for by in ahead if by <= self._shared.slack)])
         self._hear(now)
         for fault in self._judge.take_faults():
             self._shared.fault(self._ports, fault, str(self._node))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -11,12 +11,7 @@ from support.live import LiveMarket
 
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.errors import BudgetUnavailable, ExchangeUnavailable, SeamlessError
-from seamless_assets.flows.live.exchange_feed import (
-    CLOCK_AGE_S,
-    CLOCK_BEFORE_CLOSE_S,
-    ExchangeFeed,
-    next_before_close,
-)
+from seamless_assets.flows.live.exchange_feed import CLOCK_AGE_S, ExchangeFeed
 from seamless_assets.testing import run_on_virtual_time
 
 
@@ -31,6 +26,21 @@ class AwaySource:
         if self.error is not None:
             raise self.error
         now: float = await self.source.exchange_now(exchange)
+        return now
+
+
+@dataclass
+class CountedSource:
+    """A source that takes so long to give the clock, and notes when it was asked."""
+
+    source: Any
+    takes_s: float = 0.0
+    asked_at: list[float] = field(default_factory=list)
+
+    async def exchange_now(self, exchange: str) -> float:
+        now: float = await self.source.exchange_now(exchange)
+        self.asked_at.append(now)
+        await asyncio.sleep(self.takes_s)
         return now
 
 
@@ -57,20 +67,37 @@ def test_a_clock_that_was_told_once_is_reckoned_on_while_it_is_away(error: Seaml
     run_on_virtual_time(work)
 
 
-@pytest.mark.parametrize("asked_before", [1.2, 1.9, 2.9, 40.0])
-def test_what_a_mark_is_held_against_was_asked_for_before_it_comes(asked_before: float) -> None:
-    market, frame = LiveMarket(), Timeframe.parse("1m")
-    ports = market.process("one")
+@pytest.mark.parametrize("begun_before", [1.2, 1.9, 2.9, 40.0])
+def test_the_clock_is_asked_once_for_all_feeds_shortly_before_a_close(begun_before: float) -> None:
+    market = LiveMarket()
+    process, frame = market.process("one"), Timeframe("1m")
+    source = CountedSource(process.source)
+    ports = replace(process, source=source)  # type: ignore[arg-type]
 
     async def work() -> None:
         feed, close = ExchangeFeed("binance"), frame.ceil(int(market.clock.now()) + 120)
-        await market.clock.sleep(close - asked_before - market.clock.now())
-        now = await feed.now_before_close(ports, frame)
-        assert next_before_close(frame, now) == close - CLOCK_BEFORE_CLOSE_S
-        await market.clock.sleep(next_before_close(frame, now) - now)
-        now = await feed.now_before_close(ports, frame)
-        assert next_before_close(frame, now) == close + 60 - CLOCK_BEFORE_CLOSE_S
-        await market.clock.sleep(close + 0.4 - now)
-        assert feed.reckoned_now() == pytest.approx(market.clock.now())
+        await market.clock.sleep(close - begun_before - market.clock.now())
+        async with feed.heeding_closes(ports, frame), feed.heeding_closes(ports, frame):
+            for closed in (close, close + 60):
+                await market.clock.sleep(closed + 0.4 - market.clock.now())
+                assert feed.reckoned_now() == pytest.approx(market.clock.now())
+                assert len([at for at in source.asked_at if at > closed - 1.5]) == 1
+        asked = len(source.asked_at)
+        await market.clock.sleep(120)
+        assert len(source.asked_at) == asked
+
+    run_on_virtual_time(work)
+
+
+@pytest.mark.parametrize(("takes_s", "slack"), [(0.0, 0.02), (0.1, 0.1), (3.0, 0.2)])
+def test_a_clock_is_known_as_well_as_its_answer_was_quick(takes_s: float, slack: float) -> None:
+    market = LiveMarket()
+    process = market.process("one")
+    ports = replace(process, source=CountedSource(process.source, takes_s))  # type: ignore[arg-type]
+
+    async def work() -> None:
+        feed = ExchangeFeed("binance")
+        await feed.now(ports)
+        assert feed.slack == pytest.approx(slack)
 
     run_on_virtual_time(work)
