@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from seamless_assets.aio.priority import Slots, on_its_own
 from seamless_assets.aio.shield import shielded
+from seamless_assets.aio.single_flight import SingleFlight
 from seamless_assets.aio.timing import monotonic
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
@@ -25,6 +26,8 @@ CLOCK_AGE_S = 2.0
 DOUBTED_CLOCK_AGE_S = 0.2
 """The same where something came that it says cannot be."""
 
+ASKED_TOGETHER_S = 10.0
+"""An answer that takes longer is waited for by nobody else."""
 CLOCK_SLACK_S = 0.02
 """What lies so little ahead of the exchange's clock does not: its answer was on its way for as long."""
 MAX_CLOCK_SLACK_S = 0.2
@@ -62,9 +65,13 @@ class FeedListener:
 
 @dataclass
 class _Heeded:
-    """A timeframe whose closes are heeded: how many feeds do, and the task that asks for all of them."""
+    """A timeframe whose closes are heeded: how many feeds do, and the task that asks for all of them.
+
+    `answered` is set when anybody has asked.
+    """
 
     asking: asyncio.Task[None]
+    answered: asyncio.Event
     feeds: int = 0
 
 
@@ -82,6 +89,7 @@ class ExchangeFeed:
     """How far its clock is ahead of the one that nobody sets."""
     _asked_at: float = 0.0
     _answered_in: float = 0.0
+    _asking: SingleFlight = field(default_factory=lambda: SingleFlight(monotonic, ASKED_TOGETHER_S))
     _heeded: dict[Timeframe, _Heeded] = field(default_factory=dict)
 
     @property
@@ -94,18 +102,24 @@ class ExchangeFeed:
 
         Raises `ExchangeError` or `BudgetUnavailable` where it was never told.
         """
-        if self._ahead is None or monotonic() - self._asked_at > max_age:
-            asked_at = monotonic()
-            try:
-                theirs = await ports.source.exchange_now(self.exchange)
-            except (BudgetUnavailable, ExchangeUnavailable):
-                if self._ahead is None:
-                    raise
-            else:
-                self._ahead = theirs - monotonic()
-                self._answered_in = monotonic() - asked_at
-            self._asked_at = monotonic()
-        return monotonic() + self._ahead
+        ahead = self._ahead
+        if ahead is None or monotonic() - self._asked_at > max_age:
+            ahead = await self._asking.do(self.exchange, lambda: self._ask(ports))
+        return monotonic() + ahead
+
+    async def _ask(self, ports: Ports) -> float:
+        began = monotonic()
+        try:
+            theirs = await ports.source.exchange_now(self.exchange)
+        except (BudgetUnavailable, ExchangeUnavailable):
+            if self._ahead is None:
+                raise
+        else:
+            self._ahead, self._answered_in = theirs - monotonic(), monotonic() - began
+        self._asked_at = monotonic()
+        for heeded in self._heeded.values():
+            heeded.answered.set()
+        return self._ahead
 
     @asynccontextmanager
     async def heeding_closes(self, ports: Ports, frame: Timeframe) -> AsyncGenerator[None, None]:
@@ -116,9 +130,9 @@ class ExchangeFeed:
         """
         heeded = self._heeded.get(frame)
         if heeded is None:
-            _, context = on_its_own(is_urgent=True)
-            asking = asyncio.create_task(self._ask_before_closes(ports, frame), context=context)
-            heeded = self._heeded[frame] = _Heeded(asking)
+            answered, (_, context) = asyncio.Event(), on_its_own(is_urgent=True)
+            work = self._ask_before_closes(ports, frame, answered)
+            heeded = self._heeded[frame] = _Heeded(asyncio.create_task(work, context=context), answered)
         heeded.feeds += 1
         try:
             yield
@@ -131,11 +145,16 @@ class ExchangeFeed:
                 if not heeded.asking.cancelled():
                     heeded.asking.result()
 
-    async def _ask_before_closes(self, ports: Ports, frame: Timeframe) -> None:
+    async def _ask_before_closes(self, ports: Ports, frame: Timeframe, answered: asyncio.Event) -> None:
+        """Ask so that the answer is new at each close. By any other answer that may be at another time."""
         while True:
             now = await self.now(ports)
             left = _next_before_close(frame, now) - now
-            await ports.clock.sleep(min(left, LONGEST_WAIT_S))
+            answered.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left, LONGEST_WAIT_S)):
+                    await answered.wait()
+                    continue
             if left <= LONGEST_WAIT_S:
                 await self.now(ports, CLOCK_AGE_BEFORE_CLOSE_S)
 

@@ -35,10 +35,11 @@ class CountedSource:
 
     source: Any
     takes_s: float = 0.0
+    ahead: float = 0.0
     asked_at: list[float] = field(default_factory=list)
 
     async def exchange_now(self, exchange: str) -> float:
-        now: float = await self.source.exchange_now(exchange)
+        now: float = await self.source.exchange_now(exchange) + self.ahead
         self.asked_at.append(now)
         await asyncio.sleep(self.takes_s)
         return now
@@ -85,6 +86,40 @@ def test_the_clock_is_asked_once_for_all_feeds_shortly_before_a_close(begun_befo
         asked = len(source.asked_at)
         await market.clock.sleep(120)
         assert len(source.asked_at) == asked
+
+    run_on_virtual_time(work)
+
+
+def test_a_close_that_a_clock_was_set_nearer_to_is_heeded_once_anybody_has_asked() -> None:
+    market = LiveMarket()
+    process, frame = market.process("one"), Timeframe("1m")
+    source = CountedSource(process.source)
+    ports = replace(process, source=source)  # type: ignore[arg-type]
+
+    async def work() -> None:
+        feed, close = ExchangeFeed("binance"), frame.ceil(int(market.clock.now()) + 120)
+        await market.clock.sleep(close - 35 - market.clock.now())
+        async with feed.heeding_closes(ports, frame):
+            await market.clock.sleep(5)
+            source.ahead = 26.0
+            await feed.now(ports)
+            await market.clock.sleep(4.4)
+            assert feed.reckoned_now() == pytest.approx(close + 0.4)
+            assert len([at for at in source.asked_at if at > close - 1.5]) == 1
+
+    run_on_virtual_time(work)
+
+
+def test_feeds_that_want_to_know_the_time_at_once_ask_once() -> None:
+    market = LiveMarket()
+    process = market.process("one")
+    source = CountedSource(process.source, takes_s=0.1)
+    ports = replace(process, source=source)  # type: ignore[arg-type]
+
+    async def work() -> None:
+        feed = ExchangeFeed("binance")
+        told = await asyncio.gather(*(feed.now(ports) for _ in range(50)))
+        assert len(source.asked_at) == len(set(told)) == 1
 
     run_on_virtual_time(work)
 
