@@ -49,7 +49,7 @@ class Generator:
         index = index[_uniform(index, key + 1) >= market.quiet]
         index = index[~self._outage(index)]
         bars = np.empty(len(index), dtype=BAR)
-        opens, closes = self._price(market, key, index), self._price(market, key, index + 1)
+        opens, closes = self._price(market, key, index)
         wick = 1 + 0.0006 * np.stack([_uniform(index, key + 2), _uniform(index, key + 3)])
         bars["ts"] = index * MINUTE
         bars["open"], bars["close"] = opens, closes
@@ -69,12 +69,16 @@ class Generator:
         into = index % _PERIOD - where.astype(np.int64)
         return (into >= 0) & (into < self.outage_minutes)
 
-    def _price(self, market: Market, key: int, index: np.ndarray) -> np.ndarray:
-        drift = np.zeros(len(index))
+    def _price(self, market: Market, key: int, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where the price is when each of the minutes opens and closes; one opens where another closed."""
+        if not len(index):
+            return np.empty(0), np.empty(0)
+        every = np.arange(index[0], index[-1] + 2)
+        drift = np.zeros(len(every))
         for octave, (length, size) in enumerate(_OCTAVES):
-            drift += size * _smooth_noise(index, length, key + 10 + octave)
+            drift += size * _smooth_noise(every, length, key + 10 + octave)
         price: np.ndarray = market.price * np.exp(drift)
-        return price
+        return price[index - index[0]], price[index - index[0] + 1]
 
     def _key(self, symbol: str) -> int:
         digest = hashlib.sha256(f"{self.seed}:{symbol}".encode()).digest()
@@ -123,8 +127,11 @@ def _opens(ts: np.ndarray, timeframe: Timeframe) -> np.ndarray:
 
 
 def _smooth_noise(index: np.ndarray, length: int, key: int) -> np.ndarray:
-    cell, into = index // length, (index % length) / length
-    left, right = _uniform(cell, key) * 2 - 1, _uniform(cell + 1, key) * 2 - 1
+    """Noise at indices that ascend, between the ends of cells so long."""
+    cell = index // length
+    into = (index - cell * length) / length
+    ends = _uniform(np.arange(cell[0], cell[-1] + 2), key) * 2 - 1
+    left, right = ends[cell - cell[0]], ends[cell - cell[0] + 1]
     eased = into * into * (3 - 2 * into)
     noise: np.ndarray = left + (right - left) * eased
     return noise
