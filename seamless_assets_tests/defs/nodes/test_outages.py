@@ -11,7 +11,7 @@ from dagster import AssetKey, DagsterInstance, RetryPolicy
 
 from seamless_assets.config.load import load_settings
 from seamless_assets.defs.build import build_definitions
-from seamless_assets.defs.nodes import assets
+from seamless_assets.defs.nodes import assets, metadata
 from seamless_assets.sandbox.faults import Fault
 from seamless_assets.sandbox.server import Sandbox
 
@@ -21,8 +21,9 @@ RETRIES, MINUTE = 2, 60
 
 @pytest.fixture
 def path(written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two nodes; a step is retried at once, a request is not."""
+    """Two nodes; a step is retried at once, a request is not, and nothing is drawn, which takes long."""
     monkeypatch.setattr(assets, "RETRIES", RetryPolicy(max_retries=RETRIES))
+    monkeypatch.setattr(metadata, "_pictures", lambda *args: {})
     return written("BTC/USDT", "ETH/USDT", backfill={"max_attempts": 1, "retry_backoff_ms": 1})
 
 
