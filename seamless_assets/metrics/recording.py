@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from seamless_assets.core.sharing.events import (
     BackfillEvent,
@@ -19,7 +19,9 @@ from seamless_assets.core.sharing.events import (
     StreamEvent,
     WebhookEvent,
 )
-from seamless_assets.core.wire.views import BudgetView
+
+if TYPE_CHECKING:
+    from seamless_assets.core.wire.views import BudgetView
 
 NO_WORLD = ""
 

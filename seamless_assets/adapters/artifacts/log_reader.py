@@ -41,7 +41,7 @@ class LogReader:
 
     async def load(self, node: NodeId, folder: str) -> ReleaseLog:
         """The log below a node's folder as it is now. Raises `ArtifactCorrupt`, `ArtifactStoreError`."""
-        log = self._logs.setdefault(node, ReleaseLog(str(node)))
+        log = self._log_of(node)
         while True:
             known = len(log.releases)
             records = await self._records_after(folder, known)
@@ -86,7 +86,7 @@ class LogReader:
 
     async def add(self, node: NodeId, folder: str, release: Release) -> None:
         """Add a record that was just written, so that it need not be read, where it follows what is known."""
-        log = self._logs.setdefault(node, ReleaseLog(str(node)))
+        log = self._log_of(node)
         async with self._reading[node]:
             if len(log.releases) == release.seq - 1:
                 log.extend([release], self._files.uri(f"{folder}/{LOG_FOLDER}"))
@@ -95,6 +95,13 @@ class LogReader:
     async def last_seen(self, folder: str) -> Head | None:
         """The last record of a log that was seen before."""
         return await asyncio.to_thread(self._heads.load, self._files.uri(folder)) if self._heads else None
+
+    def _log_of(self, node: NodeId) -> ReleaseLog:
+        """The log in memory, an empty one where nothing was read of it yet."""
+        log = self._logs.get(node)
+        if log is None:
+            log = self._logs[node] = ReleaseLog(str(node))
+        return log
 
     async def _proven_end(self, node: NodeId, folder: str) -> Snapshot | None:
         """What is in force at the end of a log by its checkpoint, while no record follows."""

@@ -6,19 +6,20 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
 
-from seamless_assets.core.bars.volume import VolumeUnit
-from seamless_assets.core.calendar.segment import Segment
-from seamless_assets.core.coverage.pages import Page
-from seamless_assets.core.coverage.proof import Reach
-from seamless_assets.core.coverage.witnesses import Trades
-from seamless_assets.core.imports.archived import ArchivedBars
-from seamless_assets.core.live.feed.finality import FinalCandle
-from seamless_assets.core.live.feed.update import AtOnce, CandleUpdate, Streamed, never
-from seamless_assets.core.node import NodeId
-from seamless_assets.core.wire.listing import Listing
-from seamless_assets.core.wire.upstream import UpstreamAnswer
+from seamless_assets.core.live.feed.update import never
 
 if TYPE_CHECKING:
+    from seamless_assets.core.bars.volume import VolumeUnit
+    from seamless_assets.core.calendar.segment import Segment
+    from seamless_assets.core.coverage.pages import Page
+    from seamless_assets.core.coverage.proof import Reach
+    from seamless_assets.core.coverage.witnesses import Trades
+    from seamless_assets.core.imports.archived import ArchivedBars
+    from seamless_assets.core.live.feed.finality import FinalCandle
+    from seamless_assets.core.live.feed.update import AtOnce, CandleUpdate, Streamed
+    from seamless_assets.core.node import NodeId
+    from seamless_assets.core.wire.listing import Listing
+    from seamless_assets.core.wire.upstream import UpstreamAnswer
     from seamless_assets.flows.ports import Ports
 
 

@@ -8,7 +8,6 @@ from random import Random
 from seamless_assets.adapters.machine.clock import SystemClock
 from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.config.load import Settings
-from seamless_assets.flows.live.feeds import Feeds
 from seamless_assets.flows.ports import Clock, Ports, Tracer
 from seamless_assets.flows.reading.background import BackgroundFills
 from seamless_assets.flows.sharing.quota import LeaseQuota
@@ -58,7 +57,7 @@ class Adapters:
             tracer=_tracer(settings),
             archive=self._archives,
             mirror=self._mirror,
-            feeds=Feeds(self._exchanges.stream),
+            feeds=self._exchanges.feeds,
         )
 
     def start(self) -> None:

@@ -15,15 +15,14 @@ from seamless_assets.adapters.ccxt.memory import ExchangeMemory, known_markets
 from seamless_assets.adapters.ccxt.settings import ClientSettings
 from seamless_assets.adapters.machine.budget import MachineBudget
 from seamless_assets.aio.gather import gather
-from seamless_assets.aio.late_imports import late_imports
+from seamless_assets.aio.late_imports import LateModule, late_imports
 from seamless_assets.config.load import Settings
 from seamless_assets.config.rules import Finding
 from seamless_assets.core.addresses import place_of
 from seamless_assets.core.bars.volume import VolumeUnit
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.events import Event
-from seamless_assets.core.wire.views import BudgetView
-from seamless_assets.flows.ports import CandleSource, CandleStream
+from seamless_assets.flows.ports import CandleSource, CandleStream, LiveFeeds
 from seamless_assets.flows.sharing.gate import RateGate
 from seamless_assets.pipeline.wiring.policy import policy_of
 
@@ -32,14 +31,19 @@ if TYPE_CHECKING:
     from seamless_assets.adapters.ccxt.streams.source import CcxtStream
     from seamless_assets.adapters.http.archive import HttpArchives
     from seamless_assets.adapters.redis.budget import RedisBudget
+    from seamless_assets.core.wire import views
+    from seamless_assets.core.wire.views import BudgetView
+    from seamless_assets.flows.live.feeds import Feeds
+else:
+    views = LateModule("seamless_assets.core.wire.views")
 
 Notify = Callable[[Event], None]
 
 
 class Exchanges:
-    """The source of candles and their stream, each made at its first use.
+    """The source of candles, their stream, and what follows that, each made at its first use.
 
-    ccxt takes longer to import than a year of released bars to read, and readers never need it.
+    ccxt takes longer to import than a year of released bars to read, and readers need none of them.
     """
 
     def __init__(self, settings: Settings, gate: RateGate) -> None:
@@ -49,6 +53,7 @@ class Exchanges:
         )
         self.source = cast(CandleSource, self._source)
         self.stream = cast(CandleStream, self._stream)
+        self.feeds = cast(LiveFeeds, LateSource(_import_feeds, lambda: _feeds(self.stream), port=LiveFeeds))
 
     async def close(self) -> None:
         """Close the connections that were opened."""
@@ -138,6 +143,16 @@ def _import_ccxt_pro() -> type[CcxtStream]:
 
 def _stream(settings: Settings, gate: RateGate, source: Any) -> CandleStream:
     return _import_ccxt_pro()(_all_client_settings(settings), gate, source)
+
+
+def _import_feeds() -> type[Feeds]:
+    with late_imports():
+        from seamless_assets.flows.live.feeds import Feeds
+    return Feeds
+
+
+def _feeds(stream: CandleStream) -> LiveFeeds:
+    return _import_feeds()(stream)
 
 
 def _all_client_settings(settings: Settings) -> dict[str, ClientSettings]:
@@ -241,4 +256,4 @@ class BudgetLevels:
     async def _view(self, exchange: str) -> BudgetView:
         key, budget = budget_key(self._settings, exchange), self._settings.budget(exchange)
         tokens = await self._store.left(key, budget)
-        return BudgetView(exchange, key, tokens, budget.burst, budget.tokens_per_second)
+        return views.BudgetView(exchange, key, tokens, budget.burst, budget.tokens_per_second)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.core.live.events import Values
+
+if TYPE_CHECKING:
+    from seamless_assets.core.live.events import Values
 
 Streamed = Literal["candles", "trades"]
 """What an exchange streams that candles are had of: it sends them, or its trades are put together."""
