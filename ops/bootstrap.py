@@ -28,7 +28,10 @@ STAMP = VENV / ".installed"
 JOBS = ("demo", "check", "test", "deep", "docs")
 UNIT = ("aio", "config", "core", "flows", "test_determinism.py")
 """Tests that need no service and take seconds, below the folder of tests."""
-PURE = ("core", "config", "sandbox/test_replay.py")
+PURE = (
+    *("core/bars", "core/calendar", "core/imports", "core/reading", "core/releases"),
+    "sandbox/test_replay.py",
+)
 """Tests of what deals in frames, below the folder of tests; they hold for every pandas that we take."""
 OLDEST_PANDAS = "2.2"
 TEST_TOOLS = ("hypothesis", "pandera", "polars", "pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist")

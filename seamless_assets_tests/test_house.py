@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import statistics
 import subprocess
 import sys
@@ -37,6 +38,16 @@ def test_imports_run_one_way() -> None:
     tool = Path(sys.executable).with_name("lint-imports")
     result = subprocess.run([tool, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
+
+
+def test_rooms_of_the_core_that_name_pandas_are_tested_on_the_oldest_one() -> None:
+    tested = runpy.run_path(str(ROOT / "ops" / "bootstrap.py"))["PURE"]
+    named = {
+        file.relative_to(PACKAGE).parts[:2]
+        for file in (PACKAGE / "core").rglob("*.py")
+        if "pandas" in file.read_text()
+    }
+    assert {"/".join(room) for room in named} == {name for name in tested if name.startswith("core/")}
 
 
 def test_importing_the_package_loads_neither_dagster_nor_ccxt() -> None:
