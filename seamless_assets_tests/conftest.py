@@ -10,7 +10,7 @@ from typing import NoReturn, TypeVar
 
 import hypothesis
 import pytest
-from support.services import Coordinator, PostgresServer, QuestDbServer, RedisServer, keep_classes
+from support.services import Coordinator, PostgresServer, QuestDbServer, RedisServer
 
 from seamless_assets.config.load import Settings
 from seamless_assets.sandbox.server import Sandbox
@@ -66,7 +66,6 @@ def require_questdb() -> Path:
     require_program("java", "QuestDB runs on it")
     if not QUESTDB_JAR.exists():
         refuse(f"{QUESTDB_JAR.name} is not in {QUESTDB_JAR.parent}: Maven could not fetch it")
-    keep_classes(QUESTDB_JAR)
     return QUESTDB_JAR
 
 

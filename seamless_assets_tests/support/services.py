@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -22,8 +21,6 @@ START_S = 120.0
 POLL_S = 0.1
 STARTS_QUICKLY = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 """Half the processor time until it answers, and slower ever after."""
-ARCHIVE = ".jsa"
-"""Of classes as Java has them in memory, beside their jar: again half of the time until it answers."""
 
 
 def free_port() -> int:
@@ -77,9 +74,7 @@ class QuestDbServer:
             **self._settings,
         }
         crash = f"-XX:ErrorFile={self._folder}/crash.log"
-        archive, is_quick = self._jar.with_suffix(ARCHIVE), self._java == STARTS_QUICKLY
-        shared = [f"-XX:SharedArchiveFile={archive}"] if is_quick and archive.exists() else []
-        java = ["java", *self._java, *shared, "-Xmx1g", f"-Djava.io.tmpdir={self._folder}", crash]
+        java = ["java", *self._java, "-Xmx1g", f"-Djava.io.tmpdir={self._folder}", crash]
         module = ["-p", str(self._jar), "-m", "io.questdb/io.questdb.ServerMain"]
         with log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -101,36 +96,12 @@ class QuestDbServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
-    def end(self) -> None:
-        """End it with SIGTERM, and return once it has shut down."""
-        assert self._process is not None
-        self._process.terminate()
-        self._process.wait()
-        self._process = None
-
     def kill(self) -> None:
         """End it with SIGKILL."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
-
-
-def keep_classes(jar: Path) -> None:
-    """Have what Java makes of the jar's classes beside it, for all servers that are started of it.
-
-    Once for all processes that ask at the same time; Java leaves an archive of another version unread.
-    """
-    archive, made = jar.with_suffix(ARCHIVE), jar.with_suffix(".part")
-    with jar.with_suffix(".lock").open("w") as lock, tempfile.TemporaryDirectory() as folder:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if archive.exists():
-            return
-        java = (*STARTS_QUICKLY, f"-XX:ArchiveClassesAtExit={made}")
-        server = QuestDbServer(jar, Path(folder), java=java)
-        server.start()
-        server.end()
-        made.rename(archive)
 
 
 class RedisServer:
