@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from functools import wraps
@@ -60,15 +60,15 @@ def blocking_unless(
 
 def iterating(
     method: Callable[Concatenate[Any, P], AsyncIterator[T]],
-) -> Callable[Concatenate[HasTwin, P], Iterator[T]]:
+) -> Callable[Concatenate[HasTwin, P], SyncStream[T]]:
     """The twin of a method that is iterated by `async for`."""
 
     @wraps(method)
-    def call(self: HasTwin, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+    def call(self: HasTwin, /, *args: P.args, **kwargs: P.kwargs) -> SyncStream[T]:
         return SyncStream(self.aio.portal, getattr(self.aio, method.__name__)(*args, **kwargs))
 
     item = str(method.__annotations__["return"]).removeprefix("AsyncIterator[").removesuffix("]")
-    returned: Any = Iterator[item]  # type: ignore[valid-type]
+    returned: Any = SyncStream[item]  # type: ignore[valid-type]
     call.__annotations__ = {**method.__annotations__, "return": returned}
     call.__signature__ = inspect.signature(method).replace(return_annotation=returned)  # type: ignore[attr-defined]
     return call
@@ -115,11 +115,26 @@ class SyncStream(Iterator[T]):
                 # Several may ask at once, and each item goes to one of them.
                 with suppress(IndexError):
                     return self._ready.popleft()
-            self._ready.extend(self._several())
+            if self._is_left:
+                raise StopIteration
+            try:
+                self._portal.run(self._take())
+            except StopAsyncIteration:
+                # Another who asked meanwhile may have got the last ones.
+                if self._items.is_closed or not self._ready:
+                    raise StopIteration from None
+            except CancelledError:
+                if self._is_left:
+                    raise StopIteration from None
+                raise
 
     def close(self) -> None:
-        """End it before its end, and return when it has cleaned up; who asks for an item hears that."""
-        self._is_left = True
+        """End it before its end, and return when it has cleaned up; who asks for an item hears that.
+
+        Raises `BlockingCall` on the pipeline's own loop.
+        """
+        # Where closing is refused, the stream goes on.
+        self._is_left = not self._portal.is_here
         if self._items.is_closed:
             return
         try:
@@ -129,14 +144,6 @@ class SyncStream(Iterator[T]):
             if not self._items.is_closed:
                 raise
 
-    def _several(self) -> Sequence[T]:
-        if self._is_left:
-            raise StopIteration
-        try:
-            return self._portal.run(self._items.several())
-        except StopAsyncIteration:
-            raise StopIteration from None
-        except CancelledError:
-            if self._is_left:
-                raise StopIteration from None
-            raise
+    async def _take(self) -> None:
+        """Take what comes next, on the loop: a caller that is interrupted meanwhile loses nothing of it."""
+        self._ready.extend(await self._items.several())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
 from importlib import import_module
 from threading import Thread
 
@@ -11,15 +12,19 @@ class AsideImport:
     """A package that a thread of its own imports; whoever needs it waits without holding the event loop."""
 
     def __init__(self, package: str) -> None:
-        self._thread = Thread(target=import_module, args=(package,), name=f"import {package}", daemon=True)
-        self._thread.start()
-        self._ending: asyncio.Task[None] | None = None
+        self._package = package
+        self._ended = Future[None]()
+        # Nobody who gives up waiting ends it.
+        self._ended.set_running_or_notify_cancel()
+        Thread(target=self._import, name=f"import {package}", daemon=True).start()
 
     async def ended(self) -> None:
         """Return once the import has ended. Where it failed, that is raised where the package is used."""
-        if not self._thread.is_alive():
-            return
-        if self._ending is None:
-            # One thread for all who wait.
-            self._ending = asyncio.create_task(asyncio.to_thread(self._thread.join))
-        await asyncio.shield(self._ending)
+        if not self._ended.done():
+            await asyncio.wrap_future(self._ended)
+
+    def _import(self) -> None:
+        try:
+            import_module(self._package)
+        finally:
+            self._ended.set_result(None)

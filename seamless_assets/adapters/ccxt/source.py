@@ -318,11 +318,12 @@ class CcxtSource:
         client = await self._ready_client(node.exchange)
         what = f"{node} from {seconds_text(since)}" + (f" to {seconds_text(until)}" if until else "")
         params = {"until": until * 1000 - 1} if until else {}
-        async with self._slots[node.exchange].held(), self._calling(node.exchange, what) as heard:
-            rows = await client.fetch_ohlcv(
-                node.symbol, str(node.timeframe), since=since * 1000, limit=limit, params=params
-            )
-            judge(heard, what)
+        async with self._calling(node.exchange, what) as heard:
+            async with self._slots[node.exchange].held():
+                rows = await client.fetch_ohlcv(
+                    node.symbol, str(node.timeframe), since=since * 1000, limit=limit, params=params
+                )
+                judge(heard, what)
             await self._pandas.ended()
             sent, unreadable = read_rows(rows, what)
         try:

@@ -67,7 +67,7 @@ class ReplayRequest:
             speed = above_zero(speed, "speed", "seconds of history for each second, above 0, or None")
         until = epoch_seconds(end, "end")
         positions = positions_of(known, start, "start")
-        if not is_cursor(start) and epoch_seconds(start, "start", round_up=True) > until:
+        if not is_cursor(start) and epoch_micros(start, "start") > epoch_micros(end, "end"):
             raise InvalidSegment(f"end ({end}) lies before start ({start}); swap the two")
         text = None if as_of is None else instant_text(epoch_micros(as_of, "as_of"))
         chosen = cast("Knowledge", choose(knowledge, KNOWLEDGE, "knowledge"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
-from seamless_assets.core.calendar.instant import epoch_seconds
+from seamless_assets.core.calendar.instant import epoch_micros, epoch_seconds
 from seamless_assets.core.calendar.window import Instant
 from seamless_assets.core.live.cursor import is_cursor, read_cursor
 from seamless_assets.core.live.position import Position
@@ -48,7 +48,7 @@ class StreamRequest:
         end = None if until is None else epoch_seconds(until, "until")
         positions = positions_of(known, since)
         is_instant = since is not None and not is_cursor(since)
-        if end is not None and is_instant and epoch_seconds(since, "since", round_up=True) > end:
+        if end is not None and is_instant and epoch_micros(since, "since") > epoch_micros(until, "until"):
             raise InvalidSegment(f"until ({until}) lies before since ({since}); swap the two")
         return cls(known, positions, end, _max_lag(context, max_lag))
 

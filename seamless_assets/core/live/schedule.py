@@ -22,6 +22,8 @@ THEN_EVERY_S = 300.0
 """After those, as long as no later bar has closed."""
 CORRECTIONS_S = (60.0, 300.0, 3_600.0)
 """Seconds from a bar's close to each look for corrections once it has come; later bars bring those, too."""
+LONGEST_WAIT_S = 30.0
+"""A clock that was set, or a machine that slept, is seen after so many seconds at the latest."""
 JITTER_S = 0.4
 """Each look is later by up to so many seconds, so that those who share an exchange do not ask at once."""
 

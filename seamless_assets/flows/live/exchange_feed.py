@@ -15,8 +15,9 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.live.feed.finality import FinalCandle
 from seamless_assets.core.live.feed.stability import Stability
+from seamless_assets.core.live.schedule import LONGEST_WAIT_S
 from seamless_assets.core.sharing.events import StreamEvent
-from seamless_assets.errors import BudgetUnavailable, ExchangeUnavailable
+from seamless_assets.errors import BudgetUnavailable, ExchangeError, ExchangeUnavailable
 from seamless_assets.flows.live.burst import Burst
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.sharing.quota import LeaseQuota
@@ -36,8 +37,6 @@ CLOCK_BEFORE_CLOSE_S = 1.0
 """The exchange's clock is asked so long before a bar closes, so that its mark waits for no answer."""
 CLOCK_AGE_BEFORE_CLOSE_S = 0.5
 """An answer that is older by then is too old when the mark comes."""
-LONGEST_WAIT_S = 30.0
-"""A clock that was set, or a machine that slept, is seen after so many seconds at the latest."""
 
 
 class FeedQuota(LeaseQuota):
@@ -142,21 +141,23 @@ class ExchangeFeed:
                 del self._heeded[frame]
                 heeded.asking.cancel()
                 await shielded(asyncio.ensure_future(asyncio.wait({heeded.asking})))
-                if not heeded.asking.cancelled():
-                    heeded.asking.result()
 
     async def _ask_before_closes(self, ports: Ports, frame: Timeframe, answered: asyncio.Event) -> None:
         """Ask so that the answer is new at each close. By any other answer that may be at another time."""
         while True:
-            now = await self.now(ports)
-            left = _next_before_close(frame, now) - now
-            answered.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(min(left, LONGEST_WAIT_S)):
-                    await answered.wait()
-                    continue
-            if left <= LONGEST_WAIT_S:
-                await self.now(ports, CLOCK_AGE_BEFORE_CLOSE_S)
+            try:
+                now = await self.now(ports)
+                left = _next_before_close(frame, now) - now
+                answered.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, LONGEST_WAIT_S)):
+                        await answered.wait()
+                        continue
+                if left <= LONGEST_WAIT_S:
+                    await self.now(ports, CLOCK_AGE_BEFORE_CLOSE_S)
+            except (BudgetUnavailable, ExchangeError):
+                # A feed that needs the clock asks for it itself, and hears why it cannot be had.
+                await ports.clock.sleep(LONGEST_WAIT_S)
 
     def reckoned_now(self, max_age: float = CLOCK_AGE_S) -> float | None:
         """The same where it was asked within `max_age` seconds, else None."""

@@ -11,6 +11,7 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.live.feed.finality import FinalCandle
 from seamless_assets.core.live.schedule import (
     JITTER_S,
+    LONGEST_WAIT_S,
     LOOKS_S,
     OWN_STREAM_LOOKS_S,
     STREAM_WAIT_S,
@@ -30,8 +31,6 @@ from seamless_assets.flows.ports import Ports
 
 STEP_BARS = 5_000
 """Bars that are filled before those who follow may have them."""
-LONGEST_WAIT_S = 30.0
-"""A clock that was set, or a machine that slept, is seen after so many seconds at the latest."""
 BEYOND_BARS = 60
 """Bars after the end of a stream in which one is looked for that decides whether its last ones are there."""
 

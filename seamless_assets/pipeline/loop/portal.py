@@ -10,7 +10,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from typing import Never, TypeVar
 from weakref import finalize
 
@@ -74,8 +74,7 @@ class Portal:
             )
         future = self.start(work)
         try:
-            while not wait([future], WAKE_S).done:
-                pass
+            _wait_for(future)
             return future.result()
         except BaseException:
             future.cancel()
@@ -180,3 +179,13 @@ class Portal:
                 "this pipeline was in use by the process that this one was forked from; call connect() in "
                 "the child, or start it by `spawn` or `forkserver`"
             )
+
+
+def _wait_for(future: Future[T]) -> None:
+    """Wait until it is done, by a lock of its own: that of the future, held by a caller who is interrupted,
+    would hold up the loop."""
+    running = threading.Lock()
+    running.acquire()
+    future.add_done_callback(lambda _: running.release())
+    while not running.acquire(timeout=WAKE_S):
+        pass

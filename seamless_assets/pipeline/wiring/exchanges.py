@@ -15,7 +15,7 @@ from seamless_assets.adapters.ccxt.memory import ExchangeMemory, known_markets
 from seamless_assets.adapters.ccxt.settings import ClientSettings
 from seamless_assets.adapters.machine.budget import MachineBudget
 from seamless_assets.aio.gather import gather
-from seamless_assets.aio.late_imports import LateModule, late_imports
+from seamless_assets.aio.late_imports import late_imports
 from seamless_assets.config.load import Settings
 from seamless_assets.config.rules import Finding
 from seamless_assets.core.addresses import place_of
@@ -31,11 +31,8 @@ if TYPE_CHECKING:
     from seamless_assets.adapters.ccxt.streams.source import CcxtStream
     from seamless_assets.adapters.http.archive import HttpArchives
     from seamless_assets.adapters.redis.budget import RedisBudget
-    from seamless_assets.core.wire import views
     from seamless_assets.core.wire.views import BudgetView
     from seamless_assets.flows.live.feeds import Feeds
-else:
-    views = LateModule("seamless_assets.core.wire.views")
 
 Notify = Callable[[Event], None]
 
@@ -235,7 +232,10 @@ class BudgetLevels:
     """The budgets of all declared exchanges. Nothing is connected to before its first use."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        # Who asks for budgets serves others meanwhile, and imports nothing beside them.
+        from seamless_assets.core.wire.views import BudgetView as View
+
+        self._settings, self._view_of = settings, View
         self._store: MachineBudget | RedisBudget
         if settings.redis_dsn is None:
             self._store = MachineBudget(settings.seamless.state_dir / "rate_budget.sqlite")
@@ -256,4 +256,4 @@ class BudgetLevels:
     async def _view(self, exchange: str) -> BudgetView:
         key, budget = budget_key(self._settings, exchange), self._settings.budget(exchange)
         tokens = await self._store.left(key, budget)
-        return views.BudgetView(exchange, key, tokens, budget.burst, budget.tokens_per_second)
+        return self._view_of(exchange, key, tokens, budget.burst, budget.tokens_per_second)

@@ -10,7 +10,7 @@ import pytest
 from support.live import LiveMarket
 
 from seamless_assets.core.calendar.timeframe import Timeframe
-from seamless_assets.errors import BudgetUnavailable, ExchangeUnavailable, SeamlessError
+from seamless_assets.errors import BudgetUnavailable, ExchangeRefused, ExchangeUnavailable, SeamlessError
 from seamless_assets.flows.live.exchange_feed import CLOCK_AGE_S, ExchangeFeed
 from seamless_assets.testing import run_on_virtual_time
 
@@ -106,6 +106,26 @@ def test_a_close_that_a_clock_was_set_nearer_to_is_heeded_once_anybody_has_asked
             await market.clock.sleep(4.4)
             assert feed.reckoned_now() == pytest.approx(close + 0.4)
             assert len([at for at in source.asked_at if at > close - 1.5]) == 1
+
+    run_on_virtual_time(work)
+
+
+def test_an_exchange_that_refuses_to_tell_its_time_for_a_while_is_asked_again_before_a_close() -> None:
+    market = LiveMarket()
+    process, frame = market.process("one"), Timeframe("1m")
+    source = AwaySource(process.source)
+    ports = replace(process, source=source)  # type: ignore[arg-type]
+
+    async def work() -> None:
+        feed = ExchangeFeed("binance")
+        await feed.now(ports)
+        async with feed.heeding_closes(ports, frame):
+            source.error = ExchangeRefused("not from here", status=403)
+            await market.clock.sleep(130)
+            source.error = None
+            close = frame.ceil(int(market.clock.now()) + 120)
+            await market.clock.sleep(close + 0.4 - market.clock.now())
+            assert feed.reckoned_now() == pytest.approx(market.clock.now())
 
     run_on_virtual_time(work)
 

@@ -75,10 +75,10 @@ def test_without_since_it_begins_with_the_bar_that_forms() -> None:
     run_on_virtual_time(work)
 
 
-@pytest.mark.parametrize("seconds", [0, 25])
-def test_a_window_that_holds_no_whole_bar_is_empty(seconds: int) -> None:
+@pytest.mark.parametrize("seconds", [0, 0.5, 25])
+def test_a_window_that_holds_no_whole_bar_is_empty(seconds: float) -> None:
     market = LiveMarket()
-    since = NODE.timeframe.floor(int(market.now)) - 600 + 20
+    since = NODE.timeframe.floor(int(market.now)) - 600 + 20.25
     asked = request([NODE], since, since + seconds)
     assert run_on_virtual_time(lambda: collect(market.process(), asked)) == []
     assert market.exchange.asked == []

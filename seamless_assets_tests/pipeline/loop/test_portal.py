@@ -188,7 +188,7 @@ def test_an_interrupted_call_is_cleaned_up_by_the_end(
         raise KeyboardInterrupt
 
     assert portal.adapters
-    monkeypatch.setattr(portals, "wait", interrupted)
+    monkeypatch.setattr(portals, "_wait_for", interrupted)
     with pytest.raises(KeyboardInterrupt):
         portal.run(endless(events, begun))
     portal.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import aclosing
 from itertools import count
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from seamless_assets.errors import StreamCut
+from seamless_assets.errors import BlockingCall, StreamCut
 from seamless_assets.pipeline.loop.portal import Portal
 from seamless_assets.pipeline.loop.stream import BatchedStream, Stream
 from seamless_assets.pipeline.sync import SyncStream
@@ -239,11 +239,55 @@ def test_an_iterator_whose_caller_was_interrupted_does_not_seem_to_have_ended(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("seamless_assets.pipeline.loop.portal.wait", interrupted)
+        patched.setattr("seamless_assets.pipeline.loop.portal._wait_for", interrupted)
         with pytest.raises(KeyboardInterrupt):
             next(stream)
     with pytest.raises(StreamCut):
         next(stream)
+
+
+def test_an_iterator_whose_caller_was_interrupted_loses_nothing_that_was_there(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = SyncStream(portal, BatchedStream(portal, Batches().generate))
+
+    def interrupted(future: Future[Any]) -> None:
+        future.exception(30)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("seamless_assets.pipeline.loop.portal._wait_for", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            next(stream)
+    assert list(stream) == list(range(9))
+
+
+def test_of_two_threads_that_ask_one_iterator_none_hears_the_end_while_items_are_left(
+    portal: Portal,
+) -> None:
+    may_tell = threading.Event()
+
+    async def one_batch(_: Any) -> AsyncGenerator[Sequence[int], None]:
+        await asyncio.to_thread(may_tell.wait, 30)
+        yield range(3)
+
+    stream = SyncStream(portal, BatchedStream(portal, one_batch))
+    with ThreadPoolExecutor() as pool:
+        asking = [pool.submit(next, stream, None) for _ in range(2)]
+        may_tell.set()
+        assert sorted(str(one.result(30)) for one in asking) == ["0", "1"]
+    assert list(stream) == [2]
+
+
+def test_an_iterator_that_may_not_be_closed_here_goes_on(portal: Portal) -> None:
+    stream = SyncStream(portal, BatchedStream(portal, Batches().generate))
+
+    async def closing() -> None:
+        stream.close()
+
+    with pytest.raises(BlockingCall):
+        portal.run(closing())
+    assert list(stream) == list(range(9))
 
 
 class Ready:
