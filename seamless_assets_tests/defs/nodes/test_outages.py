@@ -20,11 +20,17 @@ RETRIES, MINUTE = 2, 60
 
 
 @pytest.fixture
-def path(written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two nodes; a step is retried at once, a request is not, and nothing is drawn, which takes long."""
+def pictured(written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two nodes; a step is retried at once, a request is not."""
     monkeypatch.setattr(assets, "RETRIES", RetryPolicy(max_retries=RETRIES))
-    monkeypatch.setattr(metadata, "_pictures", lambda *args: {})
     return written("BTC/USDT", "ETH/USDT", backfill={"max_attempts": 1, "retry_backoff_ms": 1})
+
+
+@pytest.fixture
+def path(pictured: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same two, and nothing is drawn, which takes long."""
+    monkeypatch.setattr(metadata, "_pictures", lambda *args: {})
+    return pictured
 
 
 def run(path: Path, instance: DagsterInstance, **options: Any) -> Any:
@@ -92,13 +98,13 @@ def test_an_exchange_that_is_not_there_is_named(
 
 
 def test_what_was_released_before_an_outage_is_shown(
-    path: Path, instance: DagsterInstance, exchange: Sandbox
+    pictured: Path, instance: DagsterInstance, exchange: Sandbox
 ) -> None:
-    assert run(path, instance, partition_key="2025-01-01").success
+    assert run(pictured, instance, partition_key="2025-01-01").success
     instance.wipe_assets([BTC, ETH])
     exchange.faults.add(Fault("status", path="klines", times=None))
     result = run(
-        path,
+        pictured,
         instance,
         tags={
             "dagster/asset_partition_range_start": "2025-01-01",
@@ -107,6 +113,8 @@ def test_what_was_released_before_an_outage_is_shown(
     )
     assert not result.success and result.get_asset_check_evaluations() == []
     assert instance.get_materialized_partitions(BTC) == {"2025-01-01"}
+    shown = instance.get_latest_materialization_event(BTC).asset_materialization
+    assert {"candles", "coverage_strip"} <= shown.metadata.keys()
 
 
 def test_the_newest_minutes_of_a_day_fail_the_step_while_the_exchange_is_away(
