@@ -49,11 +49,14 @@ async def test_who_waits_for_an_import_that_fails_goes_on_and_is_told_where_it_i
     may_end: threading.Event,
 ) -> None:
     aside = AsideImport("slow_to_fail")
+    (thread,) = (each for each in threading.enumerate() if each.name == "import slow_to_fail")
     waiting = [asyncio.create_task(aside.ended()) for _ in range(5)]
     await asyncio.sleep(0)
     assert not any(task.done() for task in waiting)
     may_end.set()
     await asyncio.wait_for(asyncio.gather(*waiting), 20)
     await aside.ended()
+    # Its hook is called after those who wait are.
+    thread.join(20)
     with pytest.raises(OSError, match="no"):
         import_module("slow_to_fail")
