@@ -416,8 +416,8 @@ def test_calls_that_are_cut_leave_nothing_behind(
         task.cancel()
         await task
 
-    def interrupt(futures: list[Future[Any]], *_: object) -> None:
-        futures[0].add_done_callback(lambda _: asked.set())
+    def interrupt(future: Future[Any]) -> None:
+        future.add_done_callback(lambda _: asked.set())
         assert asked.wait(60)
         raise KeyboardInterrupt
 
@@ -436,7 +436,7 @@ def test_calls_that_are_cut_leave_nothing_behind(
 
         stores(hang)
         if how == "interrupted":
-            monkeypatch.setattr(portals, "wait", interrupt)
+            monkeypatch.setattr(portals, "_wait_for", interrupt)
         rounds(pipeline, exchange, once, runner)
     assert sum(cut.values()) > WARM_UP * len(EVERY)
 

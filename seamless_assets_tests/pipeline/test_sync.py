@@ -21,7 +21,7 @@ from seamless_assets.errors import BlockingCall
 from seamless_assets.pipeline.loop.portal import Portal
 from seamless_assets.pipeline.loop.stream import Stream
 from seamless_assets.pipeline.seamless import AsyncSeamless, WorldSession
-from seamless_assets.pipeline.sync import blocking, forwarding, iterating
+from seamless_assets.pipeline.sync import SyncStream, blocking, forwarding, iterating
 from seamless_assets.pipeline.world import AsyncWorldSession
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +47,7 @@ def test_twins_have_one_signature_and_one_docstring(name: str) -> None:
     assert inspect.signature(twin).parameters == inspect.signature(original).parameters
     returned, promised = typing.get_type_hints(twin)["return"], typing.get_type_hints(original)["return"]
     if typing.get_origin(promised) is AsyncIterator:
-        assert typing.get_origin(returned) is Iterator
+        assert typing.get_origin(returned) is SyncStream and issubclass(SyncStream, Iterator)
         assert typing.get_args(returned) == typing.get_args(promised)
     elif promised in TWINS:
         assert returned is TWINS[promised]
@@ -69,6 +69,7 @@ def test_type_checkers_see_what_a_twin_takes_and_returns(tmp_path: Path) -> None
         "s.backfill_in_background('n', 1, 2).result() + 1\n"
         "for report in s.materialize_each('n', 1, 2): report + 1\n"
         "s.read('n', 1, 2, columns=['ts']).to_arrow()\n"
+        "s.subscribe('n').close()\n"
     )
     command = [sys.executable, "-m", "mypy", "--strict", str(wrong)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

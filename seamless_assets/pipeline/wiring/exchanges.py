@@ -233,7 +233,8 @@ class BudgetLevels:
 
     def __init__(self, settings: Settings) -> None:
         # Who asks for budgets serves others meanwhile, and imports nothing beside them.
-        from seamless_assets.core.wire.views import BudgetView as View
+        with late_imports("seamless_assets.core.wire"):
+            from seamless_assets.core.wire.views import BudgetView as View
 
         self._settings, self._view_of = settings, View
         self._store: MachineBudget | RedisBudget
