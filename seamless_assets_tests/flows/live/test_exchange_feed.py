@@ -12,6 +12,7 @@ from support.live import LiveMarket
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.errors import BudgetUnavailable, ExchangeRefused, ExchangeUnavailable, SeamlessError
 from seamless_assets.flows.live.exchange_feed import CLOCK_AGE_S, ExchangeFeed
+from seamless_assets.flows.ports import Ports
 from seamless_assets.testing import run_on_virtual_time
 
 
@@ -45,6 +46,13 @@ class CountedSource:
         return now
 
 
+def counted(market: LiveMarket, takes_s: float = 0.0) -> tuple[CountedSource, Ports]:
+    """The ports of a process of that market, whose source is counted."""
+    process = market.process("one")
+    source = CountedSource(process.source, takes_s)
+    return source, replace(process, source=source)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "error",
     [ExchangeUnavailable("away", status=503), BudgetUnavailable("no redis")],
@@ -70,10 +78,8 @@ def test_a_clock_that_was_told_once_is_reckoned_on_while_it_is_away(error: Seaml
 
 @pytest.mark.parametrize("begun_before", [1.2, 1.9, 2.9, 40.0])
 def test_the_clock_is_asked_once_for_all_feeds_shortly_before_a_close(begun_before: float) -> None:
-    market = LiveMarket()
-    process, frame = market.process("one"), Timeframe("1m")
-    source = CountedSource(process.source)
-    ports = replace(process, source=source)  # type: ignore[arg-type]
+    market, frame = LiveMarket(), Timeframe("1m")
+    source, ports = counted(market)
 
     async def work() -> None:
         feed, close = ExchangeFeed("binance"), frame.ceil(int(market.clock.now()) + 120)
@@ -91,10 +97,8 @@ def test_the_clock_is_asked_once_for_all_feeds_shortly_before_a_close(begun_befo
 
 
 def test_a_close_that_a_clock_was_set_nearer_to_is_heeded_once_anybody_has_asked() -> None:
-    market = LiveMarket()
-    process, frame = market.process("one"), Timeframe("1m")
-    source = CountedSource(process.source)
-    ports = replace(process, source=source)  # type: ignore[arg-type]
+    market, frame = LiveMarket(), Timeframe("1m")
+    source, ports = counted(market)
 
     async def work() -> None:
         feed, close = ExchangeFeed("binance"), frame.ceil(int(market.clock.now()) + 120)
@@ -131,10 +135,7 @@ def test_an_exchange_that_refuses_to_tell_its_time_for_a_while_is_asked_again_be
 
 
 def test_feeds_that_want_to_know_the_time_at_once_ask_once() -> None:
-    market = LiveMarket()
-    process = market.process("one")
-    source = CountedSource(process.source, takes_s=0.1)
-    ports = replace(process, source=source)  # type: ignore[arg-type]
+    source, ports = counted(LiveMarket(), takes_s=0.1)
 
     async def work() -> None:
         feed = ExchangeFeed("binance")
@@ -146,9 +147,7 @@ def test_feeds_that_want_to_know_the_time_at_once_ask_once() -> None:
 
 @pytest.mark.parametrize(("takes_s", "slack"), [(0.0, 0.02), (0.1, 0.1), (3.0, 0.2)])
 def test_a_clock_is_known_as_well_as_its_answer_was_quick(takes_s: float, slack: float) -> None:
-    market = LiveMarket()
-    process = market.process("one")
-    ports = replace(process, source=CountedSource(process.source, takes_s))  # type: ignore[arg-type]
+    _, ports = counted(LiveMarket(), takes_s)
 
     async def work() -> None:
         feed = ExchangeFeed("binance")
