@@ -15,6 +15,7 @@ from seamless_assets_tests.simulation.cluster import BUDGET_SLOWNESS, MACHINES, 
 from seamless_assets_tests.simulation.disasters import AWAY, CLOCKS, LOSSES
 from seamless_assets_tests.simulation.faults import MAX_LATENCIES, FaultRates
 from seamless_assets_tests.simulation.hot_store import RecordingHotStore, Write
+from seamless_assets_tests.simulation.leases import lost_leases
 from seamless_assets_tests.simulation.market import BUDGET, CoolDown, Request
 
 
@@ -132,9 +133,8 @@ def _leaks(run: Backfilled) -> Iterator[str]:
 
 def _order(run: Backfilled) -> Iterator[str]:
     """Where nothing went wrong, nothing is done twice and no lease runs out."""
-    for granter in run.cluster.lease_stores:
-        if granter.lost:
-            yield f"the lease {granter.lost[0]} ran out although nothing hindered its holder"
+    if lost := lost_leases(run.cluster.lease_stores):
+        yield f"the lease {lost[0]} ran out although nothing hindered its holder"
     backfills = [event for event in run.cluster.observer.events if isinstance(event, BackfillEvent)]
     done = Counter((event.node_id, event.start, event.end) for event in backfills if event.kind == "complete")
     settled = {str(node) for node, window in run.windows.items() if window.end <= run.began}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from random import Random
 
 from seamless_assets.core.sharing.lease import Lease
@@ -13,21 +15,15 @@ from seamless_assets_tests.simulation.faults import Channel
 
 @dataclass
 class RecordingLeaseStore(InMemoryLeaseStore):
-    """Remembers every key and token it gave out, and the leases that were on their way back in time."""
+    """Remembers every key and token it gave out, and when each lease was on its way back."""
 
     granted: set[tuple[str, int]] = field(default_factory=set)
-    returning: set[tuple[str, int]] = field(default_factory=set)
-
-    @property
-    def lost(self) -> list[Lease]:
-        """The leases that ran out in their holders' hands."""
-        return [lease for lease in self.lapsed if (lease.key, lease.token) not in self.returning]
+    returned_at: dict[tuple[str, str], float] = field(default_factory=dict)
+    """When the holder of a key set out to give it back, by the two."""
 
     def begin_to_end(self, lease: Lease) -> None:
         """Its holder sets out to give it back."""
-        held = self.live.get(lease.key)
-        if held is not None and held.token == lease.token and held.until > self.clock.now():
-            self.returning.add((lease.key, lease.token))
+        self.returned_at.setdefault((lease.key, lease.holder), self.clock.now())
 
     def expire_one(self, rng: Random) -> None:
         """Let a lease that somebody holds run out at once."""
@@ -44,6 +40,19 @@ class RecordingLeaseStore(InMemoryLeaseStore):
         renewed = await super().renew(lease, ttl, above)
         self.granted.add((lease.key, renewed.token))
         return renewed
+
+
+def lost_leases(stores: Sequence[RecordingLeaseStore]) -> list[Lease]:
+    """The leases that ran out in their holders' hands.
+
+    A holder that has set out to give a lease back works no more, at whichever of its granters it is first.
+    """
+    returned_at: dict[tuple[str, str], float] = {}
+    for store in stores:
+        for claim, at in store.returned_at.items():
+            returned_at[claim] = min(at, returned_at.get(claim, at))
+    lapsed = [lease for store in stores for lease in store.lapsed]
+    return [lease for lease in lapsed if lease.until <= returned_at.get((lease.key, lease.holder), inf)]
 
 
 class FaultyLeases:

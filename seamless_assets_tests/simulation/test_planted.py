@@ -18,10 +18,17 @@ from seamless_assets.flows.filling import fetch
 from seamless_assets.flows.releasing import clean_up, compact, govern, materialize, publish, sealing
 from seamless_assets.flows.sharing import leases
 from seamless_assets.flows.sharing.gate import RateGate
-from seamless_assets.testing import InMemoryBudgetStore, InMemoryFiles, InMemoryHotStore, InMemoryLeaseStore
+from seamless_assets.testing import (
+    InMemoryBudgetStore,
+    InMemoryFiles,
+    InMemoryHotStore,
+    InMemoryLeaseStore,
+    ManualClock,
+)
 from seamless_assets_tests.simulation.cluster import Cluster
 from seamless_assets_tests.simulation.faults import FaultRates
 from seamless_assets_tests.simulation.hot_store import FaultyHotStore, RecordingHotStore
+from seamless_assets_tests.simulation.leases import RecordingLeaseStore, lost_leases
 from seamless_assets_tests.simulation.process import Machine
 from seamless_assets_tests.simulation.runner import MANY, simulate
 
@@ -42,6 +49,21 @@ def test_a_renewal_that_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(leases, "_renew", dropped)
     found("fetch", "ran out although nothing hindered its holder", first=58)
+
+
+async def test_a_lease_that_runs_out_half_given_back_was_not_lost() -> None:
+    clock = ManualClock(100.0)
+    shared, machine = RecordingLeaseStore(clock), RecordingLeaseStore(clock)
+    for key in ("given back", "held"):
+        assert await shared.claim(key, "w1#1", 10.0) and await machine.claim(key, "w1#1", 10.0)
+    clock.advance(9.0)
+    machine.begin_to_end(machine.live["given back"])
+    clock.advance(2.0)
+    shared.begin_to_end(shared.live["given back"])
+    machine.begin_to_end(machine.live["held"])
+    for key in ("given back", "held"):
+        assert await shared.claim(key, "w2#2", 10.0)
+    assert [lease.key for lease in lost_leases([shared, machine])] == ["held"]
 
 
 def test_a_claim_made_again_that_gains_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
