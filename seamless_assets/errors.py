@@ -11,7 +11,8 @@
     │   └── InvalidChoice                  a name that is not one of the known ones
     ├── ConfigError (ValueError)           seamless.yaml is wrong; `problems` lists all of it
     ├── ExchangeError
-    │   ├── ExchangeUnavailable            network, 5xx, maintenance, unreadable answer; worth a retry
+    │   ├── ExchangeUnavailable            network, 5xx, maintenance, unreadable answer, an operation that
+    │   │   │                              failed for now by the exchange's own word; worth a retry
     │   │   └── RateLimited                429, 418 and their kin; `retry_after` in seconds where given
     │   └── ExchangeRefused                asking again cannot help
     │       ├── UnknownExchange
@@ -185,7 +186,7 @@ class ExchangeError(SeamlessError):
 
 
 class ExchangeUnavailable(ExchangeError):
-    """Network, 5xx, maintenance or an unreadable answer; worth a retry."""
+    """Network, 5xx, maintenance, an unreadable answer or ccxt's `OperationFailed`; worth a retry."""
 
 
 class RateLimited(ExchangeUnavailable):

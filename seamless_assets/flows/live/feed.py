@@ -107,7 +107,7 @@ class NodeFeed:
         self._failures = 0
 
     async def run(self) -> None:
-        """Follow until cancelled; where the exchange refuses the node, end, and leave it to polling."""
+        """Follow until cancelled; end where the exchange refuses the node for good, which is polled then."""
         self._shared.woken.append(self._woken)
         try:
             while True:
@@ -117,7 +117,8 @@ class NodeFeed:
                         await self._follow()
                 except ExchangeRefused as error:
                     self._shared.fault(self._ports, "refused", str(error))
-                    return
+                    if not is_passing(error):
+                        return
                 except ExchangeUnavailable as error:
                     self._shared.fault(self._ports, "disconnected", str(error))
                 except SeamlessError as error:

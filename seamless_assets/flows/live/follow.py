@@ -22,7 +22,7 @@ from seamless_assets.core.live.schedule import (
     next_look,
 )
 from seamless_assets.core.node import NodeId
-from seamless_assets.errors import SeamlessError
+from seamless_assets.errors import ExchangeRefused, SeamlessError
 from seamless_assets.flows.filling.clocks import check_served, refuse_derived
 from seamless_assets.flows.filling.history import coverage
 from seamless_assets.flows.live.look import RECENT_BARS, Look, decided_until, look
@@ -33,6 +33,7 @@ STEP_BARS = 5_000
 """Bars that are filled before those who follow may have them."""
 BEYOND_BARS = 60
 """Bars after the end of a stream in which one is looked for that decides whether its last ones are there."""
+NO_ANSWER = "no answer"
 
 
 class Follower:
@@ -42,7 +43,7 @@ class Follower:
     nobody followed; where `until` is over nobody asks. `on_news` is called when there may be some,
     `on_proven` with the next bar where that is about to be stored; it says whether the bar is told then.
     `closed` is the end of closed time, `decided` that of the bars of which it is known whether there are
-    any, `is_away` whether the last look had no answer.
+    any, `is_away` whether the last look had no answer, or a refusal, and `why_away` which of the two.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Follower:
         self._reach = None if until is None else node.timeframe.shift(until, BEYOND_BARS)
         self.closed = self.decided = start
         self.is_away = True
+        self.why_away = NO_ANSWER
         self.has_failed = False
         """Whether the last look was tried and had no answer; not so before the first one has ended."""
         self._ports, self._on_news, self._on_proven = ports, on_news, on_proven
@@ -86,7 +88,7 @@ class Follower:
         return self._ports.clock.now() + self._skew
 
     async def run(self) -> None:
-        """Follow until cancelled. Raises `ExchangeRefused`, and `StoreError` that no waiting mends."""
+        """Follow until cancelled. Raises `ExchangeRefused` and `StoreError` that no waiting mends."""
         refuse_derived(self._ports, self.node)
         feeds = self._ports.feeds
         self._is_streamed = feeds is not None and await feeds.is_streamed(self._ports, self.node)
@@ -138,6 +140,7 @@ class Follower:
             if not is_passing(error):
                 raise
             self.is_away = self.has_failed = True
+            self.why_away = f"refused: {error}" if isinstance(error, ExchangeRefused) else NO_ANSWER
 
     async def _ask_clock(self) -> None:
         source = self._ports.source

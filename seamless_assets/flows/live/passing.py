@@ -7,6 +7,7 @@ from seamless_assets.errors import (
     ArtifactMissing,
     ArtifactStoreError,
     BudgetUnavailable,
+    ExchangeRefused,
     ExchangeUnavailable,
     HotStoreError,
     LeaseLost,
@@ -19,8 +20,14 @@ _PASSING = (
     *(LeaseLost, LeaseStoreUnavailable),
 )
 _LASTING = (ArtifactMissing, ArtifactCorrupt)
+_LASTING_STATUSES = frozenset({401, 451})
+"""An exchange that wants to know who asks, or may not serve where that is, does so the next time too."""
 
 
 def is_passing(error: SeamlessError) -> bool:
     """Whether it is over by itself: something is away, and the next look finds what was missed."""
+    if isinstance(error, ExchangeRefused):
+        # What it answered to a request it may answer otherwise later; what nobody asked it stays refused.
+        status = error.facts.get("status")
+        return status is not None and status not in _LASTING_STATUSES
     return isinstance(error, _PASSING) and not isinstance(error, _LASTING)

@@ -42,7 +42,7 @@ async def subscribe(
     """The events of the nodes from where the request begins, until its end or for ever.
 
     Nothing more is loaded of a node for which the reader has no room.
-    Those of one node come in order. Raises `ExchangeRefused`, and `StoreError` that no waiting mends; what is
+    Those of one node come in order. Raises `ExchangeRefused` and `StoreError` that no waiting mends; what is
     away for a while is waited for, and told as `Stale`.
     """
     async with aclosing(subscribe_in_batches(ports, request, has_room)) as batches:
@@ -301,7 +301,7 @@ class _Subscription:
             end=self._positions[str(node)].upto,
             lag=self._lag(node, state),
             at=state.follower.now(),
-            evidence="no answer" if state.follower.is_away else "not sent, or not read, in time",
+            evidence=state.follower.why_away if state.follower.is_away else "not sent, or not read, in time",
         )
 
     def _caught_up(self, node: NodeId, state: _NodeState) -> Iterator[Event]:
