@@ -272,7 +272,7 @@ class QuestDbClient:
         """The body of an answer, unless its status says no."""
         if status in (401, 403):
             raise self._refused("to be asked", f"HTTP {status}; {_ADVICE}")
-        if status == 429 or status >= 500:
+        if status == 429 or status >= 500 or (status >= 400 and _STARTING in _reason(payload)):
             raise _AwayError(f"HTTP {status}: {_reason(payload)}")
         if status >= 400:
             raise self._unlike(sql, _reason(payload))
@@ -377,6 +377,8 @@ _HOPELESS = (
 """What a connection that will never stand says; neither libpq nor the sender gives these a code."""
 _ADVICE = "check user, password, token and the tls settings in seamless.hot_store"
 _GONE = "table does not exist"
+_STARTING = "cannot create system table"
+"""What a server that has just started says to two that are the first to export."""
 _INVALID = '"code":"invalid"'
 """How the server marks rows that it will never take."""
 

@@ -6,10 +6,14 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from adapters.conftest import address, table
 from aiohttp import web
@@ -278,20 +282,43 @@ async def test_an_outage_longer_than_one_request_may_take_is_waited_out(
     await patient.close()
 
 
-@pytest.mark.parametrize("body", ["<html>Sign in</html>", "[1, 2]", '{"dataset": ', ""])
-async def test_who_does_not_answer_as_a_server_does_is_reported(node: NodeId, body: str) -> None:
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(text=body)
+@asynccontextmanager
+async def served(answer: Callable[[], web.Response], retry_s: float) -> AsyncIterator[QuestDbHotStore]:
+    """A store on a server that gives this answer to all over HTTP."""
+
+    async def handle(_: web.Request) -> web.Response:
+        return answer()
 
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
+    app.router.add_route("*", "/{path:.*}", handle)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    store = QuestDbHotStore(QuestDbAddress("127.0.0.1", runner.addresses[0][1], free_port(), retry_s=0.0))
-    with pytest.raises(HotStoreError, match=r"as QuestDB does.*seamless\.hot_store\.dsn"):
-        await store.load_bars(node, WINDOW)
-    with pytest.raises(HotStoreError, match="as QuestDB does"):
-        await store._client.export("SELECT 1")
-    await store.close()
-    await runner.cleanup()
+    store = QuestDbHotStore(QuestDbAddress("127.0.0.1", runner.addresses[0][1], free_port(), retry_s=retry_s))
+    try:
+        yield store
+    finally:
+        await store.close()
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("body", ["<html>Sign in</html>", "[1, 2]", '{"dataset": ', ""])
+async def test_who_does_not_answer_as_a_server_does_is_reported(node: NodeId, body: str) -> None:
+    async with served(lambda: web.Response(text=body), retry_s=0.0) as store:
+        with pytest.raises(HotStoreError, match=r"as QuestDB does.*seamless\.hot_store\.dsn"):
+            await store.load_bars(node, WINDOW)
+        with pytest.raises(HotStoreError, match="as QuestDB does"):
+            await store._client.export("SELECT 1")
+
+
+async def test_a_server_that_makes_its_own_tables_is_asked_again() -> None:
+    said = "cannot create system table sys.copy_export_log: [27] Could not create table, name is reserved"
+    file = BytesIO()
+    pq.write_table(pa.table({"one": [1]}), file)
+    answers = [
+        web.json_response({"query": "SELECT 1", "error": said}, status=400),
+        web.Response(body=file.getvalue()),
+    ]
+    async with served(lambda: answers.pop(0), retry_s=60.0) as store:
+        assert (await store._client.export("SELECT 1 AS one")).to_pydict() == {"one": [1]}
+    assert not answers
