@@ -24,7 +24,7 @@ def questdb_ports(folder: Path) -> Iterator[list[int] | str]:
     if not QUESTDB_JAR.exists():
         yield "no QuestDB server: `python3 ops/bootstrap.py test` fetches it where Maven is"
         return
-    server = QuestDbServer(QUESTDB_JAR, folder, java=())
+    server = QuestDbServer(QUESTDB_JAR, folder, quick=False)
     server.start()
     try:
         yield [server.http_port, server.pg_port]

@@ -64,7 +64,7 @@ def test_questdb_is_where_a_dsn_without_more_settings_looks_for_it(compose: Any)
 def test_questdb_takes_every_setting_that_it_is_given(compose: Any, tmp_path: Path) -> None:
     service = compose["services"]["questdb"]
     given = environment(service)
-    server = QuestDbServer(require_questdb(), tmp_path / "questdb", given)
+    server = QuestDbServer(require_questdb(), tmp_path / "questdb", given, quick=False)
     check = service["healthcheck"]["test"][1].replace("/9000", f"/{server.http_port}")
 
     async def ask() -> tuple[list[list[Any]], StoreStatus]:
