@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import NoReturn
 
 import pytest
 from support.live import HOUR, NODE, LiveMarket, collect, request, shown
 
-from seamless_assets.core.live.events import CaughtUp, Event, Stale
+from seamless_assets.core.live.events import Bar, CaughtUp, Event, Stale
 from seamless_assets.errors import ExchangeRefused
-from seamless_assets.testing import START, run_on_virtual_time
+from seamless_assets.flows.live.feeds import Feeds
+from seamless_assets.flows.live.subscribe import subscribe
+from seamless_assets.testing import START, InMemoryStream, run_on_virtual_time
 
 
 def test_an_exchange_that_refuses_for_a_while_is_asked_again_and_ends_no_stream() -> None:
@@ -52,3 +55,23 @@ def test_a_refusal_that_no_waiting_mends_ends_the_stream(status: int | None) -> 
             await collect(market.process(), request([NODE], None))
 
     run_on_virtual_time(work)
+
+
+def test_a_stream_that_begins_while_the_clock_is_refused_is_followed_once_it_is_told() -> None:
+    market = LiveMarket()
+    tell = market.exchange.exchange_now
+
+    async def refuse_at_first(exchange: str) -> float:
+        if market.clock.now() < market.now + 0.5:
+            raise ExchangeRefused("binance: code -1000", status=400)
+        return await tell(exchange)
+
+    async def work() -> list[float]:
+        market.exchange.exchange_now = refuse_at_first  # type: ignore[method-assign]
+        ports = market.process(feeds=Feeds(InMemoryStream(market.exchange)))
+        ports = replace(ports, policy=replace(ports.policy, feeds={"binance": "websocket"}))
+        events = subscribe(ports, request([NODE], None, market.now + 600))
+        return [market.clock.now() - event.end async for event in events if isinstance(event, Bar)]
+
+    delays = run_on_virtual_time(work)
+    assert len(delays) == 10 and max(delays[1:]) < 0.1
