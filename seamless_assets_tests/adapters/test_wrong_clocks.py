@@ -252,3 +252,19 @@ async def test_how_far_an_exchanges_clock_is_ahead_is_known_however_ours_is_set(
     assert clock.skew == pytest.approx(40.0, abs=1.0)
     machine.set(shift)
     assert clock.skew == pytest.approx(40.0 - shift, abs=1.0)
+
+
+@pytest.mark.parametrize("shift", [-3.0, 0.3, 3.0])
+async def test_an_exchanges_clock_is_asked_again_where_ours_was_set_by_little(
+    shift: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that is set ahead a bar that still forms would be asked for as closed."""
+    machine = Machine(tmp_path, monkeypatch, 0.0, True)
+
+    async def ask() -> float:
+        return real_time()
+
+    clock = ExchangeClock(ask)
+    await clock.now()
+    machine.set(shift)
+    assert await clock.now() == pytest.approx(real_time(), abs=0.2)

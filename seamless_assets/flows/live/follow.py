@@ -87,6 +87,11 @@ class Follower:
         """The exchange's clock as far as it was asked, in epoch seconds."""
         return self._ports.clock.now() + self._skew
 
+    @property
+    def is_unheard(self) -> bool:
+        """Whether no look had an answer so far."""
+        return self.is_away and self._followed_until is None
+
     async def run(self) -> None:
         """Follow until cancelled. Raises `ExchangeRefused` and `StoreError` that no waiting mends."""
         refuse_derived(self._ports, self.node)

@@ -13,6 +13,7 @@ from itertools import islice
 
 from seamless_assets.aio.shield import shielded
 from seamless_assets.aio.timing import monotonic
+from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.live.cursor import Place
 from seamless_assets.core.live.events import Bar, CaughtUp, Event, Stale
 from seamless_assets.core.live.feed.finality import FinalCandle
@@ -273,12 +274,23 @@ class _Subscription:
         return state.follower.now() - node.timeframe.shift(self._positions[str(node)].upto, 1)
 
     def _is_overdue(self, node: NodeId, state: _NodeState) -> bool:
-        """Whether it is to be told that bars are overdue: not while history is read as fast as it comes."""
-        if state.is_stale or self._lag(node, state) <= self._request.max_lag:
+        """Whether it is to be told that nothing comes: not while history is read as fast as it comes."""
+        if state.is_stale:
             return False
-        follower = state.follower
-        is_unheard = follower.is_away and monotonic() - state.began_at > self._request.max_lag
-        return state.is_current or follower.has_failed or is_unheard
+        follower, max_lag = state.follower, self._request.max_lag
+        is_unheard = follower.is_unheard and monotonic() - state.began_at > max_lag
+        if is_unheard or self._begins_ahead(node, state):
+            return True
+        return self._lag(node, state) > max_lag and (state.is_current or follower.has_failed)
+
+    def _begins_ahead(self, node: NodeId, state: _NodeState) -> bool:
+        """Whether a stream that has told nothing begins so late by the exchange's clock that it is silent.
+
+        As where it began by our clock, which was wrong while the exchange's could not be asked.
+        """
+        position = self._positions[str(node)]
+        is_known = not (state.follower.is_away or position.is_begun)
+        return is_known and position.upto - state.follower.now() > self._request.max_lag
 
     def _overdue_by_now(self) -> list[Event]:
         """What is to be told of all nodes whose bars are overdue, when it is time to check that.
@@ -299,15 +311,23 @@ class _Subscription:
             node_id=str(node),
             place=Place(positions, str(node), self._positions[str(node)]),
             end=self._positions[str(node)].upto,
-            lag=self._lag(node, state),
+            lag=max(0.0, self._lag(node, state)),
             at=state.follower.now(),
-            evidence=state.follower.why_away if state.follower.is_away else "not sent, or not read, in time",
+            evidence=self._why_overdue(node, state),
         )
+
+    def _why_overdue(self, node: NodeId, state: _NodeState) -> str:
+        if state.follower.is_away:
+            return state.follower.why_away
+        if self._begins_ahead(node, state):
+            begins = seconds_text(self._positions[str(node)].upto)
+            return f"begins with the bar at {begins}, which is to come by the exchange's clock"
+        return "not sent, or not read, in time"
 
     def _caught_up(self, node: NodeId, state: _NodeState) -> Iterator[Event]:
         position, follower = self._positions[str(node)], state.follower
         has_all = position.upto >= min(follower.decided, self._end_of(node))
-        if state.is_current or follower.is_away or not has_all:
+        if state.is_current or follower.is_away or not has_all or self._begins_ahead(node, state):
             return
         if self._lag(node, state) <= self._request.max_lag or not state.was_current:
             state.is_current, state.was_current, state.is_stale = True, True, False

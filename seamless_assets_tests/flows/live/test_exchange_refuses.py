@@ -10,6 +10,7 @@ import pytest
 from support.live import HOUR, NODE, LiveMarket, collect, request, shown
 
 from seamless_assets.core.live.events import Bar, CaughtUp, Event, Stale
+from seamless_assets.core.node import NodeId
 from seamless_assets.errors import ExchangeRefused
 from seamless_assets.flows.live.feeds import Feeds
 from seamless_assets.flows.live.subscribe import subscribe
@@ -75,3 +76,56 @@ def test_a_stream_that_begins_while_the_clock_is_refused_is_followed_once_it_is_
 
     delays = run_on_virtual_time(work)
     assert len(delays) == 10 and max(delays[1:]) < 0.1
+
+
+@pytest.mark.parametrize("frame", ["1m", "1h"])
+@pytest.mark.parametrize("fast_s", [0.0, 1_800.0, -1_800.0])
+def test_a_stream_that_begins_by_our_clock_is_never_silent_without_a_word(fast_s: float, frame: str) -> None:
+    """Nobody knows the exchange's clock at first, and ours may be wrong, and set right meanwhile."""
+    node = NodeId.parse(f"ohlcv:binance:BTC/USDT:{frame}")
+    market = LiveMarket([node])
+    until = market.now + 4_500
+
+    class Ours:
+        def now(self) -> float:
+            return market.clock.now() + (fast_s if market.exchange.is_away else 0.0)
+
+        sleep = market.clock.sleep
+
+    async def work() -> list[tuple[float, Event]]:
+        market.exchange.is_away = True
+        ports = replace(market.process(), clock=Ours())
+        stream = subscribe(ports, request([node], None, until))
+        back = asyncio.create_task(answer_again())
+        told = [(market.clock.now() - market.now, event) async for event in stream]
+        await back
+        return told
+
+    async def answer_again() -> None:
+        await asyncio.sleep(600)
+        market.exchange.is_away = False
+
+    told = run_on_virtual_time(work)
+    (stale_at, stale), (caught_up_at, caught_up) = (one for one in told if not isinstance(one[1], Bar))
+    assert isinstance(stale, Stale) and stale.evidence == "no answer" and stale_at < 140
+    assert isinstance(caught_up, CaughtUp) and caught_up_at > 600
+    first = next(event for _, event in told if isinstance(event, Bar))
+    assert caught_up_at + market.now > first.ts - 120
+    end = node.timeframe.floor(int(until))
+    assert shown([event for _, event in told], node) == market.truth(node, first.ts, end)
+
+
+def test_a_stream_from_an_instant_to_come_says_that_it_is_to_come() -> None:
+    market = LiveMarket()
+    begin = START + 7 * HOUR
+
+    async def work() -> list[Event]:
+        return [event async for event in subscribe(market.process(), request([NODE], begin, begin + 120))]
+
+    stale, first, *rest = run_on_virtual_time(work)
+    assert isinstance(stale, Stale) and stale.lag == 0
+    assert stale.evidence == (
+        "begins with the bar at 2025-01-01T07:00:00Z, which is to come by the exchange's clock"
+    )
+    assert [event.ts for event in (first, *rest) if isinstance(event, Bar)] == [begin, begin + 60]
+    assert [type(event) for event in rest] == [CaughtUp, Bar]
