@@ -10,7 +10,7 @@ from dataclasses import dataclass
 CLOCK_AGE_S = 600.0
 TRUSTED_SKEW_S = 5.0
 SET_S = 0.1
-"""Ours was set, or the machine slept, where it went by so much more or less than the clock that nobody sets."""
+"""Ours was set, or the machine slept, where it differs from the clock that nobody sets by so much more."""
 
 
 @dataclass(frozen=True, slots=True)
