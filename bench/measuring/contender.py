@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,13 @@ class Contender:
 def serve_tasks(contender: object, repeats: Mapping[str, int] | None = None) -> None:
     """Do what each line of the input names, a method of `contender`, until the input ends.
 
-    A task that answers a number has measured itself; a task with `repeats` is done so many times in a go.
+    Behind the name may stand whole numbers, which the method is given. A task that answers a number has
+    measured itself; a task with `repeats` is done so many times in a go.
     """
     for line in sys.stdin:
-        task = line.strip()
-        print(json.dumps(_reply(getattr(contender, task), (repeats or {}).get(task, 1))), flush=True)
+        name, *numbers = line.split()
+        task = partial(getattr(contender, name), *map(int, numbers))
+        print(json.dumps(_reply(task, (repeats or {}).get(name, 1))), flush=True)
 
 
 def _reply(task: Callable[[], Any], repeats: int) -> dict[str, Any]:

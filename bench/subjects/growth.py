@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 
 from bench.contenders.dagster import load_seconds
+from bench.measuring.contender import Contender
 from bench.measuring.sample import Probe, Sample, repeated
-from bench.places import reach_support
+from bench.places import OURS, reach_support
 from bench.running import Bench, Growth
 from bench.subjects.artifacts import write_log
 from bench.worlds.bars import DAY, DAY_BARS, MINUTE, START, market_bars
-from bench.worlds.live import follow
 from bench.worlds.releases import bare_ports, open_again, open_store, release_days, table_of_frame
 from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.adapters.machine.leases import MachineLeases
@@ -42,7 +42,7 @@ SMALL = (1, 2, 4)
 
 
 def cases(bench: Bench) -> Iterator[Growth]:
-    """Everything in this process."""
+    """Everything in this process, but for those who follow nodes."""
     reach_support()
     with asyncio.Runner() as runner:
         groups: tuple[tuple[Callable[[Bench, asyncio.Runner], Iterator[Growth]], str], ...] = (
@@ -297,9 +297,13 @@ def _workers(bench: Bench, runner: asyncio.Runner) -> Iterator[Growth]:
 def _followed(bench: Bench, _: asyncio.Runner) -> Iterator[Growth]:
     """Nodes whose streams are followed, on virtual time, until five bars of each have closed."""
     sizes = _sizes(bench, 10, 100, 1_000)
-    yield Growth(
-        "growth.followed-nodes", sizes, lambda nodes: lambda: _done(follow(nodes, 5, by_stream=True))
-    )
+    with Contender(OURS, "bench.contenders.followed") as followers:
+
+        def follow(nodes: int) -> Sample | float | None:
+            followers.do("trim")
+            return followers.probe(f"follow {nodes}")()
+
+        yield Growth("growth.followed-nodes", sizes, lambda nodes: partial(follow, nodes))
 
 
 def _done(_: object) -> None:
