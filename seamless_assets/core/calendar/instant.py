@@ -76,6 +76,15 @@ def instant_text(micros: int) -> str:
     return _text(_EPOCH + micros * _MICROSECOND, "microseconds")
 
 
+def is_instant_text(text: str) -> bool:
+    """Whether it is what `instant_text` writes of an instant."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return moment.tzinfo is UTC and _text(moment, "microseconds") == text
+
+
 def seconds_text(ts: int) -> str:
     """Epoch seconds as `2025-01-31T00:00:00Z`."""
     return _text(_EPOCH + timedelta(seconds=ts), "seconds")

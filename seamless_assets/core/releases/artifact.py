@@ -196,10 +196,7 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """Its canonical bytes."""
-        record = {each.name: getattr(self, each.name) for each in fields(self)}
-        if not self.extents:
-            del record["extents"]
-        return canonical_json(record)
+        return canonical_json(_stored(self))
 
     def same_facts(self, other: Manifest) -> bool:
         """Whether both say the same of the bars, whoever published them when."""
@@ -209,7 +206,7 @@ class Manifest:
     def from_json(cls, payload: bytes, uri: str) -> Manifest:
         """The manifest of stored bytes; raises `ArtifactCorrupt` where they are none."""
         try:
-            manifest = read_record(payload, _DECODER, "manifest_version", MANIFEST_VERSION)
+            manifest = read_record(payload, _DECODER, "manifest_version", MANIFEST_VERSION, _stored)
             refuse_implausible_manifest(manifest)
             return manifest
         except ValueError as error:
@@ -217,6 +214,7 @@ class Manifest:
 
 
 _DECODER = Decoder(Manifest)
+_FIELDS = tuple(each.name for each in fields(Manifest))
 
 
 def declared_record(declared: Iterable[Declaration]) -> dict[str, Any]:
@@ -329,6 +327,14 @@ def _opens_but(holes: Sequence[Gap], timeframe: Timeframe, window: Segment) -> n
 def _path(partition: str, fingerprint: str, number: int, suffix: str) -> str:
     digest = fingerprint.removeprefix("sha256:")
     return f"{path_value(partition)}/{digest}{f'.{number}' if number else ''}{suffix}"
+
+
+def _stored(manifest: Manifest) -> dict[str, Any]:
+    """What is written of it: all but extents that it has none of."""
+    record = {name: getattr(manifest, name) for name in _FIELDS}
+    if not manifest.extents:
+        del record["extents"]
+    return record
 
 
 def _facts(manifest: Manifest) -> tuple[Any, ...]:

@@ -18,6 +18,7 @@ from seamless_assets.core.calendar.instant import (
     epoch_micros,
     epoch_seconds,
     instant_text,
+    is_instant_text,
     seconds_text,
     typed_instant,
 )
@@ -64,6 +65,45 @@ def test_what_is_no_time_of_utc_is_refused(value: Any) -> None:
 def test_the_first_and_the_last_time_of_utc_are_times() -> None:
     for text in ("0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"):
         assert instant_text(epoch_micros(text)) == text
+
+
+WRITTEN = "2025-01-31T12:30:45.000001Z"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "2025-01-31",
+        "2025-01-31T12:30:45Z",
+        "2025-01-31T12:30:45.000001",
+        "2025-01-31T12:30:45.000001+00:00",
+        "2025-01-31T12:30:45.000001z",
+        "2025-01-31 12:30:45.000001Z",
+        " 2025-01-31T12:30:45.000001Z",
+        "2025-01-31T24:00:00.000000Z",
+        "2025-W05-5T12:30:45.000001Z",
+    ],
+)
+def test_an_instant_is_written_in_one_way(text: str) -> None:
+    assert is_instant_text(WRITTEN) and not is_instant_text(text)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, len(WRITTEN) - 1), st.sampled_from("0123456789-:T.Z+W ")), max_size=3)
+)
+def test_what_is_written_as_an_instant_is_what_an_instant_is_written_as(
+    changes: list[tuple[int, str]],
+) -> None:
+    letters = list(WRITTEN)
+    for place, letter in changes:
+        letters[place] = letter
+    text = "".join(letters)
+    try:
+        is_written = instant_text(epoch_micros(text)) == text
+    except InvalidTimestamp:
+        is_written = False
+    assert is_instant_text(text) == is_written
 
 
 def at(*moment: int) -> int:

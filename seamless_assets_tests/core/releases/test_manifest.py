@@ -97,3 +97,13 @@ def test_what_is_no_manifest_says_why(altered: dict[str, object], message: str) 
     for payload in (lacking, MANIFEST.to_json() + b" ", b"", b"{}", b"[]", b"\xff", MANIFEST.to_json()[:-2]):
         with pytest.raises(ArtifactCorrupt, match="here is not a readable manifest"):
             Manifest.from_json(payload, "here")
+
+
+@pytest.mark.parametrize("extents", [(), ((4, 20),) * 5])
+def test_a_manifest_is_read_without_its_slower_form(
+    extents: tuple[tuple[int, int], ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = replace(MANIFEST, extents=extents)
+    stored = made.to_json()
+    monkeypatch.delattr(Manifest, "to_json")
+    assert Manifest.from_json(stored, "here") == made
