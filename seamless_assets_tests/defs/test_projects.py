@@ -215,7 +215,7 @@ def test_definitions_load_without_what_only_runs_need(project: Callable[..., Pat
         "from seamless_assets.config.load import load_settings\n"
         "from seamless_assets.defs.build import build_definitions\n"
         f"build_definitions(load_settings({str(project('mine', 'BTC/USDT'))!r})).get_repository_def()\n"
-        "late = 'PIL', 'dagster_aws', 'ccxt', 'boto3', 'polars', 'questdb', 'redis'\n"
+        "late = 'matplotlib', 'dagster_aws', 'ccxt', 'boto3', 'polars', 'questdb', 'redis'\n"
         "assert not [name for name in late if name in sys.modules]\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -148,8 +148,8 @@ def _settled(pipeline: Seamless, partition: Partition, ref: ArtifactRef) -> dict
 
 
 def _pictures(pipeline: Seamless, node: NodeId, report: PartitionReport, sealed: Sealed) -> dict[str, Any]:
-    # Pillow is for runs that draw, and not for each process that loads the definitions.
-    with late_imports():
+    # Matplotlib is for runs that draw, and not for each process that loads the definitions.
+    with late_imports("matplotlib"):
         from seamless_assets.defs.nodes.pictures import candles_picture, coverage_picture
 
     start, end = sealed.ref.segment

@@ -16,12 +16,8 @@ from seamless_assets.defs.nodes.pictures import (
     ABSENT,
     DOWN,
     LOST,
-    PRICES,
-    STRIP,
     UNPROVEN,
     UP,
-    VOLUMES,
-    WIDEST_BODY,
     candles_picture,
     coverage_picture,
 )
@@ -43,13 +39,8 @@ def image_of(markdown: str) -> Image.Image:
 
 def shows(image: Image.Image, colour: str, least: int = 20) -> bool:
     """Whether more pixels have about this colour than letters have at their edges."""
-    return bool(is_about(np.asarray(image), colour).sum() > least)
-
-
-def is_about(pixels: np.ndarray, colour: str) -> np.ndarray:
     wanted = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)])
-    near: np.ndarray = np.abs(pixels.astype(int) - wanted).max(axis=2) < 24
-    return near
+    return bool((np.abs(np.asarray(image).astype(int) - wanted).max(axis=2) < 24).sum() > least)
 
 
 @pytest.mark.parametrize("count", [1, 2, 119, 120, 121, 1440, 50_000])
@@ -58,44 +49,6 @@ def test_candles_rise_and_fall(count: int) -> None:
     image = image_of(candles_picture(bars(opens, 100 + np.sin(np.arange(count) / max(1, count / 9))), "a"))
     assert image.size == (640, 288)
     assert shows(image, UP) and (count < 9 or shows(image, DOWN))
-
-
-def test_a_candle_reaches_from_low_to_high_and_its_body_from_open_to_close() -> None:
-    values = [[START], [110.0], [120.0], [100.0], [115.0], [1.0]]
-    table = pa.table([pa.array(v, f.type) for v, f in zip(values, BARS_SCHEMA, strict=True)], BARS_SCHEMA)
-    pixels = np.asarray(image_of(candles_picture(table, "one")))
-    body = is_about(pixels, UP)[PRICES.top : PRICES.bottom]
-    rows = body.sum(axis=1)
-    height = int((rows > 0).sum())
-    # A twentieth of what the candle spans is left free above it and below it.
-    assert height == pytest.approx((PRICES.bottom - PRICES.top) / 1.1, abs=2)
-    assert int((rows == WIDEST_BODY).sum()) == pytest.approx(height / 4, abs=2)
-    first = int(np.argmax(rows == WIDEST_BODY))
-    assert first - int(np.argmax(rows > 0)) == pytest.approx(height / 4, abs=2)
-    middle = (PRICES.left + PRICES.right) / 2
-    assert np.flatnonzero(body.any(axis=0)).mean() == pytest.approx(middle, abs=2)
-
-
-def test_volumes_are_summed_and_stand_on_their_axis() -> None:
-    # Three bars to a candle, of which the last has one.
-    table = bars(START + 60 * np.arange(241), np.linspace(1, 2, 241))
-    pixels = is_about(np.asarray(image_of(candles_picture(table, "three"))), UP)[VOLUMES.top : VOLUMES.bottom]
-    tall = pixels.sum(axis=0)[VOLUMES.left + 1 : VOLUMES.right]
-    columns = tall[tall > 0]
-    height = VOLUMES.bottom - VOLUMES.top
-    assert (columns[0], columns[-1]) == pytest.approx((height, height / 3), abs=1)
-    assert len(set(columns.tolist())) == 2
-
-
-@pytest.mark.parametrize(("name", "value"), [("high", 200.0), ("low", 1.0)])
-def test_a_candle_of_several_bars_reaches_as_far_as_any_of_them(name: str, value: float) -> None:
-    table = bars(START + 60 * np.arange(241), np.full(241, 100.0))
-    values = table[name].to_numpy().copy()
-    values[4] = value
-    table = table.set_column(table.schema.get_field_index(name), name, pa.array(values))
-    pixels = is_about(np.asarray(image_of(candles_picture(table, "far"))), UP)[PRICES.top : PRICES.bottom]
-    reached = pixels.any(axis=1).sum()
-    assert reached == pytest.approx((PRICES.bottom - PRICES.top) / 1.1, abs=2)
 
 
 def test_odd_bars_are_drawn_too() -> None:
@@ -125,12 +78,3 @@ def test_a_strip_tells_what_is_out_of_reach_from_what_never_was(reason: str) -> 
     gaps = (Gap(START + 20_000, START + 40_000, reason),)
     image = image_of(coverage_picture(Coverage(1440, 1107, 333, 0, gaps), START, START + DAY))
     assert [shows(image, colour, 500) for colour in (UP, UNPROVEN, ABSENT)] == [True, True, False]
-
-
-def test_a_gap_lies_where_it_was() -> None:
-    gaps = (Gap(START + DAY // 4, START + DAY // 2, "outage"),)
-    image = image_of(coverage_picture(Coverage(1440, 1080, 360, 0, gaps), START, START + DAY))
-    row = is_about(np.asarray(image), ABSENT)[(STRIP.top + STRIP.bottom) // 2]
-    found, width = np.flatnonzero(row), STRIP.right - STRIP.left
-    expected = (STRIP.left + width / 4, STRIP.left + width / 2)
-    assert (found[0], found[-1]) == pytest.approx(expected, abs=1)
