@@ -42,9 +42,7 @@ SCHEMA = (
 
 def load_bars(db: Database, node: NodeId, window: Segment) -> pa.Table:
     """Bars that open in `window`, sorted."""
-    blobs = _load(db, node, window)
-    columns = (_numbers(name, [block[at] for block in blobs]) for at, name in enumerate(COLUMNS))
-    return between(pa.table([pa.array(column) for column in columns], BARS_SCHEMA), *window)
+    return between(_table(_load(db, node, window)), *window)
 
 
 def load_opens(db: Database, node: NodeId, window: Segment) -> np.ndarray:
@@ -57,11 +55,20 @@ def load_opens(db: Database, node: NodeId, window: Segment) -> np.ndarray:
 def put_bars(db: Database, row: int, node: NodeId, bars: pa.Table) -> None:
     """Insert or replace bars (unique opens) of the node with row id `row`."""
     for block, part in _by_block(node, bars):
-        held = load_bars(db, node, _window(node, block))
-        if held.num_rows:
-            kept = held.filter(pa.array(~is_in(timestamps(held), timestamps(part))))
-            part = pa.concat_tables([kept, part]).sort_by("ts")
-        _write(db, row, node, block, part)
+        _write(db, row, node, block, _merged(_load(db, node, _window(node, block)), part))
+
+
+def _merged(held: Sequence[Blobs], bars: pa.Table) -> Blobs:
+    """The blobs of a block, if it is there, with sorted bars added or in place of those that it has."""
+    if not held:
+        return _blobs(bars)
+    opens = _numbers("ts", [held[0][0]])
+    if opens[-1] < timestamps(bars)[0]:
+        # What closes comes after all that is there, and nothing of that is taken apart.
+        return [before + after for before, after in zip(held[0], _blobs(bars), strict=True)]
+    known = _table(held)
+    kept = known.filter(pa.array(~is_in(opens, timestamps(bars))))
+    return _blobs(pa.concat_tables([kept, bars]).sort_by("ts"))
 
 
 def drop_bars(db: Database, row: int, node: NodeId, window: Segment) -> int:
@@ -71,7 +78,7 @@ def drop_bars(db: Database, row: int, node: NodeId, window: Segment) -> int:
         held = load_bars(db, node, _window(node, block))
         ts = timestamps(held)
         kept = held.filter(pa.array((ts < window.start) | (ts >= window.end)))
-        _write(db, row, node, block, kept)
+        _write(db, row, node, block, _blobs(kept))
     return len(doomed)
 
 
@@ -146,12 +153,21 @@ def _numbers(name: str, blobs: Blobs) -> np.ndarray:
     return np.frombuffer(b"".join(blobs), dtype=_TYPES[name])
 
 
-def _write(db: sqlite3.Connection, row: int, node: NodeId, block: int, bars: pa.Table) -> None:
-    if bars.num_rows == 0:
+def _table(blocks: Sequence[Blobs]) -> pa.Table:
+    columns = (_numbers(name, [block[at] for block in blocks]) for at, name in enumerate(COLUMNS))
+    return pa.table([pa.array(column) for column in columns], BARS_SCHEMA)
+
+
+def _blobs(bars: pa.Table) -> Blobs:
+    return [np.asarray(bars.column(name)).astype(_TYPES[name]).tobytes() for name in COLUMNS]
+
+
+def _write(db: sqlite3.Connection, row: int, node: NodeId, block: int, blobs: Blobs) -> None:
+    """Keep a block; one of no bars is removed."""
+    if not blobs[0]:
         for table in ("blocks", "block_marks"):
             db.execute(f"DELETE FROM {table} WHERE node = ? AND block = ?", (row, block))
         return
-    blobs = [np.asarray(bars.column(name)).astype(_TYPES[name]).tobytes() for name in COLUMNS]
     marks = ", ".join("?" * (2 + len(blobs)))
     db.execute(
         f"INSERT OR REPLACE INTO blocks (node, block, {_NAMES}) VALUES ({marks})", (row, block, *blobs)

@@ -248,6 +248,9 @@ def _write(
 def _upsert(db: Database, row: int, node: NodeId, bars: pa.Table, recorded_at: float) -> Written:
     ts = timestamps(bars)
     held = blocks.load_bars(db, node, Segment(int(ts.min()), int(ts.max()) + 1))
+    if not held.num_rows:
+        blocks.put_bars(db, row, node, bars)
+        return Written(added=bars.num_rows, revised=0)
     fresh, revised = changes(held, bars, recorded_at)
     written = pa.concat_tables([fresh, new_values(revised)])
     if written.num_rows:

@@ -84,7 +84,8 @@ def load_facts(db: Database, node: NodeId, window: Segment) -> pa.Table:
 
 def put_facts(db: Database, row: int, node: NodeId, facts: Sequence[Fact]) -> None:
     """Append facts to the node's ledger."""
-    _append(db, _FACTS, row, node, facts_table(facts))
+    if facts:
+        _append(db, _FACTS, row, node, facts_table(facts))
 
 
 def load_revisions(db: Database, node: NodeId, window: Segment) -> pa.Table:
