@@ -10,7 +10,7 @@ Ends with 0 where every goal is met, 1 where one is missed, 2 where one could no
 asked for means nothing, and where earlier rows cannot be shown: those of a quick run, and of a commit that is
 not in the history of the checkout. A quick run does little of everything and judges nothing: it ends with 2
 where a line broke. Ctrl-C and SIGTERM end it with 130 and 143, once what it started has ended and the lines
-that were measured are shown.
+that were measured are shown; a second signal does not hasten that.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.ending import ENDING
 from bench.goals import LINES
 from bench.line import Row
 from bench.report.page import write_page
@@ -191,12 +192,7 @@ def measured(options: argparse.Namespace, console: Console) -> Results:
     return results
 
 
-def leave(number: int, _: object = None) -> None:
-    """End by a signal as by an exception, so that all that was started is ended too."""
-    sys.exit(128 + number)
-
-
 if __name__ == "__main__":
     for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, leave)
+        signal.signal(ending, ENDING)
     sys.exit(main())

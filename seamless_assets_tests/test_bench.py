@@ -223,10 +223,11 @@ def test_who_ends_the_bench_sees_what_was_measured_and_leaves_nothing_behind(
     os.mkfifo(line)
     lasting = f"import signal; line = open({str(line)!r}, 'w', 1); print('begun', file=line); signal.pause()"
     (tmp_path / "mirror.py").write_text(
-        "import subprocess, sys\nfrom bench.running import Case\n\n\ndef cases(bench):\n"
+        "import sys\nfrom bench.measuring.process import run_process\nfrom bench.running import Case\n\n\n"
+        "def cases(bench):\n"
         f"    lasting = [sys.executable, '-S', '-c', {lasting!r}]\n"
         "    yield Case('mirror.short-log', lambda: 1.0, lambda: 4.0)\n"
-        "    yield Case('mirror.long-log', lambda: subprocess.run(lasting))\n"
+        "    yield Case('mirror.long-log', lambda: run_process(lasting).by_wall)\n"
     )
     source = (
         "import sys, bench.subjects\n"

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from bench.ending import ENDING
 from bench.measuring.sample import Sample
 from bench.places import ROOT, child_environment
 
@@ -24,6 +29,25 @@ _, status, used = os.wait4(child, 0)
 told = [time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, status]
 open(sys.argv[1], "w").write(json.dumps(told))
 """
+
+
+@contextmanager
+def running(words: Sequence[str | Path], **how: Any) -> Iterator[subprocess.Popen[Any]]:
+    """A process, in a session of its own that its children share, and whose end ends them all.
+
+    `how` are the arguments of `subprocess.Popen`.
+    """
+    with ExitStack() as started:
+        with ENDING.put_off():
+            process = subprocess.Popen(list(map(str, words)), start_new_session=True, **how)
+            started.enter_context(process)
+            started.callback(_kill_session, process)
+        yield process
+
+
+def _kill_session(process: subprocess.Popen[Any]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 class ProcessFailed(RuntimeError):
@@ -57,16 +81,14 @@ def run_process(
     with tempfile.TemporaryDirectory() as folder:
         told, said = Path(folder, "told"), Path(folder, "said")
         launched = [sys.executable, "-I", "-S", "-c", LAUNCH, told, *words]
-        with said.open("wb") as output:
-            subprocess.run(
-                [str(word) for word in launched],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=cwd,
-                env=child_environment() if environment is None else dict(environment),
-                check=True,
-            )
+        how = {"cwd": cwd, "env": child_environment() if environment is None else dict(environment)}
+        with (
+            said.open("wb") as output,
+            running(
+                launched, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, **how
+            ) as process,
+        ):
+            process.wait()
         seconds, cpu, peak, status = json.loads(told.read_text())
         text = said.read_text(errors="replace")
     if status:

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from bench.measuring.process import ProcessFailed, running
 from bench.measuring.sample import Probe, Sample
 from bench.places import OURS, ROOT, child_environment
 from bench.running import Bench, Case, Skipped
@@ -75,30 +76,16 @@ class _Socket:
     def go(self) -> Sample:
         """Seconds from the closing message to the reader, p99."""
         kind, nodes, bars = self._words
-        served = subprocess.Popen(
-            [OURS, "-m", "bench.contenders.live", "exchange", nodes],
-            cwd=ROOT,
-            env=child_environment(),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
+        contender = [OURS, "-m", "bench.contenders.live"]
+        how = {"cwd": ROOT, "env": child_environment(), "stdout": subprocess.PIPE, "text": True}
+        with running([*contender, "exchange", nodes], **how) as served, TemporaryDirectory() as folder:
             assert served.stdout is not None
-            url = served.stdout.readline().strip()
-            with tempfile.TemporaryDirectory() as folder:
-                done = subprocess.run(
-                    [OURS, "-m", "bench.contenders.live", kind, url, folder, nodes, bars],
-                    cwd=ROOT,
-                    env=child_environment(),
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    check=True,
-                    text=True,
-                )
-        finally:
-            served.kill()
-            served.wait()
-        told = json.loads(done.stdout)
+            words = [*contender, kind, served.stdout.readline().strip(), folder, nodes, bars]
+            with running(words, stderr=subprocess.DEVNULL, **how) as follower:
+                output, _ = follower.communicate()
+        if follower.returncode:
+            raise ProcessFailed(f"a {kind} follower of {nodes} nodes ended with {follower.returncode}")
+        told = json.loads(output)
         self.told.append(told)
         delays = told["delays"]
         return Sample(delays[int(len(delays) * 0.99)], told["cpu"], told["memory_mib"] * int(nodes))

@@ -16,6 +16,7 @@ from urllib.request import urlopen
 import aiohttp
 
 from bench.contenders.service import DAY, FLEET, NODE
+from bench.measuring.process import running
 from bench.measuring.sample import Sample, memory
 from bench.places import OURS, ROOT, child_environment, reach_support
 from bench.running import Bench, Case, Skipped
@@ -138,12 +139,9 @@ def _running(python: Path, kind: str, folder: Path, days: int = 365) -> Iterator
     from support.services import await_answer, free_port
 
     port, log = free_port(), folder / f"{kind}.log"
-    with log.open("wb") as output:
-        words = [python, "-m", "bench.contenders.service", kind, str(port), folder, str(days)]
-        server = subprocess.Popen(
-            words, cwd=ROOT, env=child_environment(), stdout=output, stderr=subprocess.STDOUT
-        )
-    try:
+    words = [python, "-m", "bench.contenders.service", kind, str(port), folder, str(days)]
+    how = {"cwd": ROOT, "env": child_environment(), "stderr": subprocess.STDOUT}
+    with log.open("wb") as output, running(words, stdout=output, **how) as server:
         # A year of minutes takes a while to be made up and released.
         while True:
             try:
@@ -153,9 +151,6 @@ def _running(python: Path, kind: str, folder: Path, days: int = 365) -> Iterator
                 if server.poll() is not None:
                     raise
         yield _Server(f"http://127.0.0.1:{port}", server.pid)
-    finally:
-        server.kill()
-        server.wait()
 
 
 def _as_of(service: str) -> str:

@@ -11,11 +11,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.measuring.process import running
 from bench.measuring.sample import Sample
 from bench.places import OURS, ROOT, child_environment
 from bench.running import Bench, Case
@@ -94,11 +96,13 @@ def _fetch(
     """Seconds from the moment in which all workers are ready to that in which the last one is done."""
     served.steer("DELETE", "requests")
     start = END - timedelta(days=days)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         config = Path(folder) / "seamless.yaml"
         config.write_text(json.dumps(project_settings(folder, served.url, start, budget, symbols)))
         nodes = [f"ohlcv:bybit:{symbol}:1m" for symbol in symbols]
-        started = [_started(config, start, nodes[number::workers]) for number in range(workers)]
+        started = [
+            stack.enter_context(_started(config, start, nodes[number::workers])) for number in range(workers)
+        ]
         for process in started:
             _awaited(process, "ready")
         began = time.perf_counter()
@@ -114,9 +118,11 @@ def _fetch(
     return Sample(seconds)
 
 
-def _started(config: Path, start: datetime, nodes: list[str]) -> subprocess.Popen[str]:
+def _started(
+    config: Path, start: datetime, nodes: list[str]
+) -> AbstractContextManager[subprocess.Popen[str]]:
     words = [OURS, "-c", WORKER, config, start.isoformat(), END.isoformat(), *nodes]
-    return subprocess.Popen(
+    return running(
         words,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
+from bench.ending import ENDING
 from bench.measuring.sample import Sample
 from bench.places import OURS, ROOT, reach_support
 
@@ -63,7 +64,7 @@ class Deployment:
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         """A module of Python, in a session of its own that its children share."""
         told = self.folder / f"{words[0]}.log"
-        with told.open("ab") as log:
+        with told.open("ab") as log, ENDING.put_off():
             process = subprocess.Popen(
                 [OURS, "-m", *words],
                 cwd=self.folder,
@@ -72,7 +73,7 @@ class Deployment:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._processes[process] = told
+            self._processes[process] = told
         return process
 
     def start_daemon(self) -> None:

@@ -11,6 +11,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench.ending import ENDING
+from bench.measuring.process import running
 from bench.places import OURS, ROOT, child_environment, reach_support
 
 
@@ -25,11 +27,16 @@ def questdb_ports(folder: Path) -> Iterator[list[int] | str]:
         yield "no QuestDB server: `python3 ops/bootstrap.py test` fetches it where Maven is"
         return
     server = QuestDbServer(QUESTDB_JAR, folder, quick=False)
-    server.start()
-    try:
+    with ExitStack() as stack:
+        _start(server, stack)
         yield [server.http_port, server.pg_port]
-    finally:
-        server.kill()
+
+
+def _start(server: Any, stack: ExitStack) -> None:
+    """Start a server, to be killed with the stack."""
+    stack.callback(server.kill)
+    with ENDING.put_off():
+        server.start()
 
 
 class ClusterServers:
@@ -59,8 +66,7 @@ def cluster_servers(folder: Path) -> Iterator[ClusterServers | str]:
     with ExitStack() as stack:
         servers = PostgresServer(found[-1]), RedisServer(Path(redis), folder / "redis")
         for server in servers:
-            server.start()
-            stack.callback(server.kill)
+            _start(server, stack)
         yield ClusterServers(*servers)
 
 
@@ -90,15 +96,10 @@ def local_exchange(now: float, answer_s: float = 0.0) -> Iterator[LocalExchange]
     from support.services import free_port
 
     words = ["-m", "seamless_assets.sandbox", "--port", str(free_port()), "--now", str(int(now))]
-    process = subprocess.Popen(
-        [OURS, *words], cwd=ROOT, env=child_environment(), stdout=subprocess.PIPE, text=True
-    )
-    try:
+    how = {"cwd": ROOT, "env": child_environment(), "stdout": subprocess.PIPE, "text": True}
+    with running([OURS, *words], **how) as process:
         assert process.stdout is not None
         served = LocalExchange(process.stdout.readline().split()[-1])
         if answer_s:
             served.steer("POST", "faults", {"kind": "delay", "seconds": answer_s, "times": None})
         yield served
-    finally:
-        process.terminate()
-        process.wait()
