@@ -34,12 +34,6 @@ def tracked() -> list[str]:
     return listed.stdout.split()
 
 
-def test_imports_run_one_way() -> None:
-    tool = Path(sys.executable).with_name("lint-imports")
-    result = subprocess.run([tool, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout
-
-
 def test_rooms_of_the_core_that_name_pandas_are_tested_on_the_oldest_one() -> None:
     tested = runpy.run_path(str(ROOT / "ops" / "bootstrap.py"))["PURE"]
     named = {
