@@ -10,6 +10,7 @@ import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 Cell = int | float | str | None
@@ -34,9 +35,8 @@ class MarkedTable:
 
     def put(self, db: sqlite3.Connection, rows: Iterable[Sequence[Cell]], about: str = "") -> None:
         """Insert rows, each in place of one with the same key."""
-        marks = ", ".join("?" * (len(self.columns) + 1))
         marked = ((*row, mark_of(self.name, about, *row)) for row in map(self._typed, rows))
-        db.executemany(f"INSERT OR REPLACE INTO {self.name} ({self._names}, mark) VALUES ({marks})", marked)
+        db.executemany(self._insertion, marked)
 
     def rows(
         self, db: sqlite3.Connection, where: str, values: Sequence[Cell], about: str = ""
@@ -81,9 +81,14 @@ class MarkedTable:
     def _typed(self, cells: Sequence[Any]) -> Row:
         return tuple(_stored(kind, cell) for cell, kind in zip(cells, self.columns.values(), strict=True))
 
-    @property
+    @cached_property
     def _names(self) -> str:
         return ", ".join(f'"{name}"' for name in self.columns)
+
+    @cached_property
+    def _insertion(self) -> str:
+        marks = ", ".join("?" * (len(self.columns) + 1))
+        return f"INSERT OR REPLACE INTO {self.name} ({self._names}, mark) VALUES ({marks})"
 
 
 def _stored(kind: type, cell: Any) -> Cell:
