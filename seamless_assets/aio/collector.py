@@ -17,3 +17,14 @@ def collector_paused() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def take_all_for_old() -> None:
+    """Let the next looks at what is young pass over all that is there now.
+
+    Where somebody froze objects, nothing is done: they would be let go with the others.
+    """
+    if not gc.get_freeze_count():
+        # To freeze and let go moves all into the oldest generation, without a look at any of it.
+        gc.freeze()
+        gc.unfreeze()

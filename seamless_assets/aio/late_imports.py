@@ -7,13 +7,14 @@ before the modules inside them, so that other threads of a process that import a
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from seamless_assets.aio.collector import collector_paused
+from seamless_assets.aio.collector import collector_paused, take_all_for_old
 from seamless_assets.errors import MissingPackage
 
 EXTRAS = {"opentelemetry": "otel", "polars": "polars", "pyiceberg": "iceberg"}
@@ -30,6 +31,7 @@ def late_imports(*packages: str) -> Iterator[None]:
     """
     # What imports make is kept, and there is ever more of it.
     with _one_at_a_time, collector_paused():
+        before = len(sys.modules)
         for package in packages:
             try:
                 import_module(package)
@@ -42,6 +44,9 @@ def late_imports(*packages: str) -> Iterator[None]:
                     package=error.name,
                 ) from error
         yield
+        if len(sys.modules) > before:
+            # Two looks at it, with nothing to find, take as long as a tenth of the imports.
+            take_all_for_old()
 
 
 class LateModule:

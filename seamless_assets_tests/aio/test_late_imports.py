@@ -170,3 +170,49 @@ def test_no_garbage_is_looked_for_meanwhile_and_afterwards_as_before(is_collecte
         assert gc.isenabled() is is_collected
     finally:
         (gc.enable if before else gc.disable)()
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a module that keeps many objects, not imported yet."""
+    (tmp_path / "keeps_many.py").write_text("KEPT = [[number] for number in range(3_000)]\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "keeps_many"
+    sys.modules.pop("keeps_many", None)
+
+
+def test_what_imports_keep_is_not_looked_through_as_what_is_young(kept: str) -> None:
+    looked_at: list[int] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        if phase == "start" and info["generation"] < 2:
+            young = {id(one) for generation in (0, 1) for one in gc.get_objects(generation)}
+            looked_at.append(sum(id(one) in young for one in sys.modules[kept].KEPT))
+
+    with late_imports(kept):
+        gc.callbacks.append(note)
+    try:
+        gc.collect(1)
+    finally:
+        gc.callbacks.remove(note)
+    assert looked_at and not any(looked_at)
+
+
+def test_what_was_imported_before_leaves_the_young_young_and_the_frozen_stay_frozen(kept: str) -> None:
+    def is_young(one: object) -> bool:
+        return any(one is other for generation in (0, 1) for other in gc.get_objects(generation))
+
+    with late_imports(kept):
+        pass
+    made: list[object] = [[]]
+    with late_imports(kept):
+        pass
+    assert is_young(made)
+    del sys.modules[kept]
+    gc.freeze()
+    try:
+        with late_imports(kept):
+            pass
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
