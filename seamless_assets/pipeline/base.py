@@ -16,6 +16,7 @@ from seamless_assets.core.reading.settings import ReadSettings
 from seamless_assets.errors import InvalidChoice, InvalidInput, NotPicklable
 from seamless_assets.flows.ports import Ports
 from seamless_assets.pipeline.loop.portal import Portal
+from seamless_assets.pipeline.loop.producer import EarlyItems
 from seamless_assets.pipeline.loop.stream import BatchedStream, Stream
 from seamless_assets.pipeline.wiring.adapters import Adapters
 from seamless_assets.pipeline.wiring.policy import read_settings
@@ -78,8 +79,12 @@ class AsyncBase:
     def _stream(self, make: Callable[[Ports], AsyncGenerator[T, None]]) -> AsyncIterator[T]:
         return Stream(self.portal, lambda adapters: make(adapters.ports))
 
-    def _batched(self, make: Callable[[Ports], AsyncGenerator[Sequence[T], None]]) -> AsyncIterator[T]:
-        return BatchedStream(self.portal, lambda adapters: make(adapters.ports))
+    def _batched(
+        self,
+        make: Callable[[Ports], AsyncGenerator[Sequence[T], None]],
+        early: EarlyItems[Sequence[T]] | None = None,
+    ) -> AsyncIterator[T]:
+        return BatchedStream(self.portal, lambda adapters: make(adapters.ports), early)
 
     def _nodes(self) -> list[NodeId]:
         return list(self.settings.starts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from seamless_assets.aio.late_imports import LateModule
@@ -14,6 +14,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.errors import InvalidInput
 from seamless_assets.pipeline.base import AsyncBase
+from seamless_assets.pipeline.loop.producer import EarlyItems
 
 if TYPE_CHECKING:
     from seamless_assets.core.live import replay as replaying
@@ -49,7 +50,10 @@ class Streaming(AsyncBase):
         (seconds). Raises `InvalidInput` and its kinds, then `ExchangeRefused` and `StoreError`.
         """
         request = self._stream_request(nodes, since, until, context)
-        return self._batched(lambda ports: subscriptions.subscribe_in_batches(ports, request))
+        early = EarlyItems[Sequence[Event]]()
+        return self._batched(
+            lambda ports: subscriptions.subscribe_in_batches(ports, request, tell_early=early.tell), early
+        )
 
     def panel(
         self,

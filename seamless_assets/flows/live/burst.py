@@ -1,12 +1,15 @@
 """Bars that are told as they come, and stored when no more of them come.
 
-So the last one of many that close at once is told before the first one is stored.
+So the last one of many that close at once is told before the first one is stored, and before all objects of
+the process are looked through for cycles.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
+from seamless_assets.aio.collector import collector_paused
 from seamless_assets.aio.timing import call_at, monotonic
 
 QUIET_S = 0.25
@@ -14,25 +17,49 @@ QUIET_S = 0.25
 LONGEST_S = 2.0
 """They are stored so long after the first one was told, however many more come."""
 
-Resume = Callable[[], None]
+MOMENT_S = 0.001
+"""What a told bar asks for beside its storing is done so much later, once whoever was told has run."""
+
+Work = Callable[[], None]
 
 
 class Burst:
-    """Whoever has told a bar waits here to store it: `resume` is called when it is time."""
+    """Whoever has told a bar waits here to store it."""
 
     def __init__(self) -> None:
-        self._waiting: list[Resume] = []
+        self._fresh: list[Work] = []
+        self._waiting: list[Work] = []
+        self._is_timed = False
         self._first_at = self._last_at = 0.0
+        self._pause = ExitStack()
 
-    def hold(self, resume: Resume) -> None:
-        """A bar was told just now."""
+    def hold(self, resume: Work, then: Work) -> None:
+        """A bar was told just now: `then` is called in a moment, `resume` when it is time to store it."""
         self._last_at = monotonic()
+        if not self._fresh:
+            call_at(self._last_at + MOMENT_S, self._go_on)
         if not self._waiting:
             self._first_at = self._last_at
-            self._await_quiet()
+        self._fresh.append(then)
         self._waiting.append(resume)
 
+    def leave(self, resume: Work) -> None:
+        """Wait no longer."""
+        if resume in self._waiting:
+            self._waiting.remove(resume)
+        if not self._waiting:
+            self._pause.close()
+
+    def _go_on(self) -> None:
+        if self._waiting and not self._is_timed:
+            self._pause.enter_context(collector_paused())
+            self._await_quiet()
+        fresh, self._fresh = self._fresh, []
+        for then in fresh:
+            then()
+
     def _await_quiet(self) -> None:
+        self._is_timed = True
         at = min(self._last_at + QUIET_S, self._first_at + LONGEST_S)
         call_at(at, lambda: self._look(at))
 
@@ -40,6 +67,8 @@ class Burst:
         if due < min(self._last_at + QUIET_S, self._first_at + LONGEST_S):
             self._await_quiet()
             return
+        self._is_timed = False
+        self._pause.close()
         waiting, self._waiting = self._waiting, []
         for resume in waiting:
             resume()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from seamless_assets.aio.priority import Slots, on_its_own
 from seamless_assets.aio.shield import shielded
@@ -191,3 +191,8 @@ class ExchangeFeed:
 def _next_before_close(frame: Timeframe, now: float) -> float:
     """When the exchange's clock is asked next for the sake of a mark."""
     return frame.ceil(int(now + CLOCK_BEFORE_CLOSE_S) + 1) - CLOCK_BEFORE_CLOSE_S
+
+
+def with_lease_ttl(ports: Ports, ttl_ms: float) -> Ports:
+    """The same with leases that last so long at most."""
+    return replace(ports, policy=replace(ports.policy, lease_ttl_ms=min(ports.policy.lease_ttl_ms, ttl_ms)))

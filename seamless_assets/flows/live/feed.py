@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import partial
@@ -37,6 +37,7 @@ from seamless_assets.flows.live.exchange_feed import (
     ExchangeFeed,
     FeedListener,
     FeedQuota,
+    with_lease_ttl,
 )
 from seamless_assets.flows.live.look import Look, look
 from seamless_assets.flows.live.passing import is_passing
@@ -85,8 +86,8 @@ class NodeFeed:
         self._listener = listener
         self._node, self._frame = node, node.timeframe
         self._stream, self._shared = stream, shared
-        self._ports = _with_ttl(ports, ports.policy.live_lease_ttl_ms)
-        self._owning = replace(_with_ttl(ports, LEASE_S * 1000), quota=quota)
+        self._ports = with_lease_ttl(ports, ports.policy.live_lease_ttl_ms)
+        self._owning = replace(with_lease_ttl(ports, LEASE_S * 1000), quota=quota)
         self._judge = FinalityJudge(self._frame)
         self.forming = FormingCandle(self._frame)
         """What its stream tells of the bar that is open."""
@@ -210,15 +211,22 @@ class NodeFeed:
             return False
         now += max(0.0, ahead)
         self._judge_next(update, now)
+        go_on = partial(self._go_on, update, made_of)
         if final := self._judge.final(now):
             self._proven += final
-            if not self._judge.has_findings:
-                self._tell_ahead(now)
+            if not self._judge.has_findings and self._tell_ahead(now, go_on):
+                return True
+        go_on()
+        return True
+
+    def _go_on(self, update: CandleUpdate, made_of: Streamed) -> None:
+        """Do all else that an update asks for that was judged."""
+        if not self.is_following:
+            return
         must_work = bool(self._proven) and not self._is_held
         if must_work or self._judge.has_findings or self._judge.next_at() is not None:
             self._woken.set()
         self._show(update, made_of)
-        return True
 
     async def _work(self) -> bool:
         """Judge what was heard, store what that proves, ask for what it leaves open.
@@ -267,18 +275,22 @@ class NodeFeed:
             StreamEvent("fault", self._node.exchange, "not_stored", str(self._node), reason=str(error))
         )
 
-    def _tell_ahead(self, now: float) -> None:
-        """Tell of one bar that follows the last stored one, before it is stored; two are stored at once."""
+    def _tell_ahead(self, now: float, then: Callable[[], None] = lambda: None) -> bool:
+        """Whether it was told now of one bar that follows the last stored one; two are stored at once.
+
+        `then` is called once who was told has it.
+        """
         self._is_held = self._is_held and len(self._proven) == 1
-        if self._is_told or len(self._proven) != 1:
-            return
-        if self._node.exchange not in self._ports.policy.told_when_proven:
-            return
+        may_tell = self._node.exchange in self._ports.policy.told_when_proven
+        if not may_tell or self._is_told or len(self._proven) != 1:
+            return False
         (candle,) = self._proven
         is_next = candle.ts == self._there_until and candle.end == self._closed(now)
-        if is_next and not self._is_dropped(candle) and self._listener.on_proven(candle):
-            self._is_told = self._is_held = True
-            self._shared.told.hold(self._release)
+        if not is_next or self._is_dropped(candle) or not self._listener.on_proven(candle):
+            return False
+        self._is_told = self._is_held = True
+        self._shared.told.hold(self._release, then)
+        return True
 
     def _release(self) -> None:
         """Store what was told."""
@@ -300,6 +312,7 @@ class NodeFeed:
 
     async def _store_last(self) -> None:
         """Store what was told and waits, as the feed ends."""
+        self._shared.told.leave(self._release)
         if self._is_told:
             told, now = self._proven, await self._shared.now(self._ports, inf)
             self._proven, self._is_told, self._is_held = [], False, False
@@ -381,9 +394,7 @@ class NodeFeed:
 
     def _is_dropped(self, candle: FinalCandle) -> bool:
         """Whether the settings take it for proof that nobody traded; REST tells that, too."""
-        o, high, low, c, volume = candle.values
-        is_flat = o == high == low == c and volume == 0
-        return is_flat and self._node.exchange in self._ports.policy.drops_flat_bars
+        return candle.is_flat and self._node.exchange in self._ports.policy.drops_flat_bars
 
     async def _look(self, doubt: Segment, now: float) -> None:
         """Ask for what is missing of a range, as far as it has closed."""
@@ -439,7 +450,3 @@ class NodeFeed:
 
     def _closed(self, now: float) -> int:
         return self._frame.floor(int(now))
-
-
-def _with_ttl(ports: Ports, ttl_ms: float) -> Ports:
-    return replace(ports, policy=replace(ports.policy, lease_ttl_ms=min(ports.policy.lease_ttl_ms, ttl_ms)))

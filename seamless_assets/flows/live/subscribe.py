@@ -33,6 +33,9 @@ CHECKED_EVERY_S = 10.0
 """How often it is checked whether bars are overdue that nobody has news of."""
 
 
+TellEarly = Callable[[Sequence[Event], Callable[[], None]], bool]
+"""Tells the reader what it is told next, where it waits, and says whether it did. Then the second is called
+when the reader asks for more."""
 MAX_PROVEN = 100
 """Bars that are told before they are stored come in batches of so many at most, one of each node."""
 
@@ -53,10 +56,16 @@ async def subscribe(
 
 
 async def subscribe_in_batches(
-    ports: Ports, request: StreamRequest, has_room: Callable[[NodeId], bool] = lambda _: True
+    ports: Ports,
+    request: StreamRequest,
+    has_room: Callable[[NodeId], bool] = lambda _: True,
+    tell_early: TellEarly = lambda _, __: False,
 ) -> AsyncGenerator[Sequence[Event], None]:
-    """The same, as many events at once as there are: what one load finds, bars that are proven together."""
-    subscription = _Subscription(ports, request, await begin(ports, request), has_room)
+    """The same, as many events at once as there are: what one load finds, bars that are proven together.
+
+    `tell_early` is called with a bar in the moment in which it is proven, which is yielded next.
+    """
+    subscription = _Subscription(ports, request, await begin(ports, request), has_room, tell_early)
     try:
         subscription.start()
         async with aclosing(subscription.batches()) as batches:
@@ -104,12 +113,17 @@ class _Subscription:
         request: StreamRequest,
         positions: dict[str, Position],
         has_room: Callable[[NodeId], bool],
+        tell_early: TellEarly,
     ) -> None:
         self._ports, self._request, self._positions = ports, request, positions
-        self._has_room = has_room
+        self._has_room, self._tell_early = has_room, tell_early
         self._ready: dict[NodeId, None] = {}
         self._proven: dict[NodeId, FinalCandle] = {}
         """Bars that are told before they are stored."""
+        self._early: Sequence[Event] = ()
+        """What was told early, perhaps, and is yielded next."""
+        self._is_idle = False
+        """Whether there is nothing to tell or to load."""
         self._ended: list[asyncio.Task[None]] = []
         self._checked_at = monotonic()
         self._woken = asyncio.Event()
@@ -138,7 +152,17 @@ class _Subscription:
                     async for batch in news:
                         yield batch
             else:
-                await self._wait()
+                await self._idle()
+                if self._early:
+                    early, self._early = self._early, ()
+                    yield early
+
+    async def _idle(self) -> None:
+        self._is_idle = True
+        try:
+            await self._wait()
+        finally:
+            self._is_idle = False
 
     async def _wait(self) -> None:
         self._woken.clear()
@@ -261,8 +285,21 @@ class _Subscription:
         if position.upto != candle.ts or position.unstored is not None or candle.end >= self._end_of(node):
             return False
         self._proven[node] = candle
-        self._woken.set()
+        if not self._take_early(node):
+            self._woken.set()
         return True
+
+    def _take_early(self, node: NodeId) -> bool:
+        """Tell a bar that was just proven at once, where nothing else is to be told; whether it is told.
+
+        All else is done once it asks for more.
+        """
+        if not self._is_idle or self._early or self._woken.is_set() or not self._has_room(node):
+            return False
+        if (bar := self._take_proven(node, Progress(self._positions))) is None:
+            return False
+        self._early = [bar]
+        return self._tell_early(self._early, self._woken.set)
 
     def _end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():

@@ -14,7 +14,7 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary, ref
 
 T = TypeVar("T")
@@ -68,6 +68,39 @@ class Mailbox:
                 loop.call_soon(self._empty, loop)
 
 
+class EarlyAnswer(Generic[T]):
+    """Gives who awaits the outcome of some work what that will be, before the work has ended."""
+
+    def __init__(self) -> None:
+        self._awaited_by: tuple[Mailbox, asyncio.Future[T]] | None = None
+        self.is_given = False
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether it can be given to anybody."""
+        return self._awaited_by is not None
+
+    def expect(self, mailbox: Mailbox, answer: asyncio.Future[T]) -> None:
+        """Let it be given to a future of the mailbox's loop."""
+        self._awaited_by = mailbox, answer
+
+    def forget(self) -> None:
+        """Nobody awaits it any more."""
+        self._awaited_by = None
+
+    def give(self, outcome: T) -> None:
+        """Give it, once, from the thread of the work; where nobody awaits it, to nobody."""
+        if (awaited_by := self._awaited_by) is None:
+            return
+        self.is_given = True
+        mailbox, answer = awaited_by
+        try:  # noqa: SIM105
+            mailbox.post(_give, answer, outcome)
+        except RuntimeError:
+            # A loop that was closed meanwhile has nobody who waits.
+            pass
+
+
 class Mailboxes:
     """The mailbox of each event loop that awaits what others do."""
 
@@ -75,25 +108,38 @@ class Mailboxes:
         self._of: WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = WeakKeyDictionary()
         self._lock = Lock()
 
-    async def outcome(self, begun: Future[T]) -> T:
-        """What comes of a future of another thread, awaited here; a caller that is cancelled cancels it."""
+    async def outcome(self, begun: Future[T], early: EarlyAnswer[T] | None = None) -> T:
+        """What comes of a future of another thread, awaited here; a caller that is cancelled cancels it.
+
+        What `early` is given before is taken for that.
+        """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
-        begun.add_done_callback(partial(_tell, self._of_loop(loop), answer))
+        mailbox, early = self._of_loop(loop), early or EarlyAnswer()
+        early.expect(mailbox, answer)
+        begun.add_done_callback(partial(_tell, mailbox, answer, early))
         try:
             return await answer
         finally:
-            if answer.cancelled():
+            if answer.cancelled() and not early.is_given:
                 begun.cancel()
             # An error holds this frame, and must not hold itself by it.
-            del begun, answer
+            early.forget()
+            del begun, answer, early
 
     def _of_loop(self, loop: asyncio.AbstractEventLoop) -> Mailbox:
         with self._lock:
             return self._of.setdefault(loop, Mailbox(loop))
 
 
-def _tell(mailbox: Mailbox, answer: asyncio.Future[T], begun: Future[T]) -> None:
+def _give(answer: asyncio.Future[T], outcome: T) -> None:
+    if not answer.done():
+        answer.set_result(outcome)
+
+
+def _tell(mailbox: Mailbox, answer: asyncio.Future[T], early: EarlyAnswer[T], begun: Future[T]) -> None:
+    if early.is_given:
+        return
     # A loop that was closed meanwhile has nobody who waits.
     with suppress(RuntimeError):
         mailbox.post(_copy, answer, begun)

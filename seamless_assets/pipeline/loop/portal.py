@@ -16,8 +16,8 @@ from weakref import finalize
 
 from seamless_assets.errors import BlockingCall, ForkedProcess, NotPicklable
 from seamless_assets.flows.ports import Ports
-from seamless_assets.pipeline.loop.mailbox import Mailboxes
-from seamless_assets.pipeline.loop.producer import Producer
+from seamless_assets.pipeline.loop.mailbox import EarlyAnswer, Mailboxes
+from seamless_assets.pipeline.loop.producer import EarlyItems, Producer
 from seamless_assets.pipeline.loop.thread import WAKE_S, LoopThread, Wired, Work
 
 T = TypeVar("T")
@@ -100,21 +100,28 @@ class Portal:
             return await work(here.adapters.ports)
         return await self._mailboxes.outcome(self._started(work))
 
-    async def do_within(self, thread: LoopThread, work: Callable[[], Work[T]]) -> T:
-        """Do what belongs to that thread; where it has ended, the caller is cancelled."""
+    async def do_within(
+        self, thread: LoopThread, work: Callable[[], Work[T]], early: EarlyAnswer[T] | None = None
+    ) -> T:
+        """Do what belongs to that thread; where it has ended, the caller is cancelled.
+
+        What `early` is given meanwhile is what comes of it.
+        """
         self._refuse_inherited()
         if thread.is_here:
             return await work()
-        return await self._mailboxes.outcome(self._started_within(thread, work))
+        return await self._mailboxes.outcome(self._started_within(thread, work), early)
 
-    def adopt(self, make: Callable[[Wired], AsyncGenerator[T, None]]) -> tuple[LoopThread, Producer[T]]:
+    def adopt(
+        self, make: Callable[[Wired], AsyncGenerator[T, None]], early: EarlyItems[T] | None = None
+    ) -> tuple[LoopThread, Producer[T]]:
         """A generator over the adapters, to be driven on the loop of the thread that comes with it."""
         self._refuse_inherited()
         if here := self._here():
-            return here, here.adopt(make(here.adapters))
+            return here, here.adopt(make(here.adapters), early)
         with self._lock:
             thread = self._current()
-            return thread, thread.adopt(make(thread.adapters))
+            return thread, thread.adopt(make(thread.adapters), early)
 
     def stop(self) -> None:
         """End the thread, and return when it has ended; on the loop itself it is only told to end."""

@@ -10,7 +10,7 @@ from weakref import finalize
 
 from seamless_assets.errors import NotPicklable
 from seamless_assets.pipeline.loop.portal import Portal
-from seamless_assets.pipeline.loop.producer import Delivery
+from seamless_assets.pipeline.loop.producer import Delivery, EarlyItems
 from seamless_assets.pipeline.loop.thread import Wired
 
 T = TypeVar("T")
@@ -20,12 +20,18 @@ class Stream(AsyncIterator[T]):
     """Items of a flow's generator, which runs on the portal's loop and only as far as it is asked.
 
     Closing the pipeline ends it, and cancels who asks for more. It closes itself where it is dropped; leave
-    it by `async with contextlib.aclosing(...)` to wait for that.
+    it by `async with contextlib.aclosing(...)` to wait for that. Items that the generator tells by `early`
+    come before it yields them.
     """
 
-    def __init__(self, portal: Portal, make: Callable[[Wired], AsyncGenerator[T, None]]) -> None:
+    def __init__(
+        self,
+        portal: Portal,
+        make: Callable[[Wired], AsyncGenerator[T, None]],
+        early: EarlyItems[T] | None = None,
+    ) -> None:
         self._portal = portal
-        self._thread, self._producer = portal.adopt(make)
+        self._thread, self._producer = portal.adopt(make, early)
         finalize(self, self._thread.abandon, self._producer).atexit = False
 
     def __aiter__(self) -> Self:
@@ -39,7 +45,7 @@ class Stream(AsyncIterator[T]):
     async def __anext__(self) -> T:
         with Delivery(self._producer) as delivery:
             step = partial(self._thread.step, self._producer, delivery)
-            return await self._portal.do_within(self._thread, step)
+            return await self._portal.do_within(self._thread, step, delivery.early)
 
     async def several(self) -> Sequence[T]:
         """The next item, and what there is beside it. Raises `StopAsyncIteration` after the last one."""
@@ -59,8 +65,13 @@ class BatchedStream(AsyncIterator[T]):
     They come one by one all the same, and none of them once it is closed.
     """
 
-    def __init__(self, portal: Portal, make: Callable[[Wired], AsyncGenerator[Sequence[T], None]]) -> None:
-        self._batches: Stream[Sequence[T]] = Stream(portal, make)
+    def __init__(
+        self,
+        portal: Portal,
+        make: Callable[[Wired], AsyncGenerator[Sequence[T], None]],
+        early: EarlyItems[Sequence[T]] | None = None,
+    ) -> None:
+        self._batches: Stream[Sequence[T]] = Stream(portal, make, early)
         self._ready: deque[T] = deque()
 
     @property

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 from seamless_assets.flows.diagnose import Question
 from seamless_assets.flows.ports import Ports
 from seamless_assets.pipeline.loop.mailbox import Mailbox
-from seamless_assets.pipeline.loop.producer import Delivery, Producer
+from seamless_assets.pipeline.loop.producer import Delivery, EarlyItems, Producer
 
 T = TypeVar("T")
 Work = Coroutine[Any, Any, T]
@@ -125,9 +125,9 @@ class LoopThread:
             except RuntimeError:
                 pass
 
-    def adopt(self, generator: AsyncGenerator[T, None]) -> Producer[T]:
+    def adopt(self, generator: AsyncGenerator[T, None], early: EarlyItems[T] | None = None) -> Producer[T]:
         """Run a generator on this loop, one step at a time; it is closed with the thread at the latest."""
-        producer = Producer(generator)
+        producer = Producer(generator, early)
         self._producers.add(producer)
         return producer
 

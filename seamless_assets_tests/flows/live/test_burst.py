@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
 from seamless_assets.aio.timing import monotonic
-from seamless_assets.flows.live.burst import LONGEST_S, QUIET_S, Burst
+from seamless_assets.flows.live.burst import LONGEST_S, MOMENT_S, QUIET_S, Burst
 from seamless_assets.testing import run_on_virtual_time
+
+
+def _nothing() -> None:
+    """What a told bar asks for beside its storing, here."""
 
 
 @pytest.mark.parametrize(
@@ -20,13 +25,13 @@ def test_nothing_is_stored_while_more_is_told(pauses: list[float], after_first: 
     async def work() -> None:
         burst, resumed = Burst(), list[float]()
         began = monotonic()
-        burst.hold(lambda: resumed.append(monotonic() - began))
+        burst.hold(lambda: resumed.append(monotonic() - began), _nothing)
         held = 1
         for pause in pauses:
             await asyncio.sleep(pause)
             if resumed:
                 break
-            burst.hold(lambda: resumed.append(monotonic() - began))
+            burst.hold(lambda: resumed.append(monotonic() - began), _nothing)
             held += 1
         await asyncio.sleep(LONGEST_S)
         assert resumed == pytest.approx([after_first] * held)
@@ -39,8 +44,41 @@ def test_the_next_ones_are_held_anew() -> None:
         burst, resumed = Burst(), list[float]()
         for _ in range(3):
             began = monotonic()
-            burst.hold(lambda at=began: resumed.append(monotonic() - at))
+            burst.hold(lambda at=began: resumed.append(monotonic() - at), _nothing)
             await asyncio.sleep(10)
         assert resumed == pytest.approx([QUIET_S] * 3)
+
+    run_on_virtual_time(work)
+
+
+def test_all_else_is_done_in_a_moment_in_the_order_in_which_bars_were_told() -> None:
+    async def work() -> None:
+        burst, done = Burst(), list[tuple[int, float]]()
+        began = monotonic()
+        for number in range(3):
+            burst.hold(_nothing, lambda at=number: done.append((at, monotonic() - began)))
+        assert not done
+        await asyncio.sleep(10)
+        assert [number for number, _ in done] == [0, 1, 2]
+        assert [at for _, at in done] == pytest.approx([MOMENT_S] * 3)
+
+    run_on_virtual_time(work)
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_no_cycles_are_looked_for_while_bars_wait(left: int) -> None:
+    async def work() -> None:
+        burst, resumed = Burst(), list[int]()
+        resumes = [lambda at=at: resumed.append(at) for at in range(2)]
+        for resume in resumes:
+            burst.hold(resume, _nothing)
+        await asyncio.sleep(QUIET_S / 2)
+        assert not gc.isenabled()
+        for resume in resumes[:left]:
+            burst.leave(resume)
+        assert gc.isenabled() is (left == 2)
+        await asyncio.sleep(QUIET_S)
+        assert gc.isenabled()
+        assert resumed == list(range(left, 2))
 
     run_on_virtual_time(work)

@@ -5,7 +5,7 @@ What a process reads it writes down, event and cursor at once; after a crash ano
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +18,7 @@ from seamless_assets.core.live.events import Bar, Event, Filled, Gap, Revised
 from seamless_assets.core.live.request import StreamRequest
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.sharing.policy import Policy
-from seamless_assets.flows.live.subscribe import subscribe
+from seamless_assets.flows.live.subscribe import subscribe_in_batches
 from seamless_assets.flows.ports import Ports
 from seamless_assets.testing import DAY, START
 from seamless_assets_tests.simulation.cluster import Cluster
@@ -88,8 +88,12 @@ class Scale:
 
 @dataclass
 class Journal:
-    """What one slot has read so far, whichever process it was: it outlives them."""
+    """What one slot has read so far, whichever process it was: it outlives them.
 
+    It is busy with an early bar for `busy_s` before it asks for more.
+    """
+
+    busy_s: float
     cursor: str | None = None
     events: list[Event] = field(default_factory=list)
 
@@ -111,7 +115,7 @@ class LiveWorkload(Simulation):
         self.market.refusing = self.rates.refuse
         self.cluster = Cluster(self.loop, self.market, POLICY, budget_fails=rng.random() < 0.2)
         self.injector.expire_lease = self._expire
-        self.journals = [Journal() for _ in range(scale.processes)]
+        self.journals = [Journal(slot % 2) for slot in range(scale.processes)]
         self.pool = WorkerPool(
             self.loop,
             Random(rng.random()),
@@ -133,15 +137,30 @@ class LiveWorkload(Simulation):
     async def _read_on(self, ports: Ports, journal: Journal) -> bool:
         since: Any = journal.cursor or self.window.start
         request = StreamRequest.parse(self.nodes, since, self.window.end, None, 120.0)
-        stream = subscribe(ports, request)
+        early: list[Sequence[Event]] = []
+
+        def tell_early(told: Sequence[Event], go_on: Callable[[], None]) -> bool:
+            early.append(told)
+            self._write_down(ports, journal, told)
+            self.loop.call_later(journal.busy_s, go_on)
+            return True
+
+        stream = subscribe_in_batches(ports, request, tell_early=tell_early)
         try:
-            async for event in stream:
-                self.violations += [f"{ports.worker}: {what}" for what in self._wrong_now(event)]
-                journal.events.append(event)
-                journal.cursor = event.cursor
+            async for told in stream:
+                if not early:
+                    self._write_down(ports, journal, told)
+                elif told is not early.pop():
+                    self.violations.append(f"{ports.worker}: something else was told after an early bar")
         finally:
             await stream.aclose()
         return True
+
+    def _write_down(self, ports: Ports, journal: Journal, told: Sequence[Event]) -> None:
+        for event in told:
+            self.violations += [f"{ports.worker}: {what}" for what in self._wrong_now(event)]
+            journal.events.append(event)
+            journal.cursor = event.cursor
 
     def _wrong_now(self, event: Event) -> Iterator[str]:
         """What is wrong with an event at the moment at which it is told."""

@@ -42,6 +42,12 @@ class FinalCandle:
     values: Values
     proof: Proof
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether it has one price and no volume."""
+        o, high, low, c, volume = self.values
+        return volume == 0 and o == high == low == c
+
 
 @dataclass(slots=True)
 class _Candle:
