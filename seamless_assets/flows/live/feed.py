@@ -212,11 +212,9 @@ class NodeFeed:
         now += max(0.0, ahead)
         self._judge_next(update, now)
         go_on = partial(self._go_on, update, made_of)
-        if final := self._judge.final(now):
-            self._proven += final
-            if not self._judge.has_findings and self._tell_ahead(now, go_on):
-                return True
-        go_on()
+        self._proven += (final := self._judge.final(now))
+        if not final or self._judge.has_findings or not self._tell_ahead(now, go_on):
+            go_on()
         return True
 
     def _go_on(self, update: CandleUpdate, made_of: Streamed) -> None:

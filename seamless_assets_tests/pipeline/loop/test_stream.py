@@ -15,6 +15,7 @@ import pytest
 
 from seamless_assets.errors import BlockingCall, StreamCut
 from seamless_assets.pipeline.loop.portal import Portal
+from seamless_assets.pipeline.loop.producer import EarlyItems
 from seamless_assets.pipeline.loop.stream import BatchedStream, Stream
 from seamless_assets.pipeline.sync import SyncStream
 
@@ -167,6 +168,29 @@ async def test_items_that_come_several_at_once_are_told_one_by_one(portal: Porta
     assert sorted(await asyncio.gather(*(anext(stream) for _ in range(5)))) == [4, 5, 6, 7, 8]
     with pytest.raises(StopAsyncIteration):
         await anext(stream)
+
+
+async def _told_early(
+    early: EarlyItems[Sequence[int]], told: list[bool]
+) -> AsyncGenerator[Sequence[int], None]:
+    """Pairs that are told early, and yielded no sooner than the next one is asked for."""
+    for first in range(0, 6, 2):
+        go_on = asyncio.Event()
+        # The caller's step is under way before it has told whom to answer.
+        while not early.tell([first, first + 1], go_on.set):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        told.append(True)
+        await go_on.wait()
+        yield [first, first + 1]
+
+
+async def test_what_is_told_early_comes_to_another_loop_once_and_in_order(portal: Portal) -> None:
+    early, told = EarlyItems[Sequence[int]](), list[bool]()
+    async with aclosing(BatchedStream(portal, lambda _: _told_early(early, told), early)) as stream:
+        assert [await anext(stream) for _ in range(6)] == [0, 1, 2, 3, 4, 5]
+        with pytest.raises(StopAsyncIteration):
+            await anext(stream)
+    assert len(told) == 3
 
 
 @pytest.mark.parametrize("is_whole", [True, False], ids=["pipeline", "stream"])
