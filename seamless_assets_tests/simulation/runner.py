@@ -33,8 +33,8 @@ SEEDS = {
     "readers": range(30),
     "streams": range(300),
     "worlds": range(10),
-    "fetch-disasters": range(62, 78),
-    "governance-disasters": range(240, 270),
+    "fetch-disasters": range(62, 70),
+    "governance-disasters": range(240, 255),
 }
 """What CI runs."""
 MANY = {
@@ -44,6 +44,7 @@ MANY = {
     "live": range(10_000),
     "streams": range(10_000),
     "worlds": range(400),
+    "fetch-disasters": range(62, 78),
     "governance-disasters": range(240, 540),
 }
 """Where planted bugs are looked for, and what a long run tries."""

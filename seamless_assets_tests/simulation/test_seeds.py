@@ -19,20 +19,26 @@ BLOCK = 15
 REPLAY_S = 200
 EVENTFUL = 3
 """A seed in which much goes wrong, whatever the workload."""
-BLOCKS = [(kind, seeds[at : at + BLOCK]) for kind, seeds in SEEDS.items() for at in seeds[::BLOCK]]
+
+
+def blocks(seeds: range) -> list[range]:
+    """All of them, so many at once."""
+    return [seeds[at : at + BLOCK] for at in range(0, len(seeds), BLOCK)]
+
+
+BLOCKS = [(kind, block) for kind, seeds in SEEDS.items() for block in blocks(seeds)]
+MORE = [(kind, block) for kind, seeds in MANY.items() for block in blocks(seeds[len(SEEDS[kind]) :])]
+
+
+def test_every_seed_is_run() -> None:
+    run = {kind: [seed for one, block in (*BLOCKS, *MORE) if one == kind for seed in block] for kind in MANY}
+    assert run == {kind: list(seeds) for kind, seeds in MANY.items()}
 
 
 @pytest.mark.parametrize(("kind", "seeds"), BLOCKS, ids=[f"{kind}-{seeds.start}" for kind, seeds in BLOCKS])
 def test_nothing_goes_wrong(kind: str, seeds: range) -> None:
     found = failing(kind, seeds)
     assert not found, "\n".join(found)
-
-
-MORE = [
-    (kind, seeds[at : at + BLOCK])
-    for kind, seeds in MANY.items()
-    for at in range(len(SEEDS[kind]), len(seeds), BLOCK)
-]
 
 
 @pytest.mark.deep
