@@ -177,7 +177,8 @@ def provide_questdb() -> None:
     if QUESTDB_JAR.exists() and not QUESTDB_JAR.with_suffix(".jsa").exists() and shutil.which("java"):
         say("keeping the classes of QuestDB, which halves the work of its starts")
         with tempfile.TemporaryDirectory() as folder:
-            run(PYTHON, "-c", KEEP_CLASSES, TESTS, QUESTDB_JAR.resolve(), folder)
+            if run(PYTHON, "-c", KEEP_CLASSES, TESTS, QUESTDB_JAR.resolve(), folder):
+                say("its classes are not kept, so each start takes twice the work")
 
 
 def fetch_questdb() -> None:
@@ -222,8 +223,8 @@ def lint(meanwhile: Callable[[], int] = lambda: 0) -> int:
             status = meanwhile()
         finally:
             types.wait()
-        told.seek(0)
-        print(told.read().decode(), end="", flush=True)
+            told.seek(0)
+            print(told.read().decode(), end="", flush=True)
     return types.returncode or status
 
 

@@ -14,7 +14,7 @@
     │   ├── ExchangeUnavailable            network, 5xx, maintenance, unreadable answer, an operation that
     │   │   │                              failed for now by the exchange's own word; worth a retry
     │   │   └── RateLimited                429, 418 and their kin; `retry_after` in seconds where given
-    │   └── ExchangeRefused                asking again cannot help
+    │   └── ExchangeRefused                asking the same again at once cannot help
     │       ├── UnknownExchange
     │       ├── UnknownSymbol
     │       ├── UnsupportedTimeframe
@@ -194,7 +194,10 @@ class RateLimited(ExchangeUnavailable):
 
 
 class ExchangeRefused(ExchangeError):
-    """The exchange understood and said no; asking again cannot help."""
+    """The exchange understood and said no; asking the same again at once cannot help.
+
+    Live streams ask again later all the same, unless it is of a kind that no waiting mends.
+    """
 
 
 class UnknownExchange(ExchangeRefused, ValueError):

@@ -74,6 +74,34 @@ def test_a_signal_that_comes_while_something_is_started_ends_that_too(
             process.wait()
 
 
+@pytest.mark.parametrize("started", [deployed, run])
+def test_a_signal_that_comes_while_something_is_ended_lets_that_come_to_its_end(
+    started: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ending, made = Ending(), list[subprocess.Popen[Any]]()
+
+    class Signalled(subprocess.Popen[Any]):
+        def __init__(self, *words: Any, **how: Any) -> None:
+            super().__init__(*words, **how)
+            made.append(self)
+
+        def wait(self, timeout: float | None = None) -> int:
+            ending(signal.SIGTERM)
+            return super().wait(timeout)
+
+    for module in (measuring, dagster):
+        monkeypatch.setattr(module, "ENDING", ending)
+    monkeypatch.setattr(subprocess, "Popen", Signalled)
+    try:
+        with pytest.raises(SystemExit), started(tmp_path):
+            pass
+        assert [process.returncode for process in made] != [None]
+    finally:
+        for process in made:
+            process.kill()
+            super(Signalled, process).wait()
+
+
 def test_the_first_signal_ends_and_a_second_one_does_not_disturb_that() -> None:
     ending = Ending()
     with pytest.raises(SystemExit) as ended:

@@ -41,13 +41,15 @@ def running(words: Sequence[str | Path], **how: Any) -> Iterator[subprocess.Pope
         with ENDING.put_off():
             process = subprocess.Popen(list(map(str, words)), start_new_session=True, **how)
             started.enter_context(process)
-            started.callback(_kill_session, process)
+            started.callback(_end_session, process)
         yield process
 
 
-def _kill_session(process: subprocess.Popen[Any]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+def _end_session(process: subprocess.Popen[Any]) -> None:
+    with ENDING.put_off():
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 class ProcessFailed(RuntimeError):
@@ -88,9 +90,11 @@ def run_process(
                 launched, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, **how
             ) as process,
         ):
-            process.wait()
-        seconds, cpu, peak, status = json.loads(told.read_text())
+            launched_well = process.wait() == 0
         text = said.read_text(errors="replace")
+        if not launched_well:
+            raise ProcessFailed(f"{words[0]} was not launched ({process.returncode}):\n{text[-2_000:]}")
+        seconds, cpu, peak, status = json.loads(told.read_text())
     if status:
         raise ProcessFailed(f"{words[0]} ended with status {status}:\n{text[-2_000:]}")
     return Ended(seconds, cpu, peak, text)

@@ -303,6 +303,8 @@ def _followed(bench: Bench, _: asyncio.Runner) -> Iterator[Growth]:
             followers.do("trim")
             return followers.probe(f"follow {nodes}")()
 
+        # What is imported and made once is not counted.
+        followers.do("follow 1")
         yield Growth("growth.followed-nodes", sizes, lambda nodes: partial(follow, nodes))
 
 

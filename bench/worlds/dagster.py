@@ -96,13 +96,14 @@ class Deployment:
 
     def end(self, process: subprocess.Popen[bytes]) -> None:
         """End a process, and what is left of those that it started."""
-        del self._processes[process]
-        process.send_signal(signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=30)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        with ENDING.put_off():
+            del self._processes[process]
+            process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=30)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def launch(self, keys: Sequence[Sequence[str]], tags: dict[str, str]) -> str:
         """The id of a run over assets, launched as the UI does it."""

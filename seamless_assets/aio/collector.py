@@ -10,13 +10,26 @@ from contextlib import contextmanager
 @contextmanager
 def collector_paused() -> Iterator[None]:
     """No look for cycles meanwhile: the more objects are made, the more often all are looked through."""
-    was_on = gc.isenabled()
+    pause = object()
+    if gc.isenabled():
+        _found_on.add(pause)
     gc.disable()
     try:
         yield
     finally:
-        if was_on:
+        if pause in _found_on:
+            _found_on.remove(pause)
             gc.enable()
+
+
+def end_pauses_of_others() -> None:
+    """Let a process that was just forked look for cycles: who paused that is not there to end it."""
+    if _found_on:
+        gc.enable()
+
+
+_found_on = set[object]()
+"""The pauses under way that found it on."""
 
 
 def take_all_for_old() -> None:

@@ -54,6 +54,18 @@ async def test_the_last_write_wins_and_leaves_a_revision(open_store: OpenStore, 
     ]
 
 
+async def test_the_newest_bar_is_revised_alone_and_beside_a_newer_one(
+    open_store: OpenStore, node: NodeId
+) -> None:
+    store, bars = open_store(), random_walk(START, START + 240)
+    await store.write_bars(node, table(dict(list(bars.items())[:3])), [], recorded_at=1.0)
+    newest = {START + 120: tuple(value * 2 for value in bars[START + 120])}
+    assert await store.write_bars(node, table(newest), [], recorded_at=2.0) == Written(0, 1)
+    last_two = {ts: bars[ts] for ts in (START + 120, START + 180)}
+    assert await store.write_bars(node, table(last_two), [], recorded_at=3.0) == Written(1, 1)
+    assert await store.load_bars(node, HOUR) == table(bars)
+
+
 async def test_windows_are_half_open_and_unsorted_batches_are_sorted(
     open_store: OpenStore, node: NodeId
 ) -> None:

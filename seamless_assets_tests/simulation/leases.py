@@ -34,6 +34,7 @@ class RecordingLeaseStore(InMemoryLeaseStore):
         lease = await super().claim(key, holder, ttl)
         if lease is not None:
             self.granted.add((key, lease.token))
+            self.returned_at.pop((key, holder), None)
         return lease
 
     async def renew(self, lease: Lease, ttl: float, above: int | None = None) -> Lease:

@@ -80,11 +80,15 @@ class QuestDbServer:
         """Start and end it, and leave its classes beside its jar: half the work of each later start."""
         made = self._jar.with_name(f"{self._jar.stem}-{os.getpid()}.jsa")
         self._java = (*QUESTDB_STARTS_QUICKLY, f"-XX:ArchiveClassesAtExit={made}")
-        self.start()
-        assert self._process is not None
-        self._process.terminate()
-        self._process.wait()
-        made.rename(kept_classes(self._jar))
+        try:
+            self.start()
+            assert self._process is not None
+            self._process.terminate()
+            self._process.wait(START_S)
+            made.rename(kept_classes(self._jar))
+        finally:
+            self.kill()
+            made.unlink(missing_ok=True)
 
     def start(self) -> None:
         """Start it, and return once it answers."""

@@ -39,6 +39,8 @@ _MAX_MS = 2**63
 RATE_LIMIT_STATUSES = frozenset({418, 429})
 _REFUSALS_THAT_PASS = frozenset({403, 503})
 """Statuses of a ban on some exchanges, and of maintenance, where they say how long it lasts."""
+_LASTING = (ccxt.AuthenticationError, ccxt.BadSymbol)
+"""What is answered the same the next time: to who may not ask, and about what there is not."""
 UNREADABLE = (
     *(TypeError, ValueError, LookupError, AttributeError, ArithmeticError),
     *(RecursionError, AssertionError, UnboundLocalError),
@@ -141,7 +143,7 @@ def typed(
     is_unusable = last is not None and (last.status >= 500 or not last.is_readable)
     if is_broken or is_unusable or isinstance(error, ccxt.OperationFailed):
         return ExchangeUnavailable(message, status=status)
-    return ExchangeRefused(message, status=status)
+    return ExchangeRefused(message, status=status, is_lasting=isinstance(error, _LASTING))
 
 
 def _is_limit(error: ccxt.BaseError, last: Answer | None) -> bool:

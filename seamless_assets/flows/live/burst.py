@@ -6,8 +6,9 @@ the process are looked through for cycles.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 
 from seamless_assets.aio.collector import collector_paused
 from seamless_assets.aio.timing import call_at, monotonic
@@ -28,7 +29,8 @@ class Burst:
 
     def __init__(self) -> None:
         self._fresh: list[Work] = []
-        self._waiting: list[Work] = []
+        self._waiting: dict[Work, None] = {}
+        """In the order in which they came, each once."""
         self._is_timed = False
         self._first_at = self._last_at = 0.0
         self._pause = ExitStack()
@@ -41,12 +43,11 @@ class Burst:
         if not self._waiting:
             self._first_at = self._last_at
         self._fresh.append(then)
-        self._waiting.append(resume)
+        self._waiting[resume] = None
 
     def leave(self, resume: Work) -> None:
         """Wait no longer."""
-        if resume in self._waiting:
-            self._waiting.remove(resume)
+        self._waiting.pop(resume, None)
         if not self._waiting:
             self._pause.close()
 
@@ -55,8 +56,7 @@ class Burst:
             self._pause.enter_context(collector_paused())
             self._await_quiet()
         fresh, self._fresh = self._fresh, []
-        for then in fresh:
-            then()
+        _do_each(iter(fresh))
 
     def _await_quiet(self) -> None:
         self._is_timed = True
@@ -69,6 +69,15 @@ class Burst:
             return
         self._is_timed = False
         self._pause.close()
-        waiting, self._waiting = self._waiting, []
-        for resume in waiting:
-            resume()
+        waiting, self._waiting = self._waiting, {}
+        _do_each(iter(waiting))
+
+
+def _do_each(works: Iterator[Work]) -> None:
+    """Do them all, whichever fails."""
+    try:
+        for work in works:
+            work()
+    except BaseException:
+        call_at(monotonic(), partial(_do_each, works))
+        raise

@@ -17,8 +17,9 @@ from seamless_assets.core.live.feed.finality import FinalCandle
 from seamless_assets.core.live.feed.stability import Stability
 from seamless_assets.core.live.schedule import LONGEST_WAIT_S
 from seamless_assets.core.sharing.events import StreamEvent
-from seamless_assets.errors import BudgetUnavailable, ExchangeError, ExchangeUnavailable
+from seamless_assets.errors import BudgetUnavailable, ExchangeError, SeamlessError
 from seamless_assets.flows.live.burst import Burst
+from seamless_assets.flows.live.passing import is_passing
 from seamless_assets.flows.ports import Ports
 from seamless_assets.flows.sharing.quota import LeaseQuota
 
@@ -110,8 +111,8 @@ class ExchangeFeed:
         began = monotonic()
         try:
             theirs = await ports.source.exchange_now(self.exchange)
-        except (BudgetUnavailable, ExchangeUnavailable):
-            if self._ahead is None:
+        except SeamlessError as error:
+            if self._ahead is None or not is_passing(error):
                 raise
         else:
             self._ahead, self._answered_in = theirs - monotonic(), monotonic() - began

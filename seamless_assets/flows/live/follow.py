@@ -89,8 +89,8 @@ class Follower:
 
     @property
     def is_unheard(self) -> bool:
-        """Whether no look had an answer so far."""
-        return self.is_away and self._followed_until is None
+        """Whether nothing had an answer so far; not so while the first look finds what is missing."""
+        return self.is_away and self._followed_until is None and self.decided == self._complete_until
 
     async def run(self) -> None:
         """Follow until cancelled. Raises `ExchangeRefused` and `StoreError` that no waiting mends."""

@@ -29,5 +29,6 @@ def is_passing(error: SeamlessError) -> bool:
     if isinstance(error, ExchangeRefused):
         # What it answered to a request it may answer otherwise later; what nobody asked it stays refused.
         status = error.facts.get("status")
-        return status is not None and status not in _LASTING_STATUSES
+        is_lasting = error.facts.get("is_lasting", False) or status in _LASTING_STATUSES
+        return status is not None and not is_lasting
     return isinstance(error, _PASSING) and not isinstance(error, _LASTING)

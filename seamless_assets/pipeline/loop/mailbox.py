@@ -123,8 +123,8 @@ class Mailboxes:
         finally:
             if answer.cancelled() and not early.is_given:
                 begun.cancel()
-            # An error holds this frame, and must not hold itself by it.
             early.forget()
+            # An error holds this frame, and must not hold itself by it.
             del begun, answer, early
 
     def _of_loop(self, loop: asyncio.AbstractEventLoop) -> Mailbox:

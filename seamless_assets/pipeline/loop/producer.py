@@ -29,7 +29,8 @@ class EarlyItems(Generic[T]):
     def tell(self, item: T, go_on: Callable[[], None]) -> bool:
         """Tell who waits the item that the generator, which runs on this loop, yields next whatever happens.
 
-        Whether anybody waited: then `go_on` is called when the next item is asked for, be it twice.
+        Whether anybody waited: then `go_on` is called when somebody begins to ask for the next item, be it
+        twice, and not where somebody waits for a turn already.
         """
         return self._tell is not None and self._tell(item, go_on)
 
@@ -135,16 +136,18 @@ class Producer(Generic[T]):
         self._step, self._awaiting = asyncio.current_task(), delivery
         try:
             outcome = _Outcome(await anext(self._generator))
+            is_new = self._told is None
         except BaseException as error:
             # Whatever a generator raises, it has ended.
-            self.has_ended, self._told = True, None
+            self.has_ended = is_new = True
             self._was_cut = isinstance(error, asyncio.CancelledError) and not self.is_closed
             if not isinstance(error, Exception):
+                self._told = None
                 raise
             outcome = _Outcome[T](None, error)
         finally:
             self._step = self._awaiting = None
-        if self._told is None:
+        if is_new:
             with self._handing:
                 heappush(self._untaken, (next(self._numbers), outcome))
         # An error holds this frame, and must not hold itself by it.

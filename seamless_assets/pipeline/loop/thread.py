@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from seamless_assets.aio.collector import end_pauses_of_others
 from seamless_assets.flows.diagnose import Question
 from seamless_assets.flows.ports import Ports
 from seamless_assets.pipeline.loop.mailbox import Mailbox
@@ -40,6 +41,10 @@ class Wired(Protocol):
         """Begin, on the session's loop, what goes on beside the calls."""
 
     async def close(self) -> None: ...
+
+
+# What runs on the loop may pause it in the moment in which another thread forks.
+os.register_at_fork(after_in_child=end_pauses_of_others)
 
 
 class _Turns(selectors.DefaultSelector):

@@ -111,7 +111,12 @@ def test_what_may_succeed_later_is_an_outage_and_what_will_not_is_refused(status
     """binance tells of its own troubles with codes from -1000 on, which ccxt knows to be of that kind."""
     heard = [Answer("https://api.binance.com/api/v3/klines", status, {}, is_readable=True)]
     assert isinstance(typed(ccxt.OperationFailed("code -1001"), heard, "candles"), ExchangeUnavailable)
-    assert isinstance(typed(ccxt.BadSymbol("code -1121"), heard, "candles"), ExchangeRefused)
+    refused = [
+        typed(kind("code"), heard, "candles")
+        for kind in (ccxt.BadSymbol, ccxt.PermissionDenied, ccxt.BadRequest)
+    ]
+    assert {type(each) for each in refused} == {ExchangeRefused}
+    assert [each.is_lasting for each in refused] == [True, True, False]
 
 
 @pytest.mark.parametrize("status", [403, 500, 502, 503])

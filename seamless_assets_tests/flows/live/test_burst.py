@@ -65,6 +65,43 @@ def test_all_else_is_done_in_a_moment_in_the_order_in_which_bars_were_told() -> 
     run_on_virtual_time(work)
 
 
+def test_one_that_fails_holds_up_no_other() -> None:
+    async def work() -> None:
+        burst, done, failed = Burst(), list[str](), list[BaseException]()
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: failed.append(told["exception"]))
+
+        def fail() -> None:
+            raise ValueError("told")
+
+        burst.hold(fail, fail)
+        burst.hold(lambda: done.append("stored"), lambda: done.append("shown"))
+        await asyncio.sleep(10)
+        assert done == ["shown", "stored"]
+        assert [str(error) for error in failed] == ["told", "told"]
+
+    run_on_virtual_time(work)
+
+
+def test_who_waits_twice_is_resumed_once_and_leaves_at_once() -> None:
+    async def work() -> None:
+        burst, resumed = Burst(), list[str]()
+
+        def resume() -> None:
+            resumed.append("stored")
+
+        for _ in range(2):
+            burst.hold(resume, _nothing)
+        await asyncio.sleep(10)
+        assert resumed == ["stored"]
+        for _ in range(2):
+            burst.hold(resume, _nothing)
+        await asyncio.sleep(QUIET_S / 2)
+        burst.leave(resume)
+        assert gc.isenabled()
+
+    run_on_virtual_time(work)
+
+
 @pytest.mark.parametrize("left", [0, 1, 2])
 def test_no_cycles_are_looked_for_while_bars_wait(left: int) -> None:
     async def work() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from support.live import HOUR, NODE, LiveMarket, collect, request, shown
@@ -14,7 +14,7 @@ from seamless_assets.core.node import NodeId
 from seamless_assets.errors import ExchangeRefused
 from seamless_assets.flows.live.feeds import Feeds
 from seamless_assets.flows.live.subscribe import subscribe
-from seamless_assets.testing import START, InMemoryStream, run_on_virtual_time
+from seamless_assets.testing import START, InMemoryStream, random_walk, run_on_virtual_time
 
 
 def test_an_exchange_that_refuses_for_a_while_is_asked_again_and_ends_no_stream() -> None:
@@ -43,12 +43,12 @@ def test_an_exchange_that_refuses_for_a_while_is_asked_again_and_ends_no_stream(
     assert isinstance(told[1], Stale) and told[1].evidence == "refused: binance: code -1000"
 
 
-@pytest.mark.parametrize("status", [None, 401, 451])
-def test_a_refusal_that_no_waiting_mends_ends_the_stream(status: int | None) -> None:
+@pytest.mark.parametrize(("status", "is_lasting"), [(None, False), (401, False), (451, False), (400, True)])
+def test_a_refusal_that_no_waiting_mends_ends_the_stream(status: int | None, is_lasting: bool) -> None:
     market = LiveMarket()
 
     async def refuse(*_: object) -> NoReturn:
-        raise ExchangeRefused("not from where you are", status=status)
+        raise ExchangeRefused("not from where you are", status=status, is_lasting=is_lasting)
 
     async def work() -> None:
         market.exchange.check_node = refuse  # type: ignore[method-assign]
@@ -76,6 +76,49 @@ def test_a_stream_that_begins_while_the_clock_is_refused_is_followed_once_it_is_
 
     delays = run_on_virtual_time(work)
     assert len(delays) == 10 and max(delays[1:]) < 0.1
+
+
+def test_a_stream_goes_on_by_the_clock_it_knows_while_that_is_refused() -> None:
+    market = LiveMarket()
+    tell = market.exchange.exchange_now
+
+    async def refuse_later(exchange: str) -> float:
+        if market.now + 100 < market.clock.now() < market.now + 400:
+            raise ExchangeRefused("binance: code -1000", status=400)
+        return await tell(exchange)
+
+    async def work() -> list[tuple[type[Event], float]]:
+        market.exchange.exchange_now = refuse_later  # type: ignore[method-assign]
+        ports = market.process(feeds=Feeds(InMemoryStream(market.exchange)))
+        ports = replace(ports, policy=replace(ports.policy, feeds={"binance": "websocket"}))
+        events = subscribe(ports, request([NODE], None, market.now + 600))
+        return [(type(event), market.clock.now() - event.end) async for event in events]
+
+    told = run_on_virtual_time(work)
+    bars = [delay for kind, delay in told if kind is Bar]
+    assert len(bars) == 10 and max(bars[1:]) < 0.1
+    assert Stale not in {kind for kind, _ in told}
+
+
+def test_a_long_history_is_no_silence() -> None:
+    """The first look takes longer than `max_lag`, and is heard all the time."""
+    market = LiveMarket(now=START + 20 * 24 * HOUR)
+    market.exchange.series[NODE] = random_walk(START, START + 21 * 24 * HOUR)
+    fetch = market.exchange.fetch_candles
+
+    async def answer_late(*asked: Any, **how: Any) -> Any:
+        await market.clock.sleep(15)
+        return await fetch(*asked, **how)
+
+    async def work() -> list[tuple[float, Event]]:
+        market.exchange.fetch_candles = answer_late  # type: ignore[method-assign]
+        stream = subscribe(market.process(), request([NODE], START, market.now + 900))
+        return [(market.clock.now(), event) async for event in stream]
+
+    told = run_on_virtual_time(work)
+    history_took = next(at for at, event in told if isinstance(event, CaughtUp)) - market.now
+    assert history_took > 120
+    assert not [event for at, event in told if isinstance(event, Stale) and at < market.now + history_took]
 
 
 @pytest.mark.parametrize("frame", ["1m", "1h"])

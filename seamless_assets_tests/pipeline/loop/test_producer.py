@@ -105,6 +105,22 @@ async def test_what_was_told_early_and_not_taken_comes_next() -> None:
     assert await step == "a"
 
 
+async def test_an_error_after_an_early_item_comes_next() -> None:
+    told = EarlyItems[str]()
+
+    async def items() -> AsyncGenerator[str, None]:
+        await asyncio.sleep(0)
+        told.tell("a", lambda: None)
+        raise ValueError("b")
+        yield "never"
+
+    producer = Producer(items(), told)
+    delivery, answer = Delivery(producer), asyncio.get_running_loop().create_future()
+    delivery.early.expect(Mailbox(asyncio.get_running_loop()), answer)
+    assert await producer.step(delivery) == await answer == "a"
+    assert [await _next(producer) for _ in range(2)] == ["ValueError", "StopAsyncIteration"]
+
+
 @pytest.mark.parametrize("is_given_up", [True, False])
 async def test_nothing_is_told_early_where_nobody_waits(is_given_up: bool) -> None:
     early = Early()

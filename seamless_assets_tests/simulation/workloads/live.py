@@ -90,10 +90,11 @@ class Scale:
 class Journal:
     """What one slot has read so far, whichever process it was: it outlives them.
 
-    It is busy with an early bar for `busy_s` before it asks for more.
+    It is busy with an early bar for `busy_s` before it asks for more, or takes none early.
     """
 
     busy_s: float
+    takes_early: bool
     cursor: str | None = None
     events: list[Event] = field(default_factory=list)
 
@@ -115,7 +116,7 @@ class LiveWorkload(Simulation):
         self.market.refusing = self.rates.refuse
         self.cluster = Cluster(self.loop, self.market, POLICY, budget_fails=rng.random() < 0.2)
         self.injector.expire_lease = self._expire
-        self.journals = [Journal(slot % 2) for slot in range(scale.processes)]
+        self.journals = [Journal(slot % 2, slot != 2) for slot in range(scale.processes)]
         self.pool = WorkerPool(
             self.loop,
             Random(rng.random()),
@@ -140,6 +141,8 @@ class LiveWorkload(Simulation):
         early: list[Sequence[Event]] = []
 
         def tell_early(told: Sequence[Event], go_on: Callable[[], None]) -> bool:
+            if not journal.takes_early:
+                return False
             early.append(told)
             self._write_down(ports, journal, told)
             self.loop.call_later(journal.busy_s, go_on)

@@ -1,0 +1,22 @@
+"""What a process that is forked has of the loop's thread, which is not there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+FORKS = """
+import gc, os
+import seamless_assets.pipeline.loop.thread
+from seamless_assets.aio.collector import collector_paused
+
+with collector_paused():
+    child = os.fork()
+    if not child:
+        os._exit(0 if gc.isenabled() else 1)
+    raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) or gc.isenabled())
+"""
+
+
+def test_a_pause_of_the_loop_is_not_inherited_by_a_process_that_is_forked_meanwhile() -> None:
+    assert subprocess.run([sys.executable, "-c", FORKS], check=False).returncode == 0
