@@ -37,9 +37,13 @@ PURE = (
 """Tests of what deals in frames, below the folder of tests; they hold for every pandas that we take."""
 OLDEST_PANDAS = "2.2"
 TEST_TOOLS = ("hypothesis", "pandera", "polars", "pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist")
-ALL_TESTS = ("-n", "3", "--dist", "worksteal")
-"""A worker more than the cores of CI: tests wait for servers and processes half of their time."""
+ALL_TESTS = ("-n", "4", "--dist", "worksteal")
+"""Two workers for each core of CI: tests wait for servers and processes half of their time."""
 DEEP_TESTS = (*ALL_TESTS, "-m", "deep", "--timeout", "14400")
+
+
+TOLD = 10_000
+"""So many characters are shown of what tells why tests cannot be collected."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def main() -> int:
         return test([*DEEP_TESTS, *arguments])
     if arguments:
         return lint() or test(arguments)
-    return lint(meanwhile=test_oldest_pandas) or test(list(ALL_TESTS))
+    return lint(meanwhile=test_oldest_pandas) or compile_tests() or test(list(ALL_TESTS))
 
 
 def install(extra: str) -> None:
@@ -231,6 +235,17 @@ def lint(meanwhile: Callable[[], int] = lambda: 0) -> int:
 def test(arguments: list[str]) -> int:
     """Run pytest."""
     return announced(PYTHON, "-m", "pytest", *arguments)
+
+
+def compile_tests() -> int:
+    """Collect the tests once, so that not each worker compiles all that they import."""
+    say("compiling what tests import")
+    collected = subprocess.run(
+        [PYTHON, "-m", "pytest", "-q", "--collect-only"], capture_output=True, check=False
+    )
+    if collected.returncode:
+        print(collected.stdout.decode(errors="replace")[-TOLD:], flush=True)
+    return collected.returncode
 
 
 def test_oldest_pandas() -> int:

@@ -181,6 +181,15 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     sys.modules.pop("keeps_many", None)
 
 
+@pytest.fixture
+def nothing_frozen() -> Iterator[None]:
+    """Nothing of the tests' own process is kept out of the collector's sight meanwhile."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
+
+
+@pytest.mark.usefixtures("nothing_frozen")
 def test_what_imports_keep_is_not_looked_through_as_what_is_young(kept: str) -> None:
     looked_at: list[int] = []
 
@@ -198,6 +207,7 @@ def test_what_imports_keep_is_not_looked_through_as_what_is_young(kept: str) -> 
     assert looked_at and not any(looked_at)
 
 
+@pytest.mark.usefixtures("nothing_frozen")
 def test_what_was_imported_before_leaves_the_young_young_and_the_frozen_stay_frozen(kept: str) -> None:
     def is_young(one: object) -> bool:
         return any(one is other for generation in (0, 1) for other in gc.get_objects(generation))
