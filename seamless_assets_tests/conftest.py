@@ -28,7 +28,7 @@ QUESTDB_JAR = ROOT / ".venv" / "services" / "questdb-9.3.4.jar"
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """Look for no cycles among what collecting leaves: it stays, and takes most of a second to look through."""
+    """Look for no cycles in what collecting leaves: it stays, and takes most of a second each time."""
     gc.disable()
     try:
         return (yield)
