@@ -48,9 +48,15 @@ def served(_: Path) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("started", [deployed, run, served])
-def test_a_signal_that_comes_while_something_is_started_ends_that_too(
-    started: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+STARTS, ENDS = "starts", "ends"
+
+
+@pytest.mark.parametrize(
+    ("started", "moment"),
+    [(deployed, STARTS), (run, STARTS), (served, STARTS), (deployed, ENDS), (run, ENDS)],
+)
+def test_a_signal_that_comes_while_something_starts_or_ends_leaves_nothing_of_that(
+    started: Callable[[Path], Any], moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ending, made = Ending(), list[subprocess.Popen[Any]]()
 
@@ -58,48 +64,26 @@ def test_a_signal_that_comes_while_something_is_started_ends_that_too(
         def __init__(self, *words: Any, **how: Any) -> None:
             super().__init__(*words, **how)
             made.append(self)
-            ending(signal.SIGTERM)
+            if moment == STARTS:
+                ending(signal.SIGTERM)
+
+        def wait(self, timeout: float | None = None) -> int:
+            if moment == ENDS:
+                ending(signal.SIGTERM)
+            return super().wait(timeout)
 
     for module in (measuring, dagster, servers):
         monkeypatch.setattr(module, "ENDING", ending)
     monkeypatch.setattr(subprocess, "Popen", Signalled)
     try:
         with pytest.raises(SystemExit) as ended, started(tmp_path):
-            pytest.fail("it went on")
+            assert moment == ENDS, "it went on"
         assert ended.value.code == 128 + signal.SIGTERM
         assert [process.returncode is None for process in made] == [False]
     finally:
         for process in made:
             process.kill()
             process.wait()
-
-
-@pytest.mark.parametrize("started", [deployed, run])
-def test_a_signal_that_comes_while_something_is_ended_lets_that_come_to_its_end(
-    started: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ending, made = Ending(), list[subprocess.Popen[Any]]()
-
-    class Signalled(subprocess.Popen[Any]):
-        def __init__(self, *words: Any, **how: Any) -> None:
-            super().__init__(*words, **how)
-            made.append(self)
-
-        def wait(self, timeout: float | None = None) -> int:
-            ending(signal.SIGTERM)
-            return super().wait(timeout)
-
-    for module in (measuring, dagster):
-        monkeypatch.setattr(module, "ENDING", ending)
-    monkeypatch.setattr(subprocess, "Popen", Signalled)
-    try:
-        with pytest.raises(SystemExit), started(tmp_path):
-            pass
-        assert [process.returncode for process in made] != [None]
-    finally:
-        for process in made:
-            process.kill()
-            super(Signalled, process).wait()
 
 
 def test_the_first_signal_ends_and_a_second_one_does_not_disturb_that() -> None:
