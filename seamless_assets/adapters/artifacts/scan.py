@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import attrgetter
 
 from cachetools import LRUCache
+from cachetools.keys import hashkey
 
 from seamless_assets.adapters.artifacts.files import Files
 from seamless_assets.adapters.artifacts.proof import ProvenFile, fill_bars, proven_file, proven_manifest
@@ -30,8 +31,8 @@ CHECK_EACH_TIME = 32
 """Up to so many artifacts the files of a folder are checked at each read, else once a second."""
 
 
-_Key = tuple[str, *tuple[ArtifactRef, ...]]
-"""A node's folder, and the artifacts in order."""
+_Key = tuple[Hashable, ...]
+"""A node's folder, and the artifacts in order; of many a hash takes long, so it is made once for a load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +90,19 @@ class ScanReader:
 
     async def load(self, node: NodeId, folder: str, refs: Sequence[ArtifactRef]) -> Scan:
         """Bars, gaps and flags of artifacts in order. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
-        key: _Key = (folder, *refs)
+        key: _Key = hashkey(folder, *refs)
         # What is cached may be let go, and loaded anew by others, wherever this waits.
         while (cached := self._cache.get(key)) is not None:
             if await self._is_unchanged(key, cached):
                 return cached.scan
             if self._cache.get(key) is cached:
                 del self._cache[key]
-        return await self._flights.do(("load", key), lambda: self._load_and_cache(key, node))
+        return await self._flights.do(
+            ("load", key), lambda: self._load_and_cache(key, node, _slices(folder, refs))
+        )
 
-    async def _load_and_cache(self, key: _Key, node: NodeId) -> Scan:
-        folder, *refs = key
-        cached = await self._load(node, _batches(_slices(folder, refs)))
+    async def _load_and_cache(self, key: _Key, node: NodeId, slices: Sequence[_ArtifactSlice]) -> Scan:
+        cached = await self._load(node, _batches(slices))
         if cached.nbytes <= self._cache.maxsize:
             self._cache[key] = cached
         return cached.scan

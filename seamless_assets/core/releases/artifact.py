@@ -278,7 +278,8 @@ def packing_facts(policy: Mapping[str, Any], packing: Packing) -> dict[str, Any]
 def opens_of(manifests: Sequence[Manifest], timeframe: Timeframe) -> np.ndarray:
     """Sorted opens of the bars of ascending artifacts that do not overlap, int64 epoch seconds."""
     holes = [gap for one in manifests for gaps in (one.absent, one.missing) for gap in gaps]
-    holes += [Gap(left.end, right.start, MISSING) for left, right in pairwise(manifests)]
+    between = ((left.end, right.start) for left, right in pairwise(manifests))
+    holes += [Gap(end, start, MISSING) for end, start in between if end != start]
     return _opens_but(holes, timeframe, Segment(manifests[0].start, manifests[-1].end))
 
 

@@ -22,7 +22,7 @@ from seamless_assets.adapters.artifacts.files import (
     too_large,
     translated,
 )
-from seamless_assets.adapters.artifacts.storage.regular import IrregularFile, read_whole, regular_file
+from seamless_assets.adapters.artifacts.storage.regular import IrregularFile, open_regular, read_whole
 from seamless_assets.core.releases.artifact import StoredFile
 from seamless_assets.errors import ArtifactCorrupt, ArtifactStoreError
 
@@ -241,10 +241,13 @@ class FolderFiles:
         """Its bytes, and its signature from before they were read."""
         uri = self.uri(path)
         try:
-            with regular_file(uri) as (file, status):
+            file, status = open_regular(uri)
+            try:
                 if status.st_size > most_bytes(path):
                     raise too_large(uri, status.st_size)
                 return read_whole(file, status.st_size), _signature_of(status)
+            finally:
+                os.close(file)
         except IrregularFile as error:
             raise ArtifactCorrupt(
                 f"{uri} is no regular file, but a folder, a link or a pipe; take it away", uri=uri

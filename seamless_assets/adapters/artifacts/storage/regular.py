@@ -16,6 +16,15 @@ class IrregularFile(OSError):
 @contextmanager
 def regular_file(path: str) -> Iterator[tuple[int, os.stat_result]]:
     """The open file at `path`, and what the system tells of it. Raises `IrregularFile`, `OSError`."""
+    file, status = open_regular(path)
+    try:
+        yield file, status
+    finally:
+        os.close(file)
+
+
+def open_regular(path: str) -> tuple[int, os.stat_result]:
+    """The same, for a caller that closes it. Of many small files a context takes a tenth of the time."""
     try:
         # Without waiting: the other end of a pipe may never come.
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
@@ -27,9 +36,10 @@ def regular_file(path: str) -> Iterator[tuple[int, os.stat_result]]:
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode):
             raise IrregularFile(errno.EINVAL, "no regular file", path)
-        yield file, status
-    finally:
+    except BaseException:
         os.close(file)
+        raise
+    return file, status
 
 
 def read_whole(file: int, size: int) -> bytes:
