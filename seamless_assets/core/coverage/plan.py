@@ -20,13 +20,10 @@ absent at one page's edge in 250, and one more request asks there what lies betw
 def chunk_bars(page: int, window_bars: int) -> int:
     """Bars of one chunk: whole pages near `window_bars`, so that no request goes out half empty.
 
-    Pages share a margin with each other and with the chunk's neighbours. Both pages at an edge of chunks
-    reach over it, so where a chunk is one page half a margin each is enough. Where `window_bars` is less
-    than half a page, it is taken as it is.
+    Pages share a margin with each other and with the chunk's neighbours. Where `window_bars` is less than
+    half a page, it is taken as it is.
     """
     pages = window_bars // page or int(2 * window_bars >= page)
-    if pages == 1:
-        return page - 2 * -(-margin(page) // 2)
     return pages * page - (pages + 1) * margin(page) if pages else window_bars
 
 
