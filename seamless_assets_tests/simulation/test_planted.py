@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seamless_assets.adapters.artifacts.log_reader import LogReader
-from seamless_assets.adapters.artifacts.scan import ScanReader
+from seamless_assets.adapters.artifacts.scan import ScanReader, _slices
 from seamless_assets.core.bars.table import empty_bars, timestamps
 from seamless_assets.core.coverage.ledger import Fact
 from seamless_assets.core.releases.log import ReleaseLog
@@ -200,7 +200,7 @@ def test_a_scan_that_is_looked_up_again_after_a_wait(monkeypatch: pytest.MonkeyP
         kept = self._cache.get(key)
         if kept is not None and await self._is_unchanged(key, kept):
             return self._cache[key].scan
-        return await self._load_and_cache(key, node)
+        return await self._load_and_cache(key, node, _slices(folder, refs))
 
     monkeypatch.setattr(ScanReader, "load", load)
     found("readers", "died of KeyError", first=23)
