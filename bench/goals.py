@@ -164,6 +164,8 @@ OF_RESULT, OF_INPUT = "Arrow size of the result", "Arrow size of the input"
 MEMORY = (
     Line("memory.hot-read", "SQLite: read ten years", OF_RESULT, ARROW_3X, "MiB"),
     Line("memory.hot-write", "SQLite: write ten years", OF_INPUT, ARROW_3X, "MiB"),
+    Line("memory.questdb-read", "QuestDB: read ten years", OF_RESULT, ARROW_3X, "MiB"),
+    Line("memory.questdb-write", "QuestDB: write ten years", OF_INPUT, ARROW_3X, "MiB"),
     Line("memory.read-arrow", "read ten released years, to Arrow", OF_RESULT, ARROW_3X, "MiB"),
     Line("memory.read-pandas", "read ten released years, to pandas", OF_RESULT, ARROW_3X, "MiB"),
     Line("memory.read-polars", "read ten released years, to polars", OF_RESULT, ARROW_3X, "MiB"),
@@ -175,6 +177,7 @@ MEMORY = (
     Line("memory.ingest", "import two years of Parquet, and release them", OF_INPUT, ARROW_3X, "MiB"),
     Line("memory.verify", "prove every file of ten years", OF_INPUT, ARROW_3X, "MiB"),
     Line("memory.replay", "the events of two years", OF_INPUT, ARROW_3X, "MiB"),
+    Line("memory.compact", "merge the days of ten years into months", OF_INPUT, ARROW_3X, "MiB"),
 )
 GROWTH = (
     Line("growth.bars-conform", "conform 10,000 to a million bars", None, LINEAR, "exponent"),
@@ -194,7 +197,7 @@ GROWTH = (
     Line("growth.gaps-coverage", "coverage of a year with 500 to 50,000 gaps", None, LINEAR, "exponent"),
     Line("growth.gaps-read", "read a year with as many gaps", None, LINEAR, "exponent"),
     Line("growth.nodes-panel", "a panel of 10, 100, 1,000 nodes", None, LINEAR, "exponent"),
-    Line("growth.nodes-one", "read one of as many nodes", None, CONSTANT, "exponent"),
+    Line("growth.nodes-one", "read one of 50, 500, 5,000 nodes", None, CONSTANT, "exponent"),
     Line("growth.nodes-dagster", "load 50, 500, 5,000 nodes in Dagster", None, LINEAR, "exponent"),
     Line("growth.partitions-materialize", "materialize 3, 30, 300 partitions", None, LINEAR, "exponent"),
     Line("growth.readers-day", "10, 100, 1,000 readers at once", None, LINEAR, "exponent"),

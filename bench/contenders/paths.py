@@ -1,10 +1,10 @@
 """One path of data in a process of its own, for the memory that it takes at most.
 
-    python -m bench.contenders.paths PATH FOLDER ROWS
+    python -m bench.contenders.paths PATH FOLDER ROWS [HTTP_PORT PG_PORT]
 
-`prepare` makes the world that the others walk: released days, a hot store, a Parquet file, settings. Prints
-the MiB that the path took beyond what the process held, its input counted, and the MiB that its result or its
-input, whichever is larger, has in Arrow.
+`prepare` makes the world that the others walk: released days, a hot store, a Parquet file, settings;
+`questdb_fill` what is read from a QuestDB. The others print the MiB that the path took beyond what the
+process held, its input counted, and the MiB that its result or its input, whichever is larger, has in Arrow.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,19 +23,25 @@ import seamless_assets as sa
 from bench.measuring.sample import MIB, take, trim
 from bench.worlds.bars import DAY_BARS, LONG_START, MINUTE, dirty_bars, market_bars
 from bench.worlds.releases import open_store, release_days, table_of_frame
+from seamless_assets.adapters.questdb.address import QuestDbAddress
+from seamless_assets.adapters.questdb.store import QuestDbHotStore
 from seamless_assets.adapters.sqlite.store import SqliteHotStore
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
 
+T = TypeVar("T")
 NODES = [NodeId.parse(f"ohlcv:binance:N{number}/USDT:1m") for number in range(5)]
 NODE = NODES[0]
 
 
 class World:
-    """What lies in the folder, and the paths through it; `rows` says how far each goes."""
+    """What lies in the folder, and the paths through it; `rows` says how far each goes.
 
-    def __init__(self, folder: Path, rows: int) -> None:
-        self.folder, self.rows = folder, rows
+    `ports` are those of a QuestDB by HTTP and by the protocol of PostgreSQL, for paths that go there.
+    """
+
+    def __init__(self, folder: Path, rows: int, *ports: int) -> None:
+        self.folder, self.rows, self.ports = folder, rows, ports
         self.settings = folder / "seamless.yaml"
 
     def prepare(self) -> None:
@@ -91,6 +97,33 @@ class World:
             return bars
 
         return write
+
+    def questdb_fill(self) -> None:
+        """Write what `questdb_read` reads."""
+        bars = self.bars(self.rows)
+        asyncio.run(self._on_questdb(lambda store: store.write_bars(NODE, bars, [], recorded_at=1.0)))
+
+    def questdb_read(self, rows: int) -> Callable[[], pa.Table]:
+        """Read from QuestDB."""
+        window = Segment(*self.window(rows))
+        return lambda: asyncio.run(self._on_questdb(lambda store: store.load_bars(NODE, window)))
+
+    def questdb_write(self, rows: int) -> Callable[[], pa.Table]:
+        """Write to a QuestDB that holds nothing of it."""
+        node, bars = NodeId.parse(f"ohlcv:binance:W{rows}/USDT:1m"), self.bars(rows)
+
+        def write() -> pa.Table:
+            asyncio.run(self._on_questdb(lambda store: store.write_bars(node, bars, [], recorded_at=1.0)))
+            return bars
+
+        return write
+
+    async def _on_questdb(self, work: Callable[[QuestDbHotStore], Awaitable[T]]) -> T:
+        store = QuestDbHotStore(QuestDbAddress("127.0.0.1", *self.ports))
+        try:
+            return await work(store)
+        finally:
+            await store.close()
 
     def read_arrow(self, rows: int) -> Callable[[], pa.Table]:
         """Read what is released, as Arrow."""
@@ -172,6 +205,17 @@ class World:
 
         return prove
 
+    def compact(self, rows: int) -> Callable[[], pa.Table]:
+        """Merge the days of a node into months."""
+        node = NODE if rows == self.rows else NODES[1]
+
+        def merge() -> pa.Table:
+            with sa.connect(str(self.settings)) as pipeline:
+                pipeline.compact(str(node))
+            return None
+
+        return merge
+
     def replay(self, rows: int) -> Callable[[], pa.Table]:
         """Read the events of what is released, one by one."""
 
@@ -193,9 +237,9 @@ LIMITED = {"panel": 5 * 5 / 6, "ingest": 1.0, "replay": 1.0}
 def main() -> None:
     """Walk a path: a day of it first, so that what is imported at its first use is no part of it."""
     name, folder, rows = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    world = World(folder, rows)
-    if name == "prepare":
-        world.prepare()
+    world = World(folder, rows, *map(int, sys.argv[4:]))
+    if name in ("prepare", "questdb_fill"):
+        getattr(world, name)()
         return
     getattr(world, name)(DAY_BARS)()
     trim()

@@ -200,11 +200,11 @@ async def _release_whole(folder: Path, bars: pa.Table, window: Segment) -> None:
 
 def _nodes(bench: Bench, _: asyncio.Runner) -> Iterator[Growth]:
     """Nodes that are declared: all of them in a panel, one of them read, and their code location loaded."""
-    sizes = _sizes(bench, 10, 100, 1_000)
-    nodes = [f"ohlcv:binance:C{number}/USDT:5m" for number in range(sizes[-1])]
+    sizes, many = _sizes(bench, 10, 100, 1_000), _sizes(bench, 50, 500, 5_000)
+    nodes = [f"ohlcv:binance:C{number}/USDT:5m" for number in range(many[-1])]
     series = random_walk(START, START + 2 * DAY, FIVE)
     with connect_in_memory(InMemoryExchange.serving(dict.fromkeys(nodes, series))) as pipeline:
-        for node in nodes:
+        for node in nodes[: sizes[-1]]:
             pipeline.materialize(node, START, START + DAY)
         yield Growth(
             "growth.nodes-panel",
@@ -212,18 +212,18 @@ def _nodes(bench: Bench, _: asyncio.Runner) -> Iterator[Growth]:
             lambda count: lambda: _done(pipeline.read_panel(nodes[:count], START, START + DAY)),
         )
     pipelines = {}
-    for count in sizes:
+    for count in many:
         pipelines[count] = connect_in_memory(InMemoryExchange.serving(dict.fromkeys(nodes[:count], series)))
         pipelines[count].materialize(nodes[0], START, START + DAY)
     yield Growth(
         "growth.nodes-one",
-        sizes,
+        many,
         lambda count: repeated(lambda: _done(pipelines[count].read(nodes[0], START, START + DAY)), 20),
         7,
     )
     for opened in pipelines.values():
         opened.close()
-    yield Growth("growth.nodes-dagster", _sizes(bench, 50, 500, 5_000), partial(_location, bench.folder))
+    yield Growth("growth.nodes-dagster", many, partial(_location, bench.folder))
 
 
 def _location(folder: Path, nodes: int) -> Probe:
