@@ -19,10 +19,10 @@ HEAD = (
     "---\nhide: [navigation]\n---\n"
     "# Results\n"
     "Written by `python -m bench --page docs/results.md`; nothing on this page is typed by hand. Each line "
-    "is measured beside what you would otherwise use, both in turn, round by round, in one run: *ours* and "
-    "*peer* are medians, *ratio* is the median of the ratios of the rounds, with its quartiles. Less is "
-    "better in every line: a goal of 0.33 means at least three times as fast. Repeat a line by the command "
-    "beside it.\n"
+    "is measured beside what you would otherwise use, both in turn, round by round, in one run of its own: "
+    "*ours* and *peer* are medians, *ratio* is the median of the ratios of the rounds, with its quartiles. "
+    "Less is better in every line: a goal of 0.33 means at least three times as fast. Repeat a line by the "
+    "command beside it.\n"
 )
 LEGEND = (
     "*MiB* is the peak of memory of ours and of the peer: of a new process all that it held, of a call what "

@@ -10,8 +10,8 @@ from bench.line import Line, Row
 from bench.report.words import number
 
 BEGIN, END = "<!-- speeds -->\n", "<!-- end of speeds -->\n"
-TOOLS = ("freqtrade", "bare ccxt", "ArcticDB", "DuckDB", "polars", "pyarrow", "bare pyarrow", "bare FastAPI")
-"""Peers that people would otherwise use; the rest of the bench holds us against ourselves."""
+TOOLS = ("freqtrade", "bare ", "ArcticDB", "DuckDB", "polars", "pyarrow", "pandera")
+"""Peers that people would otherwise use; others are the fewest requests, sizes, or ourselves."""
 
 RATIOS = (
     "*Theirs* and *ours* are each the median of all rounds; the *median ratio* is that of ours / theirs of "

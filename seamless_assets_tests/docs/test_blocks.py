@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import hashlib
 import json
 import re
 import shlex
@@ -273,3 +274,10 @@ def test_the_tables_of_the_page_are_read_by_other_engines(in_folder: World, type
 
 def test_the_messages_of_the_pages_are_json() -> None:
     assert [sorted(json.loads(block.code)) for block in blocks("json")]
+
+
+def test_no_hash_of_the_pages_is_that_of_a_word() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    shown = set(re.findall(r'sha256: "([0-9a-f]{64})"', text))
+    words = {"", "test", "password", "changeme", "admin", *re.findall(r"[\w.-]+", text)}
+    assert shown and not shown & {hashlib.sha256(word.encode()).hexdigest() for word in words}
