@@ -250,9 +250,9 @@ def test_a_refusal_of_the_past_names_the_release_that_it_was_bound_to(
     }[by]
     context = sa.ComputeContext("w1", "dryrun", **bound)
     if is_warm and by != "nothing":
-        pipeline.read(NODE, START, START + DAY, context, strategy="FAIL_FAST")
+        pipeline.read(NODE, START, START + DAY, context, strategy="FAIL_FAST", sla="baseline")
     with pytest.raises((CoverageMissing, NothingReleased)):
-        pipeline.read(NODE, START + 3 * DAY, START + 4 * DAY, context, strategy="FAIL_FAST")
+        pipeline.read(NODE, START + 3 * DAY, START + 4 * DAY, context, strategy="FAIL_FAST", sla="baseline")
     events = [record.event for record in caplog.records if "event" in record.__dict__]  # type: ignore[attr-defined]
     (fall,) = [event for event in events if event["event"] == "session_downgraded"]
     if by == "nothing":
