@@ -20,7 +20,6 @@ from bench.worlds.servers import questdb_ports
 MODULE = "bench.contenders.paths"
 PATHS = (
     *("hot_read", "hot_write", "read_arrow", "read_pandas", "read_polars", "panel", "conform"),
-    # What merges the days of the world goes last: the others read them as days.
     *("conform_dirty", "fingerprint", "export", "ingest", "verify", "replay", "compact"),
 )
 ON_QUESTDB = ("questdb_read", "questdb_write")

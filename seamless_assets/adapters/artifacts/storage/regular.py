@@ -24,7 +24,7 @@ def regular_file(path: str) -> Iterator[tuple[int, os.stat_result]]:
 
 
 def open_regular(path: str) -> tuple[int, os.stat_result]:
-    """The same, for a caller that closes it. Of many small files a context takes a tenth of the time."""
+    """The same, for a caller that closes it. A context takes a fifth of what many small files cost."""
     try:
         # Without waiting: the other end of a pipe may never come.
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
