@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from seamless_assets.pipeline.connect import S3Access, Seamless, connect
     from seamless_assets.pipeline.files import verify_export
 
+    __version__: str
+
 __all__ = [
     "Bar",
     "CaughtUp",
@@ -93,6 +95,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _installed_version()
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = f"{__name__}.{_HOME_OF[name]}"
@@ -103,4 +107,15 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF})
+    return sorted({*globals(), *_HOME_OF, "__version__"})
+
+
+def _installed_version() -> str:
+    with late_imports("importlib.metadata"):
+        from importlib.metadata import PackageNotFoundError, version
+    try:
+        return version("seamless-assets")
+    except PackageNotFoundError as error:
+        raise AttributeError(
+            f"{__name__} has no version: it is not installed, only found on a path"
+        ) from error

@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,7 @@ def test_every_exported_name_is_there_and_documented() -> None:
     components = {"SeamlessComponent", "SeamlessMarketsComponent"}
     assert set(sa._HOME_OF) == {*sa.__all__, *components} <= set(dir(sa))
     assert all(getattr(sa, name).__module__.startswith("seamless_assets.") for name in sa._HOME_OF)
+    assert sa.__version__ == version("seamless-assets") and "__version__" in dir(sa)
     with pytest.raises(AttributeError, match="has no attribute 'conect'"):
         sa.conect  # noqa: B018
 
@@ -94,7 +96,7 @@ def test_files_stay_small() -> None:
 
 def test_the_folders_say_what_the_product_is() -> None:
     """Few plain nouns at the top, and no folder so full that its names say nothing."""
-    top = {path.name for path in listed(PACKAGE)} - {"py.typed"}
+    top = {path.name for path in listed(PACKAGE)} - {"__main__.py", "py.typed"}
     assert len(top) <= MAX_AT_THE_TOP
     assert {name for name in top if name.startswith("_")} == {"__init__.py"}
     rooms = [PACKAGE, *(path for path in PACKAGE.rglob("*") if path.is_dir() and path.name != "__pycache__")]
@@ -116,7 +118,7 @@ def test_the_page_of_the_house_names_rooms_that_are_there() -> None:
     paths = {name for name in named if name.split("/")[0] in tops}
     assert len(paths) > 30
     assert {name for name in paths if not (PACKAGE / name).exists()} == set()
-    assert {name for name in tops - {"__init__.py", "py.typed"} if name not in page} == set()
+    assert {name for name in tops - {"__init__.py", "__main__.py", "py.typed"} if name not in page} == set()
 
 
 def test_the_page_of_the_house_names_the_rooms_inside_each_room() -> None:

@@ -38,9 +38,13 @@ from seamless_assets.pipeline.wiring.log import LOGGER
 INTERRUPTED = 128 + signal.SIGINT
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    invoke_without_command=True,
+)
 @click.version_option(package_name="seamless-assets")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Candle history that is ready, complete, reproducible and on time.
 
     Windows are NODE START END, half-open; times are epoch seconds, dates, or ISO 8601 with an offset. With
@@ -54,6 +58,9 @@ def cli() -> None:
       130  interrupted (Ctrl-C)
       143  asked to end (SIGTERM)
     """
+    if context.invoked_subcommand is None:
+        warn(context.get_help())
+        sys.exit(2)
 
 
 _ROOMS = (
@@ -123,12 +130,28 @@ def _tell(error: SeamlessError, answer: Answer) -> None:
 
 
 def _tell_usage(error: click.ClickException, answer: Answer) -> None:
+    message = error.format_message()
+    if isinstance(error, click.NoSuchOption) and (name := _taker(error)):
+        message = f"{error.option_name} goes after the command: `seamless {name} ... {error.option_name}`"
     if answer.is_json:
-        warn(json_text({"error": type(error).__name__, "detail": error.format_message(), "facts": {}}))
+        warn(json_text({"error": type(error).__name__, "detail": message, "facts": {}}))
         return
     if isinstance(error, click.UsageError) and error.ctx is not None:
         warn(error.ctx.get_usage())
-    warn(f"Error: {error.format_message()}")
+    warn(f"Error: {message}")
+
+
+def _taker(error: click.NoSuchOption) -> str:
+    """The command that takes an option which stands before any: the one that was typed, or another."""
+    if error.ctx is None or error.ctx.command is not cli:
+        return ""
+    takers = [
+        name
+        for name, command in cli.commands.items()
+        if any(error.option_name in parameter.opts for parameter in command.params)
+    ]
+    typed = [word for word in sys.argv[1:] if word in takers]
+    return next(iter((*typed, *takers)), "")
 
 
 def main() -> Never:

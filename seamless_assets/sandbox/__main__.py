@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Never
 
 from seamless_assets.core.calendar.instant import epoch_seconds, typed_instant
 from seamless_assets.errors import InvalidInput, SeamlessError
@@ -17,14 +18,25 @@ from seamless_assets.sandbox.server import Sandbox
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments, serve, and print the address once it answers."""
+    """Parse arguments, serve, and print the address once it answers.
+
+    Ends with status 2 for arguments that are wrong, with 1 where it cannot listen.
+    """
     options = _parser().parse_args(arguments)
     try:
-        asyncio.run(_serve(_build(options)))
+        sandbox = _build(options)
     except SeamlessError as error:
-        sys.exit(str(error))
+        _end(error, 2)
+    try:
+        asyncio.run(_serve(sandbox))
     except OSError as error:
-        sys.exit(f"{options.host}:{options.port} cannot be listened on ({error}); --port 0 takes a free one")
+        place = f"{options.host}:{options.port}"
+        _end(InvalidInput(f"{place} cannot be listened on ({error}); --port 0 takes a free one"), 1)
+
+
+def _end(error: SeamlessError, status: int) -> Never:
+    sys.stderr.write(f"{type(error).__name__}: {error}\n")
+    sys.exit(status)
 
 
 def _build(options: argparse.Namespace) -> Sandbox:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,45 @@ def test_an_error_is_one_line_for_machines_too(
         assert told["error"] == error or not error
     plain = typed(*words)
     assert not plain.err.startswith("{") and (plain.status == status or "--format" in words)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--json", "read", NODE), "--json goes after the command: `seamless read ... --json`"),
+        (("--as-of=1", NODE, "read"), "`seamless read ... --as-of`"),
+        (("--wat", "read"), "No such option"),
+    ],
+)
+def test_an_option_before_the_command_is_told_where_it_goes(
+    typed: Typed, words: tuple[str, ...], said: str
+) -> None:
+    told = typed(*words)
+    assert told.status == 2 and said in told.err and "--version" not in told.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--listed", "BTC/USDT"), "InvalidInput: "),
+        (("--listed", "NO/SUCH=2024-01-01"), "InvalidInput: "),
+        (("--replay", "BTC/USDT:1m=nowhere.parquet"), "InvalidInput: "),
+        (("--now", "soon"), "InvalidTimestamp: "),
+        (("--port", "99999"), "InvalidInput: "),
+        (("--sped", "2"), "usage: seamless sandbox"),
+    ],
+)
+def test_a_local_exchange_that_is_asked_for_wrongly_ends_as_every_command_typed_wrongly(
+    typed: Typed, words: tuple[str, ...], said: str
+) -> None:
+    told = typed("sandbox", *words)
+    assert told.status == 2 and told.err.startswith(said), told
+
+
+def test_a_local_exchange_whose_port_is_taken_names_another(typed: Typed) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        told = typed("sandbox", "--port", str(other.getsockname()[1]))
+    assert told.status == 1 and told.err.startswith("InvalidInput: 127.0.0.1:") and "--port 0" in told.err
 
 
 def test_every_command_tells_all_of_itself(typed: Typed) -> None:

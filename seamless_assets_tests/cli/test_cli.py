@@ -40,6 +40,17 @@ def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
     assert result.returncode == 1 and "seamless.yaml" in result.stderr and "Traceback" not in result.stderr
 
 
+def test_nothing_typed_is_answered_by_the_help_once(tmp_path: Path) -> None:
+    result = seamless(cwd=tmp_path)
+    told = subprocess.run(
+        [sys.executable, "-m", "seamless_assets"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    for answer in (result, told):
+        assert (answer.returncode, answer.stdout) == (2, "")
+        assert answer.stderr.count("Usage: ") == 1 and "Error" not in answer.stderr
+        assert "  materialize " in answer.stderr
+
+
 def test_the_commands_explain_themselves(tmp_path: Path) -> None:
     result = seamless("--help", cwd=tmp_path)
     assert result.returncode == 0

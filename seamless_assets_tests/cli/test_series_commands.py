@@ -79,7 +79,10 @@ def test_a_read_is_shown_as_a_table_and_piped_as_csv(released: Path, typed: Type
     ("words", "said"),
     [
         (("--as-of", "2199-01-01"), "AsOfInFuture"),
-        (("--domain", "backtest"), "AsOfRequired"),
+        (
+            ("--domain", "backtest"),
+            "AsOfRequired: --domain backtest reads what was known at an instant; say which by --as-of",
+        ),
         (("--columns", "shut"), "InvalidChoice"),
         (("--out", "bars.xml"), "InvalidInput"),
         (("--out", "/nowhere/at/all/bars.csv"), "InvalidInput"),

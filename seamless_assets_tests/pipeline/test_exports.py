@@ -338,7 +338,7 @@ def test_what_cannot_be_exported_is_refused(pipeline: sa.Seamless, tmp_path: Pat
     assert (
         pipeline.export(HOURS, tmp_path / "bars.csv", START, START + DAY, overwrite=True).sidecar.rows == 24
     )
-    with pytest.raises(InvalidChoice, match=r"ending of the file.*\.csv"):
+    with pytest.raises(InvalidChoice, match=r"ending of the file.*\.parquet.*\.csv does"):
         pipeline.export(HOURS, tmp_path / "bars.xls")
     with pytest.raises(NothingReleased):
         pipeline.export("ohlcv:binance:BTC/USD:1h", tmp_path / "none.csv")

@@ -51,7 +51,7 @@ def run_ui(
     if service_port is not None:
         require_tokens(host, settings.service.tokens)
         programs["seamless serve"] = (
-            *("seamless_assets.cli", "serve", "--host", host, "--port", str(service_port)),
+            *("seamless_assets", "serve", "--host", host, "--port", str(service_port)),
         )
         pages["Service"] = (f"http://{host}:{service_port}", "/healthz")
     exchanges = local_exchanges(settings, must_be_ours=False) if with_sandbox else nullcontext()

@@ -40,7 +40,7 @@ from seamless_assets.cli.terminal import (
 from seamless_assets.core.calendar.instant import typed_instant
 from seamless_assets.core.coverage.coverage import MISSING
 from seamless_assets.core.node import NodeId
-from seamless_assets.errors import InvalidInput, NothingReleased
+from seamless_assets.errors import AsOfRequired, InvalidInput, NothingReleased
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -98,6 +98,11 @@ def read(
     """
     if is_json and (out is not None or form not in (None, "json")):
         raise click.UsageError("--json prints bars as JSON; leave --out and other formats out")
+    if domain in ("backtest", "dryrun") and as_of is None:
+        raise AsOfRequired(
+            f"--domain {domain} reads what was known at an instant; say which by --as-of, such as the last "
+            f"one that `seamless releases {node}` lists"
+        )
     chosen = form or ("json" if is_json else _form_of(out))
     given = {"world_id": world, "domain": domain, "as_of": _instant(as_of)}
     context = _context({name: value for name, value in given.items() if value is not None})

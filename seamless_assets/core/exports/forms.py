@@ -10,7 +10,7 @@ import pyarrow as pa
 from seamless_assets.core.exports import freqtrade, lean, nautilus, tables
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import choose
-from seamless_assets.errors import InvalidInput
+from seamless_assets.errors import InvalidChoice, InvalidInput
 
 Files = Iterator[tuple[str, bytes]]
 
@@ -62,6 +62,15 @@ def choose_form(name: str | None, file_name: str) -> str:
     """The form that was named, or that of the file's ending. Raises `InvalidChoice`."""
     if name is None:
         endings = {form.suffix: known for known, form in reversed(FORMS.items()) if form.suffix}
-        ending = "." + file_name.rpartition(".")[2]
-        return endings[choose(ending, tuple(endings), "the ending of the file (or name a form)")]
+        stem, dot, last = file_name.rpartition(".")
+        ending = f".{last}" if stem and dot else ""
+        if ending not in endings:
+            known = tuple(sorted(endings))
+            raise InvalidChoice(
+                f"the ending of the file {file_name} says no form; end it with {', '.join(known)}, as "
+                f"{stem or file_name}.csv does, or name a form: {', '.join(FORMS)}",
+                value=ending,
+                choices=known,
+            )
+        return endings[ending]
     return choose(name, tuple(FORMS), "form")

@@ -1,4 +1,4 @@
-"""`python -m seamless_assets.cli`: the same as `seamless`."""
+"""`python -m seamless_assets`: the same as `seamless`."""
 
 from seamless_assets.cli.app import main
 
