@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import subprocess
@@ -11,8 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 from cli.conftest import Typed
-from dagster import Definitions
+from dagster import DagsterInstance, Definitions, job
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.compute_log_manager import ComputeIOType
 
+from seamless_assets.cli.project.dagster_home import dagster_environment
 from seamless_assets.cli.project.programs import TETHER
 from seamless_assets.cli.project.ui import loaded_by
 from seamless_assets.config.load import load_settings
@@ -27,7 +31,8 @@ def test_a_new_project_is_sound_and_is_made_once(
     result = typed("new", str(folder))
     assert result.status == 0 and "seamless up" in result.out
     made = {path.name: path.read_text() for path in folder.iterdir()}
-    assert set(made) == {"seamless.yaml", "definitions.py", "compose.yaml", "workspace.yaml", "dagster.yaml"}
+    dagsters = {"definitions.py", "workspace.yaml", "dagster.yaml"}
+    assert set(made) == {"seamless.yaml", "compose.yaml", ".gitignore", *dagsters}
     assert [str(item.node) for item in load_settings(folder / "seamless.yaml").nodes] == [
         "ohlcv:binance:BTC/USDT:1m",
         "ohlcv:binance:BTC/USDT:1h",
@@ -38,6 +43,65 @@ def test_a_new_project_is_sound_and_is_made_once(
     assert again.status == 1 and "seamless.yaml" in again.err and "already" in again.err
     assert (folder / "seamless.yaml").read_text() == "mine"
     assert typed("new", "/proc/nothing/here").status == 1
+
+
+@job
+def nothing() -> None:
+    """No work."""
+
+
+def test_a_new_project_stays_as_it_was_made_but_for_its_data(
+    tmp_path: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "mine"
+    typed("new", str(folder))
+    made = {path.name for path in folder.iterdir()}
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    home = dagster_environment(load_settings(folder / "seamless.yaml"))["DAGSTER_HOME"]
+    assert Path(home) == folder
+    with DagsterInstance.from_ref(InstanceRef.from_dir(home)) as instance:
+        run = nothing.execute_in_process(instance=instance)
+        with instance.compute_log_manager.open_log_stream([run.run_id], ComputeIOType.STDERR) as stream:
+            assert stream is not None
+            stream.write("told")
+        assert instance.all_instigator_state() == []
+    assert {path.name for path in folder.iterdir()} == {*made, "data"}
+    below = {path.name for path in (folder / "data" / "dagster").rglob("*")}
+    assert below >= {"runs.db", f"{run.run_id}.db", "schedules.db", "logs"}
+
+
+def test_git_takes_the_files_of_a_new_project_and_nothing_that_it_keeps(tmp_path: Path, typed: Typed) -> None:
+    folder = tmp_path / "mine"
+    made = json.loads(typed("new", str(folder), "--json").out)
+    kept = (
+        "data/hot.sqlite",
+        "data/dagster/history/runs.db",
+        ".env",
+        ".env.local",
+        "logs/a",
+        ".telemetry/id.yaml",
+    )
+    for name in kept:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    listing = ["git", "ls-files", "--others", "--exclude-standard"]
+    listed = subprocess.run(listing, cwd=folder, capture_output=True, text=True, check=True).stdout.split()
+    assert set(listed) == {Path(path).name for path in made}
+
+
+def test_a_project_of_before_keeps_its_own_files(tmp_path: Path, typed: Typed) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / ".gitignore").write_text("/mine/\n")
+    told = typed("new", str(folder))
+    assert told.status == 0 and ".gitignore is left as it is" in told.out
+    assert (folder / ".gitignore").read_text() == "/mine/\n"
+    (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    home = dagster_environment(load_settings(folder / "seamless.yaml"))["DAGSTER_HOME"]
+    assert Path(home) == folder and not (folder / "data").exists()
+    assert (folder / "dagster.yaml").read_text() == "telemetry: {enabled: false}\n"
 
 
 def test_the_definitions_of_a_new_project_load(

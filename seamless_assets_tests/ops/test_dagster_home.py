@@ -21,7 +21,7 @@ from dagster_aws.s3.compute_log_manager import S3ComputeLogManager
 from support.object_stores import BUCKET, KEY, SECRET, S3Server, require_s3_server
 from support.services import PostgresServer
 
-from seamless_assets.cli.project.dagster_home import INSTANCE
+from seamless_assets.cli.project.dagster_home import INSTANCE, PLACES
 from seamless_assets.defs.cluster.launcher import ExchangeQueueLauncher
 
 CLUSTER, LAPTOP = ROOT / "ops" / "cluster" / "dagster.yaml", ROOT / "dagster.yaml"
@@ -115,9 +115,7 @@ def test_the_cluster_retries_dead_runs_and_forgets_idle_ticks(cluster: tuple[Pat
 def test_the_laptop_needs_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(LAPTOP, tmp_path / "dagster.yaml")
-    places = {"storage", "local_artifact_storage", "compute_logs"}
-    known = yaml.safe_load(LAPTOP.read_text())
-    assert yaml.safe_load(INSTANCE) == {key: value for key, value in known.items() if key not in places}
+    assert yaml.safe_load(PLACES + INSTANCE) == yaml.safe_load(LAPTOP.read_text())
     with DagsterInstance.from_ref(InstanceRef.from_dir(str(tmp_path))) as instance:
         assert greeting.execute_in_process(instance=instance).success
         assert_runs_are_bounded(instance)

@@ -81,7 +81,7 @@ def up(config: Path | None, host: str, port: int, service_port: int, no_sandbox:
 @JSON
 def new(folder: Path, is_json: bool) -> None:
     """Make a project of your own in FOLDER: seamless.yaml, definitions.py, compose.yaml and how to begin."""
-    from seamless_assets.cli.project.new import make_project
+    from seamless_assets.cli.project.new import IGNORED, make_project
 
     made = make_project(folder)
     if is_json:
@@ -89,6 +89,8 @@ def new(folder: Path, is_json: bool) -> None:
         return
     for file in made:
         say(str(file))
+    if folder / IGNORED not in made:
+        say(f"{folder / IGNORED} is left as it is; let it name /data/, where everything is kept")
     say(f"\nNext: cd {folder}, then `seamless check` and `seamless up`")
     say("Dagster shows the assets of definitions.py beside the series.")
 

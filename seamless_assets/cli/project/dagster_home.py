@@ -6,6 +6,26 @@ from pathlib import Path
 
 from seamless_assets.config.load import Settings, environment_of
 
+PLACES = """\
+# Everything Dagster keeps lies below data/dagster; start its commands from this folder.
+storage:
+  sqlite:
+    base_dir: data/dagster
+
+local_artifact_storage:
+  module: dagster._core.storage.root
+  class: LocalArtifactStorage
+  config:
+    base_dir: data/dagster
+
+compute_logs:
+  module: dagster._core.storage.local_compute_log_manager
+  class: LocalComputeLogManager
+  config:
+    base_dir: data/dagster/logs
+
+"""
+"""Where a dagster.yaml in a project's folder keeps records; without it they lie beside the file."""
 INSTANCE = """\
 # One pool per exchange; a run holds its place for as long as it lasts.
 concurrency:
@@ -62,7 +82,6 @@ def known_home(settings: Settings) -> Path | None:
 
 def _home(settings: Settings) -> Path:
     if (settings.base / "dagster.yaml").exists():
-        (settings.base / "data" / "dagster").mkdir(parents=True, exist_ok=True)
         return settings.base
     home = settings.base / "data" / "dagster"
     home.mkdir(parents=True, exist_ok=True)
