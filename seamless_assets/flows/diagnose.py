@@ -58,7 +58,9 @@ async def _exchange(ports: Ports, exchange: str) -> Finding:
     try:
         skew = await ports.source.exchange_now(exchange) - ports.clock.now()
     except SeamlessError as error:
-        advice = f"{error}; check the network, and base_url and proxy of this exchange"
+        # An address of this machine where nobody listens is no matter of the network.
+        is_told = "silent_place" in error.facts
+        advice = f"{error}{'' if is_told else '; check the network, and base_url and proxy of this exchange'}"
         return Finding(exchange, False, None, advice)
     status = StoreStatus(
         kind="exchange",

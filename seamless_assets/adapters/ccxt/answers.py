@@ -7,6 +7,7 @@ exchange; the HTTP answer decides first, ccxt's exception second.
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,11 +16,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import ccxt
 import numpy as np
 import pyarrow as pa
 
 from seamless_assets.adapters.ccxt.limits import is_told_to_wait, pause_asked_for
+from seamless_assets.core.addresses import is_loopback
 from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.witnesses import Trades
@@ -39,6 +42,8 @@ _MAX_MS = 2**63
 RATE_LIMIT_STATUSES = frozenset({418, 429})
 _REFUSALS_THAT_PASS = frozenset({403, 503})
 """Statuses of a ban on some exchanges, and of maintenance, where they say how long it lasts."""
+USUAL_PORT = "8080"
+"""Of the local exchange, unless it is told another."""
 _LASTING = (ccxt.AuthenticationError, ccxt.BadSymbol)
 """What is answered the same the next time: to who may not ask, and about what there is not."""
 UNREADABLE = (
@@ -127,6 +132,15 @@ def typed(
     error: ccxt.BaseError, heard: list[Answer], what: str, secrets: Sequence[str] = ()
 ) -> ExchangeError:
     """The project's error for a ccxt exception; none of `secrets` is in its message."""
+    if (place := _silent_place(error.__cause__)) is not None:
+        port = place.rpartition(":")[2]
+        sandbox = "seamless sandbox" if port == USUAL_PORT else f"seamless sandbox --port {port}"
+        return ExchangeUnavailable(
+            f"{what}: nothing listens at {place}, the base_url of this exchange; `{sandbox}` starts the "
+            "local exchange there, `seamless up` all of it; without base_url the real one is asked",
+            status=None,
+            silent_place=place,
+        )
     last = heard[-1] if heard else None
     status = last.status if last else None
     message = f"{what}: {type(error).__name__}: {_short(error, secrets)}"
@@ -144,6 +158,15 @@ def typed(
     if is_broken or is_unusable or isinstance(error, ccxt.OperationFailed):
         return ExchangeUnavailable(message, status=status)
     return ExchangeRefused(message, status=status, is_lasting=isinstance(error, _LASTING))
+
+
+def _silent_place(error: BaseException | None) -> str | None:
+    """The address on this machine that refused a connection because nobody listens there, not as a proxy."""
+    if not isinstance(error, aiohttp.ClientConnectorError):
+        return None
+    is_refused = error.os_error.errno == errno.ECONNREFUSED and is_loopback(error.host)
+    is_proxy = isinstance(error, aiohttp.ClientProxyConnectionError)
+    return f"{error.host}:{error.port}" if is_refused and not is_proxy else None
 
 
 def _is_limit(error: ccxt.BaseError, last: Answer | None) -> bool:
