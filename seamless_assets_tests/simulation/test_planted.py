@@ -210,7 +210,7 @@ def test_a_log_that_two_readers_read_on_at_once(monkeypatch: pytest.MonkeyPatch)
     async def load(self: LogReader, node: Any, folder: str) -> Any:
         log = self._logs.setdefault(node, ReleaseLog(str(node)))
         while records := await self._records_after(folder, len(log.releases)):
-            await self._read_on(log, folder, records)
+            log = self._logs[node] = await self._read_on(log, folder, records)
         return log
 
     monkeypatch.setattr(LogReader, "load", load)

@@ -71,7 +71,7 @@ class SeenHeads:
 
         A folder that cannot be written to is no error: it spares nobody anything but a warning.
         """
-        known, newest = self.load(log_uri), log.releases[-1] if log.releases else None
+        known, newest = self.load(log_uri), log.newest
         if newest is None or known == log.head or (known is not None and not log.holds(known)):
             return
         seen = SeenHead(log.node_id, newest.seq, newest.hash, newest.as_of)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from seamless_assets.adapters.artifacts import log_checkpoint, log_copy
 from seamless_assets.adapters.artifacts.files import Files, listed_or_none
@@ -23,6 +24,18 @@ WORTH_COPYING = 16
 """Records that are fetched at once before the copy of a log is written anew."""
 WORTH_A_CHECKPOINT = 100
 """Artifacts that the records of a log name before it takes longer to prove them than to read a checkpoint."""
+READ_AT_ONCE = 256
+"""Records whose bytes are held at once."""
+
+
+@dataclass(slots=True)
+class _Read:
+    """A log that is read, how many of its records were fetched, and all of them where a copy may be kept."""
+
+    log: ReleaseLog
+    is_copied: bool
+    fetched: int = 0
+    kept: log_copy.Records = field(default_factory=dict)
 
 
 class LogReader:
@@ -41,17 +54,17 @@ class LogReader:
 
     async def load(self, node: NodeId, folder: str) -> ReleaseLog:
         """The log below a node's folder as it is now. Raises `ArtifactCorrupt`, `ArtifactStoreError`."""
-        log = self._log_of(node)
         while True:
+            log = self._log_of(node)
             known = len(log.releases)
             records = await self._records_after(folder, known)
             if not records:
                 return log
             async with self._reading[node]:
                 # Another read of this log may have been quicker.
-                if len(log.releases) == known:
-                    await self._read_on(log, folder, records)
-                    await self._remember(log, folder)
+                if self._log_of(node) is log and len(log.releases) == known:
+                    self._logs[node] = await self._read_on(log, folder, records)
+                    await self._remember(self._logs[node], folder)
 
     async def load_snapshot(
         self, node: NodeId, folder: str, as_of: str | None, fingerprint: str | None
@@ -71,10 +84,8 @@ class LogReader:
     ) -> Snapshot | None:
         """The same where no record of the log need be read and nothing waited for; None else."""
         log, end = self._logs.get(node), self._ends.get(node)
-        if log is not None:
-            newest = log.releases[-1] if log.releases else None
-        else:
-            newest = end.release if end is not None else None
+        end_release = end.release if end is not None else None
+        newest = log.newest if log is not None else end_release
         if newest is None:
             return None
         following, last = (f"{folder}/{record_path(newest.seq + step)}" for step in (1, 0))
@@ -86,8 +97,8 @@ class LogReader:
 
     async def add(self, node: NodeId, folder: str, release: Release) -> None:
         """Add a record that was just written, so that it need not be read, where it follows what is known."""
-        log = self._log_of(node)
         async with self._reading[node]:
+            log = self._log_of(node)
             if len(log.releases) == release.seq - 1:
                 log.extend([release], self._files.uri(f"{folder}/{LOG_FOLDER}"))
                 await self._remember(log, folder)
@@ -131,31 +142,41 @@ class LogReader:
         if self._heads is not None:
             await asyncio.to_thread(self._heads.remember, self._files.uri(folder), log)
 
-    async def _read_on(self, log: ReleaseLog, folder: str, records: Mapping[str, str]) -> None:
-        """Add the records that follow what the log knows."""
-        is_new = not log.releases
+    async def _read_on(self, log: ReleaseLog, folder: str, records: Mapping[str, str]) -> ReleaseLog:
+        """The log and the records that follow what it knows; it is another where it knew nothing."""
+        is_new = log.newest is None
+        first = len(log.releases)
         held = await self._copied(folder) if is_new else {}
-        lacking = [
-            path for path, signature in records.items() if path not in held or held[path][0] != signature
-        ]
-        held.update(await self._fetched(records, lacking))
+        is_copied = is_new and self._copies is not None
+        read = _Read(ReleaseLog(log.node_id) if is_new else log, is_copied)
         try:
-            self._extend(log, folder, records, held)
+            await self._extend(read, folder, records, held)
         except ArtifactCorrupt:
             # Bytes can be damaged on their way, or in a copy; what the store sends now decides.
-            lacking = list(records)
-            held = await self._fetched(records, lacking)
-            self._extend(log, folder, records, held)
-        if is_new and len(lacking) >= WORTH_COPYING:
-            self._keep(folder, {path: held[path] for path in records})
-        if is_new and sum(len(one.added) for one in log.releases) >= WORTH_A_CHECKPOINT:
-            self._keep_checkpoint(folder, log.snapshot(), records)
+            read = _Read(ReleaseLog(log.node_id) if is_new else log, is_copied)
+            left = list(records.items())[len(read.log.releases) - first :]
+            await self._extend(read, folder, dict(left), {})
+        if is_copied and read.fetched >= WORTH_COPYING:
+            self._keep(folder, read.kept)
+        if is_new and read.log.added >= WORTH_A_CHECKPOINT:
+            self._keep_checkpoint(folder, read.log.snapshot(), records)
+        return read.log
 
-    def _extend(
-        self, log: ReleaseLog, folder: str, records: Mapping[str, str], held: log_copy.Records
+    async def _extend(
+        self, read: _Read, folder: str, records: Mapping[str, str], held: log_copy.Records
     ) -> None:
-        fresh = [Release.from_json(held[path][1], self._files.uri(path)) for path in records]
-        log.extend(fresh, self._files.uri(f"{folder}/{LOG_FOLDER}"))
+        """Add records to a log, a few hundred at a time, from `held` where that has them as they are."""
+        paths = list(records)
+        for at in range(0, len(paths), READ_AT_ONCE):
+            some = paths[at : at + READ_AT_ONCE]
+            lacking = [path for path in some if path not in held or held[path][0] != records[path]]
+            found = {path: held[path] for path in some if path in held}
+            found.update(await self._fetched(records, lacking))
+            fresh = [Release.from_json(found[path][1], self._files.uri(path)) for path in some]
+            read.log.extend(fresh, self._files.uri(f"{folder}/{LOG_FOLDER}"))
+            read.fetched += len(lacking)
+            if read.is_copied:
+                read.kept.update((path, found[path]) for path in some)
 
     async def _fetched(self, records: Mapping[str, str], lacking: Sequence[str]) -> log_copy.Records:
         payloads = zip(lacking, await self._files.read_all(lacking), strict=True)

@@ -1,20 +1,36 @@
-"""The release log: a chain of records, the only thing that moves a node's `as_of`."""
+"""The release log: a chain of records, the only thing that moves a node's `as_of`.
+
+In memory its records are packed, but for the last few, and so is what was in force between them: a log takes
+a few hundred bytes a record, and a snapshot unpacks the records from the mark before it.
+"""
 
 from __future__ import annotations
 
+import zlib
+from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Generic, TypeVar, overload
+
+import pyarrow as pa
+from msgspec.json import Decoder, encode
 
 from seamless_assets.core.calendar.segment import Segment, join_segments, outside
 from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.release import GENESIS, Release
-from seamless_assets.core.releases.snapshot import Snapshot, differing, ordered
+from seamless_assets.core.releases.snapshot import Snapshot, differing, leaves, ordered
 from seamless_assets.errors import ArtifactCorrupt
 
 MAX_MERGES = 16
 """Days become months and months years; nobody merges more often."""
-_CHECKPOINT_EVERY, _KEPT_SNAPSHOTS = 256, 64
+_KEPT_SNAPSHOTS, _KEPT_ARTIFACTS = 64, 50_000
+_PACKED_RECORDS, _PACKED_ARTIFACTS = 64, 1_000
+"""How many records are packed together, at most but for the last that names so many artifacts."""
+_MARK_PER_RECORDS = 2
+"""Marks take at most so many times the bytes of the records between them."""
+T = TypeVar("T")
 _Span = tuple[int, int, str]
 """Start and end of an artifact, and the hash of its manifest."""
 
@@ -28,16 +44,30 @@ class Head:
 
 
 class ReleaseLog:
-    """A node's log in memory: grows at its end, and knows the snapshot after any of its records."""
+    """A node's log in memory: grows at its end, and knows the snapshot after any of its records.
+
+    `newest` is its last record, `added` how many artifacts its records put in force.
+    """
 
     def __init__(self, node_id: str) -> None:
         self.node_id = node_id
-        self.releases: list[Release] = []
-        self._newest = _State(node_id)
-        self._checkpoints = [_State(node_id)]
+        self.newest: Release | None = None
+        self.added = 0
+        self._releases = _Releases()
+        self._state = _State(node_id)
+        self._marks: list[tuple[int, _Packed[_State]]] = [(0, _STATES.pack(_State(node_id)))]
+        self._unmarked = 0
+        self._as_ofs: list[str] = []
+        # Tells the records apart that may have a dataset fingerprint; of these the record itself is asked.
+        self._sums = array("I")
         self._snapshots: dict[int, Snapshot] = {}
         self._spans: list[_Span] = []
         self._depths: Mapping[str, int] = {}
+
+    @property
+    def releases(self) -> Sequence[Release]:
+        """Its records, each made when it is asked for."""
+        return self._releases
 
     def extend(self, fresh: Sequence[Release], uri: str) -> None:
         """Add the records that follow.
@@ -52,68 +82,93 @@ class ReleaseLog:
                     uri=uri,
                     seq=release.seq,
                 )
-        verify_chain(fresh, uri, after=self.releases[-1] if self.releases else None)
+        verify_chain(fresh, uri, after=self.newest)
         depths = _depths_after(self._depths, fresh, uri)
         self._spans = _spans_after(self._spans, fresh, uri)
         self._depths = depths
         for release in fresh:
-            self._newest.apply(release)
-            self.releases.append(release)
-            if len(self.releases) % _CHECKPOINT_EVERY == 0:
-                self._checkpoints.append(self._newest.copy())
+            self._state.apply(release)
+            self._as_ofs.append(release.as_of)
+            self._sums.append(_sum_of(release.dataset_fingerprint))
+            self.added += len(release.added)
+            self._unmarked += self._releases.append(release)
+            self.newest = release
+            if self._unmarked * _MARK_PER_RECORDS > self._marks[-1][1].bytes and self._releases.is_packed:
+                self._mark()
+
+    def _mark(self) -> None:
+        """Keep what is in force here, from where later snapshots are replayed."""
+        self._state.forget()
+        self._marks.append((len(self._releases), _STATES.pack(self._state)))
+        self._unmarked = 0
 
     @property
     def head(self) -> Head | None:
         """Its last record; None of an empty log."""
-        return Head(self.releases[-1].seq, self.releases[-1].hash) if self.releases else None
+        return Head(self.newest.seq, self.newest.hash) if self.newest else None
 
     def holds(self, head: Head) -> bool:
         """Whether it is the log that once ended with `head`, or goes on from it."""
-        return 0 < head.seq <= len(self.releases) and self.releases[head.seq - 1].hash == head.hash
+        return 0 < head.seq <= len(self._releases) and self._releases[head.seq - 1].hash == head.hash
 
     def snapshot(self, as_of: str | None = None, fingerprint: str | None = None) -> Snapshot:
         """The snapshot after the last record at or before `as_of` that has the dataset `fingerprint`.
 
         None means any. A snapshot without a release answers where there is no such record.
         """
-        count = len(self.releases)
+        count = len(self._releases)
         if as_of is not None:
-            count = bisect_right(self.releases, as_of, key=lambda release: release.as_of)
-        while fingerprint and count and self.releases[count - 1].dataset_fingerprint != fingerprint:
-            count -= 1
+            count = bisect_right(self._as_ofs, as_of, hi=count)
+        if fingerprint:
+            count = self._last_of(fingerprint, count)
         if count not in self._snapshots:
-            if len(self._snapshots) >= _KEPT_SNAPSHOTS:
-                self._snapshots.pop(next(iter(self._snapshots)))
-            self._snapshots[count] = self._replayed(count)
+            made = self._replayed(count)
+            kept = sum(len(one.artifacts) for one in self._snapshots.values()) + len(made.artifacts)
+            while self._snapshots and (len(self._snapshots) >= _KEPT_SNAPSHOTS or kept > _KEPT_ARTIFACTS):
+                kept -= len(self._snapshots.pop(next(iter(self._snapshots))).artifacts)
+            self._snapshots[count] = made
         return self._snapshots[count]
 
+    def _last_of(self, fingerprint: str, count: int) -> int:
+        """How many records there are up to the last of the first `count` that has a `fingerprint`."""
+        wanted = _sum_of(fingerprint)
+        while count and not (
+            self._sums[count - 1] == wanted and self._releases[count - 1].dataset_fingerprint == fingerprint
+        ):
+            count -= 1
+        return count
+
     def _replayed(self, count: int) -> Snapshot:
-        if count == len(self.releases):
-            return self._newest.snapshot()
-        state = self._checkpoints[count // _CHECKPOINT_EVERY].copy()
-        for release in self.releases[count - count % _CHECKPOINT_EVERY : count]:
+        if count == len(self._releases):
+            return self._state.snapshot()
+        at, packed = self._marks[bisect_right(self._marks, count, key=lambda mark: mark[0]) - 1]
+        state = _STATES.unpack(packed)
+        for release in self._releases[at:count]:
             state.apply(release)
+        # What is in force at the end as well is held but once.
+        state.held = {name: self._shared(ref) for name, ref in state.held.items()}
         return state.snapshot()
 
+    def _shared(self, ref: ArtifactRef) -> ArtifactRef:
+        newest = self._state.held.get(ref.manifest_sha256)
+        return newest if newest is not None and newest == ref else ref
 
+
+@dataclass(slots=True)
 class _State:
     """What is in force while a log is replayed."""
 
-    def __init__(self, node_id: str) -> None:
-        self.node_id = node_id
-        self.release: Release | None = None
-        self.held: dict[str, ArtifactRef] = {}
-        self.parts: dict[str, tuple[ArtifactRef, ...]] = {}
-        self.pinned: list[Segment] = []
-        self.discarded: set[str] = set()
-        self.since: dict[str, str] = {}
+    node_id: str
+    release: Release | None = None
+    held: dict[str, ArtifactRef] = field(default_factory=dict)
+    parts: dict[str, tuple[ArtifactRef, ...]] = field(default_factory=dict)
+    pinned: list[Segment] = field(default_factory=list)
+    discarded: set[str] = field(default_factory=set)
+    since: dict[str, str] = field(default_factory=dict)
 
-    def copy(self) -> _State:
-        twin = _State(self.node_id)
-        twin.release, twin.held, twin.parts = self.release, dict(self.held), dict(self.parts)
-        twin.pinned, twin.discarded = list(self.pinned), set(self.discarded)
-        twin.since = dict(self.since)
-        return twin
+    def __post_init__(self) -> None:
+        """Make segments of the pairs that were packed."""
+        self.pinned = [Segment(*pin) for pin in self.pinned]
 
     def apply(self, release: Release) -> None:
         for ref in release.withdrawn:
@@ -131,6 +186,14 @@ class _State:
         self.since.update((ref.manifest_sha256, release.as_of) for ref in new)
         self.release = release
 
+    def forget(self) -> None:
+        """Forget since when artifacts were in force that are no longer."""
+        self.since = self._since_in_force()
+
+    def _since_in_force(self) -> dict[str, str]:
+        names = (leaf.manifest_sha256 for leaf in leaves(self.parts, self.held.values()))
+        return {name: self.since[name] for name in names if name in self.since}
+
     def _touched(self, release: Release) -> list[Segment]:
         new, old = differing(self.parts, release.added, release.withdrawn)
         return [ref.segment for ref in (*new, *old)]
@@ -143,8 +206,100 @@ class _State:
             parts=dict(self.parts),
             pinned=tuple(self.pinned),
             discarded=frozenset(self.discarded),
-            since=dict(self.since),
+            since=self._since_in_force(),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed(Generic[T]):
+    """A value, compressed; `length` is that of its JSON."""
+
+    body: bytes
+    length: int
+
+    @property
+    def bytes(self) -> int:
+        return len(self.body)
+
+
+class _Packing(Generic[T]):
+    """Packs values of one type."""
+
+    def __init__(self, kind: type[T]) -> None:
+        self._decoder = Decoder(kind)
+        self._codec = pa.Codec("zstd", compression_level=1)
+
+    def pack(self, value: T) -> _Packed[T]:
+        told = encode(value)
+        return _Packed(self._codec.compress(told, asbytes=True), len(told))
+
+    def unpack(self, packed: _Packed[T]) -> T:
+        return self._decoder.decode(self._codec.decompress(packed.body, packed.length, asbytes=True))
+
+
+_STATES, _RECORDS = _Packing(_State), _Packing(list[Release])
+
+
+class _Releases(Sequence[Release]):
+    """The records of a log, packed but for the last few. It may be read while one is appended."""
+
+    def __init__(self) -> None:
+        self._packed: list[tuple[int, _Packed[list[Release]]]] = []
+        self._open: tuple[int, list[Release]] = (0, [])
+        self._named = 0
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether all of them are packed."""
+        return not self._open[1]
+
+    def append(self, release: Release) -> int:
+        """Add a record; the bytes of the records that it completed to a pack, 0 where it did not."""
+        first, last = self._open
+        last.append(release)
+        self._named += len(release.added) + len(release.withdrawn)
+        if len(last) < _PACKED_RECORDS and self._named < _PACKED_ARTIFACTS:
+            return 0
+        packed = _RECORDS.pack(last)
+        self._packed.append((first, packed))
+        self._open, self._named = (first + len(last), []), 0
+        return packed.bytes
+
+    def __len__(self) -> int:
+        first, last = self._open
+        return first + len(last)
+
+    @overload
+    def __getitem__(self, at: int) -> Release: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Release]: ...
+    def __getitem__(self, at: int | slice) -> Release | list[Release]:
+        asked = range(len(self))[at]
+        if isinstance(asked, int):
+            return next(self._from(asked))
+        assert asked.step == 1, "records are read in their order"
+        return list(islice(self._from(asked.start), len(asked)))
+
+    def __iter__(self) -> Iterator[Release]:
+        return self._from(0)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _from(self, start: int) -> Iterator[Release]:
+        open_from, last = self._open
+        while start < open_from:
+            first, packed = self._packed[bisect_right(self._packed, start, key=lambda one: one[0]) - 1]
+            found = _RECORDS.unpack(packed)
+            yield from found[start - first :]
+            start = first + len(found)
+        yield from last[start - open_from :]
+
+
+def _sum_of(fingerprint: str) -> int:
+    return zlib.crc32(fingerprint.encode())
 
 
 def snapshot_at(node_id: str, log: Sequence[Release], as_of: str | None = None) -> Snapshot:

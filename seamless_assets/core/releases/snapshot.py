@@ -74,16 +74,16 @@ class Snapshot:
     def leaves(self, window: Segment | None = None) -> tuple[ArtifactRef, ...]:
         """The artifacts that make it (or what it holds of `window`), a compacted one taken for its parts."""
         every = self.artifacts if window is None else self.overlapping(window)
-        found = ordered(_leaves(self.parts, every))
+        found = ordered(leaves(self.parts, every))
         return tuple(leaf for leaf in found if window is None or not leaf.segment.intersect(window).is_empty)
 
     def leaves_of(self, ref: ArtifactRef) -> tuple[ArtifactRef, ...]:
         """The artifacts that a compacted one stands for, down to those that are none; of others itself."""
-        return tuple(_leaves(self.parts, [ref]))
+        return tuple(leaves(self.parts, [ref]))
 
     def dated(self, ref: ArtifactRef) -> Iterator[tuple[Segment, str]]:
         """Ranges of an artifact, each with the `as_of` of the record that put its content in force last."""
-        for leaf in _leaves(self.parts, [ref]):
+        for leaf in leaves(self.parts, [ref]):
             if leaf.manifest_sha256 in self.since:
                 yield leaf.segment, self.since[leaf.manifest_sha256]
 
@@ -140,7 +140,7 @@ def differing(
     withdrawn: Iterable[ArtifactRef],
 ) -> tuple[list[ArtifactRef], list[ArtifactRef]]:
     """Artifacts that are new and that are gone, a compacted one being taken for its `parts`; ascending."""
-    new, old = set(_leaves(parts, added)), set(_leaves(parts, withdrawn))
+    new, old = set(leaves(parts, added)), set(leaves(parts, withdrawn))
     return list(ordered(new - old)), list(ordered(old - new))
 
 
@@ -160,7 +160,7 @@ def _refuse_overlap(node_id: str, artifacts: Sequence[ArtifactRef]) -> None:
             )
 
 
-def _leaves(
+def leaves(
     parts: Mapping[str, tuple[ArtifactRef, ...]], refs: Iterable[ArtifactRef]
 ) -> Iterator[ArtifactRef]:
     left = list(refs)[::-1]

@@ -12,6 +12,7 @@ import pytest
 from support.artifacts import NODE, sealed
 from support.object_stores import Place, Trouble
 
+from seamless_assets.adapters.artifacts import log_reader
 from seamless_assets.adapters.artifacts.log_reader import WORTH_COPYING
 from seamless_assets.adapters.artifacts.storage import bucket as bucket_files
 from seamless_assets.adapters.artifacts.store import ArtifactStore
@@ -197,7 +198,11 @@ async def test_a_bucket_sends_each_record_once(flaky: Watched, tmp_path: Path) -
         assert len(asked.objects) == sent
 
 
-async def test_what_was_done_to_a_log_or_to_its_copy_is_found(place: Place, tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_once", [log_reader.READ_AT_ONCE, 3])
+async def test_what_was_done_to_a_log_or_to_its_copy_is_found(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(log_reader, "READ_AT_ONCE", at_once)
     log, copies = ReleaseLog(str(NODE)), tmp_path / "copies"
     await append(place.open(), log, WORTH_COPYING)
     assert await opened_log(place.open(copies=copies)) == log.releases

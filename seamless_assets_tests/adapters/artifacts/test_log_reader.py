@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from support.artifacts import NODE, sealed
 
+from seamless_assets.adapters.artifacts import log_reader
 from seamless_assets.adapters.artifacts.storage import folder
 from seamless_assets.adapters.artifacts.storage.folder import FolderFiles
 from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.core.releases.snapshot import next_release
-from seamless_assets.errors import ArtifactStoreError
+from seamless_assets.errors import ArtifactCorrupt, ArtifactStoreError
 from seamless_assets.testing import InMemoryArtifactStore
 
 
@@ -84,6 +85,47 @@ async def test_a_reader_that_fails_or_is_cancelled_leaves_the_log_to_the_others(
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(reader.list_releases(NODE), 0)
     assert len(await reader.list_releases(NODE)) == 1
+
+
+class Damaged(FolderFiles):
+    """Sends a record damaged as often as `times` says."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.times: Counter[str] = Counter()
+
+    async def read_all(self, paths: Sequence[str]) -> list[bytes]:
+        found = await super().read_all(paths)
+        for at, path in enumerate(paths):
+            name = path.rpartition("/")[2]
+            if self.times[name] > 0:
+                self.times[name] -= 1
+                found[at] = found[at].replace(b"coverage", b"average!", 1)
+        return found
+
+
+@pytest.mark.parametrize("known", [0, 3])
+async def test_a_log_that_is_read_a_few_records_at_a_time_is_as_strict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: int
+) -> None:
+    monkeypatch.setattr(log_reader, "READ_AT_ONCE", 2)
+    writer, files = ArtifactStore(str(tmp_path)), Damaged(str(tmp_path))
+    reader = ArtifactStore(str(tmp_path), files=files)
+    for rows in range(1, known + 1):
+        await release(writer, rows)
+    await reader.list_releases(NODE)
+    for rows in range(known + 1, 10):
+        await release(writer, rows)
+    expected = await writer.list_releases(NODE)
+    files.times["0000000008.json"] = 2
+    for _ in range(2):
+        with pytest.raises(ArtifactCorrupt, match=r"0000000008\.json .* does not match its own hash"):
+            await reader.list_releases(NODE)
+        assert reader.snapshot_at_hand(NODE) is None, "a log that goes on is not told of as if it ended"
+        files.times["0000000008.json"] = 2
+    files.times["0000000008.json"] = 1
+    assert await reader.list_releases(NODE) == expected
+    assert reader.snapshot_at_hand(NODE) == await writer.load_snapshot(NODE)
 
 
 @pytest.mark.parametrize("device", [8, 0])

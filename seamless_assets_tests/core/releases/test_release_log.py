@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from itertools import combinations, pairwise
 
 import pytest
@@ -12,7 +13,7 @@ from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.canonical import canonical_json, sha256_text
 from seamless_assets.core.releases.artifact import ArtifactRef
 from seamless_assets.core.releases.log import ReleaseLog, snapshot_at
-from seamless_assets.core.releases.release import Release, as_record
+from seamless_assets.core.releases.release import GENESIS, Release, as_record
 from seamless_assets.core.releases.snapshot import next_release
 from seamless_assets.errors import ArtifactCorrupt
 from seamless_assets.testing import DAY, START
@@ -65,7 +66,7 @@ def test_snapshots_are_those_of_a_replay() -> None:
     log, releases = long_log(700)
     at_once = ReleaseLog(NODE)
     at_once.extend(releases, "test")
-    for seq in (0, 1, 2, 255, 256, 257, 300, 511, 512, 513, 699, 700):
+    for seq in (0, 1, 2, 63, 64, 65, 255, 256, 257, 300, 511, 512, 513, 699, 700):
         as_of = releases[seq - 1].as_of if seq else instant_text(1)
         expected = snapshot_at(NODE, releases, as_of)
         assert log.snapshot(as_of) == at_once.snapshot(as_of) == expected
@@ -80,6 +81,70 @@ def test_snapshots_are_those_of_a_replay() -> None:
         snapshot_at(NODE, releases, releases[400].as_of).artifacts
     )
     assert log.snapshot(fingerprint="sha256:none").release is None
+
+
+def test_the_records_of_a_log_are_those_that_were_added() -> None:
+    log, releases = long_log(150)
+    assert log.releases == releases and log.newest == releases[-1]
+    assert log.added == sum(len(release.added) for release in releases)
+    for start, end in combinations((0, 1, 63, 64, 65, 127, 128, 149, 150), 2):
+        assert log.releases[start:end] == releases[start:end]
+        assert log.releases[start] == releases[start]
+    assert log.releases[-1] == releases[-1] and log.releases[3:3] == []
+    assert log.releases != releases[:-1] and log.releases != releases[1:]
+    with pytest.raises(IndexError):
+        log.releases[150]
+
+
+def months_of_days(releases: int) -> list[Release]:
+    """Releases of the days of a month, again and again; their fingerprints are of nothing."""
+    found: list[Release] = []
+    for number in range(releases):
+        day = number % 31
+        withdrawn = found[-31].added if number >= 31 else ()
+        before = found[-1] if found else None
+        entry = Release(
+            node_id=NODE,
+            seq=number + 1,
+            as_of=instant_text(number * 1_000),
+            previous=before.hash if before else GENESIS,
+            dataset_fingerprint=sha256_text(f"{number}".encode()),
+            added=(artifact(day, day + 1, number),),
+            withdrawn=withdrawn,
+            checks={"coverage": True},
+            reason="",
+        )
+        found.append(Release.from_json(entry.to_json(), "test"))
+    return found
+
+
+def held_by_log(releases: list[Release]) -> int:
+    """Bytes that a log of them holds, which were decoded for it alone."""
+    payloads = [release.to_json() for release in releases]
+    tracemalloc.start()
+    log = ReleaseLog(NODE)
+    for payload in payloads:
+        log.extend([Release.from_json(payload, "test")], "test")
+    assert log.snapshot(releases[len(releases) // 2].as_of).release == releases[len(releases) // 2]
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return held
+
+
+def test_a_log_takes_a_few_hundred_bytes_a_record_however_long_it_is() -> None:
+    releases = months_of_days(2_048)
+    short, long = held_by_log(releases[:512]), held_by_log(releases)
+    assert (long - short) / 1_536 < 800
+    assert long < 4.4 * short
+
+
+def test_snapshots_of_many_artifacts_are_not_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seamless_assets.core.releases.log._KEPT_ARTIFACTS", 20)
+    log, releases = long_log(60)
+    for release in releases:
+        assert log.snapshot(release.as_of) == snapshot_at(NODE, releases, release.as_of)
+        kept = log._snapshots.values()
+        assert len(kept) == 1 or sum(len(one.artifacts) for one in kept) <= 20
 
 
 def test_what_a_snapshot_lacks_of_a_window_is_what_none_of_its_artifacts_holds(
