@@ -47,7 +47,8 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def modules_and_data() -> set[str]:
     """What belongs into the packages, from the root on."""
-    parts = [*PACKAGE.rglob("*.py"), PACKAGE / "py.typed", *(PACKAGE / "service" / "page").iterdir()]
+    parts = [*PACKAGE.rglob("*.py"), *(PACKAGE / name for name in ("py.typed", "metrics/runbooks.md"))]
+    parts += (PACKAGE / "service" / "page").iterdir()
     parts += (PACKAGE / "cli" / "project" / "template").glob("*.*")
     return {str(path.relative_to(ROOT)) for path in parts}
 

@@ -15,8 +15,6 @@ MS_BUCKETS: tuple[float, ...] = (
     *(1.0, 3.0, 10.0, 30.0, 100.0, 200.0, 300.0, 500.0, 800.0, 1_500.0, 3_000.0, 5_000.0),
     *(10_000.0, 30_000.0, 60_000.0, 120_000.0, 600_000.0, 3_600_000.0),
 )
-RUNBOOKS = "docs/runbooks.md"
-"""The page of the alerts, from the root of the repository."""
 READS_LAST_S = 3_600.0
 """How long what a read found is told of: the world of a node that nobody reads any more has ended."""
 SECOND_BUCKETS = (0.1, 0.3, 0.5, 1.0, 1.5, 3.0, 5.0, 10.0, 30.0, 60.0, 90.0, 300.0)
@@ -60,8 +58,8 @@ class Alert:
 
     @property
     def runbook(self) -> str:
-        """Where the pages tell all about it."""
-        return f"{RUNBOOKS}#{self.name.lower()}"
+        """What prints all about it, wherever the package is installed."""
+        return f"`seamless metrics --runbook {self.name}`"
 
     @property
     def action(self) -> str:

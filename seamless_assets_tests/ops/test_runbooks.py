@@ -16,9 +16,10 @@ from conftest import ROOT
 import seamless_assets as sa
 from seamless_assets.cli.app import cli
 from seamless_assets.metrics.alerts import alert_rules
-from seamless_assets.metrics.catalogue import CATALOGUE, RUNBOOKS
+from seamless_assets.metrics.catalogue import CATALOGUE
+from seamless_assets.metrics.runbooks import page
 
-PAGE = (ROOT / RUNBOOKS).read_text()
+PAGE = (ROOT / "docs" / "runbooks.md").read_text()
 PARTS = ("**Means.**", "**See.**", "**Do.**", "**Over.**")
 ALERTS = sorted(metric.alert.name for metric in CATALOGUE if metric.alert)
 SECTIONS = {
@@ -47,8 +48,29 @@ def test_every_alert_has_a_runbook_and_links_to_it() -> None:
     anchors = {head.lower().replace(" ", "-") for head in SECTIONS}
     assert {name.lower() for name in ALERTS} <= anchors
     for rule in alert_rules()["groups"][0]["rules"]:
-        assert rule["annotations"]["action"].endswith(f"runbook: {RUNBOOKS}#{rule['alert'].lower()}")
+        command = f"`seamless metrics --runbook {rule['alert']}`"
+        assert rule["annotations"]["action"].endswith(f"; runbook: {command}")
     assert {head for head in SECTIONS if head.startswith("Seamless")} == set(ALERTS)
+
+
+def test_the_package_has_the_page_that_the_documentation_shows() -> None:
+    assert page() == PAGE, "cp docs/runbooks.md seamless_assets/metrics/runbooks.md"
+
+
+@pytest.mark.parametrize("name", [*ALERTS, "Rollback"])
+def test_a_runbook_is_printed_where_no_page_lies(name: str, typed: Typed) -> None:  # noqa: F811
+    told = typed("metrics", "--runbook", name)
+    assert told.status == 0 and told.out.startswith(f"{name}\n") and "](" not in told.out
+    lines = [line for line in SECTIONS[name].splitlines() if line.strip() and "](" not in line]
+    assert lines and set(lines) <= set(told.out.splitlines())
+    others = {head for head in SECTIONS if head != name}
+    assert not others & {line.strip("# ") for line in told.out.splitlines()}
+
+
+def test_a_runbook_that_is_not_there_is_refused_with_the_nearest(typed: Typed) -> None:  # noqa: F811
+    told = typed("metrics", "--runbook", "SeamlesLiveStale")
+    assert told.status == 1 and "did you mean SeamlessLiveStale?" in told.err
+    assert typed("metrics", "--runbook", "all").out.rstrip() == PAGE.rstrip()
 
 
 @pytest.mark.parametrize("name", ALERTS)

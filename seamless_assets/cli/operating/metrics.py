@@ -32,12 +32,26 @@ BOARDS = ("fleet", "node", "exchange", "releases", "service", "sla")
     default=None,
     help="Print a Grafana dashboard instead, with the settings' thresholds.",
 )
-def metrics(config: Path | None, host: str, port: int | None, rules: bool, dashboard: str | None) -> None:
+@click.option(
+    "--runbook",
+    "head",
+    default=None,
+    metavar="ALERT",
+    help="Print what to do when an alert fires instead; `all` prints every runbook.",
+)
+def metrics(
+    config: Path | None, host: str, port: int | None, rules: bool, dashboard: str | None, head: str | None
+) -> None:
     """Print the metrics of this machine in Prometheus's text format, or serve them."""
     from seamless_assets.config.load import load_settings
     from seamless_assets.pipeline.wiring.exchanges import BudgetLevels
     from seamless_assets.pipeline.wiring.metrics import metrics_file, scrape
 
+    if head is not None:
+        from seamless_assets.metrics.runbooks import page, runbook
+
+        say((page() if head == "all" else runbook(head)).rstrip())
+        return
     if dashboard is not None:
         from seamless_assets.metrics.dashboards import dashboard as drawn
 
