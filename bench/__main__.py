@@ -22,6 +22,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -31,6 +32,7 @@ from rich.console import Console
 from bench.ending import ENDING
 from bench.goals import LINES
 from bench.line import Row
+from bench.report.machine import commit
 from bench.report.page import write_page
 from bench.report.pictures import draw
 from bench.report.results import Results, UnfitRows, joined_results
@@ -173,10 +175,11 @@ def earlier(files: Sequence[Path]) -> Results:
 def measured(options: argparse.Namespace, console: Console) -> Results:
     """Run the lines; what is there is written as JSON after each one, and shown where a signal ends it."""
     rows: list[Row] = []
+    measured_at = commit()
     said, so_far = Console(stderr=True), Results.of(rows, is_quick=options.quick)
     try:
         for row in run(options.names, quick=options.quick, rounds=options.rounds):
-            rows.append(row)
+            rows.append(replace(row, commit=measured_at))
             said.print(f"{row.line.name} done", style="dim", highlight=False)
             if options.json:
                 so_far.write(options.json)

@@ -10,6 +10,10 @@ SCALES = {"s": 1.0, "ms": 1e3, "us": 1e6, "MiB": 1.0, "requests": 1.0, "exponent
 """What a measured value is multiplied by; times are measured in seconds."""
 
 
+OR = " or "
+"""Between commits, where nobody knows which one of them it was."""
+
+
 @dataclass(frozen=True)
 class Line:
     """What is compared: less is better in every line.
@@ -35,8 +39,8 @@ class Row:
     """What came of a line: medians in its unit, the median of the ratios round by round, and their spread.
 
     `spread` holds the quartiles of the ratios, or of ours where there is no peer. `load` is the machine's
-    while the line was measured, `at` the epoch second in which that ended. `problem` says why the peer, or
-    the whole line, could not be measured.
+    while the line was measured, `at` the epoch second in which that ended. `commit` is that of the code, or
+    several, one of which it was. `problem` says why the peer, or the whole line, could not be measured.
     """
 
     line: Line
@@ -50,8 +54,14 @@ class Row:
     rounds: int = 0
     load: float | None = None
     at: float | None = None
+    commit: str | None = None
     problem: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def commits(self) -> tuple[str, ...]:
+        """The commits that `commit` names."""
+        return tuple(self.commit.split(OR)) if self.commit else ()
 
     @property
     def judged(self) -> float | None:
@@ -84,6 +94,7 @@ class Row:
             "rounds": self.rounds,
             "load": self.load,
             "at": self.at,
+            "commit": self.commit,
             "problem": self.problem,
             "facts": self.facts,
         }

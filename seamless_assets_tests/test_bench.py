@@ -24,9 +24,7 @@ from bench.line import Line, Row
 from bench.measuring.process import ProcessFailed, run_process
 from bench.measuring.sample import Sample, repeated, take
 from bench.peers import environments
-from bench.report import machine
-from bench.report.page import write_page
-from bench.report.results import Results, joined_results
+from bench.report.machine import commit
 from bench.running import Bench, Case, Growth, Skipped, compare, grow, measure
 from bench.subjects.dagster import KEYS, project
 from bench.worlds.dagster import Deployment
@@ -245,7 +243,8 @@ def test_who_ends_the_bench_sees_what_was_measured_and_leaves_nothing_behind(
         assert heard.read() == ""
     assert bench.returncode == status
     assert "mirror.short-log" in told and "0.25" in told
-    assert [row["name"] for row in json.loads(made.read_text())["rows"]] == ["mirror.short-log"]
+    (kept,) = json.loads(made.read_text())["rows"]
+    assert (kept["name"], kept["commit"]) == ("mirror.short-log", commit())
     assert not [*home.iterdir()]
 
 
@@ -275,118 +274,6 @@ def test_a_quick_run_is_alive_in_lines_that_take_seconds(tmp_path: Path) -> None
 @pytest.mark.deep
 def test_a_quick_run_is_alive_in_every_line(tmp_path: Path) -> None:
     quick(tmp_path, *SUBJECTS)
-
-
-def test_a_page_names_what_it_lacks_and_brings_its_speeds_to_the_comparisons(tmp_path: Path) -> None:
-    line = next(line for line in LINES if line.name == "reads.day-arrow")
-    row = Row(line, ours=2.0, peer=8.0, ratio=0.25, spread=(0.2, 0.3), rounds=3, load=1.0, at=1.0)
-    other = Row(next(line for line in LINES if line.name == "reads.held"), ours=1.0, peer=1.0, ratio=1.0)
-    grown = Row(LINES[-1], ours=1.0, facts={"points": [[10, 0.5, 2.0], [100, 5.0, None]]})
-    held = Row(LINES[-2], ours=1.0, facts={"points": [[10, 0.5, 2.0], [100, 5.0, 20.0]]})
-    results = Results([row, other, held, grown], {"processor": "some"}, {"seamless-assets": "1 (abc)"})
-    beside = tmp_path / "comparisons.md"
-    beside.write_text("before\n<!-- speeds -->\nold\n<!-- end of speeds -->\nafter\n")
-    write_page(results, tmp_path / "results.md")
-    page = (tmp_path / "results.md").read_text()
-    assert (
-        "`python -m bench --only reads.day-arrow`" in page and "`hot.*`" in page and "`reads.crowd`" in page
-    )
-    row_of_the_page = (
-        "| ArcticDB | 2.00&nbsp;ms | 8.00&nbsp;ms | 0.25 | at&nbsp;most&nbsp;0.050&nbsp;x | MISSED |"
-    )
-    assert f"| a warm day, to Arrow {row_of_the_page} 0.20&nbsp;to&nbsp;0.30 |" in page
-    points = "size / seconds / MiB: 10 / 0.50 / 2.00; 100 / 5.00 / "
-    assert f"- `{LINES[-1].name}`: {points}-\n" in page
-    assert f"- `{LINES[-2].name}`: {points}20.0, exponent of memory 1.00\n" in page
-    told = beside.read_text()
-    assert "| a warm day, to Arrow | ArcticDB | 8.00 ms | 2.00 ms | 0.25 |\n" in told
-    assert (
-        "Not run for this page:" in told and "`reads.day-pandas`" in told and "`reads.day-arrow`" not in told
-    )
-    assert told.startswith("before\n") and told.endswith("after\n") and "old" not in told
-    assert "held" not in told
-    beside.write_text("a page without marks\n")
-    with pytest.raises(ValueError, match="between which"):
-        write_page(results, tmp_path / "results.md")
-
-
-def test_rows_of_several_runs_name_every_version(tmp_path: Path) -> None:
-    line = LINES[0]
-    for name, ours, commit in (("one", 1.0, "1 (abc)"), ("two", 2.0, "1 (def)")):
-        rows = [Row(line, ours=ours, at=1.0)]
-        Results(rows, {"processor": "some"}, {"seamless-assets": commit}).write(tmp_path / name)
-    joined = joined_results([tmp_path / "one", tmp_path / "two"])
-    assert joined.versions == {"seamless-assets": "1 (abc) and 1 (def)"} and joined.rows[0].ours == 2.0
-
-
-def test_the_rows_of_a_page_lie_beside_it_and_take_rows_of_later_runs(tmp_path: Path) -> None:
-    def told(name: str, line: Line, commit: str) -> Path:
-        rows = [Row(line, ours=1.0, peer=1.0, ratio=1.0, at=1.0)]
-        Results(rows, {"processor": "some"}, {"seamless-assets": commit}).write(tmp_path / name)
-        return tmp_path / name
-
-    one, two = told("one", LINES[0], "1 (abc)"), told("two", LINES[1], "1 (def)")
-    write_page(joined_results([one, two]), tmp_path / "results.md")
-    assert "[The rows as JSON](results.json)" in (tmp_path / "results.md").read_text()
-    later = told("later", LINES[2], "1 (abc)")
-    joined = joined_results([tmp_path / "results.json", later])
-    assert [row.line for row in joined.rows] == list(LINES[:3])
-    assert joined.versions == {"seamless-assets": "1 (abc) and 1 (def)"}
-
-
-def test_rows_of_a_line_that_had_another_peer_then_are_left_out(tmp_path: Path) -> None:
-    rows = [Row(line, ours=1.0, peer=1.0, ratio=1.0, at=1.0) for line in LINES[:3]]
-    Results(rows, {"processor": "some"}, {"seamless-assets": "1 (abc)"}).write(tmp_path / "rows")
-    told = json.loads((tmp_path / "rows").read_text())
-    told["rows"][0]["peer_name"], told["rows"][1]["unit"] = "somebody else", "s"
-    (tmp_path / "rows").write_text(json.dumps(told))
-    assert [row.line.name for row in joined_results([tmp_path / "rows"]).rows] == [LINES[2].name]
-
-
-def test_no_page_is_made_of_rows_of_a_commit_that_is_not_in_the_history(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def committed(*words: str) -> str:
-        who = ("-c", "user.name=one", "-c", "user.email=one@example.com")
-        subprocess.run(["git", *who, "commit", "-q", "--allow-empty", *words], cwd=tmp_path, check=True)
-        return machine.commit()
-
-    subprocess.run(["git", "init", "-q", tmp_path], check=True)
-    monkeypatch.setattr(machine, "ROOT", tmp_path)
-    first, given_up = committed("-m", "first"), committed("-m", "second")
-    last = committed("--amend", "-m", "other words")
-    for name, ended in ((first, 0), (f"{first}+", 0), (last, 0), (given_up, 2), ("no checkout", 2)):
-        told, page = tmp_path / "rows.json", tmp_path / f"{name}.md"
-        rows = [Row(LINES[0], ours=1.0, peer=1.0, ratio=1.0, at=1.0)]
-        Results(rows, {"processor": "some"}, {"seamless-assets": f"1 ({name})"}).write(told)
-        assert main(["--from", str(told), "--page", str(page)]) == ended
-        assert page.exists() == (ended == 0)
-        assert (name in capsys.readouterr().err) == (ended == 2)
-
-
-def test_no_page_is_made_of_what_holds_no_judged_rows_of_one_machine(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def told(name: str, *, processor: str = "some", is_quick: bool = False) -> Path:
-        rows = [Row(LINES[0], ours=1.0, at=1.0)]
-        results = Results(rows, {"processor": processor}, {"seamless-assets": "1 (abc)"}, is_quick)
-        results.write(tmp_path / name)
-        return tmp_path / name
-
-    (half := tmp_path / "half").write_text('{"rows": [')
-    (rows := json.loads(told("older").read_text()))["rows"][0].pop("load")
-    (older := tmp_path / "older").write_text(json.dumps(rows))
-    for files, said in (
-        ([tmp_path / "nowhere"], "holds no rows"),
-        ([half], "holds no rows"),
-        ([older], "rows lack 'load'"),
-        ([told("quick", is_quick=True)], "of a quick run"),
-        ([told("one"), told("two", processor="other")], "different machines"),
-    ):
-        words = [word for file in files for word in ("--from", str(file))]
-        assert main([*words, "--page", str(tmp_path / "made.md")]) == 2
-        assert said in " ".join(capsys.readouterr().err.split())
-    assert not (tmp_path / "made.md").exists()
 
 
 def test_a_process_that_ended_is_not_waited_for(tmp_path: Path) -> None:

@@ -11,7 +11,18 @@ from pathlib import Path
 from bench.peers.environments import HOME, PEERS, installed_version
 from bench.places import ROOT
 
-PACKAGES = ("ccxt", "dagster", "fastapi", "numpy", "pandas", "pandera", "pyarrow", "questdb", "uvicorn")
+PACKAGES = (
+    "seamless-assets",
+    "ccxt",
+    "dagster",
+    "fastapi",
+    "numpy",
+    "pandas",
+    "pandera",
+    "pyarrow",
+    "questdb",
+    "uvicorn",
+)
 
 
 def machine_facts() -> dict[str, str]:
@@ -28,8 +39,7 @@ def machine_facts() -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Versions of what was measured; a peer has its own where it was installed from PyPI for itself."""
-    found = {"seamless-assets": f"{version('seamless-assets')} ({commit()})"}
-    found |= {name: version(name) for name in PACKAGES}
+    found = {name: version(name) for name in PACKAGES}
     for name, peer in PEERS.items():
         python = HOME / name.lower() / "bin" / "python"
         if not peer.is_ours and python.exists():

@@ -1,42 +1,51 @@
-"""The page of results, in Markdown: what was measured, on what, and the command that repeats each line."""
+"""The page of results, in Markdown: which goals are missed, what was measured, on what, of which commit."""
 
 from __future__ import annotations
 
+import ast
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
 from bench.goals import LINES
-from bench.line import Row
-from bench.report.pictures import POINTS, draw
+from bench.line import OR, Line, Row
+from bench.places import ROOT
+from bench.report.columns import COLUMNS, OF_MISSED, table
+from bench.report.pictures import GROWTH, POINTS, RATIOS, draw
 from bench.report.results import Results
 from bench.report.speeds import write_speeds
-from bench.report.words import goal, number, outcome, spread
-from bench.running import exponent
+from bench.report.words import number
 
 HEAD = (
-    "---\nhide: [navigation]\n---\n"
+    "---\nhide: [navigation, toc]\n---\n"
     "# Results\n"
-    "Written by `python -m bench --page docs/results.md`; nothing on this page is typed by hand. Each line "
-    "is measured beside what you would otherwise use, both in turn, round by round, in one run of its own: "
-    "*ours* and *peer* are medians, *ratio* is the median of the ratios of the rounds, with its quartiles. "
-    "Less is better in every line: a goal of 0.33 means at least three times as fast. Repeat a line by the "
-    "command beside it.\n"
+    "Each line is measured beside what you would otherwise use, both in turn, round by round, in one run of "
+    "its own. Less is better in every line: a ratio of 0.33 means three times as fast. Written by "
+    "`python -m bench --page docs/results.md`; nothing on this page is typed by hand. "
 )
+REPEAT = "Repeat a line by its name, as in `python -m bench --only {name}`. [The rows as JSON]({json}).\n"
 LEGEND = (
-    "*MiB* is the peak of memory of ours and of the peer: of a new process all that it held, of a call what "
-    "it took beyond what its process held before. *CPU* is the ratio of processor times, which other work "
-    "on the machine changes least. *load* is the machine's while the line was measured, the mean number of "
-    "processes that wanted to run; above the number of its threads, times by the clock are longer for both "
-    "sides, and their ratio less sure. An *exponent* is that from the second largest size to the largest; of "
-    "memory it says little below some MiB, where what was freed before is used again.\n"
+    "## How to read the tables\n"
+    "- *Ours* and *peer* are medians, *ratio* is the median of the ratios of the rounds, *quartiles* are "
+    "theirs, or those of ours where there is no peer.\n"
+    "- A *goal* is the most that the ratio may be, or ours where there is no peer: 1/3 is at least three "
+    "times as fast, 1/0.67 at least 0.67 of the peer's rate. A line without a goal is only told.\n"
+    "- *CPU* is the ratio of processor times, which other work on the machine changes least.\n"
+    "- *MiB* is the peak of memory of ours and of the peer: of a new process all that it held, of a call "
+    "what it took beyond what its process held before.\n"
+    "- *Load* is the machine's while the line was measured, the mean number of processes that wanted to "
+    "run; above the number of its threads, times by the clock are longer for both sides, and their ratio "
+    "less sure.\n"
+    "- An *exponent* is that from the second largest size to the largest; of memory it says little below "
+    "some MiB, where what was freed before is used again.\n"
 )
-COLUMNS = ("what", "beside", "ours", "peer", "ratio", "goal", "", "quartiles", "CPU", "MiB", "load", "repeat")
-
-
-FACTS = {POINTS: "size / seconds / MiB:"}
-"""Facts whose names say too little."""
+CAPTIONS = {
+    RATIOS: "The ratio of ours to the peer for each line, logarithmic, with quartiles and goals",
+    GROWTH: "How seconds and MiB of each line grow with its work, both logarithmic, beside the work itself",
+}
+COMMITS = "Commits of the rows"
+SUBJECTS = ROOT / "bench" / "subjects"
 
 
 def write_page(results: Results, path: Path) -> None:
@@ -47,95 +56,121 @@ def write_page(results: Results, path: Path) -> None:
     pictures = draw(results.rows, path.parent / "images")
     rows = path.with_suffix(".json")
     results.write(rows)
-    shown = [picture.name for picture in pictures]
-    path.write_text("\n".join(_lines(results, shown, rows.name)) + "\n")
+    path.write_text(page(results, [picture.name for picture in pictures], rows.name))
     comparisons = path.with_name("comparisons.md")
     if comparisons.exists():
         write_speeds(results.rows, comparisons)
 
 
+def page(results: Results, pictures: Sequence[str], json: str) -> str:
+    """The page, with pictures that lie in the folder `images` and rows that lie beside it."""
+    return "\n".join(_lines(results, pictures, json)) + "\n"
+
+
 def _lines(results: Results, pictures: Sequence[str], json: str) -> Iterator[str]:
     rows = results.rows
-    yield HEAD
+    yield HEAD + REPEAT.format(name=rows[0].line.name, json=json)
+    yield from _verdicts(rows)
+    subjects = {subject: list(found) for subject, found in groupby(rows, key=lambda row: row.line.subject)}
+    yield from _summary(subjects)
+    commits = _by_commit(rows)
+    yield from _circumstances(results, commits)
+    drawn = {picture.removeprefix("bench-").partition(".")[0]: _shown(picture) for picture in pictures}
+    yield from (shown for name, shown in drawn.items() if name not in subjects)
     yield LEGEND
+    for subject, found in subjects.items():
+        yield f"## {subject}\n"
+        yield _about(subject)
+        if subject in drawn:
+            yield drawn[subject]
+        yield from table(COLUMNS, found)
+        yield from (f"- `{row.line.name}`: {row.problem}" for row in found if row.problem)
+        yield from (f"- `{row.line.name}`: {told}" for row in found if (told := _facts(row)))
+        yield ""
+    if len(commits) > 1:
+        yield f"## {COMMITS}\n"
+        yield "| commit | measured | lines |\n|---|---|---|"
+        for commit, measured in commits.items():
+            told = f"one of {', '.join(commit.split(OR))}" if OR in commit else commit
+            yield f"| {told} | {_when(measured)} | {_names(row.line for row in measured)} |"
+
+
+def _verdicts(rows: Sequence[Row]) -> Iterator[str]:
+    """How many goals are met, the lines that miss theirs, and those that nobody ran."""
     judged = [row for row in rows if row.is_met is not None]
-    met = sum(bool(row.is_met) for row in judged)
-    yield f"Of {len(judged)} goals that were judged {met} are met. [The rows as JSON]({json}).\n"
-    if lacking := _lines_without(rows):
-        yield f"Lines that were not run for this page: {', '.join(lacking)}.\n"
-    yield "| measured on | |"
-    yield "|---|---|"
-    ends = [row.at for row in rows if row.at]
-    span = [time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at)) for at in (min(ends), max(ends))]
-    yield f"| when | {' to '.join(dict.fromkeys(span))} |"
+    missed = [row for row in judged if not row.is_met]
+    told = f"**Of {len(judged)} goals that were judged {len(judged) - len(missed)} are met.**"
+    yield f"{told} These are missed:\n" if missed else f"{told}\n"
+    if missed:
+        yield from table(OF_MISSED, missed)
+    run = {row.line.name for row in rows}
+    if lacking := _names(line for line in LINES if line.name not in run):
+        yield f"Lines that were not run for this page: {lacking}.\n"
+
+
+def _summary(subjects: dict[str, list[Row]]) -> Iterator[str]:
+    """A line for each subject, with the way to its rows."""
+    yield "| lines | what they measure | run | goals | met | missed |\n|---|---|---:|---:|---:|---:|"
+    for subject, rows in subjects.items():
+        judged = [row.is_met for row in rows if row.is_met is not None]
+        missed = f"**{judged.count(False)}**" if False in judged else ""
+        about = _about(subject).partition("\n")[0]
+        told = (len(rows), len(judged), judged.count(True), missed)
+        yield f"| [{subject}](#{subject}) | {about} | {' | '.join(map(str, told))} |"
+    yield ""
+
+
+def _circumstances(results: Results, commits: dict[str, list[Row]]) -> Iterator[str]:
+    yield "| measured | |\n|---|---|"
+    yield f"| when | {_when(results.rows)} |"
     for name, fact in results.machine.items():
         yield f"| {name} | {fact} |"
-    yield f"| versions | {', '.join(f'{name} {number}' for name, number in results.versions.items())} |\n"
-    for picture in pictures:
-        yield f"![{_caption(picture)}](images/{picture})\n"
-    for subject, found in groupby(rows, key=lambda row: row.line.subject):
-        yield from _table(subject, list(found))
+    yield f"| versions | {', '.join(f'{name} {version}' for name, version in results.versions.items())} |"
+    several = f"[each row's](#{COMMITS.lower().replace(' ', '-')}) is named at the end of the page"
+    yield f"| commit | {several if len(commits) > 1 else ''.join(commits)} |\n"
 
 
-def _lines_without(rows: Sequence[Row]) -> list[str]:
-    """Names of lines of which there is no row; that of a subject where there is none of all its lines."""
-    found = {row.line.name for row in rows}
-    subjects = {row.line.subject for row in rows}
-    lacking = [line for line in LINES if line.name not in found]
-    names = (line.name if line.subject in subjects else f"{line.subject}.*" for line in lacking)
-    return [f"`{name}`" for name in dict.fromkeys(names)]
+def _by_commit(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each commit, the earliest that was measured first."""
+    found: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row.at or 0.0):
+        found.setdefault(row.commit or "", []).append(row)
+    return found
 
 
-def _caption(picture: str) -> str:
-    if "growth" in picture:
-        return "Seconds and MiB over the size of the work, both logarithmic; the grey lines are linear"
-    return "The ratio of ours to the peer for each line, logarithmic, with quartiles and goals"
+def _when(rows: Sequence[Row]) -> str:
+    ends = [row.at for row in rows if row.at] or [0.0]
+    span = [time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at)) for at in (min(ends), max(ends))]
+    return " to ".join(dict.fromkeys(span))
 
 
-def _table(subject: str, rows: Sequence[Row]) -> Iterator[str]:
-    yield f"## {subject}\n"
-    yield f"| {' | '.join(COLUMNS)} |"
-    yield f"|{'---|' * len(COLUMNS)}"
-    for row in rows:
-        yield f"| {' | '.join(_cells(row))} |"
-    yield ""
-    yield from (f"- `{row.line.name}`: {row.problem}" for row in rows if row.problem)
-    yield from (f"- `{row.line.name}`: {_facts(row)}" for row in rows if row.facts)
-    yield ""
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    peaks = [f"{peak:,.0f}" for peak in (row.memory_mib, row.peer_memory_mib) if peak is not None]
-    measured = (
-        number(row.ours, row.line.unit),
-        number(row.peer, row.line.unit),
-        number(row.ratio),
-        goal(row.line),
-        outcome(row),
-        spread(row),
-        number(row.cpu_ratio),
-        " / ".join(peaks),
-        "" if row.load is None else f"{row.load:.0f}",
+def _names(lines: Iterable[Line]) -> str:
+    """Names of lines in the order of the bench; that of a subject where all its lines are among them."""
+    named = {line.name for line in lines}
+    whole = {line.subject for line in LINES} - {line.subject for line in LINES if line.name not in named}
+    told = (
+        f"{line.subject}.*" if line.subject in whole else line.name for line in LINES if line.name in named
     )
-    # A number and its unit stay on one line.
-    kept = (told.replace(" ", "&nbsp;") for told in measured)
-    return (row.line.what, row.line.peer or "", *kept, f"`python -m bench --only {row.line.name}`")
+    return ", ".join(f"`{name}`" for name in dict.fromkeys(told))
+
+
+def _about(subject: str) -> str:
+    """What the module of a subject says of itself."""
+    source = (SUBJECTS / f"{subject}.py").read_text(encoding="utf-8")
+    return f"{ast.get_docstring(ast.parse(source))}\n"
+
+
+def _shown(picture: str) -> str:
+    """A picture that leads to its file, where it is as large as it was drawn."""
+    return f"[![{CAPTIONS[picture]}](images/{picture})](images/{picture})\n"
 
 
 def _facts(row: Row) -> str:
-    told = [f"{FACTS.get(name, name.replace('_', ' '))} {_fact(value)}" for name, value in row.facts.items()]
-    if points := row.facts.get(POINTS):
-        sizes, _, peaks = zip(*points, strict=True)
-        if (grown := exponent(sizes, peaks)) is not None:
-            told.append(f"exponent of memory {number(grown)}")
+    told = (f"{name.replace('_', ' ')} {_fact(value)}" for name, value in row.facts.items() if name != POINTS)
     return ", ".join(told)
 
 
 def _fact(value: object) -> str:
     if isinstance(value, list):
-        return "; ".join(map(_fact, value)) if any(isinstance(v, list) for v in value) else _flat(value)
+        return " / ".join(map(_fact, value))
     return "-" if value is None else number(value) if isinstance(value, float) else f"{value}"
-
-
-def _flat(values: Sequence[object]) -> str:
-    return " / ".join(map(_fact, values))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.goals import LINES
-from bench.line import Row
+from bench.line import OR, Row
 from bench.report.machine import is_in_history, machine_facts, versions
 
 AND = " and "
@@ -38,7 +38,7 @@ class Results:
     @property
     def lost_commits(self) -> list[str]:
         """Commits of the rows that the history of this checkout has not: nobody can measure them again."""
-        named = re.findall(r"\(([^)]*?)\+?\)", self.versions["seamless-assets"])
+        named = dict.fromkeys(commit.removesuffix("+") for row in self.rows for commit in row.commits)
         return [commit for commit in named if not is_in_history(commit)]
 
     def write(self, path: Path) -> None:
@@ -85,7 +85,15 @@ def _told(path: Path) -> dict[str, Any]:
         raise UnfitRows(f"{path} holds no rows of a bench ({error!r}); name what --json wrote") from error
     if told.get("quick"):
         raise UnfitRows(f"{path} is of a quick run, which judges nothing; leave it out")
-    return told
+    return _with_commits(told)
+
+
+def _with_commits(told: dict[str, Any]) -> dict[str, Any]:
+    """Rows that name no commit are of one of those that stand behind the version of the project."""
+    own = told["versions"]["seamless-assets"]
+    commits = {"commit": OR.join(re.findall(r"\(([^)]*)\)", own)) or None}
+    versions = told["versions"] | {"seamless-assets": re.sub(r" \([^)]*\)", "", own)}
+    return told | {"versions": versions, "rows": [commits | row for row in told["rows"]]}
 
 
 def _every_version(name: str, told: Sequence[Mapping[str, Any]]) -> str:

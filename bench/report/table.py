@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.line import Row
-from bench.report.words import goal, number, outcome, spread
+from bench.report.words import goal, number, ours, outcome, ratio, spread
 
 STYLES = {"met": "green", "MISSED": "bold red", "not measured": "yellow", "no peer": "yellow"}
 
@@ -27,9 +27,9 @@ def table(rows: Sequence[Row], *, judged: bool = True) -> Table:
         made.add_row(
             row.line.name,
             row.line.peer or "",
-            number(row.ours, row.line.unit),
+            ours(row),
             number(row.peer, row.line.unit),
-            number(row.ratio, "x"),
+            ratio(row, "x"),
             spread(row),
             "" if row.memory_mib is None else f"{row.memory_mib:,.0f}",
             Text.assemble(goal(row.line), "  " if shown else "", (shown, STYLES.get(word, ""))),

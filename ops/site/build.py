@@ -4,7 +4,8 @@
     .venv/bin/python ops/site/build.py --serve    # and serve it at http://127.0.0.1:8000
     .venv/bin/python ops/site/build.py --into DIR
 
-It needs the extra `docs`, and no network.
+It needs the extra `docs`, and no network. Search works where the site is served, by this or any other server:
+browsers let no page that was opened as a file read the index.
 """
 
 from __future__ import annotations

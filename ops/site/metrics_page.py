@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 from seamless_assets.metrics.catalogue import CATALOGUE, Metric
 
-HEAD = """# Metrics and alerts
+HEAD = """---
+hide: [toc]
+---
+# Metrics and alerts
 Every metric that the pipeline keeps, from the catalogue that counts them. [Metrics, alerts and logs](../metrics.md) says how they are scraped.
 
 | metric | kind | labels | alert |

@@ -68,8 +68,9 @@ def sections(model: type[BaseModel], place: str) -> Iterator[str]:
     if place:
         yield f"\n## {place} {{ #{anchor(place)} }}\n{inspect.cleandoc(model.__doc__ or '')}\n"
         if plain:
-            yield "\n| key | takes | unless set | meaning |\n|---|---|---|---|\n"
+            yield '\n<div class="keys" markdown>\n\n| key | takes | unless set | meaning |\n|---|---|---|---|\n'
             yield from (row(model, place, key) for key in plain)
+            yield "\n</div>\n"
         if below:
             links = (f"[`{key}`](#{anchor(beneath(model, place, key))})" for key, _ in below)
             yield f"\nBelow it: {', '.join(links)}.\n"

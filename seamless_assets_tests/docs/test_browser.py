@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.browser import chromium
 
-SIZES = {"desk": (1440, 900), "phone": (390, 844)}
+SIZES = {"desk": (1280, 900), "phone": (390, 844)}
 PAGES = (
     *("index", "start", "thinking", "comparisons", "results", "errors", "live", "runbooks", "examples"),
     *("reference/settings", "reference/commands", "reference/connect", "reference/metrics"),
@@ -21,15 +21,25 @@ PAGES = (
 LOADED = "return performance.getEntriesByType('resource').map(one => one.name)"
 BEYOND = """
 const width = document.documentElement.clientWidth;
-const scrolls = element => { for (let at = element; at; at = at.parentElement) {
-  if (['auto', 'scroll', 'hidden'].includes(getComputedStyle(at).overflowX)) return true; } return false; };
+const scrolls = element => { for (let at = element; at !== document.body; at = at.parentElement) {
+  if (['auto', 'scroll'].includes(getComputedStyle(at).overflowX)) return true; } return false; };
 return [document.documentElement.scrollWidth - width,
   [...document.querySelectorAll('.md-content *, .hero *')].filter(
     one => one.getBoundingClientRect().right > width + 1 && !scrolls(one.parentElement)
   ).map(one => one.outerHTML.slice(0, 120)).slice(0, 3),
+  [...document.querySelectorAll('.md-typeset__scrollwrap')].filter(
+    one => one.scrollWidth > one.clientWidth
+  ).map(one => one.innerText.slice(0, 120)),
   [...document.images].filter(one => one.complete && !one.naturalWidth).map(one => one.src)];
 """
-"""How far the page is wider than its window, what hangs over its edge, which pictures are not there."""
+"""How far the page is wider than its window, what hangs over its edge where nobody can scroll to it, which
+tables have to be scrolled, which pictures are not there."""
+PLANTED = """
+const [box, held] = ['div', 'div'].map(name => document.createElement(name));
+box.append(held); held.id = 'planted'; held.style.width = '3000px'; held.textContent = 'wide';
+box.style.overflowX = arguments[0]; document.querySelector('.md-content__inner').append(box);
+"""
+"""Something wide in a box that lets it hang out, cuts it, or scrolls."""
 
 
 class Silent(SimpleHTTPRequestHandler):
@@ -56,16 +66,35 @@ def test_every_page_fits_and_keeps_to_itself(address: str, site: Path, tmp_path:
     looked_at(address, [page for page in every if page != "404"], tmp_path)
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_what_nobody_can_scroll_to_is_found(address: str, tmp_path: Path, size: str) -> None:
+    with chromium(tmp_path / "browser") as browser:
+        for overflow, is_lost in (("visible", True), ("hidden", True), ("auto", False)):
+            browser.get(f"{address}/start.html")
+            sized(browser, size)
+            assert browser.execute_script(BEYOND)[1] == []
+            browser.execute_script(PLANTED, overflow)
+            over = browser.execute_script(BEYOND)[1]
+            assert ['id="planted"' in one for one in over] == [True] * is_lost, overflow
+
+
+def sized(browser: Any, name: str) -> None:
+    """Let a page have the window of a desk or of a phone."""
+    width, height = SIZES[name]
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": name == "phone"}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
 def looked_at(address: str, pages: Sequence[str], tmp_path: Path) -> None:
     """Look at pages in both sizes, and at what the browser says of them."""
     with chromium(tmp_path / "browser") as browser:
         for page in pages:
             browser.get(f"{address}/{page}.html")
-            for name, (width, height) in SIZES.items():
-                size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": name == "phone"}
-                browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-                wider, over, torn = browser.execute_script(BEYOND)
+            for name in SIZES:
+                sized(browser, name)
+                wider, over, scrolled, torn = browser.execute_script(BEYOND)
                 assert (wider, over, torn) == (0, [], []), (page, name)
+                assert name == "phone" or not scrolled, (page, scrolled)
             loaded = browser.execute_script(LOADED)
             assert loaded and all(url.startswith(address) for url in loaded), (page, loaded)
         said = [entry for entry in browser.get_log("browser") if "favicon.ico" not in entry["message"]]
