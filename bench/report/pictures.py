@@ -88,7 +88,7 @@ def _ratios(rows: Sequence[Row], path: Path) -> Path:
 
 
 def _growth(rows: Sequence[Row], path: Path) -> Path:
-    """A small picture for each line: how many times seconds and MiB grow as the work does, all to one scale."""
+    """A small picture for each line: how seconds and MiB grow as the work does, all to one scale."""
     down = math.ceil(len(rows) / ACROSS)
     figure = Figure(figsize=(WIDTH, 0.5 + 1.75 * down), dpi=DPI, layout="constrained")
     grid = figure.subplots(down, ACROSS, sharex=True, sharey=True, squeeze=False)
