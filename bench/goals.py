@@ -9,6 +9,8 @@ from __future__ import annotations
 from bench.line import Line
 
 FASTER_3X, RATE_067 = 1 / 3, 1 / 0.67
+ARROW_3X, LINEAR, CONSTANT = 3.0, 1.1, 0.2
+OF_RESULT, OF_INPUT = "Arrow size of the result", "Arrow size of the input"
 FEWEST = "the fewest requests"
 ITS_REQUESTS = "what the budget takes for its requests"
 
@@ -159,8 +161,6 @@ WORKERS = (
     Line("workers.free-4", "400 days of 8 nodes, 4 processes, no budget", "1 process", None, "s"),
     Line("workers.free-8", "400 days of 8 nodes, 8 processes, no budget", "1 process", None, "s"),
 )
-ARROW_3X, LINEAR, CONSTANT = 3.0, 1.1, 0.2
-OF_RESULT, OF_INPUT = "Arrow size of the result", "Arrow size of the input"
 MEMORY = (
     Line("memory.hot-read", "SQLite: read ten years", OF_RESULT, ARROW_3X, "MiB"),
     Line("memory.hot-write", "SQLite: write ten years", OF_INPUT, ARROW_3X, "MiB"),
@@ -178,6 +178,10 @@ MEMORY = (
     Line("memory.verify", "prove every file of ten years", OF_INPUT, ARROW_3X, "MiB"),
     Line("memory.replay", "the events of two years", OF_INPUT, ARROW_3X, "MiB"),
     Line("memory.compact", "merge the days of ten years into months", OF_INPUT, ARROW_3X, "MiB"),
+    Line("memory.materialize", "fetch a year, and release it", OF_INPUT, ARROW_3X, "MiB"),
+    Line("memory.derive", "make hours of ten years of minutes", OF_INPUT, ARROW_3X, "MiB"),
+    Line("memory.serve", "a server's answer of ten years, in Arrow", OF_RESULT, ARROW_3X, "MiB"),
+    Line("memory.mirror", "mirror ten years to Iceberg", OF_INPUT, ARROW_3X, "MiB"),
 )
 GROWTH = (
     Line("growth.bars-conform", "conform 10,000 to a million bars", None, LINEAR, "exponent"),

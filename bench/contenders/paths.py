@@ -11,29 +11,41 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import shutil
+import socket
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.request import urlopen
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 import seamless_assets as sa
 from bench.measuring.sample import MIB, take, trim
+from bench.places import reach_support
 from bench.worlds.bars import DAY_BARS, LONG_START, MINUTE, dirty_bars, market_bars
 from bench.worlds.releases import open_store, release_days, table_of_frame
+from seamless_assets.adapters.machine.leases import MachineLeases
 from seamless_assets.adapters.questdb.address import QuestDbAddress
 from seamless_assets.adapters.questdb.store import QuestDbHotStore
 from seamless_assets.adapters.sqlite.store import SqliteHotStore
+from seamless_assets.config.sections import ServiceSettings
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.node import NodeId
+from seamless_assets.flows.releasing.materialize import materialize
+from seamless_assets.service.app import service_app
+from seamless_assets.service.serving import serve
+from seamless_assets.testing import InMemoryExchange, in_memory_ports, random_walk
 
 T = TypeVar("T")
 NODES = [NodeId.parse(f"ohlcv:binance:N{number}/USDT:1m") for number in range(5)]
-NODE = NODES[0]
+NODE, HOURS = NODES[0], NodeId.parse("ohlcv:synthetic:N0/USDT:1h")
 
 
 class World:
@@ -45,10 +57,11 @@ class World:
     def __init__(self, folder: Path, rows: int, *ports: int) -> None:
         self.folder, self.rows, self.ports = folder, rows, ports
         self.settings = folder / "seamless.yaml"
+        self.input_bytes = 0
 
     def prepare(self) -> None:
         """Write everything that is walked later."""
-        symbols = [node.symbol for node in NODES] + [f"I{rows}/USDT" for rows in (DAY_BARS, self.rows)]
+        symbols = [node.symbol for node in NODES]
         declared = {
             "seamless": {
                 "artifact": {"object_store_uri": "./artifacts"},
@@ -56,6 +69,7 @@ class World:
                 "state_dir": "./state",
             },
             "exchanges": {"binance": {"symbols": symbols, "timeframes": ["1m"], "start": LONG_START}},
+            "derived": [{"node": str(HOURS), "resample": str(NODE)}],
         }
         self.settings.write_text(json.dumps(declared))
         bars = table_of_frame(market_bars(self.rows, 1, LONG_START))
@@ -83,7 +97,12 @@ class World:
 
     def bars(self, rows: int) -> pa.Table:
         """Bars as a caller has them."""
-        return table_of_frame(market_bars(rows, 1, LONG_START))
+        return self._given(table_of_frame(market_bars(rows, 1, LONG_START)))
+
+    def _given(self, bars: pa.Table) -> pa.Table:
+        """What a path is given, which its caller holds."""
+        self.input_bytes = bars.nbytes
+        return bars
 
     def hot_read(self, rows: int) -> Callable[[], pa.Table]:
         """Read from the hot store."""
@@ -92,7 +111,8 @@ class World:
 
     def hot_write(self, rows: int) -> Callable[[], pa.Table]:
         """Write to a hot store that holds nothing of it."""
-        store, bars = SqliteHotStore(self.folder / f"written-{rows}.sqlite"), self.bars(rows)
+        folder, bars = Path(tempfile.mkdtemp(dir=self.folder)), self.bars(rows)
+        store = SqliteHotStore(folder / "hot.sqlite")
 
         def write() -> pa.Table:
             asyncio.run(store.write_bars(NODE, bars, [], recorded_at=1.0))
@@ -112,7 +132,8 @@ class World:
 
     def questdb_write(self, rows: int) -> Callable[[], pa.Table]:
         """Write to a QuestDB that holds nothing of it."""
-        node, bars = NodeId.parse(f"ohlcv:binance:W{rows}/USDT:1m"), self.bars(rows)
+        number = secrets.token_hex(4).upper()
+        node, bars = NodeId.parse(f"ohlcv:binance:W{number}/USDT:1m"), self.bars(rows)
 
         def write() -> pa.Table:
             asyncio.run(self._on_questdb(lambda store: store.write_bars(node, bars, [], recorded_at=1.0)))
@@ -165,9 +186,9 @@ class World:
 
     def conform_dirty(self, rows: int) -> Callable[[], pa.Table]:
         """Conform bars in milliseconds, shuffled, repeated and gapped."""
-        bars = pa.Table.from_pandas(
-            dirty_bars(market_bars(rows, 1, LONG_START), blocked=False), preserve_index=False
-        )
+        dirty = dirty_bars(market_bars(rows, 1, LONG_START), blocked=False)
+        bars = self._given(pa.Table.from_pandas(dirty, preserve_index=False))
+        del dirty
         return lambda: sa.conform(bars, interval=60)[0]
 
     def fingerprint(self, rows: int) -> Callable[[], pa.Table]:
@@ -188,11 +209,11 @@ class World:
 
     def ingest(self, rows: int) -> Callable[[], pa.Table]:
         """Import a file of Parquet, and release it."""
-        end, node = self.window(min(rows, self.panel_rows))[1], f"ohlcv:binance:I{rows}/USDT:1m"
+        settings, end = self._empty(), self.window(min(rows, self.panel_rows))[1]
 
         def read() -> pa.Table:
-            with sa.connect(str(self.settings)) as pipeline:
-                pipeline.ingest(self.folder / "file.parquet", node, LONG_START, end)
+            with sa.connect(str(settings)) as pipeline:
+                pipeline.ingest(self.folder / "file.parquet", str(NODE), LONG_START, end)
             return None
 
         return read
@@ -209,9 +230,7 @@ class World:
 
     def compact(self, rows: int) -> Callable[[], pa.Table]:
         """Merge the days of a node into months, in a copy: the world keeps its days."""
-        copy, node = Path(tempfile.mkdtemp(dir=self.folder)), NODE if rows == self.rows else NODES[1]
-        shutil.copytree(self.folder / "artifacts", copy / "artifacts")
-        settings = shutil.copy(self.settings, copy)
+        settings, node = self._copy(), NODE if rows == self.rows else NODES[1]
 
         def merge() -> pa.Table:
             with sa.connect(str(settings)) as pipeline:
@@ -221,6 +240,77 @@ class World:
             return None
 
         return merge
+
+    def derive(self, rows: int) -> Callable[[], pa.Table]:
+        """Make hours of the released minutes, and release them, in a copy."""
+        settings = self._copy()
+
+        def make() -> pa.Table:
+            with sa.connect(str(settings)) as pipeline:
+                assert pipeline.materialize(str(HOURS), *self.window(rows)).released
+            return None
+
+        return make
+
+    def mirror(self, rows: int) -> Callable[[], pa.Table]:
+        """Show the releases of a node as a table of Iceberg, in a copy."""
+        settings, node = self._copy(mirror="iceberg"), NODE if rows == self.rows else NODES[1]
+
+        def show() -> pa.Table:
+            with sa.connect(str(settings)) as pipeline:
+                assert pipeline.mirror(str(node))[str(node)]
+            return None
+
+        return show
+
+    def materialize(self, rows: int) -> Callable[[], pa.Table]:
+        """Fetch days of an exchange in this process, which is made before, and release them."""
+        days = max(1, rows // DAY_BARS // 10)
+        end = LONG_START + days * DAY_BARS * MINUTE
+        exchange = InMemoryExchange.serving({NODE: random_walk(LONG_START, end)})
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+
+        async def fetch() -> None:
+            hot = SqliteHotStore(folder / "hot.sqlite")
+            ports = in_memory_ports(exchange, hot=hot, artifacts=open_store(folder))
+            assert (await materialize(ports, NODE, Segment(LONG_START, end))).released
+            await hot.close()
+
+        return lambda: asyncio.run(fetch())
+
+    def serve(self, rows: int) -> Callable[[], pa.Table]:
+        """Answer a client that takes what is released over HTTP piece by piece."""
+        reach_support()
+        from support.services import free_port
+
+        pipeline, port = sa.connect(str(self.settings)), free_port()
+        settings = ServiceSettings(max_rows=self.rows)
+        app = service_app(pipeline, MachineLeases(self.folder / "leases.sqlite"), _nothing, settings)
+        threading.Thread(target=serve, args=(app, "127.0.0.1", port), daemon=True).start()
+        _await_listener(port)
+        start, end = self.window(rows)
+
+        def ask() -> pa.Table:
+            address = f"http://127.0.0.1:{port}/v1/history?node={NODE}&start={start}&end={end}"
+            with urlopen(address) as answer:
+                assert sum(map(len, iter(lambda: answer.read(MIB), b""))) > rows * 40
+            return None
+
+        return ask
+
+    def _copy(self, **artifact: str) -> Path:
+        """Settings of a copy of what is released."""
+        settings = self._empty(**artifact)
+        shutil.copytree(self.folder / "artifacts", settings.parent / "artifacts")
+        return settings
+
+    def _empty(self, **artifact: str) -> Path:
+        """Settings in a folder of their own, where nothing is stored."""
+        declared = json.loads(self.settings.read_text())
+        declared["seamless"]["artifact"].update(artifact)
+        settings = Path(tempfile.mkdtemp(dir=self.folder)) / self.settings.name
+        settings.write_text(json.dumps(declared))
+        return settings
 
     def replay(self, rows: int) -> Callable[[], pa.Table]:
         """Read the events of what is released, one by one."""
@@ -236,7 +326,22 @@ class World:
         return follow
 
 
-LIMITED = {"panel": 5 * 5 / 6, "ingest": 1.0, "replay": 1.0}
+async def _nothing() -> str:
+    """Nothing that Prometheus scrapes."""
+    return ""
+
+
+def _await_listener(port: int) -> None:
+    """Return once connections are taken."""
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except ConnectionRefusedError:
+            time.sleep(0.01)
+
+
+LIMITED = {"panel": 5 * 5 / 6, "ingest": 1.0, "replay": 1.0, "materialize": 0.5}
 """Paths that go a fifth as far, and what they handle of each row in shares of its size."""
 
 
@@ -252,10 +357,9 @@ def main() -> None:
     walk = getattr(world, name)(rows)
     result: list[pa.Table] = []
     trim()
-    held = pa.total_allocated_bytes() / MIB
     sample = take(lambda: result.append(walk()))
     size = rows * 48 if name not in LIMITED else world.panel_rows * 48 * LIMITED[name]
-    peak = held + (sample.memory_mib or 0.0)
+    peak = world.input_bytes / MIB + (sample.memory_mib or 0.0)
     print(json.dumps({"peak_mib": peak, "arrow_mib": size / MIB, "cpu": sample.cpu}))
 
 

@@ -21,6 +21,7 @@ MODULE = "bench.contenders.paths"
 PATHS = (
     *("hot_read", "hot_write", "read_arrow", "read_pandas", "read_polars", "panel", "conform"),
     *("conform_dirty", "fingerprint", "export", "ingest", "verify", "replay", "compact"),
+    *("materialize", "derive", "mirror", "serve"),
 )
 ON_QUESTDB = ("questdb_read", "questdb_write")
 
