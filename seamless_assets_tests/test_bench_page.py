@@ -17,7 +17,7 @@ from bench.report import machine
 from bench.report.page import page, write_page
 from bench.report.pictures import GROWTH, RATIOS
 from bench.report.results import Results, joined_results
-from bench.report.words import goal, ours, ratio
+from bench.report.words import goal, number, ours, ratio
 
 
 def test_a_page_names_what_it_lacks_and_brings_its_speeds_to_the_comparisons(tmp_path: Path) -> None:
@@ -116,6 +116,11 @@ def test_a_number_shows_on_which_side_of_its_goal_it_lies_and_a_goal_is_told_as_
     assert ours(Row(alone, ours=value)) == f"{told} s"
     assert goal(beside) == (f"at most {asked} x" if asked else "")
     assert goal(alone) == (f"at most {asked} s" if asked else "")
+
+
+def test_whole_requests_have_no_decimals() -> None:
+    told = [number(40.0, "requests"), number(40.5, "requests"), number(40.0, "ms")]
+    assert told == ["40 requests", "40.5 requests", "40.0 ms"]
 
 
 def test_the_page_is_made_of_its_rows_and_accounts_for_every_line() -> None:

@@ -11,7 +11,9 @@ def number(value: float | None, unit: str = "", digits: int | None = None) -> st
     """Three figures that count, unless it is said how many stand behind the point, and the unit."""
     if value is None:
         return ""
-    return f"{value:,.{_digits(value) if digits is None else digits}f}{' ' if unit else ''}{unit}"
+    if digits is None:
+        digits = 0 if unit == "requests" and value == int(value) else _digits(value)
+    return f"{value:,.{digits}f}{' ' if unit else ''}{unit}"
 
 
 def ours(row: Row, unit: str | None = None) -> str:
