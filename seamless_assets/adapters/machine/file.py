@@ -107,9 +107,14 @@ class MachineFile:
                 asked, self._asked = self._asked, []
                 # A thread cannot be cancelled, and the next transaction must not meet it on the connection.
                 loop = asyncio.get_running_loop()
-                working = loop.run_in_executor(self._thread, self._work, [work for work, _ in asked])
                 try:
-                    await shielded(asyncio.ensure_future(asyncio.wait({working})))
+                    working = loop.run_in_executor(self._thread, self._work, [work for work, _ in asked])
+                except RuntimeError as error:
+                    _answer(asked, self._too_late(error))
+                    continue
+                try:
+                    # No task of its own, which a loop that ends would cancel beside this one.
+                    await shielded(asyncio.gather(working, return_exceptions=True))
                 finally:
                     _deliver(asked, working)
         finally:
@@ -164,6 +169,14 @@ class MachineFile:
             path=self.path,
         )
 
+    def _too_late(self, error: RuntimeError) -> SeamlessError:
+        """Python lets no work begin on threads once the process ends."""
+        return self._error(
+            f"{self._what} {self.path} cannot be asked any more, as the process ends ({error}); close the "
+            "pipeline before that",
+            path=self.path,
+        )
+
 
 def _outcome(db: Database, work: Work[Any]) -> Any:
     db.execute("SAVEPOINT work")
@@ -177,10 +190,16 @@ def _outcome(db: Database, work: Work[Any]) -> Any:
 
 
 def _deliver(asked: Sequence[Asked], working: asyncio.Future[list[Any]]) -> None:
-    error = working.exception()
-    outcomes = [error] * len(asked) if error else working.result()
-    for (_, outcome), answer in zip(asked, outcomes, strict=True):
+    if error := working.exception():
+        _answer(asked, error)
+        return
+    for (_, outcome), answer in zip(asked, working.result(), strict=True):
         if isinstance(answer, BaseException):
             outcome.set_exception(answer)
         else:
             outcome.set_result(answer)
+
+
+def _answer(asked: Sequence[Asked], error: BaseException) -> None:
+    for _, outcome in asked:
+        outcome.set_exception(error)
