@@ -1,4 +1,4 @@
-"""The site in a real browser: it fits a desk and a phone, complains of nothing, and asks nobody else."""
+"""The site in a real browser: it fits desk and phone, can be read, says no errors, and asks nobody else."""
 
 from __future__ import annotations
 
@@ -34,6 +34,28 @@ return [document.documentElement.scrollWidth - width,
 """
 """How far the page is wider than its window, what hangs over its edge where nobody can scroll to it, which
 tables have to be scrolled, which pictures are not there."""
+SCHEMES = ("default", "slate")
+"""Light and dark, which every page can be switched to."""
+FAINT = """
+document.body.setAttribute('data-md-color-scheme', arguments[0]);
+const parts = colour => [...colour.match(/[\\d.]+/g).map(Number), 1].slice(0, 4);
+const over = (upper, lower) => lower.map((part, at) => part * (1 - upper[3]) + upper[at] * upper[3]);
+const behind = element => element ? over(parts(getComputedStyle(element).backgroundColor),
+  behind(element.parentElement)) : [255, 255, 255];
+const light = colour => colour.map(part => part / 255).map(
+  part => part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4
+).reduce((sum, part, at) => sum + part * [0.2126, 0.7152, 0.0722][at], 0.05);
+const faint = element => {
+  const ground = behind(element), ink = over(parts(getComputedStyle(element).color), ground);
+  const [less, more] = [light(ground), light(ink)].sort((one, other) => one - other);
+  return more / less < 4.5; };
+return [...document.querySelectorAll('.md-content *')].filter(
+  one => !one.matches('.headerlink') && one.getClientRects().length
+    && [...one.childNodes].some(child => child.nodeType === 3 && child.textContent.trim()) && faint(one)
+).map(one => one.outerHTML.slice(0, 120)).slice(0, 3);
+"""
+"""Words in a scheme that are too like what is behind them to be read (WCAG AA: 4.5)."""
+AT_ONCE = "document.head.insertAdjacentHTML('beforeend', '<style>* {transition: none !important}</style>')"
 PLANTED = """
 const [box, held] = ['div', 'div'].map(name => document.createElement(name));
 box.append(held); held.id = 'planted'; held.style.width = '3000px'; held.textContent = 'wide';
@@ -67,15 +89,18 @@ def test_every_page_fits_and_keeps_to_itself(address: str, site: Path, tmp_path:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_what_nobody_can_scroll_to_is_found(address: str, tmp_path: Path, size: str) -> None:
+def test_what_is_out_of_reach_or_too_faint_is_found(address: str, tmp_path: Path, size: str) -> None:
     with chromium(tmp_path / "browser") as browser:
         for overflow, is_lost in (("visible", True), ("hidden", True), ("auto", False)):
             browser.get(f"{address}/start.html")
             sized(browser, size)
             assert browser.execute_script(BEYOND)[1] == []
+            browser.execute_script(AT_ONCE)
             browser.execute_script(PLANTED, overflow)
             over = browser.execute_script(BEYOND)[1]
             assert ['id="planted"' in one for one in over] == [True] * is_lost, overflow
+            browser.execute_script("document.getElementById('planted').style.color = '#777777'")
+            assert [len(browser.execute_script(FAINT, scheme)) for scheme in SCHEMES] == [1, 1]
 
 
 def sized(browser: Any, name: str) -> None:
@@ -95,6 +120,9 @@ def looked_at(address: str, pages: Sequence[str], tmp_path: Path) -> None:
                 wider, over, scrolled, torn = browser.execute_script(BEYOND)
                 assert (wider, over, torn) == (0, [], []), (page, name)
                 assert name == "phone" or not scrolled, (page, scrolled)
+            browser.execute_script(AT_ONCE)
+            for scheme in SCHEMES:
+                assert browser.execute_script(FAINT, scheme) == [], (page, scheme)
             loaded = browser.execute_script(LOADED)
             assert loaded and all(url.startswith(address) for url in loaded), (page, loaded)
         said = [entry for entry in browser.get_log("browser") if "favicon.ico" not in entry["message"]]
