@@ -149,6 +149,27 @@ async def test_a_stale_holder_is_refused_and_changes_nothing(open_store: OpenSto
     assert await store.write_bars(node, table(late), [], recorded_at=5.0, fence=beside) == Written(10, 0)
 
 
+async def test_of_many_writes_at_once_one_that_is_refused_keeps_nothing_from_the_others(
+    open_store: OpenStore, node: NodeId
+) -> None:
+    store, bars = open_store(), table(random_walk(START, START + 600))
+    nodes = [replace(node, symbol=f"{number}{node.symbol}") for number in range(4)]
+    held = Fence(HOUR, 2_000_000)
+    await store.write_bars(nodes[2], empty_bars(), [], recorded_at=1.0, fence=held)
+    outcomes = await asyncio.gather(
+        *(
+            store.write_bars(
+                one, bars, [], recorded_at=2.0, fence=Fence(HOUR, 1_000_000) if one == nodes[2] else held
+            )
+            for one in nodes
+        ),
+        return_exceptions=True,
+    )
+    assert isinstance(outcomes.pop(2), StaleToken) and outcomes == [Written(10, 0)] * 3
+    found = [len(await store.load_opens(one, HOUR)) for one in nodes]
+    assert found == [10, 10, 0, 10]
+
+
 async def test_facts_alone_raise_the_fence_too(open_store: OpenStore, node: NodeId) -> None:
     store, chunk = open_store(), Segment(START, START + 600)
     fact = Fact(START, START + 600, "missing", "not sent", 1.0, 1, 9.0)

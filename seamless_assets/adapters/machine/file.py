@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from seamless_assets.adapters.sqlite.file import (
     Database,
     empty_database,
+    in_savepoint,
     is_damage,
     open_database,
     transaction,
 )
-from seamless_assets.aio.shield import shielded
+from seamless_assets.aio.together import ProcessEnds, Together
 from seamless_assets.core.sharing.events import DamagedState, Event
 from seamless_assets.core.sharing.health import StoreStatus
 from seamless_assets.errors import SeamlessError
 
 T = TypeVar("T")
 Work = Callable[[Database], T]
-Asked = tuple[Work[Any], asyncio.Future[Any]]
+TOGETHER = 10_000
+"""So many works go into one transaction at most."""
 Notify = Callable[[Event], None]
 
 
@@ -58,10 +59,8 @@ class MachineFile:
         self._what, self._error = what, error
         self._db: Database | None = None
         # A pool that others share may be full of slow writes just when a lease must be renewed.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
+        self._together = Together[Work[Any]](path.stem, self._work, TOGETHER)
         self._is_closed = False
-        self._asked: list[Asked] = []
-        self._serving: asyncio.Task[None] | None = None
 
     async def run(self, work: Work[T]) -> T:
         """The outcome of `work` in a write transaction; once asked for it ends, even where we are cancelled.
@@ -71,11 +70,11 @@ class MachineFile:
         """
         if self._is_closed:
             raise self._error(f"{self._what} {self.path} was closed before this was asked", path=self.path)
-        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._asked.append((work, outcome))
-        if self._serving is None:
-            self._serving = asyncio.create_task(self._serve())
-        return await shielded(outcome)
+        try:
+            outcome: T = await self._together.run(work)
+        except ProcessEnds as error:
+            raise self._too_late(error) from error
+        return outcome
 
     async def status(self, kind: str, warning: str = "") -> StoreStatus:
         """What an operator wants to know of the file, which was written to. Raises its error."""
@@ -94,34 +93,10 @@ class MachineFile:
     async def close(self) -> None:
         """Close the file; nothing can be asked of it afterwards."""
         self._is_closed = True
-        if self._serving is not None:
-            await asyncio.wait({self._serving})
-        self._thread.shutdown()
+        await self._together.close()
         if self._db is not None:
             self._db.close()
             self._db = None
-
-    async def _serve(self) -> None:
-        try:
-            while self._asked:
-                asked, self._asked = self._asked, []
-                # A thread cannot be cancelled, and the next transaction must not meet it on the connection.
-                loop = asyncio.get_running_loop()
-                try:
-                    working = loop.run_in_executor(self._thread, self._work, [work for work, _ in asked])
-                except RuntimeError as error:
-                    _answer(asked, self._too_late(error))
-                    continue
-                try:
-                    # No task of its own, which a loop that ends would cancel beside this one.
-                    await shielded(asyncio.gather(working, return_exceptions=True))
-                finally:
-                    _deliver(asked, working)
-        finally:
-            self._serving = None
-            for _, outcome in self._asked:
-                outcome.cancel()
-            self._asked.clear()
 
     def _work(self, works: Sequence[Work[Any]]) -> list[Any]:
         try:
@@ -148,7 +123,7 @@ class MachineFile:
         if self._db is None:
             self._db = open_database(self.path, self._schema, self._version, self._upgrade)
         with transaction(self._db):
-            outcomes = [_outcome(self._db, work) for work in works]
+            outcomes = [in_savepoint(self._db, partial(work, self._db)) for work in works]
         found, self._db.damage = self._db.damage, []
         for what in found:
             self._notify(DamagedState(str(self.path), what))
@@ -169,37 +144,9 @@ class MachineFile:
             path=self.path,
         )
 
-    def _too_late(self, error: RuntimeError) -> SeamlessError:
-        """Python lets no work begin on threads once the process ends."""
+    def _too_late(self, error: ProcessEnds) -> SeamlessError:
         return self._error(
             f"{self._what} {self.path} cannot be asked any more, as the process ends ({error}); close the "
             "pipeline before that",
             path=self.path,
         )
-
-
-def _outcome(db: Database, work: Work[Any]) -> Any:
-    db.execute("SAVEPOINT work")
-    try:
-        outcome = work(db)
-    except (SeamlessError, ValueError, ArithmeticError) as error:
-        db.execute("ROLLBACK TO work")
-        outcome = error
-    db.execute("RELEASE work")
-    return outcome
-
-
-def _deliver(asked: Sequence[Asked], working: asyncio.Future[list[Any]]) -> None:
-    if error := working.exception():
-        _answer(asked, error)
-        return
-    for (_, outcome), answer in zip(asked, working.result(), strict=True):
-        if isinstance(answer, BaseException):
-            outcome.set_exception(answer)
-        else:
-            outcome.set_result(answer)
-
-
-def _answer(asked: Sequence[Asked], error: BaseException) -> None:
-    for _, outcome in asked:
-        outcome.set_exception(error)

@@ -9,7 +9,11 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from seamless_assets.errors import SeamlessError
+
+T = TypeVar("T")
 
 BUSY_TIMEOUT_S = 30.0
 DAMAGE = (
@@ -69,10 +73,14 @@ def is_damage(error: Exception, path: Path) -> bool:
     return code & 0xFF in DAMAGE or (code == sqlite3.SQLITE_READONLY and may_write)
 
 
+def is_busy(error: BaseException | None) -> bool:
+    """Whether an error says that others lock the file for longer than is waited for."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF == sqlite3.SQLITE_BUSY
+
+
 def probe_write(db: sqlite3.Connection) -> None:
-    """Write what is there already, as far as the disk. Raises `sqlite3.Error`."""
-    with transaction(db):
-        db.execute(f"PRAGMA user_version = {_version(db)}")
+    """Write what is there already, in the caller's transaction. Raises `sqlite3.Error`."""
+    db.execute(f"PRAGMA user_version = {_version(db)}")
 
 
 def look_for_damage(db: sqlite3.Connection) -> None:
@@ -156,7 +164,7 @@ def _enter_wal_mode(db: sqlite3.Connection) -> None:
         try:
             db.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if not is_busy(error) or time.monotonic() > deadline:
                 raise
             time.sleep(pause)
             pause = min(2 * pause, 0.1)
@@ -176,3 +184,19 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def in_savepoint(db: sqlite3.Connection, work: Callable[[], T]) -> T | Exception:
+    """The outcome of a part of a transaction, or the error that undid this part and nothing else.
+
+    Such is a project error, or a value that SQLite cannot hold; others are raised.
+    """
+    db.execute("SAVEPOINT part")
+    outcome: T | Exception
+    try:
+        outcome = work()
+    except (SeamlessError, ValueError, ArithmeticError) as error:
+        db.execute("ROLLBACK TO part")
+        outcome = error
+    db.execute("RELEASE part")
+    return outcome

@@ -3,7 +3,8 @@
 Bars are kept in blocks; the coverage ledger is append-only. What is read back is believed only where its mark
 says that it is as it was written; all else is as if it were not there. Every call runs in a worker thread on
 a connection of that thread, so the event loop never waits for the disk. Writes share one thread: SQLite lets
-one connection write at a time, and has the others sleep and try again.
+one connection write at a time, and has the others sleep and try again. What is asked for while one write is
+under way is written together, in one transaction; short reads go together, too.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import Context, copy_context
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +27,8 @@ import pyarrow as pa
 from seamless_assets.adapters.sqlite import blocks, tables
 from seamless_assets.adapters.sqlite.file import (
     Database,
+    in_savepoint,
+    is_busy,
     is_damage,
     look_for_damage,
     open_database,
@@ -33,6 +37,7 @@ from seamless_assets.adapters.sqlite.file import (
 )
 from seamless_assets.adapters.sqlite.version import FileVersion
 from seamless_assets.aio.shield import shielded
+from seamless_assets.aio.together import Together
 from seamless_assets.core.bars.table import (
     Written,
     changes,
@@ -49,7 +54,14 @@ from seamless_assets.core.sharing.retention import Evictable, digest_of
 from seamless_assets.errors import HotStoreError
 
 T = TypeVar("T")
+Work = Callable[[Database], T]
 
+WRITTEN_TOGETHER = 20_000
+"""Bars and facts that are written in one transaction for several who ask: who is first waits for all."""
+READ_TOGETHER = 20_000
+"""Bars that are read for several who ask before the first of them has an answer."""
+SHORT_BARS = 2_000
+"""A read of more bars goes alone, beside others."""
 LOOK_BYTES = 2 * 2**30
 """Up to this size the whole file is looked at for damage; that takes a second or two."""
 MAX_TOLD = 1_000
@@ -61,6 +73,19 @@ _DAMAGED = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A work, and the context of who asked for it."""
+
+    work: Callable[[Database], Any]
+    context: Context
+
+    @classmethod
+    def by_caller(cls, work: Callable[[Database], Any]) -> Self:
+        """That of the caller."""
+        return cls(work, copy_context())
+
+
 class SqliteHotStore:
     """Hot store on one SQLite file; satisfies the flows' `HotStore`."""
 
@@ -70,17 +95,18 @@ class SqliteHotStore:
         self._local = threading.local()
         self._connections: list[Database] = []
         self._lock = threading.Lock()
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
+        self._writes = Together[_Asked](path.stem, self._write_together, WRITTEN_TOGETHER)
+        self._reads = Together[_Asked](f"{path.stem}-reads", self._read_together, READ_TOGETHER)
         self._version = FileVersion(path)
         self._is_closed = False
 
     async def load_bars(self, node: NodeId, window: Segment) -> pa.Table:
         """Bars that open in `window`, sorted by `ts`. Raises `HotStoreError`."""
-        return await self._run(lambda db: blocks.load_bars(db, node, window))
+        return await self._read(node, window, blocks.load_bars)
 
     async def load_opens(self, node: NodeId, window: Segment) -> np.ndarray:
         """Opens of the bars in `window`, shape `(rows,)`, sorted. Raises `HotStoreError`."""
-        return await self._run(lambda db: blocks.load_opens(db, node, window))
+        return await self._read(node, window, blocks.load_opens)
 
     async def write_bars(
         self,
@@ -92,15 +118,16 @@ class SqliteHotStore:
         fence: Fence | None = None,
     ) -> Written:
         """Upsert bars and append facts in one transaction. Raises `StaleToken`, `HotStoreError`."""
-        return await self._change(lambda db: _write(db, node, bars, facts, recorded_at, fence))
+        size = bars.num_rows + len(facts)
+        return await self._change(lambda db: _write(db, node, bars, facts, recorded_at, fence), size)
 
     async def load_facts(self, node: NodeId, window: Segment) -> pa.Table:
         """Facts that touch `window`, oldest first. Raises `HotStoreError`."""
-        return await self._run(lambda db: tables.load_facts(db, node, window))
+        return await self._read(node, window, tables.load_facts)
 
     async def load_revisions(self, node: NodeId, window: Segment) -> pa.Table:
         """Revised bars that open in `window`, oldest first. Raises `HotStoreError`."""
-        return await self._run(lambda db: tables.load_revisions(db, node, window))
+        return await self._read(node, window, tables.load_revisions)
 
     async def evict(self, evictable: Mapping[NodeId, Sequence[Evictable]], recorded_at: float) -> int:
         """Drop the bars of `evictable` that are still the same, a transaction for each node; how many.
@@ -144,9 +171,10 @@ class SqliteHotStore:
     async def close(self) -> None:
         """Close every thread's connection; nothing may be under way."""
         self._is_closed = True
-        # Its thread may be in the middle of a write, for which others do not wait.
+        # A thread may be in the middle of a write, for which others do not wait.
         try:
-            await shielded(asyncio.ensure_future(asyncio.to_thread(self._writer.shutdown)))
+            await self._writes.close()
+            await self._reads.close()
         finally:
             with self._lock:
                 self._version.close()
@@ -154,24 +182,63 @@ class SqliteHotStore:
             for connection in connections:
                 connection.close()
 
-    async def _run(self, work: Callable[[Database], T]) -> T:
-        # A thread cannot be cancelled, and its connection is not closed under it.
-        return await shielded(asyncio.ensure_future(asyncio.to_thread(self._work, work)))
+    async def _read(self, node: NodeId, window: Segment, load: Callable[[Database, NodeId, Segment], T]) -> T:
+        """What `load` finds of a window."""
+        bars = (window.end - window.start) // node.timeframe.approximate_seconds
+        return await self._run(lambda db: load(db, node, window), bars if bars <= SHORT_BARS else None)
 
-    async def _change(self, work: Callable[[Database], T]) -> T:
-        """The same in its turn after all writes that were asked for before it."""
+    async def _run(self, work: Work[T], size: int | None = None) -> T:
+        """The outcome of `work`; together with others where its `size`, in bars, is given."""
+        outcome: T
+        if size is not None:
+            self._refuse_closed("read")
+            outcome = await self._reads.run(_Asked.by_caller(work), size)
+        else:
+            # A thread cannot be cancelled, and its connection is not closed under it.
+            alone = partial(self._read_together, [_Asked.by_caller(work)])
+            (outcome,) = await shielded(asyncio.ensure_future(asyncio.to_thread(alone)))
+        return outcome
+
+    async def _change(self, work: Work[T], size: int = 1) -> T:
+        """The outcome of `work` in a transaction, after all writes that were asked for before it.
+
+        The transaction is not its alone: a project error undoes what `work` wrote and nothing else.
+        """
+        self._refuse_closed("written")
+        outcome: T = await self._writes.run(_Asked.by_caller(work), size)
+        return outcome
+
+    def _refuse_closed(self, what: str) -> None:
         if self._is_closed:
-            raise HotStoreError(f"hot store {self._path} was closed before this was written", path=self._path)
-        work_in_context = partial(copy_context().run, self._work, work)
-        return await shielded(asyncio.get_running_loop().run_in_executor(self._writer, work_in_context))
+            raise HotStoreError(f"hot store {self._path} was closed before this was {what}", path=self._path)
 
-    def _work(self, work: Callable[[Database], T]) -> T:
-        try:
+    def _read_together(self, works: Sequence[_Asked]) -> list[Any]:
+        with self._typed_errors():
             db = self._connection()
-            try:
-                return work(db)
-            finally:
-                self._tell_damage(db)
+            return [self._outcome(db, asked) for asked in works]
+
+    def _write_together(self, works: Sequence[_Asked]) -> list[Any]:
+        try:
+            with self._typed_errors():
+                db = self._connection()
+                with transaction(db):
+                    return [in_savepoint(db, partial(self._outcome, db, asked)) for asked in works]
+        except HotStoreError as error:
+            if not is_busy(error.__cause__):
+                raise
+            # Each alone would wait as long again for who locks the file.
+            return [error] * len(works)
+
+    def _outcome(self, db: Database, asked: _Asked) -> Any:
+        try:
+            return asked.context.run(asked.work, db)
+        finally:
+            asked.context.run(self._tell_damage, db)
+
+    @contextmanager
+    def _typed_errors(self) -> Iterator[None]:
+        try:
+            yield
         except (sqlite3.Error, OSError) as error:
             advice = _DAMAGED if is_damage(error, self._path) else _UNUSABLE
             raise HotStoreError(f"hot store {self._path}: {error}; {advice}", path=self._path) from error
@@ -197,15 +264,13 @@ class SqliteHotStore:
 
 
 def _evict(db: Database, *, node: NodeId, parts: Sequence[Evictable], now: float) -> int:
-    dropped = 0
-    with transaction(db):
-        row = tables.row_of(db, node)
-        same = [p.segment for p in parts if digest_of(blocks.load_bars(db, node, p.segment)) == p.digest]
-        for segment in merge_ranges(same, node.timeframe):
-            removed = blocks.drop_bars(db, row, node, segment)
-            if removed:
-                tables.put_eviction(db, row, node, segment, now)
-            dropped += removed
+    dropped, row = 0, tables.row_of(db, node)
+    same = [p.segment for p in parts if digest_of(blocks.load_bars(db, node, p.segment)) == p.digest]
+    for segment in merge_ranges(same, node.timeframe):
+        removed = blocks.drop_bars(db, row, node, segment)
+        if removed:
+            tables.put_eviction(db, row, node, segment, now)
+        dropped += removed
     return dropped
 
 
@@ -236,12 +301,11 @@ def _write(
     recorded_at: float,
     fence: Fence | None,
 ) -> Written:
-    with transaction(db):
-        row = tables.row_of(db, node)
-        if fence is not None:
-            tables.pass_fence(db, row, node, fence)
-        written = _upsert(db, row, node, bars, recorded_at) if bars.num_rows else Written(0, 0)
-        tables.put_facts(db, row, node, facts)
+    row = tables.row_of(db, node)
+    if fence is not None:
+        tables.pass_fence(db, row, node, fence)
+    written = _upsert(db, row, node, bars, recorded_at) if bars.num_rows else Written(0, 0)
+    tables.put_facts(db, row, node, facts)
     return written
 
 
