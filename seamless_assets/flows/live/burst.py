@@ -39,11 +39,15 @@ class Burst:
         """A bar was told just now: `then` is called in a moment, `resume` when it is time to store it."""
         self._last_at = monotonic()
         if not self._fresh:
-            call_at(self._last_at + MOMENT_S, self._go_on)
+            call_at(self._last_at + MOMENT_S, self._begin)
         if not self._waiting:
             self._first_at = self._last_at
         self._fresh.append(then)
         self._waiting[resume] = None
+
+    def go_on(self) -> None:
+        """A bar is stored and told just now, for which nothing is to be done later."""
+        self.hold(_nothing, _nothing)
 
     def leave(self, resume: Work) -> None:
         """Wait no longer."""
@@ -51,7 +55,7 @@ class Burst:
         if not self._waiting:
             self._pause.close()
 
-    def _go_on(self) -> None:
+    def _begin(self) -> None:
         if self._waiting and not self._is_timed:
             self._pause.enter_context(collector_paused())
             self._await_quiet()
@@ -71,6 +75,10 @@ class Burst:
         self._pause.close()
         waiting, self._waiting = self._waiting, {}
         _do_each(iter(waiting))
+
+
+def _nothing() -> None:
+    pass
 
 
 def _do_each(works: Iterator[Work]) -> None:

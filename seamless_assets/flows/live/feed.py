@@ -342,6 +342,7 @@ class NodeFeed:
             kept = kept[len(late) :]
         if not kept:
             return False
+        self._shared.told.go_on()
         window = Segment(self._frame.shift(kept[0].ts, -1), kept[-1].end)
         there = await self._opens_before(kept[0], window)
         adjoining = []
@@ -382,6 +383,7 @@ class NodeFeed:
         return any(there.get(one.ts, one.values) != one.values for one in candles)
 
     def _tell_stored(self, fresh: Sequence[FinalCandle]) -> None:
+        self._shared.told.go_on()
         self._stored = fresh[-1] if fresh else self._stored
         for proof, count in Counter(one.proof for one in fresh).items():
             bars = StreamEvent("bars", self._node.exchange, proof, str(self._node), count)
@@ -435,11 +437,8 @@ class NodeFeed:
             return
         known = rows_of(await self._ports.hot.load_bars(self._node, Segment(told.ts, told.end)))
         if known.get(told.ts, told.values) != told.values:
-            self._shared.fault(
-                self._ports,
-                "contradicted",
-                f"{self._node}: REST has another bar at {seconds_text(told.ts)}",
-            )
+            reason = f"{self._node}: REST has another bar at {seconds_text(told.ts)}"
+            self._shared.fault(self._ports, "contradicted", reason)
 
     def _plan_audit(self, now: float) -> None:
         after = now + AUDIT_PAUSE_S

@@ -24,7 +24,7 @@ from seamless_assets.core.live.sequence import Known, Sequencer, told_ahead
 from seamless_assets.core.node import NodeId
 from seamless_assets.errors import SeamlessError, StoreError
 from seamless_assets.flows.live.follow import Follower
-from seamless_assets.flows.live.known import load_known
+from seamless_assets.flows.live.known import MAX_BARS, load_known
 from seamless_assets.flows.live.passing import is_passing
 from seamless_assets.flows.ports import Ports
 
@@ -36,6 +36,8 @@ CHECKED_EVERY_S = 10.0
 TellEarly = Callable[[Sequence[Event], Callable[[], None]], bool]
 """Tells the reader what it is told next, where it waits, and says whether it did. Then the second is called
 when the reader asks for more."""
+MAX_LOADS = 100
+"""Nodes that are loaded at once, where the reader has all of them but for what is new."""
 MAX_PROVEN = 100
 """Bars that are told before they are stored come in batches of so many at most, one of each node."""
 
@@ -124,6 +126,8 @@ class _Subscription:
         """What was told early, perhaps, and is yielded next."""
         self._is_idle = False
         """Whether there is nothing to tell or to load."""
+        self._loads: dict[NodeId, tuple[Position, asyncio.Task[Known | None]]] = {}
+        """Nodes that are loaded at the moment, from which position on."""
         self._ended: list[asyncio.Task[None]] = []
         self._checked_at = monotonic()
         self._woken = asyncio.Event()
@@ -141,24 +145,22 @@ class _Subscription:
 
     async def batches(self) -> AsyncGenerator[Sequence[Event], None]:
         """What is to be told, as it comes; ends with the stream."""
-        while self._open:
-            for ended in self._ended:
-                ended.result()
-            if told := self._told_by_now():
-                yield told
-            elif (node := next(filter(self._has_room, self._ready), None)) is not None:
-                del self._ready[node]
-                async with aclosing(self._news_of(node)) as news:
-                    async for batch in news:
-                        yield batch
-            else:
+        try:
+            while self._open:
+                for ended in self._ended:
+                    ended.result()
+                if told := self._told_by_now() or self._begin_loads() or self._loaded_by_now():
+                    yield told
+                    continue
                 await self._idle()
                 if self._early:
                     early, self._early = self._early, ()
                     yield early
+        finally:
+            await self._end_loads()
 
     async def _idle(self) -> None:
-        self._is_idle = True
+        self._is_idle = not self._loads
         try:
             await self._wait()
         finally:
@@ -170,13 +172,13 @@ class _Subscription:
             async with asyncio.timeout(CHECKED_EVERY_S):
                 await self._woken.wait()
 
-    def _told_by_now(self, loaded: NodeId | None = None) -> Sequence[Event]:
-        """What can be told without loading anything, but of a node that is `loaded` at the moment."""
-        return self._overdue_by_now() or self._proven_by_now(loaded)
+    def _told_by_now(self) -> Sequence[Event]:
+        """What can be told without loading anything, but of nodes that are loaded at the moment."""
+        return self._overdue_by_now() or self._proven_by_now()
 
-    def _proven_by_now(self, loaded: NodeId | None) -> list[Bar]:
+    def _proven_by_now(self) -> list[Bar]:
         """Bars that are told before they are stored, where they are still in their turn."""
-        nodes = (node for node in self._proven if node != loaded and self._has_room(node))
+        nodes = (node for node in self._proven if node not in self._loads and self._has_room(node))
         if not (proven := list(islice(nodes, MAX_PROVEN))):
             return []
         progress = Progress(self._positions)
@@ -191,43 +193,71 @@ class _Subscription:
             self._positions[str(node)] = bar.place.own
         return bar
 
-    async def _news_of(self, node: NodeId) -> AsyncGenerator[Sequence[Event], None]:
-        """What is to be told of a node now, as much as is loaded at once; the rest when its turn comes."""
-        state = self._open.get(node)
-        if state is None:
-            return
-        follower, before = state.follower, self._positions[str(node)]
-        if self._is_overdue(node, state):
-            yield [self._overdue(node, state, dict(self._positions))]
-        loading = asyncio.create_task(self._load(node, before, follower.closed))
-        loading.add_done_callback(lambda _: self._woken.set())
-        try:
-            # A store that does not answer for one node keeps nothing from the others.
-            while not loading.done():
-                if told := self._told_by_now(node):
-                    yield told
-                else:
-                    await self._wait()
-        finally:
-            if not loading.done():
-                loading.cancel()
-                await shielded(asyncio.ensure_future(asyncio.wait({loading})))
-            elif not loading.cancelled():
-                # Looked at, for a reader that leaves before it would hear of it.
-                loading.exception()
-        if (known := loading.result()) is None:
+    def _begin_loads(self) -> list[Event]:
+        """Load nodes of which there may be news: one that has history to tell, and many others.
+
+        What is overdue of them, which is told before.
+        """
+        overdue: list[Event] = []
+        for node in [*self._ready]:
+            if len(self._loads) >= MAX_LOADS:
+                break
+            state = self._open.get(node)
+            if state is None:
+                del self._ready[node]
+                continue
+            if node in self._loads or not self._has_room(node):
+                continue
+            if not state.is_current and self._has_history_loading():
+                continue
+            del self._ready[node]
+            if self._is_overdue(node, state):
+                overdue.append(self._overdue(node, state, dict(self._positions)))
+            before = self._positions[str(node)]
+            loading = asyncio.create_task(self._load(node, before, state.follower.closed))
+            loading.add_done_callback(lambda _: self._woken.set())
+            self._loads[node] = before, loading
+        return overdue
+
+    def _has_history_loading(self) -> bool:
+        return any(not self._open[node].is_current for node in self._loads)
+
+    def _loaded_by_now(self) -> list[Event]:
+        """News of the nodes that are loaded, as many as go into one batch.
+
+        A store that does not answer for one node keeps nothing from the others.
+        """
+        events: list[Event] = []
+        for node in [node for node, (_, loading) in self._loads.items() if loading.done()]:
+            before, loading = self._loads[node]
+            if events and (len(events) >= MAX_BARS or loading.exception()):
+                break
+            del self._loads[node]
+            events += self._news_of(node, before, loading.result())
+        return events
+
+    async def _end_loads(self) -> None:
+        loads = [loading for _, loading in self._loads.values()]
+        for loading in loads:
+            loading.cancel()
+        # What they have come to is looked at, for a reader that leaves before it would hear of it.
+        await shielded(asyncio.gather(*loads, return_exceptions=True))
+
+    def _news_of(self, node: NodeId, before: Position, known: Known | None) -> list[Event]:
+        """What is to be told of a node that was loaded, as much as that was at once; the rest in its turn."""
+        if known is None:
             self._mark_ready(node)
-            return
+            return []
+        state = self._open[node]
         sequencer = Sequencer(node, before, dict(self._positions), known)
         events = list(sequencer.events())
         self._positions[str(node)] = after = sequencer.position
-        if before.upto < after.upto < min(follower.decided, self._end_of(node)):
+        if before.upto < after.upto < min(state.follower.decided, self._end_of(node)):
             self._mark_ready(node)
         else:
             events += self._caught_up(node, state)
-        if events:
-            yield events
         self._end_if_done(node)
+        return events
 
     async def _load(self, node: NodeId, position: Position, closed: int) -> Known | None:
         """What is known of a node beyond its position; None where a store was away, after a while."""

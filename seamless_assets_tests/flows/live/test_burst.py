@@ -119,3 +119,16 @@ def test_no_cycles_are_looked_for_while_bars_wait(left: int) -> None:
         assert resumed == list(range(left, 2))
 
     run_on_virtual_time(work)
+
+
+def test_no_cycles_are_looked_for_while_bars_are_stored_and_told() -> None:
+    async def work() -> None:
+        burst, found = Burst(), list[bool]()
+        for _ in range(3):
+            burst.go_on()
+            await asyncio.sleep(QUIET_S - MOMENT_S)
+            found.append(gc.isenabled())
+        await asyncio.sleep(QUIET_S)
+        assert found == [False] * 3 and gc.isenabled()
+
+    run_on_virtual_time(work)

@@ -138,3 +138,36 @@ def test_what_many_nodes_hear_at_once_takes_memory_as_they_are_many() -> None:
                 return
 
     run_on_virtual_time(work)
+
+
+class StoreThatIsSlow:
+    """A hot store that has the bars of a node after a second, whatever else is asked of it."""
+
+    def __init__(self, market: LiveMarket) -> None:
+        self._market = market
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._market.hot, name)
+
+    async def load_bars(self, *args: Any) -> Any:
+        await asyncio.sleep(1)
+        return await self._market.hot.load_bars(*args)
+
+
+def test_bars_of_many_nodes_that_close_at_once_are_loaded_at_once() -> None:
+    market, late = LiveMarket(NODES), list[float]()
+    hot: Any = StoreThatIsSlow(market)
+
+    async def work() -> None:
+        ports = replace(market.process(feeds=Feeds(InMemoryStream(market.exchange))), hot=hot)
+        ports = replace(ports, policy=replace(ports.policy, feeds={"binance": "auto"}))
+        told = []
+        async for event in subscribe(ports, request(NODES, None, END)):
+            told.append(event)
+            if isinstance(event, Bar) and event.ts > BEGAN:
+                late.append(market.clock.now() - event.end)
+        for node in NODES:
+            assert shown(told, node) == market.truth(node, START + 6 * HOUR, END)
+
+    run_on_virtual_time(work)
+    assert max(late) < len(NODES) / 2
