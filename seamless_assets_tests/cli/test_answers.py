@@ -142,6 +142,21 @@ def test_a_local_exchange_whose_port_is_taken_names_another(typed: Typed) -> Non
     assert told.status == 1 and told.err.startswith("InvalidInput: 127.0.0.1:") and "--port 0" in told.err
 
 
+@pytest.mark.parametrize("command", ["serve", "coordinator", "metrics"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1"])
+def test_what_cannot_listen_says_so_as_every_command_does(
+    project: Path, typed: Typed, command: str, host: str
+) -> None:
+    settings = project / "seamless.yaml"
+    token = f"service: {{tokens: {{bot: {{sha256: {'a' * 64}, scopes: [read]}}}}}}\n"
+    settings.write_text(settings.read_text("utf-8") + token, "utf-8")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        told = typed(command, "--host", host, "--port", str(port))
+    assert (told.status, told.out) == (1, "")
+    assert told.err.startswith(f"InvalidInput: {host}:{port} ") and "choose another --" in told.err
+
+
 def test_every_command_tells_all_of_itself(typed: Typed) -> None:
     for name, command in cli.commands.items():
         text = re.sub(r"\s+", " ", command.help or "")

@@ -35,7 +35,8 @@ def write_export(
         there = [str(path) for path in (*targets, sidecar_path) if path.exists()]
         if there and not overwrite:
             raise InvalidInput(
-                f"{there[0]} is there already; name another file, or say overwrite", path=there[0]
+                f"{there[0]} is there already; name another file, or say overwrite (`--overwrite`)",
+                path=there[0],
             )
         if overlap is not None:
             _refuse_overlaps(targets, overlap)

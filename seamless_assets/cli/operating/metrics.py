@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seamless_assets.cli.options import CONFIG, PORT
+from seamless_assets.cli.project.local_exchange import require_free
 from seamless_assets.cli.terminal import say, say_json, waiting_for
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def metrics(
             text = asyncio.run(scrape(file, levels))
         say(text.rstrip())
         return
+    require_free(host, port)
     import uvicorn
 
     from seamless_assets.service.metrics import metrics_app

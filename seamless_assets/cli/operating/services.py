@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from seamless_assets.cli.options import CONFIG, HOST, JSON, PORT
+from seamless_assets.cli.project.local_exchange import require_free
 from seamless_assets.cli.terminal import say, say_json
 from seamless_assets.pipeline.wiring.log import FORMS, log_failure, log_to
 
@@ -33,6 +34,7 @@ def coordinator(host: str, port: int, state: Path) -> None:
     from seamless_assets.service.coordinator import coordinator_app
     from seamless_assets.service.serving import serve
 
+    require_free(host, port)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     state = state / "coordinator.sqlite" if state.is_dir() else state
     say(f"leases of {state.absolute()} on http://{host}:{port}")
@@ -74,6 +76,7 @@ def serve(config: Path | None, host: str, port: int, form: str, speaks: bool | N
     if speaks is not None:
         served = served.model_copy(update={"dialects": speaks})
     require_tokens(host, served.tokens)
+    require_free(host, port)
     leases, counts = lease_register(machine_leases_file(settings)), metrics_file(settings)
     levels, held = BudgetLevels(settings), Levels()
     log_to(sys.stderr, form)

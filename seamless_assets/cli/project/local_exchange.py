@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,7 +13,7 @@ from urllib.request import urlopen
 from seamless_assets.cli.terminal import say
 from seamless_assets.config.load import Settings
 from seamless_assets.core.addresses import without_user
-from seamless_assets.errors import ConfigError
+from seamless_assets.errors import ConfigError, InvalidInput
 
 _HERE = ("127.0.0.1", "localhost", "::1")
 
@@ -58,14 +59,31 @@ def _local_exchange(url: str, must_be_ours: bool) -> Iterator[None]:
 
 def is_free(host: str, port: int) -> bool:
     """Whether nobody listens at a port."""
+    return _refusal(host, port) is None
+
+
+def require_free(host: str, port: int, option: str = "--port") -> None:
+    """Raise `InvalidInput` where nothing can listen at a port, which `option` names."""
+    refusal = _refusal(host, port)
+    if refusal is None:
+        return
+    if refusal.errno == errno.EADDRINUSE:
+        raise InvalidInput(f"{host}:{port} is taken by another program; choose another {option}", value=port)
+    raise InvalidInput(
+        f"{host}:{port} cannot be listened on: {refusal.strerror}; choose another --host or {option}",
+        value=port,
+    )
+
+
+def _refusal(host: str, port: int) -> OSError | None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error
+    return None
 
 
 def _is_local_exchange(url: str) -> bool:

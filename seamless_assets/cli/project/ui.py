@@ -12,12 +12,12 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from seamless_assets.cli.project.dagster_home import dagster_environment
-from seamless_assets.cli.project.local_exchange import is_free, local_exchanges
+from seamless_assets.cli.project.local_exchange import local_exchanges, require_free
 from seamless_assets.cli.project.lock import await_earlier, project_lock
 from seamless_assets.cli.project.programs import running
 from seamless_assets.cli.terminal import say, waiting_for
 from seamless_assets.config.load import Settings, load_settings
-from seamless_assets.errors import InvalidInput, SeamlessError
+from seamless_assets.errors import SeamlessError
 from seamless_assets.service.access import require_tokens
 
 MODULE = "seamless_assets.definitions"
@@ -37,10 +37,8 @@ def run_ui(
     lock_file = settings.seamless.state_dir / "up.lock"
     await_earlier(lock_file)
     for option, taken in (("--port", port), ("--service-port", service_port)):
-        if taken is not None and not is_free(host, taken):
-            raise InvalidInput(
-                f"{host}:{taken} is taken by another program; choose another {option}", value=taken
-            )
+        if taken is not None:
+            require_free(host, taken, option)
     environment = dagster_environment(settings)
     project = loaded_by(settings)
     programs = {

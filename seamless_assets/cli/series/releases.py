@@ -113,7 +113,10 @@ def rollback(
 @_REASON
 @JSON
 def withdraw(config: Path | None, node: str, partition: str, reason: str, is_json: bool) -> None:
-    """Take PARTITION of NODE out of force until it is released by hand."""
+    """Take PARTITION of NODE out of force until it is released by hand.
+
+    It is a day, a month or a year, such as 2025-01-31, 2025-01 or 2025, whatever partitions the node has.
+    """
     with _open(config) as pipeline:
         _made(pipeline, node, pipeline.withdraw(node, partition, reason=reason), is_json)
 
