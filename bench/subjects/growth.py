@@ -8,6 +8,7 @@ is not asked for may not show.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from bench.contenders.dagster import load_seconds
+from bench.contenders.nodes import symbol
 from bench.measuring.contender import Contender
 from bench.measuring.sample import Probe, Sample, repeated
 from bench.places import OURS, reach_support
@@ -198,19 +200,24 @@ async def _release_whole(folder: Path, bars: pa.Table, window: Segment) -> None:
     await store.append_release(NODE, joined(ReleaseLog(str(NODE)), [ref]))
 
 
-def _nodes(bench: Bench, _: asyncio.Runner) -> Iterator[Growth]:
+def _nodes(bench: Bench, runner: asyncio.Runner) -> Iterator[Growth]:
     """Nodes that are declared: all of them in a panel, one of them read, and their code location loaded."""
     sizes, many = _sizes(bench, 10, 100, 1_000), _sizes(bench, 50, 500, 5_000)
-    nodes = [f"ohlcv:binance:C{number}/USDT:5m" for number in range(many[-1])]
+    if bench.wants("growth.nodes-panel*"):
+        folder = bench.folder / "nodes"
+        folder.mkdir()
+        file = _released_nodes(runner, folder, sizes[-1])
+        with Contender(OURS, "bench.contenders.nodes", file) as panels:
+
+            def panel(nodes: int) -> Sample | float | None:
+                panels.do("trim")
+                return panels.probe(f"panel {nodes}")()
+
+            # What is imported and made once is not counted.
+            panels.do("panel 1")
+            yield Growth("growth.nodes-panel", sizes, lambda nodes: partial(panel, nodes))
+    nodes = [f"ohlcv:binance:{symbol(number)}:5m" for number in range(many[-1])]
     series = random_walk(START, START + 2 * DAY, FIVE)
-    with connect_in_memory(InMemoryExchange.serving(dict.fromkeys(nodes, series))) as pipeline:
-        for node in nodes[: sizes[-1]]:
-            pipeline.materialize(node, START, START + DAY)
-        yield Growth(
-            "growth.nodes-panel",
-            sizes,
-            lambda count: lambda: _done(pipeline.read_panel(nodes[:count], START, START + DAY)),
-        )
     pipelines = {}
     for count in many:
         pipelines[count] = connect_in_memory(InMemoryExchange.serving(dict.fromkeys(nodes[:count], series)))
@@ -224,6 +231,28 @@ def _nodes(bench: Bench, _: asyncio.Runner) -> Iterator[Growth]:
     for opened in pipelines.values():
         opened.close()
     yield Growth("growth.nodes-dagster", many, partial(_location, bench.folder))
+
+
+def _released_nodes(runner: asyncio.Runner, folder: Path, count: int) -> Path:
+    """A project of so many nodes, a day of minutes of each released; its file."""
+    names = [symbol(number) for number in range(count)]
+    day, store = table_of_frame(market_bars(DAY_BARS)), open_store(folder)
+    for name in names:
+        runner.run(_release_day(store, NodeId.parse(f"ohlcv:binance:{name}:1m"), day))
+    declared = {
+        "seamless": {"artifact": {"object_store_uri": "./artifacts"}},
+        # Every node's day, so that a panel of any size is read again from memory.
+        "cache": {"max_shards": 2 * count},
+        "exchanges": {"binance": {"symbols": names, "timeframes": ["1m"], "start": START}},
+    }
+    file = folder / "seamless.yaml"
+    file.write_text(json.dumps(declared))
+    return file
+
+
+async def _release_day(store: ArtifactStore, node: NodeId, day: pa.Table) -> None:
+    """Release a day; it returns none, since a runner writes results out as text."""
+    await release_days(store, node, day)
 
 
 def _location(folder: Path, nodes: int) -> Probe:
