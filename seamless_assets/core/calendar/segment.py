@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
+from seamless_assets.core.calendar.instant import seconds_text
 from seamless_assets.core.calendar.timeframe import Grid, Timeframe, ceil_to, grid_of, whole_number
 from seamless_assets.errors import InvalidSegment
 
@@ -29,7 +30,9 @@ class Segment(_Bounds):
         low, high = _whole_seconds(start, "start"), _whole_seconds(end, "end")
         if high < low:
             raise InvalidSegment(
-                f"segment ends ({high}) before it starts ({low}); swap the two", start=low, end=high
+                f"a window ends at {_told(high)}, before it starts at {_told(low)}; swap the two",
+                start=low,
+                end=high,
             )
         return super().__new__(cls, low, high)
 
@@ -132,3 +135,11 @@ def _whole_seconds(value: Any, name: str) -> int:
             f"{name} is {value!r}, which is not a whole number of epoch seconds", **{name: value}
         )
     return number
+
+
+def _told(ts: int) -> str:
+    """A date, where the number is one."""
+    try:
+        return seconds_text(ts)
+    except OverflowError:
+        return str(ts)

@@ -152,7 +152,8 @@ def test_intersect_holds_what_both_hold(left: tuple[int, int], right: tuple[int,
 @pytest.mark.parametrize(
     ("start", "end", "reason"),
     [
-        (2, 1, "before it starts"),
+        (1_735_776_000, 1_735_689_600, "2025-01-01T00:00:00Z, before it starts at 2025-01-02T00:00:00Z"),
+        (10**30, 1, f"before it starts at {10**30}"),
         (0.0, 1, "start is 0.0"),
         (0, "1", "end is '1'"),
         (True, 5, "start is True"),
