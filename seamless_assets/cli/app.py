@@ -41,6 +41,7 @@ INTERRUPTED = 128 + signal.SIGINT
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
 )
 @click.version_option(package_name="seamless-assets")
 @click.pass_context

@@ -47,7 +47,8 @@ def test_nothing_typed_is_answered_by_the_help_once(tmp_path: Path) -> None:
     )
     for answer in (result, told):
         assert (answer.returncode, answer.stdout) == (2, "")
-        assert answer.stderr.count("Usage: ") == 1 and "Error" not in answer.stderr
+        assert answer.stderr.count("Usage: ") == 1 and " COMMAND [ARGS]..." in answer.stderr
+        assert "Error" not in answer.stderr
         assert "  materialize " in answer.stderr
 
 

@@ -110,6 +110,14 @@ def test_a_node_without_a_release_has_a_strip_too(project: Path, typed: Typed) -
     assert "never" in typed("status").out
 
 
+def test_a_node_without_a_release_is_told_so_by_every_list_of_them(project: Path, typed: Typed) -> None:
+    told = typed("releases", NODE)
+    assert told.status == 0 and "has no release; `seamless materialize" in told.out
+    assert json.loads(typed("releases", NODE, "--json").out) == []
+    told = typed("diff", NODE, "1")
+    assert told.status == 1 and "no release 1; there is none yet" in told.err
+
+
 def test_gaps_are_listed_by_reason(released: Path, typed: Typed) -> None:
     listed = json.loads(typed("gaps", NODE, "2025-01-01", "2025-01-03", "--json").out)
     missing = json.loads(typed("gaps", NODE, "2025-01-01", "2025-01-03", "--reason", "missing", "--json").out)

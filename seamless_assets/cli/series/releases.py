@@ -54,8 +54,10 @@ def releases(config: Path | None, node: str, is_json: bool) -> None:
         log = pipeline.releases(node)
     if is_json:
         say_json(log)
-    else:
+    elif log:
         _say(log)
+    else:
+        say(f"{node} has no release; `seamless materialize {node} START END` makes the first")
 
 
 @_command
@@ -228,7 +230,9 @@ def _as_of(pipeline: Seamless, node: str, typed: str | None) -> Any:
     log = pipeline.releases(node)
     if not 1 <= instant <= len(log):
         raise NothingReleased(
-            f"{node} has no release {typed}; there is 1 to {len(log)}", node_id=node, seq=instant
+            f"{node} has no release {typed}; there is {f'1 to {len(log)}' if log else 'none yet'}",
+            node_id=node,
+            seq=instant,
         )
     return log[instant - 1].as_of
 
