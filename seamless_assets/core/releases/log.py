@@ -1,6 +1,6 @@
 """The release log: a chain of records, the only thing that moves a node's `as_of`.
 
-In memory its records are packed, but for the last few, and so is what was in force between them: a log takes
+In memory its records are packed, but for the last few hundred, and so is what was in force between them: a log takes
 a few hundred bytes a record, and a snapshot unpacks the records from the mark before it.
 """
 
@@ -26,8 +26,8 @@ from seamless_assets.errors import ArtifactCorrupt
 MAX_MERGES = 16
 """Days become months and months years; nobody merges more often."""
 _KEPT_SNAPSHOTS, _KEPT_ARTIFACTS = 64, 50_000
-_PACKED_RECORDS, _PACKED_ARTIFACTS = 64, 1_000
-"""How many records are packed together, at most but for the last that names so many artifacts."""
+_OPEN, _PACKED = 1_536, 192
+"""How many records and artifacts they name are held unpacked, and are packed together, about."""
 _MARK_PER_RECORDS = 2
 """Marks take at most so many times the bytes of the records between them."""
 T = TypeVar("T")
@@ -93,7 +93,7 @@ class ReleaseLog:
             self.added += len(release.added)
             self._unmarked += self._releases.append(release)
             self.newest = release
-            if self._unmarked * _MARK_PER_RECORDS > self._marks[-1][1].bytes and self._releases.is_packed:
+            if self._unmarked * _MARK_PER_RECORDS > self._marks[-1][1].bytes:
                 self._mark()
 
     def _mark(self) -> None:
@@ -241,28 +241,27 @@ _STATES, _RECORDS = _Packing(_State), _Packing(list[Release])
 
 
 class _Releases(Sequence[Release]):
-    """The records of a log, packed but for the last few. It may be read while one is appended."""
+    """The records of a log, packed but for the last few hundred. It may be read while one is appended."""
 
     def __init__(self) -> None:
         self._packed: list[tuple[int, _Packed[list[Release]]]] = []
         self._open: tuple[int, list[Release]] = (0, [])
-        self._named = 0
-
-    @property
-    def is_packed(self) -> bool:
-        """Whether all of them are packed."""
-        return not self._open[1]
+        self._weight = 0
 
     def append(self, release: Release) -> int:
-        """Add a record; the bytes of the records that it completed to a pack, 0 where it did not."""
+        """Add a record; the bytes that others were packed to for it, 0 where none were."""
         first, last = self._open
         last.append(release)
-        self._named += len(release.added) + len(release.withdrawn)
-        if len(last) < _PACKED_RECORDS and self._named < _PACKED_ARTIFACTS:
+        self._weight += _weight(release)
+        if self._weight <= _OPEN:
             return 0
-        packed = _RECORDS.pack(last)
+        count = weight = 0
+        while weight < _PACKED:
+            weight += _weight(last[count])
+            count += 1
+        packed = _RECORDS.pack(last[:count])
         self._packed.append((first, packed))
-        self._open, self._named = (first + len(last), []), 0
+        self._open, self._weight = (first + count, last[count:]), self._weight - weight
         return packed.bytes
 
     def __len__(self) -> int:
@@ -296,6 +295,10 @@ class _Releases(Sequence[Release]):
             yield from found[start - first :]
             start = first + len(found)
         yield from last[start - open_from :]
+
+
+def _weight(release: Release) -> int:
+    return 1 + len(release.added) + len(release.withdrawn)
 
 
 def _sum_of(fingerprint: str) -> int:

@@ -83,7 +83,8 @@ def test_snapshots_are_those_of_a_replay() -> None:
     assert log.snapshot(fingerprint="sha256:none").release is None
 
 
-def test_the_records_of_a_log_are_those_that_were_added() -> None:
+def test_the_records_of_a_log_are_those_that_were_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seamless_assets.core.releases.log._OPEN", 200)
     log, releases = long_log(150)
     assert log.releases == releases and log.newest == releases[-1]
     assert log.added == sum(len(release.added) for release in releases)
