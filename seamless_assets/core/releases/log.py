@@ -1,7 +1,7 @@
 """The release log: a chain of records, the only thing that moves a node's `as_of`.
 
-In memory its records are packed, but for the last few hundred, and so is what was in force between them: a log takes
-a few hundred bytes a record, and a snapshot unpacks the records from the mark before it.
+In memory its records are packed, but for the last few hundred, and so is what was in force between them: a
+log takes a few hundred bytes a record, and a snapshot unpacks the records from the mark before it.
 """
 
 from __future__ import annotations
