@@ -274,6 +274,8 @@ def in_order(revisions: pa.Table, timeframe: Timeframe) -> pa.Table:
     None lies before its bar's close or before an earlier correction of that bar, however clocks were set.
     Those of one instant are in the order of their bars.
     """
+    if not revisions.num_rows:
+        return revisions
     opens = revisions.column("ts").to_pylist()
     times: list[float] = []
     latest: dict[int, float] = {}

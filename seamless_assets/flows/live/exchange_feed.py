@@ -40,6 +40,10 @@ CLOCK_AGE_BEFORE_CLOSE_S = 0.5
 """An answer that is older by then is too old when the mark comes."""
 
 
+STORED_AT_ONCE = 128
+"""Bars of one exchange that are stored at once: each round of them waits for the stores a few times."""
+
+
 class FeedQuota(LeaseQuota):
     """Leases of feeds are held for as long as somebody follows them, beside those of fills."""
 
@@ -48,6 +52,18 @@ class FeedQuota(LeaseQuota):
     def slots(self, key: str) -> Slots:
         """As many as there are feeds."""
         return Slots(1, 0)
+
+
+class StoringQuota(LeaseQuota):
+    """Leases under which feeds store what closes: of many nodes in one moment, and fills keep their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._storing = Slots(STORED_AT_ONCE, 0)
+
+    def slots(self, key: str) -> Slots:
+        """The same for all that is stored."""
+        return self._storing
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +99,7 @@ class ExchangeFeed:
     woken: list[asyncio.Event] = field(default_factory=list)
     told: Burst = field(default_factory=Burst)
     """Where feeds wait that have told a bar before it is stored."""
+    storing: StoringQuota = field(default_factory=StoringQuota)
     _stability: Stability = field(default_factory=Stability)
     _is_streaming: bool = False
     _ahead: float | None = None

@@ -87,6 +87,7 @@ class NodeFeed:
         self._node, self._frame = node, node.timeframe
         self._stream, self._shared = stream, shared
         self._ports = with_lease_ttl(ports, ports.policy.live_lease_ttl_ms)
+        self._storing = replace(self._ports, quota=shared.storing)
         self._owning = replace(with_lease_ttl(ports, LEASE_S * 1000), quota=quota)
         self._judge = FinalityJudge(self._frame)
         self.forming = FormingCandle(self._frame)
@@ -366,7 +367,7 @@ class NodeFeed:
         return {int(ts) for ts in await self._ports.hot.load_opens(self._node, window)}
 
     async def _store_in(self, piece: Piece, candles: Sequence[FinalCandle]) -> bool:
-        ports, node = self._ports, self._node
+        ports, node = self._storing, self._node
         async with holding(ports, lease_key(node, piece.chunk)) as lease:
             there = rows_of(await ports.hot.load_bars(node, piece.bounds))
             fresh = [one for one in candles if one.ts not in there]

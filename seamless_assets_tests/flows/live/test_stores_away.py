@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -17,6 +17,7 @@ from seamless_assets.errors import HotStoreError
 from seamless_assets.flows.live.feeds import Feeds
 from seamless_assets.flows.live.subscribe import subscribe, subscribe_in_batches
 from seamless_assets.flows.ports import Ports
+from seamless_assets.flows.sharing.quota import HELD_AT_ONCE, RESERVED
 from seamless_assets.testing import START, InMemoryStream, run_on_virtual_time
 
 NODES = [NodeId.parse(f"ohlcv:binance:C{number}/USDT:1m") for number in range(20)]
@@ -154,20 +155,37 @@ class StoreThatIsSlow:
         return await self._market.hot.load_bars(*args)
 
 
-def test_bars_of_many_nodes_that_close_at_once_are_loaded_at_once() -> None:
-    market, late = LiveMarket(NODES), list[float]()
+def lateness(nodes: Sequence[NodeId], since: int, until: int) -> list[float]:
+    """Seconds after their close at which bars that open from `since` on are told, stored, of slow stores."""
+    market, late = LiveMarket(nodes[:1]), list[float]()
+    market.exchange.series = dict.fromkeys(nodes, market.exchange.series[nodes[0]])
     hot: Any = StoreThatIsSlow(market)
 
     async def work() -> None:
         ports = replace(market.process(feeds=Feeds(InMemoryStream(market.exchange))), hot=hot)
         ports = replace(ports, policy=replace(ports.policy, feeds={"binance": "auto"}))
-        told = []
-        async for event in subscribe(ports, request(NODES, None, END)):
-            told.append(event)
-            if isinstance(event, Bar) and event.ts > BEGAN:
+        told = [event async for event in noted(subscribe(ports, request(nodes, None, until)))]
+        for node in nodes:
+            assert shown(told, node) == market.truth(node, START + 6 * HOUR, until)
+
+    async def noted(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+        async for event in events:
+            if isinstance(event, Bar) and event.ts >= since:
                 late.append(market.clock.now() - event.end)
-        for node in NODES:
-            assert shown(told, node) == market.truth(node, START + 6 * HOUR, END)
+            yield event
 
     run_on_virtual_time(work)
-    assert max(late) < len(NODES) / 2
+    return late
+
+
+def test_bars_of_many_nodes_that_close_at_once_are_loaded_at_once() -> None:
+    assert max(lateness(NODES, BEGAN, END)) < len(NODES) / 2
+
+
+def test_bars_of_more_nodes_than_are_filled_at_once_are_stored_at_once() -> None:
+    nodes = [
+        NodeId.parse(f"ohlcv:binance:C{number}/USDT:1m") for number in range(HELD_AT_ONCE + RESERVED + 1)
+    ]
+    begin = START + 6 * HOUR
+    late = lateness(nodes, begin + 180, begin + 360)
+    assert max(late) < 2.5, "one second to store all of them, and one to load them"
