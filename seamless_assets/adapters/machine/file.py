@@ -17,7 +17,7 @@ from seamless_assets.adapters.sqlite.file import (
     open_database,
     transaction,
 )
-from seamless_assets.aio.together import ProcessEnds, Together
+from seamless_assets.adapters.sqlite.together import ProcessEnds, Together
 from seamless_assets.core.sharing.events import DamagedState, Event
 from seamless_assets.core.sharing.health import StoreStatus
 from seamless_assets.errors import SeamlessError

@@ -35,9 +35,9 @@ from seamless_assets.adapters.sqlite.file import (
     probe_write,
     transaction,
 )
+from seamless_assets.adapters.sqlite.together import Together
 from seamless_assets.adapters.sqlite.version import FileVersion
 from seamless_assets.aio.shield import shielded
-from seamless_assets.aio.together import Together
 from seamless_assets.core.bars.table import (
     Written,
     changes,

@@ -8,7 +8,7 @@ from threading import Event
 
 import pytest
 
-from seamless_assets.aio.together import Together
+from seamless_assets.adapters.sqlite.together import Together
 
 
 class Works:
