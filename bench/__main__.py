@@ -33,7 +33,7 @@ from bench.ending import ENDING
 from bench.goals import LINES
 from bench.line import Row
 from bench.report.machine import commit
-from bench.report.page import write_page
+from bench.report.page import obstacle, write_page
 from bench.report.pictures import draw
 from bench.report.results import Results, UnfitRows, joined_results
 from bench.report.table import problems, table
@@ -84,6 +84,10 @@ def misuse(options: argparse.Namespace) -> str | None:
         return "a quick run judges nothing, so that neither page nor pictures are made of it"
     if options.page and options.page.suffix == ".json":
         return f"{options.page} is where the rows of a page lie; name the page itself, as docs/results.md"
+    if options.page and options.page == options.json:
+        return f"{options.page} cannot be both the page and the rows; name two files"
+    if options.page and (said := obstacle(options.page)):
+        return said
     if options.pictures and options.pictures.exists() and not options.pictures.is_dir():
         return f"{options.pictures} is no folder; name one for --pictures"
     unfit = (file for file in (options.json, options.page) if file and not can_be_written(file))

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from msgspec import convert
+
 SCALES = {"s": 1.0, "ms": 1e3, "us": 1e6, "MiB": 1.0, "requests": 1.0, "exponent": 1.0, "x": 1.0}
 """What a measured value is multiplied by; times are measured in seconds."""
-
-
 OR = " or "
 """Between commits, where nobody knows which one of them it was."""
+POINTS = "points"
+"""The fact of a row that holds how it grew: size, seconds, MiB."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,14 @@ class Row:
 
     @classmethod
     def from_json(cls, line: Line, told: Mapping[str, Any]) -> Row:
-        """A row that `to_json` gave, of the same line."""
+        """A row that `to_json` gave, of the same line.
+
+        Raises `KeyError` and `ValidationError` where it lacks something, or says what no row does.
+        """
         taken = {name: told[name] for name in TAKEN}
-        spread = taken.pop("spread")
-        return cls(line, spread=None if spread is None else (spread[0], spread[1]), **taken)
+        row = convert({"line": line, **taken}, cls)
+        convert(row.facts.get(POINTS, []), list[tuple[int, float, float | None]])
+        return row
 
 
 TAKEN = tuple(one.name for one in fields(Row) if one.name != "line")

@@ -138,6 +138,7 @@ def test_lines_are_chosen_by_name_subject_or_pattern_and_others_are_refused(
         ("--json nowhere/made.json", "nowhere/made.json cannot be written"),
         ("--page .", ". cannot be written"),
         ("--page made.json", "name the page itself"),
+        ("--page made.md --json made.md", "both the page and the rows"),
         ("--pictures /dev/null", "/dev/null is no folder"),
     ],
 )

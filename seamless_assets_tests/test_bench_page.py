@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 from pathlib import Path
@@ -77,6 +78,9 @@ def test_the_page_tells_of_which_commit_each_row_is() -> None:
     several = told(*["def"] * len(bars), "abc or def")
     assert "| [each row's](#commits-of-the-rows) is named" in several
     assert "| def | 1970-01-01 00:01 UTC to 1970-01-01 00:06 UTC | `bars.*` |\n" in several
+    assert "| commit | not known |" in page(
+        Results([Row(LINES[0], ours=1.0)], {"processor": "some"}, {"seamless-assets": "1"}), [], "rows.json"
+    )
     assert f"| one of abc, def | 1970-01-01 00:07 UTC | `{LINES[len(bars)].name}` |\n" in several
 
 
@@ -190,9 +194,23 @@ def test_no_page_is_made_of_what_holds_no_judged_rows_of_one_machine(
     (half := tmp_path / "half").write_text('{"rows": [')
     (rows := json.loads(told("older").read_text()))["rows"][0].pop("load")
     (older := tmp_path / "older").write_text(json.dumps(rows))
+
+    def edited(file: str, **change: object) -> Path:
+        rows = json.loads(told(file).read_text())
+        (tmp_path / file).write_text(json.dumps({**rows, "rows": [{**rows["rows"][0], **change}]}))
+        return tmp_path / file
+
+    (none := tmp_path / "none").write_text(json.dumps(rows | {"rows": []}))
+    (nameless := tmp_path / "nameless").write_text(json.dumps(rows | {"machine": "some"}))
     for files, said in (
         ([tmp_path / "nowhere"], "holds no rows"),
         ([half], "holds no rows"),
+        ([none], "no row is of a line that is measured now"),
+        ([nameless], "Expected `object`, got `str` - at `$.machine`"),
+        ([edited("gone", name="bars.gone")], "no row is of a line that is measured now"),
+        ([edited("words", ours="fast")], "Expected `float | null`, got `str` - at `$.ours`"),
+        ([edited("grown", facts={"points": "x"})], "Expected `array`, got `str`"),
+        ([edited("nan", ours=math.nan)], "holds no rows"),
         ([older], "rows lack 'load'"),
         ([told("quick", is_quick=True)], "of a quick run"),
         ([told("one"), told("two", processor="other")], "different machines"),
@@ -201,3 +219,15 @@ def test_no_page_is_made_of_what_holds_no_judged_rows_of_one_machine(
         assert main([*words, "--page", str(tmp_path / "made.md")]) == 2
         assert said in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "made.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("beside", "said"), [("images", "is no folder"), ("comparisons.md", "has no place for the speeds")]
+)
+def test_a_page_that_cannot_be_written_whole_is_refused_before_anything_is_measured(
+    beside: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / beside).write_text("somebody's own\n")
+    with pytest.raises(SystemExit, match="2"):
+        main(["--page", str(tmp_path / "made.md")])
+    assert said in capsys.readouterr().err and [one.name for one in tmp_path.iterdir()] == [beside]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from bench.line import Row
-from bench.report.pictures import POINTS
+from bench.line import POINTS, Row
 from bench.report.words import duration, limit, number, ours, outcome, ratio, spread
 from bench.running import exponent
 

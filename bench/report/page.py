@@ -9,12 +9,12 @@ from itertools import groupby
 from pathlib import Path
 
 from bench.goals import LINES
-from bench.line import OR, Line, Row
+from bench.line import OR, POINTS, Line, Row
 from bench.places import ROOT
 from bench.report.columns import COLUMNS, OF_MISSED, table
-from bench.report.pictures import GROWTH, POINTS, RATIOS, draw
+from bench.report.pictures import GROWTH, RATIOS, draw
 from bench.report.results import Results
-from bench.report.speeds import write_speeds
+from bench.report.speeds import has_place, write_speeds
 from bench.report.words import number
 
 HEAD = (
@@ -44,8 +44,20 @@ CAPTIONS = {
     RATIOS: "The ratio of ours to the peer for each line, logarithmic, with quartiles and goals",
     GROWTH: "How seconds and MiB of each line grow with its work, both logarithmic, beside the work itself",
 }
+IMAGES, COMPARISONS = "images", "comparisons.md"
 COMMITS = "Commits of the rows"
+NO_COMMIT = "not known"
 SUBJECTS = ROOT / "bench" / "subjects"
+
+
+def obstacle(path: Path) -> str | None:
+    """Why the page, or what goes beside it, cannot be written there."""
+    images, comparisons = path.parent / IMAGES, path.with_name(COMPARISONS)
+    if images.exists() and not images.is_dir():
+        return f"{images} is no folder, where the pictures of {path} go; name a page in another folder"
+    if comparisons.exists() and not has_place(comparisons):
+        return f"{comparisons} has no place for the speeds of {path}; name a page in another folder"
+    return None
 
 
 def write_page(results: Results, path: Path) -> None:
@@ -53,11 +65,11 @@ def write_page(results: Results, path: Path) -> None:
 
     Where a `comparisons.md` lies beside it, that page gets the speeds.
     """
-    pictures = draw(results.rows, path.parent / "images")
+    pictures = draw(results.rows, path.parent / IMAGES)
     rows = path.with_suffix(".json")
     results.write(rows)
     path.write_text(page(results, [picture.name for picture in pictures], rows.name))
-    comparisons = path.with_name("comparisons.md")
+    comparisons = path.with_name(COMPARISONS)
     if comparisons.exists():
         write_speeds(results.rows, comparisons)
 
@@ -134,7 +146,7 @@ def _by_commit(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """The rows of each commit, the earliest that was measured first."""
     found: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row.at or 0.0):
-        found.setdefault(row.commit or "", []).append(row)
+        found.setdefault(row.commit or NO_COMMIT, []).append(row)
     return found
 
 

@@ -14,15 +14,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 from PIL import Image
 
-from bench.line import Row
+from bench.line import POINTS, Row
 from bench.report.words import duration, number, ratio
 
 MET, MISSED, TOLD, GOAL = "#1b9e77", "#c2410c", "#6b7280", "#16213a"
 BAND, EDGE = "#f3f5f9", "#c9ced6"
 SECONDS, MIB = "#0a7a5e", "#7c3aed"
 RATIOS, GROWTH = "bench-ratios.png", "bench-growth.png"
-POINTS = "points"
-"""The fact of a row that holds how it grew: size, seconds, MiB."""
 WIDTH, DPI = 10.6, 180
 """Inches of both pictures: a point is as large as on the page at its full width."""
 COLOURS = 64

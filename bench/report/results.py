@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import MsgspecError
+from msgspec.json import Decoder
 
 from bench.goals import LINES
 from bench.line import OR, Row
@@ -57,13 +60,14 @@ def joined_results(paths: Sequence[Path]) -> Results:
 
     Those of no line, and of one that was held against something else then, are left out.
 
-    Raises `UnfitRows` where a file holds no rows, those of a quick run, or of another machine than the first.
+    Raises `UnfitRows` where a file holds no rows, those of a quick run, or of another machine than the first,
+    and where no row is left.
     """
     told = [_told(path) for path in paths]
     for path, other in zip(paths, told, strict=True):
-        if other["machine"] != told[0]["machine"]:
+        if other.machine != told[0].machine:
             raise UnfitRows(f"{paths[0]} and {path} were written on different machines; make a page of each")
-    latest = {row["name"]: row for one in told for row in one["rows"]}
+    latest = {row["name"]: row for one in told for row in one.rows}
     try:
         rows = [
             Row.from_json(line, row)
@@ -72,31 +76,51 @@ def joined_results(paths: Sequence[Path]) -> Results:
         ]
     except KeyError as lacking:
         raise UnfitRows(f"rows lack {lacking}, as another version wrote them; measure them again") from None
-    names = dict.fromkeys(name for one in told for name in one["versions"])
-    return Results(rows, told[-1]["machine"], {name: _every_version(name, told) for name in names})
+    except MsgspecError as error:
+        raise UnfitRows(f"rows say what no bench wrote ({error}); measure them again") from error
+    if not rows:
+        raise UnfitRows(
+            f"{', '.join(map(str, paths))}: no row is of a line that is measured now; "
+            "`python -m bench --list` names the lines"
+        )
+    names = dict.fromkeys(name for one in told for name in one.versions)
+    return Results(rows, told[-1].machine, {name: _every_version(name, told) for name in names})
 
 
-def _told(path: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Told:
+    """What a file tells."""
+
+    machine: dict[str, str]
+    versions: dict[str, str]
+    rows: list[dict[str, Any]]
+    quick: bool = False
+
+
+_TOLD = Decoder(_Told)
+
+
+def _told(path: Path) -> _Told:
     """What a file tells, looked through."""
     try:
-        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        _ = told["versions"]["seamless-assets"], told["machine"], [row["name"] for row in told["rows"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        told = _TOLD.decode(path.read_bytes())
+        _ = told.versions["seamless-assets"], [row["name"] for row in told.rows]
+    except (OSError, ValueError, KeyError, MsgspecError) as error:
         raise UnfitRows(f"{path} holds no rows of a bench ({error!r}); name what --json wrote") from error
-    if told.get("quick"):
+    if told.quick:
         raise UnfitRows(f"{path} is of a quick run, which judges nothing; leave it out")
     return _with_commits(told)
 
 
-def _with_commits(told: dict[str, Any]) -> dict[str, Any]:
+def _with_commits(told: _Told) -> _Told:
     """Rows that name no commit are of one of those that stand behind the version of the project."""
-    own = told["versions"]["seamless-assets"]
+    own = told.versions["seamless-assets"]
     commits = {"commit": OR.join(re.findall(r"\(([^)]*)\)", own)) or None}
-    versions = told["versions"] | {"seamless-assets": re.sub(r" \([^)]*\)", "", own)}
-    return told | {"versions": versions, "rows": [commits | row for row in told["rows"]]}
+    versions = told.versions | {"seamless-assets": re.sub(r" \([^)]*\)", "", own)}
+    return replace(told, versions=versions, rows=[commits | row for row in told.rows])
 
 
-def _every_version(name: str, told: Sequence[Mapping[str, Any]]) -> str:
+def _every_version(name: str, told: Sequence[_Told]) -> str:
     """The versions of one package in all files, each once; a file that was joined before names several."""
-    named = (one["versions"][name] for one in told if name in one["versions"])
+    named = (one.versions[name] for one in told if name in one.versions)
     return AND.join(dict.fromkeys(version for versions in named for version in versions.split(AND)))

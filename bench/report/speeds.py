@@ -19,6 +19,11 @@ RATIOS = (
 )
 
 
+def has_place(path: Path) -> bool:
+    """Whether a page has the two marks."""
+    return END in path.read_text(encoding="utf-8").partition(BEGIN)[2]
+
+
 def write_speeds(rows: Sequence[Row], path: Path) -> None:
     """Put the table of the rows into a page, in place of the one that stands there."""
     before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
