@@ -189,14 +189,14 @@ class SqliteHotStore:
 
     async def _run(self, work: Work[T], size: int | None = None) -> T:
         """The outcome of `work`; together with others where its `size`, in bars, is given."""
+        self._refuse_closed("read")
         outcome: T
         if size is not None:
-            self._refuse_closed("read")
             outcome = await self._reads.run(_Asked.by_caller(work), size)
         else:
             # A thread cannot be cancelled, and its connection is not closed under it.
-            alone = partial(self._read_together, [_Asked.by_caller(work)])
-            (outcome,) = await shielded(asyncio.ensure_future(asyncio.to_thread(alone)))
+            alone = partial(self._read_alone, _Asked.by_caller(work))
+            outcome = await shielded(asyncio.ensure_future(asyncio.to_thread(alone)))
         return outcome
 
     async def _change(self, work: Work[T], size: int = 1) -> T:
@@ -212,10 +212,18 @@ class SqliteHotStore:
         if self._is_closed:
             raise HotStoreError(f"hot store {self._path} was closed before this was {what}", path=self._path)
 
-    def _read_together(self, works: Sequence[_Asked]) -> list[Any]:
+    def _read_alone(self, asked: _Asked) -> Any:
         with self._typed_errors():
-            db = self._connection()
-            return [self._outcome(db, asked) for asked in works]
+            return self._outcome(self._connection(), asked)
+
+    def _read_together(self, works: Sequence[_Asked]) -> list[Any]:
+        outcomes = list[Any]()
+        try:
+            for asked in works:
+                outcomes.append(self._read_alone(asked))
+        except HotStoreError as error:
+            outcomes += _of_each(error, len(works) - len(outcomes))
+        return outcomes
 
     def _write_together(self, works: Sequence[_Asked]) -> list[Any]:
         try:
@@ -224,10 +232,7 @@ class SqliteHotStore:
                 with transaction(db):
                     return [in_savepoint(db, partial(self._outcome, db, asked)) for asked in works]
         except HotStoreError as error:
-            if not is_busy(error.__cause__):
-                raise
-            # Each alone would wait as long again for who locks the file.
-            return [error] * len(works)
+            return _of_each(error, len(works))
 
     def _outcome(self, db: Database, asked: _Asked) -> Any:
         try:
@@ -261,6 +266,14 @@ class SqliteHotStore:
             with self._lock:
                 self._connections.append(connection)
         return connection
+
+
+def _of_each(error: HotStoreError, count: int) -> list[HotStoreError]:
+    """What each comes to where one has waited in vain for a file that others lock; raises other errors."""
+    if not is_busy(error.__cause__):
+        raise error
+    # Each alone would wait as long again for who locks the file.
+    return [error] * count
 
 
 def _evict(db: Database, *, node: NodeId, parts: Sequence[Evictable], now: float) -> int:

@@ -157,6 +157,37 @@ async def test_a_file_that_others_lock_is_waited_for_once(
     await store.close()
 
 
+async def test_a_read_waits_once_for_a_file_that_others_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, waited = Event(), list[NodeId]()
+
+    def locked(_: Any, node: NodeId, __: Segment) -> None:
+        waited.append(node)
+        gate.wait()
+        error = sqlite3.OperationalError("database is locked")
+        error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+        raise error
+
+    monkeypatch.setattr(blocks, "load_opens", locked)
+    store = SqliteHotStore(tmp_path / "hot.sqlite")
+    asked = [asyncio.create_task(store.load_opens(node, HOUR)) for node in NODES]
+    await asyncio.sleep(0)
+    gate.set()
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert all(isinstance(outcome, HotStoreError) for outcome in outcomes) and len(waited) <= 2
+    await store.close()
+
+
+async def test_nothing_is_read_of_a_store_that_was_closed(tmp_path: Path) -> None:
+    """Else a connection would be opened that nobody closes."""
+    store = SqliteHotStore(tmp_path / "hot.sqlite")
+    await store.close()
+    for window in (HOUR, Segment(START, START + 10**7)):
+        with pytest.raises(HotStoreError, match="was closed before this was read"):
+            await store.load_bars(NODES[0], window)
+
+
 KILLED = """
 import asyncio, os, signal, sys
 from contextlib import contextmanager
