@@ -162,8 +162,10 @@ def main() -> Never:
         # What was started to outlive its terminal (nohup) does.
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, terminated)
-    logging.getLogger(LOGGER).addHandler(ServiceNotices(logging.WARNING))
+    log, notices = logging.getLogger(LOGGER), ServiceNotices(logging.WARNING)
+    log.addHandler(notices)
     try:
         sys.exit(run())
     finally:
+        log.removeHandler(notices)
         discard_output()

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from seamless_assets.cli.app import main
+from seamless_assets.pipeline.wiring.log import LOGGER
 
 WRONG = """\
 seamless:
@@ -59,3 +66,15 @@ def test_the_commands_explain_themselves(tmp_path: Path) -> None:
         line.split()[0] for line in result.stdout.splitlines() if line.strip()
     }
     assert "--replay" in seamless("sandbox", "--help", cwd=tmp_path).stdout
+
+
+def test_a_program_that_calls_the_console_script_has_its_log_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else every later warning of the package is printed once more for each call."""
+    monkeypatch.setattr(sys, "argv", ["seamless", "--version"])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    before = [*logging.getLogger(LOGGER).handlers]
+    with pytest.raises(SystemExit):
+        main()
+    assert logging.getLogger(LOGGER).handlers == before
