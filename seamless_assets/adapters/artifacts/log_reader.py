@@ -63,7 +63,7 @@ class LogReader:
             async with self._reading[node]:
                 # Another read of this log may have been quicker.
                 if self._log_of(node) is log and len(log.releases) == known:
-                    self._logs[node] = await self._read_on(log, folder, records)
+                    self._logs[node] = await self._known_from(log, node, folder, records)
                     await self._remember(self._logs[node], folder)
 
     async def load_snapshot(
@@ -141,6 +141,21 @@ class LogReader:
     async def _remember(self, log: ReleaseLog, folder: str) -> None:
         if self._heads is not None:
             await asyncio.to_thread(self._heads.remember, self._files.uri(folder), log)
+
+    async def _known_from(
+        self, log: ReleaseLog, node: NodeId, folder: str, records: Mapping[str, str]
+    ) -> ReleaseLog:
+        """What `_read_on` makes of a log; it is forgotten where some of its records are right and one is not.
+
+        Who asks again would else take those for all, were the one that is not right missing.
+        """
+        known = len(log.releases)
+        try:
+            return await self._read_on(log, folder, records)
+        except ArtifactCorrupt:
+            if len(log.releases) > known:
+                del self._logs[node]
+            raise
 
     async def _read_on(self, log: ReleaseLog, folder: str, records: Mapping[str, str]) -> ReleaseLog:
         """The log and the records that follow what it knows; it is another where it knew nothing."""

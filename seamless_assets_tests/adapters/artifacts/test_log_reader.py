@@ -87,6 +87,12 @@ async def test_a_reader_that_fails_or_is_cancelled_leaves_the_log_to_the_others(
     assert len(await reader.list_releases(NODE)) == 1
 
 
+def file_of_record(root: Path, seq: int) -> Path:
+    """The file of the one record of that number."""
+    (found,) = root.rglob(f"{seq:010}.json")
+    return found
+
+
 class Damaged(FolderFiles):
     """Sends a record damaged as often as `times` says."""
 
@@ -126,6 +132,27 @@ async def test_a_log_that_is_read_a_few_records_at_a_time_is_as_strict(
     files.times["0000000008.json"] = 1
     assert await reader.list_releases(NODE) == expected
     assert reader.snapshot_at_hand(NODE) == await writer.load_snapshot(NODE)
+
+
+async def test_a_record_that_is_missing_in_the_midst_of_what_follows_is_told_however_often_one_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_reader, "READ_AT_ONCE", 2)
+    writer, reader = ArtifactStore(str(tmp_path)), ArtifactStore(str(tmp_path))
+    await release(writer, 1)
+    await reader.list_releases(NODE)
+    for rows in range(2, 7):
+        await release(writer, rows)
+    missing = file_of_record(tmp_path, 4)
+    missing.rename(tmp_path / "aside")
+    for _ in range(3):
+        with pytest.raises(ArtifactCorrupt, match="breaks at record 4"):
+            await reader.list_releases(NODE)
+        with pytest.raises(ArtifactCorrupt, match="breaks at record 4"):
+            await reader.load_snapshot(NODE)
+        assert reader.snapshot_at_hand(NODE) is None
+    (tmp_path / "aside").rename(missing)
+    assert await reader.list_releases(NODE) == await writer.list_releases(NODE)
 
 
 @pytest.mark.parametrize("device", [8, 0])
