@@ -115,8 +115,8 @@ LIVE = (
     Line("live.socket-100", "p99 of 100 nodes that close at once", "bare ccxt.pro loop", 3.0),
     Line("live.socket-1000", "p99 of 1,000 nodes that close at once", "bare ccxt.pro loop", 3.0),
     Line("live.stored-1", "the same of 1 node, stored before it is told", "bare ccxt.pro loop"),
-    Line("live.stored-100", "the same of 100 nodes", "bare ccxt.pro loop"),
-    Line("live.stored-1000", "the same of 1,000 nodes", "bare ccxt.pro loop"),
+    Line("live.stored-100", "the same of 100 nodes, stored before they are told", "bare ccxt.pro loop"),
+    Line("live.stored-1000", "the same of 1,000 nodes, stored before they are told", "bare ccxt.pro loop"),
 )
 MIRROR = (
     Line("mirror.short-log", "mirror a release to Iceberg, log of 10", "the release itself", 0.5),

@@ -46,7 +46,7 @@ def test_a_page_names_what_it_lacks_and_brings_its_speeds_to_the_comparisons(tmp
     points = "10:&nbsp;500&nbsp;ms,&nbsp;2.00&nbsp;MiB<br>100:&nbsp;5.00&nbsp;s"
     assert f"| {points} |  |\n" in page and f"| {points},&nbsp;20.0&nbsp;MiB | 1.00 |\n" in page
     told = beside.read_text()
-    assert "| a warm day, to Arrow | ArcticDB | 8.00 ms | 2.00 ms | 0.25 |\n" in told
+    assert "| a warm day, to Arrow | ArcticDB | 8.00&nbsp;ms | 2.00&nbsp;ms | 0.25 |\n" in told
     assert (
         "Not run for this page:" in told and "`reads.day-pandas`" in told and "`reads.day-arrow`" not in told
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.line import POINTS, Row
-from bench.report.words import duration, limit, number, ours, outcome, ratio, spread
+from bench.report.words import duration, limit, number, ours, outcome, ratio, spread, unbroken
 from bench.running import exponent
 
 MISSED = "**MISSED**"
@@ -33,9 +33,8 @@ def table(columns: Sequence[Column], rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _kept(column: Column, row: Row) -> str:
-    """A number and its unit stay on one line."""
     cell = column.cell(row)
-    return cell.replace(" ", "&nbsp;") if column.is_number else cell
+    return unbroken(cell) if column.is_number else cell
 
 
 def _measured(row: Row) -> str:

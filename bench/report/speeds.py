@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.goals import LINES
 from bench.line import Line, Row
-from bench.report.words import number
+from bench.report.words import number, unbroken
 
 BEGIN, END = "<!-- speeds -->\n", "<!-- end of speeds -->\n"
 TOOLS = ("freqtrade", "bare ", "ArcticDB", "DuckDB", "polars", "pyarrow", "pandera")
@@ -37,14 +37,13 @@ def write_speeds(rows: Sequence[Row], path: Path) -> None:
 
 
 def _table(rows: Sequence[Row]) -> Iterator[str]:
-    yield "| what | beside | theirs | ours | median ratio |\n|---|---|---|---|---|\n"
+    yield "| what | beside | theirs | ours | median ratio |\n|---|---|---:|---:|---:|\n"
     compared = [row for row in rows if row.ratio is not None and _is_beside_a_tool(row.line)]
     for row in compared:
         cells = (
             row.line.what,
             row.line.peer or "",
-            number(row.peer, row.line.unit),
-            number(row.ours, row.line.unit),
+            *(unbroken(number(value, row.line.unit)) for value in (row.peer, row.ours)),
             number(row.ratio),
         )
         yield f"| {' | '.join(cells)} |\n"

@@ -16,6 +16,11 @@ def number(value: float | None, unit: str = "", digits: int | None = None) -> st
     return f"{value:,.{digits}f}{' ' if unit else ''}{unit}"
 
 
+def unbroken(told: str) -> str:
+    """A number and its unit, or several, that stay on one line of a page."""
+    return told.replace(" ", "&nbsp;")
+
+
 def ours(row: Row, unit: str | None = None) -> str:
     """What ours took, in the unit of the line or in another word for it."""
     unit = row.line.unit if unit is None else unit
