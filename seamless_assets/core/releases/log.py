@@ -10,7 +10,7 @@ import zlib
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Generic, TypeVar, overload
 
@@ -61,6 +61,7 @@ class ReleaseLog:
         # Tells the records apart that may have a dataset fingerprint; of these the record itself is asked.
         self._sums = array("I")
         self._snapshots: dict[int, Snapshot] = {}
+        self._replayed_last = (0, _State(node_id))
         self._spans: list[_Span] = []
         self._depths: Mapping[str, int] = {}
 
@@ -141,13 +142,23 @@ class ReleaseLog:
     def _replayed(self, count: int) -> Snapshot:
         if count == len(self._releases):
             return self._state.snapshot()
-        at, packed = self._marks[bisect_right(self._marks, count, key=lambda mark: mark[0]) - 1]
-        state = _STATES.unpack(packed)
+        at, state = self._before(count)
         for release in self._releases[at:count]:
             state.apply(release)
+        self._replayed_last = count, state
+        return state.snapshot()
+
+    def _before(self, count: int) -> tuple[int, _State]:
+        """After which record, at most `count`, the nearest known state is, and this state to go on from."""
+        at, packed = self._marks[bisect_right(self._marks, count, key=lambda mark: mark[0]) - 1]
+        # Who walks on asks for one soon after the other.
+        last, replayed = self._replayed_last
+        if at <= last <= count:
+            return last, replayed.copy()
+        state = _STATES.unpack(packed)
         # What is in force at the end as well is held but once.
         state.held = {name: self._shared(ref) for name, ref in state.held.items()}
-        return state.snapshot()
+        return at, state
 
     def _shared(self, ref: ArtifactRef) -> ArtifactRef:
         newest = self._state.held.get(ref.manifest_sha256)
@@ -169,6 +180,10 @@ class _State:
     def __post_init__(self) -> None:
         """Make segments of the pairs that were packed."""
         self.pinned = [Segment(*pin) for pin in self.pinned]
+
+    def copy(self) -> _State:
+        held, parts, since = dict(self.held), dict(self.parts), dict(self.since)
+        return replace(self, held=held, parts=parts, discarded=set(self.discarded), since=since)
 
     def apply(self, release: Release) -> None:
         for ref in release.withdrawn:

@@ -12,7 +12,7 @@ from seamless_assets.core.calendar.instant import epoch_micros, instant_text
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.canonical import canonical_json, sha256_text
 from seamless_assets.core.releases.artifact import ArtifactRef
-from seamless_assets.core.releases.log import ReleaseLog, snapshot_at
+from seamless_assets.core.releases.log import ReleaseLog, _Packed, _Packing, _State, snapshot_at
 from seamless_assets.core.releases.release import GENESIS, Release, as_record
 from seamless_assets.core.releases.snapshot import next_release
 from seamless_assets.errors import ArtifactCorrupt
@@ -146,6 +146,26 @@ def test_snapshots_of_many_artifacts_are_not_all_kept(monkeypatch: pytest.Monkey
         assert log.snapshot(release.as_of) == snapshot_at(NODE, releases, release.as_of)
         kept = log._snapshots.values()
         assert len(kept) == 1 or sum(len(one.artifacts) for one in kept) <= 20
+
+
+def test_who_walks_on_through_a_log_has_each_mark_unpacked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    unpacked: list[object] = []
+
+    class Counting(_Packing[_State]):
+        def unpack(self, packed: _Packed[_State]) -> _State:
+            unpacked.append(packed)
+            return super().unpack(packed)
+
+    monkeypatch.setattr("seamless_assets.core.releases.log._OPEN", 200)
+    monkeypatch.setattr("seamless_assets.core.releases.log._STATES", Counting(_State))
+    log, releases = long_log(400)
+    walked = [release.as_of for release in releases]
+    for as_of in walked:
+        assert log.snapshot(as_of) == snapshot_at(NODE, releases, as_of)
+    assert len(set(unpacked)) == len(unpacked) < 50
+    # And so is what is asked for in any order, after that.
+    for as_of in random.Random(1).sample(walked, 100):
+        assert log.snapshot(as_of) == snapshot_at(NODE, releases, as_of)
 
 
 def test_what_a_snapshot_lacks_of_a_window_is_what_none_of_its_artifacts_holds(
