@@ -86,12 +86,12 @@ def misuse(options: argparse.Namespace) -> str | None:
         return f"{options.page} is where the rows of a page lie; name the page itself, as docs/results.md"
     if options.page and options.page == options.json:
         return f"{options.page} cannot be both the page and the rows; name two files"
-    if options.page and (said := obstacle(options.page)):
-        return said
     if options.pictures and options.pictures.exists() and not options.pictures.is_dir():
         return f"{options.pictures} is no folder; name one for --pictures"
-    unfit = (file for file in (options.json, options.page) if file and not can_be_written(file))
-    return next((f"{file} cannot be written; name a file in a folder that is there" for file in unfit), None)
+    for file in (options.json, options.page):
+        if file and not can_be_written(file):
+            return f"{file} cannot be written; name a file in a folder that is there"
+    return obstacle(options.page) if options.page else None
 
 
 def nearest(asked: str) -> str:

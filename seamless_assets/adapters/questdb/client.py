@@ -53,6 +53,10 @@ class TableMissing(HotStoreError):
     """A table that was there is gone: the server was emptied, or somebody dropped it."""
 
 
+class ExportUnavailable(HotStoreError):
+    """The server exports nothing now, or no more, and may answer the same question in another way."""
+
+
 class _AwayError(Exception):
     """The server did not answer; asking again may help."""
 
@@ -96,7 +100,10 @@ class QuestDbClient:
             ) from error
 
     async def export(self, sql: str) -> pa.Table:
-        """The rows of a query as Arrow, by the path that is fastest for many. Raises `HotStoreError`."""
+        """The rows of a query as Arrow, by the path that is fastest for many.
+
+        Raises `HotStoreError`, `ExportUnavailable`.
+        """
         payload = await self._persist(lambda: self._download({"query": sql, **AS_PARQUET}))
         try:
             return await self._in_thread(_table, payload)
@@ -272,8 +279,12 @@ class QuestDbClient:
         """The body of an answer, unless its status says no."""
         if status in (401, 403):
             raise self._refused("to be asked", f"HTTP {status}; {_ADVICE}")
-        if status == 429 or status >= 500 or (status >= 400 and _STARTING in _reason(payload)):
+        if status == 429 or status >= 500:
             raise _AwayError(f"HTTP {status}: {_reason(payload)}")
+        if status >= 400 and _NO_EXPORTS in _reason(payload):
+            raise ExportUnavailable(
+                f"hot store {self.address}: {_reason(payload)}", address=str(self.address)
+            )
         if status >= 400:
             raise self._unlike(sql, _reason(payload))
         return payload
@@ -377,8 +388,10 @@ _HOPELESS = (
 """What a connection that will never stand says; neither libpq nor the sender gives these a code."""
 _ADVICE = "check user, password, token and the tls settings in seamless.hot_store"
 _GONE = "table does not exist"
-_STARTING = "cannot create system table"
-"""What a server that has just started says to two that are the first to export."""
+_NO_EXPORTS = "cannot create system table"
+"""What a server says to two that are the first to export, and to all for good once it was killed as it made
+the table in which it lists exports.
+"""
 _INVALID = '"code":"invalid"'
 """How the server marks rows that it will never take."""
 

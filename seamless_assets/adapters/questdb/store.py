@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -19,7 +20,7 @@ import pyarrow as pa
 
 from seamless_assets.adapters.questdb import sweeps
 from seamless_assets.adapters.questdb.address import QuestDbAddress
-from seamless_assets.adapters.questdb.client import QuestDbClient, TableMissing, literal
+from seamless_assets.adapters.questdb.client import ExportUnavailable, QuestDbClient, TableMissing, literal
 from seamless_assets.adapters.questdb.fences import Look, Writer, last_fact, newest_tokens
 from seamless_assets.adapters.questdb.rows import (
     ORDER,
@@ -299,8 +300,9 @@ class QuestDbHotStore:
             return empty_table(schema)
         if not _is_short(node, window):
             selected = ", ".join(_SELECTED[name] for name in columns)
-            table = await self._client.export(f"SELECT {selected} {_inside(node, window)} ORDER BY ts")
-            return possible(micros_of(table), table, node.timeframe, window, schema)
+            with suppress(ExportUnavailable):
+                table = await self._client.export(f"SELECT {selected} {_inside(node, window)} ORDER BY ts")
+                return possible(micros_of(table), table, node.timeframe, window, schema)
         selected = "".join(f", {_SELECTED[name]}" for name in columns[1:])
         micros, *rest = await self._client.fetch(
             f"SELECT cast(ts AS LONG){selected} FROM {bars_table(node.timeframe)} "

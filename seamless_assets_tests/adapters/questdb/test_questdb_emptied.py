@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from adapters.conftest import address, table
 from aiohttp import web
@@ -311,14 +309,22 @@ async def test_who_does_not_answer_as_a_server_does_is_reported(node: NodeId, bo
             await store._client.export("SELECT 1")
 
 
-async def test_a_server_that_makes_its_own_tables_is_asked_again() -> None:
+async def test_a_server_that_exports_no_more_is_read_in_another_way(
+    store: QuestDbHotStore, node: NodeId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that was killed as it made the table of its exports refuses them for good."""
+    window = Segment(START, START + 10 * DAY)
+    await store.write_bars(node, table(random_walk(*window, seed=3)), [], recorded_at=1.0)
+    exported = await store.load_bars(node, window)
     said = "cannot create system table sys.copy_export_log: [27] Could not create table, name is reserved"
-    file = BytesIO()
-    pq.write_table(pa.table({"one": [1]}), file)
-    answers = [
-        web.json_response({"query": "SELECT 1", "error": said}, status=400),
-        web.Response(body=file.getvalue()),
-    ]
-    async with served(lambda: answers.pop(0), retry_s=60.0) as store:
-        assert (await store._client.export("SELECT 1 AS one")).to_pydict() == {"one": [1]}
-    assert not answers
+    refused = json.dumps({"query": "SELECT", "error": said}).encode()
+    asked: list[str] = []
+
+    def download(*question: Any) -> tuple[int, bytes]:
+        asked.append(question[2])
+        return 400, refused
+
+    monkeypatch.setattr("seamless_assets.adapters.questdb.client.download", download)
+    found = await store.load_bars(node, window)
+    assert asked == ["exp"] and found.num_rows == 14_400
+    assert found.schema == exported.schema and found.equals(exported)
