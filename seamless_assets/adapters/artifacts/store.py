@@ -158,9 +158,12 @@ class ArtifactStore:
         """Bars, gaps and flags of artifacts in order. Raises `ArtifactMissing`, `ArtifactCorrupt`."""
         return await self._scans.load(node, await self._folders.find(node), refs)
 
-    async def list_releases(self, node: NodeId) -> list[Release]:
-        """The node's release log, verified as one chain; only records not yet seen are fetched."""
-        return list((await self._log(node)).releases)
+    async def list_releases(self, node: NodeId, after: int = 0) -> list[Release]:
+        """The node's release log behind its first `after` records, verified as one chain.
+
+        Only records not yet seen are fetched.
+        """
+        return list((await self._log(node)).releases[after:])
 
     async def load_snapshot(
         self, node: NodeId, as_of: str | None = None, fingerprint: str | None = None

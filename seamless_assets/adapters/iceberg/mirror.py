@@ -51,8 +51,8 @@ MAX_TABLES = 64
 class MirroredStore(Protocol):
     """What the mirror needs of the artifact store; paths are relative to a node's folder."""
 
-    async def list_releases(self, node: NodeId) -> list[Release]:
-        """The node's log."""
+    async def list_releases(self, node: NodeId, after: int = 0) -> list[Release]:
+        """The node's log behind its first `after` records."""
 
     async def artifact_bytes(self, node: NodeId, ref: ArtifactRef) -> int:
         """How long the Parquet file of an artifact is, by its manifest."""
@@ -107,16 +107,18 @@ class IcebergMirror:
         Where it `is_thorough`, what is missing of earlier releases is made again too.
         """
         async with self._busy.setdefault(node, asyncio.Lock()):
-            log = await self._store.list_releases(node)
+            known = None if is_thorough else self._tables.get(node)
+            # What was followed last comes too, as a log that lacks it is none.
+            log = await self._store.list_releases(node, after=known.seq - 1 if known else 0)
             if not log:
                 return None
             # A table that failed half way is begun anew.
-            table = self._tables.pop(node, None)
-            if table is None or is_thorough:
-                table = _Table(self._store, self._catalog, node)
-                shown = await (table.repair(log) if is_thorough else table.resume(log))
+            self._tables.pop(node, None)
+            table = known or _Table(self._store, self._catalog, node)
+            if known:
+                shown = await table.follow(log[1:])
             else:
-                shown = await table.follow(log)
+                shown = await (table.repair(log) if is_thorough else table.resume(log))
             if len(self._tables) >= MAX_TABLES:
                 self._tables.pop(next(iter(self._tables)))
             table.forget()
@@ -146,6 +148,11 @@ class _Table:
         self._history = History()
         self._document = TableDocument(str(self._node), self.url("").rstrip("/"))
 
+    @property
+    def seq(self) -> int:
+        """The number of the last release that it has."""
+        return self._history.seq
+
     def url(self, path: str) -> str:
         """Where a file below the table's location is."""
         return f"{self._home}{MIRROR_FOLDER}/{path}"
@@ -162,11 +169,11 @@ class _Table:
         changed: list[Group] = []
         for release in log[:-1]:
             changed = self._advance(release)
-        seq = self._history.seq
+        seq = self.seq
         wanted = [metadata_path(seq), *_snapshot_paths(seq, changed)] if seq else []
         if all([await self.has(path) for path in wanted]):
             # It may have ended before it removed what was too old.
-            return await self.follow(log, lag=VERSIONS)
+            return await self.follow(log[-1:], lag=VERSIONS)
         self._begin()
         return await self.repair(log)
 
@@ -182,14 +189,14 @@ class _Table:
         outdated = [seq for seq in written if seq and seq <= len(log) - VERSIONS]
         return await self._finish([], after=0, outdated=outdated)
 
-    async def follow(self, log: Sequence[Release], *, lag: int = 0) -> str:
+    async def follow(self, fresh: Sequence[Release], *, lag: int = 0) -> str:
         """Write what the log has gained, and remove what is too old; of so many tables before that again."""
-        before = self._history.seq
+        before = self.seq
         files: list[File] = []
-        for release in log[before:]:
+        for release in fresh:
             await self._create(files)
             files = await self._snapshot(self._advance(release))
-        outdated = range(max(before - VERSIONS - lag, 0) + 1, len(log) - VERSIONS + 1)
+        outdated = range(max(before - VERSIONS - lag, 0) + 1, self.seq - VERSIONS + 1)
         return await self._finish(files, after=before, outdated=outdated)
 
     def forget(self) -> None:
@@ -210,7 +217,7 @@ class _Table:
         files = [await self._manifest(group) for group in changed]
         files += await self._learn_lengths()
         named = [self._named[name][1] for name in self._history.groups]
-        seq = self._history.seq
+        seq = self.seq
         return [*files, (manifest_list_path(seq), encode_manifest_list(seq, named))]
 
     async def _learn_lengths(self) -> list[File]:
@@ -263,7 +270,7 @@ class _Table:
         `files` are beside that one. Tables are written in their order: whoever finds one believes that those
         before it are there. Outdated ones are removed: no reader can have learned of them just now.
         """
-        last = self._history.seq
+        last = self.seq
         tables = [
             (metadata_path(seq), self._document.encode(seq))
             for seq in range(max(after, last - VERSIONS) + 1, last + 1)

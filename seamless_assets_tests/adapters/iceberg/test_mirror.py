@@ -35,7 +35,9 @@ from seamless_assets.adapters.iceberg.metadata import TableDocument
 from seamless_assets.adapters.iceberg.mirror import VERSIONS, IcebergMirror
 from seamless_assets.core.bars.table import BARS_SCHEMA, table_of
 from seamless_assets.core.calendar.instant import instant_text
+from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef
+from seamless_assets.core.releases.release import Release
 from seamless_assets.core.releases.snapshot import Snapshot, next_release, ordered
 from seamless_assets.errors import ArtifactStoreError
 from seamless_assets.testing import DAY, START, InMemoryArtifactStore, InMemoryFiles, random_walk
@@ -180,6 +182,23 @@ class _Held(InputFile):
 
     def open(self, seekable: bool = True) -> Any:
         return io.BytesIO(self._payload)
+
+
+async def test_who_follows_a_log_asks_for_what_it_has_gained(catalog: TableCatalog) -> None:
+    store, listed = InMemoryArtifactStore(InMemoryFiles()), list[list[int]]()
+    list_all = store.list_releases
+
+    async def list_releases(node: NodeId, after: int = 0) -> list[Release]:
+        found = await list_all(node, after)
+        listed.append([release.seq for release in found])
+        return found
+
+    mirror: Any = IcebergMirror(store, catalog)
+    store.list_releases = list_releases  # type: ignore[method-assign]
+    for days in ([0, 1], [2], [], [3, 4]):
+        await released(store, days)
+        url = await mirror.follow(NODE)
+    assert listed == [[1, 2], [2, 3], [3], [3, 4, 5]] and url.endswith("/v5.metadata.json")
 
 
 async def test_a_table_remembers_the_sizes_of_what_is_in_force_alone(catalog: TableCatalog) -> None:

@@ -107,6 +107,11 @@ def _is_finite(cell: Any) -> bool:
         return False
 
 
+def taken(values: Any, positions: np.ndarray) -> Any:
+    """Values at positions that are all there: numpy's check of each takes longer than taking it."""
+    return values.take(positions, mode="clip") if isinstance(values, np.ndarray) else values[positions]
+
+
 def differing(values: Any, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Mask of the pairs of positions whose values differ; a null equals a null."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":

@@ -24,6 +24,7 @@ from seamless_assets.core.bars.conformance.columns import (
     floats_of,
     plain_values,
     read_column,
+    taken,
     wanted_columns,
 )
 from seamless_assets.core.bars.conformance.contract import contract_violations
@@ -67,6 +68,8 @@ _EXCUSES = frozenset(
 )
 """Flags that tell of what the contract of clean bars forbids."""
 _MAX_ROW_BITS = 28
+_DENSE = 4
+"""Up to so many slots of the grid for each row, rows are put in order by their slots."""
 _MAX_NAMES = 12
 
 
@@ -162,8 +165,11 @@ def _conform(
     non_finite = _non_finite_cells(frame, names, columns)
     flags |= _time_flags(epochs, ts, readable, np.zeros_like(floored) if grid is None else floored)
     flags |= _value_flags(columns) | {"non_finite": sum(non_finite.values())}
-    rows = _rows_kept(ts, floored, readable)
-    kept = {name: column.values if rows is None else column.values[rows] for name, column in columns.items()}
+    rows = _rows_kept(ts, floored, readable, grid)
+    kept = {
+        name: column.values if rows is None else taken(column.values, rows)
+        for name, column in columns.items()
+    }
     flags["duplicate_ts"] = int(np.count_nonzero(readable)) - len(kept["ts"])
     flags["conflicting_ts"] = (
         _conflicts(frame, names, columns, readable, rows) if flags["duplicate_ts"] else 0
@@ -236,12 +242,10 @@ def _value_flags(columns: Mapping[str, Column]) -> dict[str, int]:
     return flags
 
 
-def _rows_kept(ts: np.ndarray, floored: np.ndarray, readable: np.ndarray) -> np.ndarray | None:
-    """Positions of the rows that stay, in the order of `ts`; None where all stay as they are.
-
-    One integer for each row says its ts, whether it is aligned and its position, in this order, so that
-    sorting these integers sorts the rows, and the last of each ts is the one to keep.
-    """
+def _rows_kept(
+    ts: np.ndarray, floored: np.ndarray, readable: np.ndarray, grid: Grid | None
+) -> np.ndarray | None:
+    """Positions of the rows that stay, in the order of `ts`; None where all stay as they are."""
     everything = bool(readable.all())
     if everything and bool((ts[1:] > ts[:-1]).all()):
         return None
@@ -251,13 +255,33 @@ def _rows_kept(ts: np.ndarray, floored: np.ndarray, readable: np.ndarray) -> np.
     bits = len(ts).bit_length()
     if bits > _MAX_ROW_BITS:
         raise InvalidFrame(f"{len(ts)} rows are too many to sort at once; conform them in parts")
-    held = ts[positions]
-    keys = ((held - held.min()) << 1 | ~floored[positions]) << bits | positions
+    held, is_floored = (ts, floored) if everything else (taken(ts, positions), taken(floored, positions))
+    since = held - held.min()
+    # The greatest of a ts is the row to keep: whether it is aligned comes first, then its position.
+    rank = ~is_floored * np.int64(1 << bits) | positions
+    step = grid.seconds if isinstance(grid, FixedGrid) else 1
+    if since.max() // step < _DENSE * len(since):
+        winners = _greatest(since // step, rank)
+    else:
+        winners = _last_of_sorted(since, rank, bits)
+    return winners & ((1 << bits) - 1)
+
+
+def _greatest(slots: np.ndarray, rank: np.ndarray) -> np.ndarray:
+    """The greatest rank of each slot that has any, in the order of slots, which are few enough for a list."""
+    best = np.full(int(slots.max()) + 1, -1)
+    np.maximum.at(best, slots, rank)
+    found: np.ndarray = best[best >= 0]
+    return found
+
+
+def _last_of_sorted(since: np.ndarray, rank: np.ndarray, bits: int) -> np.ndarray:
+    """The same by sorting: one integer for each row says both, so that sorting these sorts the rows."""
+    keys = since << (bits + 1) | rank
     keys.sort()
     slots = keys >> (bits + 1)
-    last = np.append(slots[1:] != slots[:-1], True)
-    kept: np.ndarray = keys[last] & ((1 << bits) - 1)
-    return kept
+    last: np.ndarray = keys[np.append(slots[1:] != slots[:-1], True)]
+    return last
 
 
 def _gap(ts: np.ndarray, grid: Grid | None) -> int:
@@ -282,7 +306,7 @@ def _conflicts(
     is_dropped = readable.copy()
     is_dropped[rows] = False
     dropped = np.flatnonzero(is_dropped)
-    kept = rows[np.searchsorted(ts[rows], ts[dropped])]
+    kept = rows[np.searchsorted(taken(ts, rows), ts[dropped])]
     values = [column.values for name, column in columns.items() if name != "ts"]
     if not values:
         every = (column_of(frame, name) for name in names if name != "ts")

@@ -164,6 +164,20 @@ def test_what_is_no_frame_is_refused(frame: Any) -> None:
         conform(frame)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_are_put_in_order_by_their_slots_as_by_sorting(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dice = np.random.default_rng(seed)
+    ts = START + dice.integers(0, 300, 500) * 60 + dice.choice([0, 0, 0, 17], 500)
+    frame = pd.DataFrame({"ts": ts, **{name: dice.random(500) + 1 for name in COLUMNS[1:]}})
+    by_slots = conform(frame)
+    monkeypatch.setattr(conformance, "_DENSE", 0)
+    by_sorting = conform(frame)
+    pd.testing.assert_frame_equal(by_slots[0], by_sorting[0])
+    assert by_slots[1] == by_sorting[1] and by_slots[1].flags["duplicate_ts"] > 100
+
+
 def test_repeated_column_names_are_refused() -> None:
     with pytest.raises(InvalidFrame, match="open"):
         conform(pd.concat([candles(minutes(0)), candles(minutes(0))[["open"]]], axis=1))
