@@ -120,6 +120,11 @@ class _Subscription:
         self._ports, self._request, self._positions = ports, request, positions
         self._has_room, self._tell_early = has_room, tell_early
         self._ready: dict[NodeId, None] = {}
+        """Nodes of which there may be news."""
+        self._behind: dict[NodeId, None] = {}
+        """Such that have history to tell, each in its turn."""
+        self._history: NodeId | None = None
+        """The one whose turn it was last."""
         self._proven: dict[NodeId, FinalCandle] = {}
         """Bars that are told before they are stored."""
         self._early: Sequence[Event] = ()
@@ -205,22 +210,30 @@ class _Subscription:
             state = self._open.get(node)
             if state is None:
                 del self._ready[node]
-                continue
-            if node in self._loads or not self._has_room(node):
-                continue
-            if not state.is_current and self._has_history_loading():
-                continue
-            del self._ready[node]
-            if self._is_overdue(node, state):
-                overdue.append(self._overdue(node, state, dict(self._positions)))
-            before = self._positions[str(node)]
-            loading = asyncio.create_task(self._load(node, before, state.follower.closed))
-            loading.add_done_callback(lambda _: self._woken.set())
-            self._loads[node] = before, loading
+            elif not state.is_current:
+                del self._ready[node]
+                self._behind[node] = None
+            elif self._may_load(node):
+                del self._ready[node]
+                overdue += self._begin_load(node, state)
+        if self._history not in self._loads:
+            following = next(filter(self._may_load, self._behind), None)
+            if following is not None:
+                del self._behind[following]
+                self._history = following
+                overdue += self._begin_load(following, self._open[following])
         return overdue
 
-    def _has_history_loading(self) -> bool:
-        return any(not self._open[node].is_current for node in self._loads)
+    def _may_load(self, node: NodeId) -> bool:
+        return node not in self._loads and self._has_room(node)
+
+    def _begin_load(self, node: NodeId, state: _NodeState) -> Iterator[Event]:
+        if self._is_overdue(node, state):
+            yield self._overdue(node, state, dict(self._positions))
+        before = self._positions[str(node)]
+        loading = asyncio.create_task(self._load(node, before, state.follower.closed))
+        loading.add_done_callback(lambda _: self._woken.set())
+        self._loads[node] = before, loading
 
     def _loaded_by_now(self) -> list[Event]:
         """News of the nodes that are loaded, as many as go into one batch.
@@ -296,6 +309,7 @@ class _Subscription:
     def _end_if_done(self, node: NodeId) -> None:
         if self._positions[str(node)].upto >= self._end_of(node):
             state = self._open.pop(node)
+            self._behind.pop(node, None)
             if state.task is not None:
                 state.task.cancel()
 
@@ -309,7 +323,7 @@ class _Subscription:
         Whether it will be.
         """
         state = self._open.get(node)
-        if state is None or not state.is_current or node in self._ready:
+        if state is None or not state.is_current or node in self._ready or node in self._behind:
             return False
         position = self._positions[str(node)]
         if position.upto != candle.ts or position.unstored is not None or candle.end >= self._end_of(node):
@@ -398,6 +412,10 @@ class _Subscription:
             return
         if self._lag(node, state) <= self._request.max_lag or not state.was_current:
             state.is_current, state.was_current, state.is_stale = True, True, False
+            if node in self._behind:
+                # What came meanwhile is no history any more.
+                del self._behind[node]
+                self._mark_ready(node)
             yield CaughtUp(node_id=str(node), place=self._place(node), end=position.upto, at=follower.now())
 
     def _place(self, node: NodeId) -> Place:
