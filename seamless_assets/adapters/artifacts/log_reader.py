@@ -25,7 +25,7 @@ WORTH_COPYING = 16
 WORTH_A_CHECKPOINT = 100
 """Artifacts that the records of a log name before it takes longer to prove them than to read a checkpoint."""
 READ_AT_ONCE = 256
-"""Records whose bytes are held at once."""
+"""Records whose bytes are held at once where a log is read from its beginning."""
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class LogReader:
             async with self._reading[node]:
                 # Another read of this log may have been quicker.
                 if self._log_of(node) is log and len(log.releases) == known:
-                    self._logs[node] = await self._known_from(log, node, folder, records)
+                    self._logs[node] = await self._read_on(log, folder, records)
                     await self._remember(self._logs[node], folder)
 
     async def load_snapshot(
@@ -142,48 +142,37 @@ class LogReader:
         if self._heads is not None:
             await asyncio.to_thread(self._heads.remember, self._files.uri(folder), log)
 
-    async def _known_from(
-        self, log: ReleaseLog, node: NodeId, folder: str, records: Mapping[str, str]
-    ) -> ReleaseLog:
-        """What `_read_on` makes of a log; it is forgotten where some of its records are right and one is not.
-
-        Who asks again would else take those for all, were the one that is not right missing.
-        """
-        known = len(log.releases)
-        try:
-            return await self._read_on(log, folder, records)
-        except ArtifactCorrupt:
-            if len(log.releases) > known:
-                del self._logs[node]
-            raise
-
     async def _read_on(self, log: ReleaseLog, folder: str, records: Mapping[str, str]) -> ReleaseLog:
         """The log and the records that follow what it knows; it is another where it knew nothing."""
         is_new = log.newest is None
-        first = len(log.releases)
         held = await self._copied(folder) if is_new else {}
-        is_copied = is_new and self._copies is not None
-        read = _Read(ReleaseLog(log.node_id) if is_new else log, is_copied)
+        # A log that others read meanwhile grows by all of it at once, or not at all.
+        at_once = READ_AT_ONCE if is_new else len(records)
         try:
-            await self._extend(read, folder, records, held)
+            read = self._begun(log)
+            await self._extend(read, folder, records, held, at_once)
         except ArtifactCorrupt:
             # Bytes can be damaged on their way, or in a copy; what the store sends now decides.
-            read = _Read(ReleaseLog(log.node_id) if is_new else log, is_copied)
-            left = list(records.items())[len(read.log.releases) - first :]
-            await self._extend(read, folder, dict(left), {})
-        if is_copied and read.fetched >= WORTH_COPYING:
+            read = self._begun(log)
+            await self._extend(read, folder, records, {}, at_once)
+        if read.is_copied and read.fetched >= WORTH_COPYING:
             self._keep(folder, read.kept)
         if is_new and read.log.added >= WORTH_A_CHECKPOINT:
             self._keep_checkpoint(folder, read.log.snapshot(), records)
         return read.log
 
+    def _begun(self, log: ReleaseLog) -> _Read:
+        """A log to read into: a known one itself, and for one that knows nothing another."""
+        is_new = log.newest is None
+        return _Read(ReleaseLog(log.node_id) if is_new else log, is_new and self._copies is not None)
+
     async def _extend(
-        self, read: _Read, folder: str, records: Mapping[str, str], held: log_copy.Records
+        self, read: _Read, folder: str, records: Mapping[str, str], held: log_copy.Records, at_once: int
     ) -> None:
-        """Add records to a log, a few hundred at a time, from `held` where that has them as they are."""
+        """Add records to a log, so many at a time, from `held` where that has them as they are."""
         paths = list(records)
-        for at in range(0, len(paths), READ_AT_ONCE):
-            some = paths[at : at + READ_AT_ONCE]
+        for at in range(0, len(paths), at_once):
+            some = paths[at : at + at_once]
             lacking = [path for path in some if path not in held or held[path][0] != records[path]]
             found = {path: held[path] for path in some if path in held}
             found.update(await self._fetched(records, lacking))

@@ -155,6 +155,36 @@ async def test_a_record_that_is_missing_in_the_midst_of_what_follows_is_told_how
     assert await reader.list_releases(NODE) == await writer.list_releases(NODE)
 
 
+class AwayBehind(FolderFiles):
+    """Is away for whoever asks for records behind a number."""
+
+    last = 10**9
+
+    async def read_all(self, paths: Sequence[str]) -> list[bytes]:
+        if any(int(path.rpartition("/")[2].removesuffix(".json")) > self.last for path in paths):
+            raise ArtifactStoreError("the disk is away")
+        return await super().read_all(paths)
+
+
+async def test_a_known_log_grows_by_all_that_follows_or_by_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_reader, "READ_AT_ONCE", 2)
+    writer, files = ArtifactStore(str(tmp_path)), AwayBehind(str(tmp_path))
+    reader = ArtifactStore(str(tmp_path), files=files)
+    await release(writer, 1)
+    await reader.list_releases(NODE)
+    for rows in range(2, 7):
+        await release(writer, rows)
+    files.last = 3
+    with pytest.raises(ArtifactStoreError, match="away"):
+        await reader.list_releases(NODE)
+    files.last = 10**9
+    file_of_record(tmp_path, 4).unlink()
+    with pytest.raises(ArtifactCorrupt, match="breaks at record 4"):
+        await reader.list_releases(NODE)
+
+
 @pytest.mark.parametrize("device", [8, 0])
 async def test_any_thread_is_told_at_once_whether_a_log_on_a_disk_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: int
