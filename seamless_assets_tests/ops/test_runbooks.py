@@ -67,6 +67,12 @@ def test_a_runbook_is_printed_where_no_page_lies(name: str, typed: Typed) -> Non
     assert not others & {line.strip("# ") for line in told.out.splitlines()}
 
 
+@pytest.mark.parametrize("more", [("--port", "9"), ("--rules",), ("--dashboard", "fleet")])
+def test_a_runbook_beside_what_else_is_printed_is_refused(more: tuple[str, ...], typed: Typed) -> None:  # noqa: F811
+    told = typed("metrics", "--runbook", "all", *more)
+    assert told.status == 2 and f"{more[0]} " in told.err and "give one of them" in told.err
+
+
 def test_a_runbook_that_is_not_there_is_refused_with_the_nearest(typed: Typed) -> None:  # noqa: F811
     told = typed("metrics", "--runbook", "SeamlesLiveStale")
     assert told.status == 1 and "did you mean SeamlessLiveStale?" in told.err

@@ -48,6 +48,9 @@ def metrics(
     from seamless_assets.pipeline.wiring.exchanges import BudgetLevels
     from seamless_assets.pipeline.wiring.metrics import metrics_file, scrape
 
+    given = {"--rules": rules, "--dashboard": dashboard, "--runbook": head, "--port": port is not None}
+    if len(asked := [option for option, is_there in given.items() if is_there]) > 1:
+        raise click.UsageError(f"{' and '.join(asked)} ask for different things; give one of them")
     if head is not None:
         from seamless_assets.metrics.runbooks import page, runbook
 
