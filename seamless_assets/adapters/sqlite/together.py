@@ -13,8 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 from seamless_assets.aio.shield import shielded
 
@@ -99,26 +98,12 @@ class Together(Generic[W]):
                 loop.call_soon_threadsafe(_deliver, answers)
 
     def _answers(self, works: Sequence[W]) -> Sequence[Any]:
-        with _Caught() as caught:
+        try:
             return self._do(works)
-        if len(works) == 1:
-            return [caught.error]
+        except BaseException as error:  # noqa: BLE001 - whoever asked for it is told
+            if len(works) == 1:
+                return [error]
         return [answer for work in works for answer in self._answers([work])]
-
-
-class _Caught:
-    """Keeps what its body raises, for whoever asked for it."""
-
-    error: BaseException | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        self.error = error
-        return True
 
 
 def _deliver(answers: Sequence[Answered]) -> None:

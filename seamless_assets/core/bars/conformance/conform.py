@@ -68,7 +68,7 @@ _EXCUSES = frozenset(
 )
 """Flags that tell of what the contract of clean bars forbids."""
 _MAX_ROW_BITS = 28
-_DENSE = 4
+_DENSE = 2
 """Up to so many slots of the grid for each row, rows are put in order by their slots."""
 _MAX_NAMES = 12
 
