@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,17 +89,21 @@ def main() -> int:
     # Without its bytecode kept, ccxt is compiled anew in each process, which takes seconds.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     job, arguments = sys.argv[1], sys.argv[2:]
-    install("" if job == "demo" else "[dev]")
+    if not works(PYTHON, "-c", "import sys"):
+        make_environment()
+    services = (provide_programs, provide_s3_server) if job in ("test", "deep") else ()
+    with ThreadPoolExecutor() as beside:
+        provided = [beside.submit(provide) for provide in services]
+        install("" if job == "demo" else "[dev]")
+    for service in provided:
+        service.result()
     if job == "demo":
         return run(VENV / "bin" / "seamless", "demo", *arguments)
     if job == "docs":
         return run(PYTHON, Path("ops") / "site" / "build.py", *arguments)
     if job == "check":
         return lint() or test(arguments or ["-q", *ALL_TESTS, *(str(TESTS / name) for name in UNIT)])
-    for service in SERVICES:
-        provide(service)
-    provide_questdb()
-    provide_s3_server()
+    keep_classes()
     if job == "deep":
         return test([*DEEP_TESTS, *arguments])
     if arguments:
@@ -112,8 +117,6 @@ def install(extra: str) -> None:
     if PYTHON.exists() and STAMP.exists() and wanted in STAMP.read_text().split():
         return
     say(f"setting up {VENV.relative_to(ROOT)} (seconds with uv, minutes with pip alone)")
-    if not works(PYTHON, "-c", "import sys"):
-        make_environment()
     target = ("--constraint", "constraints.txt", "--editable", f".{extra}")
     if works(PYTHON, "-m", "uv", "--version") or works(*pip(), "install", "--quiet", "uv"):
         check(
@@ -157,41 +160,63 @@ def uv_environment() -> dict[str, str]:
     return environment
 
 
-def provide(service: Service) -> None:
-    """Install a service where that is possible; say why where it is not. Its tests decide what that means."""
-    if shutil.which(service.program):
-        return
+def provide_programs() -> None:
+    """Install the programs that are not here, and the QuestDB server by them; say why where that cannot be.
+
+    What it means that one is missing, its tests decide.
+    """
+    if missing := [service for service in SERVICES if not shutil.which(service.program)]:
+        install_programs(missing)
+    provide_questdb()
+
+
+def install_programs(missing: list[Service]) -> None:
+    """Let Debian install them, all at once where all are to be had."""
+    names = ", ".join(service.name for service in missing)
     if not shutil.which("apt-get") or os.geteuid() != 0:
-        say(f"{service.name} is not here and only root on Debian can install it; its tests will say so")
+        say(f"not here, and only root on Debian can install it; its tests will say so: {names}")
         return
-    say(f"installing {service.name} ({', '.join(service.packages)})")
-    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", *service.packages]):
-        answer = subprocess.run(command, env=quiet, capture_output=True, text=True, check=False)
-        if answer.returncode:
-            say(f"{' '.join(command)} failed: {answer.stderr.strip()[-300:]}")
-            return
+    say(f"installing {names}")
+    apt_get("update")
+    if not apt_get("install", "-y", *(package for service in missing for package in service.packages)):
+        for service in missing:
+            apt_get("install", "-y", *service.packages)
+
+
+def apt_get(command: str, *arguments: str) -> bool:
+    """Whether Debian's installer did it; it is said why where it did not."""
+    answer = subprocess.run(
+        ["apt-get", command, "-qq", *arguments],
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if answer.returncode:
+        say(f"apt-get {command} {' '.join(arguments)} failed: {answer.stderr.strip()[-300:]}")
+    return answer.returncode == 0
 
 
 def provide_questdb() -> None:
     """Fetch the QuestDB server, one jar, where Maven is; its tests say what follows where it is not."""
-    if not QUESTDB_JAR.exists() and shutil.which("mvn"):
-        say(f"fetching {QUESTDB}")
-        fetch_questdb()
-    if QUESTDB_JAR.exists() and not QUESTDB_JAR.with_suffix(".jsa").exists() and shutil.which("java"):
-        say("keeping the classes of QuestDB, which halves the work of its starts")
-        with tempfile.TemporaryDirectory() as folder:
-            if run(PYTHON, "-c", KEEP_CLASSES, TESTS, QUESTDB_JAR.resolve(), folder):
-                say("its classes are not kept, so each start takes twice the work")
-
-
-def fetch_questdb() -> None:
-    """Let Maven fetch the jar."""
+    if QUESTDB_JAR.exists() or not shutil.which("mvn"):
+        return
+    say(f"fetching {QUESTDB}")
     folder = QUESTDB_JAR.parent
     command = ["mvn", "-q", "-B", "dependency:copy", f"-Dartifact={QUESTDB}", f"-DoutputDirectory={folder}"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode:
         say(f"{' '.join(command)} failed: {answer.stdout.strip()[-300:]}")
+
+
+def keep_classes() -> None:
+    """Keep the classes of QuestDB as Java has read them."""
+    if not QUESTDB_JAR.exists() or QUESTDB_JAR.with_suffix(".jsa").exists() or not shutil.which("java"):
+        return
+    say("keeping the classes of QuestDB, which halves the work of its starts")
+    with tempfile.TemporaryDirectory() as folder:
+        if run(PYTHON, "-c", KEEP_CLASSES, TESTS, QUESTDB_JAR.resolve(), folder):
+            say("its classes are not kept, so each start takes twice the work")
 
 
 def provide_s3_server() -> None:
