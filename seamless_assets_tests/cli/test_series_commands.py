@@ -95,6 +95,29 @@ def test_a_read_that_cannot_be_says_why(
     assert result.status == 1 and result.err.startswith(said) and "Traceback" not in result.err
 
 
+@pytest.mark.parametrize(
+    ("form", "name", "said"),
+    [
+        ("parquet", "bars.csv", "--format parquet contradicts --out"),
+        ("csv", "bars.JSON", "--format csv contradicts --out"),
+        ("table", "bars.csv", "a table is printed, not written"),
+        ("table", "bars", "a table is printed, not written"),
+    ],
+)
+def test_a_format_and_a_name_that_contradict_each_other_are_refused(
+    typed: Typed, tmp_path: Path, form: str, name: str, said: str
+) -> None:
+    out = tmp_path / name
+    result = typed("read", NODE, *DAYS, "--format", form, "--out", str(out))
+    assert result.status == 2 and said in result.err and not out.exists()
+
+
+def test_a_name_that_says_no_format_takes_any(released: Path, typed: Typed) -> None:
+    out = released / "bars.txt"
+    assert typed("read", NODE, *DAYS, "--format", "csv", "--out", str(out)).status == 0
+    assert pd.read_csv(out)["ts"].is_monotonic_increasing
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
 def test_a_strip_for_every_node_on_any_terminal(released: Path, typed: Typed, encoding: str) -> None:
     result = typed("status", encoding=encoding)

@@ -103,7 +103,7 @@ def read(
             f"--domain {domain} reads what was known at an instant; say which by --as-of, such as the last "
             f"one that `seamless releases {node}` lists"
         )
-    chosen = form or ("json" if is_json else _form_of(out))
+    chosen = _chosen(form, out) if form else "json" if is_json else _form_of(out)
     given = {"world_id": world, "domain": domain, "as_of": _instant(as_of)}
     context = _context({name: value for name, value in given.items() if value is not None})
     with (
@@ -221,11 +221,28 @@ def _context(given: dict[str, Any]) -> Any:
     return ComputeContext(**given) if given else None
 
 
+def _chosen(form: str, out: Path | None) -> str:
+    """The format that was asked for, if the file may have it; a name without a known ending takes any."""
+    if out is None:
+        return form
+    if form == "table":
+        raise click.UsageError("a table is printed, not written; leave --out or --format table out")
+    if (named := _ending(out)) in FORMATS[1:] and named != form:
+        raise click.UsageError(
+            f"--format {form} contradicts --out {out}; leave --format out, or end the name with .{form}"
+        )
+    return form
+
+
+def _ending(out: Path) -> str:
+    return out.suffix.removeprefix(".").lower()
+
+
 def _form_of(out: Path | None) -> str:
     """The format that a file's name says."""
     if out is None:
         return "table"
-    found = out.suffix.removeprefix(".").lower()
+    found = _ending(out)
     if found not in FORMATS[1:]:
         raise InvalidInput(
             f"{out} names no format; end it with .csv, .json, .arrow or .parquet", value=str(out)
