@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import signal
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from rich.console import Console
 from bench.ending import ENDING
 from bench.goals import LINES
 from bench.line import Row
+from bench.places import takes_file, takes_folder
 from bench.report.machine import commit
 from bench.report.page import obstacle, write_page
 from bench.report.pictures import draw
@@ -88,8 +88,10 @@ def misuse(options: argparse.Namespace) -> str | None:
         return f"{options.page} cannot be both the page and the rows; name two files"
     if options.pictures and options.pictures.exists() and not options.pictures.is_dir():
         return f"{options.pictures} is no folder; name one for --pictures"
+    if options.pictures and not takes_folder(options.pictures):
+        return f"{options.pictures} cannot be written to; name a folder that can for --pictures"
     for file in (options.json, options.page):
-        if file and not can_be_written(file):
+        if file and not takes_file(file):
             return f"{file} cannot be written; name a file in a folder that is there"
     return obstacle(options.page) if options.page else None
 
@@ -98,15 +100,6 @@ def nearest(asked: str) -> str:
     """The line or subject whose name is closest to what was asked for, in words."""
     names = dict.fromkeys(name for line in LINES for name in (line.name, line.subject))
     return "".join(f", the nearest is {name!r}" for name in get_close_matches(asked, names, n=1))
-
-
-def can_be_written(file: Path) -> bool:
-    """Whether there may be such a file once there is something to write into it."""
-    return (
-        file.parent.is_dir()
-        and not file.is_dir()
-        and os.access(file if file.exists() else file.parent, os.W_OK)
-    )
 
 
 def chosen(patterns: Sequence[str]) -> list[str]:

@@ -4,11 +4,32 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = Path(sys.executable)
 """The interpreter that runs the project."""
+
+
+def takes_file(path: Path) -> bool:
+    """Whether there may be such a file once there is something to write into it: it is tried."""
+    try:
+        if path.is_file():
+            path.open("ab").close()
+        elif path.exists():
+            return not path.is_dir() and os.access(path, os.W_OK)
+        else:
+            tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError:
+        return False
+    return True
+
+
+def takes_folder(path: Path) -> bool:
+    """Whether there may be such a folder, with files in it: it is tried in the nearest that is there."""
+    there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    return takes_file(there / "new")
 
 
 def reach_support() -> None:

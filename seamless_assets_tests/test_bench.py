@@ -140,6 +140,12 @@ def test_lines_are_chosen_by_name_subject_or_pattern_and_others_are_refused(
         ("--page made.json", "name the page itself"),
         ("--page made.md --json made.md", "both the page and the rows"),
         ("--pictures /dev/null", "/dev/null is no folder"),
+        ("--pictures /dev/null/made", "/dev/null/made cannot be written to"),
+        # The one folder that takes no file of root either.
+        ("--pictures /proc/made/deep", "/proc/made/deep cannot be written to"),
+        ("--json /proc/made.json", "/proc/made.json cannot be written"),
+        ("--json /proc/version", "/proc/version cannot be written"),
+        ("--page /proc/made.md", "/proc/made.md cannot be written"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_measured(

@@ -221,6 +221,17 @@ def test_no_page_is_made_of_what_holds_no_judged_rows_of_one_machine(
     assert not (tmp_path / "made.md").exists()
 
 
+@pytest.mark.parametrize(("beside", "target"), [("images", "/proc"), ("made.json", "/proc/version")])
+def test_a_page_whose_company_cannot_be_written_is_refused_before_anything_is_measured(
+    beside: str, target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / beside).symlink_to(target)
+    with pytest.raises(SystemExit, match="2"):
+        main(["--page", str(tmp_path / "made.md")])
+    assert f"{tmp_path / beside} cannot be written" in " ".join(capsys.readouterr().err.split())
+    assert [one.name for one in tmp_path.iterdir()] == [beside]
+
+
 @pytest.mark.parametrize(
     ("beside", "said"), [("images", "is no folder"), ("comparisons.md", "has no place for the speeds")]
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.goals import LINES
 from bench.line import OR, POINTS, Line, Row
-from bench.places import ROOT
+from bench.places import ROOT, takes_file, takes_folder
 from bench.report.columns import COLUMNS, OF_MISSED, table
 from bench.report.pictures import GROWTH, RATIOS, draw
 from bench.report.results import Results
@@ -52,11 +52,18 @@ SUBJECTS = ROOT / "bench" / "subjects"
 
 def obstacle(path: Path) -> str | None:
     """Why the page, or what goes beside it, cannot be written there."""
-    images, comparisons = path.parent / IMAGES, path.with_name(COMPARISONS)
+    images, rows, comparisons = path.parent / IMAGES, path.with_suffix(".json"), path.with_name(COMPARISONS)
     if images.exists() and not images.is_dir():
         return f"{images} is no folder, where the pictures of {path} go; name a page in another folder"
     if comparisons.exists() and not has_place(comparisons):
         return f"{comparisons} has no place for the speeds of {path}; name a page in another folder"
+    if not takes_folder(images):
+        return (
+            f"{images} cannot be written to, where the pictures of {path} go; name a page in another folder"
+        )
+    for file in (rows, comparisons):
+        if not takes_file(file):
+            return f"{file} cannot be written, which goes with {path}; name a page in another folder"
     return None
 
 
