@@ -45,6 +45,23 @@ def test_a_new_project_is_sound_and_is_made_once(
     assert typed("new", "/proc/nothing/here").status == 1
 
 
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        (".", "Next: `seamless check` and"),
+        ("../here", "Next: `seamless check` and"),
+        ("mine", "Next: `cd mine`, then `seamless check` and"),
+        ("a b", "Next: `cd 'a b'`, then `seamless check` and"),
+    ],
+)
+def test_what_comes_next_is_said_for_the_folder_that_one_stands_in(
+    named: str, said: str, tmp_path: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here := tmp_path / "here").mkdir()
+    monkeypatch.chdir(here)
+    assert said in typed("new", named).out
+
+
 @job
 def nothing() -> None:
     """No work."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -14,7 +15,7 @@ from seamless_assets.cli.terminal import say, say_json
 @CONFIG
 @JSON
 def check(config: Path | None, is_json: bool) -> None:
-    """Read seamless.yaml and say everything that is wrong with it; nothing is asked of an exchange."""
+    """Say everything that is wrong with seamless.yaml. Nothing is asked of an exchange."""
     from seamless_assets.config.load import load_settings
     from seamless_assets.pipeline.wiring.exchanges import timeframes_served
 
@@ -32,9 +33,9 @@ def check(config: Path | None, is_json: bool) -> None:
     "--days", type=click.IntRange(1, 366), default=3, show_default=True, help="Days to materialize."
 )
 def demo(days: int) -> None:
-    """Start the local exchange, materialize several days through Dagster, read them back.
+    """Start the local exchange, materialize days, read them back.
 
-    Without a seamless.yaml in this folder, one is made.
+    They are materialized through Dagster. Without a seamless.yaml in this folder, one is made.
     """
     from seamless_assets.cli.project.demo import run_demo
 
@@ -47,9 +48,9 @@ def demo(days: int) -> None:
 @click.option("--port", type=PORT, default=3000, show_default=True, help="Port of the web UI.")
 @click.option("--no-sandbox", is_flag=True, help="Start no local exchange for a base_url on this machine.")
 def ui(config: Path | None, host: str, port: int, no_sandbox: bool) -> None:
-    """Open Dagster's UI and daemon on the series of seamless.yaml, until stopped.
+    """Open Dagster's UI and daemon on the series, until stopped.
 
-    A workspace.yaml beside it says what else is loaded, as that of `seamless new` does.
+    A workspace.yaml beside seamless.yaml says what else is loaded, as that of `seamless new` does.
     Where a base_url names this machine and nothing answers there, the local exchange with its made-up
     candles is started beside them.
     """
@@ -65,8 +66,9 @@ def ui(config: Path | None, host: str, port: int, no_sandbox: bool) -> None:
 @click.option("--service-port", type=PORT, default=8765, show_default=True, help="Port of the service.")
 @click.option("--no-sandbox", is_flag=True, help="Start no local exchange for a base_url on this machine.")
 def up(config: Path | None, host: str, port: int, service_port: int, no_sandbox: bool) -> None:
-    """Run everything on this machine until stopped: Dagster's UI and daemon, and the service with its page.
+    """Run everything on this machine until stopped.
 
+    That is Dagster's UI and daemon, and the service with its page.
     A workspace.yaml beside seamless.yaml says what Dagster loads, as that of `seamless new` does.
     Where a base_url names this machine and nothing answers there, the local exchange with its made-up
     candles is started beside them. One Ctrl-C ends all of it.
@@ -80,7 +82,7 @@ def up(config: Path | None, host: str, port: int, service_port: int, no_sandbox:
 @click.argument("folder", type=click.Path(path_type=Path))
 @JSON
 def new(folder: Path, is_json: bool) -> None:
-    """Make a project of your own in FOLDER: seamless.yaml, definitions.py, compose.yaml and how to begin."""
+    """Make a project of your own in FOLDER. It has seamless.yaml, definitions.py and compose.yaml."""
     from seamless_assets.cli.project.new import IGNORED, make_project
 
     made = make_project(folder)
@@ -91,14 +93,15 @@ def new(folder: Path, is_json: bool) -> None:
         say(str(file))
     if folder / IGNORED not in made:
         say(f"{folder / IGNORED} is left as it is; let it name /data/, where everything is kept")
-    say(f"\nNext: cd {folder}, then `seamless check` and `seamless up`")
+    going = "" if folder.resolve() == Path.cwd() else f"`cd {shlex.quote(str(folder))}`, then "
+    say(f"\nNext: {going}`seamless check` and `seamless up`")
     say("Dagster shows the assets of definitions.py beside the series.")
 
 
 @click.command()
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 def completions(shell: str) -> None:
-    """Print what completes commands, options and nodes in a SHELL; its first line says how to use it."""
+    """Print completions of commands, options, nodes for a SHELL. Its first line says how to use it."""
     from click.shell_completion import get_completion_class
 
     kind = get_completion_class(shell)
