@@ -178,8 +178,10 @@ def test_what_people_read_machines_read_too(released: Path, typed: Typed, words:
     )
 
 
-def test_every_command_says_what_it_is_for(typed: Typed) -> None:
+def test_every_command_says_what_it_is_for(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     listed = typed("--help").out
+    assert not [line for line in listed.splitlines() if line.startswith("  ") and line.endswith("...")]
     names = [line.split()[0] for line in listed.partition("Commands:")[2].splitlines() if line.strip()]
     assert {"up", "materialize", "read", "status", "gaps", "condition", "diff", "serve", "new"} <= set(names)
     for name in names:

@@ -33,7 +33,7 @@ STYLES = {"passed": "green", "failed": "red", "not tried": "yellow"}
 @click.option("--node", "nodes", multiple=True, help="Try this series alone; may be given again.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome for programs.")
 def accept(config: Path | None, local: bool, nodes: tuple[str, ...], as_json: bool) -> None:
-    """Try the five benchmarks that a release must pass, on what is released; status 1 if one fails."""
+    """Try the five benchmarks of a release on what is released. Exit status 1 if one fails."""
     if local and config is not None:
         raise click.UsageError("--local reads no file; leave --config out")
     with _trial(config, local, nodes) as (settings, chosen, benchmarks):

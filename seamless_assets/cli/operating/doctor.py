@@ -19,10 +19,11 @@ from seamless_assets.core.sharing.health import Finding
 @CONFIG
 @JSON
 def doctor(config: Path | None, is_json: bool) -> None:
-    """Say whether each store, server and exchange can be reached, how this machine is, and what to do.
+    """Say how stores, servers, exchanges and this machine are.
 
-    Of each part: its clock against ours, its version, what waits in it. Of this machine: disks, limits,
-    versions, sessions and their outbox, certificates that end soon. Exit status 1 where one is not well.
+    Of each part: whether it can be reached, its clock against ours, its version, what waits in it. Of this
+    machine: disks, limits, versions, sessions and their outbox, certificates that end soon. Where one is not
+    well it says what to do, and the exit status is 1.
     """
     from seamless_assets.config.load import load_settings
     from seamless_assets.pipeline.wiring.machine import machine_findings

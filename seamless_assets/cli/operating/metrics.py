@@ -43,7 +43,7 @@ BOARDS = ("fleet", "node", "exchange", "releases", "service", "sla")
 def metrics(
     config: Path | None, host: str, port: int | None, rules: bool, dashboard: str | None, head: str | None
 ) -> None:
-    """Print the metrics of this machine in Prometheus's text format, or serve them."""
+    """Print or serve the metrics of this machine. They are in Prometheus's text format."""
     from seamless_assets.config.load import load_settings
     from seamless_assets.pipeline.wiring.exchanges import BudgetLevels
     from seamless_assets.pipeline.wiring.metrics import metrics_file, scrape

@@ -28,7 +28,7 @@ from seamless_assets.pipeline.wiring.log import FORMS, log_failure, log_to
     help="File that its leases are kept in, or its folder.",
 )
 def coordinator(host: str, port: int, state: Path) -> None:
-    """Serve the leases of many machines over HTTP; workers find it by environment.coordinator_url."""
+    """Serve the leases of many machines over HTTP. Workers find it by environment.coordinator_url."""
     from seamless_assets.pipeline.wiring.coordination import lease_register
     from seamless_assets.pipeline.wiring.log import LogEvents
     from seamless_assets.service.coordinator import coordinator_app
@@ -55,10 +55,11 @@ def coordinator(host: str, port: int, state: Path) -> None:
     help="Answer as the exchanges do, too, below /binance and the like; by default as service.dialects says.",
 )
 def serve(config: Path | None, host: str, port: int, form: str, speaks: bool | None) -> None:
-    """Serve history, releases, sessions, leases and metrics over HTTP, with a page to look at.
+    """Serve history, releases, sessions, leases and metrics.
 
-    Meanwhile it fills what readers wanted and left behind, and delivers what waits for the webhook. Other
-    machines are answered only where the settings hold tokens (`seamless token`).
+    All of it over HTTP, with a page to look at. Meanwhile it fills what readers wanted and left behind, and
+    delivers what waits for the webhook. Other machines are answered only where the settings hold tokens
+    (`seamless token`).
     """
     from seamless_assets.config.load import load_settings
     from seamless_assets.flows.reading.background import keep_draining
@@ -101,7 +102,7 @@ def serve(config: Path | None, host: str, port: int, form: str, speaks: bool | N
 )
 @JSON
 def token(name: str, scopes: tuple[str, ...], is_json: bool) -> None:
-    """Make a token for NAME: print it once, and the lines of seamless.yaml that let it in."""
+    """Make a token for NAME, and print it once. With it come the lines of seamless.yaml that let it in."""
     made = secrets.token_urlsafe(32)
     digest = hashlib.sha256(made.encode()).hexdigest()
     if is_json:
@@ -116,7 +117,7 @@ def token(name: str, scopes: tuple[str, ...], is_json: bool) -> None:
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def sandbox(arguments: tuple[str, ...]) -> None:
-    """Run the local exchange; `seamless sandbox --help` lists its options."""
+    """Run the local exchange."""
     from seamless_assets.sandbox.__main__ import main as run_sandbox
 
     run_sandbox(list(arguments))

@@ -41,7 +41,7 @@ def declare(
     by: str | None,
     is_json: bool,
 ) -> None:
-    """Say that there are no bars of NODE from START to END, where nothing else can tell."""
+    """Say that there are no bars of NODE from START to END. That is for where nothing else can tell."""
     window = typed_instant(start), typed_instant(end)
     with opened(config) as pipeline, waiting_for(hot_store_of(pipeline)):
         said = pipeline.declare(node, *window, reason, note=note, by=by or user())
@@ -80,7 +80,7 @@ def revoke(
 @END
 @JSON
 def declarations(config: Path | None, node: str, start: str, end: str, is_json: bool) -> None:
-    """List what was declared of NODE from START to END, revoked or not."""
+    """List what was declared of NODE from START to END. What was revoked is listed, too."""
     window = typed_instant(start), typed_instant(end)
     with opened(config) as pipeline, waiting_for(hot_store_of(pipeline)):
         said = pipeline.declarations(node, *window)

@@ -40,7 +40,7 @@ def export(
     overwrite: bool,
     is_json: bool,
 ) -> None:
-    """Write released bars of NODE from START to END as files of another program.
+    """Write released bars of NODE as files of another program.
 
     csv, parquet, feather and backtesting are one file; freqtrade fills freqtrade's data folder of an
     exchange, lean LEAN's data folder and nautilus a catalog. Beside the files stands a sidecar that says what
@@ -78,7 +78,7 @@ def export(
 @click.option("--released", is_flag=True, help="Also hold it against the release that it names.")
 @JSON
 def verify_export(config: Path | None, file: Path, released: bool, is_json: bool) -> None:
-    """Prove an exported FILE, or all that a sidecar names, by what the sidecar says."""
+    """Prove an exported FILE by its sidecar. A sidecar as FILE proves all that it names."""
     if released:
         with opened(config) as pipeline, waiting_for(artifacts_of(pipeline)):
             sidecar = pipeline.verify_export(file)

@@ -45,7 +45,7 @@ MAX_ROWS = 20
 @END
 @JSON
 def backfill(config: Path | None, node: str, start: str, end: str, is_json: bool) -> None:
-    """Fetch what is missing of NODE from START to END; exit status 1 if bars stay missing."""
+    """Fetch what is missing of NODE from START to END. Exit status 1 if bars stay missing."""
     from seamless_assets.core.calendar.window import window_of
 
     window = window_of(typed_instant(start), typed_instant(end))
@@ -78,7 +78,7 @@ def backfill(config: Path | None, node: str, start: str, end: str, is_json: bool
 @click.option("--all", "is_all", is_flag=True, help="List every gap, those without trades too.")
 @JSON
 def coverage(config: Path | None, node: str, start: str, end: str, is_all: bool, is_json: bool) -> None:
-    """Say which bars of NODE from START to END are there, which are proven absent, which are missing."""
+    """Say which bars of NODE from START to END are there. Others are proven absent, or missing."""
     from seamless_assets.core.calendar.window import window_of
 
     window = window_of(typed_instant(start), typed_instant(end))
@@ -94,7 +94,7 @@ def coverage(config: Path | None, node: str, start: str, end: str, is_all: bool,
 @CONFIG
 @JSON
 def evict(config: Path | None, is_json: bool) -> None:
-    """Drop hot bars that released artifacts hold and that are older than hot_store.keep_days."""
+    """Drop old hot bars that released artifacts hold. Old are those beyond hot_store.keep_days."""
     with opened(config) as pipeline, working("evicting"), waiting_for(hot_store_of(pipeline)):
         dropped = pipeline.evict()
     if is_json:

@@ -54,9 +54,10 @@ def import_files(
     by: str | None,
     is_json: bool,
 ) -> None:
-    """Import bars of NODE from FILES and release them; exit status 1 where a partition is not released.
+    """Import bars of NODE from FILES and release them.
 
-    FILES are names or patterns of CSV, Parquet, feather and JSON, also in zip or gzip.
+    FILES are names or patterns of CSV, Parquet, feather and JSON, also in zip or gzip. Exit status 1 where a
+    partition is not released.
     """
     bounds = [None if bound is None else typed_instant(bound) for bound in (start, end)]
     with opened(config) as pipeline, _importing(pipeline, node, files):

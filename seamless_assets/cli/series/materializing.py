@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 @END
 @JSON
 def materialize(config: Path | None, node: str, start: str, end: str, is_json: bool) -> None:
-    """Fetch NODE from START to END anew and release it; exit status 1 where a partition is not released.
+    """Fetch NODE from START to END anew and release it.
 
     What is released already and has not changed stays as it is. Each partition is told as it is done, and
-    what was done stays done where the command is stopped.
+    what was done stays done where the command is stopped. Exit status 1 where a partition is not released.
     """
     done: list[PartitionReport] = []
     with opened(config) as pipeline:

@@ -15,10 +15,10 @@ from seamless_assets.cli.terminal import cell, say_json, say_table, table, waiti
 @NODES
 @JSON
 def mirror(config: Path | None, nodes: tuple[str, ...], is_json: bool) -> None:
-    """Make whatever is missing of the Iceberg tables of all declared nodes, or of each NODE.
+    """Make what is missing of the Iceberg tables of each NODE.
 
-    Releases are mirrored as they are made where seamless.artifact.mirror is iceberg; this is for logs that
-    are older than that setting, and for what was lost.
+    By default of all declared nodes. Releases are mirrored as they are made where seamless.artifact.mirror is
+    iceberg; this is for logs that are older than that setting, and for what was lost.
     """
     with opened(config) as pipeline, working("mirroring"), waiting_for(artifacts_of(pipeline)):
         tables = {name: url for node in nodes or [None] for name, url in pipeline.mirror(node).items()}

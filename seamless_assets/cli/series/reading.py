@@ -91,7 +91,7 @@ def read(
     is_json: bool,
     **arguments: Any,
 ) -> None:
-    """Read bars of NODE from START to END, by default all that is released.
+    """Read bars of NODE, by default all that is released.
 
     Without --as-of and --domain it is the newest release; nothing is asked of an exchange unless --strategy
     says so.
@@ -139,7 +139,7 @@ def read(
 )
 @JSON
 def status(config: Path | None, nodes: tuple[str, ...], days: float, is_json: bool) -> None:
-    """Show the last days of every NODE as a strip, with its coverage, lag and last release."""
+    """Show the last days of every NODE as a strip. With it come coverage, lag and last release."""
     with opened(config) as pipeline, progress_bar("nodes") as move:
         chosen = [NodeId.parse(node) for node in nodes] or list(pipeline.settings.starts)
         rows = []
@@ -161,7 +161,7 @@ def status(config: Path | None, nodes: tuple[str, ...], days: float, is_json: bo
 @click.option("--reason", default=None, help="Only those of one reason, such as missing.")
 @JSON
 def gaps(config: Path | None, node: str, start: str, end: str, reason: str | None, is_json: bool) -> None:
-    """List the gaps of NODE from START to END, each with its reason."""
+    """List gaps of NODE from START to END, each with its reason."""
     with opened(config) as pipeline, waiting_for(hot_store_of(pipeline)):
         known = pipeline.coverage(node, typed_instant(start), typed_instant(end))
     timeframe = NodeId.parse(node).timeframe
@@ -187,7 +187,7 @@ def gaps(config: Path | None, node: str, start: str, end: str, reason: str | Non
 @END
 @JSON
 def condition(config: Path | None, node: str, start: str, end: str, is_json: bool) -> None:
-    """Say whether each partition of NODE from START to END is available, degraded, pending or missing."""
+    """Say how partitions of NODE are from START to END. Each is available, degraded, pending or missing."""
     with opened(config) as pipeline, waiting_for(artifacts_of(pipeline), hot_store_of(pipeline)):
         found = pipeline.condition(node, typed_instant(start), typed_instant(end))
     if is_json:

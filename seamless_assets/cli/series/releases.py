@@ -76,7 +76,7 @@ def release(
     force: bool,
     is_json: bool,
 ) -> None:
-    """Release by hand what waits for it of NODE, whatever its checks said."""
+    """Release by hand what waits of NODE, whatever checks said."""
     with _open(config) as pipeline, working(f"releasing {node}"):
         entry = pipeline.release(
             node, reason=reason, partition=partition, fingerprint=fingerprint, force=force
@@ -89,7 +89,7 @@ def release(
 @_REASON
 @JSON
 def unpin(config: Path | None, node: str, reason: str, is_json: bool) -> None:
-    """Let releases change again what rollbacks and withdrawals of NODE hold."""
+    """Let releases change what is pinned of NODE again. Rollbacks and withdrawals pin what they decide."""
     with _open(config) as pipeline:
         _made(pipeline, node, pipeline.unpin(node, reason=reason), is_json)
 
@@ -103,7 +103,7 @@ def unpin(config: Path | None, node: str, reason: str, is_json: bool) -> None:
 def rollback(
     config: Path | None, node: str, reason: str, to: int | None, as_of: str | None, is_json: bool
 ) -> None:
-    """Put in force again what was so at an earlier release of NODE, and pin it."""
+    """Put an earlier release of NODE in force again, and pin it."""
     with _open(config) as pipeline:
         entry = pipeline.rollback(node, reason=reason, to=to, as_of=_instant(as_of))
         _made(pipeline, node, entry, is_json)
@@ -115,7 +115,7 @@ def rollback(
 @_REASON
 @JSON
 def withdraw(config: Path | None, node: str, partition: str, reason: str, is_json: bool) -> None:
-    """Take PARTITION of NODE out of force until it is released by hand.
+    """Take PARTITION of NODE out of force until released by hand.
 
     It is a day, a month or a year, such as 2025-01-31, 2025-01 or 2025, whatever partitions the node has.
     """
@@ -128,7 +128,7 @@ def withdraw(config: Path | None, node: str, partition: str, reason: str, is_jso
 @click.option("--unit", type=click.Choice(UNITS), default=None, help="Size of the merged artifacts.")
 @JSON
 def compact(config: Path | None, node: str, unit: PartitionUnit | None, is_json: bool) -> None:
-    """Merge the small artifacts of NODE into larger ones that hold the same bars."""
+    """Merge the small artifacts of NODE into larger ones. They hold the same bars."""
     with _open(config) as pipeline, working(f"compacting {node}"):
         report = pipeline.compact(node, unit)
     if is_json:
@@ -142,7 +142,7 @@ def compact(config: Path | None, node: str, unit: PartitionUnit | None, is_json:
 @click.option("--grace-days", type=float, default=7.0, show_default=True, help="Younger files stay.")
 @JSON
 def gc(config: Path | None, node: str | None, grace_days: float, is_json: bool) -> None:
-    """Remove files that no release names and nobody waits for, of NODE or of all nodes."""
+    """Remove files that no release names and nobody waits for. By default of all nodes."""
     with _open(config) as pipeline, working(f"looking for files of {node or 'all nodes'}"):
         reports = pipeline.gc(node, grace_s=grace_days * 86_400)
     if is_json:
@@ -156,9 +156,9 @@ def gc(config: Path | None, node: str | None, grace_days: float, is_json: bool) 
 @NODES
 @JSON
 def verify(config: Path | None, nodes: tuple[str, ...], is_json: bool) -> None:
-    """Prove every hash of each NODE, from its release log down to its bars; all nodes where none is named.
+    """Prove every hash of each NODE, from its log to its bars.
 
-    Exit status 1 where a hash is wrong or a node cannot be verified.
+    By default of all nodes. Exit status 1 where a hash is wrong or a node cannot be verified.
     """
     records = []
     with _open(config) as pipeline:
@@ -179,9 +179,9 @@ def verify(config: Path | None, nodes: tuple[str, ...], is_json: bool) -> None:
 @click.argument("after", required=False)
 @JSON
 def diff(config: Path | None, node: str, before: str, after: str | None, is_json: bool) -> None:
-    """Say how the dataset of NODE changed from BEFORE to AFTER, by default the newest.
+    """Say how the dataset of NODE changed from BEFORE to AFTER.
 
-    Each is an instant or the number of a release.
+    Each is an instant or the number of a release; AFTER is the newest by default.
     """
     with _open(config) as pipeline, working(f"comparing datasets of {node}"):
         changes = pipeline.diff(node, _as_of(pipeline, node, before), _as_of(pipeline, node, after))
@@ -201,7 +201,7 @@ def diff(config: Path | None, node: str, before: str, after: str | None, is_json
 @click.option("--as-of", default=None, help="An instant, or a release's number; by default the newest.")
 @JSON
 def files(config: Path | None, node: str, as_of: str | None, is_json: bool) -> None:
-    """List the Parquet files that are the dataset of NODE, one a line."""
+    """List the Parquet files of the dataset of NODE, one a line."""
     with _open(config) as pipeline:
         uris = pipeline.snapshot_files(node, _as_of(pipeline, node, as_of))
     if is_json:
