@@ -73,6 +73,11 @@ def read_epochs(series: pd.Series[Any]) -> Epochs:
     return _objects(series)
 
 
+def read_integers(values: np.ndarray) -> Epochs:
+    """Read times that are int64, each a number."""
+    return _integers(values, np.ones(len(values), dtype=bool))
+
+
 def in_zone(epochs: Epochs, zone: tzinfo) -> Epochs:
     """The same with the times that came without a zone as local times of `zone`.
 

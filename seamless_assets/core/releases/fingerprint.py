@@ -11,8 +11,9 @@ import numpy as np
 
 from seamless_assets.aio.late_imports import LateModule
 from seamless_assets.core.bars.cells import canonical_floats
-from seamless_assets.core.bars.epochs import read_epochs
-from seamless_assets.core.bars.frames import column_names, column_of, is_plain_number
+from seamless_assets.core.bars.epochs import read_epochs, read_integers
+from seamless_assets.core.bars.frames import column_names, column_of, is_plain_number, plain_cells
+from seamless_assets.core.bars.sorted_sets import is_ascending
 from seamless_assets.core.bars.table import COLUMNS
 from seamless_assets.core.calendar.timeframe import interval_of
 from seamless_assets.core.canonical import is_text
@@ -27,7 +28,7 @@ else:
 
 _FORMAT = b"seamless-assets bars 1\n"
 _COLUMN_TYPES = ",".join(f"{name}:{'int64' if name == 'ts' else 'float64'}" for name in COLUMNS)
-_BLOCK_ROWS = 32_768
+_BLOCK_ROWS = 131_072
 _NUMBERS_AS_OBJECTS = {"decimal", "integer", "floating", "mixed-integer-float", "empty"}
 
 
@@ -45,7 +46,7 @@ def fingerprint(bars: Any, *, node_id: str | NodeId, interval: Any, conformance_
     if lacking:
         raise InvalidFrame(f"bars lack {', '.join(lacking)}; a fingerprint needs {', '.join(COLUMNS)}")
     ts = _whole_seconds(bars)
-    order = None if bool((ts[1:] > ts[:-1]).all()) else np.argsort(ts)
+    order = None if is_ascending(ts) else np.argsort(ts)
     ordered = ts if order is None else ts[order]
     if order is not None and bool((ordered[1:] == ordered[:-1]).any()):
         raise InvalidFrame("bars repeat a ts; conform them first")
@@ -79,14 +80,21 @@ def _framed(*parts: str) -> bytes:
 
 
 def _whole_seconds(bars: Any) -> np.ndarray:
-    epochs = read_epochs(column_of(bars, "ts"))
-    wrong = int(np.count_nonzero(~epochs.readable | epochs.fractional))
-    if wrong:
+    cells = plain_cells(bars, "ts")
+    if cells is not None and cells.dtype == np.int64:
+        epochs = read_integers(cells)
+    else:
+        epochs = read_epochs(column_of(bars, "ts"))
+    if not epochs.readable.all() or epochs.fractional.any():
+        wrong = int(np.count_nonzero(~epochs.readable | epochs.fractional))
         raise InvalidFrame(f"{wrong} values of ts are no times in whole seconds; conform the bars first")
     return epochs.seconds
 
 
 def _floats(bars: Any, name: str) -> np.ndarray:
+    cells = plain_cells(bars, name)
+    if cells is not None:
+        return cells.astype(np.float64, copy=False)
     series = column_of(bars, name)
     kind = series.dtype
     as_objects = kind == "object" and pd.api.types.infer_dtype(series) in _NUMBERS_AS_OBJECTS

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seamless_assets.core.bars.frames import plain_cells
 from seamless_assets.core.bars.table import BARS_SCHEMA, COLUMNS
 from seamless_assets.core.calendar.timeframe import Timeframe
 from seamless_assets.core.node import NodeId
@@ -67,7 +69,7 @@ def test_the_form_is_the_published_one() -> None:
     assert of(frame.iloc[:0]) == by_hand([])
 
 
-@pytest.mark.parametrize("rows", [32_767, 32_768, 32_769, 98_304])
+@pytest.mark.parametrize("rows", [131_071, 131_072, 131_073, 262_144])
 def test_long_bars_hash_as_short_ones_do(rows: int) -> None:
     """However many parts they are hashed in, an odd value counts and an infinity is found in the last one."""
     frame = bars(rows)
@@ -141,12 +143,27 @@ def same_bars() -> dict[str, Any]:
             0, "ts", table["ts"].cast(pa.timestamp("s")).cast(pa.timestamp("us", "UTC"))
         ),
         "arrow decimal": table.set_column(1, "open", table["open"].cast(pa.decimal128(12, 4))),
+        "arrow integers": table.set_column(1, "open", table["open"].cast(pa.int64())),
+        "arrow ms": table.set_column(0, "ts", pc.multiply(table["ts"], 1000)),
+        "arrow float ts": table.set_column(0, "ts", table["ts"].cast(pa.float64())),
         "polars": polars.from_pandas(frame),
     }
 
 
 def test_the_same_bars_in_any_dress_have_one_fingerprint() -> None:
     assert {name: of(frame) for name, frame in same_bars().items()} == dict.fromkeys(same_bars(), of(bars()))
+
+
+def test_plain_cells_of_arrow_are_hashed_where_they_lie() -> None:
+    table = pa.Table.from_pandas(bars(), preserve_index=False)
+    for name in COLUMNS:
+        cells = plain_cells(table, name)
+        assert cells is not None
+        assert cells.ctypes.data == table[name].chunk(0).buffers()[1].address
+    lacking = table.set_column(1, "open", pa.array([1.0, None, 3.0, 4.0]))
+    assert plain_cells(lacking, "open") is None
+    assert plain_cells(table.set_column(4, "close", table["close"].cast(pa.float32())), "close") is None
+    assert plain_cells(bars(), "open") is None
 
 
 def test_a_null_is_a_nan_and_there_is_one_nan() -> None:
