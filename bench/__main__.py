@@ -7,10 +7,11 @@
     python -m bench --from docs/results.json --from rows.json --page docs/results.md
 
 Ends with 0 where every goal is met, 1 where one is missed, 2 where one could not be judged, where what is
-asked for means nothing, and where earlier rows cannot be shown: those of a quick run, and of a commit that is
-not in the history of the checkout. A quick run does little of everything and judges nothing: it ends with 2
-where a line broke. Ctrl-C and SIGTERM end it with 130 and 143, once what it started has ended and the lines
-that were measured are shown; a second signal does not hasten that.
+asked for means nothing, and where earlier rows cannot be shown: those of a quick run, those that contradict
+themselves, and those of a commit that is not in the history of the checkout. A quick run does little of
+everything and judges nothing: it ends with 2 where a line broke. Ctrl-C and SIGTERM end it with 130 and 143,
+once what it started has ended and the lines that were measured are shown; a second signal does not hasten
+that.
 """
 
 from __future__ import annotations

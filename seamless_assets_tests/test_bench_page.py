@@ -14,10 +14,10 @@ from conftest import ROOT
 from bench.__main__ import chosen, main
 from bench.goals import LINES
 from bench.line import Line, Row
-from bench.report import machine
+from bench.report import machine, results
 from bench.report.page import page, write_page
 from bench.report.pictures import GROWTH, RATIOS
-from bench.report.results import Results, joined_results
+from bench.report.results import Results, UnfitRows, joined_results
 from bench.report.words import goal, number, ours, ratio
 
 
@@ -173,13 +173,68 @@ def test_no_page_is_made_of_rows_of_a_commit_that_is_not_in_the_history(
     monkeypatch.setattr(machine, "ROOT", tmp_path)
     first, given_up = committed("-m", "first"), committed("-m", "second")
     last = committed("--amend", "-m", "other words")
-    for name, ended in ((first, 0), (f"{first}+", 0), (last, 0), (given_up, 2), ("no checkout", 2)):
+    for name, ended in (
+        (first, 0),
+        (f"{first}+", 0),
+        (last, 0),
+        (given_up, 2),
+        ("no checkout", 2),
+        ("HEAD", 2),
+    ):
         told, page = tmp_path / "rows.json", tmp_path / f"{name}.md"
         rows = [Row(LINES[0], ours=1.0, peer=1.0, ratio=1.0, at=1.0, commit=name)]
         Results(rows, {"processor": "some"}, {"seamless-assets": "1"}).write(told)
         assert main(["--from", str(told), "--page", str(page)]) == ended
         assert page.exists() == (ended == 0)
         assert (name in capsys.readouterr().err) == (ended == 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, ""),
+        ({"ratio": 0.5}, "a ratio of 0.5 in one round of 3.0 and 2.0"),
+        ({"ratio": None}, "a ratio of None beside 3.0 and 2.0"),
+        ({"peer": None}, "a ratio of 1.5 beside 3.0 and None"),
+        ({"rounds": 9, "ratio": 1.25}, "a median of 1.25 outside of its quartiles 1.5 and 1.5"),
+        ({"rounds": 9, "ratio": 1.25, "spread": [1.0, 1.5]}, ""),
+        ({"met": False}, "met: False, where a goal of 2.0 makes it True"),
+        ({"goal": 1.0}, "met: True, where a goal of 1.0 makes it False"),
+        ({"goal": "low"}, "Expected `float | null`, got `str`"),
+    ],
+)
+def test_a_row_that_contradicts_itself_is_refused(
+    change: dict[str, object], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = Line("bars.some", "something", "a peer", 2.0)
+    monkeypatch.setattr(results, "LINES", [line])
+    row = Row(line, ours=3.0, peer=2.0, ratio=1.5, spread=(1.5, 1.5), rounds=1, at=1.0)
+    refused(tmp_path, row, change, said)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [({}, ""), ({"ours": 0.5, "met": True}, "an exponent of 0.5, where its last two")]
+)
+def test_an_exponent_that_its_points_do_not_give_is_refused(
+    change: dict[str, object], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = Line("growth.some", "something", None, 1.1, "exponent")
+    monkeypatch.setattr(results, "LINES", [line])
+    row = Row(line, ours=1.0, rounds=3, at=1.0, facts={"points": [[10, 0.5, 2.0], [100, 5.0, None]]})
+    refused(tmp_path, row, change, said)
+
+
+def refused(folder: Path, row: Row, change: dict[str, object], said: str) -> None:
+    """The row is taken as it was written, and refused, in these words, with the change that has some."""
+    Results([row], {"processor": "some"}, {"seamless-assets": "1"}).write(folder / "rows")
+    told = json.loads((folder / "rows").read_text())
+    told["rows"][0] |= change
+    (folder / "rows").write_text(json.dumps(told))
+    if not said:
+        assert [row.line for row in joined_results([folder / "rows"]).rows] == [row.line]
+        return
+    with pytest.raises(UnfitRows, match=re.escape(said)):
+        joined_results([folder / "rows"])
 
 
 def test_no_page_is_made_of_what_holds_no_judged_rows_of_one_machine(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -55,7 +56,9 @@ def commit() -> str:
 
 
 def is_in_history(commit: str) -> bool:
-    """Whether the checkout is at that commit or comes after it."""
+    """Whether the checkout is at that commit or comes after it; a name of one, such as HEAD, is none."""
+    if not re.fullmatch("[0-9a-f]{4,40}", commit):
+        return False
     words = ("git", "merge-base", "--is-ancestor", commit, "HEAD")
     return subprocess.run(words, cwd=ROOT, capture_output=True, check=False).returncode == 0
 

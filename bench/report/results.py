@@ -14,6 +14,7 @@ from msgspec.json import Decoder
 
 from bench.goals import LINES
 from bench.line import OR, Row
+from bench.report.agreement import contradiction
 from bench.report.machine import is_in_history, machine_facts, versions
 
 AND = " and "
@@ -61,7 +62,7 @@ def joined_results(paths: Sequence[Path]) -> Results:
     Those of no line, and of one that was held against something else then, are left out.
 
     Raises `UnfitRows` where a file holds no rows, those of a quick run, or of another machine than the first,
-    and where no row is left.
+    where a row contradicts itself, and where no row is left.
     """
     told = [_told(path) for path in paths]
     for path, other in zip(paths, told, strict=True):
@@ -70,7 +71,7 @@ def joined_results(paths: Sequence[Path]) -> Results:
     latest = {row["name"]: row for one in told for row in one.rows}
     try:
         rows = [
-            Row.from_json(line, row)
+            _sound(Row.from_json(line, row), row)
             for line in LINES
             if (row := latest.get(line.name)) and (row["peer_name"], row["unit"]) == (line.peer, line.unit)
         ]
@@ -85,6 +86,12 @@ def joined_results(paths: Sequence[Path]) -> Results:
         )
     names = dict.fromkeys(name for one in told for name in one.versions)
     return Results(rows, told[-1].machine, {name: _every_version(name, told) for name in names})
+
+
+def _sound(row: Row, told: Mapping[str, Any]) -> Row:
+    if said := contradiction(row, told):
+        raise UnfitRows(f"the row {row.line.name} contradicts itself: {said}; measure it again")
+    return row
 
 
 @dataclass(frozen=True)
