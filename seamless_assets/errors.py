@@ -21,6 +21,7 @@
     │       └── MisalignedTimeframe        its bars open at other times than ours
     ├── StoreError
     │   ├── HotStoreError
+    │   │   ├── HotStoreClosed             it was closed, or its process ends
     │   │   └── StaleToken                 a newer lease holder has written
     │   └── ArtifactStoreError
     │       ├── ArtifactMissing
@@ -222,6 +223,10 @@ class StoreError(SeamlessError):
 
 class HotStoreError(StoreError):
     """The hot store could not do what was asked."""
+
+
+class HotStoreClosed(HotStoreError):
+    """It was closed, or its process ends: it gives and takes nothing any more, however often it is asked."""
 
 
 class StaleToken(HotStoreError):

@@ -9,7 +9,6 @@ under way is written together, in one transaction; short reads go together, too.
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import threading
 import time
@@ -35,9 +34,8 @@ from seamless_assets.adapters.sqlite.file import (
     probe_write,
     transaction,
 )
-from seamless_assets.adapters.sqlite.together import Together
+from seamless_assets.adapters.sqlite.together import ProcessEnds, Together, alone
 from seamless_assets.adapters.sqlite.version import FileVersion
-from seamless_assets.aio.shield import shielded
 from seamless_assets.core.bars.table import (
     Written,
     changes,
@@ -51,7 +49,7 @@ from seamless_assets.core.sharing.events import DamagedState, Event
 from seamless_assets.core.sharing.health import StoreStatus, dated_ahead
 from seamless_assets.core.sharing.lease import Fence
 from seamless_assets.core.sharing.retention import Evictable, digest_of
-from seamless_assets.errors import HotStoreError
+from seamless_assets.errors import HotStoreClosed, HotStoreError
 
 T = TypeVar("T")
 Work = Callable[[Database], T]
@@ -190,13 +188,12 @@ class SqliteHotStore:
     async def _run(self, work: Work[T], size: int | None = None) -> T:
         """The outcome of `work`; together with others where its `size`, in bars, is given."""
         self._refuse_closed("read")
-        outcome: T
-        if size is not None:
-            outcome = await self._reads.run(_Asked.by_caller(work), size)
-        else:
-            # A thread cannot be cancelled, and its connection is not closed under it.
-            alone = partial(self._read_alone, _Asked.by_caller(work))
-            outcome = await shielded(asyncio.ensure_future(asyncio.to_thread(alone)))
+        asked = _Asked.by_caller(work)
+        with self._typed_end():
+            outcome: T = await (
+                # A thread cannot be cancelled, and its connection is not closed under it.
+                alone(partial(self._read_alone, asked)) if size is None else self._reads.run(asked, size)
+            )
         return outcome
 
     async def _change(self, work: Work[T], size: int = 1) -> T:
@@ -205,12 +202,24 @@ class SqliteHotStore:
         The transaction is not its alone: a project error undoes what `work` wrote and nothing else.
         """
         self._refuse_closed("written")
-        outcome: T = await self._writes.run(_Asked.by_caller(work), size)
+        with self._typed_end():
+            outcome: T = await self._writes.run(_Asked.by_caller(work), size)
         return outcome
 
     def _refuse_closed(self, what: str) -> None:
         if self._is_closed:
-            raise HotStoreError(f"hot store {self._path} was closed before this was {what}", path=self._path)
+            raise HotStoreClosed(f"hot store {self._path} was closed before this was {what}", path=self._path)
+
+    @contextmanager
+    def _typed_end(self) -> Iterator[None]:
+        try:
+            yield
+        except ProcessEnds as error:
+            raise HotStoreClosed(
+                f"hot store {self._path} cannot be asked any more, as the process ends ({error}); close the "
+                "pipeline before that",
+                path=self._path,
+            ) from error
 
     def _read_alone(self, asked: _Asked) -> Any:
         with self._typed_errors():

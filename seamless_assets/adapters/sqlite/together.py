@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from seamless_assets.aio.shield import shielded
 
+T = TypeVar("T")
 W = TypeVar("W")
 Answered = tuple[asyncio.Future[Any], Any]
 
@@ -33,6 +34,15 @@ class _Asked(Generic[W]):
 
 class ProcessEnds(RuntimeError):
     """Python lets no work begin on threads once the process ends."""
+
+
+async def alone(work: Callable[[], T]) -> T:
+    """The outcome of a work beside all others, waited for to its end. Raises `ProcessEnds`."""
+    try:
+        working = asyncio.get_running_loop().run_in_executor(None, work)
+    except RuntimeError as error:
+        raise ProcessEnds(str(error)) from error
+    return await shielded(working)
 
 
 class Together(Generic[W]):

@@ -9,6 +9,7 @@ from seamless_assets.errors import (
     BudgetUnavailable,
     ExchangeRefused,
     ExchangeUnavailable,
+    HotStoreClosed,
     HotStoreError,
     LeaseLost,
     LeaseStoreUnavailable,
@@ -19,7 +20,7 @@ _PASSING = (
     *(ArtifactStoreError, BudgetUnavailable, ExchangeUnavailable, HotStoreError),
     *(LeaseLost, LeaseStoreUnavailable),
 )
-_LASTING = (ArtifactMissing, ArtifactCorrupt)
+_LASTING = (ArtifactMissing, ArtifactCorrupt, HotStoreClosed)
 _LASTING_STATUSES = frozenset({401, 451})
 """An exchange that wants to know who asks, or may not serve where that is, does so the next time too."""
 

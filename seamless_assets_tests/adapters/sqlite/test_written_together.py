@@ -179,15 +179,6 @@ async def test_a_read_waits_once_for_a_file_that_others_lock(
     await store.close()
 
 
-async def test_nothing_is_read_of_a_store_that_was_closed(tmp_path: Path) -> None:
-    """Else a connection would be opened that nobody closes."""
-    store = SqliteHotStore(tmp_path / "hot.sqlite")
-    await store.close()
-    for window in (HOUR, Segment(START, START + 10**7)):
-        with pytest.raises(HotStoreError, match="was closed before this was read"):
-            await store.load_bars(NODES[0], window)
-
-
 KILLED = """
 import asyncio, os, signal, sys
 from contextlib import contextmanager
