@@ -102,7 +102,8 @@ class MachineFile:
         try:
             return self._persist(works)
         except (sqlite3.Error, OSError) as error:
-            return [self._unusable(error)] * len(works)
+            # What several raise would mix their tracebacks.
+            return [self._unusable(error) for _ in works]
 
     def _persist(self, works: Sequence[Work[Any]]) -> list[Any]:
         """The outcomes, of a new file where this one is damaged and no other process has begun it anew."""

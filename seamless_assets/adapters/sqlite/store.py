@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import Context, copy_context
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -281,8 +282,11 @@ def _of_each(error: HotStoreError, count: int) -> list[HotStoreError]:
     """What each comes to where one has waited in vain for a file that others lock; raises other errors."""
     if not is_busy(error.__cause__):
         raise error
-    # Each alone would wait as long again for who locks the file.
-    return [error] * count
+    # Each alone would wait as long again; an error that several raise would mix their tracebacks.
+    others = [copy(error) for _ in range(count - 1)]
+    for other in others:
+        other.__cause__ = error.__cause__
+    return [error, *others]
 
 
 def _evict(db: Database, *, node: NodeId, parts: Sequence[Evictable], now: float) -> int:

@@ -31,6 +31,15 @@ async def test_who_asks_a_closed_file_learns_it_and_waits_for_nothing(tmp_path: 
         await budget.give_back("key", Budget(1, 1_000, 1), place)
 
 
+async def test_each_who_asks_a_file_that_cannot_be_used_has_an_error_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "leases.sqlite").mkdir()
+    leases = MachineLeases(tmp_path / "leases.sqlite")
+    outcomes = await asyncio.gather(*(leases.held() for _ in range(4)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [LeaseStoreUnavailable] * 4
+    assert len(set(map(id, outcomes))) == 4
+    await leases.close()
+
+
 ENDING = """
 import asyncio, atexit, gc, threading
 from pathlib import Path

@@ -154,6 +154,8 @@ async def test_a_file_that_others_lock_is_waited_for_once(
     transactions.gate.set()
     outcomes = await asyncio.gather(*asked, return_exceptions=True)
     assert all(isinstance(outcome, HotStoreError) for outcome in outcomes) and len(waited) <= 2
+    assert len(set(map(id, outcomes))) == len(NODES)
+    assert all("is locked; check that" in str(outcome) and outcome.__cause__ for outcome in outcomes)
     await store.close()
 
 
@@ -176,6 +178,8 @@ async def test_a_read_waits_once_for_a_file_that_others_lock(
     gate.set()
     outcomes = await asyncio.gather(*asked, return_exceptions=True)
     assert all(isinstance(outcome, HotStoreError) for outcome in outcomes) and len(waited) <= 2
+    assert len(set(map(id, outcomes))) == len(NODES)
+    assert all("is locked; check that" in str(outcome) and outcome.__cause__ for outcome in outcomes)
     await store.close()
 
 
