@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
+from types import coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -20,6 +25,30 @@ def collector_paused() -> Iterator[None]:
         if pause in _found_on:
             _found_on.remove(pause)
             gc.enable()
+
+
+@coroutine
+def steps_unlooked(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Await `work`, which makes and drops many objects: cycles are looked for only while it waits.
+
+    Else some look finds them, takes them for such that stay, and soon all of the process are looked through,
+    for longer than a turn in a rate budget can be late.
+    """
+    step: Callable[[], Any] = partial(work.send, None)
+    while True:
+        with collector_paused():
+            try:
+                awaited = step()
+            except StopIteration as ended:
+                outcome: T = ended.value
+                return outcome
+        try:
+            step = partial(work.send, (yield awaited))
+        except GeneratorExit:
+            work.close()
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is for `work`, a cancellation too
+            step = partial(work.throw, error)
 
 
 def end_pauses_of_others() -> None:

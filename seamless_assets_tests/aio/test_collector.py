@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 
 import pytest
 
-from seamless_assets.aio.collector import collector_paused
+from seamless_assets.aio.collector import collector_paused, steps_unlooked
 
 
 def test_a_pause_ends_with_its_body_whatever_comes_of_that() -> None:
@@ -17,4 +18,59 @@ def test_a_pause_ends_with_its_body_whatever_comes_of_that() -> None:
 
     with pytest.raises(ValueError, match="in vain"):
         fail()
+    assert gc.isenabled()
+
+
+async def test_no_cycles_are_looked_for_while_work_runs_but_while_it_waits() -> None:
+    asked, may_go_on = asyncio.Event(), asyncio.Event()
+    was_on: list[bool] = []
+
+    async def work() -> str:
+        was_on.append(gc.isenabled())
+        asked.set()
+        await may_go_on.wait()
+        was_on.append(gc.isenabled())
+        return "done"
+
+    working = asyncio.create_task(steps_unlooked(work()))
+    await asked.wait()
+    assert gc.isenabled()
+    may_go_on.set()
+    assert await working == "done"
+    assert was_on == [False, False]
+    assert gc.isenabled()
+
+
+async def test_what_is_raised_into_work_arrives_there_and_what_it_raises_comes_out() -> None:
+    waiting = asyncio.Event()
+
+    async def work() -> None:
+        waiting.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as error:
+            await asyncio.sleep(0)
+            raise ValueError("instead") from error
+
+    working = asyncio.create_task(steps_unlooked(work()))
+    await waiting.wait()
+    working.cancel()
+    with pytest.raises(ValueError, match="instead"):
+        await working
+    assert gc.isenabled()
+
+
+def test_work_that_is_given_up_while_it_waits_is_closed() -> None:
+    ended: list[bool] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(0)
+        finally:
+            ended.append(True)
+
+    waits = steps_unlooked(work())
+    next(waits)
+    waits.close()
+    assert ended == [True]
     assert gc.isenabled()

@@ -26,6 +26,7 @@ from seamless_assets.adapters.ccxt.memory import ExchangeMemory, MarketList, Rem
 from seamless_assets.adapters.ccxt.public import Endpoint, asked_raw, endpoint_of, public_endpoints
 from seamless_assets.adapters.ccxt.reach import SeriesReach
 from seamless_assets.adapters.ccxt.settings import ClientSettings, Gate
+from seamless_assets.aio.collector import steps_unlooked
 from seamless_assets.aio.priority import Slots
 from seamless_assets.core.bars.table import empty_bars
 from seamless_assets.core.bars.volume import VolumeUnit
@@ -316,6 +317,12 @@ class CcxtSource:
     async def _page(self, node: NodeId, window: Segment, since: int, limit: int, until: int | None) -> Page:
         """One page as it was sent, its rows in `window`. Raises `ExchangeError`."""
         client = await self._ready_client(node.exchange)
+        # A page is thousands of lists for a moment.
+        return await steps_unlooked(self._asked_page(client, node, window, since, limit, until))
+
+    async def _asked_page(
+        self, client: Any, node: NodeId, window: Segment, since: int, limit: int, until: int | None
+    ) -> Page:
         what = f"{node} from {seconds_text(since)}" + (f" to {seconds_text(until)}" if until else "")
         params = {"until": until * 1000 - 1} if until else {}
         async with self._calling(node.exchange, what) as heard:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from seamless_assets.adapters.ccxt.memory import ExchangeMemory, MarketList, Remembered
 from seamless_assets.adapters.ccxt.settings import ClientSettings
 from seamless_assets.adapters.ccxt.source import CcxtSource
+from seamless_assets.aio.priority import Slots
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.proof import Reach
 from seamless_assets.core.node import NodeId
@@ -120,3 +123,41 @@ async def test_a_page_waits_for_what_reads_its_rows_and_the_loop_does_not(
     assert not page.done()
     imported.set()
     assert (await page).candles.num_rows == 1
+
+
+async def test_no_cycles_are_looked_for_while_a_page_is_read(
+    source: CcxtSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looks find its thousand rows alive: soon all objects of the process are looked through for them."""
+    bars = 1_000
+    sent = json.dumps([[(START + 60 * bar) * 1_000, 1.0, 1.0, 1.0, 1.0, 1.0] for bar in range(bars)])
+
+    class Client:
+        timeframes: ClassVar = {"1m": "1m"}
+
+        async def fetch_ohlcv(self, *_: object, **__: object) -> Any:
+            await asyncio.sleep(0)
+            return json.loads(sent)
+
+    async def ready(_: str) -> Client:
+        return Client()
+
+    monkeypatch.setattr(source, "_ready_client", ready)
+    monkeypatch.setattr(source, "documented_page", lambda _: bars)
+    monkeypatch.setattr(source._reach, "usable_frames", lambda _: ["1m"])
+    source._slots["binance"] = Slots(1, 0)
+    await source._pandas.ended()
+    looks: list[str] = []
+    window = Segment(START, START + 60 * bars)
+    await source.fetch_candles(NODE, window)
+    gc.collect()
+
+    def look(phase: str, _: dict[str, int]) -> None:
+        looks.append(phase)
+
+    gc.callbacks.append(look)
+    try:
+        assert (await source.fetch_candles(NODE, window)).served == bars
+    finally:
+        gc.callbacks.remove(look)
+    assert not looks
