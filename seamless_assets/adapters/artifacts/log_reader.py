@@ -14,6 +14,7 @@ from seamless_assets.adapters.artifacts import log_checkpoint, log_copy
 from seamless_assets.adapters.artifacts.files import Files, listed_or_none
 from seamless_assets.adapters.artifacts.heads import SeenHeads
 from seamless_assets.adapters.artifacts.storage.copies import CopyFolder
+from seamless_assets.aio.collector import collector_paused
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.log import Head, ReleaseLog
 from seamless_assets.core.releases.release import LOG_FOLDER, Release, record_number, record_path
@@ -176,8 +177,9 @@ class LogReader:
             lacking = [path for path in some if path not in held or held[path][0] != records[path]]
             found = {path: held[path] for path in some if path in held}
             found.update(await self._fetched(records, lacking))
-            fresh = [Release.from_json(found[path][1], self._files.uri(path)) for path in some]
-            read.log.extend(fresh, self._files.uri(f"{folder}/{LOG_FOLDER}"))
+            with collector_paused():
+                fresh = [Release.from_json(found[path][1], self._files.uri(path)) for path in some]
+                read.log.extend(fresh, self._files.uri(f"{folder}/{LOG_FOLDER}"))
             read.fetched += len(lacking)
             if read.is_copied:
                 read.kept.update((path, found[path]) for path in some)

@@ -197,8 +197,11 @@ class _State:
         elif release.kind == "by_hand":
             freed = self._touched(release) if release.added else self.pinned
             self.pinned = [part for pin in self.pinned for part in outside(pin, freed)]
-        new, _ = differing(self.parts, release.added, release.withdrawn)
-        self.since.update((ref.manifest_sha256, release.as_of) for ref in new)
+        new: Iterable[ArtifactRef] = release.added
+        if self.parts or release.withdrawn:
+            new, _ = differing(self.parts, release.added, release.withdrawn)
+        for ref in new:
+            self.since[ref.manifest_sha256] = release.as_of
         self.release = release
 
     def forget(self) -> None:

@@ -31,6 +31,7 @@ _FIRST, _LAST = -62_135_596_800, 253_402_300_800
 _LAST_AS_OF = instant_text(LAST_MICROS)
 _MAX_COPIES = 1_000_000
 _DIGEST = re.compile("sha256:[0-9a-f]{64}")
+_THREE_DIGESTS = re.compile(" ".join([_DIGEST.pattern] * 3))
 _KEY = re.compile(r"[0-9A-Za-z:+.-]{1,64}")
 
 
@@ -39,13 +40,15 @@ def refuse_implausible_release(release: Release) -> None:
     node = _node_of(release.node_id)
     _require(0 < release.seq <= MAX_RECORDS, "its number is none")
     _require_instant(release.as_of, "as_of")
-    for name in ("previous", "dataset_fingerprint", "hash"):
-        _require(_DIGEST.fullmatch(getattr(release, name)), f"its {name} is no SHA-256")
+    if not _are_digests(release.previous, release.dataset_fingerprint, release.hash):
+        for name in ("previous", "dataset_fingerprint", "hash"):
+            _require(_DIGEST.fullmatch(getattr(release, name)), f"its {name} is no SHA-256")
     for name, refs in (("added", release.added), ("withdrawn", release.withdrawn)):
         for ref in refs:
             refuse_implausible_ref(ref, node.timeframe)
-        named = {ref.manifest_sha256 for ref in refs}
-        _require(len(named) == len(refs), f"it names an artifact twice in {name}")
+        if len(refs) > 1:
+            named = {ref.manifest_sha256 for ref in refs}
+            _require(len(named) == len(refs), f"it names an artifact twice in {name}")
     is_apart = not release.withdrawn or set(release.added).isdisjoint(release.withdrawn)
     _require(is_apart, "it adds what it withdraws")
     for revision in release.revisions:
@@ -74,9 +77,15 @@ def refuse_implausible_ref(ref: ArtifactRef, timeframe: Timeframe) -> None:
     """Raise `ValueError` where a record names an artifact that cannot be."""
     _require_range(ref.start, ref.end, ref.rows, timeframe)
     _require(_KEY.fullmatch(ref.partition), "the partition of an artifact is no key")
-    for name in ("fingerprint", "file_sha256", "manifest_sha256"):
-        _require(_DIGEST.fullmatch(getattr(ref, name)), f"the {name} of an artifact is no SHA-256")
+    if not _are_digests(ref.fingerprint, ref.file_sha256, ref.manifest_sha256):
+        for name in ("fingerprint", "file_sha256", "manifest_sha256"):
+            _require(_DIGEST.fullmatch(getattr(ref, name)), f"the {name} of an artifact is no SHA-256")
     _require(0 <= ref.edition <= _MAX_COPIES and 0 <= ref.copy <= _MAX_COPIES, "an artifact has no such name")
+
+
+def _are_digests(first: str, second: str, third: str) -> bool:
+    # One look at all three takes half as long as one at each: a year of days is a thousand of them.
+    return _THREE_DIGESTS.fullmatch(f"{first} {second} {third}") is not None
 
 
 def _require_range(start: int, end: int, rows: int, timeframe: Timeframe) -> None:
@@ -89,7 +98,9 @@ def _require_range(start: int, end: int, rows: int, timeframe: Timeframe) -> Non
 
 
 def _require_gaps(gaps: Sequence[Gap], start: int, end: int) -> None:
-    is_inside = not gaps or (start <= gaps[0].start and gaps[-1].end <= end)
+    if not gaps:
+        return
+    is_inside = start <= gaps[0].start and gaps[-1].end <= end
     is_in_order = all(gap.start < gap.end for gap in gaps) and all(
         left.end <= right.start for left, right in pairwise(gaps)
     )
