@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dagster import AssetKey, AssetsDefinition, Definitions
 
+from seamless_assets.aio.collector import collector_paused
 from seamless_assets.config.load import Settings
 from seamless_assets.defs.automation.fills import build_fills
 from seamless_assets.defs.automation.freshness import build_freshness
@@ -56,7 +57,9 @@ def build_definitions(
     """
     names = ProjectNames(name, prefix_of(key_prefix))
     resource = _resource(settings, config, s3)
-    return _build(settings, names, list(shards_of(settings, names)), resource, derived)
+    # The definitions of thousands of nodes stay, and would be looked through again and again while they grow.
+    with collector_paused():
+        return _build(settings, names, list(shards_of(settings, names)), resource, derived)
 
 
 def build_selected(settings: Settings, keys: Collection[AssetKey] | None) -> Definitions:

@@ -14,10 +14,21 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
-from dagster import AssetCheckKey, AssetKey, DagsterInstance, DagsterRun, Definitions
+from dagster import (
+    AssetCheckKey,
+    AssetCheckResult,
+    AssetKey,
+    AssetSelection,
+    DagsterInstance,
+    DagsterRun,
+    Definitions,
+    asset_check,
+)
 from dagster._cli.asset import asset_cli
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.definitions.dependency import NodeHandle
 from dagster._core.definitions.reconstruct import ReconstructableRepository
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.remote_origin import (
     RegisteredCodeLocationOrigin,
     RemoteJobOrigin,
@@ -32,6 +43,7 @@ import seamless_assets as sa
 from seamless_assets.config.load import Settings, load_settings
 from seamless_assets.defs import shards
 from seamless_assets.defs.build import build_definitions, build_selected
+from seamless_assets.defs.jobs import AssetsAndChecks
 from seamless_assets.defs.names import ProjectNames
 from seamless_assets.defs.selection import selected_keys
 from seamless_assets.defs.shards import MAX_STEPS, SHARD_SIZE, shards_of
@@ -51,6 +63,28 @@ def sound(): ...
 defs = Definitions([a], asset_checks=[sound], executor=in_process_executor)
 """
 A, SOUND = AssetKey("a"), AssetCheckKey(AssetKey("a"), "sound")
+
+
+def test_a_job_has_the_checks_of_its_assets_and_looks_at_no_others(
+    settings_for: Callable[..., Settings],
+) -> None:
+    settings = settings_for({"binance": {"symbols": SYMBOLS, "timeframes": ["1h", "1d"]}})
+    key = ProjectNames().asset_key(next(iter(settings.starts)))
+
+    @asset_check(asset=key)
+    def of_somebody_else() -> AssetCheckResult:
+        return AssetCheckResult(passed=True)
+
+    built = Definitions.merge(build_definitions(settings), Definitions(asset_checks=[of_somebody_else]))
+    graph = AssetGraph.from_assets(built.get_repository_def().asset_graph.assets_defs)
+    vars(graph).pop("asset_check_keys", None)
+    chosen = [job.selection for job in built.jobs or () if isinstance(job, UnresolvedAssetJobDefinition)]
+    ours = [one for one in chosen if isinstance(one, AssetsAndChecks)]
+    found = [one.resolve_checks(graph) for one in ours]
+    assert "asset_check_keys" not in vars(graph)
+    assert len(found) == 2
+    assert found == [AssetSelection.assets(*one.selected_keys).resolve_checks(graph) for one in ours]
+    assert AssetCheckKey(key, "of_somebody_else") in found[0] | found[1]
 
 
 @pytest.mark.parametrize("nodes", [1, 100, 101, 799, 800, 801, 850, 1_650, 5_000])
