@@ -42,9 +42,9 @@ def export(
 ) -> None:
     """Write released bars of NODE as files of another program.
 
-    csv, parquet, feather and backtesting are one file; freqtrade fills freqtrade's data folder of an
-    exchange, lean LEAN's data folder and nautilus a catalog. Beside the files stands a sidecar that says what
-    they hold, and proves it.
+    Those from START to END, where they are given. csv, parquet, feather and backtesting are one file;
+    freqtrade fills freqtrade's data folder of an exchange, lean LEAN's data folder and nautilus a catalog.
+    Beside the files stands a sidecar that says what they hold, and proves it.
     """
     bounds = [None if bound is None else typed_instant(bound) for bound in (start, end)]
     with (

@@ -93,8 +93,8 @@ def read(
 ) -> None:
     """Read bars of NODE, by default all that is released.
 
-    Without --as-of and --domain it is the newest release; nothing is asked of an exchange unless --strategy
-    says so.
+    Those from START to END, where they are given. Without --as-of and --domain it is the newest release;
+    nothing is asked of an exchange unless --strategy says so.
     """
     if is_json and (out is not None or form not in (None, "json")):
         raise click.UsageError("--json prints bars as JSON; leave --out and other formats out")

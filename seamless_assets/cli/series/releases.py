@@ -142,7 +142,7 @@ def compact(config: Path | None, node: str, unit: PartitionUnit | None, is_json:
 @click.option("--grace-days", type=float, default=7.0, show_default=True, help="Younger files stay.")
 @JSON
 def gc(config: Path | None, node: str | None, grace_days: float, is_json: bool) -> None:
-    """Remove files that no release names and nobody waits for. By default of all nodes."""
+    """Remove files that no release names and nobody waits for. They are those of NODE, or of all nodes."""
     with _open(config) as pipeline, working(f"looking for files of {node or 'all nodes'}"):
         reports = pipeline.gc(node, grace_s=grace_days * 86_400)
     if is_json:
