@@ -6,10 +6,11 @@ import asyncio
 import gc
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from threading import Barrier
 from types import SimpleNamespace
 from typing import Any
 
@@ -295,3 +296,22 @@ async def test_of_many_files_a_look_serves_all_who_come_within_a_second(
     outcomes = await asyncio.gather(*(store.load_scan(NODE, refs) for _ in range(3)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [ArtifactCorrupt] * 3
     assert sum(files.loads.values()) <= 3
+
+
+async def test_neither_thread_waits_for_what_the_other_does_with_its_files(tmp_path: Path) -> None:
+    """Each takes a group of files all the way; results come in the order of the groups."""
+    both = Barrier(2)
+    groups = [[f"{number}.txt"] for number in range(4)]
+    for (name,) in groups:
+        (tmp_path / name).write_bytes(name.encode())
+
+    def take(number: int, payloads: Sequence[bytes], signatures: Sequence[str]) -> bytes:
+        assert len(payloads) == len(signatures) == 1
+        if number < 2:
+            both.wait(10)
+        return payloads[0]
+
+    files = FolderFiles(str(tmp_path))
+    assert await files.load(groups, take, bytes.decode) == [name for (name,) in groups]
+    with pytest.raises(ArtifactMissing, match=r"4\.txt"):
+        await files.load([["0.txt"], ["4.txt"], ["1.txt"]], lambda number, *_: number, str)

@@ -7,7 +7,7 @@ import os
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -147,19 +147,15 @@ class FolderFiles:
         await asyncio.to_thread(self._probe)
 
     def _load(self, groups: Sequence[Sequence[str]], take: Take[T], finish: Callable[[T], U]) -> list[U]:
-        finished: list[U] = []
-        finishing: Future[U] | None = None
-        with ThreadPoolExecutor(1, "finish") as second:
-            for number, paths in enumerate(groups):
-                read = [self._read(path) for path in paths]
-                taken = take(number, [payload for payload, _ in read], [known for _, known in read])
-                # No more than two groups are in memory.
-                if finishing is not None:
-                    finished.append(finishing.result())
-                finishing = second.submit(finish, taken)
-            if finishing is not None:
-                finished.append(finishing.result())
-        return finished
+        def load(number: int) -> U:
+            read = [self._read(path) for path in groups[number]]
+            return finish(take(number, [payload for payload, _ in read], [known for _, known in read]))
+
+        if len(groups) < 2:
+            return [load(number) for number in range(len(groups))]
+        # Each thread has one group in memory, and neither waits for the other.
+        with ThreadPoolExecutor(2, "load") as threads:
+            return list(threads.map(load, range(len(groups))))
 
     def _is_there(self, path: str) -> bool:
         # One look at a folder takes microseconds, a turn through another thread a hundred.
