@@ -72,6 +72,10 @@ class InMemoryExchange:
     asked_trades: list[Segment] = field(default_factory=list)
     known: dict[NodeId, Reach] = field(default_factory=dict)
     volume: VolumeUnit | None = None
+    _of_symbols: tuple[list[NodeId], dict[str, list[NodeId]]] = field(
+        default=([], {}), init=False, repr=False, compare=False
+    )
+    """The nodes of `series` when they were last put in order, and those of each symbol, the finest first."""
 
     @classmethod
     def serving(cls, series: Mapping[str | NodeId, Mapping[int, Row]], now: float | None = None) -> Self:
@@ -190,13 +194,12 @@ class InMemoryExchange:
 
     def coarser(self, node: NodeId) -> tuple[NodeId, ...]:
         """The coarser of `series`, the finest first."""
-        coarser = (n for n in self.series if n.symbol == node.symbol and n.timeframe > node.timeframe)
-        return tuple(sorted(coarser, key=lambda n: n.timeframe))
+        return tuple(n for n in self._of_symbol(node.symbol) if n.timeframe > node.timeframe)
 
     def finer(self, node: NodeId) -> tuple[NodeId, ...]:
         """The finer of `series`, the longest first."""
-        finer = (n for n in self.series if n.symbol == node.symbol and n.timeframe < node.timeframe)
-        return tuple(sorted(finer, key=lambda n: n.timeframe, reverse=True))
+        finer = [n for n in self._of_symbol(node.symbol) if n.timeframe < node.timeframe]
+        return tuple(reversed(finer))
 
     def peers(self, node: NodeId) -> tuple[NodeId, ...]:
         """Other symbols among `series` in the same timeframe."""
@@ -205,6 +208,16 @@ class InMemoryExchange:
     def volume_unit(self, node: NodeId) -> VolumeUnit | None:
         """`volume`, for every node."""
         return self.volume
+
+    def _of_symbol(self, symbol: str) -> list[NodeId]:
+        """Nodes of a symbol, the finest first."""
+        # Tests change `series` as they like: it is compared each time, which takes less than a search.
+        if (known := list(self.series)) != self._of_symbols[0]:
+            ordered: dict[str, list[NodeId]] = {}
+            for node in sorted(known, key=lambda n: n.timeframe):
+                ordered.setdefault(node.symbol, []).append(node)
+            self._of_symbols = known, ordered
+        return self._of_symbols[1].get(symbol, [])
 
     def _trades(self, node: NodeId, start: int) -> list[float]:
         if self.trades is not None:

@@ -42,6 +42,8 @@ class Burst:
             call_at(self._last_at + MOMENT_S, self._begin)
         if not self._waiting:
             self._first_at = self._last_at
+            # At once: many nodes may do all of their work before a timer gets its turn.
+            self._pause.enter_context(collector_paused())
         self._fresh.append(then)
         self._waiting[resume] = None
 
@@ -57,7 +59,6 @@ class Burst:
 
     def _begin(self) -> None:
         if self._waiting and not self._is_timed:
-            self._pause.enter_context(collector_paused())
             self._await_quiet()
         fresh, self._fresh = self._fresh, []
         _do_each(iter(fresh))
