@@ -37,6 +37,11 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that not one test is waited for in the end."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def require_program(name: str, why: str) -> str:
     """Path of a program that tests need; without it they skip, on CI they fail."""
     found = shutil.which(name)

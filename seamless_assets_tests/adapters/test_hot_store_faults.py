@@ -48,6 +48,7 @@ def batch(number: int) -> dict[int, tuple[float, ...]]:
     return random_walk(start, start + BATCH * 60, seed=number)
 
 
+@pytest.mark.long
 async def test_ten_kills_in_the_middle_lose_nothing_acknowledged(own_questdb: QuestDbServer) -> None:
     acknowledged: dict[int, tuple[float, ...]] = {}
     progress = asyncio.Condition()

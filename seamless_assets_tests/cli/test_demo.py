@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import ROOT
 from support.services import free_port
 
@@ -39,6 +40,7 @@ def fingerprints(folder: Path) -> list[str]:
     return re.findall(r"sha256:[0-9a-f]{64}", result.stdout)
 
 
+@pytest.mark.long
 def test_the_demo_ends_the_same_twice_and_after_a_kill(tmp_path: Path) -> None:
     unharmed = clone(tmp_path / "unharmed")
     expected = fingerprints(unharmed)

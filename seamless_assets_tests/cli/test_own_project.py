@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,7 +19,7 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.compute_log_manager import ComputeIOType
 
 from seamless_assets.cli.project.dagster_home import dagster_environment
-from seamless_assets.cli.project.programs import TETHER
+from seamless_assets.cli.project.programs import TETHER, run_to_its_end
 from seamless_assets.cli.project.ui import loaded_by
 from seamless_assets.config.load import load_settings
 from seamless_assets.sandbox.server import Sandbox
@@ -168,6 +170,28 @@ program = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
 print(program.pid, flush=True)
 time.sleep(600)
 """
+
+
+def test_a_program_that_begins_as_its_starter_is_asked_to_end_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[subprocess.Popen[str]] = []
+
+    class AskedMeanwhile(subprocess.Popen[str]):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            begun.append(self)
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(subprocess, "Popen", AskedMeanwhile)
+    usual = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with pytest.raises(SystemExit):
+            run_to_its_end([sys.executable, "-c", "import time; time.sleep(600)"], tmp_path, {})
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+    (program,) = begun
+    assert program.returncode == -signal.SIGKILL
 
 
 def test_a_program_and_its_children_end_with_who_started_it(tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ def sharing(request: pytest.FixtureRequest) -> tuple[dict[str, str], str]:
     return {"rate_limiter_redis": redis, "coordinator_url": coordinator}, "./state-{n}"
 
 
+@pytest.mark.long
 async def test_many_workers_do_the_work_once_and_lose_nothing(
     sharing: tuple[dict[str, str], str], exchange: Sandbox, tmp_path: Path
 ) -> None:

@@ -50,6 +50,31 @@ def running(
             _end(list(started.values()))
 
 
+def run_to_its_end(
+    words: Sequence[str], folder: Path, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a program and hear what it says; where this process is asked to end meanwhile, it is killed."""
+    program: subprocess.Popen[str] | None = None
+    try:
+        # What asks us to end while the program begins would leave it without an owner.
+        with _deferred():
+            program = subprocess.Popen(
+                words,
+                cwd=folder,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        said, complained = program.communicate()
+        return subprocess.CompletedProcess(words, program.returncode, said, complained)
+    finally:
+        if program is not None:
+            with _handled(signal.SIG_IGN), program:
+                program.kill()
+
+
 def _end(programs: Sequence[subprocess.Popen[bytes]]) -> None:
     for program in programs:
         _signal_group(program, signal.SIGINT)

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 from seamless_assets.cli.project.dagster_home import dagster_environment
 from seamless_assets.cli.project.local_exchange import local_exchanges, require_free
 from seamless_assets.cli.project.lock import await_earlier, project_lock
-from seamless_assets.cli.project.programs import running
+from seamless_assets.cli.project.programs import run_to_its_end, running
 from seamless_assets.cli.terminal import say, waiting_for
 from seamless_assets.config.load import Settings, load_settings
 from seamless_assets.errors import SeamlessError
@@ -74,7 +74,7 @@ def loaded_by(settings: Settings) -> tuple[str, ...]:
 def _make_instance(folder: Path, environment: Mapping[str, str]) -> None:
     """Make Dagster's databases where there are none: programs that begin together spoil each other's."""
     words = [sys.executable, "-m", "dagster", "instance", "info"]
-    made = subprocess.run(words, cwd=folder, env=dict(environment), capture_output=True, text=True)
+    made = run_to_its_end(words, folder, environment)
     if made.returncode:
         raise SeamlessError(f"Dagster cannot open its instance: {made.stderr.strip() or made.stdout.strip()}")
 

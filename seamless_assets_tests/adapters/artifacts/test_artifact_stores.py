@@ -197,6 +197,7 @@ async def test_throttling_and_lost_connections_cost_nothing_but_time(
     assert {"slow down", "reset before", "reset after"} <= set(place.proxy.troubles)  # type: ignore[union-attr]
 
 
+@pytest.mark.long
 async def test_a_store_that_stays_away_is_a_typed_error_and_a_rerun_completes(
     flaky: Flaky, tmp_path: Path
 ) -> None:
