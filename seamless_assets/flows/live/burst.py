@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from weakref import ref
 
 from seamless_assets.aio.collector import collector_paused
 from seamless_assets.aio.timing import call_at, monotonic
@@ -33,7 +34,8 @@ class Burst:
         """In the order in which they came, each once."""
         self._is_timed = False
         self._first_at = self._last_at = 0.0
-        self._pause = ExitStack()
+        self._pause: Callable[[], ExitStack | None] = _nothing
+        """The collector's rest, which the timer holds alone: a loop that is closed drops it, and it ends."""
 
     def hold(self, resume: Work, then: Work) -> None:
         """A bar was told just now: `then` is called in a moment, `resume` when it is time to store it."""
@@ -42,8 +44,6 @@ class Burst:
             call_at(self._last_at + MOMENT_S, self._begin)
         if not self._waiting:
             self._first_at = self._last_at
-            # At once: many nodes may do all of their work before a timer gets its turn.
-            self._pause.enter_context(collector_paused())
         self._fresh.append(then)
         self._waiting[resume] = None
 
@@ -54,26 +54,29 @@ class Burst:
     def leave(self, resume: Work) -> None:
         """Wait no longer."""
         self._waiting.pop(resume, None)
-        if not self._waiting:
-            self._pause.close()
+        if not self._waiting and (pause := self._pause()):
+            pause.close()
 
     def _begin(self) -> None:
         if self._waiting and not self._is_timed:
-            self._await_quiet()
+            pause = ExitStack()
+            pause.enter_context(collector_paused())
+            self._pause = ref(pause)
+            self._await_quiet(pause)
         fresh, self._fresh = self._fresh, []
         _do_each(iter(fresh))
 
-    def _await_quiet(self) -> None:
+    def _await_quiet(self, pause: ExitStack) -> None:
         self._is_timed = True
         at = min(self._last_at + QUIET_S, self._first_at + LONGEST_S)
-        call_at(at, lambda: self._look(at))
+        call_at(at, lambda: self._look(at, pause))
 
-    def _look(self, due: float) -> None:
+    def _look(self, due: float, pause: ExitStack) -> None:
         if due < min(self._last_at + QUIET_S, self._first_at + LONGEST_S):
-            self._await_quiet()
+            self._await_quiet(pause)
             return
         self._is_timed = False
-        self._pause.close()
+        pause.close()
         waiting, self._waiting = self._waiting, {}
         _do_each(iter(waiting))
 
