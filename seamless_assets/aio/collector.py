@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,19 +13,48 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+class _Pauses:
+    """Those that are under way, in whatever thread, and whether the first of them found the collector on."""
+
+    def __init__(self) -> None:
+        # Between a look at the collector and its change no other thread may change it. What is let go
+        # meanwhile may be a pause as well, which ends here in this thread.
+        self._one_at_a_time = threading.RLock()
+        self._under_way = set[object]()
+        self._found_on = True
+
+    def begin(self, pause: object) -> None:
+        with self._one_at_a_time:
+            if not self._under_way:
+                self._found_on = gc.isenabled()
+            self._under_way.add(pause)
+            gc.disable()
+
+    def end(self, pause: object) -> None:
+        with self._one_at_a_time:
+            self._under_way.discard(pause)
+            if not self._under_way and self._found_on:
+                gc.enable()
+
+    def end_all(self) -> None:
+        """In a process that was just forked: whoever began them is not there to end them."""
+        self._one_at_a_time = threading.RLock()
+        for pause in tuple(self._under_way):
+            self.end(pause)
+
+
+_pauses = _Pauses()
+
+
 @contextmanager
 def collector_paused() -> Iterator[None]:
     """No look for cycles meanwhile: the more objects are made, the more often all are looked through."""
     pause = object()
-    if gc.isenabled():
-        _found_on.add(pause)
-    gc.disable()
+    _pauses.begin(pause)
     try:
         yield
     finally:
-        if pause in _found_on:
-            _found_on.remove(pause)
-            gc.enable()
+        _pauses.end(pause)
 
 
 @coroutine
@@ -53,12 +83,7 @@ def steps_unlooked(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
 
 def end_pauses_of_others() -> None:
     """Let a process that was just forked look for cycles: who paused that is not there to end it."""
-    if _found_on:
-        gc.enable()
-
-
-_found_on = set[object]()
-"""The pauses under way that found it on."""
+    _pauses.end_all()
 
 
 def take_all_for_old() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -19,6 +21,34 @@ def test_a_pause_ends_with_its_body_whatever_comes_of_that() -> None:
     with pytest.raises(ValueError, match="in vain"):
         fail()
     assert gc.isenabled()
+
+
+def test_pauses_of_many_threads_leave_it_as_the_first_found_it() -> None:
+    def pause_often() -> None:
+        for _ in range(2_000):
+            with collector_paused():
+                assert not gc.isenabled()
+
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            for paused in [threads.submit(pause_often) for _ in range(4)]:
+                paused.result()
+        assert gc.isenabled()
+    finally:
+        sys.setswitchinterval(usual)
+        gc.enable()
+
+
+def test_a_collector_that_is_off_stays_off() -> None:
+    gc.disable()
+    try:
+        with collector_paused():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 async def test_no_cycles_are_looked_for_while_work_runs_but_while_it_waits() -> None:
