@@ -27,10 +27,10 @@ WORKLOADS: dict[str, Callable[[int, FaultRates | None, int | None], Simulation]]
     "governance-disasters": GovernanceDisastersWorkload,
 }
 SEEDS = {
-    "fetch": range(150),
-    "governance": range(120),
+    "fetch": range(90),
+    "governance": range(75),
     "live": range(40),
-    "readers": range(30),
+    "readers": range(20),
     "streams": range(300),
     "worlds": range(10),
     "fetch-disasters": range(62, 70),
@@ -42,6 +42,7 @@ MANY = {
     "fetch": range(450),
     "governance": range(300),
     "live": range(10_000),
+    "readers": range(30),
     "streams": range(10_000),
     "worlds": range(400),
     "fetch-disasters": range(62, 78),
