@@ -32,7 +32,9 @@ class _Pauses:
 
     def end(self, pause: object) -> None:
         with self._one_at_a_time:
-            self._under_way.discard(pause)
+            if pause not in self._under_way:
+                return
+            self._under_way.remove(pause)
             if not self._under_way and self._found_on:
                 gc.enable()
 
@@ -50,8 +52,9 @@ _pauses = _Pauses()
 def collector_paused() -> Iterator[None]:
     """No look for cycles meanwhile: the more objects are made, the more often all are looked through."""
     pause = object()
-    _pauses.begin(pause)
     try:
+        # A Ctrl-C may come in the middle of it.
+        _pauses.begin(pause)
         yield
     finally:
         _pauses.end(pause)

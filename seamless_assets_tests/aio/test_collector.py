@@ -41,6 +41,22 @@ def test_pauses_of_many_threads_leave_it_as_the_first_found_it() -> None:
         gc.enable()
 
 
+def test_a_pause_that_is_interrupted_as_it_begins_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    off = gc.disable
+
+    def disable() -> None:
+        off()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gc, "disable", disable)
+    with pytest.raises(KeyboardInterrupt), collector_paused():
+        pass
+    try:
+        assert gc.isenabled()
+    finally:
+        gc.enable()
+
+
 def test_a_collector_that_is_off_stays_off() -> None:
     gc.disable()
     try:
