@@ -28,8 +28,12 @@ def takes_file(path: Path) -> bool:
 
 def takes_folder(path: Path) -> bool:
     """Whether there may be such a folder, with files in it: it is tried in the nearest that is there."""
-    there = next(one for one in (path, *path.absolute().parents) if one.exists())
-    return takes_file(there / "new")
+    try:
+        there = next(one for one in (path, *path.absolute().parents) if one.exists())
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError:
+        return False
+    return True
 
 
 def reach_support() -> None:

@@ -24,6 +24,7 @@ from bench.line import Line, Row
 from bench.measuring.process import ProcessFailed, run_process
 from bench.measuring.sample import Sample, repeated, take
 from bench.peers import environments
+from bench.places import takes_folder
 from bench.report.machine import commit
 from bench.running import Bench, Case, Growth, Skipped, compare, grow, measure
 from bench.subjects.dagster import KEYS, project
@@ -155,6 +156,12 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_measured(
     with pytest.raises(SystemExit, match="2"):
         main(words.split())
     assert said in capsys.readouterr().err and not [*tmp_path.iterdir()]
+
+
+def test_a_folder_takes_pictures_whatever_lies_in_it(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    assert takes_folder(tmp_path) and takes_folder(tmp_path / "made" / "deep")
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "new"]
 
 
 def test_a_skipped_line_has_a_row_that_says_why(tmp_path: Path) -> None:
