@@ -45,7 +45,46 @@ class _Pauses:
             self.end(pause)
 
 
+class _Patience:
+    """How many more objects than usual are made before young ones are looked through, as all ask together."""
+
+    def __init__(self) -> None:
+        self._one_at_a_time = threading.RLock()
+        self._asked = dict[object, int]()
+        self._usual = gc.get_threshold()
+        self._own = {self._usual}
+
+    def ask(self, who: object, objects: int) -> None:
+        with self._one_at_a_time:
+            self._asked[who] = objects
+            self._adjust()
+
+    def take_back(self, who: object) -> None:
+        with self._one_at_a_time:
+            if self._asked.pop(who, None) is not None:
+                self._adjust()
+
+    def take_all_back(self) -> None:
+        """In a process that was just forked."""
+        self._one_at_a_time = threading.RLock()
+        for who in tuple(self._asked):
+            self.take_back(who)
+
+    def _adjust(self) -> None:
+        found = gc.get_threshold()
+        if found not in self._own:
+            # Somebody else has set it.
+            self._usual = found
+        often, *rarely = self._usual
+        # 0 stands for never.
+        wanted = (often + sum(self._asked.values()) if often else 0, *rarely)
+        # Who is interrupted here leaves the one or the other.
+        self._own = {found, wanted}
+        gc.set_threshold(*wanted)
+
+
 _pauses = _Pauses()
+_patience = _Patience()
 
 
 @contextmanager
@@ -58,6 +97,21 @@ def collector_paused() -> Iterator[None]:
         yield
     finally:
         _pauses.end(pause)
+
+
+@contextmanager
+def collector_patient(objects: int) -> Iterator[None]:
+    """Cycles are looked for meanwhile after so many more new objects than else.
+
+    For what makes that many which all stay for a little while: else these are looked through several times in
+    vain, and soon all of the process with them.
+    """
+    who = object()
+    try:
+        _patience.ask(who, objects)
+        yield
+    finally:
+        _patience.take_back(who)
 
 
 @coroutine
@@ -85,8 +139,9 @@ def steps_unlooked(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
 
 
 def end_pauses_of_others() -> None:
-    """Let a process that was just forked look for cycles: who paused that is not there to end it."""
+    """Let a process that was just forked look for cycles as usual: whoever asked for less is not there."""
     _pauses.end_all()
+    _patience.take_all_back()
 
 
 def take_all_for_old() -> None:

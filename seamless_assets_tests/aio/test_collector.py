@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from seamless_assets.aio.collector import collector_paused, steps_unlooked
+from seamless_assets.aio.collector import collector_patient, collector_paused, steps_unlooked
 
 
 def test_a_pause_ends_with_its_body_whatever_comes_of_that() -> None:
@@ -65,6 +66,63 @@ def test_a_collector_that_is_off_stays_off() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+@pytest.fixture
+def usual() -> Iterator[tuple[int, int, int]]:
+    """The thresholds of this process, which a test may set."""
+    found = gc.get_threshold()
+    yield found
+    gc.set_threshold(*found)
+
+
+def test_patience_of_several_adds_up_and_ends_with_each_whatever_comes_of_it(
+    usual: tuple[int, int, int],
+) -> None:
+    often, *rarely = usual
+
+    def fail() -> None:
+        with collector_patient(300):
+            assert gc.get_threshold() == (often + 310, *rarely)
+            raise ValueError("in vain")
+
+    with collector_patient(10):
+        assert gc.get_threshold() == (often + 10, *rarely)
+        with pytest.raises(ValueError, match="in vain"):
+            fail()
+        assert gc.get_threshold() == (often + 10, *rarely)
+    assert gc.get_threshold() == usual
+
+
+@pytest.mark.parametrize("own", [(900, 20, 30), (0, 10, 10)])
+def test_patience_is_added_to_what_somebody_else_sets_meanwhile(
+    usual: tuple[int, int, int], own: tuple[int, int, int]
+) -> None:
+    with collector_patient(10):
+        gc.set_threshold(*own)
+        with collector_patient(300):
+            assert gc.get_threshold() == (own[0] + 310 if own[0] else 0, *own[1:])
+    assert gc.get_threshold() == own
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_patience_that_is_interrupted_as_it_begins_is_none(
+    usual: tuple[int, int, int], moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_threshold = gc.set_threshold
+
+    def interrupted(*wanted: int) -> None:
+        monkeypatch.undo()
+        if moment == "after":
+            set_threshold(*wanted)
+        raise KeyboardInterrupt
+
+    with collector_patient(10):
+        monkeypatch.setattr(gc, "set_threshold", interrupted)
+        with pytest.raises(KeyboardInterrupt), collector_patient(300):
+            pass
+        assert gc.get_threshold() == (usual[0] + 10, *usual[1:])
+    assert gc.get_threshold() == usual
 
 
 async def test_no_cycles_are_looked_for_while_work_runs_but_while_it_waits() -> None:

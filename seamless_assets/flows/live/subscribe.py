@@ -11,6 +11,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
+from seamless_assets.aio.collector import collector_patient
 from seamless_assets.aio.shield import shielded
 from seamless_assets.aio.timing import monotonic
 from seamless_assets.core.calendar.instant import seconds_text
@@ -32,6 +33,8 @@ RETRY_S = 1.0
 CHECKED_EVERY_S = 10.0
 """How often it is checked whether bars are overdue that nobody has news of."""
 
+OBJECTS_A_NODE = 50
+"""Cycles are looked for after so many more new objects for each node: they live until the node's next turn."""
 
 TellEarly = Callable[[Sequence[Event], Callable[[], None]], bool]
 """Tells the reader what it is told next, where it waits, and says whether it did. Then the second is called
@@ -68,13 +71,14 @@ async def subscribe_in_batches(
     `tell_early` is called with a bar in the moment in which it is proven, which is yielded next.
     """
     subscription = _Subscription(ports, request, await begin(ports, request), has_room, tell_early)
-    try:
-        subscription.start()
-        async with aclosing(subscription.batches()) as batches:
-            async for batch in batches:
-                yield batch
-    finally:
-        await subscription.close()
+    with collector_patient(OBJECTS_A_NODE * len(request.nodes)):
+        try:
+            subscription.start()
+            async with aclosing(subscription.batches()) as batches:
+                async for batch in batches:
+                    yield batch
+        finally:
+            await subscription.close()
 
 
 async def begin(ports: Ports, request: StreamRequest) -> dict[str, Position]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import aclosing
@@ -21,7 +22,7 @@ from seamless_assets.core.sharing.lease import lease_key
 from seamless_assets.errors import UnknownSymbol
 from seamless_assets.flows.filling.backfill import pieces
 from seamless_assets.flows.live.look import OVERLAP_BARS
-from seamless_assets.flows.live.subscribe import subscribe
+from seamless_assets.flows.live.subscribe import OBJECTS_A_NODE, subscribe
 from seamless_assets.testing import START, InMemoryHotStore, run_on_virtual_time
 
 BEGIN, END = START + 5 * HOUR, START + 7 * HOUR
@@ -71,6 +72,19 @@ def test_without_since_it_begins_with_the_bar_that_forms() -> None:
     async def work() -> None:
         events = await collect(market.process(), request([NODE], None, START + 6 * HOUR + 180))
         assert [e.ts for e in events if isinstance(e, Bar)] == [START + 6 * HOUR + 60 * n for n in range(3)]
+
+    run_on_virtual_time(work)
+
+
+def test_while_it_is_open_cycles_are_looked_for_the_later_the_more_nodes_it_has() -> None:
+    nodes, usual = [NODE, node("ETH")], gc.get_threshold()
+    market = LiveMarket(nodes)
+
+    async def work() -> None:
+        async with aclosing(subscribe(market.process(), request(nodes, BEGIN))) as events:
+            await anext(events)
+            assert gc.get_threshold() == (usual[0] + 2 * OBJECTS_A_NODE, *usual[1:])
+        assert gc.get_threshold() == usual
 
     run_on_virtual_time(work)
 
