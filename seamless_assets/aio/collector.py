@@ -75,9 +75,9 @@ class _Patience:
         if found not in self._own:
             # Somebody else has set it.
             self._usual = found
-        often, *rarely = self._usual
+        often, rarely, seldom = self._usual
         # 0 stands for never.
-        wanted = (often + sum(self._asked.values()) if often else 0, *rarely)
+        wanted = (often + sum(self._asked.values()) if often else 0, rarely, seldom)
         # Who is interrupted here leaves the one or the other.
         self._own = {found, wanted}
         gc.set_threshold(*wanted)

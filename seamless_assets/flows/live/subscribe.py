@@ -34,7 +34,7 @@ CHECKED_EVERY_S = 10.0
 """How often it is checked whether bars are overdue that nobody has news of."""
 
 OBJECTS_A_NODE = 50
-"""Cycles are looked for after so many more new objects for each node: they live until the node's next turn."""
+"""Cycles are looked for after so many more new objects for each node: most live until its next turn."""
 
 TellEarly = Callable[[Sequence[Event], Callable[[], None]], bool]
 """Tells the reader what it is told next, where it waits, and says whether it did. Then the second is called
