@@ -11,6 +11,8 @@ from types import coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+MOST_OBJECTS = 250_000
+"""So many more new objects than usual may wait to be looked through, however many ask for more."""
 
 
 class _Pauses:
@@ -77,7 +79,8 @@ class _Patience:
             self._usual = found
         often, rarely, seldom = self._usual
         # 0 stands for never.
-        wanted = (often + sum(self._asked.values()) if often else 0, rarely, seldom)
+        more = min(sum(self._asked.values()), MOST_OBJECTS)
+        wanted = (often + more if often else 0, rarely, seldom)
         # Who is interrupted here leaves the one or the other.
         self._own = {found, wanted}
         gc.set_threshold(*wanted)

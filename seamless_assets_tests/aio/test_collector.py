@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from seamless_assets.aio.collector import collector_patient, collector_paused, steps_unlooked
+from seamless_assets.aio.collector import MOST_OBJECTS, collector_patient, collector_paused, steps_unlooked
 
 
 def test_a_pause_ends_with_its_body_whatever_comes_of_that() -> None:
@@ -91,6 +91,12 @@ def test_patience_of_several_adds_up_and_ends_with_each_whatever_comes_of_it(
         with pytest.raises(ValueError, match="in vain"):
             fail()
         assert gc.get_threshold() == (often + 10, *rarely)
+    assert gc.get_threshold() == usual
+
+
+def test_patience_has_an_end_however_many_ask(usual: tuple[int, int, int]) -> None:
+    with collector_patient(MOST_OBJECTS - 1), collector_patient(300):
+        assert gc.get_threshold() == (usual[0] + MOST_OBJECTS, *usual[1:])
     assert gc.get_threshold() == usual
 
 
