@@ -285,6 +285,12 @@ def test_a_quick_run_is_alive_in_lines_that_take_seconds(tmp_path: Path) -> None
     quick(tmp_path, *IN_SECONDS)
 
 
+def test_a_line_that_reads_what_another_one_writes_is_measured_alone(tmp_path: Path) -> None:
+    alone = Bench(tmp_path, quick=True, wanted=["hot.sqlite-read"])
+    (row,) = measure(alone, import_module("bench.subjects.hot").cases)
+    assert row.ratio is not None
+
+
 @pytest.mark.deep
 def test_a_quick_run_is_alive_in_every_line(tmp_path: Path) -> None:
     quick(tmp_path, *SUBJECTS)

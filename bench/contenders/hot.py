@@ -2,7 +2,8 @@
 
     python -m bench.contenders.hot NAME FOLDER ROWS YEARS [HTTP_PORT PG_PORT]
 
-Tasks: `load` (so many years), `write` and `read` (so many rows), `days` (20 single ones), `coverage`.
+Tasks: `load` (so many years, and what `read` reads), `write` and `read` (so many rows), `days` (20 single
+ones), `coverage`.
 """
 
 from __future__ import annotations
@@ -52,13 +53,15 @@ class Store(ABC):
 
     def load(self) -> None:
         self.put("LONG", market_bars(self.work.long_rows, 2, LONG_START))
+        self.write()
 
     def write(self) -> None:
         self.written += 1
         self.put(f"M{self.written}", self.bars)
 
     def read(self) -> None:
-        self.get("M1", LONG_START, LONG_START + MINUTE * self.work.rows)
+        found = self.get("M1", LONG_START, LONG_START + MINUTE * self.work.rows)
+        assert len(found) == self.work.rows, f"{len(found)} bars were read"
 
     def days(self) -> None:
         for day in self.work.days:
