@@ -122,6 +122,16 @@ def test_a_number_shows_on_which_side_of_its_goal_it_lies_and_a_goal_is_told_as_
     assert goal(alone) == (f"at most {asked} s" if asked else "")
 
 
+def test_a_line_without_a_goal_has_nothing_in_the_column_of_goals() -> None:
+    told_only = Row(Line("reads.told", "told", None), ours=2.0)
+    judged = Row(Line("reads.judged", "judged", None, 5), ours=2.0)
+    told = page(
+        Results([told_only, judged], {"processor": "some"}, {"seamless-assets": "1"}), [], "rows.json"
+    )
+    assert "| `reads.told` | told | 2.00&nbsp;ms |  |  |\n" in told
+    assert "| `reads.judged` | judged | 2.00&nbsp;ms | 5&nbsp;ms | met |\n" in told
+
+
 def test_whole_requests_have_no_decimals() -> None:
     told = [number(40.0, "requests"), number(40.5, "requests"), number(40.0, "ms")]
     assert told == ["40 requests", "40.5 requests", "40.0 ms"]

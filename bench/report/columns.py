@@ -46,6 +46,8 @@ def _grown(row: Row) -> str:
 
 
 def _goal(row: Row) -> str:
+    if row.line.goal is None:
+        return ""
     unit = row.line.unit if row.line.peer is None and row.line.unit != "exponent" else ""
     return f"{limit(row.line)} {unit}".rstrip()
 
