@@ -1,4 +1,4 @@
-"""The page on Dagster is run: its code is a project, and what it says of names is so."""
+"""The pages on Dagster are run: their code is a project each, and what is said of names is so."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT
-from dagster import AssetKey, DagsterInstance, Definitions, FilesystemIOManager
+from dagster import AssetKey, DagsterInstance, Definitions, FilesystemIOManager, mem_io_manager
 
 import seamless_assets as sa
 from seamless_assets.adapters.machine.clock import SystemClock
@@ -21,6 +21,7 @@ from seamless_assets.defs.names import FRESH, HELD, NODE_ID_METADATA, PUBLISHABL
 
 START, DAY = 1_735_689_600, 86_400
 PAGE = (ROOT / "docs" / "dagster.md").read_text()
+TUTORIAL = (ROOT / "docs" / "tutorials" / "dagster.md").read_text()
 AUTOMATION = (ROOT / "docs" / "automation.md").read_text()
 UPKEEP = ("housekeeping", "verification", "fills", "inspection")
 GOVERNING = ("release_by_hand", "rollback", "withdraw", "unpin")
@@ -87,6 +88,26 @@ def test_the_project_of_the_page_runs(
     job = with_levels.resolve_implicit_global_asset_job_def()
     assert job.execute_in_process(instance=instance, asset_selection=[names["levels"].key]).success
     assert "Condition(partition='2025-01'" in capsys.readouterr().out
+
+
+def test_the_tutorial_runs_to_its_end_and_pins_what_was_read(
+    written: Callable[..., Path],
+    instance: DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(SystemClock, "now", lambda _: START + 10 * DAY)
+    monkeypatch.chdir(written("BTC/USDT", timeframes=("1h",)).parent)
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", TUTORIAL, re.DOTALL):
+        exec(compile(block, "docs/tutorials/dagster.md", "exec", dont_inherit=True), names)
+    kept = Definitions(assets=[names["pinned_range"]], resources={"io_manager": mem_io_manager})
+    job = Definitions.merge(names["defs"], kept).resolve_implicit_global_asset_job_def()
+    made = job.execute_in_process(
+        instance=instance, partition_key="2025-01-03", asset_selection=[names["pinned_range"].key]
+    )
+    assert made.success and made.output_for_node("pinned_range") > 0
+    assert names["known"] in capsys.readouterr().out
 
 
 def test_the_page_names_all_there_is(project: Any) -> None:
