@@ -3,7 +3,7 @@
     seamless materialize --config live_loop.yaml ohlcv:binance:BTC/USDT:1m 2025-01-10 2025-01-11
     seamless materialize --config live_loop.yaml ohlcv:binance:ETH/USDT:1m 2025-01-10 2025-01-11
     python live_loop.py 2025-01-10T12:00:00Z                          # until Ctrl-C
-    python live_loop.py 2025-01-10T12:00:00Z 2025-01-11T00:00:00Z     # until then
+    python live_loop.py 2025-01-10T12:00:00Z 2025-01-11T06:00:00Z     # until then
     FEED=websocket python live_loop.py 2025-01-10T12:00:00Z           # closes heard by the exchange's stream
 
 The first two release what the strategy learns from, for the feed that `FEED` names.

@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 import shutil
+from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 
@@ -88,6 +89,22 @@ def test_the_live_loop_does_the_same_over_both_feeds_and_goes_on_where_it_was(
             loop.main("2025-01-10T00:00:00Z", "2025-01-10T02:00:00Z")
             assert not [line for line in capsys.readouterr().out.splitlines() if line.startswith("ohlcv:")]
     assert sorted(orders["polling"]) == sorted(orders["websocket"]) and len(orders["polling"]) > 3
+
+
+def test_the_commands_at_the_head_of_the_live_loop_leave_it_bars_to_follow() -> None:
+    head = loaded(EXAMPLES / "live_loop.py").__doc__ or ""
+    released = re.findall(r"seamless materialize .* (\S+) (\S+)$", head, re.MULTILINE)
+    loops = re.findall(r"python live_loop\.py (\S+)(?: (2\S+))?", head)
+    assert len(released) == 2 and len(loops) == 3 and any(until for _, until in loops)
+    for window in released:
+        start, end = map(instant, window)
+        assert all(start < instant(since) < end for since, _ in loops)
+        assert all(instant(until) > end for _, until in loops if until)
+
+
+def instant(text: str) -> datetime:
+    """A date, or a time in UTC."""
+    return datetime.fromisoformat(text.removesuffix("Z"))
 
 
 def test_the_dagster_project_stands_by_itself(
