@@ -6,12 +6,12 @@
     python -m bench --page docs/results.md --json rows.json
     python -m bench --from docs/results.json --from rows.json --page docs/results.md
 
-Ends with 0 where every goal is met, 1 where one is missed, 2 where one could not be judged, where what is
-asked for means nothing, and where earlier rows cannot be shown: those of a quick run, those that contradict
-themselves, and those of a commit that is not in the history of the checkout. A quick run does little of
-everything and judges nothing: it ends with 2 where a line broke. Ctrl-C and SIGTERM end it with 130 and 143,
-once what it started has ended and the lines that were measured are shown; a second signal does not hasten
-that.
+Ends with 0 where every goal is met, 1 where one is missed, 2 where one could not be judged, where a line
+broke, where what is asked for means nothing, and where earlier rows cannot be shown: those of a quick run,
+those that contradict themselves, and those of a commit that is not in the history of the checkout. A quick
+run does little of everything and judges nothing: it ends with 2 where a line broke. Ctrl-C, SIGTERM and
+SIGHUP, which a closed terminal sends, end it with 130, 143 and 129, once what it started has ended and the
+lines that were measured are shown; a second signal does not hasten that, and `nohup` keeps SIGHUP away.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import argparse
 import logging
 import signal
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -32,7 +32,7 @@ from rich.console import Console
 from bench.ending import ENDING
 from bench.goals import LINES
 from bench.line import Row
-from bench.places import takes_file, takes_folder
+from bench.places import passing_folder, takes_file, takes_folder
 from bench.report.machine import commit
 from bench.report.page import obstacle, write_page
 from bench.report.pictures import draw
@@ -112,14 +112,14 @@ def chosen(patterns: Sequence[str]) -> list[str]:
     ]
 
 
-def run(names: Sequence[str], *, quick: bool, rounds: int | None) -> Iterator[Row]:
+def run(names: Sequence[str], *, quick: bool, rounds: int | None) -> Generator[Row, None, None]:
     """The rows of the lines, subject by subject; a line that breaks has a row that says so."""
     for subject in dict.fromkeys(name.partition(".")[0] for name in names):
         wanted = [name for name in names if name.startswith(f"{subject}.")]
         told = set()
-        with tempfile.TemporaryDirectory(prefix=f"bench-{subject}-") as folder:
+        with passing_folder(prefix=f"bench-{subject}-") as folder:
             try:
-                for row in rows_of(Bench(Path(folder), quick, rounds, wanted), subject):
+                for row in rows_of(Bench(folder, quick, rounds, wanted), subject):
                     told.add(row.line.name)
                     yield row
             except SubjectBroken:
@@ -131,11 +131,10 @@ def run(names: Sequence[str], *, quick: bool, rounds: int | None) -> Iterator[Ro
 
 def status(rows: Sequence[Row], *, quick: bool) -> int:
     """What the command ends with."""
-    if quick:
-        return 2 if any(row.problem == BROKEN for row in rows) else 0
-    if any(row.is_met is False for row in rows):
+    if not quick and any(row.is_met is False for row in rows):
         return 1
-    return 2 if any(row.problem and row.line.goal is not None for row in rows) else 0
+    unjudged = (row for row in rows if row.problem and row.line.goal is not None and not quick)
+    return 2 if any(unjudged) or any(row.problem == BROKEN for row in rows) else 0
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -153,10 +152,12 @@ def main(words: Sequence[str] | None = None) -> int:
     console.print(table(results.rows, judged=not options.quick))
     for problem in problems(results.rows):
         console.print(problem, highlight=False)
-    if options.pictures:
-        draw(results.rows, options.pictures)
-    if options.page:
-        write_page(results, options.page)
+    # A page whose pictures and rows are of another run would be none.
+    with ENDING.put_off():
+        if options.pictures:
+            draw(results.rows, options.pictures)
+        if options.page:
+            write_page(results, options.page)
     return status(results.rows, quick=options.quick)
 
 
@@ -176,13 +177,14 @@ def measured(options: argparse.Namespace, console: Console) -> Results:
     measured_at = commit()
     said, so_far = Console(stderr=True), Results.of(rows, is_quick=options.quick)
     try:
-        for row in run(options.names, quick=options.quick, rounds=options.rounds):
-            rows.append(replace(row, commit=measured_at))
-            said.print(f"{row.line.name} done", style="dim", highlight=False)
-            if options.json:
-                so_far.write(options.json)
+        with closing(run(options.names, quick=options.quick, rounds=options.rounds)) as measuring:
+            for row in measuring:
+                rows.append(replace(row, commit=measured_at))
+                said.print(f"{row.line.name} done", style="dim", highlight=False)
+                if options.json:
+                    so_far.write(options.json)
     except SystemExit:
-        # Ended by a signal, be it in the midst of writing.
+        # Ended by a signal, be it before the last row was written.
         if options.json:
             so_far.write(options.json)
         console.print(table(rows, judged=not options.quick))
@@ -196,4 +198,6 @@ def measured(options: argparse.Namespace, console: Console) -> Results:
 if __name__ == "__main__":
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, ENDING)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, ENDING)
     sys.exit(main())

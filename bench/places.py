@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from bench.ending import ENDING
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = Path(sys.executable)
@@ -34,6 +38,21 @@ def takes_folder(path: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+@contextmanager
+def passing_folder(*, prefix: str | None = None, within: Path | None = None) -> Iterator[Path]:
+    """A new folder, which is gone afterwards, be it that a signal came while it was made or removed."""
+    with ExitStack() as made:
+        with ENDING.put_off():
+            folder = tempfile.TemporaryDirectory(prefix=prefix, dir=within)
+            made.callback(_remove, folder)
+        yield Path(folder.name)
+
+
+def _remove(folder: tempfile.TemporaryDirectory[str]) -> None:
+    with ENDING.put_off():
+        folder.cleanup()
 
 
 def reach_support() -> None:

@@ -108,6 +108,7 @@ def test_the_exit_status_tells_missed_goals_from_those_that_nobody_judged() -> N
         2,
     ]
     assert status([met, only_told], quick=False) == 0
+    assert status([met, Row(only_told.line, problem=BROKEN)], quick=False) == 2
     assert [status(rows, quick=True) for rows in ([missed, unjudged], [broken])] == [0, 2]
 
 
@@ -226,7 +227,9 @@ def test_a_line_that_breaks_does_not_end_the_others(
     assert "bars.conform-nan" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("ending", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("ending", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_who_ends_the_bench_sees_what_was_measured_and_leaves_nothing_behind(
     ending: signal.Signals, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,7 +245,9 @@ def test_who_ends_the_bench_sees_what_was_measured_and_leaves_nothing_behind(
         "    yield Case('mirror.long-log', lambda: run_process(lasting).by_wall)\n"
     )
     source = (
-        "import sys, bench.subjects\n"
+        "import signal, sys, bench.subjects\n"
+        # Whoever runs the tests may be kept from SIGHUP.
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         f"bench.subjects.__path__.insert(0, {str(tmp_path)!r})\n"
         f"sys.argv = ['bench', '--only', 'mirror', '--rounds', '1', '--json', {str(made)!r}]\n"
         "import runpy; runpy.run_module('bench', run_name='__main__')\n"

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench import __main__ as command
+from bench import places
 from bench.ending import Ending
+from bench.goals import LINES
+from bench.line import Row
 from bench.measuring import process as measuring
+from bench.report import page
 from bench.worlds import dagster, servers
 
 LASTING = "import signal; signal.pause()"
@@ -46,6 +54,17 @@ def served(_: Path) -> Iterator[None]:
     with ExitStack() as stack:
         servers._start(Server(), stack)
         yield
+
+
+LINE = next(line for line in LINES if line.name == "bars.conform-pandas")
+
+
+def rows_of_a_line(held: list[str], *_: object, **__: object) -> Iterator[Row]:
+    """A row; nothing is held once no more are wanted."""
+    try:
+        yield Row(LINE, ours=1.0, peer=2.0, ratio=0.5, rounds=1)
+    finally:
+        held.clear()
 
 
 STARTS, ENDS = "starts", "ends"
@@ -84,6 +103,55 @@ def test_a_signal_that_comes_while_something_starts_or_ends_leaves_nothing_of_th
         for process in made:
             process.kill()
             process.wait()
+
+
+@pytest.mark.parametrize("moment", ["mkdtemp", "rmtree"])
+def test_a_signal_that_comes_while_a_folder_is_made_or_removed_leaves_nothing_of_it(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ending = Ending()
+    owner: Any = tempfile if moment == "mkdtemp" else shutil
+    work = getattr(owner, moment)
+
+    def signalled(*words: Any, **how: Any) -> Any:
+        if moment == "rmtree":
+            ending(signal.SIGTERM)
+        done = work(*words, **how)
+        ending(signal.SIGTERM)
+        return done
+
+    monkeypatch.setattr(places, "ENDING", ending)
+    monkeypatch.setattr(owner, moment, signalled)
+    with pytest.raises(SystemExit), places.passing_folder(within=tmp_path) as folder:
+        (folder / "something").touch()
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_page_that_was_begun_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ending = Ending()
+
+    def drawn(*_: object) -> list[Path]:
+        ending(signal.SIGTERM)
+        return []
+
+    monkeypatch.setattr(command, "ENDING", ending)
+    monkeypatch.setattr(command, "run", partial(rows_of_a_line, []))
+    monkeypatch.setattr(page, "draw", drawn)
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--only", LINE.name, "--page", str(tmp_path / "made.md")])
+    assert ended.value.code == 143
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["made.json", "made.md"]
+
+
+def test_what_a_line_holds_is_given_back_before_the_end_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = [LINE.name]
+    monkeypatch.setattr(command, "run", partial(rows_of_a_line, held))
+    monkeypatch.setattr(command.Results, "write", lambda *_: Ending()(signal.SIGTERM))
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--only", LINE.name, "--json", str(tmp_path / "made.json")])
+    assert (ended.value.code, held) == (143, [])
 
 
 def test_the_first_signal_ends_and_a_second_one_does_not_disturb_that() -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 
 from bench.ending import ENDING
 from bench.measuring.sample import Sample
-from bench.places import ROOT, child_environment
+from bench.places import ROOT, child_environment, passing_folder
 
 # A child inherits the peak of whoever started it, so a small process stands in between.
 LAUNCH = """
@@ -80,8 +79,8 @@ def run_process(
     words: Sequence[str | Path], *, cwd: Path = ROOT, environment: Mapping[str, str] | None = None
 ) -> Ended:
     """Run it to its end; raises `ProcessFailed` where it does not end well."""
-    with tempfile.TemporaryDirectory() as folder:
-        told, said = Path(folder, "told"), Path(folder, "said")
+    with passing_folder() as folder:
+        told, said = folder / "told", folder / "said"
         launched = [sys.executable, "-I", "-S", "-c", LAUNCH, told, *words]
         how = {"cwd": cwd, "env": child_environment() if environment is None else dict(environment)}
         with (

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import MsgspecError
 from msgspec.json import Decoder
 
+from bench.ending import ENDING
 from bench.goals import LINES
 from bench.line import OR, Row
 from bench.report.agreement import contradiction
@@ -53,7 +54,8 @@ class Results:
             "quick": self.is_quick,
             "rows": [row.to_json() for row in self.rows],
         }
-        path.write_text(json.dumps(told, indent=1) + "\n")
+        with ENDING.put_off():
+            path.write_text(json.dumps(told, indent=1) + "\n")
 
 
 def joined_results(paths: Sequence[Path]) -> Results:

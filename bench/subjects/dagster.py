@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -19,7 +18,7 @@ import yaml
 
 from bench.measuring.process import run_process
 from bench.measuring.sample import Probe, Sample
-from bench.places import OURS, ROOT
+from bench.places import OURS, ROOT, passing_folder
 from bench.running import Bench, Case, Skipped
 from bench.worlds.dagster import MODULE, Deployment
 from bench.worlds.servers import cluster_servers
@@ -155,8 +154,8 @@ def _celery(bench: Bench, url: str) -> Iterator[Case | Skipped]:
 
         def side(config: dict[str, Any], *, workers: int) -> Sample:
             served.make_database("dagster")
-            with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
-                made = project(Path(folder), FEW, url)
+            with passing_folder(within=bench.folder) as folder:
+                made = project(folder, FEW, url)
                 (made / "home" / "dagster.yaml").write_text(json.dumps(config))
                 with Deployment(made, environment=served.environment) as deployment:
                     return Sample(_seconds_a_run(deployment, workers))

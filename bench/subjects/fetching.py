@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,7 +12,7 @@ from typing import Any
 
 from bench.measuring.process import Ended, ProcessFailed, run_process
 from bench.measuring.sample import Sample
-from bench.places import OURS
+from bench.places import OURS, passing_folder
 from bench.running import Bench, Case
 from bench.worlds.servers import LocalExchange, local_exchange
 
@@ -108,9 +107,9 @@ def _ours(served: LocalExchange, start: datetime, budget: dict[str, int]) -> Sam
 
 def _backfill(served: LocalExchange, start: datetime, budget: dict[str, int]) -> Ended:
     """A backfill by this project into an empty hot store."""
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "seamless.yaml"
-        config.write_text(json.dumps(project_settings(folder, served.url, start, budget)))
+    with passing_folder() as folder:
+        config = folder / "seamless.yaml"
+        config.write_text(json.dumps(project_settings(str(folder), served.url, start, budget)))
         words = [OURS, "-c", OURS_CODE, config, NODE, start.isoformat(), END.isoformat()]
         return _expected(run_process(words), "added")
 
@@ -159,8 +158,8 @@ def _freqtrade(python: Path, served: LocalExchange, start: datetime, *, paced: b
             "pair_whitelist": [SYMBOL],
         },
     }
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "config.json"
+    with passing_folder() as folder:
+        config = folder / "config.json"
         config.write_text(json.dumps(settings))
         words = [python.with_name("freqtrade"), "download-data", "-c", config, "--userdir", folder]
         words += ["--timeframes", "1m", "--timerange", f"{start:%Y%m%d}-{END:%Y%m%d}", "--pairs", SYMBOL]

@@ -17,12 +17,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.measuring.process import ProcessFailed, running
 from bench.measuring.sample import Probe, Sample
-from bench.places import OURS, ROOT, child_environment
+from bench.places import OURS, ROOT, child_environment, passing_folder
 from bench.running import Bench, Case, Skipped
 from bench.worlds.live import Cost, ask_alone, follow, watch_alone
 
@@ -78,7 +77,7 @@ class _Socket:
         kind, nodes, bars = self._words
         contender = [OURS, "-m", "bench.contenders.live"]
         how = {"cwd": ROOT, "env": child_environment(), "stdout": subprocess.PIPE, "text": True}
-        with running([*contender, "exchange", nodes], **how) as served, TemporaryDirectory() as folder:
+        with running([*contender, "exchange", nodes], **how) as served, passing_folder() as folder:
             assert served.stdout is not None
             words = [*contender, kind, served.stdout.readline().strip(), folder, nodes, bars]
             with running(words, stderr=subprocess.DEVNULL, **how) as follower:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -19,7 +18,7 @@ from typing import Any
 
 from bench.measuring.process import running
 from bench.measuring.sample import Sample
-from bench.places import OURS, ROOT, child_environment
+from bench.places import OURS, ROOT, child_environment, passing_folder
 from bench.running import Bench, Case
 from bench.subjects.fetching import ANSWER_S, BINDING, DAY_BARS, END, LOOSE, PAGE, project_settings
 from bench.worlds.servers import LocalExchange, local_exchange
@@ -96,9 +95,9 @@ def _fetch(
     """Seconds from the moment in which all workers are ready to that in which the last one is done."""
     served.steer("DELETE", "requests")
     start = END - timedelta(days=days)
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        config = Path(folder) / "seamless.yaml"
-        config.write_text(json.dumps(project_settings(folder, served.url, start, budget, symbols)))
+    with passing_folder() as folder, ExitStack() as stack:
+        config = folder / "seamless.yaml"
+        config.write_text(json.dumps(project_settings(str(folder), served.url, start, budget, symbols)))
         nodes = [f"ohlcv:bybit:{symbol}:1m" for symbol in symbols]
         started = [
             stack.enter_context(_started(config, start, nodes[number::workers])) for number in range(workers)
