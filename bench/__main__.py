@@ -34,7 +34,7 @@ from bench.goals import LINES
 from bench.line import Row
 from bench.places import passing_folder, takes_file, takes_folder
 from bench.report.machine import commit
-from bench.report.page import obstacle, write_page
+from bench.report.page import obstacle, places, write_page
 from bench.report.pictures import draw
 from bench.report.results import Results, UnfitRows, joined_results
 from bench.report.table import problems, table
@@ -85,8 +85,6 @@ def misuse(options: argparse.Namespace) -> str | None:
         return "a quick run judges nothing, so that neither page nor pictures are made of it"
     if options.page and options.page.suffix == ".json":
         return f"{options.page} is where the rows of a page lie; name the page itself, as docs/results.md"
-    if options.page and options.page == options.json:
-        return f"{options.page} cannot be both the page and the rows; name two files"
     if options.pictures and options.pictures.exists() and not options.pictures.is_dir():
         return f"{options.pictures} is no folder; name one for --pictures"
     if options.pictures and not takes_folder(options.pictures):
@@ -94,7 +92,19 @@ def misuse(options: argparse.Namespace) -> str | None:
     for file in (options.json, options.page):
         if file and not takes_file(file):
             return f"{file} cannot be written; name a file in a folder that is there"
+    if named := named_twice(options):
+        return named
     return obstacle(options.page) if options.page else None
+
+
+def named_twice(options: argparse.Namespace) -> str | None:
+    """Which place is named for two things, one of which may go beside the page."""
+    found: dict[Path, str] = {}
+    named = ("rows", options.json), ("pictures", options.pictures)
+    for kind, path in (*(places(options.page) if options.page else ()), *named):
+        if path and (other := found.setdefault(path.resolve(), kind)) != kind:
+            return f"{path} cannot be both the {other} and the {kind}; name two places"
+    return None
 
 
 def nearest(asked: str) -> str:

@@ -141,6 +141,12 @@ def test_lines_are_chosen_by_name_subject_or_pattern_and_others_are_refused(
         ("--page .", ". cannot be written"),
         ("--page made.json", "name the page itself"),
         ("--page made.md --json made.md", "both the page and the rows"),
+        ("--page made.md --json ../of-it/made.md", "both the page and the rows"),
+        ("--page made.md --json comparisons.md", "both the speeds and the rows"),
+        ("--page made.md --json images", "both the pictures and the rows"),
+        ("--page comparisons.md", "both the page and the speeds"),
+        ("--json made --pictures made", "both the rows and the pictures"),
+        ("--page made --pictures made", "both the page and the pictures"),
         ("--pictures /dev/null", "/dev/null is no folder"),
         ("--pictures /dev/null/made", "/dev/null/made cannot be written to"),
         # The one folder that takes no file of root either.
@@ -153,10 +159,11 @@ def test_lines_are_chosen_by_name_subject_or_pattern_and_others_are_refused(
 def test_what_cannot_be_meant_is_refused_before_anything_is_measured(
     words: str, said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    (folder := tmp_path / "of-it").mkdir()
+    monkeypatch.chdir(folder)
     with pytest.raises(SystemExit, match="2"):
         main(words.split())
-    assert said in capsys.readouterr().err and not [*tmp_path.iterdir()]
+    assert said in capsys.readouterr().err and not [*folder.iterdir()]
 
 
 def test_a_folder_takes_pictures_whatever_lies_in_it(tmp_path: Path) -> None:

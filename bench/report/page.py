@@ -50,9 +50,15 @@ NO_COMMIT = "not known"
 SUBJECTS = ROOT / "bench" / "subjects"
 
 
+def places(path: Path) -> Iterator[tuple[str, Path]]:
+    """What goes where with a page, itself among it."""
+    yield from (("page", path), ("rows", path.with_suffix(".json")))
+    yield from (("pictures", path.parent / IMAGES), ("speeds", path.with_name(COMPARISONS)))
+
+
 def obstacle(path: Path) -> str | None:
     """Why the page, or what goes beside it, cannot be written there."""
-    images, rows, comparisons = path.parent / IMAGES, path.with_suffix(".json"), path.with_name(COMPARISONS)
+    _, rows, images, comparisons = (place for _, place in places(path))
     if images.exists() and not images.is_dir():
         return f"{images} is no folder, where the pictures of {path} go; name a page in another folder"
     if comparisons.exists() and not has_place(comparisons):
