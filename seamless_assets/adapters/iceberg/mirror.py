@@ -34,6 +34,7 @@ from seamless_assets.adapters.iceberg.metadata import (
     metadata_path,
     seq_of,
 )
+from seamless_assets.adapters.sqlite.together import ProcessEnds, alone
 from seamless_assets.aio.gather import gather
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.releases.artifact import ArtifactRef
@@ -127,7 +128,10 @@ class IcebergMirror:
 
     async def close(self) -> None:
         """Close the catalog."""
-        await asyncio.to_thread(self._catalog.close)
+        try:
+            await alone(self._catalog.close)
+        except ProcessEnds:
+            self._catalog.close()
 
 
 class _Table:

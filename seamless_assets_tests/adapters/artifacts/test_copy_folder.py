@@ -122,5 +122,20 @@ async def test_what_was_written_is_over_and_its_thread_ends_with_the_folder(tmp_
     assert folder.load("later") == b"body" and not folder._writing
 
 
+async def test_what_was_begun_is_settled_though_no_work_begins_on_threads_any_more(tmp_path: Path) -> None:
+    folder, may_write = CopyFolder(tmp_path, MANY), threading.Event()
+
+    def made() -> bytes:
+        assert may_write.wait(60)
+        return b"x"
+
+    folder.keep_soon([("1", made)])
+    await asyncio.get_running_loop().shutdown_default_executor()
+    asyncio.get_running_loop().call_later(0, may_write.set)
+    await folder.close()
+    assert folder.load("1") == b"x"
+    await folder.close()
+
+
 def writers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("copies")]

@@ -142,6 +142,16 @@ async def test_processes_side_by_side_write_one_table(catalog: TableCatalog) -> 
     assert seen == mirrored(alone)
 
 
+async def test_a_mirror_is_closed_though_no_work_begins_on_threads_any_more(
+    catalog: TableCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[bool] = []
+    monkeypatch.setattr(catalog, "close", lambda: closed.append(True))
+    await asyncio.get_running_loop().shutdown_default_executor()
+    await IcebergMirror(InMemoryArtifactStore(InMemoryFiles()), catalog).close()
+    assert closed
+
+
 async def test_a_table_keeps_its_newest_versions_and_every_snapshot(catalog: TableCatalog) -> None:
     files = InMemoryFiles()
     store = InMemoryArtifactStore(files)

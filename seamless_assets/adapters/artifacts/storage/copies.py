@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
@@ -99,7 +99,10 @@ class CopyFolder:
     async def settle(self) -> None:
         """Wait for what was begun. Raises what went wrong with it, or with what was begun before."""
         writing, self._writing = self._writing, set()
-        for done in (await asyncio.to_thread(wait, writing)).done:
+        # Not on a thread: as the process ends none begins any more.
+        ends = asyncio.gather(*map(asyncio.wrap_future, writing), return_exceptions=True)
+        await asyncio.shield(ends)
+        for done in writing:
             done.result()
 
     async def close(self) -> None:
