@@ -118,22 +118,21 @@ def measure(bench: Bench, subject: Subject) -> Iterator[Row]:
             if lines:
                 yield from grow(lines, case, rounds)
         elif line := wanted.get(case.line):
-            trim()
             yield compare(line, case, rounds)
 
 
 def compare(line: Line, case: Case, rounds: int) -> Row:
     """Measure a case."""
     sides = [case.ours, *([case.peer] if callable(case.peer) else [])]
-    first = [[take(side)] if case.warm_up else [] for side in sides]
     goes: list[list[Sample]] = [[] for _ in sides]
-    for _ in range(rounds):
+    for number in range(rounds + case.warm_up):
         for side, taken in zip(sides, goes, strict=True):
-            taken.append(take(side))
-    ours, peer = goes[0], goes[1] if len(goes) > 1 else []
+            taken.append(take(side) if number else _take_at_rest(side))
+    peaks = [_peak(taken) for taken in goes]
+    ours, *others = (taken[case.warm_up :] for taken in goes)
+    peer = others[0] if others else []
     scale = SCALES[line.unit]
     ratios = [a.value / b.value for a, b in zip(ours, peer, strict=False)]
-    peaks = [_peak([*warm, *taken]) for warm, taken in zip(first, goes, strict=True)]
     return Row(
         line,
         ours=_median(ours) * scale,
@@ -161,8 +160,7 @@ def grow(lines: Sequence[Line], case: Growth, rounds: int) -> Iterator[Row]:
     goes: dict[int, list[Sample]] = {size: [] for size in case.sizes}
     for _ in range(rounds + 1):
         for size, probe in probes.items():
-            trim()
-            goes[size].append(take(probe))
+            goes[size].append(_take_at_rest(probe))
     times = [statistics.median(sample.cpu or sample.value for sample in taken[1:]) for taken in goes.values()]
     peaks = [_peak(taken) for taken in goes.values()]
     for line in lines:
@@ -187,6 +185,12 @@ def exponent(sizes: Sequence[int], values: Sequence[float | None]) -> float | No
     if not before or not last:
         return None
     return math.log(last / before) / math.log(sizes[-1] / sizes[-2])
+
+
+def _take_at_rest(probe: Probe) -> Sample:
+    """A go whose memory is not hidden in what was freed before it, be that by the other side."""
+    trim()
+    return take(probe)
 
 
 def _median(taken: Sequence[Sample]) -> float:

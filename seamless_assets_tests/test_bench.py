@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT
 from dagster import AssetKey
 
-from bench import subjects
+from bench import running, subjects
 from bench.__main__ import BROKEN, chosen, main, parse, status
 from bench.contenders.dagster import bare_definitions
 from bench.goals import LINES
@@ -61,6 +61,31 @@ def test_sides_take_turns_and_medians_and_quartiles_are_of_the_rounds() -> None:
     assert row.cpu_ratio == 2.0
     assert (row.memory_mib, row.peer_memory_mib) == (7.0, 8.0)
     assert row.is_met is False
+
+
+def test_what_one_side_freed_hides_nothing_of_what_the_other_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[str] = []
+
+    def side(who: str) -> Callable[[], float]:
+        return lambda: turns.append(who) or 1.0
+
+    monkeypatch.setattr(running, "trim", lambda: turns.append("at rest"))
+    for warm_up in (True, False):
+        case = Case(LINE.name, side("ours"), side("peer"), warm_up=warm_up)
+        compare(LINE, case, rounds=2 - warm_up)
+        assert turns == ["at rest", "ours", "at rest", "peer", "ours", "peer"]
+        turns.clear()
+
+
+@pytest.mark.parametrize(("subject", "line"), [("fetching", "requests-100-days"), ("memory", "verify")])
+def test_the_memory_of_who_waits_for_another_process_is_told_of_nobody(
+    subject: str, line: str, tmp_path: Path
+) -> None:
+    asked = Bench(tmp_path, quick=True, wanted=[f"{subject}.{line}"])
+    (row,) = measure(asked, import_module(f"bench.subjects.{subject}").cases)
+    assert row.peer_memory_mib is None and row.peer is not None
+    # What an interpreter takes by itself, or what is taken beyond it.
+    assert row.memory_mib is not None and row.memory_mib > {"fetching": 20, "memory": 0}[subject]
 
 
 def test_the_first_go_counts_where_nothing_warms_up() -> None:

@@ -30,7 +30,11 @@ class Sample:
 
 
 Probe = Callable[[], "Sample | float | None"]
-"""One side of a line: a go that is timed from outside, or that says itself what it came to."""
+"""One side of a line: a go that is timed from outside, or that says itself what it came to.
+
+Where it says no more than a number, its memory is that of the process in which it is asked: whoever only
+waits for another process says a `Sample`.
+"""
 
 
 def take(probe: Probe) -> Sample:

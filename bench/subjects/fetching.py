@@ -76,12 +76,13 @@ def cases(bench: Bench) -> Iterator[Case]:
 def _requests(served: LocalExchange, line: str, days: int) -> Case:
     """The requests of a backfill of every kind, beside the fewest full pages that hold its bars."""
 
-    def fetch() -> float:
+    def fetch() -> Sample:
         served.steer("DELETE", "requests")
-        _backfill(served, END - timedelta(days=days), LOOSE)
-        return float(served.requests())
+        ended = _backfill(served, END - timedelta(days=days), LOOSE)
+        return Sample(float(served.requests()), memory_mib=ended.peak_mib)
 
-    return Case(line, fetch, lambda: float(-(-days * DAY_BARS // PAGE)), rounds=1, warm_up=False)
+    fewest = Sample(float(-(-days * DAY_BARS // PAGE)))
+    return Case(line, fetch, lambda: fewest, rounds=1, warm_up=False)
 
 
 def _budget(bench: Bench, served: LocalExchange) -> Case:
@@ -98,7 +99,7 @@ def _budget(bench: Bench, served: LocalExchange) -> Case:
     def facts() -> dict[str, Any]:
         return {"requests": served.requests(), "fewest_requests": fewest}
 
-    return Case("fetching.budget", fetch, lambda: asked, ROUNDS, warm_up=False, facts=facts)
+    return Case("fetching.budget", fetch, lambda: Sample(asked), ROUNDS, warm_up=False, facts=facts)
 
 
 def _ours(served: LocalExchange, start: datetime, budget: dict[str, int]) -> Sample:

@@ -60,7 +60,7 @@ def _case(path: str, folder: Path, rows: int, *ports: int) -> Case:
         sizes.append(told["arrow_mib"])
         return Sample(told["peak_mib"], memory_mib=told["peak_mib"])
 
-    return Case(_line(path), walk, lambda: sizes[-1], rounds=1, warm_up=False)
+    return Case(_line(path), walk, lambda: Sample(sizes[-1]), rounds=1, warm_up=False)
 
 
 def _line(path: str) -> str:

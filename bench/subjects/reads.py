@@ -100,6 +100,5 @@ def _deadlines(bench: Bench, ours: Contender) -> Iterator[Case | Skipped]:
             yield Skipped(name, f"no server of {what} is here")
         else:
             facts = {"p50_ms": late[0] * 1e3, "p99_ms": late[1] * 1e3}
-            yield Case(
-                name, lambda late=late: late[0], None, 1, warm_up=False, facts=lambda facts=facts: facts
-            )
+            told = Sample(late[0])
+            yield Case(name, lambda told=told: told, None, 1, warm_up=False, facts=lambda facts=facts: facts)

@@ -64,8 +64,8 @@ def cases(bench: Bench) -> Iterator[Case]:
 def _budget(served: LocalExchange, line: str, workers: int, days: float, symbols: tuple[str, ...]) -> Case:
     """Workers that share a budget, beside the time that it takes for the requests they made."""
 
-    def granted() -> float:
-        return served.requests() * BINDING["interval_ms"] / 1_000 / BINDING["tokens_per_interval"]
+    def granted() -> Sample:
+        return Sample(served.requests() * BINDING["interval_ms"] / 1_000 / BINDING["tokens_per_interval"])
 
     def facts() -> dict[str, Any]:
         return {"requests": served.requests(), "fewest_requests": _fewest(days, symbols)}
@@ -77,11 +77,11 @@ def _budget(served: LocalExchange, line: str, workers: int, days: float, symbols
 def _requests(served: LocalExchange, workers: int, days: float) -> Case:
     """The requests that workers make in all, beside the fewest full pages that hold the bars."""
 
-    def fetch() -> float:
+    def fetch() -> Sample:
         _fetch(served, workers, days, SYMBOLS, LOOSE)
-        return float(served.requests())
+        return Sample(float(served.requests()))
 
-    line, fewest = f"workers.requests-{workers}", float(_fewest(days, SYMBOLS))
+    line, fewest = f"workers.requests-{workers}", Sample(float(_fewest(days, SYMBOLS)))
     return Case(line, fetch, lambda: fewest, rounds=1, warm_up=False)
 
 
