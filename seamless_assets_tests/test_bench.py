@@ -27,6 +27,7 @@ from bench.peers import environments
 from bench.places import takes_folder
 from bench.report.machine import commit
 from bench.running import Bench, Case, Growth, Skipped, compare, grow, measure
+from bench.subjects import service
 from bench.subjects.dagster import KEYS, project
 from bench.worlds.dagster import Deployment
 from seamless_assets.config.load import load_settings
@@ -331,6 +332,27 @@ def test_a_line_that_reads_what_another_one_writes_is_measured_alone(tmp_path: P
 @pytest.mark.deep
 def test_a_quick_run_is_alive_in_every_line(tmp_path: Path) -> None:
     quick(tmp_path, *SUBJECTS)
+
+
+def test_the_p99_of_requests_is_that_of_the_median_round() -> None:
+    slowest = iter([9.0, 1.0, 3.0, 8.0])
+
+    async def asking() -> list[float]:
+        return [next(slowest)]
+
+    row = compare(LINE, service._side_case(LINE.name, asking, "nobody", rounds=3), 3)
+    assert row.facts == {"ours_p99_ms": 3_000.0}
+
+
+def test_each_round_asks_for_pages_that_nobody_asked_for_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def ask(pages: list[str]) -> None:
+        asked.extend(pages)
+
+    monkeypatch.setattr(service, "_all_of", ask)
+    compare(LINE, service._memory("nowhere", os.getpid()), rounds=2)
+    assert len(set(asked)) == len(asked) == 2 * service.PAGES
 
 
 def test_a_process_that_ended_is_not_waited_for(tmp_path: Path) -> None:

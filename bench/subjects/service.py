@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from statistics import median
 from typing import Any
 from urllib.request import urlopen
 
@@ -88,7 +90,7 @@ def _beside_bare(bench: Bench, lines: Iterable[_Line]) -> Iterator[Case]:
 
 
 def _side_case(line: str, ours: Asking, peer: Asking | str | None, rounds: int = ROUNDS) -> Case:
-    """Seconds of a request, by how many are done in a second; p99 of what each took beside it."""
+    """Seconds of a request, by how many are done in a second; p99 of each beside it, without the warm-up."""
     slowest: dict[str, list[float]] = {}
 
     def side(who: str, asking: Asking) -> Callable[[], Sample]:
@@ -102,7 +104,7 @@ def _side_case(line: str, ours: Asking, peer: Asking | str | None, rounds: int =
         return probe
 
     def facts() -> dict[str, Any]:
-        return {f"{who}_p99_ms": min(seconds) * 1e3 for who, seconds in slowest.items()}
+        return {f"{who}_p99_ms": median(seconds[1:]) * 1e3 for who, seconds in slowest.items()}
 
     other = side("peer", peer) if callable(peer) else peer
     return Case(line, side("ours", ours), other, rounds, facts=facts)
@@ -111,10 +113,12 @@ def _side_case(line: str, ours: Asking, peer: Asking | str | None, rounds: int =
 def _memory(service: str, pid: int) -> Case:
     """What a server grows by, in MiB, while bots ask for pages that nobody asked for before."""
 
+    begins = count(0, PAGES)
+
     def probe() -> Sample:
-        sizes = []
+        sizes, begin = [], next(begins)
         # The first pages fill what is kept in memory.
-        for first, last in ((0, PAGES // 2), (PAGES // 2, PAGES)):
+        for first, last in ((begin, begin + PAGES // 2), (begin + PAGES // 2, begin + PAGES)):
             pages = [
                 f"{service}/binance/api/v3/klines?{PAGE}&startTime={(START + at * 60) * 1_000}"
                 for at in range(first, last)
