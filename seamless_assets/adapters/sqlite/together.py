@@ -80,9 +80,10 @@ class Together(Generic[W]):
     async def close(self) -> None:
         """Return once all is done that was asked for; nothing can be asked for afterwards."""
         if self._is_serving:
-            await shielded(asyncio.ensure_future(asyncio.to_thread(self._thread.shutdown)))
-        else:
-            self._thread.shutdown()
+            # As the process ends, the loop has nothing left to do meanwhile.
+            with suppress(ProcessEnds):
+                await alone(self._thread.shutdown)
+        self._thread.shutdown()
 
     def _serve(self) -> None:
         while asked := self._take():

@@ -108,3 +108,19 @@ def test_a_loop_that_is_over_keeps_nothing_from_another() -> None:
     gate.set()
     assert asyncio.run(together.run(2)) == 2 and done.is_set()
     asyncio.run(together.close())
+
+
+async def test_it_is_closed_though_no_work_begins_on_threads_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    works = Works()
+    together, asked = await asked_meanwhile(works, 2)
+    shutdown = together._thread.shutdown
+    monkeypatch.setattr(together._thread, "shutdown", lambda: (works.gate.set(), shutdown()))
+    await asyncio.get_running_loop().shutdown_default_executor()
+    try:
+        await together.close()
+        assert works.groups == [[1], [2]]
+        assert await asyncio.gather(*asked) == [2, 4]
+    finally:
+        works.gate.set()
