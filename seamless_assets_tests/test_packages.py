@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +63,15 @@ def test_the_packages_hold_every_module_and_nothing_else(packages: Path) -> None
         names = {name.partition("/")[2] for name in archive.getnames() if archive.getmember(name).isfile()}
     own = {"LICENSE", "PKG-INFO", "README.md", "pyproject.toml", "setup.cfg"}
     assert {name for name in names if ".egg-info/" not in name} == held | own
+
+
+def test_the_packages_name_the_pythons_that_the_page_of_limits_names() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    head = "Programming Language :: Python :: 3."
+    minors = [int(one.removeprefix(head)) for one in project["classifiers"] if one.startswith(head)]
+    assert minors == [*range(minors[0], minors[-1] + 1)] and project["requires-python"] == f">=3.{minors[0]}"
+    page = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
+    assert f"empty environments of 3.{minors[0]} to 3.{minors[-1]}" in page
 
 
 def pythons() -> list[Path]:
