@@ -7,11 +7,12 @@
     python -m bench --from docs/results.json --from rows.json --page docs/results.md
 
 Ends with 0 where every goal is met, 1 where one is missed, 2 where one could not be judged, where a line
-broke, where what is asked for means nothing, and where earlier rows cannot be shown: those of a quick run,
-those that contradict themselves, and those of a commit that is not in the history of the checkout. A quick
-run does little of everything and judges nothing: it ends with 2 where a line broke. Ctrl-C, SIGTERM and
-SIGHUP, which a closed terminal sends, end it with 130, 143 and 129, once what it started has ended and the
-lines that were measured are shown; a second signal does not hasten that, and `nohup` keeps SIGHUP away.
+broke, where what is asked for means nothing, where earlier rows cannot be shown (those of a quick run, those
+that contradict themselves, and those of a commit that is not in the history of the checkout), and where
+something cannot be written any more, once the lines that were measured are shown. A quick run does little of
+everything and judges nothing: it ends with 2 where a line broke. Ctrl-C, SIGTERM and SIGHUP, which a closed
+terminal sends, end it with 130, 143 and 129, once what it started has ended and the lines that were measured
+are shown; a second signal does not hasten that, and `nohup` keeps SIGHUP away.
 """
 
 from __future__ import annotations
@@ -155,10 +156,15 @@ def main(words: Sequence[str] | None = None) -> int:
         console.print(table([Row(line) for line in LINES if line.name in options.names]))
         return 0
     try:
-        results = earlier(options.earlier) if options.earlier else measured(options, console)
-    except UnfitRows as unfit:
+        return shown(options, console)
+    except (UnfitRows, OSError) as unfit:
         Console(stderr=True, width=160).print(unfit, highlight=False)
         return 2
+
+
+def shown(options: argparse.Namespace, console: Console) -> int:
+    """Show the rows wherever they are asked for; what the command ends with."""
+    results = earlier(options.earlier) if options.earlier else measured(options, console)
     console.print(table(results.rows, judged=not options.quick))
     for problem in problems(results.rows):
         console.print(problem, highlight=False)
@@ -197,6 +203,10 @@ def measured(options: argparse.Namespace, console: Console) -> Results:
         # Ended by a signal, be it before the last row was written.
         if options.json:
             so_far.write(options.json)
+        console.print(table(rows, judged=not options.quick))
+        raise
+    except OSError:
+        # What a line raises is told in its row: the rows cannot be written any more, or no folder be made.
         console.print(table(rows, judged=not options.quick))
         raise
     results = Results.of(rows, is_quick=options.quick)

@@ -22,6 +22,7 @@ from bench.goals import LINES
 from bench.line import Row
 from bench.measuring import process as measuring
 from bench.report import page
+from bench.report.machine import commit
 from bench.worlds import dagster, servers
 
 LASTING = "import signal; signal.pause()"
@@ -141,6 +142,26 @@ def test_a_page_that_was_begun_is_written_whole(tmp_path: Path, monkeypatch: pyt
         command.main(["--only", LINE.name, "--page", str(tmp_path / "made.md")])
     assert ended.value.code == 143
     assert sorted(one.name for one in tmp_path.iterdir()) == ["made.json", "made.md"]
+
+
+def test_rows_that_cannot_be_written_any_more_are_shown_and_miss_no_goal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder := tmp_path / "made").mkdir()
+
+    def rows(*_: object, **__: object) -> Iterator[Row]:
+        folder.rmdir()
+        yield Row(LINE, ours=1.0, peer=2.0, ratio=0.5, rounds=1)
+
+    monkeypatch.setattr(command, "run", rows)
+    assert command.main(["--only", LINE.name, "--json", str(folder / "rows.json")]) == 2
+    told = capsys.readouterr()
+    assert "0.50 x" in told.out and "rows.json" in told.err
+
+
+def test_a_machine_without_git_measures_as_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert commit() == "no git"
 
 
 def test_what_a_line_holds_is_given_back_before_the_end_is_told(

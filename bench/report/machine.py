@@ -51,7 +51,10 @@ def versions() -> dict[str, str]:
 def commit() -> str:
     """The commit of the checkout, with a plus sign where files of it were changed."""
     words = ("git", "describe", "--always", "--dirty=+", "--exclude=*")
-    answer = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    try:
+        answer = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "no git"
     return answer.stdout.strip() or "no checkout"
 
 
