@@ -29,7 +29,7 @@ from bench.report.machine import commit
 from bench.running import Bench, Case, Growth, Skipped, compare, grow, measure
 from bench.subjects import service
 from bench.subjects.dagster import KEYS, project
-from bench.worlds.dagster import Deployment
+from bench.worlds.dagster import Deployment, write_bare
 from seamless_assets.config.load import load_settings
 from seamless_assets.defs.build import build_definitions
 from seamless_assets.defs.nodes.checks import check_specs
@@ -365,8 +365,8 @@ def test_a_process_that_ended_is_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_bare_assets_are_materialized_and_checked(tmp_path: Path) -> None:
-    settings = load_settings(project(tmp_path, 3, "http://127.0.0.1:1") / "seamless.yaml")
-    job = bare_definitions(settings).resolve_job_def("job_ohlcv_binance_1m")
+    file = write_bare(project(tmp_path, 3, "http://127.0.0.1:1"))
+    job = bare_definitions(json.loads(file.read_text())).resolve_job_def("job_ohlcv_binance_1m")
     ranged = {
         "dagster/asset_partition_range_start": "2025-01-29",
         "dagster/asset_partition_range_end": "2025-01-31",
@@ -375,6 +375,20 @@ def test_bare_assets_are_materialized_and_checked(tmp_path: Path) -> None:
         done = job.execute_in_process(asset_selection=[AssetKey(key) for key in KEYS[:2]], tags=tags)
         assert len(done.get_asset_materialization_events()) == 2 * partitions
         assert len(done.get_asset_check_evaluations()) == 2 * len(check_specs(AssetKey(KEYS[0])))
+
+
+def test_bare_assets_need_nothing_of_ours(tmp_path: Path) -> None:
+    file = write_bare(project(tmp_path, 3, "http://127.0.0.1:1"))
+    code = "import sys; import bench.contenders.bare_location; print('seamless_assets' in sys.modules)"
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "BARE_ASSETS": str(file)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.stdout, ended.returncode) == ("False\n", 0), ended.stderr
 
 
 def test_a_code_server_that_the_daemon_starts_meanwhile_is_no_process_of_a_run(tmp_path: Path) -> None:
@@ -408,9 +422,12 @@ def test_a_location_that_fails_to_load_is_no_location_that_is_ready(
 
 def test_bare_assets_have_the_keys_checks_and_partitions_of_ours(tmp_path: Path) -> None:
     made = project(tmp_path, 3, "http://127.0.0.1:1")
-    settings = load_settings(made / "seamless.yaml")
     bare, ours = (
-        build(settings).get_repository_def().asset_graph for build in (bare_definitions, build_definitions)
+        defs.get_repository_def().asset_graph
+        for defs in (
+            bare_definitions(json.loads(write_bare(made).read_text())),
+            build_definitions(load_settings(made / "seamless.yaml")),
+        )
     )
     assert bare.get_all_asset_keys() == ours.get_all_asset_keys()
     assert bare.asset_check_keys == ours.asset_check_keys

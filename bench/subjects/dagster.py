@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -20,7 +20,7 @@ from bench.measuring.process import run_process
 from bench.measuring.sample import Probe, Sample
 from bench.places import OURS, ROOT, passing_folder
 from bench.running import Bench, Case, Skipped
-from bench.worlds.dagster import MODULE, Deployment
+from bench.worlds.dagster import Deployment, write_bare
 from bench.worlds.servers import cluster_servers
 from seamless_assets.sandbox.market import Market
 from seamless_assets.sandbox.server import Sandbox
@@ -30,7 +30,6 @@ LOADS = (1_000, 5_000)
 ROUNDS, RUNS = 3, 5
 WORKERS, WORKED = 4, 24
 NOWHERE = "http://127.0.0.1:1"
-BARE = "bench.contenders.bare_location"
 END = 1_740_787_200  # 2025-03-01
 SYMBOLS = ("BTC/USDT", *(f"COIN{number}/USDT" for number in range(1, LOADS[-1])))
 KEYS = tuple(("ohlcv", "binance", f"{symbol.replace('/', '_')}_1m") for symbol in SYMBOLS[:THIRTY])
@@ -47,9 +46,14 @@ def cases(bench: Bench) -> Iterator[Case | Skipped]:
             yield Skipped(f"dagster.{name}", "a quick run starts no webserver, daemon or run of Dagster's")
         return
     if bench.wants("dagster.webserver-5000"):
-        made = project(bench.folder, LOADS[-1], NOWHERE)
-        sides = [partial(_webserver, made, module) for module in (MODULE, BARE)]
-        yield Case("dagster.webserver-5000", *sides, rounds=ROUNDS, warm_up=False)
+        made, python = project(bench.folder, LOADS[-1], NOWHERE), bench.peer("Dagster")
+        yield Case(
+            "dagster.webserver-5000",
+            lambda: _webserver(Deployment(made)),
+            python if isinstance(python, str) else lambda: _webserver(Deployment.of_bare(made, python)),
+            rounds=ROUNDS,
+            warm_up=False,
+        )
     with Sandbox(now=END, markets=MARKETS).running() as exchange:
         if bench.wants("dagster.one-of-5000"):
             sides = [_one_asset(bench.folder, nodes, exchange.url) for nodes in (LOADS[-1], FEW)]
@@ -59,31 +63,37 @@ def cases(bench: Bench) -> Iterator[Case | Skipped]:
             yield from _celery(bench, exchange.url)
 
 
-def _launched(bench: Bench, url: str) -> Iterator[Case]:
+def _launched(bench: Bench, url: str) -> Iterator[Case | Skipped]:
     """Runs that a webserver is asked for and a daemon starts, of projects side by side."""
     if bench.wants("dagster.daemon-of-5000"):
-        with _deployed(bench, url, (LOADS[-1], MODULE), (FEW, MODULE)) as both:
-            yield Case("dagster.daemon-of-5000", *map(_daily_run, both), rounds=RUNS)
-    if bench.wants("dagster.run") or bench.wants("dagster.range-30x30"):
-        with _deployed(bench, url, (THIRTY, MODULE), (THIRTY, BARE)) as both:
-            if bench.wants("dagster.run"):
-                yield Case("dagster.run", *map(_daily_run, both), rounds=RUNS)
-            if bench.wants("dagster.range-30x30"):
-                sides = [partial(_range, deployment) for deployment in both]
-                yield Case("dagster.range-30x30", *sides, rounds=1, warm_up=False)
+        many, few = (Deployment(project(bench.folder, nodes, url, "-ours")) for nodes in (LOADS[-1], FEW))
+        with _started(many), _started(few):
+            sides = map(_daily_run, (many, few))
+            yield Case("dagster.daemon-of-5000", *sides, rounds=RUNS)
+    lines = [name for name in ("dagster.run", "dagster.range-30x30") if bench.wants(name)]
+    if not lines:
+        return
+    python = bench.peer("Dagster")
+    if isinstance(python, str):
+        yield from (Skipped(name, python) for name in lines)
+        return
+    ours = Deployment(project(bench.folder, THIRTY, url, "-ours"))
+    bare = Deployment.of_bare(project(bench.folder, THIRTY, url, "-bare"), python)
+    with _started(ours), _started(bare):
+        if "dagster.run" in lines:
+            yield Case("dagster.run", *map(_daily_run, (ours, bare)), rounds=RUNS)
+        if "dagster.range-30x30" in lines:
+            sides = [partial(_range, deployment) for deployment in (ours, bare)]
+            yield Case("dagster.range-30x30", *sides, rounds=1, warm_up=False)
 
 
 @contextmanager
-def _deployed(bench: Bench, url: str, *projects: tuple[int, str]) -> Iterator[list[Deployment]]:
-    """Webservers and daemons that are ready, of projects of so many nodes and the module that has them."""
-    with ExitStack() as stack:
-        made = []
-        for nodes, module in projects:
-            folder = project(bench.folder, nodes, url, f"-{module}")
-            made.append(stack.enter_context(Deployment(folder, module)))
-            made[-1].start_webserver()
-            made[-1].start_daemon()
-        yield made
+def _started(deployment: Deployment) -> Iterator[None]:
+    """A webserver and a daemon of it that are ready."""
+    with deployment:
+        deployment.start_webserver()
+        deployment.start_daemon()
+        yield
 
 
 def _loads(bench: Bench) -> Iterator[Case]:
@@ -93,14 +103,14 @@ def _loads(bench: Bench) -> Iterator[Case]:
         if bench.wants(name):
             folder = project(bench.folder, bench.size(nodes, 3), NOWHERE)
             python = bench.peer("Dagster")
-            bare = python if isinstance(python, str) else partial(_load, OURS, folder, "bare")
-            yield Case(name, partial(_load, OURS, folder, "ours"), bare, ROUNDS, warm_up=False)
+            ours = partial(_load, OURS, "ours", folder / "seamless.yaml")
+            bare = python if isinstance(python, str) else partial(_load, python, "bare", write_bare(folder))
+            yield Case(name, ours, bare, ROUNDS, warm_up=False)
 
 
-def _load(python: Path, folder: Path, kind: str) -> Sample:
+def _load(python: Path, kind: str, file: Path) -> Sample:
     """CPU seconds that a code location takes, without the imports."""
-    words = [python, "-m", "bench.contenders.dagster", kind, folder / "seamless.yaml"]
-    ended = run_process(words)
+    ended = run_process([python, "-m", "bench.contenders.dagster", kind, file])
     return Sample(float(ended.output.split()[-1]), memory_mib=ended.peak_mib)
 
 
@@ -120,9 +130,9 @@ def project(folder: Path, nodes: int, url: str, more: str = "") -> Path:
     return made
 
 
-def _webserver(made: Path, module: str) -> Sample:
+def _webserver(deployment: Deployment) -> Sample:
     """CPU seconds until a webserver has loaded the location, its code server's too."""
-    with Deployment(made, module) as deployment:
+    with deployment:
         deployment.start_webserver()
         used = deployment.cpu()
     return Sample(used, used)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from bench.contenders.dagster import load_seconds
+from bench.contenders.dagster import described_seconds
 from bench.contenders.nodes import symbol
 from bench.measuring.contender import Contender
 from bench.measuring.sample import Probe, Sample, repeated
@@ -28,12 +28,14 @@ from bench.worlds.releases import bare_ports, open_again, open_store, release_da
 from seamless_assets.adapters.artifacts.store import ArtifactStore
 from seamless_assets.adapters.machine.leases import MachineLeases
 from seamless_assets.adapters.sqlite.store import SqliteHotStore
+from seamless_assets.config.load import load_settings
 from seamless_assets.core.bars.conformance.conform import conform
 from seamless_assets.core.calendar.segment import Segment
 from seamless_assets.core.coverage.coverage import coverage_of
 from seamless_assets.core.node import NodeId
 from seamless_assets.core.reading.context import ComputeContext
 from seamless_assets.core.releases.fingerprint import fingerprint
+from seamless_assets.defs.build import build_definitions
 from seamless_assets.flows.reading.read import read_released
 from seamless_assets.flows.releasing.materialize import materialize
 from seamless_assets.testing import InMemoryExchange, connect_in_memory, in_memory_ports, random_walk
@@ -262,7 +264,7 @@ def _location(folder: Path, nodes: int) -> Probe:
     file = project(folder, nodes, "http://127.0.0.1:1") / "seamless.yaml"
 
     def probe() -> Sample:
-        seconds = load_seconds(file)
+        seconds = described_seconds(partial(build_definitions, load_settings(file)))
         return Sample(seconds, seconds)
 
     return probe

@@ -10,14 +10,20 @@ import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 from bench.ending import ENDING
 from bench.measuring.sample import Sample
 from bench.places import OURS, ROOT, reach_support
+from seamless_assets.config.load import load_settings
+from seamless_assets.core.calendar.partition import partition_start
+from seamless_assets.defs.names import ProjectNames
+from seamless_assets.defs.nodes.checks import check_specs
+from seamless_assets.defs.shards import shards_of
 
-MODULE = "seamless_assets.definitions"
+MODULE, BARE_MODULE = "seamless_assets.definitions", "bench.contenders.bare_location"
 TICKS = os.sysconf("SC_CLK_TCK")
 LOOK_S, GONE_S, ENOUGH_S = 0.5, 20, 1_800
 CODE_SERVER = b"\0-m\0dagster\0api\0grpc\0"
@@ -31,19 +37,50 @@ LAUNCH = """mutation ($asked: ExecutionParams!) {launchPipelineExecution(executi
   {__typename ... on LaunchRunSuccess {run {runId}} ... on PythonError {message}}}"""
 
 
+def write_bare(folder: Path) -> Path:
+    """A file of what bare assets have of the project in a folder: names, keys, checks, first days."""
+    file, names = folder / "bare.json", ProjectNames()
+    shards = []
+    for shard in shards_of(load_settings(folder / "seamless.yaml"), names):
+        assert shard.unit == "day"
+        keys = [names.asset_key(node) for node in shard.nodes]
+        checks = [
+            {"name": spec.name, "description": spec.description, "blocking": spec.blocking}
+            for spec in check_specs(keys[0])
+        ]
+        first = datetime.fromtimestamp(partition_start(shard.unit, shard.start), UTC)
+        shards.append(
+            {
+                "name": shard.name,
+                "first": first.isoformat(),
+                "keys": [key.path for key in keys],
+                "checks": checks,
+            }
+        )
+    file.write_text(json.dumps(shards))
+    return file
+
+
 class Deployment:
     """Processes of one project's folder, whose processor time is told together; a context manager.
 
-    `module` holds the definitions. The folder has a seamless.yaml and a `DAGSTER_HOME`, `home`.
+    `module` holds the definitions, and `python` is what runs it. The folder has a seamless.yaml and a
+    `DAGSTER_HOME`, `home`.
     """
 
-    def __init__(self, folder: Path, module: str = MODULE, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        module: str = MODULE,
+        environment: dict[str, str] | None = None,
+        python: Path = OURS,
+    ) -> None:
         reach_support()
         from support.services import free_port
 
-        self.folder, self._module, self._port = folder, module, free_port()
+        self.folder, self._module, self._port, self._python = folder, module, free_port(), python
         self.environment = {
-            "PATH": f"{OURS.parent}:{os.defpath}",
+            "PATH": f"{python.parent}:{os.defpath}",
             "HOME": str(folder),
             "DAGSTER_HOME": str(folder / "home"),
             "SEAMLESS_CONFIG": str(folder / "seamless.yaml"),
@@ -53,6 +90,11 @@ class Deployment:
         self._processes: dict[subprocess.Popen[bytes], Path] = {}
         """Those that were started, each with its log."""
         self._location = ""
+
+    @classmethod
+    def of_bare(cls, folder: Path, python: Path) -> Self:
+        """The same of bare assets with the nodes of the project in the folder."""
+        return cls(folder, BARE_MODULE, {"BARE_ASSETS": str(write_bare(folder))}, python)
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +108,7 @@ class Deployment:
         told = self.folder / f"{words[0]}.log"
         with told.open("ab") as log, ENDING.put_off():
             process = subprocess.Popen(
-                [OURS, "-m", *words],
+                [self._python, "-m", *words],
                 cwd=self.folder,
                 env=self.environment,
                 stdout=log,
