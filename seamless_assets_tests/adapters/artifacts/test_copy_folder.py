@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from seamless_assets.adapters.artifacts.storage.copies import CopyFolder
+from seamless_assets.aio.timing import one_turn
 from seamless_assets.testing import START
 
 MANY = 1_000_000
@@ -135,6 +136,28 @@ async def test_what_was_begun_is_settled_though_no_work_begins_on_threads_any_mo
     await folder.close()
     assert folder.load("1") == b"x"
     await folder.close()
+
+
+async def test_who_is_cancelled_as_the_folder_closes_leaves_once_all_is_written(tmp_path: Path) -> None:
+    folder, is_writing, may_write = CopyFolder(tmp_path, MANY), threading.Event(), threading.Event()
+
+    def made() -> bytes:
+        is_writing.set()
+        assert may_write.wait(60)
+        return b"x"
+
+    folder.keep_soon([("1", made)])
+    assert await asyncio.to_thread(is_writing.wait, 30)
+    closing = asyncio.create_task(folder.close())
+    await one_turn()
+    closing.cancel()
+    await one_turn()
+    await one_turn()
+    assert not closing.done()
+    may_write.set()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert folder.load("1") == b"x"
 
 
 def writers() -> list[threading.Thread]:

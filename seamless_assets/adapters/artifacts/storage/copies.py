@@ -20,6 +20,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from seamless_assets.adapters.artifacts.storage.regular import read_whole, regular_file
+from seamless_assets.aio.shield import shielded
 
 _STALE_S = 3_600.0
 """A copy that was not finished by then never will be."""
@@ -99,9 +100,9 @@ class CopyFolder:
     async def settle(self) -> None:
         """Wait for what was begun. Raises what went wrong with it, or with what was begun before."""
         writing, self._writing = self._writing, set()
-        # Not on a thread: as the process ends none begins any more.
-        ends = asyncio.gather(*map(asyncio.wrap_future, writing), return_exceptions=True)
-        await asyncio.shield(ends)
+        # Not on a thread: as the process ends none begins any more. Who is cancelled leaves once all is
+        # written: a writer that ends later would call into a loop that may be closed.
+        await shielded(asyncio.gather(*map(asyncio.wrap_future, writing), return_exceptions=True))
         for done in writing:
             done.result()
 
